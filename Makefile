@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine with python3 (3.11 or newer) and pip:
+#   make tune    install into .venv, then run the main job on the embedded data
+#   make test    install into .venv, then run the tests
+PYTHON ?= python3
+SPACE ?= search_spaces/mdr_levels.yaml
+STORE ?= runs
+PORT ?= 5000
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: tune test slow ui lint bench requirements
+
+tune: $(READY)
+	$(BIN)/python launch.py --space $(SPACE) --storage $(STORE)
+
+test: $(READY) lint
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+ui: $(READY)
+	$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri "sqlite:///$(abspath $(STORE))/mlflow.db"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/trial_overhead.py
+
+# torch and torchvision are pinned as a pair in requirements.txt: builds of two kinds do not import together.
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mdr_tune needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(READY)
+
+# Renew the pins, after a change of the dependencies in pyproject.toml.
+requirements: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-index-url \
+	  --no-emit-find-links --no-annotate --no-header --quiet --output-file requirements.txt
