@@ -1,0 +1,55 @@
+"""The arms of a sweep: the search with MDR, and the baselines, each searched with the same budget."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mdr_tune.config.space import Space, encode_point, searched
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.trial import TrialConfig
+
+MAIN_ARM = "mdr"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One search: a base trial, what is varied, and how many trials it may have."""
+
+    name: str
+    trial: TrialConfig
+    space: Space
+    start_from: tuple[dict[str, Any], ...]
+    """Optuna's flat parameters, see `space.encode_point`."""
+    trials: int
+
+
+def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
+    """Return the baselines that exist for this trial, and what each changes in it (Table 1 of the paper)."""
+    loss = trial.loss.name
+    return {loss: {"mdr": None}, f"{loss}_l2": {"mdr": None, "embedding": {**trial.embedding.model_dump(), "mode": "l2"}}}
+
+
+def baseline_space(space: Space) -> Space:
+    """Return what remains to be searched without MDR (and with the embedding mode given)."""
+    return {key: domain for key, domain in space.items() if not key.startswith("mdr.") and key != "embedding.mode"}
+
+
+def main_arm(sweep: SweepConfig) -> Arm:
+    """Return the search that the file describes."""
+    points = tuple(encode_point(sweep.space, point) for point in sweep.start_from)
+    return Arm(MAIN_ARM, sweep.trial, sweep.space, points, sweep.search.trials if searched(sweep.space) else 1)
+
+
+def arms(sweep: SweepConfig) -> list[Arm]:
+    """Return the main search and its baselines, in the order in which they run."""
+    changes = baseline_names(sweep.trial)
+    result = [main_arm(sweep)]
+    for name in sweep.baselines:
+        trial = TrialConfig.model_validate({**sweep.trial.model_dump(), **changes[name]})
+        space = baseline_space(sweep.space)
+        points = [
+            encode_point(space, {key: value for key, value in point.items() if key in space}) for point in sweep.start_from
+        ]
+        unique = tuple(point for i, point in enumerate(points) if point and point not in points[:i])
+        trials = (sweep.search.baseline_trials or sweep.search.trials) if searched(space) else 1
+        result.append(Arm(name, trial, space, unique, trials))
+    return result

@@ -1,0 +1,139 @@
+"""From the YAML to a checked sweep: what is right is read, what is wrong is named with its place and the fix."""
+
+from pathlib import Path
+
+import pytest
+
+from mdr_tune.config.load import parse_yaml, read_sweep
+from mdr_tune.errors import UserError
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+MAIN = (SPACES / "mdr_levels.yaml").read_text()
+
+
+def problem(tmp_path: Path, text: str, *overrides: str) -> str:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_sweep(file, list(overrides))
+    return str(caught.value).replace(str(tmp_path) + "/", "")
+
+
+@pytest.mark.parametrize("file", sorted(SPACES.glob("*.yaml")), ids=lambda file: file.name)
+def test_every_file_that_ships_is_valid(file: Path) -> None:
+    sweep, notes = read_sweep(file, [])
+    assert sweep.name == file.stem
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "what"),
+    [
+        ("margin: 0.2}", "margn: 0.2}", "trial.loss.margn", "unknown key. Did you mean 'margin'?"),
+        ("epochs: 8\n", "epochs: '8'\n", "trial.epochs", "expected a whole number, got '8' (text)"),
+        ("epochs: 8\n", "epochs: 8.5\n", "trial.epochs", "expected a whole number, got 8.5"),
+        ("epochs: 8\n", "epochs: 0\n", "trial.epochs", "must be greater than or equal to 1, got 0"),
+        ("epochs: 8\n", "epochs: yes\n", "trial.epochs", "expected a whole number, got True"),
+        ("weight: 0.1, levels", "weight: .nan, levels", "trial.mdr.weight", "finite number"),
+        ("levels: [-3, 0, 3]}", "levels: [a]}", "trial.mdr.levels.0", "expected a number, got 'a' (text)"),
+        ("levels: [-3, 0, 3]}", "levels: {count: 3, spred: 2}}", "trial.mdr.levels.spred", "Did you mean 'spread'?"),
+        ("{name: triplet, margin: 0.2}", "triplet", "trial.loss", "expected a mapping"),
+        ("name: triplet,", "name: tripled,", "trial.loss.name", "expected 'triplet'"),
+        ("backbone: conv4", "backbone: conv5", "trial.backbone", "unknown backbone 'conv5'. Did you mean 'conv4'?"),
+        ("name: glyphs", "name: cub201", "trial.data.name", "Did you mean 'cub200'? Known: cars196, cub200"),
+        ("mode: rescale", "mode: rescal", "trial.embedding.mode", "'rescale', 'l2' or 'none'"),
+        ("batch: {size: 128", "batch: {size: 6", "trial.batch", "raise size to 8 or lower images_per_class"),
+        ("{uniform: [0.05, 0.5]}", "{uniform: [0.5, 0.05]}", "space.loss.margin", "is reversed"),
+        ("{uniform: [0.05, 0.5]}", "{uniform: [0.5, 0.5]}", "space.loss.margin", "is empty"),
+        ("{uniform: [0.05, 0.5]}", "{uniform: [-0.5, 0.5]}", "space.loss.margin", "greater than or equal to 0, got -0.5"),
+        ("{uniform: [0.05, 0.5]}", "{choice: [0.1, high]}", "space.loss.margin", "expected a number, got 'high'"),
+        ("{uniform: [0.05, 0.5]}", "{choice: []}", "space.loss.margin.choice", "at least 1 item"),
+        ("{uniform: [0.05, 0.5]}", "{}", "space.loss.margin", "give exactly one of uniform"),
+        ("{loguniform: [0.01, 1]}", "{loguniform: [0, 1]}", "space.mdr.weight", "must start above 0"),
+        ("loss.margin: {uni", "los.margin: {uni", "space.los.margin", "Did you mean loss.margin?"),
+        ("{uniform: [1, 5]}", "{unifrm: [1, 5]}", "space.mdr.levels.spread.unifrm", "Did you mean 'uniform'?"),
+        ("count: [2, 3, 5]", "count: [0, 3, 5]", "space.mdr.levels.count", "greater than or equal to 1, got 0"),
+        ("sampler: tpe", "sampler: tpee", "search.sampler", "expected 'tpe' or 'random'"),
+        ("grace_epochs: 2", "grace_epochs: 20", "search.scheduler.grace_epochs", "20 is more than trial.epochs (8)"),
+        ("lanes: auto", "lanes: many", "resources.lanes", "expected auto or a whole number, got 'many'"),
+        ("[triplet, triplet_l2]", "[triplet, l3]", "baselines.1", "unknown baseline 'l3'"),
+        ("- {mdr.levels: [-3, 0, 3]", "- {mdr.levels: [-3, 0, 1]", "start_from.0", "not evenly spaced"),
+        ("- {mdr.levels: [-3, 0, 3]", "- {mdr.levels: [-7, 0, 7]", "start_from.0", "outside of 1 to 5"),
+        ("- {mdr.levels: [-3, 0, 3]", "- {mdr.levls: [-3, 0, 3]", "start_from.0", "is not searched"),
+        ("name: mdr_levels\n", "name: a b\n", "name", "is not allowed"),
+        ("metric: val/recall_at_1", "metric: val/recall", "metric", "'val/recall_at_1', 'val/recall_at_2'"),
+    ],
+)
+def test_a_mistake_is_named_with_file_line_key_and_fix(
+    tmp_path: Path, old: str, new: str, where: str, what: str
+) -> None:
+    assert MAIN.count(old) >= 1
+    text = MAIN.replace(old, new, 1)
+    line = next(i for i, (a, b) in enumerate(zip(MAIN.splitlines(), text.splitlines(), strict=True), 1) if a != b)
+    message = problem(tmp_path, text)
+    assert f"sweep.yaml:{line}: {where}: " in message
+    assert what in message
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    text = MAIN.replace("conv4", "conv5").replace("trials: 12", "trials: 0")
+    assert len(problem(tmp_path, text).splitlines()) == 2
+
+
+def test_a_missing_name_an_unknown_top_key_and_a_doubled_key(tmp_path: Path) -> None:
+    assert "name: is missing" in problem(tmp_path, MAIN.replace("name: mdr_levels\n", "", 1))
+    assert "serach: unknown key. Did you mean 'search'?" in problem(tmp_path, MAIN + "serach: 1\n")
+    assert "the key 'metric' stands twice" in problem(tmp_path, MAIN + "metric: val/map_at_r\n")
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "just text"])
+def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
+    assert "expected a mapping" in problem(tmp_path, text)
+
+
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    assert problem(tmp_path, "name: x\ntrial: {").startswith("sweep.yaml:2: not valid YAML")
+
+
+def test_a_missing_file_lists_those_beside_it() -> None:
+    with pytest.raises(UserError, match=r"mdr_level\.yaml: no such file.*mdr_levels\.yaml"):
+        read_sweep(SPACES / "mdr_level.yaml", [])
+
+
+def test_set_overrides_and_fixes_a_searched_key() -> None:
+    sweep, notes = read_sweep(
+        SPACES / "mdr_levels.yaml", ["trial.loss.margin=0.3", "resources.workers_per_trial=1", "search.trials=3"]
+    )
+    assert sweep.trial.loss.margin == 0.3
+    assert sweep.resources.workers_per_trial == 1
+    assert "loss.margin" not in sweep.space
+    assert "loss.margin" not in sweep.start_from[0]
+    assert notes == ["loss.margin is fixed by --set and no longer searched"]
+
+
+def test_set_can_change_and_remove_a_part_of_the_space() -> None:
+    sweep, _ = read_sweep(SPACES / "mdr_levels.yaml", ["space.mdr.weight={uniform: [0.1, 0.2]}", "space.mdr.levels=null"])
+    assert sweep.space["mdr.weight"].describe() == "0.1 to 0.2"
+    assert set(sweep.space) == {"mdr.weight", "loss.margin"}
+
+
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ("trial.loss.margn=0.3", "--set trial.loss.margn=0.3: trial.loss.margn: unknown key"),
+        ("trial.loss", "expected KEY=VALUE"),
+        ("trial.epochs=[", "is not a YAML value"),
+        ("space.mdr.weight={uniform: [3, 1]}", "is reversed"),
+        ("space.mdr.wait=null", "mdr.wait is not in the space"),
+    ],
+)
+def test_a_bad_set_is_named(tmp_path: Path, override: str, what: str) -> None:
+    assert what in problem(tmp_path, MAIN, override)
+
+
+def test_numbers_are_read_as_people_write_them() -> None:
+    assert parse_yaml("[1e-3, 5E4, -2., .5, 10, 1.5e-2]") == [1e-3, 5e4, -2.0, 0.5, 10, 0.015]
+
+
+def test_yaml_is_loaded_safely(tmp_path: Path) -> None:
+    assert "not valid YAML" in problem(tmp_path, "name: !!python/object/apply:os.system ['true']")
