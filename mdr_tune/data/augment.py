@@ -1,0 +1,75 @@
+"""Light geometric augmentation of training images, the same for any number of ranks."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+
+from mdr_tune.data.seeding import derive_seed
+
+MAX_ROTATION_RAD = math.radians(10)
+SCALE_RANGE = (0.9, 1.1)
+MAX_SHIFT_PX = 2.0
+
+
+def draw_affine_params(batch_size: int, seed: int, epoch: int, step: int) -> torch.Tensor:
+    """Draw the affine change of every image of a *global* batch, of which a rank takes its slice.
+
+    The numbers come from one generator seeded with `derive_seed("augment", seed, epoch, step)`, row by
+    row: row i is a function of (seed, epoch, step, i).
+
+    Args:
+        batch_size: images in the global batch, B.
+        seed: the trial's seed.
+        epoch: from 0.
+        step: the batch's number within the epoch, from 0.
+
+    Returns:
+        (B, 4) float32: rotation in radians, scale factor, shift right and shift down in pixels;
+        uniform over +-10 degrees, 0.9 .. 1.1, +-2 and +-2.
+    """
+    generator = np.random.default_rng(derive_seed("augment", seed, epoch, step))
+    low = (-MAX_ROTATION_RAD, SCALE_RANGE[0], -MAX_SHIFT_PX, -MAX_SHIFT_PX)
+    high = (MAX_ROTATION_RAD, SCALE_RANGE[1], MAX_SHIFT_PX, MAX_SHIFT_PX)
+    return torch.from_numpy(generator.uniform(low, high, (batch_size, 4)).astype(np.float32))
+
+
+def augment_affine(images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
+    """Rotate, scale and shift each image about its centre, bilinearly, repeating the border outside.
+
+    Each image is computed on its own: a slice of a batch gives that slice of the batch's result.
+
+    Args:
+        images: (n, C, H, W) uint8 or float, any range (0..255 here).
+        params: (n, 4) from `draw_affine_params`, on any device.
+
+    Returns:
+        (n, C, H, W) float32 in the range and on the device of `images`.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if images.ndim != 4 or params.shape != (len(images), 4):
+        raise ValueError(
+            "expected images (n, C, H, W) and params (n, 4), "
+            f"got {tuple(images.shape)} and {tuple(params.shape)}"
+        )
+    grid = _sampling_grid(params.to(images.device), images.shape[-2], images.shape[-1])
+    return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _sampling_grid(params: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Return where each output pixel looks in its input image, (n, H, W, 2) in -1 .. 1, x before y.
+
+    The inverse of "rotate and scale, then shift": source = rotate(-angle) (output - shift) / scale.
+    Written out because the matrix product in `F.affine_grid` rounds differently for other batch sizes.
+    """
+    angle, scale, shift_x, shift_y = (column[:, None, None] for column in params.unbind(1))  # (n, 1, 1)
+    x = torch.arange(width, device=params.device) + 0.5 - width / 2  # (W,) pixels from the centre
+    y = torch.arange(height, device=params.device)[:, None] + 0.5 - height / 2  # (H, 1)
+    x, y = x - shift_x, y - shift_y  # (n, 1, W), (n, H, 1)
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    source_x = (cos * x + sin * y) * (2 / width)
+    source_y = (cos * y - sin * x) * (2 / height)
+    return torch.stack((source_x, source_y), dim=-1)

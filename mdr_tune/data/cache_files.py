@@ -1,0 +1,79 @@
+"""The cache folder, and how several processes share what is made in it: a lock and an atomic rename."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from mdr_tune.errors import UserError
+
+
+def cache_dir() -> Path:
+    """Return the folder for prepared data sets, which exists and is writable.
+
+    It is `$MDR_TUNE_CACHE`; unless that is set, `$XDG_CACHE_HOME/mdr_tune`; unless that is set,
+    `~/.cache/mdr_tune`.
+
+    Raises:
+        UserError: the folder cannot be made or written to; the message names MDR_TUNE_CACHE.
+    """
+    folder = _cache_location()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(_not_writable(str(folder), str(error))) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(_not_writable(str(folder), "permission denied"))
+    return folder
+
+
+def _cache_location() -> Path:
+    if own := os.environ.get("MDR_TUNE_CACHE"):
+        return Path(own).expanduser().absolute()
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg).expanduser().absolute() / "mdr_tune"
+    try:
+        return Path.home() / ".cache" / "mdr_tune"
+    except RuntimeError as error:  # no HOME, and the user is not in the password database
+        raise UserError(_not_writable("~/.cache/mdr_tune", str(error))) from error
+
+
+def _not_writable(folder: str, reason: str) -> str:
+    return (
+        f"cannot write to the cache folder {folder} ({reason}): "
+        "set the environment variable MDR_TUNE_CACHE to a writable folder"
+    )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that belongs to `path` (a file beside it, `<name>.lock`); wait for it if need be.
+
+    The kernel drops the lock when its holder ends, however that happens, so a killed process blocks
+    nobody. The lock file stays: deleting it would let two processes hold different files of one name.
+    """
+    with path.with_name(path.name + ".lock").open("ab") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file in `path`'s folder that becomes `path` if the block ends without an error.
+
+    Readers see the old file or the whole new one, even after a power cut.
+    """
+    descriptor, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(descriptor, 0o644)  # mkstemp gives 0600; a cache may be shared between users
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,94 @@
+"""Which images form a batch: the *global* batch, of which each rank takes its slice."""
+
+import numpy as np
+import torch
+
+from mdr_tune.data.seeding import derive_seed
+
+
+class BatchSampler:
+    """Draws batches of a few images from each of many classes, as the authors of MDR do.
+
+    For each batch the classes are put in random order. From each in turn, min(`images_per_class`, size
+    of the class) images are drawn without replacement, until the batch is full; what exceeds
+    `batch_size` is cut off, so the last class may contribute fewer. No class comes up twice in a
+    batch, hence no image either. Batches are independent of each other.
+
+    An epoch's batches depend on (seed, epoch) only: they come from one generator seeded with
+    `derive_seed("sampler", seed, epoch)`, and neither the number of ranks nor the epochs drawn before
+    have a say. A longer epoch begins with the batches of a shorter one.
+
+    Source: the sampler of the authors' code for Kim & Park, AAAI 2021 (arXiv 2102.04223).
+
+    Args:
+        labels: (n,) integer class of each image.
+        batch_size: images in the global batch.
+        images_per_class: images drawn from a class that has that many, at least 2 (a positive pair).
+        seed: the trial's seed.
+
+    Raises:
+        ValueError: a number is out of range, or one pass over all classes cannot fill a batch.
+
+    Example:
+        >>> labels = torch.arange(10).repeat_interleave(6)
+        >>> sampler = BatchSampler(labels, batch_size=8, images_per_class=4, seed=0)
+        >>> sampler.epoch_batches(epoch=0, num_batches=3).shape
+        torch.Size([3, 8])
+    """
+
+    def __init__(self, labels: torch.Tensor, batch_size: int, images_per_class: int, seed: int) -> None:
+        if labels.ndim != 1 or labels.is_floating_point():
+            raise ValueError(f"labels must be (n,) integers, got {labels.dtype} {tuple(labels.shape)}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be positive, got {batch_size}")
+        if images_per_class < 2:
+            raise ValueError(
+                f"images_per_class must be at least 2, got {images_per_class}: with one image a class "
+                "there is no positive pair to learn from"
+            )
+        class_of_image = labels.cpu().numpy()
+        self._images_by_class = np.argsort(class_of_image, kind="stable")  # (n,) image ids, class by class
+        _, self._starts, counts = np.unique(
+            class_of_image[self._images_by_class], return_index=True, return_counts=True
+        )
+        self._counts = counts
+        self._takes = np.minimum(counts, images_per_class)  # images that a class contributes to a batch
+        if (most := int(self._takes.sum())) < batch_size:
+            raise ValueError(
+                f"{images_per_class} images from each of {len(counts)} classes make at most {most} images, "
+                f"which cannot fill a batch of {batch_size}: lower batch_size or raise images_per_class"
+            )
+        self.batch_size = batch_size
+        self.images_per_class = images_per_class
+        self.seed = seed
+
+    def epoch_batches(self, epoch: int, num_batches: int) -> torch.Tensor:
+        """Return the image indices of an epoch's batches, (num_batches, batch_size) int64.
+
+        Raises:
+            ValueError: `epoch` or `num_batches` is negative.
+        """
+        if epoch < 0 or num_batches < 0:
+            raise ValueError(f"epoch and num_batches must not be negative, got {epoch} and {num_batches}")
+        generator = np.random.default_rng(derive_seed("sampler", self.seed, epoch))
+        batches = np.empty((num_batches, self.batch_size), dtype=np.int64)
+        for row in batches:
+            row[:] = self._draw_batch(generator)
+        return torch.from_numpy(batches)
+
+    def _draw_batch(self, generator: np.random.Generator) -> np.ndarray:
+        """Return one batch, (batch_size,) image indices, class after class."""
+        classes = generator.permutation(len(self._counts))
+        filled = np.cumsum(self._takes[classes])
+        classes = classes[: int(np.searchsorted(filled, self.batch_size)) + 1]  # k classes fill the batch
+        counts, takes = self._counts[classes], self._takes[classes]
+        # A random key per image; a class's smallest keys are a draw without replacement.
+        keys = generator.random((len(classes), int(counts.max())))  # (k, images of the largest class)
+        keys[np.arange(keys.shape[1]) >= counts[:, None]] = np.inf
+        most = int(takes.max())
+        chosen = np.argsort(keys, axis=1)[:, :most]  # (k, m) position within the class
+        image_ids: np.ndarray = self._images_by_class[
+            np.minimum(self._starts[classes, None] + chosen, len(self._images_by_class) - 1)
+        ]
+        batch: np.ndarray = image_ids[np.arange(most) < takes[:, None]][: self.batch_size]
+        return batch

@@ -1,0 +1,73 @@
+import threading
+from pathlib import Path
+
+import pytest
+
+from mdr_tune.data.cache_files import atomic_write, cache_dir, locked
+from mdr_tune.errors import UserError
+
+
+def test_own_variable_wins_then_xdg_then_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_dir() == tmp_path / "own"
+    monkeypatch.delenv("MDR_TUNE_CACHE")
+    assert cache_dir() == tmp_path / "xdg" / "mdr_tune"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_dir() == tmp_path / "home" / ".cache" / "mdr_tune"
+    assert cache_dir().is_dir()
+
+
+def test_unwritable_home_names_the_variable_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file, so that not even root can make a folder in it")
+    monkeypatch.delenv("MDR_TUNE_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(UserError, match="set the environment variable MDR_TUNE_CACHE to a writable folder"):
+        cache_dir()
+
+
+def test_atomic_write_replaces_on_success(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with atomic_write(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_atomic_write_leaves_everything_as_it_was_on_error(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def write_half() -> None:
+        with atomic_write(path) as file:
+            file.write(b"ne")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:
+    inside = threading.Semaphore(1)
+    overlaps = []
+
+    def enter() -> None:
+        for _ in range(50):
+            with locked(tmp_path / "file"):
+                if not inside.acquire(blocking=False):
+                    overlaps.append(1)
+                    continue
+                inside.release()
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not overlaps
