@@ -1,0 +1,36 @@
+"""Where a process stands among the DDP ranks of its trial."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's rank, how many there are, what they compute on, and the group that joins them.
+
+    Attributes:
+        rank: From 0.
+        world_size: Number of ranks, W.
+        device: What this rank computes on.
+        group: The process group; None is the default one. Not used when `world_size` is 1.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    group: dist.ProcessGroup | None = None
+
+    @classmethod
+    def current(cls, device: torch.device, group: dist.ProcessGroup | None = None) -> "Ranks":
+        """Return where this process stands in `group`, or alone if torch.distributed is not initialised."""
+        if not dist.is_initialized():
+            return cls(device=device)
+        return cls(dist.get_rank(group), dist.get_world_size(group), device, group)
+
+    def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum `tensor` over the ranks, in place; returns it."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor, group=self.group)
+        return tensor
