@@ -1,0 +1,92 @@
+"""Start the hub and the lanes of a sweep, each lane a `TorchTrainer.fit()` in a thread of the driver; stop them."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from mdr_tune.lanes.hub import LaneHub
+from mdr_tune.lanes.resources import LaneResources
+
+logger = logging.getLogger(__name__)
+STOP_TIMEOUT_S = 30.0
+
+
+def start_hub(resources: LaneResources) -> ray.actor.ActorHandle:
+    """Start the hub on the driver's node."""
+    here = ray.get_runtime_context().get_node_id()
+    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
+    actor = ray.remote(num_cpus=0, max_concurrency=10_000, scheduling_strategy=strategy)(LaneHub)
+    return actor.remote(resources.num_lanes, resources.workers_per_lane, resources.stuck_worker_timeout_s)
+
+
+class Lanes:
+    """The running lanes of a sweep.
+
+    Args:
+        resources: How many, and what each worker gets.
+        name: Unique for this launch; Ray Train resumes a run of the same name.
+        storage: Folder for Ray Train's own records.
+    """
+
+    def __init__(self, resources: LaneResources, name: str, storage: Path) -> None:
+        self.hub = start_hub(resources)
+        self._stopping = False
+        trainers = [
+            _trainer(self.hub, lane, resources, f"{name}-lane{lane}", storage) for lane in range(resources.num_lanes)
+        ]
+        self._threads = [
+            threading.Thread(target=self._run, args=(lane, trainer), name=f"lane-{lane}", daemon=True)
+            for lane, trainer in enumerate(trainers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, lane: int, trainer: Any) -> None:
+        """Body of a lane's thread: fit until the workers are told to stop, or Ray Train gives up."""
+        try:
+            trainer.fit()
+            why = "its workers left"
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+        if not self._stopping:
+            logger.error("lane %d ended: %s", lane, why)
+            ray.get(self.hub.end_lane.remote(lane, why))
+
+    def stop(self) -> None:
+        """Tell the workers to leave, and wait until their processes are gone."""
+        self._stopping = True
+        ray.get(self.hub.stop.remote())
+        for thread in self._threads:
+            thread.join(STOP_TIMEOUT_S)
+        ray.kill(self.hub)
+
+
+def _trainer(hub: Any, lane: int, resources: LaneResources, name: str, storage: Path) -> Any:
+    """Return the TorchTrainer of one lane."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.config import LoggingConfig
+
+    from mdr_tune.lanes.worker import run_worker
+
+    per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        per_worker["GPU"] = resources.gpus_per_worker
+    return TorchTrainer(
+        run_worker,
+        train_loop_config={"hub": hub, "lane": lane, "cpus_per_worker": resources.cpus_per_worker},
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers_per_lane,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=per_worker,
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=resources.max_restarts, controller_failure_limit=3),
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+    )

@@ -1,0 +1,16 @@
+"""What the lanes of a sweep are made of. Light, so that a plan can be made without Ray."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LaneResources:
+    """Number of lanes, and what each of their workers gets."""
+
+    num_lanes: int
+    workers_per_lane: int
+    cpus_per_worker: int
+    gpus_per_worker: int
+    max_restarts: int
+    """How often one lane may lose a worker and start anew."""
+    stuck_worker_timeout_s: float

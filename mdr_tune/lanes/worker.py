@@ -1,0 +1,103 @@
+"""What each worker of a lane does: take the next command, run it on the trial's session, reply. Until told to stop."""
+
+import dataclasses
+import io
+import traceback
+import uuid
+from typing import Any
+
+import ray
+import torch
+import torch.distributed as dist
+
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import load_dataset
+from mdr_tune.lanes.messages import Command, Reply
+from mdr_tune.training import Ranks, TrialSession
+
+_PEER_LOST_SIGNS = ("connection closed by peer", "connection reset", "broken pipe", "connection refused", "remote process exited")
+
+
+class LaneAborted(RuntimeError):  # noqa: N818
+    """Raised in the worker to make Ray Train restart the lane."""
+
+
+def run_worker(config: dict[str, Any]) -> None:
+    """The training function of a lane's TorchTrainer.
+
+    Args:
+        config: `hub` (actor handle), `lane` (number) and `cpus_per_worker`.
+    """
+    from ray.train.torch import get_device
+
+    torch.set_num_threads(config["cpus_per_worker"])
+    worker = LaneWorker(Ranks.current(get_device()))
+    hub, lane, rank = config["hub"], config["lane"], worker.ranks.rank
+    group = _group_name(worker.ranks)
+    last = ray.get(hub.join.remote(lane, group, rank))
+    while True:
+        command: Command = ray.get(hub.next_command.remote(lane, group, last))
+        if command.kind == "stop":
+            return
+        if command.kind == "abort":
+            raise LaneAborted("the lane is restarted because a worker failed or fell silent")
+        reply = worker.handle(command)
+        last = command.number
+        ray.get(hub.post.remote(lane, group, rank, last, reply))
+
+
+def _group_name(ranks: Ranks) -> str:
+    """Return a name that the workers of this incarnation of the lane share, and no other."""
+    name = [uuid.uuid4().hex]
+    if ranks.world_size > 1:
+        dist.broadcast_object_list(name, src=0)
+    return name[0]
+
+
+class LaneWorker:
+    """Runs commands; holds the session of the trial that has the lane."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self._session: TrialSession | None = None
+
+    def handle(self, command: Command) -> Reply:
+        """Run one command; an exception becomes a reply."""
+        try:
+            if command.renew_group and self.ranks.world_size > 1:
+                self.ranks = dataclasses.replace(self.ranks, group=dist.new_group())
+            return Reply(value=getattr(self, f"_{command.kind}")(**command.payload))
+        except Exception as error:
+            self._session = None
+            lost = any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
+            return Reply(traceback=traceback.format_exc(), peer_lost=lost)
+
+    def _start(self, trial: dict[str, Any], checkpoint: ray.ObjectRef | None) -> int:
+        """Build the trial anew, or from a checkpoint; returns the epochs that it has completed."""
+        self._session = None  # frees the memory of the trial before
+        config = TrialConfig.model_validate(trial)
+        session = TrialSession(config, load_dataset(config.data.name), self.ranks)
+        if checkpoint is not None:
+            data = io.BytesIO(ray.get(checkpoint))
+            session.load_state_dict(torch.load(data, map_location="cpu", weights_only=True))
+        self._session = session
+        return session.epoch
+
+    def _epoch(self) -> dict[str, float]:
+        return self._running().run_epoch()
+
+    def _save(self) -> ray.ObjectRef | None:
+        """Return a reference to the checkpoint's bytes; on rank 0 only, where the mailbox looks."""
+        if self.ranks.rank != 0:
+            return None
+        buffer = io.BytesIO()
+        torch.save(self._running().state_dict(), buffer)
+        return ray.put(buffer.getvalue())
+
+    def _evaluate(self, split: Any) -> dict[str, float]:
+        return self._running().evaluate(split)
+
+    def _running(self) -> TrialSession:
+        if self._session is None:
+            raise RuntimeError("no trial is running in this lane: it failed, or was never started")
+        return self._session

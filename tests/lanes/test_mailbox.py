@@ -1,0 +1,164 @@
+"""The mailbox by itself, without Ray: commands in, replies out, and what happens when workers fail or go away."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from mdr_tune.lanes.mailbox import Mailbox
+from mdr_tune.lanes.messages import LaneEnded, LaneLost, Reply, TrialFailed
+
+STUCK_TIMEOUT_S = 0.05
+
+
+async def join_all(mailbox: Mailbox, group: str) -> int:
+    return [await mailbox.join(group, rank) for rank in range(mailbox.world_size)][-1]
+
+
+async def worker(mailbox: Mailbox, group: str, rank: int, answer: Callable[[Any], Reply | None]) -> str:
+    """Take commands until told to leave; `answer` returning None stands for a worker that hangs or is gone."""
+    last = await mailbox.join(group, rank)
+    while True:
+        command = await mailbox.next_command(group, last)
+        if command.kind in ("stop", "abort"):
+            return command.kind
+        last = command.number
+        reply = answer(command)
+        if reply is not None:
+            await mailbox.post(group, rank, last, reply)
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), timeout=10))
+
+
+def test_submit_returns_the_value_of_rank_0_after_all_replied() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(3, STUCK_TIMEOUT_S)
+        await join_all(mailbox, "a")
+        answer = asyncio.create_task(mailbox.submit("epoch", {"x": 1}))
+        commands = [await mailbox.next_command("a", 0) for _ in range(3)]
+        assert {(c.kind, c.payload["x"], c.number) for c in commands} == {("epoch", 1, 1)}
+        for rank in (2, 0):
+            await mailbox.post("a", rank, 1, Reply(value=f"from {rank}"))
+        await asyncio.sleep(0)
+        assert not answer.done()
+        await mailbox.post("a", 1, 1, Reply(value="from 1"))
+        assert await answer == "from 0"
+
+    run(scenario)
+
+
+def test_submit_waits_for_the_workers_to_join() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S)
+        answer = asyncio.create_task(mailbox.submit("epoch", {}))
+        workers = [asyncio.create_task(worker(mailbox, "a", r, lambda c: Reply(value=c.kind))) for r in range(2)]
+        assert await answer == "epoch"
+        await mailbox.stop()
+        assert [await w for w in workers] == ["stop", "stop"]
+
+    run(scenario)
+
+
+def test_an_exception_on_all_ranks_fails_the_trial_and_keeps_the_group() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S)
+        replies = iter([Reply(traceback="boom")] * 2 + [Reply(value="fine")] * 2)
+        seen = []
+
+        def answer(command: Any) -> Reply:
+            seen.append((command.number, command.renew_group))
+            return next(replies)
+
+        workers = [asyncio.create_task(worker(mailbox, "a", r, answer)) for r in range(2)]
+        with pytest.raises(TrialFailed, match="boom"):
+            await mailbox.submit("epoch", {})
+        assert await mailbox.submit("start", {}) == "fine"
+        assert seen == [(1, False), (1, False), (2, True), (2, True)]  # a fresh process group after the failure
+        await mailbox.stop()
+        assert [await w for w in workers] == ["stop", "stop"]
+
+    run(scenario)
+
+
+def test_a_silent_peer_of_a_failed_rank_costs_the_group_but_the_traceback_arrives() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S)
+        failing = asyncio.create_task(worker(mailbox, "a", 0, lambda c: Reply(traceback="out of memory")))
+        hanging = asyncio.create_task(worker(mailbox, "a", 1, lambda c: None))
+        with pytest.raises(TrialFailed, match="out of memory"):
+            await mailbox.submit("epoch", {})
+        assert await failing == "abort"
+        assert await hanging == "abort"
+        assert not mailbox.ready
+        await join_all(mailbox, "b")
+        assert mailbox.ready
+
+    run(scenario)
+
+
+def test_a_lost_peer_is_no_failure_of_the_trial() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S)
+        survivor = asyncio.create_task(
+            worker(mailbox, "a", 0, lambda c: Reply(traceback="Connection closed by peer", peer_lost=True))
+        )
+        await mailbox.join("a", 1)
+        with pytest.raises(LaneLost):
+            await mailbox.submit("epoch", {})
+        assert await survivor == "abort"
+
+    run(scenario)
+
+
+def test_a_new_group_ends_what_the_old_one_was_doing_and_old_replies_are_dropped() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(1, STUCK_TIMEOUT_S)
+        await mailbox.join("a", 0)
+        answer = asyncio.create_task(mailbox.submit("epoch", {}))
+        command = await mailbox.next_command("a", 0)
+        after = await mailbox.join("b", 0)
+        with pytest.raises(LaneLost):
+            await answer
+        assert (await mailbox.next_command("a", command.number)).kind == "abort"
+        again = asyncio.create_task(mailbox.submit("epoch", {}))
+        number = (await mailbox.next_command("b", after)).number
+        await mailbox.post("a", 0, number, Reply(value="a ghost"))
+        await mailbox.post("b", 0, number, Reply(value="alive"))
+        assert await again == "alive"
+
+    run(scenario)
+
+
+def test_a_second_command_waits_for_the_first() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(1, STUCK_TIMEOUT_S)
+        await mailbox.join("a", 0)
+        first = asyncio.create_task(mailbox.submit("epoch", {}))
+        assert (await mailbox.next_command("a", 0)).number == 1
+        second = asyncio.create_task(mailbox.submit("start", {}))
+        await asyncio.sleep(0.01)
+        assert not second.done()
+        await mailbox.post("a", 0, 1, Reply(value=1))
+        assert await first == 1
+        assert (await mailbox.next_command("a", 1)).kind == "start"
+        await mailbox.post("a", 0, 2, Reply(value=2))
+        assert await second == 2
+
+    run(scenario)
+
+
+def test_the_end_of_the_lane_answers_everybody() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(1, STUCK_TIMEOUT_S)
+        waiting = asyncio.create_task(mailbox.submit("epoch", {}))
+        await asyncio.sleep(0.01)
+        await mailbox.end("Ray Train gave up")
+        with pytest.raises(LaneEnded, match="gave up"):
+            await waiting
+        with pytest.raises(LaneEnded):
+            await mailbox.submit("epoch", {})
+
+    run(scenario)
