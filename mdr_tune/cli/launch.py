@@ -1,0 +1,128 @@
+"""`python launch.py`: check everything, say what will be done, run it, say what came out."""
+
+import argparse
+import logging
+import os
+import shlex
+import sys
+import traceback
+from pathlib import Path
+
+from rich.console import Console
+
+from mdr_tune.cli.output import print_plan, print_result
+from mdr_tune.cli.status import Status
+from mdr_tune.config.load import read_sweep
+from mdr_tune.errors import UserError
+from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.session import prepare_environment
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of launch.py."""
+    parser = argparse.ArgumentParser(
+        prog="launch.py",
+        description="Search level initialisation, weight and margin of MDR over DDP workers; everything goes to MLflow.",
+    )
+    parser.add_argument("--space", type=Path, required=True, metavar="FILE", help="the sweep's YAML file")
+    parser.add_argument("--trials", type=int, metavar="N", help="the same as --set search.trials=N")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file; may be repeated"
+    )
+    parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster (auto, host:port); default: this machine")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow; default: MLFLOW_TRACKING_URI, or a local store")
+    parser.add_argument("--storage", metavar="DIR", help="checkpoints and state, shared by all nodes; default: runs")
+    parser.add_argument("--name", metavar="NAME", help="the same as --set name=NAME")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, print the plan, start nothing")
+    return parser
+
+
+def make_plan(arguments: argparse.Namespace) -> Plan:
+    """Check the file, the stores and the resources, and return the plan.
+
+    Raises:
+        UserError: Something is not right.
+    """
+    from mdr_tune.sweep.resources import fit_lanes, this_machine
+    from mdr_tune.sweep.stores import check_stores, choose_stores
+
+    overrides = list(arguments.set)
+    if arguments.trials is not None:
+        overrides.append(f"search.trials={arguments.trials}")
+    if arguments.name is not None:
+        overrides.append(f"name={arguments.name}")
+    sweep, notes = read_sweep(arguments.space, overrides)
+    stores = choose_stores(arguments.storage, arguments.tracking_uri)
+    check_stores(stores)
+    machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
+    return Plan(
+        sweep=sweep,
+        file=arguments.space,
+        notes=tuple(notes),
+        stores=stores,
+        machine=machine,
+        lanes=fit_lanes(sweep, machine),
+        address=arguments.address,
+    )
+
+
+def _cluster_at(address: str) -> "Machine":  # type: ignore[name-defined]  # noqa: F821
+    """Connect to a Ray cluster and return its resources."""
+    prepare_environment()
+    import ray
+
+    from mdr_tune.sweep.resources import cluster
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); start one "
+            "(ray up cluster.yaml, or ray start --head), or leave --address out to use this machine"
+        ) from None
+    return cluster()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns 0 when done, 2 for a mistake of the user's, 1 for anything else."""
+    arguments = make_parser().parse_args(argv)
+    console = Console(highlight=False)
+    errors = Console(stderr=True, highlight=False)
+    prepare_environment()
+    try:
+        plan = make_plan(arguments)
+        print_plan(console, plan)
+        if arguments.dry_run:
+            console.print("Dry run: everything checks out, nothing was started.")
+            return 0
+        return launch(plan, console)
+    except UserError as error:
+        for line in str(error).splitlines():
+            errors.print(f"error: {line}", style="red", soft_wrap=True, markup=False)
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted", style="red")
+        return 1
+    except Exception:
+        errors.print(traceback.format_exc(), markup=False, soft_wrap=True)
+        return 1
+
+
+def launch(plan: Plan, console: Console) -> int:
+    """Run a plan; returns the exit code."""
+    from mdr_tune.sweep.launch import run_and_track
+
+    _quiet_libraries()
+    with Status(console, plan.sweep.metric, plan.num_trials) as status:
+        outcome = run_and_track(plan, status, command=shlex.join([sys.executable, *sys.argv]))
+    print_result(console, plan, outcome)
+    return 1 if outcome.result.interrupted or outcome.result.winner is None else 0
+
+
+def _quiet_libraries() -> None:
+    """Keep third-party chatter off the terminal; warnings and errors of this package stay."""
+    for name in ("ray", "mlflow", "optuna", "alembic", "torch", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")

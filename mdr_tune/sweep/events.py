@@ -1,0 +1,100 @@
+"""From Ray Tune's callbacks to our records, and on to those who listen."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from mdr_tune.config.arms import Arm
+from mdr_tune.records import SweepListener, TrialRecord
+
+METRIC_GROUPS = ("train/", "val/", "test/", "mdr/", "time/")
+
+
+class TuneEvents(Callback):  # type: ignore[misc]
+    """Keeps the records of one arm and tells the listeners what happens in it.
+
+    Args:
+        arm: The arm that this Tune experiment runs.
+        records: Grows by one record for each trial that starts.
+        listeners: Told in this order.
+        release_lane: Called with the trial's id when it ended, however it did: an actor that died cannot do it.
+    """
+
+    def __init__(
+        self,
+        arm: Arm,
+        records: list[TrialRecord],
+        listeners: Sequence[SweepListener],
+        release_lane: Callable[[str], None],
+    ) -> None:
+        self._arm, self._records, self._listeners = arm, records, listeners
+        self._release_lane = release_lane
+        self._by_id: dict[str, TrialRecord] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks with the experiment; records and listeners live in this process only."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune starts a trial, or goes on with one that was paused."""
+        if trial.trial_id not in self._by_id:
+            self._add(trial)
+
+    def _add(self, trial: Trial) -> TrialRecord:
+        config = trial.config
+        name = f"{self._arm.name}-{len(self._by_id) + 1:03d}"
+        record = TrialRecord(trial.trial_id, name, self._arm.name, config["parameters"], config["trial"])
+        self._by_id[trial.trial_id] = record
+        self._records.append(record)
+        for listener in self._listeners:
+            listener.trial_started(record)
+        return record
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """An epoch is done. A trial that was set back to a checkpoint repeats epochs; each is recorded once."""
+        record = self._by_id[trial.trial_id]
+        if result["epoch"] <= record.epochs:
+            return
+        metrics = {key: float(value) for key, value in result.items() if key.startswith(METRIC_GROUPS)}
+        record.history.append({"epoch": float(result["epoch"]), **metrics})
+        for listener in self._listeners:
+            listener.epoch_finished(record)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial ran to its end, or was stopped by the scheduler."""
+        record = self._by_id.get(trial.trial_id) or self._add(trial)
+        self._end(record, trial, "completed" if record.epochs >= record.config["epochs"] else "stopped_early")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial raised, or its actor died."""
+        record = self._by_id.get(trial.trial_id) or self._add(trial)
+        record.error = _traceback_of(trial)
+        self._end(record, trial, "failed")
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """The experiment is over; what still runs then was interrupted."""
+        for trial in trials:
+            record = self._by_id.get(trial.trial_id)
+            if record is not None and record.outcome == "running":
+                self._end(record, trial, "killed")
+
+    def _end(self, record: TrialRecord, trial: Trial, outcome: Any) -> None:
+        record.outcome = outcome
+        record.checkpoints = {
+            int(saved.metrics["epoch"]): saved.checkpoint.path
+            for saved in trial.run_metadata.checkpoint_manager.best_checkpoint_results
+        }
+        self._release_lane(record.trial_id)
+        for listener in self._listeners:
+            listener.trial_ended(record)
+
+
+def _traceback_of(trial: Trial) -> str:
+    """Return the text that Tune kept of a trial's exception, the worker's own traceback first."""
+    error = trial.get_error()
+    cause = getattr(error, "cause", error)
+    return str(cause) if error is not None else "the trial ended without an exception being recorded"

@@ -1,0 +1,114 @@
+"""A launch as a whole: the sweep, its MLflow runs, the registered champion. What `launch.py` calls."""
+
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mdr_tune import __version__
+from mdr_tune.errors import UserError
+from mdr_tune.records import SweepResult
+from mdr_tune.report.summary import gains, markdown
+from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.run import RunListener, run_sweep, running_lanes
+
+if TYPE_CHECKING:
+    from mdr_tune.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class LaunchOutcome:
+    """What came out, and where it is.
+
+    Attributes:
+        parent_run_id: The MLflow run of the launch.
+        champion_version: The winner's version in the registry, None without a winner.
+    """
+
+    result: SweepResult
+    experiment_id: str
+    parent_run_id: str
+    champion_version: str | None
+
+
+def load_command(plan: Plan) -> str:
+    """Return the lines that load the champion in a fresh process."""
+    return (
+        f'import mlflow\nmlflow.set_tracking_uri("{plan.stores.tracking_uri}")\n'
+        f'model = mlflow.pytorch.load_model("models:/{plan.sweep.name}@champion")  # model(uint8 images (n, C, H, W))'
+    )
+
+
+def run_and_track(plan: Plan, status: RunListener, command: str) -> LaunchOutcome:
+    """Run the plan, tell `status` and MLflow, register the winner.
+
+    Raises:
+        UserError: The experiment cannot be opened, or the data set not be read.
+    """
+    lanes = plan.lanes
+    status.stage(f"starting Ray and {lanes.num_lanes} lane(s) of {lanes.workers_per_lane} worker(s)")
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with running_lanes(plan) as hub:
+        status.stage("opening the MLflow store")
+        tracker = _open_tracker(plan, command)
+        status.stage("waiting for the workers")
+        try:
+            result = run_sweep(plan, hub, [tracker, status])
+            version = _register_winner(plan, result, tracker, status)
+            tracker.describe(markdown(result, load_command(plan) if version else None), gains(result))
+        except BaseException:
+            tracker.close("FAILED")
+            raise
+        tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
+        status.stage("stopping the lanes")
+    return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, version)
+
+
+def _open_tracker(plan: Plan, command: str) -> "Tracker":
+    """Open the MLflow experiment and its parent run."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    from mdr_tune.tracking.tracker import Tracker, open_experiment
+
+    mlflow.set_tracking_uri(plan.stores.tracking_uri)
+    client = MlflowClient(plan.stores.tracking_uri)
+    try:
+        experiment_id = open_experiment(client, plan.sweep.name, plan.stores.artifact_root)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return Tracker(
+        client,
+        experiment_id,
+        run_name=f"{plan.sweep.name} {plan.launch}",
+        metric=plan.sweep.metric,
+        params=parent_params(plan),
+        files={"sweep.yaml": plan.file.read_text(), "command.txt": command + "\n"},
+        checkpoints=plan.sweep.checkpoints,
+    )
+
+
+def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> str | None:
+    """Register the best trial's model; returns its version, None if there is no winner."""
+    from mdr_tune.sweep.finals import best_checkpoint
+    from mdr_tune.tracking.champion import register_champion
+
+    if result.winner is None or result.interrupted:
+        return None
+    status.stage("registering the champion")
+    tracker.flush()
+    checkpoint = best_checkpoint(result.winner, result.metric)
+    return register_champion(tracker.client, tracker.run_id(result.winner), plan.sweep.name, checkpoint)
+
+
+def parent_params(plan: Plan) -> dict[str, object]:
+    """Return what the parent run records of the sweep."""
+    sweep = plan.sweep
+    return {
+        "metric": sweep.metric,
+        "search": sweep.search.model_dump(),
+        "baselines": ", ".join(sweep.baselines),
+        "workers_per_trial": plan.lanes.workers_per_lane,
+        "lanes": plan.lanes.num_lanes,
+        "versions": {"mdr_tune": __version__, "python": platform.python_version()},
+        "space": {key: str(domain.model_dump(exclude_none=True)) for key, domain in sweep.space.items()},
+    }

@@ -1,0 +1,83 @@
+"""How many lanes fit on what there is, decided before anything is started."""
+
+import os
+from dataclasses import dataclass
+
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.errors import UserError
+from mdr_tune.lanes.resources import LaneResources
+
+TRIALS_PER_LANE = 4
+"""`lanes: auto` leaves the sampler at least this many rounds to learn from."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """CPUs and GPUs of this machine, or of a cluster in all."""
+
+    cpus: int
+    gpus: int
+    description: str
+
+
+def this_machine() -> Machine:
+    """Return what this process may use of the machine it runs on."""
+    import torch
+
+    cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    return Machine(cpus, gpus, "this machine")
+
+
+def cluster() -> Machine:
+    """Return the resources of the Ray cluster that this process is connected to."""
+    import ray
+
+    total = ray.cluster_resources()
+    return Machine(int(total.get("CPU", 0)), int(total.get("GPU", 0)), f"the cluster of {len(ray.nodes())} nodes")
+
+
+def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
+    """Return the lanes of this sweep on this machine.
+
+    Raises:
+        UserError: They do not fit; the text says what would.
+    """
+    wanted = sweep.resources
+    gpus_per_worker = (1 if machine.gpus else 0) if wanted.gpus_per_worker == "auto" else wanted.gpus_per_worker
+    workers = wanted.workers_per_trial
+    fitting = machine.cpus // (workers * wanted.cpus_per_worker)
+    if gpus_per_worker:
+        fitting = min(fitting, machine.gpus // (workers * gpus_per_worker))
+    if fitting == 0:
+        raise UserError(_too_many_workers(sweep, machine, gpus_per_worker))
+    if wanted.lanes == "auto":
+        lanes = max(1, min(fitting, sweep.search.trials // TRIALS_PER_LANE))
+    elif wanted.lanes > fitting:
+        raise UserError(
+            f"resources.lanes: {wanted.lanes} lanes of {workers} workers do not fit on {machine.description} "
+            f"({machine.cpus} CPUs, {machine.gpus} GPUs): at most {fitting}, or set it to auto"
+        )
+    else:
+        lanes = wanted.lanes
+    return LaneResources(
+        num_lanes=lanes,
+        workers_per_lane=workers,
+        cpus_per_worker=wanted.cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        max_restarts=wanted.lane_restarts,
+        stuck_worker_timeout_s=wanted.stuck_worker_timeout_s,
+    )
+
+
+def _too_many_workers(sweep: SweepConfig, machine: Machine, gpus_per_worker: int) -> str:
+    wanted, has = sweep.resources, f"{machine.description} has {machine.cpus} CPUs and {machine.gpus} GPUs"
+    each = f"{wanted.cpus_per_worker} CPUs" + (f" and {gpus_per_worker} GPUs" if gpus_per_worker else "")
+    most = machine.cpus // wanted.cpus_per_worker
+    if gpus_per_worker:
+        most = min(most, machine.gpus // gpus_per_worker)
+    fix = (
+        f"set it to at most {most} (--set resources.workers_per_trial={most})"
+        if most
+        else "lower resources.cpus_per_worker or resources.gpus_per_worker"
+    )
+    return f"resources.workers_per_trial: {wanted.workers_per_trial} workers with {each} each do not fit: {has}; {fix}"

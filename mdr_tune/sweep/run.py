@@ -1,0 +1,97 @@
+"""Run a plan: Ray, lanes, one search an arm, the test evaluation of the best, the champion. The order of a launch."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from mdr_tune.config.arms import Arm
+from mdr_tune.errors import UserError
+from mdr_tune.records import SweepListener, SweepResult, TrialRecord, best_record
+from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.session import ray_session
+
+
+class RunListener(SweepListener, Protocol):
+    """A listener that also hears of the sweep as a whole."""
+
+    def stage(self, text: str) -> None:
+        """Something that takes a while begins."""
+
+    def arm_started(self, arm: Arm) -> None:
+        """The search of one arm begins."""
+
+    def test_scored(self, record: TrialRecord, metrics: dict[str, float]) -> None:
+        """A trial was evaluated on the test classes."""
+
+
+@contextlib.contextmanager
+def running_lanes(plan: Plan) -> Iterator[Any]:
+    """Start Ray and the lanes; yields the lanes' hub at once, while their workers still import. Ends all of it."""
+    with ray_session(plan.address, plan.machine.cpus):
+        from mdr_tune.lanes.lane import Lanes
+
+        lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}", plan.folder / "lanes")
+        try:
+            yield lanes.hub
+        finally:
+            lanes.stop()
+
+
+def run_sweep(plan: Plan, hub: Any, listeners: Sequence[RunListener]) -> SweepResult:
+    """Search all arms on the lanes, then evaluate the best of each on the test classes.
+
+    Raises:
+        UserError: The data set cannot be read.
+    """
+    result = SweepResult(plan.sweep.metric)
+    prepare_data(plan.sweep.trial.data.name)
+    _search_all(plan, hub, result, listeners)
+    _evaluate_best(plan, hub, result, listeners)
+    return result
+
+
+def prepare_data(name: str) -> None:
+    """Make sure that the data set is on this node; a lane that comes first does the same under a lock."""
+    from mdr_tune.data import DATASETS, cache_dir
+
+    try:
+        DATASETS[name].prepare(cache_dir())
+    except OSError as error:
+        raise UserError(f"the data set {name} cannot be prepared: {error}") from error
+
+
+def _search_all(plan: Plan, hub: Any, result: SweepResult, listeners: Sequence[RunListener]) -> None:
+    from mdr_tune.sweep.search_run import run_arm
+
+    for arm in plan.arms:
+        for listener in listeners:
+            listener.arm_started(arm)
+        mine: list[TrialRecord] = []
+        try:
+            run_arm(plan, arm, hub, mine, listeners)
+        finally:
+            result.records += mine
+        if any(record.outcome == "killed" for record in mine):
+            result.interrupted = True
+            return
+
+
+def _evaluate_best(plan: Plan, hub: Any, result: SweepResult, listeners: Sequence[RunListener]) -> None:
+    from mdr_tune.sweep.finals import evaluate_on_test
+
+    if result.interrupted:
+        return
+    for arm in plan.arms:
+        record = best_record([r for r in result.records if r.arm == arm.name], result.metric)
+        if record is None:
+            continue
+        _tell(listeners, f"evaluating {record.name} on the test classes")
+        result.best[arm.name] = record
+        result.test[arm.name] = evaluate_on_test(hub, record, result.metric)
+        for listener in listeners:
+            listener.test_scored(record, result.test[arm.name])
+
+
+def _tell(listeners: Sequence[RunListener], text: str) -> None:
+    for listener in listeners:
+        listener.stage(text)

@@ -1,0 +1,99 @@
+"""Where a sweep writes: its storage folder and its MLflow store. Checked before anything is started."""
+
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdr_tune.errors import UserError
+
+HEALTH_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The storage folder (checkpoints, Tune's and Optuna's state) and the MLflow tracking URI."""
+
+    storage: Path
+    tracking_uri: str
+
+    @property
+    def artifact_root(self) -> Path | None:
+        """Folder for MLflow's artifacts when the store is a local database; a server decides for itself."""
+        return self.storage / "mlartifacts" if self.tracking_uri.startswith("sqlite:") else None
+
+
+def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
+    """Return the stores that the flags, or MLFLOW_TRACKING_URI, or the defaults name.
+
+    Raises:
+        UserError: The URI is of a kind that MLflow 3 cannot write to.
+    """
+    folder = Path(storage or "runs").expanduser().absolute()
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
+    if uri.startswith("sqlite:///"):
+        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().absolute()}"
+    elif not uri.startswith(("http://", "https://", "postgresql", "mysql", "mssql")):
+        source = "--tracking-uri" if tracking_uri else "MLFLOW_TRACKING_URI"
+        raise UserError(
+            f"{source} {uri}: MLflow cannot track to this. Give a server (http://127.0.0.1:5000) or a database "
+            f"(sqlite:////absolute/path/mlflow.db); without it, {folder / 'mlflow.db'} is used"
+        )
+    return Stores(folder, uri)
+
+
+def check_stores(stores: Stores) -> None:
+    """Check that both can be written, leaving nothing behind.
+
+    Raises:
+        UserError: One cannot; the text says which and why.
+    """
+    _check_folder(stores.storage, "--storage")
+    uri = stores.tracking_uri
+    if uri.startswith("sqlite:///"):
+        _check_database(Path(uri.removeprefix("sqlite:///")))
+    elif uri.startswith("http"):
+        _check_server(uri)
+
+
+def _check_folder(folder: Path, what: str) -> None:
+    """Write a file into the folder, or into the nearest one above it that exists."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"{what} {folder}: {existing} is a file, not a folder; choose another place")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"{what} {folder}: cannot be written ({error.strerror}); choose a writable folder") from None
+
+
+def _check_database(file: Path) -> None:
+    import sqlite3
+
+    if not file.exists():
+        _check_folder(file.parent, "the MLflow store in")
+        return
+    try:
+        connection = sqlite3.connect(f"file:{file}?mode=rw", uri=True, timeout=5)
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()
+            connection.execute("BEGIN IMMEDIATE").execute("ROLLBACK")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise UserError(f"the MLflow store {file}: cannot be written ({error}); choose another --tracking-uri") from None
+
+
+def _check_server(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S):  # noqa: S310 (http only)
+            pass
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"the MLflow server {uri} does not answer ({reason}); start it (mlflow server --host 127.0.0.1) or "
+            f"leave --tracking-uri and MLFLOW_TRACKING_URI out for a local store"
+        ) from None

@@ -1,0 +1,60 @@
+"""Register the winner, so that one line loads it anywhere: `mlflow.pytorch.load_model("models:/NAME@champion")`."""
+
+import io
+import warnings
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import torch
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.training.model import EmbeddingModel
+
+ALIAS = "champion"
+
+
+def load_model(checkpoint: Path) -> tuple[EmbeddingModel, TrialConfig]:
+    """Return the model of a trial's checkpoint, on the CPU in eval mode, and its configuration."""
+    state = torch.load(io.BytesIO(checkpoint.read_bytes()), map_location="cpu", weights_only=True)
+    config = TrialConfig.model_validate(state["config"])
+    model = EmbeddingModel.from_config(config)
+    model.load_state_dict(state["model"])
+    return model.eval(), config
+
+
+def register_champion(client: MlflowClient, run_id: str, name: str, checkpoint: Path) -> str:
+    """Log the checkpoint's model to its run, register it as `name`, and point the alias `champion` to it.
+
+    The model is written as an exported graph (PyTorch's pt2): it loads without this package, executes no pickle, and
+    takes uint8 images (n, C, H, W) for any n >= 1.
+
+    Returns:
+        The version in the registry.
+    """
+    model, _ = load_model(checkpoint)
+    backbone = model.backbone
+    shape = (backbone.in_channels, backbone.image_size, backbone.image_size)
+    example = np.zeros((2, *shape), dtype=np.uint8)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.linear.out_features))]),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        info = mlflow.pytorch.log_model(
+            model,
+            name="model",
+            run_id=run_id,
+            registered_model_name=name,
+            serialization_format="pt2",
+            input_example=example,
+            signature=signature,
+            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],
+        )
+    version = str(info.registered_model_version)
+    client.set_registered_model_alias(name, ALIAS, version)
+    return version
