@@ -4,7 +4,13 @@ import difflib
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+from mdr_tune.errors import UserError
+
 T = TypeVar("T")
+
+
+class Unavailable(UserError, ValueError):  # noqa: N818 - it says what is wrong
+    """A name is known, but this version has nothing behind it."""
 
 
 def nearest_name(name: str, known: list[str]) -> str | None:
@@ -26,12 +32,24 @@ class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._missing: dict[str, str] = {}
 
     def add(self, name: str, entry: T) -> None:
         """Register `entry`; a name can be taken only once."""
         if name in self._entries:
             raise ValueError(f"{self.kind} {name!r} is registered already")
         self._entries[name] = entry
+
+    def announce(self, name: str, why_missing: str) -> None:
+        """Make `name` known, so that files with it are valid, though this version cannot provide it."""
+        self._missing[name] = why_missing
+
+    def check_available(self, name: str) -> None:
+        """Raise `Unavailable` (a UserError) if `name` is only announced, ValueError if it is unknown."""
+        if name in self._missing:
+            raise Unavailable(f"{self.kind} {name!r}: {self._missing[name]}")
+        if name not in self._entries:
+            raise ValueError(self.unknown_message(name))
 
     def register(self, name: str) -> Callable[[T], T]:
         """Class or function decorator form of `add`."""
@@ -43,18 +61,17 @@ class Registry(Generic[T]):
         return decorate
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._entries:
-            raise ValueError(self.unknown_message(name))
+        self.check_available(name)
         return self._entries[name]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._missing
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._entries))
+        return iter(sorted([*self._entries, *self._missing]))
 
     def unknown_message(self, name: str) -> str:
         """Say that `name` is unknown, which one it may have meant, and which are known."""
-        guess = nearest_name(name, list(self._entries))
+        guess = nearest_name(name, list(self))
         hint = f" Did you mean {guess!r}?" if guess else ""
         return f"unknown {self.kind} {name!r}.{hint} Known: {', '.join(self)}."

@@ -1,14 +1,12 @@
 """Networks that turn images into feature vectors; found by name in `BACKBONES`."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import NoReturn
 
-from mdr_tune.backbones.base import Backbone, BackboneUnavailable
+from mdr_tune.backbones.base import Backbone
 from mdr_tune.backbones.conv4 import Conv4
 from mdr_tune.registry import Registry
 
-__all__ = ["BACKBONES", "Backbone", "BackboneUnavailable", "Conv4", "build_backbone"]
+__all__ = ["BACKBONES", "Backbone", "Conv4", "build_backbone"]
 
 BACKBONES: Registry[Callable[[], Backbone]] = Registry("backbone")
 
@@ -17,16 +15,12 @@ def build_backbone(name: str) -> Backbone:
     """Return a new backbone, its weights drawn from torch's global generator.
 
     Raises:
-        BackboneUnavailable: (a ValueError) `name` is known, but this version does not build it.
+        Unavailable: (a ValueError) `name` is known, but this version does not build it.
         ValueError: `name` is unknown; the message lists the known ones.
     """
     return BACKBONES[name]()
 
 
-def _unavailable(name: str) -> NoReturn:
-    raise BackboneUnavailable(f"this version does not build the backbone {name!r} yet; 'conv4' is available")
-
-
 BACKBONES.add("conv4", Conv4)
 for _name in ("bn_inception", "googlenet", "resnet18", "resnet50"):
-    BACKBONES.add(_name, partial(_unavailable, _name))
+    BACKBONES.announce(_name, "this version cannot build it yet; conv4 is available")

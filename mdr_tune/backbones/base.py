@@ -3,12 +3,6 @@
 import torch
 from torch import nn
 
-from mdr_tune.errors import UserError
-
-
-class BackboneUnavailable(UserError, ValueError):  # noqa: N818 - it names the state, not an error
-    """The backbone is known by name, but this version cannot build it."""
-
 
 class Backbone(nn.Module):
     """A network from normalised images (n, C, H, W) to features (n, feature_size).

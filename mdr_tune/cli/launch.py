@@ -13,6 +13,7 @@ from rich.console import Console
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.status import Status
 from mdr_tune.config.load import read_sweep
+from mdr_tune.config.trial import TrialConfig
 from mdr_tune.errors import UserError
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment
@@ -22,7 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of launch.py."""
     parser = argparse.ArgumentParser(
         prog="launch.py",
-        description="Search level initialisation, weight and margin of MDR over DDP workers; everything goes to MLflow.",
+        description="Search level initialisation, weight and margin of MDR over DDP workers, logged to MLflow.",
     )
     parser.add_argument("--space", type=Path, required=True, metavar="FILE", help="the sweep's YAML file")
     parser.add_argument("--trials", type=int, metavar="N", help="the same as --set search.trials=N")
@@ -54,6 +55,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     sweep, notes = read_sweep(arguments.space, overrides)
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
     check_stores(stores)
+    if not arguments.dry_run:
+        check_available(sweep.trial)
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
     return Plan(
         sweep=sweep,
@@ -64,6 +67,19 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         lanes=fit_lanes(sweep, machine),
         address=arguments.address,
     )
+
+
+def check_available(trial: TrialConfig) -> None:
+    """Check that the data set and the backbone, whose names are known, are there in this version.
+
+    Raises:
+        UserError: One is not.
+    """
+    from mdr_tune.backbones import BACKBONES
+    from mdr_tune.data import DATASETS
+
+    DATASETS.check_available(trial.data.name)
+    BACKBONES.check_available(trial.backbone)
 
 
 def _cluster_at(address: str) -> "Machine":  # type: ignore[name-defined]  # noqa: F821

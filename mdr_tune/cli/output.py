@@ -29,12 +29,16 @@ def print_plan(console: Console, plan: Plan) -> None:
         if scheduler.name == "asha"
         else "none is stopped early"
     )
-    table.add_row("  search", sweep.search.sampler, f"maximise {sweep.metric}, up to {plan.max_epochs} epochs, {stopping}")
+    table.add_row(
+        "  search", sweep.search.sampler, f"maximise {sweep.metric}, up to {plan.max_epochs} epochs, {stopping}"
+    )
     for arm in plan.arms:
         table.add_row("  arm", arm.name, f"{arm.trials} trial(s)")
     gpus = f", {lanes.gpus_per_worker} GPU" if lanes.gpus_per_worker else ""
     table.add_row(
-        "  lanes", str(lanes.num_lanes), f"{lanes.workers_per_lane} worker(s) each, {lanes.cpus_per_worker} CPU{gpus} a worker"
+        "  lanes",
+        str(lanes.num_lanes),
+        f"{lanes.workers_per_lane} worker(s) each, {lanes.cpus_per_worker} CPU{gpus} a worker",
     )
     table.add_row("  found", plan.machine.description, f"{plan.machine.cpus} CPUs, {plan.machine.gpus} GPUs")
     table.add_row("  stores", "MLflow", plan.stores.tracking_uri)
@@ -60,7 +64,7 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
         console.print(line, soft_wrap=True)
     if result.interrupted:
         console.print("Interrupted: what had been recorded by then is in MLflow.")
-    console.print("\nBrowse the trials (experiment " f"{outcome.experiment_id}):")
+    console.print(f"\nBrowse the trials (experiment {outcome.experiment_id}):")
     console.print(f"  {ui_command(plan)}", soft_wrap=True)
     if outcome.champion_version is not None:
         console.print(f"Load the winner ({plan.sweep.name} version {outcome.champion_version}, alias champion):")

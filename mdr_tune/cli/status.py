@@ -1,4 +1,4 @@
-"""What the terminal shows while a sweep runs: a line for each finished trial, and one live status where there is a tty."""
+"""What the terminal shows while a sweep runs: a line a finished trial, and a live status on a tty."""
 
 import threading
 import time
@@ -44,7 +44,9 @@ class Status:
 
     def _print(self, text: str, style: str = "") -> None:
         with self._lock:
-            line = Text(f"[{_clock(time.monotonic() - self._started)}] ", style="dim").append(text, style=style or "default")
+            line = Text(f"[{_clock(time.monotonic() - self._started)}] ", style="dim").append(
+                text, style=style or "default"
+            )
             self._console.print(line, soft_wrap=True)
 
     def stage(self, text: str) -> None:

@@ -25,7 +25,10 @@ class Arm:
 def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
     """Return the baselines that exist for this trial, and what each changes in it (Table 1 of the paper)."""
     loss = trial.loss.name
-    return {loss: {"mdr": None}, f"{loss}_l2": {"mdr": None, "embedding": {**trial.embedding.model_dump(), "mode": "l2"}}}
+    return {
+        loss: {"mdr": None},
+        f"{loss}_l2": {"mdr": None, "embedding": {**trial.embedding.model_dump(), "mode": "l2"}},
+    }
 
 
 def baseline_space(space: Space) -> Space:
@@ -47,7 +50,8 @@ def arms(sweep: SweepConfig) -> list[Arm]:
         trial = TrialConfig.model_validate({**sweep.trial.model_dump(), **changes[name]})
         space = baseline_space(sweep.space)
         points = [
-            encode_point(space, {key: value for key, value in point.items() if key in space}) for point in sweep.start_from
+            encode_point(space, {key: value for key, value in point.items() if key in space})
+            for point in sweep.start_from
         ]
         unique = tuple(point for i, point in enumerate(points) if point and point not in points[:i])
         trials = (sweep.search.baseline_trials or sweep.search.trials) if searched(space) else 1

@@ -42,7 +42,10 @@ def _explain_one(details: dict[str, Any], model: type[BaseModel]) -> tuple[tuple
     if kind in _TYPE_NAMES:
         return path, f"expected {_TYPE_NAMES[kind]}, got {_show(value)}"
     if kind == "string_pattern_mismatch":
-        return path, f"{_show(value)} is not allowed: letters, digits, '_', '-' and '.', at most 64, a letter or digit first"
+        return (
+            path,
+            f"{_show(value)} is not allowed: give 1 to 64 letters, digits, '_', '-' or '.', no sign first",
+        )
     if kind == "value_error":
         return path, str(context["error"])
     message = details["msg"].replace("Input should be", "must be").replace("List should", "must")

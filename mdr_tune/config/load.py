@@ -37,7 +37,7 @@ _Loader.add_implicit_resolver(
 
 def parse_yaml(text: str) -> Any:
     """Parse one YAML document safely."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    return yaml.load(text, Loader=_Loader)
 
 
 def _lines_of(node: yaml.Node | None, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
@@ -193,7 +193,7 @@ def _check_domain(sweep: SweepConfig, key: str, domain: Domain | LevelsDomain) -
     """Try the ends, or all choices, of a domain in the trial."""
     if isinstance(domain, LevelsDomain):
         grid = {f"{key}.count": 3, f"{key}.spread": 1.0, f"{key}.offset": 0.0}
-        tries = [
+        tries: list[tuple[tuple[str, ...], dict[str, Any]]] = [
             (("space", key, name), {**grid, f"{key}.{name}": probe})
             for name, part in domain.parts().items()
             for probe in part.probes()
@@ -237,7 +237,9 @@ def _check_rest(sweep: SweepConfig) -> Problems:
         problems.append((("search", "scheduler", "grace_epochs"), message))
     workers, batch = sweep.resources.workers_per_trial, _fewest(sweep, "batch.size")
     if workers > batch:
-        problems.append((("resources", "workers_per_trial"), f"{workers} workers cannot share a batch of {batch} images"))
+        problems.append(
+            (("resources", "workers_per_trial"), f"{workers} workers cannot share a batch of {batch} images")
+        )
     if len(sweep.start_from) > sweep.search.trials and searched(sweep.space):
         message = f"{len(sweep.start_from)} points, but search.trials is {sweep.search.trials}"
         problems.append((("start_from",), message))

@@ -115,7 +115,9 @@ class LevelsDomain(StrictModel):
 
 
 def _kind_of_domain(value: Any) -> str:
-    grid = isinstance(value, LevelsDomain) or (isinstance(value, dict) and not value.keys().isdisjoint(LevelsDomain.model_fields))
+    grid = isinstance(value, LevelsDomain) or (
+        isinstance(value, dict) and not value.keys().isdisjoint(LevelsDomain.model_fields)
+    )
     return "levels" if grid else "domain"
 
 
@@ -126,24 +128,25 @@ AnyDomain = Annotated[
 Space = dict[str, AnyDomain]
 
 
-def searched(space: Space) -> dict[str, Domain]:
-    """Return the flat parameters that are drawn; `mdr.levels` gives `mdr.levels.count` and so on."""
+def _flat(space: Space) -> dict[str, Domain]:
+    """Return the domains by flat parameter; `mdr.levels` gives `mdr.levels.count` and so on."""
     flat: dict[str, Domain] = {}
     for key, domain in space.items():
         if isinstance(domain, LevelsDomain):
             flat.update({f"{key}.{name}": part for name, part in domain.parts().items()})
         else:
             flat[key] = domain
-    return {key: domain for key, domain in flat.items() if domain.choice is None or len(domain.choice) > 1}
+    return flat
+
+
+def searched(space: Space) -> dict[str, Domain]:
+    """Return the flat parameters that are drawn."""
+    return {key: domain for key, domain in _flat(space).items() if len(domain.choice or [0, 1]) > 1}
 
 
 def fixed(space: Space) -> dict[str, Any]:
     """Return the parameters of the space that have one value only, so that nothing is drawn for them."""
-    flat: dict[str, Any] = {}
-    for key, domain in space.items():
-        parts = {f"{key}.{n}": p for n, p in domain.parts().items()} if isinstance(domain, LevelsDomain) else {key: domain}
-        flat.update({k: d.choice[0] for k, d in parts.items() if d.choice is not None and len(d.choice) == 1})
-    return flat
+    return {key: domain.choice[0] for key, domain in _flat(space).items() if domain.choice and len(domain.choice) == 1}
 
 
 def apply_parameters(trial: TrialConfig, parameters: dict[str, Any]) -> TrialConfig:

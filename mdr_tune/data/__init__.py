@@ -1,8 +1,7 @@
 """Data sets, their splits, the batch sampler and the augmentation; data sets are found in `DATASETS`."""
 
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import NoReturn
 
 from mdr_tune.data import glyphs
 from mdr_tune.data.augment import augment_affine, draw_affine_params
@@ -10,7 +9,6 @@ from mdr_tune.data.cache_files import cache_dir
 from mdr_tune.data.dataset import (
     SPLIT_NAMES,
     DatasetSource,
-    DatasetUnavailable,
     ImageDataset,
     ImageSplit,
     SplitName,
@@ -24,7 +22,6 @@ __all__ = [
     "SPLIT_NAMES",
     "BatchSampler",
     "DatasetSource",
-    "DatasetUnavailable",
     "ImageDataset",
     "ImageSplit",
     "SplitName",
@@ -42,7 +39,7 @@ def load_dataset(name: str) -> ImageDataset:
     """Return a data set, prepared in the cache folder; loaded once per process, then kept.
 
     Raises:
-        DatasetUnavailable: (a ValueError) `name` is known, but this version does not read it.
+        Unavailable: (a ValueError) `name` is known, but this version does not read it.
         ValueError: `name` is unknown; the message lists the known ones.
         UserError: the cache folder cannot be written to.
     """
@@ -54,11 +51,6 @@ def _load_once(name: str, source: DatasetSource, folder: Path) -> ImageDataset:
     return source.load(folder)
 
 
-def _unavailable(name: str, _cache_dir: Path) -> NoReturn:
-    raise DatasetUnavailable(f"this version does not read the data set {name!r} yet; 'glyphs' is available")
-
-
 DATASETS.add("glyphs", DatasetSource(prepare=glyphs.prepare, load=glyphs.load))
 for _name in ("cub200", "cars196", "sop", "inshop"):
-    _refuse = partial(_unavailable, _name)
-    DATASETS.add(_name, DatasetSource(prepare=_refuse, load=_refuse))
+    DATASETS.announce(_name, "this version cannot read it yet; glyphs is available")

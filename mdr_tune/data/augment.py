@@ -52,8 +52,7 @@ def augment_affine(images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
     """
     if images.ndim != 4 or params.shape != (len(images), 4):
         raise ValueError(
-            "expected images (n, C, H, W) and params (n, 4), "
-            f"got {tuple(images.shape)} and {tuple(params.shape)}"
+            f"expected images (n, C, H, W) and params (n, 4), got {tuple(images.shape)} and {tuple(params.shape)}"
         )
     grid = _sampling_grid(params.to(images.device), images.shape[-2], images.shape[-1])
     return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -7,14 +7,8 @@ from typing import Literal
 
 import torch
 
-from mdr_tune.errors import UserError
-
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
-
-
-class DatasetUnavailable(UserError, ValueError):  # noqa: N818 - it names the state, not an error
-    """The data set is known by name, but this version cannot read it."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +27,10 @@ class ImageSplit:
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise ValueError(
-                f"images must be uint8 (n, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}"
-            )
+            raise ValueError(f"images must be uint8 (n, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
-                f"labels must be int64 ({len(self.images)},), got {self.labels.dtype} "
-                f"{tuple(self.labels.shape)}"
+                f"labels must be int64 ({len(self.images)},), got {self.labels.dtype} {tuple(self.labels.shape)}"
             )
 
     def __len__(self) -> int:

@@ -44,9 +44,7 @@ class GlyphRenderer:
         self.face = face
         self.seed = seed
         # The basic layout engine: the other one, Raqm, is not in every build of Pillow.
-        self._font = ImageFont.truetype(
-            str(font_path(FACES[face])), FONT_SIZE, layout_engine=ImageFont.Layout.BASIC
-        )
+        self._font = ImageFont.truetype(str(font_path(FACES[face])), FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
 
     def render(self, code: int) -> np.ndarray:
         """Return the letter's image, (32, 32) uint8: light ink on darker paper, with noise.
@@ -55,9 +53,7 @@ class GlyphRenderer:
         depend on which others are drawn.
         """
         generator = np.random.default_rng([self.seed, code, self.face])
-        angle, log_scale, shear, shift_x, shift_y, paper, contrast, noise_std = generator.uniform(
-            *_UNIFORM_BOUNDS
-        )
+        angle, log_scale, shear, shift_x, shift_y, paper, contrast, noise_std = generator.uniform(*_UNIFORM_BOUNDS)
         drawing, side = self._draw(code)
         shown = min(SHOWN_SIDE * math.sqrt(side / TYPICAL_SIDE), MAX_SHOWN_SIDE)
         zoom = math.exp(log_scale) * OVERSAMPLING * shown / side

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 30.0
 
 
-def start_hub(resources: LaneResources) -> ray.actor.ActorHandle:
+def start_hub(resources: LaneResources) -> Any:
     """Start the hub on the driver's node."""
     here = ray.get_runtime_context().get_node_id()
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)

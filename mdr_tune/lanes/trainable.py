@@ -19,7 +19,7 @@ MAX_TRIES_AFTER_LOSS = 3
 T = TypeVar("T")
 
 
-class LaneTrial(tune.Trainable):  # type: ignore[misc]
+class LaneTrial(tune.Trainable):
     """Runs one trial on a leased lane. Tune's config holds the whole trial under `trial`.
 
     The lane is leased at once and started lazily, because Tune says only after `setup` whether there is a checkpoint

@@ -15,7 +15,13 @@ from mdr_tune.data import load_dataset
 from mdr_tune.lanes.messages import Command, Reply
 from mdr_tune.training import Ranks, TrialSession
 
-_PEER_LOST_SIGNS = ("connection closed by peer", "connection reset", "broken pipe", "connection refused", "remote process exited")
+_PEER_LOST_SIGNS = (
+    "connection closed by peer",
+    "connection reset",
+    "broken pipe",
+    "connection refused",
+    "remote process exited",
+)
 
 
 class LaneAborted(RuntimeError):  # noqa: N818
@@ -54,6 +60,12 @@ def _group_name(ranks: Ranks) -> str:
     return name[0]
 
 
+def _new_group() -> dist.ProcessGroup:
+    group = dist.new_group()
+    assert isinstance(group, dist.ProcessGroup)  # every rank of the lane is a member
+    return group
+
+
 class LaneWorker:
     """Runs commands; holds the session of the trial that has the lane."""
 
@@ -65,7 +77,7 @@ class LaneWorker:
         """Run one command; an exception becomes a reply."""
         try:
             if command.renew_group and self.ranks.world_size > 1:
-                self.ranks = dataclasses.replace(self.ranks, group=dist.new_group())
+                self.ranks = dataclasses.replace(self.ranks, group=_new_group())
             return Reply(value=getattr(self, f"_{command.kind}")(**command.payload))
         except Exception as error:
             self._session = None

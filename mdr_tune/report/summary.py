@@ -82,7 +82,9 @@ def verdict(result: SweepResult) -> list[str]:
     parts = [f"validation {label} {value:.2f} at epoch {epoch}"]
     if winner.arm in result.test:
         parts.append(f"test {label} {result.test[winner.arm][test_key(result.metric)]:.2f}")
-    lines = [f"Winner: {winner.name} ({format_parameters(winner.parameters) or 'the file as it is'}): {', '.join(parts)}."]
+    lines = [
+        f"Winner: {winner.name} ({format_parameters(winner.parameters) or 'the file as it is'}): {', '.join(parts)}."
+    ]
     baselines = [arm for arm in result.best if arm != MAIN_ARM]
     if not baselines or MAIN_ARM not in result.best:
         return lines
@@ -125,10 +127,15 @@ def markdown(result: SweepResult, load_command: str | None) -> str:
     """Return the description of the parent run in the MLflow UI."""
     label = metric_label(result.metric)
     lines = ["### " + verdict(result)[0], "", *[f"- {line}" for line in verdict(result)[1:]], ""]
-    lines += [f"| trial | outcome | epochs | val {label} | test {label} | parameters |", "| --- | --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| trial | outcome | epochs | val {label} | test {label} | parameters |",
+        "|" + " --- |" * 6,
+    ]
     for row in table_rows(result):
         test = "" if row.test is None else f"{row.test:.2f}"
-        lines.append(f"| {row.name} | {row.outcome} | {row.epochs} | {row.validation:.2f} | {test} | {row.parameters} |")
+        lines.append(
+            f"| {row.name} | {row.outcome} | {row.epochs} | {row.validation:.2f} | {test} | {row.parameters} |"
+        )
     if load_command:
         lines += ["", "Load the winner:", "", "```python", load_command, "```"]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from mdr_tune.records import SweepListener, TrialRecord
 METRIC_GROUPS = ("train/", "val/", "test/", "mdr/", "time/")
 
 
-class TuneEvents(Callback):  # type: ignore[misc]
+class TuneEvents(Callback):
     """Keeps the records of one arm and tells the listeners what happens in it.
 
     Args:

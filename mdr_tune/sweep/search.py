@@ -17,7 +17,7 @@ from mdr_tune.config.sweep import SearchConfig, SweepConfig
 MAX_RANDOM_TRIALS = 10
 
 
-class ArmSearch(OptunaSearch):  # type: ignore[misc]
+class ArmSearch(OptunaSearch):
     """OptunaSearch over an arm's space; suggests whole trials, so that nothing behind it knows the space.
 
     A suggestion is `{"trial": <nested TrialConfig>, "parameters": <flat sampled values>}`.
@@ -52,9 +52,10 @@ def distribution(domain: Domain) -> BaseDistribution:
     if domain.choice is not None:
         return CategoricalDistribution([domain.encode(value) for value in domain.choice])
     if domain.int is not None:
-        return IntDistribution(*domain.int)
-    low, high = domain.probes()
-    return FloatDistribution(low, high, log=domain.loguniform is not None)
+        low, high = domain.int
+        return IntDistribution(low, high)
+    lowest, highest = domain.probes()
+    return FloatDistribution(lowest, highest, log=domain.loguniform is not None)
 
 
 def make_sampler(search: SearchConfig, arm: Arm) -> BaseSampler:

@@ -84,12 +84,14 @@ def _check_database(file: Path) -> None:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise UserError(f"the MLflow store {file}: cannot be written ({error}); choose another --tracking-uri") from None
+        raise UserError(
+            f"the MLflow store {file}: cannot be written ({error}); choose another --tracking-uri"
+        ) from None
 
 
 def _check_server(uri: str) -> None:
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S):  # noqa: S310 (http only)
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S):
             pass
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)

@@ -1,4 +1,4 @@
-"""One trial on one rank: build, train an epoch, evaluate, checkpoint. Neither Ray nor MLflow; DDP where there are ranks."""
+"""One trial on one rank: build, train an epoch, evaluate, checkpoint. DDP, but neither Ray nor MLflow."""
 
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks

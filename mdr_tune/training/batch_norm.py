@@ -4,7 +4,7 @@ torch's SyncBatchNorm runs on GPUs only. This one runs wherever torch.distribute
 ranks' shares of the batch may differ in size. It costs one small all-reduce forward and one backward per layer.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -29,7 +29,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(inputs)
         mean, variance, count = _global_moments(inputs.detach(), self.ranks)
         self._update_running(mean, variance, count)
-        output: torch.Tensor = _Normalize.apply(inputs, self.weight, self.bias, mean, variance, count, self.eps, self.ranks.group)
+        output: torch.Tensor = _Normalize.apply(
+            inputs, self.weight, self.bias, mean, variance, count, self.eps, self.ranks.group
+        )
         return output
 
     @torch.no_grad()
@@ -47,8 +49,8 @@ def use_global_batch_norm(module: nn.Module, ranks: Ranks) -> nn.Module:
     """Make every `nn.BatchNorm2d` in `module` a `GlobalBatchNorm2d` over `ranks`, in place; returns `module`."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.__class__ = GlobalBatchNorm2d
-            layer.ranks = ranks
+            layer.__class__ = GlobalBatchNorm2d  # the same state; only `forward` and the ranks are new
+            cast(GlobalBatchNorm2d, layer).ranks = ranks
     return module
 
 

@@ -118,7 +118,7 @@ class TrialSession:
         terms: Terms = self.objective(embeddings, labels, self._miner_generator)
         self._check_finite(terms.total, number)
         self._optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()  # type: ignore[no-untyped-call]
+        terms.total.backward()
         self._optimizer.step()
         return terms._replace(total=terms.total.detach())
 

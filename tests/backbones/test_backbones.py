@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mdr_tune.backbones import BACKBONES, BackboneUnavailable, build_backbone
+from mdr_tune.backbones import BACKBONES, build_backbone
+from mdr_tune.registry import Unavailable
 
 LATER = ("bn_inception", "googlenet", "resnet18", "resnet50")
 BUILT = tuple(name for name in BACKBONES if name not in LATER)
@@ -13,7 +14,7 @@ def test_known_names() -> None:
 
 @pytest.mark.parametrize("name", LATER)
 def test_backbone_of_a_later_version_says_so(name: str) -> None:
-    with pytest.raises(BackboneUnavailable, match=f"{name}.*'conv4' is available"):
+    with pytest.raises(Unavailable, match=f"{name}.*conv4 is available"):
         build_backbone(name)
 
 

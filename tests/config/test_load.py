@@ -45,7 +45,12 @@ def test_every_file_that_ships_is_valid(file: Path) -> None:
         ("batch: {size: 128", "batch: {size: 6", "trial.batch", "raise size to 8 or lower images_per_class"),
         ("{uniform: [0.05, 0.5]}", "{uniform: [0.5, 0.05]}", "space.loss.margin", "is reversed"),
         ("{uniform: [0.05, 0.5]}", "{uniform: [0.5, 0.5]}", "space.loss.margin", "is empty"),
-        ("{uniform: [0.05, 0.5]}", "{uniform: [-0.5, 0.5]}", "space.loss.margin", "greater than or equal to 0, got -0.5"),
+        (
+            "{uniform: [0.05, 0.5]}",
+            "{uniform: [-0.5, 0.5]}",
+            "space.loss.margin",
+            "greater than or equal to 0, got -0.5",
+        ),
         ("{uniform: [0.05, 0.5]}", "{choice: [0.1, high]}", "space.loss.margin", "expected a number, got 'high'"),
         ("{uniform: [0.05, 0.5]}", "{choice: []}", "space.loss.margin.choice", "at least 1 item"),
         ("{uniform: [0.05, 0.5]}", "{}", "space.loss.margin", "give exactly one of uniform"),
@@ -112,7 +117,9 @@ def test_set_overrides_and_fixes_a_searched_key() -> None:
 
 
 def test_set_can_change_and_remove_a_part_of_the_space() -> None:
-    sweep, _ = read_sweep(SPACES / "mdr_levels.yaml", ["space.mdr.weight={uniform: [0.1, 0.2]}", "space.mdr.levels=null"])
+    sweep, _ = read_sweep(
+        SPACES / "mdr_levels.yaml", ["space.mdr.weight={uniform: [0.1, 0.2]}", "space.mdr.levels=null"]
+    )
     assert sweep.space["mdr.weight"].describe() == "0.1 to 0.2"
     assert set(sweep.space) == {"mdr.weight", "loss.margin"}
 

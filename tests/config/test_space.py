@@ -27,7 +27,9 @@ def test_level_grid(grid: dict[str, float], levels: list[float]) -> None:
 
 
 def test_a_sample_becomes_a_trial() -> None:
-    space = sweep(mdr__levels={"count": [2, 3], "spread": {"uniform": [1, 5]}}, mdr__weight={"loguniform": [0.01, 1]}).space
+    space = sweep(
+        mdr__levels={"count": [2, 3], "spread": {"uniform": [1, 5]}}, mdr__weight={"loguniform": [0.01, 1]}
+    ).space
     trial = resolve(TrialConfig(), space, {"mdr.levels.count": 3, "mdr.levels.spread": 2.0, "mdr.weight": 0.5})
     assert trial.mdr is not None
     assert trial.mdr.initial_levels() == [-2.0, 0.0, 2.0]
@@ -52,7 +54,9 @@ def test_choices_that_are_lists_survive_the_way_through_optuna() -> None:
 
 
 def test_a_starting_point_is_encoded() -> None:
-    space = sweep(mdr__levels={"count": [2, 3], "spread": {"uniform": [1, 5]}}, mdr__weight={"loguniform": [0.01, 1]}).space
+    space = sweep(
+        mdr__levels={"count": [2, 3], "spread": {"uniform": [1, 5]}}, mdr__weight={"loguniform": [0.01, 1]}
+    ).space
     assert encode_point(space, {"mdr.levels": [-2, 0, 2], "mdr.weight": 0.1}) == {
         "mdr.levels.count": 3,
         "mdr.levels.spread": 2.0,

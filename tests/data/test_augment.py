@@ -8,9 +8,7 @@ from mdr_tune.data import augment_affine, draw_affine_params
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return torch.randint(
-        0, 256, (12, 2, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    return torch.randint(0, 256, (12, 2, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def params_of(angle: float = 0, scale: float = 1, right: float = 0, down: float = 0) -> torch.Tensor:

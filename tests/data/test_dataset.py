@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mdr_tune.data import DATASETS, DatasetUnavailable, ImageDataset, ImageSplit, cache_dir, load_dataset
+from mdr_tune.data import DATASETS, ImageDataset, ImageSplit, cache_dir, load_dataset
+from mdr_tune.registry import Unavailable
 
 LATER = ("cub200", "cars196", "sop", "inshop")
 
@@ -12,9 +13,9 @@ def test_known_names() -> None:
 
 @pytest.mark.parametrize("name", LATER)
 def test_data_set_of_a_later_version_says_so(name: str) -> None:
-    with pytest.raises(DatasetUnavailable, match=f"{name}.*'glyphs' is available"):
+    with pytest.raises(Unavailable, match=f"{name}.*glyphs is available"):
         load_dataset(name)
-    with pytest.raises(DatasetUnavailable, match="'glyphs' is available"):
+    with pytest.raises(Unavailable, match="glyphs is available"):
         DATASETS[name].prepare(cache_dir())
 
 

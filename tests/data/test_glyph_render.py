@@ -15,10 +15,7 @@ def test_same_bytes_whatever_was_drawn_before() -> None:
 
 def test_image_depends_on_letter_face_and_seed() -> None:
     images = {
-        GlyphRenderer(face, seed).render(code).tobytes()
-        for code in LETTERS
-        for face in (0, 8)
-        for seed in (0, 1)
+        GlyphRenderer(face, seed).render(code).tobytes() for code in LETTERS for face in (0, 8) for seed in (0, 1)
     }
     assert len(images) == len(LETTERS) * 2 * 2
 

@@ -97,9 +97,7 @@ def test_writing_into_the_images_leaves_the_file_alone(glyphs_cache: Path, arrow
     assert not torch.all(glyphs.load(glyphs_cache).split("train").images == 7)
 
 
-def test_valid_file_is_not_rendered_again(
-    glyphs_cache: Path, arrow_file: Path, renderings: list[int]
-) -> None:
+def test_valid_file_is_not_rendered_again(glyphs_cache: Path, arrow_file: Path, renderings: list[int]) -> None:
     assert glyphs.prepare(glyphs_cache) == arrow_file
     assert not renderings
 

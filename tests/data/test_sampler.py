@@ -23,9 +23,7 @@ def check_by_the_rule(batch: list[int], labels: list[int], batch_size: int, imag
         position += take
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "images_per_class"), [(1, 2), (5, 2), (7, 2), (8, 3), (13, 4), (17, 9)]
-)
+@pytest.mark.parametrize(("batch_size", "images_per_class"), [(1, 2), (5, 2), (7, 2), (8, 3), (13, 4), (17, 9)])
 def test_every_batch_follows_the_rule(batch_size: int, images_per_class: int) -> None:
     sampler = BatchSampler(UNEVEN_LABELS, batch_size, images_per_class, seed=3)
     for batch in sampler.epoch_batches(epoch=0, num_batches=100):

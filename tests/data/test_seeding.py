@@ -10,9 +10,7 @@ def test_value_is_stable() -> None:
 
 
 def test_fits_63_bits_and_depends_on_every_part_and_their_order() -> None:
-    seeds = {
-        derive_seed(purpose, a, b) for purpose in ("sampler", "augment") for a in range(9) for b in range(9)
-    }
+    seeds = {derive_seed(purpose, a, b) for purpose in ("sampler", "augment") for a in range(9) for b in range(9)}
     assert len(seeds) == 2 * 9 * 9
     assert all(0 <= seed < 2**63 for seed in seeds)
 

@@ -1,0 +1,114 @@
+"""The shards of a global batch, and how the ranks put it together again.
+
+Every rank then computes the full, unscaled loss of the global batch. The gradient of a rank's parameters is
+made of its own slice only, and DDP averages over the W ranks; the gather's backward therefore returns W times
+the own slice, so that the average is exactly the gradient of one process with the whole batch. Parameters of
+the loss itself, such as MDR's levels, see the full gradient on each rank and need no scaling.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def shard_sizes(total: int, world_size: int) -> list[int]:
+    """Return how many of `total` items each of `world_size` ranks holds; the first ranks hold one more.
+
+    The split is that of `torch.tensor_split`.
+
+    Raises:
+        ValueError: `total` is negative or `world_size` below 1.
+    """
+    if total < 0 or world_size < 1:
+        raise ValueError(f"need total >= 0 and world_size >= 1, got {total} and {world_size}")
+    share, remainder = divmod(total, world_size)
+    return [share + (rank < remainder) for rank in range(world_size)]
+
+
+def shard_slice(total: int, world_size: int, rank: int) -> slice:
+    """Return which of `total` items `rank` holds, in rank order without gaps.
+
+    Raises:
+        ValueError: as `shard_sizes`, or `rank` is not in [0, world_size).
+    """
+    sizes = shard_sizes(total, world_size)
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank must be in [0, {world_size}), got {rank}")
+    start = sum(sizes[:rank])
+    return slice(start, start + sizes[rank])
+
+
+def gather_in_rank_order(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None = None) -> Tensor:
+    """Concatenate the ranks' tensors in rank order, differentiably.
+
+    The gradient of `local` is W times its slice of the result's gradient (see the head of this file). Each
+    rank must call it, with the same `sizes`. Without an initialised process group, or with one rank, it
+    returns `local`.
+
+    Args:
+        local: (n_r, D), or any shape that the ranks share but for its first dimension.
+        sizes: n_r of each rank; they may differ, and be 0.
+        group: the process group; None is the default one.
+
+    Returns:
+        (sum of sizes, D).
+
+    Raises:
+        ValueError: `sizes` does not fit the world or the local tensor.
+    """
+    rank, world_size = _rank_and_world(group)
+    _check_sizes(local, sizes, rank, world_size)
+    if world_size == 1:
+        return local
+    gathered: Tensor = _GatherInRankOrder.apply(local, sizes, group)
+    return gathered
+
+
+@torch.no_grad()
+def gather_without_gradient(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None = None) -> Tensor:
+    """Concatenate the ranks' tensors in rank order, for labels and other data without a gradient.
+
+    Arguments, result and errors are those of `gather_in_rank_order`; any dtype will do.
+    """
+    rank, world_size = _rank_and_world(group)
+    _check_sizes(local, sizes, rank, world_size)
+    return local if world_size == 1 else _gather(local, sizes, group)
+
+
+class _GatherInRankOrder(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> Tensor:
+        rank = dist.get_rank(group)
+        ctx.world_size = len(sizes)
+        ctx.own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+        return _gather(local, sizes, group)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient[ctx.own] * ctx.world_size, None, None
+
+
+def _gather(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> Tensor:
+    """All-gather, padded to the largest shard, since not every backend takes shards of different sizes."""
+    padded = local.new_zeros((max(sizes), *local.shape[1:]))
+    padded[: len(local)] = local
+    shards = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(shards, padded, group=group)
+    return torch.cat([shard[:size] for shard, size in zip(shards, sizes, strict=True)])
+
+
+def _rank_and_world(group: dist.ProcessGroup | None) -> tuple[int, int]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0, 1
+    return dist.get_rank(group), dist.get_world_size(group)
+
+
+def _check_sizes(local: Tensor, sizes: list[int], rank: int, world_size: int) -> None:
+    if len(sizes) != world_size:
+        raise ValueError(f"sizes must have one entry for each of {world_size} ranks, got {sizes}")
+    if len(local) != sizes[rank]:
+        raise ValueError(f"rank {rank} holds {len(local)} rows but sizes say {sizes[rank]}: {sizes}")

@@ -1,0 +1,130 @@
+"""Multi-level Distance Regularization: the regulariser of Kim & Park (AAAI 2021)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.metric.distance_tiles import Statistics, distance_tiles, tile_statistics
+from mdr_tune.metric.nearest_level import mean_distance_to_nearest_level
+
+
+class MDRLoss(nn.Module):
+    """Pull each pairwise distance of a mini-batch to the nearest of a few learnable levels.
+
+    The distances are normalised by moving averages of their mean and standard deviation, through which no
+    gradient flows: z_ij = (d_ij - mean) / std. The loss is the mean over i != j of min_k |z_ij - s_k|. The
+    weight of the loss and the decay of the levels are the caller's.
+    Source: Kim & Park, "Multi-level Distance Regularization for Deep Metric Learning", AAAI 2021; the
+    defaults are the authors'.
+
+    In training mode each call updates the averages, then uses them; the first call sets them. In evaluation
+    mode they are used and not updated, and a module without averages yet uses the batch's own statistics.
+
+    A pair as far from two levels counts for the lower one; the authors' code takes the one with the lower
+    index, which is the same while the levels are ascending. A pair exactly on a level has no gradient, nor
+    has a pair of duplicates (squared distance at or below 1e-12).
+
+    Where all distances are equal there is no deviation to divide by. Deviations below the float type's
+    epsilon times the mean, which is rounding noise, are therefore raised to that in the division (not in the
+    average).
+
+    Args:
+        levels: initial levels s_k, in standard deviations from the mean, in any order; learnable.
+        momentum: share of the old average kept at each step, in [0, 1).
+        statistics: `official` takes mean and deviation over the whole N x N matrix, the zeros of the diagonal
+            included, as the authors' code does; `offdiagonal` leaves them out.
+
+    Attributes:
+        levels: parameter (L,).
+        mean: buffer (), moving average of the mean distance, in the units of the embeddings.
+        std: buffer (), moving average of the unbiased standard deviation, in the units of the embeddings.
+        initialized: buffer (), bool, whether `mean` and `std` hold averages yet.
+
+    Raises:
+        ValueError: `levels` is empty or not finite, `momentum` out of range, `statistics` unknown.
+
+    Example:
+        >>> mdr = MDRLoss(levels=(-2.0, 0.0, 2.0))
+        >>> loss = mdr(torch.rand(8, 4))
+        >>> loss.shape
+        torch.Size([])
+    """
+
+    levels: nn.Parameter
+    mean: Tensor
+    std: Tensor
+    initialized: Tensor
+
+    def __init__(
+        self,
+        levels: Sequence[float] = (-3.0, 0.0, 3.0),
+        momentum: float = 0.9,
+        statistics: Statistics = "official",
+    ) -> None:
+        super().__init__()
+        if len(levels) == 0 or not all(math.isfinite(level) for level in levels):
+            raise ValueError(f"levels must be one or more finite numbers, such as (-3, 0, 3), got {levels!r}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), the share of the old average kept, got {momentum}")
+        if statistics not in ("official", "offdiagonal"):
+            raise ValueError(f"statistics must be 'official' or 'offdiagonal', got {statistics!r}")
+        self.momentum = momentum
+        self.statistics: Statistics = statistics
+        self.levels = nn.Parameter(torch.tensor([float(level) for level in levels]))
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.zeros(()))
+        self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Return the regularisation loss of a batch, and in training mode update the averages.
+
+        Args:
+            embeddings: (N, D), of the levels' dtype; N is at least 2, and 3 for `offdiagonal`.
+
+        Returns:
+            The loss, of shape (), in standard deviations of the distances.
+
+        Raises:
+            ValueError: the batch is too small, or of the wrong shape or dtype.
+        """
+        self._check(embeddings)
+        with torch.no_grad():
+            tiles = distance_tiles(embeddings)
+            mean, std = self._averages(*tile_statistics(tiles, self.statistics))
+            std = torch.maximum(std, torch.finfo(std.dtype).eps * mean)
+        return mean_distance_to_nearest_level(embeddings, self.levels, tiles, mean, std)
+
+    def _averages(self, batch_mean: Tensor, batch_std: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and deviation to normalise with; in training mode also store them."""
+        if not self.training:
+            return (
+                torch.where(self.initialized, self.mean, batch_mean),
+                torch.where(self.initialized, self.std, batch_std),
+            )
+        # The first batch replaces the zeros. Not an `if`: reading a flag that lives on a GPU would wait for
+        # it.
+        kept = self.initialized.to(self.mean.dtype).mul_(self.momentum)
+        torch.lerp(batch_mean, self.mean, kept, out=self.mean)
+        torch.lerp(batch_std, self.std, kept, out=self.std)
+        self.initialized.fill_(True)
+        return self.mean, self.std
+
+    def _check(self, embeddings: Tensor) -> None:
+        check_embeddings(embeddings)
+        smallest = 3 if self.statistics == "offdiagonal" else 2
+        if len(embeddings) < smallest:
+            raise ValueError(
+                f"MDR with {self.statistics} statistics needs {smallest} or more embeddings to have a "
+                f"standard deviation, got {len(embeddings)}: use a larger batch"
+            )
+        if embeddings.dtype != self.levels.dtype:
+            raise ValueError(
+                f"embeddings are {embeddings.dtype} but the levels are {self.levels.dtype}: convert one with .to()"
+            )
+
+    def extra_repr(self) -> str:
+        """Return the arguments that are not tensors, for `print(module)`."""
+        return f"momentum={self.momentum}, statistics={self.statistics!r}"

@@ -1,0 +1,196 @@
+"""Recall@K, MAP@R and R-precision of a retrieval, in row blocks, so that N x N distances never exist at once.
+
+`score_queries` scores any slice of the queries and returns sums; sums of different slices (of different
+ranks) add up, and `metrics_from_sums` turns them into percentages. `retrieval_metrics` is the two in one
+call.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mdr_tune.metric.distance import check_embeddings
+
+DEFAULT_KS = (1, 2, 4, 8)
+
+# Distances in one block, by default: 64 MiB of float32, and the temporaries are no larger.
+_BLOCK_ENTRIES = 2**24
+
+
+def retrieval_metrics(
+    embeddings: Tensor,
+    labels: Tensor,
+    ks: Sequence[int] = DEFAULT_KS,
+    gallery: Tensor | None = None,
+    gallery_labels: Tensor | None = None,
+    block_size: int | None = None,
+) -> dict[str, float]:
+    """Return Recall@K for each K, MAP@R and R-precision, by Euclidean distance, in percent.
+
+    Recall@K is the share of queries with an item of their class among the K nearest. R is the number of items
+    of a query's class; R-precision is the share of them among the R nearest, and MAP@R the mean over the
+    ranks i <= R of the precision at i where rank i is a hit, else 0. Queries with R = 0 count as misses in
+    Recall@K and are left out of MAP@R and R-precision (as pytorch-metric-learning does), which are NaN if no
+    query is left.
+    Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020.
+
+    Arguments and errors are those of `score_queries`, over all queries.
+
+    Returns:
+        `recall_at_{K}` for each K, `map_at_r` and `r_precision`.
+    """
+    sums = score_queries(embeddings, labels, ks, gallery=gallery, gallery_labels=gallery_labels, block_size=block_size)
+    return metrics_from_sums(sums, ks)
+
+
+def score_queries(
+    embeddings: Tensor,
+    labels: Tensor,
+    ks: Sequence[int] = DEFAULT_KS,
+    rows: slice | None = None,
+    gallery: Tensor | None = None,
+    gallery_labels: Tensor | None = None,
+    block_size: int | None = None,
+) -> Tensor:
+    """Score the queries `rows` and return sums over them, which can be added to those of other rows.
+
+    Args:
+        embeddings: (N, D), the queries; without a gallery also what they are compared with.
+        labels: (N,), their classes, integers.
+        ks: the ranks K of Recall@K, each at least 1.
+        rows: which queries to score, a slice of step 1; None is all of them.
+        gallery: (G, D), what the queries are compared with. None: all of `embeddings`, each query without
+            itself (by index, so that a duplicate of it counts).
+        gallery_labels: (G,), with `gallery`.
+        block_size: queries compared at a time; None bounds the distances held at once to 64 MiB in float32.
+
+    Returns:
+        (len(ks) + 4,), float64: hits at each K, sum of average precisions at R, sum of R-precisions, number
+        of queries with R > 0, number of queries.
+
+    Raises:
+        ValueError: wrong shapes, embeddings that are not finite, or a K beyond the items that can be
+        retrieved.
+    """
+    problem = _problem(embeddings, labels, gallery, gallery_labels)
+    _check_ks(ks, problem.retrievable)
+    start, stop, step = (rows or slice(None)).indices(len(embeddings))
+    if step != 1:
+        raise ValueError(f"rows must be a slice of step 1, got {rows}")
+    if block_size is None:
+        block_size = max(1, _BLOCK_ENTRIES // len(problem.gallery))
+    elif block_size < 1:
+        raise ValueError(f"block_size must be at least 1, got {block_size}")
+    relevant = _count_relevant(problem)[start:stop]
+    depth = max(*ks, int(relevant.max()) if len(relevant) else 0)
+    sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=embeddings.device)
+    for hits, block_relevant in _ranked_hits(problem, relevant, start, block_size, depth):
+        sums += _block_sums(hits, block_relevant, ks)
+    return sums
+
+
+def metrics_from_sums(sums: Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
+    """Turn the (added up) sums of `score_queries` with the same `ks` into percentages; 0 / 0 is NaN.
+
+    Args:
+        sums: (len(ks) + 4,).
+        ks: the ranks K that the sums were made with.
+
+    Returns:
+        `recall_at_{K}` for each K, `map_at_r` and `r_precision`, in percent.
+
+    Raises:
+        ValueError: `sums` does not fit `ks`.
+    """
+    if sums.shape != (len(ks) + 4,):
+        raise ValueError(f"sums for {len(ks)} ks must have shape ({len(ks) + 4},), got {tuple(sums.shape)}")
+    *hits, average_precision, r_precision, with_relevant, queries = sums.tolist()
+    metrics = {f"recall_at_{k}": _percent(hit, queries) for k, hit in zip(ks, hits, strict=True)}
+    metrics["map_at_r"] = _percent(average_precision, with_relevant)
+    metrics["r_precision"] = _percent(r_precision, with_relevant)
+    return metrics
+
+
+class _Problem(NamedTuple):
+    queries: Tensor  # (N, D)
+    labels: Tensor  # (N,)
+    gallery: Tensor  # (G, D)
+    gallery_labels: Tensor  # (G,)
+    excludes_self: bool
+
+    @property
+    def retrievable(self) -> int:
+        return len(self.gallery) - self.excludes_self
+
+
+def _problem(embeddings: Tensor, labels: Tensor, gallery: Tensor | None, gallery_labels: Tensor | None) -> _Problem:
+    check_embeddings(embeddings, labels)
+    if (gallery is None) != (gallery_labels is None):
+        raise ValueError("give gallery and gallery_labels together, or neither")
+    excludes_self = gallery is None
+    if gallery is None or gallery_labels is None:
+        gallery, gallery_labels = embeddings, labels
+    check_embeddings(gallery, gallery_labels)
+    if gallery.shape[1] != embeddings.shape[1]:
+        raise ValueError(f"queries are {embeddings.shape[1]}-dimensional, the gallery {gallery.shape[1]}")
+    if not (embeddings.isfinite().all() and gallery.isfinite().all()):
+        raise ValueError("embeddings are not finite and cannot be ranked: the training has diverged")
+    # Distances do not change, but their products get smaller, and so do the rounding errors.
+    centre = gallery.mean(dim=0)
+    centred = gallery - centre
+    queries = centred if excludes_self else embeddings - centre
+    return _Problem(queries, labels, centred, gallery_labels, excludes_self)
+
+
+def _check_ks(ks: Sequence[int], retrievable: int) -> None:
+    if len(ks) == 0 or min(ks) < 1:
+        raise ValueError(f"ks must be one or more ranks from 1 on, got {list(ks)}")
+    if max(ks) > retrievable:
+        raise ValueError(
+            f"Recall@{max(ks)} needs {max(ks)} items to retrieve, but there are {retrievable}: "
+            "use smaller ks or more images"
+        )
+
+
+def _count_relevant(problem: _Problem) -> Tensor:
+    """Return R, how many items of its class each query can retrieve; (N,)."""
+    classes, class_of_item = torch.unique(torch.cat([problem.gallery_labels, problem.labels]), return_inverse=True)
+    items = len(problem.gallery_labels)
+    counts = torch.bincount(class_of_item[:items], minlength=len(classes))
+    return counts[class_of_item[items:]] - int(problem.excludes_self)
+
+
+def _ranked_hits(
+    problem: _Problem, relevant: Tensor, start: int, block_size: int, depth: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield, for blocks of queries, whether the items at rank 1 .. depth are hits, and the queries' R."""
+    squared_norms = problem.gallery.square().sum(dim=1)  # (G,); those of the queries do not change the order
+    transposed = problem.gallery.t()
+    for first in range(start, start + len(relevant), block_size):
+        last = min(first + block_size, start + len(relevant))
+        distances = torch.addmm(squared_norms, problem.queries[first:last], transposed, alpha=-2)  # (B, G)
+        if problem.excludes_self:
+            distances.diagonal(offset=first).fill_(torch.inf)
+        nearest = distances.topk(depth, dim=1, largest=False, sorted=True).indices  # (B, depth)
+        hits = problem.gallery_labels[nearest] == problem.labels[first:last, None]
+        yield hits, relevant[first - start : last - start]
+
+
+def _block_sums(hits: Tensor, relevant: Tensor, ks: Sequence[int]) -> Tensor:
+    ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
+    hits_within_r = hits & (ranks <= relevant[:, None])
+    precision = hits_within_r.cumsum(dim=1) / ranks.to(torch.float64)
+    divisor = relevant.clamp(min=1)  # a query without relevant items has no hits
+    average_precision = (precision * hits_within_r).sum(dim=1) / divisor
+    r_precision = hits_within_r.sum(dim=1) / divisor.to(torch.float64)
+    return torch.stack(
+        [hits[:, :k].any(dim=1).sum().to(torch.float64) for k in ks]
+        + [average_precision.sum(), r_precision.sum()]
+        + [(relevant > 0).sum().to(torch.float64), precision.new_tensor(len(hits))]
+    )
+
+
+def _percent(part: float, whole: float) -> float:
+    return 100 * part / whole if whole else float("nan")
