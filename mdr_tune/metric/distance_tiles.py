@@ -4,7 +4,6 @@ A tile is either square, on the diagonal (weight 1: it holds both orders of each
 the right of one (weight 2: each entry stands for its mirror image too). No gradient is recorded here.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,21 +43,32 @@ def distance_tiles(embeddings: Tensor, tile_rows: int | None = None) -> list[Dis
         tile_rows: rows of a tile; None chooses by the device.
 
     Returns:
-        The tiles, from the top down; their diagonal entries are 0.
+        The tiles, those on the diagonal first; their diagonal entries are 0.
     """
     if tile_rows is None:
         tile_rows = _TILE_ROWS_CPU if embeddings.device.type == "cpu" else _TILE_ROWS_ACCELERATOR
-    squared_norms = torch.linalg.vector_norm(embeddings, dim=1).square_()  # (N,)
-    tiles = []
-    for rows, columns in _tile_slices(len(embeddings), tile_rows):
-        distances = squared_norms[rows, None] + squared_norms[None, columns]
-        distances.addmm_(embeddings[rows], embeddings[columns].t(), alpha=-2)
-        distances.clamp_(min=SQUARED_DISTANCE_FLOOR).sqrt_()
-        is_diagonal = rows == columns
-        if is_diagonal:
-            distances.fill_diagonal_(0.0)
-        tiles.append(DistanceTile(rows, columns, distances, is_diagonal))
+    blocks = embeddings.split(tile_rows)
+    starts = range(0, len(embeddings), tile_rows)
+    tiles, squared_norms = [], []
+    for block, start in zip(blocks, starts, strict=True):
+        products = block @ block.t()
+        # Read off the products, not summed anew: one pass over the embeddings less.
+        squared_norms.append(products.diagonal().clone())
+        distances = _distances_in_place(products, squared_norms[-1], squared_norms[-1]).fill_diagonal_(0.0)
+        rows = slice(start, start + len(block))
+        tiles.append(DistanceTile(rows, rows, distances, is_diagonal=True))
+    for number, (block, start) in enumerate(zip(blocks[:-1], starts, strict=False)):
+        rows, columns = slice(start, start + len(block)), slice(start + len(block), len(embeddings))
+        distances = _distances_in_place(
+            block @ embeddings[columns].t(), squared_norms[number], torch.cat(squared_norms[number + 1 :])
+        )
+        tiles.append(DistanceTile(rows, columns, distances, is_diagonal=False))
     return tiles
+
+
+def _distances_in_place(products: Tensor, row_squares: Tensor, column_squares: Tensor) -> Tensor:
+    squared = torch.sub(row_squares[:, None], products, alpha=2, out=products).add_(column_squares)
+    return squared.clamp_(min=SQUARED_DISTANCE_FLOOR).sqrt_()
 
 
 def tile_statistics(tiles: list[DistanceTile], statistics: Statistics) -> tuple[Tensor, Tensor]:
@@ -98,11 +108,3 @@ def _counted_entries(tile: DistanceTile, statistics: Statistics) -> int:
     if statistics == "offdiagonal" and tile.is_diagonal:
         entries -= len(tile.distances)
     return entries
-
-
-def _tile_slices(count: int, tile_rows: int) -> Iterator[tuple[slice, slice]]:
-    for start in range(0, count, tile_rows):
-        stop = min(start + tile_rows, count)
-        yield slice(start, stop), slice(start, stop)
-        if stop < count:
-            yield slice(start, stop), slice(stop, count)

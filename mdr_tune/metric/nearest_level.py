@@ -54,10 +54,9 @@ class _MeanDistanceToNearestLevel(torch.autograd.Function):
         thresholds = _Thresholds(targets.unbind(), midpoints.unbind())
         embedding_gradient = torch.empty_like(embeddings) if ctx.needs_input_grad[0] else None
         sums = embeddings.new_zeros(len(levels) + 1)
-        # The diagonal tiles come last, to be popped first: they start the gradient that the strips add to.
-        tiles.sort(key=lambda tile: tile.is_diagonal)
+        tiles.reverse()
         while tiles:
-            tile = tiles.pop()
+            tile = tiles.pop()  # frees it after its turn; the diagonal ones start the gradient that the strips add to
             pulls, tile_sums = _visit(tile, thresholds)
             sums.add_(tile_sums, alpha=tile.weight)
             if embedding_gradient is not None:
@@ -100,8 +99,10 @@ def _visit(tile: DistanceTile, thresholds: _Thresholds) -> tuple[Tensor, Tensor]
     if tile.is_diagonal:
         pulls.fill_diagonal_(0.0)
     sums = [torch.abs(pulls, out=beyond).sum(), pulls.sign_().sum()]
+    flat_pulls, flat_beyond = pulls.view(-1), beyond.view(-1)
     for midpoint in thresholds.midpoints:
-        sums.append(torch.dot(pulls.view(-1), torch.gt(distances, midpoint, out=beyond).view(-1)))
+        torch.gt(distances, midpoint, out=beyond)
+        sums.append(torch.dot(flat_pulls, flat_beyond))
     return pulls, torch.stack(sums)
 
 

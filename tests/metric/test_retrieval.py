@@ -1,0 +1,129 @@
+import math
+
+import pytest
+import torch
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+from pytorch_metric_learning.utils.inference import CustomKNN
+
+from mdr_tune.metric import metrics_from_sums, retrieval_metrics, score_queries
+
+
+def batch(count, classes, seed=0, dimensions=5):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (count,), generator=generator)
+    centres = torch.rand(classes, dimensions, generator=generator)
+    return centres[labels] + 0.5 * torch.rand(count, dimensions, generator=generator), labels
+
+
+def naive_metrics(queries, labels, ks, gallery, gallery_labels, excludes_self):
+    recalls, average_precisions, r_precisions = {k: [] for k in ks}, [], []
+    for i, query in enumerate(queries.tolist()):
+        others = [j for j in range(len(gallery)) if not (excludes_self and j == i)]
+        others.sort(key=lambda j: math.dist(query, gallery[j].tolist()))
+        hits = [bool(gallery_labels[j] == labels[i]) for j in others]
+        for k in ks:
+            recalls[k].append(any(hits[:k]))
+        relevant = sum(hits)
+        if relevant:
+            precisions = [sum(hits[: r + 1]) / (r + 1) for r in range(relevant) if hits[r]]
+            average_precisions.append(sum(precisions) / relevant)
+            r_precisions.append(sum(hits[:relevant]) / relevant)
+    metrics = {f"recall_at_{k}": 100 * sum(found) / len(found) for k, found in recalls.items()}
+    metrics["map_at_r"] = 100 * sum(average_precisions) / len(average_precisions)
+    metrics["r_precision"] = 100 * sum(r_precisions) / len(r_precisions)
+    return metrics
+
+
+@pytest.mark.parametrize("block_size", [None, 1, 7, 40, 100])
+def test_equals_a_naive_loop(block_size):
+    embeddings, labels = batch(40, 6)
+    labels[3] = 99  # alone in its class
+    expected = naive_metrics(embeddings, labels, (1, 2, 5), embeddings, labels, True)
+    metrics = retrieval_metrics(embeddings, labels, ks=(1, 2, 5), block_size=block_size)
+    assert metrics == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("block_size", [None, 4])
+def test_equals_a_naive_loop_with_a_gallery(block_size):
+    queries, labels = batch(15, 6, seed=1)
+    gallery, gallery_labels = batch(25, 5, seed=2)
+    expected = naive_metrics(queries, labels, (1, 4), gallery, gallery_labels, False)
+    metrics = retrieval_metrics(queries, labels, (1, 4), gallery, gallery_labels, block_size)
+    assert metrics == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("with_gallery", [False, True])
+def test_equals_pytorch_metric_learning(with_gallery):
+    queries, labels = batch(60, 8, seed=3)
+    labels[5] = 99  # alone in its class
+    calculator = AccuracyCalculator(
+        include=("precision_at_1", "r_precision", "mean_average_precision_at_r"),
+        k="max_bin_count",
+        device=torch.device("cpu"),
+        knn_func=CustomKNN(LpDistance(normalize_embeddings=False)),
+    )
+    if with_gallery:
+        gallery, gallery_labels = batch(80, 8, seed=3)
+        theirs = calculator.get_accuracy(queries, labels, gallery, gallery_labels)
+        ours = retrieval_metrics(queries, labels, (1,), gallery, gallery_labels)
+    else:
+        theirs = calculator.get_accuracy(queries, labels)
+        ours = retrieval_metrics(queries, labels, (1,))
+    assert ours["map_at_r"] == pytest.approx(100 * theirs["mean_average_precision_at_r"], rel=1e-5)
+    assert ours["r_precision"] == pytest.approx(100 * theirs["r_precision"], rel=1e-5)
+    # They leave queries without relevant items out of precision at 1, too.
+    assert ours["recall_at_1"] * 60 == pytest.approx(100 * theirs["precision_at_1"] * 59, rel=1e-5)
+
+
+def test_slices_of_queries_add_up():
+    embeddings, labels = batch(30, 5)
+    total = score_queries(embeddings, labels, (1, 3))
+    parts = [score_queries(embeddings, labels, (1, 3), rows=rows) for rows in (slice(0, 11), slice(11, 30))]
+    torch.testing.assert_close(parts[0] + parts[1], total)
+    assert total[-1] == 30
+    assert not score_queries(embeddings, labels, (1, 3), rows=slice(4, 4)).any()
+    assert metrics_from_sums(total, (1, 3)) == retrieval_metrics(embeddings, labels, (1, 3))
+
+
+def test_a_duplicate_of_the_query_counts():
+    embeddings = torch.tensor([[0.0], [0.0], [5.0], [5.0]])
+    metrics = retrieval_metrics(embeddings, torch.tensor([0, 0, 1, 1]), ks=(1,))
+    assert metrics == {"recall_at_1": 100.0, "map_at_r": 100.0, "r_precision": 100.0}
+
+
+def test_a_common_offset_does_not_matter():
+    embeddings, labels = batch(40, 6)
+    assert retrieval_metrics(embeddings + 1000, labels) == pytest.approx(retrieval_metrics(embeddings, labels))
+
+
+def test_no_relevant_items_at_all():
+    metrics = retrieval_metrics(torch.rand(4, 2), torch.arange(4), ks=(1,))
+    assert metrics["recall_at_1"] == 0
+    assert math.isnan(metrics["map_at_r"])
+    assert math.isnan(metrics["r_precision"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ks": (1, 4)}, "there are 3: use smaller ks"),
+        ({"ks": ()}, "from 1 on"),
+        ({"ks": (0,)}, "from 1 on"),
+        ({"ks": (1,), "block_size": 0}, "block_size"),
+        ({"ks": (1,), "gallery": torch.rand(3, 2)}, "together"),
+        ({"ks": (1,), "gallery": torch.rand(3, 5), "gallery_labels": torch.zeros(3)}, "2-dimensional"),
+        ({"ks": (1,), "labels": torch.zeros(3)}, "one for each embedding"),
+        ({"ks": (1,), "embeddings": torch.full((4, 2), torch.nan)}, "not finite"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        retrieval_metrics(**{"embeddings": torch.rand(4, 2), "labels": torch.zeros(4), **arguments})
+
+
+def test_wrong_rows_and_sums_are_refused():
+    with pytest.raises(ValueError, match="step 1"):
+        score_queries(torch.rand(4, 2), torch.zeros(4), (1,), rows=slice(0, 4, 2))
+    with pytest.raises(ValueError, match="must have shape"):
+        metrics_from_sums(torch.zeros(3), (1,))
