@@ -1,0 +1,23 @@
+"""What all tests share: one rendered glyph cache, small threads, and a Ray session that is started once."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy threads on two shared cores are slower than one
+
+
+@pytest.fixture(scope="session", autouse=True)
+def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep prepared data out of the user's cache; rendered once for the whole run, also for child processes."""
+    folder = tmp_path_factory.mktemp("mdr_tune_cache")
+    before = os.environ.get("MDR_TUNE_CACHE")
+    os.environ["MDR_TUNE_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["MDR_TUNE_CACHE"]
+    else:
+        os.environ["MDR_TUNE_CACHE"] = before

@@ -1,0 +1,65 @@
+"""The layers of the package: what each may import. Read from the sources, so that nothing is executed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "mdr_tune"
+BELOW = {  # a layer imports itself, those listed, and the modules at the top of the package
+    "metric": set(),
+    "backbones": set(),
+    "data": set(),
+    "config": {"data", "backbones"},  # the registries of names, when a name is checked
+    "training": {"metric", "backbones", "data", "config"},
+    "lanes": {"config", "data", "training"},
+    "report": {"config"},
+    "tracking": {"config", "training"},
+    "sweep": {"config", "data", "lanes", "tracking", "report"},
+    "cli": {"config", "data", "backbones", "report", "sweep"},
+}
+WITHOUT_RAY_AND_MLFLOW = ("metric", "backbones", "data", "config", "training", "report")
+
+
+def imports_of(file: Path) -> set[str]:
+    """Return the dotted names of all modules that a file imports, at its top or inside of functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+    return found
+
+
+def files_of(layer: str) -> list[Path]:
+    return sorted((PACKAGE / layer).rglob("*.py"))
+
+
+def test_every_folder_is_a_layer() -> None:
+    assert {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()} == set(BELOW)
+
+
+@pytest.mark.parametrize("layer", BELOW)
+def test_a_layer_imports_only_from_below(layer: str) -> None:
+    allowed = {layer, *BELOW[layer]}
+    for file in files_of(layer):
+        for name in imports_of(file):
+            parts = name.split(".")
+            if parts[0] == "mdr_tune" and len(parts) > 1 and parts[1] in BELOW:
+                assert parts[1] in allowed, f"{file.relative_to(PACKAGE)} imports {name}"
+
+
+@pytest.mark.parametrize("layer", WITHOUT_RAY_AND_MLFLOW)
+def test_the_method_runs_without_ray_and_mlflow(layer: str) -> None:
+    for file in files_of(layer):
+        banned = {name for name in imports_of(file) if name.split(".")[0] in ("ray", "mlflow")}
+        assert not banned, f"{file.relative_to(PACKAGE)} imports {banned}"
+
+
+def test_a_trial_actor_is_light() -> None:
+    """A trial's process must be there in a second: no torch in it."""
+    code = "import sys, mdr_tune.lanes.trainable; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,67 @@
+"""W ranks compute what one rank computes: losses, levels, moving averages, BatchNorm and weights, step by step."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.ranks import run_ranks
+
+TRIAL: dict[str, Any] = {
+    "batch": {"size": 32, "images_per_class": 4},  # 32 images over 3 ranks: 11, 11 and 10
+    "embedding": {"size": 16, "mode": "rescale"},
+    "mdr": {"weight": 0.5, "levels": [-1.0, 0.0, 1.0]},
+    "optimizer": {"learning_rate": 1e-3, "milestones": [4]},
+    "epochs": 8,
+}
+TRIALS = {
+    "mdr-rescale": TRIAL,
+    "triplet-l2-stable": {
+        **TRIAL,
+        "embedding": {"size": 16, "mode": "l2"},
+        "mdr": None,
+        "miner": {"weights": "stable"},
+    },
+    "frozen-offdiagonal": {
+        **TRIAL,
+        "freeze_batch_norm": True,
+        "mdr": {"weight": 0.5, "statistics": "offdiagonal"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Any]]:
+    """What each rank saw, by the number of ranks. All trials run one after another in the same processes."""
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "trials.json").write_text(json.dumps(TRIALS))
+    for world_size in (1, 2, 3):
+        run_ranks(Path(__file__).with_name("trial_rank.py"), world_size, str(folder))
+    return {w: [torch.load(folder / f"{w}_ranks_{rank}.pt") for rank in range(w)] for w in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("trial", TRIALS)
+def test_ranks_compute_what_one_rank_computes(seen: dict[int, list[Any]], trial: str, world_size: int) -> None:
+    alone, together = seen[1][0][trial], seen[world_size][0][trial]
+    for step, (one, many) in enumerate(zip(alone, together, strict=True)):
+        for part in ("metrics", "objective", "model"):
+            torch.testing.assert_close(
+                many[part], one[part], rtol=1e-9, atol=1e-11, msg=lambda m, s=step, p=part: f"step {s}, {p}: {m}"
+            )
+    assert alone[-1]["metrics"]["train/learning_rate"] == pytest.approx(2e-4)  # past the milestone
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("trial", TRIALS)
+def test_the_ranks_of_a_group_agree_to_the_last_bit(seen: dict[int, list[Any]], trial: str, world_size: int) -> None:
+    for other in seen[world_size][1:]:
+        torch.testing.assert_close(other[trial], seen[world_size][0][trial], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_evaluation_is_the_same_for_any_number_of_ranks(seen: dict[int, list[Any]], world_size: int) -> None:
+    for rank in seen[world_size]:
+        assert rank["validation"] == pytest.approx(seen[1][0]["validation"], abs=1e-9)

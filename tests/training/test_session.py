@@ -1,0 +1,117 @@
+"""A trial on one rank: what it reports, that it repeats itself, and that it goes on from a checkpoint."""
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import load_dataset
+from mdr_tune.training import TrialDiverged, TrialSession
+
+TRIAL: dict[str, Any] = {
+    "batch": {"size": 16, "images_per_class": 4},
+    "embedding": {"size": 8},
+    "optimizer": {"learning_rate": 1e-3, "milestones": [2]},
+    "epochs": 4,
+    "iterations_per_epoch": 3,
+}
+
+
+def new_session(**changes: Any) -> TrialSession:
+    return TrialSession(TrialConfig.model_validate({**TRIAL, **changes}), load_dataset("glyphs"))
+
+
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+def assert_same_bits(one: Any, other: Any) -> None:
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_an_epoch_reports_losses_levels_quality_and_time() -> None:
+    metrics = new_session().run_epoch()
+    assert set(metrics) == {
+        "epoch",
+        *("train/loss", "train/dml_loss", "train/mdr_loss", "train/miner_fallback", "train/learning_rate"),
+        *("mdr/level_0", "mdr/level_1", "mdr/level_2", "mdr/mean", "mdr/std"),
+        *("val/recall_at_1", "val/recall_at_2", "val/recall_at_4", "val/recall_at_8"),
+        *("val/map_at_r", "val/r_precision", "time/epoch_s", "time/images_per_s"),
+    }
+    decay = 0.01 * sum(metrics[f"mdr/level_{i}"] ** 2 for i in range(3))
+    assert metrics["train/loss"] == pytest.approx(
+        metrics["train/dml_loss"] + 0.1 * metrics["train/mdr_loss"] + decay, abs=2e-3
+    )
+    assert 0 < metrics["val/recall_at_1"] <= metrics["val/recall_at_8"] <= 100
+
+
+def test_without_mdr_there_is_nothing_of_it() -> None:
+    metrics = new_session(mdr=None).train_epoch()
+    assert not any("mdr" in key for key in metrics)
+    assert metrics["train/loss"] == metrics["train/dml_loss"]
+
+
+def test_the_same_trial_gives_the_same_bits_whatever_ran_before() -> None:
+    first = new_session()
+    expected = [first.train_epoch() for _ in range(2)]
+    new_session(seed=7, embedding={"size": 4}).train_epoch()  # another trial in between, and a used global generator
+    torch.rand(3)
+    again = new_session()
+    assert [again.train_epoch() for _ in range(2)] == expected
+    assert_same_bits(again.model.state_dict(), first.model.state_dict())
+
+
+def test_the_seed_matters() -> None:
+    assert new_session().train_epoch() != new_session(seed=1).train_epoch()
+
+
+def test_a_resumed_trial_gives_the_bits_of_an_undisturbed_one() -> None:
+    undisturbed = new_session()
+    for _ in range(2):
+        undisturbed.train_epoch()
+    state = through_a_file(copy.deepcopy(undisturbed.state_dict()))
+    expected = [undisturbed.train_epoch() for _ in range(2)]
+
+    resumed = new_session()
+    resumed.load_state_dict(state)
+    assert resumed.epoch == 2
+    assert [resumed.train_epoch() for _ in range(2)] == expected
+    assert expected[0]["train/learning_rate"] == pytest.approx(2e-4)  # the schedule went on as well
+    assert_same_bits(resumed.state_dict()["optimizer"], undisturbed.state_dict()["optimizer"])
+    assert_same_bits(resumed.state_dict()["objective"], undisturbed.state_dict()["objective"])
+    assert_same_bits(resumed.model.state_dict(), undisturbed.model.state_dict())
+
+
+def test_a_checkpoint_of_another_version_or_model_is_refused() -> None:
+    session = new_session()
+    state = session.state_dict()
+    with pytest.raises(ValueError, match="version 99"):
+        session.load_state_dict({**state, "version": 99})
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        new_session(embedding={"size": 4}).load_state_dict(state)
+
+
+def test_a_trial_whose_numbers_blow_up_has_diverged() -> None:
+    session = new_session(optimizer={"learning_rate": 1e30})
+    with pytest.raises(TrialDiverged, match=r"not finite in epoch 1, step [23]"):
+        session.train_epoch()
+
+
+def test_frozen_batch_norm_keeps_its_statistics() -> None:
+    session = new_session(freeze_batch_norm=True)
+    session.train_epoch()
+    for name, buffer in session.model.named_buffers():
+        if name.endswith("running_mean"):
+            assert not buffer.any()
+
+
+def test_evaluation_leaves_the_training_untouched() -> None:
+    session, other = new_session(), new_session()
+    session.evaluate("validation")
+    assert session.train_epoch() == other.train_epoch()

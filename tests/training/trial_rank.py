@@ -1,0 +1,46 @@
+"""One rank of the exactness tests: trains a trial and saves what it saw after each step. Run as a script."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import ImageSplit, load_dataset
+from mdr_tune.training import EmbeddingModel, Ranks, TrialSession
+from mdr_tune.training.evaluate import evaluate
+
+
+def train(trial: dict[str, Any], ranks: Ranks) -> list[dict[str, Any]]:
+    """Train a trial whose epochs are one step long; returns losses, MDR's state and the weights after each."""
+    config = TrialConfig.model_validate({**trial, "iterations_per_epoch": 1})
+    session = TrialSession(config, load_dataset("glyphs"), ranks, torch.float64)
+    steps = []
+    for _ in range(config.epochs):
+        metrics = session.train_epoch()
+        state = session.state_dict()
+        steps.append(copy.deepcopy({"metrics": metrics, "objective": state["objective"], "model": state["model"]}))
+    return steps
+
+
+def main() -> None:
+    rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store{world_size}", rank=rank, world_size=world_size)
+    ranks = Ranks.current(torch.device("cpu"))
+    trials = json.loads((folder / "trials.json").read_text())
+    seen = {name: train(trial, ranks) for name, trial in trials.items()}
+    split = load_dataset("glyphs").split("validation")
+    part = ImageSplit(split.images[:601], split.labels[:601])  # a number that neither 2 nor 3 divides
+    torch.manual_seed(0)
+    seen["validation"] = evaluate(EmbeddingModel("conv4", 16, "rescale").double(), part, ranks)
+    torch.save(seen, folder / f"{world_size}_ranks_{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
