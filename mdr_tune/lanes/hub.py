@@ -48,9 +48,9 @@ class LaneHub:
         except tuple(_FAILURES.values()) as error:
             return next(name for name, failure in _FAILURES.items() if isinstance(error, failure)), str(error)
 
-    async def join(self, lane: int, group: str, rank: int) -> int:
+    async def join(self, lane: int, group: str, rank: int, pid: int) -> int:
         """See `Mailbox.join`."""
-        return await self._mailboxes[lane].join(group, rank)
+        return await self._mailboxes[lane].join(group, rank, pid)
 
     async def next_command(self, lane: int, group: str, after: int) -> Command:
         """See `Mailbox.next_command`."""
@@ -63,6 +63,10 @@ class LaneHub:
     async def ready_lanes(self) -> int:
         """Return how many lanes have all their workers."""
         return sum(mailbox.ready for mailbox in self._mailboxes)
+
+    async def worker_pids(self, lane: int) -> dict[int, int]:
+        """Return the process ids of a lane's workers, by rank."""
+        return self._mailboxes[lane].worker_pids
 
     async def end_lane(self, lane: int, why: str) -> None:
         """A lane's trainer has given up."""

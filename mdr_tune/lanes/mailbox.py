@@ -27,7 +27,7 @@ class Mailbox:
         self.stuck_worker_timeout_s = stuck_worker_timeout_s
         self._changed = asyncio.Condition()
         self._group: str | None = None
-        self._joined: set[int] = set()
+        self._joined: dict[int, int] = {}
         self._dismissed: set[str] = set()
         self._command = Command(0, "stop")  # number 0 is never delivered
         self._replies: dict[int, Reply] = {}
@@ -42,6 +42,11 @@ class Mailbox:
     def ready(self) -> bool:
         """Whether all workers of the current group have joined and none was dismissed."""
         return len(self._joined) == self.world_size and self._group not in self._dismissed
+
+    @property
+    def worker_pids(self) -> dict[int, int]:
+        """Process ids of the workers that have joined, by rank."""
+        return dict(self._joined)
 
     async def submit(self, kind: CommandKind, payload: dict[str, Any]) -> Any:
         """Have all workers run a command; returns the value that rank 0 replied.
@@ -65,15 +70,15 @@ class Mailbox:
                 self._changed.notify_all()
             return await self._answer
 
-    async def join(self, group: str, rank: int) -> int:
+    async def join(self, group: str, rank: int, pid: int = 0) -> int:
         """Announce a worker; returns the number of the last command, after which it shall ask for the next."""
         async with self._changed:
             if group != self._group:
                 if self._group is not None:
                     self._dismissed.add(self._group)
-                self._group, self._joined, self._renew_group = group, set(), False
+                self._group, self._joined, self._renew_group = group, {}, False
                 self._fail(LaneLost("a worker of the lane was lost"))
-            self._joined.add(rank)
+            self._joined[rank] = pid
             self._changed.notify_all()
             return self._command.number
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import traceback
 import uuid
 from typing import Any
@@ -40,7 +41,7 @@ def run_worker(config: dict[str, Any]) -> None:
     worker = LaneWorker(Ranks.current(get_device()))
     hub, lane, rank = config["hub"], config["lane"], worker.ranks.rank
     group = _group_name(worker.ranks)
-    last = ray.get(hub.join.remote(lane, group, rank))
+    last = ray.get(hub.join.remote(lane, group, rank, os.getpid()))
     while True:
         command: Command = ray.get(hub.next_command.remote(lane, group, last))
         if command.kind == "stop":

@@ -25,8 +25,9 @@ class EmbeddingModel(nn.Module):
 
     @classmethod
     def from_config(cls, config: TrialConfig) -> "EmbeddingModel":
-        """Build the model of a trial; weights come from torch's global generator."""
-        return cls(config.backbone, config.embedding.size, config.embedding.mode)
+        """Build the model of a trial; weights come from torch's global generator. Channels last: faster on CPU and GPU."""
+        model = cls(config.backbone, config.embedding.size, config.embedding.mode)
+        return model.to(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embed images.
@@ -38,6 +39,6 @@ class EmbeddingModel(nn.Module):
             (n, D). In training mode the raw output of the linear layer: the training transform spans the global batch
             and is applied after the gather. In eval mode what retrieval compares by Euclidean distance.
         """
-        normalized = self.backbone.normalize(images).to(self.linear.weight.dtype)
+        normalized = self.backbone.normalize(images).to(self.linear.weight.dtype, memory_format=torch.channels_last)
         embeddings: torch.Tensor = self.linear(self.backbone(normalized).flatten(1))
         return embeddings if self.training else apply_test_mode(embeddings, self.mode)

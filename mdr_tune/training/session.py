@@ -164,10 +164,10 @@ class TrialSession:
 
 
 def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """Wrap the model in DDP if there are several ranks. BatchNorm's buffers are equal on all without broadcasts."""
+    """Wrap the model in DDP if there are several ranks. BatchNorm's buffers stay equal on all by themselves."""
     if ranks.world_size == 1:
         return model
-    return DistributedDataParallel(model, process_group=ranks.group, broadcast_buffers=False)
+    return DistributedDataParallel(model, process_group=ranks.group, forward_sync_buffers=False)
 
 
 def _freeze_batch_norm(model: nn.Module) -> None:

@@ -1,0 +1,130 @@
+"""A real lane: Ray Train workers, DDP, and what becomes of trials that fail and of workers that are killed."""
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+import ray
+
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.lanes.hub import unwrap
+from mdr_tune.lanes.messages import LaneLost, TrialFailed
+
+pytestmark = pytest.mark.ray
+
+TRIAL = TrialConfig.model_validate(
+    {
+        "batch": {"size": 16, "images_per_class": 4},
+        "embedding": {"size": 8},
+        "epochs": 3,
+        "iterations_per_epoch": 3,
+    }
+).model_dump()
+
+
+class Holder:
+    """Leases the lane for one trial and sends commands, as the trial's actor does."""
+
+    def __init__(self, hub: Any, name: str) -> None:
+        self.hub, self.name = hub, name
+
+    def __enter__(self) -> "Holder":
+        unwrap(ray.get(self.hub.lease.remote(self.name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ray.get(self.hub.release.remote(self.name))
+
+    def __call__(self, kind: str, **payload: Any) -> Any:
+        return unwrap(ray.get(self.hub.submit.remote(self.name, kind, payload), timeout=300))
+
+    def epochs(self, count: int) -> list[dict[str, float]]:
+        return [without_times(self("epoch")) for _ in range(count)]
+
+
+def without_times(metrics: dict[str, float]) -> dict[str, float]:
+    return {key: value for key, value in metrics.items() if not key.startswith("time/")}
+
+
+def test_a_trial_gives_the_same_bits_first_in_a_lane_and_after_another(hub: Any) -> None:
+    with Holder(hub, "first") as lane:
+        lane("start", trial=TRIAL, checkpoint=None)
+        first = lane.epochs(2)
+        saved = ray.get(lane("save"))
+    with Holder(hub, "other") as lane:
+        lane("start", trial={**TRIAL, "seed": 5, "mdr": None, "embedding": {"size": 4, "mode": "l2"}}, checkpoint=None)
+        assert lane.epochs(1) != first[:1]
+    with Holder(hub, "again") as lane:
+        lane("start", trial=TRIAL, checkpoint=None)
+        assert lane.epochs(2) == first
+        assert ray.get(lane("save")) == saved
+
+
+def test_a_trial_goes_on_from_a_checkpoint_with_the_same_bits(hub: Any) -> None:
+    with Holder(hub, "undisturbed") as lane:
+        lane("start", trial=TRIAL, checkpoint=None)
+        expected = lane.epochs(3)
+    with Holder(hub, "saved") as lane:
+        lane("start", trial=TRIAL, checkpoint=None)
+        lane.epochs(1)
+        checkpoint = ray.put(ray.get(lane("save")))
+        assert lane("start", trial=TRIAL, checkpoint=checkpoint) == 1
+        assert lane.epochs(2) == expected[1:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"optimizer": {"learning_rate": "high"}}, "Input should be a valid number"),
+        ({"embedding": {"size": 10**13}}, "can't allocate memory"),
+        ({"optimizer": {"learning_rate": 1e30}}, "TrialDiverged"),
+    ],
+    ids=["bad learning rate type", "out of memory", "diverged"],
+)
+def test_a_trial_that_raises_fails_with_its_traceback_and_the_lane_goes_on(
+    hub: Any, changes: dict[str, Any], what: str
+) -> None:
+    pids = ray.get(hub.worker_pids.remote(0))
+    with Holder(hub, "failing") as lane, pytest.raises(TrialFailed, match=what) as caught:  # noqa: PT012
+        lane("start", trial={**TRIAL, **changes}, checkpoint=None)
+        lane("epoch")
+    assert "Traceback (most recent call last)" in str(caught.value)
+    with Holder(hub, "next") as lane:
+        lane("start", trial=TRIAL, checkpoint=None)
+        assert lane.epochs(1)[0]["epoch"] == 1
+    assert ray.get(hub.worker_pids.remote(0)) == pids  # the same processes
+
+
+def test_a_command_without_a_lease_or_a_trial_is_refused(hub: Any) -> None:
+    with pytest.raises(TrialFailed, match="does not hold a lane"):
+        unwrap(ray.get(hub.submit.remote("nobody", "epoch", {})))
+
+
+def test_a_killed_worker_costs_the_epoch_but_not_the_trial(hub: Any) -> None:
+    """SIGKILL one DDP worker in the middle of an epoch: the lane restarts, the trial's numbers are the same bits."""
+    with Holder(hub, "undisturbed") as lane:
+        lane("start", trial=TRIAL, checkpoint=None)
+        expected = lane.epochs(2)
+    long_trial = {**TRIAL, "iterations_per_epoch": 100_000}
+    with Holder(hub, "killed") as lane:
+        lane("start", trial=TRIAL, checkpoint=None)
+        assert lane.epochs(1) == expected[:1]
+        checkpoint = ray.put(ray.get(lane("save")))
+        lane("start", trial=long_trial, checkpoint=None)
+        before = ray.get(hub.worker_pids.remote(0))
+        killer = threading.Timer(2.0, os.kill, (before[1], signal.SIGKILL))
+        killer.start()
+        with pytest.raises(LaneLost):
+            lane("epoch")
+        assert lane("start", trial=TRIAL, checkpoint=checkpoint) == 1  # waits for the new workers
+        assert lane.epochs(1) == expected[1:]
+        assert set(ray.get(hub.worker_pids.remote(0)).values()).isdisjoint(before.values())
+    for pid in before.values():
+        for _ in range(50):
+            if not os.path.exists(f"/proc/{pid}"):
+                break
+            time.sleep(0.2)
+        assert not os.path.exists(f"/proc/{pid}"), "a worker of the old group is still there"
