@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import shlex
+import socket
 import sys
 import traceback
 from pathlib import Path
@@ -15,8 +16,12 @@ from mdr_tune.cli.status import Status
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.errors import UserError
+from mdr_tune.sweep.launch import LaunchOutcome, run_and_track
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment
+
+PIPE_WIDTH = 200
+CONNECT_TIMEOUT_S = 5.0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -84,6 +89,7 @@ def check_available(trial: TrialConfig) -> None:
 
 def _cluster_at(address: str) -> "Machine":  # type: ignore[name-defined]  # noqa: F821
     """Connect to a Ray cluster and return its resources."""
+    _check_address(address)
     prepare_environment()
     import ray
 
@@ -102,8 +108,7 @@ def _cluster_at(address: str) -> "Machine":  # type: ignore[name-defined]  # noq
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns 0 when done, 2 for a mistake of the user's, 1 for anything else."""
     arguments = make_parser().parse_args(argv)
-    console = Console(highlight=False)
-    errors = Console(stderr=True, highlight=False)
+    console, errors = _console(stderr=False), _console(stderr=True)
     prepare_environment()
     try:
         plan = make_plan(arguments)
@@ -124,14 +129,47 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
+def _check_address(address: str) -> None:
+    """Refuse at once what Ray would try for minutes, or could not serve a sweep.
+
+    Raises:
+        UserError: Nothing listens there, or it is Ray Client's, through which Ray Train cannot be driven.
+    """
+    if address.startswith("ray://"):
+        raise UserError(
+            f"--address {address}: Ray Client cannot run a sweep; run launch.py on the head node with --address auto, "
+            "or submit it there with ray job submit"
+        )
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        raise UserError(f"--address {address}: expected auto or HOST:PORT, such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({error}); start one (ray up cluster.yaml, or "
+            "ray start --head), or leave --address out to use this machine"
+        ) from None
+
+
+def _console(stderr: bool) -> Console:
+    """Return a console; what is not a terminal gets lines as long as they are, for logs and pipes."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
+
+
 def launch(plan: Plan, console: Console) -> int:
     """Run a plan; returns the exit code."""
-    from mdr_tune.sweep.launch import run_and_track
-
     _quiet_libraries()
     with Status(console, plan.sweep.metric, plan.num_trials) as status:
-        outcome = run_and_track(plan, status, command=shlex.join([sys.executable, *sys.argv]))
-    print_result(console, plan, outcome)
+
+        def show(outcome: LaunchOutcome) -> None:
+            status.finish()
+            print_result(console, plan, outcome)
+
+        outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), show)
     return 1 if outcome.result.interrupted or outcome.result.winner is None else 0
 
 

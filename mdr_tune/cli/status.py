@@ -39,7 +39,11 @@ class Status:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if self._console.is_terminal:
+        self.finish()
+
+    def finish(self) -> None:
+        """Take the live line away; what is printed after it stands at the bottom."""
+        if self._live.is_started:
             self._live.stop()
 
     def _print(self, text: str, style: str = "") -> None:

@@ -37,11 +37,16 @@ def run_worker(config: dict[str, Any]) -> None:
     """
     from ray.train.torch import get_device
 
-    torch.set_num_threads(config["cpus_per_worker"])
-    worker = LaneWorker(Ranks.current(get_device()))
-    hub, lane, rank = config["hub"], config["lane"], worker.ranks.rank
-    group = _group_name(worker.ranks)
-    last = ray.get(hub.join.remote(lane, group, rank, os.getpid()))
+    hub, lane = config["hub"], config["lane"]
+    try:
+        torch.set_num_threads(config["cpus_per_worker"])
+        worker = LaneWorker(Ranks.current(get_device()))
+        group = _group_name(worker.ranks)
+        rank = worker.ranks.rank
+        last = ray.get(hub.join.remote(lane, group, rank, os.getpid()))
+    except Exception:  # would be the same after each of Ray Train's restarts: tell the trials at once
+        ray.get(hub.end_lane.remote(lane, traceback.format_exc()))
+        raise
     while True:
         command: Command = ray.get(hub.next_command.remote(lane, group, last))
         if command.kind == "stop":

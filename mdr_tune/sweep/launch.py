@@ -1,6 +1,7 @@
 """A launch as a whole: the sweep, its MLflow runs, the registered champion. What `launch.py` calls."""
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,14 @@ def load_command(plan: Plan) -> str:
     )
 
 
-def run_and_track(plan: Plan, status: RunListener, command: str) -> LaunchOutcome:
+def run_and_track(
+    plan: Plan, status: RunListener, command: str, show: Callable[[LaunchOutcome], None]
+) -> LaunchOutcome:
     """Run the plan, tell `status` and MLflow, register the winner.
+
+    Args:
+        command: What the user typed, for the record.
+        show: Called with the outcome as soon as it is recorded, before the lanes and Ray are stopped.
 
     Raises:
         UserError: The experiment cannot be opened, or the data set not be read.
@@ -59,8 +66,9 @@ def run_and_track(plan: Plan, status: RunListener, command: str) -> LaunchOutcom
             tracker.close("FAILED")
             raise
         tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
-        status.stage("stopping the lanes")
-    return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, version)
+        outcome = LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, version)
+        show(outcome)
+    return outcome
 
 
 def _open_tracker(plan: Plan, command: str) -> "Tracker":
@@ -97,7 +105,9 @@ def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status
     status.stage("registering the champion")
     tracker.flush()
     checkpoint = best_checkpoint(result.winner, result.metric)
-    return register_champion(tracker.client, tracker.run_id(result.winner), plan.sweep.name, checkpoint)
+    return register_champion(
+        tracker.client, tracker.experiment_id, tracker.run_id(result.winner), plan.sweep.name, checkpoint
+    )
 
 
 def parent_params(plan: Plan) -> dict[str, object]:

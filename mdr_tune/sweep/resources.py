@@ -71,7 +71,7 @@ def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
 
 def _too_many_workers(sweep: SweepConfig, machine: Machine, gpus_per_worker: int) -> str:
     wanted, has = sweep.resources, f"{machine.description} has {machine.cpus} CPUs and {machine.gpus} GPUs"
-    each = f"{wanted.cpus_per_worker} CPUs" + (f" and {gpus_per_worker} GPUs" if gpus_per_worker else "")
+    each = _count(wanted.cpus_per_worker, "CPU") + (f" and {_count(gpus_per_worker, 'GPU')}" if gpus_per_worker else "")
     most = machine.cpus // wanted.cpus_per_worker
     if gpus_per_worker:
         most = min(most, machine.gpus // gpus_per_worker)
@@ -81,3 +81,7 @@ def _too_many_workers(sweep: SweepConfig, machine: Machine, gpus_per_worker: int
         else "lower resources.cpus_per_worker or resources.gpus_per_worker"
     )
     return f"resources.workers_per_trial: {wanted.workers_per_trial} workers with {each} each do not fit: {has}; {fix}"
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}" + ("" if number == 1 else "s")

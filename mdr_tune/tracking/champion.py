@@ -1,5 +1,6 @@
 """Register the winner, so that one line loads it anywhere: `mlflow.pytorch.load_model("models:/NAME@champion")`."""
 
+import contextlib
 import io
 import warnings
 from pathlib import Path
@@ -26,7 +27,7 @@ def load_model(checkpoint: Path) -> tuple[EmbeddingModel, TrialConfig]:
     return model.eval(), config
 
 
-def register_champion(client: MlflowClient, run_id: str, name: str, checkpoint: Path) -> str:
+def register_champion(client: MlflowClient, experiment_id: str, run_id: str, name: str, checkpoint: Path) -> str:
     """Log the checkpoint's model to its run, register it as `name`, and point the alias `champion` to it.
 
     The model is written as an exported graph (PyTorch's pt2): it loads without this package, executes no pickle, and
@@ -43,7 +44,8 @@ def register_champion(client: MlflowClient, run_id: str, name: str, checkpoint: 
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.linear.out_features))]),
     )
-    with warnings.catch_warnings():
+    mlflow.set_experiment(experiment_id=experiment_id)  # where MLflow 3 puts the logged model beside its run
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it congratulates itself on stderr
         warnings.simplefilter("ignore")
         info = mlflow.pytorch.log_model(
             model,

@@ -25,7 +25,7 @@ class EmbeddingModel(nn.Module):
 
     @classmethod
     def from_config(cls, config: TrialConfig) -> "EmbeddingModel":
-        """Build the model of a trial; weights come from torch's global generator. Channels last: faster on CPU and GPU."""
+        """Build the model of a trial; weights come from torch's global generator. Channels last is faster."""
         model = cls(config.backbone, config.embedding.size, config.embedding.mode)
         return model.to(memory_format=torch.channels_last)
 

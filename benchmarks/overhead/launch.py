@@ -1,0 +1,148 @@
+"""`launch.py` as a user runs it, in a process of its own, and where its seconds go."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from overhead.trials import ITERATIONS_PER_EPOCH, WORKERS_PER_TRIAL
+
+REPOSITORY = Path(__file__).parents[2]
+SETTINGS = {
+    "baselines": "[]",
+    "trial.epochs": "1",
+    "trial.iterations_per_epoch": str(ITERATIONS_PER_EPOCH),
+    "search.scheduler": "none",
+    "resources.workers_per_trial": str(WORKERS_PER_TRIAL),
+    "resources.lanes": "1",
+    "resources.gpus_per_worker": "0",
+}
+TIMEOUT_S = 600
+
+Span = tuple[str, float, float]
+
+TO_FIRST_EPOCH = (
+    ("interpreter and launch.py's imports", "import of launch.py", "end"),
+    ("sweep file, stores and machine checked", "plan", "end"),
+    ("import of ray", "import ray", "end"),
+    ("Ray started", "ray.init", "end"),
+    ("hub made", "hub", "end"),
+    ("trainer made, lane's thread started", "lanes", "end"),
+    ("MLflow imported, store and parent run made", "tracker", "end"),
+    ("data set checked", "data", "end"),
+    ("Tune and Optuna imported", "import of the search", "end"),
+    ("Optuna study and Tuner made", "tuner", "end"),
+    ("Tune runs, and the trial's actor", "trial started", "begin"),
+    ("waiting for the lane's workers", "join", "end"),
+    ("start command: data loaded, model built", "command start", "end"),
+    ("first epoch", "command epoch", "end"),
+    ("Tune has its result", "epoch finished", "begin"),
+)
+"""What happens on the driver, in order: label, span, and which end of it closes the row."""
+
+AFTER = (
+    ("checkpoint saved, trial ended", "trial ended", "end"),
+    ("Tune ended", "fit", "end"),
+    ("test evaluation", "test evaluation", "end"),
+    ("champion registered", "champion", "end"),
+    ("lanes stopped", "lanes stopped", "end"),
+    ("Ray ended, result printed", "command returned", "end"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stretch of a launch: what ended, after how many seconds from launch, and how long it took."""
+
+    label: str
+    at_s: float
+    takes_s: float
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A launch, accounted for.
+
+    Attributes:
+        to_first_epoch: Rows that follow each other without a gap, up to the first epoch's result.
+        after: And from there to the end of the process.
+        beside: What went on meanwhile, in other processes, whatever rows it overlaps.
+    """
+
+    to_first_epoch: list[Row]
+    after: list[Row]
+    beside: list[Row]
+
+    @property
+    def first_epoch_starts_s(self) -> float:
+        """Seconds from launch until the first epoch begins."""
+        return next(row.at_s - row.takes_s for row in self.to_first_epoch if row.label == "first epoch")
+
+
+def run_launch(folder: Path) -> Launch:
+    """Run launch.py with one trial of one epoch, its stores in `folder`.
+
+    Raises:
+        RuntimeError: It failed; the text is what it printed.
+    """
+    stamps = folder / "stamps.json"
+    argv = ["--space", str(REPOSITORY / "search_spaces" / "mdr_levels.yaml"), "--trials", "1"]
+    argv += ["--storage", str(folder / "runs")]
+    for key, value in SETTINGS.items():
+        argv += ["--set", f"{key}={value}"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    environment["PYTHONPATH"] = str(REPOSITORY / "benchmarks")
+    launched = time.time()
+    done = subprocess.run(
+        [sys.executable, "-m", "overhead.probe", str(stamps), *argv],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"launch.py ended with {done.returncode}:\n{done.stdout}")
+    return account([tuple(span) for span in json.loads(stamps.read_text())], launched, time.time())
+
+
+def account(spans: list[Span], launched: float, left: float) -> Launch:
+    """Turn spans into rows that add up: each row ends where its span says, or at once if that is past already."""
+    to_first_epoch = _rows(spans, TO_FIRST_EPOCH, launched, launched)
+    after = _rows(spans, AFTER, launched, launched + to_first_epoch[-1].at_s)
+    total = left - launched
+    after.append(Row("process gone", total, total - after[-1].at_s))
+    lane, first, last = _moment(spans, "lanes", "end"), _begin(spans, "join"), _moment(spans, "join", "end")
+    fit, lease, noticed = (_begin(spans, name) for name in ("fit", "lease", "trial started"))
+    beside = [
+        Row("lane: from its thread's start to the first worker", first - launched, first - lane),
+        Row("lane: and to the last worker", last - launched, last - first),
+        Row("trial's actor: from Tuner.fit to its lease", lease - launched, lease - fit),
+        Row("trial's actor: and to Tune's notice", noticed - launched, noticed - lease),
+    ]
+    return Launch(to_first_epoch, after, beside)
+
+
+def _rows(spans: list[Span], parts: tuple[tuple[str, str, str], ...], launched: float, begin: float) -> list[Row]:
+    rows = []
+    for label, name, which in parts:
+        end = max(begin, _moment(spans, name, which))
+        rows.append(Row(label, end - launched, end - begin))
+        begin = end
+    return rows
+
+
+def _moment(spans: list[Span], name: str, which: str) -> float:
+    """Return when the first span of a name began or ended; of `join`, which each worker has, the last."""
+    found = [span for span in spans if span[0] == name]
+    _, begin, end = found[-1] if name == "join" else found[0]
+    return end if which == "end" else begin
+
+
+def _begin(spans: list[Span], name: str) -> float:
+    """Return when the first span of a name began."""
+    return next(begin for found, begin, _ in spans if found == name)

@@ -1,0 +1,89 @@
+"""What is printed: two tables, and a line on whether both sides computed the same."""
+
+from rich.console import Console
+from rich.table import Table
+
+from overhead.launch import Launch, Row
+from overhead.trials import Comparison, Side, median
+
+AIM = 50
+"""How many times less a trial on lanes is to take beyond training."""
+
+
+FOOTNOTES = """\
+(1) from Tune having its actor running to Tune having its end
+(2) from the first trial's end to the last's, per trial after the first: actors, suggestions, checkpoints count
+(3) from the call of Tune, on lanes when they are ready, to the last trial's end, per trial: Tune's start counts"""
+
+
+def print_trials(console: Console, recipe: Side, lanes: Side) -> None:
+    """Print what a trial takes beyond training, on both sides."""
+    table = Table(title="One trial beyond training (seconds)", title_justify="left", title_style="bold")
+    for column in ("", "documented", "lanes", "ratio"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    sides = (recipe, lanes)
+    table.add_row("trials", *(str(len(side.records)) for side in sides), "")
+    table.add_row("in epochs, median trial", *(f"{median(side.training_s()):.2f}" for side in sides), "")
+    beyond = [median(side.beyond_training_s()) for side in sides]
+    aim = f"{beyond[0] / beyond[1]:.0f} (aim: {AIM})"
+    table.add_row("beyond, median trial (1)", *(f"{value:.2f}" for value in beyond), aim, style="bold")
+    _add_ratio(table, "beyond, each further trial (2)", [side.beyond_training_of_further_trials_s() for side in sides])
+    _add_ratio(table, "beyond, whole search / trials (3)", [side.beyond_training_of_search_s() for side in sides])
+    table.add_row("start of the lanes, once a sweep", "", f"{lanes.lanes_start_s:.2f}", "")
+    console.print(table)
+    console.print(FOOTNOTES, style="dim", soft_wrap=True)
+    for name, side in (("documented", recipe), ("lanes", lanes)):
+        each = ", ".join(f"{value:.2f}" for value in side.beyond_training_s())
+        console.print(f"(1) of each trial, {name}: {each}", style="dim", soft_wrap=True)
+
+
+def _add_ratio(table: Table, label: str, values: list[float | None]) -> None:
+    left, right = values
+    ratio = "" if left is None or right is None else f"{left / right:.0f}"
+    table.add_row(label, *("" if value is None else f"{value:.2f}" for value in values), ratio)
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Print whether equal configs gave equal numbers."""
+    if comparison.differences:
+        console.print("Numbers DIFFER between the two sides:", style="red")
+        for difference in comparison.differences:
+            console.print(f"  {difference}", style="red", soft_wrap=True)
+    else:
+        console.print(
+            f"Equal numbers for equal configs: {comparison.trials} trials, {comparison.metrics} metrics an epoch, "
+            "compared exactly.\n",
+            soft_wrap=True,
+        )
+
+
+def print_launch(console: Console, launch: Launch, recipe_start: tuple[float, float]) -> None:
+    """Print where a launch's seconds go.
+
+    Args:
+        launch: The launch.
+        recipe_start: Of the documented pattern's median trial: seconds from its actor running until its train loop
+            runs, and until its first step.
+    """
+    table = Table(title="launch.py to its first epoch (seconds)", title_justify="left", title_style="bold")
+    table.add_column("what the driver does, without a gap")
+    table.add_column("takes", justify="right")
+    table.add_column("done at", justify="right")
+    _add(table, launch.to_first_epoch)
+    table.add_section()
+    table.add_row("first epoch begins", "", f"{launch.first_epoch_starts_s:.2f}", style="bold")
+    entered, first_step = recipe_start
+    table.add_row("documented, EACH trial: actor running to its train loop", f"{entered:.2f}", "")
+    table.add_row("documented, EACH trial: actor running to its first step", f"{first_step:.2f}", "", style="bold")
+    table.add_section()
+    table.add_row("beside it", "", "", style="dim")
+    _add(table, launch.beside)
+    table.add_section()
+    table.add_row("then", "", "", style="dim")
+    _add(table, launch.after)
+    console.print(table)
+
+
+def _add(table: Table, rows: list[Row]) -> None:
+    for row in rows:
+        table.add_row(row.label, f"{row.takes_s:.2f}", f"{row.at_s:.2f}")

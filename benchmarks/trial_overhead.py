@@ -1,0 +1,137 @@
+"""What a trial costs beyond training, and a launch before it: lanes against Ray's documented pattern, in one run.
+
+    python benchmarks/trial_overhead.py
+    python benchmarks/trial_overhead.py --trials-lanes 8 --trials-recipe 2 --json overhead.json
+
+1. The same tiny trials (data set glyphs, 1 epoch of 5 iterations, 2 DDP workers on CPU) run one after another
+   - *documented*: a Tune function that builds a `TorchTrainer` and calls `fit()` for each trial, with
+     `TuneReportCallback` (docs.ray.io, "Hyperparameter Tuning with Ray Tune" of Ray Train);
+   - *lanes*: `running_lanes` and `run_arm`, what launch.py calls.
+   Both report and save a checkpoint every epoch, under the same search. A trial's time *beyond training* is its time
+   from Tune having its actor running to Tune having its end, less its `time/epoch_s`. That leaves out the start of the
+   actor and what Tune does between trials, so the table also gives the whole search's time less training, per trial,
+   and the same from the first trial's end on. Equal configs must give equal numbers; the exit code is 1 if not.
+2. `launch.py` runs as a user runs it, with new stores, in a process of its own with stamps around its parts: every
+   second up to the first epoch is accounted for, and beside it stands what one trial's start takes as documented.
+
+Takes about two minutes on two quiet cores, three to four on busy ones, where all numbers but the ratio grow. Needs two
+CPUs. Leaves nothing behind (but glyphs in the cache folder, and the file that --json names).
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from overhead.launch import Launch
+    from overhead.trials import Comparison, Side
+
+MIN_CPUS = 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Measure what a trial costs beyond training: lanes, documented way.")
+    parser.add_argument("--trials-lanes", type=_count, default=4, metavar="N", help="trials on lanes (default: 4)")
+    parser.add_argument("--trials-recipe", type=_count, default=2, metavar="N", help="as documented (default: 2)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to FILE")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+def main() -> int:
+    """Measure and print; returns 1 if the two sides computed different numbers, 2 if this machine is too small."""
+    arguments = make_parser().parse_args()
+    console = Console(highlight=False)
+    cpus = len(os.sched_getaffinity(0))
+    if cpus < MIN_CPUS:
+        print(f"This needs {MIN_CPUS} CPUs, one for each DDP worker; this process may use {cpus}.", file=sys.stderr)
+        return 2
+    folder = Path(tempfile.mkdtemp(prefix="overhead-"))
+    os.environ["RAY_TMPDIR"] = str(folder)  # Ray's own records go with the folder
+    try:
+        return measure(arguments, console, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure(arguments: argparse.Namespace, console: Console, folder: Path) -> int:
+    """Run both parts, the launch first, while no other Ray runs here."""
+    from overhead.launch import run_launch
+    from overhead.tables import print_comparison, print_launch, print_trials
+    from overhead.trials import compare, make_plan
+
+    from mdr_tune.sweep.resources import this_machine
+    from mdr_tune.sweep.session import ray_session
+
+    console.print(f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f} before the start", style="dim")
+    launch = run_launch(folder)
+    plan = make_plan(max(arguments.trials_lanes, arguments.trials_recipe), folder, this_machine())
+    with ray_session(None, plan.machine.cpus):
+        from overhead.on_lanes import run_on_lanes
+        from overhead.recipe import run_as_documented
+
+        recipe = run_as_documented(plan, arguments.trials_recipe)
+        lanes = run_on_lanes(plan, arguments.trials_lanes)
+    comparison = compare(recipe, lanes)
+    start = recipe_start(recipe)
+    print_trials(console, recipe, lanes)
+    print_comparison(console, comparison)
+    print_launch(console, launch, start)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(as_json(recipe, lanes, comparison, launch, start), indent=2) + "\n")
+    return 1 if comparison.differences else 0
+
+
+def recipe_start(recipe: "Side") -> tuple[float, float]:
+    """Return the documented pattern's median seconds from a trial's actor to its train loop, and to its first step."""
+    from overhead.recipe import FIRST_STEP, LOOP_ENTERED
+    from overhead.trials import median
+
+    started = recipe.stopwatch.started
+    entered, first_step = (
+        median([record.history[0][stamp] - started[record.trial_id] for record in recipe.records])
+        for stamp in (LOOP_ENTERED, FIRST_STEP)
+    )
+    return entered, first_step
+
+
+def as_json(
+    recipe: "Side", lanes: "Side", comparison: "Comparison", launch: "Launch", start: tuple[float, float]
+) -> dict[str, Any]:
+    """Return all that was measured."""
+    sides = {
+        name: {
+            "trials": [record.config for record in side.records],
+            "history": [record.history for record in side.records],
+            "training_s": side.training_s(),
+            "beyond_training_s": side.beyond_training_s(),
+            "beyond_training_of_further_trials_s": side.beyond_training_of_further_trials_s(),
+            "beyond_training_of_search_s": side.beyond_training_of_search_s(),
+            "lanes_start_s": side.lanes_start_s,
+        }
+        for name, side in (("documented", recipe), ("lanes", lanes))
+    }
+    return {
+        **sides,
+        "comparison": dataclasses.asdict(comparison),
+        "documented_start_s": {"train_loop": start[0], "first_step": start[1]},
+        "launch": dataclasses.asdict(launch),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""launch.py and the user's mistakes: one clear message, exit code 2, no traceback, nothing started, nothing left."""
+
+from pathlib import Path
+
+import pytest
+
+from mdr_tune.cli.launch import main
+
+ROOT = Path(__file__).parents[2]
+MAIN = ROOT / "search_spaces" / "mdr_levels.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    try:
+        code = main(list(arguments))
+    except SystemExit as ended:  # argparse
+        code = int(ended.code or 0)
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+    return code, captured.err if code else captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--space", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["--space", str(MAIN), "--set", "trial.loss.margn=1"], "unknown key. Did you mean 'margin'?"),
+        (["--space", str(MAIN), "--set", "nonsense"], "expected KEY=VALUE"),
+        (["--space", str(MAIN), "--trials", "0"], "--set search.trials=0: search.trials: must be greater"),
+        (["--space", str(MAIN), "--trials", "many"], "invalid int value: 'many'"),
+        (["--space", str(MAIN), "--name", "a/b"], "'a/b' (text) is not allowed"),
+        (
+            ["--space", str(MAIN), "--set", "resources.workers_per_trial=64"],
+            "resources.workers_per_trial: 64 workers with 1 CPU each do not fit: this machine has 2 CPUs and 0 GPUs; "
+            "set it to at most 2 (--set resources.workers_per_trial=2)",
+        ),
+        (["--space", str(MAIN), "--set", "resources.lanes=3"], "at most 1, or set it to auto"),
+        (["--space", str(MAIN), "--set", "resources.gpus_per_worker=1"], "1 CPU and 1 GPU each do not fit"),
+        (["--space", str(MAIN), "--set", "resources.cpus_per_worker=3"], "lower resources.cpus_per_worker"),
+        (["--space", str(MAIN), "--tracking-uri", "file:///tmp/mlruns"], "MLflow cannot track to this"),
+        (["--space", str(MAIN), "--tracking-uri", "http://127.0.0.1:9"], "does not answer"),
+        (["--space", str(MAIN), "--tracking-uri", "sqlite:////proc/nowhere/mlflow.db"], "cannot be written"),
+        (["--space", str(MAIN), "--storage", "/proc/nowhere"], "--storage /proc/nowhere: cannot be written"),
+        (["--space", str(MAIN), "--address", "127.0.0.1:9"], "--address 127.0.0.1:9: no Ray cluster answers there"),
+        (["--space", str(MAIN), "--address", "ray://127.0.0.1:10001"], "Ray Client cannot run a sweep"),
+        (["--space", str(MAIN), "--address", "head"], "expected auto or HOST:PORT"),
+        (["--space", str(ROOT / "search_spaces/paper_sop.yaml")], "data set 'sop': this version cannot read it yet"),
+        (["--space", str(MAIN), "--set", "trial.backbone=resnet50"], "backbone 'resnet50': this version cannot build"),
+        ([], "the following arguments are required: --space"),
+    ],
+    ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_and_nothing_is_left(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], what: str
+) -> None:
+    code, output = run(capsys, *arguments)
+    assert code == 2
+    assert what in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_of_the_storage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    code, output = run(capsys, "--space", str(MAIN), "--storage", str(tmp_path / "taken" / "runs"))
+    assert code == 2
+    assert "taken is a file, not a folder" in output
+
+
+def test_a_store_that_is_no_database(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is not a database, however long it may be" * 50)
+    code, output = run(capsys, "--space", str(MAIN), "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    assert code == 2
+    assert "cannot be written" in output
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "search_spaces").glob("*.yaml")), ids=lambda file: file.name)
+def test_a_dry_run_prints_the_plan_and_starts_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, file: Path
+) -> None:
+    code, output = run(capsys, "--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs"))
+    assert code == 0
+    for part in ("mdr.weight", "0.01 to 1, log scale", "triplet_l2", "2 CPUs, 0 GPUs", "mlflow.db", "Dry run"):
+        assert part in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tracking_flag_wins_over_the_environment(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/environment.db")
+    _, output = run(capsys, "--space", str(MAIN), "--dry-run")
+    assert "environment.db" in output
+    _, output = run(capsys, "--space", str(MAIN), "--dry-run", "--tracking-uri", f"sqlite:///{tmp_path}/flag.db")
+    assert "flag.db" in output
+    assert "environment.db" not in output
+
+
+def test_the_surface_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Frozen: a flag that goes or changes its name breaks somebody's script."""
+    _, output = run(capsys, "--help")
+    flags = {word.strip("[],") for word in output.split() if word.strip("[],").startswith("--")}
+    assert flags == {
+        *("--space", "--trials", "--set", "--address", "--tracking-uri", "--storage", "--name", "--dry-run", "--help")
+    }
