@@ -4,6 +4,7 @@ import shlex
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mdr_tune.config.space import LevelsDomain
 from mdr_tune.report.summary import metric_label, table_rows, verdict
@@ -14,38 +15,41 @@ from mdr_tune.sweep.plan import Plan
 def print_plan(console: Console, plan: Plan) -> None:
     """Print space, budget, lanes, resources and stores."""
     sweep, lanes = plan.sweep, plan.lanes
-    console.print(f"[bold]{sweep.name}[/bold]: {plan.file}")
+    console.print(Text(sweep.name, style="bold").append(f": {plan.file}", style="not bold"), soft_wrap=True)
     table = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        table.add_column(overflow="fold")  # a long path goes on in the next line; nothing is cut off
     for key, domain in sweep.space.items():
         if isinstance(domain, LevelsDomain):
             for name, part in domain.parts().items():
                 if part.choice is None or len(part.choice) > 1 or part.choice[0] != 0:
-                    table.add_row("  space", f"{key}.{name}", part.describe())
+                    _add(table, "  space", f"{key}.{name}", part.describe())
         else:
-            table.add_row("  space", key, domain.describe())
+            _add(table, "  space", key, domain.describe())
     scheduler = sweep.search.scheduler
     stopping = (
-        f"ASHA after {scheduler.grace_epochs} epochs, 1 of {scheduler.reduction_factor} goes on"
+        f"ASHA after epoch {scheduler.grace_epochs}, 1 of {scheduler.reduction_factor} goes on"
         if scheduler.name == "asha"
         else "none is stopped early"
     )
-    table.add_row(
-        "  search", sweep.search.sampler, f"maximise {sweep.metric}, up to {plan.max_epochs} epochs, {stopping}"
+    _add(
+        table, "  search", sweep.search.sampler, f"maximise {sweep.metric}, up to {plan.max_epochs} epochs, {stopping}"
     )
     for arm in plan.arms:
-        table.add_row("  arm", arm.name, f"{arm.trials} trial(s)")
+        _add(table, "  arm", arm.name, f"{arm.trials} trial(s)")
     gpus = f", {lanes.gpus_per_worker} GPU" if lanes.gpus_per_worker else ""
-    table.add_row(
+    _add(
+        table,
         "  lanes",
         str(lanes.num_lanes),
         f"{lanes.workers_per_lane} worker(s) each, {lanes.cpus_per_worker} CPU{gpus} a worker",
     )
-    table.add_row("  found", plan.machine.description, f"{plan.machine.cpus} CPUs, {plan.machine.gpus} GPUs")
-    table.add_row("  stores", "MLflow", plan.stores.tracking_uri)
-    table.add_row("", "storage", str(plan.folder.parent))
+    _add(table, "  found", plan.machine.description, f"{plan.machine.cpus} CPUs, {plan.machine.gpus} GPUs")
+    _add(table, "  stores", "MLflow", plan.stores.tracking_uri)
+    _add(table, "", "storage", str(plan.folder.parent))
     console.print(table)
     for note in plan.notes:
-        console.print(f"  note: {note}")
+        console.print(f"  note: {note}", soft_wrap=True, markup=False)
 
 
 def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
@@ -56,16 +60,16 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
         table.add_column(column, justify="right" if column[:4] in ("epoc", "val ", "test") else "left")
     for row in table_rows(result):
         test = "" if row.test is None else f"{row.test:.2f}"
-        table.add_row(row.name, row.outcome, str(row.epochs), f"{row.validation:.2f}", test, row.parameters)
+        _add(table, row.name, row.outcome, str(row.epochs), f"{row.validation:.2f}", test, row.parameters)
     console.print()
     console.print(table)
     console.print()
     for line in verdict(result):
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=True, markup=False)
     if result.interrupted:
         console.print("Interrupted: what had been recorded by then is in MLflow.")
     console.print(f"\nBrowse the trials (experiment {outcome.experiment_id}):")
-    console.print(f"  {ui_command(plan)}", soft_wrap=True)
+    console.print(f"  {ui_command(plan)}", soft_wrap=True, markup=False)
     if outcome.champion_version is not None:
         console.print(f"Load the winner ({plan.sweep.name} version {outcome.champion_version}, alias champion):")
         for line in load_command(plan).splitlines():
@@ -78,3 +82,8 @@ def ui_command(plan: Plan) -> str:
     if uri.startswith("http"):
         return uri
     return f"mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri {shlex.quote(uri)}   # http://127.0.0.1:5000"
+
+
+def _add(table: Table, *cells: str) -> None:
+    """Add a row of plain texts: a bracket in a path is not taken for markup."""
+    table.add_row(*map(Text, cells))

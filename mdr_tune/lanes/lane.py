@@ -56,11 +56,12 @@ class Lanes:
             ray.get(self.hub.end_lane.remote(lane, why))
 
     def stop(self) -> None:
-        """Tell the workers to leave, and wait until their processes are gone."""
+        """Tell the workers to leave, and wait until they have; those that still start end with Ray's session."""
         self._stopping = True
+        are_up = ray.get(self.hub.ready_lanes.remote()) == len(self._threads)
         ray.get(self.hub.stop.remote())
         for thread in self._threads:
-            thread.join(STOP_TIMEOUT_S)
+            thread.join(STOP_TIMEOUT_S if are_up else 0)
         ray.kill(self.hub)
 
 

@@ -36,7 +36,7 @@ def test_key(metric: str) -> str:
 
 
 def format_parameters(parameters: dict[str, Any]) -> str:
-    """Return sampled parameters in one short line: `weight 0.13, levels 3 over ±2.4, margin 0.2`."""
+    """Return sampled parameters in one short line: `levels 3 over ±2.40, weight 0.13, margin 0.2`."""
     left = dict(parameters)
     parts: list[str] = []
     if any(key.startswith("mdr.levels.") for key in left):
@@ -76,6 +76,8 @@ def table_rows(result: SweepResult) -> list[Row]:
 def verdict(result: SweepResult) -> list[str]:
     """Return the sentences that say who won, on which classes, and by how much."""
     winner, label = result.winner, metric_label(result.metric)
+    if winner is None and result.interrupted:
+        return ["Interrupted before the best trials were evaluated on the test classes: no winner was chosen."]
     if winner is None:
         return ["No trial finished an epoch: there is no winner. The MLflow runs of the failed trials say why."]
     value, epoch = winner.best(result.metric) or (0.0, 0)
@@ -86,16 +88,26 @@ def verdict(result: SweepResult) -> list[str]:
         f"Winner: {winner.name} ({format_parameters(winner.parameters) or 'the file as it is'}): {', '.join(parts)}."
     ]
     baselines = [arm for arm in result.best if arm != MAIN_ARM]
-    if not baselines or MAIN_ARM not in result.best:
+    if MAIN_ARM not in result.best:
+        return [*lines, "No MDR trial finished an epoch: what MDR gains is not known."]
+    if not baselines:
         return lines
     if winner.arm != MAIN_ARM:
         lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the validation classes.")
     lines += [_gain(result, arm, label) for arm in baselines]
     lines.append(
-        "Each arm had its own search of the same budget, chosen on validation; test was read once, for these trials. "
+        f"Each arm had its own search {_budget(result)}, chosen on validation; test was read once, for these trials. "
         "One seed each: differences of this size can be chance."
     )
     return lines
+
+
+def _budget(result: SweepResult) -> str:
+    """Return whether the compared arms had as many trials as each other, and how many if not."""
+    trials = {arm: sum(record.arm == arm for record in result.records) for arm in result.best}
+    if len(set(trials.values())) == 1:
+        return "of the same budget"
+    return "(trials: " + ", ".join(f"{arm} {count}" for arm, count in trials.items()) + ")"
 
 
 def gains(result: SweepResult) -> dict[str, float]:

@@ -1,12 +1,15 @@
 """From Ray Tune's callbacks to our records, and on to those who listen."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from ray import cloudpickle as ray_pickle
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from mdr_tune.config.arms import Arm
+from mdr_tune.lanes.messages import LaneEnded, TrialFailed
 from mdr_tune.records import SweepListener, TrialRecord
 
 METRIC_GROUPS = ("train/", "val/", "test/", "mdr/", "time/")
@@ -84,17 +87,21 @@ class TuneEvents(Callback):
 
     def _end(self, record: TrialRecord, trial: Trial, outcome: Any) -> None:
         record.outcome = outcome
-        record.checkpoints = {
-            int(saved.metrics["epoch"]): saved.checkpoint.path
-            for saved in trial.run_metadata.checkpoint_manager.best_checkpoint_results
-        }
         self._release_lane(record.trial_id)
+        manager = trial.run_metadata.checkpoint_manager
+        latest = [manager.latest_checkpoint_result] if manager.latest_checkpoint_result else []  # kept, best or not
+        record.checkpoints = {
+            int(saved.metrics["epoch"]): saved.checkpoint.path for saved in [*manager.best_checkpoint_results, *latest]
+        }
         for listener in self._listeners:
             listener.trial_ended(record)
 
 
 def _traceback_of(trial: Trial) -> str:
-    """Return the text that Tune kept of a trial's exception, the worker's own traceback first."""
-    error = trial.get_error()
-    cause = getattr(error, "cause", error)
-    return str(cause) if error is not None else "the trial ended without an exception being recorded"
+    """Return the worker's traceback if the trial's own code raised, else what Tune kept of the failure."""
+    file = trial.pickled_error_file
+    if file is None or not Path(file).exists():
+        return str(trial.get_error() or "the trial ended without an exception being recorded")
+    error = ray_pickle.loads(Path(file).read_bytes())  # written a moment ago by Tune in this process
+    cause = getattr(error, "cause", None)
+    return str(cause) if isinstance(cause, TrialFailed | LaneEnded) else str(error)

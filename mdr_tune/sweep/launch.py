@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mdr_tune import __version__
 from mdr_tune.errors import UserError
 from mdr_tune.records import SweepResult
-from mdr_tune.report.summary import gains, markdown
+from mdr_tune.report.summary import gains, markdown, verdict
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.run import RunListener, run_sweep, running_lanes
 
@@ -87,7 +87,7 @@ def _open_tracker(plan: Plan, command: str) -> "Tracker":
     return Tracker(
         client,
         experiment_id,
-        run_name=f"{plan.sweep.name} {plan.launch}",
+        run_name=f"sweep {plan.launch}",
         metric=plan.sweep.metric,
         params=parent_params(plan),
         files={"sweep.yaml": plan.file.read_text(), "command.txt": command + "\n"},
@@ -105,9 +105,8 @@ def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status
     status.stage("registering the champion")
     tracker.flush()
     checkpoint = best_checkpoint(result.winner, result.metric)
-    return register_champion(
-        tracker.client, tracker.experiment_id, tracker.run_id(result.winner), plan.sweep.name, checkpoint
-    )
+    run_id, about = tracker.run_id(result.winner), verdict(result)[0]
+    return register_champion(tracker.client, tracker.experiment_id, run_id, plan.sweep.name, checkpoint, about)
 
 
 def parent_params(plan: Plan) -> dict[str, object]:

@@ -29,7 +29,7 @@ class Plan:
     machine: Machine
     lanes: LaneResources
     address: str | None
-    launch: str = field(default_factory=lambda: datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3])
+    launch: str = field(default_factory=lambda: datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")[:-3])
 
     @property
     def folder(self) -> Path:

@@ -30,11 +30,13 @@ class ArmSearch(OptunaSearch):
             {key: distribution(domain) for key, domain in searched(arm.space).items()},
             metric=metric,
             mode="max",
-            points_to_evaluate=list(arm.start_from) or None,
             sampler=make_sampler(search, arm),
             study_name=study_name,
             storage=RDBStorage(f"sqlite:///{storage}"),
         )
+        if not self._ot_study.trials:  # OptunaSearch's points_to_evaluate must name every parameter, and come again
+            for point in arm.start_from:
+                self._ot_study.enqueue_trial(point)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial."""

@@ -45,8 +45,9 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
         )
     else:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+    for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by our own listeners
     try:
         yield
     finally:

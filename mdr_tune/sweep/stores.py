@@ -60,10 +60,10 @@ def check_stores(stores: Stores) -> None:
 
 def _check_folder(folder: Path, what: str) -> None:
     """Write a file into the folder, or into the nearest one above it that exists."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise UserError(f"{what} {folder}: {existing} is a file, not a folder; choose another place")
     try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not existing.is_dir():
+            raise UserError(f"{what} {folder}: {existing} is a file, not a folder; choose another place")
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
@@ -73,11 +73,11 @@ def _check_folder(folder: Path, what: str) -> None:
 def _check_database(file: Path) -> None:
     import sqlite3
 
+    _check_folder(file.parent, "the MLflow store in")  # SQLite puts its journal there
     if not file.exists():
-        _check_folder(file.parent, "the MLflow store in")
         return
     try:
-        connection = sqlite3.connect(f"file:{file}?mode=rw", uri=True, timeout=5)
+        connection = sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=5)
         try:
             connection.execute("PRAGMA schema_version").fetchone()
             connection.execute("BEGIN IMMEDIATE").execute("ROLLBACK")

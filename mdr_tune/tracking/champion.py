@@ -27,7 +27,9 @@ def load_model(checkpoint: Path) -> tuple[EmbeddingModel, TrialConfig]:
     return model.eval(), config
 
 
-def register_champion(client: MlflowClient, experiment_id: str, run_id: str, name: str, checkpoint: Path) -> str:
+def register_champion(
+    client: MlflowClient, experiment_id: str, run_id: str, name: str, checkpoint: Path, description: str = ""
+) -> str:
     """Log the checkpoint's model to its run, register it as `name`, and point the alias `champion` to it.
 
     The model is written as an exported graph (PyTorch's pt2): it loads without this package, executes no pickle, and
@@ -59,4 +61,6 @@ def register_champion(client: MlflowClient, experiment_id: str, run_id: str, nam
         )
     version = str(info.registered_model_version)
     client.set_registered_model_alias(name, ALIAS, version)
+    takes = f"Takes uint8 images (n, {', '.join(map(str, shape))}), gives embeddings (n, {model.linear.out_features})."
+    client.update_model_version(name, version, f"{description}\n\n{takes}".strip())
     return version

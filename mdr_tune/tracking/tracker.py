@@ -1,5 +1,6 @@
 """The MLflow side of a sweep: one parent run, a child run a trial, metrics an epoch, checkpoints as artifacts."""
 
+import getpass
 import math
 import time
 from collections.abc import Mapping
@@ -8,7 +9,13 @@ from typing import Any, Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_USER,
+)
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.base import flatten
@@ -23,6 +30,12 @@ _STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "failed": "FAIL
 CheckpointChoice = Literal["best", "last", "all"]
 
 
+def best_key(metric: str) -> str:
+    """Return the name under which the best value of a metric over the epochs stands: `val/best_recall_at_1`."""
+    group, name = metric.rsplit("/", 1)
+    return f"{group}/best_{name}"
+
+
 def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None) -> str:
     """Return the id of the experiment, made if need be, its artifacts below `artifact_root` if one is given.
 
@@ -32,7 +45,8 @@ def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         location = (artifact_root / name).as_uri() if artifact_root else None
-        return str(client.create_experiment(name, artifact_location=location))
+        tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on model training, not on GenAI
+        return str(client.create_experiment(name, artifact_location=location, tags=tags))
     if experiment.lifecycle_stage == "deleted":
         raise ValueError(
             f"the MLflow experiment {name!r} was deleted, and its name is still taken: choose another --name, or "
@@ -69,7 +83,9 @@ class Tracker:
         self._writer = OrderedWriter()
         self._runs: dict[str, str] = {}
         self._best: float | None = None
-        self.parent_run_id: str = client.create_run(experiment_id, tags={MLFLOW_RUN_NAME: run_name}).info.run_id
+        self._origin = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "mdr_tune"}
+        tags = {MLFLOW_RUN_NAME: run_name, **self._origin}
+        self.parent_run_id: str = client.create_run(experiment_id, tags=tags).info.run_id
         self._log_params(self.parent_run_id, params)
         for file, text in files.items():
             client.log_text(self.parent_run_id, text, file)
@@ -92,6 +108,7 @@ class Tracker:
         tags = {
             MLFLOW_PARENT_RUN_ID: self.parent_run_id,
             MLFLOW_RUN_NAME: record.name,
+            **self._origin,
             TRIAL_ID_TAG: record.trial_id,
             "arm": record.arm,
             "outcome": "running",
@@ -120,7 +137,9 @@ class Tracker:
             self.client.log_text(run_id, record.error, "traceback.txt")
         if best is not None:
             value, epoch = best
-            self._log_metrics(run_id, {f"best/{self._metric}": value, "best/epoch": epoch}, record.epochs, _now_ms())
+            self._log_metrics(
+                run_id, {best_key(self._metric): value, "val/best_epoch": epoch}, record.epochs, _now_ms()
+            )
             for kept_epoch, name in self._wanted_checkpoints(record, epoch):
                 folder = record.checkpoints.get(kept_epoch)
                 if folder is not None:
@@ -128,7 +147,7 @@ class Tracker:
             if self._best is None or value > self._best:
                 self._best = value
         if self._best is not None:
-            self._log_metrics(self.parent_run_id, {f"best/{self._metric}": self._best}, len(self._runs), _now_ms())
+            self._log_metrics(self.parent_run_id, {best_key(self._metric): self._best}, len(self._runs), _now_ms())
         self.client.set_terminated(run_id, _STATUS[record.outcome])
 
     def _wanted_checkpoints(self, record: TrialRecord, best_epoch: int) -> list[tuple[int, str]]:
@@ -160,8 +179,8 @@ class Tracker:
 
     def flush(self) -> None:
         """Wait until all that was queued is written."""
-        self._writer.close()
-        self._writer = OrderedWriter()
+        writer, self._writer = self._writer, OrderedWriter()
+        writer.close()
 
     def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Close the parent run and wait for all writes.

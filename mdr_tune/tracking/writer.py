@@ -19,6 +19,9 @@ class TrackingLost(RuntimeError):  # noqa: N818
 class OrderedWriter:
     """Runs callables one after another on a thread, retrying each until it succeeds or `give_up_after_s` is over.
 
+    After a write was given up, the next ones have one try each until one succeeds: a store that is gone for good costs
+    `give_up_after_s` once, not once a write.
+
     Args:
         give_up_after_s: How long one write is retried before it is dropped and counted as lost.
     """
@@ -27,6 +30,7 @@ class OrderedWriter:
         self._give_up_after_s = give_up_after_s
         self._queue: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
         self._lost: list[str] = []
+        self._store_is_gone = False
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
         self._thread.start()
 
@@ -54,9 +58,11 @@ class OrderedWriter:
         while True:
             try:
                 write()
+                self._store_is_gone = False
                 return
             except Exception as error:
-                if time.monotonic() - started > self._give_up_after_s:
+                if self._store_is_gone or time.monotonic() - started > self._give_up_after_s:
+                    self._store_is_gone = True
                     logger.error("MLflow: %s was not written: %s", what, error)
                     self._lost.append(f"{what}: {type(error).__name__}: {error}")
                     return

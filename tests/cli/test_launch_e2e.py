@@ -1,0 +1,144 @@
+"""launch.py as a user types it, on this machine, everything real: Ray, lanes, Tune, Optuna, MLflow, the champion."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+SWEEP = """
+name: e2e
+trial:
+  batch: {size: 16, images_per_class: 4}
+  embedding: {size: 8}
+  epochs: 3
+  iterations_per_epoch: 3
+search: {trials: 3, scheduler: {name: asha, grace_epochs: 1, reduction_factor: 3}}
+space:
+  embedding.size: {choice: [8, 10_000_000_000_000]} # the second does not fit into any memory
+  mdr.weight: {loguniform: [0.01, 1]}
+start_from:
+  - {embedding.size: 8, mdr.weight: 0.1}
+  - {embedding.size: 10_000_000_000_000, mdr.weight: 0.1}
+  - {embedding.size: 8, mdr.weight: 0.5}
+baselines: [triplet]
+resources: {workers_per_trial: 2}
+"""
+ARGUMENTS = ("--space", "sweep.yaml", "--storage", "runs", "--set", "search.baseline_trials=1")
+LOAD = """
+import json, sys, mlflow, numpy, torch
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pytorch.load_model("models:/e2e@champion")
+images = torch.from_numpy(numpy.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), dtype=numpy.uint8))
+print(json.dumps({"shape": list(model(images).shape), "mdr_tune": "mdr_tune" in sys.modules}))
+"""
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+    """One launch; its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("e2e")
+    (folder / "sweep.yaml").write_text(SWEEP)
+    environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *ARGUMENTS],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    return folder, done
+
+
+def client_and_runs(folder: Path) -> tuple[Any, dict[str, Any]]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("e2e")
+    runs = client.search_runs([experiment.experiment_id], max_results=100)
+    return client, {run.info.run_name: run for run in runs}
+
+
+def test_it_ends_well_and_says_what_came_out(launched: Any) -> None:
+    _, done = launched
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    for name in ("mdr-001", "mdr-003", "triplet-001"):
+        assert any(name in line and "val Recall@1" in line for line in lines)
+    assert any("mdr-002" in line and "FAILED" in line for line in lines)
+    assert any("can't allocate memory" in line for line in lines)
+    for part in (
+        "Winner: ",
+        "MDR over triplet: ",
+        "on validation, ",
+        "mlflow ui --host 127.0.0.1",
+        "models:/e2e@champion",
+    ):
+        assert part in done.stdout
+
+
+def test_every_trial_has_its_run_below_the_parent(launched: Any) -> None:
+    folder, _ = launched
+    client, runs = client_and_runs(folder)
+    parent = next(run for name, run in runs.items() if name.startswith("sweep "))
+    assert {run.data.tags["mlflow.parentRunId"] for name, run in runs.items() if run is not parent} == {
+        parent.info.run_id
+    }
+    assert {name for name, run in runs.items() if run is not parent} == {"mdr-001", "mdr-002", "mdr-003", "triplet-001"}
+    assert parent.info.status == "FINISHED"
+    assert "Winner" in parent.data.tags["mlflow.note.content"]
+    run = runs["mdr-001"]
+    assert run.data.params["mdr.weight"] == "0.1"
+    assert run.data.params["mdr.levels"] == "[-3.0, 0.0, 3.0]"
+    history = client.get_metric_history(run.info.run_id, "val/recall_at_1")
+    assert [entry.step for entry in history] == [1, 2, 3]
+    assert [entry.path for entry in client.list_artifacts(run.info.run_id, "checkpoints/best")]
+
+
+def test_the_trial_that_raised_is_failed_with_its_traceback(launched: Any) -> None:
+    folder, _ = launched
+    client, runs = client_and_runs(folder)
+    failed = runs["mdr-002"]
+    assert failed.info.status == "FAILED"
+    local = client.download_artifacts(failed.info.run_id, "traceback.txt")
+    text = Path(local).read_text()
+    assert "Traceback (most recent call last)" in text
+    assert "can't allocate memory" in text
+
+
+def test_the_best_epoch_and_the_test_metrics_are_recorded(launched: Any) -> None:
+    folder, _ = launched
+    client, runs = client_and_runs(folder)
+    for run in (runs["triplet-001"], runs["mdr-003"], runs["mdr-001"]):
+        values = [entry.value for entry in client.get_metric_history(run.info.run_id, "val/recall_at_1")]
+        assert run.data.metrics["val/best_recall_at_1"] == max(values)
+    tested = [name for name, run in runs.items() if "test/recall_at_1" in run.data.metrics]
+    assert "triplet-001" in tested
+    assert len(tested) == 2  # the best of each arm, no other
+
+
+def test_the_champion_embeds_images_in_a_fresh_process(launched: Any) -> None:
+    folder, _ = launched
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, f"sqlite:///{folder}/runs/mlflow.db"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == {"shape": [5, 8], "mdr_tune": False}
+
+
+def test_nothing_is_written_outside_of_the_storage(launched: Any) -> None:
+    folder, _ = launched
+    assert sorted(path.name for path in folder.iterdir()) == ["runs", "sweep.yaml"]
