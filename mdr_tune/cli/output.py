@@ -1,6 +1,9 @@
 """The plan before, and the result after a sweep, as a person reads it in a terminal."""
 
+import os
 import shlex
+import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -81,7 +84,8 @@ def ui_command(plan: Plan) -> str:
     uri = plan.stores.tracking_uri
     if uri.startswith("http"):
         return uri
-    return f"mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri {shlex.quote(uri)}   # http://127.0.0.1:5000"
+    mlflow = shlex.quote(os.path.relpath(Path(sys.executable).parent / "mlflow"))
+    return f"{mlflow} ui --host 127.0.0.1 --port 5000 --backend-store-uri {shlex.quote(uri)}   # http://127.0.0.1:5000"
 
 
 def _add(table: Table, *cells: str) -> None:

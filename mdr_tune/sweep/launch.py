@@ -62,8 +62,8 @@ def run_and_track(
             result = run_sweep(plan, hub, [tracker, status])
             version = _register_winner(plan, result, tracker, status)
             tracker.describe(markdown(result, load_command(plan) if version else None), gains(result))
-        except BaseException:
-            tracker.close("FAILED")
+        except BaseException as error:
+            tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
         tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
         outcome = LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, version)

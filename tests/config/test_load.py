@@ -81,7 +81,7 @@ def test_a_mistake_is_named_with_file_line_key_and_fix(
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    text = MAIN.replace("conv4", "conv5").replace("trials: 12", "trials: 0")
+    text = MAIN.replace("conv4", "conv5").replace("sampler: tpe", "sampler: tpee")
     assert len(problem(tmp_path, text).splitlines()) == 2
 
 

@@ -1,0 +1,155 @@
+"""The plan and the result as printed, at the width of a terminal and of a log."""
+
+import io
+import shlex
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mdr_tune.cli.output import print_plan, print_result, ui_command
+from mdr_tune.config.load import read_sweep
+from mdr_tune.records import Outcome, SweepResult, TrialRecord
+from mdr_tune.sweep.launch import LaunchOutcome
+from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.resources import Machine, fit_lanes
+from mdr_tune.sweep.stores import Stores
+
+METRIC = "val/recall_at_1"
+SPACES = Path(__file__).parents[2] / "search_spaces"
+LONG = "/home/somebody/projects/[retrieval] with levels/and/a/path/longer/than/a/line/of/a/terminal/runs"
+WIDTHS = pytest.mark.parametrize("width", [80, 200])
+
+
+def make_plan(storage: str = "/data/runs", tracking_uri: str = "", gpus: int = 0, notes: tuple[str, ...] = ()) -> Plan:
+    sweep, _ = read_sweep(SPACES / "mdr_levels.yaml", [])
+    machine = Machine(4, gpus, "this machine")
+    stores = Stores(Path(storage), tracking_uri or f"sqlite:///{storage}/mlflow.db")
+    return Plan(sweep, Path(storage) / "x.yaml", notes, stores, machine, fit_lanes(sweep, machine), None)
+
+
+def record(name: str, recalls: list[float], outcome: Outcome = "completed", **parameters: float) -> TrialRecord:
+    history = [{"epoch": float(epoch), METRIC: recall} for epoch, recall in enumerate(recalls, 1)]
+    return TrialRecord(name, name, name.rsplit("-", 1)[0], parameters, {}, history, outcome)
+
+
+def outcome_of(version: str | None = "3", interrupted: bool = False) -> LaunchOutcome:
+    levels = {"mdr.levels.count": 3, "mdr.levels.spread": 2.4, "mdr.weight": 0.13, "loss.margin": 0.2}
+    mdr, other = record("mdr-001", [50.0, 62.5], **levels), record("mdr-002", [40.0], "stopped_early")
+    triplet = record("triplet-001", [60.25])
+    if interrupted:
+        return LaunchOutcome(SweepResult(METRIC, [mdr], interrupted=True), "7", "parent", None)
+    test = {"mdr": {"test/recall_at_1": 57.5}, "triplet": {"test/recall_at_1": 58.0}}
+    result = SweepResult(METRIC, [mdr, other, triplet], {"mdr": mdr, "triplet": triplet}, test)
+    return LaunchOutcome(result, "7", "parent", version)
+
+
+def printed_plan(width: int, plan: Plan) -> list[str]:
+    output = io.StringIO()
+    print_plan(Console(file=output, width=width, highlight=False), plan)
+    return [line.rstrip() for line in output.getvalue().splitlines()]
+
+
+def printed_result(width: int, plan: Plan, outcome: LaunchOutcome) -> list[str]:
+    output = io.StringIO()
+    print_result(Console(file=output, width=width, highlight=False), plan, outcome)
+    return [line.rstrip() for line in output.getvalue().splitlines()]
+
+
+def test_the_plan_says_all_that_will_be_done() -> None:
+    assert printed_plan(200, make_plan(notes=("loss.margin is fixed by --set",))) == [
+        "mdr_levels: /data/runs/x.yaml",
+        "  space   mdr.levels.count   one of 2, 3, 5",
+        "  space   mdr.levels.spread  1 to 5",
+        "  space   mdr.weight         0.01 to 1, log scale",
+        "  space   loss.margin        0.05 to 0.5",
+        "  search  tpe                maximise val/recall_at_1, up to 8 epochs, ASHA after epoch 2, 1 of 3 goes on",
+        "  arm     mdr                10 trial(s)",
+        "  arm     triplet            10 trial(s)",
+        "  arm     triplet_l2         10 trial(s)",
+        "  lanes   2                  2 worker(s) each, 1 CPU a worker",
+        "  found   this machine       4 CPUs, 0 GPUs",
+        "  stores  MLflow             sqlite:////data/runs/mlflow.db",
+        "          storage            /data/runs/mdr_levels",
+        "  note: loss.margin is fixed by --set",
+    ]
+
+
+def test_gpus_are_named_where_there_are_some() -> None:
+    lines = printed_plan(200, make_plan(gpus=4))
+    assert "  lanes   2                  2 worker(s) each, 1 CPU, 1 GPU a worker" in lines
+    assert "  found   this machine       4 CPUs, 4 GPUs" in lines
+
+
+@WIDTHS
+def test_nothing_of_a_plan_is_cut_off_or_taken_for_markup(width: int) -> None:
+    lines = printed_plan(width, make_plan(LONG, notes=("[bold]x[/bold] is fixed by --set and no longer searched",)))
+    assert lines[0] == f"mdr_levels: {LONG}/x.yaml"
+    assert lines[-1] == "  note: [bold]x[/bold] is fixed by --set and no longer searched"
+    assert all(len(line) <= width for line in lines[1:-1])
+    joined = "".join(line.strip() for line in lines).replace(" ", "")  # as if the lines had not been broken
+    assert f"sqlite:///{LONG}/mlflow.db".replace(" ", "") in joined
+    assert f"{LONG}/mdr_levels".replace(" ", "") in joined
+
+
+@WIDTHS
+def test_the_trials_are_a_table(width: int) -> None:
+    lines = printed_result(width, make_plan(), outcome_of())
+    table = lines[1 : lines.index("", 1)]
+    assert table[0].split("  ")[0].strip() == "trial"
+    assert "val Recall@1  test Recall@1" in table[0]
+    rows = [line.split() for line in table[1:] if "-00" in line]
+    assert [row[0] for row in rows] == ["mdr-001", "mdr-002", "triplet-001"]
+    assert rows[0][1:5] == ["completed", "2", "62.50", "57.50"]
+    assert rows[1] == ["mdr-002", "stopped", "early", "1", "40.00"]
+    assert rows[2] == ["triplet-001", "completed", "1", "60.25", "58.00"]
+    assert "levels 3 over ±2.40, weight 0.13, margin 0.2" in " ".join(line[60:].strip() for line in table[1:])
+    assert all(len(line) <= width for line in table)
+
+
+@WIDTHS
+def test_sentences_and_commands_are_whole_lines(width: int) -> None:
+    plan = make_plan(LONG)
+    lines = printed_result(width, plan, outcome_of())
+    assert lines[lines.index("Browse the trials (experiment 7):") + 1] == f"  {ui_command(plan)}"
+    assert lines[-4:] == [
+        "Load the winner (mdr_levels version 3, alias champion):",
+        "  import mlflow",
+        f'  mlflow.set_tracking_uri("sqlite:///{LONG}/mlflow.db")',
+        '  model = mlflow.pytorch.load_model("models:/mdr_levels@champion")  # model(uint8 images (n, C, H, W))',
+    ]
+    assert (
+        "Winner: mdr-001 (levels 3 over ±2.40, weight 0.13, margin 0.2): validation Recall@1 62.50 at epoch 2, "
+        "test Recall@1 57.50."
+    ) in lines
+    assert "MDR over triplet: +2.25 points of Recall@1 on validation, -0.50 on test." in lines
+
+
+def test_the_printed_lines_load_the_champion_when_pasted() -> None:
+    lines = printed_result(80, make_plan(LONG), outcome_of())[-3:]
+    compile("\n".join(line.strip() for line in lines), "pasted", "exec")
+
+
+def test_the_command_for_the_ui_survives_the_shell() -> None:
+    words = shlex.split(ui_command(make_plan(LONG)), comments=True)
+    assert words == [
+        *("mlflow", "ui", "--host", "127.0.0.1", "--port", "5000"),
+        *("--backend-store-uri", f"sqlite:///{LONG}/mlflow.db"),
+    ]
+
+
+def test_with_a_server_its_address_is_the_ui() -> None:
+    assert ui_command(make_plan(tracking_uri="http://tracking:5000")) == "http://tracking:5000"
+
+
+def test_without_a_champion_there_is_nothing_to_load() -> None:
+    lines = printed_result(80, make_plan(), outcome_of(version=None))
+    assert not any("load_model" in line or "champion" in line for line in lines)
+    assert any(line.startswith("Winner: mdr-001") for line in lines)
+
+
+def test_an_interrupted_sweep_shows_what_there_is() -> None:
+    lines = printed_result(200, make_plan(), outcome_of(interrupted=True))
+    assert "Interrupted: what had been recorded by then is in MLflow." in lines
+    assert any(line.split()[:5] == ["mdr-001", "completed", "2", "62.50", "levels"] for line in lines)
+    assert not any("Winner" in line or "champion" in line for line in lines)

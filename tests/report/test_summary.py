@@ -1,0 +1,223 @@
+"""Tables and sentences of a sweep, against numbers worked out by hand."""
+
+from typing import Any
+
+import pytest
+
+from mdr_tune.records import Outcome, SweepResult, TrialRecord, best_record
+from mdr_tune.report.summary import (
+    BEST_TRIALS_SHOWN,
+    Row,
+    format_parameters,
+    gains,
+    make_row,
+    markdown,
+    metric_label,
+    table_rows,
+    verdict,
+)
+
+METRIC = "val/recall_at_1"
+CAUTION = "One seed each: differences of this size can be chance."
+
+
+def record(name: str, recalls: list[float], outcome: Outcome = "completed", **parameters: Any) -> TrialRecord:
+    """A trial of the arm that its name says, with one recall for each epoch."""
+    history = [{"epoch": float(epoch), METRIC: recall} for epoch, recall in enumerate(recalls, 1)]
+    return TrialRecord(name, name, name.rsplit("-", 1)[0], parameters, {}, history, outcome)
+
+
+def result(*records: TrialRecord, test: dict[str, float] | None = None, **more: Any) -> SweepResult:
+    """A sweep whose best trials are chosen as a run does."""
+    arms = dict.fromkeys(r.arm for r in records)
+    best = {arm: best_record([r for r in records if r.arm == arm], METRIC) for arm in arms}
+    tests = {arm: {"test/recall_at_1": recall, "test/map_at_r": 1.0} for arm, recall in (test or {}).items()}
+    return SweepResult(METRIC, list(records), {arm: r for arm, r in best.items() if r}, tests, **more)
+
+
+MDR_WINS = result(
+    record("mdr-001", [50.0, 62.5, 60.0], weight=0.25),
+    record("mdr-002", [40.0], "stopped_early", weight=0.5),
+    record("triplet-001", [55.0, 60.25]),
+    record("triplet_l2-001", [58.0]),
+    record("triplet-002", [30.0], "stopped_early"),
+    record("triplet_l2-002", [], "failed"),
+    test={"mdr": 57.5, "triplet": 58.0, "triplet_l2": 50.0},
+)
+
+
+@pytest.mark.parametrize(
+    ("metric", "label"),
+    [
+        ("val/recall_at_1", "Recall@1"),
+        ("val/recall_at_8", "Recall@8"),
+        ("val/map_at_r", "MAP@R"),
+        ("test/r_precision", "R-precision"),
+        ("train/loss", "loss"),
+    ],
+)
+def test_metrics_are_written_as_the_field_does(metric: str, label: str) -> None:
+    assert metric_label(metric) == label
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({}, ""),
+        ({"loss.margin": 0.2}, "margin 0.2"),
+        ({"mdr.weight": 0.123456, "loss.margin": 0.2}, "weight 0.123, margin 0.2"),
+        ({"optimizer.learning_rate": 0.00012345}, "learning_rate 0.000123"),
+        (
+            {"mdr.weight": 0.13, "mdr.levels.count": 3, "mdr.levels.spread": 2.404, "loss.margin": 0.2},
+            "levels 3 over ±2.40, weight 0.13, margin 0.2",
+        ),
+        ({"mdr.levels.spread": 2.0}, "levels over ±2.00"),
+        ({"mdr.levels.count": 5}, "levels 5"),
+        (
+            {"mdr.levels.count": 5, "mdr.levels.spread": 1.5, "mdr.levels.offset": -0.25},
+            "levels 5 over ±1.50 about -0.25",
+        ),
+        ({"mdr.levels": "[-3, 0, 3]"}, "levels [-3, 0, 3]"),
+        ({"epochs": 8, "backbone": "conv4"}, "epochs 8, backbone conv4"),
+        ({"embedding.size": 64, "batch.size": 128, "seed": 1}, "embedding.size 64, batch.size 128, seed 1"),
+    ],
+)
+def test_parameters_in_one_line(parameters: dict[str, Any], text: str) -> None:
+    before = dict(parameters)
+    assert format_parameters(parameters) == text
+    assert parameters == before
+
+
+def test_a_row_says_where_the_best_epoch_was() -> None:
+    trial = record("mdr-007", [50.0, 62.5, 60.0], "stopped_early", **{"loss.margin": 0.2})
+    assert make_row(trial, METRIC, {"test/recall_at_1": 57.5}) == Row(
+        "mdr-007", "stopped early", 3, 2, 62.5, 57.5, "margin 0.2"
+    )
+    assert make_row(trial, METRIC, None) == Row("mdr-007", "stopped early", 3, 2, 62.5, None, "margin 0.2")
+
+
+def test_the_last_of_equal_epochs_is_the_best_as_for_ray_s_checkpoints() -> None:
+    row = make_row(record("mdr-001", [60.0, 62.5, 62.5, 61.0]), METRIC, None)
+    assert row is not None
+    assert row.best_epoch == 3
+
+
+def test_a_trial_without_an_epoch_has_no_row() -> None:
+    assert make_row(record("mdr-001", [], "failed"), METRIC, None) is None
+
+
+def test_the_table_has_the_best_trials_then_the_best_of_each_baseline() -> None:
+    assert [(row.name, row.validation, row.test) for row in table_rows(MDR_WINS)] == [
+        ("mdr-001", 62.5, 57.5),
+        ("mdr-002", 40.0, None),  # was not evaluated on test: it is not the best of its arm
+        ("triplet-001", 60.25, 58.0),
+        ("triplet_l2-001", 58.0, 50.0),
+    ]
+
+
+def test_the_table_is_sorted_and_cut() -> None:
+    recalls = [50.0, 70.0, 60.0, 40.0, 65.0, 55.0, 45.0]
+    sweep = result(*[record(f"mdr-{i:03d}", [recall]) for i, recall in enumerate(recalls, 1)])
+    assert BEST_TRIALS_SHOWN == 5
+    assert [row.validation for row in table_rows(sweep)] == [70.0, 65.0, 60.0, 55.0, 50.0]
+
+
+def test_gains_are_differences_of_the_best_trials() -> None:
+    assert gains(MDR_WINS) == {
+        "gain/val_over_triplet": 2.25,
+        "gain/test_over_triplet": -0.5,
+        "gain/val_over_triplet_l2": 4.5,
+        "gain/test_over_triplet_l2": 7.5,
+    }
+
+
+def test_gains_without_test_metrics_without_baselines_and_without_mdr() -> None:
+    mdr, triplet = record("mdr-001", [50.0]), record("triplet-001", [60.5])
+    assert gains(result(mdr, triplet)) == {"gain/val_over_triplet": -10.5}
+    assert gains(result(mdr)) == {}
+    assert gains(result(triplet)) == {}
+
+
+def test_mdr_wins() -> None:
+    assert verdict(MDR_WINS) == [
+        "Winner: mdr-001 (weight 0.25): validation Recall@1 62.50 at epoch 2, test Recall@1 57.50.",
+        "MDR over triplet: +2.25 points of Recall@1 on validation, -0.50 on test.",
+        "MDR over triplet_l2: +4.50 points of Recall@1 on validation, +7.50 on test.",
+        f"Each arm had its own search of the same budget, chosen on validation; test was read once, for these trials. "
+        f"{CAUTION}",
+    ]
+
+
+def test_a_baseline_wins_and_the_budgets_differ() -> None:
+    sweep = result(
+        record("mdr-001", [50.0]),
+        record("mdr-002", [40.0]),
+        record("triplet-001", [60.5]),
+        test={"mdr": 48.0, "triplet": 47.0},
+    )
+    assert verdict(sweep) == [
+        "Winner: triplet-001 (the file as it is): validation Recall@1 60.50 at epoch 1, test Recall@1 47.00.",
+        "A baseline wins: triplet without MDR beats every MDR trial on the validation classes.",
+        "MDR over triplet: -10.50 points of Recall@1 on validation, +1.00 on test.",
+        f"Each arm had its own search (trials: mdr 2, triplet 1), chosen on validation; test was read once, for these "
+        f"trials. {CAUTION}",
+    ]
+
+
+def test_at_a_tie_no_baseline_beats_mdr() -> None:
+    sweep = result(record("mdr-001", [60.0]), record("triplet-001", [60.0]))
+    assert verdict(sweep)[0].startswith("Winner: mdr-001")
+    assert verdict(sweep)[1] == "MDR over triplet: +0.00 points of Recall@1 on validation."
+
+
+def test_without_baselines_there_is_nothing_to_compare() -> None:
+    sweep = result(record("mdr-001", [50.0], weight=0.25), test={"mdr": 48.0})
+    assert verdict(sweep) == [
+        "Winner: mdr-001 (weight 0.25): validation Recall@1 50.00 at epoch 1, test Recall@1 48.00."
+    ]
+
+
+def test_when_all_mdr_trials_failed_it_is_said() -> None:
+    sweep = result(record("mdr-001", [], "failed"), record("triplet-001", [50.0]), test={"triplet": 48.0})
+    assert verdict(sweep) == [
+        "Winner: triplet-001 (the file as it is): validation Recall@1 50.00 at epoch 1, test Recall@1 48.00.",
+        "No MDR trial finished an epoch: what MDR gains is not known.",
+    ]
+
+
+def test_no_winner() -> None:
+    sweep = result(record("mdr-001", [], "failed"), record("triplet-001", [], "failed"))
+    assert verdict(sweep) == [
+        "No trial finished an epoch: there is no winner. The MLflow runs of the failed trials say why."
+    ]
+    assert table_rows(sweep) == []
+
+
+def test_an_interrupted_sweep_does_not_claim_that_nothing_ran() -> None:
+    sweep = SweepResult(METRIC, [record("mdr-001", [50.0, 60.0], "killed")], interrupted=True)
+    assert verdict(sweep) == [
+        "Interrupted before the best trials were evaluated on the test classes: no winner was chosen."
+    ]
+    assert [(row.name, row.outcome, row.validation) for row in table_rows(sweep)] == [("mdr-001", "killed", 60.0)]
+
+
+def test_the_description_in_mlflow() -> None:
+    load = 'model = mlflow.pytorch.load_model("models:/x@champion")'
+    lines = markdown(MDR_WINS, load).splitlines()
+    assert lines[0] == "### " + verdict(MDR_WINS)[0]
+    assert lines[2:5] == [f"- {line}" for line in verdict(MDR_WINS)[1:]]
+    table = [line for line in lines if line.startswith("|")]
+    assert table == [
+        "| trial | outcome | epochs | val Recall@1 | test Recall@1 | parameters |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| mdr-001 | completed | 3 | 62.50 | 57.50 | weight 0.25 |",
+        "| mdr-002 | stopped early | 1 | 40.00 |  | weight 0.5 |",
+        "| triplet-001 | completed | 2 | 60.25 | 58.00 |  |",
+        "| triplet_l2-001 | completed | 1 | 58.00 | 50.00 |  |",
+    ]
+    assert lines[-3:] == ["```python", load, "```"]
+    assert lines[lines.index(table[0]) - 1] == ""  # without it, Markdown takes the table for text
+
+
+def test_the_description_without_a_champion_has_no_code() -> None:
+    assert "```" not in markdown(MDR_WINS, None)

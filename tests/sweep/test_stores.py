@@ -1,0 +1,156 @@
+"""Where a sweep writes: what the flags mean, and that a check finds what is wrong and leaves nothing behind."""
+
+import http.server
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mdr_tune.errors import UserError
+from mdr_tune.sweep.stores import Stores, check_stores, choose_stores
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def problem(storage: Path, tracking_uri: str = "http://unused") -> str:
+    with pytest.raises(UserError) as error:
+        check_stores(Stores(storage, tracking_uri))
+    return str(error.value)
+
+
+def test_by_default_all_is_in_runs_here(tmp_path: Path) -> None:
+    stores = choose_stores(None, None)
+    assert stores == Stores(tmp_path / "runs", f"sqlite:///{tmp_path}/runs/mlflow.db")
+    assert stores.artifact_root == tmp_path / "runs" / "mlartifacts"
+
+
+def test_the_storage_folder_takes_the_database_with_it(tmp_path: Path) -> None:
+    assert choose_stores("other", None) == Stores(tmp_path / "other", f"sqlite:///{tmp_path}/other/mlflow.db")
+    assert choose_stores("~/other", None).storage == tmp_path / "home" / "other"
+
+
+def test_the_flag_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert choose_stores(None, None).tracking_uri == "http://127.0.0.1:5000"
+    assert choose_stores(None, "https://flag").tracking_uri == "https://flag"
+
+
+@pytest.mark.parametrize("uri", ["http://a:1", "https://a", "postgresql+psycopg2://u@a/b", "mysql://a/b", "mssql://a"])
+def test_a_server_decides_about_artifacts_itself(uri: str) -> None:
+    stores = choose_stores(None, uri)
+    assert (stores.tracking_uri, stores.artifact_root) == (uri, None)
+
+
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [("sqlite:///x.db", "x.db"), ("sqlite:///a/x.db", "a/x.db"), ("sqlite:///~/x.db", "home/x.db")],
+)
+def test_a_relative_database_is_made_absolute(tmp_path: Path, uri: str, file: str) -> None:
+    assert choose_stores(None, uri).tracking_uri == f"sqlite:///{tmp_path / file}"
+    assert choose_stores(None, f"sqlite:///{tmp_path / file}").tracking_uri == f"sqlite:///{tmp_path / file}"
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "sqlite://", "databricks"])
+def test_what_mlflow_cannot_track_to_is_refused_with_its_source(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    with pytest.raises(UserError) as error:
+        choose_stores(None, uri)
+    assert str(error.value).startswith(f"--tracking-uri {uri}: MLflow cannot track to this. Give a server")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI "):
+        choose_stores(None, None)
+
+
+def test_a_check_of_new_places_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_stores(choose_stores("new/runs", None))
+    check_stores(choose_stores("new/runs", "sqlite:///elsewhere/too/x.db"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["plain", "50%25 off #1"])  # a URI would read %25 and # as something else
+def test_a_check_of_a_database_leaves_it_as_it_is(tmp_path: Path, folder: str) -> None:
+    file = tmp_path / folder / "mlflow.db"
+    file.parent.mkdir()
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE runs (id INTEGER)")
+    connection.close()
+    before = file.read_bytes()
+    check_stores(choose_stores(None, f"sqlite:///{file}"))
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_storage_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    assert problem(tmp_path / "runs") == (
+        f"--storage {tmp_path}/runs: {tmp_path}/runs is a file, not a folder; choose another place"
+    )
+    assert "is a file, not a folder" in problem(tmp_path / "runs" / "deeper")
+
+
+def test_a_folder_that_cannot_be_written() -> None:
+    assert problem(Path("/proc/nowhere")).startswith("--storage /proc/nowhere: cannot be written (")
+    assert problem(Path("/tmp"), "sqlite:////proc/nowhere/x.db").startswith("the MLflow store in /proc/nowhere: cannot")
+
+
+def test_a_folder_that_cannot_even_be_looked_into(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)  # what Path.exists does there; the tests may run as root
+    assert "cannot be written (Permission denied); choose a writable folder" in problem(tmp_path)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    file.write_text("not a database at all, but long enough for a header" * 10)
+    assert problem(tmp_path, f"sqlite:///{file}") == (
+        f"the MLflow store {file}: cannot be written (file is not a database); choose another --tracking-uri"
+    )
+
+
+def test_a_folder_in_place_of_the_database(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").mkdir()
+    assert "cannot be written (unable to open database file)" in problem(tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    """A server that is healthy below /good only; its URL, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if self.path.startswith("/good") else 503)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    listening = http.server.HTTPServer(("127.0.0.1", 0), Health)
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{listening.server_port}", asked
+    listening.shutdown()
+    listening.server_close()
+    thread.join()
+
+
+def test_a_server_is_asked_for_its_health(tmp_path: Path, server: tuple[str, list[str]]) -> None:
+    url, asked = server
+    check_stores(Stores(tmp_path, f"{url}/good/"))
+    assert asked == ["/good/health"]
+    message = problem(tmp_path, f"{url}/bad")
+    assert message.startswith(f"the MLflow server {url}/bad does not answer (Service Unavailable); start it (mlflow")
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    message = problem(tmp_path, "http://127.0.0.1:9")
+    assert "the MLflow server http://127.0.0.1:9 does not answer ([Errno 111] Connection refused)" in message

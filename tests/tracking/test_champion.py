@@ -1,0 +1,110 @@
+"""The registered winner, loaded where nothing but MLflow and torch is imported, embeds as the trial's model does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import ImageDataset, ImageSplit
+from mdr_tune.tracking.champion import load_model, register_champion
+from mdr_tune.tracking.tracker import open_experiment
+from mdr_tune.training import TrialSession
+
+LOAD = """
+import sys
+import mlflow, torch
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pytorch.load_model("models:/letters@champion")
+images = torch.load(sys.argv[2], weights_only=True)
+with torch.no_grad():
+    torch.save([model(batch) for batch in images], sys.argv[3])
+assert "mdr_tune" not in sys.modules, "the exported graph needs this package"
+"""
+
+
+def noise_images(classes: range, per_class: int = 4) -> ImageSplit:
+    labels = torch.arange(classes.start, classes.stop).repeat_interleave(per_class)
+    generator = torch.Generator().manual_seed(classes.start)
+    images = torch.randint(0, 256, (len(labels), 1, 32, 32), dtype=torch.uint8, generator=generator)
+    return ImageSplit(images, labels)
+
+
+def trained(mode: str) -> TrialSession:
+    """A trial after two steps on noise, so that BatchNorm's statistics are not the initial ones."""
+    splits = {"train": noise_images(range(6)), "validation": noise_images(range(6, 8))}
+    config = TrialConfig.model_validate(
+        {
+            "batch": {"size": 8, "images_per_class": 2},
+            "embedding": {"size": 8, "mode": mode},
+            "epochs": 1,
+            "iterations_per_epoch": 2,
+        }
+    )
+    session = TrialSession(config, ImageDataset("noise", splits))
+    session.train_epoch()
+    return session
+
+
+def save(session: TrialSession, file: Path) -> Path:
+    torch.save(session.state_dict(), file)
+    return file
+
+
+@torch.no_grad()
+def embed(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    return model.eval()(images)
+
+
+@pytest.mark.parametrize("mode", ["rescale", "l2"])
+def test_the_model_of_a_checkpoint_is_the_trial_s(tmp_path: Path, mode: str) -> None:
+    session = trained(mode)
+    model, config = load_model(save(session, tmp_path / "checkpoint.pt"))
+    images = noise_images(range(9, 11)).images
+    assert config == session.config
+    assert not model.training
+    assert torch.equal(embed(model, images), embed(session.model, images))
+
+
+@pytest.mark.usefixtures("mlflow_globals")
+def test_the_champion_loads_in_a_fresh_process_without_this_package(
+    store: str, client: MlflowClient, artifact_root: Path, tmp_path: Path
+) -> None:
+    session = trained("l2")
+    experiment = open_experiment(client, "letters", artifact_root)
+    run = client.create_run(experiment).info.run_id
+    version = register_champion(
+        client, experiment, run, "letters", save(session, tmp_path / "checkpoint.pt"), "Winner: mdr-001."
+    )
+
+    registered = client.get_model_version_by_alias("letters", "champion")
+    assert (str(registered.version), registered.run_id) == (version, run)
+    assert registered.description.startswith("Winner: mdr-001.")
+    assert "(n, 1, 32, 32)" in registered.description
+    assert "(n, 8)" in registered.description
+
+    images = noise_images(range(9, 10)).images
+    batches = [images[:3], images[3:]]  # neither has the size that the graph was exported with
+    torch.save(batches, tmp_path / "images.pt")
+    arguments = [store, str(tmp_path / "images.pt"), str(tmp_path / "embeddings.pt")]
+    subprocess.run([sys.executable, "-W", "ignore", "-c", LOAD, *arguments], cwd=tmp_path, check=True)
+    found = torch.load(tmp_path / "embeddings.pt", weights_only=True)
+    assert [tuple(embeddings.shape) for embeddings in found] == [(3, 8), (1, 8)]
+    for embeddings, batch in zip(found, batches, strict=True):
+        torch.testing.assert_close(embeddings, embed(session.model, batch), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[0].norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.usefixtures("mlflow_globals")
+def test_a_later_champion_takes_the_alias(client: MlflowClient, artifact_root: Path, tmp_path: Path) -> None:
+    experiment = open_experiment(client, "two_launches", artifact_root)
+    checkpoint = save(trained("none"), tmp_path / "checkpoint.pt")
+    versions = [
+        register_champion(client, experiment, client.create_run(experiment).info.run_id, "two_launches", checkpoint)
+        for _ in range(2)
+    ]
+    assert versions == ["1", "2"]
+    assert str(client.get_model_version_by_alias("two_launches", "champion").version) == "2"

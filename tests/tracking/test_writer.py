@@ -1,0 +1,104 @@
+"""The thread that writes: order, retries, what is lost, and that closing waits."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from mdr_tune.tracking.writer import OrderedWriter, TrackingLost
+
+
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdr_tune.tracking.writer.FIRST_RETRY_S", 0.001)
+
+
+class Flaky:
+    """A write that fails `failures` times and then notes its name."""
+
+    def __init__(self, name: str, failures: float, done: list[str]) -> None:
+        self.name, self.failures, self.done, self.tries = name, failures, done, 0
+
+    def __call__(self) -> None:
+        self.tries += 1
+        if self.tries <= self.failures:
+            raise ConnectionError(f"{self.name} refused")
+        self.done.append(self.name)
+
+
+def noting(done: list[str], name: str) -> Callable[[], None]:
+    return lambda: done.append(name)
+
+
+def test_writes_happen_in_order_on_one_other_thread() -> None:
+    done: list[tuple[int, int]] = []
+    writer = OrderedWriter()
+    for number in range(50):
+        writer.put(str(number), lambda number=number: done.append((number, threading.get_ident())))
+    writer.close()
+    assert [number for number, _ in done] == list(range(50))
+    assert len({thread for _, thread in done}) == 1
+    assert threading.get_ident() not in {thread for _, thread in done}
+
+
+def test_putting_does_not_wait_and_closing_does() -> None:
+    done: list[str] = []
+    gate = threading.Event()
+    writer = OrderedWriter()
+    writer.put("gate", lambda: (gate.wait(10), done.append("first"))[1])
+    writer.put("second", noting(done, "second"))
+    assert done == []
+    threading.Timer(0.02, gate.set).start()
+    writer.close()
+    assert done == ["first", "second"]
+
+
+def test_a_failing_write_is_tried_again_and_the_next_ones_wait_for_it() -> None:
+    done: list[str] = []
+    flaky = Flaky("flaky", 2, done)
+    writer = OrderedWriter()
+    writer.put("flaky", flaky)
+    writer.put("next", noting(done, "next"))
+    writer.close()
+    assert flaky.tries == 3
+    assert done == ["flaky", "next"]
+
+
+def test_what_was_given_up_is_told_when_closing_and_the_rest_is_written() -> None:
+    done: list[str] = []
+    writer = OrderedWriter(give_up_after_s=0.01)
+    writer.put("epoch 3 of mdr-001", Flaky("the store", float("inf"), done))
+    writer.put("next", noting(done, "next"))
+    with pytest.raises(
+        TrackingLost,
+        match=r"^1 writes to MLflow were lost: epoch 3 of mdr-001: ConnectionError: the store refused$",
+    ):
+        writer.close()
+    assert done == ["next"]
+
+
+def test_a_store_that_is_gone_costs_the_patience_once_until_it_answers_again() -> None:
+    done: list[str] = []
+    first, second, third = (Flaky(str(i), float("inf"), done) for i in range(3))
+    writer = OrderedWriter(give_up_after_s=0.01)
+    writer.put("first", first)
+    writer.put("second", second)
+    writer.put("back", noting(done, "back"))
+    writer.put("third", third)
+    with pytest.raises(TrackingLost, match=r"^3 writes"):
+        writer.close()
+    assert first.tries > 1
+    assert second.tries == 1
+    assert done == ["back"]
+    assert third.tries > 1
+
+
+def test_a_long_list_of_losses_is_cut_short() -> None:
+    writer = OrderedWriter(give_up_after_s=0.0)
+    for number in range(7):
+        writer.put(f"write {number}", Flaky("x", float("inf"), []))
+    with pytest.raises(TrackingLost) as lost:
+        writer.close()
+    assert str(lost.value).startswith("7 writes to MLflow were lost: write 0: ")
+    assert "write 4" in str(lost.value)
+    assert "write 5" not in str(lost.value)
