@@ -1,8 +1,9 @@
-"""Names for extensible things (backbones, data sets, losses, miners): a name in the YAML finds its builder."""
+"""Names for extensible things (backbones, data sets): a name in the YAML finds what is behind it, when it is needed."""
 
 import difflib
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+import importlib
+from collections.abc import Iterator
+from typing import Generic, TypeVar, cast
 
 from mdr_tune.errors import UserError
 
@@ -20,25 +21,25 @@ def nearest_name(name: str, known: list[str]) -> str | None:
 
 
 class Registry(Generic[T]):
-    """A mapping from names to things, whose error for an unknown name lists the known ones.
+    """Names, and where in the package their things are. Nothing is imported before it is asked for.
 
     Example:
-        >>> colours: Registry[int] = Registry("colour")
-        >>> colours.add("red", 1)
-        >>> colours["red"]
-        1
+        >>> roots: Registry[object] = Registry("root")
+        >>> roots.add("square", "math:sqrt")
+        >>> roots["square"](9.0)
+        3.0
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._entries: dict[str, T] = {}
+        self._places: dict[str, str] = {}
         self._missing: dict[str, str] = {}
 
-    def add(self, name: str, entry: T) -> None:
-        """Register `entry`; a name can be taken only once."""
-        if name in self._entries:
+    def add(self, name: str, place: str) -> None:
+        """Register what stands at `place`, written `package.module:attribute`; a name can be taken only once."""
+        if name in self._places:
             raise ValueError(f"{self.kind} {name!r} is registered already")
-        self._entries[name] = entry
+        self._places[name] = place
 
     def announce(self, name: str, why_missing: str) -> None:
         """Make `name` known, so that files with it are valid, though this version cannot provide it."""
@@ -48,27 +49,19 @@ class Registry(Generic[T]):
         """Raise `Unavailable` (a UserError) if `name` is only announced, ValueError if it is unknown."""
         if name in self._missing:
             raise Unavailable(f"{self.kind} {name!r}: {self._missing[name]}")
-        if name not in self._entries:
+        if name not in self._places:
             raise ValueError(self.unknown_message(name))
-
-    def register(self, name: str) -> Callable[[T], T]:
-        """Class or function decorator form of `add`."""
-
-        def decorate(entry: T) -> T:
-            self.add(name, entry)
-            return entry
-
-        return decorate
 
     def __getitem__(self, name: str) -> T:
         self.check_available(name)
-        return self._entries[name]
+        module, _, attribute = self._places[name].partition(":")
+        return cast(T, getattr(importlib.import_module(module), attribute))
 
     def __contains__(self, name: str) -> bool:
-        return name in self._entries or name in self._missing
+        return name in self._places or name in self._missing
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted([*self._entries, *self._missing]))
+        return iter(sorted([*self._places, *self._missing]))
 
     def unknown_message(self, name: str) -> str:
         """Say that `name` is unknown, which one it may have meant, and which are known."""

@@ -1,14 +1,10 @@
-"""Networks that turn images into feature vectors; found by name in `BACKBONES`."""
-
-from collections.abc import Callable
+"""Networks that turn images into feature vectors; found by name in `mdr_tune.catalog`."""
 
 from mdr_tune.backbones.base import Backbone
 from mdr_tune.backbones.conv4 import Conv4
-from mdr_tune.registry import Registry
+from mdr_tune.catalog import BACKBONES
 
-__all__ = ["BACKBONES", "Backbone", "Conv4", "build_backbone"]
-
-BACKBONES: Registry[Callable[[], Backbone]] = Registry("backbone")
+__all__ = ["Backbone", "Conv4", "build_backbone"]
 
 
 def build_backbone(name: str) -> Backbone:
@@ -19,8 +15,3 @@ def build_backbone(name: str) -> Backbone:
         ValueError: `name` is unknown; the message lists the known ones.
     """
     return BACKBONES[name]()
-
-
-BACKBONES.add("conv4", Conv4)
-for _name in ("bn_inception", "googlenet", "resnet18", "resnet50"):
-    BACKBONES.announce(_name, "this version cannot build it yet; conv4 is available")

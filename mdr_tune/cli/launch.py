@@ -11,11 +11,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mdr_tune.catalog import BACKBONES, DATASETS
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.status import Status
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.errors import UserError
+from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.sweep.launch import LaunchOutcome, run_and_track
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment
@@ -80,9 +82,6 @@ def check_available(trial: TrialConfig) -> None:
     Raises:
         UserError: One is not.
     """
-    from mdr_tune.backbones import BACKBONES
-    from mdr_tune.data import DATASETS
-
     DATASETS.check_available(trial.data.name)
     BACKBONES.check_available(trial.backbone)
 
@@ -121,6 +120,9 @@ def main(argv: list[str] | None = None) -> int:
         for line in str(error).splitlines():
             errors.print(f"error: {line}", style="red", soft_wrap=True, markup=False)
         return 2
+    except LaneEnded as error:
+        errors.print(f"error: the sweep was given up: {error}", style="red", soft_wrap=True, markup=False)
+        return 1
     except KeyboardInterrupt:
         errors.print("interrupted", style="red")
         return 1

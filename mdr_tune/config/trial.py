@@ -4,20 +4,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from mdr_tune.catalog import BACKBONES, DATASETS
 from mdr_tune.config.base import StrictModel, flatten
 
 
 def _known_data(name: str) -> str:
-    from mdr_tune.data import DATASETS
-
     if name not in DATASETS:
         raise ValueError(DATASETS.unknown_message(name))
     return name
 
 
 def _known_backbone(name: str) -> str:
-    from mdr_tune.backbones import BACKBONES
-
     if name not in BACKBONES:
         raise ValueError(BACKBONES.unknown_message(name))
     return name

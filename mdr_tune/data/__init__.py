@@ -1,9 +1,9 @@
-"""Data sets, their splits, the batch sampler and the augmentation; data sets are found in `DATASETS`."""
+"""Data sets, their splits, the batch sampler and the augmentation; found by name in `mdr_tune.catalog`."""
 
 from functools import cache
 from pathlib import Path
 
-from mdr_tune.data import glyphs
+from mdr_tune.catalog import DATASETS
 from mdr_tune.data.augment import augment_affine, draw_affine_params
 from mdr_tune.data.cache_files import cache_dir
 from mdr_tune.data.dataset import (
@@ -15,10 +15,8 @@ from mdr_tune.data.dataset import (
 )
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
-from mdr_tune.registry import Registry
 
 __all__ = [
-    "DATASETS",
     "SPLIT_NAMES",
     "BatchSampler",
     "DatasetSource",
@@ -31,8 +29,6 @@ __all__ = [
     "draw_affine_params",
     "load_dataset",
 ]
-
-DATASETS: Registry[DatasetSource] = Registry("data set")
 
 
 def load_dataset(name: str) -> ImageDataset:
@@ -49,8 +45,3 @@ def load_dataset(name: str) -> ImageDataset:
 @cache
 def _load_once(name: str, source: DatasetSource, folder: Path) -> ImageDataset:
     return source.load(folder)
-
-
-DATASETS.add("glyphs", DatasetSource(prepare=glyphs.prepare, load=glyphs.load))
-for _name in ("cub200", "cars196", "sop", "inshop"):
-    DATASETS.announce(_name, "this version cannot read it yet; glyphs is available")

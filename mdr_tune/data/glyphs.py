@@ -20,7 +20,7 @@ from PIL import features
 
 from mdr_tune.data import glyph_render
 from mdr_tune.data.cache_files import atomic_write, locked
-from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, ImageSplit
+from mdr_tune.data.dataset import SPLIT_NAMES, DatasetSource, ImageDataset, ImageSplit
 from mdr_tune.data.glyph_letters import FACES, distinct_letters, font_path
 
 logger = logging.getLogger(__name__)
@@ -150,3 +150,6 @@ def _fingerprint() -> str:
     for face in FACES:
         digest.update(font_path(face).read_bytes())
     return digest.hexdigest()
+
+
+SOURCE = DatasetSource(prepare=prepare, load=load)

@@ -34,6 +34,8 @@ class TuneEvents(Callback):
     ) -> None:
         self._arm, self._records, self._listeners = arm, records, listeners
         self._release_lane = release_lane
+        self.lanes_ended: str | None = None
+        """Why, once no lane is left."""
         self._by_id: dict[str, TrialRecord] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,7 +77,10 @@ class TuneEvents(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial raised, or its actor died."""
         record = self._by_id.get(trial.trial_id) or self._add(trial)
-        record.error = _traceback_of(trial)
+        error = _exception_of(trial)
+        record.error = str(error)
+        if isinstance(error, LaneEnded):
+            self.lanes_ended = str(error)
         self._end(record, trial, "failed")
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
@@ -97,11 +102,11 @@ class TuneEvents(Callback):
             listener.trial_ended(record)
 
 
-def _traceback_of(trial: Trial) -> str:
-    """Return the worker's traceback if the trial's own code raised, else what Tune kept of the failure."""
+def _exception_of(trial: Trial) -> Exception:
+    """Return what the trial raised, its text the worker's traceback; else what Tune kept of the failure."""
     file = trial.pickled_error_file
     if file is None or not Path(file).exists():
-        return str(trial.get_error() or "the trial ended without an exception being recorded")
-    error = ray_pickle.loads(Path(file).read_bytes())  # written a moment ago by Tune in this process
+        return RuntimeError(str(trial.get_error() or "the trial ended without an exception being recorded"))
+    error: Exception = ray_pickle.loads(Path(file).read_bytes())  # written a moment ago by Tune in this process
     cause = getattr(error, "cause", None)
-    return str(cause) if isinstance(cause, TrialFailed | LaneEnded) else str(error)
+    return cause if isinstance(cause, TrialFailed | LaneEnded) else error

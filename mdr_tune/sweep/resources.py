@@ -2,11 +2,13 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
 
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 TRIALS_PER_LANE = 4
 """`lanes: auto` leaves the sampler at least this many rounds to learn from."""
 
@@ -22,10 +24,16 @@ class Machine:
 
 def this_machine() -> Machine:
     """Return what this process may use of the machine it runs on."""
+    return Machine(len(os.sched_getaffinity(0)), _gpus(), "this machine")
+
+
+def _gpus() -> int:
+    """Count the CUDA devices; torch, which takes a second to import, is asked only where there is a driver."""
+    if not NVIDIA_DRIVER.exists():
+        return 0
     import torch
 
-    cpus, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
-    return Machine(cpus, gpus, "this machine")
+    return torch.cuda.device_count()
 
 
 def cluster() -> Machine:

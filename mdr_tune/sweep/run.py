@@ -1,6 +1,8 @@
 """Run a plan: Ray, lanes, one search an arm, the test evaluation of the best, the champion. The order of a launch."""
 
 import contextlib
+import importlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -27,7 +29,11 @@ class RunListener(SweepListener, Protocol):
 @contextlib.contextmanager
 def running_lanes(plan: Plan) -> Iterator[Any]:
     """Start Ray and the lanes; yields the lanes' hub at once, while their workers still import. Ends all of it."""
+    # Ray waits for its processes most of the time. No part of Ray may be imported beside it: its imports are circular.
+    torch_import = threading.Thread(target=importlib.import_module, args=("torch",), name="import-torch")
+    torch_import.start()
     with ray_session(plan.address, plan.machine.cpus):
+        torch_import.join()
         from mdr_tune.lanes.lane import Lanes
 
         lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}", plan.folder / "lanes")
@@ -52,7 +58,8 @@ def run_sweep(plan: Plan, hub: Any, listeners: Sequence[RunListener]) -> SweepRe
 
 def prepare_data(name: str) -> None:
     """Make sure that the data set is on this node; a lane that comes first does the same under a lock."""
-    from mdr_tune.data import DATASETS, cache_dir
+    from mdr_tune.catalog import DATASETS
+    from mdr_tune.data import cache_dir
 
     try:
         DATASETS[name].prepare(cache_dir())

@@ -5,10 +5,11 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.space import searched
+from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.trainable import LaneTrial
 from mdr_tune.records import SweepListener, TrialRecord
 from mdr_tune.sweep.events import TuneEvents
@@ -20,7 +21,11 @@ TRIAL_ACTOR = {"node:__internal_head__": 0.001}
 
 
 def run_arm(plan: Plan, arm: Arm, hub: Any, records: list[TrialRecord], listeners: Sequence[SweepListener]) -> None:
-    """Search one arm; its trials are appended to `records`."""
+    """Search one arm; its trials are appended to `records`.
+
+    Raises:
+        LaneEnded: No lane is left, so that no trial can run any more.
+    """
     sweep = plan.sweep
     events = TuneEvents(arm, records, listeners, lambda trial_id: ray.get(hub.release.remote(trial_id)))
     keep = None if sweep.checkpoints == "all" else 1
@@ -42,6 +47,7 @@ def run_arm(plan: Plan, arm: Arm, hub: Any, records: list[TrialRecord], listener
             name=arm.name,
             storage_path=str(plan.folder / "tune"),
             callbacks=[events],
+            stop=_NoLaneLeft(events),
             failure_config=FailureConfig(max_failures=0),
             checkpoint_config=CheckpointConfig(
                 checkpoint_frequency=1,
@@ -53,6 +59,21 @@ def run_arm(plan: Plan, arm: Arm, hub: Any, records: list[TrialRecord], listener
         ),
     )
     tuner.fit()
+    if events.lanes_ended is not None:
+        raise LaneEnded(events.lanes_ended)
+
+
+class _NoLaneLeft(Stopper):
+    """Ends the experiment when its trials can only fail."""
+
+    def __init__(self, events: TuneEvents) -> None:
+        self._events = events
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._events.lanes_ended is not None
 
 
 def _search(plan: Plan, arm: Arm) -> ArmSearch:

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mdr_tune.backbones import BACKBONES, build_backbone
+from mdr_tune.backbones import build_backbone
+from mdr_tune.catalog import BACKBONES
 from mdr_tune.registry import Unavailable
 
 LATER = ("bn_inception", "googlenet", "resnet18", "resnet50")

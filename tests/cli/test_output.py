@@ -1,7 +1,9 @@
 """The plan and the result as printed, at the width of a terminal and of a log."""
 
 import io
+import os
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,10 +134,12 @@ def test_the_printed_lines_load_the_champion_when_pasted() -> None:
 
 def test_the_command_for_the_ui_survives_the_shell() -> None:
     words = shlex.split(ui_command(make_plan(LONG)), comments=True)
-    assert words == [
-        *("mlflow", "ui", "--host", "127.0.0.1", "--port", "5000"),
+    assert words[1:] == [
+        *("ui", "--host", "127.0.0.1", "--port", "5000"),
         *("--backend-store-uri", f"sqlite:///{LONG}/mlflow.db"),
     ]
+    assert Path(words[0]).absolute() == Path(sys.executable).parent / "mlflow"
+    assert os.access(words[0], os.X_OK)
 
 
 def test_with_a_server_its_address_is_the_ui() -> None:

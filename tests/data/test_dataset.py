@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mdr_tune.data import DATASETS, ImageDataset, ImageSplit, cache_dir, load_dataset
+from mdr_tune.catalog import DATASETS
+from mdr_tune.data import ImageDataset, ImageSplit, cache_dir, load_dataset
 from mdr_tune.registry import Unavailable
 
 LATER = ("cub200", "cars196", "sop", "inshop")

@@ -182,6 +182,17 @@ def test_a_defect_of_the_trial_s_actor_is_told_with_the_actor_s_traceback(tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("cause", "why"), [(LaneEnded("all lanes are gone"), "all lanes are gone"), (KeyError(), None)]
+)
+def test_that_no_lane_is_left_is_noted(tmp_path: Path, cause: Exception, why: str | None) -> None:
+    sweep, trial = Sweep(), tune_trial("t1", pickled_error=pickled(tmp_path, cause))
+    sweep.start(trial)
+    assert sweep.events.lanes_ended is None
+    sweep.fail(trial)
+    assert sweep.events.lanes_ended == why
+
+
+@pytest.mark.parametrize(
     ("kept", "expected"),
     [
         ("Failure # 1\nActorDied\n", "Failure # 1\nActorDied\n"),

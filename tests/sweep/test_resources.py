@@ -1,5 +1,6 @@
 """How many lanes fit where."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,7 +93,11 @@ def test_what_does_not_fit_is_said_with_what_would(
     assert str(error.value) == message
 
 
-def test_this_machine_counts_the_cpus_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("driver", "gpus"), [(True, 2), (False, 0)])
+def test_this_machine_counts_what_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: bool, gpus: int
+) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2, 5})
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert this_machine() == Machine(3, 2, "this machine")
+    monkeypatch.setattr("mdr_tune.sweep.resources.NVIDIA_DRIVER", tmp_path if driver else tmp_path / "absent")
+    assert this_machine() == Machine(3, gpus, "this machine")

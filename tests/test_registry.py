@@ -1,0 +1,41 @@
+import pytest
+
+from mdr_tune.errors import UserError
+from mdr_tune.registry import Registry, nearest_name
+
+
+@pytest.fixture
+def roots() -> Registry[object]:
+    registry: Registry[object] = Registry("root")
+    registry.add("square", "math:sqrt")
+    registry.announce("fifth", "nobody has written it")
+    return registry
+
+
+def test_a_name_finds_what_stands_at_its_place(roots: Registry[object]) -> None:
+    import math
+
+    assert roots["square"] is math.sqrt
+    assert list(roots) == ["fifth", "square"]
+
+
+def test_an_unknown_name_lists_the_known_ones_and_guesses(roots: Registry[object]) -> None:
+    assert "cube" not in roots
+    with pytest.raises(ValueError, match=r"unknown root 'squre'\. Did you mean 'square'\? Known: fifth, square\."):
+        roots["squre"]
+
+
+def test_an_announced_name_is_known_but_not_available(roots: Registry[object]) -> None:
+    assert "fifth" in roots
+    with pytest.raises(UserError, match="root 'fifth': nobody has written it"):
+        roots["fifth"]
+
+
+def test_a_name_is_taken_once(roots: Registry[object]) -> None:
+    with pytest.raises(ValueError, match="registered already"):
+        roots.add("square", "math:isqrt")
+
+
+def test_nearest_name() -> None:
+    assert nearest_name("margn", ["margin", "weight"]) == "margin"
+    assert nearest_name("zzz", ["margin", "weight"]) is None
