@@ -172,7 +172,7 @@ def launch(plan: Plan, console: Console) -> int:
             print_result(console, plan, outcome)
 
         outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), show)
-    return 1 if outcome.result.interrupted or outcome.result.winner is None else 0
+    return 1 if outcome.result.interrupted or outcome.result.winner is None or outcome.problem else 0
 
 
 def _quiet_libraries() -> None:

@@ -48,7 +48,7 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"{lanes.workers_per_lane} worker(s) each, {lanes.cpus_per_worker} CPU{gpus} a worker",
     )
     _add(table, "  found", plan.machine.description, f"{plan.machine.cpus} CPUs, {plan.machine.gpus} GPUs")
-    _add(table, "  stores", "MLflow", plan.stores.tracking_uri)
+    _add(table, "  stores", "MLflow", plan.stores.shown_uri)
     _add(table, "", "storage", str(plan.folder.parent))
     console.print(table)
     for note in plan.notes:
@@ -69,8 +69,8 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     console.print()
     for line in verdict(result):
         console.print(line, soft_wrap=True, markup=False)
-    if result.interrupted:
-        console.print("Interrupted: what had been recorded by then is in MLflow.")
+    if outcome.problem is not None:
+        console.print(f"MLflow did not take all of it: {outcome.problem}", style="red", soft_wrap=True, markup=False)
     console.print(f"\nBrowse the trials (experiment {outcome.experiment_id}):")
     console.print(f"  {ui_command(plan)}", soft_wrap=True, markup=False)
     if outcome.champion_version is not None:
@@ -81,7 +81,7 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
 
 def ui_command(plan: Plan) -> str:
     """Return the command, or the address, that shows the MLflow UI."""
-    uri = plan.stores.tracking_uri
+    uri = plan.stores.shown_uri
     if uri.startswith("http"):
         return uri
     mlflow = shlex.quote(os.path.relpath(Path(sys.executable).parent / "mlflow"))

@@ -7,6 +7,7 @@ from mdr_tune.config.arms import MAIN_ARM
 from mdr_tune.records import SweepResult, TrialRecord
 
 BEST_TRIALS_SHOWN = 5
+INTERRUPTED = "Interrupted: no winner was chosen, the test classes were not read. What was recorded is in MLflow."
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def verdict(result: SweepResult) -> list[str]:
     """Return the sentences that say who won, on which classes, and by how much."""
     winner, label = result.winner, metric_label(result.metric)
     if winner is None and result.interrupted:
-        return ["Interrupted before the best trials were evaluated on the test classes: no winner was chosen."]
+        return [INTERRUPTED]
     if winner is None:
         return ["No trial finished an epoch: there is no winner. The MLflow runs of the failed trials say why."]
     value, epoch = winner.best(result.metric) or (0.0, 0)

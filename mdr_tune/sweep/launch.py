@@ -29,12 +29,14 @@ class LaunchOutcome:
     experiment_id: str
     parent_run_id: str
     champion_version: str | None
+    problem: str | None = None
+    """What MLflow did not take; the result itself stands."""
 
 
 def load_command(plan: Plan) -> str:
     """Return the lines that load the champion in a fresh process."""
     return (
-        f'import mlflow\nmlflow.set_tracking_uri("{plan.stores.tracking_uri}")\n'
+        f'import mlflow\nmlflow.set_tracking_uri("{plan.stores.shown_uri}")\n'
         f'model = mlflow.pytorch.load_model("models:/{plan.sweep.name}@champion")  # model(uint8 images (n, C, H, W))'
     )
 
@@ -60,15 +62,24 @@ def run_and_track(
         status.stage("waiting for the workers")
         try:
             result = run_sweep(plan, hub, [tracker, status])
-            version = _register_winner(plan, result, tracker, status)
-            tracker.describe(markdown(result, load_command(plan) if version else None), gains(result))
         except BaseException as error:
             tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
-        tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
-        outcome = LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, version)
+        outcome = _record_result(plan, result, tracker, status)
         show(outcome)
     return outcome
+
+
+def _record_result(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> LaunchOutcome:
+    """Register the winner and close the parent run. If MLflow fails now, the outcome says so: nothing is lost."""
+    version, problem = None, None
+    try:
+        version = _register_winner(plan, result, tracker, status)
+        tracker.describe(markdown(result, load_command(plan) if version else None), gains(result))
+        tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, version, problem)
 
 
 def _open_tracker(plan: Plan, command: str) -> "Tracker":
@@ -90,7 +101,11 @@ def _open_tracker(plan: Plan, command: str) -> "Tracker":
         run_name=f"sweep {plan.launch}",
         metric=plan.sweep.metric,
         params=parent_params(plan),
-        files={"sweep.yaml": plan.file.read_text(), "command.txt": command + "\n"},
+        files={
+            "sweep.yaml": plan.file.read_text(),
+            "sweep_as_run.json": plan.sweep.model_dump_json(indent=2),
+            "command.txt": command + "\n",
+        },
         checkpoints=plan.sweep.checkpoints,
     )
 

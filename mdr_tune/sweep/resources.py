@@ -8,7 +8,8 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
 
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+GPU_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+"""What is there where torch may find a GPU: NVIDIA's driver, AMD's, and Windows' in WSL."""
 TRIALS_PER_LANE = 4
 """`lanes: auto` leaves the sampler at least this many rounds to learn from."""
 
@@ -29,7 +30,7 @@ def this_machine() -> Machine:
 
 def _gpus() -> int:
     """Count the CUDA devices; torch, which takes a second to import, is asked only where there is a driver."""
-    if not NVIDIA_DRIVER.exists():
+    if not any(Path(driver).exists() for driver in GPU_DRIVERS):
         return 0
     import torch
 

@@ -1,6 +1,7 @@
 """Where a sweep writes: its storage folder and its MLflow store. Checked before anything is started."""
 
 import os
+import re
 import tempfile
 import urllib.error
 import urllib.request
@@ -18,6 +19,11 @@ class Stores:
 
     storage: Path
     tracking_uri: str
+
+    @property
+    def shown_uri(self) -> str:
+        """The tracking URI without a password, for logs, notes and the terminal."""
+        return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", self.tracking_uri)
 
     @property
     def artifact_root(self) -> Path | None:

@@ -2,6 +2,7 @@
 
 import getpass
 import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,7 +84,7 @@ class Tracker:
         self._writer = OrderedWriter()
         self._runs: dict[str, str] = {}
         self._best: float | None = None
-        self._origin = {MLFLOW_USER: getpass.getuser(), MLFLOW_SOURCE_NAME: "mdr_tune"}
+        self._origin = {MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: "mdr_tune"}
         tags = {MLFLOW_RUN_NAME: run_name, **self._origin}
         self.parent_run_id: str = client.create_run(experiment_id, tags=tags).info.run_id
         self._log_params(self.parent_run_id, params)
@@ -91,7 +92,7 @@ class Tracker:
             client.log_text(self.parent_run_id, text, file)
 
     def run_id(self, record: TrialRecord) -> str:
-        """Return the id of a trial's run; only after `close`, or for a trial that ended some time ago."""
+        """Return the id of a trial's run, which must have been written: call `flush` before."""
         return self._runs[record.trial_id]
 
     def stage(self, text: str) -> None:
@@ -105,6 +106,13 @@ class Tracker:
         self._writer.put(f"the start of {record.name}", lambda: self._start(record))
 
     def _start(self, record: TrialRecord) -> None:
+        run_id = self._run_of(record)
+        self._log_params(run_id, TrialConfig.model_validate(record.config).flat())
+
+    def _run_of(self, record: TrialRecord) -> str:
+        """Return the trial's run, made now if it is not there: its start may be among the writes that were lost."""
+        if record.trial_id in self._runs:
+            return self._runs[record.trial_id]
         tags = {
             MLFLOW_PARENT_RUN_ID: self.parent_run_id,
             MLFLOW_RUN_NAME: record.name,
@@ -113,24 +121,22 @@ class Tracker:
             "arm": record.arm,
             "outcome": "running",
         }
-        if record.trial_id not in self._runs:
-            run = self.client.create_run(self.experiment_id, tags=tags)
-            self._runs[record.trial_id] = run.info.run_id
-        self._log_params(self._runs[record.trial_id], TrialConfig.model_validate(record.config).flat())
+        self._runs[record.trial_id] = self.client.create_run(self.experiment_id, tags=tags).info.run_id
+        return self._runs[record.trial_id]
 
     def epoch_finished(self, record: TrialRecord) -> None:
         """Write the epoch's metrics in one batch, and the best value so far to the parent run."""
         metrics, when = dict(record.history[-1]), _now_ms()
         step = int(metrics.pop("epoch"))
         what = f"epoch {step} of {record.name}"
-        self._writer.put(what, lambda: self._log_metrics(self._runs[record.trial_id], metrics, step, when))
+        self._writer.put(what, lambda: self._log_metrics(self._run_of(record), metrics, step, when))
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Write how it ended: outcome, traceback, checkpoints; close the run."""
         self._writer.put(f"the end of {record.name}", lambda: self._end(record))
 
     def _end(self, record: TrialRecord) -> None:
-        run_id = self._runs[record.trial_id]
+        run_id = self._run_of(record)
         self.client.set_tag(run_id, "outcome", record.outcome)
         best = record.best(self._metric)
         if record.error is not None:
@@ -165,7 +171,7 @@ class Tracker:
         epoch = best[1] if best else record.epochs
         self._writer.put(
             f"the test metrics of {record.name}",
-            lambda: self._log_metrics(self._runs[record.trial_id], values, epoch, when),
+            lambda: self._log_metrics(self._run_of(record), values, epoch, when),
         )
 
     def describe(self, markdown: str, metrics: Mapping[str, float]) -> None:
@@ -206,3 +212,11 @@ class Tracker:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
+
+
+def _user() -> str:
+    """Return who runs this; in a container the user id may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

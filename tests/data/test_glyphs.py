@@ -14,8 +14,8 @@ from mdr_tune.data.glyph_render import GlyphRenderer
 
 
 @pytest.fixture(scope="session")
-def arrow_file(glyphs_dataset: ImageDataset, glyphs_cache: Path) -> Path:
-    return glyphs.prepare(glyphs_cache)
+def arrow_file(glyphs_dataset: ImageDataset, glyph_cache: Path) -> Path:
+    return glyphs.prepare(glyph_cache)
 
 
 @pytest.fixture(scope="session")
@@ -78,8 +78,8 @@ def test_file_holds_what_the_renderer_draws(batch: pa.RecordBatch) -> None:
         assert batch["image"][row].as_py() == image.tobytes()
 
 
-def test_images_are_views_of_the_mapped_file(glyphs_cache: Path, arrow_file: Path) -> None:
-    dataset = glyphs.load(glyphs_cache)
+def test_images_are_views_of_the_mapped_file(glyph_cache: Path, arrow_file: Path) -> None:
+    dataset = glyphs.load(glyph_cache)
     mapped = [
         tuple(int(end, 16) for end in line.split()[0].split("-"))
         for line in Path("/proc/self/maps").read_text().splitlines()
@@ -90,15 +90,15 @@ def test_images_are_views_of_the_mapped_file(glyphs_cache: Path, arrow_file: Pat
         assert any(start <= address and address + split.images.nbytes <= end for start, end in mapped)
 
 
-def test_writing_into_the_images_leaves_the_file_alone(glyphs_cache: Path, arrow_file: Path) -> None:
+def test_writing_into_the_images_leaves_the_file_alone(glyph_cache: Path, arrow_file: Path) -> None:
     before = arrow_file.read_bytes()
-    glyphs.load(glyphs_cache).split("train").images.fill_(7)
+    glyphs.load(glyph_cache).split("train").images.fill_(7)
     assert arrow_file.read_bytes() == before
-    assert not torch.all(glyphs.load(glyphs_cache).split("train").images == 7)
+    assert not torch.all(glyphs.load(glyph_cache).split("train").images == 7)
 
 
-def test_valid_file_is_not_rendered_again(glyphs_cache: Path, arrow_file: Path, renderings: list[int]) -> None:
-    assert glyphs.prepare(glyphs_cache) == arrow_file
+def test_valid_file_is_not_rendered_again(glyph_cache: Path, arrow_file: Path, renderings: list[int]) -> None:
+    assert glyphs.prepare(glyph_cache) == arrow_file
     assert not renderings
 
 

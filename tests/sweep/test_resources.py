@@ -99,5 +99,6 @@ def test_this_machine_counts_what_this_process_may_use(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2, 5})
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr("mdr_tune.sweep.resources.NVIDIA_DRIVER", tmp_path if driver else tmp_path / "absent")
+    drivers = [str(tmp_path if driver else tmp_path / "absent")]
+    monkeypatch.setattr("mdr_tune.sweep.resources.GPU_DRIVERS", drivers)
     assert this_machine() == Machine(3, gpus, "this machine")

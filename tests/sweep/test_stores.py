@@ -83,7 +83,7 @@ def test_a_check_of_a_database_leaves_it_as_it_is(tmp_path: Path, folder: str) -
     before = file.read_bytes()
     check_stores(choose_stores(None, f"sqlite:///{file}"))
     assert file.read_bytes() == before
-    assert list(file.parent.iterdir()) == [file]
+    assert list(tmp_path.rglob("*")) == [file.parent, file]
 
 
 def test_a_storage_folder_that_is_a_file(tmp_path: Path) -> None:
