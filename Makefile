@@ -8,16 +8,13 @@ PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: tune test slow ui lint bench requirements
+.PHONY: tune test ui lint bench requirements
 
 tune: $(READY)
 	$(BIN)/python launch.py --space $(SPACE) --storage $(STORE)
 
 test: $(READY) lint
 	$(BIN)/python -m pytest -m "not slow"
-
-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
 
 ui: $(READY)
 	$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri "sqlite:///$(abspath $(STORE))/mlflow.db"
