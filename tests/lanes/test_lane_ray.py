@@ -1,9 +1,11 @@
 """A real lane: Ray Train workers, DDP, and what becomes of trials that fail and of workers that are killed."""
 
+import dataclasses
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ import ray
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.lanes.hub import unwrap
-from mdr_tune.lanes.messages import LaneLost, TrialFailed
+from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed
+from tests.lanes.conftest import RESOURCES
 
 pytestmark = pytest.mark.ray
 
@@ -128,3 +131,16 @@ def test_a_killed_worker_costs_the_epoch_but_not_the_trial(hub: Any) -> None:
                 break
             time.sleep(0.2)
         assert not os.path.exists(f"/proc/{pid}"), "a worker of the old group is still there"
+
+
+def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> None:
+    """What Ray Train gave up on reaches the trial: here a lane of workers without any resources."""
+    from mdr_tune.lanes.lane import Lanes
+
+    broken = Lanes(dataclasses.replace(RESOURCES, workers_per_lane=1, cpus_per_worker=0), "broken", tmp_path)
+    unwrap(ray.get(broken.hub.lease.remote("trial")))
+    with pytest.raises(LaneEnded, match=r"(?s)Training failed.*Bundles cannot be an empty"):
+        unwrap(ray.get(broken.hub.submit.remote("trial", "start", {"trial": TRIAL, "checkpoint": None}), timeout=200))
+    with pytest.raises(LaneEnded, match="no lane is left"):
+        unwrap(ray.get(broken.hub.lease.remote("another"), timeout=60))
+    broken.stop()
