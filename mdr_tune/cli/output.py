@@ -71,21 +71,24 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
         console.print(line, soft_wrap=True, markup=False)
     if outcome.problem is not None:
         console.print(f"MLflow did not take all of it: {outcome.problem}", style="red", soft_wrap=True, markup=False)
-    console.print(f"\nBrowse the trials (experiment {outcome.experiment_id}):")
-    console.print(f"  {ui_command(plan)}", soft_wrap=True, markup=False)
+    console.print(f"\nBrowse the trials (the plus sign before the run sweep {plan.launch} unfolds them):")
+    for line in ui_lines(plan, outcome.experiment_id):
+        console.print(f"  {line}", soft_wrap=True, markup=False)
     if outcome.champion_version is not None:
         console.print(f"Load the winner ({plan.sweep.name} version {outcome.champion_version}, alias champion):")
         for line in load_command(plan).splitlines():
             console.print(f"  {line}", soft_wrap=True, markup=False)
 
 
-def ui_command(plan: Plan) -> str:
-    """Return the command, or the address, that shows the MLflow UI."""
+def ui_lines(plan: Plan, experiment_id: str) -> list[str]:
+    """Return what shows the sweep in the MLflow UI: the command that starts it, if need be, and the address."""
     uri = plan.stores.shown_uri
+    page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     if uri.startswith("http"):
-        return uri
+        return [f"{uri.rstrip('/')}/{page}"]
     mlflow = shlex.quote(os.path.relpath(Path(sys.executable).parent / "mlflow"))
-    return f"{mlflow} ui --host 127.0.0.1 --port 5000 --backend-store-uri {shlex.quote(uri)}   # http://127.0.0.1:5000"
+    command = f"{mlflow} ui --host 127.0.0.1 --port 5000 --backend-store-uri {shlex.quote(uri)}"
+    return [command, f"http://127.0.0.1:5000/{page}"]
 
 
 def _add(table: Table, *cells: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mdr_tune.cli.output import print_plan, print_result, ui_command
+from mdr_tune.cli.output import print_plan, print_result, ui_lines
 from mdr_tune.config.load import read_sweep
 from mdr_tune.records import Outcome, SweepResult, TrialRecord
 from mdr_tune.sweep.launch import LaunchOutcome
@@ -113,7 +113,8 @@ def test_the_trials_are_a_table(width: int) -> None:
 def test_sentences_and_commands_are_whole_lines(width: int) -> None:
     plan = make_plan(LONG)
     lines = printed_result(width, plan, outcome_of())
-    assert lines[lines.index("Browse the trials (experiment 7):") + 1] == f"  {ui_command(plan)}"
+    browse = next(i for i, line in enumerate(lines) if line.startswith("Browse the trials"))
+    assert lines[browse + 1 : browse + 3] == [f"  {line}" for line in ui_lines(plan, "7")]
     assert lines[-4:] == [
         "Load the winner (mdr_levels version 3, alias champion):",
         "  import mlflow",
@@ -133,7 +134,7 @@ def test_the_printed_lines_load_the_champion_when_pasted() -> None:
 
 
 def test_the_command_for_the_ui_survives_the_shell() -> None:
-    words = shlex.split(ui_command(make_plan(LONG)), comments=True)
+    words = shlex.split(ui_lines(make_plan(LONG), "1")[0])
     assert words[1:] == [
         *("ui", "--host", "127.0.0.1", "--port", "5000"),
         *("--backend-store-uri", f"sqlite:///{LONG}/mlflow.db"),
@@ -143,7 +144,8 @@ def test_the_command_for_the_ui_survives_the_shell() -> None:
 
 
 def test_with_a_server_its_address_is_the_ui() -> None:
-    assert ui_command(make_plan(tracking_uri="http://tracking:5000")) == "http://tracking:5000"
+    lines = ui_lines(make_plan(tracking_uri="http://tracking:5000"), "3")
+    assert lines == ["http://tracking:5000/#/experiments/3/runs?workflowType=machine_learning"]
 
 
 def test_without_a_champion_there_is_nothing_to_load() -> None:
