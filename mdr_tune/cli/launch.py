@@ -8,19 +8,26 @@ import socket
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from mdr_tune.cache_files import cache_dir
 from mdr_tune.catalog import BACKBONES, DATASETS
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.status import Status
 from mdr_tune.config.load import read_sweep
-from mdr_tune.config.trial import TrialConfig
+from mdr_tune.config.space import Domain
+from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.messages import LaneEnded
+from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sweep.launch import LaunchOutcome, run_and_track
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment
+
+if TYPE_CHECKING:
+    from mdr_tune.sweep.resources import Machine
 
 PIPE_WIDTH = 200
 CONNECT_TIMEOUT_S = 5.0
@@ -51,7 +58,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     Raises:
         UserError: Something is not right.
     """
-    from mdr_tune.sweep.resources import fit_lanes, this_machine
+    from mdr_tune.sweep.resources import this_machine
     from mdr_tune.sweep.stores import check_stores, choose_stores
 
     overrides = list(arguments.set)
@@ -63,7 +70,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
     check_stores(stores)
     if not arguments.dry_run:
-        check_available(sweep.trial)
+        check_available(sweep, arguments.space)
+        cache_dir()  # a UserError if data cannot be prepared in it
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
     return Plan(
         sweep=sweep,
@@ -71,22 +79,41 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         notes=tuple(notes),
         stores=stores,
         machine=machine,
-        lanes=fit_lanes(sweep, machine),
+        lanes=_fit(sweep, machine, arguments.space),
         address=arguments.address,
     )
 
 
-def check_available(trial: TrialConfig) -> None:
-    """Check that the data set and the backbone, whose names are known, are there in this version.
+def check_available(sweep: SweepConfig, file: Path) -> None:
+    """Check that the data sets and backbones of the file, whose names are known, are there in this version.
 
     Raises:
         UserError: One is not.
     """
-    DATASETS.check_available(trial.data.name)
-    BACKBONES.check_available(trial.backbone)
+    for key, registry, value in (
+        ("data.name", DATASETS, sweep.trial.data.name),
+        ("backbone", BACKBONES, sweep.trial.backbone),
+    ):
+        domain = sweep.space.get(key)
+        names = [value] if domain is None else (domain.choice or [] if isinstance(domain, Domain) else [])
+        for name in names:
+            try:
+                registry.check_available(name)
+            except UserError as error:
+                raise UserError(f"{file}: {'trial' if domain is None else 'space'}.{key}: {error}") from None
 
 
-def _cluster_at(address: str) -> "Machine":  # type: ignore[name-defined]  # noqa: F821
+def _fit(sweep: SweepConfig, machine: "Machine", file: Path) -> LaneResources:
+    """Return the lanes that fit; the error names the file."""
+    from mdr_tune.sweep.resources import fit_lanes
+
+    try:
+        return fit_lanes(sweep, machine)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+
+
+def _cluster_at(address: str) -> "Machine":
     """Connect to a Ray cluster and return its resources."""
     _check_address(address)
     prepare_environment()
@@ -99,7 +126,8 @@ def _cluster_at(address: str) -> "Machine":  # type: ignore[name-defined]  # noq
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); start one "
-            "(ray up cluster.yaml, or ray start --head), or leave --address out to use this machine"
+            "(ray up cluster.yaml, or ray start --head), or leave --address out to use this machine. A cluster with "
+            "token authentication needs RAY_AUTH_MODE=token in the environment"
         ) from None
     return cluster()
 
@@ -180,5 +208,7 @@ def _quiet_libraries() -> None:
     for name in ("ray", "mlflow", "optuna", "alembic", "torch", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")

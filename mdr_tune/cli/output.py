@@ -13,6 +13,7 @@ from mdr_tune.config.space import LevelsDomain
 from mdr_tune.report.summary import metric_label, table_rows, verdict
 from mdr_tune.sweep.launch import LaunchOutcome, load_command
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.words import count
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -39,13 +40,13 @@ def print_plan(console: Console, plan: Plan) -> None:
         table, "  search", sweep.search.sampler, f"maximise {sweep.metric}, up to {plan.max_epochs} epochs, {stopping}"
     )
     for arm in plan.arms:
-        _add(table, "  arm", arm.name, f"{arm.trials} trial(s)")
+        _add(table, "  arm", arm.name, count(arm.trials, "trial"))
     gpus = f", {lanes.gpus_per_worker} GPU" if lanes.gpus_per_worker else ""
     _add(
         table,
         "  lanes",
         str(lanes.num_lanes),
-        f"{lanes.workers_per_lane} worker(s) each, {lanes.cpus_per_worker} CPU{gpus} a worker",
+        f"{count(lanes.workers_per_lane, 'worker')} each, {lanes.cpus_per_worker} CPU{gpus} a worker",
     )
     _add(table, "  found", plan.machine.description, f"{plan.machine.cpus} CPUs, {plan.machine.gpus} GPUs")
     _add(table, "  stores", "MLflow", plan.stores.shown_uri)
@@ -58,7 +59,7 @@ def print_plan(console: Console, plan: Plan) -> None:
 def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     """Print the best trials and the baselines, the verdict, and what to do next."""
     result, label = outcome.result, metric_label(outcome.result.metric)
-    table = Table(title=None, box=None, header_style="bold", padding=(0, 1))
+    table = Table(title=None, pad_edge=False, box=None, header_style="bold", padding=(0, 1))
     for column in ("trial", "outcome", "epochs", f"val {label}", f"test {label}", "parameters"):
         table.add_column(column, justify="right" if column[:4] in ("epoc", "val ", "test") else "left")
     for row in table_rows(result):
@@ -71,13 +72,26 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
         console.print(line, soft_wrap=True, markup=False)
     if outcome.problem is not None:
         console.print(f"MLflow did not take all of it: {outcome.problem}", style="red", soft_wrap=True, markup=False)
-    console.print(f"\nBrowse the trials (the plus sign before the run sweep {plan.launch} unfolds them):")
+    console.print("\nBrowse the trials (the plus sign before the run unfolds them):")
     for line in ui_lines(plan, outcome.experiment_id):
         console.print(f"  {line}", soft_wrap=True, markup=False)
-    if outcome.champion_version is not None:
-        console.print(f"Load the winner ({plan.sweep.name} version {outcome.champion_version}, alias champion):")
+    champion = outcome.champion
+    if champion is not None:
+        console.print(f"Load the winner ({plan.sweep.name} version {champion.version}, alias champion):")
         for line in load_command(plan).splitlines():
             console.print(f"  {line}", soft_wrap=True, markup=False)
+        if champion.previous_version is not None:
+            console.print(moved_alias(champion.previous_version, champion.previous_value, outcome), soft_wrap=True)
+
+
+def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> str:
+    """Return the sentence that says which version the alias was taken from, and whether that one was better."""
+    winner = outcome.result.winner
+    best = winner.best(outcome.result.metric) if winner else None
+    known = f" ({value:.2f} on validation)" if value is not None else ""
+    worse = value is not None and best is not None and best[0] < value
+    note = " That one was better: mind which sweep's champion you load." if worse else ""
+    return f"The alias champion was at version {version}{known} before.{note}"
 
 
 def ui_lines(plan: Plan, experiment_id: str) -> list[str]:

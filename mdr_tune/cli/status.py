@@ -11,8 +11,9 @@ from rich.text import Text
 from mdr_tune.config.arms import Arm
 from mdr_tune.records import TrialRecord
 from mdr_tune.report.summary import format_parameters, metric_label
+from mdr_tune.words import count
 
-OUTCOMES = {"completed": "done", "stopped_early": "stopped early", "failed": "FAILED", "killed": "interrupted"}
+OUTCOMES = {"completed": "completed", "stopped_early": "stopped early", "failed": "FAILED", "killed": "killed"}
 
 
 class Status:
@@ -61,7 +62,7 @@ class Status:
     def arm_started(self, arm: Arm) -> None:
         """Print which search begins."""
         self._stage = ""
-        self._print(f"searching {arm.name}: {arm.trials} trial(s)", "bold")
+        self._print(f"searching {arm.name}: {count(arm.trials, 'trial')}", "bold")
 
     def trial_started(self, record: TrialRecord) -> None:
         """Count the trial."""
@@ -89,7 +90,7 @@ class Status:
         count = {outcome: sum(r.outcome == outcome for r in self._records) for outcome in OUTCOMES}
         running = [r for r in self._records if r.outcome == "running"]
         ended = len(self._records) - len(running)
-        parts = [f"{ended}/{self._num_trials} trials"]
+        parts = [f"{ended}/{self._num_trials} trials done"]
         parts += [f"{count[o]} {OUTCOMES[o]}" for o in ("stopped_early", "failed") if count[o]]
         parts += [f"running {r.name} epoch {r.epochs + 1}/{r.config['epochs']}" for r in running[:3]]
         scored = [(best[0], r.name) for r in self._records if (best := r.best(self._metric))]

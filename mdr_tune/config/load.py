@@ -22,8 +22,11 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise UserError(f"{line}: a key must be plain text")
             if key_node.value in seen:
-                raise UserError(f"line {key_node.start_mark.line + 1}: the key {key_node.value!r} stands twice")
+                raise UserError(f"{line}: the key {key_node.value!r} stands twice")
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
@@ -116,7 +119,9 @@ def _read_tree(file: Path) -> tuple[dict[str, Any], _Source]:
         place = f"{file}:{mark.line + 1}" if mark else str(file)
         raise UserError(f"{place}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
     except UserError as error:
-        raise UserError(f"{file}: {error}") from None
+        raise UserError(f"{file}:{error}") from None
+    except RecursionError:
+        raise UserError(f"{file}: an alias (*name) refers to the mapping that contains it") from None
     if not isinstance(tree, dict):
         raise UserError(f"{file}: expected a mapping with the keys {', '.join(SweepConfig.model_fields)}")
     return tree, _Source(file, lines)
@@ -130,11 +135,15 @@ def _override(tree: dict[str, Any], text: str, source: _Source) -> list[str]:
         raise UserError(f"--set {text}: expected KEY=VALUE, such as --set trial.loss.margin=0.3")
     try:
         value = parse_yaml(value_text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {text}: {value_text!r} is not a YAML value") from None
+    except (yaml.YAMLError, UserError, RecursionError) as error:
+        why = f" (line {error})" if isinstance(error, UserError) else ""
+        raise UserError(f"--set {text}: {value_text!r} is not a YAML value{why}") from None
     if key.startswith("space."):  # the keys of the space contain dots themselves
         name, path = key.removeprefix("space."), ("space", key.removeprefix("space."))
-        space = tree.setdefault("space", {})
+        space = {} if tree.get("space") is None else tree["space"]
+        if not isinstance(space, dict):
+            raise UserError(f"--set {text}: space is no mapping, so that {name} cannot be set in it")
+        tree["space"] = space
         if value is None:
             if name not in space:
                 raise UserError(f"--set {text}: {name} is not in the space. There: {', '.join(space) or 'nothing'}.")
@@ -162,7 +171,8 @@ def _fix_searched(tree: dict[str, Any], key: str) -> list[str]:
 def _drop_searched(tree: dict[str, Any], key: str) -> None:
     """Take one key out of the space, and out of the points to start from."""
     del tree["space"][key]
-    for point in tree.get("start_from") or []:
+    points = tree.get("start_from")
+    for point in points if isinstance(points, list) else []:
         if isinstance(point, dict):
             point.pop(key, None)
 

@@ -42,8 +42,8 @@ class Domain(StrictModel):
                 raise ValueError(f"{given[0]}: [{low}, {high}] is {state}: the first number must be the smaller")
             if given[0] == "loguniform" and low <= 0:
                 raise ValueError(f"loguniform: [{low}, {high}] must start above 0")
-        elif len({json.dumps(value) for value in self.choice or []}) != len(self.choice or []):
-            raise ValueError("choice: a value is listed twice")
+        else:
+            _check_choices(self.choice or [])
         return self
 
     def probes(self) -> list[Any]:
@@ -60,7 +60,7 @@ class Domain(StrictModel):
     def encode(self, value: Any) -> Any:
         """Return `value` as Optuna stores it: choices that are no scalars become JSON text."""
         if self.choice is not None and any(isinstance(c, list | dict) for c in self.choice):
-            return json.dumps(value)
+            return json.dumps(self.choice[self.choice.index(value)])  # as the file writes it: [-3] and [-3.0] are equal
         return value
 
     def decode(self, stored: Any) -> Any:
@@ -76,6 +76,18 @@ class Domain(StrictModel):
         low, high = self.probes()
         scale = ", log scale" if self.loguniform else ", whole numbers" if self.int else ""
         return f"{low:g} to {high:g}{scale}"
+
+
+def _check_choices(values: list[Any]) -> None:
+    """Check that each value can be stored by Optuna and is there once."""
+    try:
+        json.dumps(values)
+    except TypeError as error:
+        raise ValueError(
+            f"choice: values must be numbers, text, true, false, null or lists of them ({error})"
+        ) from None
+    if any(value in values[:i] for i, value in enumerate(values)):
+        raise ValueError("choice: a value is listed twice")
 
 
 def _as_domain(value: Any) -> Any:
@@ -100,6 +112,9 @@ class LevelsDomain(StrictModel):
 
     def grid_of(self, levels: list[float]) -> dict[str, Any]:
         """Return count, spread and offset of evenly spaced `levels`; ValueError if there are none."""
+        is_list = isinstance(levels, list) and len(levels) > 0
+        if not is_list or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in levels):
+            raise ValueError(f"mdr.levels: expected a list of numbers, such as [-3, 0, 3], got {levels!r}")
         ordered = sorted(levels)
         low, high = ordered[0], ordered[-1]
         grid = {"count": len(ordered), "spread": (high - low) / 2, "offset": (low + high) / 2}
@@ -171,7 +186,7 @@ def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
     for key, value in point.items():
         domain = space.get(key)
         if isinstance(domain, LevelsDomain):
-            values = {f"{key}.{name}": part for name, part in domain.grid_of(list(value)).items()}
+            values = {f"{key}.{name}": part for name, part in domain.grid_of(value).items()}
         elif domain is None:
             raise ValueError(f"{key} is not searched: it is none of {', '.join(sorted(space))}")
         elif not domain.contains(value):

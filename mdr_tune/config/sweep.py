@@ -34,7 +34,7 @@ class SearchConfig(StrictModel):
     trials: int = Field(12, ge=1)
     baseline_trials: int | None = Field(None, ge=1)
     """Trials of each baseline; as many as `trials` unless given."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of the sampler. The training's seed is `trial.seed`."""
     scheduler: Annotated[SchedulerConfig, BeforeValidator(_scheduler_by_name)] = SchedulerConfig()
 

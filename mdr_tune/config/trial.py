@@ -107,7 +107,7 @@ class OptimizerConfig(StrictModel):
 
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-5, ge=0)
-    milestones: list[int] = []
+    milestones: list[Annotated[int, Field(ge=1)]] = []
     """Epochs after which the learning rate is multiplied by `gamma`. The authors: 40, 60, 80 of 100."""
     gamma: float = Field(0.2, gt=0, le=1)
 

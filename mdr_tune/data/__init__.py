@@ -3,9 +3,9 @@
 from functools import cache
 from pathlib import Path
 
+from mdr_tune.cache_files import cache_dir
 from mdr_tune.catalog import DATASETS
 from mdr_tune.data.augment import augment_affine, draw_affine_params
-from mdr_tune.data.cache_files import cache_dir
 from mdr_tune.data.dataset import (
     SPLIT_NAMES,
     DatasetSource,

@@ -18,8 +18,8 @@ import pyarrow as pa
 import torch
 from PIL import features
 
+from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.data import glyph_render
-from mdr_tune.data.cache_files import atomic_write, locked
 from mdr_tune.data.dataset import SPLIT_NAMES, DatasetSource, ImageDataset, ImageSplit
 from mdr_tune.data.glyph_letters import FACES, distinct_letters, font_path
 

@@ -1,11 +1,13 @@
 """Start the hub and the lanes of a sweep, each lane a `TorchTrainer.fit()` in a thread of the driver; stop them."""
 
+import contextlib
 import logging
 import threading
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
 from mdr_tune.lanes.hub import LaneHub
 from mdr_tune.lanes.resources import LaneResources
@@ -53,13 +55,17 @@ class Lanes:
             why = f"{type(error).__name__}: {error}"
         if not self._stopping:
             logger.error("lane %d ended: %s", lane, why)
-            ray.get(self.hub.end_lane.remote(lane, why))
+            with contextlib.suppress(RayActorError):
+                ray.get(self.hub.end_lane.remote(lane, why))
 
     def stop(self) -> None:
         """Tell the workers to leave, and wait until they have; those that still start end with Ray's session."""
         self._stopping = True
-        are_up = ray.get(self.hub.ready_lanes.remote()) == len(self._threads)
-        ray.get(self.hub.stop.remote())
+        try:
+            are_up = ray.get(self.hub.ready_lanes.remote()) == len(self._threads)
+            ray.get(self.hub.stop.remote())
+        except RayActorError:  # the hub is gone, and with it the workers: what ended it is the error to see
+            return
         for thread in self._threads:
             thread.join(STOP_TIMEOUT_S if are_up else 0)
         ray.kill(self.hub)

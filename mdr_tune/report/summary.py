@@ -5,6 +5,7 @@ from typing import Any
 
 from mdr_tune.config.arms import MAIN_ARM
 from mdr_tune.records import SweepResult, TrialRecord
+from mdr_tune.words import count
 
 BEST_TRIALS_SHOWN = 5
 INTERRUPTED = "Interrupted: no winner was chosen, the test classes were not read. What was recorded is in MLflow."
@@ -48,7 +49,9 @@ def format_parameters(parameters: dict[str, Any]) -> str:
         parts.append(text + (f" about {offset:.2f}" if offset is not None else ""))
     names = [key.split(".")[-1] for key in left]
     for key, value in left.items():
-        short = key.split(".")[-1] if names.count(key.split(".")[-1]) == 1 else key
+        group, _, short = key.rpartition(".")
+        if short == "size" or names.count(short) > 1:
+            short = f"{group} {short}".strip()
         parts.append(f"{short} {value:.3g}" if isinstance(value, float) else f"{short} {value}")
     return ", ".join(parts)
 
@@ -97,18 +100,19 @@ def verdict(result: SweepResult) -> list[str]:
         lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the validation classes.")
     lines += [_gain(result, arm, label) for arm in baselines]
     lines.append(
-        f"Each arm had its own search {_budget(result)}, chosen on validation; test was read once, for these trials. "
+        f"Each arm had its own search ({_budget(result)}), chosen on validation; test was read once, for these trials. "
         "One seed each: differences of this size can be chance."
     )
     return lines
 
 
 def _budget(result: SweepResult) -> str:
-    """Return whether the compared arms had as many trials as each other, and how many if not."""
-    trials = {arm: sum(record.arm == arm for record in result.records) for arm in result.best}
-    if len(set(trials.values())) == 1:
-        return "of the same budget"
-    return "(trials: " + ", ".join(f"{arm} {count}" for arm, count in trials.items()) + ")"
+    """Return how many trials and epochs each compared arm had: early stopping gives arms different epochs."""
+    parts = []
+    for arm in result.best:
+        records = [record for record in result.records if record.arm == arm]
+        parts.append(f"{arm} {count(len(records), 'trial')} and {count(sum(r.epochs for r in records), 'epoch')}")
+    return ", ".join(parts)
 
 
 def gains(result: SweepResult) -> dict[str, float]:

@@ -11,8 +11,11 @@ from mdr_tune.records import SweepResult
 from mdr_tune.report.summary import gains, markdown, verdict
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.run import RunListener, run_sweep, running_lanes
+from mdr_tune.sweep.stores import without_password
+from mdr_tune.words import count
 
 if TYPE_CHECKING:
+    from mdr_tune.tracking.champion import Registration
     from mdr_tune.tracking.tracker import Tracker
 
 
@@ -22,13 +25,13 @@ class LaunchOutcome:
 
     Attributes:
         parent_run_id: The MLflow run of the launch.
-        champion_version: The winner's version in the registry, None without a winner.
+        champion: The winner's place in the registry, None without a winner.
     """
 
     result: SweepResult
     experiment_id: str
     parent_run_id: str
-    champion_version: str | None
+    champion: "Registration | None"
     problem: str | None = None
     """What MLflow did not take; the result itself stands."""
 
@@ -54,14 +57,17 @@ def run_and_track(
         UserError: The experiment cannot be opened, or the data set not be read.
     """
     lanes = plan.lanes
-    status.stage(f"starting Ray and {lanes.num_lanes} lane(s) of {lanes.workers_per_lane} worker(s)")
+    where = "starting Ray" if plan.address is None else f"joining {plan.address}"
+    status.stage(f"{where}, starting {count(lanes.num_lanes, 'lane')} of {count(lanes.workers_per_lane, 'worker')}")
     plan.folder.mkdir(parents=True, exist_ok=True)
     with running_lanes(plan) as hub:
+        from mdr_tune.sweep.watch import LaneWatch
+
         status.stage("opening the MLflow store")
         tracker = _open_tracker(plan, command)
-        status.stage("waiting for the workers")
         try:
-            result = run_sweep(plan, hub, [tracker, status])
+            with LaneWatch(hub, plan.lanes.num_lanes, status.stage):
+                result = run_sweep(plan, hub, [tracker, status])
         except BaseException as error:
             tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
@@ -72,14 +78,14 @@ def run_and_track(
 
 def _record_result(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> LaunchOutcome:
     """Register the winner and close the parent run. If MLflow fails now, the outcome says so: nothing is lost."""
-    version, problem = None, None
+    champion, problem = None, None
     try:
-        version = _register_winner(plan, result, tracker, status)
-        tracker.describe(markdown(result, load_command(plan) if version else None), gains(result))
+        champion = _register_winner(plan, result, tracker, status)
+        tracker.describe(markdown(result, load_command(plan) if champion else None), gains(result))
         tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
-    return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, version, problem)
+    return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, champion, problem)
 
 
 def _open_tracker(plan: Plan, command: str) -> "Tracker":
@@ -104,14 +110,14 @@ def _open_tracker(plan: Plan, command: str) -> "Tracker":
         files={
             "sweep.yaml": plan.file.read_text(),
             "sweep_as_run.json": plan.sweep.model_dump_json(indent=2),
-            "command.txt": command + "\n",
+            "command.txt": without_password(command) + "\n",
         },
         checkpoints=plan.sweep.checkpoints,
     )
 
 
-def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> str | None:
-    """Register the best trial's model; returns its version, None if there is no winner."""
+def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> "Registration | None":
+    """Register the best trial's model; returns its place, None if there is no winner."""
     from mdr_tune.sweep.finals import best_checkpoint
     from mdr_tune.tracking.champion import register_champion
 
@@ -119,9 +125,15 @@ def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status
         return None
     status.stage("registering the champion")
     tracker.flush()
-    checkpoint = best_checkpoint(result.winner, result.metric)
-    run_id, about = tracker.run_id(result.winner), verdict(result)[0]
-    return register_champion(tracker.client, tracker.experiment_id, run_id, plan.sweep.name, checkpoint, about)
+    return register_champion(
+        tracker.client,
+        tracker.experiment_id,
+        tracker.run_id(result.winner),
+        name=plan.sweep.name,
+        checkpoint=best_checkpoint(result.winner, result.metric),
+        metric=result.metric,
+        description=verdict(result)[0],
+    )
 
 
 def parent_params(plan: Plan) -> dict[str, object]:

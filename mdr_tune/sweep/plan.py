@@ -34,7 +34,7 @@ class Plan:
     @property
     def folder(self) -> Path:
         """Where this launch keeps its state."""
-        return self.stores.storage / self.sweep.name / self.launch
+        return self.stores.storage / "sweeps" / self.sweep.name / self.launch
 
     @property
     def arms(self) -> list[Arm]:

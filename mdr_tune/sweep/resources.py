@@ -7,6 +7,7 @@ from pathlib import Path
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
+from mdr_tune.words import count
 
 GPU_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 """What is there where torch may find a GPU: NVIDIA's driver, AMD's, and Windows' in WSL."""
@@ -21,6 +22,13 @@ class Machine:
     cpus: int
     gpus: int
     description: str
+    nodes: tuple[tuple[int, int], ...] = ()
+    """(CPUs, GPUs) of each node; empty for a single machine. A worker cannot be split between nodes."""
+
+    def worker_places(self, cpus: int, gpus: int) -> int:
+        """Return how many workers of that many CPUs and GPUs fit."""
+        nodes = self.nodes or ((self.cpus, self.gpus),)
+        return sum(min(node[0] // cpus, node[1] // gpus if gpus else node[0] // cpus) for node in nodes)
 
 
 def this_machine() -> Machine:
@@ -41,8 +49,10 @@ def cluster() -> Machine:
     """Return the resources of the Ray cluster that this process is connected to."""
     import ray
 
-    total = ray.cluster_resources()
-    return Machine(int(total.get("CPU", 0)), int(total.get("GPU", 0)), f"the cluster of {len(ray.nodes())} nodes")
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive)
+    cpus, gpus = (sum(column) for column in zip(*nodes, strict=True))
+    return Machine(cpus, gpus, f"the cluster of {count(len(nodes), 'node')}", nodes)
 
 
 def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
@@ -54,9 +64,7 @@ def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
     wanted = sweep.resources
     gpus_per_worker = (1 if machine.gpus else 0) if wanted.gpus_per_worker == "auto" else wanted.gpus_per_worker
     workers = wanted.workers_per_trial
-    fitting = machine.cpus // (workers * wanted.cpus_per_worker)
-    if gpus_per_worker:
-        fitting = min(fitting, machine.gpus // (workers * gpus_per_worker))
+    fitting = machine.worker_places(wanted.cpus_per_worker, gpus_per_worker) // workers
     if fitting == 0:
         raise UserError(_too_many_workers(sweep, machine, gpus_per_worker))
     if wanted.lanes == "auto":
@@ -80,17 +88,11 @@ def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
 
 def _too_many_workers(sweep: SweepConfig, machine: Machine, gpus_per_worker: int) -> str:
     wanted, has = sweep.resources, f"{machine.description} has {machine.cpus} CPUs and {machine.gpus} GPUs"
-    each = _count(wanted.cpus_per_worker, "CPU") + (f" and {_count(gpus_per_worker, 'GPU')}" if gpus_per_worker else "")
-    most = machine.cpus // wanted.cpus_per_worker
-    if gpus_per_worker:
-        most = min(most, machine.gpus // gpus_per_worker)
+    each = count(wanted.cpus_per_worker, "CPU") + (f" and {count(gpus_per_worker, 'GPU')}" if gpus_per_worker else "")
+    most = machine.worker_places(wanted.cpus_per_worker, gpus_per_worker)
     fix = (
         f"set it to at most {most} (--set resources.workers_per_trial={most})"
         if most
         else "lower resources.cpus_per_worker or resources.gpus_per_worker"
     )
     return f"resources.workers_per_trial: {wanted.workers_per_trial} workers with {each} each do not fit: {has}; {fix}"
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number} {unit}" + ("" if number == 1 else "s")

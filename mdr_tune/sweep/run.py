@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from mdr_tune.config.arms import Arm
+from mdr_tune.config.trial import TrialConfig
 from mdr_tune.errors import UserError
 from mdr_tune.records import SweepListener, SweepResult, TrialRecord, best_record
 from mdr_tune.sweep.plan import Plan
@@ -50,21 +51,24 @@ def run_sweep(plan: Plan, hub: Any, listeners: Sequence[RunListener]) -> SweepRe
         UserError: The data set cannot be read.
     """
     result = SweepResult(plan.sweep.metric)
-    prepare_data(plan.sweep.trial.data.name)
+    prepare_data(plan.sweep.trial)
     _search_all(plan, hub, result, listeners)
     _evaluate_best(plan, hub, result, listeners)
     return result
 
 
-def prepare_data(name: str) -> None:
-    """Make sure that the data set is on this node; a lane that comes first does the same under a lock."""
-    from mdr_tune.catalog import DATASETS
-    from mdr_tune.data import cache_dir
+def prepare_data(trial: TrialConfig) -> None:
+    """Make sure that the data set is on this node, and can fill a batch; a lane that comes first waits for its lock."""
+    name = trial.data.name
+    from mdr_tune.data import BatchSampler, load_dataset
 
     try:
-        DATASETS[name].prepare(cache_dir())
+        labels = load_dataset(name).split("train").labels
+        BatchSampler(labels, trial.batch.size, trial.batch.images_per_class, trial.seed)
     except OSError as error:
         raise UserError(f"the data set {name} cannot be prepared: {error}") from error
+    except ValueError as error:
+        raise UserError(f"trial.batch: does not fit the data set {name}: {error}") from None
 
 
 def _search_all(plan: Plan, hub: Any, result: SweepResult, listeners: Sequence[RunListener]) -> None:

@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 
 ENVIRONMENT = {
@@ -29,10 +31,8 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     prepare_environment()
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
-    if address is None:
+    started_here = not ray.is_initialized()
+    if started_here and address is None:
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -41,12 +41,23 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    else:
+    elif started_here:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by our own listeners
+    _end_on_sigterm()
     try:
         yield
     finally:
-        ray.shutdown()
+        if started_here:
+            ray.shutdown()
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM (a scheduler's or a service manager's) end the sweep as Ctrl-C does: runs closed, processes ended.
+
+    Ray's own handler, which this one replaces, exits in the middle of whatever runs.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

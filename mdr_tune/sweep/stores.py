@@ -1,5 +1,6 @@
 """Where a sweep writes: its storage folder and its MLflow store. Checked before anything is started."""
 
+import http.client
 import os
 import re
 import tempfile
@@ -23,12 +24,17 @@ class Stores:
     @property
     def shown_uri(self) -> str:
         """The tracking URI without a password, for logs, notes and the terminal."""
-        return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", self.tracking_uri)
+        return without_password(self.tracking_uri)
 
     @property
     def artifact_root(self) -> Path | None:
         """Folder for MLflow's artifacts when the store is a local database; a server decides for itself."""
         return self.storage / "mlartifacts" if self.tracking_uri.startswith("sqlite:") else None
+
+
+def without_password(text: str) -> str:
+    """Return a URI, or a text with URIs in it, with *** for each password."""
+    return re.sub(r"(://[^:/@\s]+):[^@\s]*@", r"\1:***@", text)
 
 
 def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
@@ -37,6 +43,8 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
     Raises:
         UserError: The URI is of a kind that MLflow 3 cannot write to.
     """
+    if storage is not None and "://" in storage:
+        raise UserError(f"--storage {storage}: must be a folder; on a cluster, one that all nodes share (NFS, EFS)")
     folder = Path(storage or "runs").expanduser().absolute()
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
     if uri.startswith("sqlite:///"):
@@ -62,6 +70,8 @@ def check_stores(stores: Stores) -> None:
         _check_database(Path(uri.removeprefix("sqlite:///")))
     elif uri.startswith("http"):
         _check_server(uri)
+    else:
+        _check_other_database(stores)
 
 
 def _check_folder(folder: Path, what: str) -> None:
@@ -95,11 +105,25 @@ def _check_database(file: Path) -> None:
         ) from None
 
 
+def _check_other_database(stores: Stores) -> None:
+    """Connect once, with the driver that the URI names."""
+    import sqlalchemy
+
+    try:
+        sqlalchemy.create_engine(stores.tracking_uri).connect().close()
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the MLflow database {stores.shown_uri} cannot be opened ({reason}); install its driver into this "
+            "environment, start it, or choose another --tracking-uri"
+        ) from None
+
+
 def _check_server(uri: str) -> None:
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S):
             pass
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
             f"the MLflow server {uri} does not answer ({reason}); start it (mlflow server --host 127.0.0.1) or "

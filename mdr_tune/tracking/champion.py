@@ -3,19 +3,31 @@
 import contextlib
 import io
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import torch
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.tracking.tracker import best_key
 from mdr_tune.training.model import EmbeddingModel
 
 ALIAS = "champion"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The champion's version, and the version that it took the alias from, if any, with that one's best value."""
+
+    version: str
+    previous_version: str | None = None
+    previous_value: float | None = None
 
 
 def load_model(checkpoint: Path) -> tuple[EmbeddingModel, TrialConfig]:
@@ -28,17 +40,27 @@ def load_model(checkpoint: Path) -> tuple[EmbeddingModel, TrialConfig]:
 
 
 def register_champion(
-    client: MlflowClient, experiment_id: str, run_id: str, name: str, checkpoint: Path, description: str = ""
-) -> str:
+    client: MlflowClient,
+    experiment_id: str,
+    run_id: str,
+    name: str,
+    checkpoint: Path,
+    metric: str,
+    description: str = "",
+) -> Registration:
     """Log the checkpoint's model to its run, register it as `name`, and point the alias `champion` to it.
 
     The model is written as an exported graph (PyTorch's pt2): it loads without this package, executes no pickle, and
     takes uint8 images (n, C, H, W) for any n >= 1.
 
-    Returns:
-        The version in the registry.
+    Args:
+        metric: Whose best value of the champion before is looked up: an alias that moves to a worse model should be
+            told.
+        description: Of the version.
     """
+    previous_version, previous_value = _champion_before(client, name, metric)
     model, _ = load_model(checkpoint)
+    model.requires_grad_(False)  # whoever loads it embeds
     backbone = model.backbone
     shape = (backbone.in_channels, backbone.image_size, backbone.image_size)
     example = np.zeros((2, *shape), dtype=np.uint8)
@@ -63,4 +85,14 @@ def register_champion(
     client.set_registered_model_alias(name, ALIAS, version)
     takes = f"Takes uint8 images (n, {', '.join(map(str, shape))}), gives embeddings (n, {model.linear.out_features})."
     client.update_model_version(name, version, f"{description}\n\n{takes}".strip())
-    return version
+    return Registration(version, previous_version, previous_value)
+
+
+def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str | None, float | None]:
+    """Return the version that has the alias now and its best value of `metric`, as far as they are known."""
+    try:
+        before = client.get_model_version_by_alias(name, ALIAS)
+        value = client.get_run(before.run_id).data.metrics.get(best_key(metric))
+    except MlflowException:  # no such model, no such alias, or its run was deleted
+        return None, None
+    return str(before.version), value

@@ -95,6 +95,7 @@ class TrialSession:
         if self.config.freeze_batch_norm:
             _freeze_batch_norm(self.model)
         batches = self._sampler.epoch_batches(self.epoch, self.config.iterations_per_epoch)  # (steps, B)
+        learning_rate = self._optimizer.param_groups[0]["lr"]
         steps = [self._step(number, indices) for number, indices in enumerate(batches)]
         self._schedule.step()
         self.epoch += 1
@@ -102,7 +103,6 @@ class TrialSession:
         losses = {"train/loss": total, "train/dml_loss": dml_loss, "train/miner_fallback": fallback}
         if self.config.mdr is not None:
             losses["train/mdr_loss"] = mdr_loss
-        learning_rate = self._optimizer.param_groups[0]["lr"]
         return {"epoch": self.epoch, **losses, "train/learning_rate": learning_rate, **self.objective.describe()}
 
     def _step(self, number: int, indices: torch.Tensor) -> Terms:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mdr_tune.cli.output import print_plan, print_result, ui_lines
+from mdr_tune.cli.output import moved_alias, print_plan, print_result, ui_lines
 from mdr_tune.config.load import read_sweep
 from mdr_tune.records import Outcome, SweepResult, TrialRecord
 from mdr_tune.sweep.launch import LaunchOutcome
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.resources import Machine, fit_lanes
 from mdr_tune.sweep.stores import Stores
+from mdr_tune.tracking.champion import Registration
 
 METRIC = "val/recall_at_1"
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -43,7 +44,7 @@ def outcome_of(version: str | None = "3", interrupted: bool = False) -> LaunchOu
         return LaunchOutcome(SweepResult(METRIC, [mdr], interrupted=True), "7", "parent", None)
     test = {"mdr": {"test/recall_at_1": 57.5}, "triplet": {"test/recall_at_1": 58.0}}
     result = SweepResult(METRIC, [mdr, other, triplet], {"mdr": mdr, "triplet": triplet}, test)
-    return LaunchOutcome(result, "7", "parent", version)
+    return LaunchOutcome(result, "7", "parent", Registration(version) if version else None)
 
 
 def printed_plan(width: int, plan: Plan) -> list[str]:
@@ -65,21 +66,21 @@ def test_the_plan_says_all_that_will_be_done() -> None:
         "  space   mdr.levels.spread  1 to 5",
         "  space   mdr.weight         0.01 to 1, log scale",
         "  space   loss.margin        0.05 to 0.5",
-        "  search  tpe                maximise val/recall_at_1, up to 8 epochs, ASHA after epoch 2, 1 of 3 goes on",
-        "  arm     mdr                10 trial(s)",
-        "  arm     triplet            10 trial(s)",
-        "  arm     triplet_l2         10 trial(s)",
-        "  lanes   2                  2 worker(s) each, 1 CPU a worker",
+        "  search  tpe                maximise val/recall_at_1, up to 8 epochs, ASHA after epoch 2, 1 of 2 goes on",
+        "  arm     mdr                10 trials",
+        "  arm     triplet            10 trials",
+        "  arm     triplet_l2         10 trials",
+        "  lanes   2                  2 workers each, 1 CPU a worker",
         "  found   this machine       4 CPUs, 0 GPUs",
         "  stores  MLflow             sqlite:////data/runs/mlflow.db",
-        "          storage            /data/runs/mdr_levels",
+        "          storage            /data/runs/sweeps/mdr_levels",
         "  note: loss.margin is fixed by --set",
     ]
 
 
 def test_gpus_are_named_where_there_are_some() -> None:
     lines = printed_plan(200, make_plan(gpus=4))
-    assert "  lanes   2                  2 worker(s) each, 1 CPU, 1 GPU a worker" in lines
+    assert "  lanes   2                  2 workers each, 1 CPU, 1 GPU a worker" in lines
     assert "  found   this machine       4 CPUs, 4 GPUs" in lines
 
 
@@ -91,7 +92,7 @@ def test_nothing_of_a_plan_is_cut_off_or_taken_for_markup(width: int) -> None:
     assert all(len(line) <= width for line in lines[1:-1])
     joined = "".join(line.strip() for line in lines).replace(" ", "")  # as if the lines had not been broken
     assert f"sqlite:///{LONG}/mlflow.db".replace(" ", "") in joined
-    assert f"{LONG}/mdr_levels".replace(" ", "") in joined
+    assert f"{LONG}/sweeps/mdr_levels".replace(" ", "") in joined
 
 
 @WIDTHS
@@ -159,3 +160,17 @@ def test_an_interrupted_sweep_shows_what_there_is() -> None:
     assert any(line.startswith("Interrupted: no winner was chosen") for line in lines)
     assert any(line.split()[:5] == ["mdr-001", "completed", "2", "62.50", "levels"] for line in lines)
     assert not any("Winner" in line or "champion" in line for line in lines)
+
+
+def test_an_alias_that_moves_to_a_worse_model_is_told() -> None:
+    outcome = outcome_of()
+    winner = outcome.result.winner
+    assert winner is not None
+    best = winner.best(METRIC)
+    assert best is not None
+    assert moved_alias("2", best[0] + 1, outcome).endswith("That one was better: mind which sweep's champion you load.")
+    assert (
+        moved_alias("2", best[0] - 1, outcome)
+        == f"The alias champion was at version 2 ({best[0] - 1:.2f} on validation) before."
+    )
+    assert moved_alias("2", None, outcome) == "The alias champion was at version 2 before."

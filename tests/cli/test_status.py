@@ -75,10 +75,10 @@ def test_a_line_for_each_finished_trial_however_wide_the_output(clock: Clock, wi
         for trial in trials:
             status.trial_ended(trial)
     assert output.getvalue().splitlines() == [
-        "[1:15] mdr-001          done            3 epochs  val Recall@1  62.50 (epoch 2)  "
+        "[1:15] mdr-001          completed       3 epochs  val Recall@1  62.50 (epoch 2)  "
         "levels 3 over ±2.40, weight 0.13, margin 0.2",
         "[1:15] mdr-002          stopped early   1 epochs  val Recall@1   9.50 (epoch 1)  weight 0.5",
-        "[1:15] mdr-003          interrupted     2 epochs  val Recall@1  41.00 (epoch 2)",
+        "[1:15] mdr-003          killed          2 epochs  val Recall@1  41.00 (epoch 2)",
     ]
 
 
@@ -99,7 +99,7 @@ def test_stages_and_arms_are_told(clock: Clock) -> None:
     status.stage("starting Ray")
     clock.now += 3600 + 61
     status.arm_started(Arm("triplet", TrialConfig(), {}, (), 6))
-    assert output.getvalue().splitlines() == ["[0:00] starting Ray", "[1:01:01] searching triplet: 6 trial(s)"]
+    assert output.getvalue().splitlines() == ["[0:00] starting Ray", "[1:01:01] searching triplet: 6 trials"]
 
 
 def test_brackets_in_an_error_are_text(clock: Clock) -> None:
@@ -130,20 +130,20 @@ def test_the_live_line_counts_runs_and_foretells(clock: Clock) -> None:
     ]
     # 4 of 12 ended within the 80 s since the first one started: 8 more take 160 s
     assert last_live_line(clock, trials, num_trials=12, elapsed_s=90) == (
-        "[1:30] 4/12 trials · 2 stopped early · 1 FAILED · running mdr-005 epoch 3/8 · running mdr-006 epoch 1/8 · "
-        "best 62.50 (mdr-001) · about 2:40 left"
+        "[1:30] 4/12 trials done · 2 stopped early · 1 FAILED · running mdr-005 epoch 3/8 · "
+        "running mdr-006 epoch 1/8 · best 62.50 (mdr-001) · about 2:40 left"
     )
 
 
 def test_the_live_line_before_anything_ended_and_after_all_did(clock: Clock) -> None:
-    assert last_live_line(clock, [], 4, 15) == "[0:15] 0/4 trials"
+    assert last_live_line(clock, [], 4, 15) == "[0:15] 0/4 trials done"
     running = [record(f"mdr-{i:03d}", []) for i in range(1, 5)]
     assert last_live_line(clock, running, 4, 15) == (
-        "[0:15] 0/4 trials · running mdr-001 epoch 1/8 · running mdr-002 epoch 1/8 · running mdr-003 epoch 1/8"
+        "[0:15] 0/4 trials done · running mdr-001 epoch 1/8 · running mdr-002 epoch 1/8 · running mdr-003 epoch 1/8"
     )
     done = [record("mdr-001", [50.0], "completed")]
     assert last_live_line(clock, done, 1, 20, stage="evaluating mdr-001 on the test classes") == (
-        "[0:20] 1/1 trials · best 50.00 (mdr-001) · evaluating mdr-001 on the test classes"
+        "[0:20] 1/1 trials done · best 50.00 (mdr-001) · evaluating mdr-001 on the test classes"
     )
 
 

@@ -88,7 +88,29 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 def test_a_missing_name_an_unknown_top_key_and_a_doubled_key(tmp_path: Path) -> None:
     assert "name: is missing" in problem(tmp_path, MAIN.replace("name: mdr_levels\n", "", 1))
     assert "serach: unknown key. Did you mean 'search'?" in problem(tmp_path, MAIN + "serach: 1\n")
-    assert "the key 'metric' stands twice" in problem(tmp_path, MAIN + "metric: val/map_at_r\n")
+    assert ": the key 'metric' stands twice" in problem(tmp_path, MAIN + "metric: val/map_at_r\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "what"),
+    [
+        ("? [a, b]\n: 1\n", [], "sweep.yaml:1: a key must be plain text"),
+        ("name: x\nspace: &a\n  mdr.weight: *a\n", [], "refers to the mapping that contains it"),
+        ("name: x\nspace:\n", ["space.mdr.weight={uniform: [2, 1]}"], "is reversed"),
+        ("name: x\nspace: 5\n", ["space.mdr.weight={uniform: [1, 2]}"], "space is no mapping"),
+        (MAIN, ["start_from=5", "trial.loss.margin=0.3"], "start_from: expected a list, got 5"),
+        (MAIN, ["start_from=[{mdr.levels: []}]"], "expected a list of numbers, such as [-3, 0, 3], got []"),
+        (MAIN, ["start_from=[{mdr.levels: abc}]"], "expected a list of numbers, such as [-3, 0, 3], got 'abc'"),
+        (MAIN, ["space.loss.margin={choice: [2020-01-01]}"], "values must be numbers, text"),
+        (MAIN, ["space.loss.margin={choice: [1, 1.0]}"], "a value is listed twice"),
+        (MAIN, ["search.seed=5000000000"], "search.seed: must be less than 4294967296"),
+        (MAIN, ["trial.optimizer.milestones=[-1]"], "trial.optimizer.milestones.0: must be greater than or equal to 1"),
+        (MAIN, ["trial.loss={margin: 1, margin: 2}"], "--set trial.loss={margin: 1, margin: 2}: "),
+        (MAIN, ["trial.loss={[a]: 1}"], "is not a YAML value (line 1: a key must be plain text)"),
+    ],
+)
+def test_odd_yaml_and_odd_overrides(tmp_path: Path, text: str, overrides: list[str], what: str) -> None:
+    assert what in problem(tmp_path, text, *overrides)
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "just text"])

@@ -64,6 +64,12 @@ def test_a_starting_point_is_encoded() -> None:
     }
 
 
+def test_a_starting_point_is_stored_as_the_file_writes_it() -> None:
+    space = sweep(mdr__levels={"choice": [[-3, 0, 3], [0]]}).space
+    domain = searched(space)["mdr.levels"]
+    assert encode_point(space, {"mdr.levels": [-3.0, 0.0, 3.0]}) == {"mdr.levels": domain.encode([-3, 0, 3])}
+
+
 def test_a_sample_that_makes_no_valid_trial_is_refused() -> None:
     space = sweep(mdr__weight={"uniform": [0, 1]}).space
     with pytest.raises(ValidationError):

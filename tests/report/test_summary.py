@@ -79,7 +79,7 @@ def test_metrics_are_written_as_the_field_does(metric: str, label: str) -> None:
         ),
         ({"mdr.levels": "[-3, 0, 3]"}, "levels [-3, 0, 3]"),
         ({"epochs": 8, "backbone": "conv4"}, "epochs 8, backbone conv4"),
-        ({"embedding.size": 64, "batch.size": 128, "seed": 1}, "embedding.size 64, batch.size 128, seed 1"),
+        ({"embedding.size": 64, "batch.size": 128, "seed": 1}, "embedding size 64, batch size 128, seed 1"),
     ],
 )
 def test_parameters_in_one_line(parameters: dict[str, Any], text: str) -> None:
@@ -143,8 +143,8 @@ def test_mdr_wins() -> None:
         "Winner: mdr-001 (weight 0.25): validation Recall@1 62.50 at epoch 2, test Recall@1 57.50.",
         "MDR over triplet: +2.25 points of Recall@1 on validation, -0.50 on test.",
         "MDR over triplet_l2: +4.50 points of Recall@1 on validation, +7.50 on test.",
-        f"Each arm had its own search of the same budget, chosen on validation; test was read once, for these trials. "
-        f"{CAUTION}",
+        "Each arm had its own search (mdr 2 trials and 4 epochs, triplet 2 trials and 3 epochs, triplet_l2 2 trials "
+        f"and 1 epoch), chosen on validation; test was read once, for these trials. {CAUTION}",
     ]
 
 
@@ -159,8 +159,8 @@ def test_a_baseline_wins_and_the_budgets_differ() -> None:
         "Winner: triplet-001 (the file as it is): validation Recall@1 60.50 at epoch 1, test Recall@1 47.00.",
         "A baseline wins: triplet without MDR beats every MDR trial on the validation classes.",
         "MDR over triplet: -10.50 points of Recall@1 on validation, +1.00 on test.",
-        f"Each arm had its own search (trials: mdr 2, triplet 1), chosen on validation; test was read once, for these "
-        f"trials. {CAUTION}",
+        "Each arm had its own search (mdr 2 trials and 2 epochs, triplet 1 trial and 1 epoch), chosen on validation; "
+        f"test was read once, for these trials. {CAUTION}",
     ]
 
 

@@ -41,5 +41,5 @@ def test_trials_of_all_arms() -> None:
 
 def test_each_launch_has_a_folder_below_the_sweep_s() -> None:
     one = plan()
-    assert one.folder == Path("/somewhere/runs/letters") / one.launch
-    assert len(one.folder.relative_to("/somewhere/runs").parts) == 2
+    assert one.folder == Path("/somewhere/runs/sweeps/letters") / one.launch
+    assert len(one.folder.relative_to("/somewhere/runs").parts) == 3

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageDataset, ImageSplit
-from mdr_tune.tracking.champion import load_model, register_champion
+from mdr_tune.tracking.champion import Registration, load_model, register_champion
 from mdr_tune.tracking.tracker import open_experiment
 from mdr_tune.training import TrialSession
 
@@ -24,6 +24,8 @@ with torch.no_grad():
     torch.save([model(batch) for batch in images], sys.argv[3])
 assert "mdr_tune" not in sys.modules, "the exported graph needs this package"
 """
+
+METRIC = "val/recall_at_1"
 
 
 def noise_images(classes: range, per_class: int = 4) -> ImageSplit:
@@ -76,12 +78,12 @@ def test_the_champion_loads_in_a_fresh_process_without_this_package(
     session = trained("l2")
     experiment = open_experiment(client, "letters", artifact_root)
     run = client.create_run(experiment).info.run_id
-    version = register_champion(
-        client, experiment, run, "letters", save(session, tmp_path / "checkpoint.pt"), "Winner: mdr-001."
-    )
+    checkpoint = save(session, tmp_path / "checkpoint.pt")
+    registered_as = register_champion(client, experiment, run, "letters", checkpoint, METRIC, "Winner: mdr-001.")
 
     registered = client.get_model_version_by_alias("letters", "champion")
-    assert (str(registered.version), registered.run_id) == (version, run)
+    assert (str(registered.version), registered.run_id) == (registered_as.version, run)
+    assert (registered_as.previous_version, registered_as.previous_value) == (None, None)
     assert registered.description.startswith("Winner: mdr-001.")
     assert "(n, 1, 32, 32)" in registered.description
     assert "(n, 8)" in registered.description
@@ -102,9 +104,10 @@ def test_the_champion_loads_in_a_fresh_process_without_this_package(
 def test_a_later_champion_takes_the_alias(client: MlflowClient, artifact_root: Path, tmp_path: Path) -> None:
     experiment = open_experiment(client, "two_launches", artifact_root)
     checkpoint = save(trained("none"), tmp_path / "checkpoint.pt")
-    versions = [
-        register_champion(client, experiment, client.create_run(experiment).info.run_id, "two_launches", checkpoint)
-        for _ in range(2)
-    ]
-    assert versions == ["1", "2"]
-    assert str(client.get_model_version_by_alias("two_launches", "champion").version) == "2"
+    found = []
+    for value in (70.0, 60.0, 65.0):
+        run = client.create_run(experiment).info.run_id
+        client.log_metric(run, "val/best_recall_at_1", value)
+        found.append(register_champion(client, experiment, run, "two_launches", checkpoint, METRIC))
+    assert found == [Registration("1"), Registration("2", "1", 70.0), Registration("3", "2", 60.0)]
+    assert str(client.get_model_version_by_alias("two_launches", "champion").version) == "3"

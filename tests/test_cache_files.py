@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.data.cache_files import atomic_write, cache_dir, locked
+from mdr_tune.cache_files import atomic_write, cache_dir, locked
 from mdr_tune.errors import UserError
 
 
