@@ -100,7 +100,9 @@ def ui_lines(plan: Plan, experiment_id: str) -> list[str]:
     page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     if uri.startswith("http"):
         return [f"{uri.rstrip('/')}/{page}"]
-    mlflow = shlex.quote(os.path.relpath(Path(sys.executable).parent / "mlflow"))
+    program = Path(sys.executable).parent / "mlflow"
+    relative = os.path.relpath(program)
+    mlflow = shlex.quote(str(program) if relative.startswith("..") else relative)
     command = f"{mlflow} ui --host 127.0.0.1 --port 5000 --backend-store-uri {shlex.quote(uri)}"
     return [command, f"http://127.0.0.1:5000/{page}"]
 
