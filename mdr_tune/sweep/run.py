@@ -11,7 +11,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.errors import UserError
 from mdr_tune.records import SweepListener, SweepResult, TrialRecord, best_record
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.session import ray_session
+from mdr_tune.sweep.session import prepare_environment, ray_session
 
 
 class RunListener(SweepListener, Protocol):
@@ -30,6 +30,9 @@ class RunListener(SweepListener, Protocol):
 @contextlib.contextmanager
 def running_lanes(plan: Plan) -> Iterator[Any]:
     """Start Ray and the lanes; yields the lanes' hub at once, while their workers still import. Ends all of it."""
+    prepare_environment()
+    import ray  # noqa: F401  (before the thread, which would slow it down)
+
     # Ray waits for its processes most of the time. No part of Ray may be imported beside it: its imports are circular.
     torch_import = threading.Thread(target=importlib.import_module, args=("torch",), name="import-torch")
     torch_import.start()
