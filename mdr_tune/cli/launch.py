@@ -117,6 +117,8 @@ def _cluster_at(address: str) -> "Machine":
     """Connect to a Ray cluster and return its resources."""
     _check_address(address)
     prepare_environment()
+    if (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray knows by itself for "auto" only
     import ray
 
     from mdr_tune.sweep.resources import cluster
@@ -170,9 +172,10 @@ def _check_address(address: str) -> None:
             f"--address {address}: Ray Client cannot run a sweep; run launch.py on the head node with --address auto, "
             "or submit it there with ray job submit"
         )
-    if address == "auto":
-        return
-    host, colon, port = address.rpartition(":")
+    listening = _running_cluster() if address == "auto" else address
+    if listening is None:
+        return  # Ray looks for itself, and says at once that there is none
+    host, colon, port = listening.rpartition(":")
     if not colon or not port.isdigit():
         raise UserError(f"--address {address}: expected auto or HOST:PORT, such as 10.0.0.1:6379")
     try:
@@ -182,6 +185,12 @@ def _check_address(address: str) -> None:
             f"--address {address}: no Ray cluster answers there ({error}); start one (ray up cluster.yaml, or "
             "ray start --head), or leave --address out to use this machine"
         ) from None
+
+
+def _running_cluster() -> str | None:
+    """Return what `auto` stands for: RAY_ADDRESS, or the cluster that was last started on this machine."""
+    noted = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    return os.environ.get("RAY_ADDRESS") or (noted.read_text().strip() if noted.exists() else None) or None
 
 
 def _console(stderr: bool) -> Console:

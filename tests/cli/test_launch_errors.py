@@ -67,6 +67,17 @@ def test_a_mistake_is_told_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_auto_with_a_cluster_that_is_gone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")  # ray start leaves it when it is killed
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    code, output = run(capsys, "--space", str(MAIN), "--address", "auto")
+    assert code == 2
+    assert "--address auto: no Ray cluster answers there" in output
+
+
 def test_a_file_in_the_way_of_the_storage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     code, output = run(capsys, "--space", str(MAIN), "--storage", str(tmp_path / "taken" / "runs"))
