@@ -4,7 +4,6 @@ import argparse
 import logging
 import os
 import shlex
-import socket
 import sys
 import traceback
 from pathlib import Path
@@ -24,13 +23,11 @@ from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sweep.launch import LaunchOutcome, run_and_track
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.session import prepare_environment
 
 if TYPE_CHECKING:
     from mdr_tune.sweep.resources import Machine
 
 PIPE_WIDTH = 200
-CONNECT_TIMEOUT_S = 5.0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -115,22 +112,10 @@ def _fit(sweep: SweepConfig, machine: "Machine", file: Path) -> LaneResources:
 
 def _cluster_at(address: str) -> "Machine":
     """Connect to a Ray cluster and return its resources."""
-    _check_address(address)
-    prepare_environment()
-    if (Path.home() / ".ray" / "auth_token").exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray knows by itself for "auto" only
-    import ray
-
+    from mdr_tune.sweep.cluster import connect
     from mdr_tune.sweep.resources import cluster
 
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); start one "
-            "(ray up cluster.yaml, or ray start --head), or leave --address out to use this machine. A cluster with "
-            "token authentication needs RAY_AUTH_MODE=token in the environment"
-        ) from None
+    connect(address)
     return cluster()
 
 
@@ -138,7 +123,6 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns 0 when done, 2 for a mistake of the user's, 1 for anything else."""
     arguments = make_parser().parse_args(argv)
     console, errors = _console(stderr=False), _console(stderr=True)
-    prepare_environment()
     try:
         plan = make_plan(arguments)
         print_plan(console, plan)
@@ -159,38 +143,6 @@ def main(argv: list[str] | None = None) -> int:
     except Exception:
         errors.print(traceback.format_exc(), markup=False, soft_wrap=True)
         return 1
-
-
-def _check_address(address: str) -> None:
-    """Refuse at once what Ray would try for minutes, or could not serve a sweep.
-
-    Raises:
-        UserError: Nothing listens there, or it is Ray Client's, through which Ray Train cannot be driven.
-    """
-    if address.startswith("ray://"):
-        raise UserError(
-            f"--address {address}: Ray Client cannot run a sweep; run launch.py on the head node with --address auto, "
-            "or submit it there with ray job submit"
-        )
-    listening = _running_cluster() if address == "auto" else address
-    if listening is None:
-        return  # Ray looks for itself, and says at once that there is none
-    host, colon, port = listening.rpartition(":")
-    if not colon or not port.isdigit():
-        raise UserError(f"--address {address}: expected auto or HOST:PORT, such as 10.0.0.1:6379")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        raise UserError(
-            f"--address {address}: no Ray cluster answers there ({error}); start one (ray up cluster.yaml, or "
-            "ray start --head), or leave --address out to use this machine"
-        ) from None
-
-
-def _running_cluster() -> str | None:
-    """Return what `auto` stands for: RAY_ADDRESS, or the cluster that was last started on this machine."""
-    noted = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
-    return os.environ.get("RAY_ADDRESS") or (noted.read_text().strip() if noted.exists() else None) or None
 
 
 def _console(stderr: bool) -> Console:

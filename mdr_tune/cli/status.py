@@ -87,11 +87,11 @@ class Status:
         """Nothing to do: the final table shows it."""
 
     def _line(self) -> Text:
-        count = {outcome: sum(r.outcome == outcome for r in self._records) for outcome in OUTCOMES}
+        counts = {outcome: sum(r.outcome == outcome for r in self._records) for outcome in OUTCOMES}
         running = [r for r in self._records if r.outcome == "running"]
         ended = len(self._records) - len(running)
         parts = [f"{ended}/{self._num_trials} trials done"]
-        parts += [f"{count[o]} {OUTCOMES[o]}" for o in ("stopped_early", "failed") if count[o]]
+        parts += [f"{counts[o]} {OUTCOMES[o]}" for o in ("stopped_early", "failed") if counts[o]]
         parts += [f"running {r.name} epoch {r.epochs + 1}/{r.config['epochs']}" for r in running[:3]]
         scored = [(best[0], r.name) for r in self._records if (best := r.best(self._metric))]
         if scored:

@@ -19,7 +19,6 @@ from mdr_tune.config.trial import LevelGrid, MDRConfig, TrialConfig
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 IntRange = Annotated[list[int], Field(min_length=2, max_length=2)]
-LEVELS_KEY = "mdr.levels"
 
 
 class Domain(StrictModel):

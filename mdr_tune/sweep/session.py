@@ -1,4 +1,4 @@
-"""The Ray session of a sweep: quiet, on loopback, with lanes; and all of it ended when the sweep is."""
+"""The Ray session of a sweep: started or joined, quiet, and ended with the sweep."""
 
 import contextlib
 import logging
@@ -41,8 +41,10 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    elif started_here:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    elif started_here and address is not None:
+        from mdr_tune.sweep.cluster import connect
+
+        connect(address)
     for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by our own listeners

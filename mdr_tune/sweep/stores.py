@@ -52,8 +52,8 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
     elif not uri.startswith(("http://", "https://", "postgresql", "mysql", "mssql")):
         source = "--tracking-uri" if tracking_uri else "MLFLOW_TRACKING_URI"
         raise UserError(
-            f"{source} {uri}: MLflow cannot track to this. Give a server (http://127.0.0.1:5000) or a database "
-            f"(sqlite:////absolute/path/mlflow.db); without it, {folder / 'mlflow.db'} is used"
+            f"{source} {without_password(uri)}: MLflow cannot track to this. Give a server (http://127.0.0.1:5000) or "
+            f"a database (sqlite:////absolute/path/mlflow.db); without it, {folder / 'mlflow.db'} is used"
         )
     return Stores(folder, uri)
 
@@ -126,6 +126,6 @@ def _check_server(uri: str) -> None:
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
-            f"the MLflow server {uri} does not answer ({reason}); start it (mlflow server --host 127.0.0.1) or "
-            f"leave --tracking-uri and MLFLOW_TRACKING_URI out for a local store"
+            f"the MLflow server {without_password(uri)} does not answer ({reason}); start it "
+            f"(mlflow server --host 127.0.0.1) or leave --tracking-uri and MLFLOW_TRACKING_URI out for a local store"
         ) from None

@@ -46,7 +46,7 @@ def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None)
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         location = (artifact_root / name).as_uri() if artifact_root else None
-        tags = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on model training, not on GenAI
+        tags = {"mlflow.experimentKind": "custom_model_development"}  # model training, not GenAI
         return str(client.create_experiment(name, artifact_location=location, tags=tags))
     if experiment.lifecycle_stage == "deleted":
         raise ValueError(
@@ -125,14 +125,14 @@ class Tracker:
         return self._runs[record.trial_id]
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Write the epoch's metrics in one batch, and the best value so far to the parent run."""
+        """Write the epoch's metrics in one batch."""
         metrics, when = dict(record.history[-1]), _now_ms()
         step = int(metrics.pop("epoch"))
         what = f"epoch {step} of {record.name}"
         self._writer.put(what, lambda: self._log_metrics(self._run_of(record), metrics, step, when))
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Write how it ended: outcome, traceback, checkpoints; close the run."""
+        """Write how it ended, close the run, and give the parent run the best value so far."""
         self._writer.put(f"the end of {record.name}", lambda: self._end(record))
 
     def _end(self, record: TrialRecord) -> None:

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from mdr_tune.metric import (
     shard_sizes,
     shard_slice,
 )
+from tests.ranks import run_ranks
 
 
 @pytest.mark.parametrize(("total", "world_size"), [(8, 1), (8, 2), (8, 3), (7, 4), (2, 3), (0, 2)])
@@ -48,22 +47,7 @@ def test_ranks_compute_what_one_process_does(tmp_path, world_size):
     embeddings = torch.rand(11, 4, generator=generator, dtype=torch.float64)  # does not divide by 2 or 3
     labels = torch.arange(11) % 3
     torch.save({"embeddings": embeddings, "labels": labels}, tmp_path / "inputs.pt")
-    worker = Path(__file__).with_name("gather_worker.py")
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(worker), str(rank), str(world_size), str(tmp_path)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world_size)
-    ]
-    try:
-        for process in ranks:
-            _, errors = process.communicate(timeout=120)
-            assert process.returncode == 0, errors
-    finally:
-        for process in ranks:
-            process.kill()
+    run_ranks(Path(__file__).with_name("gather_worker.py"), world_size, str(tmp_path))
 
     alone = embeddings.clone().requires_grad_()
     mdr = MDRLoss().double()
