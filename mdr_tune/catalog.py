@@ -1,4 +1,4 @@
-"""What a sweep file may name: data sets and backbones. To add one, write it and give it a line here.
+"""What a sweep file may name: data sets, backbones, losses and miners. To add one, write it and give it a line here.
 
 Light on purpose: a file is checked before torch is imported.
 """
@@ -11,13 +11,45 @@ from mdr_tune.registry import Registry
 if TYPE_CHECKING:
     from mdr_tune.backbones.base import Backbone
     from mdr_tune.data.dataset import DatasetSource
+    from mdr_tune.metric.losses import MetricLoss
+    from mdr_tune.metric.mined import Miner
 
 DATASETS: "Registry[DatasetSource]" = Registry("data set")
 DATASETS.add("glyphs", "mdr_tune.data.glyphs:SOURCE")
 for _name in ("cub200", "cars196", "sop", "inshop"):
     DATASETS.announce(_name, "this version cannot read it yet; glyphs is available")
 
-BACKBONES: "Registry[Callable[[], Backbone]]" = Registry("backbone")
-BACKBONES.add("conv4", "mdr_tune.backbones.conv4:Conv4")
-for _name in ("bn_inception", "googlenet", "resnet18", "resnet50"):
-    BACKBONES.announce(_name, "this version cannot build it yet; conv4 is available")
+# What a backbone's name stands for is called with the name and the weights, and makes the network for these weights
+# without loading them. torchvision's other classification models need no line: `mdr_tune.backbones.build_backbone`
+# finds them by torchvision's names.
+BACKBONES: "Registry[Callable[[str, str], Backbone]]" = Registry("backbone")
+BACKBONES.add("conv4", "mdr_tune.backbones.conv4:make")
+BACKBONES.add("bn_inception", "mdr_tune.backbones.bn_inception:make")
+for _name in ("googlenet", "resnet18", "resnet50"):
+    BACKBONES.add(_name, "mdr_tune.backbones.torchvision_models:TorchvisionBackbone")
+_WITHOUT_PUBLISHED_WEIGHTS = ("conv4",)
+
+
+def has_published_weights(backbone: str) -> bool:
+    """Return whether somebody publishes trained weights of this (valid) name; without them DEFAULT means none."""
+    return backbone not in _WITHOUT_PUBLISHED_WEIGHTS
+
+
+# Factories (embedding_size, num_classes, **arguments).
+LOSSES: "Registry[Callable[..., MetricLoss]]" = Registry("loss")
+LOSSES.add("triplet", "mdr_tune.metric.triplet:build_triplet")
+LOSSES.add("contrastive", "mdr_tune.metric.library_losses:build_contrastive")
+LOSSES.add("margin", "mdr_tune.metric.library_losses:build_margin")
+LOSSES.add("multi_similarity", "mdr_tune.metric.library_losses:build_multi_similarity")
+LOSSES.add("n_pair", "mdr_tune.metric.library_losses:build_n_pair")
+LOSSES.add("proxy_nca", "mdr_tune.metric.library_losses:build_proxy_nca")
+LOSSES.add("proxy_anchor", "mdr_tune.metric.library_losses:build_proxy_anchor")
+LOSSES.add("arcface", "mdr_tune.metric.library_losses:build_arcface")
+
+MINERS: "Registry[Callable[..., Miner]]" = Registry("miner")
+MINERS.add("distance_weighted", "mdr_tune.metric.distance_weighted:DistanceWeightedMiner")
+MINERS.add("all", "mdr_tune.metric.miners:AllMiner")
+MINERS.add("random", "mdr_tune.metric.miners:RandomMiner")
+MINERS.add("hard", "mdr_tune.metric.library_miners:hard_miner")
+MINERS.add("semi_hard", "mdr_tune.metric.library_miners:semi_hard_miner")
+MINERS.add("multi_similarity", "mdr_tune.metric.library_miners:multi_similarity_miner")

@@ -13,8 +13,8 @@ class TrialRecord:
     Attributes:
         trial_id: Unique in the sweep.
         name: For people: the arm and a number.
-        arm: `mdr`, or the name of a baseline.
-        parameters: The sampled values, flat.
+        arm: The main arm's name, or that of a baseline.
+        parameters: The sampled values, by dotted key.
         config: The whole trial, nested, as `TrialConfig` takes it.
         history: The metrics of each epoch.
         error: The traceback, if it failed.
@@ -70,6 +70,8 @@ class SweepResult:
         best: The best trial of each arm that has one, by the sweep's metric on validation.
         test: Test metrics of those.
         interrupted: The user stopped it before all trials were done.
+        main_arm: Name of the search that the file describes; the other arms are its baselines.
+        shows_all: Every trial is a row of the result, not the best alone: a grid.
     """
 
     metric: str
@@ -77,6 +79,8 @@ class SweepResult:
     best: dict[str, TrialRecord] = field(default_factory=dict)
     test: dict[str, dict[str, float]] = field(default_factory=dict)
     interrupted: bool = False
+    main_arm: str = "mdr"
+    shows_all: bool = False
 
     @property
     def winner(self) -> TrialRecord | None:

@@ -12,13 +12,13 @@ BELOW = {  # a layer imports itself, those listed, and the modules at the top of
     "metric": set(),
     "backbones": set(),
     "data": set(),
-    "config": set(),
+    "config": {"metric", "backbones"},  # for names that only a library knows, and then only
     "training": {"metric", "backbones", "data", "config"},
     "lanes": {"config", "data", "training"},
     "report": {"config"},
     "tracking": {"config", "training"},
-    "sweep": {"config", "data", "lanes", "tracking", "report"},
-    "cli": {"config", "lanes", "report", "sweep"},
+    "sweep": {"config", "backbones", "data", "lanes", "tracking", "report"},
+    "cli": {"config", "training", "lanes", "report", "tracking", "sweep"},
 }
 WITHOUT_RAY_AND_MLFLOW = ("metric", "backbones", "data", "config", "training", "report")
 

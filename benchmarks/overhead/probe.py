@@ -149,11 +149,11 @@ def main() -> int:
     with span("import of launch.py"):
         from mdr_tune.cli import launch as command
         from mdr_tune.cli.status import Status
-        from mdr_tune.sweep import launch, run
+        from mdr_tune.sweep import launch, prepare, run
     timed(command, "make_plan", "plan")
     timed(launch, "_open_tracker", "tracker")
     timed(launch, "_register_winner", "champion")
-    timed(run, "prepare_data", "data")
+    timed(prepare, "prepare_data", "data")
     timed(run, "_evaluate_best", "test evaluation")
     watch_ray(run)
     watch_search(run)

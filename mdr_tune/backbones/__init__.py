@@ -1,17 +1,8 @@
-"""Networks that turn images into feature vectors; found by name in `mdr_tune.catalog`."""
+"""Networks that turn images into feature vectors; found by name in `mdr_tune.catalog`, or else in torchvision."""
 
 from mdr_tune.backbones.base import Backbone
+from mdr_tune.backbones.build import build_backbone, check_backbone_name
 from mdr_tune.backbones.conv4 import Conv4
-from mdr_tune.catalog import BACKBONES
+from mdr_tune.backbones.weights import fetch_weights
 
-__all__ = ["Backbone", "Conv4", "build_backbone"]
-
-
-def build_backbone(name: str) -> Backbone:
-    """Return a new backbone, its weights drawn from torch's global generator.
-
-    Raises:
-        Unavailable: (a ValueError) `name` is known, but this version does not build it.
-        ValueError: `name` is unknown; the message lists the known ones.
-    """
-    return BACKBONES[name]()
+__all__ = ["Backbone", "Conv4", "build_backbone", "check_backbone_name", "fetch_weights"]

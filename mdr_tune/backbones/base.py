@@ -1,38 +1,126 @@
 """What every backbone tells the code that feeds it."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
 import torch
 from torch import nn
+
+from mdr_tune.backbones.weights import State, load_weights
+
+# Where the layers of torch and torchvision keep the probability with which they drop something in training:
+# Dropout and StochasticDepth `p`, attention `dropout` and `attention_dropout`, DenseNet's layers `drop_rate`.
+_DROP_RATES = ("p", "dropout", "attention_dropout", "drop_rate")
 
 
 class Backbone(nn.Module):
     """A network from normalised images (n, C, H, W) to features (n, feature_size).
 
+    A subclass sets the attributes; it calls `set_normalization` once, in its `__init__`.
+
     Attributes:
+        name: what a sweep file calls it.
         feature_size: length of the feature vector.
-        in_channels: C, 1 (grey) or 3 (RGB).
-        image_size: H and W in pixels.
-        input_mean: per channel, subtracted from grey values in 0..255.
+        in_channels: C, 1 (grey) or 3 (colour). A network for colour also takes grey images.
+        image_size: the native height and width, in pixels.
+        min_image_size: the least height and width that the network takes, in pixels.
+        fixed_image_size: it takes images of `image_size` only.
+        input_mean: per channel, in the network's order of channels, subtracted from values in 0..255.
         input_std: per channel, what the difference is divided by, in the same unit.
+        bgr: the network wants blue, green, red; images are always given as red, green, blue.
     """
 
+    name: str
     feature_size: int
     in_channels: int
     image_size: int
+    min_image_size: int
+    fixed_image_size: bool = False
     input_mean: tuple[float, ...]
     input_std: tuple[float, ...]
+    bgr: bool = False
+
+    _mean: torch.Tensor
+    _std: torch.Tensor
+
+    def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Set `input_mean` and `input_std`, and keep them beside the weights: they follow `.to(device)`."""
+        self.input_mean, self.input_std = mean, std
+        self.register_buffer("_mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], persistent=False)
+        self.register_buffer("_std", torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what `forward` takes, float32, from images (n, C, H, W), uint8 or float in 0..255.
+        """Return what `forward` takes, float32 (n, in_channels, H, W); never waits for the device.
+
+        Args:
+            images: (n, C, H, W), uint8 or float in 0..255, RGB or grey. One grey channel stands for three equal ones
+                if the network takes colour.
 
         Raises:
-            ValueError: the images do not have the backbone's channels and size.
+            ValueError: the network does not take images of this shape.
         """
-        expected = (self.in_channels, self.image_size, self.image_size)
-        if tuple(images.shape[1:]) != expected:
-            raise ValueError(
-                f"{type(self).__name__} takes images (n, {', '.join(map(str, expected))}), "
-                f"got {tuple(images.shape)}: choose a backbone made for this data set"
+        self.check_image_shape(tuple(images.shape[1:]))
+        if self.bgr and images.shape[1] == 3:
+            images = images.flip(1)
+        # One grey channel meets three means here, and becomes three.
+        return ((images - self._mean) / self._std).float()
+
+    def check_image_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError, which says what would work, unless the network takes images of `shape` (C, H, W)."""
+        if len(shape) != 3:
+            raise ValueError(f"{self.name} takes images (channels, height, width), got {_text(shape)}")
+        channels, height, width = shape
+        if channels not in (1, self.in_channels):
+            advice = (
+                "choose a backbone for colour such as resnet18, or grey images"
+                if self.in_channels == 1
+                else "give images of 3 channels, red, green and blue, or of 1, grey"
             )
-        mean = torch.tensor(self.input_mean, device=images.device)[:, None, None]
-        std = torch.tensor(self.input_std, device=images.device)[:, None, None]
-        return (images - mean) / std
+            raise ValueError(f"{self.name} {self._takes()}, got {_text(shape)}: {advice}")
+        size = self.image_size
+        if self.fixed_image_size and (height, width) != (size, size):
+            raise ValueError(
+                f"{self.name} {self._takes()}, got {_text(shape)}: make the images {size}x{size}, "
+                "or choose a backbone that takes any size such as resnet18"
+            )
+        if min(height, width) < self.min_image_size:
+            raise ValueError(
+                f"{self.name} {self._takes()}, got {_text(shape)}: make the images larger ({size}x{size} is usual), "
+                "or choose a backbone that takes smaller ones such as resnet18"
+            )
+
+    def load_file(self, state: State, path: Path) -> None:
+        """Load the state dict that was read from a file: published weights, or what `state_dict` gave.
+
+        Raises:
+            UserError: It does not fit; the message names `path`.
+        """
+        load_weights(self, state, path)
+
+    def _takes(self) -> str:
+        kind = "grey images" if self.in_channels == 1 else "RGB or grey images"
+        if self.fixed_image_size:
+            return f"takes {kind} of exactly {self.image_size}x{self.image_size} pixels"
+        return f"takes {kind} of at least {self.min_image_size}x{self.min_image_size} pixels"
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether `forward` draws random numbers in training mode (Dropout, StochasticDepth)."""
+        for module in self.modules():
+            rates = (getattr(module, rate, None) for rate in _DROP_RATES)
+            if any(isinstance(rate, float) and rate > 0 for rate in rates):
+                return True
+        return False
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """Move or cast the weights; mean and standard deviation move along, but stay exact float32."""
+        done: Any = super()._apply(fn, recurse)
+        for name, values in (("_mean", self.input_mean), ("_std", self.input_std)):
+            device = getattr(self, name).device
+            setattr(self, name, torch.tensor(values, dtype=torch.float32, device=device)[:, None, None])
+        return done  # type: ignore[no-any-return]
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"

@@ -23,7 +23,10 @@ class Conv4(Backbone):
         ValueError: `width` is not a positive even number.
     """
 
+    name = "conv4"
     image_size = 32
+    min_image_size = 32
+    fixed_image_size = True
 
     def __init__(self, in_channels: int = 1, width: int = 64) -> None:
         super().__init__()
@@ -31,8 +34,7 @@ class Conv4(Backbone):
             raise ValueError(f"width must be a positive even number, got {width}")
         self.in_channels = in_channels
         self.feature_size = 4 * width
-        self.input_mean = (127.5,) * in_channels
-        self.input_std = (63.75,) * in_channels
+        self.set_normalization((127.5,) * in_channels, (63.75,) * in_channels)
         channels = (in_channels, width // 2, width, width, width)
         self.blocks = nn.Sequential(
             *(_block(channels[i], channels[i + 1]) for i in range(len(channels) - 1)), nn.Flatten()
@@ -42,6 +44,11 @@ class Conv4(Backbone):
         """Map normalised images (n, in_channels, 32, 32) to features (n, feature_size)."""
         features: torch.Tensor = self.blocks(images)
         return features
+
+
+def make(name: str, weights: str) -> Conv4:
+    """Return a Conv4 for grey images, whatever its weights."""
+    return Conv4()
 
 
 def _block(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -1,8 +1,6 @@
 """`python launch.py`: check everything, say what will be done, run it, say what came out."""
 
 import argparse
-import logging
-import os
 import shlex
 import sys
 import traceback
@@ -12,11 +10,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from mdr_tune.cache_files import cache_dir
-from mdr_tune.catalog import BACKBONES, DATASETS
+from mdr_tune.catalog import DATASETS
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.status import Status
+from mdr_tune.cli.terminal import make_console, print_error, quiet_libraries
 from mdr_tune.config.load import read_sweep
-from mdr_tune.config.space import Domain
+from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.messages import LaneEnded
@@ -26,8 +25,6 @@ from mdr_tune.sweep.plan import Plan
 
 if TYPE_CHECKING:
     from mdr_tune.sweep.resources import Machine
-
-PIPE_WIDTH = 200
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -82,22 +79,17 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
 
 
 def check_available(sweep: SweepConfig, file: Path) -> None:
-    """Check that the data sets and backbones of the file, whose names are known, are there in this version.
+    """Check that the data sets of the file, whose names are known, are there in this version.
 
     Raises:
         UserError: One is not.
     """
-    for key, registry, value in (
-        ("data.name", DATASETS, sweep.trial.data.name),
-        ("backbone", BACKBONES, sweep.trial.backbone),
-    ):
-        domain = sweep.space.get(key)
-        names = [value] if domain is None else (domain.choice or [] if isinstance(domain, Domain) else [])
-        for name in names:
-            try:
-                registry.check_available(name)
-            except UserError as error:
-                raise UserError(f"{file}: {'trial' if domain is None else 'space'}.{key}: {error}") from None
+    place = "space" if "data.name" in sweep.space or "data" in sweep.space else "trial"
+    for data in section_variants(sweep.trial, sweep.space, "data"):
+        try:
+            DATASETS.check_available(data.name)
+        except UserError as error:
+            raise UserError(f"{file}: {place}.data.name: {error}") from None
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path) -> LaneResources:
@@ -122,7 +114,7 @@ def _cluster_at(address: str) -> "Machine":
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns 0 when done, 2 for a mistake of the user's, 1 for anything else."""
     arguments = make_parser().parse_args(argv)
-    console, errors = _console(stderr=False), _console(stderr=True)
+    console, errors = make_console(), make_console(stderr=True)
     try:
         plan = make_plan(arguments)
         print_plan(console, plan)
@@ -131,8 +123,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         return launch(plan, console)
     except UserError as error:
-        for line in str(error).splitlines():
-            errors.print(f"error: {line}", style="red", soft_wrap=True, markup=False)
+        print_error(errors, str(error))
         return 2
     except LaneEnded as error:
         errors.print(f"error: the sweep was given up: {error}", style="red", soft_wrap=True, markup=False)
@@ -145,15 +136,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def _console(stderr: bool) -> Console:
-    """Return a console; what is not a terminal gets lines as long as they are, for logs and pipes."""
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
-
-
 def launch(plan: Plan, console: Console) -> int:
     """Run a plan; returns the exit code."""
-    _quiet_libraries()
+    quiet_libraries()
     with Status(console, plan.sweep.metric, plan.num_trials) as status:
 
         def show(outcome: LaunchOutcome) -> None:
@@ -162,14 +147,3 @@ def launch(plan: Plan, console: Console) -> int:
 
         outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), show)
     return 1 if outcome.result.interrupted or outcome.result.winner is None or outcome.problem else 0
-
-
-def _quiet_libraries() -> None:
-    """Keep third-party chatter off the terminal; warnings and errors of this package stay."""
-    for name in ("ray", "mlflow", "optuna", "alembic", "torch", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mdr_tune.config.space import Space, encode_point, searched
+from mdr_tune.config.space import Space, encode_point, grid_points, searched
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 
 MAIN_ARM = "mdr"
+ABLATION_ARM = "trial"
+"""Name of the main arm where MDR is among what is searched, or off: not all of its trials have it."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +27,30 @@ class Arm:
 def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
     """Return the baselines that exist for this trial, and what each changes in it (Table 1 of the paper)."""
     loss = trial.loss.name
-    return {
-        loss: {"mdr": None},
-        f"{loss}_l2": {"mdr": None, "embedding": {**trial.embedding.model_dump(), "mode": "l2"}},
-    }
+    baselines: dict[str, dict[str, Any]] = {loss: {"mdr": None}}
+    if not trial.loss.compares_directions:  # else it is on the unit sphere anyway
+        baselines[f"{loss}_l2"] = {"mdr": None, "embedding": {**trial.embedding.model_dump(), "mode": "l2"}}
+    return baselines
 
 
 def baseline_space(space: Space) -> Space:
     """Return what remains to be searched without MDR (and with the embedding mode given)."""
-    return {key: domain for key, domain in space.items() if not key.startswith("mdr.") and key != "embedding.mode"}
+    gone = ("mdr.", "embedding.mode")
+    return {key: domain for key, domain in space.items() if not key.startswith(gone)}
+
+
+def num_trials(sweep: SweepConfig, space: Space, budget: int) -> int:
+    """Return how many trials a search over `space` has: its grid, or its budget, or one if nothing is searched."""
+    if not searched(space):
+        return 1
+    return len(grid_points(space)) if sweep.search.sampler == "grid" else budget
 
 
 def main_arm(sweep: SweepConfig) -> Arm:
     """Return the search that the file describes."""
     points = tuple(encode_point(sweep.space, point) for point in sweep.start_from)
-    return Arm(MAIN_ARM, sweep.trial, sweep.space, points, sweep.search.trials if searched(sweep.space) else 1)
+    name = ABLATION_ARM if sweep.trial.mdr is None or "mdr" in sweep.space else MAIN_ARM
+    return Arm(name, sweep.trial, sweep.space, points, num_trials(sweep, sweep.space, sweep.search.trials))
 
 
 def arms(sweep: SweepConfig) -> list[Arm]:
@@ -54,6 +65,6 @@ def arms(sweep: SweepConfig) -> list[Arm]:
             for point in sweep.start_from
         ]
         unique = tuple(point for i, point in enumerate(points) if point and point not in points[:i])
-        trials = (sweep.search.baseline_trials or sweep.search.trials) if searched(space) else 1
+        trials = num_trials(sweep, space, sweep.search.baseline_trials or sweep.search.trials)
         result.append(Arm(name, trial, space, unique, trials))
     return result

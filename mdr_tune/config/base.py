@@ -1,5 +1,6 @@
 """The strict base of every configuration model: no unknown key, no silent conversion of types."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -9,6 +10,46 @@ class StrictModel(BaseModel):
     """Frozen; refuses unknown keys, strings for numbers, NaN and infinities."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class KeyProblem(ValueError):  # noqa: N818 - a ValueError that knows its key
+    """A problem of one key, found by a check that spans several. `key` is relative to the model that checks."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def by_name(value: Any) -> Any:
+    """Let `loss: triplet` stand for `loss: {name: triplet}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def tag(name: str) -> str:
+    """Return the tag of one member of a union. It stands in pydantic's error paths, where `is_tag` finds it."""
+    return f"<{name}>"
+
+
+def is_tag(part: Any) -> bool:
+    """Say whether a part of an error's path is a union's tag and no key of the file."""
+    return isinstance(part, str) and part.startswith("<")
+
+
+def choose_by_name(default: str, library_prefix: str | None = None) -> Callable[[Any], str | None]:
+    """Return a discriminator that chooses a union's member by the mapping's `name`.
+
+    Args:
+        default: Name where none is given.
+        library_prefix: Names that begin so belong to one member, tagged by the prefix.
+    """
+
+    def choose(value: Any) -> str | None:
+        name = value.get("name", default) if isinstance(value, dict) else getattr(value, "name", None)
+        if isinstance(name, str) and library_prefix and name.startswith(library_prefix):
+            return tag(library_prefix)
+        return tag(name) if isinstance(name, str) else None
+
+    return choose
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,19 @@ from pydantic import ValidationError
 from mdr_tune.config.arms import baseline_names
 from mdr_tune.config.base import set_dotted
 from mdr_tune.config.explain import explain
-from mdr_tune.config.space import Domain, LevelsDomain, Space, apply_parameters, encode_point, searched, trial_keys
+from mdr_tune.config.space import (
+    Domain,
+    LevelsDomain,
+    Space,
+    apply_parameters,
+    choice_combinations,
+    describe_value,
+    encode_point,
+    grid_points,
+    resolve,
+    searched,
+    trial_keys,
+)
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.registry import nearest_name
@@ -178,6 +190,9 @@ def _drop_searched(tree: dict[str, Any], key: str) -> None:
 
 
 Problems = list[tuple[tuple[str, ...], str]]
+CHOOSES_KEYS = ("loss.name", "miner.name", "optimizer.schedule.name")
+"""Names that decide which other keys there are: their sections are searched as a whole."""
+MOST_COMBINATIONS = 4096
 
 
 def _check_space(sweep: SweepConfig) -> Problems:
@@ -186,7 +201,13 @@ def _check_space(sweep: SweepConfig) -> Problems:
     keys = trial_keys(sweep.trial)
     for key, domain in sweep.space.items():
         path = ("space", key)
-        if key.startswith("mdr.") and sweep.trial.mdr is None:
+        whole = next((other for other in sweep.space if key.startswith(f"{other}.")), None)
+        if whole is not None:
+            problems.append((path, f"{whole} is searched as a whole: give {key} in its choices"))
+        elif key in CHOOSES_KEYS:
+            section = key.removesuffix(".name")
+            problems.append((path, f"other keys depend on it: search {section}: {{choice: [{{name: ...}}, ...]}}"))
+        elif key.startswith("mdr.") and sweep.trial.mdr is None:
             problems.append((path, "cannot be searched: trial.mdr is null; give trial.mdr a mapping"))
         elif key not in keys:
             guess = nearest_name(key, keys)
@@ -196,7 +217,19 @@ def _check_space(sweep: SweepConfig) -> Problems:
             problems.append((path, "count, spread and offset describe mdr.levels only"))
         else:
             problems += _check_domain(sweep, key, domain)
-    return problems
+    return problems or _check_combinations(sweep)
+
+
+def _check_combinations(sweep: SweepConfig) -> Problems:
+    """Try what the choices make of each other; more combinations than a computer tries in a second are not tried."""
+    for parameters in choice_combinations(sweep.space, MOST_COMBINATIONS) or []:
+        try:
+            resolve(sweep.trial, sweep.space, parameters)
+        except ValidationError as error:
+            key, message = explain(error, type(sweep.trial))[0]
+            together = ", ".join(f"{name} {describe_value(value)}" for name, value in parameters.items())
+            return [(("space",), f"{together} do not go together: {'.'.join(key)}: {message}")]
+    return []
 
 
 def _check_domain(sweep: SweepConfig, key: str, domain: Domain | LevelsDomain) -> Problems:
@@ -231,7 +264,7 @@ def _check_start_from(sweep: SweepConfig) -> Problems:
 
 def _check_rest(sweep: SweepConfig) -> Problems:
     """Check what spans several keys: baselines, rungs, workers and the batch."""
-    problems: Problems = []
+    problems = _check_grid(sweep)
     known = baseline_names(sweep.trial)
     for i, name in enumerate(sweep.baselines):
         if name not in known:
@@ -239,6 +272,11 @@ def _check_rest(sweep: SweepConfig) -> Problems:
             problems.append((("baselines", str(i)), message))
         elif sweep.trial.mdr is None:
             problems.append((("baselines", str(i)), "there is no MDR to compare with: trial.mdr is null"))
+        elif not {"loss", "mdr", "embedding"}.isdisjoint(sweep.space):
+            message = (
+                "there are none where loss, mdr or embedding is searched as a whole: list null among the choices of mdr"
+            )
+            problems.append((("baselines", str(i)), message))
         elif name in sweep.baselines[:i]:
             problems.append((("baselines", str(i)), f"{name} is listed twice"))
     scheduler = sweep.search.scheduler
@@ -250,9 +288,27 @@ def _check_rest(sweep: SweepConfig) -> Problems:
         problems.append(
             (("resources", "workers_per_trial"), f"{workers} workers cannot share a batch of {batch} images")
         )
-    if len(sweep.start_from) > sweep.search.trials and searched(sweep.space):
+    if len(sweep.start_from) > sweep.search.trials and sweep.search.sampler != "grid" and searched(sweep.space):
         message = f"{len(sweep.start_from)} points, but search.trials is {sweep.search.trials}"
         problems.append((("start_from",), message))
+    return problems
+
+
+def _check_grid(sweep: SweepConfig) -> Problems:
+    """A grid is all of its combinations: nothing else says how many trials there are, or which come first."""
+    if sweep.search.sampler != "grid":
+        return []
+    try:
+        size = len(grid_points(sweep.space))
+    except ValueError as error:
+        return [(("space",), str(error))]
+    problems: Problems = [
+        (("search", key), f"a grid runs all of its combinations, {size} here: leave it out")
+        for key in ("trials", "baseline_trials")
+        if key in sweep.search.model_fields_set
+    ]
+    if sweep.start_from:
+        problems.append((("start_from",), "a grid runs all of its combinations: leave it out"))
     return problems
 
 

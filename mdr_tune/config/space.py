@@ -7,14 +7,18 @@ A domain is written as one of
 and the levels of MDR, which are a list, by the parameters of an even grid (see `trial.LevelGrid`):
 
     mdr.levels: {count: [2, 3, 5], spread: {uniform: [1, 5]}, offset: {uniform: [-1, 1]}}
+
+A section is searched as a whole where its keys depend on each other: `loss: {choice: [triplet, {name: contrastive}]}`.
 """
 
+import itertools
 import json
+import math
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from mdr_tune.config.base import StrictModel, flatten, set_dotted
+from mdr_tune.config.base import StrictModel, flatten, set_dotted, tag
 from mdr_tune.config.trial import LevelGrid, MDRConfig, TrialConfig
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -71,10 +75,20 @@ class Domain(StrictModel):
     def describe(self) -> str:
         """Return the domain as a user would say it."""
         if self.choice is not None:
-            return "one of " + ", ".join(map(str, self.choice))
+            return "one of " + ", ".join(map(describe_value, self.choice))
         low, high = self.probes()
         scale = ", log scale" if self.loguniform else ", whole numbers" if self.int else ""
         return f"{low:g} to {high:g}{scale}"
+
+
+def describe_value(value: Any) -> str:
+    """Return a value of a trial in short: a section by its name and what else it sets, `null` as `none`."""
+    if isinstance(value, dict):
+        others = (f"{key} {describe_value(item)}" for key, item in value.items() if key != "name")
+        return " ".join([*([str(value["name"])] if "name" in value else []), *others])
+    if value is None:
+        return "none"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _check_choices(values: list[Any]) -> None:
@@ -83,7 +97,7 @@ def _check_choices(values: list[Any]) -> None:
         json.dumps(values)
     except TypeError as error:
         raise ValueError(
-            f"choice: values must be numbers, text, true, false, null or lists of them ({error})"
+            f"choice: values must be numbers, text, true, false, null, lists or mappings of them ({error})"
         ) from None
     if any(value in values[:i] for i, value in enumerate(values)):
         raise ValueError("choice: a value is listed twice")
@@ -132,11 +146,11 @@ def _kind_of_domain(value: Any) -> str:
     grid = isinstance(value, LevelsDomain) or (
         isinstance(value, dict) and not value.keys().isdisjoint(LevelsDomain.model_fields)
     )
-    return "levels" if grid else "domain"
+    return tag("levels" if grid else "domain")
 
 
 AnyDomain = Annotated[
-    Annotated[Domain, BeforeValidator(_as_domain), Tag("domain")] | Annotated[LevelsDomain, Tag("levels")],
+    Annotated[Domain, BeforeValidator(_as_domain), Tag(tag("domain"))] | Annotated[LevelsDomain, Tag(tag("levels"))],
     Discriminator(_kind_of_domain),
 ]
 Space = dict[str, AnyDomain]
@@ -171,11 +185,49 @@ def apply_parameters(trial: TrialConfig, parameters: dict[str, Any]) -> TrialCon
     return TrialConfig.model_validate(tree)
 
 
-def resolve(trial: TrialConfig, space: Space, sampled: dict[str, Any]) -> TrialConfig:
-    """Return the trial that Optuna's flat `sampled` parameters stand for, those with one value only filled in."""
+def decode_sample(space: Space, sampled: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a trial that Optuna's flat `sampled` parameters stand for."""
     domains = searched(space)
-    decoded = {key: domains[key].decode(value) for key, value in sampled.items()}
-    return apply_parameters(trial, {**fixed(space), **decoded})
+    return {key: domains[key].decode(value) for key, value in sampled.items()}
+
+
+def resolve(trial: TrialConfig, space: Space, parameters: dict[str, Any]) -> TrialConfig:
+    """Return the trial with decoded `parameters`, those of the space that have one value only filled in."""
+    return apply_parameters(trial, {**fixed(space), **parameters})
+
+
+def grid_points(space: Space) -> list[dict[str, Any]]:
+    """Return every combination of the searched values, as the flat parameters that Optuna stores.
+
+    Raises:
+        ValueError: A searched key has a range, which has no end of values.
+    """
+    values: dict[str, list[Any]] = {}
+    for key, domain in searched(space).items():
+        if domain.choice is not None:
+            values[key] = [domain.encode(value) for value in domain.choice]
+        elif domain.int is not None:
+            values[key] = list(range(domain.int[0], domain.int[1] + 1))
+        else:
+            raise ValueError(f"{key}: a grid needs values, {{choice: [...]}}, not the range {domain.describe()}")
+    return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+
+
+def choice_combinations(space: Space, most: int) -> list[dict[str, Any]] | None:
+    """Return all combinations of the keys with choices, decoded; None if there are more than `most`."""
+    choices = {key: domain.choice for key, domain in searched(space).items() if domain.choice is not None}
+    if math.prod(len(values) for values in choices.values()) > most:
+        return None
+    return [dict(zip(choices, point, strict=True)) for point in itertools.product(*choices.values())]
+
+
+def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any]:
+    """Return every different form that a section of the trial (`backbone`) takes in this space."""
+    inside = {key: domain for key, domain in space.items() if key == section or key.startswith(f"{section}.")}
+    values = [domain.probes() for domain in inside.values() if isinstance(domain, Domain)]
+    points = (dict(zip(inside, point, strict=True)) for point in itertools.product(*values))
+    found = [getattr(apply_parameters(trial, point), section) for point in points]
+    return [variant for i, variant in enumerate(found) if variant not in found[:i]]
 
 
 def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
@@ -197,8 +249,10 @@ def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
 
 
 def trial_keys(trial: TrialConfig) -> list[str]:
-    """Return the dotted keys that can be searched (those of MDR also where the trial itself has none)."""
+    """Return the dotted keys that can be searched, sections included (those of MDR also where the trial has none)."""
     tree = trial.model_dump()
     tree["mdr"] = MDRConfig().model_dump()
     tree["mdr"]["levels"] = []
-    return sorted(flatten(tree))
+    leaves = list(flatten(tree))
+    sections = {key.rsplit(".", depth)[0] for key in leaves for depth in range(1, key.count(".") + 1)}
+    return sorted({*leaves, *sections})

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from mdr_tune.config.base import StrictModel
+from mdr_tune.config.base import StrictModel, by_name
 from mdr_tune.config.space import Space
 from mdr_tune.config.trial import TrialConfig
 
@@ -23,20 +23,17 @@ class SchedulerConfig(StrictModel):
     """One of this many trials goes on at each rung."""
 
 
-def _scheduler_by_name(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
 class SearchConfig(StrictModel):
     """How the space is searched."""
 
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    """`grid`: every combination of the choices, once."""
     trials: int = Field(12, ge=1)
     baseline_trials: int | None = Field(None, ge=1)
     """Trials of each baseline; as many as `trials` unless given."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Of the sampler. The training's seed is `trial.seed`."""
-    scheduler: Annotated[SchedulerConfig, BeforeValidator(_scheduler_by_name)] = SchedulerConfig()
+    scheduler: Annotated[SchedulerConfig, BeforeValidator(by_name)] = SchedulerConfig()
 
 
 def _auto_or_count(value: Any) -> Any:

@@ -1,11 +1,15 @@
 """Everything one training run is determined by. Two runs of an equal `TrialConfig` give equal numbers."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from mdr_tune.catalog import BACKBONES, DATASETS
-from mdr_tune.config.base import StrictModel, flatten
+from mdr_tune.catalog import BACKBONES, DATASETS, has_published_weights
+from mdr_tune.config.base import KeyProblem, StrictModel, by_name, flatten, tag
+from mdr_tune.config.losses import LossConfig, TripletLossConfig
+from mdr_tune.config.miners import AutoMinerConfig, MinerConfig
+from mdr_tune.config.optimizer import OptimizerConfig
 
 
 def _known_data(name: str) -> str:
@@ -16,7 +20,9 @@ def _known_data(name: str) -> str:
 
 def _known_backbone(name: str) -> str:
     if name not in BACKBONES:
-        raise ValueError(BACKBONES.unknown_message(name))
+        from mdr_tune.backbones import check_backbone_name  # here: it imports torchvision
+
+        check_backbone_name(name)
     return name
 
 
@@ -32,6 +38,9 @@ class BatchConfig(StrictModel):
     size: int = Field(128, ge=4)
     """Images in the global batch. Does not depend on the number of workers."""
     images_per_class: int = Field(4, ge=2)
+    chunk_size: int | None = Field(None, ge=1)
+    """Images that a worker embeds at once, so that a large batch fits its memory; every image is embedded twice.
+    The gradients are those of the whole batch. null: all of a worker's images at once."""
 
     @model_validator(mode="after")
     def _two_classes(self) -> "BatchConfig":
@@ -43,27 +52,36 @@ class BatchConfig(StrictModel):
         return self
 
 
+def _absolute_if_a_path(weights: str) -> str:
+    """Workers have another working directory than the user. Names of published weights have no dot and no slash."""
+    return str(Path(weights).expanduser().absolute()) if {"/", "."} & set(weights) else weights
+
+
+class BackboneConfig(StrictModel):
+    """The network in front of the embedding layer, and the weights that it starts from."""
+
+    name: Annotated[str, AfterValidator(_known_backbone)] = "conv4"
+    """conv4, bn_inception, googlenet, resnet18, resnet50, or any classification model of torchvision."""
+    weights: Annotated[str, AfterValidator(_absolute_if_a_path)] = "DEFAULT"
+    """`DEFAULT`: the published ones (conv4 has none and starts from scratch); a name of torchvision's weights such as
+    IMAGENET1K_V1; `none`; or the path of a file with a state dict."""
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the network starts from trained weights."""
+        return self.weights != "none" and (self.weights != "DEFAULT" or has_published_weights(self.name))
+
+
+EmbeddingModeOrAuto = Literal["auto", "rescale", "l2", "none"]
+
+
 class EmbeddingConfig(StrictModel):
     """The embedding layer behind the backbone."""
 
     size: int = Field(128, ge=1)
-    mode: Literal["rescale", "l2", "none"] = "rescale"
-    """`rescale`: divided by the batch's mean distance in training (MDR's way); `l2`: unit sphere; `none`."""
-
-
-class LossConfig(StrictModel):
-    """The metric-learning loss that MDR regularises."""
-
-    name: Literal["triplet"] = "triplet"
-    margin: float = Field(0.2, ge=0)
-
-
-class MinerConfig(StrictModel):
-    """How triplets are chosen in a batch."""
-
-    name: Literal["distance_weighted"] = "distance_weighted"
-    weights: Literal["official", "stable"] = "official"
-    """`official`: as the authors' code, most anchors fall back to uniform in float32; `stable`: no underflow."""
+    mode: EmbeddingModeOrAuto = "auto"
+    """`rescale`: divided by the batch's mean distance in training (MDR's way), raw at test time; `l2`: unit sphere;
+    `none`: raw; `auto`: l2 for a loss that compares directions, else rescale."""
 
 
 class LevelGrid(StrictModel):
@@ -86,14 +104,20 @@ class MDRConfig(StrictModel):
 
     weight: float = Field(0.1, ge=0)
     """lambda. The authors: 0.6 for CUB-200, 0.2 for Cars-196, 0.1 for SOP and In-Shop."""
+    warmup_epochs: float = Field(0.0, ge=0)
+    """Epochs, fractions allowed, over which the weight rises linearly from 0; 0: it is constant, as the authors'."""
     levels: Annotated[
-        Annotated[list[float], Field(min_length=1, max_length=64), Tag("list")] | Annotated[LevelGrid, Tag("grid")],
-        Discriminator(lambda value: "grid" if isinstance(value, dict | LevelGrid) else "list"),
+        Annotated[list[float], Field(min_length=1, max_length=64), Tag(tag("list"))]
+        | Annotated[LevelGrid, Tag(tag("grid"))],
+        Discriminator(lambda value: tag("grid" if isinstance(value, dict | LevelGrid) else "list")),
     ] = [-3.0, 0.0, 3.0]
     """Initial levels, in standard deviations: a list, or {count, spread, offset}."""
+    learn_levels: bool = True
+    """false: the levels stay where they start."""
     level_decay: float = Field(0.01, ge=0)
-    """nu: weight of the sum of squared levels."""
+    """nu: weight of the sum of squared levels, while they are learned."""
     momentum: float = Field(0.9, ge=0, lt=1)
+    """Of the moving averages of mean and deviation."""
     statistics: Literal["official", "offdiagonal"] = "official"
     """Mean and deviation over the whole matrix, zeros of the diagonal included (`official`), or without them."""
 
@@ -102,36 +126,79 @@ class MDRConfig(StrictModel):
         return self.levels.values() if isinstance(self.levels, LevelGrid) else list(self.levels)
 
 
-class OptimizerConfig(StrictModel):
-    """Adam on everything, the levels too, as the authors do."""
-
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-5, ge=0)
-    milestones: list[Annotated[int, Field(ge=1)]] = []
-    """Epochs after which the learning rate is multiplied by `gamma`. The authors: 40, 60, 80 of 100."""
-    gamma: float = Field(0.2, gt=0, le=1)
-
-
 class TrialConfig(StrictModel):
     """One training run: data, model, loss, MDR, optimisation, seed."""
 
     data: DataConfig = DataConfig()
     batch: BatchConfig = BatchConfig()
-    backbone: Annotated[str, AfterValidator(_known_backbone)] = "conv4"
-    freeze_batch_norm: bool = False
-    """Keep BatchNorm in eval mode while training, as the authors do with pretrained weights."""
+    backbone: Annotated[BackboneConfig, BeforeValidator(by_name)] = BackboneConfig()
+    batch_norm: Literal["auto", "frozen", "synced"] = "auto"
+    """`frozen`: in eval mode while training, as the authors; `synced`: statistics of the global batch, over all
+    workers; `auto`: frozen for a backbone with trained weights, else synced."""
     embedding: EmbeddingConfig = EmbeddingConfig()
-    loss: LossConfig = LossConfig()
-    miner: MinerConfig = MinerConfig()
+    loss: LossConfig = TripletLossConfig()
+    miner: MinerConfig = AutoMinerConfig()
     mdr: MDRConfig | None = MDRConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the network while training; distances, losses and evaluation are float32 always."""
+    channels_last: bool = True
+    """Memory layout of images and convolutions."""
+    compile: bool = False
+    """torch.compile for the network; its first step takes a minute or more."""
     epochs: int = Field(8, ge=1)
     iterations_per_epoch: int = Field(100, ge=1)
     seed: int = Field(0, ge=0)
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TrialConfig":
+        loss = self.loss
+        if loss.compares_directions and self.embedding.mode in ("rescale", "none"):
+            raise KeyProblem(
+                "embedding.mode",
+                f"{self.embedding.mode} makes no sense with {loss.name}, which compares directions only: nothing would "
+                "train the lengths that retrieval then compares. Use l2, or auto",
+            )
+        problem = loss.problem_with(self.embedding_mode)
+        if problem:
+            key, _, message = problem.partition(": ")
+            raise KeyProblem(f"loss.{key}", message)
+        if self.miner.name not in ("auto", "all") and not loss.takes_mined:
+            raise KeyProblem(
+                "miner.name", f"{loss.name} takes no mined pairs, so that {self.miner.name} would do nothing: use auto"
+            )
+        if self.batch.chunk_size is not None and not self.freezes_batch_norm:
+            raise KeyProblem(
+                "batch.chunk_size",
+                "needs batch_norm: frozen, since the statistics of a chunk are not those of the batch",
+            )
+        return self
+
+    @property
+    def embedding_mode(self) -> Literal["rescale", "l2", "none"]:
+        """The embedding mode, `auto` decided."""
+        if self.embedding.mode == "auto":
+            return "l2" if self.loss.compares_directions else "rescale"
+        return self.embedding.mode
+
+    @property
+    def freezes_batch_norm(self) -> bool:
+        """Whether BatchNorm stays in eval mode, `auto` decided."""
+        return self.batch_norm == "frozen" or (self.batch_norm == "auto" and self.backbone.pretrained)
+
+    @property
+    def miner_name(self) -> str:
+        """The miner, `auto` decided."""
+        return self.loss.best_miner if self.miner.name == "auto" else self.miner.name
+
     def flat(self) -> dict[str, Any]:
-        """Return the configuration with dotted keys, levels written out as a list: what MLflow records."""
+        """Return the configuration with dotted keys, every `auto` decided: what MLflow records."""
         tree = self.model_dump()
         if self.mdr is not None:
             tree["mdr"]["levels"] = self.mdr.initial_levels()
+        tree["embedding"]["mode"] = self.embedding_mode
+        tree["miner"]["name"] = self.miner_name
+        tree["batch_norm"] = "frozen" if self.freezes_batch_norm else "synced"
+        if not self.backbone.pretrained:
+            tree["backbone"]["weights"] = "none"
         return flatten(tree)

@@ -1,24 +1,37 @@
-"""The method: MDR, losses, miners, the exact gather for DDP, retrieval metrics. Needs torch only."""
+"""The method: MDR, losses, miners, the exact gather for DDP, retrieval metrics.
+
+Needs torch only; what builds on pytorch-metric-learning (the `library_*` files and `regularizer`) is imported when it
+is asked for.
+"""
 
 from mdr_tune.metric.distance import pairwise_distances
 from mdr_tune.metric.distance_tiles import Statistics
+from mdr_tune.metric.distance_weighted import DistanceWeightedMiner, MinerWeights, negative_weights
 from mdr_tune.metric.embedding import EmbeddingMode, apply_embedding_mode, apply_test_mode
 from mdr_tune.metric.gather import gather_in_rank_order, gather_without_gradient, shard_sizes, shard_slice
-from mdr_tune.metric.losses import TripletLoss
+from mdr_tune.metric.losses import MetricLoss, build_loss
 from mdr_tune.metric.mdr import MDRLoss
-from mdr_tune.metric.miners import DistanceWeightedMiner, MinerWeights, Triplets, negative_weights
+from mdr_tune.metric.mined import Mined, Miner, Pairs, Triplets
+from mdr_tune.metric.miners import build_miner
 from mdr_tune.metric.retrieval import metrics_from_sums, retrieval_metrics, score_queries
+from mdr_tune.metric.triplet import TripletLoss, triplet_margin_loss
 
 __all__ = [
     "DistanceWeightedMiner",
     "EmbeddingMode",
     "MDRLoss",
+    "MetricLoss",
+    "Mined",
+    "Miner",
     "MinerWeights",
+    "Pairs",
     "Statistics",
     "TripletLoss",
     "Triplets",
     "apply_embedding_mode",
     "apply_test_mode",
+    "build_loss",
+    "build_miner",
     "gather_in_rank_order",
     "gather_without_gradient",
     "metrics_from_sums",
@@ -28,4 +41,5 @@ __all__ = [
     "score_queries",
     "shard_sizes",
     "shard_slice",
+    "triplet_margin_loss",
 ]

@@ -1,58 +1,73 @@
-"""The triplet margin loss on given triplets."""
+"""Metric-learning losses by name, and what they have in common."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.catalog import LOSSES
+from mdr_tune.metric.arguments import check_arguments
+from mdr_tune.metric.mined import Mined
+
+LIBRARY_PREFIX = "pml."
+"""Begins the names of losses that are looked up in pytorch-metric-learning, such as `pml.CircleLoss`."""
 
 
-class TripletLoss(nn.Module):
-    """Mean over triplets of max(0, |anchor - positive| - |anchor - negative| + margin).
+class MetricLoss(nn.Module):
+    """A loss on the embeddings of a whole, gathered batch. Its parameters (proxies, a margin) are its own.
 
-    Source: Schroff et al., "FaceNet", CVPR 2015, with distances instead of squared ones; equal to
-    `torch.nn.functional.triplet_margin_loss` with its defaults (p = 2, 1e-6 added to each difference), which
-    is what the authors' code calls.
-
-    Args:
-        margin: in the units of the embeddings, at least 0; 0.2 is the authors'.
-
-    Raises:
-        ValueError: `margin` is negative or not a number.
+    Attributes:
+        takes_mined: whether it heeds what a miner chose; one that does not is given None (the miner `all`).
     """
 
-    def __init__(self, margin: float = 0.2) -> None:
-        super().__init__()
-        if not margin >= 0:
-            raise ValueError(f"margin must be 0 or more, got {margin}")
-        self.margin = margin
+    takes_mined: bool = True
 
-    def forward(self, embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-        """Return the loss; without triplets a zero that still has a (zero) gradient.
+    def forward(self, embeddings: Tensor, labels: Tensor, mined: Mined, generator: torch.Generator) -> Tensor:
+        """Return the loss of a batch; where there is nothing to compare, a zero with a (zero) gradient.
 
         Args:
-            embeddings: (N, D).
-            anchors: (T,), indices of embeddings.
-            positives: (T,), indices of embeddings.
-            negatives: (T,), indices of embeddings.
+            embeddings: (N, D), as `apply_embedding_mode` left them.
+            labels: (N,), int64; 0 to num_classes - 1 for losses that have a parameter for each class.
+            mined: what the miner chose; None is everything.
+            generator: what a loss that draws at random draws from, in the same state on all ranks.
 
         Returns:
-            The loss, of shape (), in the units of the embeddings.
+            The loss, of shape ().
 
         Raises:
-            ValueError: `embeddings` is not (N, D), or the index tensors differ in shape.
+            ValueError: wrong shapes, or labels beyond the classes.
         """
-        check_embeddings(embeddings)
-        if not anchors.shape == positives.shape == negatives.shape:
-            raise ValueError(
-                "anchors, positives and negatives must have one shape, got "
-                f"{tuple(anchors.shape)}, {tuple(positives.shape)}, {tuple(negatives.shape)}"
-            )
-        if anchors.numel() == 0:
-            return embeddings.sum() * 0
-        return functional.triplet_margin_loss(
-            embeddings[anchors], embeddings[positives], embeddings[negatives], margin=self.margin
-        )
+        raise NotImplementedError
 
-    def extra_repr(self) -> str:
-        """Return the arguments, for `print(module)`."""
-        return f"margin={self.margin}"
+
+def build_loss(name: str, arguments: Mapping[str, Any], embedding_size: int, num_classes: int) -> MetricLoss:
+    """Return a new loss; its parameters are drawn from torch's global generator.
+
+    Args:
+        name: one of `mdr_tune.catalog.LOSSES`, or `pml.` and the name of a class of
+            `pytorch_metric_learning.losses`.
+        arguments: its keyword arguments; those left out have their defaults.
+        embedding_size: D.
+        num_classes: classes in the training data, for losses that have a parameter for each.
+
+    Raises:
+        ValueError: an unknown name (the known ones are listed), an unknown argument, or a value that the
+            loss refuses.
+
+    Example:
+        >>> build_loss("triplet", {"margin": 0.1}, embedding_size=128, num_classes=10)
+        TripletLoss(margin=0.1)
+    """
+    if name.startswith(LIBRARY_PREFIX):
+        # Here, not above: most runs do without the library, and it takes seconds to import.
+        from mdr_tune.metric.library_loss import build_library_loss
+
+        return build_library_loss(name, arguments, embedding_size, num_classes)
+    if name not in LOSSES:
+        raise ValueError(
+            f"{LOSSES.unknown_message(name)} {LIBRARY_PREFIX}ClassName is any other loss of pytorch-metric-learning."
+        )
+    factory = LOSSES[name]
+    check_arguments(f"loss {name!r}", factory, arguments, reserved=("embedding_size", "num_classes"))
+    return factory(embedding_size, num_classes, **arguments)

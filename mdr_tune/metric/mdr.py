@@ -32,13 +32,14 @@ class MDRLoss(nn.Module):
     average).
 
     Args:
-        levels: initial levels s_k, in standard deviations from the mean, in any order; learnable.
+        levels: initial levels s_k, in standard deviations from the mean, in any order.
         momentum: share of the old average kept at each step, in [0, 1).
         statistics: `official` takes mean and deviation over the whole N x N matrix, the zeros of the diagonal
             included, as the authors' code does; `offdiagonal` leaves them out.
+        learn_levels: whether the levels get a gradient; without, they stay where they begin.
 
     Attributes:
-        levels: parameter (L,).
+        levels: parameter (L,), in the state dict whether it is learned or not.
         mean: buffer (), moving average of the mean distance, in the units of the embeddings.
         std: buffer (), moving average of the unbiased standard deviation, in the units of the embeddings.
         initialized: buffer (), bool, whether `mean` and `std` hold averages yet.
@@ -63,6 +64,7 @@ class MDRLoss(nn.Module):
         levels: Sequence[float] = (-3.0, 0.0, 3.0),
         momentum: float = 0.9,
         statistics: Statistics = "official",
+        learn_levels: bool = True,
     ) -> None:
         super().__init__()
         if len(levels) == 0 or not all(math.isfinite(level) for level in levels):
@@ -73,7 +75,7 @@ class MDRLoss(nn.Module):
             raise ValueError(f"statistics must be 'official' or 'offdiagonal', got {statistics!r}")
         self.momentum = momentum
         self.statistics: Statistics = statistics
-        self.levels = nn.Parameter(torch.tensor([float(level) for level in levels]))
+        self.levels = nn.Parameter(torch.tensor([float(level) for level in levels]), requires_grad=learn_levels)
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.zeros(()))
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))

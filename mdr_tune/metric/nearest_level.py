@@ -63,17 +63,20 @@ class _MeanDistanceToNearestLevel(torch.autograd.Function):
                 _put_embedding_gradient(embedding_gradient, embeddings, tile, pulls)
         pairs = len(embeddings) * (len(embeddings) - 1)
         scale = (pairs * std).reciprocal_()
-        ctx.save_for_backward(embedding_gradient, _level_gradient(sums[1:], sorted_levels, order), scale)
+        level_gradient = _level_gradient(sums[1:], sorted_levels, order) if ctx.needs_input_grad[1] else None
+        ctx.save_for_backward(embedding_gradient, level_gradient, scale)
         ctx.pairs = pairs
         return sums[0] * scale
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+    def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         embedding_gradient, level_gradient, scale = ctx.saved_tensors
         if embedding_gradient is not None:
             embedding_gradient = embedding_gradient * (scale * loss_gradient)
-        return embedding_gradient, level_gradient * (loss_gradient / ctx.pairs), None, None, None
+        if level_gradient is not None:
+            level_gradient = level_gradient * (loss_gradient / ctx.pairs)
+        return embedding_gradient, level_gradient, None, None, None
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mdr_tune.config.arms import MAIN_ARM
+from mdr_tune.config.space import describe_value
 from mdr_tune.records import SweepResult, TrialRecord
 from mdr_tune.words import count
 
@@ -52,7 +52,7 @@ def format_parameters(parameters: dict[str, Any]) -> str:
         group, _, short = key.rpartition(".")
         if short == "size" or names.count(short) > 1:
             short = f"{group} {short}".strip()
-        parts.append(f"{short} {value:.3g}" if isinstance(value, float) else f"{short} {value}")
+        parts.append(f"{short} {describe_value(value)}")
     return ", ".join(parts)
 
 
@@ -68,10 +68,11 @@ def make_row(record: TrialRecord, metric: str, test: dict[str, float] | None) ->
 
 
 def table_rows(result: SweepResult) -> list[Row]:
-    """Return the best trials of the main search, then the best of each baseline."""
-    main = [record for record in result.records if record.arm == MAIN_ARM and record.best(result.metric)]
-    main.sort(key=lambda record: -(record.best(result.metric) or (0.0, 0))[0])
-    shown = main[:BEST_TRIALS_SHOWN] + [record for arm, record in result.best.items() if arm != MAIN_ARM]
+    """Return the best trials of the main search (of a grid all, in its order), then the best of each baseline."""
+    main = [record for record in result.records if record.arm == result.main_arm and record.best(result.metric)]
+    if not result.shows_all:
+        main = sorted(main, key=lambda record: -(record.best(result.metric) or (0.0, 0))[0])[:BEST_TRIALS_SHOWN]
+    shown = main + [record for arm, record in result.best.items() if arm != result.main_arm]
     tests = {record.trial_id: result.test.get(arm) for arm, record in result.best.items()}
     rows = [make_row(record, result.metric, tests.get(record.trial_id)) for record in shown]
     return [row for row in rows if row is not None]
@@ -91,12 +92,12 @@ def verdict(result: SweepResult) -> list[str]:
     lines = [
         f"Winner: {winner.name} ({format_parameters(winner.parameters) or 'the file as it is'}): {', '.join(parts)}."
     ]
-    baselines = [arm for arm in result.best if arm != MAIN_ARM]
-    if MAIN_ARM not in result.best:
+    baselines = [arm for arm in result.best if arm != result.main_arm]
+    if result.main_arm not in result.best:
         return [*lines, "No MDR trial finished an epoch: what MDR gains is not known."]
     if not baselines:
         return lines
-    if winner.arm != MAIN_ARM:
+    if winner.arm != result.main_arm:
         lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the validation classes.")
     lines += [_gain(result, arm, label) for arm in baselines]
     lines.append(
@@ -118,17 +119,17 @@ def _budget(result: SweepResult) -> str:
 def gains(result: SweepResult) -> dict[str, float]:
     """Return what the best MDR trial gains over each baseline, in points: `gain/val_over_triplet` and so on."""
     found: dict[str, float] = {}
-    if MAIN_ARM not in result.best:
+    if result.main_arm not in result.best:
         return found
-    mdr = result.best[MAIN_ARM].best(result.metric)
+    mdr = result.best[result.main_arm].best(result.metric)
     for arm, record in result.best.items():
         baseline = record.best(result.metric)
-        if arm == MAIN_ARM or mdr is None or baseline is None:
+        if arm == result.main_arm or mdr is None or baseline is None:
             continue
         found[f"gain/val_over_{arm}"] = mdr[0] - baseline[0]
         key = test_key(result.metric)
-        if arm in result.test and MAIN_ARM in result.test:
-            found[f"gain/test_over_{arm}"] = result.test[MAIN_ARM][key] - result.test[arm][key]
+        if arm in result.test and result.main_arm in result.test:
+            found[f"gain/test_over_{arm}"] = result.test[result.main_arm][key] - result.test[arm][key]
     return found
 
 

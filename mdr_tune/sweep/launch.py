@@ -10,6 +10,7 @@ from mdr_tune.errors import UserError
 from mdr_tune.records import SweepResult
 from mdr_tune.report.summary import gains, markdown, verdict
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.prepare import prepare_weights
 from mdr_tune.sweep.run import RunListener, run_sweep, running_lanes
 from mdr_tune.sweep.stores import without_password
 from mdr_tune.words import count
@@ -38,10 +39,7 @@ class LaunchOutcome:
 
 def load_command(plan: Plan) -> str:
     """Return the lines that load the champion in a fresh process."""
-    return (
-        f'import mlflow\nmlflow.set_tracking_uri("{plan.stores.shown_uri}")\n'
-        f'model = mlflow.pytorch.load_model("models:/{plan.sweep.name}@champion")  # model(uint8 images (n, C, H, W))'
-    )
+    return plan.stores.load_command(f"{plan.sweep.name}@champion")
 
 
 def run_and_track(
@@ -54,8 +52,9 @@ def run_and_track(
         show: Called with the outcome as soon as it is recorded, before the lanes and Ray are stopped.
 
     Raises:
-        UserError: The experiment cannot be opened, or the data set not be read.
+        UserError: Weights cannot be had, the experiment not be opened, or the data set not be read.
     """
+    prepare_weights(plan.sweep, status.stage)
     lanes = plan.lanes
     where = "starting Ray" if plan.address is None else f"joining {plan.address}"
     status.stage(f"{where}, then {count(lanes.num_lanes, 'lane')} of {count(lanes.workers_per_lane, 'worker')}")

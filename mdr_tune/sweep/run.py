@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from mdr_tune.config.arms import Arm
-from mdr_tune.config.trial import TrialConfig
-from mdr_tune.errors import UserError
 from mdr_tune.records import SweepListener, SweepResult, TrialRecord, best_record
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment, ray_session
@@ -29,7 +27,11 @@ class RunListener(SweepListener, Protocol):
 
 @contextlib.contextmanager
 def running_lanes(plan: Plan) -> Iterator[Any]:
-    """Start Ray and the lanes; yields the lanes' hub at once, while their workers still import. Ends all of it."""
+    """Start Ray and the lanes; yields the lanes' hub at once, while their workers still import. Ends all of it.
+
+    Raises:
+        UserError: The data set cannot be had, or does not fit; no worker has been started then.
+    """
     prepare_environment()
     import ray  # noqa: F401  (before the thread, which would slow it down)
 
@@ -39,7 +41,9 @@ def running_lanes(plan: Plan) -> Iterator[Any]:
     with ray_session(plan.address, plan.machine.cpus):
         torch_import.join()
         from mdr_tune.lanes.lane import Lanes
+        from mdr_tune.sweep.prepare import prepare_data
 
+        prepare_data(plan.sweep)
         lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}", plan.folder / "lanes")
         try:
             yield lanes.hub
@@ -48,30 +52,12 @@ def running_lanes(plan: Plan) -> Iterator[Any]:
 
 
 def run_sweep(plan: Plan, hub: Any, listeners: Sequence[RunListener]) -> SweepResult:
-    """Search all arms on the lanes, then evaluate the best of each on the test classes.
-
-    Raises:
-        UserError: The data set cannot be read.
-    """
-    result = SweepResult(plan.sweep.metric)
-    prepare_data(plan.sweep.trial)
+    """Search all arms on the lanes, then evaluate the best of each on the test classes."""
+    is_grid = plan.sweep.search.sampler == "grid"
+    result = SweepResult(plan.sweep.metric, main_arm=plan.arms[0].name, shows_all=is_grid)
     _search_all(plan, hub, result, listeners)
     _evaluate_best(plan, hub, result, listeners)
     return result
-
-
-def prepare_data(trial: TrialConfig) -> None:
-    """Make sure that the data set is on this node, and can fill a batch; a lane that comes first waits for its lock."""
-    name = trial.data.name
-    from mdr_tune.data import BatchSampler, load_dataset
-
-    try:
-        labels = load_dataset(name).split("train").labels
-        BatchSampler(labels, trial.batch.size, trial.batch.images_per_class, trial.seed)
-    except OSError as error:
-        raise UserError(f"the data set {name} cannot be prepared: {error}") from error
-    except ValueError as error:
-        raise UserError(f"trial.batch: does not fit the data set {name}: {error}") from None
 
 
 def _search_all(plan: Plan, hub: Any, result: SweepResult, listeners: Sequence[RunListener]) -> None:

@@ -11,7 +11,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from mdr_tune.config.arms import Arm
-from mdr_tune.config.space import Domain, resolve, searched
+from mdr_tune.config.space import Domain, decode_sample, grid_points, resolve, searched
 from mdr_tune.config.sweep import SearchConfig, SweepConfig
 
 MAX_RANDOM_TRIALS = 10
@@ -20,7 +20,8 @@ MAX_RANDOM_TRIALS = 10
 class ArmSearch(OptunaSearch):
     """OptunaSearch over an arm's space; suggests whole trials, so that nothing behind it knows the space.
 
-    A suggestion is `{"trial": <nested TrialConfig>, "parameters": <flat sampled values>}`.
+    A suggestion is `{"trial": <nested TrialConfig>, "parameters": <the values drawn, by dotted key>}`. Of a grid, every
+    point is enqueued, so that the sampler has nothing to do.
     """
 
     def __init__(self, arm: Arm, search: SearchConfig, metric: str, storage: Path, study_name: str) -> None:
@@ -35,7 +36,7 @@ class ArmSearch(OptunaSearch):
             storage=RDBStorage(f"sqlite:///{storage}"),
         )
         if not self._ot_study.trials:  # OptunaSearch's points_to_evaluate must name every parameter, and come again
-            for point in arm.start_from:
+            for point in grid_points(arm.space) if search.sampler == "grid" else arm.start_from:
                 self._ot_study.enqueue_trial(point)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -46,7 +47,8 @@ class ArmSearch(OptunaSearch):
 
 def suggestion(arm: Arm, sampled: dict[str, Any]) -> dict[str, Any]:
     """Return what Tune passes on as a trial's config."""
-    return {"trial": resolve(arm.trial, arm.space, sampled).model_dump(), "parameters": sampled}
+    parameters = decode_sample(arm.space, sampled)
+    return {"trial": resolve(arm.trial, arm.space, parameters).model_dump(), "parameters": parameters}
 
 
 def distribution(domain: Domain) -> BaseDistribution:
@@ -62,7 +64,7 @@ def distribution(domain: Domain) -> BaseDistribution:
 
 def make_sampler(search: SearchConfig, arm: Arm) -> BaseSampler:
     """Return the sampler, seeded. TPE draws a third of the trials at random, at most 10, before it models."""
-    if search.sampler == "random":
+    if search.sampler != "tpe":
         return RandomSampler(seed=search.seed)
     return TPESampler(seed=search.seed, n_startup_trials=min(MAX_RANDOM_TRIALS, max(1, arm.trials // 3)))
 

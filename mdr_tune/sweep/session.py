@@ -12,6 +12,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray announces a change of default otherwise
     "RAY_AIR_NEW_OUTPUT": "0",  # the status line is ours
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files beside MLflow
+    "RAY_worker_maximum_startup_concurrency": "8",  # on few cores Ray warns of our few processes otherwise
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # 60 s are too few on a busy machine
 }
 

@@ -31,6 +31,13 @@ class Stores:
         """Folder for MLflow's artifacts when the store is a local database; a server decides for itself."""
         return self.storage / "mlartifacts" if self.tracking_uri.startswith("sqlite:") else None
 
+    def load_command(self, model: str) -> str:
+        """Return the lines that load a registered model, `NAME@ALIAS` or `NAME/VERSION`, in a fresh process."""
+        return (
+            f'import mlflow\nmlflow.set_tracking_uri("{self.shown_uri}")\n'
+            f'model = mlflow.pytorch.load_model("models:/{model}")  # model(uint8 images (n, C, H, W))'
+        )
+
 
 def without_password(text: str) -> str:
     """Return a URI, or a text with URIs in it, with *** for each password."""

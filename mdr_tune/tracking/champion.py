@@ -16,7 +16,7 @@ from mlflow.types import Schema, TensorSpec
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.tracking.tracker import best_key
-from mdr_tune.training.model import EmbeddingModel
+from mdr_tune.training.model import EmbeddingModel, ImageShape
 
 ALIAS = "champion"
 
@@ -30,13 +30,13 @@ class Registration:
     previous_value: float | None = None
 
 
-def load_model(checkpoint: Path) -> tuple[EmbeddingModel, TrialConfig]:
-    """Return the model of a trial's checkpoint, on the CPU in eval mode, and its configuration."""
+def load_model(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape]:
+    """Return the model of a trial's checkpoint, on the CPU in eval mode, and the shape of its images."""
     state = torch.load(io.BytesIO(checkpoint.read_bytes()), map_location="cpu", weights_only=True)
-    config = TrialConfig.model_validate(state["config"])
-    model = EmbeddingModel.from_config(config)
+    model = EmbeddingModel.from_config(TrialConfig.model_validate(state["config"]), pretrained=False)
     model.load_state_dict(state["model"])
-    return model.eval(), config
+    channels, height, width = state["image_shape"]
+    return model.eval(), (channels, height, width)
 
 
 def register_champion(
@@ -50,22 +50,41 @@ def register_champion(
 ) -> Registration:
     """Log the checkpoint's model to its run, register it as `name`, and point the alias `champion` to it.
 
-    The model is written as an exported graph (PyTorch's pt2): it loads without this package, executes no pickle, and
-    takes uint8 images (n, C, H, W) for any n >= 1.
-
     Args:
         metric: Whose best value of the champion before is looked up: an alias that moves to a worse model should be
             told.
         description: Of the version.
     """
     previous_version, previous_value = _champion_before(client, name, metric)
-    model, _ = load_model(checkpoint)
-    model.requires_grad_(False)  # whoever loads it embeds
-    backbone = model.backbone
-    shape = (backbone.in_channels, backbone.image_size, backbone.image_size)
-    example = np.zeros((2, *shape), dtype=np.uint8)
+    model, shape = load_model(checkpoint)
+    version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description)
+    client.set_registered_model_alias(name, ALIAS, version)
+    return Registration(version, previous_version, previous_value)
+
+
+def log_embedding_model(
+    client: MlflowClient,
+    experiment_id: str,
+    run_id: str,
+    name: str,
+    model: EmbeddingModel,
+    image_shape: ImageShape,
+    description: str = "",
+) -> str:
+    """Log a model to a run and register it as `name`; returns its version. No alias is set.
+
+    The model is written as an exported graph (PyTorch's pt2): it loads without this package, executes no pickle, and
+    takes uint8 images (n, C, H, W) for any n >= 1.
+
+    Args:
+        model: On the CPU, in eval mode; its parameters will want no gradient, as whoever loads it embeds.
+        image_shape: (C, H, W).
+        description: Of the version.
+    """
+    model.requires_grad_(False)
+    example = np.zeros((2, *image_shape), dtype=np.uint8)
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *shape))]),
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *image_shape))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.linear.out_features))]),
     )
     mlflow.set_experiment(experiment_id=experiment_id)  # where MLflow 3 puts the logged model beside its run
@@ -82,10 +101,10 @@ def register_champion(
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],
         )
     version = str(info.registered_model_version)
-    client.set_registered_model_alias(name, ALIAS, version)
-    takes = f"Takes uint8 images (n, {', '.join(map(str, shape))}), gives embeddings (n, {model.linear.out_features})."
+    images = ", ".join(map(str, image_shape))
+    takes = f"Takes uint8 images (n, {images}), gives embeddings (n, {model.linear.out_features})."
     client.update_model_version(name, version, f"{description}\n\n{takes}".strip())
-    return Registration(version, previous_version, previous_value)
+    return version
 
 
 def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str | None, float | None]:

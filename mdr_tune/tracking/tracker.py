@@ -56,6 +56,11 @@ def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None)
     return str(experiment.experiment_id)
 
 
+def run_tags(name: str) -> dict[str, str]:
+    """Return the tags of a run that say its name, who started it, and with what."""
+    return {MLFLOW_RUN_NAME: name, MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: "mdr_tune"}
+
+
 class Tracker:
     """A sweep's listener that writes to MLflow. Calls return at once; the writes happen in order on a thread.
 
@@ -84,9 +89,7 @@ class Tracker:
         self._writer = OrderedWriter()
         self._runs: dict[str, str] = {}
         self._best: float | None = None
-        self._origin = {MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: "mdr_tune"}
-        tags = {MLFLOW_RUN_NAME: run_name, **self._origin}
-        self.parent_run_id: str = client.create_run(experiment_id, tags=tags).info.run_id
+        self.parent_run_id: str = client.create_run(experiment_id, tags=run_tags(run_name)).info.run_id
         self._log_params(self.parent_run_id, params)
         for file, text in files.items():
             client.log_text(self.parent_run_id, text, file)
@@ -115,8 +118,7 @@ class Tracker:
             return self._runs[record.trial_id]
         tags = {
             MLFLOW_PARENT_RUN_ID: self.parent_run_id,
-            MLFLOW_RUN_NAME: record.name,
-            **self._origin,
+            **run_tags(record.name),
             TRIAL_ID_TAG: record.trial_id,
             "arm": record.arm,
             "outcome": "running",

@@ -1,7 +1,8 @@
-"""BatchNorm whose training statistics span the global batch, on any backend, so that W ranks equal one.
+"""BatchNorm whose training statistics span the global batch, so that W ranks equal one.
 
-torch's SyncBatchNorm runs on GPUs only. This one runs wherever torch.distributed does, gloo on CPUs included. The
-ranks' shares of the batch may differ in size. It costs one small all-reduce forward and one backward per layer.
+On GPUs that is torch's SyncBatchNorm, which runs nowhere else. The one here runs wherever torch.distributed does, gloo
+on CPUs included. The ranks' shares of the batch may differ in size. It costs one small all-reduce forward and one
+backward a layer.
 """
 
 from typing import Any, cast
@@ -27,12 +28,13 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         """Normalise (n, C, H, W) per channel."""
         if not self.training or self.ranks.world_size == 1 or self.running_mean is None:
             return super().forward(inputs)
-        mean, variance, count = _global_moments(inputs.detach(), self.ranks)
+        full = inputs.to(self.weight.dtype)  # of lower precision under autocast: moments and sums are not
+        mean, variance, count = _global_moments(full.detach(), self.ranks)
         self._update_running(mean, variance, count)
         output: torch.Tensor = _Normalize.apply(
-            inputs, self.weight, self.bias, mean, variance, count, self.eps, self.ranks.group
+            full, self.weight, self.bias, mean, variance, count, self.eps, self.ranks.group
         )
-        return output
+        return output.to(inputs.dtype)
 
     @torch.no_grad()
     def _update_running(self, mean: torch.Tensor, variance: torch.Tensor, count: float) -> None:
@@ -45,13 +47,17 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance * (count / (count - 1)), momentum)
 
 
-def use_global_batch_norm(module: nn.Module, ranks: Ranks) -> nn.Module:
-    """Make every `nn.BatchNorm2d` in `module` a `GlobalBatchNorm2d` over `ranks`, in place; returns `module`."""
+def synchronize_batch_norm(module: nn.Module, ranks: Ranks) -> None:
+    """Make every `nn.BatchNorm2d` in `module` take its training statistics over `ranks`, in place."""
+    if ranks.world_size == 1:
+        return
+    if ranks.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(module, ranks.group)
+        return
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.__class__ = GlobalBatchNorm2d  # the same state; only `forward` and the ranks are new
             cast(GlobalBatchNorm2d, layer).ranks = ranks
-    return module
 
 
 def _global_moments(inputs: torch.Tensor, ranks: Ranks) -> tuple[torch.Tensor, torch.Tensor, float]:

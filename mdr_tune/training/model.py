@@ -3,42 +3,56 @@
 import torch
 from torch import nn
 
-from mdr_tune.backbones import build_backbone
+from mdr_tune.backbones import Backbone, build_backbone
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.metric import EmbeddingMode, apply_test_mode
+
+ImageShape = tuple[int, int, int]
+"""(C, H, W)."""
 
 
 class EmbeddingModel(nn.Module):
     """Images in, embeddings out.
 
     Args:
-        backbone: Name of the backbone.
+        backbone: The network before the embedding layer.
         size: Length of an embedding, D.
         mode: `l2` puts embeddings on the unit sphere; `rescale` and `none` leave them raw at test time.
+        channels_last: Memory layout of images and convolutions; usually the faster one.
     """
 
-    def __init__(self, backbone: str, size: int, mode: EmbeddingMode) -> None:
+    def __init__(self, backbone: Backbone, size: int, mode: EmbeddingMode, channels_last: bool = True) -> None:
         super().__init__()
-        self.backbone = build_backbone(backbone)
-        self.linear = nn.Linear(self.backbone.feature_size, size)
+        self.backbone = backbone
+        self.linear = nn.Linear(backbone.feature_size, size)
         self.mode: EmbeddingMode = mode
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.to(memory_format=self._memory_format)
 
     @classmethod
-    def from_config(cls, config: TrialConfig) -> "EmbeddingModel":
-        """Build the model of a trial; weights come from torch's global generator. Channels last is faster."""
-        model = cls(config.backbone, config.embedding.size, config.embedding.mode)
-        return model.to(memory_format=torch.channels_last)
+    def from_config(cls, config: TrialConfig, pretrained: bool = True) -> "EmbeddingModel":
+        """Build the model of a trial; what is not pretrained is drawn from torch's global generator.
+
+        Args:
+            config: The trial.
+            pretrained: False leaves the backbone's published weights alone: a checkpoint is loaded next.
+
+        Raises:
+            UserError: The weights cannot be had.
+        """
+        backbone = build_backbone(config.backbone.name, config.backbone.weights, load=pretrained)
+        return cls(backbone, config.embedding.size, config.embedding_mode, config.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embed images.
 
         Args:
-            images: (n, C, H, W), uint8 or float in 0..255, of the backbone's channels and size.
+            images: (n, C, H, W), uint8 or float in 0..255, grey or RGB, of a size that the backbone takes.
 
         Returns:
             (n, D). In training mode the raw output of the linear layer: the training transform spans the global batch
             and is applied after the gather. In eval mode what retrieval compares by Euclidean distance.
         """
-        normalized = self.backbone.normalize(images).to(self.linear.weight.dtype, memory_format=torch.channels_last)
+        normalized = self.backbone.normalize(images).to(self.linear.weight.dtype, memory_format=self._memory_format)
         embeddings: torch.Tensor = self.linear(self.backbone(normalized).flatten(1))
         return embeddings if self.training else apply_test_mode(embeddings, self.mode)

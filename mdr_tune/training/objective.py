@@ -1,4 +1,4 @@
-"""What is minimised: the metric-learning loss on mined triplets, plus MDR, over the global batch."""
+"""What is minimised: the metric-learning loss on mined pairs or triplets, plus MDR, over the global batch."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.metric import DistanceWeightedMiner, MDRLoss, TripletLoss, apply_embedding_mode
+from mdr_tune.metric import MDRLoss, apply_embedding_mode, build_loss, build_miner
+from mdr_tune.training.schedule import warmup_factor
 
 
 class Terms(NamedTuple):
@@ -22,41 +23,56 @@ class Terms(NamedTuple):
 class Objective(nn.Module):
     """total = loss + weight * MDR + level_decay * sum of squared levels (Kim & Park, AAAI 2021, section 3).
 
-    Its parameters (the levels) see the full gradient on each rank, because each rank computes the loss of the whole
-    gathered batch. They are therefore kept out of DDP, which would average equal gradients at best.
+    Its parameters (the levels, a loss's proxies) see the full gradient on each rank, because each rank computes the
+    loss of the whole gathered batch. They are therefore kept out of DDP, which would average equal gradients at best.
+
+    Args:
+        config: The trial.
+        num_classes: Of the training split, whose labels are 0 .. num_classes - 1.
     """
 
-    def __init__(self, config: TrialConfig) -> None:
+    def __init__(self, config: TrialConfig, num_classes: int) -> None:
         super().__init__()
-        self.mode = config.embedding.mode
-        self.loss = TripletLoss(config.loss.margin)
-        self.miner = DistanceWeightedMiner(config.miner.weights)
+        self.mode = config.embedding_mode
+        self.miner = build_miner(config.miner_name, config.miner.arguments())
+        self.loss = build_loss(config.loss.name, config.loss.arguments(), config.embedding.size, num_classes)
         self.mdr: MDRLoss | None = None
         if config.mdr is not None:
-            self.mdr = MDRLoss(config.mdr.initial_levels(), config.mdr.momentum, config.mdr.statistics)
-            self.weight, self.level_decay = config.mdr.weight, config.mdr.level_decay
+            levels = config.mdr.initial_levels()
+            self.mdr = MDRLoss(levels, config.mdr.momentum, config.mdr.statistics, config.mdr.learn_levels)
+            self.weight, self.warmup_epochs = config.mdr.weight, config.mdr.warmup_epochs
+            self.level_decay = config.mdr.level_decay if config.mdr.learn_levels else 0.0
 
-    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> Terms:
+    def forward(
+        self, embeddings: torch.Tensor, labels: torch.Tensor, generator: torch.Generator, epochs_done: float = 0.0
+    ) -> Terms:
         """Score one global batch.
 
         Args:
             embeddings: (N, D) raw embeddings of the global batch, in rank order, equal on all ranks.
             labels: (N,) class ids.
             generator: The miner's, on the embeddings' device, in the same state on all ranks.
+            epochs_done: Epochs of training when this step is done, with fractions: what the weight's warm-up goes by.
         """
         embeddings = apply_embedding_mode(embeddings, self.mode)
-        triplets = self.miner(embeddings, labels, generator)
-        dml_loss = self.loss(embeddings, triplets.anchors, triplets.positives, triplets.negatives)
+        mined = self.miner(embeddings, labels, generator)
+        dml_loss = self.loss(embeddings, labels, mined, generator)
+        fallback = getattr(mined, "fallback_fraction", None)
+        fallback = dml_loss.new_zeros(()) if fallback is None else fallback
         if self.mdr is None:
-            zero = torch.zeros_like(dml_loss).detach()
-            return Terms(dml_loss, dml_loss.detach(), zero, triplets.fallback_fraction)
+            return Terms(dml_loss, dml_loss.detach(), torch.zeros_like(dml_loss).detach(), fallback)
         mdr_loss = self.mdr(embeddings)
-        total = dml_loss + self.weight * mdr_loss + self.level_decay * self.mdr.levels.pow(2).sum()
-        return Terms(total, dml_loss.detach(), mdr_loss.detach(), triplets.fallback_fraction)
+        total = dml_loss + self.weight_at(epochs_done) * mdr_loss + self.level_decay * self.mdr.levels.pow(2).sum()
+        return Terms(total, dml_loss.detach(), mdr_loss.detach(), fallback)
 
-    def describe(self) -> dict[str, float]:
-        """Return the levels and the moving averages, as metrics."""
+    def weight_at(self, epochs_done: float) -> float:
+        """Return the weight of MDR after so many epochs."""
+        return self.weight * warmup_factor(epochs_done, self.warmup_epochs)
+
+    def describe(self, epochs_done: float) -> dict[str, float]:
+        """Return the weight, the levels and the moving averages of MDR, as metrics."""
         if self.mdr is None:
             return {}
         metrics = {f"mdr/level_{i}": level for i, level in enumerate(self.mdr.levels.tolist())}
-        return {**metrics, "mdr/mean": float(self.mdr.mean), "mdr/std": float(self.mdr.std)}
+        averages = {"mdr/mean": float(self.mdr.mean), "mdr/std": float(self.mdr.std)}
+        return {"mdr/weight": self.weight_at(epochs_done), **metrics, **averages}

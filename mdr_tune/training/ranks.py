@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,17 @@ class Ranks:
         if self.world_size > 1:
             dist.all_reduce(tensor, group=self.group)
         return tensor
+
+    def share_gradients(self, module: nn.Module) -> None:
+        """Give every rank the gradients that rank 0 has of `module`'s parameters.
+
+        For parameters outside of DDP whose gradient each rank computes in full: equal but for the order in which a
+        GPU sums, which would let the ranks' parameters drift apart.
+        """
+        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        if self.world_size == 1 or not gradients:
+            return
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.broadcast(flat, group=self.group, group_src=0)
+        for gradient, shared in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(shared.view_as(gradient))

@@ -1,6 +1,7 @@
 """One trial on one rank, as it lives between two commands: model, objective, optimiser, generators, epoch."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,13 +14,16 @@ from mdr_tune.data.dataset import ImageDataset, SplitName
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
 from mdr_tune.metric import gather_in_rank_order, shard_sizes, shard_slice
-from mdr_tune.training.batch_norm import use_global_batch_norm
+from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.evaluate import evaluate
+from mdr_tune.training.large_batch import embed_in_chunks
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.objective import Objective, Terms
+from mdr_tune.training.optimizer import make_optimizer, make_schedule
 from mdr_tune.training.ranks import Ranks
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrialDiverged(RuntimeError):  # noqa: N818 - an outcome of a trial more than an error of the program
@@ -56,24 +60,24 @@ class TrialSession:
         self.config, self.dataset, self.ranks = config, dataset, ranks or Ranks()
         self.epoch = 0
         """Epochs completed."""
+        device, train = self.ranks.device, dataset.split("train")
         torch.manual_seed(derive_seed("model", config.seed))
-        device = self.ranks.device
-        self.model = EmbeddingModel.from_config(config).to(device, dtype)
-        self.objective = Objective(config).to(device, dtype)
-        use_global_batch_norm(self.model, self.ranks)
+        self.model = EmbeddingModel.from_config(config)
+        self.model.backbone.check_image_shape(tuple(train.images.shape[1:]))
+        self.model.to(device, dtype)
+        self.objective = Objective(config, train.num_classes).to(device, dtype)
+        if not config.freezes_batch_norm:
+            synchronize_batch_norm(self.model, self.ranks)
+        if config.compile:
+            self.model.compile()
         self._parallel_model = _data_parallel(self.model, self.ranks)
-        train = dataset.split("train")
         self._images, self._labels = train.images, train.labels
         self._sampler = BatchSampler(train.labels, config.batch.size, config.batch.images_per_class, config.seed)
         self._miner_generator = torch.Generator(device).manual_seed(derive_seed("miner", config.seed))
-        self._optimizer = torch.optim.Adam(
-            [*self.model.parameters(), *self.objective.parameters()],
-            lr=config.optimizer.learning_rate,
-            weight_decay=config.optimizer.weight_decay,
-        )
-        self._schedule = torch.optim.lr_scheduler.MultiStepLR(
-            self._optimizer, config.optimizer.milestones, config.optimizer.gamma
-        )
+        self._optimizer = make_optimizer(config.optimizer, self.model, self.objective)
+        self._schedule = make_schedule(config, self._optimizer)
+        self._autocast = AUTOCAST[config.precision]
+        self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
 
     def run_epoch(self) -> dict[str, float]:
         """Train one epoch and evaluate on the validation classes; returns the metrics, grouped by name.
@@ -92,35 +96,79 @@ class TrialSession:
     def train_epoch(self) -> dict[str, float]:
         """Train one epoch; returns its mean losses and the state of MDR after it."""
         self.model.train()
-        if self.config.freeze_batch_norm:
+        if self.config.freezes_batch_norm:
             _freeze_batch_norm(self.model)
         batches = self._sampler.epoch_batches(self.epoch, self.config.iterations_per_epoch)  # (steps, B)
-        learning_rate = self._optimizer.param_groups[0]["lr"]
         steps = [self._step(number, indices) for number, indices in enumerate(batches)]
-        self._schedule.step()
         self.epoch += 1
-        total, dml_loss, mdr_loss, fallback = torch.stack([torch.stack(terms) for terms in steps]).mean(0).tolist()
-        losses = {"train/loss": total, "train/dml_loss": dml_loss, "train/miner_fallback": fallback}
-        if self.config.mdr is not None:
-            losses["train/mdr_loss"] = mdr_loss
-        return {"epoch": self.epoch, **losses, "train/learning_rate": learning_rate, **self.objective.describe()}
+        means = torch.stack([torch.stack(list(step.values())) for step in steps]).mean(0).tolist()
+        losses = dict(zip(steps[0], means, strict=True))
+        return {"epoch": self.epoch, **losses, **self._learning_rates, **self.objective.describe(self.epoch)}
 
-    def _step(self, number: int, indices: torch.Tensor) -> Terms:
-        """One optimiser step on the global batch of image `indices` (B,); returns its detached terms."""
-        batch_size, ranks = len(indices), self.ranks
-        mine = shard_slice(batch_size, ranks.world_size, ranks.rank)
-        params = draw_affine_params(batch_size, self.config.seed, self.epoch, number)[mine]  # (n, 4)
-        images = augment_affine(self._images[indices[mine]].to(ranks.device), params)
-        local = self._parallel_model(images)  # (n, D)
-        embeddings = gather_in_rank_order(local, shard_sizes(batch_size, ranks.world_size), ranks.group)  # (B, D)
+    def _step(self, number: int, indices: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One optimiser step on the global batch of image `indices` (B,); returns what it measured."""
+        ranks = self.ranks
+        self._optimizer.zero_grad(set_to_none=True)
+        local, second_pass = self._embed(self._augmented(number, indices), number)  # (n, D)
+        embeddings = gather_in_rank_order(local, shard_sizes(len(indices), ranks.world_size), ranks.group)  # (B, D)
         self._check_finite(embeddings, number)
         labels = self._labels[indices].to(ranks.device)
-        terms: Terms = self.objective(embeddings, labels, self._miner_generator)
+        epochs_done = self.epoch + (number + 1) / self.config.iterations_per_epoch
+        terms: Terms = self.objective(embeddings, labels, self._miner_generator, epochs_done)
         self._check_finite(terms.total, number)
-        self._optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
-        self._optimizer.step()
-        return terms._replace(total=terms.total.detach())
+        self._scaler.scale(terms.total).backward()
+        second_pass()
+        ranks.share_gradients(self.objective)
+        self._scaler.unscale_(self._optimizer)
+        measured = self._measured(terms)
+        if self.config.optimizer.clip_gradient_norm is not None:
+            measured["train/gradient_norm"] = self._clip_gradients(self.config.optimizer.clip_gradient_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._learning_rates = self._rates_now()
+        self._schedule.step()
+        return measured
+
+    def _augmented(self, number: int, indices: torch.Tensor) -> torch.Tensor:
+        """Return this rank's images of the global batch, (n, C, H, W), augmented."""
+        mine = shard_slice(len(indices), self.ranks.world_size, self.ranks.rank)
+        params = draw_affine_params(len(indices), self.config.seed, self.epoch, number)[mine]  # (n, 4)
+        return augment_affine(self._images[indices[mine]].to(self.ranks.device), params)
+
+    def _embed(self, images: torch.Tensor, number: int) -> tuple[torch.Tensor, Callable[[], None]]:
+        """Return the embeddings of this rank's images (n, D), and what is to be called after the loss's backward."""
+        # Of dropout and the like: what a step draws depends on its number, not on what was drawn before.
+        seed = derive_seed("network", self.config.seed, self.epoch, number, self.ranks.rank)
+        if self.config.batch.chunk_size is not None:
+            return embed_in_chunks(self._parallel_model, self._network, images, self.config.batch.chunk_size, seed)
+        torch.manual_seed(seed)
+        return self._network(images), lambda: None
+
+    def _network(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings (n, D) of images (n, C, H, W), the network in the trial's precision."""
+        device = self.ranks.device.type
+        with torch.autocast(device, self._autocast, enabled=self._autocast is not None):
+            embeddings: torch.Tensor = self._parallel_model(images)
+        return embeddings.to(self.model.linear.weight.dtype)
+
+    def _measured(self, terms: Terms) -> dict[str, torch.Tensor]:
+        measured = {"train/loss": terms.total.detach(), "train/dml_loss": terms.dml_loss}
+        if self.config.mdr is not None:
+            measured["train/mdr_loss"] = terms.mdr_loss
+        if self.objective.miner.can_fall_back:
+            measured["train/miner_fallback"] = terms.miner_fallback
+        return measured
+
+    def _rates_now(self) -> dict[str, float]:
+        """Return the learning rate, and those of head and loss where they have their own."""
+        rates = {group["name"]: group["lr"] for group in self._optimizer.param_groups}
+        own = {f"train/{name}_learning_rate": rate for name, rate in rates.items() if rate != rates["backbone"]}
+        return {"train/learning_rate": rates["backbone"], **own}
+
+    def _clip_gradients(self, max_norm: float) -> torch.Tensor:
+        """Scale the gradient of all parameters together to `max_norm` if it is longer; returns its norm before."""
+        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
 
     def _check_finite(self, values: torch.Tensor, step: int) -> None:
         if not bool(torch.isfinite(values).all()):
@@ -138,11 +186,13 @@ class TrialSession:
         return {
             "version": CHECKPOINT_VERSION,
             "config": self.config.model_dump(),
+            "image_shape": list(self._images.shape[1:]),
             "epoch": self.epoch,
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
             "miner_generator": self._miner_generator.get_state(),
         }
 
@@ -159,6 +209,7 @@ class TrialSession:
         self.objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
+        self._scaler.load_state_dict(state["scaler"])
         self._miner_generator.set_state(state["miner_generator"].cpu())
         self.epoch = state["epoch"]
 

@@ -1,76 +1,139 @@
+"""What every backbone must do."""
+
+from pathlib import Path
+
 import pytest
 import torch
 
-from mdr_tune.backbones import build_backbone
+from mdr_tune.backbones import Backbone, build_backbone
 from mdr_tune.catalog import BACKBONES
-from mdr_tune.registry import Unavailable
 
-LATER = ("bn_inception", "googlenet", "resnet18", "resnet50")
-BUILT = tuple(name for name in BACKBONES if name not in LATER)
-
-
-def test_known_names() -> None:
-    assert list(BACKBONES) == sorted(("conv4", *LATER))
+NAMES = tuple(BACKBONES)
+SIZE = 32  # all of them take it, and it is quick
 
 
-@pytest.mark.parametrize("name", LATER)
-def test_backbone_of_a_later_version_says_so(name: str) -> None:
-    with pytest.raises(Unavailable, match=f"{name}.*conv4 is available"):
-        build_backbone(name)
+def random_images(backbone: Backbone, size: int, count: int = 2) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(size)
+    return torch.randint(0, 256, (count, backbone.in_channels, size, size), dtype=torch.uint8, generator=generator)
 
 
-def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"Did you mean 'conv4'\? Known: bn_inception, conv4"):
-        build_backbone("conv-4")
+@pytest.fixture(scope="module", params=NAMES)
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    torch.manual_seed(0)
+    return build_backbone(request.param).eval()
 
 
-# What every backbone must do.
-
-
-@pytest.mark.parametrize("name", BUILT)
-def test_maps_images_to_features_of_the_announced_size(name: str) -> None:
-    backbone = build_backbone(name)
-    shape = (3, backbone.in_channels, backbone.image_size, backbone.image_size)
-    images = torch.randint(0, 256, shape, dtype=torch.uint8)
+@torch.no_grad()
+@pytest.mark.parametrize("size", [SIZE, 224])
+def test_maps_images_to_features_of_the_announced_size(backbone: Backbone, size: int) -> None:
+    images = random_images(backbone, size)
+    if backbone.fixed_image_size and size != backbone.image_size:
+        with pytest.raises(ValueError, match=f"exactly {backbone.image_size}x{backbone.image_size} pixels"):
+            backbone.normalize(images)
+        return
     features = backbone(backbone.normalize(images))
-    assert (features.shape, features.dtype) == ((3, backbone.feature_size), torch.float32)
+    assert (features.shape, features.dtype) == ((2, backbone.feature_size), torch.float32)
+    assert features.isfinite().all()
+    assert not torch.equal(features[0], features[1])
 
 
-@pytest.mark.parametrize("name", BUILT)
-def test_gradient_reaches_every_parameter(name: str) -> None:
-    backbone = build_backbone(name)
-    images = torch.rand(4, backbone.in_channels, backbone.image_size, backbone.image_size)
-    backbone(images).square().sum().backward()
-    gradients = [parameter.grad for parameter in backbone.parameters()]
-    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
-    assert all(gradient is not None and gradient.any() for gradient in gradients)
+def test_normalize_equals_a_loop_over_pixels(backbone: Backbone) -> None:
+    images = random_images(backbone, SIZE)
+    normalized = backbone.normalize(images)
+    assert (normalized.shape, normalized.dtype) == (images.shape, torch.float32)
+    channels = backbone.in_channels
+    for channel, (mean, std) in enumerate(zip(backbone.input_mean, backbone.input_std, strict=True)):
+        given = channels - 1 - channel if backbone.bgr else channel
+        for row, column in ((0, 0), (5, 7), (31, 31)):
+            expected = (images[1, given, row, column].item() - mean) / std
+            assert normalized[1, channel, row, column].item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", BUILT)
-def test_global_seed_fixes_the_weights(name: str) -> None:
-    def weights(seed: int) -> torch.Tensor:
+def test_float_images_equal_uint8_ones(backbone: Backbone) -> None:
+    images = random_images(backbone, SIZE)
+    for dtype in (torch.float32, torch.float64):
+        torch.testing.assert_close(backbone.normalize(images.to(dtype)), backbone.normalize(images))
+
+
+def test_grey_images_equal_three_equal_channels(backbone: Backbone) -> None:
+    grey = random_images(backbone, SIZE)[:, :1]
+    coloured = grey.expand(-1, backbone.in_channels, -1, -1)
+    assert torch.equal(backbone.normalize(grey), backbone.normalize(coloured))
+
+
+def test_normalization_does_not_depend_on_the_type_of_the_weights() -> None:
+    for name in NAMES:
+        backbone = build_backbone(name)
+        images = random_images(backbone, SIZE)
+        expected = backbone.normalize(images)
+        for dtype in (torch.float64, torch.bfloat16, torch.float32):
+            assert torch.equal(backbone.to(dtype).normalize(images), expected)
+
+
+def test_normalization_follows_the_weights_to_a_device(backbone: Backbone) -> None:
+    on_meta = build_backbone(backbone.name).to("meta")
+    assert on_meta.normalize(random_images(backbone, SIZE).to("meta")).device.type == "meta"
+    back = on_meta.to_empty(device="cpu")
+    assert torch.equal(back.normalize(random_images(backbone, SIZE)), backbone.normalize(random_images(backbone, SIZE)))
+
+
+def test_two_channels_or_too_few_pixels_are_an_error(backbone: Backbone) -> None:
+    with pytest.raises(ValueError, match=f"{backbone.name} takes .*, got \\(2, 32, 32\\): "):
+        backbone.check_image_shape((2, 32, 32))
+    with pytest.raises(ValueError, match=r"takes images \(channels, height, width\), got \(3, 32\)"):
+        backbone.check_image_shape((3, 32))
+    with pytest.raises(ValueError, match=f"{backbone.name} takes .* pixels, got .*0\\): make the images"):
+        backbone.check_image_shape((1, 32, 0))
+    backbone.check_image_shape((backbone.in_channels, backbone.image_size, backbone.image_size))
+    backbone.check_image_shape((1, backbone.min_image_size, backbone.min_image_size))
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    for name in NAMES:
+        backbone = build_backbone(name)
+        backbone(
+            torch.randn(4, backbone.in_channels, 64 if name != "conv4" else 32, 64 if name != "conv4" else 32)
+        ).square().sum().backward()
+        for parameter_name, parameter in backbone.named_parameters():
+            assert parameter.grad is not None, parameter_name
+            assert parameter.grad.isfinite().all(), parameter_name
+            if not parameter_name.endswith("bias"):  # a bias before a BatchNorm has none but rounding errors
+                assert parameter.grad.any(), parameter_name
+
+
+def test_global_seed_fixes_the_weights() -> None:
+    def weights(name: str, seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         return torch.cat([parameter.detach().flatten() for parameter in build_backbone(name).parameters()])
 
-    assert torch.equal(weights(0), weights(0))
-    assert not torch.equal(weights(0), weights(1))
+    for name in NAMES:
+        assert torch.equal(weights(name, 0), weights(name, 0))
+        assert not torch.equal(weights(name, 0), weights(name, 1))
 
 
-@pytest.mark.parametrize("name", BUILT)
-def test_normalization_constants_are_per_channel_in_grey_values(name: str) -> None:
-    backbone = build_backbone(name)
-    assert len(backbone.input_mean) == len(backbone.input_std) == backbone.in_channels
-    size = backbone.image_size
-    image = torch.tensor(backbone.input_mean)[None, :, None, None].expand(1, -1, size, size)
-    assert not backbone.normalize(image).any()
-    one_std_more = image + torch.tensor(backbone.input_std)[:, None, None]
-    torch.testing.assert_close(backbone.normalize(one_std_more), torch.ones_like(image))
+@torch.no_grad()
+def test_state_dict_round_trip_through_a_file(backbone: Backbone, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(backbone.state_dict(), path)
+    loaded = build_backbone(backbone.name, str(path)).eval()
+    assert loaded.state_dict().keys() == backbone.state_dict().keys()
+    images = backbone.normalize(random_images(backbone, SIZE))
+    assert torch.equal(loaded(images), backbone(images))
 
 
-@pytest.mark.parametrize("name", BUILT)
-def test_images_of_another_kind_are_an_error(name: str) -> None:
-    backbone = build_backbone(name)
-    with pytest.raises(ValueError, match="takes images"):
-        backbone.normalize(torch.zeros(1, backbone.in_channels + 1, backbone.image_size, backbone.image_size))
-    with pytest.raises(ValueError, match="takes images"):
-        backbone.normalize(torch.zeros(1, backbone.in_channels, backbone.image_size, backbone.image_size + 1))
+def test_normalization_is_not_part_of_the_state(backbone: Backbone) -> None:
+    assert not {"_mean", "_std"} & backbone.state_dict().keys()
+
+
+def test_stochastic_says_whether_a_training_step_draws_random_numbers() -> None:
+    drawing = []
+    for name in (*NAMES, "alexnet", "densenet121", "efficientnet_b0", "mnasnet0_5", "shufflenet_v2_x0_5", "swin_t"):
+        backbone = build_backbone(name).train()
+        size = {"conv4": 32, "swin_t": 224}.get(name, 64)
+        before = torch.get_rng_state()
+        with torch.no_grad():
+            backbone(torch.zeros(2, backbone.in_channels, size, size))
+        assert backbone.stochastic == (not torch.equal(torch.get_rng_state(), before)), name
+        if backbone.stochastic:
+            drawing.append(name)
+    assert drawing == ["alexnet", "efficientnet_b0", "swin_t"]

@@ -53,7 +53,15 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
         (["--space", str(MAIN), "--address", "ray://127.0.0.1:10001"], "Ray Client cannot run a sweep"),
         (["--space", str(MAIN), "--address", "head"], "expected auto or HOST:PORT"),
         (["--space", str(ROOT / "search_spaces/paper_sop.yaml")], "data set 'sop': this version cannot read it yet"),
-        (["--space", str(MAIN), "--set", "trial.backbone=resnet50"], "backbone 'resnet50': this version cannot build"),
+        (
+            ["--space", str(MAIN), "--set", "trial.backbone=resnet5"],
+            "unknown backbone 'resnet5'. Did you mean 'resnet50'",
+        ),
+        (
+            ["--space", str(MAIN), "--set", "trial.backbone={weights: no/such.pth}"],
+            "backbone.weights: there is no file",
+        ),
+        (["--space", str(MAIN), "--set", "trial.loss={name: pml.CircleLoss, n: 1}"], "pml.CircleLoss"),
         ([], "the following arguments are required: --space"),
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else "",
@@ -98,9 +106,26 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
 ) -> None:
     code, output = run(capsys, "--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs"))
     assert code == 0
-    for part in ("mdr.weight", "0.01 to 1, log scale", "triplet_l2", "2 CPUs, 0 GPUs", "mlflow.db", "Dry run"):
+    is_grid = file.name.startswith("ablation")
+    space = ("one of none, weight 0.1", "grid") if is_grid else ("mdr.weight", "0.01 to 1, log scale", "triplet_l2")
+    for part in (*space, "2 CPUs, 0 GPUs", "mlflow.db", "Dry run"):
         assert part in output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_network_the_place_for_the_weights_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # where nothing listens
+    monkeypatch.setenv("no_proxy", "")
+    code, output = run(
+        capsys, "--space", str(MAIN), "--set", "trial.backbone=resnet18", "--storage", str(tmp_path / "r")
+    )
+    assert code == 2
+    assert str(tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth") in output
+    assert "Traceback" not in output
 
 
 def test_the_tracking_flag_wins_over_the_environment(

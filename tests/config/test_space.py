@@ -4,7 +4,16 @@ import pytest
 from pydantic import ValidationError
 
 from mdr_tune.config.arms import arms
-from mdr_tune.config.space import encode_point, fixed, resolve, searched
+from mdr_tune.config.space import (
+    decode_sample,
+    describe_value,
+    encode_point,
+    fixed,
+    grid_points,
+    resolve,
+    searched,
+    section_variants,
+)
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import LevelGrid, TrialConfig
 
@@ -48,7 +57,7 @@ def test_choices_that_are_lists_survive_the_way_through_optuna() -> None:
     domain = searched(space)["mdr.levels"]
     stored = [domain.encode(value) for value in domain.choice or []]
     assert all(isinstance(value, str) for value in stored)
-    trial = resolve(TrialConfig(), space, {"mdr.levels": stored[1]})
+    trial = resolve(TrialConfig(), space, decode_sample(space, {"mdr.levels": stored[1]}))
     assert trial.mdr is not None
     assert trial.mdr.initial_levels() == [0.0]
 
@@ -89,7 +98,7 @@ def test_baselines_search_what_remains_with_the_same_budget() -> None:
     main, triplet, triplet_l2 = arms(config)
     assert [arm.name for arm in (main, triplet, triplet_l2)] == ["mdr", "triplet", "triplet_l2"]
     assert [arm.trials for arm in (main, triplet, triplet_l2)] == [7, 7, 7]
-    assert (triplet.trial.mdr, triplet.trial.embedding.mode) == (None, "rescale")
+    assert (triplet.trial.mdr, triplet.trial.embedding_mode) == (None, "rescale")
     assert (triplet_l2.trial.mdr, triplet_l2.trial.embedding.mode) == (None, "l2")
     assert set(triplet.space) == {"loss.margin"}
     assert triplet.start_from == ({"loss.margin": 0.2},)  # once, though two points share it
@@ -100,3 +109,60 @@ def test_a_baseline_with_nothing_to_search_is_one_trial() -> None:
         {"name": "x", "space": {"mdr.weight": {"uniform": [0, 1]}}, "baselines": ["triplet"]}
     )
     assert [arm.trials for arm in arms(config)] == [12, 1]
+
+
+def test_a_section_is_searched_as_a_whole() -> None:
+    space = sweep(
+        loss={"choice": ["arcface", {"name": "contrastive", "neg_margin": 0.5}]}, mdr=[None, {"weight": 0.3}]
+    ).space
+    points = grid_points(space)
+    trials = [resolve(TrialConfig(), space, decode_sample(space, point)) for point in points]
+    assert [(t.loss.name, t.mdr and t.mdr.weight, t.embedding_mode) for t in trials] == [
+        ("arcface", None, "l2"),
+        ("arcface", 0.3, "l2"),
+        ("contrastive", None, "rescale"),
+        ("contrastive", 0.3, "rescale"),
+    ]
+    assert trials[2].flat()["loss.neg_margin"] == 0.5
+
+
+def test_a_grid_is_every_combination_once() -> None:
+    space = sweep(epochs={"int": [2, 4]}, mdr__weight=[0.1, 0.2], loss__margin=0.3).space
+    assert grid_points(space) == [{"epochs": e, "mdr.weight": w} for e in (2, 3, 4) for w in (0.1, 0.2)]
+    with pytest.raises(ValueError, match=r"mdr.weight: a grid needs values, \{choice: \[...\]\}, not the range 0 to 1"):
+        grid_points(sweep(mdr__weight={"uniform": [0, 1]}).space)
+    config = SweepConfig.model_validate(
+        {
+            "name": "x",
+            "search": {"sampler": "grid"},
+            "space": {"mdr.weight": [0.1, 0.2, 0.3], "loss.margin": [0.1, 0.2]},
+            "baselines": ["triplet"],
+        }
+    )
+    assert [arm.trials for arm in arms(config)] == [6, 2]  # of the baseline only the margin is left
+
+
+def test_the_variants_of_a_section() -> None:
+    space = sweep(backbone__name=["conv4", "resnet18"], backbone__weights=["none"]).space
+    variants = section_variants(TrialConfig(), space, "backbone")
+    assert [(v.name, v.weights) for v in variants] == [("conv4", "none"), ("resnet18", "none")]
+    assert section_variants(TrialConfig(), space, "data") == [TrialConfig().data]
+
+
+def test_an_angular_loss_has_one_baseline() -> None:
+    trial = {"loss": "proxy_anchor"}
+    config = SweepConfig.model_validate({"name": "x", "trial": trial, "baselines": ["proxy_anchor"]})
+    assert [(arm.name, arm.trial.embedding_mode) for arm in arms(config)] == [("mdr", "l2"), ("proxy_anchor", "l2")]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "none"),
+        ("triplet", "triplet"),
+        ({"name": "triplet", "margin": 0.2}, "triplet margin 0.2"),
+        ({"weight": 0.123456, "levels": [0]}, "weight 0.123 levels [0]"),
+    ],
+)
+def test_values_in_short(value: object, text: str) -> None:
+    assert describe_value(value) == text

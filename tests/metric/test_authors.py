@@ -17,7 +17,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from mdr_tune.metric import MDRLoss, TripletLoss, apply_embedding_mode, negative_weights, retrieval_metrics
+from mdr_tune.metric import (
+    MDRLoss,
+    TripletLoss,
+    Triplets,
+    apply_embedding_mode,
+    negative_weights,
+    retrieval_metrics,
+)
 
 AUTHORS = json.loads((Path(__file__).parent / "fixtures" / "authors_mdr.json").read_text())
 LEARNING_RATE = 0.02
@@ -131,7 +138,8 @@ def test_triplet():
     expected = AUTHORS["triplet"]
     embeddings = uniform(51, 24, 16).requires_grad_()
     indices = torch.arange(8)
-    value = TripletLoss(0.2)(embeddings, indices, indices + 8, indices + 16)
+    triplets = Triplets(indices, indices + 8, indices + 16, torch.zeros(()))
+    value = TripletLoss(0.2)(embeddings, class_labels(8, 24), triplets, torch.Generator())
     value.backward()
     assert value.item() == pytest.approx(expected["loss"], rel=1e-12)
     assert embeddings.grad.norm().item() == pytest.approx(expected["gradient_norm"], rel=1e-12)

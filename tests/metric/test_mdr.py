@@ -195,6 +195,18 @@ def test_a_level_gone_nan_is_not_hidden():
     assert loss(torch.rand(5, 3)).isnan()
 
 
+def test_levels_that_are_not_learned():
+    fixed, learned = MDRLoss(learn_levels=False).double(), MDRLoss().double()
+    embeddings = torch.rand(7, 4, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(fixed(embeddings), embeddings)
+    (expected,) = torch.autograd.grad(learned(embeddings), embeddings)
+    assert torch.equal(gradient, expected)
+    assert not fixed(embeddings.detach()).requires_grad
+    assert list(fixed.state_dict()) == list(learned.state_dict())
+    learned.load_state_dict(fixed.state_dict())
+    assert learned.levels.requires_grad
+
+
 def test_backward_twice_gives_the_same():
     loss = MDRLoss()
     embeddings = torch.rand(5, 3, requires_grad=True)

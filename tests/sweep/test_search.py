@@ -126,8 +126,24 @@ def test_choices_that_are_lists_reach_the_trial_as_lists(tmp_path: Path) -> None
     space = {"mdr.levels": {"choice": [[-3, 0, 3], [-1, 1]]}}
     search = new_search(tmp_path, space=space, start_from=[{"mdr.levels": [-1, 1]}], baselines=[])
     found = suggest(search, "t0")
-    assert found["parameters"] == {"mdr.levels": "[-1, 1]"}
+    assert found["parameters"] == {"mdr.levels": [-1, 1]}
     assert found["trial"]["mdr"]["levels"] == [-1.0, 1.0]
+
+
+def test_a_grid_runs_every_combination_in_order(tmp_path: Path) -> None:
+    space = {"loss": ["triplet", {"name": "arcface", "scale": 16.0}], "mdr": [None, {"weight": 0.3}]}
+    grid = {"sampler": "grid", "scheduler": "none"}
+    search = new_search(tmp_path, space=space, search=grid, start_from=[], baselines=[])
+    trials = []
+    for number in range(4):
+        trials.append(suggest(search, str(number))["trial"])
+        finish(search, str(number), 50.0)
+    assert [(trial["loss"]["name"], trial["mdr"] and trial["mdr"]["weight"]) for trial in trials] == [
+        ("triplet", None),
+        ("triplet", 0.3),
+        ("arcface", None),
+        ("arcface", 0.3),
+    ]
 
 
 def test_a_baseline_is_searched_without_mdr(tmp_path: Path) -> None:

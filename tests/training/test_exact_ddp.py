@@ -13,7 +13,7 @@ TRIAL: dict[str, Any] = {
     "batch": {"size": 32, "images_per_class": 4},  # 32 images over 3 ranks: 11, 11 and 10
     "embedding": {"size": 16, "mode": "rescale"},
     "mdr": {"weight": 0.5, "levels": [-1.0, 0.0, 1.0]},
-    "optimizer": {"learning_rate": 1e-3, "milestones": [4]},
+    "optimizer": {"learning_rate": 1e-3, "schedule": {"milestones": [4]}},
     "epochs": 8,
 }
 TRIALS = {
@@ -22,12 +22,37 @@ TRIALS = {
         **TRIAL,
         "embedding": {"size": 16, "mode": "l2"},
         "mdr": None,
-        "miner": {"weights": "stable"},
+        "miner": {"name": "distance_weighted", "weights": "stable"},
     },
     "frozen-offdiagonal": {
         **TRIAL,
-        "freeze_batch_norm": True,
+        "batch_norm": "frozen",
         "mdr": {"weight": 0.5, "statistics": "offdiagonal"},
+    },
+    "proxies-adamw-cosine-clipped": {
+        **TRIAL,
+        "loss": "proxy_anchor",
+        "embedding": {"size": 16},
+        "mdr": {"weight": 0.5, "warmup_epochs": 3.0},
+        "optimizer": {
+            "name": "adamw",
+            "loss_learning_rate": 0.1,
+            "clip_gradient_norm": 0.5,
+            "schedule": {"name": "cosine", "warmup_epochs": 2.0},
+        },
+    },
+    "chunks-sgd": {
+        **TRIAL,
+        "batch": {"size": 32, "images_per_class": 4, "chunk_size": 3},
+        "batch_norm": "frozen",
+        "optimizer": {"name": "sgd", "learning_rate": 0.05, "head_learning_rate": 0.1},
+    },
+    "library-loss-that-draws": {**TRIAL, "loss": {"name": "pml.TripletMarginLoss", "triplets_per_anchor": 2}},
+    "bf16": {**TRIAL, "precision": "bf16"},
+    "learned-beta-semi-hard": {
+        **TRIAL,
+        "loss": {"name": "margin", "learn_beta": True, "nu": 0.1},
+        "miner": "semi_hard",
     },
 }
 
@@ -46,12 +71,17 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Any]]:
 @pytest.mark.parametrize("trial", TRIALS)
 def test_ranks_compute_what_one_rank_computes(seen: dict[int, list[Any]], trial: str, world_size: int) -> None:
     alone, together = seen[1][0][trial], seen[world_size][0][trial]
+    if trial == "bf16":  # its rounding depends on how images are grouped; later the miner draws other negatives
+        for one, many in zip(alone[:2], together[:2], strict=True):
+            assert many["metrics"] == pytest.approx(one["metrics"], rel=0.02, abs=0.02)
+        return
     for step, (one, many) in enumerate(zip(alone, together, strict=True)):
         for part in ("metrics", "objective", "model"):
             torch.testing.assert_close(
                 many[part], one[part], rtol=1e-9, atol=1e-11, msg=lambda m, s=step, p=part: f"step {s}, {p}: {m}"
             )
-    assert alone[-1]["metrics"]["train/learning_rate"] == pytest.approx(2e-4)  # past the milestone
+    if "milestones" in str(TRIALS[trial]):
+        assert alone[-1]["metrics"]["train/learning_rate"] == pytest.approx(2e-4)  # past the milestone
 
 
 @pytest.mark.parametrize("world_size", [2, 3])

@@ -14,7 +14,7 @@ from mdr_tune.training import TrialDiverged, TrialSession
 TRIAL: dict[str, Any] = {
     "batch": {"size": 16, "images_per_class": 4},
     "embedding": {"size": 8},
-    "optimizer": {"learning_rate": 1e-3, "milestones": [2]},
+    "optimizer": {"learning_rate": 1e-3, "schedule": {"milestones": [2]}},
     "epochs": 4,
     "iterations_per_epoch": 3,
 }
@@ -40,7 +40,7 @@ def test_an_epoch_reports_losses_levels_quality_and_time() -> None:
     assert set(metrics) == {
         "epoch",
         *("train/loss", "train/dml_loss", "train/mdr_loss", "train/miner_fallback", "train/learning_rate"),
-        *("mdr/level_0", "mdr/level_1", "mdr/level_2", "mdr/mean", "mdr/std"),
+        *("mdr/weight", "mdr/level_0", "mdr/level_1", "mdr/level_2", "mdr/mean", "mdr/std"),
         *("val/recall_at_1", "val/recall_at_2", "val/recall_at_4", "val/recall_at_8"),
         *("val/map_at_r", "val/r_precision", "time/epoch_s", "time/images_per_s"),
     }
@@ -84,7 +84,9 @@ def test_a_resumed_trial_gives_the_bits_of_an_undisturbed_one() -> None:
     assert [resumed.train_epoch() for _ in range(2)] == expected
     rates = [epoch["train/learning_rate"] for epoch in expected]
     assert rates == pytest.approx([2e-4, 2e-4])  # epochs 3 and 4 of milestone 2: the schedule went on as well
-    assert_same_bits(resumed.state_dict()["optimizer"], undisturbed.state_dict()["optimizer"])
+    one, other = resumed.state_dict()["optimizer"], undisturbed.state_dict()["optimizer"]
+    assert one["param_groups"] == other["param_groups"]
+    assert_same_bits(one["state"], other["state"])
     assert_same_bits(resumed.state_dict()["objective"], undisturbed.state_dict()["objective"])
     assert_same_bits(resumed.model.state_dict(), undisturbed.model.state_dict())
 
@@ -105,7 +107,7 @@ def test_a_trial_whose_numbers_blow_up_has_diverged() -> None:
 
 
 def test_frozen_batch_norm_keeps_its_statistics() -> None:
-    session = new_session(freeze_batch_norm=True)
+    session = new_session(batch_norm="frozen")
     session.train_epoch()
     for name, buffer in session.model.named_buffers():
         if name.endswith("running_mean"):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from mdr_tune.backbones import build_backbone
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageSplit, load_dataset
 from mdr_tune.training import EmbeddingModel, Ranks, TrialSession
@@ -18,7 +19,8 @@ from mdr_tune.training.evaluate import evaluate
 def train(trial: dict[str, Any], ranks: Ranks) -> list[dict[str, Any]]:
     """Train a trial whose epochs are one step long; returns losses, MDR's state and the weights after each."""
     config = TrialConfig.model_validate({**trial, "iterations_per_epoch": 1})
-    session = TrialSession(config, load_dataset("glyphs"), ranks, torch.float64)
+    dtype = torch.float64 if config.precision == "fp32" else torch.float32
+    session = TrialSession(config, load_dataset("glyphs"), ranks, dtype)
     steps = []
     for _ in range(config.epochs):
         metrics = session.train_epoch()
@@ -37,7 +39,7 @@ def main() -> None:
     split = load_dataset("glyphs").split("validation")
     part = ImageSplit(split.images[:601], split.labels[:601])  # a number that neither 2 nor 3 divides
     torch.manual_seed(0)
-    seen["validation"] = evaluate(EmbeddingModel("conv4", 16, "rescale").double(), part, ranks)
+    seen["validation"] = evaluate(EmbeddingModel(build_backbone("conv4"), 16, "rescale").double(), part, ranks)
     torch.save(seen, folder / f"{world_size}_ranks_{rank}.pt")
     dist.destroy_process_group()
 

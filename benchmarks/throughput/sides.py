@@ -1,0 +1,98 @@
+"""What is timed: a side runs rounds of training steps. Ours is here, the authors' is in authors.py."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import ImageDataset, ImageSplit
+from mdr_tune.training import Ranks, TrialSession
+from mdr_tune.training.official import convert_official
+
+IMAGES_PER_CLASS = 4
+LEARNING_RATE = 1e-4
+MDR_WEIGHT, LEVEL_DECAY = 0.6, 0.01  # the authors', for CUB-200
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table."""
+
+    backbone: str
+    precision: Literal["fp32", "bf16"]
+    device: torch.device
+    batch_size: int
+    image_size: int = 224
+    embedding_size: int = 512
+
+    @property
+    def name(self) -> str:
+        """Backbone and precision."""
+        return f"{self.backbone} {self.precision}"
+
+    def images(self) -> ImageSplit:
+        """Return random colour images on the device, twice the classes of a batch and twice the images of a class."""
+        labels = torch.arange(2 * self.batch_size // IMAGES_PER_CLASS).repeat_interleave(2 * IMAGES_PER_CLASS)
+        generator = torch.Generator().manual_seed(0)
+        shape = (len(labels), 3, self.image_size, self.image_size)
+        images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        return ImageSplit(images.to(self.device), labels.to(self.device))
+
+    def config(self, iterations: int) -> TrialConfig:
+        """Return the trial: the authors' settings."""
+        return TrialConfig.model_validate(
+            {
+                "backbone": {"name": self.backbone, "weights": "none"},
+                "batch_norm": "frozen",
+                "batch": {"size": self.batch_size, "images_per_class": IMAGES_PER_CLASS},
+                "embedding": {"size": self.embedding_size, "mode": "rescale"},
+                "loss": {"name": "triplet", "margin": 0.2},
+                "miner": {"name": "distance_weighted"},
+                "mdr": {"weight": MDR_WEIGHT, "level_decay": LEVEL_DECAY},
+                "optimizer": {"name": "adam", "learning_rate": LEARNING_RATE, "weight_decay": 1e-5},
+                "precision": self.precision,
+                "iterations_per_epoch": iterations,
+            }
+        )
+
+
+class Side(Protocol):
+    """Something that trains."""
+
+    def __init__(self, setting: Setting, iterations: int) -> None: ...
+
+    def run_round(self) -> float:
+        """Train `iterations` steps; returns their mean loss without MDR."""
+        ...
+
+
+class OurSide:
+    """`TrialSession`, as a sweep runs it."""
+
+    def __init__(self, setting: Setting, iterations: int) -> None:
+        split = setting.images()
+        dataset = ImageDataset("random", {"train": split})
+        self.session = TrialSession(setting.config(iterations), dataset, Ranks(device=setting.device))
+        set_batch_norm_statistics(self.session.model, split.images[: setting.batch_size])
+
+    def start_as(self, official: torch.nn.Module) -> None:
+        """Take the weights of a model of the authors."""
+        model, _ = convert_official(official.state_dict(), "rescale")
+        self.session.model.load_state_dict(model.state_dict())
+
+    def run_round(self) -> float:
+        return self.session.train_epoch()["train/dml_loss"]
+
+
+@torch.no_grad()
+def set_batch_norm_statistics(model: torch.nn.Module, images: torch.Tensor) -> None:
+    """Give BatchNorm the statistics of one batch: with the initial ones, random networks of such depth explode."""
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 1.0
+    model.train()
+    model(images)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum

@@ -1,0 +1,144 @@
+"""BN-Inception, "IBN" in the paper: Inception v2 with BatchNorm, for colour images."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from mdr_tune.backbones.base import Backbone
+from mdr_tune.backbones.weights import State, load_weights
+
+
+class _Block(NamedTuple):
+    """Channels of one block: four branches on one input, whose outputs are concatenated.
+
+    Without a first branch the block halves the image: the last convolution of a branch has stride 2, and the pooled
+    input is passed on as it is.
+    """
+
+    name: str
+    single: int  # 1x1
+    triple: tuple[int, int]  # 1x1, 3x3
+    double: tuple[int, int, int]  # 1x1, 3x3, 3x3
+    pool: str
+    pool_projection: int  # 1x1 behind the pooling
+
+    @property
+    def out_channels(self) -> int:
+        """Channels that it adds to its input's if it halves the image, and its output's otherwise."""
+        return self.single + self.triple[-1] + self.double[-1] + self.pool_projection
+
+
+_BLOCKS = (
+    _Block("inception_3a", 64, (64, 64), (64, 96, 96), "average", 32),
+    _Block("inception_3b", 64, (64, 96), (64, 96, 96), "average", 64),
+    _Block("inception_3c", 0, (128, 160), (64, 96, 96), "max", 0),
+    _Block("inception_4a", 224, (64, 96), (96, 128, 128), "average", 128),
+    _Block("inception_4b", 192, (96, 128), (96, 128, 128), "average", 128),
+    _Block("inception_4c", 160, (128, 160), (128, 160, 160), "average", 128),
+    _Block("inception_4d", 96, (128, 192), (160, 192, 192), "average", 128),
+    _Block("inception_4e", 0, (128, 192), (192, 256, 256), "max", 0),
+    _Block("inception_5a", 352, (192, 320), (160, 224, 224), "average", 128),
+    _Block("inception_5b", 352, (192, 320), (192, 224, 224), "max", 128),
+)
+_HALVING = tuple(block.name for block in _BLOCKS if not block.single)
+# The authors' value. In PyTorch's sense: the running statistics are nine tenths the last batch's.
+_MOMENTUM = 0.9
+
+
+class BNInception(Backbone):
+    """BN-Inception up to its global average pooling; (n, 3, H, W) to (n, 1024), H and W at least 32.
+
+    The layers have the names of the published file (bn_inception-52deb4733.pth of the pretrainedmodels project), which
+    was converted from Caffe: hence blue, green, red in 0..255. Without it the weights are drawn from torch's global
+    generator.
+
+    Source: Ioffe and Szegedy, Batch Normalization, ICML 2015, figure 5. Channels and poolings are those of the file.
+    """
+
+    name = "bn_inception"
+    feature_size = 1024
+    in_channels = 3
+    image_size = 224
+    min_image_size = 32
+    bgr = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_normalization((104.0, 117.0, 128.0), (1.0, 1.0, 1.0))
+        self._add("conv1_7x7_s2", 3, 64, kernel=7, stride=2)
+        self._add("conv2_3x3_reduce", 64, 64)
+        self._add("conv2_3x3", 64, 192, kernel=3)
+        channels = 192
+        for block in _BLOCKS:
+            channels = self._add_block(block, channels)
+        assert channels == self.feature_size
+
+    def load_file(self, state: State, path: Path) -> None:
+        """Load the published file, whose BatchNorm tensors are (1, channels), or a state dict of this class."""
+        kept = {key: tensor for key, tensor in state.items() if not key.startswith("last_linear.")}
+        flat = {key: tensor.flatten() if "_bn." in key and tensor.ndim > 1 else tensor for key, tensor in kept.items()}
+        load_weights(self, flat, path)
+
+    def _add_block(self, block: _Block, channels: int) -> int:
+        """Add the layers of a block; return the channels of its output."""
+        name, (reduce, triple), (double_reduce, double_1, double_2) = block.name, block.triple, block.double
+        stride = 2 if name in _HALVING else 1
+        if block.single:
+            self._add(f"{name}_1x1", channels, block.single)
+        self._add(f"{name}_3x3_reduce", channels, reduce)
+        self._add(f"{name}_3x3", reduce, triple, kernel=3, stride=stride)
+        self._add(f"{name}_double_3x3_reduce", channels, double_reduce)
+        self._add(f"{name}_double_3x3_1", double_reduce, double_1, kernel=3)
+        self._add(f"{name}_double_3x3_2", double_1, double_2, kernel=3, stride=stride)
+        if block.pool_projection:
+            self._add(f"{name}_pool_proj", channels, block.pool_projection)
+        return block.out_channels + (channels if stride == 2 else 0)
+
+    def _add(self, name: str, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1) -> None:
+        convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2)
+        self.add_module(name, convolution)
+        self.add_module(f"{name}_bn", nn.BatchNorm2d(out_channels, momentum=_MOMENTUM))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map normalised images (n, 3, H, W) to features (n, 1024)."""
+        features = F.max_pool2d(self._layer("conv1_7x7_s2", images), 3, stride=2, ceil_mode=True)
+        features = self._layer("conv2_3x3", self._layer("conv2_3x3_reduce", features))
+        features = F.max_pool2d(features, 3, stride=2, ceil_mode=True)
+        for block in _BLOCKS:
+            features = self._block(block, features)
+        return features.mean((2, 3))
+
+    def _block(self, block: _Block, images: torch.Tensor) -> torch.Tensor:
+        name = block.name
+        branches = [self._layer(f"{name}_1x1", images)] if block.single else []
+        branches.append(self._layer(f"{name}_3x3", self._layer(f"{name}_3x3_reduce", images)))
+        double = self._layer(f"{name}_double_3x3_1", self._layer(f"{name}_double_3x3_reduce", images))
+        branches.append(self._layer(f"{name}_double_3x3_2", double))
+        if name in _HALVING:
+            branches.append(_halve(images))
+        else:
+            pool = F.avg_pool2d if block.pool == "average" else F.max_pool2d
+            branches.append(self._layer(f"{name}_pool_proj", pool(images, 3, stride=1, padding=1)))
+        return torch.cat(branches, 1)
+
+    def _layer(self, name: str, images: torch.Tensor) -> torch.Tensor:
+        """Convolution, BatchNorm, ReLU."""
+        return F.relu(getattr(self, f"{name}_bn")(getattr(self, name)(images)), inplace=True)
+
+
+def _halve(images: torch.Tensor) -> torch.Tensor:
+    """Max-pool 3x3 with stride 2 to half the size, rounded up: the size that the convolutions beside it give.
+
+    For an even size this is the pooling of the published network. For an odd one, which that network cannot take, it
+    is padded to see the same pixels as those convolutions.
+    """
+    odd = (images.shape[2] % 2, images.shape[3] % 2)
+    return F.max_pool2d(images, 3, stride=2, padding=odd, ceil_mode=True)
+
+
+def make(name: str, weights: str) -> BNInception:
+    """Return a BN-Inception, whatever its weights."""
+    return BNInception()

@@ -1,0 +1,62 @@
+"""From a backbone's name to the network."""
+
+from collections.abc import Callable
+
+from mdr_tune.backbones.base import Backbone
+from mdr_tune.backbones.weights import fetch_weights, read_state_dict
+from mdr_tune.catalog import BACKBONES
+from mdr_tune.registry import nearest_name
+
+_LIST = "https://docs.pytorch.org/vision/stable/models.html#classification"
+
+
+def check_backbone_name(name: str) -> None:
+    """Raise ValueError, which suggests the nearest name, unless `build_backbone` knows `name`.
+
+    Imports torchvision if `name` is not in `mdr_tune.catalog.BACKBONES`, because any of its classification models will
+    do.
+    """
+    if name in BACKBONES:
+        return
+    from mdr_tune.backbones.torchvision_models import classification_models
+
+    models = classification_models()
+    if name in models:
+        return
+    guess = nearest_name(name.lower(), [*BACKBONES, *models])
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    raise ValueError(
+        f"unknown backbone {name!r}.{hint} Known: {', '.join(BACKBONES)}, and by torchvision's own names its other "
+        f"classification models ({_LIST})."
+    )
+
+
+def build_backbone(name: str, weights: str = "none", load: bool = True) -> Backbone:
+    """Return a new backbone.
+
+    Args:
+        name: One of `mdr_tune.catalog.BACKBONES`, or a classification model of torchvision by torchvision's name.
+        weights: `none`: drawn from torch's global generator. `DEFAULT`: the best published ones (Conv4 has none, and
+            they are drawn). The name of published ones such as `IMAGENET1K_V1`. Else the path of a file with a state
+            dict.
+        load: False draws them whatever `weights` are, but makes the network for these: their preprocessing and a vision
+            transformer's image size. For what loads a checkpoint next; no file is needed.
+
+    Raises:
+        ValueError: `name` is unknown; the message suggests one.
+        UserError: The weights cannot be had or do not fit the network; the message says what to do.
+    """
+    check_backbone_name(name)
+    path = fetch_weights(name, weights) if load else None
+    backbone = _maker(name)(name, weights)
+    if path is not None:
+        backbone.load_file(read_state_dict(path), path)
+    return backbone
+
+
+def _maker(name: str) -> Callable[[str, str], Backbone]:
+    if name in BACKBONES:
+        return BACKBONES[name]
+    from mdr_tune.backbones.torchvision_models import TorchvisionBackbone
+
+    return TorchvisionBackbone

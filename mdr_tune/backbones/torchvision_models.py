@@ -1,0 +1,99 @@
+"""Every classification model of torchvision as a backbone: the network without its last layer."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from mdr_tune.backbones.base import Backbone
+from mdr_tune.backbones.weights import State, load_weights
+
+# GoogLeNet and Inception v3 were trained on values in -1..1. torchvision brings them there inside the network
+# (`transform_input`) from what its other models take; here `normalize` does.
+_MINUS_ONE_TO_ONE = ("googlenet", "inception_v3")
+_AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
+
+
+@cache
+def classification_models() -> tuple[str, ...]:
+    """Return the names that torchvision has for its classification models."""
+    return tuple(torchvision.models.list_models(module=torchvision.models))
+
+
+class TorchvisionBackbone(Backbone):
+    """A classification model of torchvision, with random weights and without its classification layer.
+
+    The last linear layer goes, and the Dropout right before it (SqueezeNet's convolution stands for the linear layer);
+    what else the head has stays, such as the two wide layers of VGG.
+
+    Args:
+        name: torchvision's name of the model.
+        weights: The published weights whose preprocessing it is made for; DEFAULT's if it is none of their names.
+    """
+
+    def __init__(self, name: str, weights: str = "DEFAULT") -> None:
+        super().__init__()
+        entries: Any = torchvision.models.get_model_weights(name)
+        published = entries[weights if weights in entries.__members__ else "DEFAULT"]
+        options: dict[str, Any] = {}
+        if name in _MINUS_ONE_TO_ONE:
+            options = {"aux_logits": False, "transform_input": False, "init_weights": True}
+        elif name.startswith("vit_") and weights in entries.__members__:
+            options = {"image_size": published.meta["min_size"][0]}  # its position embedding has this size
+        self.name = name
+        self.network: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+        self.head, self.feature_size = remove_head(self.network)
+
+        preprocessing = published.transforms()
+        self.in_channels = 3
+        self.fixed_image_size = isinstance(
+            self.network, torchvision.models.VisionTransformer | torchvision.models.MaxVit
+        )
+        self.image_size = int(getattr(self.network, "image_size", preprocessing.crop_size[0]))
+        self.min_image_size = self.image_size if self.fixed_image_size else max(published.meta["min_size"])
+        if name in _MINUS_ONE_TO_ONE:
+            self.set_normalization((127.5,) * 3, (127.5,) * 3)
+        else:
+            mean, std = (tuple(255 * value for value in values) for values in (preprocessing.mean, preprocessing.std))
+            self.set_normalization(mean, std)
+
+    def load_file(self, state: State, path: Path) -> None:
+        """Load a state dict with torchvision's names, its heads apart, or one of this class."""
+        own = any(key.startswith("network.") for key in state)
+        load_weights(self if own else self.network, state, path, lambda state: _without_heads(state, self.head))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map normalised images (n, 3, H, W) to features (n, feature_size)."""
+        features: torch.Tensor = self.network(images)
+        return features
+
+
+def remove_head(network: nn.Module) -> tuple[str, int]:
+    """Replace the classification layer, and the Dropout right before it, by nothing.
+
+    Returns:
+        The layer's name in the network, and the length of the features that it was given.
+    """
+    kind: type[nn.Module] = nn.Conv2d if isinstance(network, torchvision.models.SqueezeNet) else nn.Linear
+    name, layer = [(name, module) for name, module in network.named_modules() if isinstance(module, kind)][-1]
+    parent_name, _, own_name = name.rpartition(".")
+    parent = network.get_submodule(parent_name)
+    siblings = list(parent.named_children())
+    place = [sibling for sibling, _ in siblings].index(own_name)
+    setattr(parent, own_name, nn.Identity())
+    if place > 0 and isinstance(siblings[place - 1][1], nn.Dropout):
+        setattr(parent, siblings[place - 1][0], nn.Identity())
+    size: int = layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features  # type: ignore[assignment]
+    return name, size
+
+
+def _without_heads(state: State, head: str) -> State:
+    """Drop the classification layer and the auxiliary classifiers; give DenseNet's layers their present names."""
+    dropped = (f"{head}.", *_AUXILIARY_HEADS)
+    kept = {key: tensor for key, tensor in state.items() if not key.startswith(dropped)}
+    # The published DenseNets have `denselayer1.norm.1` for what is called `denselayer1.norm1` today.
+    return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=\d\.)", r"\1", key): tensor for key, tensor in kept.items()}

@@ -1,0 +1,122 @@
+"""`mdr-tune import-official`: a model trained with the authors' code becomes a checkpoint, and a registered model."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.errors import UserError
+from mdr_tune.sweep.stores import Stores, check_stores, choose_stores
+
+if TYPE_CHECKING:
+    from mdr_tune.training.official import ImportedModel
+
+_DESCRIPTION = """\
+Convert a state dict saved by the authors' code (github.com/kakaoenterprise/AAAI2021_MDR, run.py: best.pth, last.pth)
+into a checkpoint of this program, DIR/model.pt. Backbone (BN-Inception, ResNet-18, ResNet-50) and embedding size are
+read off the file. Nothing in the file is executed.
+"""
+_MODE = """\
+the class that was trained, which the file does not tell: rescale (default) for Embedding (run.py without --l2norm, as
+in their commands with MDR), whose test embeddings are raw; l2 for L2NormEmbedding (run.py --l2norm: their baselines),
+whose embeddings have length 1
+"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of mdr-tune."""
+    parser = commands.add_parser(
+        "import-official", help="convert a model trained with the authors' code", description=_DESCRIPTION
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the state dict, such as best.pth")
+    parser.add_argument("--mode", choices=("rescale", "l2"), help=_MODE)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for model.pt; made if need be")
+    parser.add_argument(
+        "--register",
+        metavar="NAME",
+        help="also register it in MLflow as NAME; it becomes the champion only if NAME has none",
+    )
+    parser.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow, for --register; default: MLFLOW_TRACKING_URI, or runs/mlflow.db",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> None:
+    """Import, write, and register if asked to.
+
+    Raises:
+        UserError: Something is not right; before anything is written, unless it is the writing.
+    """
+    stores = _stores(arguments)
+    from mdr_tune.training.official import import_official, write_checkpoint
+
+    imported = import_official(arguments.file, arguments.mode or "rescale")
+    _print(console, imported.describe())
+    if arguments.mode is None:
+        _print(console, "Taken for their Embedding, raw at test time; for an L2NormEmbedding pass --mode l2.")
+    file = write_checkpoint(imported, arguments.out)
+    _print(console, f"Written to {file}. Load it:")
+    _print(console, "  from pathlib import Path")
+    _print(console, "  from mdr_tune.tracking.champion import load_model")
+    _print(console, f"  model, image_shape = load_model(Path({str(file.absolute())!r}))")
+    if stores is not None:
+        _register(arguments.register, stores, imported, file, console)
+
+
+def _stores(arguments: argparse.Namespace) -> Stores | None:
+    """Return the checked MLflow store to register in, None without --register."""
+    if arguments.register is None:
+        if arguments.tracking_uri is not None:
+            raise UserError("--tracking-uri: says where to register, which needs a name: add --register NAME")
+        return None
+    try:
+        SweepConfig(name=arguments.register)
+    except ValidationError:
+        raise UserError(
+            f"--register {arguments.register}: a name has up to 64 letters, digits and _ . -, and begins with a "
+            "letter or digit"
+        ) from None
+    stores = choose_stores(None, arguments.tracking_uri)
+    check_stores(stores)
+    return stores
+
+
+def _register(name: str, stores: Stores, imported: "ImportedModel", file: Path, console: Console) -> None:
+    """Register the model and say how to load it."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    from mdr_tune.tracking.imported import register_import
+    from mdr_tune.tracking.tracker import open_experiment
+
+    stores.storage.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(stores.tracking_uri)
+    client = MlflowClient(stores.tracking_uri)
+    try:
+        experiment_id = open_experiment(client, name, stores.artifact_root)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    registered = register_import(client, experiment_id, name, imported, file)
+    if registered.is_champion:
+        _print(
+            console, f"Registered as {name} version {registered.version}, alias champion. Load it without this package:"
+        )
+    else:
+        _print(
+            console,
+            f"Registered as {name} version {registered.version}; the champion is still version {registered.champion}. "
+            "Load it without this package:",
+        )
+    model = f"{name}@champion" if registered.is_champion else f"{name}/{registered.version}"
+    for line in stores.load_command(model).splitlines():
+        _print(console, f"  {line}")
+
+
+def _print(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False)

@@ -1,0 +1,31 @@
+"""What the commands share: consoles, how an error is printed, and third parties kept quiet."""
+
+import logging
+import os
+
+from rich.console import Console
+
+PIPE_WIDTH = 200
+
+
+def make_console(stderr: bool = False) -> Console:
+    """Return a console; what is not a terminal gets lines as long as they are, for logs and pipes."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
+
+
+def print_error(errors: Console, message: str) -> None:
+    """Print each line of a message as an error."""
+    for line in message.splitlines():
+        errors.print(f"error: {line}", style="red", soft_wrap=True, markup=False)
+
+
+def quiet_libraries() -> None:
+    """Keep third-party chatter off the terminal; warnings and errors of this package stay."""
+    for name in ("ray", "mlflow", "optuna", "alembic", "torch", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")

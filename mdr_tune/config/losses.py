@@ -1,0 +1,199 @@
+"""The metric-learning losses that a file may name, their arguments and ranges.
+
+To add one: a class here, a factory in `mdr_tune.metric`, a line in `mdr_tune.catalog.LOSSES`. Any other loss of
+pytorch-metric-learning needs neither: `{name: pml.CircleLoss, m: 0.4}`.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from mdr_tune.config.base import StrictModel, by_name, choose_by_name, tag
+
+PML = "pml."
+
+
+class _Loss(StrictModel):
+    angular: ClassVar[bool] = False
+    """Compares directions only, so that embeddings belong on the unit sphere."""
+    best_miner: ClassVar[str] = "all"
+    """What `miner: auto` stands for."""
+    uses_miner: ClassVar[bool] = True
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the loss's factory takes."""
+        return self.model_dump(exclude={"name"})
+
+    @property
+    def compares_directions(self) -> bool:
+        """Whether the lengths of embeddings mean nothing to this loss."""
+        return self.angular
+
+    @property
+    def takes_mined(self) -> bool:
+        """Whether the loss heeds what a miner chose."""
+        return self.uses_miner
+
+    def problem_with(self, mode: str) -> str | None:
+        """Say what in the arguments does not fit the embedding mode `mode`."""
+        return None
+
+
+class TripletLossConfig(_Loss):
+    """|anchor - positive| + margin < |anchor - negative| (FaceNet, CVPR 2015): the loss of the paper's main results."""
+
+    name: Literal["triplet"] = "triplet"
+    margin: float = Field(0.2, ge=0)
+    """In the units of the embeddings: of their mean distance with `rescale`, of the sphere's radius with `l2`."""
+    best_miner = "distance_weighted"
+
+    def problem_with(self, mode: str) -> str | None:
+        """A margin beyond the sphere's diameter."""
+        if mode == "l2" and self.margin > 2:
+            return f"margin: {self.margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
+        return None
+
+
+class ContrastiveLossConfig(_Loss):
+    """Positives nearer than `pos_margin`, negatives further than `neg_margin` (Hadsell et al., CVPR 2006)."""
+
+    name: Literal["contrastive"]
+    pos_margin: float = Field(0.0, ge=0)
+    neg_margin: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ContrastiveLossConfig":
+        if self.pos_margin >= self.neg_margin:
+            raise ValueError(
+                f"pos_margin {self.pos_margin} must be below neg_margin {self.neg_margin}: "
+                "positives belong nearer than negatives"
+            )
+        return self
+
+    def problem_with(self, mode: str) -> str | None:
+        """A margin beyond the sphere's diameter."""
+        if mode == "l2" and self.neg_margin > 2:
+            return f"neg_margin: {self.neg_margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
+        return None
+
+
+class MarginLossConfig(_Loss):
+    """Positives nearer than beta - margin, negatives further than beta + margin (Wu et al., ICCV 2017)."""
+
+    name: Literal["margin"]
+    margin: float = Field(0.2, ge=0)
+    beta: float = Field(1.2, gt=0)
+    nu: float = Field(0.0, ge=0)
+    """Weight of beta in the loss where beta is learned."""
+    learn_beta: bool = False
+    best_miner = "distance_weighted"
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "MarginLossConfig":
+        if self.margin >= self.beta:
+            raise ValueError(
+                f"margin {self.margin} must be below beta {self.beta}: positives belong nearer than beta - margin, "
+                "and no distance is negative"
+            )
+        return self
+
+    def problem_with(self, mode: str) -> str | None:
+        """A boundary beyond the sphere's diameter."""
+        if mode == "l2" and self.beta + self.margin > 2:
+            return (
+                f"beta: beta + margin is {self.beta + self.margin:g} and cannot be met with embedding.mode l2, "
+                "where no distance exceeds 2"
+            )
+        return None
+
+
+class MultiSimilarityLossConfig(_Loss):
+    """Multi-similarity loss (Wang et al., CVPR 2019), on cosines."""
+
+    name: Literal["multi_similarity"]
+    alpha: float = Field(2.0, gt=0)
+    beta: float = Field(50.0, gt=0)
+    base: float = Field(0.5, ge=-1, le=1)
+    angular = True
+    best_miner = "multi_similarity"
+
+
+class NPairLossConfig(_Loss):
+    """Multi-class N-pair loss (Sohn, NeurIPS 2016): one pair a class, all others' positives as negatives."""
+
+    name: Literal["n_pair"]
+    uses_miner = False
+
+
+class ProxyNCALossConfig(_Loss):
+    """ProxyNCA (Movshovitz-Attias et al., ICCV 2017): one learned proxy a class."""
+
+    name: Literal["proxy_nca"]
+    softmax_scale: float = Field(1.0, gt=0)
+    angular = True
+    uses_miner = False
+
+
+class ProxyAnchorLossConfig(_Loss):
+    """Proxy-Anchor (Kim et al., CVPR 2020): one learned proxy a class, on cosines."""
+
+    name: Literal["proxy_anchor"]
+    margin: float = Field(0.1, ge=0, lt=2)
+    """Of a cosine."""
+    alpha: float = Field(32.0, gt=0)
+    angular = True
+    uses_miner = False
+
+
+class ArcFaceLossConfig(_Loss):
+    """ArcFace (Deng et al., CVPR 2019): classification with an additive angular margin."""
+
+    name: Literal["arcface"]
+    margin: float = Field(28.6, ge=0, lt=180)
+    """In degrees; 28.6 is the paper's 0.5 radians."""
+    scale: float = Field(64.0, gt=0)
+    angular = True
+    uses_miner = False
+
+
+class LibraryLossConfig(_Loss):
+    """Any loss of pytorch-metric-learning by its class name, its keyword arguments beside it."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @model_validator(mode="after")
+    def _known_to_the_library(self) -> "LibraryLossConfig":
+        from mdr_tune.metric.library_loss import check_library_loss  # here: it imports torch
+
+        check_library_loss(self.name, self.arguments())
+        return self
+
+    @property
+    def compares_directions(self) -> bool:
+        """As the class's own distance says."""
+        from mdr_tune.metric.library_loss import library_loss_is_angular
+
+        return library_loss_is_angular(self.name, self.arguments())
+
+    @property
+    def takes_mined(self) -> bool:
+        """As the class itself says when it is given some."""
+        from mdr_tune.metric.library_loss import library_loss_takes_mined
+
+        return library_loss_takes_mined(self.name, self.arguments())
+
+
+LossConfig = Annotated[
+    Annotated[TripletLossConfig, Tag(tag("triplet"))]
+    | Annotated[ContrastiveLossConfig, Tag(tag("contrastive"))]
+    | Annotated[MarginLossConfig, Tag(tag("margin"))]
+    | Annotated[MultiSimilarityLossConfig, Tag(tag("multi_similarity"))]
+    | Annotated[NPairLossConfig, Tag(tag("n_pair"))]
+    | Annotated[ProxyNCALossConfig, Tag(tag("proxy_nca"))]
+    | Annotated[ProxyAnchorLossConfig, Tag(tag("proxy_anchor"))]
+    | Annotated[ArcFaceLossConfig, Tag(tag("arcface"))]
+    | Annotated[LibraryLossConfig, Tag(tag(PML))],
+    Discriminator(choose_by_name("triplet", PML)),
+    BeforeValidator(by_name),
+]

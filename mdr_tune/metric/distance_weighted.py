@@ -1,0 +1,136 @@
+"""Distance-weighted mining: triplets whose negatives are spread evenly over the distances."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mdr_tune.metric.distance import check_embeddings, pairwise_distances
+from mdr_tune.metric.mined import Triplets, check_generator, positive_pairs
+
+MinerWeights = Literal["official", "stable"]
+
+
+class DistanceWeightedMiner:
+    """Use every ordered positive pair once, with a negative drawn by the inverse density of its distance.
+
+    Source: Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017, as in the authors' code of
+    MDR. See `negative_weights` for the arguments and what they raise.
+    """
+
+    can_fall_back = True
+
+    def __init__(
+        self, weights: MinerWeights = "official", cutoff: float = 0.5, nonzero_loss_cutoff: float = 1.4
+    ) -> None:
+        _check_arguments(weights, cutoff, nonzero_loss_cutoff)
+        self.weights: MinerWeights = weights
+        self.cutoff = cutoff
+        self.nonzero_loss_cutoff = nonzero_loss_cutoff
+
+    @torch.no_grad()
+    def __call__(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> Triplets:
+        """Draw the triplets of a batch.
+
+        Args:
+            embeddings: (N, D), of any length; they are put on the unit sphere first.
+            labels: (N,), the classes.
+            generator: on the device of `embeddings` (`torch.Generator(device=...)`): torch draws there. For
+                the same draws on all ranks, seed it alike on each.
+
+        Returns:
+            The triplets, ordered by anchor and then positive, on the device of `embeddings`. They are empty
+            when no class has two members or there is one class only.
+
+        Raises:
+            ValueError: wrong shapes, embeddings that are not finite, or a generator of another device.
+        """
+        check_embeddings(embeddings, labels)
+        check_generator(generator, embeddings)
+        if not embeddings.isfinite().all():
+            # Said here, since drawing from such weights would end the whole CUDA context.
+            raise ValueError("embeddings are not finite: the training has diverged, lower the learning rate")
+        labels = labels.to(embeddings.device)
+        anchors, positives = positive_pairs(labels)
+        if len(anchors) == 0 or bool((labels == labels[0]).all()):
+            nothing = anchors[:0]
+            return Triplets(nothing, nothing, nothing, embeddings.new_zeros(()))
+        weights, fell_back = negative_weights(embeddings, labels, self.weights, self.cutoff, self.nonzero_loss_cutoff)
+        negatives = torch.multinomial(weights[anchors], 1, generator=generator).squeeze(1)
+        is_anchor = torch.zeros_like(fell_back)
+        is_anchor[anchors] = True
+        fallback_fraction = (fell_back & is_anchor).sum().to(embeddings.dtype) / is_anchor.sum()
+        return Triplets(anchors, positives, negatives, fallback_fraction)
+
+
+@torch.no_grad()
+def negative_weights(
+    embeddings: Tensor,
+    labels: Tensor,
+    weights: MinerWeights = "official",
+    cutoff: float = 0.5,
+    nonzero_loss_cutoff: float = 1.4,
+) -> tuple[Tensor, Tensor]:
+    """Return the probability of each embedding to be drawn as the negative of each anchor.
+
+    The weight of a distance d on the unit sphere is 1 / q(d), q(d) ~ d^(D-2) * (1 - d^2 / 4)^((D-3)/2),
+    computed as a logarithm from which the row's maximum is subtracted. It is 0 for the anchor's own class and
+    from `nonzero_loss_cutoff` on. A row that has no weight left falls back to uniform over its negatives.
+
+    From a distance of 2 on (opposite embeddings, or rounding) 1 - d^2 / 4 is not positive; it is then set to
+    the smallest positive number, where the authors' code ends with NaN.
+
+    Args:
+        embeddings: (N, D), of any length; they are put on the unit sphere first.
+        labels: (N,).
+        weights: which maximum is subtracted. `official`, as the authors' code does: over the whole row, own
+            class and diagonal (with distance 1) included; large D and float32 then underflow most rows.
+            `stable`: over the valid negatives.
+        cutoff: smaller distances are raised to it, above 0.
+        nonzero_loss_cutoff: negatives at this distance or further are not drawn.
+
+    Returns:
+        (N, N), rows that sum to 1 (to 0 where an anchor has no negatives), and (N,), bool, which rows fell
+        back.
+
+    Raises:
+        ValueError: wrong shapes, an unknown name, or cutoffs out of order.
+    """
+    check_embeddings(embeddings, labels)
+    _check_arguments(weights, cutoff, nonzero_loss_cutoff)
+    distances = _distances_on_sphere(embeddings)
+    distances.clamp_(min=cutoff)
+    negatives = labels[:, None] != labels[None, :]
+    valid = negatives & (distances < nonzero_loss_cutoff)
+    log_weights = _log_inverse_density(distances, embeddings.shape[1])
+    if weights == "stable":
+        log_weights.masked_fill_(~valid, -torch.inf)
+    maxima = log_weights.amax(dim=1, keepdim=True)
+    maxima.masked_fill_(maxima == -torch.inf, 0.0)  # a row without a valid negative, in `stable`
+    row_weights = (log_weights - maxima).exp_().mul_(valid)
+    fell_back = row_weights.sum(dim=1) == 0
+    row_weights += fell_back[:, None] & negatives
+    sums = row_weights.sum(dim=1, keepdim=True)
+    return row_weights / sums.masked_fill(sums == 0, 1.0), fell_back & negatives.any(dim=1)
+
+
+def _distances_on_sphere(embeddings: Tensor) -> Tensor:
+    """Return the (N, N) distances of the normalised embeddings; 1 on the diagonal, as the authors have."""
+    on_sphere = functional.normalize(embeddings, dim=1, p=2)
+    return pairwise_distances(on_sphere).fill_diagonal_(1.0)
+
+
+def _log_inverse_density(distances: Tensor, dimensions: int) -> Tensor:
+    remainder = (1.0 - 0.25 * distances * distances).clamp_(min=torch.finfo(distances.dtype).tiny)
+    return (2.0 - dimensions) * distances.log() - ((dimensions - 3.0) / 2.0) * remainder.log()
+
+
+def _check_arguments(weights: str, cutoff: float, nonzero_loss_cutoff: float) -> None:
+    if weights not in get_args(MinerWeights):
+        raise ValueError(f"unknown miner weights {weights!r}. Known: {', '.join(get_args(MinerWeights))}.")
+    if not 0 < cutoff < nonzero_loss_cutoff:
+        raise ValueError(
+            "need 0 < cutoff < nonzero_loss_cutoff (distances on the unit sphere, 0 to 2), "
+            f"got {cutoff} and {nonzero_loss_cutoff}"
+        )

@@ -1,0 +1,82 @@
+"""pytorch-metric-learning's losses, behind the interface of ours."""
+
+import torch
+from pytorch_metric_learning import distances, losses, reducers
+from torch import Tensor
+
+from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.metric.library_random import library_draws_from
+from mdr_tune.metric.losses import MetricLoss
+from mdr_tune.metric.mined import Mined, Triplets
+
+# They raise an error when they are given indices.
+_MAKE_THEIR_OWN_PAIRS = (losses.InstanceLoss, losses.P2SGradLoss, losses.PNPLoss, losses.RankedListLoss)
+
+# They look a cosine up in a histogram that ends at 1, or take its arccosine (those that clamp it first are safe).
+_BREAK_BEYOND_ONE = (losses.HistogramLoss, losses.TupletMarginLoss)
+
+
+class LibraryLoss(MetricLoss):
+    """Adapter of a loss of the library: a scalar with a gradient, whose chance comes from the generator.
+
+    Args:
+        loss: it is kept, not copied; its parameters are this module's.
+        num_classes: labels from there on are refused; None if the loss has no parameter for each class.
+    """
+
+    def __init__(self, loss: losses.BaseMetricLossFunction, num_classes: int | None = None) -> None:
+        super().__init__()
+        self.takes_mined = not isinstance(loss, _MAKE_THEIR_OWN_PAIRS)
+        if isinstance(loss, _BREAK_BEYOND_ONE):
+            loss.distance = _BoundedCosine(collect_stats=False)
+        if isinstance(loss, losses.NCALoss):
+            loss.reducer = _MeanOrZero(collect_stats=False)
+        self.loss = loss
+        self.num_classes = num_classes
+
+    def forward(self, embeddings: Tensor, labels: Tensor, mined: Mined, generator: torch.Generator) -> Tensor:
+        """Return the loss. See `MetricLoss.forward`; one seed is drawn from `generator` at each call."""
+        check_embeddings(embeddings, labels)
+        labels = labels.to(embeddings.device)
+        self._check_labels(labels)
+        if mined is not None and not self.takes_mined:
+            raise ValueError(f"{type(self.loss).__name__} makes its own pairs of the whole batch: use the miner 'all'")
+        indices = tuple(mined[:3]) if isinstance(mined, Triplets) else mined
+        with library_draws_from(generator, embeddings.device):
+            value: Tensor = self.loss(embeddings, labels, indices)
+        # A sum that nothing was added to has no gradient, and some values have the shape (1,).
+        return value.reshape(()) if value.requires_grad else value.reshape(()) + embeddings.sum() * 0
+
+    def _check_labels(self, labels: Tensor) -> None:
+        """Refuse labels without a parameter: on a GPU, using them would end the whole CUDA context."""
+        if self.num_classes is None or labels.numel() == 0:
+            return
+        lowest, highest = int(labels.min()), int(labels.max())
+        if lowest < 0 or highest >= self.num_classes:
+            raise ValueError(
+                f"labels must be 0 to {self.num_classes - 1}, one for each class of the loss, got {lowest} to {highest}"
+            )
+
+
+class _BoundedCosine(distances.CosineSimilarity):
+    """Cosines a few roundings short of 1 and -1, where the arccosine still has a finite gradient.
+
+    Rounding takes the cosine of two embeddings of one direction to 1 or beyond; the arccosine of what is
+    beyond is NaN, and its gradient at 1 is infinite. HistogramLoss, which converts to float32, has no bin
+    from 1 on.
+    """
+
+    def compute_mat(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
+        cosines: Tensor = super().compute_mat(query_emb, ref_emb)
+        bound = 1 - 4 * torch.finfo(torch.float32).eps
+        return cosines.clamp(-bound, bound)
+
+
+class _MeanOrZero(reducers.MeanReducer):
+    """The mean, and zero of no embeddings: NCA leaves out those whose probability of a positive is 0."""
+
+    def element_reduction(
+        self, element_losses: Tensor, loss_indices: Tensor, embeddings: Tensor, labels: Tensor
+    ) -> Tensor:
+        mean: Tensor = element_losses.mean() if len(element_losses) else self.zero_loss(embeddings)
+        return mean

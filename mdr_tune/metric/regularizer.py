@@ -1,0 +1,67 @@
+"""MDR for training code that uses pytorch-metric-learning, without the rest of this package.
+
+    loss = TripletMarginLoss(embedding_regularizer=MDRRegularizer(), embedding_reg_weight=0.6)
+
+See docs/regularizer.md for a complete example.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytorch_metric_learning.regularizers import BaseRegularizer
+from torch import Tensor, nn
+
+from mdr_tune.metric.distance_tiles import Statistics
+from mdr_tune.metric.mdr import MDRLoss
+
+
+class MDRRegularizer(BaseRegularizer):
+    """Multi-level Distance Regularization as an `embedding_regularizer` of any of the library's losses.
+
+    The library adds embedding_reg_weight * (mdr + level_decay * sum_k s_k^2) to its loss. The authors' total,
+    dml + weight * mdr + 0.01 * sum_k s_k^2, is had with `embedding_reg_weight=weight` and
+    `level_decay=0.01 / weight`.
+
+    The levels are among `loss.parameters()`, for the optimizer, and the moving averages in
+    `loss.state_dict()`. `loss.eval()` stops the averages, as `MDRLoss` says.
+
+    Args:
+        levels: as of `MDRLoss`.
+        momentum: as of `MDRLoss`.
+        statistics: as of `MDRLoss`.
+        level_decay: factor of the sum of squared levels, which `embedding_reg_weight` multiplies too.
+        learn_levels: as of `MDRLoss`.
+        **kwargs: of the library's `BaseRegularizer`.
+
+    Raises:
+        ValueError: as `MDRLoss`, or `level_decay` is negative.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[float] = (-3.0, 0.0, 3.0),
+        momentum: float = 0.9,
+        statistics: Statistics = "official",
+        level_decay: float = 0.0,
+        learn_levels: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not level_decay >= 0:
+            raise ValueError(f"level_decay must be 0 or more, got {level_decay}")
+        self.level_decay = level_decay
+        self.mdr = MDRLoss(levels, momentum, statistics, learn_levels)
+
+    @property
+    def levels(self) -> nn.Parameter:
+        """The levels, (L,), in standard deviations from the mean distance."""
+        return self.mdr.levels
+
+    def compute_loss(self, embeddings: Tensor) -> dict[str, dict[str, Any]]:
+        """Return the regularisation of a batch the way the library's reducers take it.
+
+        Args:
+            embeddings: (N, D), as they were passed to the loss: not normalised by its distance.
+        """
+        total = self.mdr(embeddings) + self.level_decay * self.levels.square().sum()
+        return {"loss": {"losses": total, "indices": None, "reduction_type": "already_reduced"}}

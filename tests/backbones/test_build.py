@@ -1,0 +1,55 @@
+import subprocess
+import sys
+
+import pytest
+
+from mdr_tune.backbones import build_backbone, check_backbone_name
+from mdr_tune.catalog import BACKBONES, has_published_weights
+
+REGISTERED = ("bn_inception", "conv4", "googlenet", "resnet18", "resnet50")
+
+
+def test_registered_names() -> None:
+    assert tuple(BACKBONES) == REGISTERED
+
+
+@pytest.mark.parametrize("name", [*REGISTERED, "resnet101", "vit_b_16", "efficientnet_v2_s"])
+def test_known_names_pass(name: str) -> None:
+    check_backbone_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("conv-4", "conv4"), ("resnet51", "resnet50"), ("ResNet50", "resnet50"), ("efficientnet_b9", "efficientnet_b")],
+)
+def test_unknown_name_suggests_the_nearest_and_says_where_the_list_is(name: str, meant: str) -> None:
+    for function in (check_backbone_name, build_backbone):
+        with pytest.raises(ValueError, match=f"unknown backbone '{name}'. Did you mean '{meant}") as caught:
+            function(name)
+        assert "Known: bn_inception, conv4, googlenet" in str(caught.value)
+        assert "docs.pytorch.org/vision" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["quantized_resnet18", "raft_small", "fcn_resnet50", "zzz"])
+def test_other_kinds_of_torchvision_models_are_unknown(name: str) -> None:
+    with pytest.raises(ValueError, match="unknown backbone"):
+        check_backbone_name(name)
+
+
+def test_conv4_alone_has_no_published_weights() -> None:
+    assert [name for name in REGISTERED if not has_published_weights(name)] == ["conv4"]
+
+
+def test_conv4_is_built_without_torchvision() -> None:
+    """Its import takes a second, of every worker."""
+    code = (
+        "import sys, mdr_tune.backbones as b; b.build_backbone('conv4'); sys.exit(77 * ('torchvision' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_loading_the_network_is_made_for_the_weights_but_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdr_tune.backbones.build.fetch_weights", lambda name, weights: pytest.fail("asked for a file"))
+    backbone = build_backbone("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", load=False)
+    assert backbone.image_size == 384
+    assert build_backbone("conv4", "/nowhere/weights.pt", load=False).feature_size == 256

@@ -1,0 +1,273 @@
+import hashlib
+import http.server
+import io
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mdr_tune.backbones import build_backbone, fetch_weights, weights
+from mdr_tune.backbones.torchvision_models import classification_models
+from mdr_tune.backbones.weights import load_weights, published_urls, read_state_dict
+from mdr_tune.catalog import BACKBONES
+from mdr_tune.errors import UserError
+
+
+def conv4_file() -> tuple[str, bytes]:
+    """Return a small state dict's published name and its bytes."""
+    torch.manual_seed(1)
+    buffer = io.BytesIO()
+    torch.save(build_backbone("conv4").state_dict(), buffer)
+    data = buffer.getvalue()
+    return f"conv4-{hashlib.sha256(data).hexdigest()[:8]}.pth", data
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return torch.hub's folder for this test, which is not there yet; no proxy is asked for 127.0.0.1."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch home"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    return tmp_path / "torch home" / "hub" / "checkpoints"
+
+
+@dataclass
+class Server:
+    """Files that are served on 127.0.0.1, and what was asked for."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    cut: int = 0
+    asked: list[str] = field(default_factory=list)
+    port: int = 0
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.port}/models/{name}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    served = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.rsplit("/", 1)[-1]
+            served.asked.append(name)
+            if name not in served.files:
+                self.send_error(404)
+                return
+            data = served.files[name]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) - served.cut])
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        served.port = running.server_address[1]
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield served
+        running.shutdown()
+        thread.join()
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Let conv4 have published weights at `url`."""
+    monkeypatch.setattr(weights, "published_urls", lambda name: {"IMAGENET1K_V1": url, "DEFAULT": url})
+
+
+def test_every_published_file_has_its_hash_in_its_name() -> None:
+    for name in {*BACKBONES, *classification_models()} - {"conv4"}:
+        urls = published_urls(name)
+        assert urls["DEFAULT"] in [url for entry, url in urls.items() if entry != "DEFAULT"]
+        for url in urls.values():
+            assert url.startswith("https://")
+            assert len(weights._expected_hash(Path(url))) >= 8
+
+
+def test_bn_inception_is_the_file_that_the_authors_start_from() -> None:
+    assert published_urls("bn_inception")["DEFAULT"].endswith("/bn_inception-52deb4733.pth")
+
+
+def test_none_and_what_means_none() -> None:
+    assert fetch_weights("resnet50", "none") is None
+    assert fetch_weights("conv4", "none") is None
+    assert fetch_weights("conv4", "DEFAULT") is None
+    torch.manual_seed(0)
+    drawn = build_backbone("conv4").state_dict()
+    torch.manual_seed(0)
+    default = build_backbone("conv4", "DEFAULT").state_dict()
+    assert all(torch.equal(tensor, default[name]) for name, tensor in drawn.items())
+
+
+def test_a_path_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mine.pt"
+    path.write_bytes(b"whatever")
+    assert fetch_weights("resnet50", str(path)) == path
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert fetch_weights("resnet50", "~/mine.pt") == path
+
+
+def test_neither_a_path_nor_published_weights() -> None:
+    with pytest.raises(
+        UserError,
+        match=r"backbone.weights: there is no file 'IMAGENET1K_V3' \(/.*/IMAGENET1K_V3\).*"
+        r"published weights of resnet50: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT",
+    ):
+        fetch_weights("resnet50", "IMAGENET1K_V3")
+    with pytest.raises(UserError, match=r"no file '/nowhere/x.pt'.*conv4 has no published weights"):
+        build_backbone("conv4", "/nowhere/x.pt")
+
+
+def test_downloads_once_into_torch_hubs_folder(
+    checkpoints: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, data = conv4_file()
+    server.files[name] = data
+    publish(monkeypatch, server.url(name))
+    for entry in ("IMAGENET1K_V1", "DEFAULT"):
+        assert fetch_weights("conv4", entry) == checkpoints / name
+    assert (checkpoints / name).read_bytes() == data
+    assert server.asked == [name]
+    loaded = build_backbone("conv4", "DEFAULT").state_dict()
+    expected = torch.load(io.BytesIO(data), weights_only=True)
+    assert all(torch.equal(tensor, loaded[key]) for key, tensor in expected.items())
+
+
+def test_several_at_once_download_once(checkpoints: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, data = conv4_file()
+    server.files[name] = data
+    publish(monkeypatch, server.url(name))
+    found: list[Path | None] = []
+    threads = [threading.Thread(target=lambda: found.append(fetch_weights("conv4", "DEFAULT"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [checkpoints / name] * 8
+    assert server.asked == [name]
+
+
+def test_a_file_that_is_there_needs_no_network(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, data = conv4_file()
+    checkpoints.mkdir(parents=True)
+    (checkpoints / name).write_bytes(data)
+    publish(monkeypatch, f"http://127.0.0.1:9/{name}")
+    assert fetch_weights("conv4", "DEFAULT") == checkpoints / name
+
+
+def test_a_damaged_file_says_so(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, data = conv4_file()
+    checkpoints.mkdir(parents=True)
+    (checkpoints / name).write_bytes(data[:-1])
+    publish(monkeypatch, f"http://127.0.0.1:9/{name}")
+    with pytest.raises(UserError, match=f"{name} is damaged: its SHA256 begins with .*Delete it and start again"):
+        build_backbone("conv4", "DEFAULT")
+    assert (checkpoints / name).exists()
+
+
+def closed_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def test_without_a_network_one_message_says_what_to_do(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, _ = conv4_file()
+    url = f"http://127.0.0.1:{closed_port()}/{name}"
+    publish(monkeypatch, url)
+    with pytest.raises(UserError) as caught:
+        build_backbone("conv4", "IMAGENET1K_V1")
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (
+        "backbone.weights: cannot download IMAGENET1K_V1 of conv4: ",
+        "Connection refused",
+        f"Get {url} on",
+        f"put it at {checkpoints / name} ",
+        "TORCH_HOME",
+        "backbone.weights to none",
+        "or to the path of a state dict",
+    ):
+        assert part in message
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"), [("missing", "HTTP Error 404"), ("another file", "damaged"), ("cut off", "damaged")]
+)
+def test_what_does_not_arrive_whole_leaves_nothing(
+    case: str, reason: str, checkpoints: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, data = conv4_file()
+    if case != "missing":
+        server.files[name] = data if case == "cut off" else b"<html>log in first</html>"
+    server.cut = 100 if case == "cut off" else 0
+    publish(monkeypatch, server.url(name))
+    with pytest.raises(UserError, match=f"cannot download DEFAULT of conv4: .*{reason}"):
+        fetch_weights("conv4", "DEFAULT")
+    assert [path.name for path in checkpoints.iterdir()] == [f"{name}.lock"]
+
+
+def test_a_server_that_does_not_answer_is_given_up(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        publish(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/conv4-0123abcd.pth")
+        started = time.monotonic()
+        with pytest.raises(UserError, match=r"cannot download DEFAULT of conv4: .*timed out"):
+            fetch_weights("conv4", "DEFAULT")
+        assert time.monotonic() - started < 5
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
+    publish(monkeypatch, "http://127.0.0.1:9/conv4-0123abcd.pth")
+    with pytest.raises(UserError, match=r"Not a directory.*TORCH_HOME"):
+        fetch_weights("conv4", "DEFAULT")
+
+
+@pytest.mark.parametrize("data", [b"", b"no weights", b"\x80\x02garbage", conv4_file()[1][:-500]])
+def test_a_file_that_torch_cannot_read(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(data)
+    with pytest.raises(UserError, match=r"cannot read a state dict from .*bad.pt .*torch.save\(network.state_dict\(\)"):
+        build_backbone("conv4", str(tmp_path / "bad.pt"))
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3, "weights": torch.zeros(1)}, torch.zeros(2)])
+def test_a_file_with_something_else(content: object, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(UserError, match=r"other.pt holds no state dict"):
+        read_state_dict(tmp_path / "other.pt")
+
+
+def test_code_in_a_file_is_not_executed(tmp_path: Path) -> None:
+    torch.save({"weight": Path("x")}, tmp_path / "code.pt")
+    with pytest.raises(UserError, match=r"cannot read a state dict from .*code.pt"):
+        read_state_dict(tmp_path / "code.pt")
+
+
+def test_load_weights_wants_every_tensor_and_no_other() -> None:
+    path = Path("x.pt")
+    network = nn.Linear(2, 3)
+    good = {"weight": torch.ones(3, 2), "bias": torch.ones(3)}
+    load_weights(network, good, path)
+    assert torch.equal(network.weight, good["weight"])
+    load_weights(network, good | {"head": torch.ones(1)}, path, lambda state: {key: state[key] for key in good})
+    with pytest.raises(UserError, match=r"x.pt does not fit the network: it lacks bias$"):
+        load_weights(network, {"weight": good["weight"]}, path)
+    with pytest.raises(UserError, match=r"it has unknown a, b, c and 1 more$"):
+        load_weights(network, good | dict.fromkeys("abcd", torch.ones(1)), path)
+    with pytest.raises(UserError, match="does not fit the network: size mismatch for bias"):
+        load_weights(network, good | {"bias": torch.ones(4)}, path)
+    with pytest.raises(UserError, match=r"x.pt has values that are not finite in bias: take other weights"):
+        load_weights(network, good | {"bias": torch.full((3,), torch.nan)}, path)

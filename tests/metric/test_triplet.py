@@ -1,0 +1,81 @@
+import math
+
+import pytest
+import torch
+
+from mdr_tune.metric import Pairs, TripletLoss, Triplets, triplet_margin_loss
+from mdr_tune.metric.triplet import _many_triplets
+
+
+def naive_loss(embeddings, triplets, margin):
+    points = embeddings.tolist()
+
+    def distance(i, j):
+        return math.sqrt(sum((a - b + 1e-6) ** 2 for a, b in zip(points[i], points[j], strict=True)))
+
+    return sum(max(0.0, distance(a, p) - distance(a, n) + margin) for a, p, n in triplets) / len(triplets)
+
+
+def test_equals_a_naive_loop():
+    embeddings = torch.rand(6, 3, dtype=torch.float64)
+    triplets = [(0, 1, 2), (3, 4, 5), (1, 0, 5), (2, 2, 3)]
+    value = triplet_margin_loss(embeddings, *torch.tensor(triplets).t(), margin=0.3)
+    assert value.item() == pytest.approx(naive_loss(embeddings, triplets, 0.3), rel=1e-12)
+
+
+def test_all_triplets_equal_a_naive_loop():
+    embeddings = torch.rand(9, 3, dtype=torch.float64)
+    labels = torch.tensor([0, 1, 0, 2, 1, 0, 1, 2, 3])
+    pairs = [(i, j) for i in range(9) for j in range(9) if i != j]
+    triplets = [(a, p, n) for a, p in pairs for n in range(9) if labels[a] == labels[p] and labels[a] != labels[n]]
+    value = TripletLoss(0.3)(embeddings, labels, None, torch.Generator())
+    assert len(triplets) > 9 * 9  # so it looks distances up
+    assert value.item() == pytest.approx(naive_loss(embeddings, triplets, 0.3), rel=1e-12)
+
+
+def test_pairs_are_joined_at_their_anchor():
+    embeddings = torch.rand(6, 3, dtype=torch.float64)
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    pairs = Pairs(*(torch.tensor(indices) for indices in ([0, 0, 3], [1, 2, 4], [0, 0, 5], [3, 5, 0])))
+    triplets = [(0, 1, 3), (0, 1, 5), (0, 2, 3), (0, 2, 5)]
+    value = TripletLoss(0.3)(embeddings, labels, pairs, torch.Generator())
+    assert value.item() == pytest.approx(naive_loss(embeddings, triplets, 0.3), rel=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
+def test_many_triplets_are_the_same_as_few(dtype, tolerance):
+    generator = torch.Generator().manual_seed(0)
+    embeddings = 3 * torch.rand(8, 5, generator=generator, dtype=dtype)
+    embeddings[3] = embeddings[2] + 1e-4  # near duplicates
+    anchors, positives, negatives = torch.randint(8, (3, 60), generator=generator)
+    leaf, other_leaf = embeddings.clone().requires_grad_(), embeddings.clone().requires_grad_()
+    value = triplet_margin_loss(leaf, anchors, positives, negatives, 0.2)
+    other = _many_triplets(other_leaf, anchors, positives, negatives, 0.2)
+    value.backward()
+    other.backward()
+    torch.testing.assert_close(value, other, rtol=tolerance, atol=tolerance)
+    apart = positives != anchors  # a point's distance to itself is all epsilon
+    assert apart.any()
+    rows = [i for i in range(8) if i not in anchors[~apart].tolist() + anchors[negatives == anchors].tolist()]
+    torch.testing.assert_close(leaf.grad[rows], other_leaf.grad[rows], rtol=tolerance, atol=tolerance)
+
+
+def test_no_triplets_are_a_zero_with_a_gradient():
+    embeddings = torch.rand(4, 2, requires_grad=True)
+    nothing = torch.empty(0, dtype=torch.int64)
+    value = TripletLoss()(embeddings, torch.zeros(4), Triplets(nothing, nothing, nothing, torch.zeros(())), None)
+    value.backward()
+    assert value == 0
+    assert torch.equal(embeddings.grad, torch.zeros(4, 2))
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="margin must be"):
+        TripletLoss(margin=-0.1)
+    with pytest.raises(ValueError, match="margin must be"):
+        TripletLoss(margin=math.nan)
+    two, three = torch.zeros(2, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)
+    with pytest.raises(ValueError, match="one shape"):
+        triplet_margin_loss(torch.rand(4, 2), two, two, three, 0.2)
+    with pytest.raises(ValueError, match="one for each embedding"):
+        TripletLoss()(torch.rand(4, 2), two, None, torch.Generator())

@@ -1,0 +1,231 @@
+"""The options of a training: each against an independent computation, or against a training without it."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mdr_tune.config.optimizer import OptimizerConfig
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import load_dataset
+from mdr_tune.training import TrialSession
+from mdr_tune.training.large_batch import embed_in_chunks
+from mdr_tune.training.schedule import learning_rate_factor, warmup_factor
+
+TRIAL: dict[str, Any] = {
+    "batch": {"size": 16, "images_per_class": 4},
+    "embedding": {"size": 8},
+    "optimizer": {"learning_rate": 1e-3},
+    "epochs": 4,
+    "iterations_per_epoch": 3,
+}
+
+
+def new_session(dtype: torch.dtype = torch.float32, **changes: Any) -> TrialSession:
+    return TrialSession(TrialConfig.model_validate({**TRIAL, **changes}), load_dataset("glyphs"), dtype=dtype)
+
+
+def torch_rates(make_schedule: Any, iterations: int) -> list[float]:
+    """Return the factors that one of torch's own schedules gives, iteration by iteration."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule, rates = make_schedule(optimizer), []
+    for _ in range(iterations):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+def test_the_schedules_are_torchs() -> None:
+    schedules = torch.optim.lr_scheduler
+    steps = OptimizerConfig.model_validate({"schedule": {"milestones": [1, 3], "gamma": 0.2}}).schedule
+    cosine = OptimizerConfig.model_validate({"schedule": "cosine"}).schedule
+    ours = [learning_rate_factor(steps, i, 5, 4) for i in range(20)]
+    assert ours == pytest.approx(torch_rates(lambda o: schedules.MultiStepLR(o, [5, 15], 0.2), 20))
+    ours = [learning_rate_factor(cosine, i, 5, 4) for i in range(20)]
+    assert ours == pytest.approx(torch_rates(lambda o: schedules.CosineAnnealingLR(o, 20), 20))
+
+
+def test_warm_up_rises_linearly_by_the_iteration() -> None:
+    schedule = OptimizerConfig.model_validate({"schedule": {"milestones": [2], "warmup_epochs": 1.5}}).schedule
+    factors = [learning_rate_factor(schedule, i, 4, 4) for i in range(9)]
+    assert factors == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1, 1, 0.2])
+    assert [warmup_factor(e, 2.0) for e in (0.5, 2.0, 5.0)] == [0.25, 1.0, 1.0]
+    assert warmup_factor(0.0, 0.0) == 1.0
+
+
+def test_each_part_of_the_model_has_its_learning_rate() -> None:
+    metrics = new_session(
+        loss="proxy_anchor",
+        optimizer={
+            "learning_rate": 1e-3,
+            "head_learning_rate": 1e-2,
+            "loss_learning_rate": 0.1,
+            "schedule": {"milestones": [1], "gamma": 0.5},
+        },
+    )
+    first, second = metrics.train_epoch(), metrics.train_epoch()
+    for epoch, factor in ((first, 1.0), (second, 0.5)):
+        assert epoch["train/learning_rate"] == pytest.approx(1e-3 * factor)
+        assert epoch["train/head_learning_rate"] == pytest.approx(1e-2 * factor)
+        assert epoch["train/loss_learning_rate"] == pytest.approx(0.1 * factor)
+        assert "train/levels_learning_rate" not in epoch  # as the backbone's
+
+
+def test_sgd_moves_each_part_by_its_learning_rate() -> None:
+    def moved(**rates: float) -> dict[str, torch.Tensor]:
+        optimizer = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, **rates}
+        session = new_session(torch.float64, loss="proxy_anchor", optimizer=optimizer, iterations_per_epoch=1)
+        modules = {"model": session.model, "objective": session.objective}
+        before = {f"{m}.{n}": p.detach().clone() for m, module in modules.items() for n, p in module.named_parameters()}
+        session.train_epoch()
+        after = {f"{m}.{n}": p.detach() for m, module in modules.items() for n, p in module.named_parameters()}
+        return {name: after[name] - before[name] for name in before}
+
+    base = moved(learning_rate=1e-3)
+    own = moved(learning_rate=1e-3, head_learning_rate=1e-2, loss_learning_rate=0.1)
+    for name, change in own.items():
+        factor = 10 if "model.linear" in name else 100 if "objective.loss" in name else 1
+        torch.testing.assert_close(change, factor * base[name], rtol=1e-9, atol=1e-15, msg=name)
+    assert any("objective.loss" in name for name in own)
+
+
+def test_gradients_are_clipped_together() -> None:
+    optimizer = {"name": "sgd", "learning_rate": 1.0, "momentum": 0.0, "weight_decay": 0.0, "clip_gradient_norm": 0.05}
+    session = new_session(torch.float64, optimizer=optimizer, iterations_per_epoch=1)
+    parameters = [*session.model.parameters(), *session.objective.parameters()]
+    before = [p.detach().clone() for p in parameters]
+    norm = session.train_epoch()["train/gradient_norm"]
+    moved = torch.cat([(p - b).flatten() for p, b in zip(parameters, before, strict=True)]).norm().item()
+    assert norm > 0.05
+    assert moved == pytest.approx(0.05, rel=1e-4)  # torch divides by norm + 1e-6
+
+
+def test_the_weight_of_mdr_warms_up() -> None:
+    session = new_session(mdr={"weight": 0.8, "warmup_epochs": 2.0}, iterations_per_epoch=1, epochs=3)
+    for factor in (0.5, 1.0, 1.0):
+        metrics = session.train_epoch()
+        before = session.config.mdr and session.config.mdr.level_decay
+        assert metrics["mdr/weight"] == pytest.approx(0.8 * factor)
+        decay = metrics["train/loss"] - metrics["train/dml_loss"] - 0.8 * factor * metrics["train/mdr_loss"]
+        assert decay == pytest.approx(before * 18, abs=2e-3)
+
+
+def test_fixed_levels_stay_and_do_not_decay() -> None:
+    session = new_session(mdr={"weight": 0.5, "levels": [-1.0, 2.0], "learn_levels": False})
+    metrics = session.train_epoch()
+    assert (metrics["mdr/level_0"], metrics["mdr/level_1"]) == (-1.0, 2.0)
+    assert metrics["train/loss"] == pytest.approx(metrics["train/dml_loss"] + 0.5 * metrics["train/mdr_loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 5, 16, 100])
+def test_a_batch_in_chunks_has_the_gradients_of_the_whole(chunk_size: int) -> None:
+    trial = {"batch_norm": "frozen", "optimizer": {"name": "sgd", "learning_rate": 0.1}}
+    chunks = {"size": 16, "images_per_class": 4, "chunk_size": chunk_size}
+    whole, chunked = new_session(torch.float64, **trial), new_session(torch.float64, **trial, batch=chunks)
+    for _ in range(2):
+        assert chunked.train_epoch() == pytest.approx(whole.train_epoch(), rel=1e-9)
+    torch.testing.assert_close(chunked.model.state_dict(), whole.model.state_dict(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(chunked.objective.state_dict(), whole.objective.state_dict(), rtol=1e-9, atol=1e-12)
+
+
+def test_both_passes_over_a_chunk_drop_the_same() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 50), nn.Dropout(0.5), nn.Linear(50, 2)).double()
+    images = torch.rand(7, 3, dtype=torch.float64)
+    embeddings, second_pass = embed_in_chunks(network, network, images, chunk_size=3, seed=5)
+    (embeddings**2).sum().backward()
+    second_pass()
+    seen = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+
+    network.zero_grad()
+    for i, chunk in enumerate(images.split(3)):  # with a graph at once, the same masks
+        torch.manual_seed(5 + i)
+        (network(chunk) ** 2).sum().backward()
+    torch.testing.assert_close(seen, [p.grad for p in network.parameters()], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("batch_norm", ["synced", "frozen"])
+def test_mixed_precision_stays_near_and_keeps_distances_in_float32(precision: str, batch_norm: str) -> None:
+    full, mixed = new_session(batch_norm=batch_norm), new_session(batch_norm=batch_norm, precision=precision)
+    seen: list[torch.dtype] = []
+    mixed.objective.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    inside: list[torch.dtype] = []
+    mixed.model.linear.register_forward_hook(lambda _, inputs, output: inside.append(output.dtype))
+    one, other = full.train_epoch(), mixed.train_epoch()
+    assert set(seen) == {torch.float32}
+    assert set(inside) == {torch.bfloat16 if precision == "bf16" else torch.float16}
+    assert one != other
+    for key in ("train/loss", "train/dml_loss", "train/mdr_loss", "mdr/mean"):
+        assert other[key] == pytest.approx(one[key], rel=0.05)
+    assert all(p.dtype == torch.float32 for p in mixed.model.parameters())
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_memory_format_changes_rounding_only(channels_last: bool) -> None:
+    session = new_session(torch.float64, channels_last=channels_last)
+    weight = next(p for p in session.model.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1)
+    assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+    assert session.train_epoch()["train/loss"] == pytest.approx(new_session(torch.float64).train_epoch()["train/loss"])
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "proxies, clipping, cosine, warm-ups": {
+        "loss": "proxy_anchor",
+        "mdr": {"warmup_epochs": 3.0},
+        "optimizer": {
+            "name": "adamw",
+            "clip_gradient_norm": 0.5,
+            "schedule": {"name": "cosine", "warmup_epochs": 1.5},
+        },
+    },
+    "fp16 with its scaler, sgd": {"precision": "fp16", "optimizer": {"name": "sgd", "learning_rate": 0.01}},
+    "a network that draws at random": {
+        "backbone": {"name": "efficientnet_b0", "weights": "none"},
+        "batch": {"size": 8, "images_per_class": 4},
+        "iterations_per_epoch": 1,
+    },
+    "a loss that draws at random": {"loss": {"name": "pml.TripletMarginLoss", "triplets_per_anchor": 2}},
+    "chunks": {"batch_norm": "frozen", "batch": {"size": 16, "images_per_class": 4, "chunk_size": 5}},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_resumed_trial_gives_the_bits_of_an_undisturbed_one(name: str) -> None:
+    undisturbed = new_session(**OPTIONS[name])
+    undisturbed.train_epoch()
+    state = {key: _copy(value) for key, value in undisturbed.state_dict().items()}
+    expected = undisturbed.train_epoch()
+    torch.rand(3)  # a used global generator
+    resumed = new_session(**OPTIONS[name])
+    resumed.load_state_dict(state)
+    assert resumed.train_epoch() == expected
+    torch.testing.assert_close(resumed.model.state_dict(), undisturbed.model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(resumed.objective.state_dict(), undisturbed.objective.state_dict(), rtol=0, atol=0)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize(("mode", "size"), list(itertools.product(["rescale", "l2", "none"], [64, 1024])))
+def test_every_embedding_mode_trains_at_every_size(mode: str, size: int) -> None:
+    metrics = new_session(embedding={"mode": mode, "size": size}, iterations_per_epoch=1).run_epoch()
+    assert metrics["train/loss"] > 0
+    assert metrics["val/recall_at_1"] > 0
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike() -> None:
+    eager, compiled = new_session(), new_session(compile=True)
+    for _ in range(2):
+        one, other = eager.run_epoch(), compiled.run_epoch()
+        assert other["train/loss"] == pytest.approx(one["train/loss"], rel=1e-3)
+    assert set(compiled.state_dict()["model"]) == set(eager.state_dict()["model"])
