@@ -107,7 +107,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
     code, output = run(capsys, "--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs"))
     assert code == 0
     is_grid = file.name.startswith("ablation")
-    space = ("one of none, weight 0.1", "grid") if is_grid else ("mdr.weight", "0.01 to 1, log scale", "triplet_l2")
+    space = ("one of none, weight 0.", "grid") if is_grid else ("mdr.weight", "0.01 to 1, log scale", "triplet_l2")
     for part in (*space, "2 CPUs, 0 GPUs", "mlflow.db", "Dry run"):
         assert part in output
     assert list(tmp_path.iterdir()) == []
