@@ -47,8 +47,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace, console: Console) -> None:
-    """Import, write, and register if asked to.
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Import, write, and register if asked to; returns 0.
 
     Raises:
         UserError: Something is not right; before anything is written, unless it is the writing.
@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
     _print(console, f"  model, image_shape = load_model(Path({str(file.absolute())!r}))")
     if stores is not None:
         _register(arguments.register, stores, imported, file, console)
+    return 0
 
 
 def _stores(arguments: argparse.Namespace) -> Stores | None:

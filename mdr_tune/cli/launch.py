@@ -3,7 +3,6 @@
 import argparse
 import shlex
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from mdr_tune.cache_files import cache_dir
 from mdr_tune.catalog import DATASETS
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.status import Status
-from mdr_tune.cli.terminal import make_console, print_error, quiet_libraries
+from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
@@ -114,25 +113,19 @@ def _cluster_at(address: str) -> "Machine":
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns 0 when done, 2 for a mistake of the user's, 1 for anything else."""
     arguments = make_parser().parse_args(argv)
-    console, errors = make_console(), make_console(stderr=True)
+    return exit_code(lambda: _plan_and_launch(arguments, make_console()))
+
+
+def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
+    plan = make_plan(arguments)
+    print_plan(console, plan)
+    if arguments.dry_run:
+        console.print("Dry run: everything checks out, nothing was started.")
+        return 0
     try:
-        plan = make_plan(arguments)
-        print_plan(console, plan)
-        if arguments.dry_run:
-            console.print("Dry run: everything checks out, nothing was started.")
-            return 0
         return launch(plan, console)
-    except UserError as error:
-        print_error(errors, str(error))
-        return 2
     except LaneEnded as error:
-        errors.print(f"error: the sweep was given up: {error}", style="red", soft_wrap=True, markup=False)
-        return 1
-    except KeyboardInterrupt:
-        errors.print("interrupted", style="red")
-        return 1
-    except Exception:
-        errors.print(traceback.format_exc(), markup=False, soft_wrap=True)
+        print_error(make_console(stderr=True), f"the sweep was given up: {error}")
         return 1
 
 

@@ -1,9 +1,13 @@
-"""What the commands share: consoles, how an error is printed, and third parties kept quiet."""
+"""What the commands share: consoles, how an error ends a command, and third parties kept quiet."""
 
 import logging
 import os
+import traceback
+from collections.abc import Callable
 
 from rich.console import Console
+
+from mdr_tune.errors import UserError
 
 PIPE_WIDTH = 200
 
@@ -18,6 +22,21 @@ def print_error(errors: Console, message: str) -> None:
     """Print each line of a message as an error."""
     for line in message.splitlines():
         errors.print(f"error: {line}", style="red", soft_wrap=True, markup=False)
+
+
+def exit_code(command: Callable[[], int]) -> int:
+    """Run a command and return its exit code: 2 for a mistake of the user's, 1 if it raises anything else."""
+    errors = make_console(stderr=True)
+    try:
+        return command()
+    except UserError as error:
+        print_error(errors, str(error))
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted", style="red")
+    except Exception:
+        errors.print(traceback.format_exc(), markup=False, soft_wrap=True)
+    return 1
 
 
 def quiet_libraries() -> None:
