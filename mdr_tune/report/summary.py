@@ -96,7 +96,7 @@ def verdict(result: SweepResult) -> list[str]:
     if result.main_arm not in result.best:
         return [*lines, "No MDR trial finished an epoch: what MDR gains is not known."]
     if not baselines:
-        return lines
+        return [*lines, "One seed a row: differences of a few points can be chance."] if result.shows_all else lines
     if winner.arm != result.main_arm:
         lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the validation classes.")
     lines += [_gain(result, arm, label) for arm in baselines]

@@ -140,7 +140,7 @@ def parent_params(plan: Plan) -> dict[str, object]:
     sweep = plan.sweep
     return {
         "metric": sweep.metric,
-        "search": sweep.search.model_dump(),
+        "search": {**sweep.search.model_dump(), "trials": plan.arms[0].trials},
         "baselines": ", ".join(sweep.baselines),
         "workers_per_trial": plan.lanes.workers_per_lane,
         "lanes": plan.lanes.num_lanes,

@@ -221,3 +221,14 @@ def test_the_description_in_mlflow() -> None:
 
 def test_the_description_without_a_champion_has_no_code() -> None:
     assert "```" not in markdown(MDR_WINS, None)
+
+
+def test_a_grid_shows_every_row_in_its_order() -> None:
+    records = [
+        record(f"trial-{i}", [recall], loss="triplet") for i, recall in enumerate([3.0, 9.0, 5.0, 1.0, 2.0, 4.0])
+    ]
+    for each in records:
+        each.arm = "trial"
+    found = SweepResult(METRIC, records, {"trial": records[1]}, {}, main_arm="trial", shows_all=True)
+    assert [row.name for row in table_rows(found)] == [f"trial-{i}" for i in range(6)]
+    assert verdict(found)[1:] == ["One seed a row: differences of a few points can be chance."]
