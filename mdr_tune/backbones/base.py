@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -12,6 +12,46 @@ from mdr_tune.backbones.weights import State, load_weights
 # Where the layers of torch and torchvision keep the probability with which they drop something in training:
 # Dropout and StochasticDepth `p`, attention `dropout` and `attention_dropout`, DenseNet's layers `drop_rate`.
 _DROP_RATES = ("p", "dropout", "attention_dropout", "drop_rate")
+
+
+class ImageLimits(NamedTuple):
+    """Which images a backbone takes; the fields are those of `Backbone`."""
+
+    name: str
+    in_channels: int
+    image_size: int
+    min_image_size: int
+    fixed_image_size: bool = False
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError, which says what would work, unless the network takes images of `shape` (C, H, W)."""
+        if len(shape) != 3:
+            raise ValueError(f"{self.name} takes images (channels, height, width), got {_text(shape)}")
+        channels, height, width = shape
+        if channels not in (1, self.in_channels):
+            advice = (
+                "choose a backbone for colour such as resnet18, or grey images"
+                if self.in_channels == 1
+                else "give images of 3 channels, red, green and blue, or of 1, grey"
+            )
+            raise ValueError(f"{self.name} {self._takes()}, got {_text(shape)}: {advice}")
+        size = self.image_size
+        if self.fixed_image_size and (height, width) != (size, size):
+            raise ValueError(
+                f"{self.name} {self._takes()}, got {_text(shape)}: make the images {size}x{size}, "
+                "or choose a backbone that takes any size such as resnet18"
+            )
+        if min(height, width) < self.min_image_size:
+            raise ValueError(
+                f"{self.name} {self._takes()}, got {_text(shape)}: make the images larger ({size}x{size} is usual), "
+                "or choose a backbone that takes smaller ones such as resnet18"
+            )
+
+    def _takes(self) -> str:
+        kind = "grey images" if self.in_channels == 1 else "RGB or grey images"
+        if self.fixed_image_size:
+            return f"takes {kind} of exactly {self.image_size}x{self.image_size} pixels"
+        return f"takes {kind} of at least {self.min_image_size}x{self.min_image_size} pixels"
 
 
 class Backbone(nn.Module):
@@ -68,27 +108,12 @@ class Backbone(nn.Module):
 
     def check_image_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError, which says what would work, unless the network takes images of `shape` (C, H, W)."""
-        if len(shape) != 3:
-            raise ValueError(f"{self.name} takes images (channels, height, width), got {_text(shape)}")
-        channels, height, width = shape
-        if channels not in (1, self.in_channels):
-            advice = (
-                "choose a backbone for colour such as resnet18, or grey images"
-                if self.in_channels == 1
-                else "give images of 3 channels, red, green and blue, or of 1, grey"
-            )
-            raise ValueError(f"{self.name} {self._takes()}, got {_text(shape)}: {advice}")
-        size = self.image_size
-        if self.fixed_image_size and (height, width) != (size, size):
-            raise ValueError(
-                f"{self.name} {self._takes()}, got {_text(shape)}: make the images {size}x{size}, "
-                "or choose a backbone that takes any size such as resnet18"
-            )
-        if min(height, width) < self.min_image_size:
-            raise ValueError(
-                f"{self.name} {self._takes()}, got {_text(shape)}: make the images larger ({size}x{size} is usual), "
-                "or choose a backbone that takes smaller ones such as resnet18"
-            )
+        self.image_limits.check(shape)
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """Which images the network takes."""
+        return ImageLimits(self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size)
 
     def load_file(self, state: State, path: Path) -> None:
         """Load the state dict that was read from a file: published weights, or what `state_dict` gave.
@@ -97,12 +122,6 @@ class Backbone(nn.Module):
             UserError: It does not fit; the message names `path`.
         """
         load_weights(self, state, path)
-
-    def _takes(self) -> str:
-        kind = "grey images" if self.in_channels == 1 else "RGB or grey images"
-        if self.fixed_image_size:
-            return f"takes {kind} of exactly {self.image_size}x{self.image_size} pixels"
-        return f"takes {kind} of at least {self.min_image_size}x{self.min_image_size} pixels"
 
     @property
     def stochastic(self) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+
 from mdr_tune.backbones.base import Backbone
 from mdr_tune.backbones.weights import fetch_weights, read_state_dict
 from mdr_tune.catalog import BACKBONES
@@ -52,6 +54,27 @@ def build_backbone(name: str, weights: str = "none", load: bool = True) -> Backb
     if path is not None:
         backbone.load_file(read_state_dict(path), path)
     return backbone
+
+
+def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError, which says what would work, unless the backbone takes images of `shape` (C, H, W).
+
+    As `Backbone.check_image_shape`, without making the network: a large one takes gigabytes and many seconds.
+
+    Args:
+        name: As of `build_backbone`.
+        weights: As of `build_backbone`; a vision transformer's image size depends on them. No file is needed.
+        shape: Of one image.
+    """
+    check_backbone_name(name)
+    if name in BACKBONES:
+        with torch.device("meta"):
+            limits = BACKBONES[name](name, weights).image_limits
+    else:  # some cannot be made on meta (RegNet computes its widths with tensors), and some take seconds there
+        from mdr_tune.backbones.torchvision_models import image_limits
+
+        limits = image_limits(name, weights)
+    limits.check(shape)
 
 
 def _maker(name: str) -> Callable[[str, str], Backbone]:

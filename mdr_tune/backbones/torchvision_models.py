@@ -9,12 +9,14 @@ import torch
 import torchvision
 from torch import nn
 
-from mdr_tune.backbones.base import Backbone
+from mdr_tune.backbones.base import Backbone, ImageLimits
 from mdr_tune.backbones.weights import State, load_weights
 
 # GoogLeNet and Inception v3 were trained on values in -1..1. torchvision brings them there inside the network
 # (`transform_input`) from what its other models take; here `normalize` does.
 _MINUS_ONE_TO_ONE = ("googlenet", "inception_v3")
+_FIXED_IMAGE_SIZE = ("vit_", "maxvit_")
+_VIT_IMAGE_SIZE = 224  # what torchvision makes a vision transformer for, unless told
 _AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 
 
@@ -37,28 +39,21 @@ class TorchvisionBackbone(Backbone):
 
     def __init__(self, name: str, weights: str = "DEFAULT") -> None:
         super().__init__()
-        entries: Any = torchvision.models.get_model_weights(name)
-        published = entries[weights if weights in entries.__members__ else "DEFAULT"]
+        limits = image_limits(name, weights)
         options: dict[str, Any] = {}
         if name in _MINUS_ONE_TO_ONE:
             options = {"aux_logits": False, "transform_input": False, "init_weights": True}
-        elif name.startswith("vit_") and weights in entries.__members__:
-            options = {"image_size": published.meta["min_size"][0]}  # its position embedding has this size
-        self.name = name
+        elif name.startswith("vit_"):
+            options = {"image_size": limits.image_size}  # its position embedding has this size
         self.network: nn.Module = torchvision.models.get_model(name, weights=None, **options)
         self.head, self.feature_size = remove_head(self.network)
 
-        preprocessing = published.transforms()
-        self.in_channels = 3
-        self.fixed_image_size = isinstance(
-            self.network, torchvision.models.VisionTransformer | torchvision.models.MaxVit
-        )
-        self.image_size = int(getattr(self.network, "image_size", preprocessing.crop_size[0]))
-        self.min_image_size = self.image_size if self.fixed_image_size else max(published.meta["min_size"])
+        self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size = limits
         if name in _MINUS_ONE_TO_ONE:
             self.set_normalization((127.5,) * 3, (127.5,) * 3)
         else:
-            mean, std = (tuple(255 * value for value in values) for values in (preprocessing.mean, preprocessing.std))
+            images = _published(name, weights).transforms()
+            mean, std = (tuple(255 * value for value in values) for values in (images.mean, images.std))
             self.set_normalization(mean, std)
 
     def load_file(self, state: State, path: Path) -> None:
@@ -70,6 +65,27 @@ class TorchvisionBackbone(Backbone):
         """Map normalised images (n, 3, H, W) to features (n, feature_size)."""
         features: torch.Tensor = self.network(images)
         return features
+
+
+def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
+    """Return which images a model takes, from what is published with its weights: nothing is built.
+
+    Args:
+        name: torchvision's name of the model.
+        weights: As of `TorchvisionBackbone`.
+    """
+    published = _published(name, weights)
+    size, smallest = published.transforms().crop_size[0], max(published.meta["min_size"])
+    if name.startswith("vit_"):  # as large as its position embedding
+        size = smallest if weights in type(published).__members__ else _VIT_IMAGE_SIZE
+    fixed = name.startswith(_FIXED_IMAGE_SIZE)
+    return ImageLimits(name, 3, size, size if fixed else smallest, fixed)
+
+
+def _published(name: str, weights: str) -> Any:
+    """Return torchvision's entry of these weights, or of DEFAULT if it is none of their names."""
+    entries: Any = torchvision.models.get_model_weights(name)
+    return entries[weights if weights in entries.__members__ else "DEFAULT"]
 
 
 def remove_head(network: nn.Module) -> tuple[str, int]:

@@ -5,8 +5,10 @@ import http.client
 import logging
 import pickle
 import re
+import struct
 import urllib.error
 import urllib.request
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from torch import nn
 from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.catalog import has_published_weights
 from mdr_tune.errors import UserError
+from mdr_tune.registry import nearest_name
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,18 @@ State = dict[str, torch.Tensor]
 # (https://github.com/kakaoenterprise/AAAI2021_MDR); the file is the one of http://data.lip6.fr/cadene/pretrainedmodels/.
 _BN_INCEPTION = "https://github.com/anonymous-ai-research/pretrained/raw/master/pretrained/bn_inception-52deb4733.pth"
 _TIMEOUT_S = 10.0  # to connect, and between two pieces of the file
+# What `torch.load` raises on files that it did not write, or that were damaged since.
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
 _PIECE = 1 << 20  # bytes
 
 
@@ -54,48 +69,75 @@ def fetch_weights(name: str, weights: str) -> Path | None:
     Raises:
         UserError: There is no such file, no connection, or the file is damaged; the message says what to do.
     """
-    if weights == "none":
-        return None
+    check_weights(name, weights)
     urls = published_urls(name)
-    if weights == "DEFAULT" and not urls:
+    if weights == "none" or (weights == "DEFAULT" and not urls):
         return None
+    return _fetch_published(name, weights, urls[weights]) if weights in urls else Path(weights).expanduser()
+
+
+def check_weights(name: str, weights: str) -> None:
+    """Check what can be checked without the network: the name, that a file is there, that a published one is whole.
+
+    Args:
+        name: A valid name of a backbone.
+        weights: As of `fetch_weights`.
+
+    Raises:
+        UserError: `fetch_weights` would fail for another reason than the network; the message says what to do.
+    """
+    urls = published_urls(name)
+    if weights in ("none", "DEFAULT") and weights not in urls:
+        return
     if weights in urls:
-        return _fetch_published(name, weights, urls[weights])
+        path = _published_path(urls[weights])
+        if path.exists():
+            _check_whole(path, urls[weights])
+        return
     path = Path(weights).expanduser()
     if not path.is_file():
+        named = [*urls, "none"] if urls else ["DEFAULT", "none"]
+        guess = nearest_name(weights.casefold(), [known.casefold() for known in named])
+        meant = next((known for known in named if known.casefold() == guess), None)
+        hint = f"Did you mean {meant}? " if meant else ""
         published = f"published weights of {name}: {', '.join(urls)}" if urls else f"{name} has no published weights"
         raise UserError(
-            f"backbone.weights: there is no file {weights!r} ({path.absolute()}). "
+            f"backbone.weights: there is no file {weights!r} ({path.absolute()}). {hint}"
             f"Give the path of a state dict, or none to start from random weights; {published}"
         )
-    return path
 
 
 def _fetch_published(name: str, weights: str, url: str) -> Path:
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / url.rsplit("/", 1)[-1]
+    path = _published_path(url)
     if path.exists():
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
-        if not actual.startswith(_expected_hash(path)):
-            raise UserError(
-                f"backbone.weights: {path} is damaged: its SHA256 begins with {actual[:8]}, not with what its name "
-                f"says. Delete it and start again: it is then downloaded from {url}"
-            )
-    else:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with locked(path):
-                if not path.exists():  # nobody made it while this process waited
-                    logger.info("downloading %s to %s", url, path)
-                    _download(url, path)
-        except (OSError, http.client.HTTPException) as error:
-            raise UserError(
-                f"backbone.weights: cannot download {weights} of {name}: {_reason(error)}. Get {url} on a machine that "
-                f"can, and put it at {path} (the environment variable TORCH_HOME moves that folder); or set "
-                "backbone.weights to none, which starts from random weights, or to the path of a state dict"
-            ) from None
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            if not path.exists():  # nobody made it while this process waited
+                logger.info("downloading %s to %s", url, path)
+                _download(url, path)
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(
+            f"backbone.weights: cannot download {weights} of {name}: {_reason(error)}. Get {url} on a machine that "
+            f"can, and put it at {path} (the environment variable TORCH_HOME moves that folder); or set "
+            "backbone.weights to none, which starts from random weights, or to the path of a state dict"
+        ) from None
     return path
+
+
+def _published_path(url: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
+def _check_whole(path: Path, url: str) -> None:
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if not actual.startswith(_expected_hash(path)):
+        raise UserError(
+            f"backbone.weights: {path} is damaged: its SHA256 begins with {actual[:8]}, not with what its name "
+            f"says. Delete it and start again: it is then downloaded from {url}"
+        )
 
 
 def _download(url: str, path: Path) -> None:
@@ -157,14 +199,19 @@ def read_state_dict(path: Path) -> State:
     Raises:
         UserError: It is something else.
     """
-    advice = "save one with torch.save(network.state_dict(), path)"
+    expected = "a state dict is expected, saved by torch.save(model.state_dict(), path)"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"backbone.weights: cannot read a state dict from {path} ({reason}): {advice}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice on other kinds of files
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"backbone.weights: cannot read {path}: {_reason(error)}") from None
+    except _UNREADABLE:  # torch's message advises to load it with weights_only=False, which would execute what is in it
+        raise UserError(
+            f"backbone.weights: cannot read {path}: it is damaged or another kind of file; {expected}"
+        ) from None
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise UserError(f"backbone.weights: {path} holds no state dict (names and their tensors): {advice}")
+        raise UserError(f"backbone.weights: {path} holds no state dict (names and their tensors); {expected}")
     return state
 
 

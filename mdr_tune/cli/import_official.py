@@ -104,6 +104,8 @@ def _register(name: str, stores: Stores, imported: "ImportedModel", file: Path, 
     except ValueError as error:
         raise UserError(str(error)) from None
     registered = register_import(client, experiment_id, name, imported, file)
+    if stores.artifact_root is not None:
+        _print(console, f"Its artifacts are below {stores.artifact_root}.")
     if registered.is_champion:
         _print(
             console, f"Registered as {name} version {registered.version}, alias champion. Load it without this package:"

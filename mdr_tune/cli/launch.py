@@ -21,6 +21,7 @@ from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sweep.launch import LaunchOutcome, run_and_track
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.prepare import check_weights
 
 if TYPE_CHECKING:
     from mdr_tune.sweep.resources import Machine
@@ -41,7 +42,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow; default: MLFLOW_TRACKING_URI, or a local store")
     parser.add_argument("--storage", metavar="DIR", help="checkpoints and state, shared by all nodes; default: runs")
     parser.add_argument("--name", metavar="NAME", help="the same as --set name=NAME")
-    parser.add_argument("--dry-run", action="store_true", help="check everything, print the plan, start nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the file, stores and resources, print the plan, start nothing"
+    )
     return parser
 
 
@@ -62,6 +65,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     sweep, notes = read_sweep(arguments.space, overrides)
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
     check_stores(stores)
+    check_weights(sweep)
     if not arguments.dry_run:
         check_available(sweep, arguments.space)
         cache_dir()  # a UserError if data cannot be prepared in it
@@ -120,7 +124,8 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
     plan = make_plan(arguments)
     print_plan(console, plan)
     if arguments.dry_run:
-        console.print("Dry run: everything checks out, nothing was started.")
+        console.print("Dry run: file, stores and resources check out; nothing was started.")
+        console.print("Data and weights are looked at by the launch, before its first worker.")
         return 0
     try:
         return launch(plan, console)

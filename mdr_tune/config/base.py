@@ -64,10 +64,13 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set `tree["a"]["b"] = value` for the key `a.b`; what stands in the way and is no mapping is replaced."""
+    """Set `tree["a"]["b"] = value` for the key `a.b`.
+
+    A text in the way is a section's short form, the name; anything else that is no mapping is replaced.
+    """
     *parents, last = key.split(".")
     for parent in parents:
-        if not isinstance(tree.get(parent), dict):
-            tree[parent] = {}
+        section = by_name(tree.get(parent))
+        tree[parent] = section if isinstance(section, dict) else {}
         tree = tree[parent]
     tree[last] = value

@@ -64,8 +64,10 @@ def _explain_one(details: dict[str, Any], model: type[BaseModel]) -> tuple[tuple
 
 
 def _unknown_key(key: str, known: list[str]) -> str:
-    if "accumul" in key.lower():
+    if "accum" in key.lower():
         return _ACCUMULATION
+    if key in ("num_classes", "embedding_size"):
+        return f"{key} comes from {'the data set' if key == 'num_classes' else 'embedding.size'}: leave it out."
     guess = nearest_name(key, known)
     hint = f" Did you mean {guess!r}?" if guess else ""
     return f"unknown key.{hint} Known here: {', '.join(known)}."

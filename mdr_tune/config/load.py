@@ -1,5 +1,6 @@
 """From a YAML file and `--set` overrides to a checked `SweepConfig`; every problem is a line a user can act on."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mdr_tune.config.arms import baseline_names
+from mdr_tune.config.arms import baseline_names, baseline_space
 from mdr_tune.config.base import set_dotted
 from mdr_tune.config.explain import explain
 from mdr_tune.config.space import (
@@ -24,6 +25,7 @@ from mdr_tune.config.space import (
     trial_keys,
 )
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.trial import TrialConfig
 from mdr_tune.errors import UserError
 from mdr_tune.registry import nearest_name
 
@@ -111,7 +113,17 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
     problems = _check_space(sweep) + _check_start_from(sweep) + _check_rest(sweep)
     if problems:
         raise UserError("\n".join(source.problem(path, message) for path, message in problems))
-    return sweep, notes
+    return sweep, notes + _replaced_sections(tree, sweep)
+
+
+def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
+    """Note the sections of the trial that the file gives and a choice of the space replaces as a whole."""
+    given = tree.get("trial") or {}
+    return [
+        f"trial.{key} has no say: each choice of space.{key} replaces all of it"
+        for key in sweep.space
+        if key in given and (key in TrialConfig.model_fields) and isinstance(given[key], dict)
+    ]
 
 
 def _read_tree(file: Path) -> tuple[dict[str, Any], _Source]:
@@ -216,23 +228,29 @@ def _check_space(sweep: SweepConfig) -> Problems:
         elif isinstance(domain, LevelsDomain) and key != "mdr.levels":
             problems.append((path, "count, spread and offset describe mdr.levels only"))
         else:
-            problems += _check_domain(sweep, key, domain)
+            problems += _check_domain(sweep.trial, key, domain)
     return problems or _check_combinations(sweep)
 
 
 def _check_combinations(sweep: SweepConfig) -> Problems:
     """Try what the choices make of each other; more combinations than a computer tries in a second are not tried."""
+    seen: list[TrialConfig] = []
     for parameters in choice_combinations(sweep.space, MOST_COMBINATIONS) or []:
         try:
-            resolve(sweep.trial, sweep.space, parameters)
+            seen.append(resolve(sweep.trial, sweep.space, parameters))
         except ValidationError as error:
-            key, message = explain(error, type(sweep.trial))[0]
+            key, message = explain(error, TrialConfig)[0]
             together = ", ".join(f"{name} {describe_value(value)}" for name, value in parameters.items())
             return [(("space",), f"{together} do not go together: {'.'.join(key)}: {message}")]
+    flat = [json.dumps(trial.flat(), sort_keys=True) for trial in seen]
+    if sweep.search.sampler == "grid" and len(set(flat)) < len(flat):
+        return [
+            (("space",), "two combinations of the grid are the same trial: a choice stands twice, written otherwise")
+        ]
     return []
 
 
-def _check_domain(sweep: SweepConfig, key: str, domain: Domain | LevelsDomain) -> Problems:
+def _check_domain(trial: TrialConfig, key: str, domain: Domain | LevelsDomain) -> Problems:
     """Try the ends, or all choices, of a domain in the trial."""
     if isinstance(domain, LevelsDomain):
         grid = {f"{key}.count": 3, f"{key}.spread": 1.0, f"{key}.offset": 0.0}
@@ -246,9 +264,9 @@ def _check_domain(sweep: SweepConfig, key: str, domain: Domain | LevelsDomain) -
     problems: Problems = []
     for path, parameters in tries:
         try:
-            apply_parameters(sweep.trial, parameters)
+            apply_parameters(trial, parameters)
         except ValidationError as error:
-            problems += [(path, message) for _, message in explain(error, type(sweep.trial))]
+            problems += [(path, message) for _, message in explain(error, TrialConfig)]
     return problems
 
 
@@ -279,6 +297,8 @@ def _check_rest(sweep: SweepConfig) -> Problems:
             problems.append((("baselines", str(i)), message))
         elif name in sweep.baselines[:i]:
             problems.append((("baselines", str(i)), f"{name} is listed twice"))
+        else:
+            problems += [(("baselines", str(i)), f"{name}: {text}") for text in _problems_of_baseline(sweep, name)]
     scheduler = sweep.search.scheduler
     if scheduler.name == "asha" and scheduler.grace_epochs > _fewest(sweep, "epochs"):
         message = f"{scheduler.grace_epochs} is more than trial.epochs ({_fewest(sweep, 'epochs')})"
@@ -292,6 +312,18 @@ def _check_rest(sweep: SweepConfig) -> Problems:
         message = f"{len(sweep.start_from)} points, but search.trials is {sweep.search.trials}"
         problems.append((("start_from",), message))
     return problems
+
+
+def _problems_of_baseline(sweep: SweepConfig, name: str) -> list[str]:
+    """Say what of the trial, or of the space, does not go with what a baseline changes."""
+    changes = baseline_names(sweep.trial)[name]
+    space = baseline_space(sweep.space)
+    try:
+        trial = TrialConfig.model_validate({**sweep.trial.model_dump(), **changes})
+    except ValidationError as error:
+        return [f"{'.'.join(path)}: {message}" for path, message in explain(error, TrialConfig)]
+    found = [problem for key, domain in space.items() for problem in _check_domain(trial, key, domain)]
+    return [f"{'.'.join(path[1:])}: {message}" for path, message in found]
 
 
 def _check_grid(sweep: SweepConfig) -> Problems:

@@ -169,6 +169,12 @@ class LibraryLossConfig(_Loss):
         check_library_loss(self.name, self.arguments())
         return self
 
+    def known_arguments(self) -> list[str]:
+        """Return the keyword arguments that a file may give."""
+        from mdr_tune.metric.library_loss import library_loss_arguments
+
+        return list(library_loss_arguments(self.name))
+
     @property
     def compares_directions(self) -> bool:
         """As the class's own distance says."""

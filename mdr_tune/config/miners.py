@@ -20,6 +20,8 @@ class AutoMinerConfig(_Miner):
     """What suits the loss: distance_weighted for triplet and margin, multi_similarity for its loss, else all pairs."""
 
     name: Literal["auto"] = "auto"
+    weights: Weights = "official"
+    """Of distance_weighted, where that is chosen."""
 
 
 class DistanceWeightedMinerConfig(_Miner):

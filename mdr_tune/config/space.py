@@ -19,6 +19,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from mdr_tune.config.base import StrictModel, flatten, set_dotted, tag
+from mdr_tune.config.losses import LibraryLossConfig
 from mdr_tune.config.trial import LevelGrid, MDRConfig, TrialConfig
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -254,5 +255,7 @@ def trial_keys(trial: TrialConfig) -> list[str]:
     tree["mdr"] = MDRConfig().model_dump()
     tree["mdr"]["levels"] = []
     leaves = list(flatten(tree))
+    if isinstance(trial.loss, LibraryLossConfig):
+        leaves += [f"loss.{name}" for name in trial.loss.known_arguments()]
     sections = {key.rsplit(".", depth)[0] for key in leaves for depth in range(1, key.count(".") + 1)}
     return sorted({*leaves, *sections})

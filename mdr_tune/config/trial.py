@@ -139,7 +139,7 @@ class TrialConfig(StrictModel):
     loss: LossConfig = TripletLossConfig()
     miner: MinerConfig = AutoMinerConfig()
     mdr: MDRConfig | None = MDRConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: Annotated[OptimizerConfig, BeforeValidator(by_name)] = OptimizerConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the network while training; distances, losses and evaluation are float32 always."""
     channels_last: bool = True
@@ -191,13 +191,19 @@ class TrialConfig(StrictModel):
         """The miner, `auto` decided."""
         return self.loss.best_miner if self.miner.name == "auto" else self.miner.name
 
+    def miner_arguments(self) -> dict[str, Any]:
+        """Return what the constructor of the miner `miner_name` takes."""
+        if self.miner.name == "auto" and self.miner_name != "distance_weighted":
+            return {}  # its weights are those of distance_weighted
+        return self.miner.arguments()
+
     def flat(self) -> dict[str, Any]:
         """Return the configuration with dotted keys, every `auto` decided: what MLflow records."""
         tree = self.model_dump()
         if self.mdr is not None:
             tree["mdr"]["levels"] = self.mdr.initial_levels()
         tree["embedding"]["mode"] = self.embedding_mode
-        tree["miner"]["name"] = self.miner_name
+        tree["miner"] = {"name": self.miner_name, **self.miner_arguments()}
         tree["batch_norm"] = "frozen" if self.freezes_batch_norm else "synced"
         if not self.backbone.pretrained:
             tree["backbone"]["weights"] = "none"

@@ -10,22 +10,37 @@ from mdr_tune.errors import UserError
 ImageShape = tuple[int, ...]
 
 
+def check_weights(sweep: SweepConfig) -> None:
+    """Check what can be said of the backbones' weights without a network: names, and that files are there.
+
+    Raises:
+        UserError: Weights of no such name are published, or a file is missing.
+    """
+    for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
+        if backbone.weights not in ("none", "DEFAULT"):
+            from mdr_tune.backbones import check_weights as check
+
+            check(backbone.name, backbone.weights)
+
+
 def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
-    """Get the weights that the backbones start from onto this node.
+    """Get the weights that the backbones start from onto this node, and try that they fit.
 
     Args:
         sweep: Whose trials may name several.
         stage: Is told of what takes a while.
 
     Raises:
-        UserError: They cannot be had; the message says where to put the file.
+        UserError: They cannot be had, or are of another network; the message says what to do.
     """
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         if backbone.pretrained:
             stage(f"looking for the weights of {backbone.name}")
-            from mdr_tune.backbones import fetch_weights
+            from mdr_tune.backbones import build_backbone, fetch_weights
 
-            fetch_weights(backbone.name, backbone.weights)
+            file = fetch_weights(backbone.name, backbone.weights)
+            if file is not None and str(file) == backbone.weights:  # a file of the user's: does it fit?
+                build_backbone(backbone.name, backbone.weights)
 
 
 def prepare_data(sweep: SweepConfig) -> None:
@@ -57,13 +72,9 @@ def _load(name: str, sweep: SweepConfig) -> ImageShape:
 
 
 def _check_takes(backbone: BackboneConfig, data: str, shape: ImageShape) -> None:
-    import torch
+    from mdr_tune.backbones import check_takes
 
-    from mdr_tune.backbones import build_backbone
-
-    with torch.device("meta"):  # its attributes are all that is asked for
-        network = build_backbone(backbone.name, backbone.weights, load=False)
     try:
-        network.check_image_shape(shape)
+        check_takes(backbone.name, backbone.weights, shape)
     except ValueError as error:
         raise UserError(f"trial.backbone: {backbone.name} does not fit the data set {data}: {error}") from None

@@ -34,7 +34,7 @@ class Objective(nn.Module):
     def __init__(self, config: TrialConfig, num_classes: int) -> None:
         super().__init__()
         self.mode = config.embedding_mode
-        self.miner = build_miner(config.miner_name, config.miner.arguments())
+        self.miner = build_miner(config.miner_name, config.miner_arguments())
         self.loss = build_loss(config.loss.name, config.loss.arguments(), config.embedding.size, num_classes)
         self.mdr: MDRLoss | None = None
         if config.mdr is not None:

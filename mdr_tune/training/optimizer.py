@@ -1,11 +1,9 @@
 """The optimiser of a trial: which parameters have which learning rate, and how the rates change."""
 
-import functools
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from mdr_tune.config.optimizer import SGD_MOMENTUM, OptimizerConfig
 from mdr_tune.config.trial import TrialConfig
@@ -32,16 +30,18 @@ def make_optimizer(config: OptimizerConfig, model: EmbeddingModel, objective: Ob
 
 def _group(name: str, module: nn.Module | None, learning_rate: float) -> dict[str, Any]:
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad] if module else []
-    return {"name": name, "params": trained, "lr": learning_rate}
+    return {"name": name, "params": trained, "lr": learning_rate, "initial_lr": learning_rate}
 
 
-def make_schedule(config: TrialConfig, optimizer: torch.optim.Optimizer) -> LambdaLR:
-    """Return the schedule of all learning rates, stepped once an iteration."""
-    factor = functools.partial(
-        _factor_at, config.optimizer.schedule, config.iterations_per_epoch, config.epochs
-    )  # positional: LambdaLR passes the iteration last
-    return LambdaLR(optimizer, factor)
+def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, iteration: int) -> dict[str, float]:
+    """Set the learning rates of an iteration, from 0 over all epochs; returns those in use as metrics.
 
-
-def _factor_at(schedule: Any, iterations_per_epoch: int, epochs: int, iteration: int) -> float:
-    return learning_rate_factor(schedule, iteration, iterations_per_epoch, epochs)
+    They follow from the iteration alone, so that there is no schedule's state to save, and an fp16 step that was
+    left out does not shift the epochs.
+    """
+    factor = learning_rate_factor(config.optimizer.schedule, iteration, config.iterations_per_epoch, config.epochs)
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    own = {f"train/{name}_learning_rate": rate for name, rate in rates.items() if rate != rates["backbone"]}
+    return {"train/learning_rate": rates["backbone"], **own}

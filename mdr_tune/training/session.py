@@ -16,10 +16,11 @@ from mdr_tune.data.seeding import derive_seed
 from mdr_tune.metric import gather_in_rank_order, shard_sizes, shard_slice
 from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.evaluate import evaluate
+from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.large_batch import embed_in_chunks
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.objective import Objective, Terms
-from mdr_tune.training.optimizer import make_optimizer, make_schedule
+from mdr_tune.training.optimizer import make_optimizer, set_learning_rates
 from mdr_tune.training.ranks import Ranks
 
 CHECKPOINT_VERSION = 2
@@ -75,7 +76,8 @@ class TrialSession:
         self._sampler = BatchSampler(train.labels, config.batch.size, config.batch.images_per_class, config.seed)
         self._miner_generator = torch.Generator(device).manual_seed(derive_seed("miner", config.seed))
         self._optimizer = make_optimizer(config.optimizer, self.model, self.objective)
-        self._schedule = make_schedule(config, self._optimizer)
+        self._learning_rates: dict[str, float] = {}
+        self._draws = make_draws_global(self.model)
         self._autocast = AUTOCAST[config.precision]
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
 
@@ -101,15 +103,19 @@ class TrialSession:
         batches = self._sampler.epoch_batches(self.epoch, self.config.iterations_per_epoch)  # (steps, B)
         steps = [self._step(number, indices) for number, indices in enumerate(batches)]
         self.epoch += 1
-        means = torch.stack([torch.stack(list(step.values())) for step in steps]).mean(0).tolist()
+        means = _means(torch.stack([torch.stack(list(step.values())) for step in steps])).tolist()
         losses = dict(zip(steps[0], means, strict=True))
+        if self._scaler.is_enabled():
+            losses["train/skipped_steps"] *= len(steps)
         return {"epoch": self.epoch, **losses, **self._learning_rates, **self.objective.describe(self.epoch)}
 
     def _step(self, number: int, indices: torch.Tensor) -> dict[str, torch.Tensor]:
         """One optimiser step on the global batch of image `indices` (B,); returns what it measured."""
         ranks = self.ranks
+        iteration = self.epoch * self.config.iterations_per_epoch + number
+        self._learning_rates = set_learning_rates(self._optimizer, self.config, iteration)
         self._optimizer.zero_grad(set_to_none=True)
-        local, second_pass = self._embed(self._augmented(number, indices), number)  # (n, D)
+        local, second_pass = self._embed(number, indices)  # (n, D)
         embeddings = gather_in_rank_order(local, shard_sizes(len(indices), ranks.world_size), ranks.group)  # (B, D)
         self._check_finite(embeddings, number)
         labels = self._labels[indices].to(ranks.device)
@@ -124,9 +130,10 @@ class TrialSession:
         if self.config.optimizer.clip_gradient_norm is not None:
             measured["train/gradient_norm"] = self._clip_gradients(self.config.optimizer.clip_gradient_norm)
         self._scaler.step(self._optimizer)
+        scale = self._scaler.get_scale()
         self._scaler.update()
-        self._learning_rates = self._rates_now()
-        self._schedule.step()
+        if self._scaler.is_enabled():  # it lowers the scale when gradients overflowed, and the step was left out
+            measured["train/skipped_steps"] = torch.full_like(terms.dml_loss, self._scaler.get_scale() < scale)
         return measured
 
     def _augmented(self, number: int, indices: torch.Tensor) -> torch.Tensor:
@@ -135,14 +142,19 @@ class TrialSession:
         params = draw_affine_params(len(indices), self.config.seed, self.epoch, number)[mine]  # (n, 4)
         return augment_affine(self._images[indices[mine]].to(self.ranks.device), params)
 
-    def _embed(self, images: torch.Tensor, number: int) -> tuple[torch.Tensor, Callable[[], None]]:
+    def _embed(self, number: int, indices: torch.Tensor) -> tuple[torch.Tensor, Callable[[], None]]:
         """Return the embeddings of this rank's images (n, D), and what is to be called after the loss's backward."""
-        # Of dropout and the like: what a step draws depends on its number, not on what was drawn before.
-        seed = derive_seed("network", self.config.seed, self.epoch, number, self.ranks.rank)
+        images = self._augmented(number, indices)
+        first = shard_slice(len(indices), self.ranks.world_size, self.ranks.rank).start
+        step = (self.config.seed, self.epoch, number)
+
+        def embed(rows: slice) -> torch.Tensor:
+            self._draws.at(step, len(indices), slice(first + rows.start, first + rows.stop))
+            return self._network(images[rows])
+
         if self.config.batch.chunk_size is not None:
-            return embed_in_chunks(self._parallel_model, self._network, images, self.config.batch.chunk_size, seed)
-        torch.manual_seed(seed)
-        return self._network(images), lambda: None
+            return embed_in_chunks(self._parallel_model, embed, len(images), self.config.batch.chunk_size)
+        return embed(slice(0, len(images))), lambda: None
 
     def _network(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (n, D) of images (n, C, H, W), the network in the trial's precision."""
@@ -158,12 +170,6 @@ class TrialSession:
         if self.objective.miner.can_fall_back:
             measured["train/miner_fallback"] = terms.miner_fallback
         return measured
-
-    def _rates_now(self) -> dict[str, float]:
-        """Return the learning rate, and those of head and loss where they have their own."""
-        rates = {group["name"]: group["lr"] for group in self._optimizer.param_groups}
-        own = {f"train/{name}_learning_rate": rate for name, rate in rates.items() if rate != rates["backbone"]}
-        return {"train/learning_rate": rates["backbone"], **own}
 
     def _clip_gradients(self, max_norm: float) -> torch.Tensor:
         """Scale the gradient of all parameters together to `max_norm` if it is longer; returns its norm before."""
@@ -191,7 +197,6 @@ class TrialSession:
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
             "scaler": self._scaler.state_dict(),
             "miner_generator": self._miner_generator.get_state(),
         }
@@ -208,10 +213,16 @@ class TrialSession:
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
         self._miner_generator.set_state(state["miner_generator"].cpu())
         self.epoch = state["epoch"]
+
+
+def _means(measured: torch.Tensor) -> torch.Tensor:
+    """Return the means of (steps, k) over the steps; a gradient that overflowed, and was left out, has no norm."""
+    means = measured.mean(0)
+    finite = measured.masked_fill(~measured.isfinite(), torch.nan)
+    return torch.where(means.isfinite(), means, finite.nanmean(0))
 
 
 def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:

@@ -1,12 +1,24 @@
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 
 import pytest
+import torch
 
-from mdr_tune.backbones import build_backbone, check_backbone_name
+from mdr_tune.backbones import Backbone, build_backbone, check_backbone_name, check_takes
+from mdr_tune.backbones.torchvision_models import classification_models, image_limits
 from mdr_tune.catalog import BACKBONES, has_published_weights
 
 REGISTERED = ("bn_inception", "conv4", "googlenet", "resnet18", "resnet50")
+
+
+@cache
+def made(name: str, weights: str) -> Backbone:
+    if name.startswith("regnet"):
+        return build_backbone(name, weights, load=False)
+    with torch.device("meta"):
+        return build_backbone(name, weights, load=False)
 
 
 def test_registered_names() -> None:
@@ -53,3 +65,39 @@ def test_without_loading_the_network_is_made_for_the_weights_but_needs_no_file(m
     backbone = build_backbone("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", load=False)
     assert backbone.image_size == 384
     assert build_backbone("conv4", "/nowhere/weights.pt", load=False).feature_size == 256
+
+
+@pytest.mark.parametrize("name", sorted({*REGISTERED, *classification_models()}))
+def test_which_images_a_network_takes_is_known_without_making_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name not in REGISTERED:  # these are small, and are made on meta
+        monkeypatch.setattr("torchvision.models.get_model", lambda *arguments, **options: pytest.fail("made a network"))
+    channels = 1 if name == "conv4" else 3
+    size = 32 if name == "conv4" else 224 if name == "bn_inception" else image_limits(name).image_size
+    check_takes(name, "DEFAULT", (channels, size, size))
+    check_takes(name, "DEFAULT", (1, size, size))
+    with pytest.raises(ValueError, match=rf"{name} takes .*, got \(2, {size}, {size}\)"):
+        check_takes(name, "DEFAULT", (2, size, size))
+    with pytest.raises(ValueError, match=f"{name} takes images"):
+        check_takes(name, "DEFAULT", (size, size))
+
+
+@pytest.mark.parametrize(
+    "name", ["conv4", "bn_inception", "googlenet", "vgg11", "vit_b_16", "swin_t", "regnet_x_400mf"]
+)
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 10, 40), (3, 224, 224), (3, 384, 384), (4, 224, 224)], ids=str)
+def test_the_network_itself_says_the_same_of_images(name: str, shape: tuple[int, ...]) -> None:
+    def said(function: Callable[..., None], *arguments: object) -> str:
+        try:
+            function(*arguments)
+        except ValueError as error:
+            return str(error)
+        return "nothing"
+
+    for weights in ("none", "IMAGENET1K_SWAG_E2E_V1", "DEFAULT"):
+        network = made(name, weights)
+        assert said(check_takes, name, weights, shape) == said(network.check_image_shape, shape)
+
+
+def test_an_unknown_backbone_takes_nothing() -> None:
+    with pytest.raises(ValueError, match="unknown backbone 'resnet51'"):
+        check_takes("resnet51", "none", (3, 224, 224))

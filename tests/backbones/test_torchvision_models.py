@@ -37,6 +37,9 @@ def test_every_classification_model_gives_features_of_the_announced_size() -> No
         for size in {backbone.image_size, backbone.min_image_size}:
             images = torch.empty(2, 3, size, size, dtype=torch.uint8, device="meta")
             assert backbone(backbone.normalize(images)).shape == (2, backbone.feature_size), (name, size)
+        fixed = isinstance(backbone.network, torchvision.models.VisionTransformer | torchvision.models.MaxVit)
+        assert backbone.fixed_image_size == fixed, name
+        assert getattr(backbone.network, "image_size", backbone.image_size) == backbone.image_size, name
         assert not any(isinstance(module, nn.Linear) and module.out_features == 1000 for module in backbone.modules())
 
 

@@ -1,10 +1,11 @@
 import hashlib
 import http.server
 import io
+import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from mdr_tune.backbones import build_backbone, fetch_weights, weights
+from mdr_tune.backbones import build_backbone, check_weights, fetch_weights, weights
 from mdr_tune.backbones.torchvision_models import classification_models
 from mdr_tune.backbones.weights import load_weights, published_urls, read_state_dict
 from mdr_tune.catalog import BACKBONES
@@ -127,6 +128,36 @@ def test_neither_a_path_nor_published_weights() -> None:
         build_backbone("conv4", "/nowhere/x.pt")
 
 
+@pytest.mark.parametrize("function", [check_weights, fetch_weights])
+def test_slips_get_a_suggestion(function: Callable[[str, str], object]) -> None:
+    for given, meant in (("default", "DEFAULT"), ("Default", "DEFAULT"), ("imagenet1k_v2", "IMAGENET1K_V2")):
+        with pytest.raises(UserError, match=f"no file '{given}' .*Did you mean {meant}\\? .*IMAGENET1K_V1, IMAGENET"):
+            function("resnet50", given)
+    with pytest.raises(UserError, match=r"Did you mean none\?"):
+        function("resnet50", "None")
+    with pytest.raises(UserError, match=r"Did you mean DEFAULT\?.*conv4 has no published weights"):
+        function("conv4", "default")
+    with pytest.raises(UserError, match=r"no file '/nowhere/x.pt' \(/nowhere/x.pt\)\. Give the path"):
+        function("resnet50", "/nowhere/x.pt")
+
+
+def test_checking_needs_no_network(
+    checkpoints: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, data = conv4_file()
+    check_weights("conv4", "DEFAULT")
+    publish(monkeypatch, server.url(name))
+    (tmp_path / "mine.pt").write_bytes(b"whatever")
+    for given in ("none", "DEFAULT", "IMAGENET1K_V1", str(tmp_path / "mine.pt")):
+        check_weights("conv4", given)
+    assert not checkpoints.exists()
+    checkpoints.mkdir(parents=True)
+    (checkpoints / name).write_bytes(data[:-1])
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        check_weights("conv4", "DEFAULT")
+    assert not server.asked
+
+
 def test_downloads_once_into_torch_hubs_folder(
     checkpoints: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,11 +267,56 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pyte
         fetch_weights("conv4", "DEFAULT")
 
 
-@pytest.mark.parametrize("data", [b"", b"no weights", b"\x80\x02garbage", conv4_file()[1][:-500]])
+def saved(content: object, **options: bool) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+UNREADABLE = {
+    "empty": b"",
+    "text": b"no weights",
+    "pickle": b"\x80\x02garbage",
+    "cut off": conv4_file()[1][:-500],
+    "a whole network": saved(nn.Linear(2, 3)),
+    "a whole network, old format": saved(nn.Linear(2, 3), _use_new_zipfile_serialization=False),
+    "safetensors": b'\x40\0\0\0\0\0\0\0{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' + bytes(20),
+}
+
+
+@pytest.mark.parametrize("data", UNREADABLE.values(), ids=list(UNREADABLE))
 def test_a_file_that_torch_cannot_read(data: bytes, tmp_path: Path) -> None:
-    (tmp_path / "bad.pt").write_bytes(data)
-    with pytest.raises(UserError, match=r"cannot read a state dict from .*bad.pt .*torch.save\(network.state_dict\(\)"):
-        build_backbone("conv4", str(tmp_path / "bad.pt"))
+    path = tmp_path / "bad.pt"
+    path.write_bytes(data)
+    with pytest.raises(UserError) as caught:
+        build_backbone("conv4", str(path))
+    assert str(caught.value) == (
+        f"backbone.weights: cannot read {path}: it is damaged or another kind of file; "
+        "a state dict is expected, saved by torch.save(model.state_dict(), path)"
+    )
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old format"])
+def test_whatever_is_damaged_torchs_message_is_not_shown(zipped: bool, tmp_path: Path) -> None:
+    path, chance = tmp_path / "damaged.pt", random.Random(0)
+    good = saved({"weight": torch.ones(3, 2)}, _use_new_zipfile_serialization=zipped)
+    messages = []
+    for _ in range(300):
+        data = bytearray(good)
+        for _ in range(5):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        path.write_bytes(data)
+        try:
+            read_state_dict(path)
+        except UserError as error:
+            messages.append(str(error))
+    assert len(messages) > 100
+    assert not any("weights_only" in message for message in messages)
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*: .*Is a directory"):
+        read_state_dict(tmp_path)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3, "weights": torch.zeros(1)}, torch.zeros(2)])
@@ -252,7 +328,7 @@ def test_a_file_with_something_else(content: object, tmp_path: Path) -> None:
 
 def test_code_in_a_file_is_not_executed(tmp_path: Path) -> None:
     torch.save({"weight": Path("x")}, tmp_path / "code.pt")
-    with pytest.raises(UserError, match=r"cannot read a state dict from .*code.pt"):
+    with pytest.raises(UserError, match=r"cannot read .*code.pt: it is damaged or another kind of file"):
         read_state_dict(tmp_path / "code.pt")
 
 

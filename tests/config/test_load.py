@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.config.load import parse_yaml, read_sweep
+from mdr_tune.config.space import resolve
 from mdr_tune.errors import UserError
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -180,3 +181,50 @@ def test_numbers_are_read_as_people_write_them() -> None:
 
 def test_yaml_is_loaded_safely(tmp_path: Path) -> None:
     assert "not valid YAML" in problem(tmp_path, "name: !!python/object/apply:os.system ['true']")
+
+
+@pytest.mark.parametrize(
+    ("short", "override", "section", "expected"),
+    [
+        ("backbone: conv4", "trial.backbone.weights=none", "backbone", {"name": "resnet18", "weights": "none"}),
+        ("loss: {name: triplet, margin: 0.2}", "trial.loss.margin=0.3", "loss", {"name": "margin", "margin": 0.3}),
+    ],
+)
+def test_set_goes_into_a_section_in_short_form(
+    tmp_path: Path, short: str, override: str, section: str, expected: dict[str, object]
+) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        MAIN.replace(short, f"{section}: {expected['name']}", 1).replace("baselines: [triplet, triplet_l2]", "")
+    )
+    sweep, _ = read_sweep(file, [override])
+    assert expected.items() <= getattr(sweep.trial, section).model_dump().items()
+
+
+def test_a_baseline_that_the_trial_or_the_space_does_not_allow_is_refused(tmp_path: Path) -> None:
+    fixed = problem(tmp_path, MAIN, "trial.loss.margin=3.0")
+    assert "baselines.1: triplet_l2: loss.margin: 3.0 cannot be met with embedding.mode l2" in fixed
+    searched = problem(tmp_path, MAIN, "space.loss.margin={uniform: [1.9, 3.0]}", "start_from=[]")
+    assert "baselines.1: triplet_l2: loss.margin: 3.0 cannot be met with embedding.mode l2" in searched
+
+
+def test_arguments_with_a_default_can_be_searched(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("name: x\ntrial: {loss: pml.CircleLoss}\nspace:\n  loss.m: {uniform: [0.1, 0.5]}\n")
+    sweep, _ = read_sweep(file, [])
+    assert resolve(sweep.trial, sweep.space, {"loss.m": 0.3}).loss.arguments()["m"] == 0.3
+    file.write_text("name: x\nspace:\n  miner.weights: [official, stable]\n")
+    sweep, _ = read_sweep(file, [])
+    assert resolve(sweep.trial, sweep.space, {"miner.weights": "stable"}).flat()["miner.weights"] == "stable"
+
+
+def test_a_section_that_a_choice_replaces_is_noted(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("name: x\ntrial: {mdr: {statistics: offdiagonal}}\nspace:\n  mdr: [null, {weight: 0.2}]\n")
+    _, notes = read_sweep(file, [])
+    assert notes == ["trial.mdr has no say: each choice of space.mdr replaces all of it"]
+
+
+def test_a_grid_with_the_same_trial_twice_is_refused(tmp_path: Path) -> None:
+    text = "name: x\nsearch: {sampler: grid}\nspace:\n  loss: [triplet, {name: triplet, margin: 0.2}]\n"
+    assert "two combinations of the grid are the same trial" in problem(tmp_path, text)

@@ -73,7 +73,7 @@ def test_batch_norm_is_frozen_where_weights_are_trained(trial: dict[str, Any], f
             {"loss": {"name": "arcface", "margn": 1.0}},
             "loss.margn: unknown key. Did you mean 'margin'? Known here: margin",
         ),
-        ({"loss": {"name": "arcface", "num_classes": 10}}, "loss.num_classes: unknown key"),
+        ({"loss": {"name": "arcface", "num_classes": 10}}, "loss.num_classes: num_classes comes from the data set"),
         ({"loss": "tripled"}, "loss.name: unknown loss 'tripled'. Did you mean 'triplet'? Known: triplet, contrastive"),
         ({"loss": 3}, "loss: expected a name, or a mapping with a name, got 3"),
         ({"loss": "arcface", "embedding": {"mode": "rescale"}}, "embedding.mode: rescale makes no sense with arcface"),
@@ -81,7 +81,10 @@ def test_batch_norm_is_frozen_where_weights_are_trained(trial: dict[str, Any], f
         ({"loss": "arcface", "miner": "hard"}, "miner.name: arcface takes no mined pairs"),
         ({"loss": "pml.PNPLoss", "miner": "hard"}, "miner.name: pml.PNPLoss takes no mined pairs"),
         ({"miner": {"name": "semi_hard", "margin": 0.0}}, "miner.margin: must be greater than 0"),
-        ({"miner": {"weights": "stable"}}, "miner.weights: unknown key. Known here: name."),
+        (
+            {"miner": {"weight": "stable"}},
+            "miner.weight: unknown key. Did you mean 'weights'? Known here: name, weights.",
+        ),
         ({"optimizer": {"momentum": 0.5}}, "optimizer.momentum: is of sgd"),
         (
             {"optimizer": {"schedule": "cosin"}},

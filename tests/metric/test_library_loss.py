@@ -1,5 +1,6 @@
 """`pml.<ClassName>`: which are known, what is refused and how, and that what is listed as unusable is."""
 
+import inspect
 import warnings
 
 import pytest
@@ -7,14 +8,18 @@ import torch
 from pytorch_metric_learning import losses
 
 from mdr_tune.metric import Triplets, build_loss
+from mdr_tune.metric.library_arguments import UNUSABLE
 from mdr_tune.metric.library_loss import (
-    _UNUSABLE,
     build_library_loss,
     check_library_loss,
+    library_loss_arguments,
     library_loss_is_angular,
     library_loss_names,
     library_loss_takes_mined,
 )
+from tests.metric.loss_cases import KNOWN_WARNINGS
+
+pytestmark = KNOWN_WARNINGS
 
 NEEDED = {"RankedListLoss": {"margin": 0.4, "Tn": 1}}
 
@@ -27,8 +32,8 @@ def test_what_is_listed_can_be_used(name):
 def test_every_class_of_the_library_is_listed_or_said_to_be_unusable():
     mixins = {"BaseLossWrapper", "EmbeddingRegularizerMixin", "WeightRegularizerMixin"}
     classes = {name for name, value in vars(losses).items() if isinstance(value, type)}
-    assert classes - mixins == set(library_loss_names()) | set(_UNUSABLE)
-    assert not set(library_loss_names()) & set(_UNUSABLE)
+    assert classes - mixins == set(library_loss_names()) | set(UNUSABLE)
+    assert not set(library_loss_names()) & set(UNUSABLE)
 
 
 def test_dynamic_soft_margin_fails_at_its_second_step():
@@ -54,9 +59,10 @@ def test_smooth_ap_is_wrong_unless_a_batch_is_square():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("CircelLoss", {}, r"no loss 'CircelLoss'\. Did you mean pml\.CircleLoss .*Known: pml\.AngularLoss, "),
+        ("CircelLoss", {}, r"no loss 'CircelLoss'\. Did you mean pml\.CircleLoss or [^,]*\?$"),
+        ("Zzz", {}, r"no loss 'Zzz'\. Known: pml\.AngularLoss, .*pml\.TupletMarginLoss\.$"),
         ("BaseLossWrapper", {}, "no loss 'BaseLossWrapper'"),
-        ("CrossBatchMemory", {}, "wraps another loss"),
+        ("CrossBatchMemory", {}, r"cannot be used: it wraps another loss .* would have to share$"),
         ("SelfSupervisedLoss", {}, "wraps another loss"),
         ("MultipleLosses", {}, "wraps other losses"),
         ("VICRegLoss", {}, "takes no labels"),
@@ -77,7 +83,19 @@ def test_smooth_ap_is_wrong_unless_a_batch_is_square():
         ("RankedListLoss", {}, "needs a value for margin and Tn"),
         ("SoftTripleLoss", {"centers_per_class": 2.5}, "cannot be used with"),
         ("PNPLoss", {"variant": "X"}, "must be one of"),
-        ("NTXentLoss", {"temperature": 0.0}, "not finite|ZeroDivision"),
+        ("NTXentLoss", {"temperature": 0.0}, "temperature must be more than 0; got 0.0"),
+        ("ArcFaceLoss", {"margin": 5000}, "margin must be an angle from 0 to below 180 degrees; got 5000"),
+        ("SubCenterArcFaceLoss", {"margin": 180}, "from 0 to below 180 degrees"),
+        ("TupletMarginLoss", {"margin": -1}, "from 0 to below 180 degrees"),
+        ("AngularLoss", {"alpha": 100}, "alpha must be an angle from 0 to below 90 degrees; got 100"),
+        ("TripletMarginLoss", {"margin": -0.1}, r"margin must be 0 or more; got -0\.1"),
+        ("CircleLoss", {"m": -5}, "m must be from -1 to 1, as cosines are; got -5"),
+        ("MultiSimilarityLoss", {"base": 1.5}, "base must be from -1 to 1"),
+        ("RankedListLoss", {"margin": -1, "Tn": 1}, "margin must be 0 or more; got -1"),
+        ("RankedListLoss", {"margin": 0.4, "Tn": 1, "alpha": -1}, "alpha must be 0 or more"),
+        ("HistogramLoss", {"delta": -0.5}, "delta must be more than 0"),
+        ("TripletMarginLoss", {"margin": float("nan")}, "margin must be 0 or more; got nan"),
+        ("CosFaceLoss", {"margin": float("inf")}, "margin must be 0 or more; got inf"),
     ],
 )
 def test_mistakes_are_said(name, arguments, message):
@@ -85,6 +103,59 @@ def test_mistakes_are_said(name, arguments, message):
         check_library_loss(f"pml.{name}", arguments)
     with pytest.raises(ValueError, match=message):
         build_loss(f"pml.{name}", arguments, 8, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("CircleLoss", {"m": -0.2}),
+        ("MultiSimilarityLoss", {"base": -0.5}),
+        ("ThresholdConsistentMarginLoss", {"margin_minus": -0.1}),
+        ("ArcFaceLoss", {"margin": 0}),
+        ("AngularLoss", {"alpha": 89}),
+        ("ContrastiveLoss", {"pos_margin": 0}),
+    ],
+)
+def test_ranges_leave_room(name, arguments):
+    check_library_loss(f"pml.{name}", arguments)
+
+
+def numeric_arguments():
+    for name in library_loss_names():
+        for key, default in library_loss_arguments(f"pml.{name}").items():
+            if not isinstance(default, bool | str):
+                yield name, key
+
+
+@pytest.mark.parametrize(("name", "key"), list(numeric_arguments()))
+def test_numbers_far_below_zero_are_refused(name, key):
+    with pytest.raises(ValueError, match=f"{key} must be .*; got -7"):
+        check_library_loss(f"pml.{name}", NEEDED.get(name, {}) | {key: -7})
+
+
+def test_the_arguments_that_a_file_may_give():
+    assert library_loss_arguments("pml.CircleLoss") == {"m": 0.4, "gamma": 80}
+    assert library_loss_arguments("pml.ArcFaceLoss") == {"margin": 28.6, "scale": 64}
+    assert library_loss_arguments("pml.NPairsLoss") == {}
+    assert library_loss_arguments("pml.RankedListLoss")["Tn"] is inspect.Parameter.empty
+    with pytest.raises(ValueError, match="no loss 'CircelLoss'"):
+        library_loss_arguments("pml.CircelLoss")
+    with pytest.raises(ValueError, match="cannot be used: it wraps other losses"):
+        library_loss_arguments("pml.MultipleLosses")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("HistogramLoss", {"n_bins": 99}), ("RankedListLoss", {"margin": 0.4, "Tn": 6}), ("SphereFaceLoss", {"scale": 2})],
+)
+def test_the_library_s_warnings_are_kept_back(name, arguments):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        filters = list(warnings.filters)
+        library_loss_is_angular(f"pml.{name}", arguments)  # not remembered from another test
+        build_library_loss(f"pml.{name}", arguments, 8, 4)
+        assert warnings.filters == filters
+    assert not caught
 
 
 def test_arguments_arrive():
@@ -103,7 +174,15 @@ def test_building_and_checking_leave_the_global_generator_alone():
 
 def test_angular_losses():
     angular = {name for name in library_loss_names() if library_loss_is_angular(f"pml.{name}", NEEDED.get(name, {}))}
-    assert angular >= {"CircleLoss", "ArcFaceLoss", "ProxyNCALoss", "FastAPLoss", "P2SGradLoss", "SupConLoss"}
+    assert angular >= {
+        "AngularLoss",
+        "ArcFaceLoss",
+        "CircleLoss",
+        "FastAPLoss",
+        "P2SGradLoss",
+        "ProxyNCALoss",
+        "SupConLoss",
+    }
     assert not angular & {
         "TripletMarginLoss",
         "ContrastiveLoss",

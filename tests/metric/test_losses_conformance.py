@@ -10,10 +10,10 @@ from pytorch_metric_learning.utils import common_functions
 from mdr_tune.catalog import LOSSES
 from mdr_tune.metric import Pairs, Triplets, build_loss, build_miner
 from mdr_tune.metric.library_loss import library_loss_names
-from tests.metric.loss_cases import CASES, CLASSES, SIZE, Case, step
+from tests.metric.loss_cases import CASES, CLASSES, KNOWN_WARNINGS, NEEDED, SIZE, Case, step
 from tests.ranks import run_ranks
 
-NEEDED = {"pml.RankedListLoss": {"margin": 0.4, "Tn": 1}}
+pytestmark = KNOWN_WARNINGS
 EVERY_NAME = [*LOSSES, *(f"pml.{name}" for name in library_loss_names())]
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -121,7 +121,8 @@ def test_the_generator_decides_and_nothing_else(case):
     assert common_functions.NUMPY_RANDOM is numpy.random
     with torch.random.fork_rng():
         torch.manual_seed(99)
-        assert loss(embeddings, labels, None, seeded(3)) == first
+        again = loss(embeddings, labels, None, seeded(3))
+    torch.testing.assert_close(again, first, rtol=1e-12, atol=0)  # P2SGradLoss normalises its weights at every call
 
 
 def test_a_loss_that_draws_does_so_from_the_generator():

@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_metric_learning import losses, reducers
-from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
 
 from mdr_tune.metric import MDRLoss
 from mdr_tune.metric.library_loss import library_loss_names
 from mdr_tune.metric.regularizer import MDRRegularizer
+from tests.metric.loss_cases import KNOWN_WARNINGS
+
+pytestmark = KNOWN_WARNINGS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "regularizer.md"
 
@@ -93,6 +96,32 @@ def test_levels_are_parameters_and_averages_are_state():
     mean = loss.embedding_regularizer.mdr.mean.clone()
     loss(5 * embeddings, labels)
     assert loss.embedding_regularizer.mdr.mean == mean
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("inside", [True, False], ids=["loss inside", "loss outside"])
+def test_distances_are_float32_under_autocast(dtype, inside):
+    features, labels = batch()
+    layer = torch.nn.Linear(5, 6)
+    cosine, regularizer = CosineSimilarity(), MDRRegularizer(level_decay=0.1)
+    loss = losses.ContrastiveLoss(-1.1, 1.1, distance=cosine, embedding_regularizer=regularizer)
+    with torch.autocast("cpu", dtype):
+        embeddings = layer(features.float())
+        assert embeddings.dtype == dtype
+        with torch.autocast("cpu", dtype, enabled=inside):
+            value = loss(embeddings, labels)  # of MDR alone: no pair violates a margin
+    value.backward()
+    leaf, mdr = embeddings.detach().float().requires_grad_(), MDRLoss()
+    expected = mdr(leaf) + 0.1 * mdr.levels.square().sum()
+    expected.backward()
+    assert value == expected.to(value.dtype)  # on a CPU the library rounds its sum to the embeddings' dtype
+    assert layer.weight.grad.any()
+    torch.testing.assert_close(loss.embedding_regularizer.levels.grad, mdr.levels.grad)
+
+
+def test_other_dtypes_are_refused():
+    with pytest.raises(ValueError, match=r"embeddings are torch\.float64 but the levels are torch\.float32"):
+        MDRRegularizer()(batch()[0])
 
 
 def test_levels_can_be_fixed_and_wrong_arguments_are_refused():

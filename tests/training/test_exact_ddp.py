@@ -48,6 +48,13 @@ TRIALS = {
         "optimizer": {"name": "sgd", "learning_rate": 0.05, "head_learning_rate": 0.1},
     },
     "library-loss-that-draws": {**TRIAL, "loss": {"name": "pml.TripletMarginLoss", "triplets_per_anchor": 2}},
+    "a-network-that-draws": {
+        **TRIAL,
+        "backbone": {"name": "efficientnet_b0", "weights": "none"},
+        "batch": {"size": 8, "images_per_class": 4},
+        "optimizer": {"name": "sgd", "learning_rate": 1e-3},
+        "epochs": 2,
+    },
     "bf16": {**TRIAL, "precision": "bf16"},
     "learned-beta-semi-hard": {
         **TRIAL,

@@ -1,17 +1,19 @@
 """The options of a training: each against an independent computation, or against a training without it."""
 
 import itertools
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from mdr_tune.config.optimizer import OptimizerConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
-from mdr_tune.training import TrialSession
-from mdr_tune.training.large_batch import embed_in_chunks
+from mdr_tune.training import EmbeddingModel, TrialSession
+from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.schedule import learning_rate_factor, warmup_factor
 
 TRIAL: dict[str, Any] = {
@@ -131,20 +133,44 @@ def test_a_batch_in_chunks_has_the_gradients_of_the_whole(chunk_size: int) -> No
     torch.testing.assert_close(chunked.objective.state_dict(), whole.objective.state_dict(), rtol=1e-9, atol=1e-12)
 
 
-def test_both_passes_over_a_chunk_drop_the_same() -> None:
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(3, 50), nn.Dropout(0.5), nn.Linear(50, 2)).double()
-    images = torch.rand(7, 3, dtype=torch.float64)
-    embeddings, second_pass = embed_in_chunks(network, network, images, chunk_size=3, seed=5)
-    (embeddings**2).sum().backward()
-    second_pass()
-    seen = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+def test_what_is_dropped_does_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = EmbeddingModel.from_config
 
-    network.zero_grad()
-    for i, chunk in enumerate(images.split(3)):  # with a graph at once, the same masks
-        torch.manual_seed(5 + i)
-        (network(chunk) ** 2).sum().backward()
-    torch.testing.assert_close(seen, [p.grad for p in network.parameters()], rtol=1e-12, atol=1e-12)
+    def with_dropout(config: TrialConfig) -> EmbeddingModel:
+        model = build(config)
+        model.backbone.blocks.append(nn.Dropout(0.3))
+        return model
+
+    monkeypatch.setattr(EmbeddingModel, "from_config", with_dropout)
+    trial = {"batch_norm": "frozen", "optimizer": {"name": "sgd", "learning_rate": 0.1}}
+    whole = new_session(torch.float64, **trial)
+    chunked = new_session(torch.float64, **trial, batch={"size": 16, "images_per_class": 4, "chunk_size": 5})
+    monkeypatch.undo()
+    without = new_session(torch.float64, **trial)
+    metrics = whole.train_epoch()
+    assert chunked.train_epoch() == pytest.approx(metrics, rel=1e-9)
+    torch.testing.assert_close(chunked.model.state_dict(), whole.model.state_dict(), rtol=1e-9, atol=1e-12)
+    assert without.train_epoch()["train/loss"] != pytest.approx(metrics["train/loss"], rel=1e-3)
+
+
+def test_masks_are_those_of_the_global_batch() -> None:
+    network = nn.Sequential(nn.Dropout(0.25), nn.Sequential(StochasticDepth(0.5, "row")))
+    draws = make_draws_global(network)
+    images = torch.ones(4000, 3, 2)
+    draws.at((0, 1, 2), 4000, slice(0, 4000))
+    whole = network(images)
+    parts = []
+    for rows in (slice(0, 7), slice(7, 1000), slice(1000, 4000)):
+        draws.at((0, 1, 2), 4000, rows)
+        parts.append(network(images[rows]))
+    assert torch.equal(torch.cat(parts), whole)
+    assert whole.unique().tolist() == pytest.approx([0.0, 1 / (0.75 * 0.5)])
+    assert (whole == 0).double().mean().item() == pytest.approx(1 - 0.75 * 0.5, abs=0.03)
+    assert (whole.flatten(1) == 0).all(1).double().mean().item() == pytest.approx(0.5, abs=0.03)  # whole images
+    draws.at((0, 1, 3), 4000, slice(0, 4000))
+    assert not torch.equal(network(images), whole)
+    network.eval()
+    assert torch.equal(network(images), images)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -162,6 +188,18 @@ def test_mixed_precision_stays_near_and_keeps_distances_in_float32(precision: st
     for key in ("train/loss", "train/dml_loss", "train/mdr_loss", "mdr/mean"):
         assert other[key] == pytest.approx(one[key], rel=0.05)
     assert all(p.dtype == torch.float32 for p in mixed.model.parameters())
+
+
+def test_steps_that_overflowed_are_counted_and_leave_no_trace() -> None:
+    session = new_session(precision="fp16", optimizer={"clip_gradient_norm": 0.5})
+    session._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)  # its first steps overflow, whatever the loss
+    metrics = session.train_epoch()
+    assert metrics["train/skipped_steps"] == 3
+    assert metrics["train/learning_rate"] == 1e-3
+    session._scaler.update(2.0**10)
+    metrics = session.train_epoch()
+    assert metrics["train/skipped_steps"] == 0
+    assert math.isfinite(metrics["train/gradient_norm"])
 
 
 @pytest.mark.parametrize("channels_last", [True, False])

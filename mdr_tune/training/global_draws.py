@@ -1,0 +1,96 @@
+"""Dropout and stochastic depth that draw for the global batch, so that neither ranks nor chunks change what is dropped.
+
+Each layer draws one mask for all images of the global batch from a seed of the step, and applies the rows of the images
+that it is given. An image thus loses the same activations wherever, and in whichever chunk, it is embedded.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+from mdr_tune.data.seeding import derive_seed
+
+
+class Draws:
+    """What the layers of a network draw from: set before each forward pass in training.
+
+    Attributes:
+        step: Identifies the optimiser step: seed of the trial, epoch, number of the step.
+        batch_size: Images in the global batch, B.
+        rows: Which of them the next forward pass gets.
+    """
+
+    def __init__(self) -> None:
+        self.step: tuple[int, ...] = ()
+        self.batch_size = 0
+        self.rows = slice(0)
+        self._calls: dict[int, int] = {}
+
+    def at(self, step: tuple[int, ...], batch_size: int, rows: slice) -> None:
+        """Prepare for a forward pass on some rows of a step's global batch."""
+        self.step, self.batch_size, self.rows = step, batch_size, rows
+        self._calls = {}
+
+    def keep_mask(
+        self, layer: int, shape: torch.Size, probability: float, like: torch.Tensor, same_for_all: bool = False
+    ) -> torch.Tensor:
+        """Return 0 where something is dropped, with `probability`, else 1 / (1 - probability).
+
+        Args:
+            layer: Number of the layer; its second call in a pass draws anew.
+            shape: Of one image's mask.
+            probability: In [0, 1].
+            like: (n, ...), whose dtype and device the mask has; n is the number of `rows`.
+            same_for_all: One draw for all images of the batch.
+
+        Returns:
+            (n, *shape), or (1, *shape) if it is the same for all.
+        """
+        call = self._calls[layer] = self._calls.get(layer, -1) + 1
+        generator = torch.Generator().manual_seed(derive_seed("network", *self.step, layer, call))
+        numbers = torch.rand((1 if same_for_all else self.batch_size, *shape), generator=generator)
+        keep = (numbers if same_for_all else numbers[self.rows]) >= probability
+        scale = 0.0 if probability >= 1 else 1.0 / (1.0 - probability)
+        return keep.to(like.device, like.dtype) * scale
+
+
+class GlobalDropout(nn.Dropout):
+    """`nn.Dropout` that draws for the global batch."""
+
+    layer: int
+    draws: Draws
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Drop elements of (n, ...)."""
+        if not self.training or self.p == 0:
+            return inputs
+        return inputs * self.draws.keep_mask(self.layer, inputs.shape[1:], self.p, inputs)
+
+
+class GlobalStochasticDepth(StochasticDepth):
+    """`torchvision.ops.StochasticDepth` that draws for the global batch."""
+
+    layer: int
+    draws: Draws
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Drop images' branches, (n, ...); in the mode `batch` all of them or none."""
+        if not self.training or self.p == 0:
+            return inputs
+        ones = torch.Size([1] * (inputs.ndim - 1))
+        mask = self.draws.keep_mask(self.layer, ones, self.p, inputs, same_for_all=self.mode == "batch")
+        return inputs * mask
+
+
+def make_draws_global(network: nn.Module) -> Draws:
+    """Make every layer of `network` that drops draw for the global batch, in place; returns what they draw from."""
+    draws = Draws()
+    for number, layer in enumerate(network.modules()):
+        kind: Any = {nn.Dropout: GlobalDropout, StochasticDepth: GlobalStochasticDepth}.get(type(layer))
+        if kind is not None:
+            layer.__class__ = kind  # the same state; only `forward`, the number and the draws are new
+            dropping = cast(GlobalDropout, layer)
+            dropping.layer, dropping.draws = number, draws
+    return draws
