@@ -1,13 +1,13 @@
 """Run a plan: Ray, lanes, one search an arm, the test evaluation of the best, the champion. The order of a launch."""
 
 import contextlib
-import importlib
-import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.records import SweepListener, SweepResult, TrialRecord, best_record
+from mdr_tune.sweep import prepare
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment, ray_session
 
@@ -36,19 +36,17 @@ def running_lanes(plan: Plan) -> Iterator[Any]:
     import ray  # noqa: F401  (before the thread, which would slow it down)
 
     # Ray waits for its processes most of the time. No part of Ray may be imported beside it: its imports are circular.
-    torch_import = threading.Thread(target=importlib.import_module, args=("torch",), name="import-torch")
-    torch_import.start()
-    with ray_session(plan.address, plan.machine.cpus):
-        torch_import.join()
-        from mdr_tune.lanes.lane import Lanes
-        from mdr_tune.sweep.prepare import prepare_data
+    with ThreadPoolExecutor(1, "prepare-data") as beside:
+        data_is_ready = beside.submit(prepare.prepare_data, plan.sweep)
+        with ray_session(plan.address, plan.machine.cpus):
+            data_is_ready.result()
+            from mdr_tune.lanes.lane import Lanes
 
-        prepare_data(plan.sweep)
-        lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}", plan.folder / "lanes")
-        try:
-            yield lanes.hub
-        finally:
-            lanes.stop()
+            lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}", plan.folder / "lanes")
+            try:
+                yield lanes.hub
+            finally:
+                lanes.stop()
 
 
 def run_sweep(plan: Plan, hub: Any, listeners: Sequence[RunListener]) -> SweepResult:
