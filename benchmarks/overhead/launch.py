@@ -29,7 +29,7 @@ TO_FIRST_EPOCH = (
     ("sweep file, stores and machine checked", "plan", "end"),
     ("import of ray", "import ray", "end"),
     ("Ray started", "ray.init", "end"),
-    ("torch imported and data set checked, since ray", "data", "end"),
+    ("left of the check of the data set, beside Ray", "data", "end"),
     ("hub made", "hub", "end"),
     ("trainer made, lane's thread started", "lanes", "end"),
     ("MLflow imported, store and parent run made", "tracker", "end"),
