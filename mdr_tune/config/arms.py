@@ -33,6 +33,11 @@ def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
     return baselines
 
 
+def baseline_trial(trial: TrialConfig, name: str) -> TrialConfig:
+    """Return the trial of a baseline; pydantic's ValidationError if what it changes does not go with the rest."""
+    return TrialConfig.model_validate({**trial.model_dump(), **baseline_names(trial)[name]})
+
+
 def baseline_space(space: Space) -> Space:
     """Return what remains to be searched without MDR (and with the embedding mode given)."""
     gone = ("mdr.", "embedding.mode")
@@ -55,10 +60,9 @@ def main_arm(sweep: SweepConfig) -> Arm:
 
 def arms(sweep: SweepConfig) -> list[Arm]:
     """Return the main search and its baselines, in the order in which they run."""
-    changes = baseline_names(sweep.trial)
     result = [main_arm(sweep)]
     for name in sweep.baselines:
-        trial = TrialConfig.model_validate({**sweep.trial.model_dump(), **changes[name]})
+        trial = baseline_trial(sweep.trial, name)
         space = baseline_space(sweep.space)
         points = [
             encode_point(space, {key: value for key, value in point.items() if key in space})

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mdr_tune.config.arms import baseline_names, baseline_space
+from mdr_tune.config.arms import baseline_names, baseline_space, baseline_trial
 from mdr_tune.config.base import set_dotted
 from mdr_tune.config.explain import explain
 from mdr_tune.config.space import (
@@ -316,10 +316,9 @@ def _check_rest(sweep: SweepConfig) -> Problems:
 
 def _problems_of_baseline(sweep: SweepConfig, name: str) -> list[str]:
     """Say what of the trial, or of the space, does not go with what a baseline changes."""
-    changes = baseline_names(sweep.trial)[name]
     space = baseline_space(sweep.space)
     try:
-        trial = TrialConfig.model_validate({**sweep.trial.model_dump(), **changes})
+        trial = baseline_trial(sweep.trial, name)
     except ValidationError as error:
         return [f"{'.'.join(path)}: {message}" for path, message in explain(error, TrialConfig)]
     found = [problem for key, domain in space.items() for problem in _check_domain(trial, key, domain)]

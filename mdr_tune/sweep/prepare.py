@@ -7,8 +7,6 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import BackboneConfig
 from mdr_tune.errors import UserError
 
-ImageShape = tuple[int, ...]
-
 
 def check_weights(sweep: SweepConfig) -> None:
     """Check what can be said of the backbones' weights without a network: names, and that files are there.
@@ -56,7 +54,7 @@ def prepare_data(sweep: SweepConfig) -> None:
             _check_takes(backbone, data.name, shape)
 
 
-def _load(name: str, sweep: SweepConfig) -> ImageShape:
+def _load(name: str, sweep: SweepConfig) -> tuple[int, ...]:
     """Load the data set, check that it fills a batch, and return the shape of its images (C, H, W)."""
     from mdr_tune.data import BatchSampler, load_dataset
 
@@ -71,7 +69,7 @@ def _load(name: str, sweep: SweepConfig) -> ImageShape:
     return tuple(train.images.shape[1:])
 
 
-def _check_takes(backbone: BackboneConfig, data: str, shape: ImageShape) -> None:
+def _check_takes(backbone: BackboneConfig, data: str, shape: tuple[int, ...]) -> None:
     from mdr_tune.backbones import check_takes
 
     try:

@@ -1,32 +1,27 @@
 """`mdr-tune import-official`: what it prints and writes, what MLflow has afterwards, and the user's mistakes."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 import torch
 from mlflow import MlflowClient
 
 from mdr_tune.cli.main import main
 from mdr_tune.tracking.champion import load_model
+from tests.mlflow_globals import mlflow_globals_kept
 from tests.official_state import example_image, official_state
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A folder of its own; MLflow's globals, which are environment variables too, are put back."""
-    before = {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    yield
-    mlflow.set_tracking_uri(None)
-    for key in [key for key in os.environ if key.startswith("MLFLOW_")]:
-        del os.environ[key]
-    os.environ.update(before)
+    with mlflow_globals_kept():
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        monkeypatch.chdir(tmp_path)
+        yield
 
 
 @pytest.fixture
