@@ -10,14 +10,27 @@ from mdr_tune.registry import Registry
 
 if TYPE_CHECKING:
     from mdr_tune.backbones.base import Backbone
-    from mdr_tune.data.dataset import DatasetSource
+    from mdr_tune.data.dataset import OpenedDataset
     from mdr_tune.metric.losses import MetricLoss
     from mdr_tune.metric.mined import Miner
 
-DATASETS: "Registry[DatasetSource]" = Registry("data set")
-DATASETS.add("glyphs", "mdr_tune.data.glyphs:SOURCE")
-for _name in ("cub200", "cars196", "sop", "inshop"):
-    DATASETS.announce(_name, "this version cannot read it yet; glyphs is available")
+# Callables (cache folder, progress, **arguments); the arguments are those of the data set's class in `config.data`.
+DATASETS: "Registry[Callable[..., OpenedDataset]]" = Registry("data set")
+DATASETS.add("glyphs", "mdr_tune.data.glyphs:open_glyphs")
+DATASETS.add("cub200", "mdr_tune.data.cub200:CUB200")
+DATASETS.add("cars196", "mdr_tune.data.cars196:CARS196")
+DATASETS.add("sop", "mdr_tune.data.sop:SOP")
+DATASETS.add("inshop", "mdr_tune.data.inshop:INSHOP")
+DATASETS.add("folder", "mdr_tune.data.folder:open_folder")
+DATASETS.add("table", "mdr_tune.data.table:open_table")
+
+RECALL_KS = {
+    "cub200": (1, 2, 4, 8),
+    "cars196": (1, 2, 4, 8),
+    "sop": (1, 10, 100, 1000),
+    "inshop": (1, 10, 20, 30, 40),
+}
+"""The ranks K of Recall@K in the paper's table of each data set."""
 
 # What a backbone's name stands for is called with the name and the weights, and makes the network for these weights
 # without loading them. torchvision's other classification models need no line: `mdr_tune.backbones.build_backbone`

@@ -18,7 +18,7 @@ BELOW = {  # a layer imports itself, those listed, and the modules at the top of
     "report": {"config"},
     "tracking": {"config", "training"},
     "sweep": {"config", "backbones", "data", "lanes", "tracking", "report"},
-    "cli": {"config", "training", "lanes", "report", "tracking", "sweep"},
+    "cli": {"config", "data", "training", "lanes", "report", "tracking", "sweep"},
 }
 WITHOUT_RAY_AND_MLFLOW = ("metric", "backbones", "data", "config", "training", "report")
 
@@ -57,6 +57,30 @@ def test_the_method_runs_without_ray_and_mlflow(layer: str) -> None:
     for file in files_of(layer):
         banned = {name for name in imports_of(file) if name.split(".")[0] in ("ray", "mlflow")}
         assert not banned, f"{file.relative_to(PACKAGE)} imports {banned}"
+
+
+def names_in(file: Path) -> set[str]:
+    """Return the names and attributes that a file uses."""
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
+def test_the_test_split_is_read_in_one_place() -> None:
+    """Search code cannot read it: one function does, called by the lane's `test`, which the final evaluation sends."""
+    files = [file for file in PACKAGE.rglob("*.py") if file.parent.name != "data" or file.parent.parent != PACKAGE]
+    readers = [str(file.relative_to(PACKAGE)) for file in files if "read_test_split" in names_in(file)]
+    assert readers == ["lanes/worker.py"]
+    strings = {
+        str(file.relative_to(PACKAGE))
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and any(isinstance(argument, ast.Constant) and argument.value == "test" for argument in node.args)
+        and node.func.attr == "remote"
+    }
+    assert strings == {"sweep/finals.py"}
 
 
 def test_a_trial_actor_is_light() -> None:

@@ -35,7 +35,8 @@ def train_loop(config: dict[str, Any]) -> None:
     stamps = {LOOP_ENTERED: time.time()}
     torch.set_num_threads(1)
     trial = TrialConfig.model_validate(config["trial"])
-    session = TrialSession(trial, load_dataset(trial.data.name), Ranks.current(get_device()))
+    dataset = load_dataset(trial.data.name, **trial.data.arguments())
+    session = TrialSession(trial, dataset, Ranks.current(get_device()))
     stamps[FIRST_STEP] = time.time()
     for _ in range(trial.epochs):
         metrics = session.run_epoch()

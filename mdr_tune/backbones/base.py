@@ -81,12 +81,14 @@ class Backbone(nn.Module):
     input_std: tuple[float, ...]
     bgr: bool = False
 
+    _divides: bool
     _mean: torch.Tensor
     _std: torch.Tensor
 
     def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Set `input_mean` and `input_std`, and keep them beside the weights: they follow `.to(device)`."""
         self.input_mean, self.input_std = mean, std
+        self._divides = any(value != 1 for value in std)
         self.register_buffer("_mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], persistent=False)
         self.register_buffer("_std", torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
 
@@ -103,8 +105,13 @@ class Backbone(nn.Module):
         self.check_image_shape(tuple(images.shape[1:]))
         if self.bgr and images.shape[1] == 3:
             images = images.flip(1)
-        # One grey channel meets three means here, and becomes three.
-        return ((images - self._mean) / self._std).float()
+        if images.shape[1] != len(self.input_mean):  # one grey channel meets three means, and becomes three
+            return ((images - self._mean) / self._std).float()
+        # One new tensor instead of three: on a CPU, the first touch of its memory is most of the time.
+        values = images.to(torch.promote_types(images.dtype, torch.float32), copy=True).sub_(self._mean)
+        if self._divides:
+            values.div_(self._std)
+        return values.float()
 
     def check_image_shape(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError, which says what would work, unless the network takes images of `shape` (C, H, W)."""

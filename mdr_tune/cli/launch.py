@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from mdr_tune.cache_files import cache_dir
-from mdr_tune.catalog import DATASETS
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.status import Status
 from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries
 from mdr_tune.config.load import read_sweep
-from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sweep.launch import LaunchOutcome, run_and_track
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.prepare import check_weights
+from mdr_tune.sweep.prepare import check_weights, missing_data
 
 if TYPE_CHECKING:
     from mdr_tune.sweep.resources import Machine
@@ -67,7 +65,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     check_stores(stores)
     check_weights(sweep)
     if not arguments.dry_run:
-        check_available(sweep, arguments.space)
+        if problems := missing_data(sweep):
+            raise UserError("\n".join(f"{arguments.space}: trial.{problem}" for problem in problems))
         cache_dir()  # a UserError if data cannot be prepared in it
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
     return Plan(
@@ -79,20 +78,6 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         lanes=_fit(sweep, machine, arguments.space),
         address=arguments.address,
     )
-
-
-def check_available(sweep: SweepConfig, file: Path) -> None:
-    """Check that the data sets of the file, whose names are known, are there in this version.
-
-    Raises:
-        UserError: One is not.
-    """
-    place = "space" if "data.name" in sweep.space or "data" in sweep.space else "trial"
-    for data in section_variants(sweep.trial, sweep.space, "data"):
-        try:
-            DATASETS.check_available(data.name)
-        except UserError as error:
-            raise UserError(f"{file}: {place}.data.name: {error}") from None
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path) -> LaneResources:
@@ -125,7 +110,9 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
     print_plan(console, plan)
     if arguments.dry_run:
         console.print("Dry run: file, stores and resources check out; nothing was started.")
-        console.print("Data and weights are looked at by the launch, before its first worker.")
+        for problem in missing_data(plan.sweep):
+            console.print(f"Not there yet: {problem}", soft_wrap=True, markup=False)
+        console.print("Images and weights are looked at by the launch, before its first worker.")
         return 0
     try:
         return launch(plan, console)

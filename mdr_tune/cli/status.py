@@ -13,6 +13,7 @@ from mdr_tune.records import TrialRecord
 from mdr_tune.report.summary import format_parameters, metric_label
 from mdr_tune.words import count
 
+PROGRESS_EVERY_S = 15.0
 OUTCOMES = {"completed": "completed", "stopped_early": "stopped early", "failed": "FAILED", "killed": "killed"}
 
 
@@ -31,6 +32,7 @@ class Status:
         self._started = time.monotonic()
         self._first_trial: float | None = None
         self._stage = ""
+        self._next_progress = 0.0
         self._lock = threading.Lock()
         self._live = Live(console=console, get_renderable=self._line, refresh_per_second=4, transient=True)
 
@@ -58,6 +60,15 @@ class Status:
         """Print what begins."""
         self._stage = text
         self._print(text, "dim")
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show how far a preparation is: in the live line, and elsewhere as a line now and then."""
+        text = f"{what}: {done:,} of {total:,}"
+        if done < total and self._console.is_terminal:
+            self._stage = text
+        elif done in (0, total) or time.monotonic() > self._next_progress:
+            self._next_progress = time.monotonic() + PROGRESS_EVERY_S
+            self.stage(text)
 
     def arm_started(self, arm: Arm) -> None:
         """Print which search begins."""

@@ -22,6 +22,7 @@ from mdr_tune.config.space import (
     grid_points,
     resolve,
     searched,
+    section_variants,
     trial_keys,
 )
 from mdr_tune.config.sweep import SweepConfig
@@ -202,7 +203,7 @@ def _drop_searched(tree: dict[str, Any], key: str) -> None:
 
 
 Problems = list[tuple[tuple[str, ...], str]]
-CHOOSES_KEYS = ("loss.name", "miner.name", "optimizer.schedule.name")
+CHOOSES_KEYS = ("data.name", "augmentation.name", "loss.name", "miner.name", "optimizer.schedule.name")
 """Names that decide which other keys there are: their sections are searched as a whole."""
 MOST_COMBINATIONS = 4096
 
@@ -282,7 +283,7 @@ def _check_start_from(sweep: SweepConfig) -> Problems:
 
 def _check_rest(sweep: SweepConfig) -> Problems:
     """Check what spans several keys: baselines, rungs, workers and the batch."""
-    problems = _check_grid(sweep)
+    problems = _check_grid(sweep) + _check_metric(sweep)
     known = baseline_names(sweep.trial)
     for i, name in enumerate(sweep.baselines):
         if name not in known:
@@ -323,6 +324,16 @@ def _problems_of_baseline(sweep: SweepConfig, name: str) -> list[str]:
         return [f"{'.'.join(path)}: {message}" for path, message in explain(error, TrialConfig)]
     found = [problem for key, domain in space.items() for problem in _check_domain(trial, key, domain)]
     return [f"{'.'.join(path[1:])}: {message}" for path, message in found]
+
+
+def _check_metric(sweep: SweepConfig) -> Problems:
+    """Check that the metric is measured on all data sets of the sweep."""
+    rank = sweep.metric.removeprefix("val/recall_at_")
+    for data in section_variants(sweep.trial, sweep.space, "data"):
+        if rank.isdigit() and int(rank) not in data.recall_ks:
+            known = ", ".join(f"val/recall_at_{k}" for k in data.recall_ks)
+            return [(("metric",), f"{sweep.metric} is not measured on {data.name}: there {known}")]
+    return []
 
 
 def _check_grid(sweep: SweepConfig) -> Problems:

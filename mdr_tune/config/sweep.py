@@ -1,16 +1,21 @@
 """One sweep: the shared trial, what is searched and how, the baselines, and the resources. One YAML file."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mdr_tune.config.base import StrictModel, by_name
 from mdr_tune.config.space import Space
 from mdr_tune.config.trial import TrialConfig
 
-Metric = Literal[
-    "val/recall_at_1", "val/recall_at_2", "val/recall_at_4", "val/recall_at_8", "val/map_at_r", "val/r_precision"
-]
+
+def _known_metric(metric: str) -> str:
+    if re.fullmatch(r"val/(recall_at_[1-9]\d*|map_at_r|r_precision)", metric) is None:
+        raise ValueError(
+            f"unknown metric {metric!r}: give val/recall_at_1 (or another rank), val/map_at_r or val/r_precision"
+        )
+    return metric
 
 
 class SchedulerConfig(StrictModel):
@@ -72,7 +77,7 @@ class SweepConfig(StrictModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     """MLflow experiment and registered model."""
-    metric: Metric = "val/recall_at_1"
+    metric: Annotated[str, AfterValidator(_known_metric)] = "val/recall_at_1"
     """What is maximised, on validation classes."""
     trial: TrialConfig = TrialConfig()
     search: SearchConfig = SearchConfig()

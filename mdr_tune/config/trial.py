@@ -5,17 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from mdr_tune.catalog import BACKBONES, DATASETS, has_published_weights
+from mdr_tune.catalog import BACKBONES, has_published_weights
+from mdr_tune.config.augmentation import AugmentationConfig, AutoAugmentationConfig
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, flatten, tag
+from mdr_tune.config.data import DataConfig, GlyphsDataConfig
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
 from mdr_tune.config.miners import AutoMinerConfig, MinerConfig
 from mdr_tune.config.optimizer import OptimizerConfig
-
-
-def _known_data(name: str) -> str:
-    if name not in DATASETS:
-        raise ValueError(DATASETS.unknown_message(name))
-    return name
 
 
 def _known_backbone(name: str) -> str:
@@ -24,12 +20,6 @@ def _known_backbone(name: str) -> str:
 
         check_backbone_name(name)
     return name
-
-
-class DataConfig(StrictModel):
-    """Which images, and which split of their classes."""
-
-    name: Annotated[str, AfterValidator(_known_data)] = "glyphs"
 
 
 class BatchConfig(StrictModel):
@@ -129,7 +119,8 @@ class MDRConfig(StrictModel):
 class TrialConfig(StrictModel):
     """One training run: data, model, loss, MDR, optimisation, seed."""
 
-    data: DataConfig = DataConfig()
+    data: DataConfig = GlyphsDataConfig()
+    augmentation: AugmentationConfig = AutoAugmentationConfig()
     batch: BatchConfig = BatchConfig()
     backbone: Annotated[BackboneConfig, BeforeValidator(by_name)] = BackboneConfig()
     batch_norm: Literal["auto", "frozen", "synced"] = "auto"
@@ -197,6 +188,11 @@ class TrialConfig(StrictModel):
             return {}  # its weights are those of distance_weighted
         return self.miner.arguments()
 
+    @property
+    def augmentation_name(self) -> str:
+        """The augmentation, `auto` decided."""
+        return self.data.augmentation if self.augmentation.name == "auto" else self.augmentation.name
+
     def flat(self) -> dict[str, Any]:
         """Return the configuration with dotted keys, every `auto` decided: what MLflow records."""
         tree = self.model_dump()
@@ -204,6 +200,7 @@ class TrialConfig(StrictModel):
             tree["mdr"]["levels"] = self.mdr.initial_levels()
         tree["embedding"]["mode"] = self.embedding_mode
         tree["miner"] = {"name": self.miner_name, **self.miner_arguments()}
+        tree["augmentation"]["name"] = self.augmentation_name
         tree["batch_norm"] = "frozen" if self.freezes_batch_norm else "synced"
         if not self.backbone.pretrained:
             tree["backbone"]["weights"] = "none"

@@ -1,14 +1,34 @@
-"""What a data set is to the rest of the platform: three class-disjoint splits of images in memory."""
+"""What a data set is to the rest of the platform: class-disjoint splits of images that are read by index."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
+SearchSplitName = Literal["train", "validation"]
+"""The splits that search code may read."""
+
+Progress = Callable[[str, int, int], None]
+"""Is told what is being done, how many of its items are done, and how many there are. Called from one thread."""
+
+
+class Images(Protocol):
+    """Images of one shape, read by index: a uint8 tensor (n, C, H, W), or what reads a file or decodes as it is asked.
+
+    Every read gives the same bytes, whichever process reads.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, C, H, W)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: torch.Tensor, /) -> torch.Tensor:
+        """Return a copy of the images `indices` (m,) int64: (m, C, H, W) uint8, grey values or RGB, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -16,19 +36,23 @@ class ImageSplit:
     """The images of some classes.
 
     Attributes:
-        images: (n, C, H, W) uint8, grey values or RGB in 0..255. Treat it as read-only: it may be a
-            view of a memory-mapped file that other processes share.
+        images: n of them.
         labels: (n,) int64, class ids that are contiguous within the whole data set, hence not
             necessarily within this split.
+        gallery: what `images`, the queries, are compared with in an evaluation; labels as here.
+            None: each other.
     """
 
-    images: torch.Tensor
+    images: Images
     labels: torch.Tensor
+    gallery: "ImageSplit | None" = None
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise ValueError(f"images must be uint8 (n, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}")
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+        if len(self.images.shape) != 4:
+            raise ValueError(f"images must be (n, C, H, W), got {tuple(self.images.shape)}")
+        if isinstance(self.images, torch.Tensor) and self.images.dtype != torch.uint8:
+            raise ValueError(f"images must be uint8, got {self.images.dtype}")
+        if self.labels.dtype != torch.int64 or self.labels.shape != (len(self.images),):
             raise ValueError(
                 f"labels must be int64 ({len(self.images)},), got {self.labels.dtype} {tuple(self.labels.shape)}"
             )
@@ -38,50 +62,57 @@ class ImageSplit:
 
     @property
     def num_classes(self) -> int:
-        """The number of different classes in this split."""
+        """The number of different classes among the images (not the gallery)."""
         return len(torch.unique(self.labels))
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A named data set whose three splits share no class.
+    """What a search sees of a data set: training and validation classes. `read_test_split` gives the rest.
 
-    Labels run over the splits in the order of `SPLIT_NAMES`: those of the training split are
-    0 .. splits["train"].num_classes - 1, so that a loss with one proxy per class can index by them.
+    The labels of the training split are 0 .. splits["train"].num_classes - 1, so that a loss with one proxy
+    per class can index by them; those of validation and test go on from there.
+
+    Attributes:
+        name: of the data set.
+        splits: by name.
+        recall_ks: the ranks K at which the field reports Recall@K on this data set.
     """
 
     name: str
-    splits: Mapping[SplitName, ImageSplit]
+    splits: Mapping[SearchSplitName, ImageSplit]
+    recall_ks: tuple[int, ...] = (1, 2, 4, 8)
 
     @property
-    def num_classes(self) -> int:
-        """The number of classes of all splits together."""
-        return sum(split.num_classes for split in self.splits.values())
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the images as they are read, before augmentation and crop."""
+        return tuple(self.splits["train"].images.shape[1:])
 
-    def split(self, name: SplitName) -> ImageSplit:
+    def input_shape(self, image_size: int | None) -> tuple[int, ...]:
+        """Return (C, H, W) of what the network sees: the images cut to `image_size`, None: as they are read."""
+        channels, height, width = self.image_shape
+        return (channels, height, width) if image_size is None else (channels, image_size, image_size)
+
+    def split(self, name: SearchSplitName) -> ImageSplit:
         """Return one split.
 
-        "test" is for the final evaluation only: nothing that searches, stops early or chooses an
-        epoch may ask for it.
-
         Raises:
-            ValueError: `name` is not one of `SPLIT_NAMES`.
+            ValueError: `name` is not one of them. The test split is none of them.
         """
         if name not in self.splits:
-            raise ValueError(f"unknown split {name!r} of {self.name}; choose one of {', '.join(self.splits)}")
+            raise ValueError(
+                f"{self.name} has no split {name!r} to search on; choose one of {', '.join(self.splits)} "
+                "(read_test_split reads the test classes, for the final evaluation)"
+            )
         return self.splits[name]
 
 
-@dataclass(frozen=True)
-class DatasetSource:
-    """How a data set gets onto a machine, and from there into memory.
+class OpenedDataset(NamedTuple):
+    """A data set as its source opens it. Nothing but `mdr_tune.data` holds one: search and test part ways there."""
 
-    Attributes:
-        prepare: make sure that the data set's files are below the given cache folder, and return the
-            file to read. Costs next to nothing when they are there already; safe to call from several
-            processes at once.
-        load: `prepare`, then open.
-    """
+    searched: ImageDataset
+    test: ImageSplit
 
-    prepare: Callable[[Path], Path]
-    load: Callable[[Path], ImageDataset]
+
+def no_progress(_what: str, _done: int, _total: int) -> None:
+    """Say nothing."""

@@ -20,7 +20,15 @@ from PIL import features
 
 from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.data import glyph_render
-from mdr_tune.data.dataset import SPLIT_NAMES, DatasetSource, ImageDataset, ImageSplit
+from mdr_tune.data.dataset import (
+    SPLIT_NAMES,
+    ImageDataset,
+    ImageSplit,
+    OpenedDataset,
+    Progress,
+    SplitName,
+    no_progress,
+)
 from mdr_tune.data.glyph_letters import FACES, distinct_letters, font_path
 
 logger = logging.getLogger(__name__)
@@ -53,21 +61,23 @@ def prepare(cache_dir: Path) -> Path:
     return path
 
 
-def load(cache_dir: Path) -> ImageDataset:
-    """Return the data set: (n, 1, 32, 32) images that are views of the memory-mapped file.
+def open_glyphs(cache_dir: Path, _progress: Progress = no_progress) -> OpenedDataset:
+    """Return the data set: (n, 1, 32, 32) images that are views of the memory-mapped file, rendered if need be.
 
-    The mapping is private and copy-on-write: processes share the file's pages, and one that writes into
-    the images changes its own copy only.
+    Rendering takes seconds, of which no progress is told. The mapping is private and copy-on-write: processes share the
+    file's pages, and one that writes into the images changes its own copy only.
     """
     batch, pixels = _open(prepare(cache_dir))
     images = torch.from_numpy(pixels)
     labels = torch.from_numpy(batch["label"].to_numpy().astype(np.int64))
     split_ids = batch["split"].indices.to_numpy()  # ascending
-    splits = {}
-    for split_id, name in enumerate(SPLIT_NAMES):
-        start, stop = np.searchsorted(split_ids, (split_id, split_id + 1))
-        splits[name] = ImageSplit(images=images[start:stop], labels=labels[start:stop])
-    return ImageDataset(name="glyphs", splits=splits)
+
+    def split(name: SplitName) -> ImageSplit:
+        start, stop = np.searchsorted(split_ids, np.arange(2) + SPLIT_NAMES.index(name))
+        return ImageSplit(images=images[start:stop], labels=labels[start:stop])
+
+    searched = ImageDataset("glyphs", {"train": split("train"), "validation": split("validation")})
+    return OpenedDataset(searched, split("test"))
 
 
 def split_letters() -> dict[str, list[int]]:
@@ -150,6 +160,3 @@ def _fingerprint() -> str:
     for face in FACES:
         digest.update(font_path(face).read_bytes())
     return digest.hexdigest()
-
-
-SOURCE = DatasetSource(prepare=prepare, load=load)

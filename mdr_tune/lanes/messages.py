@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-CommandKind = Literal["start", "epoch", "save", "evaluate", "abort", "stop"]
-"""`start` a trial, anew or from a checkpoint; train and validate one `epoch`; `save` a checkpoint; `evaluate` a split.
+CommandKind = Literal["start", "epoch", "save", "test", "abort", "stop"]
+"""`start` a trial, anew or from a checkpoint; train and validate one `epoch`; `save` a checkpoint; `test`:
+evaluate on the test classes, which no search does.
 `abort`: leave, the lane is about to be restarted; `stop`: leave, the sweep is over."""
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.data import load_dataset
+from mdr_tune.data import load_dataset, read_test_split
 from mdr_tune.lanes.messages import Command, Reply
 from mdr_tune.training import Ranks, TrialSession
 
@@ -94,7 +94,8 @@ class LaneWorker:
         """Build the trial anew, or from a checkpoint; returns the epochs that it has completed."""
         self._session = None  # frees the memory of the trial before
         config = TrialConfig.model_validate(trial)
-        session = TrialSession(config, load_dataset(config.data.name), self.ranks)
+        dataset = load_dataset(config.data.name, **config.data.arguments())
+        session = TrialSession(config, dataset, self.ranks)
         if checkpoint is not None:
             data = io.BytesIO(ray.get(checkpoint))
             session.load_state_dict(torch.load(data, map_location="cpu", weights_only=True))
@@ -112,8 +113,11 @@ class LaneWorker:
         torch.save(self._running().state_dict(), buffer)
         return ray.put(buffer.getvalue())
 
-    def _evaluate(self, split: Any) -> dict[str, float]:
-        return self._running().evaluate(split)
+    def _test(self) -> dict[str, float]:
+        """Evaluate on the test classes. Only `sweep.finals` asks for it."""
+        session = self._running()
+        data = session.config.data
+        return session.evaluate_test(read_test_split(data.name, **data.arguments()))
 
     def _running(self) -> TrialSession:
         if self._session is None:

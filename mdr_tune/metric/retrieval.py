@@ -1,22 +1,20 @@
-"""Recall@K, MAP@R and R-precision of a retrieval, in row blocks, so that N x N distances never exist at once.
+"""Recall@K, MAP@R and R-precision of a retrieval by Euclidean distance.
 
 `score_queries` scores any slice of the queries and returns sums; sums of different slices (of different
 ranks) add up, and `metrics_from_sums` turns them into percentages. `retrieval_metrics` is the two in one
-call.
+call. How the gallery is ranked, and what becomes of equal distances, is in ranking.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.metric.ranking import nearest_items
 
 DEFAULT_KS = (1, 2, 4, 8)
-
-# Distances in one block, by default: 64 MiB of float32, and the temporaries are no larger.
-_BLOCK_ENTRIES = 2**24
 
 
 def retrieval_metrics(
@@ -45,6 +43,7 @@ def retrieval_metrics(
     return metrics_from_sums(sums, ks)
 
 
+@torch.no_grad()
 def score_queries(
     embeddings: Tensor,
     labels: Tensor,
@@ -56,6 +55,9 @@ def score_queries(
 ) -> Tensor:
     """Score the queries `rows` and return sums over them, which can be added to those of other rows.
 
+    Distances are float32, or float64 for embeddings that are; half-precision embeddings are converted first, and
+    neither TF32 nor autocast has a say. Items at equal distances are retrieved in the order of the gallery.
+
     Args:
         embeddings: (N, D), the queries; without a gallery also what they are compared with.
         labels: (N,), their classes, integers.
@@ -64,30 +66,34 @@ def score_queries(
         gallery: (G, D), what the queries are compared with. None: all of `embeddings`, each query without
             itself (by index, so that a duplicate of it counts).
         gallery_labels: (G,), with `gallery`.
-        block_size: queries compared at a time; None bounds the distances held at once to 64 MiB in float32.
+        block_size: queries compared at a time; None chooses by the memory (on a CPU 64 MiB of float32 distances, and
+            at most four times that in temporaries; on a GPU a share of what is free).
 
     Returns:
         (len(ks) + 4,), float64: hits at each K, sum of average precisions at R, sum of R-precisions, number
         of queries with R > 0, number of queries.
 
     Raises:
-        ValueError: wrong shapes, embeddings that are not finite, or a K beyond the items that can be
-        retrieved.
+        ValueError: wrong shapes, embeddings that are not finite or so large that their distances are not, or a K
+        beyond the items that can be retrieved.
     """
-    problem = _problem(embeddings, labels, gallery, gallery_labels)
-    _check_ks(ks, problem.retrievable)
+    problem = _problem(embeddings, labels, gallery, gallery_labels, ks)
     start, stop, step = (rows or slice(None)).indices(len(embeddings))
     if step != 1:
         raise ValueError(f"rows must be a slice of step 1, got {rows}")
-    if block_size is None:
-        block_size = max(1, _BLOCK_ENTRIES // len(problem.gallery))
-    elif block_size < 1:
+    if block_size is not None and block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}")
-    relevant = _count_relevant(problem)[start:stop]
-    depth = max(*ks, int(relevant.max()) if len(relevant) else 0)
+    stop = max(start, stop)
+    relevant = _count_relevant(problem)
+    max_relevant = int(relevant[start:stop].max()) if stop > start else 0
+    depth = max(*ks, max_relevant)
     sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=embeddings.device)
-    for hits, block_relevant in _ranked_hits(problem, relevant, start, block_size, depth):
-        sums += _block_sums(hits, block_relevant, ks)
+    blocks = nearest_items(
+        problem.queries, problem.gallery, depth, slice(start, stop), problem.excludes_self, block_size
+    )
+    for block, nearest in blocks:
+        hits = problem.gallery_labels[nearest] == problem.labels[block, None]  # (B, depth)
+        sums += _block_sums(hits, relevant[block], ks, max_relevant)
     return sums
 
 
@@ -120,12 +126,11 @@ class _Problem(NamedTuple):
     gallery_labels: Tensor  # (G,)
     excludes_self: bool
 
-    @property
-    def retrievable(self) -> int:
-        return len(self.gallery) - self.excludes_self
 
-
-def _problem(embeddings: Tensor, labels: Tensor, gallery: Tensor | None, gallery_labels: Tensor | None) -> _Problem:
+def _problem(
+    embeddings: Tensor, labels: Tensor, gallery: Tensor | None, gallery_labels: Tensor | None, ks: Sequence[int]
+) -> _Problem:
+    """Check the arguments of `score_queries`; return what is to be ranked, near the origin and in full precision."""
     check_embeddings(embeddings, labels)
     if (gallery is None) != (gallery_labels is None):
         raise ValueError("give gallery and gallery_labels together, or neither")
@@ -135,13 +140,34 @@ def _problem(embeddings: Tensor, labels: Tensor, gallery: Tensor | None, gallery
     check_embeddings(gallery, gallery_labels)
     if gallery.shape[1] != embeddings.shape[1]:
         raise ValueError(f"queries are {embeddings.shape[1]}-dimensional, the gallery {gallery.shape[1]}")
-    if not (embeddings.isfinite().all() and gallery.isfinite().all()):
-        raise ValueError("embeddings are not finite and cannot be ranked: the training has diverged")
-    # Distances do not change, but their products get smaller, and so do the rounding errors.
-    centre = gallery.mean(dim=0)
+    _check_ks(ks, len(gallery) - excludes_self)
+    dtype = torch.promote_types(torch.promote_types(embeddings.dtype, gallery.dtype), torch.float32)
+    centre = _centre(gallery.to(dtype))
     centred = gallery - centre
     queries = centred if excludes_self else embeddings - centre
+    _check_finite(queries, centred)
     return _Problem(queries, labels, centred, gallery_labels, excludes_self)
+
+
+def _centre(gallery: Tensor) -> Tensor:
+    """Return a point near the mean of the gallery, (D,), to subtract from all embeddings.
+
+    Distances do not change by that, but their products get smaller, and so do the rounding errors. A coordinate of the
+    point is the mean, rounded to a power of two that is an eighth to a quarter of what the coordinate spreads over:
+    embeddings on a coarse binary grid, such as integers, stay on one, and their distances stay exact.
+    """
+    least, most = gallery.amin(dim=0), gallery.amax(dim=0)
+    _, exponent = torch.frexp(most - least)  # the spread is 0.5 to 1 times 2 ** exponent
+    step = torch.ldexp(torch.ones_like(least), exponent - 3)
+    return torch.where(most > least, (gallery.mean(dim=0) / step).round() * step, least)
+
+
+def _check_finite(queries: Tensor, gallery: Tensor) -> None:
+    """Raise a ValueError unless all distances are finite: |g|^2 and 2 q.g are, with room to add them up."""
+    limit = (torch.finfo(gallery.dtype).max / 4) ** 0.5
+    norms = [torch.linalg.vector_norm(items, dim=1) for items in (queries, gallery)]
+    if not all(bool((norm <= limit).all()) for norm in norms):  # nor is NaN
+        raise ValueError("embeddings are not finite, or too large, and cannot be ranked: the training has diverged")
 
 
 def _check_ks(ks: Sequence[int], retrievable: int) -> None:
@@ -162,25 +188,10 @@ def _count_relevant(problem: _Problem) -> Tensor:
     return counts[class_of_item[items:]] - int(problem.excludes_self)
 
 
-def _ranked_hits(
-    problem: _Problem, relevant: Tensor, start: int, block_size: int, depth: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield, for blocks of queries, whether the items at rank 1 .. depth are hits, and the queries' R."""
-    squared_norms = problem.gallery.square().sum(dim=1)  # (G,); those of the queries do not change the order
-    transposed = problem.gallery.t()
-    for first in range(start, start + len(relevant), block_size):
-        last = min(first + block_size, start + len(relevant))
-        distances = torch.addmm(squared_norms, problem.queries[first:last], transposed, alpha=-2)  # (B, G)
-        if problem.excludes_self:
-            distances.diagonal(offset=first).fill_(torch.inf)
-        nearest = distances.topk(depth, dim=1, largest=False, sorted=True).indices  # (B, depth)
-        hits = problem.gallery_labels[nearest] == problem.labels[first:last, None]
-        yield hits, relevant[first - start : last - start]
-
-
-def _block_sums(hits: Tensor, relevant: Tensor, ks: Sequence[int]) -> Tensor:
-    ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
-    hits_within_r = hits & (ranks <= relevant[:, None])
+def _block_sums(hits: Tensor, relevant: Tensor, ks: Sequence[int], max_relevant: int) -> Tensor:
+    """Return the sums of a block, from its hits (B, depth) and the R of its queries (B,), none above `max_relevant`."""
+    ranks = torch.arange(1, max_relevant + 1, device=hits.device)
+    hits_within_r = hits[:, :max_relevant] & (ranks <= relevant[:, None])
     precision = hits_within_r.cumsum(dim=1) / ranks.to(torch.float64)
     divisor = relevant.clamp(min=1)  # a query without relevant items has no hits
     average_precision = (precision * hits_within_r).sum(dim=1) / divisor

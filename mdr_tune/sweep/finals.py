@@ -28,7 +28,7 @@ def evaluate_on_test(hub: Any, record: TrialRecord, metric: str) -> dict[str, fl
     try:
         checkpoint = ray.put(best_checkpoint(record, metric).read_bytes())
         unwrap(ray.get(hub.submit.remote(holder, "start", {"trial": record.config, "checkpoint": checkpoint})))
-        metrics: dict[str, float] = unwrap(ray.get(hub.submit.remote(holder, "evaluate", {"split": "test"})))
+        metrics: dict[str, float] = unwrap(ray.get(hub.submit.remote(holder, "test", {})))
         return metrics
     finally:
         ray.get(hub.release.remote(holder))

@@ -10,8 +10,8 @@ from mdr_tune.errors import UserError
 from mdr_tune.records import SweepResult
 from mdr_tune.report.summary import gains, markdown, verdict
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.prepare import prepare_weights
-from mdr_tune.sweep.run import RunListener, run_sweep, running_lanes
+from mdr_tune.sweep.prepare import naming, prepare_weights
+from mdr_tune.sweep.run import LaunchListener, RunListener, run_sweep, running_lanes
 from mdr_tune.sweep.stores import without_password
 from mdr_tune.words import count
 
@@ -43,7 +43,7 @@ def load_command(plan: Plan) -> str:
 
 
 def run_and_track(
-    plan: Plan, status: RunListener, command: str, show: Callable[[LaunchOutcome], None]
+    plan: Plan, status: LaunchListener, command: str, show: Callable[[LaunchOutcome], None]
 ) -> LaunchOutcome:
     """Run the plan, tell `status` and MLflow, register the winner.
 
@@ -54,12 +54,13 @@ def run_and_track(
     Raises:
         UserError: Weights cannot be had, the experiment not be opened, or the data set not be read.
     """
-    prepare_weights(plan.sweep, status.stage)
+    with naming(plan.file):
+        prepare_weights(plan.sweep, status.stage)
     lanes = plan.lanes
     where = "starting Ray" if plan.address is None else f"joining {plan.address}"
     status.stage(f"{where}, then {count(lanes.num_lanes, 'lane')} of {count(lanes.workers_per_lane, 'worker')}")
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with running_lanes(plan) as hub:
+    with running_lanes(plan, status.progress) as hub:
         from mdr_tune.sweep.watch import LaneWatch
 
         status.stage("opening the MLflow store")

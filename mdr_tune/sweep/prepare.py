@@ -1,11 +1,19 @@
 """What must be on this machine, and fit together, before the first worker starts: published weights and data sets."""
 
-from collections.abc import Callable
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.config.trial import BackboneConfig
+from mdr_tune.config.trial import BackboneConfig, TrialConfig
 from mdr_tune.errors import UserError
+
+if TYPE_CHECKING:
+    from mdr_tune.data.dataset import ImageDataset, Progress
 
 
 def check_weights(sweep: SweepConfig) -> None:
@@ -41,32 +49,61 @@ def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
                 build_backbone(backbone.name, backbone.weights)
 
 
-def prepare_data(sweep: SweepConfig) -> None:
+def missing_data(sweep: SweepConfig) -> list[str]:
+    """Say which folders and tables of the data sets are not there; looks at names only, so that it costs nothing."""
+    problems = []
+    for data in section_variants(sweep.trial, sweep.space, "data"):
+        for key in ("root", "file"):
+            path = getattr(data, key, None)
+            if path is not None and not Path(path).exists():
+                fix = (
+                    f"run mdr-tune data prepare {data.name} --root {shlex.quote(path)}, or set {key} to where it is"
+                    if isinstance(data, BenchmarkDataConfig)
+                    else "mend the path"
+                )
+                problems.append(f"data.{key}: there is no {path}: {fix}")
+    return problems
+
+
+def prepare_data(sweep: SweepConfig, progress: "Progress") -> None:
     """Get the data sets onto this node; check that batches can be filled and that the backbones take the images.
+
+    Args:
+        sweep: Whose trials may name several.
+        progress: Is told how far the caches of images are.
 
     Raises:
         UserError: Something is missing or does not fit; the message names the key.
     """
     backbones = section_variants(sweep.trial, sweep.space, "backbone")
     for data in section_variants(sweep.trial, sweep.space, "data"):
-        shape = _load(data.name, sweep)
+        dataset = _load(data, sweep, progress)
         for backbone in backbones:
-            _check_takes(backbone, data.name, shape)
+            _check_takes(backbone, data.name, dataset.input_shape(data.image_size))
 
 
-def _load(name: str, sweep: SweepConfig) -> tuple[int, ...]:
-    """Load the data set, check that it fills a batch, and return the shape of its images (C, H, W)."""
+def _load(data: DataConfig, sweep: SweepConfig, progress: "Progress") -> "ImageDataset":
+    """Load the data set, and check that it fills a batch."""
     from mdr_tune.data import BatchSampler, load_dataset
 
-    batch = sweep.trial.batch
     try:
-        train = load_dataset(name).split("train")
-        BatchSampler(train.labels, batch.size, batch.images_per_class, sweep.trial.seed)
+        dataset = load_dataset(data.name, progress, **data.arguments())
     except OSError as error:
-        raise UserError(f"the data set {name} cannot be prepared: {error}") from error
+        raise UserError(f"data: {data.name} cannot be prepared: {error}") from error
+    batch, train = sweep.trial.batch, dataset.split("train")
+    try:
+        BatchSampler(train.labels, batch.size, batch.images_per_class, sweep.trial.seed)
     except ValueError as error:
-        raise UserError(f"trial.batch: does not fit the data set {name}: {error}") from None
-    return tuple(train.images.shape[1:])
+        raise UserError(f"batch: does not fit the data set {data.name}: {error}") from None
+    validation = dataset.split("validation")
+    others = len(validation) - 1 if validation.gallery is None else len(validation.gallery)
+    rank = sweep.metric.removeprefix("val/recall_at_")
+    if rank.isdigit() and int(rank) > others:
+        raise UserError(
+            f"metric: {sweep.metric} needs {rank} images to retrieve, but the validation classes of {data.name} have "
+            f"{others}: choose a smaller rank, or hold out more classes (data.validation)"
+        )
+    return dataset
 
 
 def _check_takes(backbone: BackboneConfig, data: str, shape: tuple[int, ...]) -> None:
@@ -75,4 +112,19 @@ def _check_takes(backbone: BackboneConfig, data: str, shape: tuple[int, ...]) ->
     try:
         check_takes(backbone.name, backbone.weights, shape)
     except ValueError as error:
-        raise UserError(f"trial.backbone: {backbone.name} does not fit the data set {data}: {error}") from None
+        raise UserError(f"backbone: {backbone.name} does not fit the data set {data}: {error}") from None
+
+
+@contextlib.contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Let a UserError that begins with a key (`data.root: ...`, of the trial, or `metric: ...`) say its file."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        key = text.split(":")[0].split(".")[0]
+        if key in TrialConfig.model_fields:
+            raise UserError(f"{file}: trial.{text}") from error
+        if key in SweepConfig.model_fields:
+            raise UserError(f"{file}: {text}") from error
+        raise

@@ -3,13 +3,16 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.records import SweepListener, SweepResult, TrialRecord, best_record
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment, ray_session
+
+if TYPE_CHECKING:
+    from mdr_tune.data.dataset import Progress
 
 
 class RunListener(SweepListener, Protocol):
@@ -25,9 +28,20 @@ class RunListener(SweepListener, Protocol):
         """A trial was evaluated on the test classes."""
 
 
+class LaunchListener(RunListener, Protocol):
+    """A listener that also hears how far a long preparation is."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` items are done."""
+
+
 @contextlib.contextmanager
-def running_lanes(plan: Plan) -> Iterator[Any]:
+def running_lanes(plan: Plan, progress: "Progress") -> Iterator[Any]:
     """Start Ray and the lanes; yields the lanes' hub at once, while their workers still import. Ends all of it.
+
+    Args:
+        plan: The launch.
+        progress: Is told how far the caches of images are.
 
     Raises:
         UserError: The data set cannot be had, or does not fit; no worker has been started then.
@@ -37,9 +51,10 @@ def running_lanes(plan: Plan) -> Iterator[Any]:
 
     # Ray waits for its processes most of the time. No part of Ray may be imported beside it: its imports are circular.
     with ThreadPoolExecutor(1, "prepare-data") as beside:
-        data_is_ready = beside.submit(prepare.prepare_data, plan.sweep)
+        data_is_ready = beside.submit(prepare.prepare_data, plan.sweep, progress)
         with ray_session(plan.address, plan.machine.cpus):
-            data_is_ready.result()
+            with prepare.naming(plan.file):
+                data_is_ready.result()
             from mdr_tune.lanes.lane import Lanes
 
             lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}", plan.folder / "lanes")

@@ -1,5 +1,6 @@
 """The MLflow side of a sweep: one parent run, a child run a trial, metrics an epoch, checkpoints as artifacts."""
 
+import datetime
 import getpass
 import math
 import os
@@ -27,6 +28,8 @@ from mdr_tune.tracking.writer import OrderedWriter
 PARAM_VALUE_LIMIT = 6000
 PARAMS_A_BATCH = 100
 TRIAL_ID_TAG = "mdr_tune.trial_id"
+TEST_READ_TAG = "test_split_read"
+"""Set on the runs whose checkpoint was evaluated on the test classes: when, and at which epoch."""
 _STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 CheckpointChoice = Literal["best", "last", "all"]
 
@@ -167,14 +170,17 @@ class Tracker:
         return [(best_epoch, "best")]
 
     def test_scored(self, record: TrialRecord, metrics: Mapping[str, float]) -> None:
-        """Write a trial's test metrics into its run."""
+        """Write a trial's test metrics into its run, and when the test classes were read for them."""
         values, when = dict(metrics), _now_ms()
         best = record.best(self._metric)
         epoch = best[1] if best else record.epochs
-        self._writer.put(
-            f"the test metrics of {record.name}",
-            lambda: self._log_metrics(self._run_of(record), values, epoch, when),
-        )
+        read = f"{datetime.datetime.fromtimestamp(when / 1000).isoformat(' ', 'seconds')}, after epoch {epoch}"
+
+        def write() -> None:
+            self._log_metrics(self._run_of(record), values, epoch, when)
+            self.client.set_tag(self._run_of(record), TEST_READ_TAG, read)
+
+        self._writer.put(f"the test metrics of {record.name}", write)
 
     def describe(self, markdown: str, metrics: Mapping[str, float]) -> None:
         """Set the parent run's description and its final metrics."""

@@ -1,8 +1,12 @@
 """Retrieval quality of a model on a split, the work shared by the ranks."""
 
+from collections.abc import Sequence
+
 import torch
 
-from mdr_tune.data.dataset import ImageSplit
+from mdr_tune.data.cropping import center_crop
+from mdr_tune.data.dataset import Images, ImageSplit
+from mdr_tune.data.prefetch import prefetch
 from mdr_tune.metric import (
     gather_without_gradient,
     metrics_from_sums,
@@ -10,32 +14,82 @@ from mdr_tune.metric import (
     shard_sizes,
     shard_slice,
 )
+from mdr_tune.metric.retrieval import DEFAULT_KS
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
 
-RECALL_KS = (1, 2, 4, 8)
 EVALUATION_BATCH = 256
 
 
-@torch.no_grad()
-def embed(model: EmbeddingModel, images: torch.Tensor, ranks: Ranks) -> torch.Tensor:
-    """Embed all `images` (n, C, H, W), each rank a slice; returns (n, D) on every rank, in order."""
-    was_training = model.training
-    model.eval()
-    mine = images[shard_slice(len(images), ranks.world_size, ranks.rank)]
-    parts = [model(batch.to(ranks.device)) for batch in mine.split(EVALUATION_BATCH)]
-    model.train(was_training)
-    return gather_without_gradient(torch.cat(parts), shard_sizes(len(images), ranks.world_size), ranks.group)
-
-
-def evaluate(model: EmbeddingModel, split: ImageSplit, ranks: Ranks) -> dict[str, float]:
-    """Return `recall_at_K`, `map_at_r` and `r_precision` of each image as a query to all others, in percent.
+def evaluate(
+    model: EmbeddingModel,
+    split: ImageSplit,
+    ranks: Ranks,
+    recall_ks: Sequence[int] = DEFAULT_KS,
+    image_size: int | None = None,
+) -> dict[str, float]:
+    """Return Recall@K, MAP@R and R-precision of each image as a query to the gallery, or to all others, in percent.
 
     The value is the same on all ranks, and up to rounding the same for any number of them: nothing is padded, each
-    image is embedded and scored once.
+    image is embedded and each query scored once.
+
+    Args:
+        model: Is in the mode it was in, training or not, afterwards.
+        split: The queries, and the gallery if there is one.
+        ranks: All of them make this call.
+        recall_ks: The ranks K; those beyond what can be retrieved are left out, and 1 is always among them.
+        image_size: Height and width, in pixels, of the middle of the images that the model sees; None is all of them.
+
+    Returns:
+        `recall_at_{K}` for each K, ascending, `map_at_r` and `r_precision`.
+
+    Raises:
+        ValueError: There is no query or nothing to retrieve, images are smaller than `image_size`, or embeddings are
+            not finite.
     """
-    embeddings = embed(model, split.images, ranks)
-    labels = split.labels.to(ranks.device)
-    rows = shard_slice(len(labels), ranks.world_size, ranks.rank)
-    sums = ranks.all_reduce(score_queries(embeddings, labels, RECALL_KS, rows=rows))
-    return metrics_from_sums(sums, RECALL_KS)
+    gallery, device = split.gallery, ranks.device
+    retrievable = len(split) - 1 if gallery is None else len(gallery)
+    if len(split) == 0 or retrievable < 1:
+        has = f"{len(split)} images" if gallery is None else f"{len(split)} queries and a gallery of {retrievable}"
+        raise ValueError(f"retrieval needs a query and something to retrieve, the split has {has}")
+    ks = [k for k in sorted({1, *recall_ks}) if k <= retrievable]
+    sums = score_queries(
+        embed(model, split.images, ranks, image_size),
+        split.labels.to(device),
+        ks,
+        rows=shard_slice(len(split), ranks.world_size, ranks.rank),
+        gallery=None if gallery is None else embed(model, gallery.images, ranks, image_size),
+        gallery_labels=None if gallery is None else gallery.labels.to(device),
+    )
+    return metrics_from_sums(ranks.all_reduce(sums), ks)
+
+
+@torch.no_grad()
+def embed(model: EmbeddingModel, images: Images, ranks: Ranks, image_size: int | None = None) -> torch.Tensor:
+    """Embed all images, each rank a slice, the next batch being read while the network computes.
+
+    Arguments and errors are those of `evaluate`.
+
+    Returns:
+        (n, D), in order, on every rank.
+    """
+
+    def read(rows: torch.Tensor) -> torch.Tensor:
+        batch = images[rows]
+        if image_size is not None:
+            batch = center_crop(batch, image_size)
+        if ranks.device.type != "cuda":
+            return batch
+        return torch.empty_like(batch, pin_memory=True).copy_(batch)  # without the margins of the crop
+
+    mine = shard_slice(len(images), ranks.world_size, ranks.rank)
+    # A rank without an image, of a split that has fewer than there are ranks, asks for none.
+    batches = torch.arange(mine.start, mine.stop).split(EVALUATION_BATCH) if mine.stop > mine.start else ()
+    parts = [model.linear.weight.new_empty(0, model.linear.out_features)]
+    was_training = model.training
+    model.eval()
+    try:
+        parts += [model(batch.to(ranks.device, non_blocking=True)) for batch in prefetch(read, batches)]
+    finally:
+        model.train(was_training)
+    return gather_without_gradient(torch.cat(parts), shard_sizes(len(images), ranks.world_size), ranks.group)

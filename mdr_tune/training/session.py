@@ -9,14 +9,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.data.augment import augment_affine, draw_affine_params
-from mdr_tune.data.dataset import ImageDataset, SplitName
+from mdr_tune.data.augmentation import Augmentation, build_augmentation
+from mdr_tune.data.dataset import ImageDataset, ImageSplit, SearchSplitName
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
 from mdr_tune.metric import gather_in_rank_order, shard_sizes, shard_slice
 from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.evaluate import evaluate
 from mdr_tune.training.global_draws import make_draws_global
+from mdr_tune.training.input_pipeline import InputBatch, InputPipeline
 from mdr_tune.training.large_batch import embed_in_chunks
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.objective import Objective, Terms
@@ -64,7 +65,8 @@ class TrialSession:
         device, train = self.ranks.device, dataset.split("train")
         torch.manual_seed(derive_seed("model", config.seed))
         self.model = EmbeddingModel.from_config(config)
-        self.model.backbone.check_image_shape(tuple(train.images.shape[1:]))
+        self._input = InputPipeline(train, _augmentation(config), config.seed, self.ranks)
+        self.model.backbone.check_image_shape(self._input.image_shape)
         self.model.to(device, dtype)
         self.objective = Objective(config, train.num_classes).to(device, dtype)
         if not config.freezes_batch_norm:
@@ -72,7 +74,6 @@ class TrialSession:
         if config.compile:
             self.model.compile()
         self._parallel_model = _data_parallel(self.model, self.ranks)
-        self._images, self._labels = train.images, train.labels
         self._sampler = BatchSampler(train.labels, config.batch.size, config.batch.images_per_class, config.seed)
         self._miner_generator = torch.Generator(device).manual_seed(derive_seed("miner", config.seed))
         self._optimizer = make_optimizer(config.optimizer, self.model, self.objective)
@@ -101,7 +102,7 @@ class TrialSession:
         if self.config.freezes_batch_norm:
             _freeze_batch_norm(self.model)
         batches = self._sampler.epoch_batches(self.epoch, self.config.iterations_per_epoch)  # (steps, B)
-        steps = [self._step(number, indices) for number, indices in enumerate(batches)]
+        steps = [self._step(number, batch) for number, batch in enumerate(self._input.epoch(self.epoch, batches))]
         self.epoch += 1
         means = _means(torch.stack([torch.stack(list(step.values())) for step in steps])).tolist()
         losses = dict(zip(steps[0], means, strict=True))
@@ -109,18 +110,18 @@ class TrialSession:
             losses["train/skipped_steps"] *= len(steps)
         return {"epoch": self.epoch, **losses, **self._learning_rates, **self.objective.describe(self.epoch)}
 
-    def _step(self, number: int, indices: torch.Tensor) -> dict[str, torch.Tensor]:
-        """One optimiser step on the global batch of image `indices` (B,); returns what it measured."""
+    def _step(self, number: int, batch: InputBatch) -> dict[str, torch.Tensor]:
+        """One optimiser step on a global batch of B images, of which this rank has n; returns what it measured."""
         ranks = self.ranks
         iteration = self.epoch * self.config.iterations_per_epoch + number
         self._learning_rates = set_learning_rates(self._optimizer, self.config, iteration)
         self._optimizer.zero_grad(set_to_none=True)
-        local, second_pass = self._embed(number, indices)  # (n, D)
-        embeddings = gather_in_rank_order(local, shard_sizes(len(indices), ranks.world_size), ranks.group)  # (B, D)
+        size = len(batch.labels)  # B
+        local, second_pass = self._embed(number, batch.images, size)  # (n, D)
+        embeddings = gather_in_rank_order(local, shard_sizes(size, ranks.world_size), ranks.group)  # (B, D)
         self._check_finite(embeddings, number)
-        labels = self._labels[indices].to(ranks.device)
         epochs_done = self.epoch + (number + 1) / self.config.iterations_per_epoch
-        terms: Terms = self.objective(embeddings, labels, self._miner_generator, epochs_done)
+        terms: Terms = self.objective(embeddings, batch.labels, self._miner_generator, epochs_done)
         self._check_finite(terms.total, number)
         self._scaler.scale(terms.total).backward()
         second_pass()
@@ -136,20 +137,19 @@ class TrialSession:
             measured["train/skipped_steps"] = torch.full_like(terms.dml_loss, self._scaler.get_scale() < scale)
         return measured
 
-    def _augmented(self, number: int, indices: torch.Tensor) -> torch.Tensor:
-        """Return this rank's images of the global batch, (n, C, H, W), augmented."""
-        mine = shard_slice(len(indices), self.ranks.world_size, self.ranks.rank)
-        params = draw_affine_params(len(indices), self.config.seed, self.epoch, number)[mine]  # (n, 4)
-        return augment_affine(self._images[indices[mine]].to(self.ranks.device), params)
+    def _embed(self, number: int, images: torch.Tensor, size: int) -> tuple[torch.Tensor, Callable[[], None]]:
+        """Return the embeddings (n, D) of this rank's share of the batch, and what to call after the loss's backward.
 
-    def _embed(self, number: int, indices: torch.Tensor) -> tuple[torch.Tensor, Callable[[], None]]:
-        """Return the embeddings of this rank's images (n, D), and what is to be called after the loss's backward."""
-        images = self._augmented(number, indices)
-        first = shard_slice(len(indices), self.ranks.world_size, self.ranks.rank).start
+        Args:
+            number: The step within the epoch.
+            images: (n, C, H, W).
+            size: Images in the global batch.
+        """
+        first = shard_slice(size, self.ranks.world_size, self.ranks.rank).start
         step = (self.config.seed, self.epoch, number)
 
         def embed(rows: slice) -> torch.Tensor:
-            self._draws.at(step, len(indices), slice(first + rows.start, first + rows.stop))
+            self._draws.at(step, size, slice(first + rows.start, first + rows.stop))
             return self._network(images[rows])
 
         if self.config.batch.chunk_size is not None:
@@ -181,10 +181,16 @@ class TrialSession:
             what = "the loss" if values.ndim == 0 else "an embedding"
             raise TrialDiverged(f"{what} is not finite in epoch {self.epoch + 1}, step {step + 1}")
 
-    def evaluate(self, split: SplitName) -> dict[str, float]:
-        """Return the retrieval metrics on a split, as `val/...` or `test/...`, in percent."""
-        prefix = {"train": "train", "validation": "val", "test": "test"}[split]
-        metrics = evaluate(self.model, self.dataset.split(split), self.ranks)
+    def evaluate(self, split: SearchSplitName) -> dict[str, float]:
+        """Return the retrieval metrics on training or validation classes, as `train/...` or `val/...`, in percent."""
+        return self._evaluate({"train": "train", "validation": "val"}[split], self.dataset.split(split))
+
+    def evaluate_test(self, split: ImageSplit) -> dict[str, float]:
+        """Return the retrieval metrics on the test classes, as `test/...`: for a final evaluation only."""
+        return self._evaluate("test", split)
+
+    def _evaluate(self, prefix: str, split: ImageSplit) -> dict[str, float]:
+        metrics = evaluate(self.model, split, self.ranks, self.dataset.recall_ks, self.config.data.image_size)
         return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,7 +198,7 @@ class TrialSession:
         return {
             "version": CHECKPOINT_VERSION,
             "config": self.config.model_dump(),
-            "image_shape": list(self._images.shape[1:]),
+            "image_shape": list(self._input.image_shape),
             "epoch": self.epoch,
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
@@ -223,6 +229,10 @@ def _means(measured: torch.Tensor) -> torch.Tensor:
     means = measured.mean(0)
     finite = measured.masked_fill(~measured.isfinite(), torch.nan)
     return torch.where(means.isfinite(), means, finite.nanmean(0))
+
+
+def _augmentation(config: TrialConfig) -> Augmentation:
+    return build_augmentation(config.augmentation_name, config.data.image_size, **config.augmentation.arguments())
 
 
 def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:

@@ -84,3 +84,15 @@ def test_what_a_vision_transformer_takes() -> None:
     backbone.check_image_shape((3, 224, 224))
     with pytest.raises(ValueError, match="vit_b_32 takes RGB or grey images of exactly 224x224 pixels"):
         backbone.check_image_shape((3, 256, 256))
+
+
+@pytest.mark.parametrize("std", [(1.0, 1.0, 1.0), (58.4, 57.1, 57.4)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+def test_normalizing_in_place_gives_the_bits_of_the_formula(std: tuple[float, ...], dtype: torch.dtype) -> None:
+    layers = Layers()
+    layers.set_normalization((104.0, 117.0, 128.5), std)
+    images = torch.randint(0, 256, (2, 3, 16, 17), generator=torch.Generator().manual_seed(0)).to(dtype)
+    before = images.clone()
+    mean, divisor = (torch.tensor(values)[:, None, None] for values in ((104.0, 117.0, 128.5), std))
+    assert torch.equal(layers.normalize(images), ((images - mean) / divisor).float())
+    assert torch.equal(images, before)

@@ -51,7 +51,7 @@ def test_every_file_that_ships_is_valid(file: Path) -> None:
             "trial.backbone.name",
             "unknown backbone 'conv5'. Did you mean 'conv4'?",
         ),
-        ("name: glyphs", "name: cub201", "trial.data.name", "Did you mean 'cub200'? Known: cars196, cub200"),
+        ("name: glyphs", "name: cub201", "trial.data.name", "Did you mean 'cub200'? Known: glyphs, cub200, cars196"),
         ("mode: rescale", "mode: rescal", "trial.embedding.mode", "'rescale', 'l2' or 'none'"),
         ("batch: {size: 128", "batch: {size: 6", "trial.batch", "raise size to 8 or lower images_per_class"),
         ("{uniform: [0.05, 0.5]}", "{uniform: [0.5, 0.05]}", "space.loss.margin", "is reversed"),
@@ -77,7 +77,12 @@ def test_every_file_that_ships_is_valid(file: Path) -> None:
         ("- {mdr.levels: [-3, 0, 3]", "- {mdr.levels: [-7, 0, 7]", "start_from.0", "outside of 1 to 5"),
         ("- {mdr.levels: [-3, 0, 3]", "- {mdr.levls: [-3, 0, 3]", "start_from.0", "is not searched"),
         ("name: mdr_levels\n", "name: a b\n", "name", "is not allowed"),
-        ("metric: val/recall_at_1", "metric: val/recall", "metric", "'val/recall_at_1', 'val/recall_at_2'"),
+        (
+            "metric: val/recall_at_1",
+            "metric: val/recall",
+            "metric",
+            "unknown metric 'val/recall': give val/recall_at_1",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_file_line_key_and_fix(

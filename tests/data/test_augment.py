@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mdr_tune.data import augment_affine, draw_affine_params
+from mdr_tune.data.augment import augment_affine, draw_affine_params
 
 
 @pytest.fixture

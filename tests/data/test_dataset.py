@@ -2,22 +2,15 @@ import pytest
 import torch
 
 from mdr_tune.catalog import DATASETS
-from mdr_tune.data import ImageDataset, ImageSplit, cache_dir, load_dataset
-from mdr_tune.registry import Unavailable
+from mdr_tune.data import ImageDataset, ImageSplit, load_dataset, read_test_split, split_sizes
 
-LATER = ("cub200", "cars196", "sop", "inshop")
+
+def split(images: torch.Tensor, *labels: int) -> ImageSplit:
+    return ImageSplit(images, torch.tensor(labels))
 
 
 def test_known_names() -> None:
-    assert list(DATASETS) == sorted(("glyphs", *LATER))
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_data_set_of_a_later_version_says_so(name: str) -> None:
-    with pytest.raises(Unavailable, match=f"{name}.*glyphs is available"):
-        load_dataset(name)
-    with pytest.raises(Unavailable, match="glyphs is available"):
-        DATASETS[name].prepare(cache_dir())
+    assert list(DATASETS) == ["cars196", "cub200", "folder", "glyphs", "inshop", "sop", "table"]
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
@@ -29,24 +22,29 @@ def test_dataset_is_loaded_once_per_process(glyphs_dataset: ImageDataset) -> Non
     assert load_dataset("glyphs") is glyphs_dataset
 
 
-def test_unknown_split_lists_the_known_ones(glyphs_dataset: ImageDataset) -> None:
-    with pytest.raises(ValueError, match="choose one of train, validation, test"):
-        glyphs_dataset.split("val")  # type: ignore[arg-type]
+def test_search_code_cannot_get_the_test_split(glyphs_dataset: ImageDataset) -> None:
+    with pytest.raises(ValueError, match="no split 'test' to search on; choose one of train, validation"):
+        glyphs_dataset.split("test")  # type: ignore[arg-type]
+    seen = torch.cat([part.labels for part in glyphs_dataset.splits.values()])
+    assert not torch.isin(read_test_split("glyphs").labels, seen).any()
+
+
+def test_sizes_of_the_splits() -> None:
+    assert split_sizes("glyphs") == {"train": (8304, 692), "validation": (2484, 207), "test": (5820, 485)}
 
 
 def test_split_checks_its_tensors() -> None:
     with pytest.raises(ValueError, match="images must be uint8"):
         ImageSplit(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"images must be \(n, C, H, W\)"):
+        ImageSplit(torch.zeros(2, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(ValueError, match="labels must be int64"):
         ImageSplit(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
 
 
-def test_number_of_classes_adds_up() -> None:
-    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
-    splits = {
-        "train": ImageSplit(images, torch.tensor([0, 0, 1, 1])),
-        "test": ImageSplit(images, torch.tensor([2, 2, 2, 2])),
-    }
-    dataset = ImageDataset("toy", splits)  # type: ignore[arg-type]
-    assert dataset.num_classes == 3
-    assert len(dataset.split("test")) == 4
+def test_what_the_network_sees_is_cut_to_the_image_size() -> None:
+    images = torch.zeros(4, 3, 20, 30, dtype=torch.uint8)
+    dataset = ImageDataset("toy", {"train": split(images, 0, 0, 1, 1)})
+    assert dataset.image_shape == dataset.input_shape(None) == (3, 20, 30)
+    assert dataset.input_shape(16) == (3, 16, 16)
+    assert dataset.split("train").num_classes == 2

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from mdr_tune.data import SPLIT_NAMES, ImageDataset, glyphs
+from mdr_tune.data import SPLIT_NAMES, ImageDataset, ImageSplit, glyphs, read_test_split
 from mdr_tune.data.glyph_letters import FACES, distinct_letters
 from mdr_tune.data.glyph_render import GlyphRenderer
 
@@ -38,18 +38,21 @@ def renderings(monkeypatch: pytest.MonkeyPatch, batch: pa.RecordBatch) -> list[i
     return calls
 
 
+def all_splits(dataset: ImageDataset) -> dict[str, ImageSplit]:
+    return {**dataset.splits, "test": read_test_split("glyphs")}
+
+
 def test_sizes_of_the_splits(glyphs_dataset: ImageDataset) -> None:
-    assert glyphs_dataset.num_classes == 1384
-    sizes = {name: glyphs_dataset.split(name).num_classes for name in SPLIT_NAMES}
+    splits = all_splits(glyphs_dataset)
+    sizes = {name: split.num_classes for name, split in splits.items()}
     assert sizes == {"train": 692, "validation": 207, "test": 485}
-    for name in SPLIT_NAMES:
-        split = glyphs_dataset.split(name)
+    for name, split in splits.items():
         assert split.images.shape == (12 * sizes[name], 1, 32, 32)
         assert torch.all(torch.unique(split.labels, return_counts=True)[1] == 12)
 
 
 def test_labels_count_through_the_splits(glyphs_dataset: ImageDataset) -> None:
-    labels = torch.cat([glyphs_dataset.split(name).labels for name in SPLIT_NAMES])
+    labels = torch.cat([split.labels for split in all_splits(glyphs_dataset).values()])
     assert torch.equal(labels, torch.arange(1384).repeat_interleave(12))
 
 
@@ -79,22 +82,25 @@ def test_file_holds_what_the_renderer_draws(batch: pa.RecordBatch) -> None:
 
 
 def test_images_are_views_of_the_mapped_file(glyph_cache: Path, arrow_file: Path) -> None:
-    dataset = glyphs.load(glyph_cache)
+    searched, test = glyphs.open_glyphs(glyph_cache)
     mapped = [
         tuple(int(end, 16) for end in line.split()[0].split("-"))
         for line in Path("/proc/self/maps").read_text().splitlines()
         if line.endswith(str(arrow_file))
     ]
-    for split in dataset.splits.values():
+    for split in (*searched.splits.values(), test):
+        assert isinstance(split.images, torch.Tensor)
         address = split.images.data_ptr()
         assert any(start <= address and address + split.images.nbytes <= end for start, end in mapped)
 
 
 def test_writing_into_the_images_leaves_the_file_alone(glyph_cache: Path, arrow_file: Path) -> None:
     before = arrow_file.read_bytes()
-    glyphs.load(glyph_cache).split("train").images.fill_(7)
+    images = glyphs.open_glyphs(glyph_cache).test.images
+    assert isinstance(images, torch.Tensor)
+    images.fill_(7)
     assert arrow_file.read_bytes() == before
-    assert not torch.all(glyphs.load(glyph_cache).split("train").images == 7)
+    assert not torch.all(glyphs.open_glyphs(glyph_cache).test.images[torch.arange(9)] == 7)
 
 
 def test_valid_file_is_not_rendered_again(glyph_cache: Path, arrow_file: Path, renderings: list[int]) -> None:

@@ -16,11 +16,17 @@ def batch(count, classes, seed=0, dimensions=5):
     return centres[labels] + 0.5 * torch.rand(count, dimensions, generator=generator), labels
 
 
+def noise(count, dimensions):
+    """Classes that no distance tells apart: MAP@R depends on the exact order of a third of the items."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, dimensions, generator=generator), torch.randint(3, (count,), generator=generator)
+
+
 def naive_metrics(queries, labels, ks, gallery, gallery_labels, excludes_self):
     recalls, average_precisions, r_precisions = {k: [] for k in ks}, [], []
     for i, query in enumerate(queries.tolist()):
         others = [j for j in range(len(gallery)) if not (excludes_self and j == i)]
-        others.sort(key=lambda j: math.dist(query, gallery[j].tolist()))
+        others.sort(key=lambda j: sum((a - b) ** 2 for a, b in zip(query, gallery[j].tolist(), strict=True)))
         hits = [bool(gallery_labels[j] == labels[i]) for j in others]
         for k in ks:
             recalls[k].append(any(hits[:k]))
@@ -50,6 +56,22 @@ def test_equals_a_naive_loop_with_a_gallery(block_size):
     gallery, gallery_labels = batch(25, 5, seed=2)
     expected = naive_metrics(queries, labels, (1, 4), gallery, gallery_labels, False)
     metrics = retrieval_metrics(queries, labels, (1, 4), gallery, gallery_labels, block_size)
+    assert metrics == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("with_gallery", [False, True])
+@pytest.mark.parametrize("offset", [0, 1000])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_equals_a_naive_loop_with_ties(dtype, offset, with_gallery):
+    """Whole numbers, whose mean is none: the distances must stay exact when it is subtracted."""
+    generator = torch.Generator().manual_seed(4)
+    items = torch.randint(3, (61, 4), generator=generator).to(dtype) + offset
+    labels = torch.randint(5, (61,), generator=generator)
+    others = (items[41:], labels[41:]) if with_gallery else (items, labels)
+    queries, query_labels = (items[:41], labels[:41]) if with_gallery else (items, labels)
+    expected = naive_metrics(queries, query_labels, (1, 2, 5), *others, not with_gallery)
+    gallery = others if with_gallery else (None, None)
+    metrics = retrieval_metrics(queries, query_labels, (1, 2, 5), *gallery)
     assert metrics == pytest.approx(expected, rel=1e-9)
 
 
@@ -97,6 +119,39 @@ def test_a_common_offset_does_not_matter():
     assert retrieval_metrics(embeddings + 1000, labels) == pytest.approx(retrieval_metrics(embeddings, labels))
 
 
+def test_a_coordinate_that_is_the_same_for_all_does_not_matter():
+    embeddings, labels = batch(40, 6)
+    expected = retrieval_metrics(1e-4 * embeddings, labels)
+    embeddings = torch.cat([1e-4 * embeddings, torch.full((40, 1), 7.3)], dim=1)
+    assert retrieval_metrics(embeddings, labels) == pytest.approx(expected)
+
+
+def test_half_precision_is_compared_in_float32():
+    embeddings, labels = noise(300, dimensions=64)
+    half = embeddings.half()
+    assert retrieval_metrics(half, labels) == retrieval_metrics(half.float(), labels)
+
+
+def test_double_precision_stays():
+    embeddings = torch.tensor([[0.0], [1.0 + 1e-12], [1.0]], dtype=torch.float64)  # equal in float32: item 1 would win
+    labels = torch.tensor([0, 1, 0])
+    assert score_queries(embeddings, labels, (1,), rows=slice(0, 1))[0] == 1
+    assert score_queries(embeddings.float(), labels, (1,), rows=slice(0, 1))[0] == 0
+
+
+def test_the_settings_of_the_networks_do_not_matter():
+    embeddings, labels = noise(400, dimensions=256)
+    expected = score_queries(embeddings, labels)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            scored = score_queries(embeddings.requires_grad_(), labels)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert torch.equal(scored, expected)
+    assert not scored.requires_grad
+
+
 def test_no_relevant_items_at_all():
     metrics = retrieval_metrics(torch.rand(4, 2), torch.arange(4), ks=(1,))
     assert metrics["recall_at_1"] == 0
@@ -115,6 +170,10 @@ def test_no_relevant_items_at_all():
         ({"ks": (1,), "gallery": torch.rand(3, 5), "gallery_labels": torch.zeros(3)}, "2-dimensional"),
         ({"ks": (1,), "labels": torch.zeros(3)}, "one for each embedding"),
         ({"ks": (1,), "embeddings": torch.full((4, 2), torch.nan)}, "not finite"),
+        ({"ks": (1,), "embeddings": torch.tensor([[0.0, 1], [2, torch.inf], [3, 4], [5, 6]])}, "not finite"),
+        ({"ks": (1,), "embeddings": torch.tensor([[0.0, 1], [2, 1e20], [3, 4], [5, 6]])}, "too large"),
+        ({"ks": (1,), "gallery": torch.rand(0, 2), "gallery_labels": torch.zeros(0)}, "there are 0"),
+        ({"ks": (1,), "embeddings": torch.rand(1, 2), "labels": torch.zeros(1)}, "there are 0"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):

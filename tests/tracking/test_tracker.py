@@ -153,6 +153,8 @@ def test_only_the_failed_trial_has_a_traceback(client: MlflowClient, sweep: dict
 
 def test_test_metrics_stand_at_the_best_epoch(client: MlflowClient, sweep: dict[str, Any]) -> None:
     assert history_of(client, sweep["a"], "test/recall_at_1") == [(2, 55.5)]
+    assert sweep["a"].data.tags["test_split_read"].endswith(", after epoch 2")
+    assert "test_split_read" not in sweep["b"].data.tags
     assert history_of(client, sweep["a"], "test/map_at_r") == [(2, 33.25)]
     assert not any(key.startswith("test/") for key in sweep["d"].data.metrics)
 

@@ -13,7 +13,7 @@ def photos() -> ImageDataset:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (12, 3, 224, 224), dtype=torch.uint8, generator=generator)
     train = ImageSplit(images, torch.arange(3).repeat_interleave(4))
-    return ImageDataset("photos", {"train": train, "validation": train, "test": train})
+    return ImageDataset("photos", {"train": train, "validation": train})
 
 
 @pytest.mark.parametrize("backbone", ["bn_inception", "googlenet", "resnet18", "resnet50"])

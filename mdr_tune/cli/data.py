@@ -1,0 +1,163 @@
+"""`mdr-tune data`: get a data set onto this machine, check it, build its cache; look at the caches there are."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mdr_tune.cache_files import cache_dir
+from mdr_tune.config.base import StrictModel, set_dotted
+from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
+from mdr_tune.config.explain import explain
+from mdr_tune.config.load import parse_yaml, read_sweep
+from mdr_tune.config.space import section_variants
+from mdr_tune.errors import UserError
+
+if TYPE_CHECKING:
+    from mdr_tune.data.dataset import Progress as ProgressCall
+
+_PREPARE = """\
+Check a data set and build its cache of images, which trials read instead of the files. CUB-200-2011, Cars-196 and
+Stanford Online Products are downloaded into --root if they are not there, and unpacked; without a network the command
+says which file to put where, as it does for In-Shop. A cache that is there already is found, and costs nothing.
+"""
+
+
+class _Wanted(StrictModel):
+    data: DataConfig
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of mdr-tune."""
+    parser = commands.add_parser("data", help="prepare data sets, list and verify their caches")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    prepare = actions.add_parser("prepare", help="download, check, build the cache", description=_PREPARE)
+    prepare.add_argument(
+        "name", nargs="?", metavar="NAME", help="cub200, cars196, sop, inshop, folder, table or glyphs"
+    )
+    prepare.add_argument("--space", type=Path, metavar="FILE", help="instead of NAME: all data sets of this sweep file")
+    prepare.add_argument("--root", metavar="DIR", help="folder of the images; default: datasets")
+    prepare.add_argument("--file", metavar="FILE", help="of table: the CSV or Parquet file")
+    prepare.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of trial.data; may be repeated"
+    )
+    prepare.set_defaults(run=run_prepare)
+    listing = actions.add_parser("list", help="show the caches of this machine")
+    listing.set_defaults(run=run_list)
+    verify = actions.add_parser("verify", help="compare every image of the caches with its checksum")
+    verify.set_defaults(run=run_verify)
+
+
+def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
+    """Prepare one data set, or those of a sweep file; returns 0.
+
+    Raises:
+        UserError: Files are missing or wrong; the message says what to do.
+    """
+    for data in _wanted(arguments):
+        _prepare(data, console)
+    return 0
+
+
+def _wanted(arguments: argparse.Namespace) -> list[DataConfig]:
+    """Return the data sets that the command line names, checked."""
+    if (arguments.name is None) == (arguments.space is None):
+        raise UserError("give the NAME of a data set (such as cub200), or --space FILE")
+    if arguments.space is not None:
+        sweep, _ = read_sweep(arguments.space, [f"trial.data.{override}" for override in arguments.set])
+        return section_variants(sweep.trial, sweep.space, "data")
+    tree: dict[str, Any] = {"name": arguments.name}
+    tree |= {key: value for key in ("root", "file") if (value := getattr(arguments, key)) is not None}
+    for override in arguments.set:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {override}: expected KEY=VALUE, such as --set resize=128")
+        set_dotted(tree, key, parse_yaml(value))
+    try:
+        return [_Wanted.model_validate({"data": tree}).data]
+    except ValidationError as error:
+        problems = [f"{'.'.join(path[1:])}: {message}" for path, message in explain(error, _Wanted)]
+        raise UserError("\n".join(problems)) from None
+
+
+def _prepare(data: DataConfig, console: Console) -> None:
+    from mdr_tune.catalog import DATASETS
+    from mdr_tune.data import split_sizes
+    from mdr_tune.data.benchmark import Benchmark
+    from mdr_tune.data.fetch import fetch
+
+    with _shown_progress(console) as progress:
+        if isinstance(data, BenchmarkDataConfig):
+            benchmark = DATASETS[data.name]
+            assert isinstance(benchmark, Benchmark)
+            fetch(benchmark, Path(data.root), progress)
+        sizes = split_sizes(data.name, progress, **data.arguments())
+    _print(console, data.name)
+    for part, (images, classes) in sizes.items():
+        _print(console, f"  {part:<13} {images:>9,} images of {classes:>7,} classes")
+    _print_caches(console, data.name)
+
+
+def run_list(_: argparse.Namespace, console: Console) -> int:
+    """List the caches of images; returns 0."""
+    _print(console, f"caches below {cache_dir()}; a cache that is deleted is made again when it is needed")
+    _print_caches(console)
+    return 0
+
+
+def run_verify(_: argparse.Namespace, console: Console) -> int:
+    """Verify the caches of images; returns 1 if one is damaged."""
+    from mdr_tune.data.image_cache import cached_files, verify
+
+    damaged = False
+    for cached in cached_files(cache_dir()):
+        try:
+            wrong = verify(cached.path)
+        except UserError as error:
+            wrong, state = [cached.path.name], str(error)
+        else:
+            example = f"{len(wrong):,} damaged, such as {wrong[0]}: delete it" if wrong else "intact"
+            state = f"{cached.path}: {cached.images:,} images, {example}"
+        damaged |= bool(wrong)
+        _print(console, state)
+    return 1 if damaged else 0
+
+
+def _print_caches(console: Console, name: str | None = None) -> None:
+    from mdr_tune.data.disk_space import format_bytes
+    from mdr_tune.data.image_cache import cached_files
+
+    for cached in cached_files(cache_dir()):
+        if name in (None, cached.name):
+            size = f"{cached.size_px} x {cached.size_px}"
+            _print(
+                console,
+                f"  cache {cached.name:<8} {cached.images:>9,} images {size:>11} "
+                f"{format_bytes(cached.bytes):>9}  {cached.path}",
+            )
+
+
+@contextmanager
+def _shown_progress(console: Console) -> "Iterator[ProgressCall]":
+    """Yield what shows a progress: a bar on a terminal, elsewhere a line where something begins and ends."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+            if not console.is_terminal and done in (0, total):
+                _print(console, f"{what}: {done:,} of {total:,}")
+
+        yield show
+
+
+def _print(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False)

@@ -1,0 +1,65 @@
+"""How training images are varied: one draw for each image of the global batch, whatever the number of workers."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+
+from mdr_tune.config.base import StrictModel, by_name, choose_by_name, tag
+
+
+class _Augmentation(StrictModel):
+    def arguments(self) -> dict[str, Any]:
+        """Return what the augmentation's constructor takes."""
+        return self.model_dump(exclude={"name"})
+
+
+class AutoAugmentationConfig(_Augmentation):
+    """What suits the data: affine for glyphs, else random_resized_crop with the authors' numbers."""
+
+    name: Literal["auto"] = "auto"
+
+
+class AffineConfig(_Augmentation):
+    """A little rotation, scale and shift; then the centre."""
+
+    name: Literal["affine"]
+
+
+class NoAugmentationConfig(_Augmentation):
+    """The centre, as in evaluation."""
+
+    name: Literal["none"]
+
+
+def _ascending(pair: list[float]) -> list[float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"expected [least, largest], got {pair}: swap them")
+    return pair
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Ratio = Annotated[float, Field(gt=0)]
+
+
+class RandomResizedCropConfig(_Augmentation):
+    """A random part of the image, brought to `data.image_size`, perhaps mirrored. The numbers are the authors'."""
+
+    name: Literal["random_resized_crop"]
+    scale: Annotated[list[Share], Field(min_length=2, max_length=2), AfterValidator(_ascending)] = [0.16, 1.0]
+    """Least and largest share of the image's area."""
+    ratio: Annotated[list[Ratio], Field(min_length=2, max_length=2), AfterValidator(_ascending)] = [0.75, 1.33]
+    """Least and largest width by height."""
+    flip: float = Field(0.5, ge=0, le=1)
+    """How likely an image is mirrored."""
+    interpolation: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
+    """How pixels are resampled."""
+
+
+AugmentationConfig = Annotated[
+    Annotated[AutoAugmentationConfig, Tag(tag("auto"))]
+    | Annotated[AffineConfig, Tag(tag("affine"))]
+    | Annotated[NoAugmentationConfig, Tag(tag("none"))]
+    | Annotated[RandomResizedCropConfig, Tag(tag("random_resized_crop"))],
+    Discriminator(choose_by_name("auto")),
+    BeforeValidator(by_name),
+]

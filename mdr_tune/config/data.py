@@ -1,0 +1,174 @@
+"""Which images a trial sees, and how their classes are split.
+
+To add a data set: a class here (or a name in `BenchmarkDataConfig`), a source in `mdr_tune.data`, a line in
+`mdr_tune.catalog.DATASETS`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from mdr_tune.catalog import RECALL_KS
+from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_name, tag
+
+
+def _absolute(path: str) -> str:
+    """Workers have another working directory than the user."""
+    return str(Path(path).expanduser().absolute())
+
+
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+DEFAULT_ROOT = "datasets"
+
+
+class ClassFraction(StrictModel):
+    """A share of the classes, drawn at random."""
+
+    fraction: float = Field(0.2, gt=0, lt=1)
+    seed: int = Field(0, ge=0)
+    """Of the draw. Not the trial's: all trials of a sweep are compared on the same classes."""
+
+
+class ClassFold(StrictModel):
+    """One of `folds` equal parts of the classes. Search over `fold` for a cross-validation."""
+
+    folds: int = Field(ge=2)
+    fold: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "ClassFold":
+        if self.fold >= self.folds:
+            raise KeyProblem("fold", f"{self.fold} is none of 0 .. {self.folds - 1}, the folds there are")
+        return self
+
+
+ClassShare = Annotated[
+    Annotated[ClassFraction, Tag(tag("fraction"))] | Annotated[ClassFold, Tag(tag("folds"))],
+    Discriminator(lambda value: tag("folds" if {"folds", "fold"} & set(_keys(value)) else "fraction")),
+]
+
+
+def _keys(value: Any) -> Any:
+    return value if isinstance(value, dict) else type(value).model_fields if isinstance(value, StrictModel) else ()
+
+
+class GlyphsDataConfig(StrictModel):
+    """Letters that need no download: 32 x 32 pixels, grey, with splits of its own."""
+
+    name: Literal["glyphs"] = "glyphs"
+    image_size: ClassVar[int | None] = None
+    """As they are."""
+    augmentation: ClassVar[str] = "affine"
+    """What `augmentation: auto` stands for."""
+
+    @property
+    def recall_ks(self) -> tuple[int, ...]:
+        """The ranks K at which Recall@K is measured."""
+        return (1, 2, 4, 8)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the data set's source takes: plain values."""
+        return {}
+
+
+class _ImageFilesConfig(StrictModel):
+    resize: int = Field(256, ge=8, le=2048)
+    """Height and width, in pixels, that every image is brought to, by Lanczos resampling; what the cache holds."""
+    image_size: int = Field(224, ge=8)
+    """Height and width that the network sees: a random crop in training, the centre in evaluation."""
+    cache: bool = True
+    """off: images are decoded each time they are read, which is slow, and takes no disk."""
+    corrupt: Literal["refuse", "skip"] = "refuse"
+    """What becomes of images that cannot be decoded."""
+    validation: ClassShare = ClassFraction()
+    """Classes held out of the training classes, on which trials are compared."""
+    augmentation: ClassVar[str] = "random_resized_crop"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "_ImageFilesConfig":
+        if self.image_size > self.resize:
+            raise KeyProblem(
+                "image_size", f"{self.image_size} is more than resize ({self.resize}), which it is cut out of: raise it"
+            )
+        if self.corrupt == "skip" and not self.cache:
+            raise KeyProblem("corrupt", "skip needs the cache, whose making finds the corrupt images: set cache: on")
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the data set's source takes: plain values."""
+        return self.model_dump(exclude={"name", "image_size"})
+
+
+class BenchmarkDataConfig(_ImageFilesConfig):
+    """A data set of the paper, in its original layout and with the paper's split of the classes."""
+
+    name: Literal["cub200", "cars196", "sop", "inshop"]
+    root: LocalPath = Field(DEFAULT_ROOT, validate_default=True)
+    """The folder that the archive was unpacked in; `mdr-tune data prepare` makes it."""
+
+    @property
+    def recall_ks(self) -> tuple[int, ...]:
+        """The ranks K of the paper's table."""
+        return RECALL_KS[self.name]
+
+
+class _OwnDataConfig(_ImageFilesConfig):
+    test: ClassShare | None = ClassFraction(fraction=0.3)
+    """Classes held out for the final evaluation, where the data have no test split of their own."""
+    single_image_classes: Literal["refuse", "drop"] = "refuse"
+    """What becomes of classes with one image: there is nothing to retrieve, and no positive pair."""
+    recall_at: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8], min_length=1)
+    """The ranks K at which Recall@K is measured."""
+
+    @property
+    def recall_ks(self) -> tuple[int, ...]:
+        """The ranks K at which Recall@K is measured, ascending."""
+        return tuple(sorted(set(self.recall_at)))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the data set's source takes: plain values."""
+        own = super().arguments()
+        del own["recall_at"]
+        return {**own, "recall_ks": list(self.recall_ks)}
+
+
+class FolderDataConfig(_OwnDataConfig):
+    """Your images: a folder of class folders, or of train, validation, test (or query, gallery) with class folders."""
+
+    name: Literal["folder"]
+    root: LocalPath
+
+
+class TableDataConfig(_OwnDataConfig):
+    """Your images, listed in a Parquet or CSV file: a path and a label a row, perhaps a split and a role."""
+
+    name: Literal["table"]
+    file: LocalPath
+    root: LocalPath | None = None
+    """The folder that paths are relative to; null: the folder of `file`."""
+    path_column: str = "path"
+    label_column: str = "label"
+    split_column: str | None = None
+    """Column of train, validation, test, query or gallery; the last two are a test split's. null: no such column, and
+    classes are drawn."""
+    role_column: str | None = None
+    """Column of query or gallery; an empty cell is both."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the data set's source takes: plain values."""
+        return {**super().arguments(), "root": self.root or str(Path(self.file).parent)}
+
+
+DataConfig = Annotated[
+    Annotated[GlyphsDataConfig, Tag(tag("glyphs"))]
+    | Annotated[BenchmarkDataConfig, Tag(tag("cub200"))]
+    | Annotated[BenchmarkDataConfig, Tag(tag("cars196"))]
+    | Annotated[BenchmarkDataConfig, Tag(tag("sop"))]
+    | Annotated[BenchmarkDataConfig, Tag(tag("inshop"))]
+    | Annotated[FolderDataConfig, Tag(tag("folder"))]
+    | Annotated[TableDataConfig, Tag(tag("table"))],
+    Discriminator(choose_by_name("glyphs")),
+    BeforeValidator(by_name),
+]

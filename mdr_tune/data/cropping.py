@@ -1,0 +1,26 @@
+"""The middle of images: what an evaluation looks at, and training without augmentation."""
+
+import torch
+
+
+def center_crop(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Return a view of the middle of each image, size x size pixels.
+
+    Where the margins cannot be equal, the middle lies where torchvision's `CenterCrop` puts it: half a margin is
+    rounded to the nearest whole pixel, halves to the even one.
+
+    Args:
+        images: (n, C, H, W).
+        size: of the result in pixels, both ways.
+
+    Returns:
+        (n, C, size, size), sharing the memory of `images`.
+
+    Raises:
+        ValueError: `size` is not positive, or larger than the images.
+    """
+    height, width = images.shape[-2:]
+    if not 1 <= size <= min(height, width):
+        raise ValueError(f"a centre crop of {size} pixels cannot be cut out of images of {height} x {width} pixels")
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return images[..., top : top + size, left : left + size]

@@ -1,0 +1,77 @@
+"""From an image file to RGB pixels of one size, as the authors' transform makes them."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class ImageError(Exception):
+    """An image file that gives no pixels.
+
+    Attributes:
+        path: of the file, as it was asked for.
+        reason: in a few words.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} ({reason})")
+        self.path, self.reason = path, reason
+
+
+class CorruptImageError(ImageError):
+    """The file can be read, but its bytes are no image, or not a whole one."""
+
+
+class UnreadableFileError(ImageError):
+    """The system does not let the file be read: permissions, or a disk or a network that fails."""
+
+
+def decode(path: str, size: int) -> np.ndarray:
+    """Return the file's image, resized to a square with Lanczos' filter: (size, size, 3) uint8, RGB.
+
+    Pixel for pixel what torchvision's `Resize((size, size), LANCZOS)` makes of what its `default_loader` reads: the
+    shape is not kept, transparency is dropped, and an orientation that is noted in the EXIF data is not applied. Of
+    several frames the first is taken. Of 16-bit grey values the high byte is taken, as Pillow does of 16-bit
+    colours; its own conversion would cut them off at 255.
+
+    Source: `build_transform` of the authors' code for Kim & Park, AAAI 2021.
+
+    Raises:
+        CorruptImageError: empty, truncated, not an image, or more pixels than Pillow allows (`MAX_IMAGE_PIXELS`).
+        UnreadableFileError: the system's error.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableFileError(path, (error.strerror or str(error)).lower()) from error
+    if not content:
+        raise CorruptImageError(path, "empty file")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(_rgb(image).resize((size, size), Image.Resampling.LANCZOS))
+    except UnidentifiedImageError as error:
+        raise CorruptImageError(path, "not an image that Pillow can read") from error
+    except Image.DecompressionBombError as error:
+        raise CorruptImageError(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise what their parsers run into: OSError, SyntaxError, struct.error
+        raise CorruptImageError(path, _reason(error)) from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    # Up to Pillow 11 a 16-bit PNG has the mode I, whose values then end at 65535; so it is with a PPM to this day.
+    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"32-bit pixels (mode {image.mode}), whose range is not known")
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return "truncated" if "truncated" in text.lower() else text

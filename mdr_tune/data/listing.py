@@ -1,0 +1,101 @@
+"""The image files of a data set, their classes and their splits, before a single image is read."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, Images, ImageSplit, OpenedDataset, SplitName
+
+BOTH, QUERY, GALLERY = 0, 1, 2
+"""What an image is in an evaluation: a query and part of the gallery, or one of them only."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """n image files.
+
+    Attributes:
+        root: the folder that `paths` are relative to.
+        paths: of the files, with forward slashes.
+        class_ids: (n,) int64, indices into `class_names`.
+        class_names: in an order that does not depend on the machine.
+        splits: (n,) int8, indices into `SPLIT_NAMES`.
+        roles: (n,) int8, `BOTH`, `QUERY` or `GALLERY`. Training images are `BOTH`.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    class_ids: np.ndarray
+    class_names: tuple[str, ...]
+    splits: np.ndarray
+    roles: np.ndarray
+
+    def __post_init__(self) -> None:
+        shapes = {column.shape for column in (self.class_ids, self.splits, self.roles)}
+        assert shapes == {(len(self.paths),)}, shapes
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def select(self, rows: np.ndarray) -> "Listing":
+        """Return the listing of some of the files; `rows` is an index array or a mask."""
+        rows = np.arange(len(self))[rows]
+        return dataclasses.replace(
+            self,
+            paths=tuple(self.paths[row] for row in rows),
+            class_ids=self.class_ids[rows],
+            splits=self.splits[rows],
+            roles=self.roles[rows],
+        )
+
+    def rows(self, split: SplitName, *roles: int) -> np.ndarray:
+        """Return the indices of a split's files, in order; with `roles`, of those that have one of these only."""
+        mask = self.splits == SPLIT_NAMES.index(split)
+        return np.flatnonzero(mask & np.isin(self.roles, roles) if roles else mask)
+
+    def classes(self, split: SplitName) -> np.ndarray:
+        """Return the ids of a split's classes, ascending."""
+        return np.unique(self.class_ids[self.rows(split)])
+
+
+class ChosenImages:
+    """Some of the images of another source, by their indices there."""
+
+    def __init__(self, images: Images, rows: np.ndarray) -> None:
+        self._images, self._rows = images, torch.from_numpy(rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, C, H, W)."""
+        return (len(self._rows), *self._images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
+        return self._images[self._rows[indices]]
+
+
+def assemble(name: str, listing: Listing, images: Images, recall_ks: tuple[int, ...]) -> OpenedDataset:
+    """Make the splits of a listing and of its images, `images[i]` being the file `listing.paths[i]`.
+
+    Labels count through the splits in the order of `SPLIT_NAMES`, within a split by class id.
+    """
+    order = np.concatenate([listing.classes(split) for split in SPLIT_NAMES])
+    label_of = np.full(len(listing.class_names), -1, dtype=np.int64)
+    label_of[order] = np.arange(len(order))
+
+    def part(rows: np.ndarray, gallery: ImageSplit | None = None) -> ImageSplit:
+        return ImageSplit(ChosenImages(images, rows), torch.from_numpy(label_of[listing.class_ids[rows]]), gallery)
+
+    def split(split_name: SplitName) -> ImageSplit:
+        if not len(listing.rows(split_name, QUERY, GALLERY)):
+            return part(listing.rows(split_name))
+        gallery = part(listing.rows(split_name, BOTH, GALLERY))
+        return part(listing.rows(split_name, BOTH, QUERY), gallery)
+
+    searched = ImageDataset(name, {"train": split("train"), "validation": split("validation")}, recall_ks)
+    return OpenedDataset(searched, split("test"))

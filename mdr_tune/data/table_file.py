@@ -1,0 +1,126 @@
+"""Some columns of a CSV or Parquet file as text, and errors that say which rows are wrong."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from mdr_tune.errors import UserError
+from mdr_tune.registry import nearest_name
+
+_ROWS_SHOWN = 5
+
+# A quoted text may hold line breaks: captions beside the columns that are read.
+_CSV_PARSING = pa.csv.ParseOptions(newlines_in_values=True)
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """The columns that were asked for, of n > 0 rows.
+
+    Attributes:
+        file: where they come from.
+        named: the columns' names, by the keys of `data` that name them.
+        columns: the table.
+        first_row: the number of the first row, as messages count.
+    """
+
+    file: Path
+    named: Mapping[str, str]
+    columns: pa.Table
+    first_row: int
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def text(self, key: str, numbers: bool = False) -> pa.Array:
+        """Return a column, (n,) text with nulls.
+
+        Args:
+            key: `path_column` or another of `named`.
+            numbers: whether whole numbers will do as well; they are written out.
+
+        Raises:
+            UserError: the column holds something else.
+        """
+        column = self.columns[self.named[key]]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        kind, types = column.type, pa.types
+        is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+        if not (is_text or types.is_null(kind) or (numbers and types.is_integer(kind))):
+            raise UserError(
+                f"data.{key}: column {self.named[key]!r} of {self.file} holds {kind}, and not text"
+                f"{' or whole numbers' if numbers else ''}"
+            )
+        return pa.concat_arrays(column.cast(pa.large_string()).chunks)
+
+    def wrong(self, key: str, rows: np.ndarray, what: str) -> UserError:
+        """Return the error that says what is wrong with some rows, (n,) bool, in a column."""
+        numbers = np.flatnonzero(rows) + self.first_row
+        shown = ", ".join(str(number) for number in numbers[:_ROWS_SHOWN])
+        row = "row" if len(numbers) == 1 else "rows"
+        counted = "the header is row 1" if self.first_row else "the first is row 0"
+        return UserError(
+            f"data.{key}: in column {self.named[key]!r} of {self.file}, {len(numbers):,} of {len(self):,} rows {what} "
+            f"({row} {shown}{', ...' if len(numbers) > _ROWS_SHOWN else ''}; {counted})"
+        )
+
+
+def read_table_file(file: Path, named: Mapping[str, str]) -> TableFile:
+    """Read some columns of a file whose name ends in .csv (with a header) or .parquet.
+
+    In messages, rows count as one who looks into the file would: in CSV from the header on, which is row 1 (blank
+    lines do not count), in Parquet from 0.
+
+    Args:
+        file: to read.
+        named: columns, by the keys of `data` that name them.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, it has no rows, or not these columns.
+    """
+    suffix = file.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise UserError(f"data.file: {file} is named neither .csv nor .parquet, the formats that can be read")
+    if not os.path.isfile(file):  # Path.is_file raises where a folder above must not be entered
+        raise UserError(f"data.file: there is no file {file}")
+    try:
+        columns = _read_csv(file, named) if suffix == ".csv" else _read_parquet(file, named)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"data.file: cannot read {file} ({error})") from error
+    if not len(columns):
+        raise UserError(f"data.file: {file} has no rows")
+    return TableFile(file, named, columns, first_row=2 if suffix == ".csv" else 0)
+
+
+def _read_csv(file: Path, named: Mapping[str, str]) -> pa.Table:
+    with pa.csv.open_csv(file, parse_options=_CSV_PARSING) as reader:
+        wanted = _check_columns(file, named, reader.schema.names)
+    # Text, whatever it looks like: 007 is no number, and NA no missing value.
+    as_text = pa.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()))
+    return pa.csv.read_csv(file, parse_options=_CSV_PARSING, convert_options=as_text)
+
+
+def _read_parquet(file: Path, named: Mapping[str, str]) -> pa.Table:
+    with pa.parquet.ParquetFile(file) as parquet:
+        return parquet.read(columns=_check_columns(file, named, parquet.schema_arrow.names))
+
+
+def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> list[str]:
+    """Return the columns to read, each once; raise a UserError if one of them is not there, or not only once."""
+    for key, name in named.items():
+        if name not in names:
+            guess = nearest_name(name, names)
+            hint = f" Did you mean {guess!r}?" if guess is not None else ""
+            raise UserError(
+                f"data.{key}: {file} has no column {name!r}.{hint} Its columns: {', '.join(map(repr, names))}."
+            )
+        if (times := names.count(name)) > 1:
+            raise UserError(f"data.{key}: {file} has {times} columns {name!r}: rename all but one")
+    return list(dict.fromkeys(named.values()))

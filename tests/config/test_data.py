@@ -1,0 +1,149 @@
+"""What a file may say of its data and of their augmentation."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mdr_tune.catalog import DATASETS, RECALL_KS
+from mdr_tune.config.data import BenchmarkDataConfig
+from mdr_tune.config.explain import explain
+from mdr_tune.config.load import read_sweep
+from mdr_tune.config.space import section_variants
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.errors import UserError
+
+CUB = {"name": "cub200", "root": "/data"}
+
+
+def problem(data: Any, **trial: Any) -> str:
+    """Return `key: message` of the only thing that is wrong."""
+    with pytest.raises(ValidationError) as caught:
+        TrialConfig.model_validate({"data": data, **trial})
+    ((path, message),) = explain(caught.value, TrialConfig)
+    return f"{'.'.join(path)}: {message}"
+
+
+@pytest.mark.parametrize("name", ["glyphs", "cub200", "cars196", "sop", "inshop"])
+def test_a_name_is_enough(name: str) -> None:
+    config = TrialConfig.model_validate({"data": name})
+    assert config.data.name == name
+    assert TrialConfig.model_validate(config.model_dump()) == config
+
+
+def test_every_data_set_can_be_named() -> None:
+    own = {"folder": {"root": "a"}, "table": {"file": "a.csv"}}
+    for name in DATASETS:
+        assert TrialConfig.model_validate({"data": {"name": name, **own.get(name, {})}}).data.name == name
+
+
+def test_the_settings_of_the_paper_are_the_default() -> None:
+    config = TrialConfig.model_validate({"data": "cub200"})
+    flat = config.flat()
+    assert (flat["data.resize"], flat["data.image_size"]) == (256, 224)
+    assert flat["augmentation.name"] == "random_resized_crop"
+    assert config.data.arguments() == {
+        "root": str(Path("datasets").absolute()),
+        "resize": 256,
+        "cache": True,
+        "corrupt": "refuse",
+        "validation": {"fraction": 0.2, "seed": 0},
+    }
+
+
+@pytest.mark.parametrize("name", RECALL_KS)
+def test_recall_is_measured_at_the_ranks_of_the_paper(name: str) -> None:
+    assert BenchmarkDataConfig(name=name).recall_ks == RECALL_KS[name]  # type: ignore[arg-type]
+
+
+def test_glyphs_are_augmented_as_ever() -> None:
+    assert TrialConfig().flat()["augmentation.name"] == "affine"
+    assert TrialConfig().data.arguments() == {}
+
+
+def test_a_table_s_paths_start_at_its_folder() -> None:
+    data = TrialConfig.model_validate({"data": {"name": "table", "file": "shop/products.csv"}}).data
+    assert data.arguments()["file"] == str(Path("shop/products.csv").absolute())
+    assert data.arguments()["root"] == str(Path("shop").absolute())
+    assert data.arguments()["recall_ks"] == [1, 2, 4, 8]
+
+
+def test_off_is_yaml_s_word_for_no(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("name: a\ntrial: {data: {name: cub200, cache: off}}\n")
+    assert read_sweep(file, [])[0].trial.data.arguments()["cache"] is False
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("cub", "data.name: unknown data 'cub'. Did you mean 'cub200'? Known: glyphs, cub200, cars196, sop, inshop"),
+        ({"name": "folder"}, "data.root: is missing"),
+        ({"name": "table"}, "data.file: is missing"),
+        ({"name": "glyphs", "image_size": 64}, "data.image_size: unknown key. Known here: name."),
+        ({**CUB, "image_size": 257}, "data.image_size: 257 is more than resize (256)"),
+        ({**CUB, "resize": 128}, "data.image_size: 224 is more than resize (128)"),
+        ({**CUB, "corrupt": "skip", "cache": False}, "data.corrupt: skip needs the cache"),
+        ({**CUB, "corrupt": "ignore"}, "data.corrupt: expected 'refuse' or 'skip', got 'ignore'"),
+        ({**CUB, "validation": {"fraction": 1.0}}, "data.validation.fraction: must be less than 1"),
+        ({**CUB, "validation": {"folds": 5, "fold": 5}}, "data.validation.fold: 5 is none of 0 .. 4"),
+        ({**CUB, "validation": {"folds": 1}}, "data.validation.folds: must be greater than or equal to 2"),
+        ({**CUB, "validation": {"fold": 1}}, "data.validation.folds: is missing"),
+        ({**CUB, "validation": {"parts": 5}}, "data.validation.parts: unknown key."),
+        ({**CUB, "test": {"fraction": 0.5}}, "data.test: unknown key."),
+        ({"name": "folder", "root": "a", "recall_at": []}, "data.recall_at:"),
+    ],
+)
+def test_mistakes_name_the_key_and_the_fix(data: Any, expected: str) -> None:
+    assert expected in problem(data)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "expected"),
+    [
+        ("crop", "augmentation.name: unknown augmentation 'crop'."),
+        ({"name": "random_resized_crop", "scale": [1, 0.2]}, "augmentation.scale: expected [least, largest]"),
+        ({"name": "random_resized_crop", "scale": [0.2, 1.2]}, "augmentation.scale.1: must be less than or equal to 1"),
+        ({"name": "random_resized_crop", "ratio": [0.75]}, "augmentation.ratio:"),
+        ({"name": "affine", "flip": 0.5}, "augmentation.flip: unknown key."),
+    ],
+)
+def test_mistakes_in_the_augmentation(augmentation: Any, expected: str) -> None:
+    assert expected in problem(CUB, augmentation=augmentation)
+
+
+def test_a_cross_validation_searches_over_the_fold(tmp_path: Path) -> None:
+    file = tmp_path / "folds.yaml"
+    file.write_text(
+        "name: folds\n"
+        "trial: {data: {name: cub200, validation: {folds: 3}}}\n"
+        "search: {sampler: grid, scheduler: none}\n"
+        "space: {data.validation.fold: {choice: [0, 1, 2]}}\n"
+    )
+    sweep, _ = read_sweep(file, [])
+    folds = [data.arguments()["validation"] for data in section_variants(sweep.trial, sweep.space, "data")]
+    assert folds == [{"folds": 3, "fold": fold, "seed": 0} for fold in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("data", "metric", "expected"),
+    [
+        ("sop", "val/recall_at_1000", None),
+        (
+            "sop",
+            "val/recall_at_2",
+            "metric: val/recall_at_2 is not measured on sop: there val/recall_at_1, val/recall_",
+        ),
+        ("inshop", "val/recall_at_30", None),
+        ("glyphs", "val/recall_at_10", "metric: val/recall_at_10 is not measured on glyphs"),
+    ],
+)
+def test_the_metric_must_be_measured(tmp_path: Path, data: str, metric: str, expected: str | None) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(f"name: a\nmetric: {metric}\ntrial: {{data: {data}}}\n")
+    if expected is None:
+        assert read_sweep(file, [])[0].metric == metric
+        return
+    with pytest.raises(UserError, match=expected):
+        read_sweep(file, [])

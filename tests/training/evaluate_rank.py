@@ -1,0 +1,97 @@
+"""One rank of the evaluation's tests: evaluates splits with exact ties and saves what came out. Run as a script."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from mdr_tune.backbones import Backbone
+from mdr_tune.data import ImageSplit
+from mdr_tune.training import EmbeddingModel, Ranks
+from mdr_tune.training.evaluate import evaluate
+
+IMAGE_SIZE = 2
+RECALL_KS = (2, 5, 1000)
+
+
+class Pixels(Backbone):
+    """The pixels are the features: of small whole numbers, so that distances are exact and many are equal."""
+
+    name, in_channels, image_size, min_image_size, feature_size = "pixels", 1, IMAGE_SIZE, 1, IMAGE_SIZE**2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_normalization((0.0,), (1.0,))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)
+
+
+class RecordedImages:
+    """Images that remember which of them were read."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images, self.read = images, []
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.images.shape)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
+        self.read += indices.tolist()
+        return self.images[indices]
+
+
+def make_model() -> EmbeddingModel:
+    """Return the model whose embedding of an image is its four pixels."""
+    model = EmbeddingModel(Pixels(), IMAGE_SIZE**2, "none")
+    with torch.no_grad():
+        model.linear.weight.copy_(torch.eye(IMAGE_SIZE**2))
+        model.linear.bias.zero_()
+    return model
+
+
+def make_split(count: int, seed: int, gallery: ImageSplit | None = None) -> ImageSplit:
+    """Return images of 5 x 5 pixels, of which the middle has the values 0, 1 and 2, and the margin any."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(256, (count, 1, 5, 5), dtype=torch.uint8, generator=generator)
+    images[:, :, 1:4, 1:4] = torch.randint(3, (count, 1, 3, 3), dtype=torch.uint8, generator=generator)
+    return ImageSplit(RecordedImages(images), torch.randint(7, (count,), generator=generator), gallery)
+
+
+def make_splits() -> dict[str, ImageSplit]:
+    """Return the splits by name; no number of images but one is a multiple of 2 or 3."""
+    return {
+        "each other": make_split(25, seed=0),
+        "several batches": make_split(601, seed=1),
+        "query and gallery": make_split(13, seed=2, gallery=make_split(29, seed=3)),
+        "fewer queries than ranks": make_split(2, seed=4, gallery=make_split(7, seed=5)),
+        "one item": make_split(5, seed=6, gallery=make_split(1, seed=7)),
+    }
+
+
+def evaluate_splits(ranks: Ranks) -> dict[str, dict[str, Any]]:
+    """Return the metrics of each split, and which images of its queries and its gallery were read for them."""
+    model, seen = make_model(), {}
+    for name, split in make_splits().items():
+        metrics = evaluate(model, split, ranks, RECALL_KS, IMAGE_SIZE)
+        parts = [split] if split.gallery is None else [split, split.gallery]
+        seen[name] = {"metrics": metrics, "read": [part.images.read for part in parts]}
+    return seen
+
+
+def main() -> None:
+    rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store{world_size}", rank=rank, world_size=world_size)
+    torch.save(evaluate_splits(Ranks.current(torch.device("cpu"))), folder / f"{world_size}_ranks_{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
