@@ -38,7 +38,7 @@ from throughput.tables import machine
 
 from mdr_tune.cli.terminal import make_console
 from mdr_tune.data.dataset import Images, no_progress
-from mdr_tune.data.image_files import open_images
+from mdr_tune.data.images.image_files import open_images
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 # Callables (cache folder, progress, **arguments); the arguments are those of the data set's class in `config.data`.
 DATASETS: "Registry[Callable[..., OpenedDataset]]" = Registry("data set")
-DATASETS.add("glyphs", "mdr_tune.data.glyphs:open_glyphs")
-DATASETS.add("cub200", "mdr_tune.data.cub200:CUB200")
-DATASETS.add("cars196", "mdr_tune.data.cars196:CARS196")
-DATASETS.add("sop", "mdr_tune.data.sop:SOP")
-DATASETS.add("inshop", "mdr_tune.data.inshop:INSHOP")
-DATASETS.add("folder", "mdr_tune.data.folder:open_folder")
-DATASETS.add("table", "mdr_tune.data.table:open_table")
+DATASETS.add("glyphs", "mdr_tune.data.glyphs.glyphs:open_glyphs")
+DATASETS.add("cub200", "mdr_tune.data.published.cub200:CUB200")
+DATASETS.add("cars196", "mdr_tune.data.published.cars196:CARS196")
+DATASETS.add("sop", "mdr_tune.data.published.sop:SOP")
+DATASETS.add("inshop", "mdr_tune.data.published.inshop:INSHOP")
+DATASETS.add("folder", "mdr_tune.data.own.folder:open_folder")
+DATASETS.add("table", "mdr_tune.data.own.table:open_table")
 
 RECALL_KS = {
     "cub200": (1, 2, 4, 8),

@@ -11,7 +11,7 @@ from torchvision.transforms import Compose, PILToTensor
 
 from mdr_tune.backbones import build_backbone
 from mdr_tune.data import Images, ImageSplit
-from mdr_tune.data.augmentation import build_augmentation
+from mdr_tune.data.augmentations.augmentation import build_augmentation
 from mdr_tune.training import Ranks
 from mdr_tune.training.input_pipeline import InputPipeline
 

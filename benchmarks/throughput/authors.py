@@ -8,7 +8,7 @@ from torch import nn
 
 from mdr_tune.backbones import build_backbone
 from mdr_tune.data import BatchSampler
-from mdr_tune.data.augment import augment_affine, draw_affine_params
+from mdr_tune.data.augmentations.affine import augment_affine, draw_affine_params
 from throughput.sides import (
     IMAGES_PER_CLASS,
     LEARNING_RATE,

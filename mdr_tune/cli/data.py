@@ -88,8 +88,8 @@ def _wanted(arguments: argparse.Namespace) -> list[DataConfig]:
 def _prepare(data: DataConfig, console: Console) -> None:
     from mdr_tune.catalog import DATASETS
     from mdr_tune.data import split_sizes
-    from mdr_tune.data.benchmark import Benchmark
-    from mdr_tune.data.fetch import fetch
+    from mdr_tune.data.published.benchmark import Benchmark
+    from mdr_tune.data.published.fetch import fetch
 
     with _shown_progress(console) as progress:
         if isinstance(data, BenchmarkDataConfig):
@@ -112,7 +112,7 @@ def run_list(_: argparse.Namespace, console: Console) -> int:
 
 def run_verify(_: argparse.Namespace, console: Console) -> int:
     """Verify the caches of images; returns 1 if one is damaged."""
-    from mdr_tune.data.image_cache import cached_files, verify
+    from mdr_tune.data.images.image_cache import cached_files, verify
 
     damaged = False
     for cached in cached_files(cache_dir()):
@@ -129,8 +129,8 @@ def run_verify(_: argparse.Namespace, console: Console) -> int:
 
 
 def _print_caches(console: Console, name: str | None = None) -> None:
-    from mdr_tune.data.disk_space import format_bytes
-    from mdr_tune.data.image_cache import cached_files
+    from mdr_tune.data.images.disk_space import format_bytes
+    from mdr_tune.data.images.image_cache import cached_files
 
     for cached in cached_files(cache_dir()):
         if name in (None, cached.name):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from mdr_tune.data.cropping import center_crop
+from mdr_tune.data.augmentations.cropping import center_crop
 from mdr_tune.data.dataset import Images, ImageSplit
 from mdr_tune.data.prefetch import prefetch
 from mdr_tune.metric import (

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from mdr_tune.data.augmentation import Augmentation
+from mdr_tune.data.augmentations.augmentation import Augmentation
 from mdr_tune.data.dataset import ImageSplit
 from mdr_tune.data.prefetch import prefetch
 from mdr_tune.metric import shard_slice

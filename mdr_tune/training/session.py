@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.data.augmentation import Augmentation, build_augmentation
+from mdr_tune.data.augmentations.augmentation import Augmentation, build_augmentation
 from mdr_tune.data.dataset import ImageDataset, ImageSplit, SearchSplitName
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mdr_tune.data import BatchSampler, ImageSplit
-from mdr_tune.data.augment import augment_affine, draw_affine_params
-from mdr_tune.data.augmentation import AUGMENTATIONS, build_augmentation
+from mdr_tune.data.augmentations.affine import augment_affine, draw_affine_params
+from mdr_tune.data.augmentations.augmentation import AUGMENTATIONS, build_augmentation
 from mdr_tune.metric import shard_slice
 from mdr_tune.training import Ranks
 from mdr_tune.training.input_pipeline import InputBatch, InputPipeline

@@ -1,0 +1,162 @@
+"""The embedded data set `glyphs`: zero-shot retrieval of letters, with nothing to download.
+
+A class is a letter, its twelve images are that letter in the twelve DejaVu faces, each slanted, moved
+and made noisy at random. Train on some letters, retrieve others. Rendered once, in seconds, into one
+Arrow file in the cache folder; memory-mapped from then on.
+"""
+
+import hashlib
+import logging
+import mmap
+import zlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import PIL
+import pyarrow as pa
+import torch
+from PIL import features
+
+from mdr_tune.cache_files import atomic_write, locked
+from mdr_tune.data.dataset import (
+    SPLIT_NAMES,
+    ImageDataset,
+    ImageSplit,
+    OpenedDataset,
+    Progress,
+    SplitName,
+    no_progress,
+)
+from mdr_tune.data.glyphs import render
+from mdr_tune.data.glyphs.letters import FACES, distinct_letters, font_path
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # raise it with any change that changes the images, the labels or the splits
+SEED = 2021  # of the images and of the split: a property of the data set, not of a trial
+SPLIT_PERCENT = {"train": 50, "validation": 15, "test": 35}  # of the classes
+IMAGE_BYTES = render.IMAGE_SIZE**2
+
+_CHECKSUM_KEY = b"images_crc32"
+
+
+class _CorruptFileError(Exception):
+    """The cache file is not what `prepare` writes: cut short, damaged, or something else."""
+
+
+def prepare(cache_dir: Path) -> Path:
+    """Return the data set's Arrow file below `cache_dir`, rendering it if there is no valid one.
+
+    One record batch with the columns image (1024 bytes, row by row), label, codepoint, face and split;
+    each split is one contiguous range. Any number of processes may call this at once: one renders.
+    """
+    path = cache_dir / f"glyphs-v{VERSION}-{_fingerprint()}.arrow"
+    with locked(path):
+        if not _is_valid(path):
+            logger.info("rendering the glyphs data set into %s", path)
+            table = _render_table()
+            with atomic_write(path) as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_batch(table)
+    return path
+
+
+def open_glyphs(cache_dir: Path, _progress: Progress = no_progress) -> OpenedDataset:
+    """Return the data set: (n, 1, 32, 32) images that are views of the memory-mapped file, rendered if need be.
+
+    Rendering takes seconds, of which no progress is told. The mapping is private and copy-on-write: processes share the
+    file's pages, and one that writes into the images changes its own copy only.
+    """
+    batch, pixels = _open(prepare(cache_dir))
+    images = torch.from_numpy(pixels)
+    labels = torch.from_numpy(batch["label"].to_numpy().astype(np.int64))
+    split_ids = batch["split"].indices.to_numpy()  # ascending
+
+    def split(name: SplitName) -> ImageSplit:
+        start, stop = np.searchsorted(split_ids, np.arange(2) + SPLIT_NAMES.index(name))
+        return ImageSplit(images=images[start:stop], labels=labels[start:stop])
+
+    searched = ImageDataset("glyphs", {"train": split("train"), "validation": split("validation")})
+    return OpenedDataset(searched, split("test"))
+
+
+def split_letters() -> dict[str, list[int]]:
+    """Return the code points of each split's classes, in the order of their labels.
+
+    The `distinct_letters` in a seeded random order, cut at `SPLIT_PERCENT`, ascending within a split.
+    Labels count through the splits in the order of `SPLIT_NAMES`.
+    """
+    letters = np.random.default_rng(SEED).permutation(distinct_letters())
+    percent = np.cumsum([SPLIT_PERCENT[name] for name in SPLIT_NAMES[:-1]])
+    parts = np.split(letters, percent * len(letters) // 100)
+    return {name: sorted(part.tolist()) for name, part in zip(SPLIT_NAMES, parts, strict=True)}
+
+
+def _render_table() -> pa.RecordBatch:
+    """Draw all images, class after class, each class in the order of `FACES`."""
+    codes_of = split_letters()
+    codes = [code for name in SPLIT_NAMES for code in codes_of[name]]
+    renderers = [render.GlyphRenderer(face, SEED) for face in range(len(FACES))]
+    images = np.stack([renderer.render(code) for code in codes for renderer in renderers])
+    class_sizes = [len(codes_of[name]) * len(FACES) for name in SPLIT_NAMES]
+    columns = {
+        "image": pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(IMAGE_BYTES), len(images), [None, pa.py_buffer(images)]
+        ),
+        "label": pa.array(np.repeat(np.arange(len(codes), dtype=np.int32), len(FACES))),
+        "codepoint": pa.array(np.repeat(np.array(codes, dtype=np.int32), len(FACES))),
+        "face": _names(np.tile(np.arange(len(FACES)), len(codes)), FACES),
+        "split": _names(np.repeat(np.arange(len(SPLIT_NAMES)), class_sizes), SPLIT_NAMES),
+    }
+    batch = pa.RecordBatch.from_pydict(columns)
+    return batch.replace_schema_metadata({_CHECKSUM_KEY: str(zlib.crc32(images.data))})
+
+
+def _names(ids: np.ndarray, names: tuple[str, ...]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(ids.astype(np.int8), pa.array(names))
+
+
+def _open(path: Path) -> tuple[pa.RecordBatch, np.ndarray]:
+    """Map the file and return its record batch and its images, (n, 1, 32, 32) uint8; nothing is copied.
+
+    Raises:
+        _CorruptFileError: it is not a complete file that `prepare` wrote.
+    """
+    try:
+        with path.open("rb") as file:
+            # Not pa.memory_map: that maps read-only, and an in-place operation on such a tensor is a
+            # segfault; into a private copy-on-write mapping it changes this process's copy.
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        whole = pa.py_buffer(mapping)
+        batch = pa.ipc.open_file(pa.BufferReader(whole)).get_batch(0)
+        offset = batch["image"].buffers()[1].address - whole.address
+        pixels = np.frombuffer(mapping, np.uint8, count=len(batch) * IMAGE_BYTES, offset=offset)
+        intact = batch.schema.metadata[_CHECKSUM_KEY] == str(zlib.crc32(pixels.data)).encode()
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise _CorruptFileError(str(error)) from error
+    if not intact:
+        raise _CorruptFileError("the images do not match their checksum")
+    return batch, pixels.reshape(-1, 1, render.IMAGE_SIZE, render.IMAGE_SIZE)
+
+
+def _is_valid(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        _open(path)
+    except _CorruptFileError as error:
+        logger.warning("%s is damaged (%s); rendering it anew", path, error)
+        return False
+    return True
+
+
+@cache
+def _fingerprint() -> str:
+    """Hash all that the file's content depends on and that `VERSION` does not cover."""
+    digest = hashlib.blake2b(digest_size=6)
+    digest.update(repr((SEED, SPLIT_PERCENT, render.parameters(), distinct_letters())).encode())
+    # The rasteriser: another version may shade an edge otherwise.
+    digest.update(f"{PIL.__version__} {features.version('freetype2')}".encode())
+    for face in FACES:
+        digest.update(font_path(face).read_bytes())
+    return digest.hexdigest()

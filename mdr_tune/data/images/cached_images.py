@@ -1,0 +1,33 @@
+"""The images of a cache file as a data set reads them."""
+
+import numpy as np
+import torch
+
+from mdr_tune.data.images.image_cache import CacheFile
+
+
+class CachedImages:
+    """The readable images of a cache file (`mdr_tune.data.dataset.Images`), in the order of its rows."""
+
+    def __init__(self, file: CacheFile) -> None:
+        self._file = file
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, 3, size, size)."""
+        size = self._file.metadata.size_px
+        return (len(self), 3, size, size)
+
+    def __len__(self) -> int:
+        return len(self._file.readable)
+
+    def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
+        """Return a copy of the images `indices` (m,) int64: (m, 3, size, size) uint8, in channels-last memory.
+
+        That is how they lie in the file, and what torchvision's resize and convolutions are fastest with.
+        """
+        rows = self._file.readable[indices.numpy()].tolist()
+        size = self._file.metadata.size_px
+        images = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+        self._file.copy_rows(rows, images)
+        return torch.from_numpy(images).permute(0, 3, 1, 2)

@@ -1,0 +1,160 @@
+"""What identifies the content of a data set's files, found without reading them again at each start."""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from mdr_tune.cache_files import atomic_write, locked
+from mdr_tune.data.dataset import Progress
+from mdr_tune.data.images.thread_map import PacedProgress, thread_map, usable_cpus
+from mdr_tune.errors import UserError
+
+_VERSION = 1  # raise it with any change of what is hashed
+_EXAMPLES = 3
+_THREADS = max(16, usable_cpus())  # they wait for the disk or the network, more than they compute
+_STATS_A_TASK, _HASHES_A_TASK = 1024, 32  # a task costs about as much as ten stats of a local file
+
+
+class FileState(NamedTuple):
+    """What changes whenever a file's content does.
+
+    The change time is among it since the system sets it, whatever a copying program does to the modification time.
+    """
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+class _Failure(NamedTuple):
+    path: str
+    reason: str | None  # None: there is no such file
+
+
+def file_states(root: Path, paths: Sequence[str]) -> list[FileState]:
+    """Return the state of each file; `paths` are relative to `root`, or absolute.
+
+    Raises:
+        UserError: `root` is no folder, or some of the files are missing, with their number and a few of them.
+    """
+    if not os.path.isdir(root):
+        raise UserError(f"data.root: there is no folder {root}")
+    chunks = _chunks(paths, _STATS_A_TASK)
+    with thread_map(partial(_states, str(root)), chunks, threads=_THREADS) as parts:
+        found = [state for part in parts for state in part]
+    missing = [entry for entry in found if isinstance(entry, _Failure)]
+    if missing:
+        raise UserError(
+            f"data.root: {_share(len(missing), len(paths))} missing in {root}, such as {_examples(missing)}; "
+            "copy or unpack the data set again, or set data.root to the folder that holds all of it"
+        )
+    return [entry for entry in found if isinstance(entry, FileState)]
+
+
+def content_key(root: Path, paths: Sequence[str], folder: Path, progress: Progress) -> str:
+    """Return a hash (hexadecimal) of the paths, in their order, and of the content of the files.
+
+    The same files under another `root` have the same key. To hash them takes as long as to read them, so the key is
+    remembered in `folder` (which exists), in a small file that is named by the state of all files: as long as none of
+    them changes, the next call costs no more than their stats. Of several processes one hashes, and the others wait.
+
+    Raises:
+        UserError: as `file_states`; or some files cannot be read.
+    """
+    memory = folder / f"content-{_state_key(root, paths, file_states(root, paths))}.json"
+    if key := _remembered(memory):
+        return key
+    with locked(memory):
+        if key := _remembered(memory):
+            return key
+        key = _hash_contents(root, paths, progress)
+        with atomic_write(memory) as file:
+            file.write(json.dumps({"content": key}).encode())
+    return key
+
+
+def _hash_contents(root: Path, paths: Sequence[str], progress: Progress) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    failures: list[_Failure] = []
+    paced = PacedProgress(progress, "reading image files", len(paths))
+    with thread_map(partial(_hashes, str(root)), _chunks(paths, _HASHES_A_TASK), threads=_THREADS) as parts:
+        for part in parts:
+            for entry in part:
+                if isinstance(entry, _Failure):
+                    failures.append(entry)
+                else:
+                    digest.update(entry)
+            paced.advance(len(part))
+    if failures:
+        raise UserError(
+            f"data.root: the system cannot read {len(failures):,} of {len(paths):,} files in {root}, such as "
+            f"{_examples(failures)}; make them readable for this user, and try again"
+        )
+    digest.update(hashlib.blake2b(b"\0".join(os.fsencode(path) for path in paths)).digest())
+    return digest.hexdigest()
+
+
+def _states(root: str, paths: Sequence[str]) -> list[FileState | _Failure]:
+    entries: list[FileState | _Failure] = []
+    for path in paths:
+        try:
+            found = os.stat(os.path.join(root, path))
+        except OSError as error:
+            there_is_none = isinstance(error, FileNotFoundError | NotADirectoryError)
+            entries.append(_Failure(path, None if there_is_none else _system_reason(error)))
+            continue
+        if stat.S_ISREG(found.st_mode):
+            entries.append(FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+        else:
+            entries.append(_Failure(path, "not a file"))
+    return entries
+
+
+def _hashes(root: str, paths: Sequence[str]) -> list[bytes | _Failure]:
+    entries: list[bytes | _Failure] = []
+    for path in paths:
+        try:
+            with open(os.path.join(root, path), "rb") as file:
+                entries.append(hashlib.blake2b(file.read(), digest_size=16).digest())
+        except OSError as error:
+            entries.append(_Failure(path, _system_reason(error)))
+    return entries
+
+
+def _state_key(root: Path, paths: Sequence[str], states: Sequence[FileState]) -> str:
+    lines = [f"{size} {modified} {changed}" for size, modified, changed in states]
+    digest = hashlib.blake2b(f"{_VERSION}\0".encode(), digest_size=16)
+    digest.update(os.fsencode(os.path.realpath(root)) + b"\0")
+    digest.update(b"\0".join(os.fsencode(path) for path in paths) + b"\0\0" + "\n".join(lines).encode())
+    return digest.hexdigest()
+
+
+def _remembered(memory: Path) -> str | None:
+    try:
+        remembered = json.loads(memory.read_bytes())
+        return str(remembered["content"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):  # damaged: hashed anew, and written anew
+        return None
+
+
+def _chunks(paths: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (paths[start : start + size] for start in range(0, len(paths), size))
+
+
+def _share(part: int, total: int) -> str:
+    return f"{part:,} of {total:,} images {'is' if part == 1 else 'are'}"
+
+
+def _examples(failures: Sequence[_Failure]) -> str:
+    return ", ".join(path if reason is None else f"{path} ({reason})" for path, reason in failures[:_EXAMPLES])
+
+
+def _system_reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,101 @@
+"""The image files of a data set as `Images`: from the cache, or decoded as they are asked for."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mdr_tune.data.dataset import Images, Progress
+from mdr_tune.data.images.cached_images import CachedImages
+from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError, decode
+from mdr_tune.data.images.fingerprint import file_states
+from mdr_tune.data.images.image_cache_build import Corrupt, open_cache
+from mdr_tune.data.images.thread_map import thread_map
+from mdr_tune.errors import UserError
+
+
+def open_images(
+    name: str,
+    root: Path,
+    paths: Sequence[str],
+    folder: Path,
+    progress: Progress,
+    *,
+    resize: int,
+    cache: bool,
+    corrupt: Corrupt,
+) -> tuple[Images, np.ndarray]:
+    """Return the images that can be read, and which of `paths` they are.
+
+    Image i is the file `paths[rows[i]]`: RGB, resized to `resize` x `resize` pixels with Lanczos' filter, as
+    `mdr_tune.data.images.decoding.decode` makes it, whether it comes from the cache or not.
+
+    Args:
+        name: of the data set, for the name of the cache and for messages.
+        root: the folder that `paths` are relative to.
+        paths: of n files, with forward slashes; an absolute path stands for itself.
+        folder: the cache folder, for `cache`.
+        progress: is told what a build has done, from the calling thread, four times a second at most.
+        resize: pixels.
+        cache: keep the decoded images, n x resize x resize x 3 bytes, for all processes and later starts. If not,
+            each read decodes its images.
+        corrupt: what to do about files whose content cannot be decoded. "skip" leaves them out and logs a warning;
+            it needs the cache, as only then are all images decoded before it is known how many there are.
+
+    Returns:
+        images: (m, 3, resize, resize) uint8.
+        rows: (m,) int64, ascending indices into `paths`.
+
+    Raises:
+        UserError: files are missing (before anything is read) or cannot be read; images are corrupt and are to be
+            refused (all are named: with the cache now, without when one is read); or the cache has no place.
+    """
+    if cache:
+        file = open_cache(name, root, paths, folder, progress, size=resize, corrupt=corrupt)
+        return CachedImages(file), file.readable.copy()
+    if corrupt == "skip":
+        raise UserError(
+            "data.corrupt: skip needs data.cache: on, which decodes all images before the first is used; "
+            "set data.cache: on or data.corrupt: refuse"
+        )
+    file_states(root, paths)
+    return DecodedImages(root, paths, resize), np.arange(len(paths))
+
+
+class DecodedImages:
+    """Images that are decoded at each read, by as many threads as there are CPUs (`mdr_tune.data.dataset.Images`)."""
+
+    def __init__(self, root: Path, paths: Sequence[str], size: int) -> None:
+        self._root, self._paths, self._size = str(root), tuple(paths), size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, 3, size, size)."""
+        return (len(self._paths), 3, self._size, self._size)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
+        """Decode the images `indices` (m,) int64: (m, 3, size, size) uint8, in channels-last memory.
+
+        Raises:
+            UserError: one of them is corrupt or cannot be read.
+        """
+        files = [os.path.join(self._root, self._paths[index]) for index in indices.tolist()]
+        images = np.empty((len(files), self._size, self._size, 3), dtype=np.uint8)
+        try:
+            with thread_map(partial(decode, size=self._size), files) as decoded:
+                for target, pixels in zip(images, decoded, strict=True):
+                    target[...] = pixels
+        except CorruptImageError as error:
+            raise UserError(
+                f"data.corrupt: cannot decode {error}; mend or delete it, "
+                "or set data.cache: on and data.corrupt: skip, which leaves out all such images"
+            ) from error
+        except UnreadableFileError as error:
+            raise UserError(f"data.root: the system could not read {error}; try again") from error
+        return torch.from_numpy(images).permute(0, 3, 1, 2)

@@ -1,0 +1,113 @@
+"""Validation and test classes, drawn out of the training classes.
+
+By class, never by image: what is measured is the retrieval of classes that the network was not trained on.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mdr_tune.data.dataset import SPLIT_NAMES, SplitName
+from mdr_tune.data.listings.listing import Listing
+from mdr_tune.data.seeding import derive_seed
+from mdr_tune.errors import UserError
+
+MIN_TRAIN_CLASSES = 2
+"""With one class there is no negative, and nothing to learn."""
+
+
+def draw_classes(
+    class_ids: np.ndarray,
+    purpose: str,
+    *,
+    fraction: float | None = None,
+    folds: int | None = None,
+    fold: int = 0,
+    seed: int = 0,
+) -> np.ndarray:
+    """Return some of the classes, ascending: a fraction of them, or one of several folds.
+
+    The classes are put in a random order that depends on their ids, `purpose` and `seed` only, not on how many images
+    they have or how these are ordered. A fraction is the front of that order, so that a larger one with the same seed
+    holds the smaller one. The folds are consecutive parts of it: each class is in exactly one, and their sizes differ
+    by at most one.
+
+    Args:
+        class_ids: (n,) integers, the class of each image; or each class once.
+        purpose: "validation" or "test", the name of the split and of its key in `data`.
+        fraction: the share of the classes to draw, rounded to whole classes, at least one. Either this or `folds`.
+        folds: the number of parts.
+        fold: which of them, 0 .. folds - 1.
+        seed: of the order.
+
+    Raises:
+        UserError: a number is out of range, or fewer than two classes would be left to train on.
+        ValueError: neither or both of `fraction` and `folds` are given.
+    """
+    if (fraction is None) == (folds is None):
+        raise ValueError(f"give fraction or folds, one of them; got {fraction} and {folds}")
+    classes = np.unique(class_ids)
+    order = np.random.default_rng(derive_seed(f"{purpose} classes", seed)).permutation(classes)
+    if fraction is not None:
+        key = f"data.{purpose}.fraction"
+        if not 0 < fraction < 1:
+            raise UserError(f"{key}: {fraction} is not between 0 and 1")
+        drawn = order[: max(1, round(fraction * len(order)))]
+    else:
+        assert folds is not None
+        key = f"data.{purpose}.folds"
+        _check_fold(purpose, folds, fold, len(order))
+        drawn = np.array_split(order, folds)[fold]
+    left = len(order) - len(drawn)
+    if left < MIN_TRAIN_CLASSES:
+        raise UserError(
+            f"{key}: of {len(order)} training classes, {len(drawn)} would be drawn and "
+            f"{left} left to train on, which takes at least {MIN_TRAIN_CLASSES}: draw fewer, or add classes"
+        )
+    return np.sort(drawn)
+
+
+def _check_fold(purpose: str, folds: int, fold: int, num_classes: int) -> None:
+    if folds < 2:
+        raise UserError(f"data.{purpose}.folds: {folds} is not enough, it takes at least 2")
+    if not 0 <= fold < folds:
+        raise UserError(f"data.{purpose}.fold: {fold} is none of 0 .. {folds - 1}, the folds there are")
+    if folds > num_classes:
+        raise UserError(
+            f"data.{purpose}.folds: {folds} folds are more than the classes, of which there are {num_classes}: "
+            "a fold needs one at least"
+        )
+
+
+def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
+    """Return the listing with validation classes: its own, or else some of the training classes.
+
+    Args:
+        listing: of a data set that has training images.
+        validation: `fraction` and `seed`, or `folds`, `fold` and `seed`, as `draw_classes` takes them.
+
+    Raises:
+        UserError: as `draw_classes`.
+    """
+    return _with_drawn(listing, "validation", validation)
+
+
+def with_test(listing: Listing, test: Mapping[str, Any]) -> Listing:
+    """Return the listing with test classes: its own, or else some of the training classes.
+
+    Call this before `with_validation`, so that the test classes are the same in all folds of a cross-validation.
+    Arguments and errors are those of `with_validation`.
+    """
+    return _with_drawn(listing, "test", test)
+
+
+def _with_drawn(listing: Listing, split: SplitName, share: Mapping[str, Any]) -> Listing:
+    if len(listing.rows(split)):
+        return listing
+    drawn = draw_classes(listing.classes("train"), split, **share)
+    rows = listing.rows("train")
+    splits = listing.splits.copy()
+    splits[rows[np.isin(listing.class_ids[rows], drawn)]] = SPLIT_NAMES.index(split)
+    return dataclasses.replace(listing, splits=splits)

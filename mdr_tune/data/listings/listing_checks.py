@@ -1,0 +1,96 @@
+"""What a listing must be, for training and retrieval to make sense."""
+
+import logging
+from collections.abc import Iterable
+from itertools import islice
+
+import numpy as np
+
+from mdr_tune.data.dataset import SPLIT_NAMES
+from mdr_tune.data.listings.class_split import MIN_TRAIN_CLASSES
+from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
+from mdr_tune.errors import UserError
+from mdr_tune.words import count
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLES = 3
+
+_EMPTY = {
+    "train": "no image is in the training split: whatever else is drawn or given, there must be classes to train on",
+    "validation": "no image is in the validation split: add some, or have classes drawn by data.validation",
+    "test": "no image is in the test split: add some, or have classes drawn by data.test, such as {fraction: 0.3}",
+}
+
+
+def examples(values: Iterable[str]) -> str:
+    """Return the first few of `values` for a message: `'a', 'b', 'c'`."""
+    return ", ".join(repr(value) for value in islice(values, _EXAMPLES))
+
+
+def check_roles(listing: Listing) -> None:
+    """Check that queries and galleries are what an evaluation can use.
+
+    A split's images are either all compared with each other, or each is a query or part of the gallery. An image that
+    is both, among others that are not, would find itself in the gallery.
+
+    Raises:
+        UserError: they are not; the message counts them.
+    """
+    if marked := len(listing.rows("train", QUERY, GALLERY)):
+        raise UserError(
+            f"data: {count(marked, 'training image')} marked as query or gallery, which only validation and test "
+            "images can be: leave the mark away, or give them another split"
+        )
+    for split in SPLIT_NAMES:
+        both, queries, gallery = (len(listing.rows(split, role)) for role in (BOTH, QUERY, GALLERY))
+        if both and (queries or gallery):
+            raise UserError(
+                f"data: the {split} split has {count(queries, 'query image')}, {count(gallery, 'gallery image')} and "
+                f"{both} that would be both: say query or gallery of each, or of none, if each is to be compared with "
+                "all others"
+            )
+        if queries and not gallery:
+            raise UserError(
+                f"data: the {split} split has {count(queries, 'query image')}, but no gallery to retrieve from"
+            )
+        if gallery and not queries:
+            raise UserError(f"data: the {split} split has a gallery of {count(gallery, 'image')}, but no queries")
+
+
+def check_splits(listing: Listing) -> None:
+    """Check that no split is empty, that no two share a class, and that there is more than one class to train on.
+
+    Raises:
+        UserError: one of these; the message names the split, or some of the classes.
+    """
+    for split in SPLIT_NAMES:
+        if not len(listing.rows(split)):
+            raise UserError(f"data: {_EMPTY[split]}")
+    in_split = np.zeros((len(SPLIT_NAMES), len(listing.class_names)), dtype=bool)
+    in_split[listing.splits, listing.class_ids] = True
+    shared = np.flatnonzero(in_split.sum(axis=0) > 1)
+    if len(shared):
+        where = [SPLIT_NAMES[index] for index in np.flatnonzero(in_split[:, shared].any(axis=1))]
+        raise UserError(
+            f"data: classes in more than one split ({', '.join(where)}): {len(shared):,} of "
+            f"{len(listing.class_names):,}, such as {examples(listing.class_names[index] for index in shared)}. "
+            "Retrieval is measured on classes that were not trained on, so give each class to one split"
+        )
+    if len(listing.classes("train")) < MIN_TRAIN_CLASSES:
+        raise UserError(
+            f"data: one class is left to train on, and at least {MIN_TRAIN_CLASSES} are needed: add classes, or draw "
+            "fewer for validation and test"
+        )
+
+
+def warn_of_easy_splits(listing: Listing) -> None:
+    """Log a warning if a split that is measured has a single class, so that whatever is retrieved is right."""
+    for split in SPLIT_NAMES[1:]:
+        if len(listing.classes(split)) == 1 and not len(listing.rows(split, GALLERY)):
+            logger.warning(
+                "the %s split has one class: whatever is retrieved is right, and its Recall@K says nothing. "
+                "Give it more classes, or draw more by data.%s",
+                split,
+                split,
+            )

@@ -1,0 +1,52 @@
+"""Images that have nothing to retrieve: the only one of a class, or a query whose class is not in the gallery."""
+
+import logging
+
+import numpy as np
+
+from mdr_tune.data.dataset import SPLIT_NAMES
+from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
+from mdr_tune.data.listings.listing_checks import examples
+from mdr_tune.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def rows_with_something_to_retrieve(listing: Listing, single_image_classes: str) -> np.ndarray:
+    """Return the indices, ascending, of the images to go on with.
+
+    Within its split, an image can retrieve the others of its class; a query, those of its class in the gallery. The
+    gallery itself stays whole, also where nobody asks for a class of it.
+
+    Args:
+        listing: of any images.
+        single_image_classes: what becomes of images with nothing to retrieve. "keep": they stay (and count as
+            misses). "drop": they are left out, with a warning. "refuse": they are an error.
+
+    Raises:
+        UserError: there are such images, and they are refused; the message names some of their classes.
+    """
+    alone = _alone(listing)
+    if single_image_classes == "keep" or not alone.any():
+        return np.arange(len(listing))
+    classes = np.unique(listing.class_ids[alone])
+    what = (
+        f"nothing to retrieve in {len(classes):,} of {len(listing.class_names):,} classes, which have a single image "
+        f"in their split, or none in the gallery: {examples(listing.class_names[index] for index in classes)}"
+    )
+    if single_image_classes == "refuse":
+        raise UserError(
+            f"data.single_image_classes: {what}. Add images, or set data.single_image_classes: drop to leave them out"
+        )
+    logger.warning("%s. Left out: %d of %d images", what, alone.sum(), len(listing))
+    return np.flatnonzero(~alone)
+
+
+def _alone(listing: Listing) -> np.ndarray:
+    """Return which images have nothing to retrieve, (n,) bool."""
+    num_classes = len(listing.class_names)
+    group = listing.splits.astype(np.int64) * num_classes + listing.class_ids  # a class within a split
+    in_gallery = np.bincount(group[listing.roles != QUERY], minlength=len(SPLIT_NAMES) * num_classes)
+    retrievable = in_gallery[group] - (listing.roles == BOTH)  # an image does not retrieve itself
+    alone: np.ndarray = (listing.roles != GALLERY) & (retrievable == 0)
+    return alone

@@ -1,0 +1,18 @@
+"""What splits and roles are called in users' own data: names of folders, values of a table's columns."""
+
+from mdr_tune.data.dataset import SPLIT_NAMES
+from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY
+
+_TRAIN, _VALIDATION, _TEST = range(len(SPLIT_NAMES))
+
+SPLIT_WORDS: dict[str, tuple[int, int]] = {
+    "train": (_TRAIN, BOTH),
+    "validation": (_VALIDATION, BOTH),
+    "val": (_VALIDATION, BOTH),
+    "test": (_TEST, BOTH),
+    "query": (_TEST, QUERY),
+    "gallery": (_TEST, GALLERY),
+}
+"""Index of the split in `SPLIT_NAMES`, and role. A query or gallery image is a test image, as in In-Shop's list."""
+
+ROLE_WORDS: dict[str, int] = {"query": QUERY, "gallery": GALLERY, "both": BOTH, "": BOTH}

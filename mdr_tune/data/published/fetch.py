@@ -1,0 +1,102 @@
+"""Bring a published data set to a folder: find or download its archives, check and unpack them."""
+
+from pathlib import Path
+
+from mdr_tune.cache_files import locked
+from mdr_tune.data.dataset import Progress
+from mdr_tune.data.images.disk_space import format_bytes
+from mdr_tune.data.published.benchmark import Archive, Benchmark
+from mdr_tune.data.published.download import DownloadError, download, md5_of
+from mdr_tune.data.published.unpack import unpack
+from mdr_tune.errors import UserError
+
+
+def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
+    """Make `root` hold what the data set is published as, unpacked; do nothing about what is there already.
+
+    Of each archive that is not unpacked yet: the file is used where it lies in `root`, downloaded to `root` if it
+    does not, checked against its MD5, and unpacked beside itself. The archives are kept. Of several processes one
+    works, the others wait for it.
+
+    Args:
+        benchmark: the data set.
+        root: the folder for it; made if need be.
+        progress: is told what is being done.
+
+    Raises:
+        UserError: a file cannot be downloaded, or is damaged; the message says which files to put where. Or the disk
+            has no room.
+    """
+    root = root.expanduser()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if missing := _missing(benchmark, root):
+            with locked(root / f".{benchmark.name}"):
+                _only_by_hand(benchmark, root)
+                for archive in missing:
+                    if not is_unpacked(benchmark, root, archive):  # nor has another process done it meanwhile
+                        _fetch_one(benchmark, root, archive, progress)
+    except OSError as error:
+        raise UserError(f"data.root: cannot write to {root}: {error}") from None
+
+
+def is_unpacked(benchmark: Benchmark, root: Path, archive: Archive) -> bool:
+    """Return whether what an archive makes is in `root`, or in one of the data set's usual folders below it."""
+    return any((root / home / made).exists() for home in benchmark.homes for made in archive.makes)
+
+
+def _missing(benchmark: Benchmark, root: Path) -> list[Archive]:
+    return [archive for archive in benchmark.archives if not is_unpacked(benchmark, root, archive)]
+
+
+def _packed_file(benchmark: Benchmark, root: Path, archive: Archive) -> Path | None:
+    """Return the archive where it lies, if it does."""
+    places = (root / home / folder / archive.name for home in benchmark.homes for folder in archive.lies_in)
+    return next((path for path in places if path.is_file()), None)
+
+
+def _only_by_hand(benchmark: Benchmark, root: Path) -> None:
+    """Raise the UserError that names all that cannot be downloaded and is not there."""
+    absent = [
+        archive
+        for archive in _missing(benchmark, root)
+        if not archive.urls and _packed_file(benchmark, root, archive) is None
+    ]
+    if absent:
+        raise UserError(f"{benchmark.title} is not complete in {root}. {_by_hand(benchmark, root, absent)}")
+
+
+def _fetch_one(benchmark: Benchmark, root: Path, archive: Archive, progress: Progress) -> None:
+    path = _packed_file(benchmark, root, archive)
+    if path is None:
+        path = root / archive.name
+        assert archive.md5 is not None, archive
+        try:
+            download(archive.urls, path, archive.md5, progress, archive.size_bytes)
+        except DownloadError as error:
+            absent = [other for other in _missing(benchmark, root) if _packed_file(benchmark, root, other) is None]
+            raise UserError(
+                f"cannot download {archive.name} of {benchmark.title}: {error}. {_by_hand(benchmark, root, absent)}"
+            ) from None
+    elif archive.md5 is not None and (found := md5_of(path, progress)) != archive.md5:
+        raise UserError(
+            f"{path} is damaged or another file: its MD5 is {found}, expected {archive.md5}. Delete it and start "
+            "again: it is then downloaded, or get it anew yourself"
+        )
+    if archive.is_packed:
+        unpack(path, archive.makes[0], progress)
+
+
+def _by_hand(benchmark: Benchmark, root: Path, absent: list[Archive]) -> str:
+    """Say which files to put where."""
+    files = []
+    for archive in absent:
+        size = "" if archive.size_bytes is None else f"{format_bytes(archive.size_bytes)}, "
+        md5 = "" if archive.md5 is None else f"MD5 {archive.md5}, "
+        source = " or ".join(archive.urls)
+        details = f"{size}{md5}{source}".rstrip(", ")
+        files.append(f"{root / archive.name}" + (f" ({details})" if details else ""))
+    return (
+        f"Get {'this file' if len(files) == 1 else 'these files'} on a machine that can, put "
+        f"{'it' if len(files) == 1 else 'them'} there, and start again: {', '.join(files)}. {benchmark.by_hand}"
+    )

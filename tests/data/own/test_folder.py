@@ -1,0 +1,189 @@
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mdr_tune.data.listings.listing import Listing
+from mdr_tune.data.own.folder import list_folder, open_folder
+from mdr_tune.errors import UserError
+from tests.data.listings.listings import written
+
+
+def touch(root: Path, *paths: str) -> None:
+    """Make empty files; a listing does not open them."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+def listed(listing: Listing) -> list[tuple[str, str]]:
+    return list(zip(listing.paths, written(listing), strict=True))
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "dog/2.jpg", "cat/b.JPEG", "cat/a.png", "dog/10.webp", "Zebra/x.bmp", "cat/notes.txt")
+    listing = list_folder(tmp_path)
+    assert listed(listing) == [
+        ("Zebra/x.bmp", "train Zebra"),
+        ("cat/a.png", "train cat"),
+        ("cat/b.JPEG", "train cat"),
+        ("dog/10.webp", "train dog"),
+        ("dog/2.jpg", "train dog"),
+    ]
+    assert (listing.root, listing.class_names) == (tmp_path, ("Zebra", "cat", "dog"))
+    assert (listing.class_ids.dtype, listing.splits.dtype, listing.roles.dtype) == (np.int64, np.int8, np.int8)
+
+
+def test_folders_within_a_class_belong_to_it(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/b.jpg", "cat/a/deep/1.jpg", "cat/c/2.jpg", "cat b/train/3.jpg")
+    assert listed(list_folder(tmp_path)) == [
+        ("cat/a/deep/1.jpg", "train cat"),
+        ("cat/b.jpg", "train cat"),
+        ("cat/c/2.jpg", "train cat"),
+        ("cat b/train/3.jpg", "train cat b"),
+    ]
+
+
+@pytest.mark.parametrize("validation", ["validation", "val", "Val"])
+def test_split_folders(tmp_path: Path, validation: str) -> None:
+    touch(tmp_path, "train/a/1.jpg", f"{validation}/b/1.jpg", "test/c/1.jpg", "train/d/x/1.jpg")
+    assert dict(listed(list_folder(tmp_path))) == {
+        "train/a/1.jpg": "train a",
+        "train/d/x/1.jpg": "train d",
+        f"{validation}/b/1.jpg": "validation b",
+        "test/c/1.jpg": "test c",
+    }
+
+
+def test_query_and_gallery_are_of_the_test_split_and_share_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/1.jpg", "query/c/1.jpg", "query/b/1.jpg", "gallery/b/2.jpg", "gallery/c/2.jpg")
+    listing = list_folder(tmp_path)
+    assert listed(listing) == [
+        ("gallery/b/2.jpg", "test b gallery"),
+        ("gallery/c/2.jpg", "test c gallery"),
+        ("query/b/1.jpg", "test b query"),
+        ("query/c/1.jpg", "test c query"),
+        ("train/a/1.jpg", "train a"),
+    ]
+    assert listing.class_names == ("a", "b", "c")
+
+
+def test_one_folder_named_as_a_split_may_be_a_class(tmp_path: Path) -> None:
+    touch(tmp_path, "bus/1.jpg", "train/1.jpg")
+    assert listed(list_folder(tmp_path)) == [("bus/1.jpg", "train bus"), ("train/1.jpg", "train train")]
+
+
+def test_splits_beside_other_folders_are_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/1.jpg", "test/b/1.jpg", "extra/c/1.jpg")
+    with pytest.raises(UserError, match=r"data\.root: .*'test', 'train' are named as splits, and 'extra' not"):
+        list_folder(tmp_path)
+
+
+def test_what_is_hidden_is_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/1.jpg", "train/a/._1.jpg", "train/.cache/b/1.jpg", "train/a/.thumbs/1.jpg")
+    touch(tmp_path, "__MACOSX/a/1.jpg", "train/__MACOSX/a/1.jpg", ".DS_Store", "train/a/.DS_Store", ".git/x/1.jpg")
+    assert listed(list_folder(tmp_path)) == [("train/a/1.jpg", "train a")]
+
+
+def test_the_order_is_not_that_of_the_file_system(tmp_path: Path) -> None:
+    names = [f"class{number}/{image}.jpg" for number in range(5) for image in "abc"]
+    touch(tmp_path / "one", *names)
+    touch(tmp_path / "two", *np.random.default_rng(0).permutation(names).tolist())
+    assert listed(list_folder(tmp_path / "one")) == listed(list_folder(tmp_path / "two"))
+
+
+def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    touch(tmp_path, "elsewhere/a.jpg", "elsewhere/more/b.jpg", "root/cat/1.jpg", "root/dog/1.jpg")
+    (root / "cat" / "linked.jpg").symlink_to(tmp_path / "elsewhere" / "a.jpg")
+    (root / "dog" / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "dog" / "again").symlink_to(tmp_path / "elsewhere")
+    (root / "ant").symlink_to(root / "cat")
+    (root / "dog" / "up").symlink_to(root)
+    (root / "dog" / "self").symlink_to(root / "dog")
+    (root / "cat" / "circle.jpg").symlink_to(root / "cat" / "circle.jpg")
+    assert list_folder(root).paths == (
+        "ant/1.jpg",
+        "ant/circle.jpg",
+        "ant/linked.jpg",
+        "cat/1.jpg",
+        "cat/circle.jpg",  # a link that leads nowhere is a missing image, and no image less
+        "cat/linked.jpg",
+        "dog/1.jpg",
+        "dog/again/a.jpg",
+        "dog/again/more/b.jpg",
+    )
+
+
+def test_images_and_folders_that_are_left_out_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "cat/1.jpg", "preview.jpg", "readme.md", "empty/notes.txt")
+    with caplog.at_level(logging.WARNING):
+        listing = list_folder(tmp_path)
+    assert listed(listing) == [("cat/1.jpg", "train cat")]
+    assert listing.class_names == ("cat",)
+    assert "left out 1 image in no class folder, such as 'preview.jpg'" in caplog.text
+    assert "no images in 1 class folder, such as 'empty'" in caplog.text
+
+
+@pytest.mark.parametrize("files", [[], ["cat/1.txt"], ["1.jpg", "2.jpg"], ["train/1.jpg", "test/1.jpg"]])
+def test_no_images_in_class_folders_is_an_error(tmp_path: Path, files: list[str]) -> None:
+    touch(tmp_path, *files)
+    with pytest.raises(UserError, match=r"data\.root: no images in class folders of .* names ending in \.bmp, \.jpeg"):
+        list_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file"])
+def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=rf"data\.root: there is no folder {tmp_path / name}"):
+        list_folder(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg")
+    (tmp_path / "cat").chmod(0)
+    try:
+        with pytest.raises(UserError, match=r"data\.root: cannot read the folder .*cat \(Permission denied\)"):
+            list_folder(tmp_path)
+    finally:
+        (tmp_path / "cat").chmod(0o700)
+
+
+def test_names_that_are_not_utf8_are_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/ä.jpg", os.fsdecode(b"cat/\xe4.jpg"))
+    with pytest.raises(UserError, match=r"not UTF-8: the names of 1 image, such as 'cat/\\udce4\.jpg'"):
+        list_folder(tmp_path)
+
+
+def test_a_folder_is_opened(tmp_path: Path) -> None:
+    colours = {}
+    for number, path in enumerate(["a/1.png", "a/2.jpg", "b/1.png", "b/2.png", "c/1.webp", "c/2.bmp", "d/1.png"]):
+        for name in (path, f"e{path}"):  # a, b, c, d, ea, eb, ec, ed
+            (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+            colours[name] = (30 * number, 200, 90)
+            Image.new("RGB", (9, 7), colours[name]).save(tmp_path / "root" / name)
+    searched, test = open_folder(
+        tmp_path / "cache",
+        root=str(tmp_path / "root"),
+        recall_ks=[1, 2],
+        resize=8,
+        cache=False,
+        corrupt="refuse",
+        single_image_classes="drop",
+        validation={"fraction": 0.5, "seed": 0},
+        test={"folds": 3, "fold": 0, "seed": 0},
+    )
+    assert [len(searched.split("train")), len(searched.split("validation")), len(test)] == [4, 4, 4]
+    assert (searched.name, searched.recall_ks, searched.image_shape) == ("folder", (1, 2), (3, 8, 8))
+    seen = [
+        int(value)
+        for split in (searched.split("train"), searched.split("validation"), test)
+        for value in split.images[torch.arange(4)][:, 0, 4, 4]
+    ]
+    expected = [colours[name][0] for name in colours if not name.endswith("d/1.png")]
+    assert np.allclose(sorted(seen), sorted(expected), atol=3)  # JPEG and WebP lose a little
