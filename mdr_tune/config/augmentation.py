@@ -63,3 +63,12 @@ AugmentationConfig = Annotated[
     Discriminator(choose_by_name("auto")),
     BeforeValidator(by_name),
 ]
+
+
+def chosen_augmentation(
+    augmentation: AugmentationConfig, best: Literal["affine", "random_resized_crop"]
+) -> AugmentationConfig:
+    """Return the augmentation, `auto` being replaced by what suits the data, `best`."""
+    if augmentation.name != "auto":
+        return augmentation
+    return AffineConfig(name=best) if best == "affine" else RandomResizedCropConfig(name=best)

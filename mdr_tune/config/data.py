@@ -60,7 +60,7 @@ class GlyphsDataConfig(StrictModel):
     name: Literal["glyphs"] = "glyphs"
     image_size: ClassVar[int | None] = None
     """As they are."""
-    augmentation: ClassVar[str] = "affine"
+    best_augmentation: ClassVar[Literal["affine", "random_resized_crop"]] = "affine"
     """What `augmentation: auto` stands for."""
 
     @property
@@ -84,7 +84,7 @@ class _ImageFilesConfig(StrictModel):
     """What becomes of images that cannot be decoded."""
     validation: ClassShare = ClassFraction()
     """Classes held out of the training classes, on which trials are compared."""
-    augmentation: ClassVar[str] = "random_resized_crop"
+    best_augmentation: ClassVar[Literal["affine", "random_resized_crop"]] = "random_resized_crop"
 
     @model_validator(mode="after")
     def _fits_together(self) -> "_ImageFilesConfig":

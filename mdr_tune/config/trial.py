@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from mdr_tune.catalog import BACKBONES, has_published_weights
-from mdr_tune.config.augmentation import AugmentationConfig, AutoAugmentationConfig
+from mdr_tune.config.augmentation import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, flatten, tag
 from mdr_tune.config.data import DataConfig, GlyphsDataConfig
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
@@ -189,9 +189,9 @@ class TrialConfig(StrictModel):
         return self.miner.arguments()
 
     @property
-    def augmentation_name(self) -> str:
+    def chosen_augmentation(self) -> AugmentationConfig:
         """The augmentation, `auto` decided."""
-        return self.data.augmentation if self.augmentation.name == "auto" else self.augmentation.name
+        return chosen_augmentation(self.augmentation, self.data.best_augmentation)
 
     def flat(self) -> dict[str, Any]:
         """Return the configuration with dotted keys, every `auto` decided: what MLflow records."""
@@ -200,7 +200,7 @@ class TrialConfig(StrictModel):
             tree["mdr"]["levels"] = self.mdr.initial_levels()
         tree["embedding"]["mode"] = self.embedding_mode
         tree["miner"] = {"name": self.miner_name, **self.miner_arguments()}
-        tree["augmentation"]["name"] = self.augmentation_name
+        tree["augmentation"] = self.chosen_augmentation.model_dump()
         tree["batch_norm"] = "frozen" if self.freezes_batch_norm else "synced"
         if not self.backbone.pretrained:
             tree["backbone"]["weights"] = "none"

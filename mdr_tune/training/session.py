@@ -232,7 +232,8 @@ def _means(measured: torch.Tensor) -> torch.Tensor:
 
 
 def _augmentation(config: TrialConfig) -> Augmentation:
-    return build_augmentation(config.augmentation_name, config.data.image_size, **config.augmentation.arguments())
+    chosen = config.chosen_augmentation
+    return build_augmentation(chosen.name, config.data.image_size, **chosen.arguments())
 
 
 def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:

@@ -42,7 +42,13 @@ def test_the_settings_of_the_paper_are_the_default() -> None:
     config = TrialConfig.model_validate({"data": "cub200"})
     flat = config.flat()
     assert (flat["data.resize"], flat["data.image_size"]) == (256, 224)
-    assert flat["augmentation.name"] == "random_resized_crop"
+    assert {key: value for key, value in flat.items() if key.startswith("augmentation.")} == {
+        "augmentation.name": "random_resized_crop",
+        "augmentation.scale": [0.16, 1.0],
+        "augmentation.ratio": [0.75, 1.33],
+        "augmentation.flip": 0.5,
+        "augmentation.interpolation": "lanczos",
+    }
     assert config.data.arguments() == {
         "root": str(Path("datasets").absolute()),
         "resize": 256,
