@@ -37,8 +37,9 @@ from pipeline.tables import Measured, print_table
 from throughput.tables import machine
 
 from mdr_tune.cli.terminal import make_console
-from mdr_tune.data.dataset import Images, no_progress
+from mdr_tune.data.dataset import Images
 from mdr_tune.data.images.image_files import open_images
+from mdr_tune.progress import no_progress
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -1,13 +1,9 @@
 """Trained weights: found in torch.hub's folder or downloaded there, checked, and loaded into a network."""
 
-import hashlib
-import http.client
 import logging
 import pickle
 import re
 import struct
-import urllib.error
-import urllib.request
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mdr_tune.cache_files import atomic_write, locked
+from mdr_tune.cache_files import locked
 from mdr_tune.catalog import has_published_weights
+from mdr_tune.download import Digest, DownloadError, digest_of, download
 from mdr_tune.errors import UserError
 from mdr_tune.registry import nearest_name
 
@@ -28,7 +25,6 @@ State = dict[str, torch.Tensor]
 # The BN-Inception of the pretrainedmodels project, which the authors of MDR start from. This is the authors' copy
 # (https://github.com/kakaoenterprise/AAAI2021_MDR); the file is the one of http://data.lip6.fr/cadene/pretrainedmodels/.
 _BN_INCEPTION = "https://github.com/anonymous-ai-research/pretrained/raw/master/pretrained/bn_inception-52deb4733.pth"
-_TIMEOUT_S = 10.0  # to connect, and between two pieces of the file
 # What `torch.load` raises on files that it did not write, or that were damaged since.
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -41,7 +37,6 @@ _UNREADABLE = (
     AssertionError,
     struct.error,
 )
-_PIECE = 1 << 20  # bytes
 
 
 def published_urls(name: str) -> dict[str, str]:
@@ -116,10 +111,10 @@ def _fetch_published(name: str, weights: str, url: str) -> Path:
         with locked(path):
             if not path.exists():  # nobody made it while this process waited
                 logger.info("downloading %s to %s", url, path)
-                _download(url, path)
-    except (OSError, http.client.HTTPException) as error:
+                download([url], path, Digest("sha256", _expected_hash(path)))
+    except (DownloadError, OSError) as error:
         raise UserError(
-            f"backbone.weights: cannot download {weights} of {name}: {_reason(error)}. Get {url} on a machine that "
+            f"backbone.weights: cannot download {weights} of {name}: {error}. Get {url} on a machine that "
             f"can, and put it at {path} (the environment variable TORCH_HOME moves that folder); or set "
             "backbone.weights to none, which starts from random weights, or to the path of a state dict"
         ) from None
@@ -131,8 +126,7 @@ def _published_path(url: str) -> Path:
 
 
 def _check_whole(path: Path, url: str) -> None:
-    with path.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    actual = digest_of(path, "sha256")
     if not actual.startswith(_expected_hash(path)):
         raise UserError(
             f"backbone.weights: {path} is damaged: its SHA256 begins with {actual[:8]}, not with what its name "
@@ -140,28 +134,11 @@ def _check_whole(path: Path, url: str) -> None:
         )
 
 
-def _download(url: str, path: Path) -> None:
-    """Make `path`, whole and right or not at all."""
-    digest = hashlib.sha256()
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, atomic_write(path) as file:
-        while piece := response.read(_PIECE):
-            digest.update(piece)
-            file.write(piece)
-        if not digest.hexdigest().startswith(_expected_hash(path)):
-            raise OSError("what came is damaged or another file (its SHA256 is not the one in its name)")
-
-
 def _expected_hash(path: Path) -> str:
     """Return the start of the SHA256 that the name of a published file ends in."""
     found = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
     assert found is not None, path.name
     return found[1]
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
-        return str(error.reason)
-    return str(error) or type(error).__name__
 
 
 def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[State], State] | None = None) -> None:
@@ -205,7 +182,7 @@ def read_state_dict(path: Path) -> State:
             warnings.simplefilter("ignore")  # torch's advice on other kinds of files
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"backbone.weights: cannot read {path}: {_reason(error)}") from None
+        raise UserError(f"backbone.weights: cannot read {path}: {error}") from None
     except _UNREADABLE:  # torch's message advises to load it with weights_only=False, which would execute what is in it
         raise UserError(
             f"backbone.weights: cannot read {path}: it is damaged or another kind of file; {expected}"

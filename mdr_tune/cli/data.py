@@ -19,7 +19,7 @@ from mdr_tune.config.space import section_variants
 from mdr_tune.errors import UserError
 
 if TYPE_CHECKING:
-    from mdr_tune.data.dataset import Progress as ProgressCall
+    from mdr_tune.progress import Progress as ProgressCall
 
 _PREPARE = """\
 Check a data set and build its cache of images, which trials read instead of the files. CUB-200-2011, Cars-196 and
@@ -129,8 +129,8 @@ def run_verify(_: argparse.Namespace, console: Console) -> int:
 
 
 def _print_caches(console: Console, name: str | None = None) -> None:
-    from mdr_tune.data.images.disk_space import format_bytes
     from mdr_tune.data.images.image_cache import cached_files
+    from mdr_tune.disk_space import format_bytes
 
     for cached in cached_files(cache_dir()):
         if name in (None, cached.name):

@@ -1,6 +1,6 @@
 """What a data set is to the rest of the platform: class-disjoint splits of images that are read by index."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -10,9 +10,6 @@ SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 SearchSplitName = Literal["train", "validation"]
 """The splits that search code may read."""
-
-Progress = Callable[[str, int, int], None]
-"""Is told what is being done, how many of its items are done, and how many there are. Called from one thread."""
 
 
 class Images(Protocol):
@@ -112,7 +109,3 @@ class OpenedDataset(NamedTuple):
 
     searched: ImageDataset
     test: ImageSplit
-
-
-def no_progress(_what: str, _done: int, _total: int) -> None:
-    """Say nothing."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from mdr_tune.cache_files import cache_dir
 from mdr_tune.catalog import DATASETS
-from mdr_tune.data.dataset import ImageDataset, ImageSplit, OpenedDataset, Progress, no_progress
+from mdr_tune.data.dataset import ImageDataset, ImageSplit, OpenedDataset
+from mdr_tune.progress import Progress, no_progress
 
 
 def load_dataset(name: str, progress: Progress = no_progress, **arguments: Any) -> ImageDataset:

@@ -13,7 +13,8 @@ from mdr_tune.config.trial import BackboneConfig, TrialConfig
 from mdr_tune.errors import UserError
 
 if TYPE_CHECKING:
-    from mdr_tune.data.dataset import ImageDataset, Progress
+    from mdr_tune.data.dataset import ImageDataset
+    from mdr_tune.progress import Progress
 
 
 def check_weights(sweep: SweepConfig) -> None:

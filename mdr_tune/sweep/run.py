@@ -12,7 +12,7 @@ from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment, ray_session
 
 if TYPE_CHECKING:
-    from mdr_tune.data.dataset import Progress
+    from mdr_tune.progress import Progress
 
 
 class RunListener(SweepListener, Protocol):

@@ -1,23 +1,23 @@
 import hashlib
-import http.server
 import io
 import random
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from mdr_tune import download as downloading
 from mdr_tune.backbones import build_backbone, check_weights, fetch_weights, weights
 from mdr_tune.backbones.torchvision_models import classification_models
 from mdr_tune.backbones.weights import load_weights, published_urls, read_state_dict
 from mdr_tune.catalog import BACKBONES
 from mdr_tune.errors import UserError
+from tests.file_server import FileServer, serving
 
 
 def conv4_file() -> tuple[str, bytes]:
@@ -38,46 +38,11 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "torch home" / "hub" / "checkpoints"
 
 
-@dataclass
-class Server:
-    """Files that are served on 127.0.0.1, and what was asked for."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-    cut: int = 0
-    asked: list[str] = field(default_factory=list)
-    port: int = 0
-
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.port}/models/{name}"
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    served = Server()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            name = self.path.rsplit("/", 1)[-1]
-            served.asked.append(name)
-            if name not in served.files:
-                self.send_error(404)
-                return
-            data = served.files[name]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data[: len(data) - served.cut])
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        served.port = running.server_address[1]
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    monkeypatch.setattr(downloading, "_WAITS_S", (0.0, 0.0))
+    with serving() as served:
         yield served
-        running.shutdown()
-        thread.join()
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -142,7 +107,7 @@ def test_slips_get_a_suggestion(function: Callable[[str, str], object]) -> None:
 
 
 def test_checking_needs_no_network(
-    checkpoints: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Path, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, data = conv4_file()
     check_weights("conv4", "DEFAULT")
@@ -159,7 +124,7 @@ def test_checking_needs_no_network(
 
 
 def test_downloads_once_into_torch_hubs_folder(
-    checkpoints: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    checkpoints: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, data = conv4_file()
     server.files[name] = data
@@ -167,13 +132,13 @@ def test_downloads_once_into_torch_hubs_folder(
     for entry in ("IMAGENET1K_V1", "DEFAULT"):
         assert fetch_weights("conv4", entry) == checkpoints / name
     assert (checkpoints / name).read_bytes() == data
-    assert server.asked == [name]
+    assert server.asked == [None]
     loaded = build_backbone("conv4", "DEFAULT").state_dict()
     expected = torch.load(io.BytesIO(data), weights_only=True)
     assert all(torch.equal(tensor, loaded[key]) for key, tensor in expected.items())
 
 
-def test_several_at_once_download_once(checkpoints: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_at_once_download_once(checkpoints: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     name, data = conv4_file()
     server.files[name] = data
     publish(monkeypatch, server.url(name))
@@ -184,7 +149,7 @@ def test_several_at_once_download_once(checkpoints: Path, server: Server, monkey
     for thread in threads:
         thread.join()
     assert found == [checkpoints / name] * 8
-    assert server.asked == [name]
+    assert server.asked == [None]
 
 
 def test_a_file_that_is_there_needs_no_network(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,23 +199,33 @@ def test_without_a_network_one_message_says_what_to_do(checkpoints: Path, monkey
 
 
 @pytest.mark.parametrize(
-    ("case", "reason"), [("missing", "HTTP Error 404"), ("another file", "damaged"), ("cut off", "damaged")]
+    ("content", "reason"), [(None, "HTTP Error 404"), (b"<html>log in first</html>", "damaged or another file")]
 )
-def test_what_does_not_arrive_whole_leaves_nothing(
-    case: str, reason: str, checkpoints: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+def test_what_is_not_the_file_leaves_nothing(
+    content: bytes | None, reason: str, checkpoints: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, data = conv4_file()
-    if case != "missing":
-        server.files[name] = data if case == "cut off" else b"<html>log in first</html>"
-    server.cut = 100 if case == "cut off" else 0
+    name, _ = conv4_file()
+    server.files |= {} if content is None else {name: content}
     publish(monkeypatch, server.url(name))
     with pytest.raises(UserError, match=f"cannot download DEFAULT of conv4: .*{reason}"):
         fetch_weights("conv4", "DEFAULT")
     assert [path.name for path in checkpoints.iterdir()] == [f"{name}.lock"]
 
 
+def test_a_download_that_breaks_off_goes_on_where_it_was(
+    checkpoints: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, data = conv4_file()
+    server.files[name], server.cut_after = data, len(data) // 3
+    publish(monkeypatch, server.url(name))
+    assert fetch_weights("conv4", "DEFAULT") == checkpoints / name
+    assert (checkpoints / name).read_bytes() == data
+    assert server.asked[:2] == [None, f"bytes={len(data) // 3}-"]
+
+
 def test_a_server_that_does_not_answer_is_given_up(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(downloading, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(downloading, "_WAITS_S", (0.0,))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         publish(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/conv4-0123abcd.pth")
         started = time.monotonic()

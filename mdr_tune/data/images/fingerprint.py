@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdr_tune.cache_files import atomic_write, locked
-from mdr_tune.data.dataset import Progress
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map, usable_cpus
 from mdr_tune.errors import UserError
+from mdr_tune.progress import Progress
 
 _VERSION = 1  # raise it with any change of what is hashed
 _EXAMPLES = 3

@@ -19,10 +19,8 @@ import pyarrow as pa
 from PIL import features
 
 from mdr_tune.cache_files import atomic_write, locked
-from mdr_tune.data.dataset import Progress
 from mdr_tune.data.images.abandoned import remove_abandoned
 from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError, decode
-from mdr_tune.data.images.disk_space import format_bytes
 from mdr_tune.data.images.fingerprint import content_key
 from mdr_tune.data.images.image_cache import (
     FOLDER,
@@ -35,7 +33,9 @@ from mdr_tune.data.images.image_cache import (
     rows_per_batch,
 )
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
+from mdr_tune.disk_space import format_bytes
 from mdr_tune.errors import UserError
+from mdr_tune.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mdr_tune.data.dataset import Images, Progress
+from mdr_tune.data.dataset import Images
 from mdr_tune.data.images.cached_images import CachedImages
 from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError, decode
 from mdr_tune.data.images.fingerprint import file_states
 from mdr_tune.data.images.image_cache_build import Corrupt, open_cache
 from mdr_tune.data.images.thread_map import thread_map
 from mdr_tune.errors import UserError
+from mdr_tune.progress import Progress
 
 
 def open_images(

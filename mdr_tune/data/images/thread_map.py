@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from mdr_tune.data.dataset import Progress
+from mdr_tune.progress import Progress
 
 T = TypeVar("T")
 R = TypeVar("R")

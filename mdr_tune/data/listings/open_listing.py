@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from mdr_tune.data.dataset import OpenedDataset, Progress
+from mdr_tune.data.dataset import OpenedDataset
 from mdr_tune.data.images.image_files import open_images
 from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.listing import ChosenImages, Listing, assemble
 from mdr_tune.data.listings.listing_checks import check_roles, check_splits, warn_of_easy_splits
 from mdr_tune.data.listings.single_images import rows_with_something_to_retrieve
+from mdr_tune.progress import Progress
 
 
 class Opening(TypedDict):

@@ -9,12 +9,13 @@ from typing import NamedTuple, Unpack
 
 import numpy as np
 
-from mdr_tune.data.dataset import SPLIT_NAMES, OpenedDataset, Progress, no_progress
+from mdr_tune.data.dataset import SPLIT_NAMES, OpenedDataset
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.listings.listing_checks import examples
 from mdr_tune.data.listings.open_listing import Opening, open_listing
 from mdr_tune.data.own.split_words import SPLIT_WORDS
 from mdr_tune.errors import UserError
+from mdr_tune.progress import Progress, no_progress
 from mdr_tune.words import count
 
 logger = logging.getLogger(__name__)

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mdr_tune.data.dataset import SPLIT_NAMES, OpenedDataset, Progress, no_progress
+from mdr_tune.data.dataset import SPLIT_NAMES, OpenedDataset
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.listings.listing_checks import examples
 from mdr_tune.data.listings.open_listing import Opening, open_listing
 from mdr_tune.data.own.split_words import ROLE_WORDS, SPLIT_WORDS
 from mdr_tune.data.own.table_file import TableFile, read_table_file
+from mdr_tune.progress import Progress, no_progress
 from mdr_tune.words import count
 
 

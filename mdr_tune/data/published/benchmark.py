@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mdr_tune.data.dataset import OpenedDataset, Progress
+from mdr_tune.data.dataset import OpenedDataset
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
 from mdr_tune.data.listings.open_listing import open_listing
 from mdr_tune.errors import UserError
+from mdr_tune.progress import Progress
 
 
 class Count(NamedTuple):

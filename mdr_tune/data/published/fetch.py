@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from mdr_tune.cache_files import locked
-from mdr_tune.data.dataset import Progress
-from mdr_tune.data.images.disk_space import format_bytes
 from mdr_tune.data.published.benchmark import Archive, Benchmark
-from mdr_tune.data.published.download import DownloadError, download, md5_of
 from mdr_tune.data.published.unpack import unpack
+from mdr_tune.disk_space import format_bytes
+from mdr_tune.download import Digest, DownloadError, digest_of, download
 from mdr_tune.errors import UserError
+from mdr_tune.progress import Progress
 
 
 def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
@@ -72,13 +72,13 @@ def _fetch_one(benchmark: Benchmark, root: Path, archive: Archive, progress: Pro
         path = root / archive.name
         assert archive.md5 is not None, archive
         try:
-            download(archive.urls, path, archive.md5, progress, archive.size_bytes)
+            download(archive.urls, path, Digest("md5", archive.md5), progress, archive.size_bytes)
         except DownloadError as error:
             absent = [other for other in _missing(benchmark, root) if _packed_file(benchmark, root, other) is None]
             raise UserError(
                 f"cannot download {archive.name} of {benchmark.title}: {error}. {_by_hand(benchmark, root, absent)}"
             ) from None
-    elif archive.md5 is not None and (found := md5_of(path, progress)) != archive.md5:
+    elif archive.md5 is not None and (found := digest_of(path, "md5", progress)) != archive.md5:
         raise UserError(
             f"{path} is damaged or another file: its MD5 is {found}, expected {archive.md5}. Delete it and start "
             "again: it is then downloaded, or get it anew yourself"

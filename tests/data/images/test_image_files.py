@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mdr_tune.data.dataset import Images, no_progress
+from mdr_tune.data.dataset import Images
 from mdr_tune.data.images.image_files import open_images
 from mdr_tune.errors import UserError
+from mdr_tune.progress import no_progress
 from tests.data.images.pictures import expected_images, truncate, write_pictures
 
 NUMBER, SIZE = 9, 16

@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mdr_tune.data.dataset import ImageSplit, OpenedDataset, no_progress
+from mdr_tune.data.dataset import ImageSplit, OpenedDataset
 from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
 from mdr_tune.data.listings.open_listing import open_listing
 from mdr_tune.errors import UserError
+from mdr_tune.progress import no_progress
 from tests.data.listings.listings import listing_of
 
 SIZE = 8

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.data.dataset import no_progress
 from mdr_tune.data.published.unpack import unpack
 from mdr_tune.errors import UserError
+from mdr_tune.progress import no_progress
 
 FILES = {f"data/class_{number % 7}/{number}.txt": f"image {number} ".encode() * number for number in range(250)}
 OTHERS = {"attributes.txt": b"not kept", "__MACOSX/data/._0.txt": b"not kept"}

@@ -10,9 +10,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
-from mdr_tune.data.dataset import Progress
-from mdr_tune.data.images.disk_space import check_free
+from mdr_tune.disk_space import check_free
+from mdr_tune.progress import Progress, no_progress
 
 _TIMEOUT_S = 30.0  # to connect, and between two pieces of the file
 _WAITS_S = (1.0, 4.0, 15.0)  # after a failure that may pass; as many attempts in a row may bring nothing new
@@ -27,7 +28,21 @@ class _CutShort(ConnectionError):  # noqa: N818 - it says what happened
     """The connection ended before the file did."""
 
 
-def download(urls: Sequence[str], path: Path, md5: str, progress: Progress, size_bytes: int | None = None) -> None:
+class Digest(NamedTuple):
+    """What the content of a file must have.
+
+    Attributes:
+        algorithm: `md5` or `sha256`. MD5 tells a damaged file from a whole one; it is no safeguard.
+        begins: the digest in hexadecimal, or its beginning.
+    """
+
+    algorithm: Literal["md5", "sha256"]
+    begins: str
+
+
+def download(
+    urls: Sequence[str], path: Path, digest: Digest, progress: Progress = no_progress, size_bytes: int | None = None
+) -> None:
     """Make `path`, from the first of the URLs that has the right file.
 
     What has come is in `<path>.part` until all has, so that a later call, in this process or the next, goes on
@@ -36,27 +51,27 @@ def download(urls: Sequence[str], path: Path, md5: str, progress: Progress, size
     Args:
         urls: http, https or ftp.
         path: of the file to be, in a folder that exists.
-        md5: what its content must have, in hexadecimal.
+        digest: what its content must have.
         progress: is told the bytes that are there and all that there will be, 0 where that is unknown.
         size_bytes: its size, if it is known.
 
     Raises:
-        DownloadError: no URL gave the file; the message says why, for each.
+        DownloadError: no URL gave the file; the message says why, for each of several.
         UserError: the disk has no room for it.
     """
     reasons = []
     for url in urls:
         try:
-            _download_from(url, path, md5, progress, size_bytes)
+            _download_from(url, path, digest, progress, size_bytes)
             return
         except DownloadError as error:
-            reasons.append(f"{url}: {error}")
+            reasons.append(f"{url}: {error}" if len(urls) > 1 else str(error))
     raise DownloadError("; ".join(reasons))
 
 
-def md5_of(path: Path, progress: Progress) -> str:
-    """Return the MD5 of a file, in hexadecimal. It tells a damaged file from a whole one; it is no safeguard."""
-    digest, done, size_bytes = hashlib.md5(usedforsecurity=False), 0, path.stat().st_size
+def digest_of(path: Path, algorithm: Literal["md5", "sha256"], progress: Progress = no_progress) -> str:
+    """Return the digest of a file, in hexadecimal."""
+    digest, done, size_bytes = hashlib.new(algorithm, usedforsecurity=False), 0, path.stat().st_size
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
@@ -65,7 +80,7 @@ def md5_of(path: Path, progress: Progress) -> str:
     return digest.hexdigest()
 
 
-def _download_from(url: str, path: Path, md5: str, progress: Progress, size_bytes: int | None) -> None:
+def _download_from(url: str, path: Path, digest: Digest, progress: Progress, size_bytes: int | None) -> None:
     part = path.with_name(path.name + ".part")
     attempts_in_vain = 0
     while True:
@@ -80,10 +95,14 @@ def _download_from(url: str, path: Path, md5: str, progress: Progress, size_byte
             if attempts_in_vain > len(_WAITS_S):
                 raise DownloadError(f"{_reason(error)} ({attempts_in_vain} times in a row)") from None
             time.sleep(_WAITS_S[max(attempts_in_vain - 1, 0)])
-    if (found := md5_of(part, progress)) != md5:
+    found = digest_of(part, digest.algorithm, progress)
+    if not found.startswith(digest.begins):
         size = _size(part)
         part.unlink()  # going on from it could only end in the same way
-        raise DownloadError(f"what came is damaged or another file: MD5 {found} of {size:,} bytes, expected {md5}")
+        raise DownloadError(
+            f"what came is damaged or another file: {digest.algorithm.upper()} {found} of {size:,} bytes, "
+            f"expected {digest.begins}"
+        )
     os.replace(part, path)
 
 
@@ -97,7 +116,7 @@ def _receive(url: str, part: Path, name: str, progress: Progress, size_bytes: in
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-            return  # there is nothing after what `part` has: whether that is the file, its MD5 will say
+            return  # there is nothing after what `part` has: whether that is the file, its digest will say
         raise
     with response:
         if start and not _continues(response, start):

@@ -9,19 +9,19 @@ import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from mdr_tune.data.dataset import no_progress
-from mdr_tune.data.published import download as module
-from mdr_tune.data.published.download import DownloadError, download, md5_of
+from mdr_tune import download as module
+from mdr_tune.download import Digest, DownloadError, digest_of, download
 from mdr_tune.errors import UserError
-from tests.data.published.file_server import FileServer, serving
+from mdr_tune.progress import no_progress
+from tests.file_server import FileServer, serving
 
 DATA = np.random.default_rng(0).bytes(1_000_003)
-MD5 = hashlib.md5(DATA).hexdigest()
+MD5 = Digest("md5", hashlib.md5(DATA).hexdigest())
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def names(path: Path) -> list[str]:
     return sorted(file.name for file in path.parent.iterdir())
 
 
-def fail_to_download(url: str, path: Path, md5: str = MD5, size_bytes: int | None = None) -> str:
+def fail_to_download(url: str, path: Path, digest: Digest = MD5, size_bytes: int | None = None) -> str:
     """Return the message of the failure, having checked that there is no file under the final name."""
     with pytest.raises(DownloadError) as caught:
-        download([url], path, md5, no_progress, size_bytes)
+        download([url], path, digest, no_progress, size_bytes)
     assert not path.exists()
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     assert "\n" not in str(caught.value)
@@ -93,7 +93,7 @@ def test_starts_over_where_the_server_knows_no_ranges(server: FileServer, path: 
 def test_an_answer_that_never_gets_further_is_given_up_and_kept(server: FileServer, path: Path) -> None:
     server.ranges, server.cut_after = False, 250_000
     message = fail_to_download(server.url("x.tgz"), path)
-    assert message.startswith(f"{server.url('x.tgz')}: the connection ended after 250,000 of 1,000,003 bytes")
+    assert message.startswith("the connection ended after 250,000 of 1,000,003 bytes")
     assert len(server.asked) == 1 + 4
     assert names(path) == ["x.tgz.part"]
     server.ranges, server.cut_after = True, None
@@ -116,7 +116,7 @@ def test_another_file_says_what_came_and_is_not_kept(length_known: bool, server:
     server.files["x.tgz"] = b"<html>log in first</html>"
     found = hashlib.md5(server.files["x.tgz"]).hexdigest()
     message = fail_to_download(server.url("x.tgz"), path)
-    assert f"damaged or another file: MD5 {found} of 25 bytes, expected {MD5}" in message
+    assert f"damaged or another file: MD5 {found} of 25 bytes, expected {MD5.begins}" in message
     assert names(path) == []
 
 
@@ -253,8 +253,11 @@ def ftp_server(data: bytes) -> Iterator[int]:
         assert not thread.is_alive()
 
 
-def test_md5_is_that_of_hashlib(path: Path) -> None:
-    path.write_bytes(DATA)
-    assert md5_of(path, no_progress) == MD5
-    path.write_bytes(b"")
-    assert md5_of(path, no_progress) == hashlib.md5(b"").hexdigest()
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_a_digest_is_that_of_hashlib(algorithm: Literal["md5", "sha256"], path: Path, server: FileServer) -> None:
+    for content in (DATA, b""):
+        path.write_bytes(content)
+        assert digest_of(path, algorithm) == hashlib.new(algorithm, content).hexdigest()
+    path.unlink()
+    download([server.url("x.tgz")], path, Digest(algorithm, hashlib.new(algorithm, DATA).hexdigest()[:8]))
+    assert path.read_bytes() == DATA

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.data.images.disk_space import check_free, format_bytes
+from mdr_tune.disk_space import check_free, format_bytes
 from mdr_tune.errors import UserError
 
 
