@@ -1,31 +1,30 @@
 """`mdr-tune data`: get a data set onto this machine, check it, build its cache; look at the caches there are."""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import yaml
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mdr_tune.cache_files import cache_dir
+from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.config.base import StrictModel, set_dotted
-from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
+from mdr_tune.config.data import BenchmarkDataConfig, DataConfig, GlyphsDataConfig
 from mdr_tune.config.explain import explain
 from mdr_tune.config.load import parse_yaml, read_sweep
 from mdr_tune.config.space import section_variants
 from mdr_tune.errors import UserError
-
-if TYPE_CHECKING:
-    from mdr_tune.progress import Progress as ProgressCall
+from mdr_tune.sweep.prepare import naming, of_dataset
 
 _PREPARE = """\
 Check a data set and build its cache of images, which trials read instead of the files. CUB-200-2011, Cars-196 and
 Stanford Online Products are downloaded into --root if they are not there, and unpacked; without a network the command
 says which file to put where, as it does for In-Shop. A cache that is there already is found, and costs nothing.
 """
+_FLAGS = ("root", "file")
+"""Keys of trial.data that have a flag of their own."""
 
 
 class _Wanted(StrictModel):
@@ -59,30 +58,52 @@ def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
     Raises:
         UserError: Files are missing or wrong; the message says what to do.
     """
-    for data in _wanted(arguments):
-        _prepare(data, console)
+    if (arguments.name is None) == (arguments.space is None):
+        raise UserError("give the NAME of a data set (such as cub200), or --space FILE")
+    if arguments.space is None:
+        _prepare(_named(arguments), console)
+        return 0
+    for data in _of_sweep(arguments, console):
+        with naming(arguments.space):
+            _prepare(data, console)
     return 0
 
 
-def _wanted(arguments: argparse.Namespace) -> list[DataConfig]:
-    """Return the data sets that the command line names, checked."""
-    if (arguments.name is None) == (arguments.space is None):
-        raise UserError("give the NAME of a data set (such as cub200), or --space FILE")
-    if arguments.space is not None:
-        sweep, _ = read_sweep(arguments.space, [f"trial.data.{override}" for override in arguments.set])
-        return section_variants(sweep.trial, sweep.space, "data")
+def _of_sweep(arguments: argparse.Namespace, console: Console) -> list[DataConfig]:
+    """Return all data sets of the sweep file."""
+    for key in _FLAGS:
+        if (value := getattr(arguments, key)) is not None:
+            raise UserError(f"--{key} goes with a NAME; with --space, which names them all, use --set {key}={value}")
+    sweep, notes = read_sweep(arguments.space, [f"trial.data.{override}" for override in arguments.set])
+    for note in notes:
+        _print(console, f"note: {note}")
+    return section_variants(sweep.trial, sweep.space, "data")
+
+
+def _named(arguments: argparse.Namespace) -> DataConfig:
+    """Return the data set that the command line describes, checked."""
     tree: dict[str, Any] = {"name": arguments.name}
-    tree |= {key: value for key in ("root", "file") if (value := getattr(arguments, key)) is not None}
+    tree |= {key: value for key in _FLAGS if (value := getattr(arguments, key)) is not None}
     for override in arguments.set:
-        key, equals, value = override.partition("=")
-        if not equals or not key:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
             raise UserError(f"--set {override}: expected KEY=VALUE, such as --set resize=128")
-        set_dotted(tree, key, parse_yaml(value))
+        try:
+            value = parse_yaml(text)
+        except (yaml.YAMLError, UserError, RecursionError):
+            raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
+        set_dotted(tree, key.strip(), value)
     try:
-        return [_Wanted.model_validate({"data": tree}).data]
+        return _Wanted.model_validate({"data": tree}).data
     except ValidationError as error:
-        problems = [f"{'.'.join(path[1:])}: {message}" for path, message in explain(error, _Wanted)]
+        problems = [f"{_place(path[1:])}: {message}" for path, message in explain(error, _Wanted)]
         raise UserError("\n".join(problems)) from None
+
+
+def _place(path: tuple[str, ...]) -> str:
+    """Return how a key of trial.data is given on the command line."""
+    key = ".".join(path)
+    return "NAME" if key == "name" else f"--{key}" if key in _FLAGS else f"--set {key}"
 
 
 def _prepare(data: DataConfig, console: Console) -> None:
@@ -91,20 +112,29 @@ def _prepare(data: DataConfig, console: Console) -> None:
     from mdr_tune.data.published.benchmark import Benchmark
     from mdr_tune.data.published.fetch import fetch
 
-    with _shown_progress(console) as progress:
-        if isinstance(data, BenchmarkDataConfig):
-            benchmark = DATASETS[data.name]
-            assert isinstance(benchmark, Benchmark)
-            fetch(benchmark, Path(data.root), progress)
-        sizes = split_sizes(data.name, progress, **data.arguments())
+    try:
+        with progress_bars(console) as progress:
+            if isinstance(data, BenchmarkDataConfig):
+                benchmark = DATASETS[data.name]
+                assert isinstance(benchmark, Benchmark)
+                fetch(benchmark, Path(data.root), progress)
+            sizes = split_sizes(data.name, of_dataset(data.name, progress), **data.arguments())
+    except OSError as error:
+        raise UserError(f"data: {data.name} cannot be prepared: {error}") from error
     _print(console, data.name)
     for part, (images, classes) in sizes.items():
         _print(console, f"  {part:<13} {images:>9,} images of {classes:>7,} classes")
-    _print_caches(console, data.name)
+    if not isinstance(data, GlyphsDataConfig) and data.cache:
+        _print_caches(console, data.name, data.resize)
 
 
 def run_list(_: argparse.Namespace, console: Console) -> int:
     """List the caches of images; returns 0."""
+    from mdr_tune.data.images.image_cache import cached_files
+
+    if not cached_files(cache_dir()):
+        _print(console, f"no caches of images below {cache_dir()}")
+        return 0
     _print(console, f"caches below {cache_dir()}; a cache that is deleted is made again when it is needed")
     _print_caches(console)
     return 0
@@ -115,7 +145,9 @@ def run_verify(_: argparse.Namespace, console: Console) -> int:
     from mdr_tune.data.images.image_cache import cached_files, verify
 
     damaged = False
-    for cached in cached_files(cache_dir()):
+    if not (files := cached_files(cache_dir())):
+        _print(console, f"no caches of images below {cache_dir()}")
+    for cached in files:
         try:
             wrong = verify(cached.path)
         except UserError as error:
@@ -128,35 +160,18 @@ def run_verify(_: argparse.Namespace, console: Console) -> int:
     return 1 if damaged else 0
 
 
-def _print_caches(console: Console, name: str | None = None) -> None:
+def _print_caches(console: Console, name: str | None = None, size_px: int | None = None) -> None:
     from mdr_tune.data.images.image_cache import cached_files
     from mdr_tune.disk_space import format_bytes
 
     for cached in cached_files(cache_dir()):
-        if name in (None, cached.name):
+        if name in (None, cached.name) and size_px in (None, cached.size_px):
             size = f"{cached.size_px} x {cached.size_px}"
             _print(
                 console,
                 f"  cache {cached.name:<8} {cached.images:>9,} images {size:>11} "
                 f"{format_bytes(cached.bytes):>9}  {cached.path}",
             )
-
-
-@contextmanager
-def _shown_progress(console: Console) -> "Iterator[ProgressCall]":
-    """Yield what shows a progress: a bar on a terminal, elsewhere a line where something begins and ends."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-            if not console.is_terminal and done in (0, total):
-                _print(console, f"{what}: {done:,} of {total:,}")
-
-        yield show
 
 
 def _print(console: Console, line: str) -> None:

@@ -1,6 +1,7 @@
 """What must be on this machine, and fit together, before the first worker starts: published weights and data sets."""
 
 import contextlib
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,10 @@ from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import BackboneConfig, TrialConfig
 from mdr_tune.errors import UserError
+from mdr_tune.progress import Progress
 
 if TYPE_CHECKING:
     from mdr_tune.data.dataset import ImageDataset
-    from mdr_tune.progress import Progress
 
 
 def check_weights(sweep: SweepConfig) -> None:
@@ -56,17 +57,17 @@ def missing_data(sweep: SweepConfig) -> list[str]:
     for data in section_variants(sweep.trial, sweep.space, "data"):
         for key in ("root", "file"):
             path = getattr(data, key, None)
-            if path is not None and not Path(path).exists():
+            if path is not None and not os.path.exists(path):  # Path.exists raises on a name that is too long
                 fix = (
                     f"run mdr-tune data prepare {data.name} --root {shlex.quote(path)}, or set {key} to where it is"
                     if isinstance(data, BenchmarkDataConfig)
                     else "mend the path"
                 )
                 problems.append(f"data.{key}: there is no {path}: {fix}")
-    return problems
+    return list(dict.fromkeys(problems))  # once, however many folds of it are searched
 
 
-def prepare_data(sweep: SweepConfig, progress: "Progress") -> None:
+def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
     """Get the data sets onto this node; check that batches can be filled and that the backbones take the images.
 
     Args:
@@ -83,19 +84,25 @@ def prepare_data(sweep: SweepConfig, progress: "Progress") -> None:
             _check_takes(backbone, data.name, dataset.input_shape(data.image_size))
 
 
-def _load(data: DataConfig, sweep: SweepConfig, progress: "Progress") -> "ImageDataset":
-    """Load the data set, and check that it fills a batch."""
+def of_dataset(name: str, progress: Progress) -> Progress:
+    """Return a progress that says which data set it is about, and tells `progress`."""
+    return lambda what, done, total: progress(f"{name}: {what}", done, total)
+
+
+def _load(data: DataConfig, sweep: SweepConfig, progress: Progress) -> "ImageDataset":
+    """Load the data set, and check that every batch of the sweep can be filled and its metric be measured."""
     from mdr_tune.data import BatchSampler, load_dataset
 
     try:
-        dataset = load_dataset(data.name, progress, **data.arguments())
+        dataset = load_dataset(data.name, of_dataset(data.name, progress), **data.arguments())
     except OSError as error:
         raise UserError(f"data: {data.name} cannot be prepared: {error}") from error
-    batch, train = sweep.trial.batch, dataset.split("train")
-    try:
-        BatchSampler(train.labels, batch.size, batch.images_per_class, sweep.trial.seed)
-    except ValueError as error:
-        raise UserError(f"batch: does not fit the data set {data.name}: {error}") from None
+    labels = dataset.split("train").labels
+    for batch in section_variants(sweep.trial, sweep.space, "batch"):
+        try:
+            BatchSampler(labels, batch.size, batch.images_per_class, sweep.trial.seed)
+        except ValueError as error:
+            raise UserError(f"batch: does not fit the data set {data.name}: {error}") from None
     validation = dataset.split("validation")
     others = len(validation) - 1 if validation.gallery is None else len(validation.gallery)
     rank = sweep.metric.removeprefix("val/recall_at_")

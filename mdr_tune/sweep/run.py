@@ -1,18 +1,17 @@
 """Run a plan: Ray, lanes, one search an arm, the test evaluation of the best, the champion. The order of a launch."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
 
 from mdr_tune.config.arms import Arm
+from mdr_tune.progress import Progress
 from mdr_tune.records import SweepListener, SweepResult, TrialRecord, best_record
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment, ray_session
-
-if TYPE_CHECKING:
-    from mdr_tune.progress import Progress
 
 
 class RunListener(SweepListener, Protocol):
@@ -36,7 +35,7 @@ class LaunchListener(RunListener, Protocol):
 
 
 @contextlib.contextmanager
-def running_lanes(plan: Plan, progress: "Progress") -> Iterator[Any]:
+def running_lanes(plan: Plan, progress: Progress) -> Iterator[Any]:
     """Start Ray and the lanes; yields the lanes' hub at once, while their workers still import. Ends all of it.
 
     Args:
@@ -50,18 +49,42 @@ def running_lanes(plan: Plan, progress: "Progress") -> Iterator[Any]:
     import ray  # noqa: F401  (before the thread, which would slow it down)
 
     # Ray waits for its processes most of the time. No part of Ray may be imported beside it: its imports are circular.
-    with ThreadPoolExecutor(1, "prepare-data") as beside:
-        data_is_ready = beside.submit(prepare.prepare_data, plan.sweep, progress)
-        with ray_session(plan.address, plan.machine.cpus):
-            with prepare.naming(plan.file):
-                data_is_ready.result()
-            from mdr_tune.lanes.lane import Lanes
+    with (
+        _beside(lambda report: prepare.prepare_data(plan.sweep, report), progress) as data_is_ready,
+        ray_session(plan.address, plan.machine.cpus),
+    ):
+        with prepare.naming(plan.file):
+            data_is_ready.result()
+        from mdr_tune.lanes.lane import Lanes
 
-            lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}", plan.folder / "lanes")
-            try:
-                yield lanes.hub
-            finally:
-                lanes.stop()
+        lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}", plan.folder / "lanes")
+        try:
+            yield lanes.hub
+        finally:
+            lanes.stop()
+
+
+@contextlib.contextmanager
+def _beside(work: Callable[[Progress], None], progress: Progress) -> Iterator[Future[None]]:
+    """Run `work` in a thread; yields its future. If the block is left by an error, Ctrl-C too, the work ends soon.
+
+    Args:
+        work: Takes a progress, and tells it how far it is.
+        progress: What it tells.
+    """
+    given_up = threading.Event()
+
+    def report(what: str, done: int, total: int) -> None:
+        if given_up.is_set():
+            raise RuntimeError("nobody waits for this any more")
+        progress(what, done, total)
+
+    with ThreadPoolExecutor(1, "prepare-data") as beside:
+        try:
+            yield beside.submit(work, report)
+        except BaseException:
+            given_up.set()
+            raise
 
 
 def run_sweep(plan: Plan, hub: Any, listeners: Sequence[RunListener]) -> SweepResult:
