@@ -59,7 +59,6 @@ def run_and_track(
     lanes = plan.lanes
     where = "starting Ray" if plan.address is None else f"joining {plan.address}"
     status.stage(f"{where}, then {count(lanes.num_lanes, 'lane')} of {count(lanes.workers_per_lane, 'worker')}")
-    plan.folder.mkdir(parents=True, exist_ok=True)
     with running_lanes(plan, status.progress) as hub:
         from mdr_tune.sweep.watch import LaneWatch
 

@@ -55,6 +55,7 @@ def running_lanes(plan: Plan, progress: Progress) -> Iterator[Any]:
     ):
         with prepare.naming(plan.file):
             data_is_ready.result()
+        plan.folder.mkdir(parents=True, exist_ok=True)  # not before: a launch that is refused leaves nothing
         from mdr_tune.lanes.lane import Lanes
 
         lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}", plan.folder / "lanes")

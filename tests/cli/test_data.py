@@ -15,6 +15,7 @@ from rich.console import Console
 from mdr_tune.cli.main import main, make_parser
 from mdr_tune.data import load
 from mdr_tune.data.published import cub200
+from mdr_tune.data.published.benchmark import Count
 from tests.data.images.pictures import truncate
 from tests.data.published.layouts import full_cub200, picture, write_cub200, write_inshop
 from tests.file_server import serving
@@ -36,8 +37,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """Ten classes of three images; half an hour of nobody's time."""
-    for class_id in range(10):
+    """Twelve classes of three images: four for the test, and two of the other eight for validation."""
+    for class_id in range(12):
         (tmp_path / "own" / f"class_{class_id}").mkdir(parents=True)
         for number in range(3):
             picture(3 * class_id + number).save(tmp_path / "own" / f"class_{class_id}" / f"{number}.png")
@@ -64,15 +65,15 @@ def test_a_folder_is_read_split_and_cached(capsys: pytest.CaptureFixture[str], o
     (cache,) = caches(tmp_path)
     assert code == 0
     assert lines == [
-        "folder: reading image files: 0 of 30",
-        "folder: reading image files: 30 of 30",
-        "folder: decoding images: 0 of 30",
-        "folder: decoding images: 30 of 30",
+        "folder: reading image files: 0 of 36",
+        "folder: reading image files: 36 of 36",
+        "folder: decoding images: 0 of 36",
+        "folder: decoding images: 36 of 36",
         "folder",
-        "  train                15 images of       5 classes",  # of 10 classes 3 are for the test, and of 7 two
+        "  train                18 images of       6 classes",
         "  validation            6 images of       2 classes",
-        "  test                  9 images of       3 classes",
-        f"  cache folder          30 images     16 x 16   {cache.stat().st_size / 1000:.1f} kB  {cache}",
+        "  test                 12 images of       4 classes",
+        f"  cache folder          36 images     16 x 16   {cache.stat().st_size / 1000:.1f} kB  {cache}",
     ]
 
 
@@ -130,41 +131,41 @@ def test_a_published_data_set_that_is_there(capsys: pytest.CaptureFixture[str], 
     assert lines[-1].startswith("  cache cub200      11,788 images     16 x 16   9.66 MB  ")
 
 
+def publish(monkeypatch: pytest.MonkeyPatch, url: str, content: bytes | None = None) -> None:
+    """Let CUB-200 be published there, with 400 images."""
+    (archive,) = cub200.CUB200.archives
+    if content is not None:
+        archive = dataclasses.replace(archive, md5=hashlib.md5(content).hexdigest(), size_bytes=len(content))
+    expected = {"train": Count(200, 100), "test": Count(200, 100)}
+    archives = (dataclasses.replace(archive, urls=(url,)),)
+    monkeypatch.setattr(cub200, "CUB200", dataclasses.replace(cub200.CUB200, expected=expected, archives=archives))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 def test_a_published_data_set_is_downloaded_and_unpacked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        tar.add(write_cub200(tmp_path / "published", full_cub200(), "linked"), "CUB_200_2011")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+        tar.add(write_cub200(tmp_path / "published", [2] * 200, "linked"), "CUB_200_2011")
     with serving() as server:
         server.files["CUB_200_2011.tgz"] = packed.getvalue()
-        serve(monkeypatch, server.url("CUB_200_2011.tgz"), packed.getvalue())
+        publish(monkeypatch, server.url("CUB_200_2011.tgz"), packed.getvalue())
         code, lines = run(capsys, "prepare", "cub200", "--root", "new", *SMALL)
     assert code == 0
-    ended = [line.split(":")[0] for line in lines if re.search(r"(\S+) of \1$", line)]
+    ended = [line.partition(": ")[0] for line in lines if re.search(r"(\S+) of \1$", line)]
     assert ended == [
         *("downloading CUB_200_2011.tgz", "checking CUB_200_2011.tgz", "unpacking CUB_200_2011.tgz"),
         *("cub200", "cub200"),
     ]
-    assert lines[-4] == "  train             4,690 images of      80 classes"
-    assert len(list((tmp_path / "new" / "CUB_200_2011" / "images").glob("*/*.jpg"))) == 11_788
-
-
-def serve(monkeypatch: pytest.MonkeyPatch, url: str, content: bytes) -> None:
-    """Let CUB-200 be published there."""
-    (archive,) = cub200.CUB200.archives
-    found = dataclasses.replace(
-        archive, urls=(url,), md5=hashlib.md5(content).hexdigest(), size_bytes=len(content) or archive.size_bytes
-    )
-    monkeypatch.setattr(cub200, "CUB200", dataclasses.replace(cub200.CUB200, archives=(found,)))
+    assert lines[-4] == "  train               160 images of      80 classes"
+    assert len(list((tmp_path / "new" / "CUB_200_2011" / "images").glob("*/*.jpg"))) == 400
 
 
 def test_without_a_network_it_says_which_file_to_put_where(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    serve(monkeypatch, "http://127.0.0.1:9/CUB_200_2011.tgz", b"")  # where nothing listens
+    publish(monkeypatch, "http://127.0.0.1:9/CUB_200_2011.tgz")  # where nothing listens
     code, (line,) = run(capsys, "prepare", "cub200", "--root", "new")
     assert code == 2
     for part in (
@@ -211,7 +212,7 @@ def test_all_data_sets_of_a_sweep_file(capsys: pytest.CaptureFixture[str], own: 
     code, lines = run(capsys, "prepare", "--space", "sweep.yaml")
     assert code == 0
     assert [line for line in lines if "train" in line] == [
-        "  train                 9 images of       3 classes",  # 7 classes in two folds
+        "  train                12 images of       4 classes",  # half of the eight
         "  train                12 images of       4 classes",
     ]
     assert sum("decoding" in line for line in lines) == 2  # once, begin and end
@@ -220,18 +221,8 @@ def test_all_data_sets_of_a_sweep_file(capsys: pytest.CaptureFixture[str], own: 
 
 def test_a_key_of_the_sweep_file_can_be_set(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(FOLDS.replace("root: own", "root: elsewhere"))
-    code, lines = run(
-        capsys,
-        "prepare",
-        "--space",
-        "sweep.yaml",
-        "--set",
-        "root=own",
-        "--set",
-        "validation.fold=1",
-        "--set",
-        "resize=24",
-    )
+    changes = ("--set", "root=own", "--set", "validation.fold=1", "--set", "resize=24")
+    code, lines = run(capsys, "prepare", "--space", "sweep.yaml", *changes)
     assert code == 0
     assert lines[0] == "note: data.validation.fold is fixed by --set and no longer searched"
     assert [line.split()[1] for line in lines if "train" in line] == ["12"]
@@ -286,7 +277,7 @@ def test_corrupt_images_are_refused_by_name_and_leave_no_cache(
     code, lines = run(capsys, "prepare", "folder", "--root", "own", *SMALL)
     assert code == 2
     assert lines == [
-        "error: data.corrupt: 2 of 30 images cannot be decoded: class_4/1.png (truncated), class_7/0.png (empty file); "
+        "error: data.corrupt: 2 of 36 images cannot be decoded: class_4/1.png (truncated), class_7/0.png (empty file); "
         "mend or delete them, or set data.corrupt: skip"
     ]
     left = {path.suffix for path in (tmp_path / "cache" / "images").iterdir()}
@@ -299,10 +290,10 @@ def test_corrupt_images_are_skipped_on_demand(
     truncate(own / "class_4" / "1.png")
     code, lines = run(capsys, "prepare", "folder", "--root", "own", *SMALL, "--set", "corrupt=skip")
     assert code == 0
-    assert sum(int(line.split()[1]) for line in lines[-4:-1]) == 29
-    assert lines[-1].startswith("  cache folder          29 images")
+    assert sum(int(line.split()[1]) for line in lines[-4:-1]) == 35
+    assert lines[-1].startswith("  cache folder          35 images")
     assert [record.getMessage() for record in caplog.records] == [
-        "1 of 30 images cannot be decoded: class_4/1.png (truncated); they are left out (data.corrupt: skip)"
+        "1 of 36 images cannot be decoded: class_4/1.png (truncated); they are left out (data.corrupt: skip)"
     ]
 
 
@@ -322,7 +313,7 @@ def test_what_the_system_refuses_is_told_with_the_data_set(
     (rendered,) = glyph_cache.glob("glyphs-*.arrow")
     monkeypatch.setattr(load, "_opened", {})
     monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "cache" / rendered.name).mkdir(parents=True)
+    (tmp_path / "cache" / f"{rendered.name}.lock").mkdir(parents=True)
     code, lines = run(capsys, "prepare", "glyphs")
     assert code == 2
     assert lines[-1].startswith("error: data: glyphs cannot be prepared: [Errno 21] Is a directory")
@@ -339,8 +330,8 @@ def test_lists_and_checks_caches(capsys: pytest.CaptureFixture[str], own: Path, 
     assert code == 0
     assert lines[0] == f"caches below {tmp_path}/cache; a cache that is deleted is made again when it is needed"
     assert [line.split()[-1] for line in lines[1:]] == [str(small), str(large)]
-    assert all(line.startswith("  cache folder          30 images     ") for line in lines[1:])
-    assert run(capsys, "verify") == (0, [f"{path}: 30 images, intact" for path in (small, large)])
+    assert all(line.startswith("  cache folder          36 images     ") for line in lines[1:])
+    assert run(capsys, "verify") == (0, [f"{path}: 36 images, intact" for path in (small, large)])
 
 
 def test_a_damaged_cache_is_found_and_the_others_are_still_checked(
@@ -359,8 +350,8 @@ def test_a_damaged_cache_is_found_and_the_others_are_still_checked(
     assert len(lines) == 3
     assert by_file[short].startswith(f"{short} is damaged (")
     assert by_file[short].endswith("delete it, it is built anew when it is needed")
-    assert re.fullmatch(rf"{wrong}: 30 images, 1 damaged, such as class_\d/\d.png: delete it", by_file[wrong])
-    assert by_file[intact] == f"{intact}: 30 images, intact"
+    assert re.fullmatch(rf"{wrong}: 36 images, 1 damaged, such as class_\d/\d.png: delete it", by_file[wrong])
+    assert by_file[intact] == f"{intact}: 36 images, intact"
     assert run(capsys, "list")[0] == 0
 
 
@@ -369,8 +360,8 @@ def test_a_terminal_is_left_with_the_result_alone(own: Path) -> None:
     arguments = make_parser().parse_args(["data", "prepare", "folder", "--root", "own", *SMALL])
     assert arguments.run(arguments, Console(file=output, force_terminal=True, width=80)) == 0
     bars, result = output.getvalue().rsplit("\x1b[2K", 1)  # where the bars were erased
-    assert re.search("folder: decoding images .*30 of 30", bars)
+    assert re.search("folder: decoding images .*36 of 36", bars)
     assert re.sub(r"\x1b\[[0-9;]*m", "", result).split("\n")[:2] == [
         "folder",
-        "  train                15 images of       5 classes",
+        "  train                18 images of       6 classes",
     ]

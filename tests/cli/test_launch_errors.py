@@ -52,7 +52,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
         (["--space", str(MAIN), "--address", "127.0.0.1:9"], "--address 127.0.0.1:9: no Ray cluster answers there"),
         (["--space", str(MAIN), "--address", "ray://127.0.0.1:10001"], "Ray Client cannot run a sweep"),
         (["--space", str(MAIN), "--address", "head"], "expected auto or HOST:PORT"),
-        (["--space", str(ROOT / "search_spaces/paper_sop.yaml")], "data set 'sop': this version cannot read it yet"),
+        (["--space", str(ROOT / "search_spaces/paper_sop.yaml")], "run mdr-tune data prepare sop --root"),
         (
             ["--space", str(MAIN), "--set", "trial.backbone=resnet5"],
             "unknown backbone 'resnet5'. Did you mean 'resnet50'",

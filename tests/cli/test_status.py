@@ -102,6 +102,37 @@ def test_stages_and_arms_are_told(clock: Clock) -> None:
     assert output.getvalue().splitlines() == ["[0:00] starting Ray", "[1:01:01] searching triplet: 6 trials"]
 
 
+def test_in_a_pipe_progress_is_a_line_where_it_begins_and_ends_and_every_quarter_of_a_minute(clock: Clock) -> None:
+    status, output = plain(80)
+    with status:
+        for done in range(0, 1201, 100):
+            status.progress("sop: decoding images", done, 1200)
+            clock.now += 4
+    assert output.getvalue().splitlines() == [
+        "[0:00] sop: decoding images: 0 of 1,200",
+        "[0:16] sop: decoding images: 400 of 1,200",
+        "[0:32] sop: decoding images: 800 of 1,200",
+        "[0:48] sop: decoding images: 1,200 of 1,200",
+    ]
+
+
+def test_on_a_terminal_progress_is_in_the_live_line_until_it_ends(clock: Clock) -> None:
+    output = io.StringIO()
+    status = Status(Console(file=output, force_terminal=True, width=100, highlight=False), METRIC, 4)
+    with status:
+        clock.now += 20
+        status.progress("sop: decoding images", 0, 1200)
+        status.progress("sop: decoding images", 700, 1200)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", output.getvalue())
+    assert "[0:20] 0/4 trials done · sop: decoding images: 700 of 1,200" in shown
+    assert "[0:20] sop: decoding" not in shown  # no line of its own
+
+    with status:
+        status.progress("sop: decoding images", 1200, 1200)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", output.getvalue())
+    assert "[0:20] sop: decoding images: 1,200 of 1,200\n" in shown
+
+
 def test_brackets_in_an_error_are_text(clock: Clock) -> None:
     trial = record("mdr-001", [], "failed")
     trial.error = "ValueError: no such [bold]file[/bold] in [a]"

@@ -72,7 +72,7 @@ def test_no_batches_is_an_empty_tensor() -> None:
 @pytest.mark.parametrize(
     ("labels", "batch_size", "images_per_class", "message"),
     [
-        (UNEVEN_LABELS, 10, 2, "cannot fill a batch of 10: lower batch_size or raise images_per_class"),
+        (UNEVEN_LABELS, 10, 2, "cannot fill a batch of 10: lower batch.size, or raise batch.images_per_class where"),
         (UNEVEN_LABELS, 8, 1, "images_per_class must be at least 2"),
         (UNEVEN_LABELS, 0, 2, "batch_size must be positive"),
         (UNEVEN_LABELS[None], 8, 2, "labels must be"),

@@ -12,6 +12,7 @@ The schema's metadata holds what the file was made for: format, name of the data
 
 import mmap
 import os
+import re
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
@@ -26,6 +27,7 @@ from mdr_tune.errors import UserError
 
 FORMAT = "1"  # raise it with any change of the columns, the metadata or the decoding
 FOLDER = "images"  # below the cache folder
+_NAME = re.compile(r"(?P<name>.+)-(?P<size>\d+)px-(?P<key>[0-9a-f]+)")
 _MOST_BATCH_ROWS = 256
 _MOST_BATCH_BYTES = 64 << 20
 
@@ -206,8 +208,9 @@ def verify(path: Path) -> list[str]:
 
 
 def cached_files(folder: Path) -> list[CachedFile]:
-    """Return the image caches below the cache folder `folder`, sorted by path."""
-    return [_described(path) for path in sorted((folder / FOLDER).glob("*.arrow"))]
+    """Return the image caches below the cache folder `folder`, sorted by path; what has another name is none."""
+    paths = sorted((folder / FOLDER).glob("*.arrow"))
+    return [_described(path) for path in paths if _NAME.fullmatch(path.stem) and path.is_file()]
 
 
 def _described(path: Path) -> CachedFile:
@@ -215,6 +218,7 @@ def _described(path: Path) -> CachedFile:
     try:
         file = CacheFile(path)
     except DamagedCacheError:
-        name, size_px, _ = path.stem.rsplit("-", 2)
-        return CachedFile(path, name, int(size_px.removesuffix("px")), 0, size_bytes)
+        named = _NAME.fullmatch(path.stem)
+        assert named is not None
+        return CachedFile(path, named["name"], int(named["size"]), 0, size_bytes)
     return CachedFile(path, file.metadata.name, file.metadata.size_px, len(file.readable), size_bytes)

@@ -336,6 +336,13 @@ def test_list_of_the_caches(case: Case) -> None:
     assert (caches[0], "cub200", 8, 0, 7) in cached_files(case.folder)
 
 
+def test_what_is_not_named_like_a_cache_is_not_listed(case: Case) -> None:
+    cache = case.open().path
+    (cache.parent / "mine.arrow").write_bytes(b"")
+    (cache.parent / "cub200-8px-0123.arrow").mkdir()
+    assert [found.path for found in cached_files(case.folder)] == [cache]
+
+
 # ---- builds that do not end well
 
 

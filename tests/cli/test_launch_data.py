@@ -1,0 +1,205 @@
+"""launch.py on data sets of image files: what is told before a worker starts, and a whole sweep over a folder."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mdr_tune.cli.launch import main
+from mdr_tune.sweep.session import ray_session
+from tests.data.images.pictures import truncate
+from tests.data.published.layouts import picture
+
+ROOT = Path(__file__).parents[2]
+SWEEP = """
+name: pictures
+trial:
+  data: {name: folder, root: own, resize: 24, image_size: 20}
+  backbone: {name: resnet18, weights: none}
+  batch: {size: 8, images_per_class: 4}
+  embedding: {size: 8}
+  epochs: 1
+  iterations_per_epoch: 2
+search: {sampler: random, trials: 4, scheduler: none}
+space: {data.cache: {choice: [true, false]}}
+start_from: [{data.cache: true}, {data.cache: false}, {data.cache: true}, {data.cache: false}]
+resources: {lanes: 2}
+"""
+SKIP = ("trial.data.corrupt=skip", "trial.data.cache=true")
+PREPARE = "run mdr-tune data prepare cub200 --root {root}, or set root to where it is"
+
+
+def write_sweep(folder: Path) -> None:
+    """Write `sweep.yaml`, and `own` with twelve classes of five images: 6 are for training, 2 for validation."""
+    (folder / "sweep.yaml").write_text(SWEEP)
+    for class_id in range(12):
+        (folder / "own" / f"class_{class_id:02d}").mkdir(parents=True)
+        for number in range(5):
+            picture(5 * class_id + number).save(folder / "own" / f"class_{class_id:02d}" / f"{number}.jpg")
+
+
+@pytest.fixture
+def own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A folder and an environment of its own, in which launch.py runs on two CPUs."""
+    before = dict(os.environ)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    for key in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        os.environ.pop(key, None)
+    os.environ["MDR_TUNE_CACHE"] = str(tmp_path / "cache")
+    write_sweep(tmp_path)
+    yield tmp_path
+    os.environ.clear()
+    os.environ.update(before)  # the command sets those of third parties
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Return the exit code, what was printed, and the error without `error: `."""
+    code = main(["--space", "sweep.yaml", *arguments])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+    return code, captured.out, captured.err.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("cub200", "root: there is no {folder}/datasets: " + PREPARE.format(root="{folder}/datasets")),
+        (
+            "{name: cub200, root: my birds}",
+            "root: there is no {folder}/my birds: " + PREPARE.format(root="'{folder}/my birds'"),
+        ),
+        ("{name: folder, root: elsewhere}", "root: there is no {folder}/elsewhere: mend the path"),
+        ("{name: table, file: products.csv}", "file: there is no {folder}/products.csv: mend the path"),
+    ],
+)
+def test_data_that_are_not_there(
+    capsys: pytest.CaptureFixture[str], own_folder: Path, data: str, expected: str
+) -> None:
+    problem = f"data.{expected.format(folder=own_folder)}"
+    before = sorted(own_folder.rglob("*"))
+    code, printed, error = run(capsys, "--set", f"trial.data={data}")
+    assert (code, printed, error) == (2, "", f"sweep.yaml: trial.{problem}")
+
+    code, printed, error = run(capsys, "--set", f"trial.data={data}", "--dry-run")
+    assert (code, error) == (0, "")
+    assert f"\nNot there yet: {problem}\n" in printed
+    assert sorted(own_folder.rglob("*")) == before
+
+
+def test_a_dry_run_says_nothing_of_data_that_are_there(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
+    code, printed, _ = run(capsys, "--dry-run")
+    assert code == 0
+    assert "Not there yet" not in printed
+    assert not (own_folder / "cache").exists()
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+    """One launch, as a user types it; its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("pictures")
+    write_sweep(folder)
+    environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), "--space", "sweep.yaml"],
+        cwd=folder,
+        env={**environment, "MDR_TUNE_CACHE": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    return folder, done
+
+
+def runs_of(folder: Path) -> dict[str, Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("pictures")
+    runs = client.search_runs([experiment.experiment_id])
+    return {run.info.run_name: run for run in runs if not run.info.run_name.startswith("sweep ")}
+
+
+@pytest.mark.ray
+def test_a_sweep_over_a_folder_of_images(launched: Any) -> None:
+    folder, done = launched
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    told = re.findall(r"^\[\d:\d\d\] (folder: .*)$", done.stdout, re.MULTILINE)
+    assert told[0] == "folder: reading image files: 0 of 60"
+    assert told[-1] == "folder: decoding images: 60 of 60"
+    assert len(list((folder / "cache" / "images").glob("*.arrow"))) == 1
+    assert [line for line in done.stdout.splitlines() if line.startswith("Winner: ")]
+
+
+@pytest.mark.ray
+def test_the_numbers_do_not_depend_on_the_cache_nor_on_the_lane(launched: Any) -> None:
+    runs = runs_of(launched[0])
+    assert sorted(run.data.params["data.cache"] for run in runs.values()) == ["False", "False", "True", "True"]
+    assert runs["mdr-001"].data.params["augmentation.name"] == "random_resized_crop"
+    measured = [
+        {name: value for name, value in run.data.metrics.items() if not name.startswith(("time/", "test/"))}
+        for run in runs.values()
+    ]
+    assert {"train/loss", "mdr/mean", "val/recall_at_1", "val/map_at_r"} <= measured[0].keys()
+    assert measured == [measured[0]] * 4
+
+
+@pytest.mark.ray
+def test_the_test_classes_are_read_for_the_winner_alone(launched: Any) -> None:
+    runs = runs_of(launched[0])
+    read = {name for name, run in runs.items() if "test_split_read" in run.data.tags}
+    assert read == {name for name, run in runs.items() if "test/recall_at_8" in run.data.metrics}
+    assert len(read) == 1
+
+
+@pytest.fixture(scope="module")
+def ray_running() -> Iterator[None]:
+    """One session for the launches below, which are over before they need much of it."""
+    before = dict(os.environ)
+    with ray_session(None, num_cpus=2):
+        yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            [],
+            "trial.data.corrupt: 1 of 60 images cannot be decoded: class_03/2.jpg (truncated); mend or delete them, "
+            "or set data.corrupt: skip",
+        ),
+        (
+            [*SKIP, "trial.batch.size=64"],
+            "trial.batch: does not fit the data set folder: 4 images from each of 6 classes make at most 24 images",
+        ),
+        (
+            [*SKIP, "trial.data.recall_at=[1,10]", "metric=val/recall_at_10"],
+            "metric: val/recall_at_10 needs 10 images to retrieve, but the validation classes of folder have ",
+        ),
+        (
+            [*SKIP, "trial.backbone.name=vit_b_16"],
+            "trial.backbone: vit_b_16 does not fit the data set folder: ",
+        ),
+    ],
+    ids=["corrupt", "batch", "metric", "backbone"],
+)
+def test_data_that_do_not_fit_are_told_before_a_worker_starts(
+    capsys: pytest.CaptureFixture[str], own_folder: Path, ray_running: None, changes: list[str], expected: str
+) -> None:
+    truncate(own_folder / "own" / "class_03" / "2.jpg")
+    code, printed, error = run(capsys, *(word for change in changes for word in ("--set", change)))
+    assert code == 2
+    assert error.startswith(f"sweep.yaml: {expected}")
+    assert "\n[0:0" in printed  # it had begun
+    assert "opening the MLflow store" not in printed  # which comes right after the workers
+    assert [path.name for path in own_folder.rglob("*") if path.suffix in (".db", ".tmp")] == []

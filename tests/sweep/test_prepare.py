@@ -1,0 +1,213 @@
+"""What is looked at before the first worker starts, and what is said about it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.errors import UserError
+from mdr_tune.progress import no_progress
+from mdr_tune.sweep.prepare import missing_data, naming, prepare_data
+from tests.data.published.layouts import picture
+
+LETTERS = "abcdefghijkl"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Twelve classes of three images: 6 are for training, 2 for validation, 4 for the test."""
+    for number, letter in enumerate(LETTERS):
+        (tmp_path / "images" / letter).mkdir(parents=True)
+        for index in range(3):
+            picture(3 * number + index, (8, 8)).save(tmp_path / "images" / letter / f"{index}.png")
+    return tmp_path / "images"
+
+
+def sweep_of(data: dict[str, Any], metric: str = "val/recall_at_1", space: Any = None, **trial: Any) -> SweepConfig:
+    """Return a sweep over images of 8 x 8 pixels, whose batches are small unless they are given."""
+    small = {"resize": 8, "image_size": 8} if data["name"] != "glyphs" else {}
+    trial = {"batch": {"size": 8, "images_per_class": 2}, "backbone": {"name": "resnet18", "weights": "none"}, **trial}
+    return SweepConfig.model_validate(
+        {"name": "a", "metric": metric, "trial": {**trial, "data": {**small, **data}}, "space": space or {}}
+    )
+
+
+def folder_of(images: Path) -> dict[str, Any]:
+    return {"name": "folder", "root": str(images)}
+
+
+def refused(sweep: SweepConfig) -> str:
+    with pytest.raises(UserError) as caught:
+        prepare_data(sweep, no_progress)
+    return str(caught.value)
+
+
+def test_nothing_is_missing_of_what_is_there(images: Path) -> None:
+    (images / "list.csv").write_text("path,label\n")
+    there: list[dict[str, Any]] = [
+        {"name": "glyphs"},
+        folder_of(images),
+        {"name": "cub200", "root": str(images)},
+        {"name": "table", "file": str(images / "list.csv")},
+    ]
+    assert [missing_data(sweep_of(data)) for data in there] == [[], [], [], []]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            {"name": "cub200", "root": "/no where"},
+            "data.root: there is no /no where: run mdr-tune data prepare cub200 --root '/no where', or set root to "
+            "where it is",
+        ),
+        ({"name": "folder", "root": "/nowhere"}, "data.root: there is no /nowhere: mend the path"),
+        ({"name": "folder", "root": "/" + "long" * 99}, f"data.root: there is no /{'long' * 99}: mend the path"),
+        ({"name": "table", "file": "/nowhere.csv"}, "data.file: there is no /nowhere.csv: mend the path"),
+        ({"name": "table", "file": __file__, "root": "/nowhere"}, "data.root: there is no /nowhere: mend the path"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_missing_is_told_with_what_to_do(data: dict[str, Any], expected: str) -> None:
+    assert missing_data(sweep_of(data)) == [expected]
+
+
+def test_a_table_and_its_folder_may_both_be_missing() -> None:
+    problems = missing_data(sweep_of({"name": "table", "file": "/a.csv", "root": "/b"}))
+    assert [problem.split(":")[0] for problem in problems] == ["data.root", "data.file"]
+
+
+def test_a_folder_that_all_folds_lack_is_told_once() -> None:
+    data = {"name": "cars196", "root": "/nowhere", "validation": {"folds": 3}}
+    sweep = sweep_of(data, space={"data.validation.fold": {"choice": [0, 1, 2]}})
+    assert len(missing_data(sweep)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("data.root: there is none", "sweep.yaml: trial.data.root: there is none"),
+        ("batch: too large", "sweep.yaml: trial.batch: too large"),
+        ("metric: too high", "sweep.yaml: metric: too high"),
+        ("data set: gone", "data set: gone"),
+        ("no network", "no network"),
+    ],
+)
+def test_a_key_is_told_with_its_file(text: str, expected: str) -> None:
+    with pytest.raises(UserError) as caught, naming(Path("sweep.yaml")):
+        raise UserError(text)
+    assert str(caught.value) == expected
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    error = ValueError("data.root: is no text")
+    with pytest.raises(ValueError, match=r"^data\.root: is no text$") as caught, naming(Path("sweep.yaml")):
+        raise error
+    assert caught.value is error
+
+
+def test_images_are_prepared_and_progress_names_the_data_set(images: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    prepare_data(sweep_of(folder_of(images)), lambda *progress: told.append(progress))
+    assert told == [
+        ("folder: reading image files", 0, 36),
+        ("folder: reading image files", 36, 36),
+        ("folder: decoding images", 0, 36),
+        ("folder: decoding images", 36, 36),
+    ]
+    assert len(list((tmp_path / "cache" / "images").glob("folder-8px-*.arrow"))) == 1
+
+
+def test_every_data_set_of_the_space_is_prepared(images: Path, tmp_path: Path) -> None:
+    sizes = {"data.resize": {"choice": [8, 10]}}
+    prepare_data(sweep_of(folder_of(images), space=sizes), no_progress)
+    made = (path.name.split("-")[1] for path in (tmp_path / "cache" / "images").glob("*.arrow"))
+    assert sorted(made) == ["10px", "8px"]
+
+
+def test_a_batch_that_cannot_be_filled(images: Path) -> None:
+    text = refused(sweep_of(folder_of(images), batch={"size": 19, "images_per_class": 4}))
+    assert text.startswith("batch: does not fit the data set folder: 4 images from each of 6 classes make at most 18")
+    prepare_data(sweep_of(folder_of(images), batch={"size": 18, "images_per_class": 4}), no_progress)
+
+
+def test_the_batches_that_are_searched_are_those_that_count(images: Path) -> None:
+    def searching(*sizes: int) -> SweepConfig:
+        space = {"batch.size": {"choice": list(sizes)}}
+        return sweep_of(folder_of(images), space=space, batch={"size": 128, "images_per_class": 3})
+
+    prepare_data(searching(8, 18), no_progress)  # no trial has the 128
+    assert "which cannot fill a batch of 20" in refused(searching(8, 20))
+
+
+@pytest.mark.parametrize(("rank", "fits"), [(5, True), (6, False)])
+def test_no_rank_beyond_what_can_be_retrieved(images: Path, rank: int, fits: bool) -> None:
+    sweep = sweep_of({**folder_of(images), "recall_at": [1, rank]}, f"val/recall_at_{rank}")  # of 6 images, 5 others
+    if fits:
+        prepare_data(sweep, no_progress)
+        return
+    assert refused(sweep) == (
+        "metric: val/recall_at_6 needs 6 images to retrieve, but the validation classes of folder have 5: choose a "
+        "smaller rank, or hold out more classes (data.validation)"
+    )
+
+
+@pytest.fixture
+def queries(images: Path) -> Callable[[int], SweepConfig]:
+    """A table whose validation split has two queries and a gallery of four; a sweep over it, by the metric's rank."""
+    lines = ["path,label,split,role"]
+    for letter in LETTERS:
+        split = {"k": "validation", "l": "validation", "j": "test"}.get(letter, "train")
+        for index in range(3):
+            role = ("query" if index == 0 else "gallery") if split == "validation" else ""
+            lines.append(f"{letter}/{index}.png,{letter},{split},{role}")
+    (images / "list.csv").write_text("\n".join(lines) + "\n")
+    columns = {"file": str(images / "list.csv"), "split_column": "split", "role_column": "role"}
+    return lambda rank: sweep_of({"name": "table", **columns, "recall_at": [rank]}, f"val/recall_at_{rank}")
+
+
+def test_with_a_gallery_it_is_what_can_be_retrieved(queries: Callable[[int], SweepConfig]) -> None:
+    prepare_data(queries(4), no_progress)
+    assert "needs 5 images to retrieve, but the validation classes of table have 4" in refused(queries(5))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "expected"),
+    [("alexnet", "at least"), ("vit_b_16", "of exactly 224x224 pixels, got (3, 8, 8)")],
+)
+def test_a_backbone_that_takes_other_images(images: Path, backbone: str, expected: str) -> None:
+    text = refused(sweep_of(folder_of(images), backbone={"name": backbone, "weights": "none"}))
+    assert text.startswith(f"backbone: {backbone} does not fit the data set folder: {backbone} takes ")
+    assert expected in text
+
+
+def test_one_backbone_of_several_that_takes_other_images(images: Path) -> None:
+    space = {"backbone": {"choice": [{"name": "resnet18", "weights": "none"}, {"name": "vit_b_16", "weights": "none"}]}}
+    assert refused(sweep_of(folder_of(images), space=space)).startswith("backbone: vit_b_16 does not fit")
+
+
+def test_problems_of_the_images_name_their_key(images: Path) -> None:
+    (images / "c" / "1.png").write_bytes(b"no image")
+    assert refused(sweep_of(folder_of(images))).startswith("data.corrupt: 1 of 36 images cannot be decoded: c/1.png (")
+    (images / "c" / "1.png").unlink()
+    (images / "c" / "2.png").unlink()
+    assert refused(sweep_of(folder_of(images))).startswith("data.single_image_classes: nothing to retrieve in 1 of 12")
+
+
+def test_an_error_of_the_system_is_told_with_the_data_set(
+    tmp_path: Path, glyph_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glyphs = sweep_of({"name": "glyphs"})
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(glyph_cache))
+    prepare_data(glyphs, no_progress)
+    (rendered,) = glyph_cache.glob("glyphs-*.arrow")
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / f"{rendered.name}.lock").mkdir(parents=True)
+    assert refused(glyphs).startswith("data: glyphs cannot be prepared: [Errno 21] Is a directory")
