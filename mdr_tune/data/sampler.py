@@ -56,8 +56,8 @@ class BatchSampler:
         if (most := int(self._takes.sum())) < batch_size:
             raise ValueError(
                 f"{images_per_class} images from each of {len(counts)} classes make at most {most} images, "
-                f"which cannot fill a batch of {batch_size}: lower batch.size, or raise batch.images_per_class where classes "
-                "have more images"
+                f"which cannot fill a batch of {batch_size}: lower batch.size, or raise batch.images_per_class where "
+                "classes have more images"
             )
         self.batch_size = batch_size
         self.images_per_class = images_per_class
