@@ -21,3 +21,12 @@ def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["MDR_TUNE_CACHE"]
     else:
         os.environ["MDR_TUNE_CACHE"] = before
+
+
+@pytest.fixture
+def environment_put_back() -> Iterator[None]:
+    """Undo what a command leaves in the environment for its child processes. Ask for it before monkeypatch."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)

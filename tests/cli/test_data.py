@@ -3,10 +3,8 @@
 import dataclasses
 import hashlib
 import io
-import os
 import re
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,15 +22,11 @@ SMALL = ("--set", "resize=16", "--set", "image_size=16")
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _own_environment(environment_put_back: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder and a cache of its own, and nothing that an earlier test has opened."""
-    before = dict(os.environ)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(load, "_opened", {})
-    os.environ["MDR_TUNE_CACHE"] = str(tmp_path / "cache")
-    yield
-    os.environ.clear()
-    os.environ.update(before)  # the command sets those of third parties
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -44,18 +44,15 @@ def write_sweep(folder: Path) -> None:
 
 
 @pytest.fixture
-def own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def own_folder(environment_put_back: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder and an environment of its own, in which launch.py runs on two CPUs."""
-    before = dict(os.environ)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     for key in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
-        os.environ.pop(key, None)
-    os.environ["MDR_TUNE_CACHE"] = str(tmp_path / "cache")
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "cache"))
     write_sweep(tmp_path)
-    yield tmp_path
-    os.environ.clear()
-    os.environ.update(before)  # the command sets those of third parties
+    return tmp_path
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
