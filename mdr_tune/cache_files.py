@@ -1,14 +1,20 @@
 """The cache folder, and how several processes share what is made in it: a lock and an atomic rename."""
 
 import fcntl
+import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from mdr_tune.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_SILENT_TRIES, _TRY_EVERY_S = 10, 0.05
 
 
 def cache_dir() -> Path:
@@ -52,12 +58,25 @@ def _not_writable(folder: str, reason: str) -> str:
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock that belongs to `path` (a file beside it, `<name>.lock`); wait for it if need be.
 
+    A wait that is not over in half a second is told by a warning: who only opens a file holds its lock a moment.
     The kernel drops the lock when its holder ends, however that happens, so a killed process blocks
     nobody. The lock file stays: deleting it would let two processes hold different files of one name.
     """
     with path.with_name(path.name + ".lock").open("ab") as lock_file:
-        fcntl.flock(lock_file, fcntl.LOCK_EX)
+        _acquire(lock_file, path)
         yield
+
+
+def _acquire(lock_file: BinaryIO, path: Path) -> None:
+    for _ in range(_SILENT_TRIES):
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_TRY_EVERY_S)
+        else:
+            return
+    logger.warning("waiting for another process that is making %s", path)
+    fcntl.flock(lock_file, fcntl.LOCK_EX)
 
 
 @contextmanager

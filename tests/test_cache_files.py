@@ -1,4 +1,6 @@
+import logging
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,43 @@ def test_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not overlaps
+
+
+def test_who_waits_for_another_says_for_what(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "file"
+
+    def wait() -> None:
+        with locked(path):
+            pass
+
+    with caplog.at_level(logging.WARNING):
+        wait()
+        with locked(path):
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            for _ in range(100):
+                if caplog.messages:
+                    break
+                waiting.join(timeout=0.05)
+            assert waiting.is_alive()
+        waiting.join()
+    assert caplog.messages == [f"waiting for another process that is making {path}"]
+
+
+def test_a_lock_that_is_free_again_at_once_is_waited_for_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = threading.Event()
+
+    def hold() -> None:
+        with locked(tmp_path / "file"):
+            held.set()
+            time.sleep(0.1)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    held.wait()
+    with locked(tmp_path / "file"):
+        pass
+    holding.join()
+    assert caplog.messages == []

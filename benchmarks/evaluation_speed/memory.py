@@ -4,7 +4,6 @@ Prints two numbers, in bytes: what the process held with torch, the embeddings a
 that it held during the evaluation.
 """
 
-import ctypes
 import subprocess
 import sys
 import tempfile
@@ -13,8 +12,6 @@ from pathlib import Path
 import torch
 
 from mdr_tune.metric import retrieval_metrics
-
-_M_MMAP_THRESHOLD = -3  # <malloc.h>
 
 
 def measure_peak(embeddings: torch.Tensor, labels: torch.Tensor, ks: tuple[int, ...]) -> tuple[int, int]:
@@ -32,17 +29,6 @@ def measure_peak(embeddings: torch.Tensor, labels: torch.Tensor, ks: tuple[int, 
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     base, peak = map(int, done.stdout.split())
     return base, peak
-
-
-def keep_large_memory_apart() -> None:
-    """Make the C library take blocks from 4 MiB on from the system, and give them back, however it is used.
-
-    By default it does so from 32 MiB on, once it was used for a while. The authors' loop takes two of 12 MB for each of
-    6,000 queries and keeps a few bytes, which then lie between them: its process grew by as much a query, to 24 GB.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # glibc has it
-        mallopt(_M_MMAP_THRESHOLD, 4 * 2**20)
 
 
 def held(field: str) -> int:

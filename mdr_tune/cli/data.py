@@ -25,6 +25,7 @@ says which file to put where, as it does for In-Shop. A cache that is there alre
 """
 _FLAGS = ("root", "file")
 """Keys of trial.data that have a flag of their own."""
+_IMAGE_SIZE: int = BenchmarkDataConfig.model_fields["image_size"].default
 
 
 class _Wanted(StrictModel):
@@ -93,6 +94,9 @@ def _named(arguments: argparse.Namespace) -> DataConfig:
         except (yaml.YAMLError, UserError, RecursionError):
             raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
         set_dotted(tree, key.strip(), value)
+    resize = tree.get("resize")
+    if isinstance(resize, int) and 8 <= resize < _IMAGE_SIZE and arguments.name != "glyphs":
+        tree.setdefault("image_size", resize)  # which matters to a training alone
     try:
         return _Wanted.model_validate({"data": tree}).data
     except ValidationError as error:
@@ -130,18 +134,23 @@ def _prepare(data: DataConfig, console: Console) -> None:
 
 def run_list(_: argparse.Namespace, console: Console) -> int:
     """List the caches of images; returns 0."""
-    from mdr_tune.data.images.image_cache import cached_files
+    from mdr_tune.data.images.abandoned import abandoned_sizes
+    from mdr_tune.data.images.image_cache import FOLDER, cached_files
+    from mdr_tune.disk_space import format_bytes
 
-    if not cached_files(cache_dir()):
+    unfinished = abandoned_sizes(cache_dir() / FOLDER)
+    if not cached_files(cache_dir()) and not unfinished:
         _print(console, f"no caches of images below {cache_dir()}")
         return 0
     _print(console, f"caches below {cache_dir()}; a cache that is deleted is made again when it is needed")
     _print_caches(console)
+    for path, size_bytes in unfinished:
+        _print(console, f"  unfinished, removed by the next build: {format_bytes(size_bytes):>9}  {path}")
     return 0
 
 
 def run_verify(_: argparse.Namespace, console: Console) -> int:
-    """Verify the caches of images; returns 1 if one is damaged."""
+    """Verify the caches of images; returns 1 if one is damaged or cannot be read."""
     from mdr_tune.data.images.image_cache import cached_files, verify
 
     damaged = False
@@ -167,10 +176,10 @@ def _print_caches(console: Console, name: str | None = None, size_px: int | None
     for cached in cached_files(cache_dir()):
         if name in (None, cached.name) and size_px in (None, cached.size_px):
             size = f"{cached.size_px} x {cached.size_px}"
+            state = cached.problem or f"{cached.images:,} images"
             _print(
                 console,
-                f"  cache {cached.name:<8} {cached.images:>9,} images {size:>11} "
-                f"{format_bytes(cached.bytes):>9}  {cached.path}",
+                f"  cache {cached.name:<8} {state:>16} {size:>11} {format_bytes(cached.bytes):>9}  {cached.path}",
             )
 
 

@@ -3,11 +3,13 @@
 import logging
 import os
 import traceback
+import warnings
 from collections.abc import Callable
 
 from rich.console import Console
 
 from mdr_tune.errors import UserError
+from mdr_tune.signals import sigterm_interrupts
 
 PIPE_WIDTH = 200
 
@@ -25,10 +27,14 @@ def print_error(errors: Console, message: str) -> None:
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code: 2 for a mistake of the user's, 1 if it raises anything else."""
+    """Run a command and return its exit code: 2 for a mistake of the user's, 1 if it raises anything else.
+
+    Ctrl-C and SIGTERM end it alike, half-written files removed.
+    """
     errors = make_console(stderr=True)
     try:
-        return command()
+        with sigterm_interrupts():
+            return command()
     except UserError as error:
         print_error(errors, str(error))
         return 2
@@ -43,6 +49,7 @@ def quiet_libraries() -> None:
     """Keep third-party chatter off the terminal; warnings and errors of this package stay."""
     for name in ("ray", "mlflow", "optuna", "alembic", "torch", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"PIL")  # of images that are odd, yet read as torchvision reads them
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from mdr_tune.catalog import RECALL_KS
-from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_name, tag
+from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_name, flatten, tag
 
 
 def _absolute(path: str) -> str:
@@ -31,7 +31,7 @@ class ClassFraction(StrictModel):
 
 
 class ClassFold(StrictModel):
-    """One of `folds` equal parts of the classes. Search over `fold` for a cross-validation."""
+    """One of `folds` equal parts of the classes. A cross-validation is one launch for each fold."""
 
     folds: int = Field(ge=2)
     fold: int = Field(0, ge=0)
@@ -72,6 +72,10 @@ class GlyphsDataConfig(StrictModel):
         """Return what the data set's source takes: plain values."""
         return {}
 
+    def measured_on(self) -> dict[str, Any]:
+        """Return what decides which images trials are compared on."""
+        return {"name": self.name}
+
 
 class _ImageFilesConfig(StrictModel):
     resize: int = Field(256, ge=8, le=2048)
@@ -99,6 +103,10 @@ class _ImageFilesConfig(StrictModel):
     def arguments(self) -> dict[str, Any]:
         """Return what the data set's source takes: plain values."""
         return self.model_dump(exclude={"name", "image_size"})
+
+    def measured_on(self) -> dict[str, Any]:
+        """Return what decides which images trials are compared on, flat: not how they are read and cut."""
+        return flatten(self.model_dump(exclude={"image_size", "resize", "cache"}))
 
 
 class BenchmarkDataConfig(_ImageFilesConfig):

@@ -283,7 +283,7 @@ def _check_start_from(sweep: SweepConfig) -> Problems:
 
 def _check_rest(sweep: SweepConfig) -> Problems:
     """Check what spans several keys: baselines, rungs, workers and the batch."""
-    problems = _check_grid(sweep) + _check_metric(sweep)
+    problems = _check_grid(sweep) + _check_metric(sweep) + _check_same_images(sweep)
     known = baseline_names(sweep.trial)
     for i, name in enumerate(sweep.baselines):
         if name not in known:
@@ -334,6 +334,21 @@ def _check_metric(sweep: SweepConfig) -> Problems:
             known = ", ".join(f"val/recall_at_{k}" for k in data.recall_ks)
             return [(("metric",), f"{sweep.metric} is not measured on {data.name}: there {known}")]
     return []
+
+
+def _check_same_images(sweep: SweepConfig) -> Problems:
+    """Check that all trials are measured on the same images: else the easiest would win, whatever the trial."""
+    measured_on = [data.measured_on() for data in section_variants(sweep.trial, sweep.space, "data")]
+    if all(one == measured_on[0] for one in measured_on):
+        return []
+    differ = sorted({key for one in measured_on for key in one if one[key] != measured_on[0].get(key)} - {"name"})
+    searched_keys = [key for key in sweep.space if key == "data" or key.startswith("data.")]
+    key = next((f"data.{name}" for name in differ if f"data.{name}" in sweep.space), searched_keys[0])
+    message = (
+        "trials of a sweep are compared on the same images, and the easiest would win here: launch once for each "
+        f"value, with --set trial.{key}=VALUE --name NAME"
+    )
+    return [(("space", key), message)]
 
 
 def _check_grid(sweep: SweepConfig) -> Problems:

@@ -74,11 +74,13 @@ class ImageDataset:
         name: of the data set.
         splits: by name.
         recall_ks: the ranks K at which the field reports Recall@K on this data set.
+        content: a hash of all images and their splits, the test's too; empty if nobody made one.
     """
 
     name: str
     splits: Mapping[SearchSplitName, ImageSplit]
     recall_ks: tuple[int, ...] = (1, 2, 4, 8)
+    content: str = ""
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mdr_tune import __version__
+from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.records import SweepResult
 from mdr_tune.report.summary import gains, markdown, verdict
@@ -135,6 +136,16 @@ def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status
     )
 
 
+def _images(sweep: SweepConfig) -> dict[str, str]:
+    """Return what the trials are trained and measured on: images and classes of each part, and a hash of all of it."""
+    from mdr_tune.data import dataset_content, split_sizes
+
+    data = sweep.trial.data
+    sizes = split_sizes(data.name, **data.arguments())
+    parts = {part.replace(" ", "_"): f"{images} of {classes} classes" for part, (images, classes) in sizes.items()}
+    return {**parts, "content": dataset_content(data.name, **data.arguments())}
+
+
 def parent_params(plan: Plan) -> dict[str, object]:
     """Return what the parent run records of the sweep."""
     sweep = plan.sweep
@@ -145,5 +156,6 @@ def parent_params(plan: Plan) -> dict[str, object]:
         "workers_per_trial": plan.lanes.workers_per_lane,
         "lanes": plan.lanes.num_lanes,
         "versions": {"mdr_tune": __version__, "python": platform.python_version()},
+        "images": _images(sweep),
         "space": {key: str(domain.model_dump(exclude_none=True)) for key, domain in sweep.space.items()},
     }

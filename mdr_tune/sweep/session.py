@@ -3,9 +3,9 @@
 import contextlib
 import logging
 import os
-import signal
-import threading
 from collections.abc import Iterator
+
+from mdr_tune.signals import interrupt_on_sigterm
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,18 +49,9 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by our own listeners
-    _end_on_sigterm()
+    interrupt_on_sigterm()  # Ray's own handler, which this replaces, exits in the middle of whatever runs
     try:
         yield
     finally:
         if started_here:
             ray.shutdown()
-
-
-def _end_on_sigterm() -> None:
-    """Let SIGTERM (a scheduler's or a service manager's) end the sweep as Ctrl-C does: runs closed, processes ended.
-
-    Ray's own handler, which this one replaces, exits in the middle of whatever runs.
-    """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -3,11 +3,17 @@
 import dataclasses
 import hashlib
 import io
+import os
 import re
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from mdr_tune.cli.main import main, make_parser
@@ -61,8 +67,8 @@ def test_a_folder_is_read_split_and_cached(capsys: pytest.CaptureFixture[str], o
     assert lines == [
         "folder: reading image files: 0 of 36",
         "folder: reading image files: 36 of 36",
-        "folder: decoding images: 0 of 36",
-        "folder: decoding images: 36 of 36",
+        "folder: decoding images (cache of 34.8 kB): 0 of 36",
+        "folder: decoding images (cache of 34.8 kB): 36 of 36",
         "folder",
         "  train                18 images of       6 classes",
         "  validation            6 images of       2 classes",
@@ -83,13 +89,19 @@ def test_a_cache_that_is_there_costs_nothing(
     assert caches(tmp_path)[0].stat().st_mtime_ns == made.st_mtime_ns
 
 
-def test_without_the_cache_nothing_is_decoded_or_kept(
-    capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path
+def test_without_the_cache_images_are_checked_and_not_kept(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own: Path, tmp_path: Path
 ) -> None:
     code, lines = run(capsys, "prepare", "folder", "--root", "own", *SMALL, "--set", "cache=off")
     assert code == 0
-    assert [line.split()[0] for line in lines] == ["folder", "train", "validation", "test"]
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert lines[2:4] == ["folder: checking images: 0 of 36", "folder: checking images: 36 of 36"]
+    assert [line.split()[0] for line in lines[4:]] == ["folder", "train", "validation", "test"]
+    assert caches(tmp_path) == []
+    truncate(own / "class_4" / "1.png")
+    monkeypatch.setattr(load, "_opened", {})
+    code, (line,) = run(capsys, "prepare", "folder", "--root", "own", *SMALL, "--set", "cache=off")
+    assert code == 2
+    assert line.startswith("error: data.corrupt: 1 of 36 images cannot be decoded: class_4/1.png (truncated); mend or")
 
 
 def test_a_table_with_its_own_split(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
@@ -194,31 +206,31 @@ def test_glyphs_need_nothing(
     ]
 
 
-FOLDS = """
-name: folds
+SIZES = """
+name: sizes
 trial: {data: {name: folder, root: own, resize: 16, image_size: 16, validation: {folds: 2}}}
-space: {data.validation.fold: {choice: [0, 1]}}
+space: {data.resize: {choice: [16, 24]}}
 """
 
 
 def test_all_data_sets_of_a_sweep_file(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
-    (tmp_path / "sweep.yaml").write_text(FOLDS)
+    (tmp_path / "sweep.yaml").write_text(SIZES)
     code, lines = run(capsys, "prepare", "--space", "sweep.yaml")
     assert code == 0
     assert [line for line in lines if "train" in line] == [
         "  train                12 images of       4 classes",  # half of the eight
         "  train                12 images of       4 classes",
     ]
-    assert sum("decoding" in line for line in lines) == 2  # once, begin and end
-    assert len(caches(tmp_path)) == 1
+    assert sum("decoding" in line for line in lines) == 4  # each once, begin and end
+    assert [path.name.split("-")[1] for path in caches(tmp_path)] == ["16px", "24px"]
 
 
 def test_a_key_of_the_sweep_file_can_be_set(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
-    (tmp_path / "sweep.yaml").write_text(FOLDS.replace("root: own", "root: elsewhere"))
+    (tmp_path / "sweep.yaml").write_text(SIZES.replace("root: own", "root: elsewhere"))
     changes = ("--set", "root=own", "--set", "validation.fold=1", "--set", "resize=24")
     code, lines = run(capsys, "prepare", "--space", "sweep.yaml", *changes)
     assert code == 0
-    assert lines[0] == "note: data.validation.fold is fixed by --set and no longer searched"
+    assert lines[0] == "note: data.resize is fixed by --set and no longer searched"
     assert [line.split()[1] for line in lines if "train" in line] == ["12"]
     assert "-24px-" in caches(tmp_path)[0].name
 
@@ -243,7 +255,9 @@ def test_a_key_of_the_sweep_file_can_be_set(capsys: pytest.CaptureFixture[str], 
         ("prepare cub200 --set validation={a", "--set validation={a: '{a' is not a YAML value"),
         ("prepare cub200 --set validation={a:1,a:2}", "--set validation"),
         ("prepare cub200 --set resize=big", "--set resize: expected a whole number, got 'big' (text)"),
-        ("prepare cub200 --set resize=128", "--set image_size: 224 is more than resize (128)"),
+        ("prepare cub200 --set resize=128 --set image_size=224", "--set image_size: 224 is more than resize (128)"),
+        ("prepare cub200 --set resize=7", "--set resize: must be greater than or equal to 8, got 7"),
+        ("prepare glyphs --set resize=128", "--set resize: unknown key"),
         ("prepare cub200 --set validation.fraction=1", "--set validation.fraction: must be less than 1"),
         ("prepare --space nowhere.yaml", "nowhere.yaml: no such file"),
         ("prepare --space sweep.yaml", "sweep.yaml: trial.data.root: there is no folder TMP/own"),
@@ -256,7 +270,7 @@ def test_a_key_of_the_sweep_file_can_be_set(capsys: pytest.CaptureFixture[str], 
 def test_a_mistake_is_one_message_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: str, expected: str
 ) -> None:
-    (tmp_path / "sweep.yaml").write_text(FOLDS)
+    (tmp_path / "sweep.yaml").write_text(SIZES)
     code, lines = run(capsys, *arguments.split())
     assert code == 2
     assert expected.replace("TMP", str(tmp_path)) in lines[-1]
@@ -346,7 +360,75 @@ def test_a_damaged_cache_is_found_and_the_others_are_still_checked(
     assert by_file[short].endswith("delete it, it is built anew when it is needed")
     assert re.fullmatch(rf"{wrong}: 36 images, 1 damaged, such as class_\d/\d.png: delete it", by_file[wrong])
     assert by_file[intact] == f"{intact}: 36 images, intact"
-    assert run(capsys, "list")[0] == 0
+    code, lines = run(capsys, "list")
+    assert code == 0
+    assert [re.sub(" +", " ", line) for line in lines if str(short) in line] == [
+        f" cache folder damaged 8 x 8 {short.stat().st_size / 1000:.3g} kB {short}"
+    ]
+
+
+def test_what_cannot_be_read_and_what_is_unfinished_is_listed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    images = tmp_path / "cache" / "images"
+    images.mkdir(parents=True)
+    part, gone = images / "sop-16px-01.arrow.x_1.tmp", images / "sop-8px-01.arrow"
+    part.write_bytes(bytes(1500))
+    assert run(capsys, "list")[1][1:] == [f"  unfinished, removed by the next build:    1.5 kB  {part}"]
+    gone.symlink_to("nowhere")  # as a file that is deleted after its name was seen
+    code, lines = run(capsys, "list")
+    assert code == 0
+    assert lines[1].startswith("  cache sop      unreadable (no such file or directory) ")
+    assert lines[1].endswith(str(gone))
+    assert run(capsys, "verify") == (
+        1,
+        [f"{gone} is unreadable (no such file or directory): see who may read it, and whether it is still there"],
+    )
+
+
+def test_a_small_size_needs_no_other_key(capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path) -> None:
+    assert run(capsys, "prepare", "folder", "--root", "own", "--set", "resize=128")[0] == 0
+    assert "-128px-" in caches(tmp_path)[0].name
+
+
+COMMAND = """
+import sys
+from mdr_tune.cli.main import main
+sys.exit(main(["data", "prepare", "folder", "--root", sys.argv[1], "--set", "resize=16"]))
+"""
+
+
+@pytest.mark.parametrize("sigint_is_ignored", [False, True])  # as in the background of a shell
+def test_sigterm_ends_a_build_and_leaves_nothing(sigint_is_ignored: bool, own: Path, tmp_path: Path) -> None:
+    wide = Image.effect_noise((2000, 2000), 50)
+    for class_id in range(12):
+        for number in range(3, 9):
+            wide.save(own / f"class_{class_id}" / f"{number}.bmp")
+    ignored = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if sigint_is_ignored else None
+    arguments = [sys.executable, "-c", COMMAND, str(own)]
+    with subprocess.Popen(arguments, preexec_fn=ignored, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (parts := list((tmp_path / "cache" / "images").glob("*.arrow.*.tmp"))):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            os.kill(process.pid, signal.SIGTERM)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, errors.decode()) == (1, "interrupted\n")
+    assert len(parts) == 1
+    assert {path.suffix for path in (tmp_path / "cache" / "images").iterdir()} == {".lock", ".json"}
+
+
+def test_odd_images_are_no_noise(own: Path, tmp_path: Path) -> None:
+    palette = Image.effect_noise((20, 20), 50).convert("RGB").quantize(16)
+    palette.save(own / "class_0" / "0.png", transparency=bytes(range(16)))
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, str(own)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_terminal_is_left_with_the_result_alone(own: Path) -> None:

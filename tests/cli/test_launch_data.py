@@ -130,7 +130,8 @@ def test_a_sweep_over_a_folder_of_images(launched: Any) -> None:
     assert done.stderr == ""
     told = re.findall(r"^\[\d:\d\d\] (folder: .*)$", done.stdout, re.MULTILINE)
     assert told[0] == "folder: reading image files: 0 of 60"
-    assert told[-1] == "folder: decoding images: 60 of 60"
+    assert re.fullmatch(r"folder: decoding images \(cache of .* kB\): 60 of 60", told[3])
+    assert told[-1] == "folder: checking images: 60 of 60"
     assert len(list((folder / "cache" / "images").glob("*.arrow"))) == 1
     assert [line for line in done.stdout.splitlines() if line.startswith("Winner: ")]
 
@@ -154,6 +155,18 @@ def test_the_test_classes_are_read_for_the_winner_alone(launched: Any) -> None:
     read = {name for name, run in runs.items() if "test_split_read" in run.data.tags}
     assert read == {name for name, run in runs.items() if "test/recall_at_8" in run.data.metrics}
     assert len(read) == 1
+
+
+@pytest.mark.ray
+def test_the_launch_records_which_images_it_used(launched: Any) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{launched[0]}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("pictures")
+    (parent,) = client.search_runs([experiment.experiment_id], "attributes.run_name LIKE 'sweep %'")
+    parts = {key: value for key, value in parent.data.params.items() if key.startswith("images.")}
+    assert sum(int(parts[f"images.{part}"].split()[0]) for part in ("train", "validation", "test")) == 60
+    assert re.fullmatch("[0-9a-f]{20}", parts["images.content"])
 
 
 @pytest.fixture(scope="module")

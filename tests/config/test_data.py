@@ -119,17 +119,25 @@ def test_mistakes_in_the_augmentation(augmentation: Any, expected: str) -> None:
     assert expected in problem(CUB, augmentation=augmentation)
 
 
-def test_a_cross_validation_searches_over_the_fold(tmp_path: Path) -> None:
-    file = tmp_path / "folds.yaml"
-    file.write_text(
-        "name: folds\n"
-        "trial: {data: {name: cub200, validation: {folds: 3}}}\n"
-        "search: {sampler: grid, scheduler: none}\n"
-        "space: {data.validation.fold: {choice: [0, 1, 2]}}\n"
-    )
-    sweep, _ = read_sweep(file, [])
-    folds = [data.arguments()["validation"] for data in section_variants(sweep.trial, sweep.space, "data")]
-    assert folds == [{"folds": 3, "fold": fold, "seed": 0} for fold in range(3)]
+@pytest.mark.parametrize(
+    ("space", "key"),
+    [
+        ("data.validation.fold: {choice: [0, 1, 2]}", "space.data.validation.fold: trials of a sweep are compared on"),
+        ("data.root: {choice: [/a, /b]}", "space.data.root: trials of a sweep are compared on the same images"),
+        ("data: {choice: [sop, cub200]}", "space.data: trials of a sweep are compared on the same images"),
+        ("data.image_size: {choice: [128, 224]}", None),
+        ("data.resize: {choice: [256, 288]}", None),
+    ],
+)
+def test_trials_are_compared_on_the_same_images(tmp_path: Path, space: str, key: str | None) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(f"name: a\ntrial: {{data: {{name: cub200, validation: {{folds: 3}}}}}}\nspace: {{{space}}}\n")
+    if key is None:
+        sweep, _ = read_sweep(file, [])
+        assert len(section_variants(sweep.trial, sweep.space, "data")) == 2
+        return
+    with pytest.raises(UserError, match=f"sweep.yaml:3: {key}"):
+        read_sweep(file, [])
 
 
 @pytest.mark.parametrize(

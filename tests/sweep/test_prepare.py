@@ -119,8 +119,8 @@ def test_images_are_prepared_and_progress_names_the_data_set(images: Path, tmp_p
     assert told == [
         ("folder: reading image files", 0, 36),
         ("folder: reading image files", 36, 36),
-        ("folder: decoding images", 0, 36),
-        ("folder: decoding images", 36, 36),
+        ("folder: decoding images (cache of 14.1 kB)", 0, 36),
+        ("folder: decoding images (cache of 14.1 kB)", 36, 36),
     ]
     assert len(list((tmp_path / "cache" / "images").glob("folder-8px-*.arrow"))) == 1
 

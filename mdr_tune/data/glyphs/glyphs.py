@@ -69,7 +69,9 @@ def open_glyphs(cache_dir: Path, _progress: Progress = no_progress) -> OpenedDat
         start, stop = np.searchsorted(split_ids, np.arange(2) + SPLIT_NAMES.index(name))
         return ImageSplit(images=images[start:stop], labels=labels[start:stop])
 
-    searched = ImageDataset("glyphs", {"train": split("train"), "validation": split("validation")})
+    searched = ImageDataset(
+        "glyphs", {"train": split("train"), "validation": split("validation")}, content=_fingerprint()
+    )
     return OpenedDataset(searched, split("test"))
 
 

@@ -18,6 +18,11 @@ class CachedImages:
         size = self._file.metadata.size_px
         return (len(self), 3, size, size)
 
+    @property
+    def content(self) -> str:
+        """A hash of the files, their paths, and how they were decoded."""
+        return self._file.metadata.key
+
     def __len__(self) -> int:
         return len(self._file.readable)
 

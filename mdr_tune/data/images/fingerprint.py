@@ -56,6 +56,15 @@ def file_states(root: Path, paths: Sequence[str]) -> list[FileState]:
     return [entry for entry in found if isinstance(entry, FileState)]
 
 
+def remembered_key(root: Path, paths: Sequence[str], folder: Path) -> str | None:
+    """Return what `content_key` remembers in `folder`, None if the files have to be read.
+
+    Raises:
+        UserError: as `file_states`.
+    """
+    return _remembered(_memory(root, paths, folder))
+
+
 def content_key(root: Path, paths: Sequence[str], folder: Path, progress: Progress) -> str:
     """Return a hash (hexadecimal) of the paths, in their order, and of the content of the files.
 
@@ -66,7 +75,7 @@ def content_key(root: Path, paths: Sequence[str], folder: Path, progress: Progre
     Raises:
         UserError: as `file_states`; or some files cannot be read.
     """
-    memory = folder / f"content-{_state_key(root, paths, file_states(root, paths))}.json"
+    memory = _memory(root, paths, folder)
     if key := _remembered(memory):
         return key
     with locked(memory):
@@ -124,6 +133,10 @@ def _hashes(root: str, paths: Sequence[str]) -> list[bytes | _Failure]:
         except OSError as error:
             entries.append(_Failure(path, _system_reason(error)))
     return entries
+
+
+def _memory(root: Path, paths: Sequence[str], folder: Path) -> Path:
+    return folder / f"content-{_state_key(root, paths, file_states(root, paths))}.json"
 
 
 def _state_key(root: Path, paths: Sequence[str], states: Sequence[FileState]) -> str:

@@ -13,6 +13,7 @@ The schema's metadata holds what the file was made for: format, name of the data
 import mmap
 import os
 import re
+import stat
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
@@ -37,13 +38,20 @@ class DamagedCacheError(Exception):
 
 
 class CachedFile(NamedTuple):
-    """What `cached_files` says of one: `images` are those that it has, none if the file as a whole is damaged."""
+    """What `cached_files` says of one.
+
+    Attributes:
+        images: how many it has; 0 if there is a problem.
+        bytes: its size; 0 if the system does not tell.
+        problem: "damaged" as a whole, or "unreadable" and the system's reason; None if it can be used.
+    """
 
     path: Path
     name: str
     size_px: int
     images: int
     bytes: int
+    problem: str | None = None
 
 
 class Metadata(NamedTuple):
@@ -199,10 +207,14 @@ def verify(path: Path) -> list[str]:
     """Read all of a cache file, and return the paths of the images that do not match their checksum.
 
     Raises:
-        UserError: the file as a whole is damaged.
+        UserError: the file as a whole is damaged, or cannot be read.
     """
     try:
         return CacheFile(path).damaged()
+    except OSError as error:
+        raise UserError(
+            f"{path} is {_unreadable(error)}: see who may read it, and whether it is still there"
+        ) from error
     except DamagedCacheError as error:
         raise UserError(f"{path} is damaged ({error}): delete it, it is built anew when it is needed") from error
 
@@ -210,15 +222,26 @@ def verify(path: Path) -> list[str]:
 def cached_files(folder: Path) -> list[CachedFile]:
     """Return the image caches below the cache folder `folder`, sorted by path; what has another name is none."""
     paths = sorted((folder / FOLDER).glob("*.arrow"))
-    return [_described(path) for path in paths if _NAME.fullmatch(path.stem) and path.is_file()]
+    named = [(path, match) for path in paths if (match := _NAME.fullmatch(path.stem))]
+    found = [_described(path, match["name"], int(match["size"])) for path, match in named]
+    return [file for file in found if file is not None]
 
 
-def _described(path: Path) -> CachedFile:
-    size_bytes = path.stat().st_size
+def _described(path: Path, name: str, size_px: int) -> CachedFile | None:
+    """Return what is known of the file that is named like a cache; None if it is no file, such as a folder."""
+    size_bytes = 0
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        size_bytes = status.st_size
         file = CacheFile(path)
+    except OSError as error:
+        return CachedFile(path, name, size_px, 0, size_bytes, _unreadable(error))
     except DamagedCacheError:
-        named = _NAME.fullmatch(path.stem)
-        assert named is not None
-        return CachedFile(path, named["name"], int(named["size"]), 0, size_bytes)
+        return CachedFile(path, name, size_px, 0, size_bytes, "damaged")
     return CachedFile(path, file.metadata.name, file.metadata.size_px, len(file.readable), size_bytes)
+
+
+def _unreadable(error: OSError) -> str:
+    return f"unreadable ({(error.strerror or str(error)).lower()})"

@@ -1,6 +1,7 @@
 """Decode images once, into a cache file that all processes of a node map: find it, build it, or build it anew."""
 
 import errno
+import glob
 import hashlib
 import logging
 import os
@@ -11,17 +12,17 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-import PIL
 import pyarrow as pa
-from PIL import features
 
 from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.data.images.abandoned import remove_abandoned
+from mdr_tune.data.images.checking import decoder_versions
+from mdr_tune.data.images.corrupt import Corrupt, finding, refuse_corrupt
 from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError, decode
-from mdr_tune.data.images.fingerprint import content_key
+from mdr_tune.data.images.fingerprint import content_key, remembered_key
 from mdr_tune.data.images.image_cache import (
     FOLDER,
     FORMAT,
@@ -39,9 +40,6 @@ from mdr_tune.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-Corrupt = Literal["refuse", "skip"]
-
-_NAMED = 20  # of the corrupt images a message names as many
 _ROW_BYTES = 200  # of a path, a checksum and what Arrow adds; generous
 
 
@@ -61,26 +59,36 @@ def open_cache(
     folder = folder / FOLDER
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        content = content_key(root, paths, folder, progress)
+        content = _content(name, root, paths, folder, progress, size)
         metadata = Metadata(FORMAT, name, size, len(paths), _key(content, size))
         path = folder / f"{name}-{size}px-{metadata.key}.arrow"
         with locked(path):
             file = _valid(path, metadata, paths)
             if file is None:
-                remove_abandoned(path)
-                _check_space(folder, metadata)
+                remove_abandoned(folder, held=path)
+                _check_space(folder, name, size, len(paths))
                 _build(path, metadata, root, paths, progress, corrupt)
                 file = CacheFile(path)
     if errors := file.errors():
-        _refuse(errors, len(paths), corrupt)
-        logger.warning("%s; they are left out (data.corrupt: skip)", _finding(errors, len(paths)))
+        refuse_corrupt(errors, len(paths), corrupt)
+        logger.warning("%s; they are left out (data.corrupt: skip)", finding(errors, len(paths)))
     return file
 
 
+def _content(name: str, root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> str:
+    """Return the key of the files' content; if they have to be read for it, see to the disk space before."""
+    if (known := remembered_key(root, paths, folder)) is not None:
+        return known
+    # The same files may have been moved; whether one of these caches is theirs will be seen once they are read.
+    if not any(folder.glob(f"{glob.escape(name)}-{size}px-*.arrow")):
+        remove_abandoned(folder)
+        _check_space(folder, name, size, len(paths))
+    return content_key(root, paths, folder, progress)
+
+
 def _key(content: str, size: int) -> str:
-    """Hash all that a cache depends on. Another version of a decoder may round a pixel otherwise."""
-    decoders = (PIL.__version__, *(features.version(part) for part in ("jpg", "libjpeg_turbo", "webp")))
-    made_of = repr((FORMAT, content, size, decoders))
+    """Hash all that a cache depends on."""
+    made_of = repr((FORMAT, content, size, tuple(decoder_versions())))
     return hashlib.blake2b(made_of.encode(), digest_size=10).hexdigest()
 
 
@@ -99,12 +107,12 @@ def _valid(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile | 
     return file
 
 
-def _check_space(folder: Path, metadata: Metadata) -> None:
-    needed = _file_bytes(metadata)
+def _check_space(folder: Path, name: str, size: int, rows: int) -> None:
+    needed = _file_bytes(size, rows)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"data.cache: the images of {metadata.name} at {metadata.size_px} px need {format_bytes(needed)}, "
+            f"data.cache: the images of {name} at {size} px need {format_bytes(needed)}, "
             f"and {folder} has {format_bytes(free)} free; {_OTHER_WAYS}"
         )
 
@@ -113,7 +121,7 @@ def _build(
     path: Path, metadata: Metadata, root: Path, paths: Sequence[str], progress: Progress, corrupt: Corrupt
 ) -> None:
     """Write the cache; with corrupt images that are refused, name them all and leave nothing."""
-    size = format_bytes(_file_bytes(metadata))
+    size = format_bytes(_file_bytes(metadata.size_px, metadata.rows))
     logger.info("decoding the %d images of %s into %s (%s)", metadata.rows, metadata.name, path, size)
     with atomic_write(path) as file:
         try:
@@ -121,7 +129,7 @@ def _build(
         except UnreadableFileError as error:
             raise UserError(f"data.root: the system could not read {error}; try again") from error
         if errors:
-            _refuse(errors, len(paths), corrupt)
+            refuse_corrupt(errors, len(paths), corrupt)
 
 
 class _Row(NamedTuple):
@@ -142,7 +150,8 @@ def _write_rows(
     """
     schema, batch_rows = metadata.schema(), rows_per_batch(metadata.size_px)
     errors: list[tuple[str, str]] = []
-    paced = PacedProgress(progress, "decoding images", len(paths))
+    cache = format_bytes(_file_bytes(metadata.size_px, metadata.rows))
+    paced = PacedProgress(progress, f"decoding images (cache of {cache})", len(paths))
     decode_row = partial(_decode_row, root=str(root), size=metadata.size_px)
     with thread_map(decode_row, paths, ahead=2 * batch_rows) as decoded, pa.ipc.new_file(file, schema) as writer:
         for _ in range(0, len(paths), batch_rows):
@@ -181,23 +190,6 @@ def _record_batch(rows: Sequence[_Row], schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _refuse(errors: Sequence[tuple[str, str]], total: int, corrupt: Corrupt) -> None:
-    """Raise a UserError that names the corrupt images, unless they may be skipped and others are left."""
-    if corrupt == "refuse":
-        way_out = "mend or delete them, or set data.corrupt: skip"
-    elif len(errors) == total:
-        way_out = "none would be left, so they cannot be skipped; see whether data.root is the right folder"
-    else:
-        return
-    raise UserError(f"data.corrupt: {_finding(errors, total)}; {way_out}")
-
-
-def _finding(errors: Sequence[tuple[str, str]], total: int) -> str:
-    named = ", ".join(f"{path} ({reason})" for path, reason in errors[:_NAMED])
-    more = f" and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
-    return f"{len(errors):,} of {total:,} images cannot be decoded: {named}{more}"
-
-
 _OTHER_WAYS = (
     "set the environment variable MDR_TUNE_CACHE to a folder on a larger disk, choose a smaller data.resize, "
     "or set data.cache: off"
@@ -215,5 +207,5 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         raise UserError(f"data.cache: {folder} {what} ({error.strerror or error}); {_OTHER_WAYS}") from error
 
 
-def _file_bytes(metadata: Metadata) -> int:
-    return metadata.rows * (image_bytes(metadata.size_px) + _ROW_BYTES)
+def _file_bytes(size: int, rows: int) -> int:
+    return rows * (image_bytes(size) + _ROW_BYTES)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mdr_tune.data.dataset import Images
 from mdr_tune.data.images.cached_images import CachedImages
+from mdr_tune.data.images.checking import check_images
+from mdr_tune.data.images.corrupt import Corrupt
 from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError, decode
-from mdr_tune.data.images.fingerprint import file_states
-from mdr_tune.data.images.image_cache_build import Corrupt, open_cache
+from mdr_tune.data.images.image_cache_build import open_cache
 from mdr_tune.data.images.thread_map import thread_map
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress
@@ -28,7 +28,7 @@ def open_images(
     resize: int,
     cache: bool,
     corrupt: Corrupt,
-) -> tuple[Images, np.ndarray]:
+) -> "tuple[CachedImages | DecodedImages, np.ndarray]":
     """Return the images that can be read, and which of `paths` they are.
 
     Image i is the file `paths[rows[i]]`: RGB, resized to `resize` x `resize` pixels with Lanczos' filter, as
@@ -38,13 +38,13 @@ def open_images(
         name: of the data set, for the name of the cache and for messages.
         root: the folder that `paths` are relative to.
         paths: of n files, with forward slashes; an absolute path stands for itself.
-        folder: the cache folder, for `cache`.
-        progress: is told what a build has done, from the calling thread, four times a second at most.
+        folder: the cache folder; without `cache` a few bytes are kept in it, that the images have been checked.
+        progress: is told what a build or a check has done, from the calling thread, four times a second at most.
         resize: pixels.
         cache: keep the decoded images, n x resize x resize x 3 bytes, for all processes and later starts. If not,
-            each read decodes its images.
+            each read decodes its images; the first start with a content decodes all of them once, to check them.
         corrupt: what to do about files whose content cannot be decoded. "skip" leaves them out and logs a warning;
-            it needs the cache, as only then are all images decoded before it is known how many there are.
+            it needs the cache, which remembers them.
 
     Returns:
         images: (m, 3, resize, resize) uint8.
@@ -52,7 +52,7 @@ def open_images(
 
     Raises:
         UserError: files are missing (before anything is read) or cannot be read; images are corrupt and are to be
-            refused (all are named: with the cache now, without when one is read); or the cache has no place.
+            refused (all are named, up to twenty, with the cache and without); or the cache has no place.
     """
     if cache:
         file = open_cache(name, root, paths, folder, progress, size=resize, corrupt=corrupt)
@@ -62,15 +62,17 @@ def open_images(
             "data.corrupt: skip needs data.cache: on, which decodes all images before the first is used; "
             "set data.cache: on or data.corrupt: refuse"
         )
-    file_states(root, paths)
-    return DecodedImages(root, paths, resize), np.arange(len(paths))
+    content = check_images(root, paths, folder, progress)
+    return DecodedImages(root, paths, resize, content), np.arange(len(paths))
 
 
 class DecodedImages:
     """Images that are decoded at each read, by as many threads as there are CPUs (`mdr_tune.data.dataset.Images`)."""
 
-    def __init__(self, root: Path, paths: Sequence[str], size: int) -> None:
+    def __init__(self, root: Path, paths: Sequence[str], size: int, content: str) -> None:
         self._root, self._paths, self._size = str(root), tuple(paths), size
+        self.content = content
+        """A hash of the files and their paths."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,13 +1,22 @@
 """The image files of a data set, their classes and their splits, before a single image is read."""
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, Images, ImageSplit, OpenedDataset, SplitName
+from mdr_tune.data.dataset import (
+    SPLIT_NAMES,
+    ImageDataset,
+    Images,
+    ImageSplit,
+    OpenedDataset,
+    SearchSplitName,
+    SplitName,
+)
 
 BOTH, QUERY, GALLERY = 0, 1, 2
 """What an image is in an evaluation: a query and part of the gallery, or one of them only."""
@@ -79,10 +88,13 @@ class ChosenImages:
         return self._images[self._rows[indices]]
 
 
-def assemble(name: str, listing: Listing, images: Images, recall_ks: tuple[int, ...]) -> OpenedDataset:
+def assemble(
+    name: str, listing: Listing, images: Images, recall_ks: tuple[int, ...], pixels: str = ""
+) -> OpenedDataset:
     """Make the splits of a listing and of its images, `images[i]` being the file `listing.paths[i]`.
 
-    Labels count through the splits in the order of `SPLIT_NAMES`, within a split by class id.
+    Labels count through the splits in the order of `SPLIT_NAMES`, within a split by class id. `pixels` is a hash of
+    what the images hold.
     """
     order = np.concatenate([listing.classes(split) for split in SPLIT_NAMES])
     label_of = np.full(len(listing.class_names), -1, dtype=np.int64)
@@ -97,5 +109,13 @@ def assemble(name: str, listing: Listing, images: Images, recall_ks: tuple[int, 
         gallery = part(listing.rows(split_name, BOTH, GALLERY))
         return part(listing.rows(split_name, BOTH, QUERY), gallery)
 
-    searched = ImageDataset(name, {"train": split("train"), "validation": split("validation")}, recall_ks)
-    return OpenedDataset(searched, split("test"))
+    splits: dict[SearchSplitName, ImageSplit] = {"train": split("train"), "validation": split("validation")}
+    return OpenedDataset(ImageDataset(name, splits, recall_ks, _content(listing, pixels)), split("test"))
+
+
+def _content(listing: Listing, pixels: str) -> str:
+    """Hash which file is what, and what all of them hold."""
+    digest = hashlib.blake2b(repr((pixels, listing.class_names, listing.paths)).encode(), digest_size=10)
+    for column in (listing.class_ids, listing.splits, listing.roles):
+        digest.update(column.astype(np.int64).tobytes())
+    return digest.hexdigest()

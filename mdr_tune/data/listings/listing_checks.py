@@ -58,15 +58,14 @@ def check_roles(listing: Listing) -> None:
             raise UserError(f"data: the {split} split has a gallery of {count(gallery, 'image')}, but no queries")
 
 
-def check_splits(listing: Listing) -> None:
-    """Check that no split is empty, that no two share a class, and that there is more than one class to train on.
+def check_disjoint(listing: Listing) -> None:
+    """Check that no two splits share a class.
+
+    Whole classes are drawn, and images only ever left out, so that once is enough for a listing and all made of it.
 
     Raises:
-        UserError: one of these; the message names the split, or some of the classes.
+        UserError: some do; the message names the splits and some of the classes.
     """
-    for split in SPLIT_NAMES:
-        if not len(listing.rows(split)):
-            raise UserError(f"data: {_EMPTY[split]}")
     in_split = np.zeros((len(SPLIT_NAMES), len(listing.class_names)), dtype=bool)
     in_split[listing.splits, listing.class_ids] = True
     shared = np.flatnonzero(in_split.sum(axis=0) > 1)
@@ -77,6 +76,17 @@ def check_splits(listing: Listing) -> None:
             f"{len(listing.class_names):,}, such as {examples(listing.class_names[index] for index in shared)}. "
             "Retrieval is measured on classes that were not trained on, so give each class to one split"
         )
+
+
+def check_splits(listing: Listing) -> None:
+    """Check that no split is empty, and that there is more than one class to train on.
+
+    Raises:
+        UserError: one of these; the message names the split.
+    """
+    for split in SPLIT_NAMES:
+        if not len(listing.rows(split)):
+            raise UserError(f"data: {_EMPTY[split]}")
     if len(listing.classes("train")) < MIN_TRAIN_CLASSES:
         raise UserError(
             f"data: one class is left to train on, and at least {MIN_TRAIN_CLASSES} are needed: add classes, or draw "

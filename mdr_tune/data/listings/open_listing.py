@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from mdr_tune.data.dataset import OpenedDataset
+from mdr_tune.data.dataset import Images, OpenedDataset
 from mdr_tune.data.images.image_files import open_images
 from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.listing import ChosenImages, Listing, assemble
-from mdr_tune.data.listings.listing_checks import check_roles, check_splits, warn_of_easy_splits
+from mdr_tune.data.listings.listing_checks import check_disjoint, check_roles, check_splits, warn_of_easy_splits
 from mdr_tune.data.listings.single_images import rows_with_something_to_retrieve
 from mdr_tune.progress import Progress
 
@@ -53,13 +53,14 @@ def open_listing(
             have nothing to retrieve.
     """
     check_roles(listing)
+    check_disjoint(listing)  # first: a stray image in another split is also the only one of its class there
     listing = listing.select(rows_with_something_to_retrieve(listing, opening["single_image_classes"]))
     if len(listing.rows("train")):  # without any, check_splits knows a better message than a draw would
         if opening["test"]:
             listing = with_test(listing, opening["test"])
         listing = with_validation(listing, opening["validation"])
     _check(listing)
-    images, readable = open_images(
+    pixels, readable = open_images(
         name,
         listing.root,
         listing.paths,
@@ -69,13 +70,14 @@ def open_listing(
         cache=opening["cache"],
         corrupt=opening["corrupt"],
     )
+    images: Images = pixels
     if len(readable) < len(listing):
         listing = listing.select(readable)
         kept = rows_with_something_to_retrieve(listing, opening["single_image_classes"])
         listing, images = listing.select(kept), ChosenImages(images, kept)
         _check(listing)
     warn_of_easy_splits(listing)
-    return assemble(name, listing, images, tuple(opening["recall_ks"]))
+    return assemble(name, listing, images, tuple(opening["recall_ks"]), pixels.content)
 
 
 def _check(listing: Listing) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,10 @@ from mdr_tune.words import count
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-"""Of the files that are taken for images, in lower or upper case."""
+SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""Of the files that are taken for images, in lower or upper case. Of several frames or pages, the first is read."""
+
+_SUFFIXES_SHOWN = 5
 
 _FolderId = tuple[int, int]  # device and inode
 
@@ -37,15 +40,18 @@ def list_folder(root: Path) -> Listing:
     """List the images below `root`, class by class.
 
     Either `root/CLASS/.../IMAGE`, or `root/SPLIT/CLASS/.../IMAGE` if all folders in `root` are named as splits: train,
-    validation (or val), test, query, gallery. Images are told by `SUFFIXES`; what is hidden is left out. Links are
-    followed. The order is that of the names' code points, folder by folder, on every machine.
+    validation (or val), test, query, gallery. Images are told by `SUFFIXES`; other files are left out with a warning,
+    what is hidden without. Links are followed. The order is that of the names' code points, folder by folder, on every
+    machine.
 
     Raises:
         UserError: there is no such folder, it cannot be read, it has no images, or splits are mixed with other folders.
     """
     if not os.path.isdir(root):  # Path.is_dir raises where a folder above must not be entered
         raise UserError(f"data.root: there is no folder {root}")
-    found = [class_folder for part in _parts(root) for class_folder in _class_folders(root, part)]
+    others: Counter[str] = Counter()
+    found = [class_folder for part in _parts(root) for class_folder in _class_folders(root, part, others)]
+    _warn_of_others(root, others)
     paths = tuple(path for class_folder in found for path in class_folder.paths)
     if not paths:
         raise UserError(
@@ -97,15 +103,15 @@ def _parts(root: Path) -> list[_Part]:
     return [_Part("", SPLIT_NAMES.index("train"), BOTH)]
 
 
-def _class_folders(root: Path, part: _Part) -> Iterator[_ClassFolder]:
-    """Read the class folders of a part, in order; warn of images beside them."""
+def _class_folders(root: Path, part: _Part, others: Counter[str]) -> Iterator[_ClassFolder]:
+    """Read the class folders of a part, in order; warn of images beside them, count `others` in them by suffix."""
     part_folder = root / part.folder
     # Not to be entered from within a class: a link that leads there would make other classes' images its own.
     above = {_identity(root), _identity(part_folder)}
     loose = []
     for entry in _visible(part_folder):
         if _is_folder(entry):
-            paths = list(_images_below(entry.path, f"{part.folder}{entry.name}", above.copy()))
+            paths = list(_images_below(entry.path, f"{part.folder}{entry.name}", above.copy(), others))
             yield _ClassFolder(part, entry.name, paths)
         elif _is_image(entry.name):
             loose.append(entry.name)
@@ -114,9 +120,10 @@ def _class_folders(root: Path, part: _Part) -> Iterator[_ClassFolder]:
         logger.warning("%s: left out %s in no class folder, such as %s", part_folder, images, examples(loose))
 
 
-def _images_below(folder: str, relative: str, seen: set[_FolderId]) -> Iterator[str]:
+def _images_below(folder: str, relative: str, seen: set[_FolderId], others: Counter[str]) -> Iterator[str]:
     """Yield `relative/...` of the images in a folder and in those below it, each folder once, in order.
 
+    Other files are counted in `others`, by their suffix.
     A link that leads nowhere is yielded: it is a missing image.
     """
     if (identity := _identity(folder)) in seen:
@@ -124,9 +131,23 @@ def _images_below(folder: str, relative: str, seen: set[_FolderId]) -> Iterator[
     seen.add(identity)
     for entry in _visible(folder):
         if _is_folder(entry):
-            yield from _images_below(entry.path, f"{relative}/{entry.name}", seen)
+            yield from _images_below(entry.path, f"{relative}/{entry.name}", seen, others)
         elif _is_image(entry.name):
             yield f"{relative}/{entry.name}"
+        else:
+            others[os.path.splitext(entry.name)[1].lower()] += 1
+
+
+def _warn_of_others(root: Path, others: Counter[str]) -> None:
+    """Log which files in class folders are no images by their names: photographs, perhaps, that none would miss."""
+    if not others:
+        return
+    by_number = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{suffix or 'without a suffix'} {number}" for suffix, number in by_number[:_SUFFIXES_SHOWN])
+    files = count(others.total(), "file")
+    what = "that is no image by its name" if others.total() == 1 else "that are no images by their name"
+    more = ", ..." if len(others) > _SUFFIXES_SHOWN else ""
+    logger.warning("%s: left out %s %s: %s%s", root, files, what, shown, more)
 
 
 def _visible(folder: str | Path) -> list["os.DirEntry[str]"]:

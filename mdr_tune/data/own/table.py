@@ -3,6 +3,8 @@
 Column by column, never row by row: a million rows take seconds.
 """
 
+import os
+import posixpath
 from pathlib import Path
 from typing import Unpack
 
@@ -18,6 +20,9 @@ from mdr_tune.data.own.split_words import ROLE_WORDS, SPLIT_WORDS
 from mdr_tune.data.own.table_file import TableFile, read_table_file
 from mdr_tune.progress import Progress, no_progress
 from mdr_tune.words import count
+
+# Of paths that may name a file that another spelling names too: absolute, or with an empty segment, "." or "..".
+_OTHER_SPELLINGS = r"^/|//|(^|/)\.\.?(/|$)"
 
 
 def open_table(
@@ -62,7 +67,7 @@ def list_table(
     Args:
         file: CSV with a header (`.csv`) or Parquet (`.parquet`).
         root: the folder that paths are relative to.
-        path_column: of the images' paths, relative to `root` or absolute.
+        path_column: of the images' paths, relative to `root` or absolute; each file once, however it is spelled.
         label_column: of the labels.
         split_column: of train, validation (or val), test, query, gallery; the last two are test images. In any case,
             with or without space. None: all rows are training images, of which the other splits are to be drawn.
@@ -85,22 +90,37 @@ def list_table(
             raise table.wrong("role_column", contrary, f"contradict column {split_column!r}")
         roles = np.where(given == BOTH, roles, given)
     class_ids, class_names = _classes(table)
-    return Listing(root, _paths(table), class_ids, class_names, splits, roles)
+    return Listing(root, _paths(table, root), class_ids, class_names, splits, roles)
 
 
-def _paths(table: TableFile) -> tuple[str, ...]:
+def _paths(table: TableFile, root: Path) -> tuple[str, ...]:
+    """Return the images' paths as they are written: a ".." after a link leads elsewhere than its text says."""
     paths = table.text("path_column")
     if (missing := _is_empty(paths)).any():
         raise table.wrong("path_column", missing, "have no path")
-    encoded = paths.dictionary_encode()
+    files = _normalised(paths, root)
+    encoded = files.dictionary_encode()
     codes = encoded.indices.to_numpy()
     if len(encoded.dictionary) < len(codes):
         repeated = np.bincount(codes)[codes] > 1
-        some = dict.fromkeys(paths.filter(pa.array(repeated)).to_pylist())
+        some = dict.fromkeys(files.filter(pa.array(repeated)).to_pylist())
         raise table.wrong(
             "path_column", repeated, f"share {count(len(some), 'path')}, such as {examples(some)}; list each image once"
         )
     return tuple(paths.to_pylist())
+
+
+def _normalised(paths: pa.Array, root: Path) -> pa.Array:
+    """Return one spelling of each path, (n,) text: relative to `root`, if the file is below it."""
+    several = pc.match_substring_regex(paths, _OTHER_SPELLINGS)
+    above = os.path.abspath(root).rstrip("/") + "/"
+
+    def normalise(path: str) -> str:
+        absolute = "/" + posixpath.normpath(posixpath.join(above, path)).lstrip("/")  # normpath leaves // in front
+        return absolute.removeprefix(above)
+
+    normalised = [normalise(path) for path in paths.filter(several).to_pylist()]
+    return pc.replace_with_mask(paths, several, pa.array(normalised, paths.type))
 
 
 def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:

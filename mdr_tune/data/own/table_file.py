@@ -14,6 +14,7 @@ from mdr_tune.errors import UserError
 from mdr_tune.registry import nearest_name
 
 _ROWS_SHOWN = 5
+_CHARACTERS_AT_ONCE = 1 << 20
 
 # A quoted text may hold line breaks: captions beside the columns that are read.
 _CSV_PARSING = pa.csv.ParseOptions(newlines_in_values=True)
@@ -54,10 +55,13 @@ class TableFile:
         kind, types = column.type, pa.types
         is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
         if not (is_text or types.is_null(kind) or (numbers and types.is_integer(kind))):
-            raise UserError(
-                f"data.{key}: column {self.named[key]!r} of {self.file} holds {kind}, and not text"
-                f"{' or whole numbers' if numbers else ''}"
-            )
+            what = f"holds {kind}, and not text{' or whole numbers' if numbers else ''}"
+            if numbers and types.is_floating(kind):
+                what += (
+                    "; likely these are whole numbers with gaps, which pandas turns into floating point: drop the rows "
+                    "without a label, and save the column as whole numbers or text"
+                )
+            raise UserError(f"data.{key}: column {self.named[key]!r} of {self.file} {what}")
         return pa.concat_arrays(column.cast(pa.large_string()).chunks)
 
     def wrong(self, key: str, rows: np.ndarray, what: str) -> UserError:
@@ -92,8 +96,11 @@ def read_table_file(file: Path, named: Mapping[str, str]) -> TableFile:
         raise UserError(f"data.file: there is no file {file}")
     try:
         columns = _read_csv(file, named) if suffix == ".csv" else _read_parquet(file, named)
-    except (pa.ArrowException, OSError) as error:
+    except OSError as error:
         raise UserError(f"data.file: cannot read {file} ({error})") from error
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        remedy = "; it is not UTF-8: save it as UTF-8" if suffix == ".csv" and not _is_utf8(file) else ""
+        raise UserError(f"data.file: cannot read {file} ({error}){remedy}") from error
     if not len(columns):
         raise UserError(f"data.file: {file} has no rows")
     return TableFile(file, named, columns, first_row=2 if suffix == ".csv" else 0)
@@ -105,6 +112,17 @@ def _read_csv(file: Path, named: Mapping[str, str]) -> pa.Table:
     # Text, whatever it looks like: 007 is no number, and NA no missing value.
     as_text = pa.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()))
     return pa.csv.read_csv(file, parse_options=_CSV_PARSING, convert_options=as_text)
+
+
+def _is_utf8(file: Path) -> bool:
+    # Asked once a CSV cannot be read: what Arrow says of UTF-16, for one, does not mention an encoding.
+    try:
+        with file.open(encoding="utf-8") as text:
+            while text.read(_CHARACTERS_AT_ONCE):
+                pass
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _read_parquet(file: Path, named: Mapping[str, str]) -> pa.Table:

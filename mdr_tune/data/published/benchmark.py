@@ -31,8 +31,9 @@ class Archive:
 
     Attributes:
         name: of the file.
-        makes: what is there once it is unpacked, any one of these paths being enough. The first is what the file
-            itself holds at its top; for a file that is used as it is, its own name.
+        makes: what is there once it is unpacked, any one of these paths being enough, but for a folder that is one of
+            the data set's `homes`. The first is what the file itself holds at its top; for a file that is used as it
+            is, its own name.
         urls: where it can be downloaded, the best first. None: it is handed out by a form.
         md5: of the file, in hexadecimal. Known wherever there is a URL.
         size_bytes: of the file, if it is known.

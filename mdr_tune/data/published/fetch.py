@@ -41,8 +41,26 @@ def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
 
 
 def is_unpacked(benchmark: Benchmark, root: Path, archive: Archive) -> bool:
-    """Return whether what an archive makes is in `root`, or in one of the data set's usual folders below it."""
-    return any((root / home / made).exists() for home in benchmark.homes for made in archive.makes)
+    """Return whether what an archive makes is in `root`, or in one of the data set's usual folders below it.
+
+    An empty folder is nothing. Nor is one of those usual folders itself, unless what the archive makes in it is there.
+    """
+    made = [name for name in archive.makes if name not in benchmark.homes] or archive.makes
+    return any(_is_there(root / home / name) for home in benchmark.homes for name in made)
+
+
+def _is_there(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
+
+
+def _refuse_incomplete(benchmark: Benchmark, archive: Archive, target: Path) -> None:
+    """Raise a UserError if the place to unpack to is taken."""
+    if archive.is_packed and _is_there(target):
+        lists = " or ".join(name for name in archive.makes if name not in benchmark.homes)
+        raise UserError(
+            f"data.root: {target} is an incomplete copy of {benchmark.title}, without {lists}: delete this folder, "
+            "and start again"
+        )
 
 
 def _missing(benchmark: Benchmark, root: Path) -> list[Archive]:
@@ -68,6 +86,7 @@ def _only_by_hand(benchmark: Benchmark, root: Path) -> None:
 
 def _fetch_one(benchmark: Benchmark, root: Path, archive: Archive, progress: Progress) -> None:
     path = _packed_file(benchmark, root, archive)
+    _refuse_incomplete(benchmark, archive, (path or root / archive.name).with_name(archive.makes[0]))
     if path is None:
         path = root / archive.name
         assert archive.md5 is not None, archive

@@ -28,7 +28,8 @@ def unpack(archive: Path, keep: str, progress: Progress) -> Path:
 
     Args:
         archive: the file.
-        keep: the name of a file or folder at its top; nothing of that name may lie beside the archive.
+        keep: the name of a file or folder at its top; nothing of that name but an empty folder may lie beside
+            the archive.
         progress: is told how many bytes of the archive are done, for a tar; how many members, for a zip.
 
     Raises:

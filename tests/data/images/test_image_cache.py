@@ -9,6 +9,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ import torch
 
 from mdr_tune.cache_files import locked
 from mdr_tune.data.images import image_cache, thread_map
+from mdr_tune.data.images.abandoned import abandoned_sizes
 from mdr_tune.data.images.cached_images import CachedImages
 from mdr_tune.data.images.image_cache import CacheFile, DamagedCacheError, cached_files, verify
 from mdr_tune.data.images.image_cache_build import open_cache
@@ -34,7 +36,7 @@ from mdr_tune.data.images.image_cache_build import open_cache
 image_cache._MOST_BATCH_ROWS = 4
 
 def progress(what, done, total):
-    if what == "decoding images" and done == total:
+    if what.startswith("decoding images") and done == total:
         print("all but the last batch is written", flush=True)
         sys.stdin.readline()
 
@@ -50,7 +52,7 @@ class Builds:
         self.number = 0
 
     def __call__(self, what: str, done: int, _total: int) -> None:
-        self.number += what == "decoding images" and done == 0
+        self.number += what.startswith("decoding images") and done == 0
 
 
 class Case:
@@ -330,10 +332,24 @@ def test_list_of_the_caches(case: Case) -> None:
     truncate(case.root / case.paths[3])
     caches = [case.open(size=8, corrupt="skip").path, case.open(corrupt="skip").path]
     assert sorted(cached_files(case.folder)) == sorted(
-        (path, "cub200", size, NUMBER - 1, path.stat().st_size) for path, size in zip(caches, (8, 16), strict=True)
+        (path, "cub200", size, NUMBER - 1, path.stat().st_size, None)
+        for path, size in zip(caches, (8, 16), strict=True)
     )
     caches[0].write_bytes(b"damaged")
-    assert (caches[0], "cub200", 8, 0, 7) in cached_files(case.folder)
+    assert (caches[0], "cub200", 8, 0, 7, "damaged") in cached_files(case.folder)
+
+
+def test_a_cache_that_vanishes_or_may_not_be_read_says_so(case: Case) -> None:
+    intact = case.open().path
+    gone, loop = (intact.with_name(f"sop-{size}px-01.arrow") for size in (8, 16))
+    gone.symlink_to("nowhere")  # as a file that is deleted after its name was seen
+    loop.symlink_to(loop)
+    assert cached_files(case.folder)[1:] == [
+        (loop, "sop", 16, 0, 0, "unreadable (too many levels of symbolic links)"),
+        (gone, "sop", 8, 0, 0, "unreadable (no such file or directory)"),
+    ]
+    with pytest.raises(UserError, match=r"sop-8px-01.arrow is unreadable \(no such file or directory\): see who may"):
+        verify(gone)
 
 
 def test_what_is_not_named_like_a_cache_is_not_listed(case: Case) -> None:
@@ -346,13 +362,44 @@ def test_what_is_not_named_like_a_cache_is_not_listed(case: Case) -> None:
 # ---- builds that do not end well
 
 
+def test_the_size_is_told_with_the_progress(case: Case) -> None:
+    told: list[str] = []
+    path = case.open(lambda what, _done, _total: told.append(what)).path
+    (size,) = {what for what in told if what.startswith("decoding images (cache of ")}
+    estimate = float(size.removeprefix("decoding images (cache of ").removesuffix(" kB)")) * 1000
+    assert estimate == pytest.approx(NUMBER * SIZE * SIZE * 3, rel=0.3)
+    assert path.stat().st_size == pytest.approx(NUMBER * SIZE * SIZE * 3, rel=0.6)  # Arrow's own, with so few images
+
+
+def test_too_little_space_is_said_before_anything_is_read(case: Case) -> None:
+    def no_calls(what: str, _done: int, _total: int) -> None:
+        raise AssertionError(what)
+
+    with pytest.raises(UserError, match=r"data.cache: .* at 400000 px need 5,280 GB"):
+        case.open(no_calls, size=400_000)
+    assert case.files("*") == []
+
+
+def test_a_cache_of_files_that_were_moved_needs_no_space(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.open()
+    shutil.copytree(case.root, tmp_path / "copy", copy_function=shutil.copyfile)  # so that they have to be read
+    usage: Any = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+    assert torch.equal(case.images(root=tmp_path / "copy"), case.expected())
+    with pytest.raises(UserError, match="has 0 bytes free"):
+        case.open(size=8)
+    assert case.builds.number == 1
+
+
 def test_too_little_space_is_said_before_anything_is_decoded(case: Case) -> None:
+    case.open()  # the content is known
     size = 400_000  # 480 GB an image
     assert size**2 * 3 * NUMBER > shutil.disk_usage(case.folder).free
     with pytest.raises(UserError, match=r"data.cache: .* at 400000 px need 5,280 GB, and .* has .* GB free; set"):
         case.open(size=size)
-    assert case.builds.number == 0
-    assert case.left_nothing()
+    assert case.builds.number == 1
 
 
 def test_full_disk_is_said_and_nothing_is_left(case: Case) -> None:
@@ -383,7 +430,7 @@ def test_cache_that_the_system_cannot_open_is_not_taken_for_damaged(case: Case) 
 
 def test_file_that_vanishes_during_the_build(case: Case) -> None:
     def remove_last(what: str, _done: int, _total: int) -> None:
-        if what == "decoding images":
+        if what.startswith("decoding images"):
             (case.root / case.paths[-1]).unlink(missing_ok=True)
 
     with pytest.raises(UserError, match=r"data.root: the system could not read .*/a/10.jpg \(no such file or direct"):
@@ -396,7 +443,7 @@ def test_interrupt_ends_a_build_at_once_and_leaves_nothing(case: Case, monkeypat
     before = threading.active_count()
 
     def interrupt(what: str, done: int, _total: int) -> None:
-        if what == "decoding images" and done == BATCH_ROWS + 1:
+        if what.startswith("decoding images") and done == BATCH_ROWS + 1:
             assert case.files("*.tmp")
             signal.raise_signal(signal.SIGINT)
 
@@ -413,6 +460,7 @@ def test_killed_build_leaves_no_cache_and_the_next_cleans_up(case: Case, paused_
     os.kill(paused_build.pid, signal.SIGKILL)
     assert paused_build.wait() == -signal.SIGKILL
     assert (case.files(), case.files("*.tmp")) == ([], [part])
+    assert abandoned_sizes(case.folder / "images") == [(part, part.stat().st_size)]
     assert torch.equal(case.images(), case.expected())
     assert case.files("*.tmp") == []
 
@@ -436,5 +484,6 @@ def test_what_another_process_writes_is_not_cleaned_up(case: Case) -> None:
     dead.touch()
     alive.touch()
     with locked(case.folder / "images" / "sop-256px-2.arrow"):
+        assert abandoned_sizes(case.folder / "images") == [(dead, 0)]
         case.open()
     assert case.files("*.tmp") == [alive]

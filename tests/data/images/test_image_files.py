@@ -1,12 +1,14 @@
+import shutil
 from pathlib import Path
 
+import PIL
 import pytest
 import torch
 
 from mdr_tune.data.dataset import Images
 from mdr_tune.data.images.image_files import open_images
 from mdr_tune.errors import UserError
-from mdr_tune.progress import no_progress
+from mdr_tune.progress import Progress, no_progress
 from tests.data.images.pictures import expected_images, truncate, write_pictures
 
 NUMBER, SIZE = 9, 16
@@ -92,14 +94,96 @@ def test_rows_say_which_files_the_images_are(root: Path, paths: list[str], folde
     assert torch.equal(images[torch.arange(8)], expected[rows])
 
 
-def test_without_a_cache_nothing_is_written(root: Path, paths: list[str], folder: Path) -> None:
-    open_all(root, paths, folder, cache=False)[torch.arange(NUMBER)]
-    assert not folder.exists()
+class Told:
+    """A progress that counts how often files are read, and how often they are decoded."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if done == total:
+            self.ended.append(what)
 
 
-def test_without_a_cache_a_corrupt_image_is_named_when_it_is_read(root: Path, paths: list[str], folder: Path) -> None:
+def open_uncached(root: Path, paths: list[str], folder: Path, progress: Progress) -> Images:
+    images, _ = open_images("own", root, paths, folder, progress, resize=SIZE, cache=False, corrupt="refuse")
+    return images
+
+
+def test_without_a_cache_images_are_checked_once_and_a_few_bytes_are_kept(
+    root: Path, paths: list[str], folder: Path
+) -> None:
+    told = Told()
+    for _ in range(2):
+        open_uncached(root, paths, folder, told)[torch.arange(NUMBER)]
+    assert told.ended == ["reading image files", "checking images"]
+    kept = [path for path in (folder / "images").iterdir() if path.suffix != ".lock"]
+    assert sorted(path.name.partition("-")[0] for path in kept) == ["checked", "content"]
+    assert sum(path.stat().st_size for path in kept) < 1000
+
+
+def test_another_content_or_another_decoder_is_checked_anew(
+    root: Path, paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    open_uncached(root, paths, folder, told)
+    shutil.copyfile(root / paths[0], root / paths[1])
+    open_uncached(root, paths, folder, told)
+    assert told.ended.count("checking images") == 2
+    monkeypatch.setattr(PIL, "__version__", "0")
+    open_uncached(root, paths, folder, told)
+    open_uncached(root, paths, folder, told)
+    assert told.ended.count("checking images") == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff"])
+def test_a_damaged_note_of_a_check_is_made_anew(content: bytes, root: Path, paths: list[str], folder: Path) -> None:
+    told = Told()
+    open_uncached(root, paths, folder, told)
+    (note,) = (folder / "images").glob("checked-*.json")
+    note.write_bytes(content)
+    open_uncached(root, paths, folder, told)
+    open_uncached(root, paths, folder, told)
+    assert told.ended.count("checking images") == 2
+
+
+def test_without_a_cache_corrupt_images_are_all_named_at_each_start_as_with_it(
+    root: Path, paths: list[str], folder: Path
+) -> None:
     truncate(root / paths[4])
+    (root / paths[7]).write_bytes(b"")
+    messages = []
+    for cache in (True, False, False):
+        with pytest.raises(UserError) as caught:
+            open_all(root, paths, folder, cache)
+        messages.append(str(caught.value))
+    assert messages[0].startswith(f"data.corrupt: 2 of 9 images cannot be decoded: {paths[4]} (truncated), {paths[7]} ")
+    assert messages[1:] == [f"{messages[0]}, which needs data.cache: on"] * 2
+
+
+def test_without_a_cache_a_folder_that_cannot_be_written_to_is_named(
+    root: Path, paths: list[str], folder: Path
+) -> None:
+    folder.write_text("a file, so that not even root can make a folder in it")
+    with pytest.raises(UserError, match=r"data.cache: .*/cache/images cannot be used \(Not a directory\), and even"):
+        open_all(root, paths, folder, cache=False)
+
+
+def test_a_file_that_vanishes_during_the_check_is_named(root: Path, paths: list[str], folder: Path) -> None:
+    def remove_last(what: str, _done: int, _total: int) -> None:
+        if what == "checking images":
+            (root / paths[-1]).unlink(missing_ok=True)
+
+    with pytest.raises(UserError, match=rf"data.root: the system could not read .*{paths[-1]} \(no such file"):
+        open_uncached(root, paths, folder, remove_last)
+    assert not list((folder / "images").glob("checked-*.json"))
+
+
+def test_without_a_cache_an_image_that_is_broken_later_is_named_when_it_is_read(
+    root: Path, paths: list[str], folder: Path
+) -> None:
     images = open_all(root, paths, folder, cache=False)
+    truncate(root / paths[4])
     images[torch.tensor([0, 1])]
     with pytest.raises(UserError, match=rf"data.corrupt: cannot decode .*{paths[4]} \(truncated\); mend or delete it"):
         images[torch.arange(NUMBER)]

@@ -1,6 +1,12 @@
 import pytest
 
-from mdr_tune.data.listings.listing_checks import check_roles, check_splits, examples, warn_of_easy_splits
+from mdr_tune.data.listings.listing_checks import (
+    check_disjoint,
+    check_roles,
+    check_splits,
+    examples,
+    warn_of_easy_splits,
+)
 from mdr_tune.errors import UserError
 from tests.data.listings.listings import listing_of
 
@@ -11,6 +17,7 @@ GOOD = ("train a", "train b", "validation c", "test d")
 def test_a_good_listing_passes(test_images: list[str]) -> None:
     listing = listing_of(*GOOD[:3], *test_images)
     check_roles(listing)
+    check_disjoint(listing)
     check_splits(listing)
 
 
@@ -39,6 +46,16 @@ def test_roles_that_no_evaluation_can_use(images: list[str], message: str) -> No
         (GOOD[:2] + GOOD[3:], r"data: no image is in the validation split: .* drawn by data\.validation"),
         (GOOD[:3], r"data: no image is in the test split: .* data\.test, such as \{fraction: 0\.3\}"),
         (GOOD[1:], "data: one class is left to train on, and at least 2 are needed"),
+    ],
+)
+def test_splits_that_do_not_make_sense(images: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_splits(listing_of(*images))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
         (
             (*GOOD, "test a"),
             r"data: classes in more than one split \(train, test\): 1 of 4, such as 'a'",
@@ -47,11 +64,12 @@ def test_roles_that_no_evaluation_can_use(images: list[str], message: str) -> No
             (*GOOD, "validation d", "validation b", "test c"),
             r"\(train, validation, test\): 3 of 4, such as 'b', 'c', 'd'",
         ),
+        (("train a", "train a", "test a"), r"\(train, test\): 1 of 1, such as 'a'"),  # before others are drawn
     ],
 )
-def test_splits_that_do_not_make_sense(images: tuple[str, ...], message: str) -> None:
+def test_classes_in_several_splits(images: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        check_splits(listing_of(*images))
+        check_disjoint(listing_of(*images))
 
 
 def test_a_few_examples_are_enough() -> None:

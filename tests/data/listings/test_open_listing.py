@@ -115,6 +115,12 @@ def test_single_images_are_dropped_before_classes_are_drawn(tmp_path: Path, capl
             {},
             r"classes in more than one split \(train, validation, test\): 2 of 10",
         ),
+        (["test a", *TEN_CLASSES], {}, r"classes in more than one split \(train, test\): 1 of 10, such as 'a'"),
+        (
+            ["test a", *TEN_CLASSES],
+            {"single_image_classes": "drop"},
+            r"classes in more than one split \(train, test\): 1 of 10, such as 'a'",
+        ),
         (
             ["train a", "train a", "validation b", "validation b", "test c", "test c"],
             {},

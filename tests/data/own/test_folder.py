@@ -129,10 +129,50 @@ def test_images_and_folders_that_are_left_out_are_told(tmp_path: Path, caplog: p
     assert "no images in 1 class folder, such as 'empty'" in caplog.text
 
 
+def test_other_files_in_class_folders_are_counted_by_suffix(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "cat/1.gif", "cat/2.TIF", "dog/3.tiff", "dog/4.jfif", "dog/.DS_Store", "notes.txt", "dog/.x/5.heic")
+    assert list_folder(tmp_path).paths == ("cat/1.gif", "cat/2.TIF", "dog/3.tiff", "dog/4.jfif")
+    assert not caplog.records
+    touch(tmp_path, "cat/README")
+    list_folder(tmp_path)
+    assert caplog.messages == [f"{tmp_path}: left out 1 file that is no image by its name: without a suffix 1"]
+    caplog.clear()
+    touch(tmp_path, "cat/1.txt", "dog/2.TXT", "dog/a/3.heic", "dog/4.heic", "dog/5.heic", "cat/x.b", "cat/x.a")
+    list_folder(tmp_path)
+    files = "left out 8 files that are no images by their name"
+    shown = ".heic 3, .txt 2, without a suffix 1, .a 1, .b 1"
+    assert caplog.messages == [f"{tmp_path}: {files}: {shown}"]
+    caplog.clear()
+    touch(tmp_path, "cat/x.c")
+    list_folder(tmp_path)
+    assert caplog.messages == [f"{tmp_path}: {files.replace('8', '9')}: {shown}, ..."]
+
+
+def test_of_several_frames_the_first_is_read(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime")]
+    for name in ("1.gif", "2.tif", "3.tiff"):
+        for folder in "abcd":
+            (tmp_path / folder).mkdir(exist_ok=True)
+            frames[0].save(tmp_path / folder / name, save_all=True, append_images=frames[1:])
+    searched, _ = open_folder(
+        tmp_path / "cache",
+        root=str(tmp_path),
+        recall_ks=[1],
+        resize=8,
+        cache=False,
+        corrupt="refuse",
+        single_image_classes="refuse",
+        validation={"folds": 3, "fold": 0, "seed": 0},
+        test={"folds": 4, "fold": 0, "seed": 0},
+    )
+    images = searched.split("train").images[torch.arange(6)]
+    assert (images == torch.tensor([255, 0, 0]).view(3, 1, 1)).all()
+
+
 @pytest.mark.parametrize("files", [[], ["cat/1.txt"], ["1.jpg", "2.jpg"], ["train/1.jpg", "test/1.jpg"]])
 def test_no_images_in_class_folders_is_an_error(tmp_path: Path, files: list[str]) -> None:
     touch(tmp_path, *files)
-    with pytest.raises(UserError, match=r"data\.root: no images in class folders of .* names ending in \.bmp, \.jpeg"):
+    with pytest.raises(UserError, match=r"data\.root: no images in class folders of .* names ending in \.bmp, \.gif"):
         list_folder(tmp_path)
 
 

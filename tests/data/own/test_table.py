@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,24 @@ def test_wrong_values_are_an_error(write: Write, tmp_path: Path, changes: dict[s
     columns = {f"{name}_column": name for name in changes}
     with pytest.raises(UserError, match=message.format(rows)):
         list_table(file, tmp_path, **columns)
+
+
+@pytest.mark.parametrize("root", ["images", "images/", "images/../images", "/", "."])
+def test_a_file_in_several_spellings_is_listed_once(
+    write: Write, tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    absolute = os.path.abspath(os.path.join(root, "d.png"))
+    paths = ["a/0.png", "a/./0.png", "b//x", "c/../b/x", "./y", "y", absolute, "d.png", f"/{absolute}", "../z", "a/z"]
+    file = write(path=paths, label=list("aabbccddddd"), split=["train", "test"] * 5 + ["test"])
+    shared = r"9 of 11 rows share 4 paths, such as 'a/0\.png', 'b/x', 'y'; list each image once"
+    with pytest.raises(UserError, match=r"data\.path_column: .*" + shared):
+        list_table(file, Path(root), split_column="split")
+
+
+def test_paths_are_read_as_they_are_written(write: Write, tmp_path: Path) -> None:
+    paths = ["./a.png", "b//c.png", "link/../d.png", "..e.png", "f..png", ".../g.png", "..", "/outside/h.png"]
+    assert list_table(write(path=paths, label=list("abcdefgh")), tmp_path).paths == tuple(paths)
 
 
 def test_neither_the_order_of_the_rows_nor_the_format_has_a_say_in_the_draw(write: Write, tmp_path: Path) -> None:

@@ -71,8 +71,14 @@ def test_parquet_of_several_row_groups_and_a_column_without_values(tmp_path: Pat
 @pytest.mark.parametrize(
     ("key", "values", "message"),
     [
-        ("label", pa.array([1.0, 2.0]), r"data\.label_column: column 'label' .* holds double, and not text or whole"),
-        ("label", pa.array([True, False]), "holds bool, and not text or whole numbers"),
+        (
+            "label",
+            pa.array([1.0, None]),
+            r"data\.label_column: column 'label' .* holds double, and not text or whole numbers; likely .* with gaps, "
+            "which pandas .*: drop the rows without a label, and save the column as whole numbers or text$",
+        ),
+        ("path", pa.array([1.0, None]), "holds double, and not text$"),
+        ("label", pa.array([True, False]), "holds bool, and not text or whole numbers$"),
         ("path", pa.array([1, 2]), r"data\.path_column: column 'path' .* holds int64, and not text$"),
         ("path", pa.array([["a"], ["b"]]), "holds list<.*>, and not text$"),
     ],
@@ -99,8 +105,10 @@ def test_a_missing_column_is_an_error_with_a_guess_and_those_there_are(tmp_path:
     [
         ("", "data.file: cannot read .*images.csv"),
         ("path,label\n", "data.file: .*images.csv has no rows"),
-        ("path,label\na.jpg,1\nb.jpg\n", "data.file: cannot read .* Expected 2 columns, got 1"),
-        (b"path,label\na.jpg,caf\xe9\n", "data.file: cannot read .*UTF8"),
+        ("path,label\na.jpg,1\nb.jpg\n", "data.file: cannot read .* Expected 2 columns, got 1: b.jpg\\)$"),
+        (b"path,label\na.jpg,caf\xe9\n", r"data.file: cannot read .*\(.*\); it is not UTF-8: save it as UTF-8$"),
+        (b"path,lab\xe9l\na.jpg,1\n", r"data.file: cannot read .*\(.*\); it is not UTF-8: save it as UTF-8$"),
+        ("path,label\na.jpg,1\n".encode("utf-16"), r"data.file: cannot read .*; it is not UTF-8: save it as UTF-8$"),
         ("path,label,label\na.jpg,1,2\n", "data.label_column: .* has 2 columns 'label': rename"),
     ],
 )

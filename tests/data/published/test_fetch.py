@@ -214,5 +214,30 @@ def test_unpacked_in_any_of_the_usual_places(tmp_path: Path) -> None:
     for place in ("a", "b/c", "home/a", "home/b/c"):
         folder = tmp_path / place
         folder.mkdir(parents=True)
+        assert not is_unpacked(benchmark, tmp_path, archive)
+        (folder / "image.jpg").touch()
         assert is_unpacked(benchmark, tmp_path, archive)
-        folder.rmdir()
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("benchmark", [CUB200, SOP], ids=lambda benchmark: benchmark.name)
+def test_a_folder_without_the_lists_is_not_taken_for_the_data_set(benchmark: Benchmark, tmp_path: Path) -> None:
+    (archive,) = benchmark.archives
+    folder, lists = archive.makes
+    (tmp_path / folder / "images").mkdir(parents=True)
+    assert not is_unpacked(benchmark, tmp_path, archive)
+    with pytest.raises(UserError) as caught:
+        fetch(benchmark, tmp_path, no_progress)  # before any download
+    assert str(caught.value) == (
+        f"data.root: {tmp_path / folder} is an incomplete copy of {benchmark.title}, without {lists}: delete this "
+        "folder, and start again"
+    )
+    (tmp_path / folder / lists).touch()
+    assert is_unpacked(benchmark, tmp_path, archive)
+    assert is_unpacked(benchmark, tmp_path / folder, archive)
+
+
+def test_an_empty_folder_is_filled(cub200: Benchmark, tmp_path: Path) -> None:
+    (tmp_path / "CUB_200_2011").mkdir()
+    fetch(cub200, tmp_path, no_progress)
+    assert len(cub200.read(tmp_path)) == 200

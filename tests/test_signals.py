@@ -1,0 +1,53 @@
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from mdr_tune.signals import interrupt_on_sigterm, sigterm_interrupts
+
+
+@pytest.fixture(autouse=True)
+def _handlers_put_back() -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_sigterm_interrupts_within_the_block_and_then_does_what_it_did() -> None:
+    before: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: before.append(number))
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    assert before == [signal.SIGTERM]
+
+
+def test_a_handler_of_ctrl_c_gets_sigterm_too() -> None:
+    got: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: got.append(number))
+    interrupt_on_sigterm()
+    signal.raise_signal(signal.SIGTERM)
+    assert got == [signal.SIGINT]
+
+
+def test_sigterm_interrupts_where_ctrl_c_is_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_another_thread_changes_nothing() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    def enter() -> None:
+        with sigterm_interrupts():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+    assert signal.getsignal(signal.SIGTERM) is before
