@@ -80,7 +80,8 @@ def embed(model: EmbeddingModel, images: Images, ranks: Ranks, image_size: int |
             batch = center_crop(batch, image_size)
         if ranks.device.type != "cuda":
             return batch
-        return torch.empty_like(batch, pin_memory=True).copy_(batch)  # without the margins of the crop
+        with torch.cuda.device(ranks.device):  # a thread starts out with GPU 0, and would open a context there
+            return torch.empty_like(batch, pin_memory=True).copy_(batch)  # without the margins of the crop
 
     mine = shard_slice(len(images), ranks.world_size, ranks.rank)
     # A rank without an image, of a split that has fewer than there are ranks, asks for none.
