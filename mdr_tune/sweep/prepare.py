@@ -64,7 +64,7 @@ def missing_data(sweep: SweepConfig) -> list[str]:
                     else "mend the path"
                 )
                 problems.append(f"data.{key}: there is no {path}: {fix}")
-    return list(dict.fromkeys(problems))  # once, however many folds of it are searched
+    return list(dict.fromkeys(problems))  # once, in however many sizes it is searched
 
 
 def prepare_data(sweep: SweepConfig, progress: Progress) -> None:

@@ -11,7 +11,7 @@ from PIL import features
 
 from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.data.images.corrupt import refuse_corrupt
-from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError, decode
+from mdr_tune.data.images.decoding import CorruptImageError, decode
 from mdr_tune.data.images.fingerprint import content_key
 from mdr_tune.data.images.image_cache import FOLDER, as_text
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
@@ -77,14 +77,11 @@ def _errors(root: Path, paths: Sequence[str], progress: Progress) -> list[tuple[
     """Decode all files; return path and reason of the corrupt ones."""
     errors = []
     paced = PacedProgress(progress, "checking images", len(paths))
-    try:
-        with thread_map(partial(_error, root=str(root)), paths) as found:
-            for path, reason in zip(paths, found, strict=True):
-                if reason is not None:
-                    errors.append((as_text(path), reason))
-                paced.advance()
-    except UnreadableFileError as error:
-        raise UserError(f"data.root: the system could not read {error}; try again") from error
+    with thread_map(partial(_error, root=str(root)), paths) as found:
+        for path, reason in zip(paths, found, strict=True):
+            if reason is not None:
+                errors.append((as_text(path), reason))
+            paced.advance()
     return errors
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mdr_tune.errors import UserError
+
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
-class ImageError(Exception):
-    """An image file that gives no pixels.
+class CorruptImageError(Exception):
+    """The file can be read, but its bytes are no image, or not a whole one.
 
     Attributes:
         path: of the file, as it was asked for.
@@ -22,12 +24,11 @@ class ImageError(Exception):
         self.path, self.reason = path, reason
 
 
-class CorruptImageError(ImageError):
-    """The file can be read, but its bytes are no image, or not a whole one."""
-
-
-class UnreadableFileError(ImageError):
+class UnreadableFileError(UserError):
     """The system does not let the file be read: permissions, or a disk or a network that fails."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"data.root: the system could not read {path} ({reason}); try again")
 
 
 def decode(path: str, size: int) -> np.ndarray:
@@ -42,7 +43,7 @@ def decode(path: str, size: int) -> np.ndarray:
 
     Raises:
         CorruptImageError: empty, truncated, not an image, or more pixels than Pillow allows (`MAX_IMAGE_PIXELS`).
-        UnreadableFileError: the system's error.
+        UnreadableFileError: (a UserError) the system's error.
     """
     try:
         content = Path(path).read_bytes()

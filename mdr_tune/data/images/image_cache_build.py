@@ -21,7 +21,7 @@ from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.data.images.abandoned import remove_abandoned
 from mdr_tune.data.images.checking import decoder_versions
 from mdr_tune.data.images.corrupt import Corrupt, finding, refuse_corrupt
-from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError, decode
+from mdr_tune.data.images.decoding import CorruptImageError, decode
 from mdr_tune.data.images.fingerprint import content_key, remembered_key
 from mdr_tune.data.images.image_cache import (
     FOLDER,
@@ -121,14 +121,8 @@ def _build(
     path: Path, metadata: Metadata, root: Path, paths: Sequence[str], progress: Progress, corrupt: Corrupt
 ) -> None:
     """Write the cache; with corrupt images that are refused, name them all and leave nothing."""
-    size = format_bytes(_file_bytes(metadata.size_px, metadata.rows))
-    logger.info("decoding the %d images of %s into %s (%s)", metadata.rows, metadata.name, path, size)
     with atomic_write(path) as file:
-        try:
-            errors = _write_rows(file, metadata, root, paths, progress, corrupt)
-        except UnreadableFileError as error:
-            raise UserError(f"data.root: the system could not read {error}; try again") from error
-        if errors:
+        if errors := _write_rows(file, metadata, root, paths, progress, corrupt):
             refuse_corrupt(errors, len(paths), corrupt)
 
 

@@ -11,7 +11,7 @@ import torch
 from mdr_tune.data.images.cached_images import CachedImages
 from mdr_tune.data.images.checking import check_images
 from mdr_tune.data.images.corrupt import Corrupt
-from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError, decode
+from mdr_tune.data.images.decoding import CorruptImageError, decode
 from mdr_tune.data.images.image_cache_build import open_cache
 from mdr_tune.data.images.thread_map import thread_map
 from mdr_tune.errors import UserError
@@ -99,6 +99,4 @@ class DecodedImages:
                 f"data.corrupt: cannot decode {error}; mend or delete it, "
                 "or set data.cache: on and data.corrupt: skip, which leaves out all such images"
             ) from error
-        except UnreadableFileError as error:
-            raise UserError(f"data.root: the system could not read {error}; try again") from error
         return torch.from_numpy(images).permute(0, 3, 1, 2)
