@@ -1,9 +1,17 @@
-"""Whether something fits on a disk, asked before it is written."""
+"""Whether something fits on a disk, asked before it is written; and what to do while it does not."""
 
+import errno
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from mdr_tune.errors import UserError
+
+T = TypeVar("T")
+POLL_S = 2.0
+"""How often a write is tried again while the disk is full."""
 
 _UNITS = ("bytes", "kB", "MB", "GB")
 
@@ -34,3 +42,46 @@ def check_free(folder: Path, needed_bytes: int, purpose: str) -> None:
             f"not enough disk space {purpose}: {format_bytes(needed_bytes)} are needed and {format_bytes(free)} are "
             f"free in {folder}. Make room, or choose a folder on another disk"
         )
+
+
+def is_full(error: BaseException) -> bool:
+    """Say whether an error, or what it came from, is that a disk is full (SQLite's message too)."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "database or disk is full" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def until_room(action: Callable[[], T], place: object, tell: Callable[[str], None], give_up_after_s: float = 1800) -> T:
+    """Do something that writes; while the disk is full, wait and try again.
+
+    Args:
+        action: May be called several times.
+        place: What is written, for the message.
+        tell: Is told once that it waits, and once that it goes on.
+        give_up_after_s: How long.
+
+    Raises:
+        Exception: Whatever else `action` raises, and that the disk is full, after `give_up_after_s`.
+    """
+    waiting_since: float | None = None
+    while True:
+        try:
+            result = action()
+        except Exception as error:
+            now = time.monotonic()
+            if not is_full(error) or (waiting_since is not None and now - waiting_since > give_up_after_s):
+                raise
+            if waiting_since is None:
+                waiting_since = now
+                minutes = give_up_after_s / 60
+                tell(f"the disk is full: {place} cannot be written. Make room; the sweep waits {minutes:.0f} minutes")
+            time.sleep(POLL_S)
+        else:
+            if waiting_since is not None:
+                tell(f"there is room again: {place} is written")
+            return result

@@ -1,6 +1,23 @@
 """Small helpers for sentences that people read."""
 
+import re
+
 
 def count(number: int, unit: str) -> str:
     """Return the number with its unit in the right form: `1 lane`, `2 lanes`."""
     return f"{number} {unit}" + ("" if number == 1 else "s")
+
+
+def without_password(text: str) -> str:
+    """Return a URI, or a text with URIs in it, with *** for each password."""
+    return re.sub(r"(://[^:/@\s]+):[^@\s]*@", r"\1:***@", text)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people write it, in at most two units: `45s`, `1h 30m`, `2d`."""
+    left, parts = round(seconds), []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        if number:
+            parts.append(f"{number}{unit}")
+    return " ".join(parts[:2]) or "0s"

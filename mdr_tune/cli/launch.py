@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mdr_tune.cache_files import cache_dir
 from mdr_tune.cli.output import print_plan, print_result
+from mdr_tune.cli.pace import Pace
 from mdr_tune.cli.status import Status
 from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries
 from mdr_tune.config.load import read_sweep
@@ -17,9 +18,10 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.resources import LaneResources
+from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.launch import LaunchOutcome, run_and_track
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.prepare import check_weights, missing_data
+from mdr_tune.sweep.prepare import check_weights, missing_data, naming
 
 if TYPE_CHECKING:
     from mdr_tune.sweep.resources import Machine
@@ -31,11 +33,15 @@ def make_parser() -> argparse.ArgumentParser:
         prog="launch.py",
         description="Search level initialisation, weight and margin of MDR over DDP workers, logged to MLflow.",
     )
-    parser.add_argument("--space", type=Path, required=True, metavar="FILE", help="the sweep's YAML file")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--space", type=Path, metavar="FILE", help="the sweep's YAML file")
+    what.add_argument("--resume", metavar="NAME", help="go on with the newest launch of this sweep in the storage")
+    parser.add_argument("--extend", type=int, metavar="N", help="with --resume: add N trials to each arm")
     parser.add_argument("--trials", type=int, metavar="N", help="the same as --set search.trials=N")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file; may be repeated"
     )
+    parser.add_argument("--time-budget", metavar="TIME", help="the same as --set search.stop.time=TIME: 30m, 2h, 1h30m")
     parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster (auto, host:port); default: this machine")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow; default: MLFLOW_TRACKING_URI, or a local store")
     parser.add_argument("--storage", metavar="DIR", help="checkpoints and state, shared by all nodes; default: runs")
@@ -47,37 +53,95 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
-    """Check the file, the stores and the resources, and return the plan.
+    """Check the file, or the sweep to go on with, the stores and the resources, and return the plan.
 
     Raises:
         UserError: Something is not right.
     """
-    from mdr_tune.sweep.resources import this_machine
-    from mdr_tune.sweep.stores import check_stores, choose_stores
+    _check_flags(arguments)
+    return _resumed_plan(arguments) if arguments.resume is not None else _new_plan(arguments)
 
-    overrides = list(arguments.set)
-    if arguments.trials is not None:
-        overrides.append(f"search.trials={arguments.trials}")
-    if arguments.name is not None:
-        overrides.append(f"name={arguments.name}")
-    sweep, notes = read_sweep(arguments.space, overrides)
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+    if arguments.resume is None and arguments.extend is not None:
+        raise UserError("--extend: say which sweep: --resume NAME --extend N")
+    for flag in ("trials", "name"):
+        if arguments.resume is not None and getattr(arguments, flag) is not None:
+            fix = "; --extend N adds trials" if flag == "trials" else ""
+            raise UserError(f"--{flag}: a sweep that goes on keeps its {flag}{fix}")
+
+
+def _overrides(arguments: argparse.Namespace) -> list[str]:
+    """Return all that is set on the command line as --set would have it."""
+    flags = {"search.trials": "trials", "name": "name", "search.stop.time": "time_budget"}
+    values = {key: getattr(arguments, flag) for key, flag in flags.items()}
+    return [*arguments.set, *(f"{key}={value}" for key, value in values.items() if value is not None)]
+
+
+def _new_plan(arguments: argparse.Namespace) -> Plan:
+    from mdr_tune.sweep.stores import check_stores, choose_stores
+    from mdr_tune.sweep.warm_start import resolve
+
+    sweep, notes = read_sweep(arguments.space, _overrides(arguments))
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
     check_stores(stores)
-    check_weights(sweep)
-    if not arguments.dry_run:
-        if problems := missing_data(sweep):
-            raise UserError("\n".join(f"{arguments.space}: trial.{problem}" for problem in problems))
-        cache_dir()  # a UserError if data cannot be prepared in it
-    machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
+    with naming(arguments.space):
+        sweep, taken = resolve(sweep, stores.storage)
+    machine, lanes = _checked(arguments, sweep, arguments.space)
     return Plan(
         sweep=sweep,
         file=arguments.space,
-        notes=tuple(notes),
+        text=arguments.space.read_text(),
+        notes=(*notes, *taken),
         stores=stores,
         machine=machine,
-        lanes=_fit(sweep, machine, arguments.space),
+        lanes=lanes,
         address=arguments.address,
     )
+
+
+def _resumed_plan(arguments: argparse.Namespace) -> Plan:
+    from mdr_tune.sweep import resume
+    from mdr_tune.sweep.journal import read_past
+    from mdr_tune.sweep.stores import check_stores, choose_stores
+
+    stored = resume.find_launch(choose_stores(arguments.storage, None), arguments.resume)
+    uri = arguments.tracking_uri or (None if "***" in stored.tracking_uri else stored.tracking_uri)
+    stores = choose_stores(arguments.storage, uri)
+    sweep, past = resume.with_overrides(stored, _overrides(arguments)), read_past(stored.folder)
+    resume.check_not_running(stored.folder)
+    if arguments.extend is not None:
+        resume.check_can_extend(sweep, arguments.extend)
+    elif past.finished:
+        raise UserError(f"--resume {sweep.name}: it is finished; --extend N adds N trials to each of its arms")
+    check_stores(stores)
+    machine, lanes = _checked(arguments, sweep, stored.file)
+    return Plan(
+        sweep=sweep,
+        file=stored.file,
+        text=stored.text,
+        notes=(),
+        stores=stores,
+        machine=machine,
+        lanes=lanes,
+        address=arguments.address,
+        launch=stored.launch,
+        past=past,
+        extend_by=arguments.extend or 0,
+    )
+
+
+def _checked(arguments: argparse.Namespace, sweep: SweepConfig, file: Path) -> tuple["Machine", LaneResources]:
+    """Check weights, data and resources; returns what there is and the lanes that fit."""
+    from mdr_tune.sweep.resources import this_machine
+
+    check_weights(sweep)
+    if not arguments.dry_run:
+        if problems := missing_data(sweep):
+            raise UserError("\n".join(f"{file}: trial.{problem}" for problem in problems))
+        cache_dir()  # a UserError if data cannot be prepared in it
+    machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
+    return machine, _fit(sweep, machine, file)
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path) -> LaneResources:
@@ -118,17 +182,33 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
         return launch(plan, console)
     except LaneEnded as error:
         print_error(make_console(stderr=True), f"the sweep was given up: {error}")
+        console.print(how_to_resume(plan), soft_wrap=True, markup=False)
         return 1
+    except KeyboardInterrupt:
+        print_error(make_console(stderr=True), "interrupted")
+        if (plan.folder / JOURNAL).exists():
+            console.print(how_to_resume(plan), soft_wrap=True, markup=False)
+        return 1
+
+
+def how_to_resume(plan: Plan) -> str:
+    """Return the sentence with the command that goes on with a sweep."""
+    storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
+    command = shlex.join(["python", "launch.py", "--resume", plan.sweep.name, *storage])
+    return f"Go on with it: {command}"
 
 
 def launch(plan: Plan, console: Console) -> int:
     """Run a plan; returns the exit code."""
     quiet_libraries()
-    with Status(console, plan.sweep.metric, plan.num_trials) as status:
+    pace = Pace(plan.num_trials, plan.lanes, plan.sweep.search.seeds_per_trial, plan.past.records)
+    with Status(console, plan.sweep.metric, pace) as status:
 
         def show(outcome: LaunchOutcome) -> None:
             status.finish()
             print_result(console, plan, outcome)
+            if outcome.result.interrupted or outcome.result.stopped_because:
+                console.print(how_to_resume(plan), soft_wrap=True, markup=False)
 
         outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), show)
     return 1 if outcome.result.interrupted or outcome.result.winner is None or outcome.problem else 0

@@ -9,11 +9,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mdr_tune.config.schedulers import (
+    AshaSchedulerConfig,
+    HyperBandSchedulerConfig,
+    MedianSchedulerConfig,
+    PbtSchedulerConfig,
+    SchedulerConfig,
+)
 from mdr_tune.config.space import LevelsDomain
+from mdr_tune.config.stop import StopConfig
 from mdr_tune.report.summary import metric_label, table_rows, verdict
+from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
 from mdr_tune.sweep.launch import LaunchOutcome, load_command
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.words import count
+from mdr_tune.words import count, duration
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -30,17 +39,22 @@ def print_plan(console: Console, plan: Plan) -> None:
                     _add(table, "  space", f"{key}.{name}", part.describe())
         else:
             _add(table, "  space", key, domain.describe())
-    scheduler = sweep.search.scheduler
-    stopping = (
-        f"ASHA after epoch {scheduler.grace_epochs}, 1 of {scheduler.reduction_factor} goes on"
-        if scheduler.name == "asha"
-        else "none is stopped early"
-    )
+    goal = " and ".join(plan.metrics)
     _add(
-        table, "  search", sweep.search.sampler, f"maximise {sweep.metric}, up to {plan.max_epochs} epochs, {stopping}"
+        table,
+        "  search",
+        sweep.search.sampler,
+        f"maximise {goal}, up to {plan.max_epochs} epochs, {describe_scheduler(sweep.search.scheduler)}",
     )
+    if limits := describe_stop(sweep.search.stop):
+        _add(table, "", "ends at", limits)
+    if sweep.search.seeds_per_trial > 1:
+        _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for each trial that is not stopped early")
     for arm in plan.arms:
         _add(table, "  arm", arm.name, count(arm.trials, "trial"))
+    cost, measured = plan_cost(plan)
+    _add(table, "  cost", "epochs", describe_epochs(cost))
+    _add(table, "", "time", describe_time(cost, measured, lanes))
     gpus = f", {lanes.gpus_per_worker} GPU" if lanes.gpus_per_worker else ""
     _add(
         table,
@@ -54,6 +68,31 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(table)
     for note in plan.notes:
         console.print(f"  note: {note}", soft_wrap=True, markup=False)
+
+
+def describe_scheduler(scheduler: SchedulerConfig) -> str:
+    """Return in a few words what becomes of trials before their end."""
+    if isinstance(scheduler, AshaSchedulerConfig):
+        return f"ASHA after epoch {scheduler.grace_epochs}, 1 of {scheduler.reduction_factor} goes on"
+    if isinstance(scheduler, MedianSchedulerConfig):
+        return f"median stopping after epoch {scheduler.grace_epochs}"
+    if isinstance(scheduler, HyperBandSchedulerConfig):
+        return f"HyperBand, 1 of {scheduler.reduction_factor} goes on"
+    if isinstance(scheduler, PbtSchedulerConfig):
+        every = count(scheduler.interval_epochs, "epoch")
+        return f"population based training of {' and '.join(scheduler.perturb)} every {every}"
+    return "none is stopped early"
+
+
+def describe_stop(stop: StopConfig) -> str:
+    """Return what ends the search early, if anything does."""
+    parts = [
+        duration(stop.time) if stop.time is not None else "",
+        f"{stop.gpu_hours:g} GPU hours" if stop.gpu_hours is not None else "",
+        f"a value of {stop.target:g}" if stop.target is not None else "",
+        f"{count(stop.patience, 'trial')} without a new best" if stop.patience is not None else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:

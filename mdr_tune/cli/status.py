@@ -2,19 +2,32 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from mdr_tune.cli.pace import Pace
 from mdr_tune.config.arms import Arm
-from mdr_tune.records import TrialRecord
+from mdr_tune.records import Change, TrialRecord
 from mdr_tune.report.summary import format_parameters, metric_label
 from mdr_tune.words import count
 
 PROGRESS_EVERY_S = 15.0
-OUTCOMES = {"completed": "completed", "stopped_early": "stopped early", "failed": "FAILED", "killed": "killed"}
+SUMMARY_EVERY_S = 60.0
+"""Without a terminal: a line about the whole sweep, or sooner where another tenth of it is done, but not more often
+than PROGRESS_EVERY_S."""
+RUNNING_SHOWN = 3
+OUTCOMES = {
+    "completed": "completed",
+    "stopped_early": "stopped early",
+    "diverged": "DIVERGED",
+    "failed": "FAILED",
+    "killed": "killed",
+}
+_BAD = ("diverged", "failed")
 
 
 class Status:
@@ -23,16 +36,18 @@ class Status:
     Args:
         console: Where to print.
         metric: The sweep's metric.
-        num_trials: Trials of all arms together, for the progress and the time left.
+        pace: Of the sweep; knows the trials of its earlier sessions.
     """
 
-    def __init__(self, console: Console, metric: str, num_trials: int) -> None:
-        self._console, self._metric, self._num_trials = console, metric, num_trials
-        self._records: list[TrialRecord] = []
+    def __init__(self, console: Console, metric: str, pace: Pace) -> None:
+        self._console, self._metric, self._pace = console, metric, pace
         self._started = time.monotonic()
-        self._first_trial: float | None = None
         self._stage = ""
         self._next_progress = 0.0
+        self._told: dict[str, tuple[int, int]] = {}
+        """Numbers of notes and changes of each trial that are known."""
+        self._summary_at: float | None = None
+        self._summary_tenth = 0
         self._lock = threading.Lock()
         self._live = Live(console=console, get_renderable=self._line, refresh_per_second=4, transient=True)
 
@@ -76,12 +91,27 @@ class Status:
         self._print(f"searching {arm.name}: {count(arm.trials, 'trial')}", "bold")
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Count the trial."""
-        self._first_trial = self._first_trial or time.monotonic()
-        self._records.append(record)
+        """Count the trial; say so if it goes on."""
+        if self._summary_at is None:
+            self._summary_at, self._summary_tenth = time.monotonic(), int(10 * self._pace.share_done)
+        self._pace.started(record)
+        self._told[record.name] = (len(record.notes), len(record.changes))
+        if record.history:
+            self._print(f"{record.name:<16} goes on after epoch {record.epochs}")
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Nothing to do: the live line reads the record."""
+        """Measure the pace; the live line reads the record."""
+        self._pace.epoch_finished(record)
+        self._summarise()
+
+    def trial_noted(self, record: TrialRecord) -> None:
+        """Print what is new: a note, or what population based training changed."""
+        notes, changes = self._told.get(record.name, (0, 0))
+        self._told[record.name] = (len(record.notes), len(record.changes))
+        for note in record.notes[notes:]:
+            self._print(f"{record.name:<16} {note}", "yellow")
+        for change in record.changes[changes:]:
+            self._print(f"{record.name:<16} {_describe(change)}")
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Print the trial's line."""
@@ -90,30 +120,70 @@ class Status:
         quality = f"val {label} {best[0]:6.2f} (epoch {best[1]})" if best else "no result"
         text = f"{record.name:<16} {OUTCOMES[record.outcome]:<13} {record.epochs:>3} epochs  {quality}"
         parameters = format_parameters(record.parameters)
-        self._print(f"{text}  {parameters}".rstrip(), "red" if record.outcome == "failed" else "")
+        bad = record.outcome in _BAD
+        self._print(f"{text}  {parameters}".rstrip(), "red" if bad else "")
         if record.error:
             self._print(f"{'':<16} {_last_line(record.error)}", "red")
+        if record.ended:
+            self._summarise()
 
     def test_scored(self, record: TrialRecord, metrics: dict[str, float]) -> None:
         """Nothing to do: the final table shows it."""
 
+    def _summarise(self) -> None:
+        """Without a terminal, print now and then how far the sweep is."""
+        now, tenth = time.monotonic(), int(10 * self._pace.share_done)
+        if self._console.is_terminal or self._summary_at is None or self._pace.seconds_left is None:
+            return
+        wait = PROGRESS_EVERY_S if tenth > self._summary_tenth else SUMMARY_EVERY_S
+        if now - self._summary_at >= wait:
+            self._summary_at, self._summary_tenth = now, tenth
+            self._print(" · ".join([*self._counts(), *self._outlook()]))
+
     def _line(self) -> Text:
-        counts = {outcome: sum(r.outcome == outcome for r in self._records) for outcome in OUTCOMES}
-        running = [r for r in self._records if r.outcome == "running"]
-        ended = len(self._records) - len(running)
-        parts = [f"{ended}/{self._num_trials} trials done"]
-        parts += [f"{counts[o]} {OUTCOMES[o]}" for o in ("stopped_early", "failed") if counts[o]]
-        parts += [f"running {r.name} epoch {r.epochs + 1}/{r.config['epochs']}" for r in running[:3]]
-        scored = [(best[0], r.name) for r in self._records if (best := r.best(self._metric))]
+        running = [record for record in self._pace.records if record.outcome == "running"]
+        parts = self._counts()
+        parts += [f"running {r.name} epoch {r.epochs + 1}/{r.config['epochs']}" for r in running[:RUNNING_SHOWN]]
+        parts += [f"{len(running) - RUNNING_SHOWN} more"] if len(running) > RUNNING_SHOWN else []
+        parts += self._outlook()
+        if self._stage:
+            parts.append(self._stage)
+        parts[0] = f"[{_clock(time.monotonic() - self._started)}] {parts[0]}"
+        return Text(_fold(parts, self._console.width), style="cyan")
+
+    def _counts(self) -> list[str]:
+        records = self._pace.records
+        parts = [f"{self._pace.trials_done}/{self._pace.num_trials} trials done"]
+        seeds = sum(record.ended and record.seed_index > 0 for record in records)
+        parts += [count(seeds, "further seed")] if seeds else []
+        numbers = {outcome: sum(r.outcome == outcome for r in records) for outcome in OUTCOMES}
+        return parts + [f"{numbers[o]} {OUTCOMES[o]}" for o in ("stopped_early", *_BAD) if numbers[o]]
+
+    def _outlook(self) -> list[str]:
+        """Return the best value so far, the time left and the GPU hours."""
+        scored = [(best[0], r.name) for r in self._pace.records if (best := r.best(self._metric))]
+        parts = []
         if scored:
             value, name = max(scored)
             parts.append(f"best {value:.2f} ({name})")
-        if ended and self._first_trial is not None and ended < self._num_trials:
-            left = (time.monotonic() - self._first_trial) / ended * (self._num_trials - ended)
+        left, hours = self._pace.seconds_left, self._pace.describe_gpu_hours()
+        if left is not None:
             parts.append(f"about {_clock(left)} left")
-        if self._stage:
-            parts.append(self._stage)
-        return Text(f"[{_clock(time.monotonic() - self._started)}] " + " · ".join(parts), style="cyan")
+        return parts + ([hours] if hours else [])
+
+
+def _fold(parts: Sequence[str], width: int) -> str:
+    """Join the parts, in as many lines as they need; none is broken unless it is longer than a line."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        joined = f"{lines[-1]} · {part}"
+        lines[-1:] = [joined] if len(joined) <= width else [lines[-1], f"  {part}"]
+    return "\n".join(lines)
+
+
+def _describe(change: Change) -> str:
+    values = format_parameters(change.parameters).replace("_", " ")
+    return f"took over {change.source} after epoch {change.epoch}: {values}"
 
 
 def _clock(seconds: float) -> str:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mdr_tune.config.space import Space, encode_point, grid_points, searched
+from mdr_tune.config.domains import Space
+from mdr_tune.config.points import encode_point, point_keys
+from mdr_tune.config.space import grid_points, searched
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 
@@ -20,7 +22,7 @@ class Arm:
     trial: TrialConfig
     space: Space
     start_from: tuple[dict[str, Any], ...]
-    """Optuna's flat parameters, see `space.encode_point`."""
+    """By name in the study, see `points.encode_point`."""
     trials: int
 
 
@@ -51,9 +53,14 @@ def num_trials(sweep: SweepConfig, space: Space, budget: int) -> int:
     return len(grid_points(space)) if sweep.search.sampler == "grid" else budget
 
 
+def given_points(sweep: SweepConfig) -> list[dict[str, Any]]:
+    """Return the points of `start_from`; none as long as those of another sweep are not resolved."""
+    return sweep.start_from if isinstance(sweep.start_from, list) else []
+
+
 def main_arm(sweep: SweepConfig) -> Arm:
     """Return the search that the file describes."""
-    points = tuple(encode_point(sweep.space, point) for point in sweep.start_from)
+    points = tuple(filter(None, (encode_point(sweep.space, point) for point in given_points(sweep))))
     name = ABLATION_ARM if sweep.trial.mdr is None or "mdr" in sweep.space else MAIN_ARM
     return Arm(name, sweep.trial, sweep.space, points, num_trials(sweep, sweep.space, sweep.search.trials))
 
@@ -64,9 +71,10 @@ def arms(sweep: SweepConfig) -> list[Arm]:
     for name in sweep.baselines:
         trial = baseline_trial(sweep.trial, name)
         space = baseline_space(sweep.space)
+        keys = point_keys(space)
         points = [
-            encode_point(space, {key: value for key, value in point.items() if key in space})
-            for point in sweep.start_from
+            encode_point(space, {key: value for key, value in point.items() if key in keys})
+            for point in given_points(sweep)
         ]
         unique = tuple(point for i, point in enumerate(points) if point and point not in points[:i])
         trials = num_trials(sweep, space, sweep.search.baseline_trials or sweep.search.trials)

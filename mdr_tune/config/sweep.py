@@ -3,10 +3,12 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from mdr_tune.config.base import StrictModel, by_name
-from mdr_tune.config.space import Space
+from mdr_tune.config.base import StrictModel, tag
+from mdr_tune.config.domains import Space
+from mdr_tune.config.schedulers import AshaSchedulerConfig, SchedulerConfig
+from mdr_tune.config.stop import StopConfig
 from mdr_tune.config.trial import TrialConfig
 
 
@@ -18,27 +20,46 @@ def _known_metric(metric: str) -> str:
     return metric
 
 
-class SchedulerConfig(StrictModel):
-    """Which trials are stopped early."""
+def _known_second_metric(metric: str | None) -> str | None:
+    if metric in (None, "time/images_per_s"):
+        return metric
+    try:
+        return _known_metric(str(metric))
+    except ValueError as error:
+        raise ValueError(f"{error}, or time/images_per_s") from None
 
-    name: Literal["asha", "none"] = "asha"
-    grace_epochs: int = Field(1, ge=1)
-    """Epochs that every trial gets."""
-    reduction_factor: int = Field(3, ge=2)
-    """One of this many trials goes on at each rung."""
+
+class WarmStartConfig(StrictModel):
+    """The best configurations of another sweep in the same storage, tried first as far as the space has them."""
+
+    sweep: str
+    """Its name; the newest launch of it is taken."""
+    best: int = Field(5, ge=1)
+    """How many of its configurations, by its own metric."""
+
+
+StartFrom = Annotated[
+    Annotated[list[dict[str, Any]], Tag(tag("points"))] | Annotated[WarmStartConfig, Tag(tag("sweep"))],
+    Discriminator(lambda value: tag("sweep" if isinstance(value, dict | WarmStartConfig) else "points")),
+]
 
 
 class SearchConfig(StrictModel):
     """How the space is searched."""
 
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
-    """`grid`: every combination of the choices, once."""
+    sampler: Literal["tpe", "gp", "random", "qmc", "cmaes", "grid"] = "tpe"
+    """`tpe`: tree-structured Parzen estimators; `gp`: a Gaussian process; `qmc`: a scrambled Sobol sequence, evener
+    than random; `cmaes`: evolution of a normal distribution; `grid`: every combination of the choices, once."""
     trials: int = Field(12, ge=1)
     baseline_trials: int | None = Field(None, ge=1)
     """Trials of each baseline; as many as `trials` unless given."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Of the sampler. The training's seed is `trial.seed`."""
-    scheduler: Annotated[SchedulerConfig, BeforeValidator(by_name)] = SchedulerConfig()
+    seeds_per_trial: int = Field(1, ge=1)
+    """Training seeds of a configuration that survives, `trial.seed` and the following: its value is their mean. One
+    that is stopped early, or fails, has its first seed only."""
+    scheduler: SchedulerConfig = AshaSchedulerConfig()
+    stop: StopConfig = StopConfig()
 
 
 def _auto_or_count(value: Any) -> Any:
@@ -65,6 +86,10 @@ class ResourcesConfig(StrictModel):
     stuck_worker_timeout_s: float = Field(120.0, gt=0)
     """When one worker of a trial failed: how long the others may stay silent before the lane is restarted."""
 
+    stalled_worker_timeout_s: float = Field(600.0, gt=0)
+    """How long all workers of a trial may go without a step or an evaluated batch before the lane is restarted: one
+    that hangs in a collective. The trial goes on from its last checkpoint."""
+
     @model_validator(mode="after")
     def _at_least_one_lane(self) -> "ResourcesConfig":
         if self.lanes == 0:
@@ -79,11 +104,14 @@ class SweepConfig(StrictModel):
     """MLflow experiment and registered model."""
     metric: Annotated[str, AfterValidator(_known_metric)] = "val/recall_at_1"
     """What is maximised, on validation classes."""
+    second_metric: Annotated[str | None, AfterValidator(_known_second_metric)] = None
+    """A second objective that is maximised beside `metric`: time/images_per_s, or another metric of validation.
+    The trials that no other beats in both, the Pareto front, are shown."""
     trial: TrialConfig = TrialConfig()
     search: SearchConfig = SearchConfig()
     space: Space = {}
-    start_from: list[dict[str, Any]] = []
-    """Points tried first."""
+    start_from: StartFrom = []
+    """Points tried first, or `{sweep: NAME, best: 5}`: those of another sweep."""
     baselines: list[str] = []
     """`<loss>`: the same without MDR; `<loss>_l2`: without MDR, on the unit sphere. Searched with the same budget
     over what remains of the space."""

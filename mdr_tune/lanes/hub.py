@@ -4,12 +4,27 @@ from typing import Any
 
 from mdr_tune.lanes.leases import Leases
 from mdr_tune.lanes.mailbox import Mailbox
-from mdr_tune.lanes.messages import Command, CommandKind, LaneEnded, LaneLost, Reply, TrialFailed
+from mdr_tune.lanes.messages import (
+    Command,
+    CommandKind,
+    LaneEnded,
+    LaneLost,
+    Reply,
+    TrialFailed,
+    TrialFailedDiverging,
+    WorkerProcess,
+)
+from mdr_tune.lanes.processes import end_process
 
 Outcome = tuple[str, Any]
 """("ok", value) or the kind of failure and its text. Exceptions are not raised through Ray, which would wrap them."""
 
-_FAILURES: dict[str, type[Exception]] = {"failed": TrialFailed, "lost": LaneLost, "ended": LaneEnded}
+_FAILURES: dict[str, type[Exception]] = {
+    "diverged": TrialFailedDiverging,  # before the class that it is a kind of
+    "failed": TrialFailed,
+    "lost": LaneLost,
+    "ended": LaneEnded,
+}
 
 
 def unwrap(outcome: Outcome) -> Any:
@@ -20,41 +35,86 @@ def unwrap(outcome: Outcome) -> Any:
     return value
 
 
-class LaneHub:
-    """One mailbox a lane, and who holds it. Made an async actor by `lane.start_hub`."""
+def _outcome_of(error: Exception) -> Outcome:
+    return next(name for name, failure in _FAILURES.items() if isinstance(error, failure)), str(error)
 
-    def __init__(self, num_lanes: int, world_size: int, stuck_worker_timeout_s: float) -> None:
-        self._mailboxes = [Mailbox(world_size, stuck_worker_timeout_s) for _ in range(num_lanes)]
+
+class LaneHub:
+    """One mailbox a lane, who holds it, and what there is to tell the user. Made an async actor by `lane.start_hub`.
+
+    Args:
+        num_lanes: How many mailboxes.
+        world_size: Workers in each lane.
+        stuck_worker_timeout_s: See `Mailbox`.
+        stalled_worker_timeout_s: See `Mailbox`.
+        node: Ray's id of the node that the hub is on. Stuck workers on it are ended by the hub, those on other nodes
+            end themselves; only a stopped process there has to wait for Ray.
+    """
+
+    def __init__(
+        self,
+        num_lanes: int,
+        world_size: int,
+        stuck_worker_timeout_s: float,
+        stalled_worker_timeout_s: float,
+        node: str,
+    ) -> None:
+        self._node = node
+        self._news: list[str] = []
+        self._mailboxes = [
+            Mailbox(
+                world_size,
+                stuck_worker_timeout_s,
+                stalled_worker_timeout_s,
+                end_processes=self._end_processes,
+                tell=self._news.append,
+            )
+            for _ in range(num_lanes)
+        ]
         self._leases = Leases(num_lanes)
 
-    async def lease(self, holder: str) -> Outcome:
-        """Lease a lane to a trial; the outcome's value is the lane's number."""
+    async def lease(self, holder: str, token: str = "") -> Outcome:
+        """Lease a lane to a trial; the outcome's value is the lane's number. See `Leases`."""
         try:
-            return "ok", await self._leases.lease(holder)
-        except LaneEnded as error:
-            return "ended", str(error)
+            return "ok", await self._leases.lease(holder, token)
+        except (LaneEnded, LaneLost) as error:
+            return _outcome_of(error)
 
-    async def release(self, holder: str) -> None:
-        """Take a trial's lane back."""
-        await self._leases.release(holder)
+    async def release(self, holder: str, token: str | None = None) -> None:
+        """Take a trial's lane back, or what it waits for. See `Leases`."""
+        await self._leases.release(holder, token)
 
     async def submit(self, holder: str, kind: CommandKind, payload: dict[str, Any]) -> Outcome:
         """Run a command on the lane that `holder` has; see `Mailbox.submit`."""
         lane = self._leases.lane_of(holder)
         if lane is None:
-            return "failed", f"{holder} does not hold a lane"
+            return "lost", f"is not held by {holder}"
         try:
             return "ok", await self._mailboxes[lane].submit(kind, payload)
         except tuple(_FAILURES.values()) as error:
-            return next(name for name, failure in _FAILURES.items() if isinstance(error, failure)), str(error)
+            return _outcome_of(error)
 
-    async def join(self, lane: int, group: str, rank: int, pid: int) -> int:
+    async def tell(self, text: str) -> None:
+        """Keep a line for the user until the driver takes it."""
+        self._news.append(text)
+
+    async def take_news(self) -> list[str]:
+        """Return what there is to tell the user, in order, and forget it."""
+        news = list(self._news)
+        self._news.clear()
+        return news
+
+    async def join(self, lane: int, group: str, rank: int, process: WorkerProcess) -> int:
         """See `Mailbox.join`."""
-        return await self._mailboxes[lane].join(group, rank, pid)
+        return await self._mailboxes[lane].join(group, rank, process)
 
     async def next_command(self, lane: int, group: str, after: int) -> Command:
         """See `Mailbox.next_command`."""
         return await self._mailboxes[lane].next_command(group, after)
+
+    async def beat(self, lane: int, group: str, rank: int, count: int) -> bool:
+        """See `Mailbox.beat`."""
+        return await self._mailboxes[lane].beat(group, rank, count)
 
     async def post(self, lane: int, group: str, rank: int, number: int, reply: Reply) -> None:
         """See `Mailbox.post`."""
@@ -77,3 +137,8 @@ class LaneHub:
         """Tell all workers to leave."""
         for mailbox in self._mailboxes:
             await mailbox.stop()
+
+    def _end_processes(self, workers: list[WorkerProcess]) -> None:
+        """End those of these workers that run on the hub's node. Ray Train then starts the lane's workers anew."""
+        for worker in workers:
+            end_process(worker, self._node)

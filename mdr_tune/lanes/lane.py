@@ -21,7 +21,13 @@ def start_hub(resources: LaneResources) -> Any:
     here = ray.get_runtime_context().get_node_id()
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
     actor = ray.remote(num_cpus=0, max_concurrency=10_000, scheduling_strategy=strategy)(LaneHub)
-    return actor.remote(resources.num_lanes, resources.workers_per_lane, resources.stuck_worker_timeout_s)
+    return actor.remote(
+        resources.num_lanes,
+        resources.workers_per_lane,
+        resources.stuck_worker_timeout_s,
+        resources.stalled_worker_timeout_s,
+        here,
+    )
 
 
 class Lanes:

@@ -5,36 +5,62 @@ Plain asyncio: the hub runs it inside of a Ray actor, the tests run it without R
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
-from mdr_tune.lanes.messages import Command, CommandKind, LaneEnded, LaneLost, Reply, TrialFailed
+from mdr_tune.lanes.messages import (
+    COMMANDS_THAT_MAY_STALL,
+    Command,
+    CommandKind,
+    LaneEnded,
+    LaneLost,
+    Reply,
+    TrialFailed,
+    TrialFailedDiverging,
+    WorkerProcess,
+)
+from mdr_tune.lanes.progress import StallWatch
 
 
 class Mailbox:
     """Commands for, and replies from, the workers of one lane.
 
     The workers of a lane come and go as a *group* (Ray Train replaces all of them when one is lost). A group announces
-    itself by `join`; the appearance of a new group means that the one before is dead, whatever it still says.
+    itself by `join`; the appearance of a new group means that the one before is dead, whatever it still says. A group
+    that cannot be used any more is *dismissed*: its workers leave as soon as they ask for a command, or beat.
 
     Args:
         world_size: Workers in the lane.
         stuck_worker_timeout_s: When a worker reported an exception: how long the others may stay silent, probably
-            stuck in a collective that will never complete, before the group is told to leave.
+            stuck in a collective that will never complete, before the group is dismissed.
+        stalled_worker_timeout_s: How long all workers may go without a step before the group is dismissed.
+        end_processes: Is given the workers of a dismissed group that may be stuck, and ends those that it can reach.
+        tell: Takes a line for the user.
     """
 
-    def __init__(self, world_size: int, stuck_worker_timeout_s: float) -> None:
+    def __init__(
+        self,
+        world_size: int,
+        stuck_worker_timeout_s: float,
+        stalled_worker_timeout_s: float,
+        end_processes: Callable[[list[WorkerProcess]], None] = lambda workers: None,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.world_size = world_size
         self.stuck_worker_timeout_s = stuck_worker_timeout_s
+        self.stalled_worker_timeout_s = stalled_worker_timeout_s
+        self._end_processes, self._tell = end_processes, tell
         self._changed = asyncio.Condition()
         self._group: str | None = None
-        self._joined: dict[int, int] = {}
+        self._joined: dict[int, WorkerProcess] = {}
         self._dismissed: set[str] = set()
         self._command = Command(0, "stop")  # number 0 is never delivered
         self._replies: dict[int, Reply] = {}
         self._answer: asyncio.Future[Any] | None = None
         self._ended: str | None = None
         self._stopping = False
-        self._watchdog: asyncio.Task[None] | None = None
+        self._watchdogs: set[asyncio.Task[None]] = set()
+        self._stall_watch: StallWatch | None = None
         self._turn = asyncio.Lock()
         self._renew_group = False
 
@@ -46,7 +72,7 @@ class Mailbox:
     @property
     def worker_pids(self) -> dict[int, int]:
         """Process ids of the workers that have joined, by rank."""
-        return dict(self._joined)
+        return {rank: process.pid for rank, process in self._joined.items()}
 
     async def submit(self, kind: CommandKind, payload: dict[str, Any]) -> Any:
         """Have all workers run a command; returns the value that rank 0 replied.
@@ -54,8 +80,8 @@ class Mailbox:
         Waits for the workers if they are not there yet, and for a command before it, whose trial may be gone.
 
         Raises:
-            TrialFailed: A worker's code raised.
-            LaneLost: A worker went away.
+            TrialFailed: A worker's code raised, or the trial diverged.
+            LaneLost: A worker went away, or all of them are stuck.
             LaneEnded: There will be no workers any more.
         """
         async with self._turn:
@@ -64,21 +90,25 @@ class Mailbox:
                 if self._ended is not None:
                     raise LaneEnded(self._ended)
                 self._replies = {}
-                self._answer = asyncio.get_running_loop().create_future()
+                loop = asyncio.get_running_loop()
+                self._answer = loop.create_future()
                 self._command = Command(self._command.number + 1, kind, payload, self._renew_group)
                 self._renew_group = False
+                if kind in COMMANDS_THAT_MAY_STALL:
+                    self._stall_watch = StallWatch(self.stalled_worker_timeout_s, loop.time())
+                    self._start_watchdog(self._watch_for_stall(self._command.number, self._stall_watch))
                 self._changed.notify_all()
             return await self._answer
 
-    async def join(self, group: str, rank: int, pid: int = 0) -> int:
+    async def join(self, group: str, rank: int, process: WorkerProcess = WorkerProcess()) -> int:  # noqa: B008 - frozen
         """Announce a worker; returns the number of the last command, after which it shall ask for the next."""
         async with self._changed:
             if group != self._group:
                 if self._group is not None:
                     self._dismissed.add(self._group)
                 self._group, self._joined, self._renew_group = group, {}, False
-                self._fail(LaneLost("a worker of the lane was lost"))
-            self._joined[rank] = pid
+                self._fail(LaneLost("lost a worker"))
+            self._joined[rank] = process
             self._changed.notify_all()
             return self._command.number
 
@@ -92,38 +122,72 @@ class Mailbox:
                 return Command(after, "abort")
             return Command(after, "stop") if self._stopping else self._command
 
+    async def beat(self, group: str, rank: int, count: int) -> bool:
+        """Take a worker's count of steps; returns whether its group is still wanted, and if not it shall leave."""
+        if group == self._group and self._stall_watch is not None:
+            self._stall_watch.beat(rank, count, asyncio.get_running_loop().time())
+        return group not in self._dismissed
+
     async def post(self, group: str, rank: int, number: int, reply: Reply) -> None:
         """Take a worker's reply. Replies of a dead group, or to an old command, are dropped."""
-        if group != self._group or number != self._command.number or self._answer is None or self._answer.done():
+        if group != self._group or not self._is_running(number):
             return
         self._replies[rank] = reply
         if len(self._replies) == self.world_size:
             await self._settle()
-        elif reply.traceback is not None and (self._watchdog is None or self._watchdog.done()):
-            self._watchdog = asyncio.create_task(self._wait_for_others(number))
+        elif reply.failure is not None:
+            self._start_watchdog(self._wait_for_others(number))
+
+    def _is_running(self, number: int) -> bool:
+        return number == self._command.number and self._answer is not None and not self._answer.done()
+
+    def _start_watchdog(self, watch: Any) -> None:
+        task = asyncio.create_task(watch)
+        self._watchdogs.add(task)
+        task.add_done_callback(self._watchdogs.discard)
 
     async def _wait_for_others(self, number: int) -> None:
+        """A rank failed: give the others some time to reply, and settle without them."""
         await asyncio.sleep(self.stuck_worker_timeout_s)
-        if number == self._command.number and self._answer is not None and not self._answer.done():
+        if self._is_running(number):
             await self._settle()
+
+    async def _watch_for_stall(self, number: int, watch: StallWatch) -> None:
+        """Dismiss the group if a command makes no progress."""
+        while self._is_running(number):
+            await asyncio.sleep(self.stalled_worker_timeout_s / 20)
+            if self._is_running(number) and watch.has_stalled(asyncio.get_running_loop().time()):
+                self._tell(
+                    f"the workers of a lane made no step for {self.stalled_worker_timeout_s:g} s: the lane is "
+                    "restarted, its trial goes on from its last checkpoint"
+                )
+                self._dismiss()
+                self._fail(LaneLost(f"made no step for {self.stalled_worker_timeout_s:g} s"))
+                async with self._changed:
+                    self._changed.notify_all()
 
     async def _settle(self) -> None:
         """Turn the replies that are there into the answer; dismiss the group if it cannot be used any more."""
         assert self._answer is not None
-        failed = [self._replies[rank] for rank in sorted(self._replies) if self._replies[rank].traceback is not None]
+        failed = [self._replies[rank] for rank in sorted(self._replies) if self._replies[rank].failure is not None]
         own = [reply for reply in failed if not reply.peer_lost]
         self._renew_group = bool(failed)
         if len(self._replies) < self.world_size or len(own) < len(failed):
-            assert self._group is not None
-            self._dismissed.add(self._group)
+            self._dismiss()
         if own:
-            self._fail(TrialFailed(own[0].traceback))
+            self._fail((TrialFailedDiverging if own[0].diverged else TrialFailed)(own[0].failure))
         elif failed:
-            self._fail(LaneLost(failed[0].traceback))
+            self._fail(LaneLost("lost a worker"))
         else:
             self._answer.set_result(self._replies[0].value)
         async with self._changed:
             self._changed.notify_all()
+
+    def _dismiss(self) -> None:
+        """Have the group leave; those workers that have not replied may not be able to, and are ended."""
+        assert self._group is not None
+        self._dismissed.add(self._group)
+        self._end_processes([process for rank, process in self._joined.items() if rank not in self._replies])
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
@@ -141,7 +205,7 @@ class Mailbox:
         async with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        for watchdog in list(self._watchdogs):
+            watchdog.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._watchdog
+                await watchdog

@@ -8,6 +8,9 @@ CommandKind = Literal["start", "epoch", "save", "test", "abort", "stop"]
 evaluate on the test classes, which no search does.
 `abort`: leave, the lane is about to be restarted; `stop`: leave, the sweep is over."""
 
+COMMANDS_THAT_MAY_STALL = ("epoch", "test")
+"""Those that must make steps. There is no limit for `start`, which may read a data set for the first time."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -32,21 +35,39 @@ class Reply:
 
     Attributes:
         value: The result, if it went well.
-        traceback: The text of the exception, if not.
+        failure: The text of the exception, if not: a traceback, or of a trial that diverged one sentence.
+        diverged: The trial's numbers went wrong, not its code.
         peer_lost: The exception says that another worker went away, so that this one is not to blame.
     """
 
     value: Any = None
-    traceback: str | None = None
+    failure: str | None = None
+    diverged: bool = False
     peer_lost: bool = False
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """Where a worker runs: process id, Ray's id of the node, and when it was started. See `processes`."""
+
+    pid: int = 0
+    node: str = ""
+    started: str = ""
 
 
 class TrialFailed(Exception):  # noqa: N818 - an outcome of a trial
     """The trial's own code raised on a worker; the text is the worker's traceback."""
 
 
+class TrialFailedDiverging(TrialFailed):
+    """The trial's numbers stopped being finite, or its embeddings collapsed; the text is the reason, one sentence."""
+
+
 class LaneLost(Exception):  # noqa: N818
-    """The lane lost a worker in the middle of a command; it restarts, and the trial can go on from a checkpoint."""
+    """The lane restarts in the middle of a command; the trial can go on from a checkpoint.
+
+    The text says what the lane did, to be read after "the lane": `lost a worker`.
+    """
 
 
 class LaneEnded(Exception):  # noqa: N818

@@ -14,3 +14,6 @@ class LaneResources:
     max_restarts: int
     """How often one lane may lose a worker and start anew."""
     stuck_worker_timeout_s: float
+    """When one worker failed: how long the others may stay silent."""
+    stalled_worker_timeout_s: float = 600.0
+    """How long all workers may go without a step or an evaluated batch."""

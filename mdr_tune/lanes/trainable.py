@@ -3,27 +3,48 @@
 Imports neither torch nor Ray Train, so that the process is there in a second.
 """
 
+import contextlib
+import dataclasses
+import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
 from ray import tune
-from ray.exceptions import OwnerDiedError
+from ray.exceptions import ObjectLostError, OwnerDiedError
 
+from mdr_tune.lanes.checkpoint_file import CHECKPOINT_FILE, CheckpointInfo, Origin, write_checkpoint, write_marker
+from mdr_tune.lanes.checkpoint_search import complete, read_newest
+from mdr_tune.lanes.disk_room import write_when_there_is_room
 from mdr_tune.lanes.hub import unwrap
-from mdr_tune.lanes.messages import CommandKind, LaneLost, TrialFailed
+from mdr_tune.lanes.messages import CommandKind, LaneEnded, LaneLost, TrialFailed, TrialFailedDiverging
 
-CHECKPOINT_FILE = "checkpoint.pt"
+__all__ = ["CHECKPOINT_FILE", "LaneTrial"]
 MAX_TRIES_AFTER_LOSS = 3
 T = TypeVar("T")
 
 
 class LaneTrial(tune.Trainable):
-    """Runs one trial on a leased lane. Tune's config holds the whole trial under `trial`.
+    """Runs one trial on a leased lane.
 
-    The lane is leased at once and started lazily, because Tune says only after `setup` whether there is a checkpoint
-    to go on from. If the lane loses a worker, the trial starts again from its last checkpoint and catches up.
+    Tune's config holds:
+
+    - `trial`: the whole trial.
+    - `recorded`: metrics of epochs that it did before an interruption. They are answered again, without a lane.
+    - `resume`: {"checkpoint": folder, "epoch": e}, its own last checkpoint before the interruption; or None.
+
+    Without anything recorded a trial begins after the epoch of `resume`. The epochs of a trial are counted here:
+    Tune's own count of iterations differs from it after a resume.
+
+    The lane is leased and the trial started there when an epoch has to be trained, not before: trials that wait for
+    others need none. The state to start from is the one of the latest event that this actor knows of: what it saved or
+    loaded last, or `resume` if that is of a later epoch, which recorded answers led up to; then the epochs that are
+    missing are trained once more, and not reported again. If the lane is lost, the same happens.
+
+    What is wrong with the trial is a result, `done` and with a `failure`: `failed`, `diverged`, or `lanes_ended`. What
+    is raised is wrong with the machine, and Tune tries the trial again from its last checkpoint.
     """
 
     def setup(self, config: dict[str, Any], hub: Any = None) -> None:
@@ -32,7 +53,7 @@ class LaneTrial(tune.Trainable):
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Become another trial in the same process."""
+        """Become another trial in the same process, or the same one with what population based training changed."""
         self.cleanup()
         self._begin(new_config)
         return True
@@ -40,51 +61,185 @@ class LaneTrial(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._trial = config["trial"]
         self._holder = self.trial_id
-        self._checkpoint: ray.ObjectRef | None = None
-        self._epochs_done: int | None = None  # None: whatever the checkpoint says
+        self._token = uuid.uuid4().hex
+        self._recorded = {int(metrics["epoch"]): metrics for metrics in config.get("recorded") or ()}
+        resume = config.get("resume")
+        self._own = Origin() if resume is None else Origin(str(resume["checkpoint"]), int(resume["epoch"]))
+        self._origin = Origin()
+        self._source: Origin | None = None  # see CheckpointInfo
+        self._epoch = min(self._recorded) - 1 if self._recorded else self._own.epoch
+        self._has_trained = False  # since the last checkpoint was loaded
         self._started = False
-        unwrap(ray.get(self._hub.lease.remote(self._holder)))
+        self._notes: list[str] = []
+        self._last_result = None  # or a checkpoint that is saved before the first step is taken for the last trial's
 
     def step(self) -> dict[str, Any]:
-        """Train and validate one epoch."""
-        metrics: dict[str, Any] = self._on_lane(lambda: self._submit("epoch", {}))
-        self._epochs_done = metrics["epoch"]
-        return {**metrics, "done": metrics["epoch"] >= self._trial["epochs"]}
+        """Return the next epoch: a recorded one, or one that is trained and validated on the lane."""
+        if self._epoch + 1 in self._recorded:
+            return self._report(self._recorded[self._epoch + 1])
+        try:
+            metrics: dict[str, Any] = self._on_lane(f"in epoch {self._epoch + 1}", lambda: self._submit("epoch", {}))
+        except TrialFailed as error:
+            return self._failure("diverged" if isinstance(error, TrialFailedDiverging) else "failed", error)
+        except LaneEnded as error:
+            return self._failure("lanes_ended", error)
+        self._has_trained = True
+        return self._report(metrics)
+
+    def _report(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        self._epoch = int(metrics["epoch"])
+        return {**metrics, "epoch": self._epoch, **self._take_notes(), "done": self._epoch >= self._trial["epochs"]}
+
+    def _failure(self, kind: str, error: Exception) -> dict[str, Any]:
+        self._has_trained = False  # there is no state of it in the lane any more
+        failure = {"kind": kind, "text": str(error)}
+        return {"epoch": self._epoch, "done": True, "failure": failure, **self._take_notes()}
+
+    def _take_notes(self) -> dict[str, Any]:
+        notes, self._notes = self._notes, []
+        return {"notes": notes} if notes else {}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the trial's state, fetched from rank 0, into Tune's checkpoint."""
-        data: bytes = self._on_lane(lambda: ray.get(self._submit("save", {})))
-        Path(checkpoint_dir, CHECKPOINT_FILE).write_bytes(data)
-        self._checkpoint = ray.put(data)
+        """Write the trial's state into Tune's checkpoint, or a marker if there is none here.
+
+        The state comes from rank 0, or from memory if it is of the same epoch: Tune saves a second time when it pauses
+        a trial, which then needs no lane. A marker is written while recorded epochs are answered; it says from where
+        the state can be had. So does that of a trial that failed.
+        """
+        folder, origin = Path(checkpoint_dir), self._origin_now()
+        if self._has_trained and (origin.data is None or origin.epoch < self._epoch):
+            saved = self._on_lane(f"after epoch {self._epoch}", lambda: self._submit("save", {}), ray.get)
+            origin = self._origin = Origin(None, self._epoch, data=ray.put(saved))
+        info = CheckpointInfo(self._holder, self._epoch, self._trial, self._source)
+        if origin.data is None or origin.epoch < self._epoch:
+            if origin.until < self._epoch:
+                origin = origin.then(self._trial, self._epoch)
+            marker = dataclasses.replace(info, origin=dataclasses.replace(origin, data=None))
+            self._write(lambda: write_marker(folder, marker), folder, 0)
+            return
+        data: bytes = ray.get(origin.data)
+        self._write(lambda: write_checkpoint(folder, data, info), folder, len(data))
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Load a checkpoint as Tune does; a folder that is gone is one that is damaged."""
+        checkpoint = getattr(checkpoint_path, "checkpoint", None)
+        epoch = getattr(checkpoint_path, "metrics", {}).get("epoch")
+        self._restored_epoch = None if epoch is None else int(epoch)
+        if checkpoint is not None and self._has_local_storage:
+            Path(checkpoint.path).mkdir(parents=True, exist_ok=True)
+        super().restore(checkpoint_path)
+
+    _restored_epoch: int | None = None
+    """The epoch of the checkpoint that is being loaded, according to Tune."""
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from a checkpoint at the next step."""
-        self._checkpoint = ray.put(Path(checkpoint_dir, CHECKPOINT_FILE).read_bytes())
-        self._epochs_done = None
+        """Go on after the epoch of a checkpoint at the next step.
+
+        It may be the trial's own, or another one's, whose state it takes over; either may be a marker. The epochs that
+        follow are answered from what was recorded of *this* trial, as far as that goes, and then trained, with this
+        trial's configuration. Epochs that lie between a damaged checkpoint and the one before it are trained with the
+        configuration that the checkpoint was made with.
+        """
+        found = read_newest(Path(checkpoint_dir), self._restored_epoch, self._trial)
+        self._restored_epoch = None
+        if found.note is not None:
+            self._notes.append(found.note)
+        if found.info is not None and found.info.name == self._holder:
+            self._source = found.info.source
+        else:
+            self._source = dataclasses.replace(found.origin, data=None)
+        self._origin = _shared(found.origin)
+        self._epoch = found.origin.until
+        self._has_trained = False
         self._started = False
 
     def cleanup(self) -> None:
         """Give the lane back."""
-        ray.get(self._hub.release.remote(self._holder))
+        ray.get(self._hub.release.remote(self._holder, self._token))
 
-    def _on_lane(self, action: Callable[[], T]) -> T:
-        """Run `action` with the trial started; after a lost worker, again."""
+    def _origin_now(self) -> Origin:
+        """Return from where the state after the last reported epoch can be had."""
+        is_own_later = self._origin.until < self._own.epoch <= self._epoch
+        return self._own if is_own_later else self._origin
+
+    def _on_lane(self, when: str, action: Callable[[], Any], then: Callable[[Any], Any] = lambda value: value) -> Any:
+        """Run `action`, and `then` on its value, with the trial started; after a lost lane, again."""
         for _ in range(MAX_TRIES_AFTER_LOSS):
             try:
                 self._ensure_started()
-                return action()
-            except (LaneLost, OwnerDiedError) as error:
-                self._started, lost = False, error
-        raise TrialFailed(f"the lane was lost {MAX_TRIES_AFTER_LOSS} times in a row, last: {lost}")
+                return then(action())
+            except (LaneLost, OwnerDiedError, ObjectLostError) as error:
+                what = str(error) if isinstance(error, LaneLost) else "lost a worker"
+            except Exception:
+                self._started = False
+                raise
+            self._started = False
+            epoch = self._origin_now().epoch
+            source = f"the checkpoint of epoch {epoch}" if epoch else "the start"
+            self._notes.append(f"the lane {what} {when}: repeated from {source}")
+        raise LaneLost(f"{what} {MAX_TRIES_AFTER_LOSS} times in a row {when}")
 
     def _ensure_started(self) -> None:
-        """Start the trial from its last checkpoint, and repeat the epochs that are not in it."""
+        """Lease the lane, start the trial there, and train what is missing up to the last reported epoch."""
         if self._started:
             return
-        epoch = self._submit("start", {"trial": self._trial, "checkpoint": self._checkpoint})
-        for _ in range(epoch, self._epochs_done or 0):
-            self._submit("epoch", {})
+        unwrap(ray.get(self._hub.lease.remote(self._holder, self._token)))
+        origin = self._origin_now()
+        if origin is self._own:
+            self._source = self._own
+        found = complete(origin, self._trial)
+        if found.note is not None:
+            self._notes.append(found.note)
+        self._origin = origin = _shared(found.origin)  # is not read again
+        state = origin.data
+        stages = origin.then(self._trial, self._epoch).stages
+        for number, stage in enumerate(stages):
+            if number > 0:
+                state = self._submit("save", {})
+            done = self._submit("start", {"trial": stage.trial, "checkpoint": state})
+            for _ in range(done, stage.until):
+                self._submit("epoch", {})
         self._started = True
 
     def _submit(self, kind: CommandKind, payload: dict[str, Any]) -> Any:
         return unwrap(ray.get(self._hub.submit.remote(self._holder, kind, payload)))
+
+    @property
+    def _has_local_storage(self) -> bool:
+        return self._storage is not None and self._storage.storage_filesystem.type_name == "local"
+
+    def _write(self, write: Callable[[], T], folder: Path, size_bytes: int) -> T:
+        """Write a checkpoint once there is room: in Tune's temporary folder, and for the copy in the storage."""
+        folders = [folder, Path(self._storage.experiment_fs_path)] if self._has_local_storage else [folder]
+        return write_when_there_is_room(write, folders, size_bytes, self._tell)
+
+    def _report_class_trainable_checkpoint(self, checkpoint_dir: str, checkpoint_dict_or_path: Any) -> Any:
+        """Have Tune copy a checkpoint to the storage; a copy that found the disk full is removed, and made again."""
+        index = self._storage.current_checkpoint_index if self._storage else None
+
+        def copy() -> Any:
+            try:
+                return super(LaneTrial, self)._report_class_trainable_checkpoint(
+                    checkpoint_dir, checkpoint_dict_or_path
+                )
+            except OSError:
+                if self._has_local_storage and self._storage.current_checkpoint_index != index:
+                    with contextlib.suppress(OSError):
+                        shutil.rmtree(self._storage.checkpoint_fs_path)
+                    self._storage.current_checkpoint_index = index
+                raise
+
+        size = sum(file.stat().st_size for file in Path(checkpoint_dir).iterdir())
+        folder = self._storage.experiment_fs_path if self._has_local_storage else checkpoint_dir
+        result = write_when_there_is_room(copy, [Path(folder)], size, self._tell)
+        if self._has_local_storage and self._origin.data is not None and self._origin.epoch == self._epoch:
+            self._origin = dataclasses.replace(self._origin, folder=result.checkpoint.path)  # for markers after it
+        return result
+
+    def _tell(self, text: str) -> None:
+        ray.get(self._hub.tell.remote(text))
+
+
+def _shared(origin: Origin) -> Origin:
+    """Return the origin with its bytes in Ray's object store, where the workers find them."""
+    return dataclasses.replace(origin, data=ray.put(origin.data)) if isinstance(origin.data, bytes) else origin

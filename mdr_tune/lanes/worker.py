@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import os
 import traceback
 import uuid
 from typing import Any
@@ -13,8 +12,10 @@ import torch.distributed as dist
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset, read_test_split
+from mdr_tune.lanes.heartbeat import Heartbeat
 from mdr_tune.lanes.messages import Command, Reply
-from mdr_tune.training import Ranks, TrialSession
+from mdr_tune.lanes.processes import this_process
+from mdr_tune.training import Ranks, TrialDiverged, TrialSession
 
 _PEER_LOST_SIGNS = (
     "connection closed by peer",
@@ -43,19 +44,21 @@ def run_worker(config: dict[str, Any]) -> None:
         worker = LaneWorker(Ranks.current(get_device()))
         group = _group_name(worker.ranks)
         rank = worker.ranks.rank
-        last = ray.get(hub.join.remote(lane, group, rank, os.getpid()))
+        process = this_process(ray.get_runtime_context().get_node_id())
+        last = ray.get(hub.join.remote(lane, group, rank, process))
     except Exception:  # would be the same after each of Ray Train's restarts: tell the trials at once
         ray.get(hub.end_lane.remote(lane, traceback.format_exc()))
         raise
-    while True:
-        command: Command = ray.get(hub.next_command.remote(lane, group, last))
-        if command.kind == "stop":
-            return
-        if command.kind == "abort":
-            raise LaneAborted("the lane is restarted because a worker failed or fell silent")
-        reply = worker.handle(command)
-        last = command.number
-        ray.get(hub.post.remote(lane, group, rank, last, reply))
+    with Heartbeat(lambda count: ray.get(hub.beat.remote(lane, group, rank, count)), worker.count):
+        while True:
+            command: Command = ray.get(hub.next_command.remote(lane, group, last))
+            if command.kind == "stop":
+                return
+            if command.kind == "abort":
+                raise LaneAborted("the lane is restarted because a worker failed or fell silent")
+            reply = worker.handle(command)
+            last = command.number
+            ray.get(hub.post.remote(lane, group, rank, last, reply))
 
 
 def _group_name(ranks: Ranks) -> str:
@@ -78,6 +81,14 @@ class LaneWorker:
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self._session: TrialSession | None = None
+        self._is_reading = False
+        self._reads = 0
+
+    def count(self) -> int:
+        """Return a number that grows while this worker gets on: with steps, and all the time that it reads data."""
+        self._reads += self._is_reading
+        session = self._session
+        return self._reads + (0 if session is None else session.progress)
 
     def handle(self, command: Command) -> Reply:
         """Run one command; an exception becomes a reply."""
@@ -85,10 +96,13 @@ class LaneWorker:
             if command.renew_group and self.ranks.world_size > 1:
                 self.ranks = dataclasses.replace(self.ranks, group=_new_group())
             return Reply(value=getattr(self, f"_{command.kind}")(**command.payload))
+        except TrialDiverged as error:
+            self._session = None
+            return Reply(failure=str(error), diverged=True)
         except Exception as error:
             self._session = None
             lost = any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
-            return Reply(traceback=traceback.format_exc(), peer_lost=lost)
+            return Reply(failure=traceback.format_exc(), peer_lost=lost)
 
     def _start(self, trial: dict[str, Any], checkpoint: ray.ObjectRef | None) -> int:
         """Build the trial anew, or from a checkpoint; returns the epochs that it has completed."""
@@ -102,8 +116,10 @@ class LaneWorker:
         self._session = session
         return session.epoch
 
-    def _epoch(self) -> dict[str, float]:
-        return self._running().run_epoch()
+    def _epoch(self) -> dict[str, Any]:
+        """Return the epoch's metrics, and the `device` that they were made on."""
+        session = self._running()
+        return {**session.run_epoch(), "device": session.device_name}
 
     def _save(self) -> ray.ObjectRef | None:
         """Return a reference to the checkpoint's bytes; on rank 0 only, where the mailbox looks."""
@@ -117,7 +133,12 @@ class LaneWorker:
         """Evaluate on the test classes. Only `sweep.finals` asks for it."""
         session = self._running()
         data = session.config.data
-        return session.evaluate_test(read_test_split(data.name, **data.arguments()))
+        self._is_reading = True  # may decode images for minutes: no stall
+        try:
+            split = read_test_split(data.name, **data.arguments())
+        finally:
+            self._is_reading = False
+        return session.evaluate_test(split)
 
     def _running(self) -> TrialSession:
         if self._session is None:

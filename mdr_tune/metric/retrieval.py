@@ -17,6 +17,10 @@ from mdr_tune.metric.ranking import nearest_items
 DEFAULT_KS = (1, 2, 4, 8)
 
 
+class EmbeddingsNotFinite(ValueError):  # noqa: N818 - says what is the matter
+    """There are embeddings that no distance can be had of."""
+
+
 def retrieval_metrics(
     embeddings: Tensor,
     labels: Tensor,
@@ -74,8 +78,8 @@ def score_queries(
         of queries with R > 0, number of queries.
 
     Raises:
-        ValueError: wrong shapes, embeddings that are not finite or so large that their distances are not, or a K
-        beyond the items that can be retrieved.
+        EmbeddingsNotFinite: they are not, or are so large that their distances are not.
+        ValueError: wrong shapes, or a K beyond the items that can be retrieved.
     """
     problem = _problem(embeddings, labels, gallery, gallery_labels, ks)
     start, stop, step = (rows or slice(None)).indices(len(embeddings))
@@ -167,7 +171,9 @@ def _check_finite(queries: Tensor, gallery: Tensor) -> None:
     limit = (torch.finfo(gallery.dtype).max / 4) ** 0.5
     norms = [torch.linalg.vector_norm(items, dim=1) for items in (queries, gallery)]
     if not all(bool((norm <= limit).all()) for norm in norms):  # nor is NaN
-        raise ValueError("embeddings are not finite, or too large, and cannot be ranked: the training has diverged")
+        raise EmbeddingsNotFinite(
+            "embeddings are not finite, or too large, and cannot be ranked: the training has diverged"
+        )
 
 
 def _check_ks(ks: Sequence[int], retrievable: int) -> None:

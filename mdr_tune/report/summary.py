@@ -1,13 +1,16 @@
 """The end of a sweep in words and one table: the best trials, the baselines, what MDR gained. No figures of speech."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mdr_tune.config.space import describe_value
+from mdr_tune.objectives import mean_over_seeds, on_front
 from mdr_tune.records import SweepResult, TrialRecord
 from mdr_tune.words import count
 
 BEST_TRIALS_SHOWN = 5
+FRONT_SHOWN = 5
 INTERRUPTED = "Interrupted: no winner was chosen, the test classes were not read. What was recorded is in MLflow."
 
 
@@ -22,6 +25,8 @@ class Row:
     validation: float
     test: float | None
     parameters: str
+    seeds: int = 1
+    """Seeds in the mean that `validation` is."""
 
 
 def metric_label(metric: str) -> str:
@@ -68,14 +73,36 @@ def make_row(record: TrialRecord, metric: str, test: dict[str, float] | None) ->
 
 
 def table_rows(result: SweepResult) -> list[Row]:
-    """Return the best trials of the main search (of a grid all, in its order), then the best of each baseline."""
-    main = [record for record in result.records if record.arm == result.main_arm and record.best(result.metric)]
+    """Return the best configurations of the main search (of a grid all, in its order), then the best of each baseline.
+
+    The value of one with several seeds is their mean.
+    """
+    main = [r for r in result.records if r.arm == result.main_arm and r.seed_index == 0 and r.best(result.metric)]
     if not result.shows_all:
-        main = sorted(main, key=lambda record: -(record.best(result.metric) or (0.0, 0))[0])[:BEST_TRIALS_SHOWN]
+        main = sorted(main, key=lambda record: -result.value(record))[:BEST_TRIALS_SHOWN]
     shown = main + [record for arm, record in result.best.items() if arm != result.main_arm]
-    tests = {record.trial_id: result.test.get(arm) for arm, record in result.best.items()}
-    rows = [make_row(record, result.metric, tests.get(record.trial_id)) for record in shown]
-    return [row for row in rows if row is not None]
+    tests = {record.name: result.test.get(arm) for arm, record in result.best.items()}
+    rows = [(record, make_row(record, result.metric, tests.get(record.name))) for record in shown]
+    return [
+        replace(row, validation=result.value(record), seeds=_seeds(result, record))
+        for record, row in rows
+        if row is not None
+    ]
+
+
+def _seeds(result: SweepResult, record: TrialRecord) -> int:
+    """Return how many seeds are in the value of a configuration."""
+    found = mean_over_seeds((r for r in result.records if r.config_name == record.config_name), result.metric)
+    return 1 if found is None else found[1]
+
+
+def pareto_front(records: Sequence[TrialRecord], metric: str, second_metric: str) -> list[TrialRecord]:
+    """Return the trials that no other is at least as good as in both objectives and better in one, the best in the
+    first objective first."""
+    points = [record.objectives([metric, second_metric]) for record in records]
+    on = on_front([None if point is None else (point[0], point[1]) for point in points])
+    front = [(point[0], record) for record, point, is_on in zip(records, points, on, strict=True) if is_on and point]
+    return [record for _, record in sorted(front, key=lambda pair: -pair[0])]
 
 
 def verdict(result: SweepResult) -> list[str]:
@@ -85,26 +112,63 @@ def verdict(result: SweepResult) -> list[str]:
         return [INTERRUPTED]
     if winner is None:
         return ["No trial finished an epoch: there is no winner. The MLflow runs of the failed trials say why."]
-    value, epoch = winner.best(result.metric) or (0.0, 0)
-    parts = [f"validation {label} {value:.2f} at epoch {epoch}"]
+    _, epoch = winner.best(result.metric) or (0.0, 0)
+    seeds = _seeds(result, winner)
+    where = f"at epoch {epoch}" if seeds == 1 else f"in the mean of {seeds} seeds"
+    parts = [f"validation {label} {result.value(winner):.2f} {where}"]
     if winner.arm in result.test:
         parts.append(f"test {label} {result.test[winner.arm][test_key(result.metric)]:.2f}")
     lines = [
         f"Winner: {winner.name} ({format_parameters(winner.parameters) or 'the file as it is'}): {', '.join(parts)}."
     ]
+    lines += _circumstances(result)
     baselines = [arm for arm in result.best if arm != result.main_arm]
     if result.main_arm not in result.best:
         return [*lines, "No MDR trial finished an epoch: what MDR gains is not known."]
     if not baselines:
-        return [*lines, "One seed a row: differences of a few points can be chance."] if result.shows_all else lines
+        one_seed_a_row = result.shows_all and seeds == 1
+        return [*lines, "One seed a row: differences of a few points can be chance."] if one_seed_a_row else lines
     if winner.arm != result.main_arm:
         lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the validation classes.")
     lines += [_gain(result, arm, label) for arm in baselines]
     lines.append(
         f"Each arm had its own search ({_budget(result)}), chosen on validation; test was read once, for these trials. "
-        "One seed each: differences of this size can be chance."
+        + _caution(result)
     )
     return lines
+
+
+def _caution(result: SweepResult) -> str:
+    counts = {_seeds(result, record) for record in result.best.values()}
+    if counts == {1}:
+        return "One seed each: differences of this size can be chance."
+    how_many = " to ".join(str(number) for number in sorted({min(counts), max(counts)}))
+    return f"Means of {how_many} seeds each: small differences can be chance."
+
+
+def _circumstances(result: SweepResult) -> list[str]:
+    """Return the sentences on why the search ended, on trials without a value, and on the Pareto front."""
+    lines = (
+        [f"The search ended before its trials were used up: {result.stopped_because}."]
+        if result.stopped_because
+        else []
+    )
+    diverged = sum(record.outcome == "diverged" for record in result.records)
+    if diverged:
+        lines.append(f"{count(diverged, 'trial')} diverged and {'has' if diverged == 1 else 'have'} no value.")
+    if result.second_metric is not None:
+        lines.append(_front_sentence(result, result.second_metric))
+    return lines
+
+
+def _front_sentence(result: SweepResult, second_metric: str) -> str:
+    main = [record for record in result.records if record.arm == result.main_arm]
+    front = pareto_front(main, result.metric, second_metric)
+    found = [(record.name, record.objectives([result.metric, second_metric]) or [0.0, 0.0]) for record in front]
+    shown = [f"{name} ({first:.2f}, {second:.4g})" for name, (first, second) in found[:FRONT_SHOWN]]
+    more = f" and {len(found) - FRONT_SHOWN} more" if len(found) > FRONT_SHOWN else ""
+    second_label = metric_label(second_metric).replace("images_per_s", "images/s")
+    return f"Pareto front of {metric_label(result.metric)} and {second_label}: {', '.join(shown)}{more}."
 
 
 def _budget(result: SweepResult) -> str:
@@ -121,12 +185,11 @@ def gains(result: SweepResult) -> dict[str, float]:
     found: dict[str, float] = {}
     if result.main_arm not in result.best:
         return found
-    mdr = result.best[result.main_arm].best(result.metric)
+    mdr = result.best[result.main_arm]
     for arm, record in result.best.items():
-        baseline = record.best(result.metric)
-        if arm == result.main_arm or mdr is None or baseline is None:
+        if arm == result.main_arm or not (mdr.best(result.metric) and record.best(result.metric)):
             continue
-        found[f"gain/val_over_{arm}"] = mdr[0] - baseline[0]
+        found[f"gain/val_over_{arm}"] = result.value(mdr) - result.value(record)
         key = test_key(result.metric)
         if arm in result.test and result.main_arm in result.test:
             found[f"gain/test_over_{arm}"] = result.test[result.main_arm][key] - result.test[arm][key]
@@ -145,15 +208,23 @@ def markdown(result: SweepResult, load_command: str | None) -> str:
     """Return the description of the parent run in the MLflow UI."""
     label = metric_label(result.metric)
     lines = ["### " + verdict(result)[0], "", *[f"- {line}" for line in verdict(result)[1:]], ""]
-    lines += [
-        f"| trial | outcome | epochs | val {label} | test {label} | parameters |",
-        "|" + " --- |" * 6,
+    rows = table_rows(result)
+    several = any(row.seeds > 1 for row in rows)
+    titles = [
+        "trial",
+        "outcome",
+        "epochs",
+        *(["seeds"] if several else []),
+        f"val {label}",
+        f"test {label}",
+        "parameters",
     ]
-    for row in table_rows(result):
+    lines += ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
+    for row in rows:
+        seeds = [str(row.seeds)] if several else []
         test = "" if row.test is None else f"{row.test:.2f}"
-        lines.append(
-            f"| {row.name} | {row.outcome} | {row.epochs} | {row.validation:.2f} | {test} | {row.parameters} |"
-        )
+        cells = [row.name, row.outcome, str(row.epochs), *seeds, f"{row.validation:.2f}", test, row.parameters]
+        lines.append("| " + " | ".join(cells) + " |")
     if load_command:
         lines += ["", "Load the winner:", "", "```python", load_command, "```"]
     return "\n".join(lines)

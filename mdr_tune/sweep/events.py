@@ -1,112 +1,174 @@
-"""From Ray Tune's callbacks to our records, and on to those who listen."""
+"""From Ray Tune's callbacks to the ledger: what each of them means for a trial's record."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ray import cloudpickle as ray_pickle
-from ray.tune import Callback
+from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
 from mdr_tune.config.arms import Arm
-from mdr_tune.lanes.messages import LaneEnded, TrialFailed
-from mdr_tune.records import SweepListener, TrialRecord
+from mdr_tune.lanes.checkpoint_file import read_info
+from mdr_tune.records import Change, TrialRecord
+from mdr_tune.sweep.ledger import Ledger
 
-METRIC_GROUPS = ("train/", "val/", "test/", "mdr/", "time/")
+METRIC_GROUPS = ("train/", "val/", "test/", "mdr/", "time/", "memory/")
+NOTHING_TO_TAKE_OVER = 2**31
 
 
 class TuneEvents(Callback):
-    """Keeps the records of one arm and tells the listeners what happens in it.
+    """Enters into the ledger what happens in one arm.
 
     Args:
         arm: The arm that this Tune experiment runs.
-        records: Grows by one record for each trial that starts.
-        listeners: Told in this order.
-        release_lane: Called with the trial's id when it ended, however it did: an actor that died cannot do it.
+        ledger: Has the trials of earlier sessions already.
+        release_lane: Called with a trial's name when it ended or was paused: an actor that died cannot do it.
+        goes_on: Says whether a trial that Tune gave up is handed out once more.
+        keeps_for_others: Trials take over each other's checkpoints, so that those of the last common epoch are kept.
     """
 
     def __init__(
         self,
         arm: Arm,
-        records: list[TrialRecord],
-        listeners: Sequence[SweepListener],
+        ledger: Ledger,
         release_lane: Callable[[str], None],
+        goes_on: Callable[[str], bool],
+        keeps_for_others: bool = False,
     ) -> None:
-        self._arm, self._records, self._listeners = arm, records, listeners
-        self._release_lane = release_lane
+        self._arm, self._ledger = arm, ledger
+        self._release_lane, self._goes_on, self._keeps_for_others = release_lane, goes_on, keeps_for_others
         self.lanes_ended: str | None = None
         """Why, once no lane is left."""
-        self._by_id: dict[str, TrialRecord] = {}
+        self._failures: dict[str, dict[str, str]] = {}
+        self._open: dict[str, Trial] = {}
+        self._paused: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks with the experiment; records and listeners live in this process only."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune starts a trial, or goes on with one that was paused."""
-        if trial.trial_id not in self._by_id:
+        """Tune starts a trial, or goes on with one that was paused or recovered."""
+        self._paused.discard(trial.trial_id)
+        if trial.trial_id in self._open:
+            return
+        self._open[trial.trial_id] = trial
+        record = self._ledger.trial(trial.trial_id)
+        if record is None:
             self._add(trial)
+        elif not record.ended:
+            self._ledger.goes_on(record)
 
     def _add(self, trial: Trial) -> TrialRecord:
-        config = trial.config
-        name = f"{self._arm.name}-{len(self._by_id) + 1:03d}"
-        record = TrialRecord(trial.trial_id, name, self._arm.name, config["parameters"], config["trial"])
-        self._by_id[trial.trial_id] = record
-        self._records.append(record)
-        for listener in self._listeners:
-            listener.trial_started(record)
+        first, _, seed = trial.trial_id.partition(".")
+        record = TrialRecord(
+            name=trial.trial_id,
+            arm=self._arm.name,
+            number=int(first.rpartition("-")[2]) - 1,
+            parameters=trial.config["parameters"],
+            config=trial.config["trial"],
+            seed_index=int(seed) - 1 if seed else 0,
+        )
+        self._ledger.started(record)
         return record
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """An epoch is done. A trial that was set back to a checkpoint repeats epochs; each is recorded once."""
-        record = self._by_id[trial.trial_id]
-        if result["epoch"] <= record.epochs:
-            return
-        metrics = {key: float(value) for key, value in result.items() if key.startswith(METRIC_GROUPS)}
-        record.history.append({"epoch": float(result["epoch"]), **metrics})
-        for listener in self._listeners:
-            listener.epoch_finished(record)
+        """An epoch is done, or the trial failed. An epoch that is repeated after a fault is recorded once."""
+        record = self._record(trial)
+        for note in result.get("notes", ()):
+            self._ledger.note(record, note)
+        failure = result.get("failure")
+        if failure is not None:
+            self._failures[record.name] = failure
+            if failure["kind"] == "lanes_ended":
+                self.lanes_ended = failure["text"]
+        elif result["epoch"] > record.epochs:
+            metrics = {key: float(value) for key, value in result.items() if key.startswith(METRIC_GROUPS)}
+            self._ledger.epoch(record, {"epoch": float(result["epoch"]), **metrics}, result.get("device"))
+
+    def on_checkpoint(
+        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any
+    ) -> None:
+        """A checkpoint of a trial is in the storage."""
+        record = self._record(trial)
+        saved = read_info(Path(checkpoint.path))
+        if saved.origin is None:  # else a marker: a trial that goes through Tune again has nothing new
+            self._ledger.checkpoint(record, saved.epoch, Path(checkpoint.path), self._taken_over_from())
+
+    def _taken_over_from(self) -> int:
+        """Return the first epoch whose checkpoint another trial may yet take over."""
+        if not self._keeps_for_others:
+            return NOTHING_TO_TAKE_OVER
+        records = self._ledger.of_arm(self._arm.name)
+        if len(records) < self._arm.trials:
+            return 0
+        return min((record.epochs for record in records if not record.ended), default=NOTHING_TO_TAKE_OVER)
+
+    def changed(self, name: str, epoch: int, source: str, parameters: dict[str, Any]) -> None:
+        """Population based training changed a trial."""
+        record = self._ledger.trial(name)
+        assert record is not None  # it has run up to that epoch
+        self._ledger.changed(record, Change(epoch, source, parameters))
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune lost a trial's process and starts it again."""
+        self._note_loss(trial)
+
+    def _note_loss(self, trial: Trial) -> None:
+        error = str(_exception_of(trial)).strip().splitlines() or ["its process died"]
+        where = f"from epoch {max(self._record(trial).checkpoints, default=0)}"
+        self._ledger.note(self._record(trial), f"its process was lost ({error[-1][:200]}): it goes on {where}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial ran to its end, or was stopped by the scheduler."""
-        record = self._by_id.get(trial.trial_id) or self._add(trial)
-        self._end(record, trial, "completed" if record.epochs >= record.config["epochs"] else "stopped_early")
+        """A trial ran to its end, was stopped by the scheduler, or failed by itself."""
+        record = self._record(trial)
+        failure = self._failures.pop(record.name, None)
+        if failure is not None and failure["kind"] in ("failed", "diverged"):
+            self._end(record, failure["kind"], failure["text"])
+        elif failure is None:
+            self._end(record, "completed" if record.epochs >= record.config["epochs"] else "stopped_early", None)
+        else:  # no lane is left: it can go on when the sweep is resumed
+            self._end(record, "killed", None)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial raised, or its actor died."""
-        record = self._by_id.get(trial.trial_id) or self._add(trial)
-        error = _exception_of(trial)
-        record.error = str(error)
-        if isinstance(error, LaneEnded):
-            self.lanes_ended = str(error)
-        self._end(record, trial, "failed")
+        """Tune gave a trial up: what is not its own fault happened to it again and again."""
+        if self._goes_on(trial.trial_id):
+            self._note_loss(trial)
+            self._release_lane(trial.trial_id)
+            return
+        self._end(self._record(trial), "failed", str(_exception_of(trial)))
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Take back the lanes of trials that were paused: Tune has no callback for that."""
+        for name, trial in self._open.items():
+            if trial.status == Trial.PAUSED and name not in self._paused:
+                self._paused.add(name)
+                self._release_lane(name)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """The experiment is over; what still runs then was interrupted."""
-        for trial in trials:
-            record = self._by_id.get(trial.trial_id)
+        for name in list(self._open):
+            record = self._ledger.trial(name)
             if record is not None and record.outcome == "running":
-                self._end(record, trial, "killed")
+                self._end(record, "killed", None)
 
-    def _end(self, record: TrialRecord, trial: Trial, outcome: Any) -> None:
-        record.outcome = outcome
-        self._release_lane(record.trial_id)
-        manager = trial.run_metadata.checkpoint_manager
-        latest = [manager.latest_checkpoint_result] if manager.latest_checkpoint_result else []  # kept, best or not
-        record.checkpoints = {
-            int(saved.metrics["epoch"]): saved.checkpoint.path for saved in [*manager.best_checkpoint_results, *latest]
-        }
-        for listener in self._listeners:
-            listener.trial_ended(record)
+    def _end(self, record: TrialRecord, outcome: Any, error: str | None) -> None:
+        self._open.pop(record.name, None)
+        self._release_lane(record.name)
+        if not record.ended:
+            self._ledger.ended(record, outcome, error)
+
+    def _record(self, trial: Trial) -> TrialRecord:
+        return self._ledger.trial(trial.trial_id) or self._add(trial)
 
 
 def _exception_of(trial: Trial) -> Exception:
-    """Return what the trial raised, its text the worker's traceback; else what Tune kept of the failure."""
+    """Return what was raised around the trial; else what Tune kept of the failure."""
     file = trial.pickled_error_file
     if file is None or not Path(file).exists():
         return RuntimeError(str(trial.get_error() or "the trial ended without an exception being recorded"))
     error: Exception = ray_pickle.loads(Path(file).read_bytes())  # written a moment ago by Tune in this process
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, TrialFailed | LaneEnded) else error
+    return error

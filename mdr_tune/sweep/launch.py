@@ -1,18 +1,28 @@
 """A launch as a whole: the sweep, its MLflow runs, the registered champion. What `launch.py` calls."""
 
+import contextlib
 import platform
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mdr_tune import __version__
+from mdr_tune.config.space import searched
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
+from mdr_tune.provenance import repeat_info
 from mdr_tune.records import SweepResult
 from mdr_tune.report.summary import gains, markdown, verdict
+from mdr_tune.sweep.interrupts import Interrupts
+from mdr_tune.sweep.journal import Journal
+from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import naming, prepare_weights
-from mdr_tune.sweep.run import LaunchListener, RunListener, run_sweep, running_lanes
+from mdr_tune.sweep.resume import save_plan
+from mdr_tune.sweep.run import LaunchListener, RunListener, SweepRun, running_lanes
+from mdr_tune.sweep.stop_rules import StopRules
 from mdr_tune.sweep.stores import without_password
 from mdr_tune.words import count
 
@@ -53,7 +63,7 @@ def run_and_track(
         show: Called with the outcome as soon as it is recorded, before the lanes and Ray are stopped.
 
     Raises:
-        UserError: Weights cannot be had, the experiment not be opened, or the data set not be read.
+        UserError: Weights cannot be had, the experiment not be opened, the data set not be read, or it has changed.
     """
     with naming(plan.file):
         prepare_weights(plan.sweep, status.stage)
@@ -61,19 +71,79 @@ def run_and_track(
     where = "starting Ray" if plan.address is None else f"joining {plan.address}"
     status.stage(f"{where}, then {count(lanes.num_lanes, 'lane')} of {count(lanes.workers_per_lane, 'worker')}")
     with running_lanes(plan, status.progress) as hub:
-        from mdr_tune.sweep.watch import LaneWatch
-
-        status.stage("opening the MLflow store")
-        tracker = _open_tracker(plan, command)
-        try:
-            with LaneWatch(hub, plan.lanes.num_lanes, status.stage):
-                result = run_sweep(plan, hub, [tracker, status])
-        except BaseException as error:
-            tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            raise
-        outcome = _record_result(plan, result, tracker, status)
+        outcome = run_on(plan, hub, status, command)
         show(outcome)
     return outcome
+
+
+def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> LaunchOutcome:
+    """Run the plan on running lanes, and record it. Arguments and errors as of `run_and_track`."""
+    images = _images(plan.sweep)
+    _check_same_images(plan, images["content"])
+    with contextlib.closing(Journal(plan.folder, status.stage)) as journal:
+        if not plan.resumes:
+            save_plan(plan)
+        journal.write("session", command=without_password(command), lanes=plan.lanes.num_lanes)
+        if plan.extend_by:
+            journal.write("extended", trials=plan.extend_by)
+        status.stage("opening the MLflow store")
+        tracker = _open_tracker(plan, command, images)
+        journal.write("tracked", parent_run_id=tracker.parent_run_id, image_content=images["content"])
+        return _run(plan, hub, journal, tracker, status)
+
+
+def _check_same_images(plan: Plan, content: str) -> None:
+    """Refuse to go on with trials on other images than those that the earlier ones had."""
+    before = plan.past.image_content
+    if before is not None and before != content:
+        raise UserError(
+            f"{plan.sweep.name}: its images are not those that its trials were measured on (hash {before}, now "
+            f"{content}): put them back, or launch it anew"
+        )
+
+
+def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: LaunchListener) -> LaunchOutcome:
+    """Search, evaluate and record on running lanes; the tracker is closed whatever happens."""
+    from mdr_tune.sweep.watch import LaneWatch
+
+    past, search = plan.past, plan.sweep.search
+    gpus = plan.lanes.gpus_per_worker * plan.lanes.workers_per_lane
+    rules = StopRules(search.stop, plan.arms, plan.metrics[0], gpus, past.used_s)
+    ended = {name: past.trial(name) for name, _, is_end in past.reports if is_end}
+    rules.past([*ended.values(), *(record for record in past.records if not record.ended)])
+    ledger = Ledger(
+        journal,
+        plan.metrics,
+        search.seeds_per_trial,
+        keeps_all_checkpoints=plan.sweep.checkpoints == "all",
+        listeners=[rules, tracker, status],
+        records=past.records,
+    )
+    interrupts = Interrupts(status.stage, at_once=_end_ray_at_once)
+    run = SweepRun(plan, hub, ledger, rules, [tracker, status], interrupts)
+    try:
+        with LaneWatch(hub, plan.lanes.num_lanes, status.stage):
+            if plan.resumes:
+                tracker.catch_up(past.records)
+            run.search()
+            if not run.result.interrupted:
+                run.evaluate()
+    except BaseException as error:
+        tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    outcome = _record_result(plan, run.result, tracker, status)
+    if not run.result.interrupted:
+        run.finish()
+    return outcome
+
+
+def _end_ray_at_once() -> None:
+    """End the Ray that this process started, without waiting for anything in it."""
+    import ray._private.worker
+
+    node = ray._private.worker._global_node
+    if node is not None and node.head:
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def _record_result(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> LaunchOutcome:
@@ -81,6 +151,7 @@ def _record_result(plan: Plan, result: SweepResult, tracker: "Tracker", status: 
     champion, problem = None, None
     try:
         champion = _register_winner(plan, result, tracker, status)
+        _draw_figures(plan, result, tracker, status)
         tracker.describe(markdown(result, load_command(plan) if champion else None), gains(result))
         tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
     except Exception as error:
@@ -88,7 +159,7 @@ def _record_result(plan: Plan, result: SweepResult, tracker: "Tracker", status: 
     return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, champion, problem)
 
 
-def _open_tracker(plan: Plan, command: str) -> "Tracker":
+def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":
     """Open the MLflow experiment and its parent run."""
     import mlflow
     from mlflow import MlflowClient
@@ -106,18 +177,24 @@ def _open_tracker(plan: Plan, command: str) -> "Tracker":
         experiment_id,
         run_name=f"sweep {plan.launch}",
         metric=plan.sweep.metric,
-        params=parent_params(plan),
+        params=parent_params(plan, images),
         files={
-            "sweep.yaml": plan.file.read_text(),
+            "sweep.yaml": plan.text,
             "sweep_as_run.json": plan.sweep.model_dump_json(indent=2),
             "command.txt": without_password(command) + "\n",
         },
         checkpoints=plan.sweep.checkpoints,
+        second_metric=plan.sweep.second_metric,
+        repeat=lambda record: repeat_info(
+            record.config, plan.lanes.workers_per_lane, plan.lanes.cpus_per_worker, command
+        ),
+        parent_run_id=plan.past.parent_run_id,
     )
 
 
 def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> "Registration | None":
     """Register the best trial's model; returns its place, None if there is no winner."""
+    from mdr_tune.lanes.checkpoint_file import CHECKPOINT_FILE
     from mdr_tune.sweep.finals import best_checkpoint
     from mdr_tune.tracking.champion import register_champion
 
@@ -130,10 +207,24 @@ def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status
         tracker.experiment_id,
         tracker.run_id(result.winner),
         name=plan.sweep.name,
-        checkpoint=best_checkpoint(result.winner, result.metric),
+        checkpoint=best_checkpoint(result.winner, result.metric) / CHECKPOINT_FILE,
         metric=result.metric,
         description=verdict(result)[0],
     )
+
+
+def _draw_figures(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> None:
+    """Draw what the search says of the space, and give it to the parent run."""
+    from mdr_tune.report.figures import sweep_figures
+    from mdr_tune.tracking.artifacts import log_figures
+
+    if not searched(plan.sweep.space) or result.interrupted:
+        return
+    status.stage("drawing the figures")
+    main = [record for record in result.records if record.arm == result.main_arm]
+    with tempfile.TemporaryDirectory() as folder:
+        files = sweep_figures(main, result.metric, Path(folder), result.second_metric)
+        log_figures(tracker.client, tracker.parent_run_id, files)
 
 
 def _images(sweep: SweepConfig) -> dict[str, str]:
@@ -146,8 +237,12 @@ def _images(sweep: SweepConfig) -> dict[str, str]:
     return {**parts, "content": dataset_content(data.name, **data.arguments())}
 
 
-def parent_params(plan: Plan) -> dict[str, object]:
-    """Return what the parent run records of the sweep."""
+def parent_params(plan: Plan, images: dict[str, str]) -> dict[str, object]:
+    """Return what the parent run records of the sweep.
+
+    Args:
+        images: What it is trained and measured on, as `_images` says it.
+    """
     sweep = plan.sweep
     return {
         "metric": sweep.metric,
@@ -156,6 +251,6 @@ def parent_params(plan: Plan) -> dict[str, object]:
         "workers_per_trial": plan.lanes.workers_per_lane,
         "lanes": plan.lanes.num_lanes,
         "versions": {"mdr_tune": __version__, "python": platform.python_version()},
-        "images": _images(sweep),
+        "images": images,
         "space": {key: str(domain.model_dump(exclude_none=True)) for key, domain in sweep.space.items()},
     }

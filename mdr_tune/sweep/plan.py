@@ -1,35 +1,49 @@
 """What a launch is going to do, complete and checked, before anything is started."""
 
+import dataclasses
 import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mdr_tune.config.arms import Arm, arms
+from mdr_tune.config.space import searched
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.lanes.resources import LaneResources
+from mdr_tune.sweep.journal import Past
 from mdr_tune.sweep.resources import Machine
 from mdr_tune.sweep.stores import Stores
 
 
+def new_launch() -> str:
+    """Return a name that no other launch into the same storage has: the time, to the millisecond."""
+    return datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")[:-3]
+
+
 @dataclass(frozen=True)
 class Plan:
-    """One launch of a sweep.
+    """One launch of a sweep, or its continuation.
 
     Attributes:
         file: The YAML it was read from.
-        notes: What --set changed beyond its own key.
+        text: What stood in it.
+        notes: What --set changed beyond its own key, and what else a user should know.
         address: Ray cluster to run on; None starts one on this machine.
         launch: Unique among launches into this storage.
+        past: What earlier sessions of this launch did.
+        extend_by: Trials that this session adds to each arm.
     """
 
     sweep: SweepConfig
     file: Path
+    text: str
     notes: tuple[str, ...]
     stores: Stores
     machine: Machine
     lanes: LaneResources
     address: str | None
-    launch: str = field(default_factory=lambda: datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")[:-3])
+    launch: str = field(default_factory=new_launch)
+    past: Past = field(default_factory=Past)
+    extend_by: int = 0
 
     @property
     def folder(self) -> Path:
@@ -37,9 +51,32 @@ class Plan:
         return self.stores.storage / "sweeps" / self.sweep.name / self.launch
 
     @property
+    def resumes(self) -> bool:
+        """Whether it goes on with what an earlier session began."""
+        return self.past.sessions > 0
+
+    @property
     def arms(self) -> list[Arm]:
         """The searches of this launch, in order."""
-        return arms(self.sweep)
+        more = sum(self._extensions)
+        return [
+            dataclasses.replace(arm, trials=arm.trials + more) if searched(arm.space) else arm
+            for arm in arms(self.sweep)
+        ]
+
+    @property
+    def _extensions(self) -> list[int]:
+        return [*self.past.extensions, *([self.extend_by] if self.extend_by else [])]
+
+    def trials_before_extensions(self, arm: Arm) -> list[int]:
+        """Return how many trials an arm had before each extension."""
+        return [arm.trials - sum(self._extensions[i:]) for i in range(len(self._extensions))]
+
+    @property
+    def metrics(self) -> list[str]:
+        """What is maximised, one metric or two."""
+        second = self.sweep.second_metric
+        return [self.sweep.metric, *([second] if second else [])]
 
     @property
     def max_epochs(self) -> int:

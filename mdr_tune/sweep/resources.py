@@ -83,6 +83,7 @@ def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
         gpus_per_worker=gpus_per_worker,
         max_restarts=wanted.lane_restarts,
         stuck_worker_timeout_s=wanted.stuck_worker_timeout_s,
+        stalled_worker_timeout_s=wanted.stalled_worker_timeout_s,
     )
 
 

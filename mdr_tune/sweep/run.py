@@ -1,4 +1,4 @@
-"""Run a plan: Ray, lanes, one search an arm, the test evaluation of the best, the champion. The order of a launch."""
+"""Run a plan: Ray, lanes, one search an arm, the test evaluation of the best. The order of a launch."""
 
 import contextlib
 import threading
@@ -8,10 +8,13 @@ from typing import Any, Protocol
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.progress import Progress
-from mdr_tune.records import SweepListener, SweepResult, TrialRecord, best_record
+from mdr_tune.records import SweepListener, SweepResult, TrialRecord
 from mdr_tune.sweep import prepare
+from mdr_tune.sweep.interrupts import Interrupts
+from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment, ray_session
+from mdr_tune.sweep.stop_rules import StopRules
 
 
 class RunListener(SweepListener, Protocol):
@@ -21,7 +24,7 @@ class RunListener(SweepListener, Protocol):
         """Something that takes a while begins."""
 
     def arm_started(self, arm: Arm) -> None:
-        """The search of one arm begins."""
+        """The search of one arm begins, or goes on."""
 
     def test_scored(self, record: TrialRecord, metrics: dict[str, float]) -> None:
         """A trial was evaluated on the test classes."""
@@ -58,7 +61,8 @@ def running_lanes(plan: Plan, progress: Progress) -> Iterator[Any]:
         plan.folder.mkdir(parents=True, exist_ok=True)  # not before: a launch that is refused leaves nothing
         from mdr_tune.lanes.lane import Lanes
 
-        lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}", plan.folder / "lanes")
+        session = f"-{plan.past.sessions}" if plan.resumes else ""  # Ray Train resumes a run of the same name
+        lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}{session}", plan.folder / "lanes")
         try:
             yield lanes.hub
         finally:
@@ -88,47 +92,107 @@ def _beside(work: Callable[[Progress], None], progress: Progress) -> Iterator[Fu
             raise
 
 
-def run_sweep(plan: Plan, hub: Any, listeners: Sequence[RunListener]) -> SweepResult:
-    """Search all arms on the lanes, then evaluate the best of each on the test classes."""
-    is_grid = plan.sweep.search.sampler == "grid"
-    result = SweepResult(plan.sweep.metric, main_arm=plan.arms[0].name, shows_all=is_grid)
-    _search_all(plan, hub, result, listeners)
-    _evaluate_best(plan, hub, result, listeners)
-    return result
+class SweepRun:
+    """One session of a sweep on running lanes: the searches that are not done yet, then the evaluation.
 
+    Args:
+        plan: The launch.
+        hub: The lanes'.
+        ledger: Has the trials of earlier sessions.
+        rules: What ends a search early; one of the ledger's listeners.
+        listeners: Told of stages, arms and test metrics.
+        interrupts: Whether the user wants it to end.
+    """
 
-def _search_all(plan: Plan, hub: Any, result: SweepResult, listeners: Sequence[RunListener]) -> None:
-    from mdr_tune.sweep.search_run import run_arm
+    def __init__(
+        self,
+        plan: Plan,
+        hub: Any,
+        ledger: Ledger,
+        rules: StopRules,
+        listeners: Sequence[RunListener],
+        interrupts: Interrupts,
+    ) -> None:
+        self._plan, self._hub, self._ledger, self._rules = plan, hub, ledger, rules
+        self._listeners, self._interrupts = listeners, interrupts
+        self._is_whole = True
+        self.result = SweepResult(
+            plan.metrics[0],
+            records=ledger.records,
+            main_arm=plan.arms[0].name,
+            shows_all=plan.sweep.search.sampler == "grid",
+            second_metric=plan.sweep.second_metric,
+        )
 
-    for arm in plan.arms:
-        for listener in listeners:
-            listener.arm_started(arm)
-        mine: list[TrialRecord] = []
-        try:
-            run_arm(plan, arm, hub, mine, listeners)
-        finally:
-            result.records += mine
-        if any(record.outcome == "killed" for record in mine):
-            result.interrupted = True
-            return
+    def search(self) -> None:
+        """Search all arms whose search is not over yet."""
+        from mdr_tune.sweep.search_run import ArmRun
 
+        for arm in self._plan.arms:
+            if arm.name in self._plan.past.searched and not self._plan.extend_by:
+                continue
+            for listener in self._listeners:
+                listener.arm_started(arm)
+            run = ArmRun(
+                self._plan,
+                arm,
+                self._hub,
+                self._ledger,
+                self._plan.past,
+                self._rules,
+                lambda: self._interrupts.requested,
+            )
+            with self._interrupts.watched():
+                end = run.run()
+            if self._interrupts.requested:
+                self.result.interrupted = True
+                return
+            self._ledger.tidy(arm.name)
+            if end.reason is not None:
+                self.result.stopped_because = f"{arm.name}: {end.reason}"
+                self._tell(f"the search of {arm.name} ends: {end.reason}")
+            if end.can_go_on:
+                self._is_whole = False
+            else:
+                self._ledger.journal.write("searched", arm=arm.name)
 
-def _evaluate_best(plan: Plan, hub: Any, result: SweepResult, listeners: Sequence[RunListener]) -> None:
-    from mdr_tune.sweep.finals import evaluate_on_test
+    def evaluate(self) -> None:
+        """Evaluate the best of each arm on the test classes, unless an earlier session did."""
+        from mdr_tune.sweep.finals import evaluate_on_test
 
-    if result.interrupted:
-        return
-    for arm in plan.arms:
-        record = best_record([r for r in result.records if r.arm == arm.name], result.metric)
-        if record is None:
-            continue
-        _tell(listeners, f"evaluating {record.name} on the test classes")
-        result.best[arm.name] = record
-        result.test[arm.name] = evaluate_on_test(hub, record, result.metric)
-        for listener in listeners:
-            listener.test_scored(record, result.test[arm.name])
+        for arm in self._plan.arms:
+            record = self._best_of(arm)
+            if record is None:
+                continue
+            self.result.best[arm.name] = record
+            scores = []
+            for seed in self._ledger.seeds_of(record):
+                if seed.best(self.result.metric) is None:
+                    continue
+                known = self._plan.past.tested.get(seed.name)
+                if known is None:
+                    self._tell(f"evaluating {seed.name} on the test classes")
+                    known = evaluate_on_test(self._hub, seed, self.result.metric)
+                    self._ledger.journal.write("tested", name=seed.name, metrics=known)
+                scores.append(known)
+                for listener in self._listeners:
+                    listener.test_scored(seed, known)
+            keys = scores[0]
+            self.result.test[arm.name] = {key: sum(score[key] for score in scores) / len(scores) for key in keys}
 
+    def _best_of(self, arm: Arm) -> TrialRecord | None:
+        """Return the best configuration of an arm, by the mean over its seeds; only those with all seeds, if any."""
+        firsts = [record for record in self._ledger.of_arm(arm.name) if record.seed_index == 0]
+        scored = [record for record in firsts if record.best(self.result.metric) is not None]
+        whole = [record for record in scored if record.outcome == "completed"]
+        candidates = whole if whole and self._ledger.gives_further_seeds else scored
+        return max(candidates, key=self.result.value, default=None)
 
-def _tell(listeners: Sequence[RunListener], text: str) -> None:
-    for listener in listeners:
-        listener.stage(text)
+    def finish(self) -> None:
+        """Note in the journal that the sweep came to its end, if nothing is left to go on with."""
+        if self._is_whole:
+            self._ledger.journal.write("finished")
+
+    def _tell(self, text: str) -> None:
+        for listener in self._listeners:
+            listener.stage(text)

@@ -1,82 +1,162 @@
-"""The search algorithm and the scheduler of one arm, in Ray Tune's terms."""
+"""The search of one arm: its study in Optuna, asked for trials and told how they end."""
 
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from mdr_tune.config.arms import Arm
-from mdr_tune.config.space import Domain, decode_sample, grid_points, resolve, searched
-from mdr_tune.config.sweep import SearchConfig, SweepConfig
+from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
+from mdr_tune.config.sweep import SearchConfig
+from mdr_tune.sweep.samplers import distribution, make_sampler, quiet_optuna, without_warnings
 
-MAX_RANDOM_TRIALS = 10
+BUSY_TIMEOUT_S = 60.0
+"""How long to wait for the store while another process, such as optuna-dashboard, has it locked."""
 
 
 class ArmSearch(OptunaSearch):
     """OptunaSearch over an arm's space; suggests whole trials, so that nothing behind it knows the space.
 
-    A suggestion is `{"trial": <nested TrialConfig>, "parameters": <the values drawn, by dotted key>}`. Of a grid, every
-    point is enqueued, so that the sampler has nothing to do.
+    Trials are named after the arm and their number in the study, `mdr-007` being number 6. A suggestion is
+    `{"trial": <nested TrialConfig>, "parameters": <what was drawn, by dotted key>}`. Only this object writes to the
+    study. To tell it the same twice does nothing, so that a journal may be told again from its start.
+
+    Args:
+        arm: Whose space is searched.
+        search: The sampler and its seed.
+        metrics: What is maximised: one, or two.
+        storage: The sqlite file of the study; made if need be.
+        study_name: A study of this name goes on.
     """
 
-    def __init__(self, arm: Arm, search: SearchConfig, metric: str, storage: Path, study_name: str) -> None:
-        self._arm = arm
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+    def __init__(self, arm: Arm, search: SearchConfig, metrics: list[str], storage: Path, study_name: str) -> None:
+        self._arm, self._tree, self._metrics = arm, parameter_tree(arm.space), metrics
+        quiet_optuna()
+        url, timeout = f"sqlite:///{storage}", {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
         super().__init__(
-            {key: distribution(domain) for key, domain in searched(arm.space).items()},
-            metric=metric,
-            mode="max",
+            self._draw,
+            metric=metrics if len(metrics) > 1 else metrics[0],
+            mode=["max"] * len(metrics) if len(metrics) > 1 else "max",
             sampler=make_sampler(search, arm),
             study_name=study_name,
-            storage=RDBStorage(f"sqlite:///{storage}"),
+            storage=RDBStorage(url, engine_kwargs=timeout),
         )
-        if not self._ot_study.trials:  # OptunaSearch's points_to_evaluate must name every parameter, and come again
-            for point in grid_points(arm.space) if search.sampler == "grid" else arm.start_from:
-                self._ot_study.enqueue_trial(point)
+        self._study: optuna.Study = self._ot_study
+        if self._study.metric_names != metrics:
+            with without_warnings():
+                self._study.set_metric_names(metrics)
+        trials = self._study.get_trials(deepcopy=False)
+        self._trials = {trial.number: _Known.of(trial) for trial in trials if trial.state != TrialState.WAITING}
+
+    def next_name(self) -> str:
+        """Ask the study for one trial more; returns its name."""
+        trial = self._study.ask()
+        self._trials[trial.number] = _Known(trial._trial_id)
+        self._draw(trial)
+        return f"{self._arm.name}-{trial.number + 1:03d}"
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial."""
-        sampled = super().suggest(trial_id)
-        return None if sampled is None else suggestion(self._arm, sampled)
+        """Return the trial of a name that `next_name` gave."""
+        return self.adopt(int(trial_id.removeprefix(f"{self._arm.name}-")) - 1)
+
+    def adopt(self, number: int) -> dict[str, Any]:
+        """Return a trial that was asked for before, in this process or in another.
+
+        A crash may have come while its parameters were stored, or have lost the study's last trials: they are drawn
+        again then, and the same, if the trials before them are as they were.
+        """
+        while number not in self._trials:
+            self.next_name()
+        stored = self._trials[number].parameters
+        try:
+            parameters = draw(self._tree, lambda parameter: stored[parameter.name])
+        except KeyError:
+            parameters = self._draw(Trial(self._study, self._trials[number].trial_id))
+        return {"trial": resolve(self._arm.trial, self._arm.space, parameters).model_dump(), "parameters": parameters}
+
+    def known_numbers(self) -> list[int]:
+        """Return the numbers of all trials that were asked for."""
+        return sorted(self._trials)
+
+    def running_numbers(self) -> list[int]:
+        """Return the numbers of the trials that have not ended."""
+        return sorted(number for number, known in self._trials.items() if known.state == TrialState.RUNNING)
+
+    def enqueue(self, points: list[dict[str, Any]]) -> None:
+        """Let points be tried next, each by name in the study, see `points.encode_point`."""
+        for point in points:
+            self._study.enqueue_trial(point)
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Tell a trial's metric after an epoch; one that is not finite is not told, nor one of two metrics."""
+        known = self._trials[number]
+        if len(self._metrics) > 1 or not math.isfinite(value) or known.reported.get(epoch) == value:
+            return
+        if known.state.is_finished():
+            raise ValueError(f"trial {number} has ended: epoch {epoch} cannot have {value} now")
+        self._study._storage.set_trial_intermediate_value(known.trial_id, epoch, value)
+        known.reported[epoch] = value
+
+    def complete(self, number: int, values: list[float]) -> None:
+        """Tell that a trial came to its end, and its value of each metric; it failed if one is not finite."""
+        if all(map(math.isfinite, values)):
+            self._tell(number, TrialState.COMPLETE, values, "completed")
+        else:
+            self.fail(number, f"its values are not finite: {values}")
+
+    def prune(self, number: int) -> None:
+        """Tell that a trial was stopped early: it has the value of its last report."""
+        self._tell(number, TrialState.PRUNED, None, "stopped_early")
+
+    def fail(self, number: int, why: str) -> None:
+        """Tell that a trial has no value."""
+        self._tell(number, TrialState.FAIL, None, why)
+
+    def _tell(self, number: int, state: TrialState, values: list[float] | None, outcome: str) -> None:
+        known = self._trials[number]
+        if known.state == state and (values is None or known.values == values):
+            return
+        if known.state.is_finished():
+            raise ValueError(f"trial {number} ended as {known.state.name}: it cannot end as {state.name} {values} now")
+        self._study._storage.set_trial_user_attr(known.trial_id, "outcome", outcome)
+        self._study.tell(Trial(self._study, known.trial_id), values, state)
+        known.state, known.values = state, values
+
+    def _draw(self, trial: Trial) -> dict[str, Any]:
+        """Let the study draw a trial's parameters; returns them by dotted key."""
+        parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))
+        self._trials[trial.number].parameters = trial.params
+        return parameters
 
 
-def suggestion(arm: Arm, sampled: dict[str, Any]) -> dict[str, Any]:
-    """Return what Tune passes on as a trial's config."""
-    parameters = decode_sample(arm.space, sampled)
-    return {"trial": resolve(arm.trial, arm.space, parameters).model_dump(), "parameters": parameters}
+def _ask(trial: Trial, parameter: Parameter) -> Any:
+    found = distribution(parameter)
+    if isinstance(found, CategoricalDistribution):
+        return trial.suggest_categorical(parameter.name, found.choices)
+    if isinstance(found, IntDistribution):
+        return trial.suggest_int(parameter.name, found.low, found.high)
+    assert isinstance(found, FloatDistribution)
+    return trial.suggest_float(parameter.name, found.low, found.high, log=found.log)
 
 
-def distribution(domain: Domain) -> BaseDistribution:
-    """Return Optuna's form of a domain."""
-    if domain.choice is not None:
-        return CategoricalDistribution([domain.encode(value) for value in domain.choice])
-    if domain.int is not None:
-        low, high = domain.int
-        return IntDistribution(low, high)
-    lowest, highest = domain.probes()
-    return FloatDistribution(lowest, highest, log=domain.loguniform is not None)
+@dataclass
+class _Known:
+    """What the study has of a trial: looked up here, as a look into the store takes longer the more trials it has."""
 
+    trial_id: int
+    """Of the store."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    reported: dict[int, float] = field(default_factory=dict)
+    state: TrialState = TrialState.RUNNING
+    values: list[float] | None = None
 
-def make_sampler(search: SearchConfig, arm: Arm) -> BaseSampler:
-    """Return the sampler, seeded. TPE draws a third of the trials at random, at most 10, before it models."""
-    if search.sampler != "tpe":
-        return RandomSampler(seed=search.seed)
-    return TPESampler(seed=search.seed, n_startup_trials=min(MAX_RANDOM_TRIALS, max(1, arm.trials // 3)))
-
-
-def make_scheduler(sweep: SweepConfig, max_epochs: int) -> TrialScheduler:
-    """Return Tune's scheduler; metric and mode come from the TuneConfig."""
-    scheduler = sweep.search.scheduler
-    if scheduler.name == "none":
-        return FIFOScheduler()
-    return ASHAScheduler(
-        time_attr="epoch",
-        max_t=max_epochs,
-        grace_period=scheduler.grace_epochs,
-        reduction_factor=scheduler.reduction_factor,
-    )
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "_Known":
+        """Return what a stored trial has."""
+        return cls(trial._trial_id, trial.params, dict(trial.intermediate_values), trial.state, trial.values)

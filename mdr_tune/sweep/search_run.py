@@ -1,6 +1,7 @@
 """Run one arm: a Ray Tune experiment whose trials lease the sweep's lanes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -11,71 +12,201 @@ from mdr_tune.config.arms import Arm
 from mdr_tune.config.space import searched
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.trainable import LaneTrial
-from mdr_tune.records import SweepListener, TrialRecord
+from mdr_tune.records import TrialRecord
 from mdr_tune.sweep.events import TuneEvents
+from mdr_tune.sweep.journal import Past
+from mdr_tune.sweep.ledger import Ledger
+from mdr_tune.sweep.one_trial import OneTrial
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.search import ArmSearch, make_scheduler, suggestion
+from mdr_tune.sweep.schedulers import SYNCHRONOUS, make_scheduler, replay
+from mdr_tune.sweep.schedulers.lane_scheduler import LaneScheduler
+from mdr_tune.sweep.search import ArmSearch
+from mdr_tune.sweep.stop_rules import StopRules
+from mdr_tune.sweep.trial_source import TrialSource
 
 TRIAL_ACTOR = {"node:__internal_head__": 0.001}
 """What a trial's thin actor reserves: next to nothing, on the head node, beside the storage and the hub."""
+MAX_FAILURES = 3
+"""How often a trial goes on from its checkpoint after its process was lost. Its own failures are no reason to retry."""
 
 
-def run_arm(plan: Plan, arm: Arm, hub: Any, records: list[TrialRecord], listeners: Sequence[SweepListener]) -> None:
-    """Search one arm; its trials are appended to `records`.
+@dataclass(frozen=True)
+class ArmEnd:
+    """How the search of an arm ended.
 
-    Raises:
-        LaneEnded: No lane is left, so that no trial can run any more.
+    Attributes:
+        reason: Why before its trials were used up; None if they were, or if the user interrupted it.
+        can_go_on: Trials were cut off, or would run were the budget larger: --resume has something to do.
     """
-    sweep = plan.sweep
-    events = TuneEvents(arm, records, listeners, lambda trial_id: ray.get(hub.release.remote(trial_id)))
-    keep = None if sweep.checkpoints == "all" else 1
-    trainable = tune.with_resources(tune.with_parameters(LaneTrial, hub=hub), tune.PlacementGroupFactory([TRIAL_ACTOR]))
-    has_search = bool(searched(arm.space))
-    tuner = Tuner(
-        trainable,
-        param_space=None if has_search else suggestion(arm, {}),
-        tune_config=TuneConfig(
-            metric=sweep.metric,
-            mode="max",
-            search_alg=_search(plan, arm) if has_search else None,
-            scheduler=make_scheduler(sweep, plan.max_epochs),
-            num_samples=arm.trials,
-            max_concurrent_trials=plan.lanes.num_lanes,
-            reuse_actors=True,
-        ),
-        run_config=RunConfig(
-            name=arm.name,
-            storage_path=str(plan.folder / "tune"),
-            callbacks=[events],
-            stop=_NoLaneLeft(events),
-            failure_config=FailureConfig(max_failures=0),
-            checkpoint_config=CheckpointConfig(
-                checkpoint_frequency=1,
-                num_to_keep=keep,
-                checkpoint_score_attribute=sweep.metric,
-                checkpoint_score_order="max",
+
+    reason: str | None
+    can_go_on: bool
+
+
+class ArmRun:
+    """The search of one arm, from where an earlier session left it to its end.
+
+    Args:
+        plan: The launch.
+        arm: What is searched.
+        hub: The lanes'.
+        ledger: Has the trials of earlier sessions; the new ones are entered into it.
+        past: The journal of the earlier sessions.
+        rules: What ends the search early.
+        is_interrupted: Whether the user wants it to end.
+        trainable: What Tune runs for each trial; another one keeps to what LaneTrial promises.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        arm: Arm,
+        hub: Any,
+        ledger: Ledger,
+        past: Past,
+        rules: StopRules,
+        is_interrupted: Callable[[], bool],
+        trainable: type[tune.Trainable] = LaneTrial,
+    ) -> None:
+        self._plan, self._arm, self._hub, self._ledger, self._past = plan, arm, hub, ledger, past
+        self._rules, self._is_interrupted, self._trainable = rules, is_interrupted, trainable
+        self._config = plan.sweep.search.scheduler
+        self._replays = self._config.name in SYNCHRONOUS
+
+    def _release_lane(self, name: str) -> None:
+        ray.get(self._hub.release.remote(name))
+
+    def run(self) -> "ArmEnd":
+        """Run it; returns how it ended.
+
+        Raises:
+            LaneEnded: No lane is left, so that no trial can run any more.
+        """
+        search, orphans = self._open_search()
+        arm, plan, ledger = self._arm, self._plan, self._ledger
+        source = TrialSource(
+            arm,
+            search,
+            ledger,
+            plan.lanes.num_lanes,
+            self._replays,
+            orphans,
+            closed=lambda: self._rules.closed(arm.name),
+        )
+        self._events = TuneEvents(arm, ledger, self._release_lane, source.goes_on, self._config.name == "pbt")
+        scheduler = make_scheduler(
+            self._config,
+            arm=arm,
+            seed=plan.sweep.search.seed,
+            max_epochs=plan.max_epochs,
+            num_lanes=plan.lanes.num_lanes,
+            on_change=self._events.changed,
+            earlier=plan.trials_before_extensions(arm),
+        )
+        self._take_up(scheduler)
+        self._tuner(scheduler, source).fit()
+        self._ledger.study = None
+        if self._events.lanes_ended is not None:
+            raise LaneEnded(self._events.lanes_ended)
+        return self._end()
+
+    def _end(self) -> "ArmEnd":
+        records = self._ledger.of_arm(self._arm.name)
+        is_cut_off = any(record.outcome == "killed" for record in records)
+        started = sum(record.seed_index == 0 for record in records)
+        if not is_cut_off and started >= self._arm.trials:
+            return ArmEnd(None, can_go_on=False)
+        can_go_on = is_cut_off or self._rules.out_of_budget(self._arm.name) is not None
+        return ArmEnd(self._rules.closed(self._arm.name), can_go_on)
+
+    def _open_search(self) -> tuple[ArmSearch | OneTrial, dict[str, dict[str, Any]]]:
+        """Open the study and bring it in line with the journal; returns it and what it had asked for in vain."""
+        sweep, arm = self._plan.sweep, self._arm
+        if not searched(arm.space):
+            return OneTrial(arm), {}
+        study = f"{sweep.name}-{arm.name}"
+        search = ArmSearch(arm, sweep.search, self._ledger.metrics, self._plan.folder / "optuna.db", study)
+        self._ledger.study = search
+        known = {record.number: record for record in self._ledger.of_arm(arm.name) if record.seed_index == 0}
+        for record in known.values():
+            search.adopt(record.number)
+            for epoch in record.history:
+                search.report(record.number, int(epoch["epoch"]), epoch.get(self._ledger.metrics[0], float("nan")))
+            self._ledger.tell_study(record)
+        in_vain = [number for number in search.running_numbers() if number not in known]
+        return search, {f"{arm.name}-{number + 1:03d}": search.adopt(number) for number in in_vain}
+
+    def _take_up(self, scheduler: LaneScheduler) -> None:
+        """Let the scheduler see the reports of earlier sessions, and end what was to end when the last one was cut off.
+
+        Not where all trials go through Tune again: there it all happens once more.
+        """
+        if self._replays:
+            return
+        mine = {record.name: record for record in self._past.records if record.arm == self._arm.name}
+        reports = [
+            (name, epoch, self._value_at(mine[name], epoch), ended)
+            for name, epoch, ended in self._past.reports
+            if name in mine and mine[name].seed_index == 0 and epoch > 0
+        ]
+        to_stop = replay(scheduler, reports)
+        for record in mine.values():
+            is_whole = record.epochs >= record.config["epochs"]
+            is_saved = max(record.checkpoints, default=0) == record.epochs > 0
+            if not record.ended and is_saved and (is_whole or record.name in to_stop):
+                self._ledger.ended(record, "completed" if is_whole else "stopped_early", None)
+
+    def _value_at(self, record: TrialRecord, epoch: int) -> float:
+        metrics = next(entry for entry in record.history if entry["epoch"] == epoch)
+        return float(metrics.get(self._ledger.metrics[0], float("nan")))
+
+    def _tuner(self, scheduler: LaneScheduler, source: TrialSource) -> Tuner:
+        trainable = tune.with_resources(
+            tune.with_parameters(self._trainable, hub=self._hub), tune.PlacementGroupFactory([TRIAL_ACTOR])
+        )
+        return Tuner(
+            trainable,
+            param_space={},
+            tune_config=TuneConfig(
+                metric=self._ledger.metrics[0],
+                mode="max",
+                search_alg=source,
+                scheduler=scheduler,
+                reuse_actors=True,
+                trial_name_creator=_name_of,
+                trial_dirname_creator=_name_of,
             ),
-            verbose=0,
-        ),
-    )
-    tuner.fit()
-    if events.lanes_ended is not None:
-        raise LaneEnded(events.lanes_ended)
+            run_config=RunConfig(
+                name=self._arm.name + (f"-{self._past.sessions + 1}" if self._past.sessions else ""),
+                storage_path=str(self._plan.folder / "tune"),
+                callbacks=[self._events],
+                stop=_EndOfSearch(self._should_stop),
+                failure_config=FailureConfig(max_failures=MAX_FAILURES),
+                checkpoint_config=CheckpointConfig(checkpoint_frequency=1),  # the ledger deletes what is superseded
+                verbose=0,
+            ),
+        )
+
+    def _should_stop(self) -> bool:
+        out_of_budget = self._rules.out_of_budget(self._arm.name) is not None
+        return self._events.lanes_ended is not None or self._is_interrupted() or out_of_budget
 
 
-class _NoLaneLeft(Stopper):
-    """Ends the experiment when its trials can only fail."""
+def _name_of(trial: Any) -> str:
+    return str(trial.trial_id)
 
-    def __init__(self, events: TuneEvents) -> None:
-        self._events = events
+
+class _EndOfSearch(Stopper):
+    """Ends the experiment when it should, whatever its trials do."""
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._events.lanes_ended is not None
-
-
-def _search(plan: Plan, arm: Arm) -> ArmSearch:
-    study = f"{plan.sweep.name}-{arm.name}"
-    return ArmSearch(arm, plan.sweep.search, plan.sweep.metric, plan.folder / "optuna.db", study)
+        return self._should_stop()

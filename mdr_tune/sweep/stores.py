@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import re
 import tempfile
 import urllib.error
 import urllib.request
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdr_tune.errors import UserError
+from mdr_tune.words import without_password as without_password
 
 HEALTH_TIMEOUT_S = 5.0
 
@@ -37,11 +37,6 @@ class Stores:
             f'import mlflow\nmlflow.set_tracking_uri("{self.shown_uri}")\n'
             f'model = mlflow.pytorch.load_model("models:/{model}")  # model(uint8 images (n, C, H, W))'
         )
-
-
-def without_password(text: str) -> str:
-    """Return a URI, or a text with URIs in it, with *** for each password."""
-    return re.sub(r"(://[^:/@\s]+):[^@\s]*@", r"\1:***@", text)
 
 
 def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:

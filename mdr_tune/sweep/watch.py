@@ -1,4 +1,4 @@
-"""A thread that tells when the lanes are up, when they are not for long, and when one is lost and comes back."""
+"""A thread that tells when the lanes are up, when they are not for long, when one is lost; and what they say."""
 
 import threading
 import time
@@ -40,12 +40,13 @@ class LaneWatch:
     def _run(self) -> None:
         while not self._stop.wait(POLL_S):
             try:
-                ready = ray.get(self._hub.ready_lanes.remote())
+                ready, lines = ray.get([self._hub.ready_lanes.remote(), self._hub.take_news.remote()])
             except RayError:
                 return  # the sweep is being ended, or fails for a reason that is told elsewhere
             line = self._news.of(ready, time.monotonic())
-            if line is not None and not self._stop.is_set():
-                self._tell(line)
+            for text in [*lines, *([line] if line is not None else [])]:
+                if not self._stop.is_set():
+                    self._tell(text)
 
 
 class LaneNews:

@@ -15,7 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.tracking.tracker import best_key
+from mdr_tune.objectives import best_key
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 
 ALIAS = "champion"

@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Param
 
 from mdr_tune.tracking.champion import ALIAS, log_embedding_model
-from mdr_tune.tracking.tracker import run_tags
+from mdr_tune.tracking.tags import run_tags
 from mdr_tune.training.official import IMAGE_SHAPE, ImportedModel
 
 

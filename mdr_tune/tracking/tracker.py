@@ -1,71 +1,55 @@
-"""The MLflow side of a sweep: one parent run, a child run a trial, metrics an epoch, checkpoints as artifacts."""
+"""The MLflow side of a sweep: one parent run, a child run a trial, metrics an epoch, checkpoints as artifacts.
+
+Whatever happens, each trial has one run and each epoch is in it once: a run is found again by its tags, and what a
+store did not take is found missing and written later.
+"""
 
 import datetime
-import getpass
+import json
 import math
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import (
-    MLFLOW_PARENT_RUN_ID,
-    MLFLOW_RUN_NAME,
-    MLFLOW_RUN_NOTE,
-    MLFLOW_SOURCE_NAME,
-    MLFLOW_USER,
-)
+from mlflow.entities import Metric, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from mdr_tune.config.arms import Arm
-from mdr_tune.config.base import flatten
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.objectives import best_key, mean_over_seeds
+from mdr_tune.recorded import EPOCHS_KEY, SEEDS_KEY, mean_key, second_key
 from mdr_tune.records import TrialRecord
+from mdr_tune.tracking.epochs import entries_of, epoch_metrics, values_in_force
+from mdr_tune.tracking.experiment import open_experiment
+from mdr_tune.tracking.tags import (
+    COMPLETE_TAG,
+    DEVICE_TAG,
+    EXPLOITED_TAG,
+    METRIC_TAG,
+    NOTES_TAG,
+    OUTCOME_TAG,
+    SECOND_METRIC_TAG,
+    TAG_LIMIT,
+    TEST_READ_TAG,
+    WHY_TAG,
+    exploited_text,
+    run_tags,
+)
+from mdr_tune.tracking.trial_runs import PARAM_VALUE_LIMIT, PARAMS_A_BATCH, TrialRuns, log_params
 from mdr_tune.tracking.writer import OrderedWriter
 
-PARAM_VALUE_LIMIT = 6000
-PARAMS_A_BATCH = 100
-TRIAL_ID_TAG = "mdr_tune.trial_id"
-TEST_READ_TAG = "test_split_read"
-"""Set on the runs whose checkpoint was evaluated on the test classes: when, and at which epoch."""
-_STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+__all__ = ["PARAMS_A_BATCH", "PARAM_VALUE_LIMIT", "TEST_READ_TAG", "Tracker", "best_key", "open_experiment", "run_tags"]
+
 CheckpointChoice = Literal["best", "last", "all"]
-
-
-def best_key(metric: str) -> str:
-    """Return the name under which the best value of a metric over the epochs stands: `val/best_recall_at_1`."""
-    group, name = metric.rsplit("/", 1)
-    return f"{group}/best_{name}"
-
-
-def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None) -> str:
-    """Return the id of the experiment, made if need be, its artifacts below `artifact_root` if one is given.
-
-    Raises:
-        ValueError: The experiment was deleted in MLflow, which keeps its name taken.
-    """
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        location = (artifact_root / name).as_uri() if artifact_root else None
-        tags = {"mlflow.experimentKind": "custom_model_development"}  # model training, not GenAI
-        return str(client.create_experiment(name, artifact_location=location, tags=tags))
-    if experiment.lifecycle_stage == "deleted":
-        raise ValueError(
-            f"the MLflow experiment {name!r} was deleted, and its name is still taken: choose another --name, or "
-            f"restore it (mlflow experiments restore --experiment-id {experiment.experiment_id})"
-        )
-    return str(experiment.experiment_id)
-
-
-def run_tags(name: str) -> dict[str, str]:
-    """Return the tags of a run that say its name, who started it, and with what."""
-    return {MLFLOW_RUN_NAME: name, MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: "mdr_tune"}
 
 
 class Tracker:
     """A sweep's listener that writes to MLflow. Calls return at once; the writes happen in order on a thread.
+
+    MLflow's own retries are switched off for this process: they would make a second run where the answer to the first
+    request was lost, and the thread retries anyway.
 
     Args:
         client: Of the tracking store.
@@ -75,6 +59,9 @@ class Tracker:
         params: Of the parent run, flat.
         files: Texts to keep as artifacts of the parent run, by file name.
         checkpoints: Which checkpoints of a trial become artifacts.
+        second_metric: The second objective, if there are two.
+        repeat: Gives what is needed to repeat a trial, plain JSON: `repeat.json` of its run.
+        parent_run_id: The parent run to go on in, on a resume; its parameters and files stay as they are.
     """
 
     def __init__(
@@ -86,20 +73,37 @@ class Tracker:
         params: Mapping[str, Any],
         files: Mapping[str, str],
         checkpoints: CheckpointChoice,
+        second_metric: str | None = None,
+        repeat: Callable[[TrialRecord], dict[str, Any]] | None = None,
+        parent_run_id: str | None = None,
     ) -> None:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         self.client, self.experiment_id = client, experiment_id
-        self._metric, self._checkpoints = metric, checkpoints
+        self._metric, self._second_metric, self._checkpoints = metric, second_metric, checkpoints
+        self._repeat = repeat
         self._writer = OrderedWriter()
-        self._runs: dict[str, str] = {}
+        self._seen: dict[str, dict[str, TrialRecord]] = {}
+        self._ended: set[str] = set()
+        self._changed: set[str] = set()
         self._best: float | None = None
-        self.parent_run_id: str = client.create_run(experiment_id, tags=run_tags(run_name)).info.run_id
-        self._log_params(self.parent_run_id, params)
-        for file, text in files.items():
-            client.log_text(self.parent_run_id, text, file)
+        self._parent_steps: set[int] = set()
+        if parent_run_id is None:
+            objectives = {METRIC_TAG: metric, **({SECOND_METRIC_TAG: second_metric} if second_metric else {})}
+            tags = {**run_tags(run_name), **objectives}
+            self.parent_run_id: str = client.create_run(experiment_id, tags=tags).info.run_id
+            log_params(client, self.parent_run_id, params)
+            for file, text in files.items():
+                client.log_text(self.parent_run_id, text, file)
+        else:
+            self.parent_run_id = parent_run_id
+            client.update_run(parent_run_id, status="RUNNING")
+            history = client.get_metric_history(parent_run_id, best_key(metric))
+            self._parent_steps = {point.step for point in history}
+        self._runs = TrialRuns(client, experiment_id, self.parent_run_id, is_new=parent_run_id is None)
 
     def run_id(self, record: TrialRecord) -> str:
         """Return the id of a trial's run, which must have been written: call `flush` before."""
-        return self._runs[record.trial_id]
+        return self._runs.id_of(record.name)
 
     def stage(self, text: str) -> None:
         """Not recorded."""
@@ -108,58 +112,91 @@ class Tracker:
         """Not recorded: each run has its arm as a tag."""
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Create the trial's run, with its parameters."""
-        self._writer.put(f"the start of {record.name}", lambda: self._start(record))
+        """Create the trial's run, with its parameters; or go on in the one it has, what it lacks written first."""
+        self._see(record)
+        self._put(record, "the start", lambda: self._start(record))
+        if record.history:
+            self._put_missing(record)
 
     def _start(self, record: TrialRecord) -> None:
-        run_id = self._run_of(record)
-        self._log_params(run_id, TrialConfig.model_validate(record.config).flat())
-
-    def _run_of(self, record: TrialRecord) -> str:
-        """Return the trial's run, made now if it is not there: its start may be among the writes that were lost."""
-        if record.trial_id in self._runs:
-            return self._runs[record.trial_id]
-        tags = {
-            MLFLOW_PARENT_RUN_ID: self.parent_run_id,
-            **run_tags(record.name),
-            TRIAL_ID_TAG: record.trial_id,
-            "arm": record.arm,
-            "outcome": "running",
-        }
-        self._runs[record.trial_id] = self.client.create_run(self.experiment_id, tags=tags).info.run_id
-        return self._runs[record.trial_id]
+        run_id = self._runs.open(record)
+        flat = TrialConfig.model_validate(record.config).flat()
+        if self._runs.num_params(record) >= len(flat):
+            return
+        if self._repeat is not None:
+            self.client.log_text(run_id, json.dumps(self._repeat(record), indent=2), "repeat.json")
+        log_params(self.client, run_id, flat)  # last: a run that has all of them has the file too
+        self._runs.params_written(record, len(flat))
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Write the epoch's metrics in one batch."""
-        metrics, when = dict(record.history[-1]), _now_ms()
-        step = int(metrics.pop("epoch"))
+        """Write the epoch's metrics, the best value so far among them, in one batch with those that wait."""
+        metrics = epoch_metrics(record, len(record.history) - 1, self._metric)
+        step = record.epochs
+        entries = entries_of(metrics, step, _now_ms())
+        if len(record.history) == 1 and record.device is not None:
+            entries.append(RunTag(DEVICE_TAG, record.device))
         what = f"epoch {step} of {record.name}"
-        self._writer.put(what, lambda: self._log_metrics(self._run_of(record), metrics, step, when))
+        self._writer.put_entries(what, entries, lambda all_of_them: self._write(record, all_of_them), record.name)
+
+    def _write(self, record: TrialRecord, entries: list[Metric | RunTag]) -> None:
+        """Write metrics and tags in one call; of a tag that comes several times, the last."""
+        metrics = [entry for entry in entries if isinstance(entry, Metric)]
+        tags = {entry.key: entry for entry in entries if isinstance(entry, RunTag)}
+        self.client.log_batch(self._runs.open(record), metrics=metrics, tags=list(tags.values()))
+
+    def trial_noted(self, record: TrialRecord) -> None:
+        """Write the notes, and what population based training changed, as tags; the values before it as metrics."""
+        entries: list[Metric | RunTag] = _notes(record)
+        if record.changes and record.name not in self._changed:
+            self._changed.add(record.name)
+            when = _now_ms()
+            for entry in record.history:
+                epoch = int(entry["epoch"])
+                entries += entries_of(values_in_force(record, epoch), epoch, when)
+        self._put(record, "the notes", lambda: self._write(record, entries))
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Write how it ended, close the run, and give the parent run the best value so far."""
-        self._writer.put(f"the end of {record.name}", lambda: self._end(record))
+        self._see(record)
+        self._count(record)
+        self._put_end(record)
 
-    def _end(self, record: TrialRecord) -> None:
-        run_id = self._run_of(record)
-        self.client.set_tag(run_id, "outcome", record.outcome)
+    def _put_end(self, record: TrialRecord) -> None:
+        when, step, best = _now_ms(), len(self._ended), self._best
+
+        def write() -> None:
+            if self._writer.lost(record.name):
+                self._start(record)
+                self._write_missing(record, len(record.history), when)
+            self._end(record, when)
+            if best is not None and step not in self._parent_steps:
+                self.client.log_batch(self.parent_run_id, metrics=[Metric(best_key(self._metric), best, when, step)])
+                self._parent_steps.add(step)
+            self._runs.close(record)
+            self._writer.recovered(record.name)
+
+        self._put(record, "the end", write)
+        self._put_seeds(record, when)
+
+    def _end(self, record: TrialRecord, when: int) -> None:
+        run_id = self._runs.open(record)
+        entries: list[Metric | RunTag] = [RunTag(OUTCOME_TAG, record.outcome), *_notes(record)]
         best = record.best(self._metric)
+        if record.outcome == "diverged":  # in place of the best value so far, which nobody should sort by
+            entries.append(Metric(best_key(self._metric), math.nan, when, record.epochs + 1))
         if record.error is not None:
-            self.client.log_text(run_id, record.error, "traceback.txt")
+            entries.append(RunTag(WHY_TAG, _last_line(record.error)[:TAG_LIMIT]))
+            if record.outcome == "failed":
+                self.client.log_text(run_id, record.error, "traceback.txt")
         if best is not None:
-            value, epoch = best
-            self._log_metrics(
-                run_id, {best_key(self._metric): value, "val/best_epoch": epoch}, record.epochs, _now_ms()
-            )
-            for kept_epoch, name in self._wanted_checkpoints(record, epoch):
+            for kept_epoch, name in self._wanted_checkpoints(record, best[1]):
                 folder = record.checkpoints.get(kept_epoch)
                 if folder is not None:
                     self.client.log_artifacts(run_id, folder, f"checkpoints/{name}")
-            if self._best is None or value > self._best:
-                self._best = value
-        if self._best is not None:
-            self._log_metrics(self.parent_run_id, {best_key(self._metric): self._best}, len(self._runs), _now_ms())
-        self.client.set_terminated(run_id, _STATUS[record.outcome])
+            if self._second_metric and (values := record.objectives([self._metric, self._second_metric])):
+                entries += entries_of({second_key(self._second_metric): values[1]}, record.epochs, when)
+        entries.append(RunTag(COMPLETE_TAG, str(record.epochs)))  # MLflow writes tags after the metrics
+        self._write(record, entries)
 
     def _wanted_checkpoints(self, record: TrialRecord, best_epoch: int) -> list[tuple[int, str]]:
         """Return (epoch, artifact folder) of the checkpoints to upload."""
@@ -169,32 +206,92 @@ class Tracker:
             return [(max(record.checkpoints, default=0), "last")]
         return [(best_epoch, "best")]
 
+    def _put_seeds(self, record: TrialRecord, when: int) -> None:
+        """Give the first seed's run the mean over the seeds that ran to their end, where there are several."""
+        seeds = self._seen[record.config_name]
+        first, found = seeds.get(record.config_name), mean_over_seeds(seeds.values(), self._metric)
+        if len(seeds) < 2 or found is None or first is None:
+            return
+        mean, count = found
+        entries = entries_of({mean_key(self._metric): mean, SEEDS_KEY: float(count)}, count, when)
+
+        def write() -> None:
+            run_id = self._runs.open(first)
+            if count not in {point.step for point in self.client.get_metric_history(run_id, SEEDS_KEY)}:
+                self._write(first, entries)
+
+        self._put(first, f"the mean over {count} seeds", write)
+
+    def catch_up(self, records: Iterable[TrialRecord]) -> None:
+        """Write what MLflow lacks of trials that ended before: on a resume, or after writes that were lost.
+
+        A trial whose run is complete costs no call. Queued like all else: what the store refuses now is retried.
+        """
+        for record in records:
+            self._see(record)
+            if record.outcome == "running":
+                continue
+            self._count(record)
+            if self._runs.is_complete(record):
+                self._put_seeds(record, _now_ms())
+                continue
+            self._put(record, "the start", lambda record=record: self._start(record))  # type: ignore[misc]
+            self._put_missing(record)
+            self._put_end(record)
+
+    def _put_missing(self, record: TrialRecord) -> None:
+        done, when = len(record.history), _now_ms()  # those that follow are told, and written, as they come
+        self._put(record, "what was missing", lambda: self._write_missing(record, done, when))
+
+    def _write_missing(self, record: TrialRecord, done: int, when: int) -> None:
+        """Write those of the first `done` epochs that the run lacks, each whole: one call writes an epoch, so that it
+        is there or not."""
+        run_id = self._runs.open(record)
+        there: dict[str, set[int]] = {}
+
+        def has(key: str, epoch: int) -> bool:
+            if key not in there:
+                there[key] = {point.step for point in self.client.get_metric_history(run_id, key)}
+            return epoch in there[key]
+
+        for index, entry in enumerate(record.history[:done]):
+            epoch = int(entry["epoch"])
+            in_force = values_in_force(record, epoch)
+            if not has(EPOCHS_KEY, epoch):
+                self._write(record, entries_of(epoch_metrics(record, index, self._metric), epoch, when))
+            elif not all(has(key, epoch) for key in in_force):
+                self._write(record, entries_of(in_force, epoch, when))
+        tags = _notes(record) + ([RunTag(DEVICE_TAG, record.device)] if record.device else [])
+        if tags:
+            self._write(record, tags)
+
     def test_scored(self, record: TrialRecord, metrics: Mapping[str, float]) -> None:
         """Write a trial's test metrics into its run, and when the test classes were read for them."""
-        values, when = dict(metrics), _now_ms()
+        when = _now_ms()
         best = record.best(self._metric)
         epoch = best[1] if best else record.epochs
         read = f"{datetime.datetime.fromtimestamp(when / 1000).isoformat(' ', 'seconds')}, after epoch {epoch}"
-
-        def write() -> None:
-            self._log_metrics(self._run_of(record), values, epoch, when)
-            self.client.set_tag(self._run_of(record), TEST_READ_TAG, read)
-
-        self._writer.put(f"the test metrics of {record.name}", write)
+        entries = [*entries_of(metrics, epoch, when), RunTag(TEST_READ_TAG, read)]
+        self._put(record, "the test metrics", lambda: self._write(record, entries))
 
     def describe(self, markdown: str, metrics: Mapping[str, float]) -> None:
         """Set the parent run's description and its final metrics."""
+        when, step = _now_ms(), len(self._ended)
 
         def write() -> None:
+            entries = entries_of(metrics, step, when)
             self.client.set_tag(self.parent_run_id, MLFLOW_RUN_NOTE, markdown)
-            self._log_metrics(self.parent_run_id, metrics, len(self._runs), _now_ms())
+            self.client.log_batch(self.parent_run_id, metrics=[e for e in entries if isinstance(e, Metric)])
 
         self._writer.put("the description of the sweep", write)
 
     def flush(self) -> None:
-        """Wait until all that was queued is written."""
-        writer, self._writer = self._writer, OrderedWriter()
-        writer.close()
+        """Wait until all that was queued is written.
+
+        Raises:
+            TrackingLost: The store did not take some of it. `catch_up` writes it later.
+        """
+        self._writer.wait()
 
     def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Close the parent run and wait for all writes.
@@ -205,26 +302,36 @@ class Tracker:
         self._writer.put("the end of the sweep", lambda: self.client.set_terminated(self.parent_run_id, status))
         self._writer.close()
 
-    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        entries = [Param(key, str(value)[:PARAM_VALUE_LIMIT]) for key, value in flatten(dict(params)).items()]
-        for first in range(0, len(entries), PARAMS_A_BATCH):
-            self.client.log_batch(run_id, params=entries[first : first + PARAMS_A_BATCH])
+    def _put(self, record: TrialRecord, what: str, write: Callable[[], None]) -> None:
+        self._writer.put(f"{what} of {record.name}", write, record.name)
 
-    def _log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int, when_ms: int) -> None:
-        """Write one batch; MLflow stores NaN as 0 and infinities as 1.8e308, so they become a tag instead."""
-        finite = [Metric(k, v, when_ms, step) for k, v in metrics.items() if math.isfinite(v)]
-        broken = sorted(k for k, v in metrics.items() if not math.isfinite(v))
-        tags = [RunTag("non_finite_metrics", ", ".join(broken))] if broken else []
-        self.client.log_batch(run_id, metrics=finite, tags=tags)
+    def _see(self, record: TrialRecord) -> None:
+        self._seen.setdefault(record.config_name, {})[record.name] = record
+        self._ended.discard(record.name)
+        if record.changes:
+            self._changed.add(record.name)
+
+    def _count(self, record: TrialRecord) -> None:
+        self._ended.add(record.name)
+        best = record.best(self._metric)
+        if best is not None and (self._best is None or best[0] > self._best):
+            self._best = best[0]
+
+
+def _notes(record: TrialRecord) -> list[Metric | RunTag]:
+    """Return the tags for what a user should know of a trial."""
+    tags: list[Metric | RunTag] = []
+    if record.notes:
+        tags.append(RunTag(NOTES_TAG, "; ".join(record.notes)[:TAG_LIMIT]))
+    if record.changes:
+        tags.append(RunTag(EXPLOITED_TAG, exploited_text(record)))
+    return tags
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
-
-
-def _user() -> str:
-    """Return who runs this; in a container the user id may have no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"

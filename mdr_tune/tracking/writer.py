@@ -1,19 +1,45 @@
 """A thread that does the writes in order, so that a slow store does not hold up the search."""
 
 import logging
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 0.5
+LONGEST_RETRY_S = 30.0
 GIVE_UP_AFTER_S = 300.0
+ENTRIES_A_WRITE = 1000
+"""MLflow takes no more metrics than that in one call."""
 
 
 class TrackingLost(RuntimeError):  # noqa: N818
     """Some writes to the store failed for good; the text says which and why."""
+
+
+@dataclass
+class _Item:
+    """A queued write: a call, or entries which grow while it waits."""
+
+    what: str
+    key: str | None
+    write: Callable[[], None] | None = None
+    write_entries: Callable[[list[Any]], None] | None = None
+    entries: list[Any] | None = None
+    merged: int = 0
+
+    def run(self) -> None:
+        if self.write_entries is not None and self.entries is not None:
+            self.write_entries(self.entries)
+        elif self.write is not None:
+            self.write()
+
+    def __str__(self) -> str:
+        return f"{self.what} and {self.merged} more" if self.merged else self.what
 
 
 class OrderedWriter:
@@ -22,50 +48,113 @@ class OrderedWriter:
     After a write was given up, the next ones have one try each until one succeeds: a store that is gone for good costs
     `give_up_after_s` once, not once a write.
 
+    Entries of the same key (the epochs of one trial) that follow one another are written in one call when the store
+    lags behind: they join those that wait, unless another write of this key was queued in between. So the writes of
+    one key keep their order, and the queue is as long as there are trials, not epochs.
+
     Args:
         give_up_after_s: How long one write is retried before it is dropped and counted as lost.
     """
 
     def __init__(self, give_up_after_s: float = GIVE_UP_AFTER_S) -> None:
         self._give_up_after_s = give_up_after_s
-        self._queue: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
-        self._lost: list[str] = []
+        self._queue: deque[_Item | None] = deque()
+        self._growing: dict[str, _Item] = {}
+        self._changed = threading.Condition()
+        self._lost: list[tuple[str | None, str]] = []
+        self._told = 0
         self._store_is_gone = False
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
         self._thread.start()
 
-    def put(self, what: str, write: Callable[[], None]) -> None:
-        """Queue a write; `what` names it should it fail."""
-        self._queue.put((what, write))
+    def put(self, what: str, write: Callable[[], None], key: str | None = None) -> None:
+        """Queue a write; `what` names it should it fail, `key` is what it is ordered with (None: all)."""
+        with self._changed:
+            if key is None:
+                self._growing.clear()
+            else:
+                self._growing.pop(key, None)
+            self._append(_Item(what, key, write))
 
-    def close(self) -> None:
-        """Wait for all writes.
+    def put_entries(self, what: str, entries: list[Any], write: Callable[[list[Any]], None], key: str) -> None:
+        """Queue entries; `write` gets them, with those that were queued right before or after them under this key."""
+        with self._changed:
+            waiting = self._growing.get(key)
+            if waiting is not None and len(waiting.entries or []) + len(entries) <= ENTRIES_A_WRITE:
+                waiting.entries = [*(waiting.entries or []), *entries]
+                waiting.merged += 1
+                return
+            self._growing[key] = _Item(what, key, write_entries=write, entries=list(entries))
+            self._append(self._growing[key])
+
+    def lost(self, key: str) -> bool:
+        """Say whether a write of this key was given up. For writes: on the writer's thread."""
+        return any(lost_key == key for lost_key, _ in self._lost)
+
+    def recovered(self, key: str) -> None:
+        """Forget what was lost of this key: it has been written after all. For writes: on the writer's thread."""
+        if self.lost(key):
+            self._told -= sum(lost_key == key for lost_key, _ in self._lost[: self._told])
+            self._lost = [(lost_key, text) for lost_key, text in self._lost if lost_key != key]
+
+    def wait(self) -> None:
+        """Wait for all writes that are queued.
 
         Raises:
-            TrackingLost: Some were dropped.
+            TrackingLost: Some were dropped, which was not said before.
         """
-        self._queue.put(None)
+        done = threading.Event()
+        self.put("all", done.set)
+        done.wait()
+        self._say_what_was_lost()
+
+    def close(self) -> None:
+        """Wait for all writes, and end the thread.
+
+        Raises:
+            TrackingLost: Some were dropped, which was not said before.
+        """
+        with self._changed:
+            self._append(None)
         self._thread.join()
-        if self._lost:
-            raise TrackingLost(f"{len(self._lost)} writes to MLflow were lost: " + "; ".join(self._lost[:5]))
+        self._say_what_was_lost()
+
+    def _say_what_was_lost(self) -> None:
+        texts = [text for _, text in self._lost[self._told :]]
+        self._told = len(self._lost)
+        if texts:
+            raise TrackingLost(f"{len(texts)} writes to MLflow were lost: " + "; ".join(texts[:5]))
+
+    def _append(self, item: _Item | None) -> None:
+        self._queue.append(item)
+        self._changed.notify()
+
+    def _take(self) -> _Item | None:
+        with self._changed:
+            while not self._queue:
+                self._changed.wait()
+            item = self._queue.popleft()
+            if item is not None and item.key is not None and self._growing.get(item.key) is item:
+                del self._growing[item.key]
+            return item
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            self._write(*item)
+        while (item := self._take()) is not None:
+            self._write(item)
 
-    def _write(self, what: str, write: Callable[[], None]) -> None:
+    def _write(self, item: _Item) -> None:
         delay, started = FIRST_RETRY_S, time.monotonic()
         while True:
             try:
-                write()
+                item.run()
                 self._store_is_gone = False
                 return
             except Exception as error:
                 if self._store_is_gone or time.monotonic() - started > self._give_up_after_s:
                     self._store_is_gone = True
-                    logger.error("MLflow: %s was not written: %s", what, error)
-                    self._lost.append(f"{what}: {type(error).__name__}: {error}")
+                    logger.error("MLflow: %s was not written: %s", item, error)
+                    self._lost.append((item.key, f"{item}: {type(error).__name__}: {error}"))
                     return
-                logger.warning("MLflow: %s failed (%s), trying again in %.1f s", what, error, delay)
+                logger.warning("MLflow: %s failed (%s), trying again in %.1f s", item, error, delay)
                 time.sleep(delay)
-                delay = min(2 * delay, 30.0)
+                delay = min(2 * delay, LONGEST_RETRY_S)

@@ -1,6 +1,6 @@
 """Retrieval quality of a model on a split, the work shared by the ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -27,6 +27,7 @@ def evaluate(
     ranks: Ranks,
     recall_ks: Sequence[int] = DEFAULT_KS,
     image_size: int | None = None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Return Recall@K, MAP@R and R-precision of each image as a query to the gallery, or to all others, in percent.
 
@@ -39,6 +40,7 @@ def evaluate(
         ranks: All of them make this call.
         recall_ks: The ranks K; those beyond what can be retrieved are left out, and 1 is always among them.
         image_size: Height and width, in pixels, of the middle of the images that the model sees; None is all of them.
+        on_batch: Called after each batch that this rank has embedded.
 
     Returns:
         `recall_at_{K}` for each K, ascending, `map_at_r` and `r_precision`.
@@ -54,18 +56,24 @@ def evaluate(
         raise ValueError(f"retrieval needs a query and something to retrieve, the split has {has}")
     ks = [k for k in sorted({1, *recall_ks}) if k <= retrievable]
     sums = score_queries(
-        embed(model, split.images, ranks, image_size),
+        embed(model, split.images, ranks, image_size, on_batch),
         split.labels.to(device),
         ks,
         rows=shard_slice(len(split), ranks.world_size, ranks.rank),
-        gallery=None if gallery is None else embed(model, gallery.images, ranks, image_size),
+        gallery=None if gallery is None else embed(model, gallery.images, ranks, image_size, on_batch),
         gallery_labels=None if gallery is None else gallery.labels.to(device),
     )
     return metrics_from_sums(ranks.all_reduce(sums), ks)
 
 
 @torch.no_grad()
-def embed(model: EmbeddingModel, images: Images, ranks: Ranks, image_size: int | None = None) -> torch.Tensor:
+def embed(
+    model: EmbeddingModel,
+    images: Images,
+    ranks: Ranks,
+    image_size: int | None = None,
+    on_batch: Callable[[], None] = lambda: None,
+) -> torch.Tensor:
     """Embed all images, each rank a slice, the next batch being read while the network computes.
 
     Arguments and errors are those of `evaluate`.
@@ -90,7 +98,9 @@ def embed(model: EmbeddingModel, images: Images, ranks: Ranks, image_size: int |
     was_training = model.training
     model.eval()
     try:
-        parts += [model(batch.to(ranks.device, non_blocking=True)) for batch in prefetch(read, batches)]
+        for batch in prefetch(read, batches):
+            parts.append(model(batch.to(ranks.device, non_blocking=True)))
+            on_batch()
     finally:
         model.train(was_training)
     return gather_without_gradient(torch.cat(parts), shard_sizes(len(images), ranks.world_size), ranks.group)

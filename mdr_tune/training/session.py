@@ -14,11 +14,14 @@ from mdr_tune.data.dataset import ImageDataset, ImageSplit, SearchSplitName
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
 from mdr_tune.metric import gather_in_rank_order, shard_sizes, shard_slice
+from mdr_tune.metric.retrieval import EmbeddingsNotFinite
 from mdr_tune.training.batch_norm import synchronize_batch_norm
+from mdr_tune.training.collapse import distance_moments, is_collapsed
 from mdr_tune.training.evaluate import evaluate
 from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.input_pipeline import InputBatch, InputPipeline
 from mdr_tune.training.large_batch import embed_in_chunks
+from mdr_tune.training.memory import PeakMemory, device_name
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.objective import Objective, Terms
 from mdr_tune.training.optimizer import make_optimizer, set_learning_rates
@@ -29,7 +32,7 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrialDiverged(RuntimeError):  # noqa: N818 - an outcome of a trial more than an error of the program
-    """Embeddings or losses stopped being finite numbers."""
+    """Embeddings or losses stopped being finite numbers, or all embeddings became one. The text is one sentence."""
 
 
 class TrialSession:
@@ -62,6 +65,9 @@ class TrialSession:
         self.config, self.dataset, self.ranks = config, dataset, ranks or Ranks()
         self.epoch = 0
         """Epochs completed."""
+        self.progress = 0
+        """Steps and evaluated batches of this rank so far: as long as it grows, the rank is not stuck."""
+        self._peak_memory = PeakMemory(self.ranks)
         device, train = self.ranks.device, dataset.split("train")
         torch.manual_seed(derive_seed("model", config.seed))
         self.model = EmbeddingModel.from_config(config)
@@ -86,7 +92,7 @@ class TrialSession:
         """Train one epoch and evaluate on the validation classes; returns the metrics, grouped by name.
 
         Raises:
-            TrialDiverged: Numbers stopped being finite.
+            TrialDiverged: Numbers stopped being finite, or the embeddings collapsed.
         """
         start = time.perf_counter()
         metrics = self.train_epoch()
@@ -94,21 +100,38 @@ class TrialSession:
         metrics.update(self.evaluate("validation"))
         metrics["time/epoch_s"] = time.perf_counter() - start
         metrics["time/images_per_s"] = self.config.iterations_per_epoch * self.config.batch.size / train_s
+        metrics["memory/peak_gib"] = self._peak_memory.peak_gib()
         return metrics
 
+    @property
+    def device_name(self) -> str:
+        """What this rank computes on: `cpu`, or a GPU's name."""
+        return device_name(self.ranks.device)
+
     def train_epoch(self) -> dict[str, float]:
-        """Train one epoch; returns its mean losses and the state of MDR after it."""
+        """Train one epoch; returns its mean losses, the distances of its last batch, and the state of MDR after it.
+
+        Raises:
+            TrialDiverged: Numbers stopped being finite, or the embeddings collapsed.
+        """
         self.model.train()
         if self.config.freezes_batch_norm:
             _freeze_batch_norm(self.model)
         batches = self._sampler.epoch_batches(self.epoch, self.config.iterations_per_epoch)  # (steps, B)
         steps = [self._step(number, batch) for number, batch in enumerate(self._input.epoch(self.epoch, batches))]
+        distances = self._distances()
         self.epoch += 1
         means = _means(torch.stack([torch.stack(list(step.values())) for step in steps])).tolist()
         losses = dict(zip(steps[0], means, strict=True))
         if self._scaler.is_enabled():
             losses["train/skipped_steps"] *= len(steps)
-        return {"epoch": self.epoch, **losses, **self._learning_rates, **self.objective.describe(self.epoch)}
+        return {
+            "epoch": self.epoch,
+            **losses,
+            **distances,
+            **self._learning_rates,
+            **self.objective.describe(self.epoch),
+        }
 
     def _step(self, number: int, batch: InputBatch) -> dict[str, torch.Tensor]:
         """One optimiser step on a global batch of B images, of which this rank has n; returns what it measured."""
@@ -120,6 +143,7 @@ class TrialSession:
         local, second_pass = self._embed(number, batch.images, size)  # (n, D)
         embeddings = gather_in_rank_order(local, shard_sizes(size, ranks.world_size), ranks.group)  # (B, D)
         self._check_finite(embeddings, number)
+        self._last_embeddings = embeddings.detach()
         epochs_done = self.epoch + (number + 1) / self.config.iterations_per_epoch
         terms: Terms = self.objective(embeddings, batch.labels, self._miner_generator, epochs_done)
         self._check_finite(terms.total, number)
@@ -135,7 +159,18 @@ class TrialSession:
         self._scaler.update()
         if self._scaler.is_enabled():  # it lowers the scale when gradients overflowed, and the step was left out
             measured["train/skipped_steps"] = torch.full_like(terms.dml_loss, self._scaler.get_scale() < scale)
+        self.progress += 1
         return measured
+
+    def _distances(self) -> dict[str, float]:
+        """Return the moments of the distances within the last global batch, the same on all ranks."""
+        mean, std, norm = distance_moments(self._last_embeddings, self.config.embedding_mode)
+        if is_collapsed(mean, std, norm, self._autocast or self._last_embeddings.dtype):
+            raise TrialDiverged(
+                f"the embeddings collapsed in epoch {self.epoch + 1}: their distances are {mean:.3g}, with a standard "
+                f"deviation of {std:.3g}, at a norm of {norm:.3g}"
+            )
+        return {"train/distance_mean": mean, "train/distance_std": std}
 
     def _embed(self, number: int, images: torch.Tensor, size: int) -> tuple[torch.Tensor, Callable[[], None]]:
         """Return the embeddings (n, D) of this rank's share of the batch, and what to call after the loss's backward.
@@ -190,8 +225,15 @@ class TrialSession:
         return self._evaluate("test", split)
 
     def _evaluate(self, prefix: str, split: ImageSplit) -> dict[str, float]:
-        metrics = evaluate(self.model, split, self.ranks, self.dataset.recall_ks, self.config.data.image_size)
+        size = self.config.data.image_size
+        try:
+            metrics = evaluate(self.model, split, self.ranks, self.dataset.recall_ks, size, self._count_progress)
+        except EmbeddingsNotFinite as error:  # on all ranks, which rank the same gathered embeddings
+            raise TrialDiverged(f"an embedding is not finite after epoch {self.epoch}, or too large") from error
         return {f"{prefix}/{name}": value for name, value in metrics.items()}
+
+    def _count_progress(self) -> None:
+        self.progress += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to go on: tensors and plain values, so that `weights_only=True` loads it."""

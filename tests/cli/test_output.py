@@ -28,12 +28,12 @@ def make_plan(storage: str = "/data/runs", tracking_uri: str = "", gpus: int = 0
     sweep, _ = read_sweep(SPACES / "mdr_levels.yaml", [])
     machine = Machine(4, gpus, "this machine")
     stores = Stores(Path(storage), tracking_uri or f"sqlite:///{storage}/mlflow.db")
-    return Plan(sweep, Path(storage) / "x.yaml", notes, stores, machine, fit_lanes(sweep, machine), None)
+    return Plan(sweep, Path(storage) / "x.yaml", "", notes, stores, machine, fit_lanes(sweep, machine), None)
 
 
 def record(name: str, recalls: list[float], outcome: Outcome = "completed", **parameters: float) -> TrialRecord:
     history = [{"epoch": float(epoch), METRIC: recall} for epoch, recall in enumerate(recalls, 1)]
-    return TrialRecord(name, name, name.rsplit("-", 1)[0], parameters, {}, history, outcome)
+    return TrialRecord(name, name.rsplit("-", 1)[0], 0, parameters, {}, history=history, outcome=outcome)
 
 
 def outcome_of(version: str | None = "3", interrupted: bool = False) -> LaunchOutcome:
@@ -70,6 +70,9 @@ def test_the_plan_says_all_that_will_be_done() -> None:
         "  arm     mdr                10 trials",
         "  arm     triplet            10 trials",
         "  arm     triplet_l2         10 trials",
+        "  cost    epochs             about 132, at most 240",
+        "          time               not known before the first epoch: no earlier launch with this data, backbone, "
+        "batch and workers",
         "  lanes   2                  2 workers each, 1 CPU a worker",
         "  found   this machine       4 CPUs, 0 GPUs",
         "  stores  MLflow             sqlite:////data/runs/mlflow.db",

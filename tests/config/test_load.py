@@ -69,7 +69,7 @@ def test_every_file_that_ships_is_valid(file: Path) -> None:
         ("loss.margin: {uni", "los.margin: {uni", "space.los.margin", "Did you mean loss.margin?"),
         ("{uniform: [1, 5]}", "{unifrm: [1, 5]}", "space.mdr.levels.spread.unifrm", "Did you mean 'uniform'?"),
         ("count: [2, 3, 5]", "count: [0, 3, 5]", "space.mdr.levels.count", "greater than or equal to 1, got 0"),
-        ("sampler: tpe", "sampler: tpee", "search.sampler", "expected 'tpe', 'random' or 'grid'"),
+        ("sampler: tpe", "sampler: tpee", "search.sampler", "expected 'tpe', 'gp', 'random', 'qmc', 'cmaes' or"),
         ("grace_epochs: 2", "grace_epochs: 20", "search.scheduler.grace_epochs", "20 is more than trial.epochs (8)"),
         ("lanes: auto", "lanes: many", "resources.lanes", "expected auto or a whole number, got 'many'"),
         ("[triplet, triplet_l2]", "[triplet, l3]", "baselines.1", "unknown baseline 'l3'"),

@@ -13,8 +13,8 @@ import ray
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.lanes.hub import unwrap
-from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed
-from tests.lanes.conftest import RESOURCES
+from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed, TrialFailedDiverging
+from tests.lane_session import RESOURCES
 
 pytestmark = pytest.mark.ray
 
@@ -49,7 +49,7 @@ class Holder:
 
 
 def without_times(metrics: dict[str, float]) -> dict[str, float]:
-    return {key: value for key, value in metrics.items() if not key.startswith("time/")}
+    return {key: value for key, value in metrics.items() if not key.startswith(("time/", "memory/"))}
 
 
 def test_a_trial_gives_the_same_bits_first_in_a_lane_and_after_another(hub: Any) -> None:
@@ -83,9 +83,8 @@ def test_a_trial_goes_on_from_a_checkpoint_with_the_same_bits(hub: Any) -> None:
     [
         ({"optimizer": {"learning_rate": "high"}}, "Input should be a valid number"),
         ({"embedding": {"size": 10**13}}, "can't allocate memory"),
-        ({"optimizer": {"learning_rate": 1e30}}, "TrialDiverged"),
     ],
-    ids=["bad learning rate type", "out of memory", "diverged"],
+    ids=["bad learning rate type", "out of memory"],
 )
 def test_a_trial_that_raises_fails_with_its_traceback_and_the_lane_goes_on(
     hub: Any, changes: dict[str, Any], what: str
@@ -101,8 +100,17 @@ def test_a_trial_that_raises_fails_with_its_traceback_and_the_lane_goes_on(
     assert ray.get(hub.worker_pids.remote(0)) == pids  # the same processes
 
 
-def test_a_command_without_a_lease_or_a_trial_is_refused(hub: Any) -> None:
-    with pytest.raises(TrialFailed, match="does not hold a lane"):
+def test_of_a_trial_that_diverges_the_reason_arrives_and_the_lane_goes_on(hub: Any) -> None:
+    with Holder(hub, "diverging") as lane:
+        lane("start", trial={**TRIAL, "optimizer": {"learning_rate": 1e30}}, checkpoint=None)
+        with pytest.raises(TrialFailedDiverging, match=r"^(an|the) .* is not finite in epoch 1, step [23]$"):
+            lane("epoch")
+        lane("start", trial=TRIAL, checkpoint=None)
+        assert lane.epochs(1)[0]["device"] == "cpu"
+
+
+def test_a_command_without_a_lease_is_refused(hub: Any) -> None:
+    with pytest.raises(LaneLost, match="is not held by nobody"):
         unwrap(ray.get(hub.submit.remote("nobody", "epoch", {})))
 
 
@@ -125,12 +133,33 @@ def test_a_killed_worker_costs_the_epoch_but_not_the_trial(hub: Any) -> None:
         assert lane("start", trial=TRIAL, checkpoint=checkpoint) == 1  # waits for the new workers
         assert lane.epochs(1) == expected[1:]
         assert set(ray.get(hub.worker_pids.remote(0)).values()).isdisjoint(before.values())
-    for pid in before.values():
+    assert_gone(before)
+
+
+def assert_gone(pids: dict[int, int]) -> None:
+    for pid in pids.values():
         for _ in range(50):
             if not os.path.exists(f"/proc/{pid}"):
                 break
             time.sleep(0.2)
         assert not os.path.exists(f"/proc/{pid}"), "a worker of the old group is still there"
+
+
+def test_a_lane_that_hangs_in_a_collective_is_restarted(hub: Any) -> None:
+    """SIGSTOP one DDP worker in the middle of an epoch: the other waits for it in a collective that never ends."""
+    ray.get(hub.take_news.remote())
+    with Holder(hub, "hanging") as lane:
+        lane("start", trial={**TRIAL, "iterations_per_epoch": 100_000}, checkpoint=None)
+        before = ray.get(hub.worker_pids.remote(0))
+        threading.Timer(2.0, os.kill, (before[1], signal.SIGSTOP)).start()
+        with pytest.raises(LaneLost, match="made no step for 20 s"):
+            lane("epoch")
+        assert lane("start", trial=TRIAL, checkpoint=None) == 0
+        assert lane.epochs(1)[0]["epoch"] == 1
+    assert_gone(before)
+    assert [line.split(":")[0] for line in ray.get(hub.take_news.remote())] == [
+        "the workers of a lane made no step for 20 s"
+    ]
 
 
 def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mdr_tune.lanes.leases import Leases
-from mdr_tune.lanes.messages import LaneEnded
+from mdr_tune.lanes.messages import LaneEnded, LaneLost
 
 
 def test_each_lane_has_one_holder_and_a_lease_is_kept() -> None:
@@ -45,5 +45,40 @@ def test_a_withdrawn_lane_is_not_leased_again() -> None:
         await leases.withdraw(1, "gone too")
         with pytest.raises(LaneEnded, match="gone too"):
             await waiting
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_an_older_actor_of_a_trial_cannot_give_back_what_the_newer_one_has() -> None:
+    async def scenario() -> None:
+        leases = Leases(1)
+        await leases.lease("a", "older")
+        await leases.release("a")  # by the driver, when the trial paused
+        await leases.lease("a", "newer")
+        await leases.release("a", "older")
+        assert leases.lane_of("a") == 0
+        assert await leases.lease("a", "newest") == 0  # an actor that died without giving it back
+        await leases.release("a", "newer")
+        assert leases.lane_of("a") == 0
+        await leases.release("a", "newest")
+        assert leases.lane_of("a") is None
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_a_trial_that_ended_while_it_waited_gets_no_lane() -> None:
+    async def scenario() -> None:
+        leases = Leases(1)
+        await leases.lease("a")
+        gone, next_one = (asyncio.create_task(leases.lease(name, "token")) for name in ("gone", "next"))
+        await asyncio.sleep(0.01)
+        await leases.release("gone", "another token")
+        await asyncio.sleep(0.01)
+        assert not gone.done()
+        await leases.release("gone")
+        with pytest.raises(LaneLost, match="given back"):
+            await gone
+        await leases.release("a")
+        assert await next_one == 0
 
     asyncio.run(asyncio.wait_for(scenario(), 10))

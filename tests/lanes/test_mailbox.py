@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from mdr_tune.lanes.mailbox import Mailbox
-from mdr_tune.lanes.messages import LaneEnded, LaneLost, Reply, TrialFailed
+from mdr_tune.lanes.messages import LaneEnded, LaneLost, Reply, TrialFailed, TrialFailedDiverging, WorkerProcess
 
 STUCK_TIMEOUT_S = 0.05
+STALLED_TIMEOUT_S = 5.0
 
 
 async def join_all(mailbox: Mailbox, group: str) -> int:
@@ -35,7 +36,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 
 def test_submit_returns_the_value_of_rank_0_after_all_replied() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox(3, STUCK_TIMEOUT_S)
+        mailbox = Mailbox(3, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
         await join_all(mailbox, "a")
         answer = asyncio.create_task(mailbox.submit("epoch", {"x": 1}))
         commands = [await mailbox.next_command("a", 0) for _ in range(3)]
@@ -52,7 +53,7 @@ def test_submit_returns_the_value_of_rank_0_after_all_replied() -> None:
 
 def test_submit_waits_for_the_workers_to_join() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox(2, STUCK_TIMEOUT_S)
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
         answer = asyncio.create_task(mailbox.submit("epoch", {}))
         workers = [asyncio.create_task(worker(mailbox, "a", r, lambda c: Reply(value=c.kind))) for r in range(2)]
         assert await answer == "epoch"
@@ -64,8 +65,8 @@ def test_submit_waits_for_the_workers_to_join() -> None:
 
 def test_an_exception_on_all_ranks_fails_the_trial_and_keeps_the_group() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox(2, STUCK_TIMEOUT_S)
-        replies = iter([Reply(traceback="boom")] * 2 + [Reply(value="fine")] * 2)
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
+        replies = iter([Reply(failure="boom")] * 2 + [Reply(value="fine")] * 2)
         seen = []
 
         def answer(command: Any) -> Reply:
@@ -85,8 +86,8 @@ def test_an_exception_on_all_ranks_fails_the_trial_and_keeps_the_group() -> None
 
 def test_a_silent_peer_of_a_failed_rank_costs_the_group_but_the_traceback_arrives() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox(2, STUCK_TIMEOUT_S)
-        failing = asyncio.create_task(worker(mailbox, "a", 0, lambda c: Reply(traceback="out of memory")))
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
+        failing = asyncio.create_task(worker(mailbox, "a", 0, lambda c: Reply(failure="out of memory")))
         hanging = asyncio.create_task(worker(mailbox, "a", 1, lambda c: None))
         with pytest.raises(TrialFailed, match="out of memory"):
             await mailbox.submit("epoch", {})
@@ -101,9 +102,9 @@ def test_a_silent_peer_of_a_failed_rank_costs_the_group_but_the_traceback_arrive
 
 def test_a_lost_peer_is_no_failure_of_the_trial() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox(2, STUCK_TIMEOUT_S)
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
         survivor = asyncio.create_task(
-            worker(mailbox, "a", 0, lambda c: Reply(traceback="Connection closed by peer", peer_lost=True))
+            worker(mailbox, "a", 0, lambda c: Reply(failure="Connection closed by peer", peer_lost=True))
         )
         await mailbox.join("a", 1)
         with pytest.raises(LaneLost):
@@ -115,7 +116,7 @@ def test_a_lost_peer_is_no_failure_of_the_trial() -> None:
 
 def test_a_new_group_ends_what_the_old_one_was_doing_and_old_replies_are_dropped() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox(1, STUCK_TIMEOUT_S)
+        mailbox = Mailbox(1, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
         await mailbox.join("a", 0)
         answer = asyncio.create_task(mailbox.submit("epoch", {}))
         command = await mailbox.next_command("a", 0)
@@ -134,7 +135,7 @@ def test_a_new_group_ends_what_the_old_one_was_doing_and_old_replies_are_dropped
 
 def test_a_second_command_waits_for_the_first() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox(1, STUCK_TIMEOUT_S)
+        mailbox = Mailbox(1, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
         await mailbox.join("a", 0)
         first = asyncio.create_task(mailbox.submit("epoch", {}))
         assert (await mailbox.next_command("a", 0)).number == 1
@@ -152,7 +153,7 @@ def test_a_second_command_waits_for_the_first() -> None:
 
 def test_the_end_of_the_lane_answers_everybody() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox(1, STUCK_TIMEOUT_S)
+        mailbox = Mailbox(1, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
         waiting = asyncio.create_task(mailbox.submit("epoch", {}))
         await asyncio.sleep(0.01)
         await mailbox.end("Ray Train gave up")
@@ -160,5 +161,75 @@ def test_the_end_of_the_lane_answers_everybody() -> None:
             await waiting
         with pytest.raises(LaneEnded):
             await mailbox.submit("epoch", {})
+
+    run(scenario)
+
+
+def test_of_a_trial_that_diverged_the_reason_is_the_answer() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
+        reply = Reply(failure="the loss is not finite in epoch 1, step 2", diverged=True)
+        workers = [asyncio.create_task(worker(mailbox, "a", rank, lambda c: reply)) for rank in range(2)]
+        with pytest.raises(TrialFailedDiverging, match=r"^the loss is not finite in epoch 1, step 2$"):
+            await mailbox.submit("epoch", {})
+        assert mailbox.ready
+        await mailbox.stop()
+        assert [await w for w in workers] == ["stop", "stop"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("kind", ["epoch", "test"])
+def test_workers_that_make_no_step_for_too_long_are_dismissed_and_ended(kind: Any) -> None:
+    async def scenario() -> None:
+        ended: list[WorkerProcess] = []
+        told: list[str] = []
+        mailbox = Mailbox(2, 60.0, 0.1, ended.extend, told.append)
+        processes = [WorkerProcess(100 + rank, "node", "1") for rank in range(2)]
+        for rank in range(2):
+            await mailbox.join("a", rank, processes[rank])
+        answer = asyncio.create_task(mailbox.submit(kind, {}))
+        for count in range(10):  # as long as one rank gets on, nothing happens
+            await asyncio.sleep(0.03)
+            assert [await mailbox.beat("a", rank, count * rank) for rank in range(2)] == [True, True]
+        assert not answer.done()
+        with pytest.raises(LaneLost, match=r"^made no step for 0\.1 s$"):
+            await answer
+        assert not await mailbox.beat("a", 0, 11)
+        assert ended == processes
+        assert told == [
+            "the workers of a lane made no step for 0.1 s: the lane is restarted, its trial goes on from its last "
+            "checkpoint"
+        ]
+        assert not mailbox.ready
+
+    run(scenario)
+
+
+def test_a_start_has_no_limit() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(1, STUCK_TIMEOUT_S, 0.02)
+        await mailbox.join("a", 0)
+        answer = asyncio.create_task(mailbox.submit("start", {}))
+        await asyncio.sleep(0.1)
+        await mailbox.post("a", 0, 1, Reply(value=0))
+        assert await answer == 0
+
+    run(scenario)
+
+
+def test_of_a_group_that_one_rank_failed_only_the_silent_ones_are_ended() -> None:
+    async def scenario() -> None:
+        ended: list[WorkerProcess] = []
+        mailbox = Mailbox(3, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S, ended.extend)
+        processes = [WorkerProcess(100 + rank, "node", "1") for rank in range(3)]
+        for rank in range(3):
+            await mailbox.join("a", rank, processes[rank])
+        answer = asyncio.create_task(mailbox.submit("epoch", {}))
+        assert (await mailbox.next_command("a", 0)).kind == "epoch"
+        await mailbox.post("a", 1, 1, Reply(failure="out of memory"))
+        with pytest.raises(TrialFailed, match="out of memory"):
+            await answer
+        assert ended == [processes[0], processes[2]]
 
     run(scenario)

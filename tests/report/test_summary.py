@@ -13,6 +13,7 @@ from mdr_tune.report.summary import (
     make_row,
     markdown,
     metric_label,
+    pareto_front,
     table_rows,
     verdict,
 )
@@ -24,7 +25,7 @@ CAUTION = "One seed each: differences of this size can be chance."
 def record(name: str, recalls: list[float], outcome: Outcome = "completed", **parameters: Any) -> TrialRecord:
     """A trial of the arm that its name says, with one recall for each epoch."""
     history = [{"epoch": float(epoch), METRIC: recall} for epoch, recall in enumerate(recalls, 1)]
-    return TrialRecord(name, name, name.rsplit("-", 1)[0], parameters, {}, history, outcome)
+    return TrialRecord(name, name.rsplit("-", 1)[0], 0, parameters, {}, history=history, outcome=outcome)
 
 
 def result(*records: TrialRecord, test: dict[str, float] | None = None, **more: Any) -> SweepResult:
@@ -232,3 +233,48 @@ def test_a_grid_shows_every_row_in_its_order() -> None:
     found = SweepResult(METRIC, records, {"trial": records[1]}, {}, main_arm="trial", shows_all=True)
     assert [row.name for row in table_rows(found)] == [f"trial-{i}" for i in range(6)]
     assert verdict(found)[1:] == ["One seed a row: differences of a few points can be chance."]
+
+
+def seeds(first: str, *recalls: float) -> list[TrialRecord]:
+    """A configuration with a seed for each recall."""
+    found = [record(first if i == 0 else f"{first}.{i + 1}", [recall]) for i, recall in enumerate(recalls)]
+    for index, each in enumerate(found):
+        each.arm, each.seed_index = first.split("-")[0], index
+    return found
+
+
+def test_a_configuration_with_several_seeds_is_its_mean() -> None:
+    sweep = result(
+        *seeds("mdr-001", 60.0, 62.0, 64.0), *seeds("mdr-002", 63.0, 50.0, 52.0), *seeds("triplet-001", 55.0)
+    )
+    sweep.best = {"mdr": sweep.records[0], "triplet": sweep.records[-1]}
+    assert [(row.name, row.validation, row.seeds) for row in table_rows(sweep)] == [
+        ("mdr-001", 62.0, 3),
+        ("mdr-002", 55.0, 3),
+        ("triplet-001", 55.0, 1),
+    ]
+    assert gains(sweep) == {"gain/val_over_triplet": 7.0}
+    assert verdict(sweep)[0] == "Winner: mdr-001 (the file as it is): validation Recall@1 62.00 in the mean of 3 seeds."
+    assert verdict(sweep)[-1].endswith("Means of 1 to 3 seeds each: small differences can be chance.")
+    assert "| mdr-001 | completed | 1 | 3 | 62.00 |  |  |" in markdown(sweep, None)
+
+
+def test_why_the_search_ended_and_what_diverged_is_said() -> None:
+    sweep = result(
+        record("mdr-001", [50.0]), record("mdr-002", [90.0], "diverged"), stopped_because="mdr-001 reached the target"
+    )
+    assert verdict(sweep)[1:] == [
+        "The search ended before its trials were used up: mdr-001 reached the target.",
+        "1 trial diverged and has no value.",
+    ]
+    assert [row.name for row in table_rows(sweep)] == ["mdr-001"]
+
+
+def test_the_pareto_front_is_said() -> None:
+    records = [record(f"mdr-{i:03d}", [recall]) for i, recall in enumerate([60.0, 50.0, 49.0, 70.0], 1)]
+    for each, speed in zip(records, [100.0, 200.0, 150.0, 90.0], strict=True):
+        each.history[0]["time/images_per_s"] = speed
+    records[3].outcome = "diverged"
+    assert [r.name for r in pareto_front(records, METRIC, "time/images_per_s")] == ["mdr-001", "mdr-002"]
+    sweep = result(*records, second_metric="time/images_per_s")
+    assert verdict(sweep)[-1] == "Pareto front of Recall@1 and images/s: mdr-001 (60.00, 100), mdr-002 (50.00, 200)."

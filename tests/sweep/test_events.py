@@ -1,8 +1,7 @@
-"""From Tune's callbacks to records and listeners, with stand-ins for Tune's trials."""
+"""From Tune's callbacks to the ledger, with stand-ins for Tune's trials."""
 
 import pickle
-import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,29 +9,24 @@ from typing import Any
 import pytest
 from ray import cloudpickle
 from ray.exceptions import RayTaskError
-from ray.train._internal.checkpoint_manager import _CheckpointManager  # what a Trial keeps its checkpoints in
-from ray.train._internal.session import _TrainingResult
-from ray.tune import Checkpoint, CheckpointConfig
+from ray.tune import Checkpoint
 
-from mdr_tune.config.arms import Arm
-from mdr_tune.config.trial import TrialConfig
-from mdr_tune.lanes.messages import LaneEnded, TrialFailed
+from mdr_tune.lanes.checkpoint_file import CheckpointInfo, Origin, write_checkpoint
 from mdr_tune.records import TrialRecord
 from mdr_tune.sweep.events import TuneEvents
+from mdr_tune.sweep.journal import Journal
+from mdr_tune.sweep.ledger import Ledger
+from tests.sweep.make import METRIC, Heard, make_arm, make_record
 
-METRIC = "val/recall_at_1"
 EPOCHS = 3
 
 
-def tune_trial(trial_id: str, error: str | None = None, pickled_error: Path | None = None, keep: int | None = 1) -> Any:
+def tune_trial(name: str, error: str | None = None, pickled_error: Path | None = None) -> Any:
     """What TuneEvents reads of a Ray Tune trial."""
-    manager = _CheckpointManager(
-        CheckpointConfig(num_to_keep=keep, checkpoint_score_attribute=METRIC, checkpoint_score_order="max")
-    )
     return SimpleNamespace(
-        trial_id=trial_id,
-        config={"trial": {"epochs": EPOCHS}, "parameters": {"mdr.weight": 0.1}},
-        run_metadata=SimpleNamespace(checkpoint_manager=manager),
+        trial_id=name,
+        status="RUNNING",
+        config={"trial": {"epochs": EPOCHS, "seed": 0}, "parameters": {"mdr.weight": 0.1}},
         get_error=lambda: error,
         pickled_error_file=None if pickled_error is None else str(pickled_error),
     )
@@ -45,40 +39,16 @@ def pickled(folder: Path, cause: Exception) -> Path:
     return file
 
 
-class Listener:
-    """Writes down what it hears, and what the record said at that moment."""
-
-    def __init__(self, name: str, heard: list[tuple[Any, ...]]) -> None:
-        self.name, self.heard = name, heard
-
-    def trial_started(self, record: TrialRecord) -> None:
-        self.heard.append((self.name, "started", record.name, record.outcome))
-
-    def epoch_finished(self, record: TrialRecord) -> None:
-        self.heard.append((self.name, "epoch", record.name, record.epochs))
-
-    def trial_ended(self, record: TrialRecord) -> None:
-        self.heard.append((self.name, "ended", record.name, record.outcome))
-
-
 class Sweep:
     """TuneEvents of the arm `mdr`, with what comes out of it."""
 
-    def __init__(self, listeners: int = 1) -> None:
-        self.records: list[TrialRecord] = []
-        self.heard: list[tuple[Any, ...]] = []
-        self.released: list[str] = []
-        names = "xyz"[:listeners]
+    def __init__(self, journal: Journal, *past: TrialRecord, keeps_for_others: bool = False, trials: int = 4) -> None:
+        self.heard = Heard()
+        self.ledger = Ledger(journal, [METRIC], 1, False, [self.heard], list(past))
+        self.again: set[str] = set()
         self.events = TuneEvents(
-            Arm("mdr", TrialConfig(), {}, (), 4),
-            self.records,
-            [Listener(name, self.heard) for name in names],
-            self._release,
+            make_arm(trials), self.ledger, self.heard.released, self.again.__contains__, keeps_for_others
         )
-
-    def _release(self, trial_id: str) -> None:
-        self.released.append(trial_id)
-        self.heard.append(("lane", "released", trial_id))
 
     def start(self, trial: Any) -> None:
         self.events.on_trial_start(0, [trial], trial)
@@ -87,70 +57,113 @@ class Sweep:
         result = {"epoch": epoch, METRIC: recall, "training_iteration": epoch, "config": {}, "done": False, **more}
         self.events.on_trial_result(0, [trial], trial, result)
 
+    def fail_itself(self, trial: Any, kind: str, text: str) -> None:
+        result = {"epoch": 1, "done": True, "failure": {"kind": kind, "text": text}}
+        self.events.on_trial_result(0, [trial], trial, result)
+        self.complete(trial)
+
     def complete(self, trial: Any) -> None:
         self.events.on_trial_complete(0, [trial], trial)
 
     def fail(self, trial: Any) -> None:
         self.events.on_trial_error(0, [trial], trial)
 
+    def save(self, trial: Any, folder: Path, epoch: int, **more: Any) -> Path:
+        saved = folder / trial.trial_id / f"checkpoint_{epoch:06d}"
+        saved.mkdir(parents=True)
+        info = CheckpointInfo(trial.trial_id, epoch, trial.config["trial"], **more)
+        write_checkpoint(saved, b"state", info)
+        self.events.on_checkpoint(0, [trial], trial, Checkpoint.from_directory(str(saved)))
+        return saved
 
-def test_listeners_are_told_in_their_order_and_the_lane_is_free_before_they_hear_of_the_end() -> None:
-    sweep, trial = Sweep(listeners=2), tune_trial("t1")
+    @property
+    def records(self) -> list[TrialRecord]:
+        return self.ledger.records
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "launch", print)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sweep(journal: Journal) -> Sweep:
+    return Sweep(journal)
+
+
+def test_the_lane_is_free_before_the_listeners_hear_of_the_end(sweep: Sweep) -> None:
+    trial = tune_trial("mdr-001")
     sweep.start(trial)
     sweep.report(trial, 1)
     sweep.complete(trial)
-    assert sweep.heard == [
-        ("x", "started", "mdr-001", "running"),
-        ("y", "started", "mdr-001", "running"),
-        ("x", "epoch", "mdr-001", 1),
-        ("y", "epoch", "mdr-001", 1),
-        ("lane", "released", "t1"),
-        ("x", "ended", "mdr-001", "stopped_early"),
-        ("y", "ended", "mdr-001", "stopped_early"),
+    assert [event for event, *_ in sweep.heard.events] == [
+        "trial_started",
+        "epoch_finished",
+        "released",
+        "trial_ended",
     ]
 
 
-def test_a_record_is_made_of_tune_s_trial() -> None:
-    sweep, trial = Sweep(), tune_trial("t1")
-    sweep.start(trial)
-    sweep.start(tune_trial("t2"))
-    first, second = sweep.records
-    assert (first.trial_id, first.name, first.arm) == ("t1", "mdr-001", "mdr")
-    assert (first.config, first.parameters) == ({"epochs": EPOCHS}, {"mdr.weight": 0.1})
-    assert (second.trial_id, second.name) == ("t2", "mdr-002")
+def test_a_record_is_made_of_tune_s_trial(sweep: Sweep) -> None:
+    sweep.start(tune_trial("mdr-001"))
+    sweep.start(tune_trial("mdr-012.3"))
+    first, seed = sweep.records
+    assert (first.name, first.arm, first.number, first.seed_index) == ("mdr-001", "mdr", 0, 0)
+    assert (first.config["epochs"], first.parameters) == (EPOCHS, {"mdr.weight": 0.1})
+    assert (seed.number, seed.seed_index, seed.config_name) == (11, 2, "mdr-012")
 
 
-def test_of_a_result_only_the_metrics_are_kept_as_numbers() -> None:
-    sweep, trial = Sweep(), tune_trial("t1")
+def test_of_a_result_only_the_metrics_are_kept_as_numbers(sweep: Sweep) -> None:
+    trial = tune_trial("mdr-001")
     sweep.start(trial)
-    extra = {"train/loss": 1, "mdr/level_0": -3.0, "time/epoch_s": 0.5, "test/map_at_r": 2.0, "time_this_iter_s": 9.0}
-    sweep.report(trial, 1, 50, **extra)
-    kept = {"train/loss": 1.0, "mdr/level_0": -3.0, "time/epoch_s": 0.5, "test/map_at_r": 2.0}
+    extra = {"train/loss": 1, "mdr/level_0": -3.0, "time/epoch_s": 0.5, "memory/peak_gib": 2.0, "time_this_iter_s": 9.0}
+    sweep.report(trial, 1, 50, device="cpu", **extra)
+    kept = {"train/loss": 1.0, "mdr/level_0": -3.0, "time/epoch_s": 0.5, "memory/peak_gib": 2.0}
     assert sweep.records[0].history == [{"epoch": 1.0, METRIC: 50.0, **kept}]
     assert all(isinstance(value, float) for value in sweep.records[0].history[0].values())
+    assert sweep.records[0].device == "cpu"
 
 
-def test_epochs_that_a_trial_repeats_are_recorded_once() -> None:
-    sweep, trial = Sweep(), tune_trial("t1")
+def test_epochs_that_a_trial_repeats_are_recorded_once(sweep: Sweep) -> None:
+    trial = tune_trial("mdr-001")
     sweep.start(trial)
     for epoch, recall in [(1, 10.0), (2, 20.0), (1, 11.0), (2, 21.0), (3, 30.0)]:
         sweep.report(trial, epoch, recall)
     assert [(e["epoch"], e[METRIC]) for e in sweep.records[0].history] == [(1, 10.0), (2, 20.0), (3, 30.0)]
-    assert [event[1] for event in sweep.heard].count("epoch") == 3
 
 
-def test_a_trial_that_goes_on_after_a_pause_is_the_same_trial() -> None:
-    sweep, trial = Sweep(), tune_trial("t1")
+def test_a_trial_that_goes_on_after_a_pause_is_the_same_trial(sweep: Sweep) -> None:
+    trial = tune_trial("mdr-001")
     sweep.start(trial)
     sweep.report(trial, 1)
+    trial.status = "PAUSED"
+    for _ in range(2):
+        sweep.events.on_step_end(0, [trial])
+    assert sweep.heard.events[2:] == [("released", "mdr-001")]
+    trial.status = "RUNNING"
     sweep.start(trial)
+    trial.status = "PAUSED"
+    sweep.events.on_step_end(0, [trial])
+    assert sweep.heard.events[3:] == [("released", "mdr-001")]
     assert len(sweep.records) == 1
-    assert [event[1] for event in sweep.heard] == ["started", "epoch"]
+
+
+def test_a_trial_of_an_earlier_session_goes_on(journal: Journal) -> None:
+    left, done = make_record(0, 50.0, outcome="killed"), make_record(1, 60.0, outcome="completed")
+    sweep = Sweep(journal, left, done)
+    for name in ("mdr-001", "mdr-002"):  # of a synchronous search, those that ended go through Tune again
+        sweep.start(tune_trial(name))
+    assert sweep.heard.events == [("trial_started", "mdr-001")]
+    assert left.outcome == "running"
+    sweep.complete(tune_trial("mdr-002"))
+    assert sweep.heard.events[1:] == [("released", "mdr-002")]
 
 
 @pytest.mark.parametrize(("epochs", "outcome"), [(EPOCHS, "completed"), (EPOCHS - 1, "stopped_early")])
-def test_a_trial_is_complete_after_all_of_its_epochs(epochs: int, outcome: str) -> None:
-    sweep, trial = Sweep(), tune_trial("t1")
+def test_a_trial_is_complete_after_all_of_its_epochs(sweep: Sweep, epochs: int, outcome: str) -> None:
+    trial = tune_trial("mdr-001")
     sweep.start(trial)
     for epoch in range(1, epochs + 1):
         sweep.report(trial, epoch)
@@ -158,38 +171,46 @@ def test_a_trial_is_complete_after_all_of_its_epochs(epochs: int, outcome: str) 
     assert (sweep.records[0].outcome, sweep.records[0].error) == (outcome, None)
 
 
-@pytest.mark.parametrize(
-    ("cause", "expected"),
-    [
-        (TrialFailed("Traceback of the worker\nValueError: x"), "Traceback of the worker\nValueError: x"),
-        (LaneEnded("the lane is gone"), "the lane is gone"),
-    ],
-)
-def test_a_failed_trial_keeps_the_worker_s_traceback(tmp_path: Path, cause: Exception, expected: str) -> None:
-    sweep, trial = Sweep(), tune_trial("t1", error="what Tune wrote", pickled_error=pickled(tmp_path, cause))
+@pytest.mark.parametrize("kind", ["failed", "diverged"])
+def test_a_trial_s_own_failure_is_a_result(sweep: Sweep, kind: str) -> None:
+    trial = tune_trial("mdr-001")
     sweep.start(trial)
-    sweep.fail(trial)
-    assert (sweep.records[0].outcome, sweep.records[0].error) == ("failed", expected)
-    assert sweep.heard[-1] == ("x", "ended", "mdr-001", "failed")
+    sweep.report(trial, 1, 99.0)
+    sweep.fail_itself(trial, kind, "why")
+    assert (sweep.records[0].outcome, sweep.records[0].error, sweep.records[0].epochs) == (kind, "why", 1)
+    assert (sweep.records[0].best(METRIC) is None) == (kind == "diverged")
 
 
-def test_a_defect_of_the_trial_s_actor_is_told_with_the_actor_s_traceback(tmp_path: Path) -> None:
-    sweep, trial = Sweep(), tune_trial("t1", error="what Tune wrote", pickled_error=pickled(tmp_path, KeyError("x")))
-    sweep.start(trial)
-    sweep.fail(trial)
-    assert sweep.records[0].error is not None
-    assert sweep.records[0].error.splitlines()[-1] == "KeyError: in the actor"
-
-
-@pytest.mark.parametrize(
-    ("cause", "why"), [(LaneEnded("all lanes are gone"), "all lanes are gone"), (KeyError(), None)]
-)
-def test_that_no_lane_is_left_is_noted(tmp_path: Path, cause: Exception, why: str | None) -> None:
-    sweep, trial = Sweep(), tune_trial("t1", pickled_error=pickled(tmp_path, cause))
+def test_that_no_lane_is_left_is_nobody_s_fault(sweep: Sweep) -> None:
+    trial = tune_trial("mdr-001")
     sweep.start(trial)
     assert sweep.events.lanes_ended is None
+    sweep.fail_itself(trial, "lanes_ended", "all lanes are gone")
+    assert sweep.events.lanes_ended == "all lanes are gone"
+    assert (sweep.records[0].outcome, sweep.records[0].ended) == ("killed", False)
+
+
+def test_what_happened_to_it_again_and_again_is_told_with_its_traceback(sweep: Sweep, tmp_path: Path) -> None:
+    trial = tune_trial("mdr-001", error="what Tune wrote", pickled_error=pickled(tmp_path, OSError("x")))
+    sweep.start(trial)
+    sweep.events.on_trial_recover(0, [trial], trial)
     sweep.fail(trial)
-    assert sweep.events.lanes_ended == why
+    record = sweep.records[0]
+    assert record.outcome == "failed"
+    assert record.error is not None
+    assert record.error.splitlines()[-1] == "KeyError: in the actor"
+    assert len(record.notes) == 1
+    assert record.notes[0].startswith("its process was lost (")
+
+
+def test_a_trial_that_is_handed_out_once_more_has_not_ended(sweep: Sweep) -> None:
+    trial = tune_trial("mdr-001", error="the actor died")
+    sweep.start(trial)
+    sweep.report(trial, 1)
+    sweep.again.add("mdr-001")
+    sweep.fail(trial)
+    assert (sweep.records[0].outcome, len(sweep.records[0].notes)) == ("running", 1)
+    assert sweep.heard.events[-1] == ("released", "mdr-001")
 
 
 @pytest.mark.parametrize(
@@ -199,17 +220,26 @@ def test_that_no_lane_is_left_is_noted(tmp_path: Path, cause: Exception, why: st
         (None, "the trial ended without an exception being recorded"),
     ],
 )
-def test_without_a_pickled_error_there_is_what_tune_wrote(tmp_path: Path, kept: str | None, expected: str) -> None:
-    for pickled_error in (None, tmp_path / "was never written"):
-        sweep, trial = Sweep(), tune_trial("t1", error=kept, pickled_error=pickled_error)
+def test_without_a_pickled_error_there_is_what_tune_wrote(
+    sweep: Sweep, tmp_path: Path, kept: str | None, expected: str
+) -> None:
+    for number, pickled_error in enumerate((None, tmp_path / "was never written"), 1):
+        trial = tune_trial(f"mdr-00{number}", error=kept, pickled_error=pickled_error)
         sweep.start(trial)
         sweep.fail(trial)
-        assert (sweep.records[0].outcome, sweep.records[0].error) == ("failed", expected)
+        assert (sweep.records[-1].outcome, sweep.records[-1].error) == ("failed", expected)
 
 
-def test_what_still_runs_at_the_end_was_interrupted() -> None:
-    sweep = Sweep()
-    done, failed, running, _ = trials = [tune_trial(f"t{i}", error="x") for i in range(4)]
+def test_notes_are_kept(sweep: Sweep) -> None:
+    trial = tune_trial("mdr-001")
+    sweep.start(trial)
+    sweep.report(trial, 1, notes=["the checkpoint of epoch 5 is damaged"])
+    assert sweep.records[0].notes == ["the checkpoint of epoch 5 is damaged"]
+    assert ("trial_noted", "mdr-001") in sweep.heard.events
+
+
+def test_what_still_runs_at_the_end_was_interrupted(sweep: Sweep) -> None:
+    done, failed, running, _ = trials = [tune_trial(f"mdr-00{i}", error="x") for i in range(1, 5)]
     for trial in (done, failed, running):
         sweep.start(trial)
     for epoch in range(1, EPOCHS + 1):
@@ -218,58 +248,44 @@ def test_what_still_runs_at_the_end_was_interrupted() -> None:
     sweep.fail(failed)
     sweep.events.on_experiment_end(trials)
     assert [record.outcome for record in sweep.records] == ["completed", "failed", "killed"]
-    assert sweep.released == ["t0", "t1", "t2"]  # each once; the pending one never started
-    assert [event[1] for event in sweep.heard].count("ended") == 3
+    released = [name for event, name in sweep.heard.events if event == "released"]
+    assert released == ["mdr-001", "mdr-002", "mdr-003"]  # each once; the pending one never started
 
 
-@pytest.mark.parametrize("end", [Sweep.complete, Sweep.fail])
-def test_a_trial_that_ends_before_it_starts_is_told_whole(end: Callable[[Sweep, Any], None]) -> None:
-    sweep, trial = Sweep(), tune_trial("t1")
-    end(sweep, trial)
-    assert [event[1] for event in sweep.heard] == ["started", "released", "ended"]
-    assert sweep.released == ["t1"]
-
-
-def save_epochs(trial: Any, folder: Path, recalls: list[float]) -> dict[int, str]:
-    """Give the trial's manager a checkpoint for each epoch; returns their folders."""
-    folders = {}
-    for epoch, recall in enumerate(recalls, 1):
-        path = folder / f"checkpoint_{epoch:06d}"
-        path.mkdir()
-        folders[epoch] = str(path)
-        saved = _TrainingResult(Checkpoint.from_directory(str(path)), {"epoch": epoch, METRIC: recall})
-        trial.run_metadata.checkpoint_manager.register_checkpoint(saved)
-    return folders
-
-
-@pytest.mark.parametrize(
-    ("keep", "recalls", "kept"),
-    [
-        (1, [50.0, 60.0, 55.0], {2, 3}),  # the best and, for `checkpoints: last`, the latest
-        (1, [50.0, 55.0, 60.0], {3}),
-        (1, [60.0, 60.0, 55.0], {2, 3}),  # of equals the last one, as TrialRecord.best has it
-        (1, [60.0, 50.0, 55.0], {1, 3}),
-        (None, [50.0, 60.0, 55.0], {1, 2, 3}),
-    ],
-)
-def test_the_checkpoints_that_ray_keeps_are_known_by_epoch(
-    tmp_path: Path, keep: int | None, recalls: list[float], kept: set[int]
-) -> None:
-    sweep, trial = Sweep(), tune_trial("t1", keep=keep)
+def test_checkpoints_are_known_by_the_epoch_that_is_written_in_them(sweep: Sweep, tmp_path: Path) -> None:
+    trial = tune_trial("mdr-001")
     sweep.start(trial)
-    for epoch, recall in enumerate(recalls, 1):
+    folders = {}
+    for epoch, recall in enumerate((60.0, 50.0, 51.0, 52.0), 1):
         sweep.report(trial, epoch, recall)
-    folders = save_epochs(trial, tmp_path, recalls)
-    sweep.complete(trial)
-    record = sweep.records[0]
-    assert record.checkpoints == {epoch: folders[epoch] for epoch in kept}
-    assert all(Path(folder).is_dir() for folder in record.checkpoints.values())
-    best = record.best(METRIC)
-    assert best is not None
-    assert best[1] in record.checkpoints
+        folders[epoch] = sweep.save(trial, tmp_path, epoch)
+    assert sweep.records[0].checkpoints == {epoch: str(folders[epoch]) for epoch in (1, 3, 4)}
+    assert [folder.exists() for folder in folders.values()] == [True, False, True, True]
 
 
-def test_tune_can_pickle_it_whatever_the_listeners_hold() -> None:
-    sweep = Sweep()
-    sweep.events._listeners = [threading.Lock()]  # type: ignore[list-item]
+def test_a_trial_that_goes_through_tune_again_writes_no_new_checkpoint(journal: Journal, tmp_path: Path) -> None:
+    past = make_record(0, 50.0, outcome="killed", checkpoints={1: "old"})
+    sweep, trial = Sweep(journal, past), tune_trial("mdr-001")
+    sweep.start(trial)
+    sweep.save(trial, tmp_path, 1, origin=Origin())
+    assert past.checkpoints == {1: "old"}
+
+
+def test_what_others_may_take_over_is_kept(journal: Journal, tmp_path: Path) -> None:
+    sweep = Sweep(journal, keeps_for_others=True, trials=2)
+    first, second = tune_trial("mdr-001"), tune_trial("mdr-002")
+    sweep.start(first)
+    for epoch in (1, 2, 3, 4):
+        sweep.report(first, epoch, 50.0 + epoch)
+        sweep.save(first, tmp_path, epoch)
+    assert sorted(sweep.records[0].checkpoints) == [1, 2, 3, 4]  # the other has not begun
+    sweep.start(second)
+    for epoch in (1, 2, 3):
+        sweep.report(second, epoch)
+    sweep.report(first, 5, 60.0)
+    sweep.save(first, tmp_path, 5)
+    assert sorted(sweep.records[0].checkpoints) == [3, 4, 5]  # the other is at 3, and may begin again from there
+
+
+def test_tune_can_pickle_it_whatever_the_listeners_hold(sweep: Sweep) -> None:
     assert isinstance(pickle.loads(pickle.dumps(sweep.events)), TuneEvents)

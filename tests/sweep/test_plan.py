@@ -14,7 +14,7 @@ from mdr_tune.sweep.stores import Stores
 def plan(**sweep: Any) -> Plan:
     config, machine = SweepConfig.model_validate({"name": "letters", **sweep}), Machine(2, 0, "this machine")
     stores = Stores(Path("/somewhere/runs"), "http://127.0.0.1:5000")
-    return Plan(config, Path("letters.yaml"), (), stores, machine, fit_lanes(config, machine), None)
+    return Plan(config, Path("letters.yaml"), "", (), stores, machine, fit_lanes(config, machine), None)
 
 
 @pytest.mark.parametrize(

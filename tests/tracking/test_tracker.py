@@ -1,5 +1,6 @@
 """The MLflow side of a sweep, read back from a real sqlite store."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.records import Outcome, TrialRecord
-from mdr_tune.tracking.tracker import PARAM_VALUE_LIMIT, TRIAL_ID_TAG, Tracker, best_key, open_experiment
+from mdr_tune.objectives import best_key
+from mdr_tune.records import Change, Outcome, TrialRecord
+from mdr_tune.tracking.experiment import open_experiment
+from mdr_tune.tracking.tags import TRIAL_TAG
+from mdr_tune.tracking.tracker import Tracker
+from mdr_tune.tracking.trial_runs import PARAM_VALUE_LIMIT
 from mdr_tune.tracking.writer import OrderedWriter, TrackingLost
 
 METRIC = "val/recall_at_1"
@@ -21,7 +26,7 @@ MakeTracker = Callable[..., Tracker]
 
 def trial(name: str, weight: float = 0.1) -> TrialRecord:
     config = TrialConfig.model_validate({"epochs": 3, "mdr": {"weight": weight}})
-    return TrialRecord(f"id-of-{name}", name, "mdr", {"mdr.weight": weight}, config.model_dump())
+    return TrialRecord(name, "mdr", 0, {"mdr.weight": weight}, config.model_dump())
 
 
 def tell(tracker: Tracker, record: TrialRecord, recalls: list[float], outcome: Outcome, **extra: float) -> None:
@@ -117,6 +122,7 @@ def test_every_epoch_is_there_under_its_number(client: MlflowClient, sweep: dict
     assert history_of(client, sweep["d"], METRIC) == [(1, 70.0), (2, 30.0)]
     assert history_of(client, sweep["c"], METRIC) == []
     assert "epoch" not in sweep["a"].data.metrics
+    assert sweep["a"].data.metrics["time/epochs"] == 3
 
 
 def test_the_best_epoch_stands_beside_them(sweep: dict[str, Any]) -> None:
@@ -124,6 +130,11 @@ def test_the_best_epoch_stands_beside_them(sweep: dict[str, Any]) -> None:
     assert (sweep["a"].data.metrics[best_key(METRIC)], sweep["a"].data.metrics["val/best_epoch"]) == (62.5, 2)
     assert (sweep["d"].data.metrics[best_key(METRIC)], sweep["d"].data.metrics["val/best_epoch"]) == (70.0, 1)
     assert best_key(METRIC) not in sweep["c"].data.metrics
+
+
+def test_the_best_so_far_is_there_while_a_trial_runs(client: MlflowClient, sweep: dict[str, Any]) -> None:
+    assert history_of(client, sweep["a"], best_key(METRIC)) == [(1, 50.0), (2, 62.5), (3, 62.5)]
+    assert history_of(client, sweep["a"], "val/best_epoch") == [(1, 1), (2, 2), (3, 2)]
 
 
 def test_the_parent_shows_the_best_so_far(client: MlflowClient, sweep: dict[str, Any]) -> None:
@@ -142,7 +153,7 @@ def test_the_parent_shows_the_best_so_far(client: MlflowClient, sweep: dict[str,
 def test_how_a_trial_ended(sweep: dict[str, Any], name: str, status: str, outcome: str) -> None:
     run = sweep[name]
     assert (run.info.status, run.data.tags["outcome"]) == (status, outcome)
-    assert (run.data.tags["arm"], run.data.tags[TRIAL_ID_TAG]) == ("mdr", f"id-of-{name}")
+    assert (run.data.tags["arm"], run.data.tags[TRIAL_TAG]) == ("mdr", name)
     assert run.info.end_time >= run.info.start_time
 
 
@@ -259,3 +270,86 @@ def test_a_deleted_experiment_is_an_error_that_says_what_to_do(client: MlflowCli
         open_experiment(client, "deleted", tmp_path)
     client.restore_experiment(made)
     assert open_experiment(client, "deleted", tmp_path) == made
+
+
+def test_a_trial_that_diverged_has_no_value_that_anybody_sorts_by(
+    make_tracker: MakeTracker, client: MlflowClient
+) -> None:
+    tracker, record = make_tracker(), trial("mdr-001")
+    record.error = "all embeddings became one in epoch 3"
+    tell(tracker, record, [50.0, 70.0], "diverged")
+    tracker.close("FINISHED")
+    run = client.get_run(tracker.run_id(record))
+    assert (run.info.status, run.data.tags["outcome"], run.data.tags["why"]) == ("FAILED", "diverged", record.error)
+    assert math.isnan(run.data.metrics[best_key(METRIC)])
+    assert best_key(METRIC) not in client.get_run(tracker.parent_run_id).data.metrics
+    assert client.list_artifacts(run.info.run_id) == []
+    order = [f"metrics.`{best_key(METRIC)}` DESC"]
+    found = client.search_runs([tracker.experiment_id], "tags.arm = 'mdr'", order_by=order)
+    assert math.isnan(found[0].data.metrics[best_key(METRIC)])
+
+
+def test_what_changed_and_what_was_noted(make_tracker: MakeTracker, client: MlflowClient) -> None:
+    tracker, record = make_tracker(), trial("mdr-001")
+    tracker.trial_started(record)
+    changes = {1: Change(1, "mdr-003", {"mdr.weight": 0.12}), 3: Change(3, "mdr-002", {"mdr.weight": 0.1})}
+    for epoch in range(1, 5):
+        record.history.append({"epoch": float(epoch), METRIC: 50.0})
+        tracker.epoch_finished(record)
+        if epoch in changes:
+            record.changes.append(changes[epoch])
+            tracker.trial_noted(record)
+    for note in ("the lane lost a worker", "a checkpoint is damaged"):
+        record.notes.append(note)
+        tracker.trial_noted(record)
+    record.outcome = "completed"
+    tracker.trial_ended(record)
+    tracker.close("FINISHED")
+    run = client.get_run(tracker.run_id(record))
+    assert history_of(client, run, "pbt/mdr.weight") == [(1, 0.1), (2, 0.12), (3, 0.12), (4, 0.1)]
+    assert run.data.tags["pbt.exploited"] == "epoch 1 from mdr-003; epoch 3 from mdr-002"
+    assert run.data.tags["notes"] == "the lane lost a worker; a checkpoint is damaged"
+    assert "pbt/optimizer.learning_rate" not in run.data.metrics
+
+
+def test_the_first_seed_s_run_has_the_mean(make_tracker: MakeTracker, client: MlflowClient) -> None:
+    tracker = make_tracker()
+    seeds = [trial(name) for name in ("mdr-007", "mdr-007.2", "mdr-007.3")]
+    for index, (record, recall) in enumerate(zip(seeds, [60.0, 63.0, 66.0], strict=True)):
+        record.seed_index = index
+        tell(tracker, record, [recall, recall - 1], "completed")
+    tracker.close("FINISHED")
+    first, second = (client.get_run(tracker.run_id(record)) for record in seeds[:2])
+    assert history_of(client, first, "val/mean_best_recall_at_1") == [(2, 61.5), (3, 63.0)]
+    assert first.data.metrics["val/seeds"] == 3
+    assert (second.data.tags["config"], second.data.tags["seed_index"]) == ("mdr-007", "1")
+    assert "val/seeds" not in second.data.metrics
+
+
+def test_the_second_objective_belongs_to_the_best_epoch_or_is_a_mean(
+    make_tracker: MakeTracker, client: MlflowClient
+) -> None:
+    values: dict[str, float] = {}
+    for second in ("val/map_at_r", "time/images_per_s"):
+        tracker, record = make_tracker(second_metric=second), trial("mdr-001")
+        tracker.trial_started(record)
+        for epoch, (recall, other) in enumerate([(50.0, 10.0), (60.0, 20.0), (55.0, 60.0)], 1):
+            record.history.append({"epoch": float(epoch), METRIC: recall, second: other})
+            tracker.epoch_finished(record)
+        record.outcome = "completed"
+        tracker.trial_ended(record)
+        tracker.close("FINISHED")
+        metrics = client.get_run(tracker.run_id(record)).data.metrics
+        values |= {key: value for key, value in metrics.items() if key.startswith("objective/")}
+    assert values == {"objective/map_at_r": 20.0, "objective/images_per_s": 30.0}
+
+
+def test_what_repeats_a_trial_lies_in_its_run(make_tracker: MakeTracker, client: MlflowClient, tmp_path: Path) -> None:
+    tracker = make_tracker(repeat=lambda record: {"command": "launch.py", "seed": record.config["seed"]})
+    record = trial("mdr-001")
+    record.device = "cpu"
+    tell(tracker, record, [50.0], "completed")
+    tracker.close("FINISHED")
+    run = client.get_run(tracker.run_id(record))
+    assert json.loads(artifact(client, run, "repeat.json", tmp_path)) == {"command": "launch.py", "seed": 0}
+    assert run.data.tags["device"] == "cpu"

@@ -102,3 +102,43 @@ def test_a_long_list_of_losses_is_cut_short() -> None:
     assert str(lost.value).startswith("7 writes to MLflow were lost: write 0: ")
     assert "write 4" in str(lost.value)
     assert "write 5" not in str(lost.value)
+
+
+def test_entries_that_wait_are_written_together_and_in_order() -> None:
+    calls: list[tuple[str, list[int]]] = []
+    gate = threading.Event()
+    writer = OrderedWriter()
+    writer.put("gate", lambda: (gate.wait(10), None)[1])
+    for number in range(4):
+        writer.put_entries("a", [number], lambda entries: calls.append(("a", entries)), "a")
+        writer.put_entries("b", [10 + number], lambda entries: calls.append(("b", entries)), "b")
+    writer.put("end of a", lambda: calls.append(("end of a", [])), "a")
+    writer.put_entries("a", [4], lambda entries: calls.append(("a", entries)), "a")
+    gate.set()
+    writer.close()
+    assert calls == [("a", [0, 1, 2, 3]), ("b", [10, 11, 12, 13]), ("end of a", []), ("a", [4])]
+
+
+def test_one_call_takes_no_more_than_mlflow_does() -> None:
+    sizes: list[int] = []
+    gate = threading.Event()
+    writer = OrderedWriter()
+    writer.put("gate", lambda: (gate.wait(10), None)[1])
+    for _ in range(5):
+        writer.put_entries("a", [0] * 400, lambda entries: sizes.append(len(entries)), "a")
+    gate.set()
+    writer.close()
+    assert sizes == [800, 800, 400]
+
+
+def test_what_was_lost_is_told_once_and_forgotten_when_it_was_written_after_all() -> None:
+    done: list[str] = []
+    writer = OrderedWriter(give_up_after_s=0.0)
+    writer.put("epoch 1 of a", Flaky("a", 1, done), "a")
+    writer.put("epoch 1 of b", Flaky("b", 1, done), "b")
+    writer.put("the rest of a", lambda: writer.recovered("a"), "a")
+    with pytest.raises(TrackingLost, match=r"^1 writes to MLflow were lost: epoch 1 of b"):
+        writer.wait()
+    writer.wait()
+    writer.close()
+    assert done == []

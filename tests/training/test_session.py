@@ -10,6 +10,7 @@ import torch
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.training import TrialDiverged, TrialSession
+from mdr_tune.training.evaluate import EVALUATION_BATCH
 
 TRIAL: dict[str, Any] = {
     "batch": {"size": 16, "images_per_class": 4},
@@ -40,6 +41,7 @@ def test_an_epoch_reports_losses_levels_quality_and_time() -> None:
     assert set(metrics) == {
         "epoch",
         *("train/loss", "train/dml_loss", "train/mdr_loss", "train/miner_fallback", "train/learning_rate"),
+        *("train/distance_mean", "train/distance_std", "memory/peak_gib"),
         *("mdr/weight", "mdr/level_0", "mdr/level_1", "mdr/level_2", "mdr/mean", "mdr/std"),
         *("val/recall_at_1", "val/recall_at_2", "val/recall_at_4", "val/recall_at_8"),
         *("val/map_at_r", "val/r_precision", "time/epoch_s", "time/images_per_s"),
@@ -104,6 +106,43 @@ def test_a_trial_whose_numbers_blow_up_has_diverged() -> None:
     session = new_session(optimizer={"learning_rate": 1e30})
     with pytest.raises(TrialDiverged, match=r"not finite in epoch 1, step [23]"):
         session.train_epoch()
+
+
+def test_a_trial_whose_numbers_blow_up_in_its_last_step_has_diverged_too() -> None:
+    """The losses were finite; what is ranked after the step is not."""
+    session = new_session(optimizer={"learning_rate": 1e30}, iterations_per_epoch=1)
+    with pytest.raises(TrialDiverged, match="an embedding is not finite after epoch 1, or too large"):
+        session.run_epoch()
+
+
+def test_a_trial_whose_embeddings_are_all_one_has_diverged() -> None:
+    session = new_session(mdr=None, embedding={"size": 8, "mode": "none"}, optimizer={"learning_rate": 1e-12})
+    with torch.no_grad():
+        session.model.linear.weight.zero_()
+    with pytest.raises(TrialDiverged, match="the embeddings collapsed in epoch 1: their distances are "):
+        session.train_epoch()
+
+
+def test_the_distances_are_those_of_the_last_batch_as_retrieval_sees_it() -> None:
+    session = new_session(iterations_per_epoch=1, embedding={"size": 8, "mode": "l2"})
+    session.model.train()
+    batch = next(session._input.epoch(0, session._sampler.epoch_batches(0, 1)))
+    with torch.no_grad():
+        embeddings = torch.nn.functional.normalize(new_session(embedding={"size": 8}).model.train()(batch.images))
+    distances = torch.nn.functional.pdist(embeddings.double())
+    metrics = session.train_epoch()
+    assert metrics["train/distance_mean"] == pytest.approx(float(distances.mean()), rel=1e-5)
+    assert metrics["train/distance_std"] == pytest.approx(float(distances.std(correction=0)), rel=1e-5)
+
+
+def test_progress_counts_steps_and_evaluated_batches() -> None:
+    session = new_session()
+    session.train_epoch()
+    assert session.progress == 3
+    session.evaluate("validation")
+    images = len(session.dataset.split("validation"))
+    assert session.progress == 3 + -(-images // EVALUATION_BATCH)
+    assert session.device_name == "cpu"
 
 
 def test_frozen_batch_norm_keeps_its_statistics() -> None:

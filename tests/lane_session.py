@@ -1,4 +1,4 @@
-"""A Ray session with one lane of two workers, started once for all tests that need it."""
+"""The Ray session with one lane of two workers, started once for all tests that need it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,24 +7,26 @@ from typing import Any
 import pytest
 
 from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.sweep.session import ray_session
 
 RESOURCES = LaneResources(
     num_lanes=1,
     workers_per_lane=2,
     cpus_per_worker=1,
     gpus_per_worker=0,
-    max_restarts=4,
+    max_restarts=100,
     stuck_worker_timeout_s=5.0,
+    stalled_worker_timeout_s=20.0,
 )
 
 
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory, glyph_cache: Path) -> Iterator[Any]:
     """The hub of one lane with two DDP workers, as a sweep starts it."""
-    from mdr_tune.lanes.lane import Lanes
+    from mdr_tune.sweep.session import ray_session
 
     with ray_session(None, num_cpus=2):
+        from mdr_tune.lanes.lane import Lanes
+
         lanes = Lanes(RESOURCES, "tests", tmp_path_factory.mktemp("lanes"))
         yield lanes.hub
         lanes.stop()

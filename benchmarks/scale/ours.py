@@ -1,0 +1,74 @@
+"""Our side: what `launch.py` wires together, with trials that do nothing instead of lanes.
+
+python -m scale.ours STAMPS_FILE FOLDER TRIALS EPOCHS
+"""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mdr_tune.cli.pace import Pace
+from mdr_tune.cli.status import Status
+from mdr_tune.records import TrialRecord
+from mdr_tune.sweep.session import ray_session
+from scale.meter import Meter, Stamps
+from scale.search import METRIC, make_plan
+
+
+class MeterListener:
+    """The sweep's last listener: when it hears of a report, all others have."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def trial_started(self, record: TrialRecord) -> None:
+        """Nothing to measure."""
+
+    def epoch_finished(self, record: TrialRecord) -> None:
+        """A report has been dealt with."""
+        self._meter.report()
+
+    def trial_noted(self, record: TrialRecord) -> None:
+        """Nothing to measure."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """Keep its value; a trial that was not completed is no measurement."""
+        if record.outcome != "completed":
+            raise RuntimeError(f"the trial {record.name} ended as {record.outcome}: {record.error}")
+        self._meter.ended(record.history[-1][METRIC])
+
+
+def run(trials: int, epochs: int, folder: Path) -> Stamps:
+    """Run the search; Ray is started and ended here."""
+    plan = make_plan(trials, epochs, folder)
+    with ray_session(None, plan.machine.cpus), open(os.devnull, "w") as nowhere:
+        from mdr_tune.lanes.lane import start_hub
+        from mdr_tune.sweep.journal import Journal
+        from mdr_tune.sweep.launch import _open_tracker
+        from mdr_tune.sweep.ledger import Ledger
+        from mdr_tune.sweep.search_run import ArmRun
+        from mdr_tune.sweep.stop_rules import StopRules
+        from scale.trial import Nothing
+
+        hub: Any = start_hub(plan.lanes)
+        status = Status(Console(file=nowhere), METRIC, Pace(plan.num_trials, plan.lanes))
+        rules = StopRules(plan.sweep.search.stop, plan.arms, METRIC, gpus_per_trial=0)
+        with contextlib.closing(Journal(plan.folder, status.stage)) as journal:
+            tracker = _open_tracker(plan, "sweep_scale", {"content": "none"})
+            waiting = tracker._writer._queue
+            meter = Meter(queued=lambda: len(waiting))
+            listeners = [rules, tracker, status, MeterListener(meter)]
+            ledger = Ledger(journal, plan.metrics, 1, False, listeners, records=[])
+            ArmRun(plan, plan.arms[0], hub, ledger, plan.past, rules, lambda: False, Nothing).run()
+            meter.searched()
+            tracker.close("FINISHED")
+            meter.written()
+    return meter.stamps
+
+
+if __name__ == "__main__":
+    run(int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[2])).save(Path(sys.argv[1]))

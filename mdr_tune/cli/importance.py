@@ -1,0 +1,96 @@
+"""`mdr-tune importance NAME`: which parameters mattered in a sweep, in numbers and figures, at comparable budget."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mdr_tune.cli.leaderboard import at_least_1
+from mdr_tune.cli.reading import add_store_arguments, open_store
+from mdr_tune.errors import UserError
+from mdr_tune.recorded import SweepRecords
+from mdr_tune.report.budget import AtBudget
+
+_BAR = 24
+_DESCRIPTION = """\
+Compare the trials of a sweep's newest launch after the same number of epochs, and say how much of the variation each
+parameter accounts for. Draws the history, importances, slices, parallel coordinates and, with two objectives, the
+Pareto front; the figures are written to a folder and logged to the launch's MLflow run.
+"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of mdr-tune."""
+    parser = commands.add_parser("importance", help="which parameters mattered, with figures", description=_DESCRIPTION)
+    parser.add_argument("name", metavar="NAME", help="the sweep's name")
+    parser.add_argument(
+        "--epochs",
+        type=at_least_1,
+        metavar="E",
+        help="compare what trials had after E epochs; default: all, or the most that enough trials had",
+    )
+    parser.add_argument("--arm", metavar="ARM", help="mdr (default: the main search) or a baseline, such as triplet")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the figures; default: figures_NAME")
+    add_store_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Print the importances, draw the figures and log them; returns 0.
+
+    Raises:
+        UserError: There is no such sweep or arm, too few trials can be compared, or the folder cannot be written.
+    """
+    _, client = open_store(arguments)
+    from mdr_tune.report.figures import draw_figures
+    from mdr_tune.tracking.artifacts import log_figures
+    from mdr_tune.tracking.reader import read_sweep
+
+    sweep = read_sweep(client, arguments.name, with_histories=True)
+    found = _compare(sweep, arguments)
+    _print(console, sweep, found)
+    folder = arguments.output or Path(f"figures_{sweep.name}")
+    try:
+        files = draw_figures(found, sweep.metrics, folder)
+    except OSError as error:
+        raise UserError(f"--output {folder}: cannot be written ({error.strerror})") from None
+    log_figures(client, sweep.parent_run_id, files)
+    names = ", ".join(file.name for file in files)
+    console.print(f"Figures in {folder}, and in figures/ of run {sweep.parent_run_id}: {names}", soft_wrap=True)
+    return 0
+
+
+def _compare(sweep: SweepRecords, arguments: argparse.Namespace) -> AtBudget:
+    from mdr_tune.report.budget import TooFewTrials, at_budget
+
+    arms = list(dict.fromkeys(record.arm for record in sweep.records))
+    if arguments.arm is not None and arguments.arm not in arms:
+        raise UserError(f"--arm {arguments.arm}: {sweep.name} has {', '.join(arms) or 'no trials yet'}")
+    try:
+        return at_budget(sweep.records, sweep.metrics, arguments.epochs, arguments.arm)
+    except TooFewTrials as error:
+        raise UserError(f"{sweep.name}: {error}") from None
+
+
+def _print(console: Console, sweep: SweepRecords, found: AtBudget) -> None:
+    from mdr_tune.report.figures import budget_title
+    from mdr_tune.report.study import EVALUATOR, by_importance, importances, make_study
+    from mdr_tune.report.summary import metric_label
+
+    study = make_study(found)
+    shares, names = importances(study), by_importance(study)
+    console.print(Text(sweep.name, style="bold").append(f": {budget_title(found)}", style="not bold"), soft_wrap=True)
+    if not names:
+        console.print("No parameter varies among these trials.")
+        return
+    console.print(f"Share of the variation of {metric_label(sweep.metric)} ({EVALUATOR}):", soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
+    for name in names:
+        share = shares.get(name)
+        bar = "" if share is None else "█" * round(share * _BAR)
+        table.add_row(Text(name), Text("" if share is None else f"{share:.2f}"), Text(bar, style="cyan"))
+    console.print(table)
+    if len(shares) < len(names):
+        console.print("Without a number: not all trials have it, and there are too few to weigh it.", style="dim")

@@ -1,0 +1,173 @@
+"""`mdr-tune leaderboard NAME`: the trials of a sweep beside each other, from MLflow, also while it runs."""
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from mdr_tune.cli.leaderboard_table import leaderboard_table
+from mdr_tune.cli.reading import add_store_arguments, missing_file, open_store
+from mdr_tune.errors import UserError
+from mdr_tune.recorded import SweepRecords
+from mdr_tune.report.leaderboard import Cell, flat_rows, leaderboard
+
+REDRAW_EVERY_S = 2.0
+_LINES_AROUND = 9
+"""Of the terminal, for what stands around the trials."""
+_DESCRIPTION = """\
+Show the trials of a sweep's newest launch, the best first: best value and its epoch, the mean over seeds, the second
+objective and the Pareto front (*), the value on the test classes where they were read, speed, memory, parameters.
+Trials that diverged come last. csv, parquet and json have all parameters and metrics.
+"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of mdr-tune."""
+    parser = commands.add_parser("leaderboard", help="show the trials of a sweep, ranked", description=_DESCRIPTION)
+    parser.add_argument("name", metavar="NAME", help="the sweep's name")
+    parser.add_argument("--watch", action="store_true", help="show it anew every 2 s, until the sweep ends or Ctrl-C")
+    parser.add_argument(
+        "--sort", metavar="KEY", help="a column, a metric (train/loss) or a parameter (mdr.weight) to sort by"
+    )
+    parser.add_argument("--format", choices=("table", "csv", "parquet", "json"), default="table")
+    parser.add_argument("--top", type=at_least_1, metavar="N", help="the first N only")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    add_store_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def at_least_1(text: str) -> int:
+    """Return the number that a flag was given; argparse's error if it is none, or below 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Print or write the leaderboard; returns 0.
+
+    Raises:
+        UserError: There is no such sweep, or column, or store, or the flags do not go together.
+    """
+    _check(arguments)
+    stores, client = open_store(arguments)
+    from mdr_tune.tracking.reader import read_sweep
+
+    def read() -> SweepRecords:
+        missing_file(stores)
+        return read_sweep(client, arguments.name)
+
+    if arguments.watch:
+        return _watch(arguments, console, read)
+    sweep = read()
+    entries = leaderboard(sweep, arguments.sort)[: arguments.top]
+    if arguments.format != "table":
+        _write_rows(arguments.format, flat_rows(entries), arguments.output, console)
+    elif arguments.output is None:
+        console.print(_table(arguments, sweep, console, arguments.top))
+    else:
+        plain = Console(file=io.StringIO(), width=200, highlight=False)
+        with plain.capture() as text:
+            plain.print(_table(arguments, sweep, plain, arguments.top))
+        _write_text(arguments.output, text.get())
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.watch and (arguments.format != "table" or arguments.output is not None):
+        raise UserError("--watch shows a table on the terminal: leave --format and --output out")
+    if arguments.format == "parquet" and arguments.output is None:
+        raise UserError("--format parquet: name a file with --output FILE, a terminal cannot show it")
+
+
+def _table(
+    arguments: argparse.Namespace, sweep: SweepRecords, console: Console, top: int | None, state: str = ""
+) -> RenderableType:
+    return leaderboard_table(sweep, leaderboard(sweep, arguments.sort), console.width, top, state)
+
+
+def _watch(arguments: argparse.Namespace, console: Console, read: Callable[[], SweepRecords]) -> int:
+    """Show the leaderboard until the sweep ends or Ctrl-C; a store that is gone for a while is waited for."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    sweep = read()
+    leaderboard(sweep, arguments.sort)  # a key that is unknown is said before the screen is taken
+    problem = ""
+    try:
+        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+            while True:
+                top = arguments.top or (max(3, console.height - _LINES_AROUND) if console.is_terminal else None)
+                state = f" · read at {sweep.read_at:%H:%M:%S}{problem}"
+                live.update(_table(arguments, sweep, console, top, state), refresh=True)
+                if sweep.status != "RUNNING":
+                    break
+                time.sleep(REDRAW_EVERY_S)
+                try:
+                    sweep, problem = read(), ""
+                except (MlflowException, RequestException, SQLAlchemyError, OSError, UserError) as error:
+                    problem = f" · the store does not answer ({_first_line(error)})"
+    except KeyboardInterrupt:
+        return 0
+    console.print(Text(f"The sweep ended: {sweep.status}.", style="dim"))
+    return 0
+
+
+def _first_line(error: BaseException) -> str:
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return line if len(line) <= 60 else line[:57] + "..."
+
+
+def _write_rows(kind: str, rows: list[dict[str, Cell]], output: Path | None, console: Console) -> None:
+    if kind == "parquet":
+        assert output is not None
+        import pyarrow
+        import pyarrow.parquet
+
+        with _writing(output):
+            pyarrow.parquet.write_table(pyarrow.table(_columns(rows)), output)
+        return
+    if kind == "json":
+        text = json.dumps(rows, indent=2) + "\n"
+    else:
+        file = io.StringIO()
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        text = file.getvalue()
+    if output is None:
+        console.file.write(text)
+    else:
+        _write_text(output, text)
+
+
+def _columns(rows: list[dict[str, Cell]]) -> dict[str, list[Cell]]:
+    """Return the rows by column; a column that mixes texts and numbers (a parameter's choices) becomes text."""
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    for name, values in columns.items():
+        if any(isinstance(value, str) for value in values):
+            columns[name] = [None if value is None else str(value) for value in values]
+    return columns
+
+
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Turn what the file system refuses into a user's error."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"--output {file}: cannot be written ({error.strerror})") from None
+
+
+def _write_text(file: Path, text: str) -> None:
+    with _writing(file):
+        file.write_text(text)

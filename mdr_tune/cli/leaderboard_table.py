@@ -1,0 +1,117 @@
+"""The leaderboard as a table of a terminal: what does not fit is left out, the least important first, and named."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mdr_tune.recorded import SweepRecords
+from mdr_tune.report.leaderboard import Entry, budget_note
+from mdr_tune.report.summary import format_parameters, metric_label
+from mdr_tune.words import count
+
+PARAMETERS_WIDTH = 28
+"""Characters that are left for the parameters, at the least: they go on in the next line."""
+_GAP = 2
+_STYLES = {"diverged": "red", "failed": "red", "running": "cyan"}
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column; of those that have no text it is left out.
+
+    Attributes:
+        keep: The columns with the lowest go first where there is no room; 9 stays.
+    """
+
+    title: str
+    text: Callable[[Entry], str]
+    keep: int
+    right: bool = True
+
+
+def leaderboard_table(
+    sweep: SweepRecords, entries: list[Entry], width: int, top: int | None = None, state: str = ""
+) -> RenderableType:
+    """Return the table with a line about the launch above it and notes below.
+
+    Args:
+        width: Columns of the terminal.
+        top: Lines to show; all if None.
+        state: What else to say of the launch: when it was read.
+    """
+    shown = entries[:top]
+    columns = [column for column in _columns(sweep, entries) if any(column.text(entry) for entry in shown)]
+    fitting = _fitting(columns, shown, width)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for column in fitting:
+        is_last = column.title == "parameters"
+        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=not is_last)
+    for entry in shown:
+        table.add_row(*(Text(c.text(entry)) for c in fitting), style=_STYLES.get(entry.outcome, ""))
+    head = Text(sweep.name, style="bold").append(f": {_counts(entries)}{state}", style="not bold")
+    lines = [budget_note(entries), _left_out(columns, fitting), _not_shown(entries, shown)]
+    notes = [Text(line, style="dim") for line in lines if line]
+    return Group(head, Text(), table, *([Text(), *notes] if notes else []))
+
+
+def _columns(sweep: SweepRecords, entries: list[Entry]) -> list[_Column]:
+    label = metric_label(sweep.metric)
+    several_arms = len({entry.arm for entry in entries}) > 1
+    second = metric_label(sweep.second_metric).replace("images_per_s", "images/s") if sweep.second_metric else ""
+    return [
+        _Column("rank", lambda e: "" if e.rank is None else str(e.rank), 9),
+        _Column("trial", lambda e: e.trial, 9, right=False),
+        _Column("arm", lambda e: e.arm if several_arms else "", 1, right=False),
+        _Column("outcome", lambda e: e.outcome, 8, right=False),
+        _Column("epochs", lambda e: str(e.epochs), 8),
+        _Column(label, lambda e: _number(e.best, 2), 9),
+        _Column("at", lambda e: "" if e.best_epoch is None else str(e.best_epoch), 5),
+        _Column("mean (n)", lambda e: "" if e.mean is None else f"{e.mean:.2f} ({e.seeds})", 9),
+        _Column(second, _front, 9),
+        _Column(f"test {label}", lambda e: _number(e.test, 2), 7),
+        _Column("images/s", lambda e: "" if second == "images/s" else _number(e.images_per_s, 0), 2),
+        _Column("s/epoch", lambda e: _number(e.epoch_s, 2), 4),
+        _Column("peak GiB", lambda e: _number(e.peak_gib, 2), 3),
+        _Column("parameters", lambda e: format_parameters(e.parameters), 9, right=False),
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _front(entry: Entry) -> str:
+    return "" if entry.second is None else f"{entry.second:.4g}{' *' if entry.front else '  '}"
+
+
+def _fitting(columns: list[_Column], entries: list[Entry], width: int) -> list[_Column]:
+    """Return the columns that fit, the parameters at their least width."""
+
+    def needed(column: _Column) -> int:
+        widest = max([len(column.title), *(len(column.text(entry)) for entry in entries)])
+        return min(widest, PARAMETERS_WIDTH) if column.title == "parameters" else widest
+
+    kept = list(columns)
+    while sum(needed(column) + _GAP for column in kept) > width and any(column.keep < 9 for column in kept):
+        kept.remove(min(kept, key=lambda column: column.keep))
+    return kept
+
+
+def _counts(entries: list[Entry]) -> str:
+    outcomes = dict.fromkeys(entry.outcome for entry in entries)
+    parts = [f"{sum(entry.outcome == outcome for entry in entries)} {outcome}" for outcome in outcomes]
+    return ", ".join([count(len(entries), "trial"), *parts])
+
+
+def _left_out(columns: list[_Column], fitting: list[_Column]) -> str | None:
+    missing = [column.title for column in columns if column not in fitting]
+    return f"No room for: {', '.join(missing)}. --format csv has everything." if missing else None
+
+
+def _not_shown(entries: list[Entry], shown: list[Entry]) -> str | None:
+    starred = "* on the Pareto front: no other is as good in both. " if any(entry.front for entry in shown) else ""
+    more = f"{len(entries) - len(shown)} more trials." if len(shown) < len(entries) else ""
+    return (starred + more).strip() or None

@@ -1,0 +1,234 @@
+"""The values of one searched key, as a file writes them.
+
+A domain is written as one of
+
+    {uniform: [low, high]}      {loguniform: [low, high]}      {int: [low, high]}      {choice: [a, b, ...]}
+
+and the levels of MDR, which are a list, by the parameters of an even grid (see `trial.LevelGrid`):
+
+    mdr.levels: {count: [2, 3, 5], spread: {uniform: [1, 5]}, offset: {uniform: [-1, 1]}}
+
+A choice that is a mapping may have domains inside: they exist only where that choice is taken.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
+
+from mdr_tune.config.base import KeyProblem, StrictModel, tag
+from mdr_tune.config.explain import explain
+from mdr_tune.config.trial import LevelGrid
+from mdr_tune.registry import nearest_name
+
+Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+IntRange = Annotated[list[int], Field(min_length=2, max_length=2)]
+KINDS = ("uniform", "loguniform", "int", "choice")
+
+
+class Domain(StrictModel):
+    """The values of one searched key; exactly one of the fields is given."""
+
+    uniform: Range | None = None
+    loguniform: Range | None = None
+    int: IntRange | None = None
+    choice: Annotated[list[Any], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_valid_kind(self) -> "Domain":
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of uniform, loguniform, int, choice")
+        if given[0] != "choice":
+            low, high = getattr(self, given[0])
+            if low >= high:
+                state = "empty" if low == high else "reversed"
+                raise ValueError(f"{given[0]}: [{low}, {high}] is {state}: the first number must be the smaller")
+            if given[0] == "loguniform" and low <= 0:
+                raise ValueError(f"loguniform: [{low}, {high}] must start above 0")
+        else:
+            _check_choices(self.choice or [])
+        return self
+
+    def probes(self) -> list[Any]:
+        """Return the values at which validity for a trial is checked: both ends, or every choice as it is written."""
+        return list(self.uniform or self.loguniform or self.int or self.choice or [])
+
+    def contains(self, value: Any) -> bool:
+        """Say whether `value` can be drawn, a choice being given as the file writes it."""
+        if self.choice is not None:
+            return value in self.choice
+        low, high = self.probes()
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and low <= value <= high and (self.int is None or value == int(value))
+
+    def describe(self) -> str:
+        """Return the domain as a user would say it."""
+        if self.choice is not None:
+            return "one of " + ", ".join(map(describe_value, self.choice))
+        low, high = self.probes()
+        scale = ", log scale" if self.loguniform else ", whole numbers" if self.int else ""
+        return f"{low:g} to {high:g}{scale}"
+
+
+def describe_value(value: Any) -> str:
+    """Return a value of a trial in short: a section by its name and what else it sets, `null` as `none`.
+
+    A domain inside of a choice is said in words.
+    """
+    if isinstance(value, dict):
+        words = [str(value["name"])] if "name" in value else []
+        for key, item in value.items():
+            if key != "name":
+                domain = domain_inside(key, item)
+                words.append(f"{key} ({domain.describe()})" if domain else f"{key} {describe_value(item)}")
+        return " ".join(words)
+    if value is None:
+        return "none"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _check_choices(values: list[Any]) -> None:
+    """Check that each value can be stored by Optuna and is there once, and the domains inside of them."""
+    try:
+        json.dumps(values)
+    except TypeError as error:
+        raise ValueError(
+            f"choice: values must be numbers, text, true, false, null, lists or mappings of them ({error})"
+        ) from None
+    if any(value in values[:i] for i, value in enumerate(values)):
+        raise ValueError("choice: a value is listed twice")
+    for i, value in enumerate(values):
+        for key, inside in _written_inside(value):
+            try:
+                domain_inside(key.rpartition(".")[2], inside)
+            except ValidationError as error:
+                path, message = explain(error, LevelsDomain if _is_levels(key, inside) else Domain)[0]
+                raise KeyProblem(".".join(["choice", str(i), key, *path]), message) from None
+
+
+def _as_domain(value: Any) -> Any:
+    """Let a list stand for a choice, and a number for a fixed value."""
+    if isinstance(value, list):
+        return {"choice": value}
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"choice": [value]}
+    return value
+
+
+class LevelsDomain(StrictModel):
+    """The values of `mdr.levels`: an even grid whose count, spread and offset are searched."""
+
+    count: Annotated[Domain, BeforeValidator(_as_domain)]
+    spread: Annotated[Domain, BeforeValidator(_as_domain)]
+    offset: Annotated[Domain, BeforeValidator(_as_domain)] = Field(default_factory=lambda: Domain(choice=[0.0]))
+
+    def parts(self) -> dict[str, Domain]:
+        """Return the domains of the grid's parameters by name."""
+        return {"count": self.count, "spread": self.spread, "offset": self.offset}
+
+    def describe(self) -> str:
+        """Return the parts as a user would say them."""
+        shown = {name: part for name, part in self.parts().items() if part.choice != [0.0]}
+        return ", ".join(f"{name} {part.describe()}" for name, part in shown.items())
+
+    def grid_of(self, levels: Any) -> dict[str, Any]:
+        """Return count, spread and offset of evenly spaced `levels`, a list or a `LevelGrid` as a mapping.
+
+        Raises:
+            ValueError: They are no such levels, or none that can be drawn here.
+        """
+        try:
+            grid = LevelGrid.model_validate(levels).model_dump() if isinstance(levels, dict) else _even_grid(levels)
+        except ValidationError as error:
+            path, message = explain(error, LevelGrid)[0]
+            raise ValueError(".".join(["mdr.levels", *path]) + f": {message}") from None
+        if grid["count"] == 1:  # the spread of a single level says nothing: any that can be drawn will do
+            grid["spread"] = self.spread.probes()[0]
+        for name, domain in self.parts().items():
+            if not domain.contains(grid[name]):
+                raise ValueError(f"{levels} has {name} {grid[name]:g}, outside of {domain.describe()}")
+        return grid
+
+
+def _even_grid(levels: Any) -> dict[str, Any]:
+    is_list = isinstance(levels, list) and len(levels) > 0
+    if not is_list or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in levels):
+        raise ValueError(f"mdr.levels: expected a list of numbers, such as [-3, 0, 3], got {levels!r}")
+    ordered = sorted(levels)
+    low, high = ordered[0], ordered[-1]
+    grid = {"count": len(ordered), "spread": (high - low) / 2, "offset": (low + high) / 2}
+    even = LevelGrid.model_validate(grid).values()
+    if any(abs(a - b) > 1e-9 for a, b in zip(ordered, even, strict=True)):
+        raise ValueError(f"{levels} is not evenly spaced, as the levels of this space are")
+    return grid
+
+
+def _is_domain(value: Any) -> bool:
+    """Say whether a value inside of a choice is a domain, one with a misspelt kind too."""
+    if not isinstance(value, dict) or not value:
+        return False
+    first = next(iter(value))
+    return not value.keys().isdisjoint(KINDS) or (len(value) == 1 and nearest_name(str(first), list(KINDS)) is not None)
+
+
+def _is_levels(key: str, value: Any) -> bool:
+    """Say whether a value inside of a choice searches a grid of levels; one of plain numbers is a value."""
+    parts = value if key.rpartition(".")[2] == "levels" and isinstance(value, dict) else {}
+    is_grid = not parts.keys().isdisjoint(LevelsDomain.model_fields)
+    return is_grid and any(isinstance(part, list | dict) for part in parts.values())
+
+
+def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
+    """Return the domain that a value inside of a choice's mapping is, under its key there; None if it is plain.
+
+    Raises:
+        ValidationError: It is written like a domain, and is none.
+    """
+    if _is_levels(key, value):
+        return LevelsDomain.model_validate(value)
+    return Domain.model_validate(value) if _is_domain(value) else None
+
+
+def _written_inside(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the domains inside of a choice, as they are written, by dotted key."""
+    for key, item in value.items() if isinstance(value, dict) else ():
+        if _is_domain(item) or _is_levels(str(key), item):
+            yield f"{prefix}{key}", item
+        else:
+            yield from _written_inside(item, f"{prefix}{key}.")
+
+
+def split_choice(value: Any) -> "tuple[Any, dict[str, Domain | LevelsDomain]]":
+    """Return a choice without the domains inside of it, and those by dotted key.
+
+    >>> split_choice({"name": "triplet", "margin": {"uniform": [0.1, 0.5]}})[0]
+    {'name': 'triplet'}
+    """
+    if not isinstance(value, dict):
+        return value, {}
+    plain: dict[str, Any] = {}
+    inside: dict[str, Domain | LevelsDomain] = {}
+    for key, item in value.items():
+        domain = domain_inside(key, item)
+        if domain is not None:
+            inside[key] = domain
+            continue
+        plain[key], deeper = split_choice(item)
+        inside.update({f"{key}.{name}": found for name, found in deeper.items()})
+    return plain, inside
+
+
+def _kind_of_domain(value: Any) -> str:
+    grid = isinstance(value, LevelsDomain) or (
+        isinstance(value, dict) and not value.keys().isdisjoint(LevelsDomain.model_fields)
+    )
+    return tag("levels" if grid else "domain")
+
+
+AnyDomain = Annotated[
+    Annotated[Domain, BeforeValidator(_as_domain), Tag(tag("domain"))] | Annotated[LevelsDomain, Tag(tag("levels"))],
+    Discriminator(_kind_of_domain),
+]
+Space = dict[str, AnyDomain]

@@ -1,0 +1,60 @@
+"""`--set KEY=VALUE`: what it changes in the tree of a sweep file."""
+
+from typing import Any
+
+import yaml
+
+from mdr_tune.config.base import set_dotted
+from mdr_tune.config.sweep_file import Source, parse_yaml
+from mdr_tune.errors import UserError
+
+
+def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
+    """Apply one --set. Setting a key of the trial that is searched fixes it: that is what the user means."""
+    key, equals, value_text = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UserError(f"--set {text}: expected KEY=VALUE, such as --set trial.loss.margin=0.3")
+    try:
+        value = parse_yaml(value_text)
+    except (yaml.YAMLError, UserError, RecursionError) as error:
+        why = f" (line {error})" if isinstance(error, UserError) else ""
+        raise UserError(f"--set {text}: {value_text!r} is not a YAML value{why}") from None
+    if key.startswith("space."):  # the keys of the space contain dots themselves
+        name, path = key.removeprefix("space."), ("space", key.removeprefix("space."))
+        space = {} if tree.get("space") is None else tree["space"]
+        if not isinstance(space, dict):
+            raise UserError(f"--set {text}: space is no mapping, so that {name} cannot be set in it")
+        tree["space"] = space
+        if value is None:
+            if name not in space:
+                raise UserError(f"--set {text}: {name} is not in the space. There: {', '.join(space) or 'nothing'}.")
+            _drop_searched(tree, name)
+        else:
+            space[name] = value
+        source.overridden[path] = text
+        return []
+    set_dotted(tree, key, value)
+    source.overridden[tuple(key.split("."))] = text
+    return _fix_searched(tree, key)
+
+
+def _fix_searched(tree: dict[str, Any], key: str) -> list[str]:
+    """Take the searched keys that --set `key` fixes out of the space and out of start_from; return notes."""
+    if not key.startswith("trial.") or not isinstance(tree.get("space"), dict):
+        return []
+    name = key.removeprefix("trial.")
+    gone = [k for k in tree["space"] if k == name or k.startswith(name + ".") or name.startswith(k + ".")]
+    for k in gone:
+        _drop_searched(tree, k)
+    return [f"{k} is fixed by --set and no longer searched" for k in gone]
+
+
+def _drop_searched(tree: dict[str, Any], key: str) -> None:
+    """Take one key out of the space, and out of the points to start from, with what depends on it."""
+    del tree["space"][key]
+    points = tree.get("start_from")
+    for point in points if isinstance(points, list) else []:
+        for name in list(point) if isinstance(point, dict) else []:
+            if name == key or str(name).startswith(f"{key}."):
+                del point[name]

@@ -1,0 +1,130 @@
+"""The checks of how a space is searched: which sampler, scheduler, seeds and objectives go together."""
+
+from mdr_tune.config.arms import Arm, arms
+from mdr_tune.config.schedulers import HyperBandSchedulerConfig, PbtSchedulerConfig
+from mdr_tune.config.space import grid_points, is_conditional, searched, section_variants
+from mdr_tune.config.space_checks import Problems
+from mdr_tune.config.sweep import SweepConfig
+
+
+def search_problems(sweep: SweepConfig) -> Problems:
+    """Check sampler, scheduler, seeds and objectives, of a sweep whose space is valid."""
+    grid = _grid_problems(sweep)
+    problems = grid + _cmaes_problems(sweep) + _second_metric_problems(sweep) + _scheduler_problems(sweep)
+    if "seed" in sweep.space and sweep.search.seeds_per_trial > 1:
+        message = "the seed is searched (space.seed), so that a trial has one: take out one of the two"
+        problems.append((("search", "seeds_per_trial"), message))
+    return problems
+
+
+def _grid_problems(sweep: SweepConfig) -> Problems:
+    """A grid is all of its combinations: nothing else says how many trials there are, or which come first."""
+    if sweep.search.sampler != "grid":
+        return []
+    try:
+        size = len(grid_points(sweep.space))
+    except ValueError as error:
+        return [(("space",), str(error))]
+    problems: Problems = [
+        (("search", key), f"a grid runs all of its combinations, {size} here: leave it out")
+        for key in ("trials", "baseline_trials")
+        if key in sweep.search.model_fields_set
+    ]
+    if sweep.start_from:
+        problems.append((("start_from",), "a grid runs all of its combinations: leave it out"))
+    return problems
+
+
+def _cmaes_problems(sweep: SweepConfig) -> Problems:
+    """CMA-ES moves a normal distribution: over at least two numbers, the same in every trial."""
+    if sweep.search.sampler != "cmaes":
+        return []
+    path = ("search", "sampler")
+    if sweep.second_metric is not None:
+        return [(path, "cmaes has one objective; with second_metric take tpe, gp, random, qmc or grid")]
+    if is_conditional(sweep.space):
+        return [(path, "cmaes cannot search keys that exist only with some choice: take tpe")]
+    problems: Problems = []
+    for arm, place in _arms_with_place(sweep, path):
+        numbers = [key for key, domain in searched(arm.space).items() if domain.choice is None]
+        if len(numbers) < 2 and (searched(arm.space) or place == path):
+            there = f"the space{_of_baseline(arm, place)} has {', '.join(numbers) or 'none'}"
+            problems.append((place, f"cmaes needs at least two keys that are numbers (ranges), and {there}: take tpe"))
+    return problems
+
+
+def _second_metric_problems(sweep: SweepConfig) -> Problems:
+    if sweep.second_metric is None:
+        return []
+    problems: Problems = []
+    if sweep.second_metric == sweep.metric:
+        problems.append((("second_metric",), "is the same as metric: leave it out, or give another"))
+    scheduler = sweep.search.scheduler.name
+    if scheduler != "none":
+        default = "" if "scheduler" in sweep.search.model_fields_set else ", the default,"
+        message = (
+            f"needs search.scheduler: none; with {scheduler}{default} trials are compared by one metric before their "
+            "end, and those that are stopped have no values to compare"
+        )
+        problems.append((("second_metric",), message))
+    return problems
+
+
+def _scheduler_problems(sweep: SweepConfig) -> Problems:
+    scheduler = sweep.search.scheduler
+    path = ("search", "scheduler")
+    fewest = min(section_variants(sweep.trial, sweep.space, "epochs"))
+    problems: Problems = []
+    if isinstance(scheduler, HyperBandSchedulerConfig | PbtSchedulerConfig):
+        if sweep.search.seeds_per_trial > 1:
+            message = (
+                f"{scheduler.name} compares trials that run side by side, each with one seed: leave it out, or take "
+                "asha, median or none"
+            )
+            problems.append((("search", "seeds_per_trial"), message))
+        if "epochs" in searched(sweep.space):
+            message = f"cannot be searched with {scheduler.name}, which compares trials at the same epochs"
+            problems.append((("space", "epochs"), message))
+    elif scheduler.name != "none" and scheduler.grace_epochs > fewest:
+        problems.append(((*path, "grace_epochs"), f"{scheduler.grace_epochs} is more than trial.epochs ({fewest})"))
+    if isinstance(scheduler, PbtSchedulerConfig):
+        problems += _pbt_problems(sweep, scheduler, fewest)
+    return problems
+
+
+def _pbt_problems(sweep: SweepConfig, scheduler: PbtSchedulerConfig, epochs: int) -> Problems:
+    path = ("search", "scheduler")
+    problems: Problems = []
+    without_mdr = any(mdr is None for mdr in section_variants(sweep.trial, sweep.space, "mdr"))
+    if "mdr.weight" in scheduler.perturb and without_mdr:
+        problems.append(((*path, "perturb"), "there are trials without MDR: perturb [optimizer.learning_rate] alone"))
+    elif scheduler.perturb == ["mdr.weight"] and sweep.baselines:
+        message = "the baselines have no mdr.weight to perturb: add optimizer.learning_rate, or leave baselines out"
+        problems.append(((*path, "perturb"), message))
+    if scheduler.interval_epochs > epochs:
+        message = f"{scheduler.interval_epochs} is more than trial.epochs ({epochs})"
+        problems.append(((*path, "interval_epochs"), message))
+    for arm, place in _arms_with_place(sweep, ("search", "trials")):
+        of_baseline = _of_baseline(arm, place)
+        if arm.trials < 2:
+            problems.append((place, f"pbt needs a population of at least 2 trials, and{of_baseline} there is 1"))
+        elif arm.trials * scheduler.quantile < 1:
+            message = (
+                f"{scheduler.quantile:g} of {arm.trials} trials{of_baseline} is not even one: none would be replaced"
+            )
+            problems.append(((*path, "quantile"), message))
+    return problems
+
+
+def _arms_with_place(sweep: SweepConfig, main: tuple[str, ...]) -> list[tuple[Arm, tuple[str, ...]]]:
+    """Return each arm, and the key where a problem of it belongs; none if one is not valid, which is told then."""
+    try:
+        found = arms(sweep)
+    except (ValueError, KeyError):  # told by `sweep_checks`
+        found = []
+    places = [main, *(("baselines", str(i)) for i in range(len(sweep.baselines)))]
+    return list(zip(found, places, strict=False))
+
+
+def _of_baseline(arm: Arm, place: tuple[str, ...]) -> str:
+    return f" of {arm.name}" if place[0] == "baselines" else ""

@@ -1,0 +1,153 @@
+"""The checks of a space: each key can be searched, and every value of its domain makes a valid trial."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from mdr_tune.config.domains import Domain, LevelsDomain, describe_value
+from mdr_tune.config.explain import explain
+from mdr_tune.config.space import (
+    Parameter,
+    Tree,
+    apply_settings,
+    choice_combinations,
+    parameter_tree,
+    resolve,
+    trial_keys,
+)
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.registry import nearest_name
+
+Path = tuple[str, ...]
+"""Keys down into the file."""
+Problems = list[tuple[Path, str]]
+CHOOSES_KEYS = ("data.name", "augmentation.name", "loss.name", "miner.name", "optimizer.schedule.name")
+"""Names that decide which other keys there are: their sections are searched as a whole."""
+MOST_COMBINATIONS = 4096
+
+
+def space_problems(sweep: SweepConfig) -> Problems:
+    """Check that each key can be searched and that every value of its domain makes a valid trial."""
+    problems: Problems = []
+    keys = trial_keys(sweep.trial)
+    for key, domain in sweep.space.items():
+        whole = next((other for other in sweep.space if key.startswith(f"{other}.")), None)
+        if whole is not None:
+            problems.append((("space", key), f"{whole} is searched as a whole: give {key} in its choices"))
+        else:
+            problem = _problem_of_key(sweep.trial, key, domain, keys)
+            problems += [(("space", key), problem)] if problem else domain_problems(sweep.trial, key, domain)
+    return problems or _combination_problems(sweep)
+
+
+def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain, keys: list[str]) -> str | None:
+    if key in CHOOSES_KEYS:
+        section = key.removesuffix(".name")
+        return f"other keys depend on it: search {section}: {{choice: [{{name: ...}}, ...]}}"
+    if key.startswith("mdr.") and trial.mdr is None:
+        return "cannot be searched: trial.mdr is null; give trial.mdr a mapping"
+    if key not in keys:
+        guess = nearest_name(key, keys)
+        hint = f" Did you mean {guess}?" if guess else f" Known: {', '.join(keys)}."
+        return f"is no key of a trial.{hint}"
+    if isinstance(domain, LevelsDomain) and key != "mdr.levels":
+        return "count, spread and offset describe mdr.levels only"
+    return None
+
+
+def domain_problems(trial: TrialConfig, key: str, domain: Domain | LevelsDomain) -> Problems:
+    """Try the ends, or all choices, of a domain in the trial, and of the domains inside of its choices."""
+    problems: Problems = []
+    tree = parameter_tree({key: domain})
+    usual = _first_settings(tree) if isinstance(domain, LevelsDomain) else {}
+    for parameter in tree:
+        inner = parameter.key.removeprefix(key).strip(".")
+        _try(trial, usual, parameter, ("space", key, *([inner] if inner else [])), problems)
+    return problems
+
+
+def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path: Path, problems: Problems) -> None:
+    """Try all values of a parameter while the others are as in `around`."""
+    around = {key: value for key, value in around.items() if not key.startswith(f"{parameter.key}.")}
+    for branch_path, values, children in _tries(parameter, path):
+        here = {**around, **values}
+        found = _problems_of(trial, {**here, **_first_settings(children)}, parameter.key, branch_path)
+        problems += [problem for problem in found if problem not in problems]
+        for child in [] if found else children:
+            inner = child.key.removeprefix(f"{parameter.key}.").split(".")
+            _try(trial, {**here, **_first_settings(children)}, child, (*branch_path, *inner), problems)
+
+
+def _tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, Any], Tree]]:
+    if not parameter.branches:
+        for probe in parameter.domain.probes():
+            yield path, {parameter.key: probe}, ()
+    for i, branch in enumerate(parameter.branches):
+        place = (*path, str(i)) if isinstance(branch.value, dict) else path
+        yield place, {parameter.key: branch.value}, branch.children
+
+
+def _first_settings(tree: Tree) -> dict[str, Any]:
+    """Return settings with which a section is complete: the first choice, the low end of each range."""
+    result: dict[str, Any] = {}
+    for parameter in tree:
+        if parameter.branches:
+            result[parameter.key] = parameter.branches[0].value
+            result.update(_first_settings(parameter.branches[0].children))
+        else:
+            result[parameter.key] = parameter.domain.probes()[0]
+    return result
+
+
+def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Path) -> Problems:
+    """Return why the trial with these values is not valid; a problem inside of `key` is named with its own path."""
+    try:
+        apply_settings(trial, values)
+    except ValidationError as error:
+        found: Problems = []
+        section = key.split(".")
+        for where, message in explain(error, TrialConfig):
+            if list(where[: len(section)]) == section:
+                inside = where[len(section) :]
+                hint = (
+                    "; inside of a choice write {choice: [...]} to search it" if inside and ", got [" in message else ""
+                )
+                found.append(((*path, *inside), message + hint))
+            else:
+                found.append((path, f"{'.'.join(where)}: {message}"))
+        return found
+    return []
+
+
+def _combination_problems(sweep: SweepConfig) -> Problems:
+    """Try what the choices make of each other; more combinations than a computer tries in a second are not tried."""
+    seen: list[TrialConfig] = []
+    tree = parameter_tree(sweep.space)
+    for choices in choice_combinations(sweep.space, MOST_COMBINATIONS) or []:
+        try:
+            seen.append(resolve(sweep.trial, sweep.space, {**choices, **_low_ends(tree, choices)}))
+        except ValidationError as error:
+            key, message = explain(error, TrialConfig)[0]
+            together = ", ".join(f"{name} {describe_value(value)}" for name, value in choices.items())
+            return [(("space",), f"{together} do not go together: {'.'.join(key)}: {message}")]
+    flat = [json.dumps(trial.flat(), sort_keys=True) for trial in seen]
+    if sweep.search.sampler == "grid" and len(set(flat)) < len(flat):
+        return [
+            (("space",), "two combinations of the grid are the same trial: a choice stands twice, written otherwise")
+        ]
+    return []
+
+
+def _low_ends(tree: Tree, choices: dict[str, Any], inside: bool = False) -> dict[str, Any]:
+    """Return the low end of every range inside of the choices that are taken: a section may need it."""
+    low: dict[str, Any] = {}
+    for parameter in tree:
+        if parameter.branches:
+            taken = parameter.of_label(choices[parameter.key]) if parameter.is_drawn else parameter.branches[0]
+            low.update(_low_ends(taken.children, choices, inside=True))
+        elif inside:
+            low[parameter.key] = parameter.domain.probes()[0]
+    return low

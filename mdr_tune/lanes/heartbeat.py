@@ -1,0 +1,53 @@
+"""A worker's pulse: a thread that tells the hub how far the worker is, and ends the process if it is stuck."""
+
+import os
+import threading
+import traceback
+from collections.abc import Callable
+
+BEAT_EVERY_S = 2.0
+TIME_TO_LEAVE_S = 5.0
+"""A worker whose group is dismissed leaves by itself once its command is done. After so long it is stuck in it."""
+
+
+class Heartbeat:
+    """Beats until the block is left; a context manager.
+
+    Args:
+        beat: Tells the hub this rank's count of steps; returns whether the worker's group is still wanted.
+        count: Returns the count.
+        end_process: What to do if the group is not wanted and the block is not left: Ray Train starts the lane anew
+            when its workers are gone, and a thread that is stuck in a collective cannot be ended in another way.
+    """
+
+    def __init__(
+        self,
+        beat: Callable[[int], bool],
+        count: Callable[[], int],
+        end_process: Callable[[], None] = lambda: os._exit(1),
+        every_s: float = BEAT_EVERY_S,
+        time_to_leave_s: float = TIME_TO_LEAVE_S,
+    ) -> None:
+        self._beat, self._count, self._end_process = beat, count, end_process
+        self._every_s, self._time_to_leave_s = every_s, time_to_leave_s
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> "Heartbeat":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+
+    def _run(self) -> None:
+        try:
+            while self._beat(self._count()):
+                if self._left.wait(self._every_s):
+                    return
+        except Exception:  # the hub is gone, and with it the sweep: Ray ends this process
+            if not self._left.is_set():
+                traceback.print_exc()
+            return
+        if not self._left.wait(self._time_to_leave_s):
+            self._end_process()

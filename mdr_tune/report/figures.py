@@ -1,0 +1,208 @@
+"""Figures of a search, by Optuna's own matplotlib plots: at comparable budget, which their titles say."""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdr_tune.records import TrialRecord
+from mdr_tune.report.axes import tidy_axis, tidy_parallel
+from mdr_tune.report.budget import AtBudget, TooFewTrials, at_budget
+from mdr_tune.report.study import EVALUATOR, by_importance, importances, make_study
+from mdr_tune.report.summary import metric_label
+from mdr_tune.words import count
+
+if TYPE_CHECKING:
+    import optuna
+
+SLICES_A_ROW = 3
+MOST_SLICES, MOST_COORDINATES = 9, 6
+"""Of the parameters, the most important; what a figure has room for."""
+_BLUE = "#4c72b0"
+_DPI = 150
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": "#222222",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e4e4e4",
+    "text.color": "#222222",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "legend.frameon": False,
+}
+
+
+_Plot = Callable[["optuna.Study", Sequence[str]], None]
+
+
+def sweep_figures(
+    records: Sequence[TrialRecord], metric: str, folder: Path, second_metric: str | None = None
+) -> list[Path]:
+    """Draw the main search's figures into `folder`; returns the files, none if there are too few trials to compare."""
+    metrics = [metric, *([second_metric] if second_metric else [])]
+    try:
+        return draw_figures(at_budget(records, metrics), metrics, folder)
+    except TooFewTrials:
+        return []
+
+
+def draw_figures(found: AtBudget, metrics: Sequence[str], folder: Path) -> list[Path]:
+    """Draw the history, and as far as something varies importances, slices and parallel coordinates; with two
+    objectives the Pareto front.
+
+    Args:
+        metrics: The objectives.
+        folder: Made if need be.
+    """
+    study = make_study(found)
+    plots: dict[str, _Plot] = {"history": _history}
+    if importances(study):
+        plots["importance"] = _importance
+    if any(trial.params for trial in study.trials):
+        plots |= {"slices": _slices, "parallel_coordinates": _parallel}
+    if len(metrics) > 1:
+        plots["pareto_front"] = _pareto
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_draw(plot, study, metrics, found, folder / f"{name}.png") for name, plot in plots.items()]
+
+
+def budget_title(found: AtBudget) -> str:
+    """Return on what the figures rest: `mdr: best within 8 of 20 epochs, 12 trials`."""
+    whole = found.epochs >= found.longest
+    epochs = count(found.epochs, "epoch") if whole else f"{found.epochs} of {found.longest} epochs"
+    return f"{found.arm}: best within {epochs}, {count(len(found.records), 'trial')}"
+
+
+def _draw(plot: _Plot, study: "optuna.Study", metrics: Sequence[str], found: AtBudget, file: Path) -> Path:
+    with _pyplot() as plt:
+        plot(study, metrics)
+        figure = plt.gcf()
+        figure.suptitle(f"{file.stem.replace('_', ' ').capitalize()} · {budget_title(found)}", fontsize=11)
+        figure.savefig(file, dpi=_DPI, bbox_inches="tight")
+    return file
+
+
+@contextlib.contextmanager
+def _pyplot() -> Iterator[Any]:
+    """Yield pyplot without a screen, in this module's style; what was drawn is gone afterwards."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    styles: Any = matplotlib.style.library
+    theirs = styles["ggplot"]
+    with warnings.catch_warnings(), plt.rc_context(_STYLE):
+        warnings.simplefilter("ignore")  # Optuna's: its plots are experimental
+        styles["ggplot"] = _STYLE  # Optuna's plots ask for this style by name
+        try:
+            yield plt
+        finally:
+            styles["ggplot"] = theirs
+            plt.close("all")
+
+
+def _value_of(index: int) -> Callable[["optuna.trial.FrozenTrial"], float]:
+    return lambda trial: float(trial.values[index])
+
+
+def _label(metric: str) -> str:
+    name = metric_label(metric)
+    return "images/s" if name == "images_per_s" else f"{name} on validation, %"
+
+
+def _from_1(place: float, _position: int) -> str:
+    """Return how a place among the compared trials, from 0, is written."""
+    return f"{place + 1:.0f}"
+
+
+def _history(study: "optuna.Study", metrics: Sequence[str]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from optuna.visualization.matplotlib import plot_optimization_history
+
+    target = None if len(metrics) == 1 else _value_of(0)  # the best so far is drawn for a single objective only
+    axes: Any = plot_optimization_history(study, target=target, target_name=_label(metrics[0]))
+    axes.figure.set_size_inches(8, 4.5)
+    axes.set_title("")
+    axes.set_xlabel("compared trial, in the order in which they started")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(_from_1))
+    for line in axes.lines:
+        line.set(drawstyle="steps-post", label="best so far")
+    axes.collections[0].set_label("trial")
+    axes.legend(loc="lower right")
+
+
+def _importance(study: "optuna.Study", metrics: Sequence[str]) -> None:
+    import matplotlib.pyplot as plt
+
+    found = importances(study)
+    _, axes = plt.subplots(figsize=(8, 1.4 + 0.4 * len(found)))
+    names = list(reversed(found))
+    bars = axes.barh(names, [found[name] for name in names], color=_BLUE, height=0.65)
+    axes.bar_label(bars, [f"{found[name]:.2f}" for name in names], padding=4)
+    axes.set_xlabel(f"share of the variation of {metric_label(metrics[0])} ({EVALUATOR})")
+    axes.set_xlim(0, max(found.values()) * 1.12)
+    axes.grid(axis="y", visible=False)
+
+
+def _slices(study: "optuna.Study", metrics: Sequence[str]) -> None:
+    from matplotlib.gridspec import GridSpec
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from optuna.visualization.matplotlib import plot_slice
+
+    names = by_importance(study)[:MOST_SLICES]
+    panels: Any = plot_slice(study, names, target=_value_of(0), target_name=_label(metrics[0]))
+    axes: list[Any] = list(panels.flat) if hasattr(panels, "flat") else [panels]
+    columns = min(len(axes), SLICES_A_ROW)
+    rows = math.ceil(len(axes) / columns)
+    figure = axes[0].figure
+    figure.set_size_inches(3.2 * columns + 1.6, 2.9 * rows + 0.4)
+    grid = GridSpec(
+        rows, columns, figure, left=0.09, right=0.88, top=1 - 0.5 / (2.9 * rows), bottom=0.1, hspace=0.5, wspace=0.12
+    )
+    for i, panel in enumerate(axes):
+        panel.set_subplotspec(grid[i // columns, i % columns])
+        panel.set_title("")
+        panel.set_ylabel(_label(metrics[0]) if i % columns == 0 else "")
+        panel.tick_params(labelbottom=True, labelleft=i % columns == 0)
+        tidy_axis(panel, panel.get_xlabel(), study)
+        for points in panel.collections:
+            points.set(cmap="viridis", edgecolor="white", linewidth=0.5)
+    bar = next(other for other in figure.axes if other not in axes)
+    bar.set_position((0.9, 0.25, 0.015, 0.5))
+    bar.set_aspect("auto")
+    bar.set_ylabel("trial")
+    bar.yaxis.set_major_locator(MaxNLocator(integer=True))
+    bar.yaxis.set_major_formatter(FuncFormatter(_from_1))
+
+
+def _parallel(study: "optuna.Study", metrics: Sequence[str]) -> None:
+    from optuna.visualization.matplotlib import plot_parallel_coordinate
+
+    names = by_importance(study)[:MOST_COORDINATES]
+    axes = plot_parallel_coordinate(study, names, target=_value_of(0), target_name=metric_label(metrics[0]))
+    tidy_parallel(axes, study)
+
+
+def _pareto(study: "optuna.Study", metrics: Sequence[str]) -> None:
+    from optuna.visualization.matplotlib import plot_pareto_front
+
+    axes: Any = plot_pareto_front(study, target_names=[_label(metric) for metric in metrics])
+    axes.figure.set_size_inches(7, 5)
+    axes.set_title("")
+    for points, label in zip(axes.collections, ("other trials", "on the Pareto front"), strict=False):
+        points.set_label(label)
+    axes.legend(loc="best")

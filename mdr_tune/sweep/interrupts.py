@@ -1,0 +1,50 @@
+"""Ctrl-C while a search runs: once, it ends in order; twice, at once. SIGTERM does what Ctrl-C does (see `signals`)."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+EXIT_CODE = 130
+"""Of a program that Ctrl-C ended, as shells have it."""
+
+
+class Interrupts:
+    """Counts Ctrl-C.
+
+    Args:
+        tell: Takes a line for the user at the first.
+        at_once: Called at the second, before the process ends without any clean-up.
+    """
+
+    def __init__(self, tell: Callable[[str], None], at_once: Callable[[], None]) -> None:
+        self._tell, self._at_once = tell, at_once
+        self.requested = False
+        """The user wants the sweep to end."""
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Take SIGINT over within the block, in the main thread; outside of it, it raises KeyboardInterrupt."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._on_sigint)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _on_sigint(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            self._at_once()
+            os._exit(EXIT_CODE)
+        self.requested = True
+        # Not from here: the handler may have interrupted whoever holds the lock of the terminal.
+        threading.Thread(target=self._tell, args=(_STOPPING,), daemon=True).start()
+
+
+_STOPPING = (
+    "stopping: trials go on from their last epoch's checkpoint when the sweep is resumed (Ctrl-C again: at once)"
+)

@@ -1,0 +1,21 @@
+"""The search of an arm in which nothing is searched: its one trial."""
+
+from typing import Any
+
+from mdr_tune.config.arms import Arm
+from mdr_tune.config.space import resolve
+
+
+class OneTrial:
+    """Suggests the arm's trial as it is. Has no study, and no second trial."""
+
+    def __init__(self, arm: Arm) -> None:
+        self._arm = arm
+
+    def next_name(self) -> str:
+        """Return the trial's name."""
+        return f"{self._arm.name}-001"
+
+    def suggest(self, name: str) -> dict[str, Any]:
+        """Return the trial."""
+        return {"trial": resolve(self._arm.trial, self._arm.space, {}).model_dump(), "parameters": {}}

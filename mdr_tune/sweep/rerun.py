@@ -1,0 +1,198 @@
+"""Run a recorded trial again, on one lane of as many workers, and compare every number of every epoch."""
+
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.errors import UserError
+from mdr_tune.lanes.resources import LaneResources
+from mdr_tune.progress import Progress
+from mdr_tune.provenance import differences, repeat_info
+from mdr_tune.sweep import prepare
+from mdr_tune.sweep.resources import Machine, fit_lanes, this_machine
+from mdr_tune.sweep.session import prepare_environment, ray_session
+from mdr_tune.words import count
+
+if TYPE_CHECKING:
+    from mdr_tune.tracking.rerun import Original
+
+
+@dataclass(frozen=True)
+class RerunPlan:
+    """What is going to be run, checked, before anything is started.
+
+    Attributes:
+        original: The recorded trial.
+        sweep: A sweep of this one trial: what the preparation of data and weights takes.
+        epochs: How many of the original's are run.
+        repeat: What repeats this run, with its `device`.
+        differences: What differs of the surroundings, a line each.
+    """
+
+    original: "Original"
+    sweep: SweepConfig
+    machine: Machine
+    lanes: LaneResources
+    epochs: int
+    repeat: dict[str, Any]
+    differences: list[str]
+
+
+def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunPlan:
+    """Check that the trial can be run here, and say what differs.
+
+    Args:
+        original: The recorded trial.
+        epochs: How many epochs to run; all that the original did if None.
+        command: What the user typed.
+
+    Raises:
+        UserError: It cannot: its configuration is of another version, data are missing, its workers do not fit.
+    """
+    if epochs is not None and not 1 <= epochs <= original.epochs:
+        raise UserError(f"--epochs {epochs}: {original.name} did {original.epochs}: give a number from 1 to that")
+    machine, repeat = this_machine(), original.repeat
+    workers, threads = int(repeat["workers"]), int(repeat["threads"])
+    gpus = 0 if original.device == "cpu" or not machine.gpus else 1
+    sweep = _sweep_of(original, workers, threads, gpus)
+    _check_fits(original, machine, gpus)
+    problems = prepare.missing_data(sweep)
+    if problems:
+        raise UserError("\n".join(f"{original.run_id}: {problem}" for problem in problems))
+    device = _gpu_name() if gpus else "cpu"
+    now = {**repeat_info(repeat["config"], workers, threads, command), "device": device}
+    return RerunPlan(
+        original=original,
+        sweep=sweep,
+        machine=machine,
+        lanes=fit_lanes(sweep, machine),
+        epochs=epochs or original.epochs,
+        repeat=now,
+        differences=differences({**repeat, "device": original.device}, now),
+    )
+
+
+def _sweep_of(original: "Original", workers: int, threads: int, gpus: int) -> SweepConfig:
+    """Return a sweep of the one trial, on one lane."""
+    resources = {
+        "workers_per_trial": workers,
+        "cpus_per_worker": threads,
+        "gpus_per_worker": gpus,
+        "lanes": 1,
+        "lane_restarts": 0,
+    }
+    trial = original.repeat["config"]
+    try:
+        return SweepConfig.model_validate({"name": "rerun", "trial": trial, "resources": resources})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("<"))
+        version = original.repeat.get("versions", {}).get("mdr_tune")
+        raise UserError(
+            f"{original.run_id}: this version does not take the trial's configuration ({key}: {problem['msg']}). "
+            f"It was recorded by mdr_tune {version}, commit {(original.repeat.get('source') or {}).get('commit')}: "
+            "run that one"
+        ) from None
+
+
+def _check_fits(original: "Original", machine: Machine, gpus: int) -> None:
+    workers, threads = original.repeat["workers"], original.repeat["threads"]
+    if machine.worker_places(threads, gpus) < workers:
+        each = count(threads, "CPU") + (f" and {count(gpus, 'GPU')}" if gpus else "")
+        raise UserError(
+            f"{original.run_id}: {original.name} ran on {count(workers, 'worker')}, which need {each} each; "
+            f"{machine.description} has {machine.cpus} CPUs and {machine.gpus} GPUs. Run it where they fit: another "
+            "number of workers rounds differently"
+        )
+
+
+def _gpu_name() -> str:
+    import torch
+
+    return torch.cuda.get_device_name(0)
+
+
+def prepare_rerun(plan: RerunPlan, stage: Callable[[str], None], progress: Progress) -> str | None:
+    """Get weights and data onto this machine; returns what differs of the images, if something does.
+
+    Raises:
+        UserError: They cannot be had.
+    """
+    try:
+        prepare.prepare_weights(plan.sweep, stage)
+        prepare.prepare_data(plan.sweep, progress)
+    except UserError as error:
+        raise UserError(f"{plan.original.run_id}: {error}") from error
+    from mdr_tune.data import dataset_content
+
+    data = plan.sweep.trial.data
+    then = plan.original.image_content
+    if then is None or then == dataset_content(data.name, **data.arguments()):
+        return None
+    return f"images: the files of {data.name}, their labels or the split are not those of then"
+
+
+@contextlib.contextmanager
+def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
+    """Start Ray and one lane; yields the hub. Ends all of it."""
+    prepare_environment()
+    with (
+        tempfile.TemporaryDirectory(prefix="mdr_tune_rerun_") as folder,
+        ray_session(None, plan.machine.cpus),
+    ):
+        from mdr_tune.lanes.lane import Lanes
+        from mdr_tune.sweep.watch import LaneWatch
+
+        lanes = Lanes(plan.lanes, f"rerun-{plan.original.run_id}", Path(folder))
+        try:
+            with LaneWatch(lanes.hub, 1, tell):
+                yield lanes.hub
+        except BaseException:
+            _end_workers(lanes.hub)
+            raise
+        finally:
+            lanes.stop()
+
+
+def _end_workers(hub: Any) -> None:
+    """End the workers, which are on this machine: an epoch may last for hours, and there is nothing to be saved."""
+    import ray
+    from ray.exceptions import RayError
+
+    with contextlib.suppress(RayError):  # the hub is gone, and they with it
+        for pid in ray.get(hub.worker_pids.remote(0)).values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def run_epochs(plan: RerunPlan, hub: Any) -> Generator[dict[str, float]]:
+    """Yield the metrics of each epoch, with `epoch`. Close it, so that the lane is given back.
+
+    Raises:
+        TrialFailed, LaneLost, LaneEnded: It does not come that far.
+    """
+    import ray
+
+    from mdr_tune.lanes.hub import unwrap
+
+    holder = f"rerun-of-{plan.original.name}"
+
+    def submit(kind: str, payload: dict[str, Any]) -> Any:
+        return unwrap(ray.get(hub.submit.remote(holder, kind, payload)))
+
+    unwrap(ray.get(hub.lease.remote(holder)))
+    try:
+        submit("start", {"trial": plan.sweep.trial.model_dump(), "checkpoint": None})
+        for _ in range(plan.epochs):
+            metrics = submit("epoch", {})
+            yield {key: float(value) for key, value in metrics.items() if key == "epoch" or "/" in key}
+    finally:
+        ray.get(hub.release.remote(holder))

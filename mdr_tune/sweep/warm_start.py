@@ -1,0 +1,92 @@
+"""`start_from: {sweep: NAME, best: 5}`: the best configurations of another sweep as points to start from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mdr_tune.config.arms import ABLATION_ARM, MAIN_ARM
+from mdr_tune.config.points import point_of_trial
+from mdr_tune.config.space import apply_settings
+from mdr_tune.config.sweep import SweepConfig, WarmStartConfig
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.errors import UserError
+from mdr_tune.records import TrialRecord
+from mdr_tune.registry import nearest_name
+from mdr_tune.sweep.journal import FILE as JOURNAL
+from mdr_tune.sweep.journal import read_records
+from mdr_tune.sweep.resume import PLAN
+from mdr_tune.words import count
+
+
+def resolve(sweep: SweepConfig, storage: Path) -> tuple[SweepConfig, list[str]]:
+    """Return the sweep with its points to start from spelt out, and notes on what was taken and what could not be.
+
+    Args:
+        sweep: As the file has it. One that starts from no other sweep is returned as it is.
+        storage: Where launches are kept; the newest of the other sweep is read.
+
+    Raises:
+        UserError: There is no such sweep, or none of its trials has a value that this space can draw.
+    """
+    source = sweep.start_from
+    if not isinstance(source, WarmStartConfig):
+        return sweep, []
+    folder = _newest_launch(storage / "sweeps", source.sweep)
+    metric = str(json.loads((folder / PLAN).read_text())["sweep"]["metric"])
+    points: list[dict[str, Any]] = []
+    missing: dict[str, None] = {}
+    for record, epoch in _best_first(_configurations(read_records(folder)), metric):
+        try:
+            point, without = point_of_trial(sweep.space, _trial_at(record, epoch))
+        except ValidationError:
+            without, point = [f"{record.name}, which is no valid trial any more"], {}
+        missing.update(dict.fromkeys(without))
+        if point and point not in points:
+            points.append(point)
+        if len(points) == source.best:
+            break
+    if not points:
+        raise UserError(f"start_from.sweep: no trial of {source.sweep} has a value that this space can draw ({folder})")
+    notes = [f"starts from {count(len(points), 'configuration')} of {source.sweep}, launch {folder.name}"]
+    if missing:
+        notes.append(f"start_from: this space cannot draw {', '.join(missing)}; such keys are drawn anew")
+    return sweep.model_copy(update={"start_from": points}), notes
+
+
+def _newest_launch(sweeps: Path, name: str) -> Path:
+    launches = [plan.parent for plan in sorted(sweeps.glob(f"*/*/{PLAN}")) if (plan.parent / JOURNAL).exists()]
+    mine = [folder for folder in launches if folder.parent.name == name]
+    if not mine:
+        known = sorted({folder.parent.name for folder in launches})
+        guess = nearest_name(name, known)
+        hint = f" Did you mean {guess}?" if guess else ""
+        there = f" There: {', '.join(known)}." if known else ""
+        raise UserError(f"start_from.sweep: no sweep {name} in {sweeps}; --storage names another folder.{hint}{there}")
+    return mine[-1]
+
+
+def _configurations(records: list[TrialRecord]) -> list[list[TrialRecord]]:
+    """Return the seeds of each configuration of the main search."""
+    found: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        if record.arm in (MAIN_ARM, ABLATION_ARM):
+            found.setdefault(record.config_name, []).append(record)
+    return list(found.values())
+
+
+def _best_first(configurations: list[list[TrialRecord]], metric: str) -> list[tuple[TrialRecord, int]]:
+    """Return the first seed of each configuration with its best epoch, by the mean of the seeds' best values."""
+    scored: list[tuple[float, TrialRecord, int]] = []
+    for seeds in configurations:
+        best = [found for found in (record.best(metric) for record in seeds) if found is not None]
+        if best:
+            scored.append((sum(value for value, _ in best) / len(best), seeds[0], best[0][1]))
+    return [(record, epoch) for _, record, epoch in sorted(scored, key=lambda entry: -entry[0])]
+
+
+def _trial_at(record: TrialRecord, epoch: int) -> TrialConfig:
+    """Return the configuration with which the trial trained an epoch: population based training may have changed it."""
+    changed = [change.parameters for change in record.changes if change.epoch < epoch]
+    return apply_settings(TrialConfig.model_validate(record.config), {k: v for p in changed for k, v in p.items()})

@@ -1,0 +1,58 @@
+"""What the store gets of one epoch: its metrics, the best so far, and the values in force."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow.entities import Metric, RunTag
+
+from mdr_tune.objectives import best_key
+from mdr_tune.recorded import EPOCHS_KEY
+from mdr_tune.records import TrialRecord
+
+BEST_EPOCH_KEY = "val/best_epoch"
+PERTURBED = ("mdr.weight", "optimizer.learning_rate")
+"""What population based training changes."""
+
+
+def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, float]:
+    """Return the metrics of entry `index` of the history, with the best value of `metric` up to there."""
+    entry = record.history[index]
+    values = {key: value for key, value in entry.items() if key != "epoch"}
+    values[EPOCHS_KEY] = entry["epoch"]
+    so_far = [(past[metric], past["epoch"]) for past in record.history[: index + 1] if metric in past]
+    finite = [pair for pair in so_far if math.isfinite(pair[0])]
+    if finite:
+        values[best_key(metric)], values[BEST_EPOCH_KEY] = max(finite)
+    return {**values, **values_in_force(record, int(entry["epoch"]))}
+
+
+def values_in_force(record: TrialRecord, epoch: int) -> dict[str, float]:
+    """Return the perturbed values with which an epoch was trained, as `pbt/mdr.weight`; none if nothing was changed."""
+    found: dict[str, float] = {}
+    for key in PERTURBED:
+        changes = [change for change in record.changes if key in change.parameters]
+        if not changes:
+            continue
+        before = [change.parameters[key] for change in changes if change.epoch < epoch]
+        value = before[-1] if before else record.parameters.get(key, _at(record.config, key))
+        if isinstance(value, int | float):
+            found[f"pbt/{key}"] = float(value)
+    return found
+
+
+def entries_of(metrics: Mapping[str, float], step: int, when_ms: int) -> list[Metric | RunTag]:
+    """Return what is written of `metrics`.
+
+    MLflow stores NaN as 0 and infinities as 1.8e308: they become a tag that names them.
+    """
+    finite = [Metric(key, value, when_ms, step) for key, value in metrics.items() if math.isfinite(value)]
+    broken = sorted(key for key, value in metrics.items() if not math.isfinite(value))
+    return [*finite, *([RunTag("non_finite_metrics", ", ".join(broken))] if broken else [])]
+
+
+def _at(config: dict[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,51 @@
+"""The MLflow experiment of a sweep, and the runs in it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+RUNS_A_PAGE = 1000
+
+
+def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None) -> str:
+    """Return the id of the experiment, made if need be, its artifacts below `artifact_root` if one is given.
+
+    Raises:
+        ValueError: The experiment was deleted in MLflow, which keeps its name taken.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        location = (artifact_root / name).as_uri() if artifact_root else None
+        tags = {"mlflow.experimentKind": "custom_model_development"}  # model training, not GenAI
+        return str(client.create_experiment(name, artifact_location=location, tags=tags))
+    if experiment.lifecycle_stage == "deleted":
+        raise ValueError(
+            f"the MLflow experiment {name!r} was deleted, and its name is still taken: choose another --name, or "
+            f"restore it (mlflow experiments restore --experiment-id {experiment.experiment_id})"
+        )
+    return str(experiment.experiment_id)
+
+
+def child_runs(client: MlflowClient, experiment_id: str, parent_run_id: str, more: str = "") -> Iterator[Run]:
+    """Yield the runs of a launch's trials, the oldest first; one call a thousand of them.
+
+    Args:
+        more: A further condition, in MLflow's filter language.
+    """
+    condition = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'" + (f" AND {more}" if more else "")
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            condition,
+            max_results=RUNS_A_PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -1,0 +1,129 @@
+"""Read a sweep back from MLflow, while it runs or afterwards: what the leaderboard and the figures are made of."""
+
+import ast
+import json
+import math
+import re
+from typing import Any, cast
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from mdr_tune.config.base import set_dotted
+from mdr_tune.errors import UserError
+from mdr_tune.recorded import EPOCHS_KEY, RecordedTrial, SweepRecords
+from mdr_tune.records import Change, Outcome, TrialRecord
+from mdr_tune.registry import nearest_name
+from mdr_tune.tracking import tags
+from mdr_tune.tracking.experiment import child_runs
+
+_DEFAULT_EXPERIMENT_ID = "0"
+
+
+def read_sweep(
+    client: MlflowClient, name: str, parent_run_id: str | None = None, with_histories: bool = False
+) -> SweepRecords:
+    """Return a launch of a sweep, the newest unless one is given.
+
+    A call a thousand trials; with histories, one more for each trial and objective.
+
+    Args:
+        name: Of the sweep, which is the experiment's.
+        parent_run_id: The run of the launch.
+        with_histories: Read the objectives of each epoch too: the records have histories of them.
+
+    Raises:
+        UserError: There is no such sweep, or no launch in it; the text names those there are.
+        MlflowException: The store does not answer.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        raise UserError(_unknown_sweep(client, name))
+    parent = _launch(client, name, experiment.experiment_id, parent_run_id)
+    metric, second = parent.data.tags[tags.METRIC_TAG], parent.data.tags.get(tags.SECOND_METRIC_TAG)
+    runs: dict[str, Run] = {}
+    for run in child_runs(client, experiment.experiment_id, parent.info.run_id):
+        if tags.TRIAL_TAG in run.data.tags:
+            runs.setdefault(run.data.tags[tags.TRIAL_TAG], run)
+    trials = [_trial(run) for run in runs.values()]
+    if with_histories:
+        for trial in trials:
+            trial.record.history = _history(client, trial.run_id, [metric, *([second] if second else [])])
+    return SweepRecords(
+        name, str(experiment.experiment_id), parent.info.run_id, parent.info.status, metric, second, trials
+    )
+
+
+def _launch(client: MlflowClient, name: str, experiment_id: str, parent_run_id: str | None) -> Run:
+    if parent_run_id is not None:
+        try:
+            run = client.get_run(parent_run_id)
+        except MlflowException:
+            run = None
+        if run is None or run.info.experiment_id != experiment_id or tags.METRIC_TAG not in run.data.tags:
+            raise UserError(f"run {parent_run_id} is not a launch of the sweep {name}")
+        return run
+    found = client.search_runs(
+        [experiment_id], f"tags.`{tags.METRIC_TAG}` != ''", max_results=1, order_by=["attributes.start_time DESC"]
+    )
+    if not found:
+        raise UserError(f"the MLflow experiment {name} holds no launch of a sweep")
+    return found[0]
+
+
+def _unknown_sweep(client: MlflowClient, name: str) -> str:
+    known = sorted(e.name for e in client.search_experiments() if e.experiment_id != _DEFAULT_EXPERIMENT_ID)
+    if not known:
+        return f"no sweep {name!r}: the MLflow store is empty; name another with --tracking-uri or --storage"
+    guess = nearest_name(name, known)
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    return f"no sweep {name!r} in the MLflow store.{hint} Known: {', '.join(known)}"
+
+
+def _trial(run: Run) -> RecordedTrial:
+    tagged = run.data.tags
+    config: dict[str, Any] = {}
+    for key, text in run.data.params.items():
+        set_dotted(config, key, _literal(text))
+    name = tagged[tags.TRIAL_TAG]
+    record = TrialRecord(
+        name=name,
+        arm=tagged[tags.ARM_TAG],
+        number=int(tagged[tags.NUMBER_TAG]),
+        seed_index=int(tagged[tags.SEED_INDEX_TAG]),
+        parameters=json.loads(tagged[tags.PARAMETERS_TAG]),
+        config=config,
+        outcome=cast(Outcome, tagged[tags.OUTCOME_TAG]),
+        error=tagged.get(tags.WHY_TAG),
+        changes=_changes(tagged.get(tags.EXPLOITED_TAG, "")),
+        notes=tagged[tags.NOTES_TAG].split("; ") if tags.NOTES_TAG in tagged else [],
+        device=tagged.get(tags.DEVICE_TAG),
+    )
+    metrics = {key: value for key, value in run.data.metrics.items() if math.isfinite(value)}
+    return RecordedTrial(record, run.info.run_id, metrics)
+
+
+def _literal(text: str) -> Any:
+    """Return the value that MLflow keeps as text; a text that is no literal is itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _changes(text: str) -> list[Change]:
+    """Return what was taken over when, from whom; the values are in the metrics `pbt/...`."""
+    return [Change(int(epoch), source, {}) for epoch, source in re.findall(r"epoch (\d+) from ([^;\s]+)", text)]
+
+
+def _history(client: MlflowClient, run_id: str, metrics: list[str]) -> list[dict[str, float]]:
+    """Return the epochs of a run, with these metrics as far as they are finite."""
+    epochs: dict[int, dict[str, float]] = {}
+    for key in [*metrics, EPOCHS_KEY]:
+        for point in client.get_metric_history(run_id, key):
+            epochs.setdefault(point.step, {})[key] = point.value
+    return [
+        {"epoch": float(step), **{key: values[key] for key in metrics if key in values}}
+        for step, values in sorted(epochs.items())
+    ]

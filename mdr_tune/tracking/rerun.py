@@ -1,0 +1,184 @@
+"""The MLflow side of running a trial again: read what the first run recorded, record the second as a run of its own."""
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Run
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.errors import UserError
+from mdr_tune.tracking.tags import DEVICE_TAG, EXPLOITED_TAG, run_tags
+from mdr_tune.tracking.trial_runs import log_params
+
+REPEAT_FILE = "repeat.json"
+"""The artifact of each trial's run that says what repeats it: `mdr_tune.provenance.repeat_info`."""
+RERUN_TAG = "rerun_of"
+"""Set on the run of a rerun: the id of the run that it repeats."""
+EQUAL_TAG = "rerun_equal"
+_MEASURED_GROUPS = ("train/", "val/", "mdr/")
+_DERIVED = ("best_", "mean_best_", "seeds")
+"""What the tracker adds to a trial's run begins so; the trial itself did not measure it."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """A recorded trial.
+
+    Attributes:
+        name: The trial's, `mdr-007`.
+        repeat: What its REPEAT_FILE says.
+        history: The numbers that it measured, an entry an epoch, with `epoch`.
+        device: What it ran on; None if that was not recorded.
+        image_content: The hash of its images; None if it is not known.
+    """
+
+    run_id: str
+    experiment_id: str
+    name: str
+    repeat: dict[str, Any]
+    history: list[dict[str, float]]
+    device: str | None
+    image_content: str | None
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
+
+
+def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
+    """Return what a trial's run recorded.
+
+    Args:
+        client: Of the tracking store.
+        run_id: Of the trial's run.
+        store: The store's address, for messages.
+
+    Raises:
+        UserError: There is no such run, it is not a trial's, or it cannot be repeated. The text says what to do.
+    """
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise UserError(
+            f"{run_id}: there is no such run in {store}. A run's id is in its address in the MLflow UI; --tracking-uri "
+            "names another store"
+        ) from None
+    _check_repeatable(client, run)
+    tags, parent = run.data.tags, client.get_run(run.data.tags[MLFLOW_PARENT_RUN_ID])
+    history = _history(client, run)
+    if not history:
+        raise UserError(f"{run_id}: {tags[MLFLOW_RUN_NAME]} recorded no epoch: there is nothing to compare with")
+    return Original(
+        run_id,
+        run.info.experiment_id,
+        tags[MLFLOW_RUN_NAME],
+        _repeat(client, run),
+        history,
+        tags.get(DEVICE_TAG),
+        _image_content(parent.data.params),
+    )
+
+
+def _check_repeatable(client: MlflowClient, run: Run) -> None:
+    """Raise a UserError if this is not the run of a trial, or of one whose end does not follow from its start."""
+    run_id, tags = run.info.run_id, run.data.tags
+    if RERUN_TAG in tags:
+        raise UserError(f"{run_id}: is a rerun itself, of {tags[RERUN_TAG]}: give that run's id")
+    if MLFLOW_PARENT_RUN_ID not in tags:
+        query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'"
+        trials = client.search_runs([run.info.experiment_id], query, max_results=3)
+        known = ", ".join(f"{trial.data.tags[MLFLOW_RUN_NAME]} {trial.info.run_id}" for trial in reversed(trials))
+        raise UserError(f"{run_id}: is not the run of a trial{f'. Give one of its trials: {known}' if known else ''}")
+    if EXPLOITED_TAG in tags:
+        raise UserError(
+            f"{run_id}: population based training changed {tags[MLFLOW_RUN_NAME]} on its way ({tags[EXPLOITED_TAG]}): "
+            "its numbers follow from other trials' weights too, so that it cannot be run again alone. Repeat the sweep"
+        )
+
+
+def _repeat(client: MlflowClient, run: Run) -> dict[str, Any]:
+    if REPEAT_FILE not in [entry.path for entry in client.list_artifacts(run.info.run_id)]:
+        raise UserError(
+            f"{run.info.run_id}: has no artifact {REPEAT_FILE}, because an older version of this program recorded it, "
+            "or because the store did not take it: what it ran with is not known exactly. Its parameters are in MLflow"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        found: dict[str, Any] = json.loads(
+            Path(client.download_artifacts(run.info.run_id, REPEAT_FILE, folder)).read_text()
+        )
+    return found
+
+
+def _history(client: MlflowClient, run: Run) -> list[dict[str, float]]:
+    """Return what the trial measured, an entry an epoch."""
+    epochs: dict[int, dict[str, float]] = {}
+    for key in run.data.metrics:
+        if key.startswith(_MEASURED_GROUPS) and not key.split("/", 1)[1].startswith(_DERIVED):
+            for entry in client.get_metric_history(run.info.run_id, key):
+                epochs.setdefault(entry.step, {})[key] = entry.value
+    return [{"epoch": float(epoch), **epochs[epoch]} for epoch in sorted(epochs)]
+
+
+def _image_content(params: Mapping[str, str]) -> str | None:
+    """Return the hash of the sweep's images, unless the data are among what it searched."""
+    return None if any(key.startswith("space.data") for key in params) else params.get("images.content")
+
+
+class RerunRun:
+    """The run of a rerun, in the experiment of the trial, below no sweep, so that no leaderboard counts it.
+
+    A context manager: an exception closes the run as FAILED, Ctrl-C as KILLED.
+
+    Args:
+        client: Of the tracking store.
+        original: What is run again.
+        trial: Its configuration.
+        repeat: What `repeat_info` returns for this run.
+    """
+
+    def __init__(self, client: MlflowClient, original: Original, trial: TrialConfig, repeat: dict[str, Any]) -> None:
+        self._client = client
+        tags = {
+            **run_tags(f"rerun of {original.name}"),
+            RERUN_TAG: original.run_id,
+            **({DEVICE_TAG: repeat["device"]} if "device" in repeat else {}),
+        }
+        self.run_id: str = client.create_run(original.experiment_id, tags=tags).info.run_id
+        self._status: Literal["FINISHED", "FAILED"] = "FAILED"
+        log_params(client, self.run_id, trial.flat())
+        client.log_text(self.run_id, json.dumps(repeat, indent=2), REPEAT_FILE)
+
+    def __enter__(self) -> "RerunRun":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        killed = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self._client.set_terminated(self.run_id, "KILLED" if killed else self._status)
+
+    def log_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Write the metrics of an epoch, which `epoch` numbers."""
+        step, when_ms = int(metrics["epoch"]), int(time.time() * 1000)
+        values = [
+            Metric(key, value, when_ms, step)
+            for key, value in metrics.items()
+            if key != "epoch" and math.isfinite(value)
+        ]
+        self._client.log_batch(self.run_id, metrics=values)
+
+    def log_comparison(self, equal: bool, text: str) -> None:
+        """Write what the comparison came to; the run is then closed as FINISHED."""
+        self._client.set_tag(self.run_id, EQUAL_TAG, str(equal).lower())
+        self._client.set_tag(self.run_id, MLFLOW_RUN_NOTE, text)
+        self._status = "FINISHED"

@@ -1,0 +1,72 @@
+"""The tags by which runs are found again, and what the tags of a trial's run say."""
+
+import getpass
+import json
+import os
+from typing import Any
+
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
+
+from mdr_tune.config.space import describe_value
+from mdr_tune.records import TrialRecord
+
+TRIAL_TAG = "mdr_tune.trial"
+"""A trial's name; with the parent run's id, what its run is found by."""
+COMPLETE_TAG = "mdr_tune.complete"
+"""The number of epochs, set once all that a trial left is in its run."""
+NUMBER_TAG = "mdr_tune.number"
+PARAMETERS_TAG = "mdr_tune.parameters"
+"""The sampled values by dotted key, as JSON: the run's parameters are the whole trial."""
+METRIC_TAG = "mdr_tune.metric"
+SECOND_METRIC_TAG = "mdr_tune.second_metric"
+"""The objectives, on the parent run: by the first it is known as a sweep's."""
+ARM_TAG, CONFIG_TAG, SEED_INDEX_TAG = "arm", "config", "seed_index"
+OUTCOME_TAG, WHY_TAG, NOTES_TAG, DEVICE_TAG = "outcome", "why", "notes", "device"
+EXPLOITED_TAG = "pbt.exploited"
+TEST_READ_TAG = "test_split_read"
+"""Set on the runs whose checkpoint was evaluated on the test classes: when, and at which epoch."""
+_LONGEST_VALUE = 500
+TAG_LIMIT = 5000
+"""Characters of a tag's value, the least that MLflow's stores take."""
+
+
+def run_tags(name: str) -> dict[str, str]:
+    """Return the tags of a run that say its name, who started it, and with what."""
+    return {MLFLOW_RUN_NAME: name, MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: "mdr_tune"}
+
+
+def trial_tags(record: TrialRecord, parent_run_id: str) -> dict[str, str]:
+    """Return the tags with which a trial's run begins."""
+    return {
+        MLFLOW_PARENT_RUN_ID: parent_run_id,
+        **run_tags(record.name),
+        TRIAL_TAG: record.name,
+        ARM_TAG: record.arm,
+        CONFIG_TAG: record.config_name,
+        SEED_INDEX_TAG: str(record.seed_index),
+        NUMBER_TAG: str(record.number),
+        PARAMETERS_TAG: parameters_as_text(record.parameters),
+        OUTCOME_TAG: "running",
+    }
+
+
+def parameters_as_text(parameters: dict[str, Any]) -> str:
+    """Return sampled values as JSON, a value that is very long (a choice among whole sections) described in short."""
+    short = {
+        key: value if len(json.dumps(value)) <= _LONGEST_VALUE else describe_value(value)[:_LONGEST_VALUE]
+        for key, value in parameters.items()
+    }
+    return json.dumps(short)
+
+
+def exploited_text(record: TrialRecord) -> str:
+    """Return which states a trial took over: `epoch 4 from mdr-003; epoch 6 from mdr-001`."""
+    return "; ".join(f"epoch {change.epoch} from {change.source}" for change in record.changes)[:TAG_LIMIT]
+
+
+def _user() -> str:
+    """Return who runs this; in a container the user id may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -1,0 +1,113 @@
+"""The MLflow runs of a sweep's trials: each trial has one, found again by its tags. Used on the writer's thread."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Param, Run
+
+from mdr_tune.config.base import flatten
+from mdr_tune.records import TrialRecord
+from mdr_tune.tracking.experiment import child_runs
+from mdr_tune.tracking.tags import COMPLETE_TAG, OUTCOME_TAG, TRIAL_TAG, trial_tags
+
+PARAM_VALUE_LIMIT = 6000
+PARAMS_A_BATCH = 100
+STATUS = {
+    "completed": "FINISHED",
+    "stopped_early": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+    "killed": "KILLED",
+}
+"""MLflow's status for each way in which a trial ends."""
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
+    """Write parameters, nested ones by dotted key, in as many calls as MLflow wants."""
+    entries = [Param(key, str(value)[:PARAM_VALUE_LIMIT]) for key, value in flatten(dict(params)).items()]
+    for first in range(0, len(entries), PARAMS_A_BATCH):
+        client.log_batch(run_id, params=entries[first : first + PARAMS_A_BATCH])
+
+
+@dataclass
+class _TrialRun:
+    """What is known of a trial's run without asking."""
+
+    run_id: str
+    status: str = "RUNNING"
+    num_params: int = 0
+    complete: str | None = None
+    outcome: str = "running"
+
+
+class TrialRuns:
+    """Finds, makes, opens and closes the runs of one parent run's trials.
+
+    Args:
+        is_new: The parent run was made a moment ago, so that there is none to be found.
+    """
+
+    def __init__(self, client: MlflowClient, experiment_id: str, parent_run_id: str, is_new: bool) -> None:
+        self._client, self._experiment_id, self._parent_run_id = client, experiment_id, parent_run_id
+        self._in_doubt: set[str] = set()
+        found = () if is_new else child_runs(client, experiment_id, parent_run_id)
+        self._runs: dict[str, _TrialRun] = {}
+        for run in found:
+            self._runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), _known(run))
+
+    def id_of(self, name: str) -> str:
+        """Return the id of a trial's run; KeyError if it has none yet."""
+        return self._runs[name].run_id
+
+    def open(self, record: TrialRecord) -> str:
+        """Return the id of the trial's run, made if it has none, and running unless the trial ended."""
+        run = self._runs.get(record.name) or self._find_or_make(record)
+        if run.status != "RUNNING" and record.outcome == "running":
+            self._client.update_run(run.run_id, status="RUNNING")
+            self._client.set_tag(run.run_id, OUTCOME_TAG, "running")
+            run.status, run.outcome = "RUNNING", "running"
+        return run.run_id
+
+    def _find_or_make(self, record: TrialRecord) -> _TrialRun:
+        """Look for the run if its making failed before: the answer may have been lost, not the request."""
+        if record.name in self._in_doubt:
+            of_trial = f"tags.`{TRIAL_TAG}` = '{record.name}'"
+            found = next(child_runs(self._client, self._experiment_id, self._parent_run_id, of_trial), None)
+        else:
+            found = None
+        if found is None:
+            self._in_doubt.add(record.name)
+            tags = trial_tags(record, self._parent_run_id)
+            found = self._client.create_run(self._experiment_id, tags=tags)
+        self._in_doubt.discard(record.name)
+        self._runs[record.name] = _known(found)
+        return self._runs[record.name]
+
+    def close(self, record: TrialRecord) -> None:
+        """Set the run's final status: the last write of a trial."""
+        run, status = self._runs[record.name], STATUS[record.outcome]
+        self._client.set_terminated(run.run_id, status)
+        run.status, run.outcome, run.complete = status, record.outcome, str(record.epochs)
+
+    def num_params(self, record: TrialRecord) -> int:
+        """Return how many parameters the run has."""
+        return self._runs[record.name].num_params
+
+    def params_written(self, record: TrialRecord, count: int) -> None:
+        """Remember that the run has its parameters."""
+        self._runs[record.name].num_params = count
+
+    def is_complete(self, record: TrialRecord) -> bool:
+        """Say whether all of a trial that ended is in its run."""
+        run = self._runs.get(record.name)
+        wanted = (str(record.epochs), record.outcome, STATUS[record.outcome])
+        return run is not None and (run.complete, run.outcome, run.status) == wanted
+
+
+def _known(run: Run) -> _TrialRun:
+    tags = run.data.tags
+    return _TrialRun(
+        run.info.run_id, run.info.status, len(run.data.params), tags.get(COMPLETE_TAG), tags.get(OUTCOME_TAG, "running")
+    )

@@ -1,0 +1,95 @@
+"""A disk that is full, a real one: a file system of 4 MiB in memory."""
+
+import errno
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mdr_tune.lanes.checkpoint_file import CheckpointInfo, read_checkpoint, write_checkpoint
+from mdr_tune.lanes.disk_room import SPARE_BYTES, write_when_there_is_room
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("only root may mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def free_later(ballast: Path) -> threading.Timer:
+    timer = threading.Timer(0.2, ballast.unlink)
+    timer.start()
+    return timer
+
+
+def test_a_checkpoint_waits_for_room_and_the_old_one_stays(small_disk: Path) -> None:
+    old, new = small_disk / "checkpoint_000000", small_disk / "checkpoint_000001"
+    old.mkdir()
+    new.mkdir()
+    write_checkpoint(old, b"old", CheckpointInfo("mdr-001", 1, {}))
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(2 * MIB))
+    data, told = bytes(2 * MIB), list[str]()
+    timer = free_later(ballast)
+    write_when_there_is_room(
+        lambda: write_checkpoint(new, data, CheckpointInfo("mdr-001", 2, {})), [new], len(data), told.append, 0.02
+    )
+    timer.join()
+    assert read_checkpoint(new) == data
+    assert read_checkpoint(old) == b"old"
+    assert told == [
+        f"the disk of {new} is full: waiting for room",
+        f"the disk of {new} has room again: going on",
+    ]
+
+
+def test_a_disk_that_fills_up_while_it_is_written_is_treated_alike(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(2 * MIB))
+    data, told, tries = bytes(3 * MIB), list[str](), list[int]()
+    info = CheckpointInfo("mdr-001", 2, {})
+    timer = free_later(ballast)
+
+    def write() -> None:
+        tries.append(len(list(small_disk.iterdir())))
+        write_checkpoint(small_disk, data, info)
+
+    write_when_there_is_room(write, [small_disk], 0, told.append, 0.02)  # asks for no room: finds out by writing
+    timer.join()
+    assert read_checkpoint(small_disk) == data
+    assert len(tries) > 1
+    assert set(tries[:-1]) == {1}  # an unfinished file was not left behind
+    assert told == [
+        f"the disk of {small_disk} is full: waiting for room",
+        f"the disk of {small_disk} has room again: going on",
+    ]
+
+
+def test_two_copies_on_one_disk_need_twice_the_room(small_disk: Path) -> None:
+    other = small_disk / "other"
+    other.mkdir()
+    size = (4 * MIB - SPARE_BYTES) * 2 // 3
+    told: list[str] = []
+    assert write_when_there_is_room(lambda: 1, [small_disk], size, told.append, 0.01, 0.0) == 1
+    with pytest.raises(OSError, match="the disk was full for 0 minutes") as caught:
+        write_when_there_is_room(lambda: 1, [small_disk, other], size, told.append, 0.01, 0.05)
+    assert caught.value.errno == errno.ENOSPC
+    assert told == [f"the disk of {other} is full: waiting for room"]
+
+
+def test_another_error_is_raised_at_once(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(FileNotFoundError):
+        write_when_there_is_room(lambda: os.stat(tmp_path / "missing"), [tmp_path], 1, lambda text: None, 5.0)
+    assert time.monotonic() - start < 2

@@ -1,0 +1,41 @@
+"""Ending a worker's process, a real one."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from mdr_tune.lanes.processes import _started, end_process, this_process
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_stopped_process_on_this_node_is_ended(sleeper: subprocess.Popen[bytes]) -> None:
+    it = dataclasses.replace(this_process("here"), pid=sleeper.pid, started=_started(sleeper.pid))
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    end_process(it, "here")
+    assert sleeper.wait(10) == -signal.SIGKILL
+    end_process(it, "here")  # gone already
+
+
+@pytest.mark.parametrize(("node", "started"), [("elsewhere", None), ("here", "1")], ids=["other node", "pid reused"])
+def test_another_process_is_left_alone(sleeper: subprocess.Popen[bytes], node: str, started: str | None) -> None:
+    its_start = _started(sleeper.pid) if started is None else started
+    end_process(dataclasses.replace(this_process(node), pid=sleeper.pid, started=its_start), "here")
+    assert sleeper.poll() is None
+
+
+def test_a_process_is_told_from_others() -> None:
+    assert this_process("n").pid == os.getpid()
+    assert this_process("n") == this_process("n")
+    assert _started(os.getpid()) != ""

@@ -1,0 +1,36 @@
+"""Ctrl-C while a search runs, in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import os, signal, sys, time
+from mdr_tune.sweep.interrupts import Interrupts
+interrupts = Interrupts(lambda text: print(text, flush=True), lambda: print("at once", flush=True))
+with interrupts.watched():
+    for _ in range(int(sys.argv[1])):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+    print("requested", interrupts.requested, flush=True)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
+except KeyboardInterrupt:
+    print("raised", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "code", "lines"),
+    [(0, 0, ["requested False", "raised"]), (1, 0, ["requested True", "raised"]), (2, 130, ["at once"])],
+)
+def test_once_in_order_twice_at_once(times: int, code: int, lines: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(times)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, "")
+    told = [line for line in done.stdout.splitlines() if line.startswith("stopping")]
+    assert len(told) == min(times, 1)
+    assert [line for line in done.stdout.splitlines() if line not in told] == lines

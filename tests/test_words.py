@@ -1,0 +1,21 @@
+"""Sentences' small helpers."""
+
+import pytest
+
+from mdr_tune.words import without_password
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
+        (
+            "launch.py --tracking-uri http://me:a:b@host --set x=1",
+            "launch.py --tracking-uri http://me:***@host --set x=1",
+        ),
+        ("http://host:5000/a", "http://host:5000/a"),
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+    ],
+)
+def test_passwords_are_not_shown(text: str, shown: str) -> None:
+    assert without_password(text) == shown
