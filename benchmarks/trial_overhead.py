@@ -6,11 +6,12 @@
 1. The same tiny trials (data set glyphs, 1 epoch of 5 iterations, 2 DDP workers on CPU) run one after another
    - *documented*: a Tune function that builds a `TorchTrainer` and calls `fit()` for each trial, with
      `TuneReportCallback` (docs.ray.io, "Hyperparameter Tuning with Ray Tune" of Ray Train);
-   - *lanes*: `running_lanes` and `run_arm`, what launch.py calls.
-   Both report and save a checkpoint every epoch, under the same search. A trial's time *beyond training* is its time
-   from Tune having its actor running to Tune having its end, less its `time/epoch_s`. That leaves out the start of the
-   actor and what Tune does between trials, so the table also gives the whole search's time less training, per trial,
-   and the same from the first trial's end on. Equal configs must give equal numbers; the exit code is 1 if not.
+   - *lanes*: `running_lanes` and `ArmRun`, what launch.py calls.
+   Both report and save a checkpoint every epoch, under the same search, with the same journal. A trial's time *beyond
+   training* is its time from Tune having its actor running to Tune having its end, less its `time/epoch_s`. That leaves
+   out the start of the actor and what Tune does between trials, so the table also gives the whole search's time less
+   training, per trial, and the same from the first trial's end on. Equal configs must give equal numbers; the exit code
+   is 1 if not.
 2. `launch.py` runs as a user runs it, with new stores, in a process of its own with stamps around its parts: every
    second up to the first epoch is accounted for, and beside it stands what one trial's start takes as documented.
 
@@ -61,7 +62,7 @@ def main() -> int:
         print(f"This needs {MIN_CPUS} CPUs, one for each DDP worker; this process may use {cpus}.", file=sys.stderr)
         return 2
     folder = Path(tempfile.mkdtemp(prefix="overhead-"))
-    os.environ["RAY_TMPDIR"] = str(folder)  # Ray's own records go with the folder
+    os.environ["RAY_TMPDIR"] = os.environ["TMPDIR"] = str(folder)  # what Ray and its processes leave goes with it
     try:
         return measure(arguments, console, folder)
     finally:
@@ -79,13 +80,13 @@ def measure(arguments: argparse.Namespace, console: Console, folder: Path) -> in
 
     console.print(f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f} before the start", style="dim")
     launch = run_launch(folder)
-    plan = make_plan(max(arguments.trials_lanes, arguments.trials_recipe), folder, this_machine())
-    with ray_session(None, plan.machine.cpus):
+    machine = this_machine()
+    with ray_session(None, machine.cpus):
         from overhead.on_lanes import run_on_lanes
         from overhead.recipe import run_as_documented
 
-        recipe = run_as_documented(plan, arguments.trials_recipe)
-        lanes = run_on_lanes(plan, arguments.trials_lanes)
+        recipe = run_as_documented(make_plan("documented", arguments.trials_recipe, folder, machine))
+        lanes = run_on_lanes(make_plan("lanes", arguments.trials_lanes, folder, machine))
     comparison = compare(recipe, lanes)
     start = recipe_start(recipe)
     print_trials(console, recipe, lanes)
@@ -103,7 +104,7 @@ def recipe_start(recipe: "Side") -> tuple[float, float]:
 
     started = recipe.stopwatch.started
     entered, first_step = (
-        median([record.history[0][stamp] - started[record.trial_id] for record in recipe.records])
+        median([record.history[0][stamp] - started[record.name] for record in recipe.records])
         for stamp in (LOOP_ENTERED, FIRST_STEP)
     )
     return entered, first_step

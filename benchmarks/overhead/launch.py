@@ -32,7 +32,7 @@ TO_FIRST_EPOCH = (
     ("left of the check of the data set, beside Ray", "data", "end"),
     ("hub made", "hub", "end"),
     ("trainer made, lane's thread started", "lanes", "end"),
-    ("MLflow imported, store and parent run made", "tracker", "end"),
+    ("journal begun; MLflow imported, store and parent run made", "tracker", "end"),
     ("Tune and Optuna imported", "import of the search", "end"),
     ("Optuna study and Tuner made", "tuner", "end"),
     ("Tune runs, and the trial's actor", "trial started", "begin"),
@@ -48,8 +48,10 @@ AFTER = (
     ("Tune ended", "fit", "end"),
     ("test evaluation", "test evaluation", "end"),
     ("champion registered", "champion", "end"),
+    ("figures drawn", "figures", "end"),
+    ("parent run closed, result printed", "lanes stopped", "begin"),
     ("lanes stopped", "lanes stopped", "end"),
-    ("Ray ended, result printed", "command returned", "end"),
+    ("Ray ended", "command returned", "end"),
 )
 
 
@@ -117,12 +119,11 @@ def account(spans: list[Span], launched: float, left: float) -> Launch:
     total = left - launched
     after.append(Row("process gone", total, total - after[-1].at_s))
     lane, first, last = _moment(spans, "lanes", "end"), _begin(spans, "join"), _moment(spans, "join", "end")
-    fit, lease, noticed = (_begin(spans, name) for name in ("fit", "lease", "trial started"))
+    lease, noticed = (_begin(spans, name) for name in ("lease", "trial started"))
     beside = [
         Row("lane: from its thread's start to the first worker", first - launched, first - lane),
         Row("lane: and to the last worker", last - launched, last - first),
-        Row("trial's actor: from Tuner.fit to its lease", lease - launched, lease - fit),
-        Row("trial's actor: and to Tune's notice", noticed - launched, noticed - lease),
+        Row("trial's actor: from Tune's notice to its asking for a lane", lease - launched, lease - noticed),
     ]
     return Launch(to_first_epoch, after, beside)
 

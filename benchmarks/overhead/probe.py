@@ -123,17 +123,17 @@ def _stamping(hub_class: type) -> type:
 
 def watch_search(run: Any) -> None:
     """Split the search's import and the Tuner's start."""
-    search_all = run._search_all
+    search = run.SweepRun.search
 
-    def wrapper(*args: Any) -> None:
+    def wrapper(self: Any) -> None:
         with span("import of the search"):
             from mdr_tune.sweep import search_run
-        timed(search_run, "_search", "study")
+        timed(search_run.ArmRun, "_open_search", "study")
         timed(search_run.Tuner, "__init__", "tuner")
         timed(search_run.Tuner, "fit", "fit")
-        search_all(*args)
+        search(self)
 
-    run._search_all = wrapper
+    run.SweepRun.search = wrapper
 
 
 def watch_status(status_class: Any) -> None:
@@ -153,8 +153,9 @@ def main() -> int:
     timed(command, "make_plan", "plan")
     timed(launch, "_open_tracker", "tracker")
     timed(launch, "_register_winner", "champion")
+    timed(launch, "_draw_figures", "figures")
     timed(prepare, "prepare_data", "data")
-    timed(run, "_evaluate_best", "test evaluation")
+    timed(run.SweepRun, "evaluate", "test evaluation")
     watch_ray(run)
     watch_search(run)
     watch_status(Status)

@@ -18,13 +18,13 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
-from mdr_tune.records import TrialRecord
 from mdr_tune.sweep.events import TuneEvents
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.search import ArmSearch
 from mdr_tune.sweep.search_run import TRIAL_ACTOR
+from mdr_tune.sweep.trial_source import TrialSource
 from mdr_tune.training import Ranks, TrialSession
-from overhead.trials import Side, Stopwatch, first_trials
+from overhead.trials import Side, Stopwatch, open_books
 
 LOOP_ENTERED, FIRST_STEP = "time/loop_entered_at", "time/first_step_at"
 """Stamps that a trial reports beside its metrics: its train loop runs, with all workers; training begins."""
@@ -63,31 +63,26 @@ def train_driver(config: dict[str, Any], num_workers: int, storage: str) -> None
     trainer.fit()
 
 
-def run_as_documented(plan: Plan, trials: int) -> Side:
-    """Run the plan's first trials, one after another; Ray has been started."""
-    arm, folder = first_trials(plan, trials), plan.folder / "documented"
-    folder.mkdir(parents=True)
-    records: list[TrialRecord] = []
-    stopwatch = Stopwatch()
+def run_as_documented(plan: Plan) -> Side:
+    """Run the plan's trials, one after another; Ray has been started."""
+    arm, stopwatch = plan.arms[0], Stopwatch()
     search_start = time.time()
-    trainable = ray.tune.with_parameters(
-        train_driver, num_workers=plan.lanes.workers_per_lane, storage=str(folder / "train")
-    )
-    tuner = ray.tune.Tuner(
-        ray.tune.with_resources(trainable, TRIAL_ACTOR),
-        tune_config=ray.tune.TuneConfig(
-            metric=plan.sweep.metric,
-            mode="max",
-            search_alg=ArmSearch(arm, plan.sweep.search, plan.sweep.metric, folder / "optuna.db", "documented"),
-            num_samples=trials,
-            max_concurrent_trials=1,
-        ),
-        run_config=ray.tune.RunConfig(
-            name="documented",
-            storage_path=str(folder / "tune"),
-            callbacks=[TuneEvents(arm, records, [stopwatch], release_lane=lambda _: None)],
-            verbose=0,
-        ),
-    )
-    tuner.fit()
-    return Side(records, stopwatch, search_start)
+    with open_books(plan, stopwatch) as (ledger, rules):
+        search = ArmSearch(arm, plan.sweep.search, plan.metrics, plan.folder / "optuna.db", "documented")
+        ledger.study = search
+        source = TrialSource(arm, search, ledger, 1, False, {}, closed=lambda: rules.closed(arm.name))
+        trainable = ray.tune.with_parameters(
+            train_driver, num_workers=plan.lanes.workers_per_lane, storage=str(plan.folder / "train")
+        )
+        tuner = ray.tune.Tuner(
+            ray.tune.with_resources(trainable, TRIAL_ACTOR),
+            tune_config=ray.tune.TuneConfig(metric=plan.metrics[0], mode="max", search_alg=source),
+            run_config=ray.tune.RunConfig(
+                name="documented",
+                storage_path=str(plan.folder / "tune"),
+                callbacks=[TuneEvents(arm, ledger, release_lane=lambda _: None, goes_on=source.goes_on)],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    return Side(ledger.records, stopwatch, search_start)

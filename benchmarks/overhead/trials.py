@@ -1,15 +1,19 @@
 """The trials that both sides run, what is timed of them, and what follows from it."""
 
+import contextlib
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mdr_tune.config.arms import Arm, main_arm
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.records import TrialRecord
+from mdr_tune.sweep.journal import Journal
+from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.resources import Machine, fit_lanes
+from mdr_tune.sweep.stop_rules import StopRules
 from mdr_tune.sweep.stores import Stores
 
 WORKERS_PER_TRIAL = 2
@@ -18,8 +22,11 @@ COMPARED = ("train/", "val/", "mdr/")
 """Metrics that a trial's config determines, and that are therefore the same on both sides, bit for bit."""
 
 
-def make_plan(trials: int, folder: Path, machine: Machine) -> Plan:
-    """Return a sweep of tiny trials that differ in MDR's weight, on one lane of CPU workers."""
+def make_plan(side: str, trials: int, folder: Path, machine: Machine) -> Plan:
+    """Return one side's launch: tiny trials that differ in MDR's weight, on one lane of CPU workers.
+
+    A launch of fewer trials has the first ones of one of more.
+    """
     weights = [round(0.05 * (i + 1), 2) for i in range(max(2, trials))]  # one value alone would not be searched
     sweep = SweepConfig.model_validate(
         {
@@ -32,13 +39,15 @@ def make_plan(trials: int, folder: Path, machine: Machine) -> Plan:
         }
     )
     stores = Stores(folder, tracking_uri="")  # nothing is tracked here
-    return Plan(sweep, Path("-"), (), stores, machine, fit_lanes(sweep, machine), address=None)
+    return Plan(sweep, Path("-"), "", (), stores, machine, fit_lanes(sweep, machine), address=None, launch=side)
 
 
-def first_trials(plan: Plan, trials: int) -> Arm:
-    """Return the plan's search, cut to its first trials."""
-    arm = main_arm(plan.sweep)
-    return Arm(arm.name, arm.trial, arm.space, arm.start_from[:trials], trials)
+@contextlib.contextmanager
+def open_books(plan: Plan, stopwatch: "Stopwatch") -> Iterator[tuple[Ledger, StopRules]]:
+    """Open what keeps account of a launch, as `launch.py` does; the stopwatch listens, not MLflow and the status."""
+    rules = StopRules(plan.sweep.search.stop, plan.arms, plan.metrics[0], gpus_per_trial=0)
+    with contextlib.closing(Journal(plan.folder, print)) as journal:
+        yield Ledger(journal, plan.metrics, 1, False, listeners=[rules, stopwatch], records=[]), rules
 
 
 @dataclass
@@ -52,13 +61,16 @@ class Stopwatch:
     ended: dict[str, float] = field(default_factory=dict)
 
     def trial_started(self, record: TrialRecord) -> None:
-        self.started[record.trial_id] = time.time()
+        self.started[record.name] = time.time()
 
     def epoch_finished(self, record: TrialRecord) -> None:
         pass
 
+    def trial_noted(self, record: TrialRecord) -> None:
+        pass
+
     def trial_ended(self, record: TrialRecord) -> None:
-        self.ended[record.trial_id] = time.time()
+        self.ended[record.name] = time.time()
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,7 @@ class Side:
     def trial_s(self) -> list[float]:
         """Return each trial's time from its actor running to its end, by Tune's callbacks."""
         watch = self.stopwatch
-        return [watch.ended[record.trial_id] - watch.started[record.trial_id] for record in self.records]
+        return [watch.ended[record.name] - watch.started[record.name] for record in self.records]
 
     def beyond_training_s(self) -> list[float]:
         """Return what each trial takes between Tune's callbacks and does not spend in epochs."""

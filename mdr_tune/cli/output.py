@@ -105,8 +105,9 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
         test = "" if row.test is None else f"{row.test:.2f}"
         _add(table, row.name, row.outcome, str(row.epochs), f"{row.validation:.2f}", test, row.parameters)
     console.print()
-    console.print(table)
-    console.print()
+    if table.row_count:
+        console.print(table)
+        console.print()
     for line in verdict(result):
         console.print(line, soft_wrap=True, markup=False)
     if outcome.problem is not None:

@@ -138,6 +138,10 @@ class LaneHub:
         for mailbox in self._mailboxes:
             await mailbox.stop()
 
+    async def is_stopping(self) -> bool:
+        """Say whether the workers were told to leave."""
+        return any(mailbox.is_stopping for mailbox in self._mailboxes)
+
     def _end_processes(self, workers: list[WorkerProcess]) -> None:
         """End those of these workers that run on the hub's node. Ray Train then starts the lane's workers anew."""
         for worker in workers:

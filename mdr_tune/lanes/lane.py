@@ -59,9 +59,9 @@ class Lanes:
             why = "its workers left"
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-        if not self._stopping:
-            logger.error("lane %d ended: %s", lane, why)
-            with contextlib.suppress(RayActorError):
+        with contextlib.suppress(RayActorError):
+            if not self._stopping and not ray.get(self.hub.is_stopping.remote()):
+                logger.error("lane %d ended: %s", lane, why)
                 ray.get(self.hub.end_lane.remote(lane, why))
 
     def stop(self) -> None:
@@ -83,6 +83,7 @@ def _trainer(hub: Any, lane: int, resources: LaneResources, name: str, storage: 
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.config import LoggingConfig
 
+    from mdr_tune.lanes.end_with_sweep import EndWithTheSweep
     from mdr_tune.lanes.worker import run_worker
 
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
@@ -101,5 +102,6 @@ def _trainer(hub: Any, lane: int, resources: LaneResources, name: str, storage: 
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=resources.max_restarts, controller_failure_limit=3),
             logging_config=LoggingConfig(log_level="ERROR"),
+            callbacks=[EndWithTheSweep(hub)],
         ),
     )

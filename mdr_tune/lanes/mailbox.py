@@ -70,6 +70,11 @@ class Mailbox:
         return len(self._joined) == self.world_size and self._group not in self._dismissed
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the workers were told to leave."""
+        return self._stopping
+
+    @property
     def worker_pids(self) -> dict[int, int]:
         """Process ids of the workers that have joined, by rank."""
         return {rank: process.pid for rank, process in self._joined.items()}
@@ -126,7 +131,7 @@ class Mailbox:
         """Take a worker's count of steps; returns whether its group is still wanted, and if not it shall leave."""
         if group == self._group and self._stall_watch is not None:
             self._stall_watch.beat(rank, count, asyncio.get_running_loop().time())
-        return group not in self._dismissed
+        return group not in self._dismissed and not self._stopping
 
     async def post(self, group: str, rank: int, number: int, reply: Reply) -> None:
         """Take a worker's reply. Replies of a dead group, or to an old command, are dropped."""
@@ -201,10 +206,13 @@ class Mailbox:
             self._changed.notify_all()
 
     async def stop(self) -> None:
-        """Tell the workers to leave; what is in flight is abandoned."""
+        """Tell the workers to leave. Those in the middle of a command are ended: an epoch may last for hours."""
         async with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        if self._is_running(self._command.number):
+            self._end_processes([process for rank, process in self._joined.items() if rank not in self._replies])
+            self._fail(LaneEnded("the sweep is over"))
         for watchdog in list(self._watchdogs):
             watchdog.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,8 +1,6 @@
 """Run a recorded trial again, on one lane of as many workers, and compare every number of every epoch."""
 
 import contextlib
-import os
-import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -155,22 +153,8 @@ def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
         try:
             with LaneWatch(lanes.hub, 1, tell):
                 yield lanes.hub
-        except BaseException:
-            _end_workers(lanes.hub)
-            raise
         finally:
             lanes.stop()
-
-
-def _end_workers(hub: Any) -> None:
-    """End the workers, which are on this machine: an epoch may last for hours, and there is nothing to be saved."""
-    import ray
-    from ray.exceptions import RayError
-
-    with contextlib.suppress(RayError):  # the hub is gone, and they with it
-        for pid in ray.get(hub.worker_pids.remote(0)).values():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 def run_epochs(plan: RerunPlan, hub: Any) -> Generator[dict[str, float]]:

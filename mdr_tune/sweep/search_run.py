@@ -72,6 +72,7 @@ class ArmRun:
         self._rules, self._is_interrupted, self._trainable = rules, is_interrupted, trainable
         self._config = plan.sweep.search.scheduler
         self._replays = self._config.name in SYNCHRONOUS
+        self._has_stopped_lanes = False
 
     def _release_lane(self, name: str) -> None:
         ray.get(self._hub.release.remote(name))
@@ -188,8 +189,11 @@ class ArmRun:
         )
 
     def _should_stop(self) -> bool:
+        if self._is_interrupted() and not self._has_stopped_lanes:
+            self._has_stopped_lanes = True
+            ray.get(self._hub.stop.remote())  # what runs there is trained again, when the sweep is resumed
         out_of_budget = self._rules.out_of_budget(self._arm.name) is not None
-        return self._events.lanes_ended is not None or self._is_interrupted() or out_of_budget
+        return self._events.lanes_ended is not None or self._has_stopped_lanes or out_of_budget
 
 
 def _name_of(trial: Any) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from mdr_tune.signals import interrupt_on_sigterm
 
@@ -27,6 +28,19 @@ def prepare_environment() -> None:
         os.environ.setdefault(key, value)
 
 
+def _keep_off_the_terminal() -> None:
+    """Send what Ray's nodes report to this process (a worker that died, for one) to a log, as all else of Ray's.
+
+    Ray prints it past its settings. What a user should know of it, the lanes tell in their own words.
+    """
+    import ray._private.worker
+
+    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
+        logging.getLogger("ray.node").warning("%s", data["lines"])
+
+    ray._private.worker.print_to_stdstream = log
+
+
 @contextlib.contextmanager
 def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     """Connect to the cluster at `address`, or start Ray on this machine; disconnect, or end it, at the end.
@@ -36,6 +50,7 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     prepare_environment()
     import ray
 
+    _keep_off_the_terminal()
     started_here = not ray.is_initialized()
     if started_here and address is None:
         ray.init(

@@ -1,29 +1,36 @@
-"""The arithmetic of benchmarks/trial_overhead.py, on made-up stamps."""
+"""benchmarks/trial_overhead.py: its arithmetic on made-up stamps, and the whole of it in its smallest form."""
 
+import json
+import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from mdr_tune.records import TrialRecord
+from mdr_tune.sweep.journal import read_events
 from mdr_tune.sweep.resources import Machine
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from overhead.launch import account
-from overhead.trials import Side, Stopwatch, compare, first_trials, make_plan
+from overhead.trials import Side, Stopwatch, compare, make_plan, open_books
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "trial_overhead.py"
 
 
 def record(name: str, weight: float, recall: float, epoch_s: float = 1.0) -> TrialRecord:
     history = [{"epoch": 1.0, "val/recall_at_1": recall, "time/epoch_s": epoch_s}]
     config = {"mdr": {"weight": weight}}
-    return TrialRecord(name, name, "mdr", {"mdr.weight": weight}, config, history, outcome="completed")
+    return TrialRecord(name, "mdr", 0, {"mdr.weight": weight}, config, history=history, outcome="completed")
 
 
 def side(*records: TrialRecord) -> Side:
     """Trials that run from second 10 * i + 3 to 10 * i + 9, in a search that starts at 0."""
-    started = {r.trial_id: 10.0 * i + 3 for i, r in enumerate(records)}
-    ended = {r.trial_id: 10.0 * i + 9 for i, r in enumerate(records)}
+    started = {r.name: 10.0 * i + 3 for i, r in enumerate(records)}
+    ended = {r.name: 10.0 * i + 9 for i, r in enumerate(records)}
     return Side(list(records), Stopwatch(started, ended), search_start=0.0)
 
 
@@ -50,20 +57,62 @@ def test_equal_configs_are_compared_and_others_left_out():
 
 
 def test_both_sides_get_the_same_first_trials(tmp_path):
-    plan = make_plan(4, tmp_path, Machine(2, 0, "a test"))
-    assert [point["mdr.weight"] for point in first_trials(plan, 2).start_from] == [0.05, 0.1]
-    assert len(first_trials(plan, 4).start_from) == 4
+    few, many = (make_plan("a test", trials, tmp_path, Machine(2, 0, "a test")).arms[0] for trials in (2, 4))
+    assert (few.trials, many.trials) == (2, 4)
+    assert [point["mdr.weight"] for point in few.start_from] == [0.05, 0.1]
+    assert many.start_from[:2] == few.start_from
+    assert many.trial == few.trial
+
+
+def test_the_books_are_kept_and_the_stopwatch_hears(tmp_path):
+    stopwatch, trial = Stopwatch(), record("mdr-001", 0.1, 50.0)
+    plan = make_plan("a test", 1, tmp_path, Machine(2, 0, "a test"))
+    with open_books(plan, stopwatch) as (ledger, _):
+        ledger.started(trial)
+        ledger.ended(trial, "completed", None)
+    assert stopwatch.started["mdr-001"] <= stopwatch.ended["mdr-001"]
+    assert [(event["event"], event["name"]) for event in read_events(plan.folder)] == [
+        ("started", "mdr-001"),
+        ("ended", "mdr-001"),
+    ]
 
 
 def test_a_launch_is_accounted_for_without_a_gap():
     names = "import of launch.py,plan,import ray,ray.init,hub,lanes,tracker,data,import of the search,tuner"
-    names += ",fit,lease,trial started,join,join,command start,command epoch,epoch finished,trial ended"
-    names += ",test evaluation,champion,lanes stopped,command returned"
+    names += ",trial started,lease,join,join,command start,command epoch,epoch finished,trial ended,fit"
+    names += ",test evaluation,champion,figures,lanes stopped,command returned"
     spans = [(name, 100.0 + i, 101.0 + i) for i, name in enumerate(names.split(","))]
     launch = account(spans, launched=99.0, left=130.0)
     rows = [*launch.to_first_epoch, *launch.after]
     assert sum(row.takes_s for row in rows) == pytest.approx(31.0)
     assert all(row.takes_s >= 0 for row in [*rows, *launch.beside])
-    assert (
-        launch.first_epoch_starts_s == 17.0
-    )  # where the start command ended: second 16 to 17 of the stamps, launched one before
+    assert launch.first_epoch_starts_s == 16.0  # where the start command ended: 115 of the stamps, launched at 99
+
+
+@pytest.mark.ray
+def test_the_whole_in_its_smallest_form(tmp_path):
+    hidden = ("RAY_ADDRESS", "RAY_TMPDIR", "MLFLOW_TRACKING_URI")
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
+    command = [sys.executable, str(SCRIPT), "--trials-lanes", "2", "--trials-recipe", "1"]
+    with tempfile.TemporaryDirectory() as folder:  # its path is short, as Ray's sockets need it
+        done = subprocess.run(
+            [*command, "--json", str(tmp_path / "overhead.json")],
+            env={**environment, "TMPDIR": folder},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        left = os.listdir(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert left == []
+    found = json.loads((tmp_path / "overhead.json").read_text())
+    documented, lanes, launch = found["documented"], found["lanes"], found["launch"]
+    assert (found["comparison"]["trials"], found["comparison"]["differences"]) == (1, [])
+    assert documented["trials"] == lanes["trials"][:1]
+    assert [trial["mdr"]["weight"] for trial in lanes["trials"]] == [0.05, 0.1]
+    assert 0 < max(lanes["beyond_training_s"]) < min(documented["beyond_training_s"])
+    assert lanes["beyond_training_of_further_trials_s"] > 0
+    assert 0 < found["documented_start_s"]["train_loop"] < found["documented_start_s"]["first_step"]
+    takes = {row["label"]: row["takes_s"] for rows in launch.values() for row in rows}
+    instant = {label for label, takes_s in takes.items() if takes_s == 0}
+    assert instant <= {"left of the check of the data set, beside Ray", "waiting for the lane's workers"}
