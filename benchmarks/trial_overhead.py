@@ -62,7 +62,7 @@ def main() -> int:
         print(f"This needs {MIN_CPUS} CPUs, one for each DDP worker; this process may use {cpus}.", file=sys.stderr)
         return 2
     folder = Path(tempfile.mkdtemp(prefix="overhead-"))
-    os.environ["RAY_TMPDIR"] = os.environ["TMPDIR"] = str(folder)  # what Ray and its processes leave goes with it
+    tempfile.tempdir = os.environ["RAY_TMPDIR"] = os.environ["TMPDIR"] = str(folder)  # what Ray leaves goes with it
     try:
         return measure(arguments, console, folder)
     finally:

@@ -12,6 +12,7 @@ from mdr_tune.errors import UserError
 T = TypeVar("T")
 POLL_S = 2.0
 """How often a write is tried again while the disk is full."""
+GIVE_UP_AFTER_S = 1800.0
 
 _UNITS = ("bytes", "kB", "MB", "GB")
 
@@ -56,31 +57,39 @@ def is_full(error: BaseException) -> bool:
     return False
 
 
-def until_room(action: Callable[[], T], place: object, tell: Callable[[str], None], give_up_after_s: float = 1800) -> T:
+def until_room(
+    action: Callable[[], T],
+    place: object,
+    tell: Callable[[str], None],
+    poll_s: float | None = None,
+    give_up_after_s: float = GIVE_UP_AFTER_S,
+) -> T:
     """Do something that writes; while the disk is full, wait and try again.
 
     Args:
-        action: May be called several times.
+        action: May be called several times, so it leaves nothing behind when it raises.
         place: What is written, for the message.
         tell: Is told once that it waits, and once that it goes on.
-        give_up_after_s: How long.
+        poll_s: Time between two tries; POLL_S unless given.
+        give_up_after_s: How long to wait.
 
     Raises:
-        Exception: Whatever else `action` raises, and that the disk is full, after `give_up_after_s`.
+        Exception: Whatever else `action` raises; and that the disk is full, after `give_up_after_s`.
     """
     waiting_since: float | None = None
     while True:
         try:
             result = action()
         except Exception as error:
-            now = time.monotonic()
-            if not is_full(error) or (waiting_since is not None and now - waiting_since > give_up_after_s):
+            if not is_full(error):
                 raise
             if waiting_since is None:
-                waiting_since = now
-                minutes = give_up_after_s / 60
-                tell(f"the disk is full: {place} cannot be written. Make room; the sweep waits {minutes:.0f} minutes")
-            time.sleep(POLL_S)
+                waiting_since = time.monotonic()
+                minutes = f"{give_up_after_s / 60:.0f} minutes"
+                tell(f"the disk is full: {place} cannot be written. Make room; the sweep waits {minutes}")
+            elif time.monotonic() - waiting_since > give_up_after_s:
+                raise
+            time.sleep(POLL_S if poll_s is None else poll_s)
         else:
             if waiting_since is not None:
                 tell(f"there is room again: {place} is written")

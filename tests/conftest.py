@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.lane_session import hub  # noqa: F401 - a fixture
+from tests.small_disk import small_disk  # noqa: F401 - a fixture
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy threads on two shared cores are slower than one

@@ -215,13 +215,14 @@ def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status
 
 def _draw_figures(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> None:
     """Draw what the search says of the space, and give it to the parent run."""
+    from mdr_tune.report.budget import MIN_TRIALS
     from mdr_tune.report.figures import sweep_figures
     from mdr_tune.tracking.artifacts import log_figures
 
-    if not searched(plan.sweep.space) or result.interrupted:
+    main = [record for record in result.records if record.arm == result.main_arm]
+    if not searched(plan.sweep.space) or result.interrupted or len(main) < MIN_TRIALS:
         return
     status.stage("drawing the figures")
-    main = [record for record in result.records if record.arm == result.main_arm]
     with tempfile.TemporaryDirectory() as folder:
         files = sweep_figures(main, result.metric, Path(folder), result.second_metric)
         log_figures(tracker.client, tracker.parent_run_id, files)

@@ -108,18 +108,7 @@ def test_the_newest_checkpoint_is_damaged_when_it_is_needed(hub: Any, tmp_path: 
     undisturbed.check(hub, outcome, tmp_path)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 MB, as far as this user may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], check=False)
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
+@pytest.mark.parametrize("small_disk", [16], indirect=True)
 def test_the_disk_is_full_while_a_checkpoint_is_written(
     hub: Any, tmp_path: Path, small_disk: Path, undisturbed: Undisturbed
 ) -> None:

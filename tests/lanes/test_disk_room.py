@@ -2,10 +2,8 @@
 
 import errno
 import os
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +14,10 @@ from mdr_tune.lanes.disk_room import SPARE_BYTES, write_when_there_is_room
 MIB = 1 << 20
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("only root may mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def check_told(told: list[str], folder: Path) -> None:
+    waits, goes_on = told
+    assert waits.startswith(f"the disk is full: a checkpoint below {folder} cannot be written")
+    assert goes_on == f"there is room again: a checkpoint below {folder} is written"
 
 
 def free_later(ballast: Path) -> threading.Timer:
@@ -48,10 +41,7 @@ def test_a_checkpoint_waits_for_room_and_the_old_one_stays(small_disk: Path) -> 
     timer.join()
     assert read_checkpoint(new) == data
     assert read_checkpoint(old) == b"old"
-    assert told == [
-        f"the disk of {new} is full: waiting for room",
-        f"the disk of {new} has room again: going on",
-    ]
+    check_told(told, new)
 
 
 def test_a_disk_that_fills_up_while_it_is_written_is_treated_alike(small_disk: Path) -> None:
@@ -70,10 +60,7 @@ def test_a_disk_that_fills_up_while_it_is_written_is_treated_alike(small_disk: P
     assert read_checkpoint(small_disk) == data
     assert len(tries) > 1
     assert set(tries[:-1]) == {1}  # an unfinished file was not left behind
-    assert told == [
-        f"the disk of {small_disk} is full: waiting for room",
-        f"the disk of {small_disk} has room again: going on",
-    ]
+    check_told(told, small_disk)
 
 
 def test_two_copies_on_one_disk_need_twice_the_room(small_disk: Path) -> None:
@@ -82,10 +69,10 @@ def test_two_copies_on_one_disk_need_twice_the_room(small_disk: Path) -> None:
     size = (4 * MIB - SPARE_BYTES) * 2 // 3
     told: list[str] = []
     assert write_when_there_is_room(lambda: 1, [small_disk], size, told.append, 0.01, 0.0) == 1
-    with pytest.raises(OSError, match="the disk was full for 0 minutes") as caught:
+    with pytest.raises(OSError, match="no room for a checkpoint") as caught:
         write_when_there_is_room(lambda: 1, [small_disk, other], size, told.append, 0.01, 0.05)
     assert caught.value.errno == errno.ENOSPC
-    assert told == [f"the disk of {other} is full: waiting for room"]
+    assert len(told) == 1
 
 
 def test_another_error_is_raised_at_once(tmp_path: Path) -> None:
