@@ -12,8 +12,8 @@ parameters, one trial at a time, trials that train nothing and report 10 epochs,
 Stamped on the driver when all who are told of a report have been told: time, processor time, memory. Both sides draw
 the same parameters, so that their trials must have the same values; the exit code is 1 if not.
 
-Takes about 10 minutes for our 20,000 reports on two cores. Ray's side takes four times as long a report:
---their-trials shortens it. Leaves nothing behind but the file that --json names.
+Takes about 8 minutes for our 20,000 reports on two quiet cores, 12 on busy ones. Ray's side takes three to four times
+as long: --their-trials shortens it. Leaves nothing behind but the file that --json names.
 """
 
 import argparse

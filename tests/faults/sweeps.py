@@ -63,7 +63,7 @@ class Witness:
             self.errors.append(error)
 
     def trial_noted(self, record: TrialRecord) -> None:
-        self.notes.append(f"{record.name}: {record.notes[-1]}")
+        self.notes += [f"{record.name}: {note}" for note in record.notes[-1:]]
 
     def __getattr__(self, event: str) -> Any:
         if event not in ("arm_started", "test_scored", "progress", "trial_started", "trial_ended"):

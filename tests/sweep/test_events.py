@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ray import cloudpickle
 from ray.exceptions import RayTaskError
+from ray.train._internal.checkpoint_manager import _CheckpointManager
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
 from ray.tune.experiment.trial import _TrainingRunMetadata
@@ -25,13 +26,15 @@ EPOCHS = 3
 
 def tune_trial(name: str, error: str | None = None, pickled_error: Path | None = None) -> Any:
     """What TuneEvents reads of a Ray Tune trial."""
+    kept = _TrainingRunMetadata()
+    kept.checkpoint_manager = _CheckpointManager(None)
     return SimpleNamespace(
         trial_id=name,
         status="RUNNING",
         config={"trial": {"epochs": EPOCHS, "seed": 0}, "parameters": {"mdr.weight": 0.1}},
         get_error=lambda: error,
         pickled_error_file=None if pickled_error is None else str(pickled_error),
-        run_metadata=_TrainingRunMetadata(),
+        run_metadata=kept,
     )
 
 

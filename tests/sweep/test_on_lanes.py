@@ -1,0 +1,71 @@
+"""Whole searches with schedulers that pause trials, on a real lane: what MLflow has is what happened."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from mdr_tune.config.arms import main_arm
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.lanes.checkpoint_file import read_checkpoint
+from mdr_tune.lanes.hub import unwrap
+from mdr_tune.sweep.cost import estimate
+from tests.faults.sweeps import METRIC, SWEEP, in_mlflow, run, same_each_run
+from tests.lane_session import RESOURCES
+
+pytestmark = pytest.mark.ray
+
+TRIAL = {**SWEEP["trial"], "iterations_per_epoch": 4}
+
+
+def epoch_after(hub: Any, config: dict[str, Any], folder: str) -> dict[str, float]:
+    """Train one epoch from a checkpoint with a configuration, on the lane, by hand."""
+    unwrap(ray.get(hub.lease.remote("by-hand")))
+    try:
+        checkpoint = ray.put(read_checkpoint(Path(folder)))
+        unwrap(ray.get(hub.submit.remote("by-hand", "start", {"trial": config, "checkpoint": checkpoint})))
+        metrics: dict[str, float] = unwrap(ray.get(hub.submit.remote("by-hand", "epoch", {})))
+        return {key: value for key, value in same_each_run(metrics).items() if key != "device"}
+    finally:
+        ray.get(hub.release.remote("by-hand"))
+
+
+def test_population_based_training_on_glyphs(hub: Any, tmp_path: Path) -> None:
+    """A trial that takes over another one's state goes on as that one would have, with the new weight and rate."""
+    search = {"trials": 4, "sampler": "random", "scheduler": {"name": "pbt", "quantile": 0.5}}
+    space = {"mdr.weight": {"loguniform": [0.01, 1]}, "optimizer.learning_rate": {"loguniform": [1e-4, 1e-2]}}
+    outcome, _ = run(hub, tmp_path, trial=TRIAL, search=search, space=space, checkpoints="all")
+    records = {record.name: record for record in outcome.result.records}
+    found = in_mlflow(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert len(records) == 4
+    for name, record in records.items():
+        assert (record.outcome, record.epochs, found[name]["status"]) == ("completed", 3, "FINISHED")
+        values = [(int(epoch["epoch"]), epoch[METRIC]) for epoch in record.history]
+        assert found[name]["metrics"][METRIC] == values
+    changes = [(record, change) for record in records.values() for change in record.changes]
+    assert sorted(change.epoch for _, change in changes) == [1, 1, 2, 2]
+    for record, change in changes:
+        config = {**record.config, "mdr": {**record.config["mdr"]}, "optimizer": {**record.config["optimizer"]}}
+        config["mdr"]["weight"] = change.parameters["mdr.weight"]
+        config["optimizer"]["learning_rate"] = change.parameters["optimizer.learning_rate"]
+        donor = records[change.source]
+        recorded = same_each_run(record.history[change.epoch])
+        assert epoch_after(hub, config, donor.checkpoints[change.epoch]) == recorded
+        in_force = dict(found[record.name]["metrics"]["pbt/mdr.weight"])
+        assert in_force[change.epoch + 1] == pytest.approx(change.parameters["mdr.weight"])
+
+
+def test_hyperband_on_glyphs(hub: Any, tmp_path: Path) -> None:
+    """Every rung keeps the better of those that came there; the epochs in all are those that the plan said."""
+    search = {"trials": 6, "scheduler": {"name": "hyperband", "reduction_factor": 2}}
+    outcome, _ = run(hub, tmp_path, trial={**TRIAL, "epochs": 4}, search=search)
+    found = in_mlflow(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    records = outcome.result.records
+    assert len(records) == 6
+    assert {record.outcome for record in records} == {"completed", "stopped_early"}
+    for record in records:
+        assert [step for step, _ in found[record.name]["metrics"][METRIC]] == list(range(1, record.epochs + 1))
+    sweep = SweepConfig.model_validate({**SWEEP, "trial": {**TRIAL, "epochs": 4}, "search": search})
+    cost = estimate([main_arm(sweep)], sweep.search.scheduler, 1, RESOURCES, None)
+    assert sum(record.epochs for record in records) == cost.epochs.most == cost.epochs.least
