@@ -19,6 +19,8 @@ PROGRESS_EVERY_S = 15.0
 SUMMARY_EVERY_S = 60.0
 """Without a terminal: a line about the whole sweep, or sooner where another tenth of it is done, but not more often
 than PROGRESS_EVERY_S."""
+LOOK_EVERY_S = 1.0
+"""How often it is counted how far the sweep is, which takes longer the more trials there are."""
 RUNNING_SHOWN = 3
 OUTCOMES = {
     "completed": "completed",
@@ -48,6 +50,7 @@ class Status:
         """Numbers of notes and changes of each trial that are known."""
         self._summary_at: float | None = None
         self._summary_tenth = 0
+        self._look_at = 0.0
         self._lock = threading.Lock()
         self._live = Live(console=console, get_renderable=self._line, refresh_per_second=4, transient=True)
 
@@ -132,8 +135,12 @@ class Status:
 
     def _summarise(self) -> None:
         """Without a terminal, print now and then how far the sweep is."""
-        now, tenth = time.monotonic(), int(10 * self._pace.share_done)
-        if self._console.is_terminal or self._summary_at is None or self._pace.seconds_left is None:
+        now = time.monotonic()
+        if self._console.is_terminal or self._summary_at is None or now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY_S
+        tenth = int(10 * self._pace.share_done)
+        if self._pace.seconds_left is None:
             return
         wait = PROGRESS_EVERY_S if tenth > self._summary_tenth else SUMMARY_EVERY_S
         if now - self._summary_at >= wait:
