@@ -15,8 +15,9 @@
 2. `launch.py` runs as a user runs it, with new stores, in a process of its own with stamps around its parts: every
    second up to the first epoch is accounted for, and beside it stands what one trial's start takes as documented.
 
-Takes about two minutes on two quiet cores, three to four on busy ones, where all numbers but the ratio grow. Needs two
-CPUs. Leaves nothing behind (but glyphs in the cache folder, and the file that --json names).
+Takes about two minutes on two quiet cores, three to four on busy ones, where all numbers grow, and the ratio says less:
+what else runs seldom slows both sides alike. Needs two CPUs. Leaves nothing behind (but
+glyphs in the cache folder, and the file that --json names).
 """
 
 import argparse

@@ -98,18 +98,20 @@ def run_launch(folder: Path) -> Launch:
     environment = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
     environment["PYTHONPATH"] = str(REPOSITORY / "benchmarks")
     launched = time.time()
-    done = subprocess.run(
-        [sys.executable, "-m", "overhead.probe", str(stamps), *argv],
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"launch.py ended with {done.returncode}:\n{done.stdout}")
-    return account([tuple(span) for span in json.loads(stamps.read_text())], launched, time.time())
+    with (folder / "printed.txt").open("w+") as printed:  # not a pipe, which what Ray leaves for seconds keeps open
+        done = subprocess.run(
+            [sys.executable, "-m", "overhead.probe", str(stamps), *argv],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            timeout=TIMEOUT_S,
+        )
+        left = time.time()
+        printed.seek(0)
+        if done.returncode != 0:
+            raise RuntimeError(f"launch.py ended with {done.returncode}:\n{printed.read()}")
+    return account([tuple(span) for span in json.loads(stamps.read_text())], launched, left)
 
 
 def account(spans: list[Span], launched: float, left: float) -> Launch:
