@@ -35,7 +35,7 @@ class TrialRecord:
         arm: The main arm's name, or that of a baseline.
         number: The number of the configuration in the arm's study, from 0.
         seed_index: 0 for the first seed of a configuration, 1 for the second, ...
-        parameters: The sampled values, by dotted key.
+        parameters: The sampled values that it began with, by dotted key.
         config: The whole trial, nested, as `TrialConfig` takes it, the seed included.
         history: The metrics of each epoch, each with `epoch`.
         error: The traceback, if it failed; why, if it diverged.
@@ -89,6 +89,16 @@ class TrialRecord:
         values = [(epoch[metric], int(epoch["epoch"])) for epoch in self.history if metric in epoch]
         return max(values, default=None)
 
+    def parameters_in(self, epoch: int) -> dict[str, Any]:
+        """Return the values with which it trained an epoch: population based training may have changed them."""
+        changes = [change.parameters for change in self.changes if change.epoch < epoch]
+        return {**self.parameters, **{key: value for changed in changes for key, value in changed.items()}}
+
+    def best_parameters(self, metric: str) -> dict[str, Any]:
+        """Return the values of its best epoch; those that it began with if it has none."""
+        best = self.best(metric)
+        return self.parameters_in(best[1]) if best else self.parameters
+
     def objectives(self, metrics: Sequence[str]) -> list[float] | None:
         """Return the best value of the first metric, and what the others are there: at that epoch, or, of a speed, in
         the mean over the epochs. None if there is no finite value."""
@@ -137,7 +147,8 @@ class SweepResult:
             several seeds, the first seed's, the configuration being the best in the mean.
         test: Test metrics of those (the mean over the seeds, where there are several).
         interrupted: The user stopped it before all trials were done.
-        stopped_because: What ended the search before its trials were used up, in words: a budget, a target.
+        stopped_because: What ended searches before their trials were used up, in words: a budget, a target.
+        can_go_on: Trials were cut off, or would run were the budget larger.
         main_arm: Name of the search that the file describes; the other arms are its baselines.
         shows_all: Every trial is a row of the result, not the best alone: a grid.
         second_metric: The second objective, if there are two.
@@ -149,6 +160,7 @@ class SweepResult:
     test: dict[str, dict[str, float]] = field(default_factory=dict)
     interrupted: bool = False
     stopped_because: str | None = None
+    can_go_on: bool = False
     main_arm: str = "mdr"
     shows_all: bool = False
     second_metric: str | None = None

@@ -1,10 +1,14 @@
 """SIGTERM, which a scheduler or a service manager sends, taken as Ctrl-C: what is half done is cleaned up."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+INTERRUPTED_EXIT_CODE = 130
+"""Of a program that Ctrl-C ended, as shells have it."""
 
 
 def interrupt_on_sigterm() -> None:
@@ -23,6 +27,33 @@ def sigterm_interrupts() -> Iterator[None]:
     finally:
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end of the block for a Ctrl-C that came within it; a second one ends the process.
+
+    For code that cannot be left in the middle.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield
+        return
+    came = False
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        if came:
+            os._exit(INTERRUPTED_EXIT_CODE)
+        came = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

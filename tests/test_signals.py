@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mdr_tune.signals import interrupt_on_sigterm, sigterm_interrupts
+from mdr_tune.signals import interrupt_on_sigterm, interrupts_deferred, sigterm_interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +36,18 @@ def test_sigterm_interrupts_where_ctrl_c_is_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
         signal.raise_signal(signal.SIGTERM)
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt), interrupts_deferred():
+        signal.raise_signal(signal.SIGINT)
+        done.append("whole")
+    assert done == ["whole"]
+    with interrupts_deferred():
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_another_thread_changes_nothing() -> None:

@@ -114,6 +114,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         resume.check_can_extend(sweep, arguments.extend)
     elif past.finished:
         raise UserError(f"--resume {sweep.name}: it is finished; --extend N adds N trials to each of its arms")
+    resume.check_budget(sweep, past)
     check_stores(stores)
     machine, lanes = _checked(arguments, sweep, stored.file)
     return Plan(
@@ -191,11 +192,14 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
         return 1
 
 
-def how_to_resume(plan: Plan) -> str:
+def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
     """Return the sentence with the command that goes on with a sweep."""
     storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
     command = shlex.join(["python", "launch.py", "--resume", plan.sweep.name, *storage])
-    return f"Go on with it: {command}"
+    if not out_of_budget:
+        return f"Go on with it: {command}"
+    key = "time=TIME" if plan.sweep.search.stop.time is not None else "gpu_hours=HOURS"
+    return f"Go on with it, with a larger budget: {command} --set search.stop.{key}"
 
 
 def launch(plan: Plan, console: Console) -> int:
@@ -207,8 +211,8 @@ def launch(plan: Plan, console: Console) -> int:
         def show(outcome: LaunchOutcome) -> None:
             status.finish()
             print_result(console, plan, outcome)
-            if outcome.result.interrupted or outcome.result.stopped_because:
-                console.print(how_to_resume(plan), soft_wrap=True, markup=False)
+            if outcome.result.interrupted or outcome.result.can_go_on:
+                console.print(how_to_resume(plan, outcome.result.can_go_on), soft_wrap=True, markup=False)
 
         outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), show)
     return 1 if outcome.result.interrupted or outcome.result.winner is None or outcome.problem else 0

@@ -122,7 +122,7 @@ class Status:
         label = metric_label(self._metric)
         quality = f"val {label} {best[0]:6.2f} (epoch {best[1]})" if best else "no result"
         text = f"{record.name:<16} {OUTCOMES[record.outcome]:<13} {record.epochs:>3} epochs  {quality}"
-        parameters = format_parameters(record.parameters)
+        parameters = format_parameters(record.best_parameters(self._metric))
         bad = record.outcome in _BAD
         self._print(f"{text}  {parameters}".rstrip(), "red" if bad else "")
         if record.error:

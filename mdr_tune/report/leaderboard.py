@@ -123,7 +123,7 @@ def _entry(sweep: SweepRecords, trial: RecordedTrial, on: bool | None) -> Entry:
         images_per_s=metrics.get("time/images_per_s"),
         epoch_s=metrics.get("time/epoch_s"),
         peak_gib=metrics.get("memory/peak_gib"),
-        parameters=record.parameters,
+        parameters=record.parameters if best is None else record.parameters_in(int(metrics["val/best_epoch"])),
         metrics=metrics,
     )
 

@@ -11,7 +11,7 @@ from mdr_tune.words import count
 
 BEST_TRIALS_SHOWN = 5
 FRONT_SHOWN = 5
-INTERRUPTED = "Interrupted: no winner was chosen, the test classes were not read. What was recorded is in MLflow."
+INTERRUPTED = "Interrupted: this session chose no winner and read no test classes. What was recorded is in MLflow."
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def make_row(record: TrialRecord, metric: str, test: dict[str, float] | None) ->
     value, epoch = best
     quality = None if test is None else test[test_key(metric)]
     outcome = record.outcome.replace("_", " ")
-    return Row(record.name, outcome, record.epochs, epoch, value, quality, format_parameters(record.parameters))
+    parameters = format_parameters(record.parameters_in(epoch))
+    return Row(record.name, outcome, record.epochs, epoch, value, quality, parameters)
 
 
 def table_rows(result: SweepResult) -> list[Row]:
@@ -118,9 +119,8 @@ def verdict(result: SweepResult) -> list[str]:
     parts = [f"validation {label} {result.value(winner):.2f} {where}"]
     if winner.arm in result.test:
         parts.append(f"test {label} {result.test[winner.arm][test_key(result.metric)]:.2f}")
-    lines = [
-        f"Winner: {winner.name} ({format_parameters(winner.parameters) or 'the file as it is'}): {', '.join(parts)}."
-    ]
+    parameters = format_parameters(winner.best_parameters(result.metric)) or "the file as it is"
+    lines = [f"Winner: {winner.name} ({parameters}): {', '.join(parts)}."]
     lines += _circumstances(result)
     baselines = [arm for arm in result.best if arm != result.main_arm]
     if result.main_arm not in result.best:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-EXIT_CODE = 130
-"""Of a program that Ctrl-C ended, as shells have it."""
+from mdr_tune.signals import INTERRUPTED_EXIT_CODE
 
 
 class Interrupts:
@@ -39,7 +38,7 @@ class Interrupts:
     def _on_sigint(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested:
             self._at_once()
-            os._exit(EXIT_CODE)
+            os._exit(INTERRUPTED_EXIT_CODE)
         self.requested = True
         # Not from here: the handler may have interrupted whoever holds the lock of the terminal.
         threading.Thread(target=self._tell, args=(_STOPPING,), daemon=True).start()

@@ -108,7 +108,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
 
     past, search = plan.past, plan.sweep.search
     gpus = plan.lanes.gpus_per_worker * plan.lanes.workers_per_lane
-    rules = StopRules(search.stop, plan.arms, plan.metrics[0], gpus, past.used_s)
+    rules = StopRules(search.stop, plan.arms, plan.metrics[0], gpus, search.seeds_per_trial, past.used_s)
     ended = {name: past.trial(name) for name, _, is_end in past.reports if is_end}
     rules.past([*ended.values(), *(record for record in past.records if not record.ended)])
     ledger = Ledger(

@@ -17,9 +17,10 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.registry import nearest_name
 from mdr_tune.sweep.journal import FILE as JOURNAL
-from mdr_tune.sweep.journal import lock
+from mdr_tune.sweep.journal import Past, lock
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.stores import Stores
+from mdr_tune.words import duration
 
 PLAN = "plan.json"
 VERSION = 1
@@ -127,6 +128,20 @@ def check_not_running(folder: Path) -> None:
     if journal.exists():
         with journal.open("rb") as file:
             lock(file, folder)
+
+
+def check_budget(sweep: SweepConfig, past: Past) -> None:
+    """Check that a sweep that goes on has time left.
+
+    Raises:
+        UserError: It has used up its budget.
+    """
+    limit = sweep.search.stop.time
+    if limit is not None and past.used_s >= limit:
+        raise UserError(
+            f"--resume {sweep.name}: its time budget of {duration(limit)} is used up ({duration(past.used_s)} so far); "
+            "give it more in all: --set search.stop.time=TIME"
+        )
 
 
 def check_can_extend(sweep: SweepConfig, trials: int) -> None:

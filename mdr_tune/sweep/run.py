@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment, ray_session
 from mdr_tune.sweep.stop_rules import StopRules
+
+POLL_S = 0.2
 
 
 class RunListener(SweepListener, Protocol):
@@ -115,7 +118,6 @@ class SweepRun:
     ) -> None:
         self._plan, self._hub, self._ledger, self._rules = plan, hub, ledger, rules
         self._listeners, self._interrupts = listeners, interrupts
-        self._is_whole = True
         self.result = SweepResult(
             plan.metrics[0],
             records=ledger.records,
@@ -143,18 +145,29 @@ class SweepRun:
                 lambda: self._interrupts.requested,
             )
             with self._interrupts.watched():
+                if self._rules.limits_time:
+                    self._wait_for_lanes()  # or the first arm would pay for the start of all
+                self._rules.begin(arm.name)
                 end = run.run()
             if self._interrupts.requested:
                 self.result.interrupted = True
                 return
             self._ledger.tidy(arm.name)
             if end.reason is not None:
-                self.result.stopped_because = f"{arm.name}: {end.reason}"
+                reasons = [*filter(None, [self.result.stopped_because]), f"{arm.name}: {end.reason}"]
+                self.result.stopped_because = "; ".join(reasons)
                 self._tell(f"the search of {arm.name} ends: {end.reason}")
             if end.can_go_on:
-                self._is_whole = False
+                self.result.can_go_on = True
             else:
                 self._ledger.journal.write("searched", arm=arm.name)
+
+    def _wait_for_lanes(self) -> None:
+        """Wait until a lane's workers are there, unless the user stops it."""
+        import ray
+
+        while not self._interrupts.requested and ray.get(self._hub.ready_lanes.remote()) == 0:
+            time.sleep(POLL_S)
 
     def evaluate(self) -> None:
         """Evaluate the best of each arm on the test classes, unless an earlier session did."""
@@ -190,7 +203,7 @@ class SweepRun:
 
     def finish(self) -> None:
         """Note in the journal that the sweep came to its end, if nothing is left to go on with."""
-        if self._is_whole:
+        if not self.result.can_go_on:
             self._ledger.journal.write("finished")
 
     def _tell(self, text: str) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from mdr_tune.signals import interrupt_on_sigterm
+from mdr_tune.signals import interrupt_on_sigterm, interrupts_deferred
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -26,6 +26,17 @@ def prepare_environment() -> None:
     """Set what Ray reads from the environment when it is imported or started; call before importing it."""
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
+
+
+@contextlib.contextmanager
+def _ended_if_interrupted() -> Iterator[None]:
+    import ray
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        ray.shutdown()
+        raise
 
 
 def _keep_off_the_terminal() -> None:
@@ -53,14 +64,16 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     _keep_off_the_terminal()
     started_here = not ray.is_initialized()
     if started_here and address is None:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        # In the middle of its start Ray may never come back; an interrupt that came then is raised after it.
+        with _ended_if_interrupted(), interrupts_deferred():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     elif started_here and address is not None:
         from mdr_tune.sweep.cluster import connect
 

@@ -1,12 +1,13 @@
 """When a search ends before its trials are used up: budgets of time and GPU hours, a target, no progress."""
 
+import math
 import time
 from collections.abc import Callable
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.stop import StopConfig
 from mdr_tune.records import TrialRecord
-from mdr_tune.words import duration
+from mdr_tune.words import count, duration
 
 
 class StopRules:
@@ -14,9 +15,11 @@ class StopRules:
 
     Args:
         config: The rules.
-        arms: All arms, in order: a budget is shared among them by their trials, and what one leaves the next ones have.
+        arms: All arms, in order: what is left of a budget when one begins is shared among it and those after it, by
+            their trials.
         metric: The sweep's.
         gpus_per_trial: For the GPU hours.
+        seeds_per_trial: Training seeds of a configuration that survives, whose mean is its value.
         used_s: Wall time that earlier sessions of the sweep took.
         clock: Seconds, from any start.
     """
@@ -27,17 +30,24 @@ class StopRules:
         arms: list[Arm],
         metric: str,
         gpus_per_trial: int,
+        seeds_per_trial: int = 1,
         used_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._metric, self._gpus_per_trial = config, metric, gpus_per_trial
+        self._arms, self._seeds_per_trial = arms, seeds_per_trial
         self._clock, self._began = clock, clock() - used_s
-        total = sum(arm.trials for arm in arms)
-        shares = [arm.trials / total for arm in arms]
-        self._share_until = {arm.name: sum(shares[: i + 1]) for i, arm in enumerate(arms)}
         self._gpu_s = 0.0
+        self._time_until: dict[str, float] = {}
+        self._gpu_until: dict[str, float] = {}
+        self._seeds: dict[str, list[TrialRecord]] = {}
         self._best: dict[str, float] = {}
         self._without_progress: dict[str, int] = {}
+
+    @property
+    def limits_time(self) -> bool:
+        """Whether there is a budget of time."""
+        return self._config.time is not None
 
     def past(self, records: list[TrialRecord]) -> None:
         """Take in the trials of earlier sessions, in the order in which they ended."""
@@ -45,6 +55,17 @@ class StopRules:
             self._gpu_s += self._gpus_per_trial * sum(epoch.get("time/epoch_s", 0.0) for epoch in record.history)
             if record.ended:
                 self.trial_ended(record)
+
+    def begin(self, arm: str) -> None:
+        """The search of an arm begins: it gets its share of what is left."""
+        names = [other.name for other in self._arms]
+        left = self._arms[names.index(arm) :]
+        share = left[0].trials / sum(other.trials for other in left)
+        if self._config.time is not None:
+            used = self._clock() - self._began
+            self._time_until[arm] = used + share * (self._config.time - used)
+        if self._config.gpu_hours is not None:
+            self._gpu_until[arm] = self._gpu_s + share * (3600 * self._config.gpu_hours - self._gpu_s)
 
     def trial_started(self, record: TrialRecord) -> None:
         """Nothing to count."""
@@ -57,32 +78,34 @@ class StopRules:
         """Nothing to count."""
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Count the trials without a new best. Further seeds of a configuration are none of them."""
-        if not record.ended or record.seed_index > 0:
+        """Count the configurations without a new best, each once all of its seeds ended."""
+        if not record.ended:
             return
-        best = record.best(self._metric)
-        if best is not None and best[0] > self._best.get(record.arm, float("-inf")):
-            self._best[record.arm] = best[0]
+        seeds = self._seeds.setdefault(record.config_name, [])
+        seeds.append(record)
+        if seeds[0].outcome == "completed" and len(seeds) < self._seeds_per_trial:
+            return
+        whole = [seed for seed in seeds if seed.outcome == "completed"] or seeds
+        found = [best[0] for seed in whole if (best := seed.best(self._metric)) is not None]
+        if found and sum(found) / len(found) > self._best.get(record.arm, -math.inf):
+            self._best[record.arm] = sum(found) / len(found)
             self._without_progress[record.arm] = 0
         else:
             self._without_progress[record.arm] = self._without_progress.get(record.arm, 0) + 1
 
     def out_of_budget(self, arm: str) -> str | None:
         """Say why the trials that run should be stopped now, if they should."""
-        share = self._share_until[arm]
-        limit = self._config.time
-        if limit is not None and self._clock() - self._began >= share * limit:
-            return f"the time budget of {duration(limit)} is used up"
-        hours = self._config.gpu_hours
-        if hours is not None and self._gpu_s >= share * hours * 3600:
-            return f"the budget of {hours:g} GPU hours is used up"
+        if self._clock() - self._began >= self._time_until.get(arm, math.inf):
+            return f"its share of the time budget of {duration(self._config.time or 0)} is used up"
+        if self._gpu_s >= self._gpu_until.get(arm, math.inf):
+            return f"its share of the budget of {self._config.gpu_hours:g} GPU hours is used up"
         return None
 
     def closed(self, arm: str) -> str | None:
         """Say why no further trial should be started, if so."""
         target, patience = self._config.target, self._config.patience
-        if target is not None and self._best.get(arm, float("-inf")) >= target:
+        if target is not None and self._best.get(arm, -math.inf) >= target:
             return f"the target of {target:g} is reached"
         if patience is not None and self._without_progress.get(arm, 0) >= patience:
-            return f"no new best in {patience} trials"
+            return f"no new best in {count(patience, 'trial')}"
         return self.out_of_budget(arm)

@@ -55,7 +55,9 @@ def register_champion(
             told.
         description: Of the version.
     """
-    previous_version, previous_value = _champion_before(client, name, metric)
+    previous_version, previous_value, previous_run = _champion_before(client, name, metric)
+    if previous_version is not None and previous_run == run_id:  # a sweep that went on, and found nothing better
+        return Registration(previous_version)
     model, shape = load_model(checkpoint)
     version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description)
     client.set_registered_model_alias(name, ALIAS, version)
@@ -107,11 +109,11 @@ def log_embedding_model(
     return version
 
 
-def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str | None, float | None]:
-    """Return the version that has the alias now and its best value of `metric`, as far as they are known."""
+def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str | None, float | None, str | None]:
+    """Return the version that has the alias now, its best value of `metric`, and its run, as far as they are known."""
     try:
         before = client.get_model_version_by_alias(name, ALIAS)
         value = client.get_run(before.run_id).data.metrics.get(best_key(metric))
     except MlflowException:  # no such model, no such alias, or its run was deleted
-        return None, None
-    return str(before.version), value
+        return None, None, None
+    return str(before.version), value, before.run_id

@@ -3,7 +3,6 @@
 import ast
 import json
 import math
-import re
 from typing import Any, cast
 
 from mlflow import MlflowClient
@@ -13,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mdr_tune.config.base import set_dotted
 from mdr_tune.errors import UserError
 from mdr_tune.recorded import EPOCHS_KEY, RecordedTrial, SweepRecords
-from mdr_tune.records import Change, Outcome, TrialRecord
+from mdr_tune.records import Outcome, TrialRecord
 from mdr_tune.registry import nearest_name
 from mdr_tune.tracking import tags
 from mdr_tune.tracking.experiment import child_runs
@@ -96,7 +95,7 @@ def _trial(run: Run) -> RecordedTrial:
         config=config,
         outcome=cast(Outcome, tagged[tags.OUTCOME_TAG]),
         error=tagged.get(tags.WHY_TAG),
-        changes=_changes(tagged.get(tags.EXPLOITED_TAG, "")),
+        changes=tags.changes_of(tagged),
         notes=tagged[tags.NOTES_TAG].split("; ") if tags.NOTES_TAG in tagged else [],
         device=tagged.get(tags.DEVICE_TAG),
     )
@@ -110,11 +109,6 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def _changes(text: str) -> list[Change]:
-    """Return what was taken over when, from whom; the values are in the metrics `pbt/...`."""
-    return [Change(int(epoch), source, {}) for epoch, source in re.findall(r"epoch (\d+) from ([^;\s]+)", text)]
 
 
 def _history(client: MlflowClient, run_id: str, metrics: list[str]) -> list[dict[str, float]]:

@@ -3,12 +3,14 @@
 import getpass
 import json
 import os
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from mdr_tune.config.space import describe_value
-from mdr_tune.records import TrialRecord
+from mdr_tune.records import Change, TrialRecord
 
 TRIAL_TAG = "mdr_tune.trial"
 """A trial's name; with the parent run's id, what its run is found by."""
@@ -23,6 +25,8 @@ SECOND_METRIC_TAG = "mdr_tune.second_metric"
 ARM_TAG, CONFIG_TAG, SEED_INDEX_TAG = "arm", "config", "seed_index"
 OUTCOME_TAG, WHY_TAG, NOTES_TAG, DEVICE_TAG = "outcome", "why", "notes", "device"
 EXPLOITED_TAG = "pbt.exploited"
+CHANGES_TAG = "mdr_tune.changes"
+"""The same for programs, with the values, as JSON."""
 TEST_READ_TAG = "test_split_read"
 """Set on the runs whose checkpoint was evaluated on the test classes: when, and at which epoch."""
 _LONGEST_VALUE = 500
@@ -62,6 +66,20 @@ def parameters_as_text(parameters: dict[str, Any]) -> str:
 def exploited_text(record: TrialRecord) -> str:
     """Return which states a trial took over: `epoch 4 from mdr-003; epoch 6 from mdr-001`."""
     return "; ".join(f"epoch {change.epoch} from {change.source}" for change in record.changes)[:TAG_LIMIT]
+
+
+def changes_as_text(record: TrialRecord) -> str | None:
+    """Return the changes as JSON, with their values; None if that is longer than a tag may be."""
+    text = json.dumps([[change.epoch, change.source, change.parameters] for change in record.changes])
+    return text if len(text) <= TAG_LIMIT else None
+
+
+def changes_of(tagged: Mapping[str, str]) -> list[Change]:
+    """Return what the tags of a run say that was taken over; without values where there were too many for a tag."""
+    if CHANGES_TAG in tagged:
+        return [Change(epoch, source, parameters) for epoch, source, parameters in json.loads(tagged[CHANGES_TAG])]
+    found = re.findall(r"epoch (\d+) from ([^;\s]+)", tagged.get(EXPLOITED_TAG, ""))
+    return [Change(int(epoch), source, {}) for epoch, source in found]
 
 
 def _user() -> str:

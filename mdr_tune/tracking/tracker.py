@@ -24,6 +24,7 @@ from mdr_tune.records import TrialRecord
 from mdr_tune.tracking.epochs import entries_of, epoch_metrics, values_in_force
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tags import (
+    CHANGES_TAG,
     COMPLETE_TAG,
     DEVICE_TAG,
     EXPLOITED_TAG,
@@ -34,6 +35,7 @@ from mdr_tune.tracking.tags import (
     TAG_LIMIT,
     TEST_READ_TAG,
     WHY_TAG,
+    changes_as_text,
     exploited_text,
     run_tags,
 )
@@ -325,6 +327,9 @@ def _notes(record: TrialRecord) -> list[Metric | RunTag]:
         tags.append(RunTag(NOTES_TAG, "; ".join(record.notes)[:TAG_LIMIT]))
     if record.changes:
         tags.append(RunTag(EXPLOITED_TAG, exploited_text(record)))
+        text = changes_as_text(record)
+        if text is not None:
+            tags.append(RunTag(CHANGES_TAG, text))
     return tags
 
 

@@ -45,3 +45,14 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, it
     rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
     own = {f"train/{name}_learning_rate": rate for name, rate in rates.items() if rate != rates["backbone"]}
     return {"train/learning_rate": rates["backbone"], **own}
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load what an optimizer remembers of the parameters; its settings stay those of the trial's configuration.
+
+    A checkpoint has settings too. They are another trial's where population based training took its state over.
+    """
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)

@@ -24,7 +24,7 @@ from mdr_tune.training.large_batch import embed_in_chunks
 from mdr_tune.training.memory import PeakMemory, device_name
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.objective import Objective, Terms
-from mdr_tune.training.optimizer import make_optimizer, set_learning_rates
+from mdr_tune.training.optimizer import load_optimizer_state, make_optimizer, set_learning_rates
 from mdr_tune.training.ranks import Ranks
 
 CHECKPOINT_VERSION = 2
@@ -260,7 +260,7 @@ class TrialSession:
             raise ValueError(f"checkpoint of version {state['version']}; this program reads {CHECKPOINT_VERSION}")
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_optimizer_state(self._optimizer, state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         self._miner_generator.set_state(state["miner_generator"].cpu())
         self.epoch = state["epoch"]

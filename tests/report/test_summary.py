@@ -197,7 +197,7 @@ def test_no_winner() -> None:
 def test_an_interrupted_sweep_does_not_claim_that_nothing_ran() -> None:
     sweep = SweepResult(METRIC, [record("mdr-001", [50.0, 60.0], "killed")], interrupted=True)
     assert verdict(sweep) == [
-        "Interrupted: no winner was chosen, the test classes were not read. What was recorded is in MLflow."
+        "Interrupted: this session chose no winner and read no test classes. What was recorded is in MLflow."
     ]
     assert [(row.name, row.outcome, row.validation) for row in table_rows(sweep)] == [("mdr-001", "killed", 60.0)]
 

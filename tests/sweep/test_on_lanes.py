@@ -51,6 +51,8 @@ def test_population_based_training_on_glyphs(hub: Any, tmp_path: Path) -> None:
         config["optimizer"]["learning_rate"] = change.parameters["optimizer.learning_rate"]
         donor = records[change.source]
         recorded = same_each_run(record.history[change.epoch])
+        assert recorded["train/learning_rate"] == pytest.approx(change.parameters["optimizer.learning_rate"])
+        assert recorded["mdr/weight"] == pytest.approx(change.parameters["mdr.weight"])
         assert epoch_after(hub, config, donor.checkpoints[change.epoch]) == recorded
         in_force = dict(found[record.name]["metrics"]["pbt/mdr.weight"])
         assert in_force[change.epoch + 1] == pytest.approx(change.parameters["mdr.weight"])

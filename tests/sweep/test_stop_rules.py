@@ -20,9 +20,11 @@ class Clock:
         return self.now
 
 
-def make_rules(clock: Clock | None = None, used_s: float = 0.0, **stop: Any) -> StopRules:
+def make_rules(clock: Clock | None = None, used_s: float = 0.0, seeds: int = 1, **stop: Any) -> StopRules:
     sweep = make_sweep(search={"trials": 6, "baseline_trials": 2}, baselines=["triplet"], space=SPACE)
-    return StopRules(StopConfig.model_validate(stop), arms(sweep), METRIC, 2, used_s, clock or Clock())
+    rules = StopRules(StopConfig.model_validate(stop), arms(sweep), METRIC, 2, seeds, used_s, clock or Clock())
+    rules.begin("mdr")
+    return rules
 
 
 SPACE = {"mdr.weight": {"loguniform": [0.01, 1]}, "loss.margin": {"uniform": [0.1, 0.3]}}
@@ -66,15 +68,36 @@ def test_the_time_is_shared_by_the_number_of_trials_and_what_is_left_goes_to_the
     clock.now += 59
     assert rules.closed("mdr") is None
     clock.now += 1
-    assert rules.closed("mdr") == rules.out_of_budget("mdr") == "the time budget of 1m 20s is used up"
+    assert rules.closed("mdr") == rules.out_of_budget("mdr") == "its share of the time budget of 1m 20s is used up"
     assert rules.closed("triplet") is None
-    clock.now += 20
+    rules.begin("triplet")
+    clock.now += 19
+    assert rules.closed("triplet") is None
+    clock.now += 1
     assert rules.closed("triplet") is not None
 
 
+def test_what_passed_before_the_first_search_is_borne_by_all() -> None:
+    clock = Clock()
+    rules = make_rules(clock, time="80s")
+    clock.now += 40  # Ray, lanes, stores
+    rules.begin("mdr")
+    clock.now += 29
+    assert rules.closed("mdr") is None
+    clock.now += 1
+    assert rules.closed("mdr") is not None
+    rules.begin("triplet")
+    clock.now += 9
+    assert rules.closed("triplet") is None
+
+
 def test_time_of_earlier_sessions_counts() -> None:
-    assert make_rules(used_s=59, time="80s").closed("mdr") is None
-    assert make_rules(used_s=60, time="80s").closed("mdr") is not None
+    clock = Clock()
+    rules = make_rules(clock, used_s=40, time="80s")
+    clock.now += 29
+    assert rules.closed("mdr") is None
+    clock.now += 1
+    assert rules.closed("mdr") is not None
 
 
 def test_gpu_hours_are_hours_of_epochs_times_gpus() -> None:
@@ -84,9 +107,10 @@ def test_gpu_hours_are_hours_of_epochs_times_gpus() -> None:
         record.history.append({"epoch": float(epoch), "time/epoch_s": 450.0})
         assert rules.out_of_budget("mdr") is None
         rules.epoch_finished(record)
-    assert rules.out_of_budget("mdr") == "the budget of 1 GPU hours is used up"
-    resumed = make_rules(gpu_hours=1.0)
+    assert rules.out_of_budget("mdr") == "its share of the budget of 1 GPU hours is used up"
+    resumed = make_rules(gpu_hours=0.75)
     resumed.past([record])
+    resumed.begin("mdr")
     assert resumed.out_of_budget("mdr") is not None
 
 
@@ -106,7 +130,19 @@ def test_trials_without_a_new_best() -> None:
         rules.trial_ended(record)
     assert rules.closed("mdr") is None
     rules.trial_ended(ended(4, 0.0, outcome="killed"))
-    rules.trial_ended(ended(5, 10.0, seed_index=1))
     assert rules.closed("mdr") is None
     rules.trial_ended(ended(6, 99.0, outcome="diverged"))
     assert rules.closed("mdr") == "no new best in 2 trials"
+
+
+def test_a_configuration_with_several_seeds_is_judged_once_by_their_mean() -> None:
+    rules = make_rules(seeds=2, patience=1, target=65.0)
+    rules.trial_ended(ended(0, 70.0))
+    assert rules.closed("mdr") is None
+    rules.trial_ended(ended(0, 50.0, seed_index=1))
+    assert rules.closed("mdr") is None
+    rules.trial_ended(ended(1, 60.0))
+    rules.trial_ended(ended(1, 62.0, seed_index=1))
+    assert rules.closed("mdr") is None  # 61 is more than 60
+    rules.trial_ended(ended(2, 60.5, outcome="stopped_early"))
+    assert rules.closed("mdr") == "no new best in 1 trial"

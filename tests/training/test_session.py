@@ -93,6 +93,20 @@ def test_a_resumed_trial_gives_the_bits_of_an_undisturbed_one() -> None:
     assert_same_bits(resumed.model.state_dict(), undisturbed.model.state_dict())
 
 
+def test_a_state_that_is_taken_over_goes_on_with_the_new_settings() -> None:
+    """Population based training: another trial's weights and moments, this trial's rate, decay and weight of MDR."""
+    donor = new_session()
+    donor.train_epoch()
+    new = {"name": "adam", "learning_rate": 5e-3, "weight_decay": 1e-2}
+    taker = new_session(optimizer=new, mdr={"weight": 0.7})
+    taker.load_state_dict(through_a_file(copy.deepcopy(donor.state_dict())))
+    assert_same_bits(taker.state_dict()["optimizer"]["state"], donor.state_dict()["optimizer"]["state"])
+    metrics = taker.train_epoch()
+    assert metrics["train/learning_rate"] == pytest.approx(5e-3)
+    assert metrics["mdr/weight"] == pytest.approx(0.7)
+    assert {group["weight_decay"] for group in taker.state_dict()["optimizer"]["param_groups"]} == {1e-2}
+
+
 def test_a_checkpoint_of_another_version_or_model_is_refused() -> None:
     session = new_session()
     state = session.state_dict()
