@@ -110,4 +110,5 @@ def test_a_later_champion_takes_the_alias(client: MlflowClient, artifact_root: P
         client.log_metric(run, "val/best_recall_at_1", value)
         found.append(register_champion(client, experiment, run, "two_launches", checkpoint, METRIC))
     assert found == [Registration("1"), Registration("2", "1", 70.0), Registration("3", "2", 60.0)]
+    assert register_champion(client, experiment, run, "two_launches", checkpoint, METRIC) == Registration("3")
     assert str(client.get_model_version_by_alias("two_launches", "champion").version) == "3"
