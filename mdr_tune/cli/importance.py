@@ -1,6 +1,7 @@
 """`mdr-tune importance NAME`: which parameters mattered in a sweep, in numbers and figures, at comparable budget."""
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +14,9 @@ from mdr_tune.errors import UserError
 from mdr_tune.recorded import SweepRecords
 from mdr_tune.report.budget import AtBudget
 
+FEW_TRIALS = 30
+LOPSIDED = 0.8
+"""Share of the trials with one value of a parameter from which on the others are too few to compare."""
 _BAR = 24
 _DESCRIPTION = """\
 Compare the trials of a sweep's newest launch after the same number of epochs, and say how much of the variation each
@@ -92,5 +96,13 @@ def _print(console: Console, sweep: SweepRecords, found: AtBudget) -> None:
         bar = "" if share is None else "█" * round(share * _BAR)
         table.add_row(Text(name), Text("" if share is None else f"{share:.2f}"), Text(bar, style="cyan"))
     console.print(table)
+    if len(found.records) < FEW_TRIALS:
+        console.print(f"From {len(found.records)} trials these shares are a hint, not a measurement.", style="dim")
+    for name in names:
+        values = Counter(trial.params[name] for trial in study.trials if name in trial.params)
+        value, times = values.most_common(1)[0]
+        if times >= LOPSIDED * values.total():
+            text = f"{name}: {times} of {values.total()} trials have {value}, so that its share says little."
+            console.print(text, style="dim", soft_wrap=True, markup=False)
     if len(shares) < len(names):
         console.print("Without a number: not all trials have it, and there are too few to weigh it.", style="dim")

@@ -18,7 +18,7 @@ from mdr_tune.config.schedulers import (
 )
 from mdr_tune.config.space import LevelsDomain
 from mdr_tune.config.stop import StopConfig
-from mdr_tune.report.summary import metric_label, table_rows, verdict
+from mdr_tune.report.summary import BEST_TRIALS_SHOWN, metric_label, table_rows, verdict
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
 from mdr_tune.sweep.launch import LaunchOutcome, load_command
 from mdr_tune.sweep.plan import Plan
@@ -107,6 +107,10 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     console.print()
     if table.row_count:
         console.print(table)
+        main = sum(r.arm == result.main_arm and r.seed_index == 0 for r in result.records)
+        if main > BEST_TRIALS_SHOWN and not result.shows_all:
+            shown = f"The best {BEST_TRIALS_SHOWN} of {main} trials; all: mdr-tune leaderboard {plan.sweep.name}"
+            console.print(shown, style="dim", soft_wrap=True)
         console.print()
     for line in verdict(result):
         console.print(line, soft_wrap=True, markup=False)
