@@ -40,9 +40,14 @@ def test_sigterm_interrupts_where_ctrl_c_is_ignored() -> None:
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
     done: list[str] = []
-    with pytest.raises(KeyboardInterrupt), interrupts_deferred():
-        signal.raise_signal(signal.SIGINT)
-        done.append("whole")
+
+    def whole() -> None:
+        with interrupts_deferred():
+            signal.raise_signal(signal.SIGINT)
+            done.append("whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        whole()
     assert done == ["whole"]
     with interrupts_deferred():
         pass
