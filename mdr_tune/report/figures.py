@@ -142,7 +142,7 @@ def _history(study: "optuna.Study", metrics: Sequence[str]) -> None:
     for line in axes.lines:
         line.set(drawstyle="steps-post", label="best so far")
     axes.collections[0].set_label("trial")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.2)  # above: it hides no trial
 
 
 def _importance(study: "optuna.Study", metrics: Sequence[str]) -> None:

@@ -62,7 +62,12 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
             "backbone.weights: there is no file",
         ),
         (["--space", str(MAIN), "--set", "trial.loss={name: pml.CircleLoss, n: 1}"], "pml.CircleLoss"),
-        ([], "the following arguments are required: --space"),
+        ([], "one of the arguments --space --resume is required"),
+        (["--resume", "nothing_of_that_name"], "--resume nothing_of_that_name: no such sweep"),
+        (["--space", str(MAIN), "--extend", "3"], "--extend: say which sweep: --resume NAME --extend N"),
+        (["--space", str(MAIN), "--resume", "mdr_levels"], "not allowed with argument"),
+        (["--resume", "mdr_levels", "--trials", "3"], "--extend N adds trials"),
+        (["--space", str(MAIN), "--time-budget", "soon"], "search.stop.time: expected a time such as"),
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else "",
 )
@@ -107,7 +112,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(
     code, output = run(capsys, "--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs"))
     assert code == 0
     is_grid = file.name.startswith("ablation")
-    space = ("one of none, weight 0.", "grid") if is_grid else ("mdr.weight", "0.01 to 1, log scale", "triplet_l2")
+    space = ("one of none, weight 0.", "grid") if is_grid else ("0.01 to 1, log scale", "maximise val/recall_at_1")
     for part in (*space, "2 CPUs, 0 GPUs", "mlflow.db", "Dry run"):
         assert part in output
     assert list(tmp_path.iterdir()) == []
@@ -142,7 +147,8 @@ def test_the_tracking_flag_wins_over_the_environment(
 def test_the_surface_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Frozen: a flag that goes or changes its name breaks somebody's script."""
     _, output = run(capsys, "--help")
-    flags = {word.strip("[],") for word in output.split() if word.strip("[],").startswith("--")}
+    flags = {word.strip("[](),:") for word in output.split() if word.strip("[](),:").startswith("--")}
     assert flags == {
-        *("--space", "--trials", "--set", "--address", "--tracking-uri", "--storage", "--name", "--dry-run", "--help")
+        *("--space", "--trials", "--set", "--address", "--tracking-uri", "--storage", "--name", "--dry-run", "--help"),
+        *("--resume", "--extend", "--time-budget"),
     }
