@@ -90,6 +90,7 @@ def test_a_launch_is_accounted_for_without_a_gap():
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_whole_in_its_smallest_form(tmp_path):
     hidden = ("RAY_ADDRESS", "RAY_TMPDIR", "MLFLOW_TRACKING_URI")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}

@@ -63,6 +63,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
+@pytest.mark.slow  # tests/faults does the same within a whole sweep
 def test_a_server_that_is_gone_for_a_while(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
