@@ -91,7 +91,7 @@ class Past:
     Attributes:
         records: Its trials, in the order in which they started.
         reports: (trial, epoch, ended) in the order in which they came: epochs, and ends of trials.
-        tested: Test metrics of the trials that were evaluated on the test classes.
+        tested: Of the trials that were evaluated on the test classes, at which epoch, and their test metrics.
         searched: Arms whose search was over.
         extensions: Trials that were added to each arm later, each time.
         sessions: How often the launch was started.
@@ -103,7 +103,7 @@ class Past:
 
     records: list[TrialRecord] = field(default_factory=list)
     reports: list[tuple[str, int, bool]] = field(default_factory=list)
-    tested: dict[str, dict[str, float]] = field(default_factory=dict)
+    tested: dict[str, tuple[int, dict[str, float]]] = field(default_factory=dict)
     searched: set[str] = field(default_factory=set)
     extensions: list[int] = field(default_factory=list)
     sessions: int = 0
@@ -176,7 +176,7 @@ class Past:
         self.searched.add(event["arm"])
 
     def _tested(self, event: dict[str, Any]) -> None:
-        self.tested[event["name"]] = event["metrics"]
+        self.tested[event["name"]] = (event["epoch"], event["metrics"])
 
     def _extended(self, event: dict[str, Any]) -> None:
         self.extensions.append(event["trials"])

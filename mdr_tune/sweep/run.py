@@ -171,27 +171,37 @@ class SweepRun:
 
     def evaluate(self) -> None:
         """Evaluate the best of each arm on the test classes, unless an earlier session did."""
-        from mdr_tune.sweep.finals import evaluate_on_test
-
         for arm in self._plan.arms:
             record = self._best_of(arm)
             if record is None:
                 continue
             self.result.best[arm.name] = record
-            scores = []
-            for seed in self._ledger.seeds_of(record):
-                if seed.best(self.result.metric) is None:
-                    continue
-                known = self._plan.past.tested.get(seed.name)
-                if known is None:
-                    self._tell(f"evaluating {seed.name} on the test classes")
-                    known = evaluate_on_test(self._hub, seed, self.result.metric)
-                    self._ledger.journal.write("tested", name=seed.name, metrics=known)
-                scores.append(known)
-                for listener in self._listeners:
-                    listener.test_scored(seed, known)
-            keys = scores[0]
-            self.result.test[arm.name] = {key: sum(score[key] for score in scores) / len(scores) for key in keys}
+            found = [self._test_scores(seed) for seed in self._ledger.seeds_of(record)]
+            scores = [score for score in found if score is not None]
+            if scores:
+                means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
+                self.result.test[arm.name] = means
+
+    def _test_scores(self, record: TrialRecord) -> dict[str, float] | None:
+        """Return a trial's test metrics at its best epoch; None if it has none, or its checkpoint is damaged."""
+        from mdr_tune.lanes.checkpoint_file import CheckpointDamaged
+        from mdr_tune.sweep.finals import evaluate_on_test
+
+        best = record.best(self.result.metric)
+        if best is None:
+            return None
+        epoch, known = self._plan.past.tested.get(record.name, (0, {}))
+        if epoch != best[1]:
+            self._tell(f"evaluating {record.name} on the test classes")
+            try:
+                known = evaluate_on_test(self._hub, record, self.result.metric)
+            except CheckpointDamaged as error:
+                self._tell(f"{record.name} has no test value: the checkpoint of its best epoch is damaged ({error})")
+                return None
+            self._ledger.journal.write("tested", name=record.name, epoch=best[1], metrics=known)
+        for listener in self._listeners:
+            listener.test_scored(record, known)
+        return known
 
     def _best_of(self, arm: Arm) -> TrialRecord | None:
         """Return the best configuration of an arm, by the mean over its seeds; only those with all seeds, if any."""

@@ -40,6 +40,7 @@ def write_a_session(folder: Path) -> None:
     journal.write("note", name="mdr-002", text="its process was lost")
     journal.write("ended", name="mdr-001", outcome="completed", error=None)
     journal.write("ended", name="mdr-002", outcome="killed", error=None)
+    journal.write("tested", name="mdr-001", epoch=1, metrics={"test/recall_at_1": 40.0})
     journal.close()
 
 
@@ -53,6 +54,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert (second.outcome, second.notes) == ("killed", ["its process was lost"])
     assert second.changes == [Change(1, "mdr-001", {"mdr.weight": 0.2})]
     assert past.reports == [("mdr-001", 1, False), ("mdr-001", 2, False), ("mdr-001", 2, True)]
+    assert past.tested == {"mdr-001": (1, {"test/recall_at_1": 40.0})}
     assert (past.sessions, past.parent_run_id, past.image_content, past.finished) == (1, "run", "abc", False)
 
 
