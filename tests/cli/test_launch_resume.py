@@ -207,6 +207,7 @@ def test_twice_at_once(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.05)
     below = processes_below(process.pid)
+    agents = [pid for pid in below if Path(f"/proc/{pid}/comm").read_text().startswith(("ray::Dash", "ray::Runtime"))]
     process.send_signal(signal.SIGINT)
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -214,5 +215,5 @@ def test_twice_at_once(tmp_path: Path) -> None:
     process.communicate(timeout=30)
     assert time.monotonic() - sent < 10
     assert process.returncode == 130
-    check_all_end(below)
+    check_all_end([pid for pid in below if pid not in agents], 20)
     assert launches.records()[0].epochs >= 1

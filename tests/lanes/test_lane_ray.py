@@ -145,6 +145,7 @@ def assert_gone(pids: dict[int, int]) -> None:
         assert not os.path.exists(f"/proc/{pid}"), "a worker of the old group is still there"
 
 
+@pytest.mark.slow  # tests/faults does the same within a whole sweep
 def test_a_lane_that_hangs_in_a_collective_is_restarted(hub: Any) -> None:
     """SIGSTOP one DDP worker in the middle of an epoch: the other waits for it in a collective that never ends."""
     ray.get(hub.take_news.remote())

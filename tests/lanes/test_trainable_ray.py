@@ -258,6 +258,7 @@ def test_a_second_save_needs_no_lane(tune: Tune) -> None:
     assert read_checkpoint(folder_of(first)) == read_checkpoint(folder_of(second))
 
 
+@pytest.mark.slow  # tests/faults does the same within a whole sweep
 def test_a_lost_worker_is_noted_and_changes_no_number(tune: Tune) -> None:
     long_trial = {**TRIAL, "epochs": 2, "iterations_per_epoch": 300}
     undisturbed = tune.trial("mdr-006", long_trial)
