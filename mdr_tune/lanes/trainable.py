@@ -33,6 +33,7 @@ class LaneTrial(tune.Trainable):
 
     - `trial`: the whole trial.
     - `recorded`: metrics of epochs that it did before an interruption. They are answered again, without a lane.
+    - `failure`: how it failed then, after what is recorded; or None.
     - `resume`: {"checkpoint": folder, "epoch": e}, its own last checkpoint before the interruption; or None.
 
     Without anything recorded a trial begins after the epoch of `resume`. The epochs of a trial are counted here:
@@ -63,6 +64,7 @@ class LaneTrial(tune.Trainable):
         self._holder = self.trial_id
         self._token = uuid.uuid4().hex
         self._recorded = {int(metrics["epoch"]): metrics for metrics in config.get("recorded") or ()}
+        self._past_failure = config.get("failure")
         resume = config.get("resume")
         self._own = Origin() if resume is None else Origin(str(resume["checkpoint"]), int(resume["epoch"]))
         self._origin = Origin()
@@ -77,6 +79,8 @@ class LaneTrial(tune.Trainable):
         """Return the next epoch: a recorded one, or one that is trained and validated on the lane."""
         if self._epoch + 1 in self._recorded:
             return self._report(self._recorded[self._epoch + 1])
+        if self._past_failure is not None:
+            return {"epoch": self._epoch, "done": True, "failure": self._past_failure, **self._take_notes()}
         try:
             metrics: dict[str, Any] = self._on_lane(f"in epoch {self._epoch + 1}", lambda: self._submit("epoch", {}))
         except TrialFailed as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.stop import StopConfig
+from mdr_tune.objectives import mean_over_seeds
 from mdr_tune.records import TrialRecord
 from mdr_tune.words import count, duration
 
@@ -85,10 +86,9 @@ class StopRules:
         seeds.append(record)
         if seeds[0].outcome == "completed" and len(seeds) < self._seeds_per_trial:
             return
-        whole = [seed for seed in seeds if seed.outcome == "completed"] or seeds
-        found = [best[0] for seed in whole if (best := seed.best(self._metric)) is not None]
-        if found and sum(found) / len(found) > self._best.get(record.arm, -math.inf):
-            self._best[record.arm] = sum(found) / len(found)
+        found = mean_over_seeds(seeds, self._metric) or seeds[0].best(self._metric)
+        if found is not None and found[0] > self._best.get(record.arm, -math.inf):
+            self._best[record.arm] = found[0]
             self._without_progress[record.arm] = 0
         else:
             self._without_progress[record.arm] = self._without_progress.get(record.arm, 0) + 1

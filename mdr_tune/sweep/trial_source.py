@@ -133,7 +133,6 @@ class TrialSource(SearchAlgorithm):
             "parameters": record.parameters,
             "resume": None if latest is None else {"checkpoint": record.checkpoints[latest], "epoch": latest},
             "recorded": record.history if self._replays else [],
-            "epochs_done": record.epochs,
             "exempt": record.seed_index > 0,
             "failure": _failure(record),
         }
@@ -217,7 +216,6 @@ def _fresh(trial: dict[str, Any], parameters: dict[str, Any], exempt: bool = Fal
         "parameters": parameters,
         "resume": None,
         "recorded": [],
-        "epochs_done": 0,
         "exempt": exempt,
         "failure": None,
     }

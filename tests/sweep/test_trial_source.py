@@ -114,7 +114,7 @@ def test_what_an_interrupted_sweep_left_comes_first(journal: Journal, tmp_path: 
     trial = case.next()
     assert trial is case.source.past_trials()["mdr-002"]
     assert trial.config["resume"] == {"checkpoint": "two", "epoch": 2}
-    assert (trial.config["epochs_done"], trial.config["recorded"]) == (2, [])
+    assert trial.config["recorded"] == []
     case.end(trial)
     assert case.names() == ["mdr-003", "mdr-004"]
 
