@@ -1,5 +1,6 @@
 """What trials are worth beside each other: the mean over the seeds of a configuration, and the Pareto front."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from mdr_tune.records import TrialRecord
@@ -9,6 +10,17 @@ def best_key(metric: str) -> str:
     """Return the name under which the best value of a metric over the epochs stands: `val/best_recall_at_1`."""
     group, name = metric.rsplit("/", 1)
     return f"{group}/best_{name}"
+
+
+def best_epoch_key(metric: str) -> str:
+    """Return the name under which the epoch of that best value stands: `val/best_epoch`."""
+    return f"{metric.rsplit('/', 1)[0]}/best_epoch"
+
+
+def recall_rank(metric: str) -> int | None:
+    """Return the K of a Recall@K, `val/recall_at_4`; None for another metric."""
+    found = re.search(r"recall_at_(\d+)$", metric)
+    return int(found[1]) if found else None
 
 
 def on_front(points: Sequence[tuple[float, float] | None]) -> list[bool]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from mdr_tune.objectives import best_key
 from mdr_tune.records import TrialRecord
+from mdr_tune.test_details import TestDetails
 
 EPOCHS_KEY = "time/epochs"
 """Under this name a run has the number of its epochs that are done: MLflow lists values without their steps."""
@@ -75,3 +76,54 @@ class SweepRecords:
     def metrics(self) -> list[str]:
         """The objectives, one or two."""
         return [self.metric, *([self.second_metric] if self.second_metric else [])]
+
+
+@dataclass(frozen=True)
+class SweepFacts:
+    """What was run, for whoever wants to repeat or to judge it.
+
+    Attributes:
+        started: When the launch began.
+        ended: When it ended; None while it runs.
+        command: What was typed.
+        protocol: `validation`: epochs and configurations were chosen on validation classes, and the test classes read
+            for what the report names; `paper`: the best epoch was chosen on the test classes, as the authors do.
+        sampler: `grid` means that every combination was trained: an ablation.
+        seeds: Training seeds of each configuration.
+        epochs: Of a whole trial; several if that is among what is varied.
+        workers_per_trial: DDP ranks.
+        images: Images and classes of each split, in words, and `content`, a hash.
+        versions: Of the packages, by name, python too.
+        commit: Git's, with `+ changes` if there were any; None outside of a checkout.
+        devices: What the trials ran on.
+        sweep_file: The YAML.
+    """
+
+    started: datetime.datetime
+    ended: datetime.datetime | None
+    command: str
+    protocol: str
+    sampler: str
+    seeds: list[int]
+    epochs: list[int]
+    workers_per_trial: int
+    images: dict[str, str]
+    versions: dict[str, str]
+    commit: str | None
+    devices: list[str]
+    sweep_file: str
+
+
+@dataclass(frozen=True)
+class SweepEvidence:
+    """All that a report is made of: one launch, read from MLflow alone.
+
+    Attributes:
+        sweep: Its trials have whole histories, all metrics of all epochs, and their distances.
+        facts: What was run.
+        details: What the evaluations on the test classes found, by trial name; of trials that were evaluated.
+    """
+
+    sweep: SweepRecords
+    facts: SweepFacts
+    details: dict[str, TestDetails] = field(default_factory=dict)

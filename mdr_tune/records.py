@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from mdr_tune.distance_snapshot import DistanceSnapshot
+
 Outcome = Literal["running", "completed", "stopped_early", "diverged", "failed", "killed"]
 """`diverged`: numbers stopped being finite, or all embeddings became one; `failed`: its code raised; `killed`: the
 sweep was stopped before the trial's end, and --resume goes on with it."""
@@ -43,6 +45,7 @@ class TrialRecord:
         changes: What population based training changed in it.
         notes: What a user should know of it: a damaged checkpoint, a lane that was lost.
         device: What it ran on, `cpu` or a GPU's name, once known.
+        distances: How the distances lay early, mid and at the end of the training, in the order of their epochs.
     """
 
     name: str
@@ -58,6 +61,12 @@ class TrialRecord:
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     device: str | None = None
+    distances: list[DistanceSnapshot] = field(default_factory=list)
+
+    @property
+    def seed(self) -> int:
+        """The training seed."""
+        return int(self.config["seed"])
 
     @property
     def config_name(self) -> str:
@@ -146,6 +155,7 @@ class SweepResult:
         best: The best trial of each arm that has one, by the sweep's metric on validation. Of a configuration with
             several seeds, the first seed's, the configuration being the best in the mean.
         test: Test metrics of those (the mean over the seeds, where there are several).
+        tests: Test metrics of each trial that was evaluated, by its name; of an ablation all that ran to their end.
         interrupted: The user stopped it before all trials were done.
         stopped_because: What ended searches before their trials were used up, in words: a budget, a target.
         can_go_on: Trials were cut off, or would run were the budget larger.
@@ -158,6 +168,7 @@ class SweepResult:
     records: list[TrialRecord] = field(default_factory=list)
     best: dict[str, TrialRecord] = field(default_factory=dict)
     test: dict[str, dict[str, float]] = field(default_factory=dict)
+    tests: dict[str, dict[str, float]] = field(default_factory=dict)
     interrupted: bool = False
     stopped_because: str | None = None
     can_go_on: bool = False
@@ -169,6 +180,12 @@ class SweepResult:
     def winner(self) -> TrialRecord | None:
         """The best trial of all arms on validation; the main arm's among equals."""
         return max(self.best.values(), key=self.value, default=None)
+
+    def test_metrics(self, record: TrialRecord) -> dict[str, float] | None:
+        """Return the test metrics of a configuration, the mean over the seeds that have them; None if none has."""
+        seeds = [other.name for other in self.records if other.config_name == record.config_name]
+        found = [self.tests[name] for name in seeds if name in self.tests]
+        return {key: sum(one[key] for one in found) / len(found) for key in found[0]} if found else None
 
     def value(self, record: TrialRecord) -> float:
         """Return the best value of a trial; of one with several seeds, the mean over those that ran to their end."""

@@ -62,14 +62,16 @@ def main_arm(sweep: SweepConfig) -> Arm:
     """Return the search that the file describes."""
     points = tuple(filter(None, (encode_point(sweep.space, point) for point in given_points(sweep))))
     name = ABLATION_ARM if sweep.trial.mdr is None or "mdr" in sweep.space else MAIN_ARM
-    return Arm(name, sweep.trial, sweep.space, points, num_trials(sweep, sweep.space, sweep.search.trials))
+    trial = sweep.trial.model_copy(update={"seed": sweep.training_seeds[0]})
+    return Arm(name, trial, sweep.space, points, num_trials(sweep, sweep.space, sweep.search.trials))
 
 
 def arms(sweep: SweepConfig) -> list[Arm]:
     """Return the main search and its baselines, in the order in which they run."""
-    result = [main_arm(sweep)]
+    first = main_arm(sweep)
+    result = [first]
     for name in sweep.baselines:
-        trial = baseline_trial(sweep.trial, name)
+        trial = baseline_trial(first.trial, name)
         space = baseline_space(sweep.space)
         keys = point_keys(space)
         points = [

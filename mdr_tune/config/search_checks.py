@@ -11,9 +11,50 @@ def search_problems(sweep: SweepConfig) -> Problems:
     """Check sampler, scheduler, seeds and objectives, of a sweep whose space is valid."""
     grid = _grid_problems(sweep)
     problems = grid + _cmaes_problems(sweep) + _second_metric_problems(sweep) + _scheduler_problems(sweep)
-    if "seed" in sweep.space and sweep.search.seeds_per_trial > 1:
-        message = "the seed is searched (space.seed), so that a trial has one: take out one of the two"
-        problems.append((("search", "seeds_per_trial"), message))
+    return problems + _seeds_problems(sweep) + _test_curve_problems(sweep)
+
+
+def _seeds_problems(sweep: SweepConfig) -> Problems:
+    search = sweep.search
+    problems: Problems = []
+    for key, given in (("seeds_per_trial", search.seeds_per_trial > 1), ("seeds", search.seeds is not None)):
+        if given and "seed" in sweep.space:
+            message = "the seed is searched (space.seed), so that a trial has one: take out one of the two"
+            problems.append((("search", key), message))
+    if search.seeds is None:
+        return problems
+    if "seeds_per_trial" in search.model_fields_set:
+        problems.append((("search", "seeds_per_trial"), "search.seeds lists the seeds: take out one of the two"))
+    if "seed" in sweep.trial.model_fields_set:
+        problems.append((("trial", "seed"), "search.seeds lists the seeds: take out one of the two"))
+    if search.scheduler.name != "none":
+        default = "" if "scheduler" in search.model_fields_set else ", the default,"
+        message = (
+            f"needs search.scheduler: none; with {search.scheduler.name}{default} trials have different budgets, and a "
+            "mean over seeds would be of none of them. For further seeds of survivors take seeds_per_trial"
+        )
+        problems.append((("search", "seeds"), message))
+    return problems
+
+
+def _test_curve_problems(sweep: SweepConfig) -> Problems:
+    """Check that no choice among trials is made where their test values are known before the end."""
+    paper = {protocol == "paper" for protocol in section_variants(sweep.trial, sweep.space, "protocol")}
+    if len(paper) > 1:
+        return [(("space", "protocol"), "trials are compared under one protocol: set trial.protocol instead")]
+    problems: Problems = []
+    of_test = sweep.metric.startswith("curves/")
+    if of_test != (True in paper):
+        message = "needs trial.protocol: paper" if of_test else "with trial.protocol: paper it is curves/test_..."
+        problems.append((("metric",), f"{sweep.metric} {message}"))
+    curves = {split for chosen in section_variants(sweep.trial, sweep.space, "curves") for split in chosen}
+    for key, given in (("protocol", True in paper), ("curves", "test" in curves)):
+        if given and not sweep.is_ablation:
+            message = (
+                "reads the test classes after each epoch: only where nothing is searched and all trials run to their "
+                "end (search: {sampler: grid, scheduler: none})"
+            )
+            problems.append((("trial", key), message))
     return problems
 
 

@@ -11,11 +11,15 @@ from mdr_tune.config.schedulers import AshaSchedulerConfig, SchedulerConfig
 from mdr_tune.config.stop import StopConfig
 from mdr_tune.config.trial import TrialConfig
 
+PAPER_METRIC = "curves/test_recall_at_1"
+"""What is maximised with `trial.protocol: paper`, unless another of its metrics is given."""
+
 
 def _known_metric(metric: str) -> str:
-    if re.fullmatch(r"val/(recall_at_[1-9]\d*|map_at_r|r_precision)", metric) is None:
+    if re.fullmatch(r"(val/|curves/test_)(recall_at_[1-9]\d*|map_at_r|r_precision)", metric) is None:
         raise ValueError(
-            f"unknown metric {metric!r}: give val/recall_at_1 (or another rank), val/map_at_r or val/r_precision"
+            f"unknown metric {metric!r}: give val/recall_at_1 (or another rank), val/map_at_r or val/r_precision; "
+            "with trial.protocol: paper curves/test_recall_at_1 and so on"
         )
     return metric
 
@@ -44,6 +48,13 @@ StartFrom = Annotated[
 ]
 
 
+def _different(seeds: list[int]) -> list[int]:
+    twice = next((seed for i, seed in enumerate(seeds) if seed in seeds[:i]), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is listed twice")
+    return seeds
+
+
 class SearchConfig(StrictModel):
     """How the space is searched."""
 
@@ -58,8 +69,15 @@ class SearchConfig(StrictModel):
     seeds_per_trial: int = Field(1, ge=1)
     """Training seeds of a configuration that survives, `trial.seed` and the following: its value is their mean. One
     that is stopped early, or fails, has its first seed only."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_different)] | None = None
+    """Training seeds of every configuration, whatever becomes of the first: for an ablation, without a scheduler. In
+    place of `trial.seed` and `seeds_per_trial`."""
     scheduler: SchedulerConfig = AshaSchedulerConfig()
     stop: StopConfig = StopConfig()
+
+    def training_seeds(self, first: int) -> list[int]:
+        """Return the training seeds of a configuration, the first of which is `first` unless they are listed."""
+        return list(self.seeds) if self.seeds is not None else list(range(first, first + self.seeds_per_trial))
 
 
 def _auto_or_count(value: Any) -> Any:
@@ -118,3 +136,19 @@ class SweepConfig(StrictModel):
     checkpoints: Literal["best", "last", "all"] = "best"
     """Which checkpoints of a trial become artifacts of its MLflow run."""
     resources: ResourcesConfig = ResourcesConfig()
+
+    @model_validator(mode="after")
+    def _metric_of_protocol(self) -> "SweepConfig":
+        if self.trial.protocol == "paper" and "metric" not in self.model_fields_set:
+            return self.model_copy(update={"metric": PAPER_METRIC})
+        return self
+
+    @property
+    def training_seeds(self) -> list[int]:
+        """The training seeds of a configuration."""
+        return self.search.training_seeds(self.trial.seed)
+
+    @property
+    def is_ablation(self) -> bool:
+        """Whether every combination is trained to its end: what its report shows is a table of all of them."""
+        return self.search.sampler == "grid" and self.search.scheduler.name == "none"

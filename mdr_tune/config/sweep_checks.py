@@ -9,6 +9,7 @@ from mdr_tune.config.space import searched, section_variants
 from mdr_tune.config.space_checks import Problems, domain_problems
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.objectives import recall_rank
 
 
 def sweep_problems(sweep: SweepConfig) -> Problems:
@@ -46,10 +47,10 @@ def _metric_problems(sweep: SweepConfig) -> Problems:
     """Check that the metrics are measured on all data sets of the sweep."""
     problems: Problems = []
     for key, metric in (("metric", sweep.metric), ("second_metric", sweep.second_metric or "")):
-        rank = metric.removeprefix("val/recall_at_")
+        rank = recall_rank(metric)
         for data in section_variants(sweep.trial, sweep.space, "data"):
-            if rank.isdigit() and int(rank) not in data.recall_ks:
-                known = ", ".join(f"val/recall_at_{k}" for k in data.recall_ks)
+            if rank is not None and rank not in data.recall_ks:
+                known = ", ".join(f"{metric.removesuffix(str(rank))}{k}" for k in data.recall_ks)
                 problems.append(((key,), f"{metric} is not measured on {data.name}: there {known}"))
                 break
     return problems

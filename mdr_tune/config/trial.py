@@ -139,6 +139,12 @@ class TrialConfig(StrictModel):
     """torch.compile for the network; its first step takes a minute or more."""
     epochs: int = Field(8, ge=1)
     iterations_per_epoch: int = Field(100, ge=1)
+    protocol: Literal["validation", "paper"] = "validation"
+    """`validation`: classes are held out of the training classes, and the best epoch is chosen on them; `paper`: all
+    training classes are trained on, and the best epoch is chosen on the test classes, as the authors do."""
+    curves: list[Literal["train", "test"]] = []
+    """What else is evaluated after each epoch, for learning curves: the training classes, the test classes. Nothing is
+    chosen by it (but with `protocol: paper`, to which the test classes belong)."""
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -171,6 +177,12 @@ class TrialConfig(StrictModel):
         if self.embedding.mode == "auto":
             return "l2" if self.loss.compares_directions else "rescale"
         return self.embedding.mode
+
+    @property
+    def measured_curves(self) -> tuple[Literal["train", "test"], ...]:
+        """What is evaluated after each epoch beside the validation classes."""
+        wanted = {*self.curves, *(["test"] if self.protocol == "paper" else [])}
+        return tuple(split for split in ("train", "test") if split in wanted)
 
     @property
     def freezes_batch_norm(self) -> bool:

@@ -1,7 +1,7 @@
 """What a data set is to the rest of the platform: class-disjoint splits of images that are read by index."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -26,6 +26,31 @@ class Images(Protocol):
 
     def __getitem__(self, indices: torch.Tensor, /) -> torch.Tensor:
         """Return a copy of the images `indices` (m,) int64: (m, C, H, W) uint8, grey values or RGB, on the CPU."""
+
+
+class JoinedImages:
+    """Images of two sources of one shape, those of the first before those of the second."""
+
+    def __init__(self, first: Images, second: Images) -> None:
+        if first.shape[1:] != second.shape[1:]:
+            raise ValueError(f"images of {tuple(first.shape[1:])} and {tuple(second.shape[1:])} cannot be joined")
+        self._first, self._second = first, second
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, C, H, W)."""
+        return (len(self), *self._first.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def __getitem__(self, indices: torch.Tensor, /) -> torch.Tensor:
+        """Return a copy of the images `indices` (m,) int64: (m, C, H, W) uint8."""
+        of_first = indices < len(self._first)
+        images = torch.empty(len(indices), *self.shape[1:], dtype=torch.uint8)
+        images[of_first] = self._first[indices[of_first]]
+        images[~of_first] = self._second[indices[~of_first] - len(self._first)]
+        return images
 
 
 @dataclass(frozen=True)
@@ -91,6 +116,12 @@ class ImageDataset:
         """Return (C, H, W) of what the network sees: the images cut to `image_size`, None: as they are read."""
         channels, height, width = self.image_shape
         return (channels, height, width) if image_size is None else (channels, image_size, image_size)
+
+    def with_all_training_classes(self) -> "ImageDataset":
+        """Return the data set with the validation classes among the training classes, and no validation split."""
+        train, validation = self.splits["train"], self.splits["validation"]
+        joined = ImageSplit(JoinedImages(train.images, validation.images), torch.cat([train.labels, validation.labels]))
+        return replace(self, splits={"train": joined})
 
     def split(self, name: SearchSplitName) -> ImageSplit:
         """Return one split.

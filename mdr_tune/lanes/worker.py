@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset, read_test_split
+from mdr_tune.data.dataset import ImageSplit
 from mdr_tune.lanes.heartbeat import Heartbeat
 from mdr_tune.lanes.messages import Command, Reply
 from mdr_tune.lanes.processes import this_process
@@ -109,7 +110,8 @@ class LaneWorker:
         self._session = None  # frees the memory of the trial before
         config = TrialConfig.model_validate(trial)
         dataset = load_dataset(config.data.name, **config.data.arguments())
-        session = TrialSession(config, dataset, self.ranks)
+        test = self._read_test(config) if "test" in config.measured_curves else None
+        session = TrialSession(config, dataset, self.ranks, test=test)
         if checkpoint is not None:
             data = io.BytesIO(ray.get(checkpoint))
             session.load_state_dict(torch.load(data, map_location="cpu", weights_only=True))
@@ -117,9 +119,11 @@ class LaneWorker:
         return session.epoch
 
     def _epoch(self) -> dict[str, Any]:
-        """Return the epoch's metrics, and the `device` that they were made on."""
+        """Return the epoch's metrics, the `device` that they were made on, and at some epochs the `distances`."""
         session = self._running()
-        return {**session.run_epoch(), "device": session.device_name}
+        metrics = session.run_epoch()
+        snapshot = {} if session.snapshot is None else {"distances": session.snapshot.as_dict()}
+        return {**metrics, "device": session.device_name, **snapshot}
 
     def _save(self) -> ray.ObjectRef | None:
         """Return a reference to the checkpoint's bytes; on rank 0 only, where the mailbox looks."""
@@ -129,16 +133,23 @@ class LaneWorker:
         torch.save(self._running().state_dict(), buffer)
         return ray.put(buffer.getvalue())
 
-    def _test(self) -> dict[str, float]:
-        """Evaluate on the test classes. Only `sweep.finals` asks for it."""
+    def _test(self) -> dict[str, Any]:
+        """Evaluate on the test classes; returns the metrics, and on rank 0 a reference to the details.
+
+        Only `sweep.finals` asks for it.
+        """
         session = self._running()
-        data = session.config.data
+        metrics, details = session.examine_test(self._read_test(session.config))
+        return {"metrics": metrics, "details": ray.put(details) if self.ranks.rank == 0 else None}
+
+    def _read_test(self, config: TrialConfig) -> ImageSplit:
+        """Return the test classes: for the final evaluation, and for trials that are to be evaluated on them on the
+        way, which no search may have."""
         self._is_reading = True  # may decode images for minutes: no stall
         try:
-            split = read_test_split(data.name, **data.arguments())
+            return read_test_split(config.data.name, **config.data.arguments())
         finally:
             self._is_reading = False
-        return session.evaluate_test(split)
 
     def _running(self) -> TrialSession:
         if self._session is None:

@@ -13,7 +13,13 @@ from mdr_tune.metric.losses import MetricLoss, build_loss
 from mdr_tune.metric.mdr import MDRLoss
 from mdr_tune.metric.mined import Mined, Miner, Pairs, Triplets
 from mdr_tune.metric.miners import build_miner
-from mdr_tune.metric.retrieval import metrics_from_sums, retrieval_metrics, score_queries
+from mdr_tune.metric.retrieval import (
+    QueryScores,
+    examine_queries,
+    metrics_from_sums,
+    retrieval_metrics,
+    score_queries,
+)
 from mdr_tune.metric.triplet import TripletLoss, triplet_margin_loss
 
 __all__ = [
@@ -25,6 +31,7 @@ __all__ = [
     "Miner",
     "MinerWeights",
     "Pairs",
+    "QueryScores",
     "Statistics",
     "TripletLoss",
     "Triplets",
@@ -32,6 +39,7 @@ __all__ = [
     "apply_test_mode",
     "build_loss",
     "build_miner",
+    "examine_queries",
     "gather_in_rank_order",
     "gather_without_gradient",
     "metrics_from_sums",

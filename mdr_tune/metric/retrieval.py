@@ -81,6 +81,62 @@ def score_queries(
         EmbeddingsNotFinite: they are not, or are so large that their distances are not.
         ValueError: wrong shapes, or a K beyond the items that can be retrieved.
     """
+    return _score(embeddings, labels, ks, rows, gallery, gallery_labels, block_size, None)[0]
+
+
+class QueryScores(NamedTuple):
+    """What was found for each of n queries.
+
+    Attributes:
+        first_hit: (n,) int64, the rank of the nearest item of its class, from 1; 0 where there is none among the
+            `max(*ks, R)` nearest, R being the largest of these queries.
+        average_precision: (n,) float64, at R, 0 to 1; NaN where R is 0.
+        r_precision: (n,) float64, as well.
+        nearest: (n, k) int64, the nearest items of the gallery, the nearest first.
+    """
+
+    first_hit: Tensor
+    average_precision: Tensor
+    r_precision: Tensor
+    nearest: Tensor
+
+
+@torch.no_grad()
+def examine_queries(
+    embeddings: Tensor,
+    labels: Tensor,
+    ks: Sequence[int] = DEFAULT_KS,
+    rows: slice | None = None,
+    gallery: Tensor | None = None,
+    gallery_labels: Tensor | None = None,
+    block_size: int | None = None,
+    neighbours: int = 8,
+) -> tuple[Tensor, QueryScores]:
+    """Score the queries `rows`; return the sums of `score_queries`, and the scores of each query.
+
+    Arguments and errors are those of `score_queries`.
+
+    Args:
+        neighbours: how many of the nearest items are named, as far as so many were looked at.
+    """
+    sums, columns = _score(embeddings, labels, ks, rows, gallery, gallery_labels, block_size, neighbours)
+    if columns:
+        return sums, QueryScores(*columns)
+    none = embeddings.new_empty(0)
+    return sums, QueryScores(none.long(), none.double(), none.double(), none.long().view(0, neighbours))
+
+
+def _score(
+    embeddings: Tensor,
+    labels: Tensor,
+    ks: Sequence[int],
+    rows: slice | None,
+    gallery: Tensor | None,
+    gallery_labels: Tensor | None,
+    block_size: int | None,
+    neighbours: int | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the sums, and, if `neighbours` are wanted, the columns of `QueryScores`."""
     problem = _problem(embeddings, labels, gallery, gallery_labels, ks)
     start, stop, step = (rows or slice(None)).indices(len(embeddings))
     if step != 1:
@@ -92,13 +148,20 @@ def score_queries(
     max_relevant = int(relevant[start:stop].max()) if stop > start else 0
     depth = max(*ks, max_relevant)
     sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=embeddings.device)
+    parts: list[QueryScores] = []
     blocks = nearest_items(
         problem.queries, problem.gallery, depth, slice(start, stop), problem.excludes_self, block_size
     )
     for block, nearest in blocks:
         hits = problem.gallery_labels[nearest] == problem.labels[block, None]  # (B, depth)
-        sums += _block_sums(hits, relevant[block], ks, max_relevant)
-    return sums
+        average_precision, r_precision = _precisions(hits, relevant[block], max_relevant)
+        sums += _block_sums(hits, relevant[block], ks, average_precision, r_precision)
+        if neighbours is not None:
+            has_none = relevant[block] == 0
+            first_hit = torch.where(hits.any(dim=1), hits.to(torch.uint8).argmax(dim=1) + 1, 0)
+            ap, rp = (score.masked_fill(has_none, torch.nan) for score in (average_precision, r_precision))
+            parts.append(QueryScores(first_hit, ap, rp, nearest[:, :neighbours]))
+    return sums, [torch.cat(column) for column in zip(*parts, strict=True)]
 
 
 def metrics_from_sums(sums: Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
@@ -194,18 +257,29 @@ def _count_relevant(problem: _Problem) -> Tensor:
     return counts[class_of_item[items:]] - int(problem.excludes_self)
 
 
-def _block_sums(hits: Tensor, relevant: Tensor, ks: Sequence[int], max_relevant: int) -> Tensor:
-    """Return the sums of a block, from its hits (B, depth) and the R of its queries (B,), none above `max_relevant`."""
+def _precisions(hits: Tensor, relevant: Tensor, max_relevant: int) -> tuple[Tensor, Tensor]:
+    """Return average precision at R and R-precision of a block's queries, (B,) float64 each, 0 where R is 0.
+
+    Args:
+        hits: (B, depth).
+        relevant: (B,), the R of each query, none above `max_relevant`.
+    """
     ranks = torch.arange(1, max_relevant + 1, device=hits.device)
     hits_within_r = hits[:, :max_relevant] & (ranks <= relevant[:, None])
     precision = hits_within_r.cumsum(dim=1) / ranks.to(torch.float64)
     divisor = relevant.clamp(min=1)  # a query without relevant items has no hits
     average_precision = (precision * hits_within_r).sum(dim=1) / divisor
-    r_precision = hits_within_r.sum(dim=1) / divisor.to(torch.float64)
+    return average_precision, hits_within_r.sum(dim=1) / divisor.to(torch.float64)
+
+
+def _block_sums(
+    hits: Tensor, relevant: Tensor, ks: Sequence[int], average_precision: Tensor, r_precision: Tensor
+) -> Tensor:
+    """Return the sums of a block, from its hits (B, depth), the R of its queries and their precisions, (B,) each."""
     return torch.stack(
         [hits[:, :k].any(dim=1).sum().to(torch.float64) for k in ks]
         + [average_precision.sum(), r_precision.sum()]
-        + [(relevant > 0).sum().to(torch.float64), precision.new_tensor(len(hits))]
+        + [(relevant > 0).sum().to(torch.float64), average_precision.new_tensor(len(hits))]
     )
 
 

@@ -292,4 +292,4 @@ def plan_cost(plan: "Plan") -> tuple[Cost, MeasuredEpoch | None]:
     measured = measured_epoch(plan.stores.storage, plan.sweep, plan.lanes)
     done = sum(record.epochs for record in plan.past.records)
     seconds = measured.seconds if measured else None
-    return estimate(plan.arms, search.scheduler, search.seeds_per_trial, plan.lanes, seconds, done), measured
+    return estimate(plan.arms, search.scheduler, len(plan.sweep.training_seeds), plan.lanes, seconds, done), measured

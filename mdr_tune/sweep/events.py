@@ -13,7 +13,7 @@ from mdr_tune.lanes.checkpoint_file import read_info
 from mdr_tune.records import Change, TrialRecord
 from mdr_tune.sweep.ledger import Ledger
 
-METRIC_GROUPS = ("train/", "val/", "test/", "mdr/", "time/", "memory/")
+METRIC_GROUPS = ("train/", "val/", "curves/", "mdr/", "time/", "memory/")
 NOTHING_TO_TAKE_OVER = 2**31
 
 
@@ -87,7 +87,8 @@ class TuneEvents(Callback):
                 self.lanes_ended = failure["text"]
         elif result["epoch"] > record.epochs:
             metrics = {key: float(value) for key, value in result.items() if key.startswith(METRIC_GROUPS)}
-            self._ledger.epoch(record, {"epoch": float(result["epoch"]), **metrics}, result.get("device"))
+            epoch = {"epoch": float(result["epoch"]), **metrics}
+            self._ledger.epoch(record, epoch, result.get("device"), result.get("distances"))
 
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mdr_tune.disk_space import until_room
+from mdr_tune.distance_snapshot import DistanceSnapshot
 from mdr_tune.errors import UserError
 from mdr_tune.records import Change, TrialRecord
 
@@ -148,6 +149,8 @@ class Past:
         record = self.trial(event["name"])
         record.history.append(event["metrics"])
         record.device = event.get("device") or record.device
+        if "distances" in event:
+            record.distances.append(DistanceSnapshot.from_dict(event["distances"]))
         self.reports.append((record.name, record.epochs, False))
 
     def _checkpoint(self, event: dict[str, Any]) -> None:

@@ -106,18 +106,19 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
     """Search, evaluate and record on running lanes; the tracker is closed whatever happens."""
     from mdr_tune.sweep.watch import LaneWatch
 
-    past, search = plan.past, plan.sweep.search
+    past, search, num_seeds = plan.past, plan.sweep.search, len(plan.sweep.training_seeds)
     gpus = plan.lanes.gpus_per_worker * plan.lanes.workers_per_lane
-    rules = StopRules(search.stop, plan.arms, plan.metrics[0], gpus, search.seeds_per_trial, past.used_s)
+    rules = StopRules(search.stop, plan.arms, plan.metrics[0], gpus, num_seeds, past.used_s)
     ended = {name: past.trial(name) for name, _, is_end in past.reports if is_end}
     rules.past([*ended.values(), *(record for record in past.records if not record.ended)])
     ledger = Ledger(
         journal,
         plan.metrics,
-        search.seeds_per_trial,
+        num_seeds,
         keeps_all_checkpoints=plan.sweep.checkpoints == "all",
         listeners=[rules, tracker, status],
         records=past.records,
+        every_seed=search.seeds is not None,
     )
     interrupts = Interrupts(status.stage, at_once=_end_ray_at_once)
     run = SweepRun(plan, hub, ledger, rules, [tracker, status], interrupts)

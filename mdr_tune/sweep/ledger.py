@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mdr_tune.disk_space import until_room
+from mdr_tune.distance_snapshot import DistanceSnapshot
 from mdr_tune.records import Change, Outcome, SweepListener, TrialRecord
 from mdr_tune.sweep.journal import Journal
 from mdr_tune.sweep.retention import superseded
@@ -36,7 +37,8 @@ class Ledger:
     Args:
         journal: Written first.
         metrics: What is maximised, one or two.
-        seeds_per_trial: Training seeds of a configuration that survives.
+        seeds_per_trial: Training seeds of a configuration.
+        every_seed: A configuration has all of its seeds whatever becomes of the first; else only if that survives.
         keeps_all_checkpoints: Superseded checkpoints stay on the disk.
         listeners: Told last.
         records: What is known from earlier sessions.
@@ -50,9 +52,11 @@ class Ledger:
         keeps_all_checkpoints: bool,
         listeners: Sequence[SweepListener],
         records: list[TrialRecord],
+        every_seed: bool = False,
     ) -> None:
         self.journal, self.metrics, self.records = journal, list(metrics), records
-        self._seeds_per_trial, self._keeps_all = seeds_per_trial, keeps_all_checkpoints
+        self._seeds_per_trial, self.gives_every_seed = seeds_per_trial, every_seed
+        self._keeps_all = keeps_all_checkpoints
         self._listeners = listeners
         self._by_name = {record.name: record for record in records}
         self.study: Study | None = None
@@ -97,10 +101,24 @@ class Ledger:
         record.outcome = "running"
         self._tell("trial_started", record)
 
-    def epoch(self, record: TrialRecord, metrics: dict[str, float], device: str | None) -> None:
-        """A trial finished an epoch."""
-        self.journal.write("epoch", name=record.name, metrics=metrics, **({"device": device} if device else {}))
+    def epoch(
+        self,
+        record: TrialRecord,
+        metrics: dict[str, float],
+        device: str | None,
+        distances: dict[str, Any] | None = None,
+    ) -> None:
+        """A trial finished an epoch.
+
+        Args:
+            device: What it was trained on.
+            distances: How they lay after it, as `DistanceSnapshot.as_dict` says it.
+        """
+        more = {key: value for key, value in (("device", device), ("distances", distances)) if value}
+        self.journal.write("epoch", name=record.name, metrics=metrics, **more)
         record.history.append(metrics)
+        if distances:
+            record.distances.append(DistanceSnapshot.from_dict(distances))
         record.device = device or record.device
         value = metrics.get(self.metrics[0], math.nan)
         if self.study is not None and record.seed_index == 0 and math.isfinite(value):
@@ -175,8 +193,8 @@ class Ledger:
         return self._seeds_per_trial > 1
 
     def missing_seeds(self, first: TrialRecord) -> list[int]:
-        """Return the seeds that a configuration that survived has not had yet."""
-        if first.outcome != "completed":
+        """Return the seeds that a configuration has earned and not had yet."""
+        if first.outcome != "completed" and not self.gives_every_seed:
             return []
         return [k for k in range(1, self._seeds_per_trial) if f"{first.config_name}.{k + 1}" not in self._by_name]
 

@@ -12,6 +12,7 @@ from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import BackboneConfig, TrialConfig
 from mdr_tune.errors import UserError
+from mdr_tune.objectives import recall_rank
 from mdr_tune.progress import Progress
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ def _load(data: DataConfig, sweep: SweepConfig, progress: Progress) -> "ImageDat
             raise UserError(f"batch: does not fit the data set {data.name}: {error}") from None
     validation = dataset.split("validation")
     others = len(validation) - 1 if validation.gallery is None else len(validation.gallery)
-    rank = sweep.metric.removeprefix("val/recall_at_")
-    if rank.isdigit() and int(rank) > others:
+    rank = recall_rank(sweep.metric)
+    if rank is not None and sweep.trial.protocol == "validation" and rank > others:
         raise UserError(
             f"metric: {sweep.metric} needs {rank} images to retrieve, but the validation classes of {data.name} have "
             f"{others}: choose a smaller rank, or hold out more classes (data.validation)"

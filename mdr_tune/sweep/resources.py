@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdr_tune.config.arms import arms
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
@@ -68,7 +69,7 @@ def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
     if fitting == 0:
         raise UserError(_too_many_workers(sweep, machine, gpus_per_worker))
     if wanted.lanes == "auto":
-        lanes = max(1, min(fitting, sweep.search.trials // TRIALS_PER_LANE))
+        lanes = max(1, min(fitting, _useful_lanes(sweep)))
     elif wanted.lanes > fitting:
         raise UserError(
             f"resources.lanes: {wanted.lanes} lanes of {workers} workers do not fit on {machine.description} "
@@ -85,6 +86,14 @@ def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
         stuck_worker_timeout_s=wanted.stuck_worker_timeout_s,
         stalled_worker_timeout_s=wanted.stalled_worker_timeout_s,
     )
+
+
+def _useful_lanes(sweep: SweepConfig) -> int:
+    """Return how many trials may well run side by side: all of an ablation's; of a search, that learns from those that
+    came before, fewer."""
+    if sweep.is_ablation:
+        return max(arm.trials for arm in arms(sweep)) * len(sweep.training_seeds)
+    return sweep.search.trials // TRIALS_PER_LANE
 
 
 def _too_many_workers(sweep: SweepConfig, machine: Machine, gpus_per_worker: int) -> str:

@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 
 from mdr_tune.config.arms import Arm
+from mdr_tune.disk_space import until_room
 from mdr_tune.progress import Progress
 from mdr_tune.records import SweepListener, SweepResult, TrialRecord
 from mdr_tune.sweep import prepare
@@ -16,8 +18,12 @@ from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import prepare_environment, ray_session
 from mdr_tune.sweep.stop_rules import StopRules
+from mdr_tune.test_details import TestDetails
+from mdr_tune.tracking.details_files import read_details, write_details
 
 POLL_S = 0.2
+NAMED = 3
+"""Trials whose names are told."""
 
 
 class RunListener(SweepListener, Protocol):
@@ -29,8 +35,8 @@ class RunListener(SweepListener, Protocol):
     def arm_started(self, arm: Arm) -> None:
         """The search of one arm begins, or goes on."""
 
-    def test_scored(self, record: TrialRecord, metrics: dict[str, float]) -> None:
-        """A trial was evaluated on the test classes."""
+    def test_scored(self, record: TrialRecord, metrics: dict[str, float], details: TestDetails | None) -> None:
+        """A trial was evaluated on the test classes. Without details if that was in an earlier version."""
 
 
 class LaunchListener(RunListener, Protocol):
@@ -170,38 +176,67 @@ class SweepRun:
             time.sleep(POLL_S)
 
     def evaluate(self) -> None:
-        """Evaluate the best of each arm on the test classes, unless an earlier session did."""
-        for arm in self._plan.arms:
-            record = self._best_of(arm)
-            if record is None:
+        """Evaluate the best of each arm on the test classes, of an ablation all trials that ran to their end; not
+        those that an earlier session did."""
+        found = {arm.name: self._best_of(arm) for arm in self._plan.arms}
+        self.result.best |= {arm: record for arm, record in found.items() if record is not None}
+        self._evaluate([record for record in self._to_evaluate() if record.best(self.result.metric) is not None])
+        for arm, record in self.result.best.items():
+            scores = self.result.test_metrics(record)
+            if scores is not None:
+                self.result.test[arm] = scores
+
+    def _to_evaluate(self) -> list[TrialRecord]:
+        if self._plan.sweep.is_ablation:
+            return [record for record in self._ledger.records if record.outcome == "completed"]
+        return [seed for record in self.result.best.values() for seed in self._ledger.seeds_of(record)]
+
+    def _evaluate(self, records: list[TrialRecord]) -> None:
+        from mdr_tune.sweep.finals import evaluate_on_test, side_by_side
+
+        open_records = []
+        for record in records:
+            if self._was_tested(record):
+                self._scored(record, self._plan.past.tested[record.name][1], self._known_details(record))
+            else:
+                open_records.append(record)
+        if open_records:
+            self._tell(f"evaluating {', '.join(_few(open_records))} on the test classes")
+        metric, lanes = self.result.metric, self._plan.lanes.num_lanes
+        results = side_by_side(lambda record: evaluate_on_test(self._hub, record, metric), open_records, lanes)
+        for record, result in results:
+            if isinstance(result, Exception):
+                self._tell(f"{record.name} has no test value: the checkpoint of its best epoch is damaged ({result})")
                 continue
-            self.result.best[arm.name] = record
-            found = [self._test_scores(seed) for seed in self._ledger.seeds_of(record)]
-            scores = [score for score in found if score is not None]
-            if scores:
-                means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
-                self.result.test[arm.name] = means
+            best = record.best(metric)
+            assert best is not None  # else it is not evaluated
+            self._keep_details(record, result.details)
+            self._ledger.journal.write("tested", name=record.name, epoch=best[1], metrics=result.metrics)
+            self._scored(record, result.metrics, result.details)
 
-    def _test_scores(self, record: TrialRecord) -> dict[str, float] | None:
-        """Return a trial's test metrics at its best epoch; None if it has none, or its checkpoint is damaged."""
-        from mdr_tune.lanes.checkpoint_file import CheckpointDamaged
-        from mdr_tune.sweep.finals import evaluate_on_test
+    def _was_tested(self, record: TrialRecord) -> bool:
+        """Say whether an earlier session evaluated the trial, at the epoch that is its best now."""
+        best, tested = record.best(self.result.metric), self._plan.past.tested.get(record.name)
+        return best is not None and tested is not None and tested[0] == best[1]
 
-        best = record.best(self.result.metric)
-        if best is None:
-            return None
-        epoch, known = self._plan.past.tested.get(record.name, (0, {}))
-        if epoch != best[1]:
-            self._tell(f"evaluating {record.name} on the test classes")
-            try:
-                known = evaluate_on_test(self._hub, record, self.result.metric)
-            except CheckpointDamaged as error:
-                self._tell(f"{record.name} has no test value: the checkpoint of its best epoch is damaged ({error})")
-                return None
-            self._ledger.journal.write("tested", name=record.name, epoch=best[1], metrics=known)
+    def _details_of(self, record: TrialRecord) -> Path:
+        return self._plan.folder / "test" / record.name
+
+    def _keep_details(self, record: TrialRecord, details: TestDetails) -> None:
+        """Write them beside the journal, for a session that comes before MLflow has them."""
+        folder = self._details_of(record)
+        folder.mkdir(parents=True, exist_ok=True)
+        until_room(lambda: write_details(details, folder), f"the test result of {record.name}", self._tell)
+
+    def _known_details(self, record: TrialRecord) -> TestDetails | None:
+        """Return what an earlier session kept; None if it was of a version that kept nothing."""
+        folder = self._details_of(record)
+        return read_details(folder) if folder.is_dir() else None
+
+    def _scored(self, record: TrialRecord, metrics: dict[str, float], details: TestDetails | None) -> None:
+        self.result.tests[record.name] = metrics
         for listener in self._listeners:
-            listener.test_scored(record, known)
-        return known
+            listener.test_scored(record, metrics, details)
 
     def _best_of(self, arm: Arm) -> TrialRecord | None:
         """Return the best configuration of an arm, by the mean over its seeds; only those with all seeds, if any."""
@@ -219,3 +254,9 @@ class SweepRun:
     def _tell(self, text: str) -> None:
         for listener in self._listeners:
             listener.stage(text)
+
+
+def _few(records: Sequence[TrialRecord]) -> list[str]:
+    """Return the names of some trials, and how many more there are."""
+    names = [record.name for record in records[:NAMED]]
+    return names + ([f"{len(records) - NAMED} more"] if len(records) > NAMED else [])

@@ -90,6 +90,7 @@ class ArmRun:
             search,
             ledger,
             plan.lanes.num_lanes,
+            plan.sweep.training_seeds,
             self._replays,
             orphans,
             closed=lambda: self._rules.closed(arm.name),

@@ -6,7 +6,7 @@ knows nothing of trials that were begun before.
 
 import copy
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ray.tune.experiment import Experiment, Trial
@@ -39,6 +39,7 @@ class TrialSource(SearchAlgorithm):
         search: Suggests configurations.
         ledger: Knows the trials of earlier sessions, and what became of those handed out.
         num_lanes: Trials that are pending or running at a time; paused ones do not count.
+        seeds: Training seeds of a configuration.
         replays: Every trial of the arm goes through Tune again, recorded epochs answered from the record.
         orphans: Suggestions by name that the study holds as running and that never began: a crash came between.
         closed: Says why no further configuration is to be started, if so.
@@ -50,12 +51,14 @@ class TrialSource(SearchAlgorithm):
         search: Suggestions,
         ledger: Ledger,
         num_lanes: int,
+        seeds: Sequence[int],
         replays: bool,
         orphans: dict[str, dict[str, Any]],
         closed: Callable[[], str | None],
     ) -> None:
         self._arm, self._search, self._ledger = arm, search, ledger
         self._num_lanes, self._replays, self._closed = num_lanes, replays, closed
+        self._seeds = seeds
         self._orphans = deque(orphans.items())
         self._past = deque(record for record in ledger.of_arm(arm.name) if replays or not record.ended)
         self._asked = sum(record.seed_index == 0 for record in ledger.of_arm(arm.name)) + len(orphans)
@@ -138,15 +141,15 @@ class TrialSource(SearchAlgorithm):
         }
 
     def _further_seed(self) -> Trial | None:
-        """Return the next seed of a configuration whose first seed came to its end."""
+        """Return the next seed of a configuration whose first seed came to its end, or has only to have begun."""
         for name in list(self._unseeded):
             record = self._ledger.trial(name)
-            if record is None or not record.ended:
+            if record is None or not (record.ended or self._ledger.gives_every_seed):
                 continue
             for index in self._ledger.missing_seeds(record):
                 seed_name = f"{name}.{index + 1}"
                 if seed_name not in self._made:
-                    config = {**record.config, "seed": record.config["seed"] + index}
+                    config = {**record.config, "seed": self._seeds[index]}
                     return self._make(seed_name, _fresh(config, record.parameters, exempt=True))
             del self._unseeded[name]
         return None

@@ -1,6 +1,7 @@
 """Retrieval quality of a model on a split, the work shared by the ranks."""
 
 from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 import torch
 
@@ -49,21 +50,47 @@ def evaluate(
         ValueError: There is no query or nothing to retrieve, images are smaller than `image_size`, or embeddings are
             not finite.
     """
-    gallery, device = split.gallery, ranks.device
-    retrievable = len(split) - 1 if gallery is None else len(gallery)
+    ks = usable_ks(split, recall_ks)
+    sums = score_queries(ks=ks, **embed_split(model, split, ranks, image_size, on_batch))
+    return metrics_from_sums(ranks.all_reduce(sums), ks)
+
+
+def usable_ks(split: ImageSplit, recall_ks: Sequence[int]) -> list[int]:
+    """Return the ranks K that can be retrieved, ascending, 1 among them; ValueError if nothing can."""
+    retrievable = len(split) - 1 if split.gallery is None else len(split.gallery)
     if len(split) == 0 or retrievable < 1:
-        has = f"{len(split)} images" if gallery is None else f"{len(split)} queries and a gallery of {retrievable}"
+        queries = f"{len(split)} queries and a gallery of {retrievable}"
+        has = f"{len(split)} images" if split.gallery is None else queries
         raise ValueError(f"retrieval needs a query and something to retrieve, the split has {has}")
-    ks = [k for k in sorted({1, *recall_ks}) if k <= retrievable]
-    sums = score_queries(
-        embed(model, split.images, ranks, image_size, on_batch),
-        split.labels.to(device),
-        ks,
+    return [k for k in sorted({1, *recall_ks}) if k <= retrievable]
+
+
+class EmbeddedSplit(TypedDict):
+    """A split as `score_queries` takes it, with the queries of this rank."""
+
+    embeddings: torch.Tensor
+    labels: torch.Tensor
+    rows: slice
+    gallery: torch.Tensor | None
+    gallery_labels: torch.Tensor | None
+
+
+def embed_split(
+    model: EmbeddingModel,
+    split: ImageSplit,
+    ranks: Ranks,
+    image_size: int | None = None,
+    on_batch: Callable[[], None] = lambda: None,
+) -> EmbeddedSplit:
+    """Embed queries and gallery; arguments as of `evaluate`."""
+    gallery, device = split.gallery, ranks.device
+    return EmbeddedSplit(
+        embeddings=embed(model, split.images, ranks, image_size, on_batch),
+        labels=split.labels.to(device),
         rows=shard_slice(len(split), ranks.world_size, ranks.rank),
         gallery=None if gallery is None else embed(model, gallery.images, ranks, image_size, on_batch),
         gallery_labels=None if gallery is None else gallery.labels.to(device),
     )
-    return metrics_from_sums(ranks.all_reduce(sums), ks)
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """One trial on one rank, as it lives between two commands: model, objective, optimiser, generators, epoch."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,11 +14,14 @@ from mdr_tune.data.augmentations.augmentation import Augmentation, build_augment
 from mdr_tune.data.dataset import ImageDataset, ImageSplit, SearchSplitName
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
+from mdr_tune.distance_snapshot import DistanceSnapshot
 from mdr_tune.metric import gather_in_rank_order, shard_sizes, shard_slice
 from mdr_tune.metric.retrieval import EmbeddingsNotFinite
+from mdr_tune.test_details import TestDetails
 from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.collapse import distance_moments, is_collapsed
 from mdr_tune.training.evaluate import evaluate
+from mdr_tune.training.examine import examine
 from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.input_pipeline import InputBatch, InputPipeline
 from mdr_tune.training.large_batch import embed_in_chunks
@@ -26,6 +30,7 @@ from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.objective import Objective, Terms
 from mdr_tune.training.optimizer import load_optimizer_state, make_optimizer, set_learning_rates
 from mdr_tune.training.ranks import Ranks
+from mdr_tune.training.snapshot import held_shares, normalized_distances, snapshot_epochs, take_snapshot
 
 CHECKPOINT_VERSION = 2
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -53,6 +58,10 @@ class TrialSession:
         dataset: The data that `config.data` names.
         ranks: Where this process stands; every rank makes the same calls in the same order.
         dtype: Of parameters and losses.
+        test: The test classes, where `config.measured_curves` asks for them.
+
+    Raises:
+        ValueError: `config.measured_curves` asks for the test classes, and they are not given.
     """
 
     def __init__(
@@ -61,8 +70,16 @@ class TrialSession:
         dataset: ImageDataset,
         ranks: Ranks | None = None,
         dtype: torch.dtype = torch.float32,
+        test: ImageSplit | None = None,
     ) -> None:
+        if "test" in config.measured_curves and test is None:
+            raise ValueError("the trial is evaluated on the test classes after each epoch: give them (test)")
+        if config.protocol == "paper":
+            dataset = dataset.with_all_training_classes()
         self.config, self.dataset, self.ranks = config, dataset, ranks or Ranks()
+        self._curve_test = test
+        self.snapshot: DistanceSnapshot | None = None
+        """How the distances lay after the last epoch, if it is one of `snapshot_epochs`."""
         self.epoch = 0
         """Epochs completed."""
         self.progress = 0
@@ -80,6 +97,7 @@ class TrialSession:
         if config.compile:
             self.model.compile()
         self._parallel_model = _data_parallel(self.model, self.ranks)
+        self._labels = train.labels
         self._sampler = BatchSampler(train.labels, config.batch.size, config.batch.images_per_class, config.seed)
         self._miner_generator = torch.Generator(device).manual_seed(derive_seed("miner", config.seed))
         self._optimizer = make_optimizer(config.optimizer, self.model, self.objective)
@@ -89,7 +107,7 @@ class TrialSession:
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
 
     def run_epoch(self) -> dict[str, float]:
-        """Train one epoch and evaluate on the validation classes; returns the metrics, grouped by name.
+        """Train one epoch and evaluate, on the validation classes and for the curves; returns the metrics by name.
 
         Raises:
             TrialDiverged: Numbers stopped being finite, or the embeddings collapsed.
@@ -97,10 +115,21 @@ class TrialSession:
         start = time.perf_counter()
         metrics = self.train_epoch()
         train_s = time.perf_counter() - start
-        metrics.update(self.evaluate("validation"))
+        if self.config.protocol == "validation":
+            metrics.update(self.evaluate("validation"))
+        metrics.update(self._curves())
         metrics["time/epoch_s"] = time.perf_counter() - start
         metrics["time/images_per_s"] = self.config.iterations_per_epoch * self.config.batch.size / train_s
         metrics["memory/peak_gib"] = self._peak_memory.peak_gib()
+        return metrics
+
+    def _curves(self) -> dict[str, float]:
+        """Evaluate what learning curves are wanted of: `curves/train_recall_at_1` and so on, in percent."""
+        metrics: dict[str, float] = {}
+        for name in self.config.measured_curves:
+            split = self._curve_test if name == "test" else self.dataset.split("train")
+            assert split is not None  # else the constructor refuses
+            metrics |= {f"curves/{name}_{metric}": value for metric, value in self._metrics_on(split).items()}
         return metrics
 
     @property
@@ -119,7 +148,7 @@ class TrialSession:
             _freeze_batch_norm(self.model)
         batches = self._sampler.epoch_batches(self.epoch, self.config.iterations_per_epoch)  # (steps, B)
         steps = [self._step(number, batch) for number, batch in enumerate(self._input.epoch(self.epoch, batches))]
-        distances = self._distances()
+        distances = self._distances(batches[-1])
         self.epoch += 1
         means = _means(torch.stack([torch.stack(list(step.values())) for step in steps])).tolist()
         losses = dict(zip(steps[0], means, strict=True))
@@ -162,15 +191,22 @@ class TrialSession:
         self.progress += 1
         return measured
 
-    def _distances(self) -> dict[str, float]:
-        """Return the moments of the distances within the last global batch, the same on all ranks."""
+    def _distances(self, batch: torch.Tensor) -> dict[str, float]:
+        """Return how the distances lie within the last global batch (B,), the same on all ranks."""
         mean, std, norm = distance_moments(self._last_embeddings, self.config.embedding_mode)
         if is_collapsed(mean, std, norm, self._autocast or self._last_embeddings.dtype):
             raise TrialDiverged(
                 f"the embeddings collapsed in epoch {self.epoch + 1}: their distances are {mean:.3g}, with a standard "
                 f"deviation of {std:.3g}, at a norm of {norm:.3g}"
             )
-        return {"train/distance_mean": mean, "train/distance_std": std}
+        mdr, labels = self.objective.mdr, self._labels[batch].to(self._last_embeddings.device)
+        z, same = normalized_distances(self._last_embeddings, labels, self.config.embedding_mode, mdr)
+        epoch = self.epoch + 1
+        wanted = epoch in snapshot_epochs(self.config.epochs)
+        self.snapshot = take_snapshot(epoch, z, same, mdr) if wanted else None
+        shares = [] if mdr is None else held_shares(z, mdr.levels.detach())
+        held = {f"mdr/held_{i}": share for i, share in enumerate(shares)}
+        return {"train/distance_mean": mean, "train/distance_std": std, **held}
 
     def _embed(self, number: int, images: torch.Tensor, size: int) -> tuple[torch.Tensor, Callable[[], None]]:
         """Return the embeddings (n, D) of this rank's share of the batch, and what to call after the loss's backward.
@@ -224,13 +260,29 @@ class TrialSession:
         """Return the retrieval metrics on the test classes, as `test/...`: for a final evaluation only."""
         return self._evaluate("test", split)
 
+    def examine_test(self, split: ImageSplit) -> tuple[dict[str, float], TestDetails]:
+        """Return what `evaluate_test` does, and what was found for each query; the pictures on rank 0 only."""
+        with self._finite():
+            metrics, details = examine(self.model, split, self.ranks, *self._evaluation)
+        return {f"test/{name}": value for name, value in metrics.items()}, details
+
     def _evaluate(self, prefix: str, split: ImageSplit) -> dict[str, float]:
-        size = self.config.data.image_size
+        return {f"{prefix}/{name}": value for name, value in self._metrics_on(split).items()}
+
+    def _metrics_on(self, split: ImageSplit) -> dict[str, float]:
+        with self._finite():
+            return evaluate(self.model, split, self.ranks, *self._evaluation)
+
+    @property
+    def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None]]:
+        return self.dataset.recall_ks, self.config.data.image_size, self._count_progress
+
+    @contextlib.contextmanager
+    def _finite(self) -> Iterator[None]:
         try:
-            metrics = evaluate(self.model, split, self.ranks, self.dataset.recall_ks, size, self._count_progress)
+            yield
         except EmbeddingsNotFinite as error:  # on all ranks, which rank the same gathered embeddings
             raise TrialDiverged(f"an embedding is not finite after epoch {self.epoch}, or too large") from error
-        return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
     def _count_progress(self) -> None:
         self.progress += 1

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mdr_tune.config.arms import arms
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.sweep import SweepConfig, WarmStartConfig
 from mdr_tune.errors import UserError
@@ -35,6 +36,7 @@ def problems(tmp_path: Path, text: str, *overrides: str) -> list[str]:
 
 GRID = ["search={sampler: grid}", "space={loss.margin: [0.1, 0.2]}", "start_from=[]"]
 PBT = ["search.scheduler=pbt"]
+SEEDED = ["search.scheduler=none", "search.seeds=[0, 1]"]
 NO_BASELINES = ["baselines=[]"]
 
 
@@ -66,6 +68,25 @@ NO_BASELINES = ["baselines=[]"]
         (["search.scheduler=hyperband", "search.seeds_per_trial=2"], "search.seeds_per_trial: hyperband compares"),
         ([*PBT, "search.seeds_per_trial=2"], "search.seeds_per_trial: pbt compares trials that run side by side"),
         (["space.seed={int: [0, 9]}", "search.seeds_per_trial=2"], "search.seeds_per_trial: the seed is searched"),
+        (
+            ["search.seeds=[0, 1]"],
+            "search.seeds: needs search.scheduler: none; with asha trials have different budgets",
+        ),
+        (["search={seeds: [0, 1]}"], "search.seeds: needs search.scheduler: none; with asha, the default, trials"),
+        ([*SEEDED, "search.seeds_per_trial=2"], "search.seeds_per_trial: search.seeds lists the seeds"),
+        ([*SEEDED, "trial.seed=3"], "trial.seed: search.seeds lists the seeds"),
+        ([*SEEDED, "space.seed=[1, 2]"], "search.seeds: the seed is searched (space.seed)"),
+        (["search.scheduler=none", "search.seeds=[4, 1, 4]"], "search.seeds: 4 is listed twice"),
+        (["search.scheduler=none", "search.seeds=[]"], "search.seeds: "),
+        (["trial.protocol=paper"], "metric: val/recall_at_1 with trial.protocol: paper it is curves/test_..."),
+        (["trial.curves=[test]"], "trial.curves: reads the test classes after each epoch: only where nothing is"),
+        ([*GRID, "search.scheduler=asha", "trial.curves=[test]"], "trial.curves: reads the test classes"),
+        ([*GRID, "search.scheduler=none", "metric=curves/test_recall_at_1"], "metric: curves/test_recall_at_1 needs"),
+        ([*GRID, "space.protocol=[paper, validation]"], "space.protocol: trials are compared under one protocol"),
+        (
+            [*GRID, "search.scheduler=none", "trial.protocol=paper", "metric=curves/test_recall_at_7"],
+            "metric: curves/test_recall_at_7 is not measured on glyphs: there curves/test_recall_at_1, curves",
+        ),
         (["search.scheduler=hyperband", "space.epochs=[4, 8]"], "space.epochs: cannot be searched with hyperband"),
         ([*PBT, "space.epochs=[4, 8]"], "space.epochs: cannot be searched with pbt"),
         (["search.scheduler={name: median, grace_epochs: 9}"], "grace_epochs: 9 is more than trial.epochs (8)"),
@@ -204,3 +225,18 @@ def test_set_takes_the_keys_inside_of_a_choice_out_of_the_points_too(tmp_path: P
     points = "start_from: [{loss: triplet, loss.margin: 0.2, mdr: null}]\n"
     sweep = read(tmp_path, CONDITIONAL + points, "trial.loss=triplet")
     assert (list(sweep.space), sweep.start_from) == (["mdr"], [{"mdr": None}])
+
+
+def test_the_seeds_of_an_ablation_are_those_of_every_arm(tmp_path: Path) -> None:
+    sweep = read(tmp_path, MAIN, "search.scheduler=none", "search.seeds=[5, 3, 8]")
+    assert sweep.training_seeds == [5, 3, 8]
+    assert [arm.trial.seed for arm in arms(sweep)] == [5, 5, 5]
+    assert read(tmp_path, MAIN, "trial.seed=4", "search.seeds_per_trial=3").training_seeds == [4, 5, 6]
+
+
+def test_the_protocol_of_the_paper_maximises_its_own_metric(tmp_path: Path) -> None:
+    text = MAIN.replace("metric: val/recall_at_1\n", "")
+    grid = [*GRID, "search.scheduler=none", "trial.protocol=paper"]
+    assert read(tmp_path, text, *grid).metric == "curves/test_recall_at_1"
+    assert read(tmp_path, text, *grid, "metric=curves/test_map_at_r").metric == "curves/test_map_at_r"
+    assert read(tmp_path, text).metric == "val/recall_at_1"

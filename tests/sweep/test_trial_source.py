@@ -44,9 +44,10 @@ class Case:
     """A source with its ledger, and what Tune would do with the trials."""
 
     def __init__(self, journal: Journal, folder: Path, *past: TrialRecord, **options: Any) -> None:
-        seeds, lanes = options.pop("seeds", 1), options.pop("lanes", 2)
+        seeds, lanes = options.pop("seeds", [0]), options.pop("lanes", 2)
         self.why: str | None = None
-        self.ledger = Ledger(journal, [METRIC], seeds, False, [], list(past))
+        every_seed = options.pop("every_seed", False)
+        self.ledger = Ledger(journal, [METRIC], len(seeds), False, [], list(past), every_seed)
         orphans = options.pop("orphans", {})
         self.search = Counting(sum(record.seed_index == 0 for record in past) + len(orphans))
         self.source = TrialSource(
@@ -54,6 +55,7 @@ class Case:
             self.search,
             self.ledger,
             lanes,
+            seeds,
             options.pop("replays", False),
             orphans,
             lambda: self.why,
@@ -136,7 +138,7 @@ def test_what_the_study_was_asked_for_in_vain_is_run(journal: Journal, tmp_path:
 
 
 def test_survivors_get_further_seeds_and_others_do_not(journal: Journal, tmp_path: Path) -> None:
-    case = Case(journal, tmp_path, trials=2, seeds=3, lanes=1)
+    case = Case(journal, tmp_path, trials=2, seeds=[7, 8, 9], lanes=1)
     first = case.next()
     assert first is not None
     case.end(first, "stopped_early")
@@ -154,9 +156,21 @@ def test_survivors_get_further_seeds_and_others_do_not(journal: Journal, tmp_pat
 
 def test_seeds_that_a_crash_left_out_are_made_up_for(journal: Journal, tmp_path: Path) -> None:
     past = [make_record(0, 50.0, outcome="completed"), make_record(0, 51.0, seed_index=1, outcome="completed")]
-    case = Case(journal, tmp_path, *past, trials=1, seeds=3)
+    case = Case(journal, tmp_path, *past, trials=1, seeds=[0, 1, 2])
     assert not case.source.is_finished()
     assert case.names() == ["mdr-001.3"]
+    assert case.source.is_finished()
+
+
+def test_every_seed_of_an_ablation_is_trained_whatever_becomes_of_the_first(journal: Journal, tmp_path: Path) -> None:
+    case = Case(journal, tmp_path, trials=2, seeds=[7, 3, 11], lanes=2, every_seed=True)
+    first, second = case.next(), case.next()
+    assert first is not None
+    assert second is not None  # side by side: it does not wait for the first
+    assert (first.trial_id, second.trial_id, second.config["trial"]["seed"]) == ("mdr-001", "mdr-001.2", 3)
+    case.end(first, "failed")
+    case.end(second, "diverged")
+    assert case.names() == ["mdr-001.3", "mdr-002", "mdr-002.2", "mdr-002.3"]
     assert case.source.is_finished()
 
 

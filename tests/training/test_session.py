@@ -43,6 +43,7 @@ def test_an_epoch_reports_losses_levels_quality_and_time() -> None:
         *("train/loss", "train/dml_loss", "train/mdr_loss", "train/miner_fallback", "train/learning_rate"),
         *("train/distance_mean", "train/distance_std", "memory/peak_gib"),
         *("mdr/weight", "mdr/level_0", "mdr/level_1", "mdr/level_2", "mdr/mean", "mdr/std"),
+        *("mdr/held_0", "mdr/held_1", "mdr/held_2"),
         *("val/recall_at_1", "val/recall_at_2", "val/recall_at_4", "val/recall_at_8"),
         *("val/map_at_r", "val/r_precision", "time/epoch_s", "time/images_per_s"),
     }

@@ -1,0 +1,120 @@
+"""An evaluation that keeps what it found of each query: for intervals over queries, class centres, galleries."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from mdr_tune.data.augmentations.cropping import center_crop
+from mdr_tune.data.dataset import Images, ImageSplit
+from mdr_tune.metric import QueryScores, examine_queries, gather_without_gradient, metrics_from_sums, shard_sizes
+from mdr_tune.metric.retrieval import DEFAULT_KS
+from mdr_tune.test_details import ShownImage, ShownQuery, TestDetails
+from mdr_tune.training.evaluate import embed_split, usable_ks
+from mdr_tune.training.model import EmbeddingModel
+from mdr_tune.training.ranks import Ranks
+
+SHOWN_QUERIES, NEIGHBOURS = 5, 6
+"""Of the best and of the worst queries each, and the images beside each."""
+THUMBNAIL = 96
+"""Height and width, in pixels, that larger pictures are brought to."""
+
+
+def examine(
+    model: EmbeddingModel,
+    split: ImageSplit,
+    ranks: Ranks,
+    recall_ks: Sequence[int] = DEFAULT_KS,
+    image_size: int | None = None,
+    on_batch: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, float], TestDetails]:
+    """Return the metrics of `evaluate`, to the bit, and the details behind them.
+
+    Arguments and errors are those of `evaluate`. The pictures are on rank 0 only.
+    """
+    ks = usable_ks(split, recall_ks)
+    embedded = embed_split(model, split, ranks, image_size, on_batch)
+    sums, mine = examine_queries(ks=ks, neighbours=NEIGHBOURS, **embedded)
+    scores = _gather(mine, len(split), ranks)
+    centre_labels, centres = class_centres(embedded["embeddings"], embedded["labels"])
+    shown = []
+    if ranks.rank == 0:
+        for kind, indices in zip(("best", "worst"), best_and_worst(scores, split.labels), strict=True):
+            shown += [_show(kind, index, scores, split, image_size) for index in indices]
+    details = TestDetails(
+        labels=split.labels.numpy(),
+        first_hit=scores.first_hit.numpy(),
+        average_precision=scores.average_precision.numpy(),
+        r_precision=scores.r_precision.numpy(),
+        centre_labels=centre_labels.cpu().numpy(),
+        centres=centres.float().cpu().numpy(),
+        shown=shown,
+    )
+    return metrics_from_sums(ranks.all_reduce(sums), ks), details
+
+
+def _gather(mine: QueryScores, count: int, ranks: Ranks) -> QueryScores:
+    """Return the scores of all ranks' queries, on the CPU."""
+    sizes = shard_sizes(count, ranks.world_size)
+    columns = [column.double() for column in mine[:3]]  # ranks and indices are exact in float64
+    together = torch.cat([torch.stack(columns, dim=1), mine.nearest.double()], dim=1)
+    everything = gather_without_gradient(together, sizes, ranks.group).cpu()
+    return QueryScores(everything[:, 0].long(), everything[:, 1], everything[:, 2], everything[:, 3:].long())
+
+
+def class_centres(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the class ids (C,), ascending, and the mean embedding of each class (C, D).
+
+    Args:
+        embeddings: (n, D).
+        labels: (n,).
+    """
+    classes, place, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    sums = embeddings.new_zeros(len(classes), embeddings.shape[1]).index_add_(0, place, embeddings)
+    return classes, sums / counts[:, None]
+
+
+def best_and_worst(scores: QueryScores, labels: torch.Tensor, most: int = SHOWN_QUERIES) -> tuple[list[int], list[int]]:
+    """Return the queries with the highest and with the lowest average precision, each of another class.
+
+    Among equals, the worst is the one whose first hit comes last; then the order of the split decides. Queries without
+    anything to retrieve are not among them, nor is one among both.
+    """
+    rank = np.where(scores.first_hit.numpy() > 0, scores.first_hit.numpy(), np.iinfo(np.int64).max)
+    precision = scores.average_precision.numpy()
+    known = np.flatnonzero(~np.isnan(precision))
+    worst_first = known[np.lexsort((known, -rank[known], precision[known]))]
+    best_first = known[np.lexsort((known, rank[known], -precision[known]))]
+    most = min(most, len(known) // 2)
+    return _of_different_classes(best_first, labels, most), _of_different_classes(worst_first, labels, most)
+
+
+def _of_different_classes(order: np.ndarray, labels: torch.Tensor, most: int) -> list[int]:
+    chosen: dict[int, int] = {}
+    for index in order.tolist():
+        if len(chosen) == most:
+            break
+        chosen.setdefault(int(labels[index]), index)
+    return list(chosen.values())
+
+
+def _show(kind: str, index: int, scores: QueryScores, split: ImageSplit, image_size: int | None) -> ShownQuery:
+    gallery = split if split.gallery is None else split.gallery
+    (image,) = _pictures(split.images, split.labels, torch.tensor([index]), image_size)
+    neighbours = _pictures(gallery.images, gallery.labels, scores.nearest[index], image_size)
+    assert kind in ("best", "worst")
+    return ShownQuery(kind, index, float(scores.average_precision[index]), image, neighbours)  # type: ignore[arg-type]
+
+
+def _pictures(images: Images, labels: torch.Tensor, indices: torch.Tensor, image_size: int | None) -> list[ShownImage]:
+    """Return what the network saw of some images, small."""
+    pixels = images[indices]  # (m, C, H, W)
+    if image_size is not None:
+        pixels = center_crop(pixels, image_size)
+    if max(pixels.shape[-2:]) > THUMBNAIL:
+        size = (THUMBNAIL, THUMBNAIL)
+        pixels = torch.nn.functional.interpolate(pixels.float(), size, mode="area").round().to(torch.uint8)
+    return [
+        ShownImage(int(label), picture.contiguous().numpy())
+        for label, picture in zip(labels[indices], pixels, strict=True)
+    ]

@@ -1,0 +1,86 @@
+"""What is found for each query: equal to the evaluation in its sums, and to plain loops query by query."""
+
+import numpy as np
+import pytest
+import torch
+
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import load_dataset, read_test_split
+from mdr_tune.data.dataset import ImageSplit
+from mdr_tune.metric import QueryScores
+from mdr_tune.training import Ranks, TrialSession
+from mdr_tune.training.evaluate import embed, evaluate
+from mdr_tune.training.examine import best_and_worst, class_centres, examine
+
+
+@pytest.fixture(scope="module")
+def session() -> TrialSession:
+    tree = {"batch": {"size": 32}, "iterations_per_epoch": 4, "embedding": {"size": 16}}
+    session = TrialSession(TrialConfig.model_validate(tree), load_dataset("glyphs"))
+    session.train_epoch()
+    return session
+
+
+def test_the_metrics_are_those_of_the_evaluation_and_follow_from_the_queries(session: TrialSession) -> None:
+    split = read_test_split("glyphs")
+    metrics, details = session.examine_test(split)
+    assert metrics == session.evaluate_test(split)
+    for key, value in metrics.items():
+        assert np.nanmean(details.per_query(key.removeprefix("test/"))) == pytest.approx(value, abs=1e-9)
+
+
+def test_each_query_has_the_ranks_that_a_loop_finds(session: TrialSession) -> None:
+    whole = read_test_split("glyphs")
+    split = ImageSplit(whole.images[:48], whole.labels[:48])
+    _, details = examine(session.model, split, Ranks())
+    embeddings = embed(session.model, split.images, Ranks()).double()
+    labels = split.labels.tolist()
+    for i in range(48):
+        others = sorted((j for j in range(48) if j != i), key=lambda j: float((embeddings[i] - embeddings[j]).norm()))
+        hits = [labels[j] == labels[i] for j in others]
+        relevant = sum(hits)
+        precisions = [sum(hits[: k + 1]) / (k + 1) for k in range(relevant) if hits[k]]
+        rank = hits.index(True) + 1
+        assert details.first_hit[i] == (rank if rank <= 11 else 0)  # R = 11 are looked at
+        assert details.average_precision[i] == pytest.approx(sum(precisions) / relevant)
+        assert details.r_precision[i] == pytest.approx(sum(hits[:relevant]) / relevant)
+    for shown in details.shown:
+        query = shown.index
+        others = sorted(
+            (j for j in range(48) if j != query), key=lambda j: float((embeddings[query] - embeddings[j]).norm())
+        )
+        assert np.array_equal(shown.image.pixels, split.images[shown.index].numpy())
+        assert [n.label for n in shown.neighbours] == [labels[j] for j in others[: len(shown.neighbours)]]
+
+
+def test_queries_with_a_gallery(session: TrialSession) -> None:
+    whole = read_test_split("glyphs")
+    split = ImageSplit(whole.images[:24:2], whole.labels[:24:2], ImageSplit(whole.images[1:24:2], whole.labels[1:24:2]))
+    metrics, details = examine(session.model, split, Ranks())
+    assert metrics == evaluate(session.model, split, Ranks())
+    assert len(details.first_hit) == 12
+    assert np.nanmean(details.per_query("recall_at_1")) == pytest.approx(metrics["recall_at_1"])
+
+
+def test_class_centres_are_means() -> None:
+    embeddings, labels = torch.randn(9, 4), torch.tensor([7, 2, 2, 9, 7, 7, 2, 9, 9])
+    found, centres = class_centres(embeddings, labels)
+    assert found.tolist() == [2, 7, 9]
+    for label, centre in zip(found, centres, strict=True):
+        torch.testing.assert_close(centre, embeddings[labels == label].mean(dim=0))
+
+
+def test_the_best_and_the_worst_are_of_different_classes_and_have_something_to_retrieve() -> None:
+    precision = torch.tensor([1.0, 1.0, 0.5, 0.0, 0.0, torch.nan, 0.25, 0.0], dtype=torch.float64)
+    first_hit = torch.tensor([1, 1, 1, 0, 9, 0, 2, 0])
+    labels = torch.tensor([0, 0, 1, 2, 3, 4, 5, 2])
+    scores = QueryScores(first_hit, precision, precision, torch.zeros(8, 1, dtype=torch.int64))
+    assert best_and_worst(scores, labels, most=3) == ([0, 2, 6], [3, 4, 6])
+
+
+def test_large_pictures_are_made_small() -> None:
+    images = torch.arange(3 * 200 * 200).remainder(256).to(torch.uint8).view(1, 3, 200, 200)
+    from mdr_tune.training.examine import THUMBNAIL, _pictures
+
+    (shown,) = _pictures(images, torch.tensor([5]), torch.tensor([0]), image_size=180)
+    assert (shown.label, shown.pixels.shape, shown.pixels.dtype) == (5, (3, THUMBNAIL, THUMBNAIL), np.uint8)
