@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mdr_tune.cli.ablation_table import print_ablation
 from mdr_tune.config.schedulers import (
     AshaSchedulerConfig,
     HyperBandSchedulerConfig,
@@ -22,6 +23,7 @@ from mdr_tune.report.summary import BEST_TRIALS_SHOWN, metric_label, table_rows,
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
 from mdr_tune.sweep.launch import LaunchOutcome, load_command
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.reporting import LaunchReport
 from mdr_tune.words import count, duration
 
 
@@ -48,7 +50,9 @@ def print_plan(console: Console, plan: Plan) -> None:
     )
     if limits := describe_stop(sweep.search.stop):
         _add(table, "", "ends at", limits)
-    if sweep.search.seeds_per_trial > 1:
+    if sweep.search.seeds is not None:
+        _add(table, "", "seeds", ", ".join(map(str, sweep.search.seeds)))
+    elif sweep.search.seeds_per_trial > 1:
         _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for each trial that is not stopped early")
     for arm in plan.arms:
         _add(table, "  arm", arm.name, count(arm.trials, "trial"))
@@ -97,6 +101,25 @@ def describe_stop(stop: StopConfig) -> str:
 
 def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     """Print the best trials and the baselines, the verdict, and what to do next."""
+    console.print()
+    if outcome.report is not None and outcome.report.table.is_grid:
+        _print_ablation(console, outcome.report)
+    else:
+        _print_search(console, plan, outcome)
+    if outcome.report is not None:
+        console.print(f"\nReport: {_shown_path(outcome.report.page)}", soft_wrap=True, markup=False)
+    if outcome.problem is not None:
+        console.print(f"MLflow did not take all of it: {outcome.problem}", style="red", soft_wrap=True, markup=False)
+    _print_where_next(console, plan, outcome)
+
+
+def _print_ablation(console: Console, report: LaunchReport) -> None:
+    print_ablation(console, report.table)
+    for sentence in report.sentences:
+        console.print(sentence, soft_wrap=True, markup=False)
+
+
+def _print_search(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     result, label = outcome.result, metric_label(outcome.result.metric)
     table = Table(title=None, pad_edge=False, box=None, header_style="bold", padding=(0, 1))
     for column in ("trial", "outcome", "epochs", f"val {label}", f"test {label}", "parameters"):
@@ -104,7 +127,6 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     for row in table_rows(result):
         test = "" if row.test is None else f"{row.test:.2f}"
         _add(table, row.name, row.outcome, str(row.epochs), f"{row.validation:.2f}", test, row.parameters)
-    console.print()
     if table.row_count:
         console.print(table)
         main = sum(r.arm == result.main_arm and r.seed_index == 0 for r in result.records)
@@ -114,8 +136,9 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
         console.print()
     for line in verdict(result):
         console.print(line, soft_wrap=True, markup=False)
-    if outcome.problem is not None:
-        console.print(f"MLflow did not take all of it: {outcome.problem}", style="red", soft_wrap=True, markup=False)
+
+
+def _print_where_next(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     console.print("\nBrowse the trials (the plus sign before the run unfolds them):")
     for line in ui_lines(plan, outcome.experiment_id):
         console.print(f"  {line}", soft_wrap=True, markup=False)
@@ -145,10 +168,15 @@ def ui_lines(plan: Plan, experiment_id: str) -> list[str]:
     if uri.startswith("http"):
         return [f"{uri.rstrip('/')}/{page}"]
     program = Path(sys.executable).parent / "mlflow"
-    relative = os.path.relpath(program)
-    mlflow = shlex.quote(str(program) if relative.startswith("..") else relative)
+    mlflow = shlex.quote(_shown_path(program))
     command = f"{mlflow} ui --host 127.0.0.1 --port 5000 --backend-store-uri {shlex.quote(uri)}"
     return [command, f"http://127.0.0.1:5000/{page}"]
+
+
+def _shown_path(path: Path) -> str:
+    """Return a path relative to the working directory, if it lies below."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def _add(table: Table, *cells: str) -> None:

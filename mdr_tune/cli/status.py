@@ -13,6 +13,7 @@ from mdr_tune.cli.pace import Pace
 from mdr_tune.config.arms import Arm
 from mdr_tune.records import Change, TrialRecord
 from mdr_tune.report.summary import format_parameters, metric_label
+from mdr_tune.test_details import TestDetails
 from mdr_tune.words import count
 
 PROGRESS_EVERY_S = 15.0
@@ -130,7 +131,7 @@ class Status:
         if record.ended:
             self._summarise()
 
-    def test_scored(self, record: TrialRecord, metrics: dict[str, float]) -> None:
+    def test_scored(self, record: TrialRecord, metrics: dict[str, float], details: TestDetails | None) -> None:
         """Nothing to do: the final table shows it."""
 
     def _summarise(self) -> None:

@@ -1,9 +1,7 @@
 """Figures of a search, by Optuna's own matplotlib plots: at comparable budget, which their titles say."""
 
-import contextlib
 import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ from mdr_tune.records import TrialRecord
 from mdr_tune.report.axes import tidy_axis, tidy_parallel
 from mdr_tune.report.budget import AtBudget, TooFewTrials, at_budget
 from mdr_tune.report.study import EVALUATOR, by_importance, importances, make_study
+from mdr_tune.report.style import BLUE, DPI, optuna_pyplot
 from mdr_tune.report.summary import metric_label
 from mdr_tune.words import count
 
@@ -20,29 +19,6 @@ if TYPE_CHECKING:
 SLICES_A_ROW = 3
 MOST_SLICES, MOST_COORDINATES = 9, 6
 """Of the parameters, the most important; what a figure has room for."""
-_BLUE = "#4c72b0"
-_DPI = 150
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.labelsize": 10,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#888888",
-    "axes.labelcolor": "#222222",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "#e4e4e4",
-    "text.color": "#222222",
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-    "savefig.facecolor": "white",
-    "legend.frameon": False,
-}
-
 
 _Plot = Callable[["optuna.Study", Sequence[str]], None]
 
@@ -86,32 +62,12 @@ def budget_title(found: AtBudget) -> str:
 
 
 def _draw(plot: _Plot, study: "optuna.Study", metrics: Sequence[str], found: AtBudget, file: Path) -> Path:
-    with _pyplot() as plt:
+    with optuna_pyplot() as plt:
         plot(study, metrics)
         figure = plt.gcf()
         figure.suptitle(f"{file.stem.replace('_', ' ').capitalize()} · {budget_title(found)}", fontsize=11)
-        figure.savefig(file, dpi=_DPI, bbox_inches="tight")
+        figure.savefig(file, dpi=DPI, bbox_inches="tight")
     return file
-
-
-@contextlib.contextmanager
-def _pyplot() -> Iterator[Any]:
-    """Yield pyplot without a screen, in this module's style; what was drawn is gone afterwards."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    styles: Any = matplotlib.style.library
-    theirs = styles["ggplot"]
-    with warnings.catch_warnings(), plt.rc_context(_STYLE):
-        warnings.simplefilter("ignore")  # Optuna's: its plots are experimental
-        styles["ggplot"] = _STYLE  # Optuna's plots ask for this style by name
-        try:
-            yield plt
-        finally:
-            styles["ggplot"] = theirs
-            plt.close("all")
 
 
 def _value_of(index: int) -> Callable[["optuna.trial.FrozenTrial"], float]:
@@ -151,7 +107,7 @@ def _importance(study: "optuna.Study", metrics: Sequence[str]) -> None:
     found = importances(study)
     _, axes = plt.subplots(figsize=(8, 1.4 + 0.4 * len(found)))
     names = list(reversed(found))
-    bars = axes.barh(names, [found[name] for name in names], color=_BLUE, height=0.65)
+    bars = axes.barh(names, [found[name] for name in names], color=BLUE, height=0.65)
     axes.bar_label(bars, [f"{found[name]:.2f}" for name in names], padding=4)
     axes.set_xlabel(f"share of the variation of {metric_label(metrics[0])} ({EVALUATOR})")
     axes.set_xlim(0, max(found.values()) * 1.12)

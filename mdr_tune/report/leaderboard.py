@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdr_tune.errors import UserError
-from mdr_tune.objectives import best_key, by_configuration, on_front
+from mdr_tune.objectives import best_epoch_key, best_key, by_configuration, on_front
 from mdr_tune.recorded import SEEDS_KEY, RecordedTrial, SweepRecords, mean_key, second_key
 from mdr_tune.registry import nearest_name
 from mdr_tune.report.names import short_names
@@ -114,7 +114,7 @@ def _entry(sweep: SweepRecords, trial: RecordedTrial, on: bool | None) -> Entry:
         outcome=record.outcome.replace("_", " "),
         epochs=trial.epochs,
         best=best,
-        best_epoch=None if best is None else int(metrics["val/best_epoch"]),
+        best_epoch=None if best is None else int(metrics[best_epoch_key(sweep.metric)]),
         mean=metrics.get(mean_key(sweep.metric)) if record.counts else None,
         seeds=None if seeds is None else int(seeds),
         second=_second(sweep, trial),
@@ -123,7 +123,9 @@ def _entry(sweep: SweepRecords, trial: RecordedTrial, on: bool | None) -> Entry:
         images_per_s=metrics.get("time/images_per_s"),
         epoch_s=metrics.get("time/epoch_s"),
         peak_gib=metrics.get("memory/peak_gib"),
-        parameters=record.parameters if best is None else record.parameters_in(int(metrics["val/best_epoch"])),
+        parameters=record.parameters
+        if best is None
+        else record.parameters_in(int(metrics[best_epoch_key(sweep.metric)])),
         metrics=metrics,
     )
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mdr_tune.config.space import describe_value
-from mdr_tune.objectives import mean_over_seeds, on_front
+from mdr_tune.objectives import by_configuration, mean_over_seeds, on_front
 from mdr_tune.records import SweepResult, TrialRecord
+from mdr_tune.report.trial_table import trial_table
 from mdr_tune.words import count
 
 BEST_TRIALS_SHOWN = 5
@@ -30,16 +31,29 @@ class Row:
 
 
 def metric_label(metric: str) -> str:
-    """Return a metric as the field writes it: `val/recall_at_1` -> `Recall@1`."""
-    name = metric.split("/")[-1]
+    """Return a metric as the field writes it: `val/recall_at_1`, `curves/test_recall_at_1` -> `Recall@1`."""
+    name = _quality(metric)
     if name.startswith("recall_at_"):
         return "Recall@" + name.removeprefix("recall_at_")
     return {"map_at_r": "MAP@R", "r_precision": "R-precision"}.get(name, name)
 
 
 def test_key(metric: str) -> str:
-    """Return the test metric that stands beside a validation metric."""
-    return "test/" + metric.split("/")[-1]
+    """Return the test metric that stands beside a metric of each epoch, of validation or a curve."""
+    return "test/" + _quality(metric)
+
+
+def _quality(metric: str) -> str:
+    """Return what is measured, without on which classes and when: `curves/best_test_recall_at_1` -> `recall_at_1`."""
+    name = metric.split("/")[-1].removeprefix("best_")
+    return name.removeprefix("test_").removeprefix("train_")
+
+
+def value_titles(metric: str) -> tuple[str, str]:
+    """Return the titles of the columns with what is chosen by, and with the test value: `val Recall@1`, `test
+    Recall@1`. With the authors' protocol both are of the test classes."""
+    label = metric_label(metric)
+    return f"{'val' if metric.startswith('val/') else 'best test'} {label}", f"test {label}"
 
 
 def format_parameters(parameters: dict[str, Any]) -> str:
@@ -73,22 +87,37 @@ def make_row(record: TrialRecord, metric: str, test: dict[str, float] | None) ->
     return Row(record.name, outcome, record.epochs, epoch, value, quality, parameters)
 
 
+def configuration_values(records: Sequence[TrialRecord], metric: str) -> dict[str, tuple[float, int]]:
+    """Return the value of each configuration that has one, by its name, and how many seeds are in it.
+
+    The mean over the seeds that ran to their end; the first seed's best while none did.
+    """
+    found: dict[str, tuple[float, int]] = {}
+    for name, seeds in by_configuration(records).items():
+        mean, own = mean_over_seeds(seeds, metric), seeds[0].best(metric)
+        if mean is not None or own is not None:
+            found[name] = mean or (own[0] if own else 0.0, 1)
+    return found
+
+
 def table_rows(result: SweepResult) -> list[Row]:
     """Return the best configurations of the main search (of a grid all, in its order), then the best of each baseline.
 
     The value of one with several seeds is their mean.
     """
+    values = configuration_values(result.records, result.metric)
     main = [r for r in result.records if r.arm == result.main_arm and r.seed_index == 0 and r.best(result.metric)]
     if not result.shows_all:
-        main = sorted(main, key=lambda record: -result.value(record))[:BEST_TRIALS_SHOWN]
+        main = sorted(main, key=lambda record: -values[record.name][0])[:BEST_TRIALS_SHOWN]
     shown = main + [record for arm, record in result.best.items() if arm != result.main_arm]
     tests = {record.name: result.test.get(arm) for arm, record in result.best.items()}
-    rows = [(record, make_row(record, result.metric, tests.get(record.name))) for record in shown]
-    return [
-        replace(row, validation=result.value(record), seeds=_seeds(result, record))
-        for record, row in rows
-        if row is not None
-    ]
+    rows = []
+    for record in shown:
+        row = make_row(record, result.metric, tests.get(record.name) or result.test_metrics(record))
+        if row is not None:
+            value, seeds = values[record.name]
+            rows.append(replace(row, validation=value, seeds=seeds))
+    return rows
 
 
 def _seeds(result: SweepResult, record: TrialRecord) -> int:
@@ -206,25 +235,8 @@ def _gain(result: SweepResult, arm: str, label: str) -> str:
 
 def markdown(result: SweepResult, load_command: str | None) -> str:
     """Return the description of the parent run in the MLflow UI."""
-    label = metric_label(result.metric)
     lines = ["### " + verdict(result)[0], "", *[f"- {line}" for line in verdict(result)[1:]], ""]
-    rows = table_rows(result)
-    several = any(row.seeds > 1 for row in rows)
-    titles = [
-        "trial",
-        "outcome",
-        "epochs",
-        *(["seeds"] if several else []),
-        f"val {label}",
-        f"test {label}",
-        "parameters",
-    ]
-    lines += ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
-    for row in rows:
-        seeds = [str(row.seeds)] if several else []
-        test = "" if row.test is None else f"{row.test:.2f}"
-        cells = [row.name, row.outcome, str(row.epochs), *seeds, f"{row.validation:.2f}", test, row.parameters]
-        lines.append("| " + " | ".join(cells) + " |")
+    lines += trial_table(table_rows(result), *value_titles(result.metric))
     if load_command:
         lines += ["", "Load the winner:", "", "```python", load_command, "```"]
     return "\n".join(lines)

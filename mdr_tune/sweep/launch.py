@@ -20,6 +20,7 @@ from mdr_tune.sweep.journal import Journal
 from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import naming, prepare_weights
+from mdr_tune.sweep.reporting import LaunchReport, report_launch
 from mdr_tune.sweep.resume import save_plan
 from mdr_tune.sweep.run import LaunchListener, RunListener, SweepRun, running_lanes
 from mdr_tune.sweep.stop_rules import StopRules
@@ -38,12 +39,14 @@ class LaunchOutcome:
     Attributes:
         parent_run_id: The MLflow run of the launch.
         champion: The winner's place in the registry, None without a winner.
+        report: What was found, with intervals; None of a sweep that was interrupted or has no value.
     """
 
     result: SweepResult
     experiment_id: str
     parent_run_id: str
     champion: "Registration | None"
+    report: "LaunchReport | None" = None
     problem: str | None = None
     """What MLflow did not take; the result itself stands."""
 
@@ -104,6 +107,7 @@ def _check_same_images(plan: Plan, content: str) -> None:
 
 def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: LaunchListener) -> LaunchOutcome:
     """Search, evaluate and record on running lanes; the tracker is closed whatever happens."""
+    from mdr_tune.sweep.live_description import LiveDescription
     from mdr_tune.sweep.watch import LaneWatch
 
     past, search, num_seeds = plan.past, plan.sweep.search, len(plan.sweep.training_seeds)
@@ -111,17 +115,25 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
     rules = StopRules(search.stop, plan.arms, plan.metrics[0], gpus, num_seeds, past.used_s)
     ended = {name: past.trial(name) for name, _, is_end in past.reports if is_end}
     rules.past([*ended.values(), *(record for record in past.records if not record.ended)])
+    description = LiveDescription(
+        tracker.note,
+        plan.metrics[0],
+        plan.arms[0].name,
+        plan.num_trials * (num_seeds if search.seeds is not None else 1),
+        plan.sweep.is_ablation,
+        past.records,
+    )
     ledger = Ledger(
         journal,
         plan.metrics,
         num_seeds,
         keeps_all_checkpoints=plan.sweep.checkpoints == "all",
-        listeners=[rules, tracker, status],
+        listeners=[rules, tracker, status, description],
         records=past.records,
         every_seed=search.seeds is not None,
     )
     interrupts = Interrupts(status.stage, at_once=_end_ray_at_once)
-    run = SweepRun(plan, hub, ledger, rules, [tracker, status], interrupts)
+    run = SweepRun(plan, hub, ledger, rules, [tracker, status, description], interrupts)
     try:
         with LaneWatch(hub, plan.lanes.num_lanes, status.stage):
             if plan.resumes:
@@ -149,15 +161,24 @@ def _end_ray_at_once() -> None:
 
 def _record_result(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> LaunchOutcome:
     """Register the winner and close the parent run. If MLflow fails now, the outcome says so: nothing is lost."""
-    champion, problem = None, None
+    champion, report, problem = None, None, None
     try:
         champion = _register_winner(plan, result, tracker, status)
         _draw_figures(plan, result, tracker, status)
         tracker.describe(markdown(result, load_command(plan) if champion else None), gains(result))
         tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
+        if result.winner and not result.interrupted:
+            report = report_launch(
+                tracker.client,
+                plan.sweep.name,
+                tracker.parent_run_id,
+                plan.folder / "report",
+                load_command(plan) if champion else None,
+                status.stage,
+            )
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
-    return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, champion, problem)
+    return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, champion, report, problem)
 
 
 def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":

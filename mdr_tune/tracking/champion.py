@@ -14,11 +14,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.objectives import best_key
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 
 ALIAS = "champion"
+RESIZE_KEY = "mdr_tune.resize"
+"""Of the metadata of a logged model."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,25 @@ class Registration:
 
 def load_model(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape]:
     """Return the model of a trial's checkpoint, on the CPU in eval mode, and the shape of its images."""
+    model, image_shape, _ = _load(checkpoint)
+    return model, image_shape
+
+
+def _load(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape, TrialConfig]:
     state = torch.load(io.BytesIO(checkpoint.read_bytes()), map_location="cpu", weights_only=True)
-    model = EmbeddingModel.from_config(TrialConfig.model_validate(state["config"]), pretrained=False)
+    config = TrialConfig.model_validate(state["config"])
+    model = EmbeddingModel.from_config(config, pretrained=False)
     model.load_state_dict(state["model"])
     channels, height, width = state["image_shape"]
-    return model.eval(), (channels, height, width)
+    return model.eval(), (channels, height, width), config
+
+
+def evaluation_resize(config: TrialConfig, image_shape: ImageShape) -> int:
+    """Return the height and width, in pixels, that an evaluation brings an image to before it cuts the middle out.
+
+    Glyphs have the size that the network sees.
+    """
+    return image_shape[-1] if isinstance(config.data, GlyphsDataConfig) else config.data.resize
 
 
 def register_champion(
@@ -58,8 +75,9 @@ def register_champion(
     previous_version, previous_value, previous_run = _champion_before(client, name, metric)
     if previous_version is not None and previous_run == run_id:  # a sweep that went on, and found nothing better
         return Registration(previous_version)
-    model, shape = load_model(checkpoint)
-    version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description)
+    model, shape, config = _load(checkpoint)
+    resize = evaluation_resize(config, shape)
+    version = log_embedding_model(client, experiment_id, run_id, name, model, shape, description, resize)
     client.set_registered_model_alias(name, ALIAS, version)
     return Registration(version, previous_version, previous_value)
 
@@ -72,6 +90,7 @@ def log_embedding_model(
     model: EmbeddingModel,
     image_shape: ImageShape,
     description: str = "",
+    resize: int | None = None,
 ) -> str:
     """Log a model to a run and register it as `name`; returns its version. No alias is set.
 
@@ -82,6 +101,8 @@ def log_embedding_model(
         model: On the CPU, in eval mode; its parameters will want no gradient, as whoever loads it embeds.
         image_shape: (C, H, W).
         description: Of the version.
+        resize: Height and width, in pixels, that images were brought to before the middle was cut out, if that is
+            known. It is in the MLmodel file (`metadata`), which goes wherever the model goes.
     """
     model.requires_grad_(False)
     example = np.zeros((2, *image_shape), dtype=np.uint8)
@@ -100,13 +121,21 @@ def log_embedding_model(
             serialization_format="pt2",
             input_example=example,
             signature=signature,
+            metadata=None if resize is None else {RESIZE_KEY: resize},
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],
         )
     version = str(info.registered_model_version)
     images = ", ".join(map(str, image_shape))
     takes = f"Takes uint8 images (n, {images}), gives embeddings (n, {model.linear.out_features})."
-    client.update_model_version(name, version, f"{description}\n\n{takes}".strip())
+    made = "" if resize is None else f" {_preprocessing(resize, image_shape)}"
+    client.update_model_version(name, version, f"{description}\n\n{takes}{made}".strip())
     return version
+
+
+def _preprocessing(resize: int, image_shape: ImageShape) -> str:
+    size = image_shape[-1]
+    crop = f", the middle {size} x {size} cut out" if size < resize else ""
+    return f"An image is resized to {resize} x {resize} pixels (Lanczos){crop}; `mdr-tune embed` does so."
 
 
 def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str | None, float | None, str | None]:

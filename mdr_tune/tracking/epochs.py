@@ -6,11 +6,14 @@ from typing import Any
 
 from mlflow.entities import Metric, RunTag
 
-from mdr_tune.objectives import best_key
+from mdr_tune.objectives import best_epoch_key, best_key
 from mdr_tune.recorded import EPOCHS_KEY
 from mdr_tune.records import TrialRecord
 
-BEST_EPOCH_KEY = "val/best_epoch"
+TEST_CURVES = "curves/test_"
+"""How the metrics begin that are of the test classes, after each epoch."""
+_DERIVED_GROUPS = ("test/", "objective/", "pbt/")
+_DERIVED_NAMES = ("best_", "mean_best_", "seeds")
 PERTURBED = ("mdr.weight", "optimizer.learning_rate")
 """What population based training changes."""
 
@@ -23,7 +26,7 @@ def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, flo
     so_far = [(past[metric], past["epoch"]) for past in record.history[: index + 1] if metric in past]
     finite = [pair for pair in so_far if math.isfinite(pair[0])]
     if finite:
-        values[best_key(metric)], values[BEST_EPOCH_KEY] = max(finite)
+        values[best_key(metric)], values[best_epoch_key(metric)] = max(finite)
     return {**values, **values_in_force(record, int(entry["epoch"]))}
 
 
@@ -39,6 +42,17 @@ def values_in_force(record: TrialRecord, epoch: int) -> dict[str, float]:
         if isinstance(value, int | float):
             found[f"pbt/{key}"] = float(value)
     return found
+
+
+def has_test_curves(record: TrialRecord) -> bool:
+    """Say whether a trial was evaluated on the test classes after its epochs."""
+    return bool(record.history) and any(key.startswith(TEST_CURVES) for key in record.history[0])
+
+
+def is_measured(key: str) -> bool:
+    """Say whether a metric of a trial's run is of the trial's epochs, and not one that the tracker made of them."""
+    group, _, name = key.partition("/")
+    return key != EPOCHS_KEY and f"{group}/" not in _DERIVED_GROUPS and not name.startswith(_DERIVED_NAMES)
 
 
 def entries_of(metrics: Mapping[str, float], step: int, when_ms: int) -> list[Metric | RunTag]:

@@ -41,7 +41,14 @@ def register_import(
         client.log_batch(run_id, params=[Param(key, value) for key, value in _params(imported).items()])
         client.log_artifact(run_id, str(checkpoint), "checkpoints/imported")
         version = log_embedding_model(
-            client, experiment_id, run_id, name, imported.model, IMAGE_SHAPE, f"Imported: {imported.describe()}."
+            client,
+            experiment_id,
+            run_id,
+            name,
+            imported.model,
+            IMAGE_SHAPE,
+            f"Imported: {imported.describe()}.",
+            resize=RESIZE,
         )
         champion = client.get_registered_model(name).aliases.get(ALIAS)
         if champion is None:

@@ -48,7 +48,7 @@ def read_sweep(
     trials = [_trial(run) for run in runs.values()]
     if with_histories:
         for trial in trials:
-            trial.record.history = _history(client, trial.run_id, [metric, *([second] if second else [])])
+            trial.record.history = read_history(client, trial.run_id, [metric, *([second] if second else [])])
     return SweepRecords(
         name, str(experiment.experiment_id), parent.info.run_id, parent.info.status, metric, second, trials
     )
@@ -84,7 +84,7 @@ def _trial(run: Run) -> RecordedTrial:
     tagged = run.data.tags
     config: dict[str, Any] = {}
     for key, text in run.data.params.items():
-        set_dotted(config, key, _literal(text))
+        set_dotted(config, key, literal(text))
     name = tagged[tags.TRIAL_TAG]
     record = TrialRecord(
         name=name,
@@ -103,7 +103,7 @@ def _trial(run: Run) -> RecordedTrial:
     return RecordedTrial(record, run.info.run_id, metrics)
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
     """Return the value that MLflow keeps as text; a text that is no literal is itself."""
     try:
         return ast.literal_eval(text)
@@ -111,8 +111,8 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _history(client: MlflowClient, run_id: str, metrics: list[str]) -> list[dict[str, float]]:
-    """Return the epochs of a run, with these metrics as far as they are finite."""
+def read_history(client: MlflowClient, run_id: str, metrics: list[str]) -> list[dict[str, float]]:
+    """Return the epochs of a run, with these metrics as far as they are finite; a call a metric."""
     epochs: dict[int, dict[str, float]] = {}
     for key in [*metrics, EPOCHS_KEY]:
         for point in client.get_metric_history(run_id, key):

@@ -16,6 +16,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.errors import UserError
+from mdr_tune.tracking.epochs import is_measured
 from mdr_tune.tracking.tags import DEVICE_TAG, EXPLOITED_TAG, run_tags
 from mdr_tune.tracking.trial_runs import log_params
 
@@ -24,9 +25,7 @@ REPEAT_FILE = "repeat.json"
 RERUN_TAG = "rerun_of"
 """Set on the run of a rerun: the id of the run that it repeats."""
 EQUAL_TAG = "rerun_equal"
-_MEASURED_GROUPS = ("train/", "val/", "mdr/")
-_DERIVED = ("best_", "mean_best_", "seeds")
-"""What the tracker adds to a trial's run begins so; the trial itself did not measure it."""
+_MEASURED_GROUPS = ("train/", "val/", "curves/", "mdr/")
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _history(client: MlflowClient, run: Run) -> list[dict[str, float]]:
     """Return what the trial measured, an entry an epoch."""
     epochs: dict[int, dict[str, float]] = {}
     for key in run.data.metrics:
-        if key.startswith(_MEASURED_GROUPS) and not key.split("/", 1)[1].startswith(_DERIVED):
+        if key.startswith(_MEASURED_GROUPS) and is_measured(key):
             for entry in client.get_metric_history(run.info.run_id, key):
                 epochs.setdefault(entry.step, {})[key] = entry.value
     return [{"epoch": float(epoch), **epochs[epoch]} for epoch in sorted(epochs)]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from mlflow.entities import RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from mdr_tune.config.space import describe_value
@@ -28,7 +29,9 @@ EXPLOITED_TAG = "pbt.exploited"
 CHANGES_TAG = "mdr_tune.changes"
 """The same for programs, with the values, as JSON."""
 TEST_READ_TAG = "test_split_read"
-"""Set on the runs whose checkpoint was evaluated on the test classes: when, and at which epoch."""
+"""Set on the runs that were evaluated on the test classes: when, and after which epoch."""
+CURVES_READ = "after every epoch (curves)"
+"""What that tag says of a trial whose learning curves include the test classes."""
 _LONGEST_VALUE = 500
 TAG_LIMIT = 5000
 """Characters of a tag's value, the least that MLflow's stores take."""
@@ -72,6 +75,19 @@ def changes_as_text(record: TrialRecord) -> str | None:
     """Return the changes as JSON, with their values; None if that is longer than a tag may be."""
     text = json.dumps([[change.epoch, change.source, change.parameters] for change in record.changes])
     return text if len(text) <= TAG_LIMIT else None
+
+
+def note_tags(record: TrialRecord) -> list[RunTag]:
+    """Return the tags for what a user should know of a trial."""
+    found: list[RunTag] = []
+    if record.notes:
+        found.append(RunTag(NOTES_TAG, "; ".join(record.notes)[:TAG_LIMIT]))
+    if record.changes:
+        found.append(RunTag(EXPLOITED_TAG, exploited_text(record)))
+        text = changes_as_text(record)
+        if text is not None:
+            found.append(RunTag(CHANGES_TAG, text))
+    return found
 
 
 def changes_of(tagged: Mapping[str, str]) -> list[Change]:

@@ -4,8 +4,8 @@ Whatever happens, each trial has one run and each epoch is in it once: a run is 
 store did not take is found missing and written later.
 """
 
-import datetime
 import json
+import logging
 import math
 import os
 import time
@@ -21,29 +21,32 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.objectives import best_key, mean_over_seeds
 from mdr_tune.recorded import EPOCHS_KEY, SEEDS_KEY, mean_key, second_key
 from mdr_tune.records import TrialRecord
-from mdr_tune.tracking.epochs import entries_of, epoch_metrics, values_in_force
+from mdr_tune.test_details import TestDetails
+from mdr_tune.tracking.epochs import entries_of, epoch_metrics, has_test_curves, values_in_force
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tags import (
-    CHANGES_TAG,
     COMPLETE_TAG,
+    CURVES_READ,
     DEVICE_TAG,
-    EXPLOITED_TAG,
     METRIC_TAG,
-    NOTES_TAG,
     OUTCOME_TAG,
     SECOND_METRIC_TAG,
     TAG_LIMIT,
     TEST_READ_TAG,
     WHY_TAG,
-    changes_as_text,
-    exploited_text,
+    note_tags,
     run_tags,
 )
+from mdr_tune.tracking.test_scores import TestScores
 from mdr_tune.tracking.trial_runs import PARAM_VALUE_LIMIT, PARAMS_A_BATCH, TrialRuns, log_params
 from mdr_tune.tracking.writer import OrderedWriter
 
 __all__ = ["PARAMS_A_BATCH", "PARAM_VALUE_LIMIT", "TEST_READ_TAG", "Tracker", "best_key", "open_experiment", "run_tags"]
 
+logger = logging.getLogger(__name__)
+
+DISTANCES_FILE = "distances.json"
+"""The artifact of a trial's run with its `DistanceSnapshot`s."""
 CheckpointChoice = Literal["best", "last", "all"]
 
 
@@ -135,8 +138,8 @@ class Tracker:
         metrics = epoch_metrics(record, len(record.history) - 1, self._metric)
         step = record.epochs
         entries = entries_of(metrics, step, _now_ms())
-        if len(record.history) == 1 and record.device is not None:
-            entries.append(RunTag(DEVICE_TAG, record.device))
+        if len(record.history) == 1:
+            entries += _first_tags(record)
         what = f"epoch {step} of {record.name}"
         self._writer.put_entries(what, entries, lambda all_of_them: self._write(record, all_of_them), record.name)
 
@@ -148,7 +151,7 @@ class Tracker:
 
     def trial_noted(self, record: TrialRecord) -> None:
         """Write the notes, and what population based training changed, as tags; the values before it as metrics."""
-        entries: list[Metric | RunTag] = _notes(record)
+        entries: list[Metric | RunTag] = note_tags(record)
         if record.changes and record.name not in self._changed:
             self._changed.add(record.name)
             when = _now_ms()
@@ -182,7 +185,7 @@ class Tracker:
 
     def _end(self, record: TrialRecord, when: int) -> None:
         run_id = self._runs.open(record)
-        entries: list[Metric | RunTag] = [RunTag(OUTCOME_TAG, record.outcome), *_notes(record)]
+        entries: list[Metric | RunTag] = [RunTag(OUTCOME_TAG, record.outcome), *note_tags(record)]
         best = record.best(self._metric)
         if record.outcome == "diverged":  # in place of the best value so far, which nobody should sort by
             entries.append(Metric(best_key(self._metric), math.nan, when, record.epochs + 1))
@@ -190,6 +193,9 @@ class Tracker:
             entries.append(RunTag(WHY_TAG, _last_line(record.error)[:TAG_LIMIT]))
             if record.outcome == "failed":
                 self.client.log_text(run_id, record.error, "traceback.txt")
+        if record.distances:
+            text = json.dumps([snapshot.as_dict() for snapshot in record.distances])
+            self.client.log_text(run_id, text, DISTANCES_FILE)
         if best is not None:
             for kept_epoch, name in self._wanted_checkpoints(record, best[1]):
                 folder = record.checkpoints.get(kept_epoch)
@@ -263,18 +269,42 @@ class Tracker:
                 self._write(record, entries_of(epoch_metrics(record, index, self._metric), epoch, when))
             elif not all(has(key, epoch) for key in in_force):
                 self._write(record, entries_of(in_force, epoch, when))
-        tags = _notes(record) + ([RunTag(DEVICE_TAG, record.device)] if record.device else [])
+        tags = [*note_tags(record), *_first_tags(record)]
         if tags:
             self._write(record, tags)
 
-    def test_scored(self, record: TrialRecord, metrics: Mapping[str, float]) -> None:
-        """Write a trial's test metrics into its run, and when the test classes were read for them."""
-        when = _now_ms()
+    def test_scored(
+        self, record: TrialRecord, metrics: Mapping[str, float], details: TestDetails | None = None
+    ) -> None:
+        """Write a trial's test metrics into its run, and when the test classes were read; the details as files.
+
+        An evaluation that an earlier session wrote stays as it is.
+        """
         best = record.best(self._metric)
         epoch = best[1] if best else record.epochs
-        read = f"{datetime.datetime.fromtimestamp(when / 1000).isoformat(' ', 'seconds')}, after epoch {epoch}"
-        entries = [*entries_of(metrics, epoch, when), RunTag(TEST_READ_TAG, read)]
-        self._put(record, "the test metrics", lambda: self._write(record, entries))
+        scores = TestScores(epoch, metrics, details, _now_ms(), has_test_curves(record))
+
+        def write() -> None:
+            run_id = self._runs.open(record)
+            if not scores.are_in(self.client, run_id):
+                scores.write_details(self.client, run_id)
+                self._write(record, scores.entries())
+
+        self._put(record, "the test metrics", write)
+
+    def note(self, markdown: str) -> None:
+        """Set the parent run's description while the sweep runs.
+
+        Written once: what a store that is away does not take is not missed, as the next one, or `describe`, says it.
+        """
+
+        def write() -> None:
+            try:
+                self.client.set_tag(self.parent_run_id, MLFLOW_RUN_NOTE, markdown)
+            except Exception as error:
+                logger.warning("MLflow: the description so far was not written: %s", error)
+
+        self._writer.put("the description so far", write, self.parent_run_id)
 
     def describe(self, markdown: str, metrics: Mapping[str, float]) -> None:
         """Set the parent run's description and its final metrics."""
@@ -320,17 +350,10 @@ class Tracker:
             self._best = best[0]
 
 
-def _notes(record: TrialRecord) -> list[Metric | RunTag]:
-    """Return the tags for what a user should know of a trial."""
-    tags: list[Metric | RunTag] = []
-    if record.notes:
-        tags.append(RunTag(NOTES_TAG, "; ".join(record.notes)[:TAG_LIMIT]))
-    if record.changes:
-        tags.append(RunTag(EXPLOITED_TAG, exploited_text(record)))
-        text = changes_as_text(record)
-        if text is not None:
-            tags.append(RunTag(CHANGES_TAG, text))
-    return tags
+def _first_tags(record: TrialRecord) -> list[Metric | RunTag]:
+    """Return the tags that are known with the first epoch."""
+    device: list[Metric | RunTag] = [RunTag(DEVICE_TAG, record.device)] if record.device else []
+    return [*device, *([RunTag(TEST_READ_TAG, CURVES_READ)] if has_test_curves(record) else [])]
 
 
 def _last_line(text: str) -> str:

@@ -174,7 +174,7 @@ def test_a_pipe_gets_no_live_line(clock: Clock) -> None:
     status, output = plain(80)
     with status:
         play(status, record("mdr-001", [50.0]))
-        status.test_scored(record("mdr-001", [50.0]), {"test/recall_at_1": 1.0})
+        status.test_scored(record("mdr-001", [50.0]), {"test/recall_at_1": 1.0}, None)
     assert output.getvalue() == ""
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mdr_tune.records import Outcome, SweepResult, TrialRecord, best_record
+from mdr_tune.report import summary
 from mdr_tune.report.summary import (
     BEST_TRIALS_SHOWN,
     Row,
@@ -55,10 +56,18 @@ MDR_WINS = result(
         ("val/map_at_r", "MAP@R"),
         ("test/r_precision", "R-precision"),
         ("train/loss", "loss"),
+        ("curves/test_recall_at_1", "Recall@1"),
+        ("val/best_map_at_r", "MAP@R"),
+        ("curves/best_test_recall_at_4", "Recall@4"),
     ],
 )
 def test_metrics_are_written_as_the_field_does(metric: str, label: str) -> None:
     assert metric_label(metric) == label
+
+
+@pytest.mark.parametrize("metric", ["val/recall_at_1", "curves/test_recall_at_1", "curves/train_recall_at_1"])
+def test_the_test_metric_beside_a_metric_of_each_epoch(metric: str) -> None:
+    assert summary.test_key(metric) == "test/recall_at_1"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ import torch
 from mlflow import MlflowClient
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.data import ImageDataset, ImageSplit
-from mdr_tune.tracking.champion import Registration, load_model, register_champion
+from mdr_tune.tracking.champion import Registration, evaluation_resize, load_model, register_champion
 from mdr_tune.tracking.tracker import open_experiment
-from mdr_tune.training import TrialSession
+from tests.tracking.tiny_trial import noise_images, save, trained
 
 LOAD = """
 import sys
@@ -26,34 +25,6 @@ assert "mdr_tune" not in sys.modules, "the exported graph needs this package"
 """
 
 METRIC = "val/recall_at_1"
-
-
-def noise_images(classes: range, per_class: int = 4) -> ImageSplit:
-    labels = torch.arange(classes.start, classes.stop).repeat_interleave(per_class)
-    generator = torch.Generator().manual_seed(classes.start)
-    images = torch.randint(0, 256, (len(labels), 1, 32, 32), dtype=torch.uint8, generator=generator)
-    return ImageSplit(images, labels)
-
-
-def trained(mode: str) -> TrialSession:
-    """A trial after two steps on noise, so that BatchNorm's statistics are not the initial ones."""
-    splits = {"train": noise_images(range(6)), "validation": noise_images(range(6, 8))}
-    config = TrialConfig.model_validate(
-        {
-            "batch": {"size": 8, "images_per_class": 2},
-            "embedding": {"size": 8, "mode": mode},
-            "epochs": 1,
-            "iterations_per_epoch": 2,
-        }
-    )
-    session = TrialSession(config, ImageDataset("noise", splits))
-    session.train_epoch()
-    return session
-
-
-def save(session: TrialSession, file: Path) -> Path:
-    torch.save(session.state_dict(), file)
-    return file
 
 
 @torch.no_grad()
@@ -87,6 +58,7 @@ def test_the_champion_loads_in_a_fresh_process_without_this_package(
     assert registered.description.startswith("Winner: mdr-001.")
     assert "(n, 1, 32, 32)" in registered.description
     assert "(n, 8)" in registered.description
+    assert "resized to 32 x 32 pixels (Lanczos);" in registered.description
 
     images = noise_images(range(9, 10)).images
     batches = [images[:3], images[3:]]  # neither has the size that the graph was exported with
@@ -112,3 +84,10 @@ def test_a_later_champion_takes_the_alias(client: MlflowClient, artifact_root: P
     assert found == [Registration("1"), Registration("2", "1", 70.0), Registration("3", "2", 60.0)]
     assert register_champion(client, experiment, run, "two_launches", checkpoint, METRIC) == Registration("3")
     assert str(client.get_model_version_by_alias("two_launches", "champion").version) == "3"
+
+
+def test_the_size_that_images_are_brought_to() -> None:
+    glyphs = TrialConfig()
+    files = TrialConfig.model_validate({"data": {"name": "cub200", "resize": 292, "image_size": 256}})
+    assert evaluation_resize(glyphs, (1, 32, 32)) == 32
+    assert evaluation_resize(files, (3, 256, 256)) == 292

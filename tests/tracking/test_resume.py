@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from mdr_tune.distance_snapshot import DistanceSnapshot
 from mdr_tune.records import Change, TrialRecord
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tracker import Tracker
@@ -17,7 +18,8 @@ from mdr_tune.tracking.writer import OrderedWriter, TrackingLost
 from tests.tracking.stored import METRIC, Counting, add_epoch, checkpoint, make_trial, stored
 
 _NUMBERS = itertools.count()
-MAX_WRITES = 24
+DISTANCES = [DistanceSnapshot(epoch, [epoch], [2 * epoch], [-3.0, 3.0], [0.25, 0.75]) for epoch in (1, 2, 3)]
+MAX_WRITES = 26
 """More than the script below has."""
 
 
@@ -48,6 +50,7 @@ def first_part(tracker: Tracker, folder: Path) -> list[TrialRecord]:
             add_epoch(record, recall)
             checkpoint(record, folder)
             tracker.epoch_finished(record)
+        record.distances = DISTANCES[: len(recalls)]
     done.outcome = "completed"
     tracker.trial_ended(done)
     return [done, cut]
@@ -58,6 +61,7 @@ def second_part(tracker: Tracker, records: list[TrialRecord], folder: Path) -> N
     _, cut = records
     add_epoch(cut, 48.0)
     checkpoint(cut, folder)
+    cut.distances = DISTANCES
     tracker.epoch_finished(cut)
     cut.outcome = "completed"
     tracker.trial_ended(cut)
@@ -74,7 +78,7 @@ def undisturbed(client: MlflowClient, experiment: str, tmp_path: Path) -> dict[s
 def test_the_undisturbed_launch(undisturbed: dict[str, Any]) -> None:
     (second,) = undisturbed["trials"]["mdr-002"]
     assert second["metrics"][METRIC] == [(1, 40.0), (2, 45.0), (3, 48.0)]
-    assert second["files"] == ["checkpoints/best/checkpoint.pt", "repeat.json"]
+    assert second["files"] == ["checkpoints/best/checkpoint.pt", "distances.json", "repeat.json"]
     assert (second["status"], second["tags"]["mdr_tune.complete"], second["tags"]["device"]) == ("FINISHED", "3", "cpu")
     assert undisturbed["parent"]["metrics"]["val/best_recall_at_1"] == [(1, 62.5), (2, 62.5)]
 

@@ -353,3 +353,24 @@ def test_what_repeats_a_trial_lies_in_its_run(make_tracker: MakeTracker, client:
     run = client.get_run(tracker.run_id(record))
     assert json.loads(artifact(client, run, "repeat.json", tmp_path)) == {"command": "launch.py", "seed": 0}
     assert run.data.tags["device"] == "cpu"
+
+
+def test_a_description_so_far_is_replaced_and_not_missed(
+    make_tracker: MakeTracker, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = make_tracker()
+    tracker.note("1 of 2 done")
+    tracker.flush()
+    assert client.get_run(tracker.parent_run_id).data.tags["mlflow.note.content"] == "1 of 2 done"
+
+    def refuse(*_: Any) -> None:
+        raise ConnectionError("the store is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(client, "set_tag", refuse)
+        tracker.note("2 of 2 done")
+        tracker.flush()  # neither retried nor lost
+    assert client.get_run(tracker.parent_run_id).data.tags["mlflow.note.content"] == "1 of 2 done"
+    tracker.describe("### Winner", {})
+    tracker.close("FINISHED")
+    assert client.get_run(tracker.parent_run_id).data.tags["mlflow.note.content"] == "### Winner"

@@ -1,0 +1,61 @@
+"""An ablation's table on a terminal, in short: the table's metric, and what each row is beside its baselines."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.report.output import texts
+
+_STYLES = {"better": "green", "worse": "red", "not separated": "", "not known": "dim"}
+
+
+def print_ablation(console: Console, table: AblationTable) -> None:
+    """Print a row for each configuration, one for each difference, and the notes; other metrics are the report's."""
+    head = Text(table.sweep, style="bold").append(f": {texts.full_title(table.metric)}, ", style="not bold")
+    console.print(head.append(texts.caption(table), style="not bold"), soft_wrap=True)
+    if not table.rows:
+        console.print("No trial has a result yet.")
+        return
+    console.print(_values(table))
+    if texts.differences_of(table):
+        console.print()
+        console.print(_differences(table))
+    console.print()
+    for note in table.notes:
+        console.print(Text(f"- {note}", style="dim"), soft_wrap=True)
+
+
+def _values(table: AblationTable) -> Table:
+    best = texts.highest(table).get(table.metric)
+    drawn = _empty(["row", *texts.name_titles(table)])
+    drawn.add_column("seeds", no_wrap=True)
+    drawn.add_column(texts.column_title(table.metric), justify="right", no_wrap=True)
+    for row in table.rows:
+        cells = [row.name, *texts.name_cells(table, row), texts.seeds(row)]
+        value = Text(texts.value(row.estimates.get(table.metric)), style="bold" if row.name == best else "")
+        drawn.add_row(*map(Text, cells), value)
+    return drawn
+
+
+def _differences(table: AblationTable) -> Table:
+    drawn = _empty(["row", "over", "verdict"])
+    for title in ("difference", "p (Holm)"):
+        drawn.add_column(title, justify="right", no_wrap=True)
+    for row, difference in texts.differences_of(table):
+        estimate = difference.estimate
+        drawn.add_row(
+            Text(row.name),
+            Text(f"{difference.label} ({difference.baseline})"),
+            Text(difference.verdict, style=_STYLES[difference.verdict]),
+            Text(f"{texts.signed(estimate.mean)} {texts.spread(estimate)}".strip()),
+            Text(texts.p_value(difference.p_holm)),
+        )
+    return drawn
+
+
+def _empty(titles: list[str]) -> Table:
+    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for title in titles:
+        drawn.add_column(title, overflow="fold")
+    return drawn

@@ -1,0 +1,135 @@
+"""`mdr-tune report NAME...`: what sweeps found, as a page, tables and figures, from MLflow alone."""
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from mdr_tune.cli.ablation_table import print_ablation
+from mdr_tune.cli.reading import add_store_arguments, open_store
+from mdr_tune.errors import UserError
+from mdr_tune.words import count
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from mdr_tune.recorded import SweepEvidence
+    from mdr_tune.report.ablation_table import AblationTable
+    from mdr_tune.report.build import Report
+
+_DESCRIPTION = """\
+Write the report of one or several sweeps: a page that opens in any browser without a network (index.html), the same as
+Markdown, the tables as LaTeX, CSV and Parquet, the figures as PNG and SVG. Values are means over training seeds with
+95 % intervals, differences to the baselines are paired by seed. All of it comes from MLflow, also while a sweep runs.
+"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of mdr-tune."""
+    parser = commands.add_parser(
+        "report", help="write what sweeps found: page, tables, figures", description=_DESCRIPTION
+    )
+    parser.add_argument("names", metavar="NAME", nargs="+", help="the sweeps' names; the newest launch of each")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder; default: report_NAME, or report for several sweeps"
+    )
+    parser.add_argument(
+        "--baseline", metavar="CONFIG", help="compare every row with this configuration, such as mdr-003"
+    )
+    parser.add_argument("--launch", metavar="RUN_ID", help="the MLflow run of another launch than the newest")
+    parser.add_argument("--no-log", action="store_true", help="do not keep the report in the launch's MLflow run")
+    add_store_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Write the report, print its tables and where it is, and log it; returns 0.
+
+    Raises:
+        UserError: There is no such sweep, launch or baseline, the folder holds something else, or a store refuses.
+    """
+    _check(arguments)
+    _, client = open_store(arguments)
+    from mdr_tune.report.build import build_report, check_folder
+    from mdr_tune.tracking.evidence import read_evidence
+
+    folder = arguments.out or default_folder(arguments.names)
+    with _writing(folder):
+        check_folder(folder)  # before what takes time
+    with console.status("reading") as status:
+        evidences = []
+        for name in arguments.names:
+            status.update(f"reading {escape(name)}")
+            evidences.append(read_evidence(client, name, arguments.launch))
+        with _writing(folder):
+            report = build_report(evidences, folder, arguments.baseline, lambda step: status.update(escape(step)))
+    for evidence, table in zip(evidences, report.tables, strict=True):
+        _print(console, evidence, table)
+    console.print(f"Report: {report.folder / 'index.html'} ({_others(report)})", soft_wrap=True, markup=False)
+    if not arguments.no_log:
+        _log(console, client, evidences, report)
+    return 0
+
+
+def default_folder(names: list[str]) -> Path:
+    """Return where the report of these sweeps goes without --out."""
+    from mdr_tune.report.output.section import slugs
+
+    return Path("report" if len(names) > 1 else f"report_{slugs(names)[0]}")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    names = arguments.names
+    if len(set(names)) < len(names):
+        raise UserError(f"a sweep is named twice: {' '.join(names)}")
+    for flag in ("baseline", "launch"):
+        if len(names) > 1 and getattr(arguments, flag) is not None:
+            raise UserError(f"--{flag} is of one sweep: name one, or leave it out")
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Name the flag in what is wrong with the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be written ({error.strerror})") from None
+
+
+def _print(console: Console, evidence: "SweepEvidence", table: "AblationTable") -> None:
+    from mdr_tune.report.ablation import summary_sentences
+    from mdr_tune.report.output.what_was_run import state
+
+    unfinished = state(evidence)
+    if unfinished:
+        console.print(unfinished, style="yellow", soft_wrap=True, markup=False)
+    print_ablation(console, table)
+    console.print(" ".join(summary_sentences(evidence, table)), soft_wrap=True, markup=False)
+    console.print()
+
+
+def _others(report: "Report") -> str:
+    """Return what else is in the folder: `report.md, 7 tables, 20 figures`."""
+    of = [file.relative_to(report.folder).parts[0] for file in report.files]
+    return f"report.md, {count(of.count('tables'), 'file')} in tables, {count(of.count('figures'), 'file')} in figures"
+
+
+def _log(console: Console, client: "MlflowClient", evidences: "list[SweepEvidence]", report: "Report") -> None:
+    from mlflow.exceptions import MlflowException
+
+    from mdr_tune.tracking.artifacts import log_report
+
+    runs = [evidence.sweep.parent_run_id for evidence in evidences]
+    try:
+        for run_id in runs:
+            log_report(client, run_id, report.folder)
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"the report is in {report.folder}, but MLflow did not take it ({reason}); --no-log keeps it out of MLflow"
+        ) from None
+    console.print(f"In MLflow: report/ of run {', '.join(runs)}", soft_wrap=True, markup=False)

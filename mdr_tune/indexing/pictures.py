@@ -1,0 +1,61 @@
+"""Which images are below a folder, and which class their folders say."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mdr_tune.data.own.folder import SUFFIXES
+from mdr_tune.data.own.split_words import SPLIT_WORDS
+from mdr_tune.errors import UserError
+
+
+def list_images(folder: Path) -> list[str]:
+    """Return the images in a folder and in those below it, relative to it, with forward slashes.
+
+    Images are told by `mdr_tune.data.own.folder.SUFFIXES`; what is hidden is left out, links are followed, each folder
+    is read once. The order is the same on every machine: a folder's own images by the code points of their names, then
+    its folders, likewise.
+
+    Raises:
+        UserError: There is no such folder, it cannot be read, has no images, or names that are not UTF-8.
+    """
+    if not os.path.isdir(folder):
+        raise UserError(f"there is no folder {folder}")
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_cannot_list):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if _is_visible(name))
+        images = sorted(name for name in files if _is_visible(name) and name.lower().endswith(SUFFIXES))
+        below = os.path.relpath(parent, folder)
+        found += images if below == "." else [f"{below}/{name}" for name in images]
+    if not found:
+        raise UserError(f"no images below {folder}: expected names ending in {', '.join(SUFFIXES)}")
+    odd = [path for path in found if path != path.encode(errors="replace").decode()]
+    if odd:
+        shown = odd[0].encode(errors="replace").decode()
+        raise UserError(f"names below {folder} are not UTF-8, {len(odd)} of {len(found)}, such as {shown}: rename them")
+    return found
+
+
+def class_labels(paths: Sequence[str]) -> list[str | None]:
+    """Return the class of each image as `data: {name: folder}` has it, None where its path has no folder.
+
+    It is the first folder of the path; the second where all first ones are named as splits (train, test, ...).
+    """
+    folders = [path.split("/")[:-1] for path in paths]
+    firsts = {parts[0] if parts else "" for parts in folders}
+    depth = 1 if all(first.lower() in SPLIT_WORDS for first in firsts) else 0
+    return [parts[depth] if len(parts) > depth else None for parts in folders]
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def _cannot_list(error: OSError) -> None:
+    raise UserError(f"cannot read the folder {error.filename} ({error.strerror})") from error

@@ -1,0 +1,103 @@
+"""The nearest images of a whole index to each query, by Euclidean distance, block by block of the file."""
+
+from dataclasses import dataclass
+
+import torch
+
+from mdr_tune.indexing.index_file import EmbeddingIndex
+from mdr_tune.indexing.nearest import NEAREST, Backend, BackendChoice, choose_backend
+
+_SPARE = 8
+"""Rows of a block that are looked at beyond those asked for: a matrix product in float32 may put two rows whose
+distances nearly are the same in the wrong order, and so one of them beyond the edge."""
+_NUMBERS_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What was found for each of Q queries, nearest first.
+
+    Attributes:
+        rows: (Q, k) int64, of the index; -1 where there was nothing left to find.
+        distances: (Q, k) float32, in the units of the embeddings; inf where there was nothing left.
+        backend: What searched.
+    """
+
+    rows: torch.Tensor
+    distances: torch.Tensor
+    backend: Backend
+
+
+@torch.no_grad()
+def search_index(
+    index: EmbeddingIndex,
+    queries: torch.Tensor,
+    top: int = 10,
+    *,
+    exclude: torch.Tensor | None = None,
+    backend: BackendChoice = "auto",
+    block_rows: int | None = None,
+) -> SearchResult:
+    """Return the `top` nearest rows of an index to each query, exactly; of equal distances the earlier row.
+
+    The file is read once, 64 MiB of it at a time. A block's candidates come from matrix products, centred on the
+    block; the distances that decide, and are returned, are those of the differences themselves, so that an image finds
+    itself at 0.
+
+    Args:
+        index: Of N embeddings of D numbers.
+        queries: (Q, D), finite, on the CPU.
+        top: How many, at least 1; k is that or N, if N is less.
+        exclude: (Q,) int64, a row that a query is not to find, such as itself; -1 for none.
+        backend: `faiss`, `exact` (torch), or `auto`: FAISS where it is installed and the index is large.
+        block_rows: Rows that are read at a time; None chooses by the memory.
+
+    Raises:
+        ValueError: Shapes do not fit, a number is not finite, or `top` is less than 1.
+        UserError: FAISS is asked for and not installed, or the file cannot be read any more.
+    """
+    _check(index, queries, top, exclude)
+    chosen = choose_backend(backend, len(index))
+    queries = queries.float().contiguous()
+    best = torch.empty(len(queries), 0, dtype=torch.float64)
+    best_rows = torch.empty(len(queries), 0, dtype=torch.int64)
+    for start, block in index.blocks(block_rows):
+        centre = block.mean(dim=0)  # a product loses less the nearer to the origin its factors are
+        depth = min(top + _SPARE + (exclude is not None), len(block))
+        rows = NEAREST[chosen](queries - centre, block - centre, depth)
+        distances = _distances(queries, block, rows)
+        rows = rows + start
+        if exclude is not None:
+            excluded = rows == exclude[:, None]
+            distances[excluded] = torch.inf
+            rows[excluded] = -1
+        best, best_rows = _nearest(torch.cat([best, distances], dim=1), torch.cat([best_rows, rows], dim=1), top)
+    return SearchResult(best_rows, best.float(), chosen)
+
+
+def _distances(queries: torch.Tensor, block: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return the distances (Q, k), float64, of queries (Q, D) to the rows (Q, k) of a block, from their differences."""
+    at_once = max(1, _NUMBERS_AT_ONCE // (rows.shape[1] * block.shape[1]))
+    parts = [
+        torch.linalg.vector_norm(block[some_rows].double() - some[:, None, :].double(), dim=2)
+        for some, some_rows in zip(queries.split(at_once), rows.split(at_once), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _nearest(distances: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the `top` smallest distances of each query and their rows; equal ones by row."""
+    rows, places = rows.sort(dim=1)
+    distances, order = distances.gather(1, places).sort(dim=1, stable=True)
+    return distances[:, :top], rows.gather(1, order)[:, :top]
+
+
+def _check(index: EmbeddingIndex, queries: torch.Tensor, top: int, exclude: torch.Tensor | None) -> None:
+    if queries.ndim != 2 or len(queries) == 0 or queries.shape[1] != index.size:
+        raise ValueError(f"queries must be (Q, {index.size}) with at least one row, got {tuple(queries.shape)}")
+    if not bool(queries.isfinite().all()):
+        raise ValueError("queries must be finite")
+    if top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
+    if exclude is not None and exclude.shape != (len(queries),):
+        raise ValueError(f"exclude must be ({len(queries)},), got {tuple(exclude.shape)}")

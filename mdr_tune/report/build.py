@@ -1,0 +1,151 @@
+"""Build a report: tables, figures and pages of recorded sweeps in one folder, whole or not at all."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdr_tune.errors import UserError
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation import ablation_table, summary_sentences
+from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.report.output.data_files import difference_rows, trial_rows, value_rows, write_rows
+from mdr_tune.report.output.latex import latex, overview_latex
+from mdr_tune.report.output.markdown import markdown
+from mdr_tune.report.output.section import DIFFERENCES, OVERVIEW, TRIALS, Section, slugs
+from mdr_tune.report.overview import overview
+from mdr_tune.report.page import page
+from mdr_tune.report.plots import draw
+
+MANIFEST = "report.json"
+"""Lists the files of a report: a folder that holds anything else is not replaced."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    Attributes:
+        folder: Where.
+        files: All of them, the page first.
+        tables: One for each sweep, in the order given.
+    """
+
+    folder: Path
+    files: list[Path]
+    tables: list[AblationTable]
+
+
+def build_report(
+    evidences: Sequence[SweepEvidence],
+    folder: Path,
+    baseline: str | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Report:
+    """Write `index.html`, `report.md`, `tables/` and `figures/` of one or several sweeps; an old report is replaced.
+
+    It is made in a hidden folder beside, and moved to its place when it is whole.
+
+    Args:
+        baseline: Name of the configuration with which all rows are compared, instead of their own baselines.
+        progress: Is told what is done, in a few words.
+
+    Raises:
+        UserError: `folder` holds something else than a report, or there is no such baseline.
+        OSError: A file cannot be written.
+    """
+    check_folder(folder)
+    tables = [ablation_table(evidence, baseline) for evidence in evidences]
+    with _replacing(folder) as made:
+        sections = _sections(evidences, tables, made, progress)
+        progress("writing the pages")
+        title = "Ablation: " + ", ".join(section.name for section in sections)
+        compared = overview(tables)
+        (made / "index.html").write_text(page(sections, title, compared), encoding="utf-8")
+        (made / "report.md").write_text(markdown(sections, title, compared), encoding="utf-8")
+        (made / "tables").mkdir()
+        for section in sections:
+            _write_tables(section, made / "tables")
+        if compared is not None:
+            (made / "tables" / f"{OVERVIEW}.tex").write_text(overview_latex(compared), encoding="utf-8")
+        files = [
+            "index.html",
+            "report.md",
+            *_files_below(made / "tables", made),
+            *_files_below(made / "figures", made),
+            MANIFEST,
+        ]
+        launches = {section.name: section.evidence.sweep.parent_run_id for section in sections}
+        manifest = {"made_by": "mdr-tune report", "launches": launches, "files": files}
+        (made / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    return Report(folder, [folder / file for file in files], tables)
+
+
+def _sections(
+    evidences: Sequence[SweepEvidence], tables: Sequence[AblationTable], folder: Path, progress: Callable[[str], None]
+) -> list[Section]:
+    sections = []
+    named = slugs([evidence.sweep.name for evidence in evidences])
+    for slug, evidence, table in zip(named, evidences, tables, strict=True):
+        progress(f"drawing the figures of {evidence.sweep.name}")
+        figures = draw(evidence, table, folder / "figures" / slug)
+        sections.append(Section(slug, evidence, table, summary_sentences(evidence, table), figures))
+    return sections
+
+
+def _write_tables(section: Section, folder: Path) -> None:
+    table, slug = section.table, section.slug
+    if table.rows:
+        (folder / f"{slug}.tex").write_text(latex(section), encoding="utf-8")
+    write_rows(value_rows(table), folder, slug)
+    write_rows(difference_rows(table), folder, f"{slug}{DIFFERENCES}")
+    write_rows(trial_rows(section.evidence, table), folder, f"{slug}{TRIALS}")
+
+
+def _files_below(folder: Path, root: Path) -> list[str]:
+    return sorted(str(file.relative_to(root)) for file in folder.rglob("*") if file.is_file())
+
+
+def check_folder(folder: Path) -> None:
+    """See that a report may be written: there is no such folder, it is empty, or it holds a report and nothing else.
+
+    Raises:
+        UserError: It does not; the text names what is in the way.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file: name a folder for the report")
+    foreign = sorted(set(_files_below(folder, folder)) - _listed(folder))
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise UserError(f"{folder} holds {foreign[0]}{more}, not of a report: name another folder, or move it away")
+
+
+def _listed(folder: Path) -> set[str]:
+    """Return the files of the report in a folder; none if there is no report."""
+    try:
+        return set(json.loads((folder / MANIFEST).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `folder` at the end; after an exception nothing has changed."""
+    target = folder.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made, old = (target.with_name(f".{target.name}.{part}") for part in ("part", "old"))
+    shutil.rmtree(made, ignore_errors=True)  # a crash's
+    made.mkdir()
+    try:
+        yield made
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+        made.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

@@ -1,0 +1,61 @@
+"""The description of an ablation's run in the MLflow UI: what was found, the table, how to load the winner."""
+
+from collections.abc import Sequence
+
+from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.output import texts
+from mdr_tune.report.output.markdown import escape, table_lines
+from mdr_tune.words import count
+
+ROOM = 3500
+"""Characters that the rows may take: MLflow's stores take 5000 of a description, and it says more than the table."""
+
+
+def ablation_description(table: AblationTable, sentences: Sequence[str], load_command: str | None) -> str:
+    """Return Markdown of at most some 5000 characters.
+
+    Args:
+        sentences: What was gained, in words.
+        load_command: Lines that load the champion, if there is one.
+    """
+    lines = [f"### {escape(sentences[0])}", ""] if sentences else []
+    lines += [*(f"- {escape(sentence)}" for sentence in sentences[1:]), ""]
+    titles = ["row", *texts.name_titles(table), "seeds", texts.full_title(table.metric), "beside the baseline"]
+    rows = [
+        [
+            row.name,
+            *texts.name_cells(table, row),
+            texts.seeds(row),
+            texts.value(row.estimates.get(table.metric)),
+            _beside(row),
+        ]
+        for row in table.rows
+    ]
+    head, rule, *body = table_lines(titles, rows, len(titles))
+    lines += [head, rule]
+    left = ROOM
+    for number, line in enumerate(body):
+        left -= len(line) + 1
+        if left < 0:
+            lines += ["", f"{count(len(body) - number, 'further row')}: in the report."]
+            break
+        lines.append(line)
+    lines += ["", "The whole report: artifacts, `report/index.html`."]
+    if load_command:
+        lines += [
+            "",
+            "Load the winner (by validation, in the mean of its seeds):",
+            "",
+            "```python",
+            load_command,
+            "```",
+        ]
+    return "\n".join(lines)
+
+
+def _beside(row: TableRow) -> str:
+    found = [
+        f"{texts.signed(d.estimate.mean)} {texts.spread(d.estimate)} over {d.label}: {d.verdict}"
+        for d in row.differences
+    ]
+    return "; ".join(found)

@@ -1,0 +1,122 @@
+"""The numbers of a table as CSV and Parquet, unrounded: values, differences, and each trial's, to recompute them from.
+
+A row is one observation, so that any program can group and filter them.
+"""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation_table import AblationTable, Estimate
+from mdr_tune.report.output.texts import differences_of
+
+Cell = str | int | float | None
+Rows = list[dict[str, Cell]]
+
+
+def value_rows(table: AblationTable) -> Rows:
+    """Return a row for each configuration and metric: mean, ends of the 95 % interval, n, and what it is over."""
+    return [
+        {**_of(table, row.name, row.method, row.setting), "metric": metric, **_estimate(row.estimates[metric])}
+        for row in table.rows
+        for metric in table.metrics
+        if metric in row.estimates
+    ]
+
+
+def difference_rows(table: AblationTable) -> Rows:
+    """Return a row for each difference to a baseline, in points, with its p-values and what they say."""
+    return [
+        {
+            **_of(table, row.name, row.method, row.setting),
+            "metric": table.metric,
+            "baseline": difference.baseline,
+            "baseline_method": difference.label,
+            **_estimate(difference.estimate),
+            "p": difference.p,
+            "p_holm": difference.p_holm,
+            "verdict": difference.verdict,
+        }
+        for row, difference in differences_of(table)
+    ]
+
+
+def trial_rows(evidence: SweepEvidence, table: AblationTable) -> Rows:
+    """Return a row for each trial, also of those that are in no row of the table: what varied, and all its metrics.
+
+    All rows have the same columns; what a trial lacks is None, and a list or section is its text. A parameter is
+    `parameter:embedding.size`, a metric has its own name, `test/recall_at_1`.
+    """
+    shown = {row.name: row for row in table.rows}
+    parameters = list(dict.fromkeys(key for record in evidence.sweep.records for key in record.parameters))
+    metrics = sorted({key for trial in evidence.sweep.trials for key in trial.metrics})
+    rows: Rows = []
+    for trial in evidence.sweep.trials:
+        record, row = trial.record, shown.get(trial.record.config_name)
+        rows.append(
+            {
+                "sweep": table.sweep,
+                "trial": record.name,
+                "run_id": trial.run_id,
+                "configuration": record.config_name,
+                "method": row.method if row else None,
+                "setting": row.setting if row else None,
+                "arm": record.arm,
+                "seed": record.seed,
+                "outcome": record.outcome,
+                "epochs": trial.epochs,
+                **{f"parameter:{key}": _cell(record.parameters.get(key)) for key in parameters},
+                **{key: trial.metrics.get(key) for key in metrics},
+            }
+        )
+    return rows
+
+
+def _of(table: AblationTable, configuration: str, method: str, setting: str) -> dict[str, Cell]:
+    return {
+        "sweep": table.sweep,
+        "data": table.data,
+        "configuration": configuration,
+        "method": method,
+        "setting": setting,
+    }
+
+
+def _estimate(estimate: Estimate) -> dict[str, Cell]:
+    return {
+        "mean": estimate.mean,
+        "low": estimate.low,
+        "high": estimate.high,
+        "n": estimate.n,
+        "over": estimate.over,
+    }
+
+
+def _cell(value: Any) -> Cell:
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def write_rows(rows: Rows, folder: Path, name: str) -> list[Path]:
+    """Write rows as `name.csv` and `name.parquet`; returns the two files. Without rows nothing is written."""
+    if not rows:
+        return []
+    import pyarrow
+    import pyarrow.parquet
+
+    as_csv, as_parquet = folder / f"{name}.csv", folder / f"{name}.parquet"
+    with as_csv.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    pyarrow.parquet.write_table(pyarrow.table(_columns(rows)), as_parquet)
+    return [as_csv, as_parquet]
+
+
+def _columns(rows: Rows) -> dict[str, list[Cell]]:
+    """Return the rows by column; a column that mixes texts and numbers, a parameter's choices, becomes text."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    for name, values in columns.items():
+        if any(isinstance(value, str) for value in values):
+            columns[name] = [None if value is None else str(value) for value in values]
+    return columns

@@ -1,0 +1,129 @@
+"""A table for a paper, with booktabs. Bold is kept for rows that seeds tell apart from all of their baselines."""
+
+from mdr_tune.report.ablation_table import Estimate
+from mdr_tune.report.output import texts
+from mdr_tune.report.output.section import Section
+from mdr_tune.report.output.what_was_run import protocol
+from mdr_tune.report.overview import Overview
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "\N{HORIZONTAL ELLIPSIS}": r"\dots{}",
+    "±": r"$\pm$",
+    texts.MINUS: "$-$",
+    texts.NONE: "--",
+}
+
+
+def escape(text: str) -> str:
+    """Return a text as LaTeX sets it, in any encoding of fonts; characters that it may not know become `?`."""
+    return "".join(_SPECIAL.get(character, character if _is_plain(character) else "?") for character in text)
+
+
+def _is_plain(character: str) -> bool:
+    """Return whether LaTeX knows a character in its usual fonts: ASCII, and letters of western Europe."""
+    return " " <= character < "\x7f" or (character.isalpha() and character < "\u0100")
+
+
+def latex(section: Section) -> str:
+    """Return two tables: the values, and the differences if there are any."""
+    table = section.table
+    parts = ["% needs \\usepackage{booktabs}", _values(section)]
+    if texts.differences_of(table):
+        parts.append(_differences(section))
+    return "\n\n".join(parts) + "\n"
+
+
+def overview_latex(overview: Overview) -> str:
+    """Return the table that has several sweeps beside each other."""
+    heads, rules = _groups(texts.overview_groups(overview), 2)
+    titles = ["method", *(texts.column_title(column.metric) for column in overview.columns)]
+    rows = [_line([*map(escape, row)]) for row in texts.overview_rows(overview)]
+    lines = [_line(["", *heads]), rules, _line([*map(escape, titles)]), r"\midrule", *rows]
+    return _float(lines, "l" + "r" * len(overview.columns), texts.OVERVIEW_CAPTION, "tab:overview") + "\n"
+
+
+def _groups(groups: list[tuple[str, int]], first: int) -> tuple[list[str], str]:
+    """Return the heads above groups of columns, from column `first` on, and the rules below them."""
+    heads, rules = [], []
+    for name, width in groups:
+        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    return heads, "".join(rules)
+
+
+def _values(section: Section) -> str:
+    table = section.table
+    names = texts.name_titles(table)
+    heads, rules = _groups(texts.splits(table.metrics), len(names) + 2)
+    titles = [*names, "$n$", *(escape(texts.column_title(metric)) for metric in table.metrics)]
+    lines = [_line([""] * (len(names) + 1) + heads), rules, _line(titles), r"\midrule"]
+    for row in table.rows:
+        values = [
+            _value(row.estimates.get(metric), metric == table.metric and texts.is_separated(row))
+            for metric in table.metrics
+        ]
+        lines.append(_line([*map(escape, texts.name_cells(table, row)), str(len(row.seeds)), *values]))
+    caption = f"{section.name}: {texts.caption(table)} {protocol(section.evidence)}"
+    bold = f" Bold: better than each baseline by {texts.full_title(table.metric)}, Holm-corrected p at most 0.05."
+    if any(texts.is_separated(row) for row in table.rows):
+        caption += bold
+    return _float(lines, "l" * len(names) + "r" * (1 + len(table.metrics)), caption, f"tab:{section.slug}")
+
+
+def _value(estimate: Estimate | None, bold: bool) -> str:
+    if estimate is None:
+        return "--"
+    mean, spread = escape(texts.number(estimate.mean)), escape(texts.spread(estimate))
+    return " ".join(filter(None, (rf"\textbf{{{mean}}}" if bold else mean, spread)))
+
+
+def _differences(section: Section) -> str:
+    table = section.table
+    names = texts.name_titles(table)
+    titles = [*names, *texts.DIFFERENCE_TITLES]
+    rows = [[*texts.name_cells(table, row), *texts.difference_cells(d)] for row, d in texts.differences_of(table)]
+    lines = [_line([*map(escape, titles)]), r"\midrule", *(_line([*map(escape, row)]) for row in rows)]
+    caption = f"{section.name}: {texts.differences_caption(table)}"
+    return _float(lines, "l" * len(names) + "llrcrrr", caption, f"tab:{section.slug}-differences")
+
+
+def _line(cells: list[str]) -> str:
+    """Return a row of cells that are LaTeX; one that begins with a bracket would be taken for the length of `\\\\`."""
+    line = " & ".join(cells)
+    return ("{}" if line.startswith("[") else "") + line + r" \\"
+
+
+def _float(lines: list[str], columns: str, caption: str, label: str) -> str:
+    """Return a table float. A label takes no escapes: it is made of a file's name."""
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            r"\small",
+            r"\setlength{\tabcolsep}{4pt}",
+            rf"\caption{{{escape(caption)}}}",
+            rf"\label{{{label}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )

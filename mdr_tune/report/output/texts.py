@@ -1,0 +1,201 @@
+"""Numbers and names of an ablation's table as people read them, the same in every format."""
+
+from collections.abc import Sequence
+
+from mdr_tune.report.ablation_table import AblationTable, Difference, Estimate, TableRow
+from mdr_tune.report.overview import Overview
+from mdr_tune.report.summary import metric_label
+
+MINUS = "\N{MINUS SIGN}"
+NONE = "\N{EN DASH}"
+"""Stands where there is no number."""
+
+
+def number(value: float) -> str:
+    """Return percent with two digits: seeds of this field differ in the first."""
+    return f"{_rounded(value):.2f}".replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    """Return points with their sign: `+1.20`, `−0.35`; what rounds to nothing is `+0.00`."""
+    return f"{_rounded(value):+.2f}".replace("-", MINUS)
+
+
+def _rounded(value: float) -> float:
+    return round(value, 2) + 0.0  # + 0.0 makes 0.0 of -0.0
+
+
+def half_width(estimate: Estimate) -> float | None:
+    """Return half of a symmetric interval; None without an interval, and of one over queries, which has two sides."""
+    if estimate.low is None or estimate.high is None or estimate.over != "seeds":
+        return None
+    return (estimate.high - estimate.low) / 2
+
+
+def spread(estimate: Estimate) -> str:
+    """Return what is known of a mean: `± 0.45` over seeds, `[71.2, 74.0]` over queries, nothing without either."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    half = half_width(estimate)
+    if half is None:
+        return f"[{number(estimate.low)}, {number(estimate.high)}]"
+    return f"± {number(half)}"
+
+
+def interval(estimate: Estimate) -> str:
+    """Return both ends of a difference's interval, `[+0.41, +1.99]`, or the dash."""
+    if estimate.low is None or estimate.high is None:
+        return NONE
+    return f"[{signed(estimate.low)}, {signed(estimate.high)}]"
+
+
+def p_value(p: float | None) -> str:
+    """Return a p-value, `0.012`, with one more digit where 0.05 is near; `< 0.001`; the dash if there is none."""
+    if p is None:
+        return NONE
+    if p < 0.001:
+        return "< 0.001"
+    if abs(p - 0.05) < 0.0005:
+        return f"{p:.4f}"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def pairs(difference: Difference) -> str:
+    """Return what a difference is paired over, with how many: `3 seeds`, `400 queries`."""
+    n, unit = difference.estimate.n, difference.estimate.over
+    return f"{n} {unit[:-1] if unit == 'seeds' and n == 1 else unit}"
+
+
+def seeds(row: TableRow) -> str:
+    """Return how many seeds ran to their end, and of how many where some did not: `3`, `2 of 3`."""
+    begun = len(row.seeds) + len(row.failed_seeds)
+    return f"{len(row.seeds)} of {begun}" if row.failed_seeds else str(begun)
+
+
+def split_of(metric: str) -> str:
+    """Return which classes a metric is of: `test`, `validation` or `training`."""
+    group, _, name = metric.partition("/")
+    if group == "test" or name.removeprefix("best_").startswith("test_"):
+        return "test"
+    return "validation" if group == "val" else "training"
+
+
+def column_title(metric: str) -> str:
+    """Return a metric without its split: `val/best_recall_at_1` -> `Recall@1`."""
+    group, _, name = metric.partition("/")
+    name = name.removeprefix("best_").removeprefix("test_").removeprefix("train_")
+    return metric_label(f"{group}/{name}")
+
+
+def full_title(metric: str) -> str:
+    """Return a metric with its split: `test Recall@1`."""
+    return f"{split_of(metric)} {column_title(metric)}"
+
+
+def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the splits of the columns, each with how many columns beside each other are of it."""
+    found: list[tuple[str, int]] = []
+    for metric in metrics:
+        split = split_of(metric)
+        if found and found[-1][0] == split:
+            found[-1] = (split, found[-1][1] + 1)
+        else:
+            found.append((split, 1))
+    return found
+
+
+def row_title(row: TableRow) -> str:
+    """Return a row in words: `triplet + MDR, embedding size 64`."""
+    return f"{row.method}, {row.setting}" if row.setting else row.method
+
+
+def highest(table: AblationTable) -> dict[str, str]:
+    """Return the name of the row with the highest mean of each metric; of metrics that several rows have."""
+    found: dict[str, str] = {}
+    for metric in table.metrics:
+        means = {row.name: row.estimates[metric].mean for row in table.rows if metric in row.estimates}
+        if len(means) > 1:
+            found[metric] = max(means, key=means.__getitem__)
+    return found
+
+
+def is_separated(row: TableRow) -> bool:
+    """Return whether seeds tell that a row is better than every baseline it has."""
+    return bool(row.differences) and all(difference.verdict == "better" for difference in row.differences)
+
+
+DIFFERENCE_TITLES = ("baseline", "verdict", "difference", "95 % interval", "pairs", "p", "p (Holm)")
+"""Of what `difference_cells` gives."""
+
+
+def difference_cells(difference: Difference) -> list[str]:
+    """Return a difference as the cells of a table."""
+    return [
+        difference.label,
+        difference.verdict,
+        signed(difference.estimate.mean),
+        interval(difference.estimate),
+        pairs(difference),
+        p_value(difference.p),
+        p_value(difference.p_holm),
+    ]
+
+
+def name_titles(table: AblationTable) -> list[str]:
+    """Return the titles of the columns that name a row: what varies, and the method."""
+    return ["setting", "method"] if any(row.setting for row in table.rows) else ["method"]
+
+
+def name_cells(table: AblationTable, row: TableRow) -> list[str]:
+    """Return the cells that name a row."""
+    return [row.setting, row.method] if len(name_titles(table)) == 2 else [row.method]
+
+
+def differences_of(table: AblationTable) -> list[tuple[TableRow, Difference]]:
+    """Return every difference of a table beside its row, in the order of the rows."""
+    return [(row, difference) for row in table.rows for difference in row.differences]
+
+
+def caption(table: AblationTable) -> str:
+    """Return what the numbers of a table are, in a few sentences."""
+    counts = sorted({len(row.seeds) for row in table.rows})
+    over = {e.over for row in table.rows for e in row.estimates.values() if e.low is not None}
+    parts = [f"{table.data}, percent."]
+    if counts:
+        many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+        parts.append(f"Means of {many} training seeds." if counts != [1] else "One training seed each.")
+    if "seeds" in over:
+        parts.append("± is half of the 95 % t-interval over the seeds.")
+    if "queries" in over:
+        parts.append("Brackets are 95 % intervals over the test queries of a single run: they leave the seed out.")
+    return " ".join(parts)
+
+
+def differences_caption(table: AblationTable) -> str:
+    """Return what the differences of a table are."""
+    over = {difference.estimate.over for _, difference in differences_of(table)}
+    text = f"Differences in points of {full_title(table.metric)}, with 95 % intervals"
+    if over == {"queries"}:
+        return f"{text} over the queries, paired by query; one seed each, so that nothing is said of other seeds."
+    return f"{text}, paired by seed; p of the paired t-test, corrected by Holm's method for all of this table."
+
+
+def value(estimate: Estimate | None) -> str:
+    """Return a mean with what is known of it, `79.92 ± 0.45`; the dash if there is none."""
+    return NONE if estimate is None else " ".join(filter(None, (number(estimate.mean), spread(estimate))))
+
+
+OVERVIEW_CAPTION = "Means in percent, with half of the 95 % interval over the training seeds where there are several."
+
+
+def overview_groups(overview: Overview) -> list[tuple[str, int]]:
+    """Return what stands above the columns of each sweep, with their number."""
+    found: dict[tuple[str, str], int] = {}
+    for column in overview.columns:
+        found[column.sweep, column.data] = found.get((column.sweep, column.data), 0) + 1
+    return [(data, width) for (_, data), width in found.items()]
+
+
+def overview_rows(overview: Overview) -> list[list[str]]:
+    """Return a row of cells for each method, its name first."""
+    return [[method, *map(value, cells)] for method, cells in zip(overview.methods, overview.cells, strict=True)]

@@ -1,0 +1,93 @@
+"""What a sweep ran, and how the numbers of its table were made: for whoever wants to judge or to repeat it."""
+
+from collections import Counter
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.words import count, duration, without_password
+
+_PROTOCOLS = {
+    "validation": "Epochs and configurations were chosen on the validation classes; the test classes had no say.",
+    "paper": "The best epoch of each trial was chosen on the test classes, as in the authors' code: its test values "
+    "are higher than those of a choice on validation classes.",
+}
+_FROM_SEEDS = (
+    "A value is the mean over the training seeds that ran to their end, with Student's 95 % interval over them.",
+    "A difference is taken seed by seed and then averaged, so that what a seed does to both rows drops out; its "
+    "interval and p-value are those of the paired t-test.",
+    "p is corrected by Holm's method for all differences of the table; a row is called better or worse where the "
+    "corrected p is at most 0.05, else the seeds do not separate the two.",
+)
+_FROM_ONE_RUN = (
+    "Each row has a single training seed; its interval is a percentile bootstrap over the test queries. It says how "
+    "much the choice of images matters, and nothing of how much the seed does.",
+    "A difference is taken query by query and then averaged. There is no p-value: one seed each cannot tell whether a "
+    "difference is the method's.",
+)
+_ERROR_CHARACTERS = 300
+
+
+def state(evidence: SweepEvidence) -> str | None:
+    """Return the sentence that says that a launch has not come to its end; None if it has."""
+    sweep = evidence.sweep
+    ended = sum(record.ended for record in sweep.records)
+    of_all = f"{ended} of {count(len(sweep.records), 'trial')} that it started had ended"
+    if sweep.status == "RUNNING":
+        return f"This sweep still runs: {of_all} when it was read, {sweep.read_at:%Y-%m-%d %H:%M}."
+    if sweep.status != "FINISHED":
+        return f"This launch did not come to its end ({sweep.status.lower()}): {of_all}."
+    return None
+
+
+def protocol(evidence: SweepEvidence) -> str:
+    """Return on which classes epochs were chosen."""
+    return _PROTOCOLS.get(evidence.facts.protocol, evidence.facts.protocol)
+
+
+def what_was_run(evidence: SweepEvidence) -> list[tuple[str, str]]:
+    """Return the facts of a launch, each with its name; those that are not known are left out."""
+    facts, sweep = evidence.facts, evidence.sweep
+    outcomes = Counter(record.outcome.replace("_", " ") for record in sweep.records)
+    versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    found = [
+        ("Sweep", f"{sweep.name}, MLflow run {sweep.parent_run_id}"),
+        ("Command", without_password(facts.command)),
+        ("When", _when(evidence)),
+        ("Trials", ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())),
+        ("Search", "grid: every combination" if facts.sampler == "grid" else facts.sampler),
+        ("Training seeds", ", ".join(map(str, facts.seeds))),
+        ("Epochs of a trial", " or ".join(map(str, facts.epochs))),
+        ("Metric", sweep.metric),
+        ("Protocol", facts.protocol),
+        ("Images", "; ".join(f"{name}: {text}" for name, text in facts.images.items())),
+        ("DDP workers of a trial", str(facts.workers_per_trial)),
+        ("Devices", ", ".join(facts.devices)),
+        ("Versions", versions),
+        ("Git commit", facts.commit or ""),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def _when(evidence: SweepEvidence) -> str:
+    started, ended = evidence.facts.started, evidence.facts.ended
+    text = f"started {started:%Y-%m-%d %H:%M}"
+    return text if ended is None else f"{text}, took {duration((ended - started).total_seconds())}"
+
+
+def failed_trials(evidence: SweepEvidence) -> list[tuple[str, str, str]]:
+    """Return name, outcome and reason of the trials that did not run to their end."""
+    bad = [record for record in evidence.sweep.records if record.outcome in ("failed", "diverged", "killed")]
+    return [(record.name, record.outcome, _last_line(record.error)) for record in bad]
+
+
+def _last_line(error: str | None) -> str:
+    """Return the line of a traceback that says what was wrong."""
+    lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
+    text = lines[-1] if lines else ""
+    return text if len(text) <= _ERROR_CHARACTERS else text[: _ERROR_CHARACTERS - 3] + "..."
+
+
+def how_the_numbers_were_made(evidence: SweepEvidence, table: AblationTable) -> list[str]:
+    """Return in a few sentences how values, intervals and p-values came about."""
+    over_queries = any(e.over == "queries" for row in table.rows for e in row.estimates.values())
+    return [protocol(evidence), *(_FROM_ONE_RUN if over_queries else _FROM_SEEDS)]

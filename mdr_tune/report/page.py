@@ -1,0 +1,121 @@
+"""The report as one HTML page that needs nothing else: no network, no script; its figures are in it."""
+
+import base64
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.output import texts
+from mdr_tune.report.output.section import Section
+from mdr_tune.report.output.what_was_run import failed_trials, how_the_numbers_were_made, state, what_was_run
+from mdr_tune.report.overview import Overview
+from mdr_tune.report.plots import ReportFigure
+
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+SVG_BYTES = 200_000
+"""An SVG up to this size goes into the page; a larger one, of many points or pictures, as the PNG."""
+VERDICT_MARKS = {"better": "▲", "worse": "▼", "not separated": "≈", "not known": "?"}
+"""So that a verdict is not told by its colour alone."""
+
+
+def page(
+    sections: Sequence[Section],
+    title: str,
+    overview: Overview | None = None,
+    made: datetime.datetime | None = None,
+) -> str:
+    """Return the page. All that comes from users (names, settings, errors, captions) is escaped.
+
+    Args:
+        overview: Of several sweeps, the table that has them beside each other.
+        made: When, by default now.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE.name).render(
+        title=title,
+        made=f"{made or datetime.datetime.now():%Y-%m-%d %H:%M}",
+        overview=None if overview is None else _overview(overview),
+        sections=[_section(section) for section in sections],
+        marks=VERDICT_MARKS,
+    )
+
+
+def _overview(overview: Overview) -> dict[str, Any]:
+    return {
+        "caption": texts.OVERVIEW_CAPTION,
+        "groups": texts.overview_groups(overview),
+        "titles": [texts.column_title(column.metric) for column in overview.columns],
+        "rows": texts.overview_rows(overview),
+    }
+
+
+def _section(section: Section) -> dict[str, Any]:
+    evidence, table = section.evidence, section.table
+    return {
+        "slug": section.slug,
+        "name": section.name,
+        "state": state(evidence),
+        "sentences": section.sentences,
+        "caption": texts.caption(table),
+        "splits": texts.splits(table.metrics),
+        "titles": [texts.column_title(metric) for metric in table.metrics],
+        "rows": _rows(table),
+        "metric": texts.full_title(table.metric),
+        "has_separated": any(map(texts.is_separated, table.rows)),
+        "has_differences": bool(texts.differences_of(table)),
+        "differences_caption": texts.differences_caption(table),
+        "difference_titles": texts.DIFFERENCE_TITLES,
+        "notes": table.notes,
+        "figures": [
+            {"title": figure.title, "caption": figure.caption, "source": _data_uri(figure)}
+            for figure in section.figures
+        ],
+        "facts": what_was_run(evidence),
+        "how": how_the_numbers_were_made(evidence, table),
+        "failed": failed_trials(evidence),
+        "sweep_file": evidence.facts.sweep_file,
+    }
+
+
+def _rows(table: AblationTable) -> list[dict[str, Any]]:
+    best = texts.highest(table)
+    return [
+        {
+            "method": row.method,
+            "setting": row.setting,
+            "name": row.name,
+            "seeds": texts.seeds(row),
+            "values": [_value(table, row, metric, best.get(metric) == row.name) for metric in table.metrics],
+            "differences": [texts.difference_cells(difference) for difference in row.differences],
+        }
+        for row in table.rows
+    ]
+
+
+def _value(table: AblationTable, row: TableRow, metric: str, is_highest: bool) -> dict[str, Any] | None:
+    estimate = row.estimates.get(metric)
+    if estimate is None:
+        return None
+    return {
+        "mean": texts.number(estimate.mean),
+        "spread": texts.spread(estimate),
+        "is_highest": is_highest,
+        "is_separated": metric == table.metric and texts.is_separated(row),
+    }
+
+
+def _data_uri(figure: ReportFigure) -> str:
+    """Return a figure as an image's source: apart from the page, so that the names within two SVGs do not meet."""
+    is_small = figure.svg.stat().st_size <= SVG_BYTES
+    file, kind = (figure.svg, "svg+xml") if is_small else (figure.png, "png")
+    return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"

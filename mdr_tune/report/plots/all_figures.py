@@ -1,0 +1,49 @@
+"""All figures of a report, written into a folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.report.plots.by_setting import by_setting
+from mdr_tune.report.plots.class_centres import class_centres
+from mdr_tune.report.plots.differences import differences
+from mdr_tune.report.plots.distances import distances
+from mdr_tune.report.plots.drawing import Drawing, ReportFigure
+from mdr_tune.report.plots.galleries import gallery_best, gallery_worst
+from mdr_tune.report.plots.learning_curves import learning_curves
+from mdr_tune.report.plots.level_shares import level_shares
+from mdr_tune.report.plots.level_trajectories import level_trajectories
+from mdr_tune.report.plots.recall_at_k import recall_at_k
+from mdr_tune.report.style import save, styled
+
+FIGURES: dict[str, Callable[[SweepEvidence, AblationTable], Drawing | None]] = {
+    "by_setting": by_setting,
+    "differences": differences,
+    "recall_at_k": recall_at_k,
+    "learning_curves": learning_curves,
+    "level_trajectories": level_trajectories,
+    "level_shares": level_shares,
+    "distances": distances,
+    "class_centres": class_centres,
+    "gallery_best": gallery_best,
+    "gallery_worst": gallery_worst,
+}
+"""By name, in the order of the report: what came out first, then why."""
+
+
+def draw(evidence: SweepEvidence, table: AblationTable, folder: Path) -> list[ReportFigure]:
+    """Draw a launch's figures as PNG and SVG; a figure whose data are missing is left out.
+
+    Args:
+        folder: Made if need be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for name, plot in FIGURES.items():
+        with styled():
+            drawing = plot(evidence, table)
+        if drawing is not None:
+            png, svg = save(drawing.figure, folder, name)
+            found.append(ReportFigure(name, drawing.title, drawing.caption, png, svg))
+    return found

@@ -1,0 +1,116 @@
+"""The table's metric over what was varied: lines over a number, or points side by side over anything else."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.names import short_names
+from mdr_tune.report.plots.by_category import points_by_category
+from mdr_tune.report.plots.drawing import Drawing, new_figure
+from mdr_tune.report.plots.errors import draw_estimates, within_percent
+from mdr_tune.report.plots.rows import intervals_in_words, method_looks, metric_name, sentence_start
+from mdr_tune.report.style import Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LOG_RATIO = 8.0
+"""From this ratio of the largest to the smallest value on, the axis is logarithmic."""
+
+_APART = 0.012
+"""Between the points of two methods, as a share of the axis."""
+
+
+def by_setting(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
+    """Draw the rows that have a value; None if there are fewer than two."""
+    rows = [row for row in table.rows if table.metric in row.estimates]
+    if len(rows) < 2:
+        return None
+    key = number_varied(rows)
+    return points_by_category(table, rows) if key is None else _lines(table, rows, key)
+
+
+def number_of(row: TableRow, key: str) -> float | None:
+    """Return the row's value of `key` if it is a number."""
+    value = row.values.get(key)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def number_varied(rows: Sequence[TableRow]) -> str | None:
+    """Return the key over which lines can be drawn: numbers, in each method each at most once, in one at least two.
+
+    The one with the most values, if several can.
+    """
+
+    def values(key: str, method: str) -> list[float]:
+        found = [number_of(row, key) for row in rows if row.method == method]
+        return [value for value in found if value is not None]
+
+    methods = {row.method for row in rows}
+    keys = dict.fromkeys(key for row in rows for key in row.values)
+    lines = {key: [values(key, method) for method in methods] for key in keys}
+    lines = {key: found for key, found in lines.items() if all(len(set(line)) == len(line) for line in found)}
+    sizes = {key: max(map(len, found)) for key, found in lines.items()}
+    return max((key for key, size in sizes.items() if size > 1), key=lambda key: sizes[key], default=None)
+
+
+def _lines(table: AblationTable, rows: list[TableRow], key: str) -> Drawing:
+    figure = new_figure(4.3)
+    axes = figure.subplots()
+    numbers = sorted({value for row in rows if (value := number_of(row, key)) is not None})
+    looks = {method: look for method, look in method_looks(table).items() if any(row.method == method for row in rows)}
+    for i, (method, look) in enumerate(looks.items()):
+        of_method = [row for row in rows if row.method == method]
+        numbered = sorted((value, row) for row in of_method if (value := number_of(row, key)) is not None)
+        if numbered:
+            places = [beside(value, numbers, (i - (len(looks) - 1) / 2) * _APART) for value, _ in numbered]
+            estimates = [row.estimates[table.metric] for _, row in numbered]
+            draw_estimates(axes, places, estimates, look, method, line=True)
+        for row in of_method:
+            if number_of(row, key) is None:
+                _band(axes, row, table.metric, look)
+    name = short_names([key])[key]
+    _ticks(axes, numbers)
+    axes.set_xlabel(name)
+    axes.set_ylabel(f"{metric_name(table.metric)}, %")
+    within_percent(axes, "y")
+    figure.legend(loc="outside lower center", ncols=3)
+    words = intervals_in_words([row.estimates[table.metric] for row in rows])
+    bands = any(number_of(row, key) is None for row in rows)
+    caption = f"{sentence_start(metric_name(table.metric))} over the {name}, in the mean. {words}"
+    if bands:
+        caption += f" A method that has no {name} is a line across, its interval a band."
+    return Drawing(figure, f"{sentence_start(metric_name(table.metric))} over the {name}", caption)
+
+
+def beside(value: float, numbers: list[float], share: float) -> float:
+    """Return where a method's point of a value is drawn: a share of the axis from it, so that no error bar is hidden.
+
+    Args:
+        numbers: All values, ascending.
+        share: Of the way from the first to the last.
+    """
+    if is_log(numbers):
+        return float(value * (numbers[-1] / numbers[0]) ** share)
+    return value + share * (numbers[-1] - numbers[0])
+
+
+def is_log(numbers: list[float]) -> bool:
+    """Return whether ascending values go over magnitudes."""
+    return numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_RATIO
+
+
+def _band(axes: "Axes", row: TableRow, metric: str, look: Look) -> None:
+    estimate = row.estimates[metric]
+    axes.axhline(estimate.mean, **look.line(), label=row.method)
+    if estimate.low is not None and estimate.high is not None:
+        axes.axhspan(estimate.low, estimate.high, color=look.colour, alpha=0.12, linewidth=0)
+
+
+def _ticks(axes: "Axes", values: list[float]) -> None:
+    """Number the values that were trained, on a logarithmic axis if they go over magnitudes."""
+    if is_log(values):
+        axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.minorticks_off()

@@ -1,0 +1,105 @@
+"""Where the classes' centres lie to each other, for up to three methods: t-SNE, which keeps neighbours together.
+
+van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; scikit-learn's.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.plots.drawing import Drawing, panel_grid
+from mdr_tune.report.plots.rows import best_and_baselines, best_in_words, label
+from mdr_tune.report.style import BLUE, COLOURS, MARKERS
+from mdr_tune.test_details import TestDetails
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_PANELS = 3
+FEWEST_CLASSES = 8
+MOST_CLASSES = 2000
+"""More are drawn at random from: t-SNE of 10,000 takes minutes, and their points would be one spot."""
+EXACT_UP_TO = 500
+SEED = 0
+
+
+def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
+    """Draw the best row with MDR and its baselines, at one seed; None if no row has centres of 8 classes or more."""
+    rows = best_and_baselines(table, lambda row: bool(_seeds(evidence, row)), MOST_PANELS)
+    if not rows:
+        return None
+    common = set.intersection(*[_seeds(evidence, row) for row in rows])
+    if not common:
+        rows, common = rows[-1:], _seeds(evidence, rows[-1])
+    seed = min(common)
+    details = [evidence.details[row.trials[seed]] for row in rows]
+    classes = shared_classes(details)
+    if len(classes) < FEWEST_CLASSES:
+        return None
+    figure, panels = panel_grid(len(rows), height=2.9, share_y=False)
+    for axes, row, found in zip(panels, rows, details, strict=True):
+        _panel(axes, project(found.centres[np.isin(found.centre_labels, classes)]))
+        axes.set_title(label(row, 26))
+    total = max(len(found.centre_labels) for found in details)
+    number = f"{len(classes)} test classes" if len(classes) == total else f"{len(classes)} of {total} test classes"
+    names = ", ".join(row.trials[seed] for row in rows)
+    colours = " A class has the same colour and shape in all panels." if _told_apart(len(classes)) else ""
+    chosen = best_in_words(table, rows)
+    caption = (
+        f"t-SNE of the mean embeddings of {number}, seed {seed} of each row ({names}).{chosen}{colours} "
+        "Near points are alike; the axes have no unit, and sizes of gaps and groups mean nothing."
+    )
+    return Drawing(figure, "Class centres", caption)
+
+
+def shared_classes(details: list[TestDetails]) -> np.ndarray:
+    """Return the classes that all have, ascending; `MOST_CLASSES` of them at random if there are more; (C,)."""
+    common = details[0].centre_labels
+    for found in details[1:]:
+        common = np.intersect1d(common, found.centre_labels)
+    if len(common) <= MOST_CLASSES:
+        return common
+    return np.sort(np.random.default_rng(SEED).choice(common, MOST_CLASSES, replace=False))
+
+
+def project(centres: np.ndarray) -> np.ndarray:
+    """Return t-SNE's places of the centres: (C, D) -> (C, 2). The same each time."""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(centres) - 1) / 3)
+    method = "exact" if len(centres) <= EXACT_UP_TO else "barnes_hut"
+    tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=SEED, method=method)
+    return np.asarray(tsne.fit_transform(centres))
+
+
+def _seeds(evidence: SweepEvidence, row: TableRow) -> set[int]:
+    """Return the row's seeds with centres that t-SNE can place."""
+    return {
+        seed
+        for seed in row.seeds
+        if (found := evidence.details.get(row.trials[seed])) is not None
+        and len(found.centres) >= FEWEST_CLASSES
+        and found.centres.shape[1] >= 2
+        and np.isfinite(found.centres).all()
+        and float(np.ptp(found.centres)) > 0
+    }
+
+
+def _told_apart(classes: int) -> bool:
+    return classes <= len(COLOURS) * len(MARKERS)
+
+
+def _panel(axes: "Axes", places: np.ndarray) -> None:
+    if _told_apart(len(places)):
+        for i, (x, y) in enumerate(places):
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            axes.plot([x], [y], marker=marker, color=colour, markersize=6, alpha=0.85, linestyle="none")
+    else:
+        axes.plot(*places.T, marker="o", color=BLUE, markersize=3, alpha=0.6, linestyle="none")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(True)

@@ -1,0 +1,77 @@
+"""What each row gains over its baselines, with the interval of the difference: a forest plot."""
+
+import textwrap
+from typing import Any
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation_table import AblationTable, Difference, TableRow, Verdict
+from mdr_tune.report.plots.drawing import Drawing, new_figure
+from mdr_tune.report.plots.errors import draw_estimates
+from mdr_tune.report.plots.rows import intervals_in_words, label, metric_name, sentence_start
+from mdr_tune.report.style import GREEN, GREY, VERMILLION, Look
+from mdr_tune.words import count
+
+MOST = 30
+VERDICTS: dict[Verdict, Look] = {
+    "better": Look(GREEN, "^", "-", True),
+    "worse": Look(VERMILLION, "v", "-", True),
+    "not separated": Look("#444444", "o", "-", False),
+    "not known": Look(GREY, "D", "-", False),
+}
+
+
+def differences(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
+    """Draw each difference of the table; None if there is none."""
+    found = [(row, difference) for row in table.rows for difference in row.differences]
+    if not found:
+        return None
+    shown = found[:MOST]
+    labels = [_label(row, difference) for row, difference in shown]
+    figure = new_figure(1.4 + sum(0.2 + 0.17 * (1 + text.count("\n")) for text in labels))
+    axes = figure.subplots()
+    for verdict, look in VERDICTS.items():
+        places = [i for i, (_, difference) in enumerate(shown) if difference.verdict == verdict]
+        if places:
+            draw_estimates(axes, places, [shown[i][1].estimate for i in places], look, verdict, across=True)
+    axes.axvline(0, color="#222222", linewidth=1, zorder=1)
+    axes.set_yticks(range(len(shown)), labels)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel(f"difference of {metric_name(table.metric)}, points")
+    axes.grid(axis="y", visible=False)
+    _write_n(axes, shown)
+    figure.legend(loc="outside upper center", ncols=4)
+    left_out = f" Shown are the first {MOST} of {len(found)}." if len(found) > MOST else ""
+    judged = "A verdict needs a p of at most 0.05 after Holm's correction."
+    if all(difference.p is None for _, difference in shown):
+        judged = "Too few seeds for a verdict."
+    words = intervals_in_words([difference.estimate for _, difference in shown])
+    caption = (
+        f"{sentence_start(metric_name(table.metric))} of each row less its baseline's, {_pairing(shown)}. {words} "
+        f"Right of 0 the row is better. {judged}{left_out}"
+    )
+    return Drawing(figure, "Differences to the baselines", caption)
+
+
+def _label(row: TableRow, difference: Difference) -> str:
+    return f"{label(row, 38)}\n" + textwrap.fill(f"less {difference.label}", 38)
+
+
+def _pairing(shown: list[tuple[TableRow, Difference]]) -> str:
+    kinds = sorted({difference.estimate.over for _, difference in shown}, reverse=True)
+    return "paired by " + " or by ".join({"seeds": "seed", "queries": "query"}[kind] for kind in kinds)
+
+
+def _write_n(axes: Any, shown: list[tuple[TableRow, Difference]]) -> None:
+    """Write at the right edge how many seeds each difference rests on."""
+    for i, (_, difference) in enumerate(shown):
+        n = difference.estimate.n
+        text = count(n, "seed") if difference.estimate.over == "seeds" else "1 seed"
+        axes.annotate(
+            text,
+            (1, i),
+            (4, 0),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )

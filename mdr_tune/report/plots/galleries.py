@@ -1,0 +1,106 @@
+"""The best and the worst queries, each with the images that are nearest to it: what retrieval gets right and wrong."""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.plots.drawing import Drawing, new_figure
+from mdr_tune.report.plots.rows import best_and_baselines, best_in_words, label
+from mdr_tune.report.style import GREEN, VERMILLION, WIDTH
+from mdr_tune.test_details import ShownImage, ShownQuery
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_QUERIES, MOST_NEIGHBOURS = 4, 8
+_GAP, _QUERY_GAP, _HEAD = 0.16, 0.35, 0.4
+"""Between pictures, after the query, and above the first line, in widths of a picture."""
+_LINE = 1.0 + 2.4 * _GAP
+"""From one query to the next."""
+_LARGEST = 0.8
+"""Of a picture, in inches."""
+RIGHT, WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
+
+
+def gallery_best(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
+    """Draw the queries with the highest average precision; None if no trial has pictures."""
+    return _gallery(evidence, table, "best")
+
+
+def gallery_worst(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
+    """Draw the queries with the lowest average precision; None if no trial has pictures."""
+    return _gallery(evidence, table, "worst")
+
+
+def shown_queries(
+    evidence: SweepEvidence, row: TableRow, kind: Literal["best", "worst"]
+) -> tuple[int, list[ShownQuery]] | None:
+    """Return the first seed of a row that has pictures, and its queries of a kind; None if none has."""
+    for seed in sorted(row.seeds):
+        details = evidence.details.get(row.trials[seed])
+        found = [query for query in details.shown if query.kind == kind] if details else []
+        if found:
+            return seed, found[:MOST_QUERIES]
+    return None
+
+
+def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best", "worst"]) -> Drawing | None:
+    rows = best_and_baselines(table, lambda row: shown_queries(evidence, row, kind) is not None, most=2)
+    blocks = [(row, found) for row in reversed(rows) if (found := shown_queries(evidence, row, kind)) is not None]
+    if not blocks:
+        return None
+    columns = 1 + max(min(len(q.neighbours), MOST_NEIGHBOURS) for _, (_, queries) in blocks for q in queries)
+    width = max(columns * (1 + _GAP) + _QUERY_GAP, WIDTH / _LARGEST)
+    heights = [_HEAD + len(queries) * _LINE for _, (_, queries) in blocks]
+    figure = new_figure(WIDTH / (width + 0.2) * sum(heights) + 0.35 * len(blocks))
+    panels = figure.subplots(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (row, (seed, queries)), height in zip(panels, blocks, heights, strict=True):
+        axes.set_title(f"{label(row, 60)} ({row.trials[seed]}, seed {seed})", loc="left")
+        _block(axes, queries)
+        axes.set_xlim(-0.1, width - _GAP + 0.1)
+        axes.set_ylim(height, 0)
+        axes.set_aspect("equal")
+        axes.set_axis_off()
+    extreme = "highest" if kind == "best" else "lowest"
+    caption = (
+        f"Queries of the test classes with the {extreme} average precision (AP, at R) and their nearest images from "
+        f"left to right, one seed of each row. A whole frame and a tick: the same class; a dashed frame and a cross: "
+        f"another.{best_in_words(table, rows)}"
+    )
+    return Drawing(figure, f"{kind.capitalize()} queries", caption)
+
+
+def _block(axes: "Axes", queries: list[ShownQuery]) -> None:
+    axes.text(0.5, _HEAD * 0.55, "query", ha="center", va="center", fontsize=9)
+    axes.text(1 + _GAP + _QUERY_GAP, _HEAD * 0.55, "nearest first", ha="left", va="center", fontsize=9)
+    for line, query in enumerate(queries):
+        top = _HEAD + line * _LINE
+        _picture(axes, query.image, 0.0, top, None)
+        axes.text(0.5, top + 1.03, f"AP {100 * query.score:.0f} %", ha="center", va="top", fontsize=9)
+        for i, neighbour in enumerate(query.neighbours[:MOST_NEIGHBOURS]):
+            left = (1 + _GAP) * (i + 1) + _QUERY_GAP
+            _picture(axes, neighbour, left, top, neighbour.label == query.image.label)
+
+
+def _picture(axes: "Axes", image: ShownImage, left: float, top: float, right: bool | None) -> None:
+    """Draw a picture one wide and high, and its frame: right, wrong, or None for a query."""
+    from matplotlib.patches import Rectangle
+
+    pixels = np.moveaxis(image.pixels, 0, -1)
+    pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    axes.imshow(pixels, extent=(left, left + 1, top + 1, top), interpolation="none")
+    colour = "#222222" if right is None else GREEN if right else VERMILLION
+    frame = Rectangle(
+        (left, top), 1, 1, fill=False, edgecolor=colour, linewidth=1 if right is None else 2.2, linestyle=_dash(right)
+    )
+    axes.add_patch(frame)
+    if right is not None:
+        box = {"boxstyle": "circle,pad=0.1", "facecolor": "white", "edgecolor": colour, "linewidth": 1}
+        mark = RIGHT if right else WRONG
+        axes.text(left + 0.9, top + 0.9, mark, color=colour, ha="center", va="center", fontsize=9, bbox=box)
+
+
+def _dash(right: bool | None) -> str | tuple[int, tuple[float, float]]:
+    return (0, (2.2, 1.2)) if right is False else "-"

@@ -1,0 +1,73 @@
+"""The sweep's metric over the epochs, on validation classes and, where it was recorded, on train and test classes."""
+
+from typing import TYPE_CHECKING
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.plots.drawing import Drawing, legend_height, panel_grid, whole_epochs
+from mdr_tune.report.plots.rows import completed, few, label, looks, of_all, seeds_in_words
+from mdr_tune.report.plots.series import Series, series
+from mdr_tune.report.style import Look
+from mdr_tune.report.summary import metric_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_ROWS = 4
+"""Bands of more than that hide each other."""
+
+
+def curve_keys(metric: str) -> dict[str, str]:
+    """Return the metrics of each split that are of the sweep's metric: {"train": "curves/train_recall_at_1", ...}."""
+    name = metric.split("/")[-1].removeprefix("test_").removeprefix("train_")
+    return {"train": f"curves/train_{name}", "validation": f"val/{name}", "test": f"curves/test_{name}"}
+
+
+def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
+    """Draw a line a row, a panel a split; None if there are fewer than two epochs."""
+    known = {key for trial in evidence.sweep.trials for epoch in trial.record.history for key in epoch}
+    splits = {split: key for split, key in curve_keys(evidence.sweep.metric).items() if key in known}
+
+    def usable(row: TableRow) -> bool:
+        found = [series(completed(evidence, row), key) for key in splits.values()]
+        return any(values is not None and len(values.epochs) > 1 for values in found)
+
+    rows = few(table, MOST_ROWS, usable)
+    if not rows:
+        return None
+    name = metric_label(curve_keys(evidence.sweep.metric)["validation"])
+    figure, panels = panel_grid(len(splits), 3.2 + legend_height([label(row) for row in rows]), share_y=False)
+    known_looks = looks(table, rows)
+    for axes, (split, key) in zip(panels, splits.items(), strict=True):
+        for row in rows:
+            values = series(completed(evidence, row), key)
+            if values is not None:
+                _curve(axes, values, known_looks[row.name], label(row))
+        axes.set_title(f"{split} classes")
+        axes.set_xlabel("epoch")
+        whole_epochs(axes)
+    panels[0].set_ylabel(f"{name}, %")
+    handles, labels = max((axes.get_legend_handles_labels() for axes in panels), key=lambda found: len(found[1]))
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    seeds = seeds_in_words(len(row.seeds) for row in rows)
+    scales = " Each panel has its own scale." if len(panels) > 1 else ""
+    band = "mean with its 95 % t-interval as a band" if any(len(row.seeds) > 1 for row in rows) else "values"
+    caption = f"{name} over the epochs on {_listed(list(splits))} classes: {band}, {seeds} a row.{scales}"
+    return Drawing(figure, "Learning curves", caption + of_all(rows, table))
+
+
+def _curve(axes: "Axes", values: Series, look: Look, name: str) -> None:
+    axes.plot(
+        values.epochs,
+        values.mean,
+        **look.line(),
+        **(look.points() | {"markersize": 4}),
+        markevery=max(1, len(values.epochs) // 8),
+        label=name,
+    )
+    if values.low is not None and values.high is not None:
+        axes.fill_between(values.epochs, values.low, values.high, color=look.colour, alpha=0.14, linewidth=0)
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,38 @@
+"""Recall@K on the test classes over K."""
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.report.plots.drawing import Drawing, legend_height, new_figure
+from mdr_tune.report.plots.errors import draw_estimates
+from mdr_tune.report.plots.rows import few, intervals_in_words, label, looks, of_all
+
+MOST_ROWS = 8
+_PREFIX = "test/recall_at_"
+_APART = 0.07
+"""Between the points of two rows at one K, where two K are 1 apart: error bars that do not hide each other."""
+
+
+def recall_at_k(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
+    """Draw a line a row; None if there are fewer than two K."""
+    ks = sorted(int(metric.removeprefix(_PREFIX)) for metric in table.metrics if metric.startswith(_PREFIX))
+    metrics = [f"{_PREFIX}{k}" for k in ks]
+    rows = few(table, MOST_ROWS, lambda row: all(metric in row.estimates for metric in metrics))
+    if len(ks) < 2 or not rows:
+        return None
+    figure = new_figure(3.9 + legend_height([label(row) for row in rows]))
+    axes = figure.subplots()
+    known_looks = looks(table, rows)
+    for i, row in enumerate(rows):
+        shift = _APART * (i - (len(rows) - 1) / 2)
+        places = [place + shift for place in range(len(ks))]
+        draw_estimates(axes, places, [row.estimates[m] for m in metrics], known_looks[row.name], label(row), line=True)
+    axes.set_xticks(range(len(ks)), [str(k) for k in ks])
+    axes.set_xlabel("K")
+    axes.set_ylabel("Recall@K on test classes, %")
+    figure.legend(loc="outside lower center", ncols=2)
+    words = intervals_in_words([row.estimates[metric] for row in rows for metric in metrics])
+    caption = (
+        f"Share of the queries with an image of their class among the K nearest, on test classes. {words} "
+        f"Points of one K are drawn side by side.{of_all(rows, table)}"
+    )
+    return Drawing(figure, "Recall@K", caption)

@@ -1,0 +1,146 @@
+"""Which rows of a table a figure shows, what they are called in it, and how they look in all of them."""
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records import TrialRecord
+from mdr_tune.report.ablation_table import AblationTable, Estimate, TableRow
+from mdr_tune.report.style import COLOURS, DASHES, MARKERS, Look
+from mdr_tune.report.summary import metric_label
+from mdr_tune.words import count
+
+WITH_MDR = " + MDR"
+LABEL_WIDTH = 34
+"""Characters of a label's line."""
+MOST_LINES = 3
+"""Of a label, for its setting."""
+
+
+def has_mdr(row: TableRow) -> bool:
+    """Return whether the row was trained with MDR."""
+    return row.method.endswith(WITH_MDR)
+
+
+def label(row: TableRow, width: int = LABEL_WIDTH) -> str:
+    """Return what a row is called in a figure, in lines of at most `width` characters; a long setting is cut."""
+    if not row.setting:
+        return textwrap.fill(row.method, width)
+    if len(row.method) + len(row.setting) + 2 <= width:
+        return f"{row.method}, {row.setting}"
+    setting = textwrap.wrap(row.setting, width, max_lines=MOST_LINES, placeholder=" \N{HORIZONTAL ELLIPSIS}")
+    return "\n".join([f"{textwrap.fill(row.method, width)},", *setting])
+
+
+def best_in_words(table: AblationTable, rows: Sequence[TableRow]) -> str:
+    """Return why the last of a figure's rows is in it, with a blank before it: `best_and_baselines` chose it."""
+    among = "Of the rows with MDR the one" if has_mdr(rows[-1]) else "The row"
+    return f" {among} with the highest mean of {metric_name(table.metric)} is shown."
+
+
+def metric_name(metric: str) -> str:
+    """Return a metric of a split for an axis or a caption: `test Recall@1`, `validation Recall@1`."""
+    split = {"val": "validation", "curves": "test"}.get(metric.split("/")[0], metric.split("/")[0])
+    last = metric.split("/")[-1].removeprefix("best_")
+    return f"{split} {metric_label(last.removeprefix('test_'))}"
+
+
+def sentence_start(text: str) -> str:
+    """Return the text with a capital letter at its start, and the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def mean_of(table: AblationTable, row: TableRow) -> float:
+    """Return the row's mean at the table's metric; minus infinity if it has none."""
+    return row.estimates[table.metric].mean if table.metric in row.estimates else float("-inf")
+
+
+def best_and_baselines(table: AblationTable, usable: Callable[[TableRow], bool], most: int = 3) -> list[TableRow]:
+    """Return the best row with MDR (of all, if there is none with it) after its baselines, of rows that are usable.
+
+    Args:
+        usable: Whether a row has what the figure shows.
+        most: Rows in all.
+    """
+    rows = [row for row in table.rows if row.seeds and usable(row)]
+    candidates = [row for row in rows if has_mdr(row)] or rows
+    if not candidates:
+        return []
+    best = max(candidates, key=lambda row: mean_of(table, row))
+    baselines = [difference.baseline for difference in best.differences]
+    return [*[row for row in rows if row.name in baselines and row is not best][: most - 1], best]
+
+
+def few(table: AblationTable, most: int, usable: Callable[[TableRow], bool] = lambda _: True) -> list[TableRow]:
+    """Return at most `most` rows, in the table's order: the best, its baselines, then the next best."""
+    rows = [row for row in table.rows if row.seeds and usable(row)]
+    if len(rows) <= most:
+        return rows
+    first = best_and_baselines(table, usable, most)
+    others = sorted((row for row in rows if row not in first), key=lambda row: -mean_of(table, row))
+    chosen = [*first, *others[: most - len(first)]]
+    return [row for row in rows if row in chosen]
+
+
+def of_all(shown: Sequence[TableRow], table: AblationTable, among: Callable[[TableRow], bool] = lambda _: True) -> str:
+    """Return a sentence on the rows that a figure has no room for, with a blank before it; empty if it shows all."""
+    possible = sum(1 for row in table.rows if row.seeds and among(row))
+    if len(shown) >= possible:
+        return ""
+    what = " with MDR" if among is has_mdr else ""
+    best = "the best with MDR" if any(map(has_mdr, table.rows)) else "the best"
+    chosen = f"{best} at {metric_name(table.metric)}, its baselines, then the next best"
+    return f" Shown are {len(shown)} of {possible} rows{what}: {chosen}."
+
+
+def completed(evidence: SweepEvidence, row: TableRow) -> dict[int, TrialRecord]:
+    """Return the records of the row's seeds that ran to their end, by seed."""
+    records = {trial.record.name: trial.record for trial in evidence.sweep.trials}
+    return {seed: records[row.trials[seed]] for seed in row.seeds}
+
+
+def looks(table: AblationTable, shown: Sequence[TableRow]) -> dict[str, Look]:
+    """Return how each row of a figure looks, by its name.
+
+    Rows with a method each look as their methods do in other figures; else each row has its own colour and shape. Lines
+    with MDR are whole and their points filled; without, lines are dashed and points hollow.
+    """
+    methods = method_looks(table)
+    if len({row.method for row in shown}) == len(shown):
+        return {row.name: methods[row.method] for row in shown}
+    return {
+        row.name: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], methods[row.method].dash, has_mdr(row))
+        for i, row in enumerate(shown)
+    }
+
+
+def method_looks(table: AblationTable) -> dict[str, Look]:
+    """Return how each method looks: in one colour and shape in all figures, those with MDR first."""
+    methods = list(dict.fromkeys(row.method for row in table.rows))
+    without = [method for method in methods if not method.endswith(WITH_MDR)]
+    ordered = [*[method for method in methods if method not in without], *without]
+    found = {}
+    for i, method in enumerate(ordered):
+        mdr = method not in without
+        dash = "-" if mdr else DASHES[without.index(method) % len(DASHES)]
+        found[method] = Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], dash, mdr)
+    return found
+
+
+def seeds_in_words(counts: Iterable[int]) -> str:
+    """Return `3 seeds`, `1 seed` or `2 to 3 seeds`."""
+    found = sorted(set(counts))
+    return count(found[0], "seed") if len(found) == 1 else f"{found[0]} to {found[-1]} seeds"
+
+
+def intervals_in_words(estimates: Sequence[Estimate]) -> str:
+    """Return the sentence that says what the error bars are."""
+    over_seeds = [e.n for e in estimates if e.low is not None and e.over == "seeds"]
+    parts = []
+    if over_seeds:
+        parts.append(f"95 % t-intervals over {seeds_in_words(over_seeds)}")
+    if any(e.low is not None and e.over == "queries" for e in estimates):
+        parts.append("95 % bootstrap intervals over the queries of a single run")
+    if not parts:
+        return "One seed each: there are no error bars."
+    return f"Error bars: {', or '.join(parts)}."

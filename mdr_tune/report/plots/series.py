@@ -1,0 +1,60 @@
+"""A metric over the epochs, of the seeds of one row: each, and their mean with its interval."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mdr_tune.records import TrialRecord
+from mdr_tune.statistics.interval import mean_interval
+
+
+@dataclass(frozen=True)
+class Series:
+    """E epochs, those that all seeds have finite values of.
+
+    Attributes:
+        epochs: (E,) int64, ascending.
+        by_seed: The values of each seed, (E,).
+        mean: Over the seeds, (E,).
+        low: Lower end of the 95 % t-interval, (E,), NaN where all seeds are equal; None with one seed.
+        high: Its upper end.
+    """
+
+    epochs: np.ndarray
+    by_seed: dict[int, np.ndarray]
+    mean: np.ndarray
+    low: np.ndarray | None
+    high: np.ndarray | None
+
+
+def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
+    """Return the metric `key` of the seeds that have it; None if none has.
+
+    Args:
+        records: By seed.
+    """
+    values = {
+        seed: {int(epoch["epoch"]): epoch[key] for epoch in record.history if math.isfinite(epoch.get(key, math.nan))}
+        for seed, record in records.items()
+    }
+    values = {seed: found for seed, found in values.items() if found}
+    epochs = sorted(set.intersection(*map(set, values.values()))) if values else []
+    if not epochs:
+        return None
+    by_seed = {seed: np.array([found[epoch] for epoch in epochs]) for seed, found in values.items()}
+    table = np.array(list(by_seed.values()))
+    if len(table) < 2:
+        return Series(np.array(epochs), by_seed, table.mean(axis=0), None, None)
+    intervals = [mean_interval(column) for column in table.T]
+    low = np.array([interval.low for interval in intervals], dtype=float)
+    high = np.array([interval.high for interval in intervals], dtype=float)
+    return Series(np.array(epochs), by_seed, table.mean(axis=0), low, high)
+
+
+def numbered(records: Mapping[int, TrialRecord], prefix: str) -> list[str]:
+    """Return the metrics `prefix` + 0, 1, ... that any of the records has, in order: `mdr/level_0`, `mdr/level_1`."""
+    keys = {key for record in records.values() for epoch in record.history for key in epoch if key.startswith(prefix)}
+    numbers = sorted(int(key.removeprefix(prefix)) for key in keys if key.removeprefix(prefix).isdigit())
+    return [f"{prefix}{number}" for number in numbers]

@@ -1,0 +1,38 @@
+"""The table of trials in Markdown, for the description of a sweep in the MLflow UI."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mdr_tune.words import count
+
+if TYPE_CHECKING:
+    from mdr_tune.report.summary import Row
+
+ROOM = 3500
+"""Characters that the rows may take: MLflow's stores take 5000 of a description, and it says more than the table."""
+
+
+def trial_table(rows: "Sequence[Row]", value_title: str, test_title: str) -> list[str]:
+    """Return the lines of the table; of a long one the first rows, and how many are not shown.
+
+    Args:
+        rows: What `summary.table_rows` returned.
+        value_title: Of the column by which trials are chosen.
+        test_title: Of the column of the test values.
+    """
+    several = any(row.seeds > 1 for row in rows)
+    titles = ["trial", "outcome", "epochs", *(["seeds"] if several else []), value_title, test_title, "parameters"]
+    lines, left = [_line(titles), "|" + " --- |" * len(titles)], ROOM
+    for number, row in enumerate(rows):
+        seeds = [str(row.seeds)] if several else []
+        test = "" if row.test is None else f"{row.test:.2f}"
+        line = _line([row.name, row.outcome, str(row.epochs), *seeds, f"{row.validation:.2f}", test, row.parameters])
+        left -= len(line) + 1
+        if left < 0:
+            return [*lines, "", f"{count(len(rows) - number, 'further row')}: `mdr-tune leaderboard` shows all trials."]
+        lines.append(line)
+    return lines
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,104 @@
+"""Keep the description of the parent run up to date while the sweep runs: whoever opens MLflow sees how far it is."""
+
+import datetime
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from mdr_tune.config.arms import Arm
+from mdr_tune.records import SweepResult, TrialRecord
+from mdr_tune.report.running import best_so_far, running_markdown
+from mdr_tune.test_details import TestDetails
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 30.0
+
+
+class LiveDescription:
+    """A sweep's listener that describes it so far, after the first trial's end and then at most every `every_s`.
+
+    It never raises: a description is not worth a sweep.
+
+    Args:
+        write: Sets the description, and returns at once: `Tracker.note`.
+        metric: The sweep's.
+        main_arm: Name of the search that the file describes.
+        total: Trials of all arms, further seeds among them.
+        shows_all: Every configuration is a row, not the best alone: a grid.
+        records: What is known from earlier sessions.
+        every_s: The shortest time between two descriptions.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        metric: str,
+        main_arm: str,
+        total: int,
+        shows_all: bool = False,
+        records: Iterable[TrialRecord] = (),
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._write, self._metric, self._total, self._every_s = write, metric, total, every_s
+        self._main_arm, self._shows_all = main_arm, shows_all
+        self._records = {record.name: record for record in records}
+        self._tests: dict[str, dict[str, float]] = {}
+        self._doing = "starting"
+        self._written_at: float | None = None
+        self._is_behind = False
+
+    def stage(self, text: str) -> None:
+        """Say it in the next description."""
+        self._doing = text
+
+    def arm_started(self, arm: Arm) -> None:
+        """Say it in the next description."""
+        self._doing = f"searching {arm.name}"
+
+    def trial_started(self, record: TrialRecord) -> None:
+        """Count the trial in."""
+        self._records[record.name] = record
+
+    def epoch_finished(self, record: TrialRecord) -> None:
+        """Describe what ended since the last description, if that was too early then."""
+        if self._is_behind:
+            self._describe()
+
+    def trial_noted(self, record: TrialRecord) -> None:
+        """Not described."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """Describe the sweep so far."""
+        self._records[record.name] = record
+        self._describe()
+
+    def test_scored(
+        self, record: TrialRecord, metrics: Mapping[str, float], details: TestDetails | None = None
+    ) -> None:
+        """Describe the sweep with the trial's test value."""
+        self._tests[record.name] = dict(metrics)
+        self._describe()
+
+    def _describe(self) -> None:
+        now = time.monotonic()
+        self._is_behind = self._written_at is not None and now - self._written_at < self._every_s
+        if self._is_behind:
+            return
+        self._written_at = now
+        try:
+            self._write(self._text())
+        except Exception:
+            logger.exception("the description of the sweep so far was not written")
+
+    def _text(self) -> str:
+        records = list(self._records.values())
+        result = SweepResult(
+            self._metric,
+            records,
+            best_so_far(records, self._metric),
+            tests=self._tests,
+            main_arm=self._main_arm,
+            shows_all=self._shows_all,
+        )
+        return running_markdown(result, self._total, self._doing, datetime.datetime.now())

@@ -1,0 +1,191 @@
+"""A logged model of MLflow as something that embeds image files."""
+
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import numpy as np
+import torch
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from torch.export.passes import move_to_device_pass
+
+from mdr_tune.errors import UserError
+from mdr_tune.indexing import Embedder
+from mdr_tune.tracking.champion import RESIZE_KEY
+from mdr_tune.training.model import ImageShape
+from mdr_tune.words import without_password
+
+logger = logging.getLogger(__name__)
+
+_USUAL_RESIZE = 256 / 224
+"""What the authors, and this program unless told otherwise, resize to, relative to what is cut out of it."""
+_NAMES_SHOWN = 10
+_PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+GRAPH = "data/model.pt2"
+"""Of a model's folder, the file with the network."""
+
+
+def needs_store(uri: str) -> bool:
+    """Whether a model's URI is one that an MLflow store resolves, not a folder."""
+    return uri.startswith(("models:/", "runs:/"))
+
+
+def load_embedder(uri: str, client: MlflowClient | None = None, device: torch.device | None = None) -> Embedder:
+    """Load an embedding model; nothing in its files is executed.
+
+    Args:
+        uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/model`, or a folder with a downloaded model.
+        client: Of the store that knows it; not needed for a folder.
+        device: What to compute on; None is a GPU if there is one, else the CPU.
+
+    Raises:
+        UserError: There is no such model, or it is none that `mdr_tune.tracking.champion` logged: an exported graph
+            that takes uint8 images.
+    """
+    if client is None:
+        if needs_store(uri):
+            raise ValueError(f"{uri} needs the client of a store")
+        found = _Found(str(Path(uri).absolute()))
+        return _load(_check_folder(uri), found, device)
+    found = _resolve(uri, client)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with _globals_at(client.tracking_uri):
+                local = mlflow.artifacts.download_artifacts(found.uri, dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"the files of {uri} cannot be had ({_first_line(error)})") from error
+        return _load(_check_folder(local), found, device)
+
+
+class _Found(NamedTuple):
+    uri: str
+    """A version's."""
+    run_id: str | None = None
+
+
+def _resolve(uri: str, client: MlflowClient) -> _Found:
+    """Return which version an alias stands for now."""
+    named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
+    if named is None:
+        return _Found(uri)
+    name, alias, number = named.groups()
+    try:
+        version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+    except MlflowException as error:
+        store = without_password(client.tracking_uri)
+        raise UserError(f"{uri} is not in {store} ({_first_line(error)}); {_known(client)}") from error
+    return _Found(f"models:/{name}/{version.version}", version.run_id or None)
+
+
+@contextmanager
+def _globals_at(tracking_uri: str) -> Iterator[None]:
+    """Point MLflow's globals to a store: what `download_artifacts` is told of one does not reach all that it calls."""
+    before = mlflow.get_tracking_uri() if mlflow.tracking.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _known(client: MlflowClient) -> str:
+    """Return which models there are, as the end of a sentence."""
+    models = client.search_registered_models(max_results=_NAMES_SHOWN)
+    if not models:
+        return "no model is registered in it: a launch registers its winner"
+    shown = []
+    for model in models:
+        names = [f"@{alias}" for alias in sorted(model.aliases)] or ["/VERSION"]
+        shown += [f"models:/{model.name}{name}" for name in names]
+    return f"it has {', '.join(shown[:_NAMES_SHOWN])}"
+
+
+def _check_folder(folder: str) -> Path:
+    if not (Path(folder) / "MLmodel").is_file():
+        raise UserError(
+            f"{folder} is no model: expected models:/NAME@champion, models:/NAME/VERSION, runs:/RUN_ID/model, or a "
+            "folder with an MLmodel file"
+        )
+    return Path(folder)
+
+
+def _load(folder: Path, found: _Found, device: torch.device | None) -> Embedder:
+    described = Model.load(str(folder))
+    image_shape, size = _shapes(described, found.uri)
+    if not (folder / GRAPH).is_file():
+        raise UserError(
+            f"{found.uri} is no exported graph (pt2) of PyTorch, as a launch registers it: take another model"
+        )
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Embedder(
+        network=_network(folder, device),
+        image_shape=image_shape,
+        size=size,
+        resize=_resize(described, image_shape, found.uri),
+        uri=found.uri,
+        identity=str(described.model_uuid),
+        run_id=found.run_id or described.run_id,
+        device=device,
+    )
+
+
+def _network(folder: Path, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Load the exported graph. MLflow refuses archives with pickles in them, if it is told to."""
+    with _no_pickles():
+        network: Callable[[torch.Tensor], torch.Tensor] = mlflow.pytorch.load_model(str(folder))
+    if device.type == "cpu":
+        return network
+    # A graph names the device that it was exported on, also in what it asserts of tensors; `.to` moves weights only.
+    exported = torch.export.load(folder / GRAPH)
+    return move_to_device_pass(exported, device).module()
+
+
+@contextmanager
+def _no_pickles() -> Iterator[None]:
+    before = os.environ.get(_PICKLES)
+    os.environ[_PICKLES] = "false"
+    try:
+        yield
+    finally:
+        del os.environ[_PICKLES]
+        if before is not None:
+            os.environ[_PICKLES] = before
+
+
+def _shapes(described: Model, uri: str) -> tuple[ImageShape, int]:
+    """Return (C, H, W) of what the model takes and D of what it gives, by its signature."""
+    problem = UserError(
+        f"{uri} does not take square uint8 images (n, C, H, W) and give (n, D): take an embedding model"
+    )
+    signature = described.signature
+    if signature is None or signature.outputs is None or not signature.inputs.is_tensor_spec():
+        raise problem
+    taken, given = signature.inputs.inputs[0], signature.outputs.inputs[0]
+    if taken.type != np.dtype(np.uint8) or len(taken.shape) != 4 or len(given.shape) != 2:
+        raise problem
+    _, channels, height, width = taken.shape
+    if channels not in (1, 3) or height != width:
+        raise problem
+    return (channels, height, width), given.shape[1]
+
+
+def _resize(described: Model, image_shape: ImageShape, uri: str) -> int:
+    known = (described.metadata or {}).get(RESIZE_KEY)
+    if known is not None:
+        return int(known)
+    channels, height, _ = image_shape
+    assumed = height if channels == 1 else round(height * _USUAL_RESIZE)
+    logger.warning("%s does not say what its images were resized to: %d pixels are taken for granted", uri, assumed)
+    return assumed
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,162 @@
+"""`mdr-tune report`: from a real MLflow store to a folder and back into the store, and the user's mistakes."""
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from mdr_tune.cli.ablation_table import print_ablation
+from mdr_tune.cli.main import main
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation import ablation_table
+from mdr_tune.report.plots import FIGURES
+from mdr_tune.tracking.experiment import child_runs
+from mdr_tune.tracking.tags import OUTCOME_TAG
+from tests.cli.recorded_ablation import record_evidence
+from tests.mlflow_globals import mlflow_globals_kept
+from tests.report.make_evidence import make_evidence
+
+
+@pytest.fixture(scope="module")
+def evidence() -> SweepEvidence:
+    return make_evidence()
+
+
+@pytest.fixture(scope="module")
+def storage(evidence: SweepEvidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "runs"
+    record_evidence(folder, evidence)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    with mlflow_globals_kept():
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        monkeypatch.chdir(tmp_path)
+        for name in [name for name in FIGURES if name != "recall_at_k"]:
+            monkeypatch.delitem(FIGURES, name)
+        yield
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    try:
+        code = main(["report", *map(str, arguments)])
+    except SystemExit as ended:  # argparse
+        code = int(ended.code or 0)
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+    return code, captured.err if code else captured.out
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(file.read_text())))
+
+
+def test_the_values_are_those_of_the_metrics_in_mlflow(
+    capsys: pytest.CaptureFixture[str], storage: Path, tmp_path: Path
+) -> None:
+    code, _ = run(capsys, "ablation_demo", "--storage", storage, "--no-log")
+    assert code == 0
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("ablation_demo").experiment_id
+    parent = json.loads((tmp_path / "report_ablation_demo" / "report.json").read_text())["launches"]["ablation_demo"]
+    values: dict[tuple[str, str], list[float]] = {}
+    for child in child_runs(client, experiment, parent):
+        if child.data.tags[OUTCOME_TAG] == "completed":
+            for metric, value in child.data.metrics.items():
+                values.setdefault((child.info.run_name.split(".")[0], metric), []).append(value)
+    rows = rows_of(tmp_path / "report_ablation_demo" / "tables" / "ablation_demo.csv")
+    assert len(rows) == 6 * 7
+    for row in rows:
+        own = values[row["configuration"], row["metric"]]
+        assert int(row["n"]) == len(own)
+        assert float(row["mean"]) == pytest.approx(statistics.fmean(own), abs=1e-9)
+
+
+def test_the_report_goes_to_the_folder_and_to_mlflow(
+    capsys: pytest.CaptureFixture[str], storage: Path, evidence: SweepEvidence, tmp_path: Path
+) -> None:
+    code, output = run(capsys, "ablation_demo", "--storage", storage, "--out", "of/demo")
+    assert code == 0
+    table = ablation_table(evidence)
+    for row in table.rows:
+        line = next(line for line in output.splitlines() if line.startswith(f"{row.name} "))
+        assert f"{row.estimates[table.metric].mean:.2f} ±" in line
+    assert "Report: of/demo/index.html (report.md, 7 files in tables, 2 files in figures)" in output
+    run_id = output.split("report/ of run ")[1].split()[0]
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    assert "report/index.html" in {entry.path for entry in client.list_artifacts(run_id, "report")}
+    page = (tmp_path / "of" / "demo" / "index.html").read_text()
+    logged = Path(client.download_artifacts(run_id, "report/index.html", str(tmp_path)))
+    assert logged.read_text() == page
+    assert "grid: every combination" in page
+
+
+def test_another_baseline(capsys: pytest.CaptureFixture[str], storage: Path, tmp_path: Path) -> None:
+    arguments = ("ablation_demo", "--storage", storage, "--no-log", "--baseline", "triplet-002", "--out", "r")
+    assert run(capsys, *arguments)[0] == 0
+    rows = rows_of(tmp_path / "r" / "tables" / "ablation_demo_differences.csv")
+    assert {row["baseline"] for row in rows} == {"triplet-002"}
+    assert len(rows) == 5
+
+
+def test_two_sweeps_one_of_which_runs(
+    capsys: pytest.CaptureFixture[str], storage: Path, tmp_path: Path, evidence: SweepEvidence
+) -> None:
+    first = replace(evidence.sweep, name="running", trials=evidence.sweep.trials[:2])
+    tracker = record_evidence(storage, replace(evidence, sweep=first), status="RUNNING")
+    try:
+        code, output = run(capsys, "running", "ablation_demo", "--storage", storage, "--no-log")
+    finally:
+        tracker.close("FINISHED")
+    assert code == 0
+    assert "This sweep still runs: 2 of 2 trials" in output
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert 'id="running"' in page
+    assert 'id="ablation_demo"' in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ablation_dem"], "Did you mean 'ablation_demo'?"),
+        (["ablation_demo", "--baseline", "mdr-009"], "mdr-009"),
+        (["ablation_demo", "ablation_demo"], "a sweep is named twice"),
+        (["ablation_demo", "b", "--baseline", "mdr-001"], "--baseline is of one sweep"),
+        (["ablation_demo", "--launch", "0" * 32], "is not a launch of the sweep ablation_demo"),
+        (["ablation_demo", "--out", "mine"], "mine holds notes.txt, not of a report"),
+        (["ablation_demo", "--out", "mine/notes.txt"], "is a file"),
+        (["ablation_demo", "--out", "/dev/null/x"], "--out /dev/null/x: cannot be written"),
+    ],
+)
+def test_mistakes(
+    capsys: pytest.CaptureFixture[str], storage: Path, arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    code, output = run(capsys, *arguments, "--storage", storage)
+    assert code == 2
+    assert message in output
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_table_fits(width: int, evidence: SweepEvidence) -> None:
+    table = replace(ablation_table(evidence), notes=[])
+    console = Console(file=io.StringIO(), width=width)
+    print_ablation(console, table)
+    lines = console.file.getvalue().splitlines()[1:]  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    verdicts = [difference.verdict for row in table.rows for difference in row.differences]
+    begun = [line for line in lines if line.startswith("mdr-")]
+    assert [any(verdict in line for line in begun) for verdict in verdicts] == [True] * len(verdicts)
+    print_ablation(console, replace(table, rows=[]))
+    assert "No trial has a result yet." in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,0 +1,95 @@
+"""The notes below a table."""
+
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation import ablation_table
+from mdr_tune.statistics import bootstrap_difference
+from tests.report.make_evidence import make_evidence
+
+
+def note_with(evidence: SweepEvidence, words: str) -> str:
+    (found,) = [note for note in ablation_table(evidence).notes if words in note]
+    return found
+
+
+def test_a_row_that_lost_a_seed_is_named() -> None:
+    note = note_with(make_evidence(), "diverged")
+    assert note == "mdr-001 (triplet + MDR, embedding size 32): seed 2 diverged; it is in no mean."
+
+
+def test_seeds_that_have_not_ended_or_begun_are_named() -> None:
+    evidence = make_evidence()
+    trials = [t for t in evidence.sweep.trials if t.record.name != "mdr-001.3"]
+    trials[1] = replace(trials[1], record=replace(trials[1].record, outcome="running"))
+    evidence = replace(evidence, sweep=replace(evidence.sweep, trials=trials))
+    note = note_with(evidence, "running")
+    assert note.endswith("seed 1 is still running, seed 2 was not begun; they are in no mean.")
+
+
+def test_a_missing_test_value_is_told() -> None:
+    evidence = make_evidence()
+    trials = list(evidence.sweep.trials)
+    metrics = {key: value for key, value in trials[3].metrics.items() if not key.startswith("test/")}
+    trials[3] = replace(trials[3], metrics=metrics)
+    evidence = replace(evidence, sweep=replace(evidence.sweep, trials=trials))
+    assert note_with(evidence, "has no").startswith("mdr-002 (triplet + MDR, embedding size 64): seed 0 has no test")
+
+
+def test_the_smallest_difference_that_few_seeds_tell() -> None:
+    evidence = make_evidence()
+    differences = [d for row in ablation_table(evidence).rows for d in row.differences]
+    deviation = median(stats.tstd(list(d.estimate.values.values())) for d in differences)
+    points = stats.t.ppf(0.975, 2) * deviation / np.sqrt(3)
+    assert note_with(evidence, "larger than").startswith(
+        f"n = 3 seeds: only differences larger than about {points:.2f} points"
+    )
+
+
+def test_the_size_of_the_family_is_told() -> None:
+    assert "for the 4 tests" in note_with(make_evidence(), "Holm")
+    assert not any("Holm" in note or "points" in note for note in ablation_table(make_evidence(seeds=1)).notes)
+
+
+def test_single_runs_say_what_their_intervals_leave_out_and_how_much_wider_classes_are() -> None:
+    evidence = make_evidence(seeds=1)
+    assert "is not known" in note_with(evidence, "One training seed each")
+    ratios = []
+    for row in ablation_table(evidence).rows:
+        for difference in row.differences:
+            sides = [evidence.details[name] for name in (row.name, difference.baseline)]
+            hits = [100.0 * side.hits(1) for side in sides]
+            widths = [
+                found.high - found.low
+                for by in (None, sides[0].labels)
+                if (found := bootstrap_difference(hits[0], hits[1], by)).low is not None and found.high is not None
+            ]
+            ratios.append(widths[1] / widths[0])
+    assert f"{median(ratios):.1f} times as wide" in note_with(evidence, "whole classes")
+
+
+def test_single_runs_without_queries_have_no_intervals_and_say_so() -> None:
+    evidence = replace(make_evidence(seeds=1), details={})
+    assert "there are no intervals" in note_with(evidence, "One training seed each")
+
+
+def test_rows_without_a_common_seed_are_told() -> None:
+    evidence = make_evidence(seeds=2, failed=False)
+    kept = [t for t in evidence.sweep.trials if t.record.name not in ("mdr-001", "triplet-001.2")]
+    evidence = replace(evidence, sweep=replace(evidence.sweep, trials=kept))
+    note = note_with(evidence, "no seed in common")
+    assert note.startswith("mdr-001 and triplet-001 have")
+    assert ablation_table(evidence).rows[0].differences[0].baseline == "triplet_l2-001"
+
+
+@pytest.mark.parametrize(("sampler", "start"), [("grid", "The best epoch of each trial was"), ("tpe", "The best conf")])
+def test_the_choice_is_told(sampler: str, start: str) -> None:
+    evidence = make_evidence()
+    table = ablation_table(replace(evidence, facts=replace(evidence.facts, sampler=sampler)))
+    assert table.notes[0].startswith(start)
+    assert "chosen on validation classes; the test classes had no say." in table.notes[0]

@@ -1,0 +1,124 @@
+"""A report as a folder: its files, whole or not at all, and nothing of anybody else's replaced."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mdr_tune.errors import UserError
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report import build
+from mdr_tune.report.build import MANIFEST, build_report, check_folder
+from mdr_tune.report.output.section import slugs
+from mdr_tune.report.plots import FIGURES
+from tests.report.make_evidence import make_evidence
+
+
+@pytest.fixture(scope="module")
+def evidence() -> SweepEvidence:
+    return make_evidence()
+
+
+@pytest.fixture(scope="module")
+def written(evidence: SweepEvidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole report, with all figures: seconds."""
+    folder = tmp_path_factory.mktemp("whole") / "report"
+    build_report([evidence], folder)
+    return folder
+
+
+@pytest.fixture
+def _two_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw two of the figures only."""
+    for name in [name for name in FIGURES if name not in ("recall_at_k", "differences")]:
+        monkeypatch.delitem(FIGURES, name)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def test_a_whole_report(written: Path) -> None:
+    manifest = json.loads((written / MANIFEST).read_text())
+    assert sorted(manifest["files"]) == files(written)
+    assert manifest["launches"] == {"ablation_demo": "0123456789abcdef0123456789abcdef"}
+    figures = {f"figures/ablation_demo/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    names = ("ablation_demo", "ablation_demo_differences", "ablation_demo_trials")
+    tables = {f"tables/{name}.{kind}" for name in names for kind in ("csv", "parquet")}
+    expected = figures | tables | {"tables/ablation_demo.tex", "index.html", "report.md", MANIFEST}
+    assert set(files(written)) == expected
+    assert sorted(path.name for path in written.parent.iterdir()) == ["report"]
+
+
+def test_markdown_links_to_files_that_are_there(written: Path) -> None:
+    links = [part.split(")")[0] for part in (written / "report.md").read_text().split("](")[1:]]
+    assert len(links) == len(FIGURES)
+    assert all((written / link).is_file() for link in links)
+
+
+@pytest.mark.usefixtures("_two_figures")
+def test_an_old_report_is_replaced(evidence: SweepEvidence, tmp_path: Path) -> None:
+    steps: list[str] = []
+    build_report([evidence], tmp_path / "report")
+    other = make_evidence(sweep="other")
+    report = build_report([evidence, other], tmp_path / "report", progress=steps.append)
+    assert steps[:2] == ["drawing the figures of ablation_demo", "drawing the figures of other"]
+    assert [table.sweep for table in report.tables] == ["ablation_demo", "other"]
+    assert sorted(map(str, report.files)) == sorted(str(tmp_path / "report" / name) for name in files(report.folder))
+    build_report([other], tmp_path / "report")
+    assert not any("ablation_demo" in name for name in files(tmp_path / "report"))
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+@pytest.mark.usefixtures("_two_figures")
+def test_what_is_not_a_reports_is_kept(evidence: SweepEvidence, tmp_path: Path) -> None:
+    notes = tmp_path / "report" / "tables" / "notes.txt"
+    build_report([evidence], tmp_path / "report")
+    notes.write_text("mine")
+    with pytest.raises(UserError, match=r"holds tables/notes\.txt, not of a report: name another folder"):
+        build_report([evidence], tmp_path / "report")
+    assert notes.read_text() == "mine"
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(UserError, match="is a file: name a folder"):
+        check_folder(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    check_folder(tmp_path / "empty")
+    check_folder(tmp_path / "nothing")
+
+
+@pytest.mark.usefixtures("_two_figures")
+def test_a_failure_leaves_the_old_report_and_nothing_else(
+    evidence: SweepEvidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_report([evidence], tmp_path / "report")
+    before = {name: (tmp_path / "report" / name).read_bytes() for name in files(tmp_path / "report")}
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(build, "write_rows", fail)
+    for folder in ("report", "new"):
+        with pytest.raises(OSError, match="No space left"):
+            build_report([evidence], tmp_path / folder)
+    assert {name: (tmp_path / "report" / name).read_bytes() for name in files(tmp_path / "report")} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_an_unknown_baseline_is_said_and_nothing_is_written(evidence: SweepEvidence, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="mdr-009"):
+        build_report([evidence], tmp_path / "report", baseline="mdr-009")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["mdr_levels", "b-2.x"], ["mdr_levels", "b-2.x"]),
+        (["a/b", "a b", "A_B"], ["a_b", "a_b-2", "A_B-3"]),
+        (["../../etc", "..", ""], ["etc", "sweep", "sweep-2"]),
+        (["a", "a_trials", "overview"], ["a", "a_trials-2", "overview-2"]),
+        (["a_differences", "a"], ["a_differences", "a-2"]),
+    ],
+)
+def test_file_names_of_sweeps(names: list[str], expected: list[str]) -> None:
+    assert slugs(names) == expected

@@ -1,0 +1,76 @@
+"""What MDR gained, in sentences."""
+
+from dataclasses import replace
+
+from mdr_tune.recorded import SweepEvidence
+from mdr_tune.report.ablation import ablation_table, summary_sentences
+from tests.report.make_evidence import make_evidence
+
+
+def said(evidence: SweepEvidence, baseline: str | None = None) -> list[str]:
+    return summary_sentences(evidence, ablation_table(evidence, baseline))
+
+
+def only(evidence: SweepEvidence, *names: str) -> SweepEvidence:
+    kept = [t for t in evidence.sweep.trials if t.record.name.partition(".")[0] in names]
+    return replace(evidence, sweep=replace(evidence.sweep, trials=kept))
+
+
+def test_the_best_row_the_range_of_gains_and_what_seeds_tell() -> None:
+    assert said(make_evidence()) == [
+        "Best on validation: triplet + MDR, embedding size 64, with test Recall@1 79.92 "
+        "(95 % interval 75.26 to 84.58, n = 3 seeds).",
+        "MDR over triplet: +0.75 to +7.83 points of test Recall@1 in 2 rows; the most with embedding size 64: +7.83 "
+        "(95 % interval +7.47 to +8.19, corrected p < 0.001, n = 3 seeds).",
+        "MDR over triplet: better in 1 of 2 rows, in 1 the seeds do not separate the two.",
+        "MDR over triplet_l2: +6.25 to +10.17 points of test Recall@1 in 2 rows; the most with embedding size 64: "
+        "+10.17 (95 % interval +8.87 to +11.46, corrected p = 0.003, n = 3 seeds).",
+        "MDR over triplet_l2: better in 1 of 2 rows, in 1 the seeds do not separate the two.",
+    ]
+
+
+def test_a_single_difference_is_one_sentence() -> None:
+    assert said(only(make_evidence(), "mdr-001", "triplet-001"))[1:] == [
+        "MDR over triplet: +0.75 points of test Recall@1 (95 % interval \N{MINUS SIGN}2.43 to +3.93, corrected "
+        "p = 0.20, n = 2 seeds): the seeds do not separate the two."
+    ]
+
+
+def test_worse_rows_are_said_plainly() -> None:
+    sentences = said(make_evidence(), baseline="triplet-002")
+    assert sentences[1].startswith("Other rows beside triplet-002 (triplet, embedding size 64): \N{MINUS SIGN}10.00 to")
+    assert "worse in 4 (triplet + MDR, embedding size 32; triplet, embedding size 32;" in sentences[2]
+    assert sentences[2].endswith("and 1 more).")
+
+
+def test_rows_that_differ_in_more_are_not_called_mdrs_gain() -> None:
+    sentences = said(only(make_evidence(), "mdr-001", "mdr-002", "triplet-002"), baseline="triplet-002")
+    assert sentences[1].startswith("Other rows beside triplet-002")
+    assert said(only(make_evidence(), "mdr-002", "triplet-002"), "triplet-002")[1].startswith("MDR over triplet:")
+
+
+def test_single_runs_prove_nothing() -> None:
+    sentences = said(make_evidence(seeds=1))
+    assert "over 400 queries, one seed" in sentences[1]
+    assert sentences[2] == (
+        "MDR over triplet: in 2 of 2 rows it is not known whether another seed would give the same."
+    )
+
+
+def test_without_a_baseline_nothing_is_claimed() -> None:
+    assert said(only(make_evidence(), "mdr-001", "mdr-002"))[1:] == [
+        "No row is without MDR: what MDR gains is not known."
+    ]
+    assert said(only(make_evidence(), "triplet-001"))[1:] == ["No row has MDR: nothing is said of it."]
+    assert "has a baseline that is equal" in said(only(make_evidence(), "mdr-001", "triplet-002"))[1]
+
+
+def test_a_sweep_without_results() -> None:
+    assert said(only(make_evidence())) == ["No trial ran to its end: there is nothing to compare."]
+
+
+def test_chosen_on_test_the_best_is_not_called_so_on_validation() -> None:
+    evidence = make_evidence()
+    sweep = replace(evidence.sweep, metric="curves/test_recall_at_1")
+    paper = replace(evidence, sweep=sweep, facts=replace(evidence.facts, protocol="paper"))
+    assert said(paper)[0].startswith("Best by test Recall@1: triplet + MDR, embedding size 64")

@@ -1,0 +1,119 @@
+"""The description of a sweep while it runs: when it is written, and what it says."""
+
+import re
+import time
+from typing import Any
+
+import pytest
+
+from mdr_tune.records import Outcome, TrialRecord
+from mdr_tune.sweep.live_description import LiveDescription
+
+METRIC = "val/recall_at_1"
+
+
+def trial(name: str, recalls: list[float], outcome: Outcome = "completed", **parameters: Any) -> TrialRecord:
+    history = [{"epoch": float(epoch), METRIC: recall} for epoch, recall in enumerate(recalls, 1)]
+    seed_index = int(name.partition(".")[2] or 1) - 1
+    return TrialRecord(
+        name, name.rsplit("-", 1)[0], 0, parameters, {}, seed_index=seed_index, history=history, outcome=outcome
+    )
+
+
+def live(written: list[str], **changes: Any) -> LiveDescription:
+    arguments = {"metric": METRIC, "main_arm": "mdr", "total": 9, "every_s": 0.0}
+    return LiveDescription(written.append, **{**arguments, **changes})
+
+
+def test_it_says_how_far_the_sweep_is_and_who_leads() -> None:
+    written: list[str] = []
+    description = live(written, shows_all=True, records=[trial("mdr-001", [50.0, 60.0], weight=0.1)])
+    description.stage("searching mdr")
+    for record in (
+        trial("mdr-001.2", [64.0], weight=0.1),
+        trial("mdr-002", [61.0], weight=0.5),
+        trial("mdr-002.2", [61.0, 90.0], "diverged", weight=0.5),
+        trial("triplet-001", [58.25]),
+        trial("triplet-002", [], "failed"),
+    ):
+        description.trial_started(record)
+        description.trial_ended(record)
+    description.trial_started(trial("triplet-003", [70.0], "running"))
+    description.test_scored(trial("mdr-001", []), {"test/recall_at_1": 57.0}, None)
+    description.test_scored(trial("mdr-001.2", []), {"test/recall_at_1": 58.0}, None)
+    lines = written[-1].splitlines()
+    assert len(written) == 7
+    assert lines[0] == "### Running: 6 of 9 trials done"
+    assert re.fullmatch(r"- As of \d{4}-\d\d-\d\d \d\d:\d\d: searching mdr\.", lines[2])
+    assert lines[3:] == [
+        "- Best so far: triplet-003 (the file as it is), validation Recall@1 70.00.",
+        "- 1 trial failed: triplet-002.",
+        "- 1 trial diverged: mdr-002.2.",
+        "",
+        "| trial | outcome | epochs | seeds | val Recall@1 | test Recall@1 | parameters |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| mdr-001 | completed | 2 | 2 | 62.00 | 57.50 | weight 0.1 |",
+        "| mdr-002 | completed | 1 | 1 | 61.00 |  | weight 0.5 |",
+        "| triplet-003 | running | 1 | 1 | 70.00 |  |  |",
+    ]
+
+
+def test_it_is_written_after_the_first_end_and_then_not_too_often() -> None:
+    written: list[str] = []
+    description = live(written, every_s=0.05)
+    first, second, third = (trial(f"mdr-00{number}", [50.0 + number]) for number in (1, 2, 3))
+    description.epoch_finished(first)
+    assert written == []
+    description.trial_ended(first)
+    description.trial_ended(second)
+    description.epoch_finished(third)
+    assert len(written) == 1
+    time.sleep(0.06)
+    description.epoch_finished(third)  # says what was too early before
+    assert ["1 of 9" in written[0], "2 of 9" in written[-1], len(written)] == [True, True, 2]
+    time.sleep(0.06)
+    description.epoch_finished(third)  # nothing new
+    assert len(written) == 2
+
+
+def test_nothing_has_a_value_yet() -> None:
+    written: list[str] = []
+    live(written, metric="curves/test_recall_at_1", total=1).trial_ended(trial("mdr-001", [], "failed"))
+    assert written[0].splitlines()[0] == "### Running: 1 of 1 trial done"
+    assert written[0].splitlines()[3:5] == ["- No trial has a value yet.", "- 1 trial failed: mdr-001."]
+    assert "|" not in written[0]
+
+
+def test_with_the_authors_protocol_it_is_the_test_value_that_leads() -> None:
+    written: list[str] = []
+    record = trial("mdr-001", [50.0])
+    record.history[0]["curves/test_recall_at_1"] = 44.0
+    live(written, metric="curves/test_recall_at_1").trial_ended(record)
+    assert "Best so far: mdr-001 (the file as it is), test Recall@1 44.00." in written[0]
+    assert "| best test Recall@1 | test Recall@1 |" in written[0]
+
+
+def test_it_never_raises(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(text: str) -> None:
+        raise RuntimeError("the store is gone")
+
+    LiveDescription(refuse, METRIC, "mdr", 3).trial_ended(trial("mdr-001", [50.0]))
+    assert "the store is gone" in caplog.text
+
+
+def test_a_long_table_is_cut_and_says_so() -> None:
+    written: list[str] = []
+    records = [trial(f"mdr-{number:03d}", [50.0], weight=number / 7) for number in range(1, 200)]
+    live(written, shows_all=True, records=records, total=200).trial_ended(trial("mdr-200", [50.0]))
+    shown = sum(line.startswith("| mdr-") for line in written[0].splitlines())
+    assert 20 < shown < 200
+    assert f"{200 - shown} further rows: `mdr-tune leaderboard` shows all trials." in written[0]
+    assert len(written[0]) < 5000  # what MLflow's stores take
+
+
+def test_it_costs_little_with_many_trials() -> None:
+    records = [trial(f"mdr-{number:04d}", [float(epoch % 7) for epoch in range(20)]) for number in range(2000)]
+    description = live([], records=records, total=2000)
+    started = time.process_time()
+    description.trial_ended(records[0])
+    assert time.process_time() - started < 1.0  # every 30 s; 0.05 s on a quiet machine

@@ -1,0 +1,140 @@
+"""A logged model, by any of its addresses, embeds as the trial's model does; what is none of ours is refused."""
+
+import os
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from mdr_tune.errors import UserError
+from mdr_tune.tracking.champion import load_model, log_embedding_model, register_champion
+from mdr_tune.tracking.experiment import open_experiment
+from mdr_tune.tracking.loading import load_embedder, needs_store
+from tests.mlflow_globals import mlflow_globals_kept
+from tests.tracking.tiny_trial import noise_images, save, trained
+
+NAME = "load_letters"
+
+
+@pytest.fixture(scope="module")
+def registered(
+    store: str, client: MlflowClient, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, torch.nn.Module, Path]:
+    """Register a champion; return its run, the trial's model and its checkpoint."""
+    session = trained("l2")
+    checkpoint = save(session, tmp_path_factory.mktemp("checkpoint") / "checkpoint.pt")
+    with mlflow_globals_kept():
+        mlflow.set_tracking_uri(store)
+        experiment = open_experiment(client, NAME, Path(store.removeprefix("sqlite:///")).parent / "mlartifacts")
+        run = client.create_run(experiment).info.run_id
+        register_champion(client, experiment, run, NAME, checkpoint, "val/recall_at_1")
+    return run, session.model.eval(), checkpoint
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a store: MLflow's globals point to it, and nothing may come to be in it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_address_gives_the_same_model(
+    registered: tuple[str, torch.nn.Module, Path], store: str, client: MlflowClient, elsewhere: Path
+) -> None:
+    run, model, _ = registered
+    images = noise_images(range(9, 10)).images
+    with torch.no_grad():
+        expected = model(images)
+    with mlflow_globals_kept():
+        mlflow.set_tracking_uri(store)
+        local = mlflow.artifacts.download_artifacts(f"models:/{NAME}/1", dst_path=str(elsewhere / "m"))
+    addresses = [f"models:/{NAME}@champion", f"models:/{NAME}/1", f"runs:/{run}/model"]
+    loaded = [load_embedder(uri, client) for uri in addresses] + [load_embedder(local)]
+    for embedder in loaded:
+        torch.testing.assert_close(embedder.embed(images), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(embedder.embed(images[:1]), expected[:1], rtol=0, atol=1e-5)
+        assert (embedder.image_shape, embedder.size, embedder.resize, embedder.run_id) == ((1, 32, 32), 8, 32, run)
+    assert len({embedder.identity for embedder in loaded}) == 1
+    assert [embedder.uri for embedder in loaded] == [addresses[1], addresses[1], addresses[2], local]
+    assert [entry.name for entry in elsewhere.iterdir()] == ["m"]
+    assert not mlflow.tracking.is_tracking_uri_set()
+
+
+@pytest.mark.usefixtures("registered")
+def test_another_device_is_all_of_the_graph_s(client: MlflowClient, elsewhere: Path) -> None:
+    """No GPU here: the device `meta` has no numbers, but refuses tensors of another device as a GPU does."""
+    embedder = load_embedder(f"models:/{NAME}@champion", client, torch.device("meta"))
+    network = embedder.network
+    assert isinstance(network, torch.fx.GraphModule)
+    assert not [node for node in network.graph.nodes if "cpu" in f"{node.args} {node.kwargs}"]
+    given = network(torch.empty(3, 1, 32, 32, dtype=torch.uint8, device="meta"))
+    assert (given.device.type, tuple(given.shape)) == ("meta", (3, 8))
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.usefixtures("registered")
+def test_an_unknown_model_is_named_with_those_there_are(client: MlflowClient, elsewhere: Path) -> None:
+    for uri in ("models:/lod_letters@champion", f"models:/{NAME}@winner", f"models:/{NAME}/7"):
+        with pytest.raises(UserError, match=rf"{uri} is not in sqlite.*models:/{NAME}@champion"):
+            load_embedder(uri, client)
+    for uri in ("runs:/0123/model", "models:/m-0123"):
+        with pytest.raises(UserError, match=f"the files of {uri} cannot be had"):
+            load_embedder(uri, client)
+    with pytest.raises(UserError, match="is no model: expected models:/NAME@champion"):
+        load_embedder(str(elsewhere))
+    assert needs_store("models:/x@y")
+    assert not needs_store("./models")
+
+
+def test_a_model_without_the_size_of_images_is_told(
+    registered: tuple[str, torch.nn.Module, Path], client: MlflowClient, caplog: pytest.LogCaptureFixture, store: str
+) -> None:
+    run, _, checkpoint = registered
+    model, shape = load_model(checkpoint)
+    with mlflow_globals_kept():
+        mlflow.set_tracking_uri(store)
+        experiment = client.get_run(run).info.experiment_id
+        other = client.create_run(experiment).info.run_id
+        log_embedding_model(client, experiment, other, "load_other", model, shape)
+    embedder = load_embedder("models:/load_other/1", client)
+    assert embedder.resize == 32
+    assert "does not say what its images were resized to: 32 pixels" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["pickle", "float images"])
+def test_other_models_are_refused(tmp_path: Path, kind: str) -> None:
+    """A pickle would execute what is in it."""
+    image_type = np.dtype(np.float32 if kind == "float images" else np.uint8)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(image_type, (-1, 1, 4, 4))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 16))]),
+    )
+    format_ = "pickle" if kind == "pickle" else "pt2"
+    mlflow.pytorch.save_model(
+        torch.nn.Flatten(),
+        tmp_path / "m",
+        serialization_format=format_,
+        signature=signature,
+        input_example=np.zeros((2, 1, 4, 4), image_type),
+        pip_requirements=[],
+    )
+    expected = "is no exported graph" if kind == "pickle" else "does not take square uint8 images"
+    with pytest.raises(UserError, match=expected):
+        load_embedder(str(tmp_path / "m"))
+
+
+def test_the_settings_of_mlflow_are_put_back(
+    registered: tuple[str, torch.nn.Module, Path], client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////of/the/user.db")
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
+    with mlflow_globals_kept():
+        load_embedder(f"runs:/{registered[0]}/model", client)
+        assert mlflow.get_tracking_uri() == "sqlite:////of/the/user.db"
+    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "true"
