@@ -181,11 +181,16 @@ class SweepResult:
         """The best trial of all arms on validation; the main arm's among equals."""
         return max(self.best.values(), key=self.value, default=None)
 
-    def test_metrics(self, record: TrialRecord) -> dict[str, float] | None:
-        """Return the test metrics of a configuration, the mean over the seeds that have them; None if none has."""
-        seeds = [other.name for other in self.records if other.config_name == record.config_name]
-        found = [self.tests[name] for name in seeds if name in self.tests]
-        return {key: sum(one[key] for one in found) / len(found) for key in found[0]} if found else None
+    def test_means(self) -> dict[str, dict[str, float]]:
+        """Return the test metrics of each configuration that has some, by its name: the mean over its seeds."""
+        found: dict[str, list[dict[str, float]]] = {}
+        for record in self.records:
+            if record.name in self.tests:
+                found.setdefault(record.config_name, []).append(self.tests[record.name])
+        return {
+            name: {key: sum(one[key] for one in seeds) / len(seeds) for key in seeds[0]}
+            for name, seeds in found.items()
+        }
 
     def value(self, record: TrialRecord) -> float:
         """Return the best value of a trial; of one with several seeds, the mean over those that ran to their end."""

@@ -110,10 +110,11 @@ def table_rows(result: SweepResult) -> list[Row]:
     if not result.shows_all:
         main = sorted(main, key=lambda record: -values[record.name][0])[:BEST_TRIALS_SHOWN]
     shown = main + [record for arm, record in result.best.items() if arm != result.main_arm]
-    tests = {record.name: result.test.get(arm) for arm, record in result.best.items()}
+    tests = result.test_means()
+    tests |= {record.name: result.test[arm] for arm, record in result.best.items() if arm in result.test}
     rows = []
     for record in shown:
-        row = make_row(record, result.metric, tests.get(record.name) or result.test_metrics(record))
+        row = make_row(record, result.metric, tests.get(record.name))
         if row is not None:
             value, seeds = values[record.name]
             rows.append(replace(row, validation=value, seeds=seeds))

@@ -181,10 +181,8 @@ class SweepRun:
         found = {arm.name: self._best_of(arm) for arm in self._plan.arms}
         self.result.best |= {arm: record for arm, record in found.items() if record is not None}
         self._evaluate([record for record in self._to_evaluate() if record.best(self.result.metric) is not None])
-        for arm, record in self.result.best.items():
-            scores = self.result.test_metrics(record)
-            if scores is not None:
-                self.result.test[arm] = scores
+        means = self.result.test_means()
+        self.result.test |= {arm: means[best.name] for arm, best in self.result.best.items() if best.name in means}
 
     def _to_evaluate(self) -> list[TrialRecord]:
         if self._plan.sweep.is_ablation:

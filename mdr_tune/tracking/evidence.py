@@ -2,7 +2,7 @@
 
 MLflow's client reads one metric of one run at a time. That is quick: 0.9 ms from sqlite. (`get_metric_history_bulk`
 exists for SQL stores only; `get_metric_history_bulk_interval` for all, but it is private, thins out what is long, and
-took longer here.) A few threads hide the way to a server.
+took longer here.) On a server on the same machine 60 trials took 29 s one after another, 12 s in four threads.
 """
 
 import json

@@ -8,7 +8,7 @@ from mlflow.entities import Param
 
 from mdr_tune.tracking.champion import ALIAS, log_embedding_model
 from mdr_tune.tracking.tags import run_tags
-from mdr_tune.training.official import IMAGE_SHAPE, ImportedModel
+from mdr_tune.training.official import IMAGE_SHAPE, RESIZE, ImportedModel
 
 
 @dataclass(frozen=True)

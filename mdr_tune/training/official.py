@@ -29,6 +29,8 @@ OfficialMode = Literal["rescale", "l2"]
 names, so that a file does not tell; at test time the first gives raw embeddings, the second unit vectors."""
 
 IMAGE_SHAPE: ImageShape = (3, 224, 224)
+RESIZE = 256
+"""Height and width, in pixels, that their transform brings images to before it cuts the middle out."""
 CHECKPOINT_NAME = "model.pt"
 _SOURCE_CODE = "https://github.com/kakaoenterprise/AAAI2021_MDR"
 
