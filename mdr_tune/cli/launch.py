@@ -205,7 +205,8 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
 def launch(plan: Plan, console: Console) -> int:
     """Run a plan; returns the exit code."""
     quiet_libraries()
-    pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records)
+    every_seed = plan.sweep.search.seeds is not None
+    pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records, every_seed)
     with Status(console, plan.sweep.metric, pace) as status:
 
         def show(outcome: LaunchOutcome) -> None:

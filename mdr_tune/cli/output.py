@@ -55,7 +55,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     elif sweep.search.seeds_per_trial > 1:
         _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for each trial that is not stopped early")
     for arm in plan.arms:
-        _add(table, "  arm", arm.name, count(arm.trials, "trial"))
+        _add(table, "  arm", arm.name, count(arm.trials, "trial" if sweep.search.seeds is None else "configuration"))
     cost, measured = plan_cost(plan)
     _add(table, "  cost", "epochs", describe_epochs(cost))
     _add(table, "", "time", describe_time(cost, measured, lanes))

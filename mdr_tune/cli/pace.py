@@ -17,14 +17,21 @@ class Pace:
         num_trials: Configurations of all arms together.
         lanes: What they run on.
         seeds_per_trial: Training seeds of a configuration that survives.
+        every_seed: A configuration has all of its seeds whatever becomes of the first: each is a trial like any other.
         past: Trials of earlier sessions. They are done, or go on, and cost what they cost; but how long an epoch takes
             is measured anew.
     """
 
     def __init__(
-        self, num_trials: int, lanes: LaneResources, seeds_per_trial: int = 1, past: Sequence[TrialRecord] = ()
+        self,
+        num_trials: int,
+        lanes: LaneResources,
+        seeds_per_trial: int = 1,
+        past: Sequence[TrialRecord] = (),
+        every_seed: bool = False,
     ) -> None:
-        self.num_trials, self._lanes, self._seeds = num_trials, lanes, seeds_per_trial
+        self._configurations, self._lanes, self._seeds = num_trials, lanes, seeds_per_trial
+        self._every_seed = every_seed
         self._records = {record.name: record for record in past}
         self._past_seconds = sum(epoch.get(EPOCH_TIME, 0.0) for record in past for epoch in record.history)
         self._seconds, self._epochs = 0.0, 0
@@ -44,9 +51,19 @@ class Pace:
         return list(self._records.values())
 
     @property
+    def num_trials(self) -> int:
+        """Configurations; with `every_seed` the trials of all of their seeds."""
+        return self._configurations * (self._seeds if self._every_seed else 1)
+
+    @property
     def trials_done(self) -> int:
-        """Configurations whose first seed has ended."""
-        return sum(record.ended and record.seed_index == 0 for record in self.records)
+        """How many of them have ended: configurations by their first seed."""
+        return sum(record.ended and (self._every_seed or record.seed_index == 0) for record in self.records)
+
+    @property
+    def further_seeds_done(self) -> int:
+        """Seeds that have ended beside those trials."""
+        return 0 if self._every_seed else sum(record.ended and record.seed_index > 0 for record in self.records)
 
     @property
     def epochs_done(self) -> int:
@@ -71,7 +88,7 @@ class Pace:
         first_seeds = [record for record in self.records if record.seed_index == 0]
         if not first_seeds:
             return 0.0
-        return (self.num_trials - len(first_seeds)) * self._length(0, first_seeds[-1])
+        return (self._configurations - len(first_seeds)) * self._length(0, first_seeds[-1])
 
     def _left_of_seeds(self) -> float:
         """Epochs of the further seeds that have not started: those of survivors, and of as many of the rest."""
@@ -80,7 +97,9 @@ class Pace:
             return 0.0
         ended = [record for record in first_seeds if record.ended]
         survived = sum(record.outcome == "completed" for record in ended)
-        survivors = survived + (self.num_trials - len(ended)) * (survived / len(ended) if ended else 1.0)
+        survivors = survived + (self._configurations - len(ended)) * (survived / len(ended) if ended else 1.0)
+        if self._every_seed:
+            survivors = float(self._configurations)
         started = sum(record.seed_index > 0 for record in self.records)
         return max(0.0, survivors * (self._seeds - 1) - started) * float(first_seeds[-1].config["epochs"])
 

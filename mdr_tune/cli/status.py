@@ -160,9 +160,8 @@ class Status:
         return Text(_fold(parts, self._console.width), style="cyan")
 
     def _counts(self) -> list[str]:
-        records = self._pace.records
+        records, seeds = self._pace.records, self._pace.further_seeds_done
         parts = [f"{self._pace.trials_done}/{self._pace.num_trials} trials done"]
-        seeds = sum(record.ended and record.seed_index > 0 for record in records)
         parts += [count(seeds, "further seed")] if seeds else []
         numbers = {outcome: sum(r.outcome == outcome for r in records) for outcome in OUTCOMES}
         return parts + [f"{numbers[o]} {OUTCOMES[o]}" for o in ("stopped_early", *_BAD) if numbers[o]]

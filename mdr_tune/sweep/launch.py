@@ -242,7 +242,8 @@ def _draw_figures(plan: Plan, result: SweepResult, tracker: "Tracker", status: R
     from mdr_tune.tracking.artifacts import log_figures
 
     main = [record for record in result.records if record.arm == result.main_arm]
-    if not searched(plan.sweep.space) or result.interrupted or len(main) < MIN_TRIALS:
+    nothing_searched = plan.sweep.is_ablation or not searched(plan.sweep.space)  # an ablation's are in its report
+    if nothing_searched or result.interrupted or len(main) < MIN_TRIALS:
         return
     status.stage("drawing the figures")
     with tempfile.TemporaryDirectory() as folder:

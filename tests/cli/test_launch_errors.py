@@ -105,15 +105,16 @@ def test_a_store_that_is_no_database(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "cannot be written" in output
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "search_spaces").glob("*.yaml")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted((ROOT / "search_spaces").rglob("*.yaml")), ids=lambda file: file.name)
 def test_a_dry_run_prints_the_plan_and_starts_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, file: Path
 ) -> None:
     code, output = run(capsys, "--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs"))
     assert code == 0
-    is_grid = file.name.startswith("ablation")
-    space = ("one of none, weight 0.", "grid") if is_grid else ("0.01 to 1, log scale", "maximise val/recall_at_1")
-    for part in (*space, "2 CPUs, 0 GPUs", "mlflow.db", "Dry run"):
+    is_ablation = file.name.startswith("ablation") or file.parent.name == "paper"
+    metric = "maximise " + ("curves/test_recall_at_1" if file.parent.name == "paper" else "val/recall_at_1")
+    space = ("grid", "seeds", "0, 1, 2", "none is stopped early") if is_ablation else ("0.01 to 1, log scale",)
+    for part in (*space, metric, "2 CPUs, 0 GPUs", "mlflow.db", "Dry run"):
         assert part in output
     assert list(tmp_path.iterdir()) == []
 

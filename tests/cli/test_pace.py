@@ -112,3 +112,13 @@ def test_earlier_sessions_are_done_but_not_in_the_pace() -> None:
 @pytest.mark.parametrize("outcome", ["killed", "running"])
 def test_what_will_go_on_is_not_done(outcome: Any) -> None:
     assert Pace(2, lanes(), past=[record("mdr-001", 3, outcome)]).trials_done == 0
+
+
+def test_every_seed_of_an_ablation_is_a_trial_like_any_other() -> None:
+    pace = play(
+        Pace(2, lanes(), seeds_per_trial=3, every_seed=True),
+        record("mdr-001", 2, "failed"),
+        record("mdr-001.2", 8, "completed"),
+    )
+    assert (pace.num_trials, pace.trials_done, pace.further_seeds_done) == (6, 2, 0)
+    assert pace.epochs_left == (1 + 3) * 8  # the last seed of the first, and all three of the second

@@ -1,11 +1,15 @@
 """An ablation on a real lane: all seeds of all configurations, all of them evaluated on the test classes."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.stats
 from mlflow import MlflowClient
 
+from mdr_tune.sweep.reporting import LaunchReport
 from mdr_tune.tracking.details_files import read_details
 from tests.faults.sweeps import in_mlflow, run, same_each_run
 
@@ -35,11 +39,39 @@ def test_every_trial_that_ran_to_its_end_is_evaluated(hub: Any, tmp_path: Path) 
         assert {key: values[-1][1] for key, values in stored["metrics"].items() if key.startswith("test/")} == tests
         assert {"distances.json", "test/queries.parquet", "test/gallery.parquet"} <= set(stored["artifacts"])
         assert records[name].distances[-1].epoch == records[name].epochs
+    check_report(client, outcome.report, set(seeds))
     experiment = client.get_experiment_by_name("faults")
     (run_of,) = client.search_runs([experiment.experiment_id], "tags.`mlflow.runName` = 'mdr-001.2'")
     details = read_details(Path(client.download_artifacts(run_of.info.run_id, "test")))
     recall = details.per_query("recall_at_1").mean()
     assert recall == pytest.approx(outcome.result.tests["mdr-001.2"]["test/recall_at_1"])
+
+
+def check_report(client: MlflowClient, report: LaunchReport | None, trials: set[str]) -> None:
+    """Compute the table, and a difference, from the raw metrics of MLflow's runs alone."""
+    assert report is not None
+    runs = client.search_runs([client.get_experiment_by_name("faults").experiment_id], max_results=100)
+    values = {
+        run.info.run_name: {key: value for key, value in run.data.metrics.items() if key.startswith("test/")}
+        for run in runs
+        if run.info.run_name in trials
+    }
+    rows = {
+        row["configuration"]: row
+        for row in csv.DictReader((report.page.parent / "tables" / "faults.csv").open())
+        if row["metric"] == "test/recall_at_1"
+    }
+    for name in ("mdr-001", "triplet-001"):
+        both = [values[seed]["test/recall_at_1"] for seed in (name, f"{name}.2")]
+        assert float(rows[name]["mean"]) == pytest.approx(np.mean(both))
+        low, high = scipy.stats.t.interval(0.95, 1, np.mean(both), scipy.stats.sem(both))
+        assert (float(rows[name]["low"]), float(rows[name]["high"])) == pytest.approx((low, high))
+    (difference,) = csv.DictReader((report.page.parent / "tables" / "faults_differences.csv").open())
+    found = scipy.stats.ttest_rel(
+        *([values[seed]["test/recall_at_1"] for seed in (name, f"{name}.2")] for name in ("mdr-001", "triplet-001"))
+    )
+    assert float(difference["p"]) == pytest.approx(found.pvalue)
+    assert "2" in rows["mdr-001"]["n"]
 
 
 def test_the_protocol_of_the_paper_chooses_the_epoch_on_the_test_classes(hub: Any, tmp_path: Path) -> None:
