@@ -81,7 +81,7 @@ def score_queries(
         EmbeddingsNotFinite: they are not, or are so large that their distances are not.
         ValueError: wrong shapes, or a K beyond the items that can be retrieved.
     """
-    return _score(embeddings, labels, ks, rows, gallery, gallery_labels, block_size, None)[0]
+    return _score(_problem(embeddings, labels, gallery, gallery_labels, ks), ks, rows, block_size)[0]
 
 
 class QueryScores(NamedTuple):
@@ -119,7 +119,8 @@ def examine_queries(
     Args:
         neighbours: how many of the nearest items are named, as far as so many were looked at.
     """
-    sums, columns = _score(embeddings, labels, ks, rows, gallery, gallery_labels, block_size, neighbours)
+    problem = _problem(embeddings, labels, gallery, gallery_labels, ks)
+    sums, columns = _score(problem, ks, rows, block_size, neighbours)
     if columns:
         return sums, QueryScores(*columns)
     none = embeddings.new_empty(0)
@@ -127,18 +128,10 @@ def examine_queries(
 
 
 def _score(
-    embeddings: Tensor,
-    labels: Tensor,
-    ks: Sequence[int],
-    rows: slice | None,
-    gallery: Tensor | None,
-    gallery_labels: Tensor | None,
-    block_size: int | None,
-    neighbours: int | None,
+    problem: "_Problem", ks: Sequence[int], rows: slice | None, block_size: int | None, neighbours: int | None = None
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the sums, and, if `neighbours` are wanted, the columns of `QueryScores`."""
-    problem = _problem(embeddings, labels, gallery, gallery_labels, ks)
-    start, stop, step = (rows or slice(None)).indices(len(embeddings))
+    start, stop, step = (rows or slice(None)).indices(len(problem.queries))
     if step != 1:
         raise ValueError(f"rows must be a slice of step 1, got {rows}")
     if block_size is not None and block_size < 1:
@@ -147,7 +140,7 @@ def _score(
     relevant = _count_relevant(problem)
     max_relevant = int(relevant[start:stop].max()) if stop > start else 0
     depth = max(*ks, max_relevant)
-    sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=embeddings.device)
+    sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=problem.queries.device)
     parts: list[QueryScores] = []
     blocks = nearest_items(
         problem.queries, problem.gallery, depth, slice(start, stop), problem.excludes_self, block_size
