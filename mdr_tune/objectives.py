@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from mdr_tune.records import TrialRecord
 
@@ -15,6 +16,11 @@ def best_key(metric: str) -> str:
 def best_epoch_key(metric: str) -> str:
     """Return the name under which the epoch of that best value stands: `val/best_epoch`."""
     return f"{metric.rsplit('/', 1)[0]}/best_epoch"
+
+
+def chosen_on(metric: str) -> Literal["validation", "test"]:
+    """Return on which classes a sweep with this metric chooses: those of the test with the authors' protocol."""
+    return "validation" if metric.startswith("val/") else "test"
 
 
 def recall_rank(metric: str) -> int | None:

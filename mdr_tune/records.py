@@ -177,6 +177,11 @@ class SweepResult:
     second_metric: str | None = None
 
     @property
+    def test_was_read_on_the_way(self) -> bool:
+        """Whether trials were evaluated on the test classes after each epoch."""
+        return any(key.startswith("curves/test_") for record in self.records for key in (record.history or [{}])[-1])
+
+    @property
     def winner(self) -> TrialRecord | None:
         """The best trial of all arms on validation; the main arm's among equals."""
         return max(self.best.values(), key=self.value, default=None)

@@ -32,7 +32,7 @@ def _values(table: AblationTable) -> Table:
     drawn.add_column("seeds", no_wrap=True)
     drawn.add_column(texts.column_title(table.metric), justify="right", no_wrap=True)
     for row in table.rows:
-        cells = [row.name, *texts.name_cells(table, row), texts.seeds(row)]
+        cells = [row.name, *texts.name_cells(table, row), texts.seeds(row, table.metric)]
         value = Text(texts.value(row.estimates.get(table.metric)), style="bold" if row.name == best else "")
         drawn.add_row(*map(Text, cells), value)
     return drawn

@@ -19,7 +19,8 @@ from mdr_tune.config.schedulers import (
 )
 from mdr_tune.config.space import LevelsDomain
 from mdr_tune.config.stop import StopConfig
-from mdr_tune.report.summary import BEST_TRIALS_SHOWN, metric_label, table_rows, verdict
+from mdr_tune.objectives import chosen_on
+from mdr_tune.report.summary import BEST_TRIALS_SHOWN, table_rows, value_titles, verdict
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
 from mdr_tune.sweep.launch import LaunchOutcome, load_command
 from mdr_tune.sweep.plan import Plan
@@ -120,10 +121,11 @@ def _print_ablation(console: Console, report: LaunchReport) -> None:
 
 
 def _print_search(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
-    result, label = outcome.result, metric_label(outcome.result.metric)
+    result = outcome.result
+    values = value_titles(result.metric)
     table = Table(title=None, pad_edge=False, box=None, header_style="bold", padding=(0, 1))
-    for column in ("trial", "outcome", "epochs", f"val {label}", f"test {label}", "parameters"):
-        table.add_column(column, justify="right" if column[:4] in ("epoc", "val ", "test") else "left")
+    for column in ("trial", "outcome", "epochs", *values, "parameters"):
+        table.add_column(column, justify="right" if column in ("epochs", *values) else "left")
     for row in table_rows(result):
         test = "" if row.test is None else f"{row.test:.2f}"
         _add(table, row.name, row.outcome, str(row.epochs), f"{row.validation:.2f}", test, row.parameters)
@@ -155,7 +157,7 @@ def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> st
     """Return the sentence that says which version the alias was taken from, and whether that one was better."""
     winner = outcome.result.winner
     best = winner.best(outcome.result.metric) if winner else None
-    known = f" ({value:.2f} on validation)" if value is not None else ""
+    known = f" ({value:.2f} on {chosen_on(outcome.result.metric)})" if value is not None else ""
     worse = value is not None and best is not None and best[0] < value
     note = " That one was better: mind which sweep's champion you load." if worse else ""
     return f"The alias champion was at version {version}{known} before.{note}"

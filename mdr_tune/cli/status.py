@@ -12,7 +12,7 @@ from rich.text import Text
 from mdr_tune.cli.pace import Pace
 from mdr_tune.config.arms import Arm
 from mdr_tune.records import Change, TrialRecord
-from mdr_tune.report.summary import format_parameters, metric_label
+from mdr_tune.report.summary import format_parameters, value_titles
 from mdr_tune.test_details import TestDetails
 from mdr_tune.words import count
 
@@ -120,8 +120,8 @@ class Status:
     def trial_ended(self, record: TrialRecord) -> None:
         """Print the trial's line."""
         best = record.best(self._metric)
-        label = metric_label(self._metric)
-        quality = f"val {label} {best[0]:6.2f} (epoch {best[1]})" if best else "no result"
+        label, _ = value_titles(self._metric)
+        quality = f"{label} {best[0]:6.2f} (epoch {best[1]})" if best else "no result"
         text = f"{record.name:<16} {OUTCOMES[record.outcome]:<13} {record.epochs:>3} epochs  {quality}"
         parameters = format_parameters(record.best_parameters(self._metric))
         bad = record.outcome in _BAD

@@ -71,6 +71,9 @@ def _grid_problems(sweep: SweepConfig) -> Problems:
         for key in ("trials", "baseline_trials")
         if key in sweep.search.model_fields_set
     ]
+    if "seed" in sweep.space:
+        message = "the seeds of a grid are search.seeds: [0, 1, 2], of which the table has means and intervals"
+        problems.append((("space", "seed"), message))
     if sweep.start_from:
         problems.append((("start_from",), "a grid runs all of its combinations: leave it out"))
     return problems

@@ -50,6 +50,7 @@ def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> Abla
         rows=rows,
         is_grid=is_grid,
         notes=notes(evidence.facts, metric, rows, configurations, pairs, details),
+        protocol=evidence.facts.protocol,
     )
 
 

@@ -24,6 +24,8 @@ def notes(
     details: dict[str, TestDetails],
 ) -> list[str]:
     """Return the notes below a table, as sentences."""
+    if not any(configuration.ran for configuration in configurations):
+        return _missing_seeds(facts, metric, rows, configurations)
     return [
         *_choice(facts, metric),
         *_few_seeds(rows),
@@ -80,7 +82,7 @@ def _single_runs(
     configurations: Sequence[Configuration], pairs: Sequence[Pair], metric: str, details: dict[str, TestDetails]
 ) -> list[str]:
     """Return what intervals over queries leave out, and how much wider they are over classes."""
-    if not configurations or any(len(configuration.ran) > 1 for configuration in configurations):
+    if any(len(configuration.ran) > 1 for configuration in configurations):
         return []
     unknown = "whether a difference is MDR's or the seed's is not known"
     if not details or not metric.startswith("test/"):

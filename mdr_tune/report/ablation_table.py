@@ -91,6 +91,7 @@ class AblationTable:
         metrics: All columns, in order.
         rows: In the order of the grid, baselines after it; of a search that is no grid: the best of each arm.
         is_grid: Whether all configurations are shown.
+        protocol: `validation` or `paper`: on which classes the best epoch was chosen, see `SweepFacts`.
         notes: Sentences that a reader must know: seeds that failed, few seeds, what p was corrected for.
     """
 
@@ -101,3 +102,4 @@ class AblationTable:
     rows: list[TableRow]
     is_grid: bool
     notes: list[str]
+    protocol: str = "validation"

@@ -19,13 +19,13 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
         load_command: Lines that load the champion, if there is one.
     """
     lines = [f"### {escape(sentences[0])}", ""] if sentences else []
-    lines += [*(f"- {escape(sentence)}" for sentence in sentences[1:]), ""]
+    lines += [*(f"- {escape(sentence)}" for sentence in sentences[1:]), "", escape(texts.caption(table)), ""]
     titles = ["row", *texts.name_titles(table), "seeds", texts.full_title(table.metric), "beside the baseline"]
     rows = [
         [
             row.name,
             *texts.name_cells(table, row),
-            texts.seeds(row),
+            texts.seeds(row, table.metric),
             texts.value(row.estimates.get(table.metric)),
             _beside(row),
         ]
@@ -44,7 +44,7 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
     if load_command:
         lines += [
             "",
-            "Load the winner (by validation, in the mean of its seeds):",
+            f"Load the winner ({texts.protocol(table.protocol)}; first seed of the best mean):",
             "",
             "```python",
             load_command,

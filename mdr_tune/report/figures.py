@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdr_tune.objectives import chosen_on
 from mdr_tune.records import TrialRecord
 from mdr_tune.report.axes import tidy_axis, tidy_parallel
 from mdr_tune.report.budget import AtBudget, TooFewTrials, at_budget
@@ -76,7 +77,7 @@ def _value_of(index: int) -> Callable[["optuna.trial.FrozenTrial"], float]:
 
 def _label(metric: str) -> str:
     name = metric_label(metric)
-    return "images/s" if name == "images_per_s" else f"{name} on validation, %"
+    return "images/s" if name == "images_per_s" else f"{name} on {chosen_on(metric)}, %"
 
 
 def _from_1(place: float, _position: int) -> str:

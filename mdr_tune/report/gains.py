@@ -123,7 +123,7 @@ def _gain(group: _Group, metric: str) -> list[str]:
     one_method = len({row.method for row, _ in group.found}) == 1
     where = most.setting if one_method and most.setting else row_title(most)
     return [
-        f"{group.name}: {reach}; the most with {where}: {_told_difference(top)}.",
+        f"{group.name}: {reach}; the highest with {where}: {_told_difference(top)}.",
         f"{group.name}: {_counts(group.found)}.",
     ]
 

@@ -14,7 +14,8 @@ class OverviewColumn:
 
     Attributes:
         sweep: Its name.
-        data: What stands above the columns of a sweep: the data set, with the sweep's name where two have the same.
+        data: What stands above the columns of a sweep: the data set, with the sweep's name where two have the same,
+            and the protocol where they differ.
         metric: `test/recall_at_1`.
     """
 
@@ -30,11 +31,13 @@ class Overview:
     Attributes:
         methods: Of the rows, in the order of the sweeps' own tables.
         columns: Those of one sweep stand together.
+        protocols: Of the sweeps, in the order of their columns: on which classes their best epochs were chosen.
         cells: One list a row; None where a sweep lacks the method, or the method gave no value.
     """
 
     methods: list[str]
     columns: list[OverviewColumn]
+    protocols: list[str]
     cells: list[list[Estimate | None]]
 
 
@@ -51,15 +54,18 @@ def overview(tables: Sequence[AblationTable]) -> Overview | None:
     if max(counts.values(), default=0) < 2:
         return None
     same_data = Counter(table.data for table in tables)
+    protocols = [table.protocol for table in tables]
     columns: list[OverviewColumn] = []
     cells: dict[str, list[Estimate | None]] = {method: [] for method in counts}
     for table, by in zip(tables, rows, strict=True):
         data = table.data if same_data[table.data] == 1 else f"{table.data} ({table.sweep})"
+        if len(set(protocols)) > 1:
+            data += f", protocol: {table.protocol}"
         for metric in _recalls(table):
             columns.append(OverviewColumn(table.sweep, data, metric))
             for method, row in cells.items():
                 row.append(by[method].estimates.get(metric) if method in by else None)
-    return Overview(list(cells), columns, list(cells.values()))
+    return Overview(list(cells), columns, protocols, list(cells.values()))
 
 
 def _recalls(table: AblationTable) -> list[str]:

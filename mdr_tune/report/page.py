@@ -52,7 +52,7 @@ def page(
 
 def _overview(overview: Overview) -> dict[str, Any]:
     return {
-        "caption": texts.OVERVIEW_CAPTION,
+        "caption": texts.overview_caption(overview),
         "groups": texts.overview_groups(overview),
         "titles": [texts.column_title(column.metric) for column in overview.columns],
         "rows": texts.overview_rows(overview),
@@ -94,7 +94,7 @@ def _rows(table: AblationTable) -> list[dict[str, Any]]:
             "method": row.method,
             "setting": row.setting,
             "name": row.name,
-            "seeds": texts.seeds(row),
+            "seeds": texts.seeds(row, table.metric),
             "values": [_value(table, row, metric, best.get(metric) == row.name) for metric in table.metrics],
             "differences": [texts.difference_cells(difference) for difference in row.differences],
         }

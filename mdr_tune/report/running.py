@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Sequence
 
+from mdr_tune.objectives import chosen_on
 from mdr_tune.records import Outcome, SweepResult, TrialRecord
 from mdr_tune.report.summary import (
     configuration_values,
@@ -57,7 +58,7 @@ def _best(result: SweepResult) -> str:
     value, seeds = values[winner.name]
     parameters = format_parameters(winner.best_parameters(result.metric)) or "the file as it is"
     of = f" in the mean of {seeds} seeds" if seeds > 1 else ""
-    split = "validation" if result.metric.startswith("val/") else "test"
+    split = chosen_on(result.metric)
     return f"Best so far: {winner.name} ({parameters}), {split} {metric_label(result.metric)} {value:.2f}{of}."
 
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mdr_tune.config.space import describe_value
-from mdr_tune.objectives import by_configuration, mean_over_seeds, on_front
+from mdr_tune.objectives import by_configuration, chosen_on, mean_over_seeds, on_front
 from mdr_tune.records import SweepResult, TrialRecord
 from mdr_tune.report.trial_table import trial_table
 from mdr_tune.words import count
 
 BEST_TRIALS_SHOWN = 5
 FRONT_SHOWN = 5
-INTERRUPTED = "Interrupted: this session chose no winner and read no test classes. What was recorded is in MLflow."
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def value_titles(metric: str) -> tuple[str, str]:
     """Return the titles of the columns with what is chosen by, and with the test value: `val Recall@1`, `test
     Recall@1`. With the authors' protocol both are of the test classes."""
     label = metric_label(metric)
-    return f"{'val' if metric.startswith('val/') else 'best test'} {label}", f"test {label}"
+    return f"{'val' if chosen_on(metric) == 'validation' else 'best test'} {label}", f"test {label}"
 
 
 def format_parameters(parameters: dict[str, Any]) -> str:
@@ -140,14 +139,16 @@ def verdict(result: SweepResult) -> list[str]:
     """Return the sentences that say who won, on which classes, and by how much."""
     winner, label = result.winner, metric_label(result.metric)
     if winner is None and result.interrupted:
-        return [INTERRUPTED]
+        no_test = "" if result.test_was_read_on_the_way else " and read no test classes"
+        return [f"Interrupted: this session chose no winner{no_test}. What was recorded is in MLflow."]
     if winner is None:
         return ["No trial finished an epoch: there is no winner. The MLflow runs of the failed trials say why."]
     _, epoch = winner.best(result.metric) or (0.0, 0)
     seeds = _seeds(result, winner)
     where = f"at epoch {epoch}" if seeds == 1 else f"in the mean of {seeds} seeds"
-    parts = [f"validation {label} {result.value(winner):.2f} {where}"]
-    if winner.arm in result.test:
+    split = chosen_on(result.metric)
+    parts = [f"{split} {label} {result.value(winner):.2f} {where}"]
+    if winner.arm in result.test and split != "test":
         parts.append(f"test {label} {result.test[winner.arm][test_key(result.metric)]:.2f}")
     parameters = format_parameters(winner.best_parameters(result.metric)) or "the file as it is"
     lines = [f"Winner: {winner.name} ({parameters}): {', '.join(parts)}."]
@@ -159,13 +160,22 @@ def verdict(result: SweepResult) -> list[str]:
         one_seed_a_row = result.shows_all and seeds == 1
         return [*lines, "One seed a row: differences of a few points can be chance."] if one_seed_a_row else lines
     if winner.arm != result.main_arm:
-        lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the validation classes.")
+        lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the {split} classes.")
     lines += [_gain(result, arm, label) for arm in baselines]
-    lines.append(
-        f"Each arm had its own search ({_budget(result)}), chosen on validation; test was read once, for these trials. "
-        + _caution(result)
-    )
+    lines.append(f"{_choice(result)} {_caution(result)}")
     return lines
+
+
+def _choice(result: SweepResult) -> str:
+    """Return how the compared trials were chosen, and how often the test classes were read."""
+    split = chosen_on(result.metric)
+    own = f"Each arm had its own search ({_budget(result)}), chosen on {split}"
+    if split == "test":
+        return f"{own}, as the authors do: its values are too good by that choice."
+    if result.test_was_read_on_the_way:
+        return f"{own}; test was read after each epoch, and chose nothing."
+    of_all = "for all trials that ran to their end, and chose nothing" if result.shows_all else "for these trials"
+    return f"{own}; test was read once, {of_all}."
 
 
 def _caution(result: SweepResult) -> str:
@@ -211,7 +221,10 @@ def _budget(result: SweepResult) -> str:
 
 
 def gains(result: SweepResult) -> dict[str, float]:
-    """Return what the best MDR trial gains over each baseline, in points: `gain/val_over_triplet` and so on."""
+    """Return what the best MDR trial gains over each baseline, in points: `gain/val_over_triplet`, and on test.
+
+    With the authors' protocol there is no value of validation.
+    """
     found: dict[str, float] = {}
     if result.main_arm not in result.best:
         return found
@@ -219,7 +232,8 @@ def gains(result: SweepResult) -> dict[str, float]:
     for arm, record in result.best.items():
         if arm == result.main_arm or not (mdr.best(result.metric) and record.best(result.metric)):
             continue
-        found[f"gain/val_over_{arm}"] = result.value(mdr) - result.value(record)
+        if chosen_on(result.metric) == "validation":
+            found[f"gain/val_over_{arm}"] = result.value(mdr) - result.value(record)
         key = test_key(result.metric)
         if arm in result.test and result.main_arm in result.test:
             found[f"gain/test_over_{arm}"] = result.test[result.main_arm][key] - result.test[arm][key]
@@ -228,10 +242,13 @@ def gains(result: SweepResult) -> dict[str, float]:
 
 def _gain(result: SweepResult, arm: str, label: str) -> str:
     found = gains(result)
-    text = f"MDR over {arm}: {found[f'gain/val_over_{arm}']:+.2f} points of {label} on validation"
-    if f"gain/test_over_{arm}" in found:
-        text += f", {found[f'gain/test_over_{arm}']:+.2f} on test"
-    return text + "."
+    keys = {f"gain/val_over_{arm}": "on validation", f"gain/test_over_{arm}": "on test"}
+    parts = [(found[key], where) for key, where in keys.items() if key in found]
+    if not parts:
+        return f"MDR over {arm}: not known, as a test value is missing."
+    (first, where), *more = parts
+    further = "".join(f", {value:+.2f} {there}" for value, there in more)
+    return f"MDR over {arm}: {first:+.2f} points of {label} {where}{further}."
 
 
 def markdown(result: SweepResult, load_command: str | None) -> str:

@@ -26,7 +26,8 @@ def bootstrap_mean(
         resamples: How many.
 
     Returns:
-        `n` is the number of queries that are not NaN. Of one query, or one class, there is no interval.
+        `n` is the number of queries that are not NaN. Of one query, or one class, or of equal ones,
+        there is no interval.
 
     Raises:
         ValueError: There is no query, or the shapes do not fit.
@@ -88,7 +89,7 @@ def bootstrap_means(
     result = []
     for column, low, high in zip(range(values.shape[1]), lows, highs, strict=True):
         n = int(there[:, column].sum())
-        one = int((sizes[:, column] > 0).sum()) < 2
+        one = int((sizes[:, column] > 0).sum()) < 2 or low == high  # a width of 0 would claim certainty
         mean = float(sums[:, column].sum() / n)
         result.append(Interval(mean, None if one else float(low), None if one else float(high), n))
     return result

@@ -20,10 +20,10 @@ def test_the_best_row_the_range_of_gains_and_what_seeds_tell() -> None:
     assert said(make_evidence()) == [
         "Best on validation: triplet + MDR, embedding size 64, with test Recall@1 79.92 "
         "(95 % interval 75.26 to 84.58, n = 3 seeds).",
-        "MDR over triplet: +0.75 to +7.83 points of test Recall@1 in 2 rows; the most with embedding size 64: +7.83 "
+        "MDR over triplet: +0.75 to +7.83 points of test Recall@1 in 2 rows; the highest with embedding size 64: +7.83 "
         "(95 % interval +7.47 to +8.19, corrected p < 0.001, n = 3 seeds).",
         "MDR over triplet: better in 1 of 2 rows, in 1 the seeds do not separate the two.",
-        "MDR over triplet_l2: +6.25 to +10.17 points of test Recall@1 in 2 rows; the most with embedding size 64: "
+        "MDR over triplet_l2: +6.25 to +10.17 points of test Recall@1 in 2 rows; the highest with embedding size 64: "
         "+10.17 (95 % interval +8.87 to +11.46, corrected p = 0.003, n = 3 seeds).",
         "MDR over triplet_l2: better in 1 of 2 rows, in 1 the seeds do not separate the two.",
     ]

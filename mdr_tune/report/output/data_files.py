@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mdr_tune.recorded import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable, Estimate
+from mdr_tune.report.ablation_table import AblationTable, Estimate, TableRow
 from mdr_tune.report.output.texts import differences_of
 
 Cell = str | int | float | None
@@ -18,7 +18,7 @@ Rows = list[dict[str, Cell]]
 def value_rows(table: AblationTable) -> Rows:
     """Return a row for each configuration and metric: mean, ends of the 95 % interval, n, and what it is over."""
     return [
-        {**_of(table, row.name, row.method, row.setting), "metric": metric, **_estimate(row.estimates[metric])}
+        {**_of(table, row), "metric": metric, **_estimate(row.estimates[metric])}
         for row in table.rows
         for metric in table.metrics
         if metric in row.estimates
@@ -29,7 +29,7 @@ def difference_rows(table: AblationTable) -> Rows:
     """Return a row for each difference to a baseline, in points, with its p-values and what they say."""
     return [
         {
-            **_of(table, row.name, row.method, row.setting),
+            **_of(table, row),
             "metric": table.metric,
             "baseline": difference.baseline,
             "baseline_method": difference.label,
@@ -73,13 +73,14 @@ def trial_rows(evidence: SweepEvidence, table: AblationTable) -> Rows:
     return rows
 
 
-def _of(table: AblationTable, configuration: str, method: str, setting: str) -> dict[str, Cell]:
+def _of(table: AblationTable, row: TableRow) -> dict[str, Cell]:
     return {
         "sweep": table.sweep,
         "data": table.data,
-        "configuration": configuration,
-        "method": method,
-        "setting": setting,
+        "protocol": table.protocol,
+        "configuration": row.name,
+        "method": row.method,
+        "setting": row.setting,
     }
 
 

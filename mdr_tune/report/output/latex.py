@@ -3,7 +3,6 @@
 from mdr_tune.report.ablation_table import Estimate
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.section import Section
-from mdr_tune.report.output.what_was_run import protocol
 from mdr_tune.report.overview import Overview
 
 _SPECIAL = {
@@ -54,7 +53,7 @@ def overview_latex(overview: Overview) -> str:
     titles = ["method", *(texts.column_title(column.metric) for column in overview.columns)]
     rows = [_line([*map(escape, row)]) for row in texts.overview_rows(overview)]
     lines = [_line(["", *heads]), rules, _line([*map(escape, titles)]), r"\midrule", *rows]
-    return _float(lines, "l" + "r" * len(overview.columns), texts.OVERVIEW_CAPTION, "tab:overview") + "\n"
+    return _float(lines, "l" + "r" * len(overview.columns), texts.overview_caption(overview), "tab:overview") + "\n"
 
 
 def _groups(groups: list[tuple[str, int]], first: int) -> tuple[list[str], str]:
@@ -78,8 +77,10 @@ def _values(section: Section) -> str:
             _value(row.estimates.get(metric), metric == table.metric and texts.is_separated(row))
             for metric in table.metrics
         ]
-        lines.append(_line([*map(escape, texts.name_cells(table, row)), str(len(row.seeds)), *values]))
-    caption = f"{section.name}: {texts.caption(table)} {protocol(section.evidence)}"
+        lines.append(
+            _line([*map(escape, texts.name_cells(table, row)), str(texts.seeds_in(row, table.metric)), *values])
+        )
+    caption = f"{section.name}: {texts.caption(table)}"
     bold = f" Bold: better than each baseline by {texts.full_title(table.metric)}, Holm-corrected p at most 0.05."
     if any(texts.is_separated(row) for row in table.rows):
         caption += bold

@@ -31,7 +31,7 @@ def markdown(sections: Sequence[Section], title: str, overview: Overview | None 
     blocks = [[f"# {escape(title)}"]]
     if overview is not None:
         titles = ["method", *(f"{c.data}: {texts.column_title(c.metric)}" for c in overview.columns)]
-        blocks += [[escape(texts.OVERVIEW_CAPTION)], table_lines(titles, texts.overview_rows(overview), 1)]
+        blocks += [[escape(texts.overview_caption(overview))], table_lines(titles, texts.overview_rows(overview), 1)]
     for section in sections:
         blocks += _section(section, "##" if len(sections) > 1 else "")
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
@@ -77,7 +77,7 @@ def _values(section: Section) -> list[str]:
     best = texts.highest(table)
     rows = []
     for row in table.rows:
-        cells = [*texts.name_cells(table, row), texts.seeds(row)]
+        cells = [*texts.name_cells(table, row), texts.seeds(row, table.metric)]
         for metric in table.metrics:
             mark = " ★" if best.get(metric) == row.name else ""
             cells.append(texts.value(row.estimates.get(metric)) + mark)

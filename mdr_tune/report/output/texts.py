@@ -66,10 +66,18 @@ def pairs(difference: Difference) -> str:
     return f"{n} {unit[:-1] if unit == 'seeds' and n == 1 else unit}"
 
 
-def seeds(row: TableRow) -> str:
-    """Return how many seeds ran to their end, and of how many where some did not: `3`, `2 of 3`."""
-    begun = len(row.seeds) + len(row.failed_seeds)
-    return f"{len(row.seeds)} of {begun}" if row.failed_seeds else str(begun)
+def seeds_in(row: TableRow, metric: str) -> int:
+    """Return how many seeds are in a row's mean of a metric: one that ran to its end may lack a test value."""
+    estimate = row.estimates.get(metric)
+    if estimate is None:
+        return 0
+    return estimate.n if estimate.over == "seeds" else 1
+
+
+def seeds(row: TableRow, metric: str) -> str:
+    """Return how many seeds are in a row's mean, and of how many where some are not: `3`, `2 of 3`."""
+    found, begun = seeds_in(row, metric), len(row.seeds) + len(row.failed_seeds)
+    return str(found) if found == begun else f"{found} of {begun}"
 
 
 def split_of(metric: str) -> str:
@@ -156,11 +164,22 @@ def differences_of(table: AblationTable) -> list[tuple[TableRow, Difference]]:
     return [(row, difference) for row in table.rows for difference in row.differences]
 
 
+_PROTOCOLS = {
+    "validation": "best epochs chosen on validation classes",
+    "paper": "best epochs chosen on the test classes, as the authors do",
+}
+
+
+def protocol(name: str) -> str:
+    """Return on which classes the best epoch of each trial was chosen, in a few words."""
+    return _PROTOCOLS.get(name, name)
+
+
 def caption(table: AblationTable) -> str:
     """Return what the numbers of a table are, in a few sentences."""
-    counts = sorted({len(row.seeds) for row in table.rows})
+    counts = sorted({seeds_in(row, table.metric) for row in table.rows} - {0})
     over = {e.over for row in table.rows for e in row.estimates.values() if e.low is not None}
-    parts = [f"{table.data}, percent."]
+    parts = [f"{table.data}, percent, {protocol(table.protocol)}."]
     if counts:
         many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
         parts.append(f"Means of {many} training seeds." if counts != [1] else "One training seed each.")
@@ -174,7 +193,7 @@ def caption(table: AblationTable) -> str:
 def differences_caption(table: AblationTable) -> str:
     """Return what the differences of a table are."""
     over = {difference.estimate.over for _, difference in differences_of(table)}
-    text = f"Differences in points of {full_title(table.metric)}, with 95 % intervals"
+    text = f"Differences in points of {full_title(table.metric)} ({protocol(table.protocol)}), with 95 % intervals"
     if over == {"queries"}:
         return f"{text} over the queries, paired by query; one seed each, so that nothing is said of other seeds."
     return f"{text}, paired by seed; p of the paired t-test, corrected by Holm's method for all of this table."
@@ -185,7 +204,10 @@ def value(estimate: Estimate | None) -> str:
     return NONE if estimate is None else " ".join(filter(None, (number(estimate.mean), spread(estimate))))
 
 
-OVERVIEW_CAPTION = "Means in percent, with half of the 95 % interval over the training seeds where there are several."
+def overview_caption(overview: Overview) -> str:
+    """Return what the numbers beside each other are; sweeps of different protocols say it in their heads."""
+    text = "Means in percent, with half of the 95 % interval over the training seeds where there are several"
+    return f"{text}; {protocol(overview.protocols[0])}." if len(set(overview.protocols)) == 1 else f"{text}."
 
 
 def overview_groups(overview: Overview) -> list[tuple[str, int]]:

@@ -49,7 +49,11 @@ def test_metrics_and_their_classes() -> None:
     assert texts.splits(metrics) == [("test", 2), ("validation", 1)]
 
 
-def test_seeds_that_are_missing_are_counted() -> None:
-    row = TableRow("mdr-001", "triplet + MDR", "", {}, [0, 1], {}, {})
-    assert texts.seeds(row) == "2"
-    assert texts.seeds(TableRow("mdr-001", "triplet + MDR", "", {}, [0, 1], {2: "failed"}, {})) == "2 of 3"
+def test_seeds_that_are_missing_are_counted_and_so_are_those_without_the_value() -> None:
+    found = {"test/recall_at_1": Estimate(50.0, 49.0, 51.0, 2)}
+    assert texts.seeds(TableRow("mdr-001", "triplet + MDR", "", {}, [0, 1], {}, found), "test/recall_at_1") == "2"
+    failed = TableRow("mdr-001", "triplet + MDR", "", {}, [0, 1], {2: "failed"}, found)
+    assert texts.seeds(failed, "test/recall_at_1") == "2 of 3"
+    damaged = TableRow("mdr-001", "triplet + MDR", "", {}, [0, 1, 2], {}, found)  # a test value is missing
+    assert texts.seeds(damaged, "test/recall_at_1") == "2 of 3"
+    assert texts.seeds(damaged, "val/best_recall_at_1") == "0 of 3"
