@@ -6,7 +6,7 @@ import ray
 
 from mdr_tune.progress import no_progress
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.run import running_lanes
+from mdr_tune.sweep.running_lanes import running_lanes
 from mdr_tune.sweep.search_run import ArmRun
 from overhead.trials import Side, Stopwatch, open_books
 

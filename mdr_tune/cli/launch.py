@@ -19,9 +19,10 @@ from mdr_tune.errors import UserError
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sweep.journal import FILE as JOURNAL
-from mdr_tune.sweep.launch import LaunchOutcome, run_and_track
+from mdr_tune.sweep.launch import run_and_track
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import check_weights, missing_data, naming
+from mdr_tune.sweep.recording import LaunchOutcome
 
 if TYPE_CHECKING:
     from mdr_tune.sweep.resources import Machine
@@ -216,4 +217,5 @@ def launch(plan: Plan, console: Console) -> int:
                 console.print(how_to_resume(plan, outcome.result.can_go_on), soft_wrap=True, markup=False)
 
         outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), show)
-    return 1 if outcome.result.interrupted or outcome.result.winner is None or outcome.problem else 0
+    incomplete = outcome.problem or (outcome.report and outcome.report.problem)
+    return 1 if outcome.result.interrupted or outcome.result.winner is None or incomplete else 0

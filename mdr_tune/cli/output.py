@@ -22,9 +22,8 @@ from mdr_tune.config.stop import StopConfig
 from mdr_tune.objectives import chosen_on
 from mdr_tune.report.summary import BEST_TRIALS_SHOWN, table_rows, value_titles, verdict
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
-from mdr_tune.sweep.launch import LaunchOutcome, load_command
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.reporting import LaunchReport
+from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport, load_command
 from mdr_tune.words import count, duration
 
 
@@ -108,10 +107,16 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     else:
         _print_search(console, plan, outcome)
     if outcome.report is not None:
-        console.print(f"\nReport: {_shown_path(outcome.report.page)}", soft_wrap=True, markup=False)
+        console.print(_where_the_report_is(plan, outcome.report), soft_wrap=True, markup=False)
     if outcome.problem is not None:
         console.print(f"MLflow did not take all of it: {outcome.problem}", style="red", soft_wrap=True, markup=False)
     _print_where_next(console, plan, outcome)
+
+
+def _where_the_report_is(plan: Plan, report: LaunchReport) -> str:
+    if report.page is not None:
+        return f"\nReport: {_shown_path(report.page)}"
+    return f"\nNo report was written ({report.problem}). Make it with: mdr-tune report {plan.sweep.name}"
 
 
 def _print_ablation(console: Console, report: LaunchReport) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mdr_tune.cache_files import atomic_write
 from mdr_tune.cli.leaderboard import at_least_1
 from mdr_tune.cli.model_arguments import add_model_arguments, naming
 from mdr_tune.errors import UserError
@@ -125,6 +126,7 @@ def _write(file: Path, rows: list[_Row]) -> None:
         writer.writerows(rows)
         text = buffer.getvalue()
     try:
-        file.write_text(text)
+        with atomic_write(file) as opened:
+            opened.write(text.encode())
     except OSError as error:
         raise UserError(f"--out {file}: cannot be written ({error.strerror}); choose another place") from None

@@ -17,9 +17,11 @@ def list_images(folder: Path) -> list[str]:
     its folders, likewise.
 
     Raises:
-        UserError: There is no such folder, it cannot be read, has no images, or names that are not UTF-8.
+        UserError: It is no folder, it cannot be read, has no images, or names that are not UTF-8.
     """
     if not os.path.isdir(folder):
+        if os.path.exists(folder):
+            raise UserError(f"{folder} is a file: give the folder that it is in")
         raise UserError(f"there is no folder {folder}")
     found: list[str] = []
     seen: set[tuple[int, int]] = set()

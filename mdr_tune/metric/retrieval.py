@@ -89,7 +89,7 @@ class QueryScores(NamedTuple):
 
     Attributes:
         first_hit: (n,) int64, the rank of the nearest item of its class, from 1; 0 where there is none among the
-            `max(*ks, R)` nearest, R being the largest of these queries.
+            `max(*ks, R)` nearest, R being the largest of all queries, also of those that other ranks score.
         average_precision: (n,) float64, at R, 0 to 1; NaN where R is 0.
         r_precision: (n,) float64, as well.
         nearest: (n, k) int64, the nearest items of the gallery, the nearest first.
@@ -121,10 +121,7 @@ def examine_queries(
     """
     problem = _problem(embeddings, labels, gallery, gallery_labels, ks)
     sums, columns = _score(problem, ks, rows, block_size, neighbours)
-    if columns:
-        return sums, QueryScores(*columns)
-    none = embeddings.new_empty(0)
-    return sums, QueryScores(none.long(), none.double(), none.double(), none.long().view(0, neighbours))
+    return sums, QueryScores(*columns)
 
 
 def _score(
@@ -140,8 +137,13 @@ def _score(
     relevant = _count_relevant(problem)
     max_relevant = int(relevant[start:stop].max()) if stop > start else 0
     depth = max(*ks, max_relevant)
-    sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=problem.queries.device)
     parts: list[QueryScores] = []
+    if neighbours is not None:
+        # All ranks look at as many items: their columns have to fit together, and 0 has to mean the same in each.
+        depth = max([depth, *relevant.tolist()])
+        none = relevant.new_empty(0)
+        parts.append(QueryScores(none, none.double(), none.double(), none.view(0, min(neighbours, depth))))
+    sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=problem.queries.device)
     blocks = nearest_items(
         problem.queries, problem.gallery, depth, slice(start, stop), problem.excludes_self, block_size
     )

@@ -34,17 +34,18 @@ def best_so_far(records: Sequence[TrialRecord], metric: str) -> dict[str, TrialR
     return found
 
 
-def running_markdown(result: SweepResult, total: int, doing: str, now: datetime.datetime) -> str:
-    """Return the description of the parent run while the sweep runs.
+def running_markdown(result: SweepResult, total: int, doing: str, now: datetime.datetime, head: str = "Running") -> str:
+    """Return the description of the parent run while the sweep runs, or of one that was cut off.
 
     Args:
         result: So far; `best` as `best_so_far` returns it.
         total: Trials that the sweep has if nothing ends it early.
         doing: What it does now, in words.
         now: The time that the description says it is of.
+        head: What the sweep is, in a word: `Running`, `Interrupted`, `Failed`.
     """
     done = sum(record.ended for record in result.records)
-    lines = [f"### Running: {done} of {count(max(total, done), 'trial')} done", ""]
+    lines = [f"### {head}: {done} of {count(max(total, done), 'trial')} done", ""]
     lines += [f"- As of {now:%Y-%m-%d %H:%M}: {doing}.", f"- {_best(result)}"]
     lines += [f"- {sentence}" for outcome in _FAILURES if (sentence := _failures(result.records, outcome))]
     rows = table_rows(result)

@@ -16,6 +16,8 @@ What happened
     ledger         every event: journal first, then study and listeners
     journal        the truth, on disk; retention: which checkpoints stay
 The launch as a whole
-    launch         MLflow, champion, figures around the run; run: the order of it; finals: test classes
-    session        Ray; watch: what the lanes have to say; rerun: one recorded trial once more
+    launch         sets it up and ends it; run: the order of the searches; finals: test classes
+    recording      champion, description, report; live_description: what is said on the way
+    running_lanes  Ray and the lanes; session: Ray; watch: what the lanes have to say
+    rerun          one recorded trial once more
 """

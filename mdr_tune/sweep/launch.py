@@ -2,58 +2,28 @@
 
 import contextlib
 import platform
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mdr_tune import __version__
-from mdr_tune.config.space import searched
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.provenance import repeat_info
-from mdr_tune.records import SweepResult
-from mdr_tune.report.summary import gains, markdown, verdict
 from mdr_tune.sweep.interrupts import Interrupts
 from mdr_tune.sweep.journal import Journal
 from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import naming, prepare_weights
-from mdr_tune.sweep.reporting import LaunchReport, report_launch
+from mdr_tune.sweep.recording import LaunchOutcome, record_outcome
 from mdr_tune.sweep.resume import save_plan
-from mdr_tune.sweep.run import LaunchListener, RunListener, SweepRun, running_lanes
+from mdr_tune.sweep.run import LaunchListener, SweepRun
+from mdr_tune.sweep.running_lanes import running_lanes
 from mdr_tune.sweep.stop_rules import StopRules
 from mdr_tune.sweep.stores import without_password
 from mdr_tune.words import count
 
 if TYPE_CHECKING:
-    from mdr_tune.tracking.champion import Registration
     from mdr_tune.tracking.tracker import Tracker
-
-
-@dataclass(frozen=True)
-class LaunchOutcome:
-    """What came out, and where it is.
-
-    Attributes:
-        parent_run_id: The MLflow run of the launch.
-        champion: The winner's place in the registry, None without a winner.
-        report: What was found, with intervals; None of a sweep that was interrupted or has no value.
-    """
-
-    result: SweepResult
-    experiment_id: str
-    parent_run_id: str
-    champion: "Registration | None"
-    report: "LaunchReport | None" = None
-    problem: str | None = None
-    """What MLflow did not take; the result itself stands."""
-
-
-def load_command(plan: Plan) -> str:
-    """Return the lines that load the champion in a fresh process."""
-    return plan.stores.load_command(f"{plan.sweep.name}@champion")
 
 
 def run_and_track(
@@ -142,10 +112,12 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
             if not run.result.interrupted:
                 run.evaluate()
     except BaseException as error:
-        tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        description.end("Interrupted" if is_interrupt else "Failed", "" if is_interrupt else str(error))
+        tracker.close("KILLED" if is_interrupt else "FAILED")
         raise
-    outcome = _record_result(plan, run.result, tracker, status)
-    if not run.result.interrupted:
+    outcome = record_outcome(plan, run.result, tracker, status.stage)
+    if not run.result.interrupted and outcome.problem is None:  # else --resume makes up for what MLflow lacks
         run.finish()
     return outcome
 
@@ -157,28 +129,6 @@ def _end_ray_at_once() -> None:
     node = ray._private.worker._global_node
     if node is not None and node.head:
         node.kill_all_processes(check_alive=False, allow_graceful=False)
-
-
-def _record_result(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> LaunchOutcome:
-    """Register the winner and close the parent run. If MLflow fails now, the outcome says so: nothing is lost."""
-    champion, report, problem = None, None, None
-    try:
-        champion = _register_winner(plan, result, tracker, status)
-        _draw_figures(plan, result, tracker, status)
-        tracker.describe(markdown(result, load_command(plan) if champion else None), gains(result))
-        tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
-        if result.winner and not result.interrupted:
-            report = report_launch(
-                tracker.client,
-                plan.sweep.name,
-                tracker.parent_run_id,
-                plan.folder / "report",
-                load_command(plan) if champion else None,
-                status.stage,
-            )
-    except Exception as error:
-        problem = f"{type(error).__name__}: {error}"
-    return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, champion, report, problem)
 
 
 def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":
@@ -212,43 +162,6 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
         ),
         parent_run_id=plan.past.parent_run_id,
     )
-
-
-def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> "Registration | None":
-    """Register the best trial's model; returns its place, None if there is no winner."""
-    from mdr_tune.lanes.checkpoint_file import CHECKPOINT_FILE
-    from mdr_tune.sweep.finals import best_checkpoint
-    from mdr_tune.tracking.champion import register_champion
-
-    if result.winner is None or result.interrupted:
-        return None
-    status.stage("registering the champion")
-    tracker.flush()
-    return register_champion(
-        tracker.client,
-        tracker.experiment_id,
-        tracker.run_id(result.winner),
-        name=plan.sweep.name,
-        checkpoint=best_checkpoint(result.winner, result.metric) / CHECKPOINT_FILE,
-        metric=result.metric,
-        description=verdict(result)[0],
-    )
-
-
-def _draw_figures(plan: Plan, result: SweepResult, tracker: "Tracker", status: RunListener) -> None:
-    """Draw what the search says of the space, and give it to the parent run."""
-    from mdr_tune.report.budget import MIN_TRIALS
-    from mdr_tune.report.figures import sweep_figures
-    from mdr_tune.tracking.artifacts import log_figures
-
-    main = [record for record in result.records if record.arm == result.main_arm]
-    nothing_searched = plan.sweep.is_ablation or not searched(plan.sweep.space)  # an ablation's are in its report
-    if nothing_searched or result.interrupted or len(main) < MIN_TRIALS:
-        return
-    status.stage("drawing the figures")
-    with tempfile.TemporaryDirectory() as folder:
-        files = sweep_figures(main, result.metric, Path(folder), result.second_metric)
-        log_figures(tracker.client, tracker.parent_run_id, files)
 
 
 def _images(sweep: SweepConfig) -> dict[str, str]:

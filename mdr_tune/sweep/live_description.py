@@ -44,13 +44,24 @@ class LiveDescription:
         self._main_arm, self._shows_all = main_arm, shows_all
         self._records = {record.name: record for record in records}
         self._tests: dict[str, dict[str, float]] = {}
-        self._doing = "starting"
+        self._head, self._doing = "Running", "starting"
         self._written_at: float | None = None
         self._is_behind = False
 
     def stage(self, text: str) -> None:
-        """Say it in the next description."""
+        """Describe what the sweep does now, which may take a while."""
         self._doing = text
+        self._describe(at_once=True)
+
+    def end(self, how: str, why: str) -> None:
+        """Describe a sweep that does not come to its end.
+
+        Args:
+            how: In a word, `Interrupted` or `Failed`.
+            why: If it is not known from that.
+        """
+        self._head, self._doing = how, why.splitlines()[0] if why else "--resume goes on with it"
+        self._describe(at_once=True)
 
     def arm_started(self, arm: Arm) -> None:
         """Say it in the next description."""
@@ -80,9 +91,10 @@ class LiveDescription:
         self._tests[record.name] = dict(metrics)
         self._describe()
 
-    def _describe(self) -> None:
+    def _describe(self, at_once: bool = False) -> None:
         now = time.monotonic()
-        self._is_behind = self._written_at is not None and now - self._written_at < self._every_s
+        too_early = self._written_at is not None and now - self._written_at < self._every_s
+        self._is_behind = too_early and not at_once
         if self._is_behind:
             return
         self._written_at = now
@@ -101,4 +113,4 @@ class LiveDescription:
             main_arm=self._main_arm,
             shows_all=self._shows_all,
         )
-        return running_markdown(result, self._total, self._doing, datetime.datetime.now())
+        return running_markdown(result, self._total, self._doing, datetime.datetime.now(), self._head)

@@ -1,22 +1,16 @@
-"""Run a plan: Ray, lanes, one search an arm, the test evaluation of the best. The order of a launch."""
+"""Run a plan on running lanes: one search an arm, then the evaluation on the test classes."""
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.disk_space import until_room
-from mdr_tune.progress import Progress
 from mdr_tune.records import SweepListener, SweepResult, TrialRecord
-from mdr_tune.sweep import prepare
 from mdr_tune.sweep.interrupts import Interrupts
 from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.session import prepare_environment, ray_session
 from mdr_tune.sweep.stop_rules import StopRules
 from mdr_tune.test_details import TestDetails
 from mdr_tune.tracking.details_files import read_details, write_details
@@ -44,61 +38,6 @@ class LaunchListener(RunListener, Protocol):
 
     def progress(self, what: str, done: int, total: int) -> None:
         """`done` of `total` items are done."""
-
-
-@contextlib.contextmanager
-def running_lanes(plan: Plan, progress: Progress) -> Iterator[Any]:
-    """Start Ray and the lanes; yields the lanes' hub at once, while their workers still import. Ends all of it.
-
-    Args:
-        plan: The launch.
-        progress: Is told how far the caches of images are.
-
-    Raises:
-        UserError: The data set cannot be had, or does not fit; no worker has been started then.
-    """
-    prepare_environment()
-    import ray  # noqa: F401  (before the thread, which would slow it down)
-
-    # Ray waits for its processes most of the time. No part of Ray may be imported beside it: its imports are circular.
-    with (
-        _beside(lambda report: prepare.prepare_data(plan.sweep, report), progress) as data_is_ready,
-        ray_session(plan.address, plan.machine.cpus),
-    ):
-        with prepare.naming(plan.file):
-            data_is_ready.result()
-        plan.folder.mkdir(parents=True, exist_ok=True)  # not before: a launch that is refused leaves nothing
-        from mdr_tune.lanes.lane import Lanes
-
-        session = f"-{plan.past.sessions}" if plan.resumes else ""  # Ray Train resumes a run of the same name
-        lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}{session}", plan.folder / "lanes")
-        try:
-            yield lanes.hub
-        finally:
-            lanes.stop()
-
-
-@contextlib.contextmanager
-def _beside(work: Callable[[Progress], None], progress: Progress) -> Iterator[Future[None]]:
-    """Run `work` in a thread; yields its future. If the block is left by an error, Ctrl-C too, the work ends soon.
-
-    Args:
-        work: Takes a progress, and tells it how far it is.
-        progress: What it tells.
-    """
-    given_up = threading.Event()
-
-    def report(what: str, done: int, total: int) -> None:
-        if given_up.is_set():
-            raise RuntimeError("nobody waits for this any more")
-        progress(what, done, total)
-
-    with ThreadPoolExecutor(1, "prepare-data") as beside:
-        try:
-            yield beside.submit(work, report)
-        except BaseException:
-            given_up.set()
-            raise
 
 
 class SweepRun:

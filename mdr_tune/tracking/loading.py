@@ -75,6 +75,7 @@ def _resolve(uri: str, client: MlflowClient) -> _Found:
     """Return which version an alias stands for now."""
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if named is None:
+        _check_version(uri, client)
         return _Found(uri)
     name, alias, number = named.groups()
     try:
@@ -83,6 +84,31 @@ def _resolve(uri: str, client: MlflowClient) -> _Found:
         store = without_password(client.tracking_uri)
         raise UserError(f"{uri} is not in {store} ({_first_line(error)}); {_known(client)}") from error
     return _Found(f"models:/{name}/{version.version}", version.run_id or None)
+
+
+def _check_version(uri: str, client: MlflowClient) -> None:
+    """Raise a UserError for `models:/NAME`, in which a version is missing; `models:/m-...` is the id of a model."""
+    bare = re.fullmatch(r"models:/([^/@]+)[/@]?", uri)
+    if bare is None:
+        return
+    name = bare[1]
+    missing = "@champion or /VERSION is missing"
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException as error:
+        if name.startswith("m-"):
+            return
+        store = without_password(client.tracking_uri)
+        raise UserError(f"{uri} is not in {store} ({_first_line(error)}), and {missing}; {_known(client)}") from error
+    quote = '"' if "'" in name else "'"
+    versions = client.search_model_versions(
+        f"name = {quote}{name}{quote}", max_results=_NAMES_SHOWN, order_by=["version_number DESC"]
+    )
+    there = [f"@{alias}" for alias in sorted(model.aliases)] + [f"/{version.version}" for version in versions]
+    if not there:
+        raise UserError(f"{uri}: {missing}, and this model has no version: take another one; {_known(client)}")
+    shown = ", ".join(f"models:/{name}{ending}" for ending in there[:_NAMES_SHOWN])
+    raise UserError(f"{uri}: {missing}; there are {shown}")
 
 
 @contextmanager

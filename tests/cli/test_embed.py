@@ -220,13 +220,37 @@ def test_mistakes_of_embed(letters: Letters, capsys: pytest.CaptureFixture[str],
     assert "--model: models:/leters@champion is not in sqlite" in error(model="models:/leters@champion")
     assert "it has models:/letters@champion" in error(model="models:/leters@champion")
     assert "--model: letters is no model: expected models:/NAME@champion" in error(model="letters")
+    bare = error(model="models:/letters")
+    assert "--model: models:/letters: @champion or /VERSION is missing; there are models:/letters@champion, mod" in bare
     assert "there is no MLflow store" in error(storage="elsewhere")
+    picture = next(letters.images.glob("*/*.png"))
+    assert f"--images: {picture} is a file: give the folder that it is in" in error(images=picture)
     assert "--images: there is no folder nowhere" in error(images="nowhere")
     assert "--images: no images below empty" in error(images="empty")
     assert "--out e.csv: give it a name that ends in .parquet" in error(out="e.csv")
     assert "--out no/e.parquet: no is no folder" in error(out="no/e.parquet")
     assert "whole number of at least 1" in error(**{"batch-size": 0})
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["empty"]
+
+
+@pytest.mark.parametrize("name", ["found.csv", "found.json"])
+def test_a_full_disk_leaves_the_file_that_was_there(
+    letters: Letters, capsys: pytest.CaptureFixture[str], small_disk: Path, name: str
+) -> None:
+    out, ballast = small_disk / name, small_disk / "ballast"
+    arguments = ["search", "--index", letters.index, "--query", letters.index, "--out", out]
+    assert run(capsys, *arguments, "--top", 1)[0] == 0
+    before = out.read_bytes()
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    ballast.write_bytes(bytes(free - 2**16))
+    code, _, err = run(capsys, *arguments, "--top", 20)
+    assert code == 2
+    assert f"--out {out}: cannot be written (No space left on device)" in err
+    assert out.read_bytes() == before
+    assert sorted(small_disk.iterdir()) == sorted([ballast, out])
+    ballast.unlink()
+    assert run(capsys, *arguments, "--top", 20)[0] == 0
+    assert len(out.read_bytes()) > 2**17  # more than there was room for
 
 
 def test_mistakes_of_search(letters: Letters, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

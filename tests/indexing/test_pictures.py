@@ -64,6 +64,8 @@ def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder"):
         list_images(tmp_path / "none")
     touch(tmp_path, "a/notes.txt")
+    with pytest.raises(UserError, match=r"a/notes\.txt is a file: give the folder that it is in"):
+        list_images(tmp_path / "a" / "notes.txt")
     with pytest.raises(UserError, match=r"no images below .*\.jpeg"):
         list_images(tmp_path)
     touch(tmp_path, "a/\udcff.png")

@@ -6,7 +6,7 @@ from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
 
-from mdr_tune.metric import metrics_from_sums, retrieval_metrics, score_queries
+from mdr_tune.metric import examine_queries, metrics_from_sums, retrieval_metrics, score_queries
 
 
 def batch(count, classes, seed=0, dimensions=5):
@@ -186,3 +186,15 @@ def test_wrong_rows_and_sums_are_refused():
         score_queries(torch.rand(4, 2), torch.zeros(4), (1,), rows=slice(0, 4, 2))
     with pytest.raises(ValueError, match="must have shape"):
         metrics_from_sums(torch.zeros(3), (1,))
+
+
+@pytest.mark.parametrize("neighbours", [2, 6])
+def test_slices_of_queries_put_together_are_all_queries(neighbours):
+    """Also where one slice has the largest class, or no query: each looks at as many items."""
+    embeddings, _ = noise(12, 2)
+    labels = torch.tensor([0, 1, 1, 0, 2, 2, 2, 2, 2, 2, 2, 3])
+    _, whole = examine_queries(embeddings, labels, (1, 3), neighbours=neighbours)
+    slices = [slice(0, 4), slice(4, 4), slice(4, 12)]
+    parts = [examine_queries(embeddings, labels, (1, 3), rows, neighbours=neighbours)[1] for rows in slices]
+    for column, expected in zip(map(torch.cat, zip(*parts, strict=True)), whole, strict=True):
+        torch.testing.assert_close(column, expected, rtol=1e-12, atol=0, equal_nan=True)

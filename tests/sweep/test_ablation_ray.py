@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import scipy.stats
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
-from mdr_tune.sweep.reporting import LaunchReport
+from mdr_tune.records import TrialRecord
+from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport
 from mdr_tune.tracking.details_files import read_details
-from tests.faults.sweeps import in_mlflow, run, same_each_run
+from tests.faults.sweeps import SWEEP, in_mlflow, run, same_each_run
 
 pytestmark = pytest.mark.ray
 ABLATION = {
@@ -50,10 +52,10 @@ def test_every_trial_that_ran_to_its_end_is_evaluated(hub: Any, tmp_path: Path) 
 def check_report(client: MlflowClient, report: LaunchReport | None, trials: set[str]) -> None:
     """Compute the table, and a difference, from the raw metrics of MLflow's runs alone."""
     assert report is not None
-    runs = client.search_runs([client.get_experiment_by_name("faults").experiment_id], max_results=100)
+    assert report.page is not None
     values = {
         run.info.run_name: {key: value for key, value in run.data.metrics.items() if key.startswith("test/")}
-        for run in runs
+        for run in runs_of(client)
         if run.info.run_name in trials
     }
     rows = {
@@ -75,11 +77,9 @@ def check_report(client: MlflowClient, report: LaunchReport | None, trials: set[
 
 
 def test_the_protocol_of_the_paper_chooses_the_epoch_on_the_test_classes(hub: Any, tmp_path: Path) -> None:
-    trial = {"protocol": "paper", "metric": "curves/test_recall_at_1"}
-    from tests.faults.sweeps import SWEEP
-
-    changes = {**ABLATION, "trial": {**SWEEP["trial"], "protocol": trial["protocol"]}, "metric": trial["metric"]}
-    outcome, _ = run(hub, tmp_path, **{**changes, "space": {}, "baselines": []})
+    changes = {**ABLATION, "trial": {**SWEEP["trial"], "protocol": "paper"}, "metric": "curves/test_recall_at_1"}
+    outcome, _ = run(hub, tmp_path, **{**changes, "space": {}, "baselines": ["triplet"]})
+    assert outcome.problem is None
     for record in outcome.result.records:
         best, epoch = record.best("curves/test_recall_at_1") or (0.0, 0)
         assert best == max(entry["curves/test_recall_at_1"] for entry in record.history)
@@ -88,3 +88,42 @@ def test_the_protocol_of_the_paper_chooses_the_epoch_on_the_test_classes(hub: An
         assert {key.replace("test/", "curves/test_"): value for key, value in scores.items()} == {
             key: value for key, value in at_best.items() if key.startswith("curves/test_")
         }
+    check_nothing_is_called_validation(MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}"), outcome)
+
+
+def check_nothing_is_called_validation(client: MlflowClient, outcome: LaunchOutcome) -> None:
+    """With the authors' protocol no number is one of validation, wherever it is said."""
+    parent = client.get_run(outcome.parent_run_id)
+    assert not [key for key in parent.data.metrics if "val" in key]
+    assert not [key for run in runs_of(client) for key in run.data.metrics if key.startswith("val/re")]
+    description = parent.data.tags["mlflow.note.content"]
+    (version,) = client.search_model_versions("name = 'faults'")
+    assert outcome.report is not None
+    assert outcome.report.page is not None
+    report = (outcome.report.page.parent / "report.md").read_text()
+    told = {"description": description, "version": version.description, "report": report.split("How the numbers")[0]}
+    for what, text in told.items():
+        without_images = "\n".join(line for line in text.splitlines() if "Images" not in line)
+        assert "valid" not in without_images, what
+    assert "as the authors do" in description
+    assert "as the authors do" in report
+
+
+def runs_of(client: MlflowClient) -> list[Run]:
+    return list(client.search_runs([client.get_experiment_by_name("faults").experiment_id], max_results=100))
+
+
+def test_an_ablation_whose_report_cannot_be_written_is_described_all_the_same(hub: Any, tmp_path: Path) -> None:
+    def block(record: TrialRecord) -> None:
+        folder = next((tmp_path / "sweeps" / "faults").iterdir()) / "report"
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
+
+    outcome, _ = run(hub, tmp_path, {("mdr-001", 1): block}, **{**ABLATION, "space": {}})
+    assert outcome.problem is None
+    assert outcome.report is not None
+    assert outcome.report.page is None
+    assert "notes.txt" in (outcome.report.problem or "")
+    run_of = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(outcome.parent_run_id)
+    assert run_of.info.status == "FINISHED"
+    assert outcome.report.sentences[0] in run_of.data.tags["mlflow.note.content"].replace("\\", "")

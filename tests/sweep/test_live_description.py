@@ -42,7 +42,7 @@ def test_it_says_how_far_the_sweep_is_and_who_leads() -> None:
     description.test_scored(trial("mdr-001", []), {"test/recall_at_1": 57.0}, None)
     description.test_scored(trial("mdr-001.2", []), {"test/recall_at_1": 58.0}, None)
     lines = written[-1].splitlines()
-    assert len(written) == 7
+    assert len(written) == 8
     assert lines[0] == "### Running: 6 of 9 trials done"
     assert re.fullmatch(r"- As of \d{4}-\d\d-\d\d \d\d:\d\d: searching mdr\.", lines[2])
     assert lines[3:] == [
@@ -117,3 +117,21 @@ def test_it_costs_little_with_many_trials() -> None:
     started = time.process_time()
     description.trial_ended(records[0])
     assert time.process_time() - started < 1.0  # every 30 s; 0.05 s on a quiet machine
+
+
+def test_what_takes_a_while_and_how_it_was_cut_off_are_told_at_once() -> None:
+    written: list[str] = []
+    description = live(written, every_s=3600.0, records=[trial("mdr-001", [50.0])])
+    description.trial_ended(trial("mdr-002", [40.0]))
+    description.trial_ended(trial("mdr-003", [41.0]))  # too early
+    description.stage("evaluating mdr-001 on the test classes")
+    assert len(written) == 2
+    assert "evaluating mdr-001 on the test classes" in written[-1]
+    assert written[-1].startswith("### Running: 3 of 9 trials done")
+    description.end("Failed", "the lanes are gone\nTraceback ...")
+    assert written[-1].startswith("### Failed: 3 of 9 trials done")
+    assert "the lanes are gone." in written[-1]
+    assert "Traceback" not in written[-1]
+    description.end("Interrupted", "")
+    assert written[-1].startswith("### Interrupted: 3 of 9 trials done")
+    assert "--resume goes on with it" in written[-1]

@@ -1,6 +1,7 @@
 """A logged model, by any of its addresses, embeds as the trial's model does; what is none of ours is refused."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -90,6 +91,43 @@ def test_an_unknown_model_is_named_with_those_there_are(client: MlflowClient, el
         load_embedder(str(elsewhere))
     assert needs_store("models:/x@y")
     assert not needs_store("./models")
+
+
+@pytest.fixture
+def models_of_several_versions(registered: tuple[str, torch.nn.Module, Path], client: MlflowClient) -> Iterator[None]:
+    """Two versions with aliases, one version, and none; other tests of the store do not see them."""
+    models = {"bare_letters": 2, "bare_letters's": 1, "m-letters": 1, "empty_letters": 0}
+    for name, versions in models.items():
+        client.create_registered_model(name)
+        for _ in range(versions):
+            client.create_model_version(name, f"runs:/{registered[0]}/model")
+    client.set_registered_model_alias("bare_letters", "champion", "1")
+    client.set_registered_model_alias("bare_letters", "best", "2")
+    yield
+    for name in models:
+        client.delete_registered_model(name)
+
+
+@pytest.mark.usefixtures("models_of_several_versions")
+def test_a_model_without_a_version_is_told_which_there_are(client: MlflowClient, elsewhere: Path) -> None:
+    missing = "@champion or /VERSION is missing"
+    every = [f"models:/bare_letters{ending}" for ending in ("@best", "@champion", "/2", "/1")]
+    expected = {
+        "models:/bare_letters": f"models:/bare_letters: {missing}; there are {', '.join(every)}",
+        "models:/bare_letters/": f"models:/bare_letters/: {missing}; there are {', '.join(every)}",
+        "models:/bare_letters@": f"models:/bare_letters@: {missing}; there are {', '.join(every)}",
+        "models:/bare_letters's": f"models:/bare_letters's: {missing}; there are models:/bare_letters's/1",
+        "models:/m-letters": f"models:/m-letters: {missing}; there are models:/m-letters/1",
+        "models:/empty_letters": f"models:/empty_letters: {missing}, and this model has no version",
+        "models:/bar_letters": f"models:/bar_letters is not in {client.tracking_uri} (",
+    }
+    for uri, text in expected.items():
+        with pytest.raises(UserError) as raised:
+            load_embedder(uri, client)
+        assert str(raised.value).startswith(text)
+    assert str(raised.value).count(missing) == 1
+    assert f"models:/{NAME}@champion" in str(raised.value)  # of those there are
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_a_model_without_the_size_of_images_is_told(

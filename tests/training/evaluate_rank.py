@@ -1,4 +1,7 @@
-"""One rank of the evaluation's tests: evaluates splits with exact ties and saves what came out. Run as a script."""
+"""One rank of the evaluation's tests: evaluates and examines splits with exact ties and saves what came out.
+
+Run as a script.
+"""
 
 import sys
 from pathlib import Path
@@ -9,11 +12,15 @@ import torch.distributed as dist
 
 from mdr_tune.backbones import Backbone
 from mdr_tune.data import ImageSplit
+from mdr_tune.test_details import ShownImage
 from mdr_tune.training import EmbeddingModel, Ranks
 from mdr_tune.training.evaluate import evaluate
+from mdr_tune.training.examine import examine
 
 IMAGE_SIZE = 2
 RECALL_KS = (2, 5, 1000)
+ARRAYS = ("labels", "first_hit", "average_precision", "r_precision", "centre_labels", "centres")
+"""Of `TestDetails`."""
 
 
 class Pixels(Backbone):
@@ -85,11 +92,30 @@ def evaluate_splits(ranks: Ranks) -> dict[str, dict[str, Any]]:
     return seen
 
 
+def examine_splits(ranks: Ranks) -> dict[str, dict[str, Any]]:
+    """Return the metrics and the details of each split, as tensors and plain values."""
+    model, seen = make_model(), {}
+    for name, split in make_splits().items():
+        metrics, details = examine(model, split, ranks, RECALL_KS, IMAGE_SIZE)
+        shown = [
+            (query.kind, query.index, query.score, [_plain(image) for image in (query.image, *query.neighbours)])
+            for query in details.shown
+        ]
+        arrays = {array: torch.from_numpy(getattr(details, array)) for array in ARRAYS}
+        seen[name] = {"metrics": metrics, "shown": shown, **arrays}
+    return seen
+
+
+def _plain(image: ShownImage) -> tuple[int, list[int]]:
+    return image.label, image.pixels.flatten().tolist()
+
+
 def main() -> None:
     rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store{world_size}", rank=rank, world_size=world_size)
-    torch.save(evaluate_splits(Ranks.current(torch.device("cpu"))), folder / f"{world_size}_ranks_{rank}.pt")
+    ranks = Ranks.current(torch.device("cpu"))
+    torch.save((evaluate_splits(ranks), examine_splits(ranks)), folder / f"{world_size}_ranks_{rank}.pt")
     dist.destroy_process_group()
 
 

@@ -1,6 +1,4 @@
 import itertools
-import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,74 +9,27 @@ from mdr_tune.data import ImageSplit, load_dataset
 from mdr_tune.metric import retrieval_metrics
 from mdr_tune.training import EmbeddingModel, Ranks
 from mdr_tune.training.evaluate import embed, evaluate
-from tests.ranks import run_ranks
-from tests.training.evaluate_rank import (
-    IMAGE_SIZE,
-    RECALL_KS,
-    evaluate_splits,
-    make_model,
-    make_split,
-    make_splits,
-)
+from tests.training.evaluate_rank import IMAGE_SIZE, RECALL_KS, make_model, make_split, make_splits
+from tests.training.naive_retrieval import naive_metrics
 
 SPLITS = list(make_splits())
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Any]]:
-    """What each rank saw, by the number of ranks."""
-    folder = tmp_path_factory.mktemp("ranks")
-    for world_size in (2, 3):
-        run_ranks(Path(__file__).with_name("evaluate_rank.py"), world_size, str(folder))
-    together = {w: [torch.load(folder / f"{w}_ranks_{rank}.pt") for rank in range(w)] for w in (2, 3)}
-    return {1: [evaluate_splits(Ranks())], **together}
-
-
-def embeddings_of(split: ImageSplit) -> list[tuple[int, ...]]:
-    """Return the four pixels at the middle of 5 x 5; torchvision's CenterCrop rounds the margin of 1.5 to 2."""
-    return [tuple(image.flatten().tolist()) for image in split.images.images[:, 0, 2:4, 2:4]]
-
-
-def naive_metrics(split: ImageSplit) -> dict[str, float]:
-    """Rank in plain integers, equal distances by index; leave out the Ks that cannot be had."""
-    queries, labels = embeddings_of(split), split.labels.tolist()
-    gallery = queries if split.gallery is None else embeddings_of(split.gallery)
-    gallery_labels = labels if split.gallery is None else split.gallery.labels.tolist()
-    recalls, average_precisions, r_precisions = {k: [] for k in (1, *RECALL_KS)}, [], []
-    for i, query in enumerate(queries):
-        others = [j for j in range(len(gallery)) if split.gallery is not None or j != i]
-        others.sort(key=lambda j: (sum((a - b) ** 2 for a, b in zip(query, gallery[j], strict=True)), j))
-        hits = [gallery_labels[j] == labels[i] for j in others]
-        for k, found in recalls.items():
-            if k <= len(others):
-                found.append(any(hits[:k]))
-        relevant = sum(hits)
-        if relevant:
-            average_precisions.append(sum(sum(hits[:r]) / r for r in range(1, relevant + 1) if hits[r - 1]) / relevant)
-            r_precisions.append(sum(hits[:relevant]) / relevant)
-    metrics = {f"recall_at_{k}": percent(found) for k, found in recalls.items() if found}
-    return {**metrics, "map_at_r": percent(average_precisions), "r_precision": percent(r_precisions)}
-
-
-def percent(values: list[Any]) -> float:
-    return 100 * sum(values) / len(values) if values else math.nan
-
-
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("name", SPLITS)
-def test_equals_a_naive_loop_with_ties(seen: dict[int, list[Any]], name: str, world_size: int) -> None:
+def test_equals_a_naive_loop_with_ties(by_ranks: dict[int, list[Any]], name: str, world_size: int) -> None:
     expected = naive_metrics(make_splits()[name])
-    for rank in seen[world_size]:
-        assert rank[name]["metrics"] == pytest.approx(expected, rel=1e-12, nan_ok=True)
-        assert list(rank[name]["metrics"]) == list(expected)
+    for evaluated, _ in by_ranks[world_size]:
+        assert evaluated[name]["metrics"] == pytest.approx(expected, rel=1e-12, nan_ok=True)
+        assert list(evaluated[name]["metrics"]) == list(expected)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("name", SPLITS)
-def test_every_image_is_read_once_by_one_rank(seen: dict[int, list[Any]], name: str, world_size: int) -> None:
+def test_every_image_is_read_once_by_one_rank(by_ranks: dict[int, list[Any]], name: str, world_size: int) -> None:
     split = make_splits()[name]
     for part, images in enumerate([split] if split.gallery is None else [split, split.gallery]):
-        read = [seen[world_size][rank][name]["read"][part] for rank in range(world_size)]
+        read = [evaluated[name]["read"][part] for evaluated, _ in by_ranks[world_size]]
         assert list(itertools.chain(*read)) == list(range(len(images)))
         assert max(map(len, read)) - min(map(len, read)) <= 1
 

@@ -1,5 +1,7 @@
 """What is found for each query: equal to the evaluation in its sums, and to plain loops query by query."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,12 @@ import torch
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset, read_test_split
 from mdr_tune.data.dataset import ImageSplit
-from mdr_tune.metric import QueryScores
+from mdr_tune.metric import QueryScores, shard_slice
 from mdr_tune.training import Ranks, TrialSession
 from mdr_tune.training.evaluate import embed, evaluate
-from mdr_tune.training.examine import best_and_worst, class_centres, examine
+from mdr_tune.training.examine import NEIGHBOURS, best_and_worst, class_centres, examine
+from tests.training.evaluate_rank import ARRAYS, make_splits
+from tests.training.naive_retrieval import NaiveQuery, embeddings_of, naive_ks, naive_queries
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,63 @@ def test_each_query_has_the_ranks_that_a_loop_finds(session: TrialSession) -> No
         )
         assert np.array_equal(shown.image.pixels, split.images[shown.index].numpy())
         assert [n.label for n in shown.neighbours] == [labels[j] for j in others[: len(shown.neighbours)]]
+
+
+def looked_at(queries: list[NaiveQuery]) -> int:
+    """Return how many of the nearest items of each query are looked at, whichever rank scores it."""
+    return max(*naive_ks(queries), *(query.relevant for query in queries))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("name", list(make_splits()))
+def test_each_rank_has_all_queries_in_the_order_of_the_split(
+    by_ranks: dict[int, list[Any]], name: str, world_size: int
+) -> None:
+    split = make_splits()[name]
+    queries = naive_queries(split)
+    labels, pixels = split.labels, torch.tensor(embeddings_of(split), dtype=torch.float32)
+    classes = sorted(set(labels.tolist()))
+    expected = {
+        "labels": labels,
+        "first_hit": torch.tensor([query.first_hit(looked_at(queries)) for query in queries]),
+        "average_precision": torch.tensor([query.average_precision for query in queries], dtype=torch.float64),
+        "r_precision": torch.tensor([query.r_precision for query in queries], dtype=torch.float64),
+        "centre_labels": torch.tensor(classes),
+        "centres": torch.stack([pixels[labels == label].mean(dim=0) for label in classes]),
+    }
+    assert list(expected) == list(ARRAYS)
+    for evaluated, examined in by_ranks[world_size]:
+        for array, values in expected.items():
+            rtol = 1e-6 if array == "centres" else 1e-12  # float32, float64
+            torch.testing.assert_close(examined[name][array], values, rtol=rtol, atol=0, equal_nan=True)
+        assert repr(examined[name]["metrics"]) == repr(evaluated[name]["metrics"])  # NaN as well
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("name", list(make_splits()))
+def test_the_first_rank_shows_the_queries_and_their_neighbours(
+    by_ranks: dict[int, list[Any]], name: str, world_size: int
+) -> None:
+    (_, alone), *_ = by_ranks[1]
+    (_, first), *others = by_ranks[world_size]
+    assert repr(first[name]["shown"]) == repr(alone[name]["shown"])
+    assert [examined[name]["shown"] for _, examined in others] == [[]] * (world_size - 1)
+    split = make_splits()[name]
+    gallery, queries = split.gallery or split, naive_queries(split)
+    pixels, gallery_pixels = embeddings_of(split), embeddings_of(gallery)
+    for _, index, score, images in first[name]["shown"]:
+        nearest = queries[index].others[: min(NEIGHBOURS, looked_at(queries))]
+        assert score == pytest.approx(queries[index].average_precision)
+        assert images[0] == (int(split.labels[index]), list(pixels[index]))
+        assert images[1:] == [(int(gallery.labels[item]), list(gallery_pixels[item])) for item in nearest]
+
+
+@pytest.mark.parametrize("name", ["each other", "several batches", "query and gallery"])
+def test_the_order_of_the_ranks_matters(name: str) -> None:
+    """What the second rank found, before what the first did, is not the same: the tests above would see it."""
+    found = [query.first_hit(100) for query in naive_queries(make_splits()[name])]
+    first = shard_slice(len(found), 2, 0).stop
+    assert found[first:] + found[:first] != found
 
 
 def test_queries_with_a_gallery(session: TrialSession) -> None:

@@ -1,0 +1,157 @@
+"""What is recorded once a launch came to its end: the champion, the figures, the description, the report."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdr_tune.config.space import searched
+from mdr_tune.records import SweepResult
+from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.report.summary import gains, markdown, verdict
+from mdr_tune.sweep.plan import Plan
+
+if TYPE_CHECKING:
+    from mdr_tune.tracking.champion import Registration
+    from mdr_tune.tracking.tracker import Tracker
+
+Stage = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LaunchReport:
+    """What was found, with intervals.
+
+    Attributes:
+        table: Of an ablation all configurations; of a search the best of each arm.
+        sentences: What MDR gained, in words.
+        page: The report's page; None if it could not be written.
+        problem: Why not.
+    """
+
+    table: AblationTable
+    sentences: list[str]
+    page: Path | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class LaunchOutcome:
+    """What came out, and where it is.
+
+    Attributes:
+        parent_run_id: The MLflow run of the launch.
+        champion: The winner's place in the registry, None without a winner.
+        report: What was found, with intervals; None of a sweep that was interrupted or has no value.
+    """
+
+    result: SweepResult
+    experiment_id: str
+    parent_run_id: str
+    champion: "Registration | None"
+    report: LaunchReport | None = None
+    problem: str | None = None
+    """What MLflow did not take; the result itself stands."""
+
+
+def load_command(plan: Plan) -> str:
+    """Return the lines that load the champion in a fresh process."""
+    return plan.stores.load_command(f"{plan.sweep.name}@champion")
+
+
+def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> LaunchOutcome:
+    """Register the winner, describe and close the parent run, and write the report. Closes the tracker.
+
+    If MLflow fails now, the outcome says so: nothing is lost.
+
+    Args:
+        stage: Is told what takes a while.
+    """
+    champion, report, problem = None, None, None
+    try:
+        champion = _register_winner(plan, result, tracker, stage)
+        _draw_figures(plan, result, tracker, stage)
+        command = load_command(plan) if champion else None
+        has_report = result.winner is not None and not result.interrupted
+        description = markdown(result, command)
+        if has_report:
+            tracker.flush()
+            table, sentences = _what_was_found(plan, tracker)
+            report = LaunchReport(table, sentences, None)
+            if table.is_grid:
+                from mdr_tune.report.description import ablation_description
+
+                description = ablation_description(table, sentences, command)
+        tracker.describe(description, gains(result))
+        tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
+        if has_report:  # not before: it says how the launch ended
+            report = _write_report(plan, tracker, report, stage)
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, champion, report, problem)
+
+
+def _what_was_found(plan: Plan, tracker: "Tracker") -> tuple[AblationTable, list[str]]:
+    """Return the table and its sentences, from what MLflow has."""
+    from mdr_tune.report.ablation import ablation_table
+    from mdr_tune.report.gains import summary_sentences
+    from mdr_tune.tracking.evidence import read_evidence
+
+    evidence = read_evidence(tracker.client, plan.sweep.name, tracker.parent_run_id)
+    table = ablation_table(evidence)
+    return table, summary_sentences(evidence, table)
+
+
+def _write_report(plan: Plan, tracker: "Tracker", found: LaunchReport | None, stage: Stage) -> LaunchReport:
+    """Write the report and keep it in the launch's run; what hinders that is no fault of the sweep."""
+    from mdr_tune.report.build import build_report
+    from mdr_tune.tracking.artifacts import log_report
+    from mdr_tune.tracking.evidence import read_evidence
+
+    assert found is not None
+    stage("writing the report")
+    try:
+        evidence = read_evidence(tracker.client, plan.sweep.name, tracker.parent_run_id)
+        written = build_report([evidence], plan.folder / "report", progress=stage)
+        log_report(tracker.client, tracker.parent_run_id, written.folder)
+    except Exception as error:
+        return replace(found, problem=f"{type(error).__name__}: {error}")
+    return replace(found, page=written.files[0])
+
+
+def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> "Registration | None":
+    """Register the best trial's model; returns its place, None if there is no winner."""
+    from mdr_tune.lanes.checkpoint_file import CHECKPOINT_FILE
+    from mdr_tune.sweep.finals import best_checkpoint
+    from mdr_tune.tracking.champion import register_champion
+
+    if result.winner is None or result.interrupted:
+        return None
+    stage("registering the champion")
+    tracker.flush()
+    return register_champion(
+        tracker.client,
+        tracker.experiment_id,
+        tracker.run_id(result.winner),
+        name=plan.sweep.name,
+        checkpoint=best_checkpoint(result.winner, result.metric) / CHECKPOINT_FILE,
+        metric=result.metric,
+        description=verdict(result)[0],
+    )
+
+
+def _draw_figures(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> None:
+    """Draw what the search says of the space, and give it to the parent run."""
+    from mdr_tune.report.budget import MIN_TRIALS
+    from mdr_tune.report.figures import sweep_figures
+    from mdr_tune.tracking.artifacts import log_figures
+
+    main = [record for record in result.records if record.arm == result.main_arm]
+    nothing_searched = plan.sweep.is_ablation or not searched(plan.sweep.space)  # an ablation's are in its report
+    if nothing_searched or result.interrupted or len(main) < MIN_TRIALS:
+        return
+    stage("drawing the figures")
+    with tempfile.TemporaryDirectory() as folder:
+        files = sweep_figures(main, result.metric, Path(folder), result.second_metric)
+        log_figures(tracker.client, tracker.parent_run_id, files)
