@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mdr_tune.recorded import SweepEvidence
     from mdr_tune.report.ablation_table import AblationTable
     from mdr_tune.report.build import Report
+    from mdr_tune.sweep.stores import Stores
 
 _DESCRIPTION = """\
 Write the report of one or several sweeps: a page that opens in any browser without a network (index.html), the same as
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         UserError: There is no such sweep, launch or baseline, the folder holds something else, or a store refuses.
     """
     _check(arguments)
-    _, client = open_store(arguments)
+    stores, client = open_store(arguments)
     from mdr_tune.report.build import build_report, check_folder
     from mdr_tune.tracking.evidence import read_evidence
 
@@ -71,7 +72,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _print(console, evidence, table)
     console.print(f"Report: {report.folder / 'index.html'} ({_others(report)})", soft_wrap=True, markup=False)
     if not arguments.no_log:
-        _log(console, client, evidences, report)
+        is_plain = len(evidences) == 1 and arguments.baseline is None
+        _keep(console, stores, client, evidences, report, is_plain)
     return 0
 
 
@@ -118,18 +120,64 @@ def _others(report: "Report") -> str:
     return f"report.md, {count(of.count('tables'), 'file')} in tables, {count(of.count('figures'), 'file')} in figures"
 
 
-def _log(console: Console, client: "MlflowClient", evidences: "list[SweepEvidence]", report: "Report") -> None:
+def _keep(
+    console: Console,
+    stores: "Stores",
+    client: "MlflowClient",
+    evidences: "list[SweepEvidence]",
+    report: "Report",
+    is_plain: bool,
+) -> None:
+    """Log the report to the runs of its launches, unless one of them has not ended, and say where.
+
+    Args:
+        is_plain: Whether it is what the launch itself makes at its end, and takes that one's place.
+    """
     from mlflow.exceptions import MlflowException
 
-    from mdr_tune.tracking.artifacts import log_report
+    from mdr_tune.tracking.artifacts import OTHER_REPORTS, REPORT, log_report
 
+    running = [evidence.sweep.name for evidence in evidences if evidence.sweep.status == "RUNNING"]
+    if running:
+        text = f"Not kept in MLflow: {', '.join(running)} has not ended, and a launch logs its report at its end."
+        console.print(text, soft_wrap=True, markup=False)
+        return
+    place = REPORT if is_plain else f"{OTHER_REPORTS}/{report.folder.resolve().name}"
     runs = [evidence.sweep.parent_run_id for evidence in evidences]
     try:
         for run_id in runs:
-            log_report(client, run_id, report.folder)
+            log_report(client, run_id, report.folder, place)
+        if is_plain:
+            _describe(stores, client, evidences[0], report.tables[0])
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"the report is in {report.folder}, but MLflow did not take it ({reason}); --no-log keeps it out of MLflow"
         ) from None
-    console.print(f"In MLflow: report/ of run {', '.join(runs)}", soft_wrap=True, markup=False)
+    console.print(f"In MLflow: {place}/ of run {', '.join(runs)}", soft_wrap=True, markup=False)
+
+
+def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence", table: "AblationTable") -> None:
+    """Describe the run of a finished grid by its table, as its launch does: one that could not left it to this."""
+    from mdr_tune.report.ablation import summary_sentences
+    from mdr_tune.report.description import ablation_description
+    from mdr_tune.tracking.artifacts import set_description
+
+    if not table.is_grid or evidence.sweep.status != "FINISHED":
+        return
+    load_command = stores.load_command(f"{table.sweep}@champion") if _has_champion(client, evidence) else None
+    text = ablation_description(table, summary_sentences(evidence, table), load_command)
+    set_description(client, evidence.sweep.parent_run_id, text)
+
+
+def _has_champion(client: "MlflowClient", evidence: "SweepEvidence") -> bool:
+    """Return whether the sweep's champion is of this launch: a newer one may have the alias, or none be registered."""
+    from mlflow.exceptions import MlflowException
+
+    from mdr_tune.tracking.champion import ALIAS
+
+    try:
+        version = client.get_model_version_by_alias(evidence.sweep.name, ALIAS)
+    except MlflowException:  # no such model or alias
+        return False
+    return version.run_id in [trial.run_id for trial in evidence.sweep.trials]

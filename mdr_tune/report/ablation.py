@@ -6,9 +6,10 @@ import numpy as np
 
 from mdr_tune.objectives import best_key, recall_rank
 from mdr_tune.recorded import RecordedTrial, SweepEvidence
-from mdr_tune.report.ablation_notes import notes
+from mdr_tune.report.ablation_notes import named_baseline, notes
 from mdr_tune.report.ablation_table import AblationTable, Estimate, TableRow
-from mdr_tune.report.configurations import UNSAID, method_of, settings_of, varied
+from mdr_tune.report.chance import near_chance
+from mdr_tune.report.configurations import UNSAID, method_of, settings_of, tuned_setting, varied
 from mdr_tune.report.differences import baseline_pairs, compare_rows, pairs_with
 from mdr_tune.report.gains import summary_sentences
 from mdr_tune.report.overview import Overview, overview
@@ -39,7 +40,7 @@ def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> Abla
     metric, metrics = _metrics(evidence, [trial for c in configurations for trial in c.ran])
     one_run_each = all(len(configuration.ran) < 2 for configuration in configurations)
     details = evidence.details if one_run_each else {}
-    rows = _rows(configurations, evidence.sweep.metric, metrics, details)
+    rows = _rows(configurations, _settings(configurations, evidence), evidence.sweep.metric, metrics, details)
     pairs = pairs_with(configurations, baseline) if baseline is not None else baseline_pairs(configurations, is_grid)
     rows = compare_rows(rows, configurations, pairs, metric, details)
     return AblationTable(
@@ -49,7 +50,11 @@ def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> Abla
         metrics=metrics,
         rows=rows,
         is_grid=is_grid,
-        notes=notes(evidence.facts, metric, rows, configurations, pairs, details),
+        notes=[
+            *notes(evidence.facts, metric, rows, configurations, pairs, details),
+            *([] if baseline is None else [named_baseline(baseline)]),
+            *near_chance(rows, evidence.details),
+        ],
         protocol=evidence.facts.protocol,
     )
 
@@ -71,11 +76,21 @@ def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, li
     return wanted, columns if chosen_on_test else [*columns, of_validation]
 
 
+def _settings(configurations: list[Configuration], evidence: SweepEvidence) -> list[str]:
+    """Return what each row is beside its method: of a grid what varies, of a search all that it found."""
+    if evidence.facts.sampler != "grid":
+        return [tuned_setting(c.config, c.best_parameters(evidence.sweep.metric)) for c in configurations]
+    return settings_of([c.config for c in configurations], [c.parameters for c in configurations])
+
+
 def _rows(
-    configurations: list[Configuration], sweep_metric: str, metrics: list[str], details: dict[str, TestDetails]
+    configurations: list[Configuration],
+    settings: list[str],
+    sweep_metric: str,
+    metrics: list[str],
+    details: dict[str, TestDetails],
 ) -> list[TableRow]:
     parameters = [configuration.parameters for configuration in configurations]
-    settings = settings_of([configuration.config for configuration in configurations], parameters)
     keys = [key for key in varied(parameters) if key not in UNSAID]
     return [
         TableRow(

@@ -36,6 +36,14 @@ def notes(
     ]
 
 
+def named_baseline(name: str) -> str:
+    """Return what to mind where a user named the row that all others are compared with."""
+    return (
+        f"Every row is compared with {name}, which was named for this report: if it was named for its values, p is "
+        "too small."
+    )
+
+
 def _choice(facts: SweepFacts, metric: str) -> list[str]:
     """Return on which classes epochs and rows were chosen."""
     is_grid = facts.sampler == "grid"

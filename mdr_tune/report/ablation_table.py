@@ -57,8 +57,8 @@ class TableRow:
     Attributes:
         name: Of the configuration, `mdr-003`.
         method: The loss, with `_l2` on the unit sphere and ` + MDR` with MDR: `triplet`, `triplet_l2`, `triplet + MDR`.
-        setting: What was varied, in words, other than the method: `embedding size 64`; rows that a baseline is shared
-            by have the same setting, less what of it is MDR's.
+        setting: Of a grid what was varied, in words, other than the method: `embedding size 64`; rows that a baseline
+            is shared by have the same setting, less what of it is MDR's. Of a search all that was drawn for the row.
         values: What was varied, by dotted key.
         seeds: Training seeds that ran to their end.
         failed_seeds: Those that failed, diverged or were stopped, with how they ended: {2: "diverged"}.

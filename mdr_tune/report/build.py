@@ -1,9 +1,7 @@
 """Build a report: tables, figures and pages of recorded sweeps in one folder, whole or not at all."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from mdr_tune.report.output.section import DIFFERENCES, OVERVIEW, TRIALS, Sectio
 from mdr_tune.report.overview import overview
 from mdr_tune.report.page import page
 from mdr_tune.report.plots import draw
+from mdr_tune.report.replacing import replacing, restore
 
 MANIFEST = "report.json"
 """Lists the files of a report: a folder that holds anything else is not replaced."""
@@ -56,12 +55,14 @@ def build_report(
         UserError: `folder` holds something else than a report, or there is no such baseline.
         OSError: A file cannot be written.
     """
+    restore(folder)
     check_folder(folder)
     tables = [ablation_table(evidence, baseline) for evidence in evidences]
-    with _replacing(folder) as made:
+    with replacing(folder) as made:
         sections = _sections(evidences, tables, made, progress)
         progress("writing the pages")
-        title = "Ablation: " + ", ".join(section.name for section in sections)
+        kind = "Ablation" if any(table.is_grid for table in tables) else "Report"
+        title = f"{kind}: " + ", ".join(section.name for section in sections)
         compared = overview(tables)
         (made / "index.html").write_text(page(sections, title, compared), encoding="utf-8")
         (made / "report.md").write_text(markdown(sections, title, compared), encoding="utf-8")
@@ -114,10 +115,12 @@ def check_folder(folder: Path) -> None:
     Raises:
         UserError: It does not; the text names what is in the way.
     """
-    if not folder.exists():
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        above = "" if there == folder else f"{folder}: "
+        raise UserError(f"{above}{there} is a file: name a folder for the report")
+    if there != folder:
         return
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file: name a folder for the report")
     foreign = sorted(set(_files_below(folder, folder)) - _listed(folder))
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
@@ -130,22 +133,3 @@ def _listed(folder: Path) -> set[str]:
         return set(json.loads((folder / MANIFEST).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder` at the end; after an exception nothing has changed."""
-    target = folder.resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    made, old = (target.with_name(f".{target.name}.{part}") for part in ("part", "old"))
-    shutil.rmtree(made, ignore_errors=True)  # a crash's
-    made.mkdir()
-    try:
-        yield made
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-        made.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)

@@ -9,6 +9,7 @@ from mdr_tune.config.base import flatten
 from mdr_tune.config.domains import describe_value
 from mdr_tune.config.losses import LossConfig
 from mdr_tune.report.names import short_names
+from mdr_tune.report.summary import format_parameters
 
 WITH_MDR = " + MDR"
 MODE = "embedding.mode"
@@ -92,14 +93,26 @@ def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str
         configs: Of each row, nested.
         parameters: What was drawn for each row, see `drawn`.
     """
-    rows = [
-        {key: _beside_method(key, value, config) for key, value in row.items() if key not in UNSAID}
-        for config, row in zip(configs, parameters, strict=True)
-    ]
-    rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    rows = [_without_method(config, row) for config, row in zip(configs, parameters, strict=True)]
     keys = varied(rows)
     names = short_names(keys) | {"loss": ""}
     return [", ".join(f"{names[key]} {_said(row[key])}".strip() for key in keys if key in row) for row in rows]
+
+
+def tuned_setting(config: dict[str, Any], parameters: dict[str, Any]) -> str:
+    """Return all that a search drew for a row, other than the method: `levels 3 over ±2.40, weight 0.13`.
+
+    Args:
+        config: Of the row, nested.
+        parameters: As its record has them.
+    """
+    return format_parameters(_without_method(config, parameters))
+
+
+def _without_method(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return what was drawn for a row and its method's name does not say."""
+    left = {key: _beside_method(key, value, config) for key, value in parameters.items() if key not in UNSAID}
+    return {key: value for key, value in left.items() if value is not None}
 
 
 def _beside_method(key: str, value: Any, config: dict[str, Any]) -> Any:

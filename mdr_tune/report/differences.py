@@ -55,10 +55,24 @@ def pairs_with(configurations: list[Configuration], name: str) -> list[Pair]:
     """
     names = [configuration.name for configuration in configurations]
     if name not in names:
-        guess = nearest_name(name, names)
+        guess = _meant(name, names)
         hint = f" Did you mean {guess!r}?" if guess else ""
         raise UserError(f"no row {name!r} to compare with.{hint} The table has: {', '.join(names) or 'none'}")
     return [Pair(row, names.index(name)) for row in range(len(names)) if row != names.index(name)]
+
+
+def _meant(name: str, names: list[str]) -> str | None:
+    """Return the row that was probably meant: one of the same number, `mdr-003` for `mdr-3` or the trial `mdr-003.2`.
+
+    The next number is another configuration, however much alike the two names look.
+    """
+    wanted = _number(name.partition(".")[0])
+    return None if wanted is None else nearest_name(name, [known for known in names if _number(known) == wanted])
+
+
+def _number(name: str) -> int | None:
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else None
 
 
 def compare_rows(

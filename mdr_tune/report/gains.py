@@ -35,8 +35,9 @@ def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str
     groups = _groups(evidence, table)
     if not groups:
         return [*sentences, _nothing_compared(table)]
+    tests = sum(difference.p is not None for row in table.rows for difference in row.differences)
     for group in groups:
-        sentences += _gain(group, table.metric)
+        sentences += _gain(group, table.metric, tests > 1)
     return sentences
 
 
@@ -61,10 +62,13 @@ def _told(estimate: Estimate) -> str:
     return f"{number(estimate.mean)} (95 % interval {ends}, {_n(estimate)})"
 
 
-def _told_difference(difference: Difference, unit: str = "") -> str:
+def _told_difference(difference: Difference, is_corrected: bool, unit: str = "") -> str:
+    """Return a difference with its interval, p and n; of the only test of a table, p is not corrected for anything."""
     estimate = difference.estimate
     parts = [] if estimate.low is None or estimate.high is None else [_ends(estimate.low, estimate.high)]
-    parts += [] if difference.p_holm is None else [f"corrected p {_equals(p_value(difference.p_holm))}"]
+    if difference.p_holm is not None:
+        name = "corrected p" if is_corrected else "p"
+        parts.append(f"{name} {_equals(p_value(difference.p_holm))}")
     return f"{signed(estimate.mean)}{unit} ({', '.join([*parts, _n(estimate)])})"
 
 
@@ -110,22 +114,30 @@ def _is_gain(evidence: SweepEvidence, table: AblationTable, row: TableRow, basel
     return not table.is_grid or keys[row.name] == keys[baseline.name]
 
 
-def _gain(group: _Group, metric: str) -> list[str]:
-    """Return one sentence on a single difference; of several, one on their range and one on what the seeds tell."""
+def _gain(group: _Group, metric: str, is_corrected: bool) -> list[str]:
+    """Return one sentence on a single difference; of several, one on both ends of their range and one on what the
+    seeds tell."""
     title = full_title(metric)
     if len(group.found) == 1:
         _, difference = group.found[0]
-        told = _told_difference(difference, f" points of {title}")
+        told = _told_difference(difference, is_corrected, f" points of {title}")
         return [f"{group.name}: {told}: {SAID[difference.verdict]}."]
-    ordered = sorted(group.found, key=lambda pair: -pair[1].estimate.mean)
-    (most, top), (_, bottom) = ordered[0], ordered[-1]
-    reach = f"{signed(bottom.estimate.mean)} to {signed(top.estimate.mean)} points of {title} in {len(ordered)} rows"
+    return [f"{group.name}: {_range(group, title, is_corrected)}.", f"{group.name}: {_counts(group.found)}."]
+
+
+def _range(group: _Group, title: str, is_corrected: bool) -> str:
+    """Return the smallest and the largest difference, each with its row, or what all of them come to."""
+    ordered = sorted(group.found, key=lambda pair: pair[1].estimate.mean)
+    (least, bottom), (most, top) = ordered[0], ordered[-1]
+    low, high = (signed(difference.estimate.mean) for difference in (bottom, top))
+    if low == high:
+        return f"{low} points of {title} in each of {len(ordered)} rows"
     one_method = len({row.method for row, _ in group.found}) == 1
-    where = most.setting if one_method and most.setting else row_title(most)
-    return [
-        f"{group.name}: {reach}; the highest with {where}: {_told_difference(top)}.",
-        f"{group.name}: {_counts(group.found)}.",
-    ]
+    lowest, highest = (row.setting if one_method and row.setting else row_title(row) for row in (least, most))
+    return (
+        f"{low} to {high} points of {title} in {len(ordered)} rows; the lowest with {lowest}: "
+        f"{_told_difference(bottom, is_corrected)}; the highest with {highest}: {_told_difference(top, is_corrected)}"
+    )
 
 
 def _counts(found: list[tuple[TableRow, Difference]]) -> str:

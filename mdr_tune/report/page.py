@@ -4,7 +4,7 @@ import base64
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.output import texts
@@ -12,6 +12,9 @@ from mdr_tune.report.output.section import Section
 from mdr_tune.report.output.what_was_run import failed_trials, how_the_numbers_were_made, state, what_was_run
 from mdr_tune.report.overview import Overview
 from mdr_tune.report.plots import ReportFigure
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 SVG_BYTES = 200_000
@@ -41,13 +44,21 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     return environment.get_template(TEMPLATE.name).render(
         title=title,
         made=f"{made or datetime.datetime.now():%Y-%m-%d %H:%M}",
         overview=None if overview is None else _overview(overview),
+        glossary=texts.glossary(overview.methods if overview else [row.method for row in _first_rows(sections)]),
+        first=next((section.slug for section in sections if section.table.rows), None) if overview is None else None,
         sections=[_section(section) for section in sections],
         marks=VERDICT_MARKS,
     )
+
+
+def _first_rows(sections: Sequence[Section]) -> list[TableRow]:
+    """Return the rows of the first table that has any: what the names in it say is told below it."""
+    return next((section.table.rows for section in sections if section.table.rows), [])
 
 
 def _overview(overview: Overview) -> dict[str, Any]:
@@ -112,6 +123,13 @@ def _value(table: AblationTable, row: TableRow, metric: str, is_highest: bool) -
         "is_highest": is_highest,
         "is_separated": metric == table.metric and texts.is_separated(row),
     }
+
+
+def _breakable(name: str) -> "Markup":
+    """Return a name that breaks after an underscore where a line is too short, and not within a word."""
+    from markupsafe import Markup, escape
+
+    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
 
 
 def _data_uri(figure: ReportFigure) -> str:

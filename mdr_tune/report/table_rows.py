@@ -33,6 +33,10 @@ class Configuration:
         """What was drawn, by dotted key; of MDR each key that it was drawn with."""
         return drawn(self.config, self.trials[0].record.parameters)
 
+    def best_parameters(self, metric: str) -> dict[str, Any]:
+        """Return what a search had drawn for its first seed at the best epoch: some searches draw again on the way."""
+        return self.trials[0].record.best_parameters(metric)
+
     def values(self, metric: str) -> dict[int, float]:
         """Return a metric's value by training seed, of the trials that ran and have it."""
         return {trial.record.seed: trial.metrics[metric] for trial in self.ran if metric in trial.metrics}

@@ -6,6 +6,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
+REPORT, OTHER_REPORTS = "report", "reports"
+"""Where a launch's run has its own report, and those that compare otherwise or have several sweeps."""
+
 
 def log_figures(client: MlflowClient, parent_run_id: str, files: Iterable[Path]) -> None:
     """Keep figures as artifacts of a launch's run, in `figures/`; one of the same name is replaced."""
@@ -13,9 +16,17 @@ def log_figures(client: MlflowClient, parent_run_id: str, files: Iterable[Path])
         client.log_artifact(parent_run_id, str(file), "figures")
 
 
-def log_report(client: MlflowClient, parent_run_id: str, folder: Path) -> None:
-    """Keep the files of a report, with their folders, below `report/` of a launch's run; those there are replaced."""
-    client.log_artifacts(parent_run_id, str(folder), "report")
+def log_report(client: MlflowClient, parent_run_id: str, folder: Path, place: str = REPORT) -> None:
+    """Keep the files of a report, with their folders, below `place` of a launch's run.
+
+    Files of the same name are replaced. What an older report had more, say a figure of another metric, stays beside
+    them: MLflow's client deletes no artifacts. No page of the new report refers to it, and its `report.json` lists what
+    is of the report.
+
+    Args:
+        place: `report` of the launch's own, plain report; `reports/NAME` of any other.
+    """
+    client.log_artifacts(parent_run_id, str(folder), place)
 
 
 def set_description(client: MlflowClient, parent_run_id: str, markdown: str) -> None:

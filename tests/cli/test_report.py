@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from rich.console import Console
 
 from mdr_tune.cli.ablation_table import print_ablation
 from mdr_tune.cli.main import main
 from mdr_tune.recorded import SweepEvidence
-from mdr_tune.report.ablation import ablation_table
+from mdr_tune.report.ablation import ablation_table, summary_sentences
+from mdr_tune.report.description import ablation_description
 from mdr_tune.report.plots import FIGURES
 from mdr_tune.tracking.experiment import child_runs
 from mdr_tune.tracking.tags import OUTCOME_TAG
@@ -114,11 +116,14 @@ def test_two_sweeps_one_of_which_runs(
     first = replace(evidence.sweep, name="running", trials=evidence.sweep.trials[:2])
     tracker = record_evidence(storage, replace(evidence, sweep=first), status="RUNNING")
     try:
-        code, output = run(capsys, "running", "ablation_demo", "--storage", storage, "--no-log")
+        code, output = run(capsys, "running", "ablation_demo", "--storage", storage)
     finally:
         tracker.close("FINISHED")
     assert code == 0
-    assert "This sweep still runs: 2 of 2 trials" in output
+    assert "This sweep still runs, or was killed: MLflow has no end of it. 2 of 2 trials" in output
+    assert "Not kept in MLflow: running has not ended" in output
+    assert "In MLflow" not in output
+    assert kept(storage, tracker.parent_run_id, "reports") == kept(storage, tracker.parent_run_id, "report") == []
     page = (tmp_path / "report" / "index.html").read_text()
     assert 'id="running"' in page
     assert 'id="ablation_demo"' in page
@@ -134,7 +139,8 @@ def test_two_sweeps_one_of_which_runs(
         (["ablation_demo", "--launch", "0" * 32], "is not a launch of the sweep ablation_demo"),
         (["ablation_demo", "--out", "mine"], "mine holds notes.txt, not of a report"),
         (["ablation_demo", "--out", "mine/notes.txt"], "is a file"),
-        (["ablation_demo", "--out", "/dev/null/x"], "--out /dev/null/x: cannot be written"),
+        (["ablation_demo", "--out", "mine/notes.txt/x/y"], "mine/notes.txt/x/y: mine/notes.txt is a file: name a"),
+        (["ablation_demo", "--out", "/proc/x"], "--out /proc/x: cannot be written"),
     ],
 )
 def test_mistakes(
@@ -160,3 +166,79 @@ def test_the_terminal_table_fits(width: int, evidence: SweepEvidence) -> None:
     assert [any(verdict in line for line in begun) for verdict in verdicts] == [True] * len(verdicts)
     print_ablation(console, replace(table, rows=[]))
     assert "No trial has a result yet." in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def kept(storage: Path, run_id: str, folder: str) -> list[str]:
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    return [entry.path for entry in client.list_artifacts(run_id, folder)]
+
+
+def description(storage: Path, run_id: str) -> str | None:
+    tags: dict[str, str] = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}").get_run(run_id).data.tags
+    return tags.get(MLFLOW_RUN_NOTE)
+
+
+def test_only_the_plain_report_of_one_sweep_takes_the_place_of_the_launchs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, evidence: SweepEvidence
+) -> None:
+    storage = tmp_path / "runs"
+    one = record_evidence(storage, evidence).parent_run_id
+    two = record_evidence(storage, replace(evidence, sweep=replace(evidence.sweep, name="two"))).parent_run_id
+    baseline = ("--baseline", "triplet-002", "--out", "of/beside")
+    code, output = run(capsys, "ablation_demo", "--storage", storage, *baseline)
+    assert code == 0
+    assert f"In MLflow: reports/beside/ of run {one}" in output
+    code, output = run(capsys, "ablation_demo", "two", "--storage", storage)
+    assert code == 0
+    assert f"In MLflow: reports/report/ of run {one}, {two}" in output
+    for run_id, others in ((one, ["beside", "report"]), (two, ["report"])):
+        assert kept(storage, run_id, "report") == []
+        assert kept(storage, run_id, "reports") == [f"reports/{name}" for name in others]
+        assert "reports/report/index.html" in kept(storage, run_id, "reports/report")
+        assert description(storage, run_id) is None
+    code, output = run(capsys, "two", "--storage", storage)
+    assert code == 0
+    assert f"In MLflow: report/ of run {two}" in output
+    assert "report/index.html" in kept(storage, two, "report")
+
+
+def test_the_plain_report_of_a_finished_grid_describes_its_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, evidence: SweepEvidence
+) -> None:
+    storage = tmp_path / "runs"
+    parent = record_evidence(storage, evidence).parent_run_id
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    table = ablation_table(evidence)
+    sentences = summary_sentences(evidence, table)
+    assert run(capsys, "ablation_demo", "--storage", storage)[0] == 0
+    assert description(storage, parent) == ablation_description(table, sentences, None)
+    children = {child.info.run_name: child.info.run_id for child in child_runs(client, "1", parent)}
+    client.create_registered_model("ablation_demo")
+    for run_id, is_own in (("f" * 32, False), (children["mdr-002"], True)):
+        version = client.create_model_version("ablation_demo", str(tmp_path), run_id)
+        client.set_registered_model_alias("ablation_demo", "champion", version.version)
+        assert run(capsys, "ablation_demo", "--storage", storage)[0] == 0
+        text = description(storage, parent) or ""
+        assert ('load_model("models:/ablation_demo@champion")' in text) == is_own
+
+
+def test_a_grid_that_was_cut_off_keeps_its_description(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, evidence: SweepEvidence
+) -> None:
+    storage = tmp_path / "runs"
+    parent = record_evidence(storage, evidence).parent_run_id
+    MlflowClient(f"sqlite:///{storage / 'mlflow.db'}").set_terminated(parent, "KILLED")
+    assert run(capsys, "ablation_demo", "--storage", storage)[0] == 0
+    assert description(storage, parent) is None
+    assert "report/index.html" in kept(storage, parent, "report")
+
+
+def test_a_search_keeps_its_description(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, evidence: SweepEvidence
+) -> None:
+    storage = tmp_path / "runs"
+    search = replace(evidence, facts=replace(evidence.facts, sampler="tpe"))
+    parent = record_evidence(storage, search).parent_run_id
+    assert run(capsys, "ablation_demo", "--storage", storage)[0] == 0
+    assert description(storage, parent) is None
+    assert "report/index.html" in kept(storage, parent, "report")

@@ -9,6 +9,7 @@ from statsmodels.stats.multitest import multipletests
 
 from mdr_tune.errors import UserError
 from mdr_tune.recorded import RecordedTrial, SweepEvidence
+from mdr_tune.records import Change
 from mdr_tune.report.ablation import ablation_table
 from mdr_tune.report.ablation_table import AblationTable, TableRow
 from tests.report.make_evidence import make_evidence
@@ -210,3 +211,34 @@ def test_a_sweep_in_which_nothing_ran_has_rows_without_values() -> None:
     table = ablation_table(with_trials(evidence, trials))
     assert all(not row.seeds and not row.estimates and not row.differences for row in table.rows)
     assert ablation_table(with_trials(evidence, [])).rows == []
+
+
+def test_the_rows_of_a_search_say_all_that_was_drawn_for_them_at_their_best_epoch() -> None:
+    evidence = make_evidence(seeds=1)
+    trials = [t for t in evidence.sweep.trials if t.record.name in ("mdr-002", "triplet-001")]
+    drawn = [{"mdr.levels.count": 3, "mdr.levels.spread": 2.5, "mdr.weight": 0.1}, {"loss.margin": 0.2}]
+    trials = [
+        replace(t, record=replace(t.record, parameters=parameters)) for t, parameters in zip(trials, drawn, strict=True)
+    ]
+    best = trials[0].record.best(evidence.sweep.metric)
+    assert best is not None
+    for epoch, weight in ((best[1] - 1, 0.3), (best[1], 0.4)):  # changed before its best epoch, and after
+        trials[0].record.changes.append(Change(epoch, "mdr-001", {"mdr.weight": weight}))
+    found = replace(evidence, sweep=replace(evidence.sweep, trials=trials))
+    search = ablation_table(replace(found, facts=replace(found.facts, sampler="tpe")))
+    assert [row.setting for row in search.rows] == ["levels 3 over ±2.50, weight 0.3", "margin 0.2"]
+    assert [row.setting for row in ablation_table(found).rows] == ["", ""]
+    assert search.protocol == "validation"
+    paper = ablation_table(replace(found, facts=replace(found.facts, protocol="paper")))
+    assert paper.protocol == "paper"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("mdr-9", None), ("mdr-009", None), ("mdr", None), ("mdr-1", "mdr-001"), ("mdr-002.3", "mdr-002")],
+)
+def test_a_row_is_suggested_where_the_number_is_the_same(name: str, hint: str | None) -> None:
+    with pytest.raises(UserError) as raised:
+        ablation_table(make_evidence(), baseline=name)
+    assert (f"Did you mean {hint!r}?" in str(raised.value)) == (hint is not None)
+    assert ("Did you mean" in str(raised.value)) == (hint is not None)

@@ -93,3 +93,21 @@ def test_the_choice_is_told(sampler: str, start: str) -> None:
     table = ablation_table(replace(evidence, facts=replace(evidence.facts, sampler=sampler)))
     assert table.notes[0].startswith(start)
     assert "chosen on validation classes; the test classes had no say." in table.notes[0]
+
+
+def test_where_no_seed_ran_the_notes_say_how_they_ended_and_nothing_else() -> None:
+    evidence = make_evidence(seeds=1)
+    failed = [replace(t, record=replace(t.record, outcome="failed"), metrics={}) for t in evidence.sweep.trials]
+    evidence = replace(evidence, sweep=replace(evidence.sweep, trials=failed), details={})
+    notes = ablation_table(evidence).notes
+    assert notes[0] == "mdr-001 (triplet + MDR, embedding size 32): seed 0 failed; it is in no mean."
+    assert len(notes) == 6
+    assert all(note.endswith("seed 0 failed; it is in no mean.") for note in notes)
+
+
+def test_a_baseline_that_was_named_is_called_that() -> None:
+    evidence = make_evidence()
+    words = "if it was named for its values, p is too small."
+    assert not any(words in note for note in ablation_table(evidence).notes)
+    (note,) = [note for note in ablation_table(evidence, "triplet-002").notes if words in note]
+    assert note.startswith("Every row is compared with triplet-002, which was named for this report:")

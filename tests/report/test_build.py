@@ -1,6 +1,7 @@
 """A report as a folder: its files, whole or not at all, and nothing of anybody else's replaced."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,30 @@ def test_an_unknown_baseline_is_said_and_nothing_is_written(evidence: SweepEvide
     with pytest.raises(UserError, match="mdr-009"):
         build_report([evidence], tmp_path / "report", baseline="mdr-009")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_two_figures")
+def test_a_report_without_an_ablation_is_not_called_one(evidence: SweepEvidence, tmp_path: Path) -> None:
+    search = replace(evidence, facts=replace(evidence.facts, sampler="tpe"))
+    for name, of, title in (("a", [evidence], "Ablation: ablation_demo"), ("s", [search], "Report: ablation_demo")):
+        build_report(of, tmp_path / name)
+        assert f"<title>{title}</title>" in (tmp_path / name / "index.html").read_text()
+        assert (tmp_path / name / "report.md").read_text().startswith(f"# {title.replace('_', chr(92) + '_')}\n")
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(UserError, match=r"file/x/y: .*/file is a file: name a folder"):
+        check_folder(tmp_path / "file" / "x" / "y")
+
+
+@pytest.mark.usefixtures("_two_figures")
+def test_a_report_that_a_crash_hid_is_back_even_if_the_next_fails(evidence: SweepEvidence, tmp_path: Path) -> None:
+    build_report([evidence], tmp_path / "report")
+    (tmp_path / "report").rename(tmp_path / ".report.0123abcd.old")
+    with pytest.raises(UserError, match="mdr-009"):
+        build_report([evidence], tmp_path / "report", baseline="mdr-009")
+    assert (tmp_path / "report" / MANIFEST).is_file()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.report.configurations import comparable_key, drawn, has_mdr, key_of, method_of, settings_of, varied
+from mdr_tune.report.configurations import (
+    comparable_key,
+    drawn,
+    has_mdr,
+    key_of,
+    method_of,
+    settings_of,
+    tuned_setting,
+    varied,
+)
 from tests.report.make_evidence import nested
 
 
@@ -110,3 +119,16 @@ def test_yes_and_no() -> None:
         "learn levels yes",
         "learn levels no",
     ]
+
+
+def test_all_that_a_search_drew_is_said_but_for_the_method_and_the_seed() -> None:
+    parameters: dict[str, Any] = {
+        "mdr.levels.count": 3,
+        "mdr.levels.spread": 2.4,
+        "mdr.weight": 0.13,
+        "loss": "triplet margin 0.2",
+        "embedding.mode": "l2",
+        "seed": 1,
+    }
+    assert tuned_setting(config(), parameters) == "levels 3 over ±2.40, weight 0.13, loss margin 0.2"
+    assert tuned_setting(config(), {"loss": "triplet"}) == ""

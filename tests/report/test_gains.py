@@ -20,20 +20,33 @@ def test_the_best_row_the_range_of_gains_and_what_seeds_tell() -> None:
     assert said(make_evidence()) == [
         "Best on validation: triplet + MDR, embedding size 64, with test Recall@1 79.92 "
         "(95 % interval 75.26 to 84.58, n = 3 seeds).",
-        "MDR over triplet: +0.75 to +7.83 points of test Recall@1 in 2 rows; the highest with embedding size 64: +7.83 "
-        "(95 % interval +7.47 to +8.19, corrected p < 0.001, n = 3 seeds).",
+        "MDR over triplet: +0.75 to +7.83 points of test Recall@1 in 2 rows; the lowest with embedding size 32: +0.75 "
+        "(95 % interval \N{MINUS SIGN}2.43 to +3.93, corrected p = 0.20, n = 2 seeds); the highest with embedding size "
+        "64: +7.83 (95 % interval +7.47 to +8.19, corrected p < 0.001, n = 3 seeds).",
         "MDR over triplet: better in 1 of 2 rows, in 1 the seeds do not separate the two.",
-        "MDR over triplet_l2: +6.25 to +10.17 points of test Recall@1 in 2 rows; the highest with embedding size 64: "
-        "+10.17 (95 % interval +8.87 to +11.46, corrected p = 0.003, n = 3 seeds).",
+        "MDR over triplet_l2: +6.25 to +10.17 points of test Recall@1 in 2 rows; the lowest with embedding size 32: "
+        "+6.25 (95 % interval +3.07 to +9.43, corrected p = 0.051, n = 2 seeds); the highest with "
+        "embedding size 64: +10.17 (95 % interval +8.87 to +11.46, corrected p = 0.003, n = 3 seeds).",
         "MDR over triplet_l2: better in 1 of 2 rows, in 1 the seeds do not separate the two.",
     ]
 
 
-def test_a_single_difference_is_one_sentence() -> None:
+def test_a_single_difference_is_one_sentence_and_its_p_is_not_corrected() -> None:
     assert said(only(make_evidence(), "mdr-001", "triplet-001"))[1:] == [
-        "MDR over triplet: +0.75 points of test Recall@1 (95 % interval \N{MINUS SIGN}2.43 to +3.93, corrected "
-        "p = 0.20, n = 2 seeds): the seeds do not separate the two."
+        "MDR over triplet: +0.75 points of test Recall@1 (95 % interval \N{MINUS SIGN}2.43 to +3.93, p = 0.20, "
+        "n = 2 seeds): the seeds do not separate the two."
     ]
+
+
+def test_differences_that_are_all_the_same_are_no_range() -> None:
+    evidence = make_evidence()
+    table = ablation_table(evidence)
+    mdr = [row for row in table.rows if row.name.startswith("mdr")]
+    nothing = replace(mdr[1].differences[0].estimate, mean=0.001)
+    same = [replace(d, estimate=nothing) for row in mdr for d in row.differences if d.label == "triplet"]
+    rows = [replace(row, differences=[d]) for row, d in zip(mdr, same, strict=True)]
+    said = summary_sentences(evidence, replace(table, rows=[*rows, *table.rows[2:]]))
+    assert said[1] == "MDR over triplet: +0.00 points of test Recall@1 in each of 2 rows."
 
 
 def test_worse_rows_are_said_plainly() -> None:

@@ -48,3 +48,18 @@ def test_where_it_makes_no_sense_there_is_none() -> None:
     assert overview([one, ablation_table(make_evidence())]) is None  # two settings a method
     assert overview([replace(one, rows=one.rows[:1]), replace(one, rows=one.rows[1:])]) is None
     assert overview([replace(one, rows=[]), replace(one, rows=[])]) is None
+
+
+def test_protocols_that_differ_stand_above_the_columns() -> None:
+    cub, cars = one_row_a_method("cub200"), one_row_a_method("cars196")
+    same = overview([cub, cars])
+    assert same is not None
+    assert same.protocols == ["validation", "validation"]
+    assert list(dict.fromkeys(column.data for column in same.columns)) == ["cub200", "cars196"]
+    mixed = overview([cub, replace(cars, protocol="paper")])
+    assert mixed is not None
+    assert mixed.protocols == ["validation", "paper"]
+    assert list(dict.fromkeys(column.data for column in mixed.columns)) == [
+        "cub200, protocol: validation",
+        "cars196, protocol: paper",
+    ]

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from mdr_tune.report.output import texts
 from mdr_tune.report.output.section import Section
 from mdr_tune.report.output.texts import MINUS
+from mdr_tune.report.overview import overview
 from mdr_tune.report.page import SVG_BYTES, page
 from mdr_tune.report.plots import ReportFigure
 from tests.report.sections import HOSTILE, hostile_section, plain_section
 
-VOID = {"meta", "img", "br", "hr", "link", "input"}
+VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
 
 
 class Parsed(HTMLParser):
@@ -108,7 +110,7 @@ def test_what_was_run_and_what_failed(section: Section, parsed: Parsed) -> None:
 def test_a_sweep_that_runs_says_so(section: Section) -> None:
     sweep = replace(section.evidence.sweep, status="RUNNING")
     running = replace(section, evidence=replace(section.evidence, sweep=sweep))
-    assert "This sweep still runs: 18 of 18 trials" in page([running], "title")
+    assert "This sweep still runs, or was killed: MLflow has no end of it. 18 of 18" in page([running], "title")
     assert "still runs" not in page([section], "title")
 
 
@@ -172,3 +174,22 @@ def test_a_table_without_rows_is_left_out(section: Section) -> None:
     empty = replace(section, table=replace(section.table, rows=[], notes=[]))
     found = Parsed(page([empty], "title"))
     assert len(found.tables) == 1  # the failed trials
+
+
+def test_a_name_breaks_after_an_underscore(section: Section) -> None:
+    rows = [replace(row, method="multi_similarity<b> + MDR") for row in section.table.rows]
+    text = page([replace(section, table=replace(section.table, rows=rows))], "title")
+    assert "multi_<wbr>similarity&lt;b&gt; + MDR<span" in text
+
+
+def test_what_a_newcomer_must_know_is_below_the_first_table_alone(section: Section) -> None:
+    told = texts.glossary([row.method for row in section.table.rows])
+    empty = replace(section, slug="empty", table=replace(section.table, rows=[], notes=[]))
+    text = page([empty, section, replace(section, slug="again")], "title")
+    assert text.count(told) == 1
+    assert text.index('id="ablation_demo"') < text.index(told) < text.index('id="again"')
+    one_row_each = replace(section.table, rows=[row for row in section.table.rows if row.name.endswith("-002")])
+    both = overview([replace(one_row_each, data="cub"), replace(one_row_each, data="cars")])
+    text = page([section, replace(section, slug="again")], "title", both)
+    assert text.count(told) == 1
+    assert text.index(told) < text.index('id="ablation_demo"')

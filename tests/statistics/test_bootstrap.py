@@ -121,3 +121,14 @@ def _width(interval: Interval) -> float:
     assert interval.low is not None
     assert interval.high is not None
     return interval.high - interval.low
+
+
+def test_values_without_any_spread_have_no_interval() -> None:
+    assert bootstrap_mean(np.full(50, 100.0)) == Interval(100.0, None, None, 50)
+    assert bootstrap_mean(np.zeros(50), np.arange(50) // 5) == Interval(0.0, None, None, 50)
+    same, spread = bootstrap_means(np.stack([np.zeros(60), scores()], axis=1))
+    assert (same.low, same.high) == (None, None)
+    assert spread.low is not None
+    assert spread.high is not None
+    assert spread.low < spread.high
+    assert bootstrap_difference(scores() + 1.0, scores() + 1.0) == Interval(0.0, None, None, 60)

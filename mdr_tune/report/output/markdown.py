@@ -32,12 +32,14 @@ def markdown(sections: Sequence[Section], title: str, overview: Overview | None 
     if overview is not None:
         titles = ["method", *(f"{c.data}: {texts.column_title(c.metric)}" for c in overview.columns)]
         blocks += [[escape(texts.overview_caption(overview))], table_lines(titles, texts.overview_rows(overview), 1)]
+        blocks.append([escape(texts.glossary(overview.methods))])
+    first = next((section for section in sections if section.table.rows), None) if overview is None else None
     for section in sections:
-        blocks += _section(section, "##" if len(sections) > 1 else "")
+        blocks += _section(section, "##" if len(sections) > 1 else "", section is first)
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
-def _section(section: Section, heading: str) -> list[list[str]]:
+def _section(section: Section, heading: str, is_first: bool) -> list[list[str]]:
     evidence, table = section.evidence, section.table
     under = heading + "#" if heading else "##"
     blocks = [[f"{heading} {escape(section.name)}"]] if heading else []
@@ -45,6 +47,8 @@ def _section(section: Section, heading: str) -> list[list[str]]:
     blocks.append([" ".join(map(escape, section.sentences))])
     if table.rows:
         blocks += [[escape(texts.caption(table))], _values(section)]
+    if table.rows and is_first:
+        blocks.append([escape(texts.glossary([row.method for row in table.rows]))])
     if texts.differences_of(table):
         blocks += [[escape(texts.differences_caption(table))], _differences(section)]
     blocks.append([f"- {escape(note)}" for note in table.notes])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mdr_tune.report.ablation_table import AblationTable, Difference, Estimate, TableRow
+from mdr_tune.report.configurations import WITH_MDR
 from mdr_tune.report.overview import Overview
 from mdr_tune.report.summary import metric_label
 
@@ -162,6 +163,21 @@ def name_cells(table: AblationTable, row: TableRow) -> list[str]:
 def differences_of(table: AblationTable) -> list[tuple[TableRow, Difference]]:
     """Return every difference of a table beside its row, in the order of the rows."""
     return [(row, difference) for row in table.rows for difference in row.differences]
+
+
+def glossary(methods: Sequence[str]) -> str:
+    """Return what a newcomer must know to read a table: Recall@K, and what the methods' names say, of those there are.
+
+    Args:
+        methods: Of the rows.
+    """
+    parts = ["Recall@K: the percentage of images that have one of their own class among the K nearest others."]
+    on_sphere = next((method for method in methods if method.removesuffix(WITH_MDR).endswith("_l2")), None)
+    if on_sphere is not None:
+        parts.append(f"{on_sphere.removesuffix(WITH_MDR)}: embeddings on the unit sphere, without MDR.")
+    if any(method.endswith(WITH_MDR) for method in methods):
+        parts.append("+ MDR: the loss with multi-level distance regularisation added.")
+    return " ".join(parts)
 
 
 _PROTOCOLS = {

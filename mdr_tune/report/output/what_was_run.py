@@ -33,7 +33,8 @@ def state(evidence: SweepEvidence) -> str | None:
     ended = sum(record.ended for record in sweep.records)
     of_all = f"{ended} of {count(len(sweep.records), 'trial')} that it started had ended"
     if sweep.status == "RUNNING":
-        return f"This sweep still runs: {of_all} when it was read, {sweep.read_at:%Y-%m-%d %H:%M}."
+        read = f"when it was read, {sweep.read_at:%Y-%m-%d %H:%M}"  # a process that is killed at once writes no end
+        return f"This sweep still runs, or was killed: MLflow has no end of it. {of_all} {read}."
     if sweep.status != "FINISHED":
         return f"This launch did not come to its end ({sweep.status.lower()}): {of_all}."
     return None

@@ -14,13 +14,16 @@ from mdr_tune.test_details import ShownImage, ShownQuery
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_QUERIES, MOST_NEIGHBOURS = 4, 8
+MOST_ROWS, MOST_QUERIES, MOST_NEIGHBOURS = 3, 4, 8
+MOST_QUERIES_IN_ALL = 9
 _GAP, _QUERY_GAP, _HEAD = 0.16, 0.35, 0.4
 """Between pictures, after the query, and above the first line, in widths of a picture."""
 _LINE = 1.0 + 2.4 * _GAP
 """From one query to the next."""
 _LARGEST = 0.8
 """Of a picture, in inches."""
+MOST_NAMED = 6
+"""Methods named that are left out; of more the number is said."""
 RIGHT, WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
@@ -47,10 +50,13 @@ def shown_queries(
 
 
 def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best", "worst"]) -> Drawing | None:
-    rows = best_and_baselines(table, lambda row: shown_queries(evidence, row, kind) is not None, most=2)
-    blocks = [(row, found) for row in reversed(rows) if (found := shown_queries(evidence, row, kind)) is not None]
+    rows = best_and_baselines(table, lambda row: shown_queries(evidence, row, kind) is not None, most=MOST_ROWS)
+    ordered = [*rows[-1:], *rows[:-1]]
+    blocks = [(row, found) for row in ordered if (found := shown_queries(evidence, row, kind)) is not None]
     if not blocks:
         return None
+    most = min(MOST_QUERIES_IN_ALL // len(blocks), *(len(queries) for _, (_, queries) in blocks))
+    blocks = [(row, (seed, queries[:most])) for row, (seed, queries) in blocks]
     columns = 1 + max(min(len(q.neighbours), MOST_NEIGHBOURS) for _, (_, queries) in blocks for q in queries)
     width = max(columns * (1 + _GAP) + _QUERY_GAP, WIDTH / _LARGEST)
     heights = [_HEAD + len(queries) * _LINE for _, (_, queries) in blocks]
@@ -66,10 +72,21 @@ def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best"
     extreme = "highest" if kind == "best" else "lowest"
     caption = (
         f"Queries of the test classes with the {extreme} average precision (AP, at R) and their nearest images from "
-        f"left to right, one seed of each row. A whole frame and a tick: the same class; a dashed frame and a cross: "
-        f"another.{best_in_words(table, rows)}"
+        "left to right, one seed of each row. The queries are each row's own: images below each other need not be the "
+        "same. A whole frame and a tick: the same class; a dashed frame and a cross: another."
+        f"{best_in_words(table, rows)}{_left_out(table, rows)}"
     )
     return Drawing(figure, f"{kind.capitalize()} queries", caption)
+
+
+def _left_out(table: AblationTable, shown: list[TableRow]) -> str:
+    """Return a sentence on the methods that the figure does not show, with a blank before it; empty if it has all."""
+    methods = [row.method for row in shown]
+    left = [method for method in dict.fromkeys(row.method for row in table.rows) if method not in methods]
+    if not left:
+        return ""
+    more = f" and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
+    return f" Left out: {', '.join(left[:MOST_NAMED])}{more}."
 
 
 def _block(axes: "Axes", queries: list[ShownQuery]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet
@@ -70,3 +71,12 @@ def test_values_of_mixed_kinds_become_text_and_no_rows_no_file(tmp_path: Path) -
     assert pyarrow.parquet.read_table(as_parquet).to_pylist() == [{"a": "1", "b": None}, {"a": HOSTILE, "b": 2.5}]
     assert write_rows([], tmp_path, "none") == []
     assert not list(tmp_path.glob("none*"))
+
+
+def test_values_and_differences_say_on_which_classes_epochs_were_chosen(section: Section, tmp_path: Path) -> None:
+    for protocol in ("validation", "paper"):
+        table = replace(section.table, protocol=protocol)
+        for rows in (value_rows(table), difference_rows(table)):
+            as_csv, _ = write_rows(rows, tmp_path, "t")
+            with as_csv.open(newline="") as file:
+                assert {row["protocol"] for row in csv.DictReader(file)} == {protocol}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mdr_tune.report.output import texts
 from mdr_tune.report.output.markdown import escape, markdown
 from mdr_tune.report.output.section import Section
 from mdr_tune.report.output.texts import MINUS
@@ -78,3 +79,16 @@ def test_several_sweeps_begin_with_the_overview(section: Section) -> None:
     rows = tables(markdown([section, section], "title", overview(both)))[0]
     assert rows[0][1] == "cub: Recall@1"
     assert rows[1][1].split(" ")[0] == f"{table.rows[0].estimates['test/recall_at_1'].mean:.2f}"
+
+
+def test_what_a_newcomer_must_know_is_below_the_first_table_alone(section: Section) -> None:
+    told = escape(texts.glossary([row.method for row in section.table.rows]))
+    empty = replace(section, table=replace(section.table, rows=[], notes=[]))
+    text = markdown([empty, section, replace(section, slug="again")], "title")
+    assert text.count(told) == 1
+    assert text.index("highest mean of the column") < text.index(told) < text.index(escape("Differences in points"))
+    table = replace(section.table, rows=[row for row in section.table.rows if row.name.endswith("-002")])
+    both = overview([replace(table, data="cub"), replace(table, data="cars")])
+    text = markdown([section, section], "title", both)
+    assert text.count(told) == 1
+    assert text.index(told) < text.index("## ablation")

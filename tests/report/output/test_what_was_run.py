@@ -27,6 +27,15 @@ def test_a_launch_that_did_not_end_is_called_that() -> None:
     assert state(killed) == "This launch did not come to its end (killed): 18 of 18 trials that it started had ended."
 
 
+def test_a_launch_without_an_end_runs_or_was_killed() -> None:
+    evidence = make_evidence()
+    running = replace(evidence, sweep=replace(evidence.sweep, status="RUNNING"))
+    assert state(running) == (
+        "This sweep still runs, or was killed: MLflow has no end of it. 18 of 18 trials that it started had ended when "
+        "it was read, 2026-01-02 04:00."
+    )
+
+
 def test_how_epochs_were_chosen_is_said() -> None:
     evidence = make_evidence()
     assert "test classes had no say" in protocol(evidence)

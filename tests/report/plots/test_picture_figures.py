@@ -73,8 +73,9 @@ def test_frames_tell_right_from_wrong_by_colour_and_mark(plot: Any, kind: str) -
     assert [axes.get_title(loc="left") for axes in drawing.figure.axes] == [
         "triplet + MDR, embedding size 64 (mdr-002, seed 0)",
         "triplet, embedding size 64 (triplet-002, seed 0)",
+        "triplet_l2, embedding size 64 (triplet_l2-002, seed 0)",
     ]
-    for axes, name in zip(drawing.figure.axes, ("mdr-002", "triplet-002"), strict=True):
+    for axes, name in zip(drawing.figure.axes, ("mdr-002", "triplet-002", "triplet_l2-002"), strict=True):
         queries = [query for query in EVIDENCE.details[name].shown if query.kind == kind]
         pictures = [picture for query in queries for picture in (query.image, *query.neighbours)]
         for image, picture in zip(axes.images, pictures, strict=True):
@@ -89,3 +90,29 @@ def test_frames_tell_right_from_wrong_by_colour_and_mark(plot: Any, kind: str) -
         assert marks == [RIGHT if is_right else WRONG for is_right in right]
         scores = [text.get_text() for text in axes.texts if text.get_text().startswith("AP")]
         assert scores == [f"AP {100 * query.score:.0f} %" for query in queries]
+
+
+def test_every_row_has_as_many_queries_and_the_caption_says_whose_they_are() -> None:
+    first = EVIDENCE.details["triplet-002"]
+    one_best = next(query for query in first.shown if query.kind == "best")
+    fewer = EVIDENCE.details | {"triplet-002": replace(first, shown=[one_best])}
+    drawing = gallery_best(replace(EVIDENCE, details=fewer), TABLE)
+    assert drawing is not None
+    scores = [[text for text in axes.texts if text.get_text().startswith("AP")] for axes in drawing.figure.axes]
+    assert [len(found) for found in scores] == [1, 1, 1]
+    assert "The queries are each row's own" in drawing.caption
+    assert "Left out" not in drawing.caption
+
+
+def test_methods_that_the_gallery_leaves_out_are_named() -> None:
+    without = {name: found for name, found in EVIDENCE.details.items() if not name.startswith("triplet_l2")}
+    drawing = gallery_worst(replace(EVIDENCE, details=without), TABLE)
+    assert drawing is not None
+    assert len(drawing.figure.axes) == 2
+    assert drawing.caption.endswith(" Left out: triplet_l2.")
+    many = [
+        replace(row, name=f"x-{i}", method=f"loss_{i}", differences=[]) for i, row in enumerate([TABLE.rows[2]] * 8)
+    ]
+    drawing = gallery_worst(EVIDENCE, replace(TABLE, rows=[*TABLE.rows, *many]))
+    assert drawing is not None
+    assert drawing.caption.endswith(" Left out: loss_0, loss_1, loss_2, loss_3, loss_4, loss_5 and 2 more.")
