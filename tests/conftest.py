@@ -1,6 +1,7 @@
 """What all tests share: one rendered glyph cache, small threads, and a Ray session that is started once."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from tests.small_disk import small_disk  # noqa: F401 - a fixture
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy threads on two shared cores are slower than one
+
+# A shell without job control starts what it puts in the background with SIGINT ignored, and so would all children here:
+# tests of Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
