@@ -26,7 +26,7 @@ def epoch_after(hub: Any, config: dict[str, Any], folder: str) -> dict[str, floa
         checkpoint = ray.put(read_checkpoint(Path(folder)))
         unwrap(ray.get(hub.submit.remote("by-hand", "start", {"trial": config, "checkpoint": checkpoint})))
         metrics: dict[str, float] = unwrap(ray.get(hub.submit.remote("by-hand", "epoch", {})))
-        return {key: value for key, value in same_each_run(metrics).items() if key != "device"}
+        return {key: value for key, value in same_each_run(metrics).items() if key not in ("device", "distances")}
     finally:
         ray.get(hub.release.remote("by-hand"))
 

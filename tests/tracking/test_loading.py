@@ -170,9 +170,9 @@ def test_other_models_are_refused(tmp_path: Path, kind: str) -> None:
 def test_the_settings_of_mlflow_are_put_back(
     registered: tuple[str, torch.nn.Module, Path], client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////of/the/user.db")
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
     with mlflow_globals_kept():
+        mlflow.set_tracking_uri("sqlite:////of/the/user.db")
         load_embedder(f"runs:/{registered[0]}/model", client)
         assert mlflow.get_tracking_uri() == "sqlite:////of/the/user.db"
     assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "true"
