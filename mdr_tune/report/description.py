@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.markdown import escape, table_lines
-from mdr_tune.words import count
-
-ROOM = 3500
-"""Characters that the rows may take: MLflow's stores take 5000 of a description, and it says more than the table."""
+from mdr_tune.report.trial_table import cut_to_room
 
 
 def ablation_description(table: AblationTable, sentences: Sequence[str], load_command: str | None) -> str:
@@ -32,14 +29,7 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
         for row in table.rows
     ]
     head, rule, *body = table_lines(titles, rows, len(titles))
-    lines += [head, rule]
-    left = ROOM
-    for number, line in enumerate(body):
-        left -= len(line) + 1
-        if left < 0:
-            lines += ["", f"{count(len(body) - number, 'further row')}: in the report."]
-            break
-        lines.append(line)
+    lines += [head, rule, *cut_to_room(body, "in the report")]
     lines += ["", "The whole report: artifacts, `report/index.html`."]
     if load_command:
         lines += [

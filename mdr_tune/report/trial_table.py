@@ -22,16 +22,28 @@ def trial_table(rows: "Sequence[Row]", value_title: str, test_title: str) -> lis
     """
     several = any(row.seeds > 1 for row in rows)
     titles = ["trial", "outcome", "epochs", *(["seeds"] if several else []), value_title, test_title, "parameters"]
-    lines, left = [_line(titles), "|" + " --- |" * len(titles)], ROOM
-    for number, row in enumerate(rows):
+    body = []
+    for row in rows:
         seeds = [str(row.seeds)] if several else []
         test = "" if row.test is None else f"{row.test:.2f}"
-        line = _line([row.name, row.outcome, str(row.epochs), *seeds, f"{row.validation:.2f}", test, row.parameters])
-        left -= len(line) + 1
+        cells = [row.name, row.outcome, str(row.epochs), *seeds, f"{row.validation:.2f}", test, row.parameters]
+        body.append(_line(cells))
+    head = [_line(titles), "|" + " --- |" * len(titles)]
+    return head + cut_to_room(body, "`mdr-tune leaderboard` shows all trials")
+
+
+def cut_to_room(rows: "Sequence[str]", where: str) -> list[str]:
+    """Return the lines of a table's rows; of many the first ones, and how many are not shown.
+
+    Args:
+        where: Says where the others are.
+    """
+    left = ROOM
+    for number, row in enumerate(rows):
+        left -= len(row) + 1
         if left < 0:
-            return [*lines, "", f"{count(len(rows) - number, 'further row')}: `mdr-tune leaderboard` shows all trials."]
-        lines.append(line)
-    return lines
+            return [*rows[:number], "", f"{count(len(rows) - number, 'further row')}: {where}."]
+    return list(rows)
 
 
 def _line(cells: Sequence[str]) -> str:

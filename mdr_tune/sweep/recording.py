@@ -1,5 +1,6 @@
 """What is recorded once a launch came to its end: the champion, the figures, the description, the report."""
 
+import datetime
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdr_tune.config.space import searched
+from mdr_tune.recorded import SweepEvidence
 from mdr_tune.records import SweepResult
 from mdr_tune.report.ablation_table import AblationTable
 from mdr_tune.report.summary import gains, markdown, verdict
@@ -77,42 +79,47 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
         description = markdown(result, command)
         if has_report:
             tracker.flush()
-            table, sentences = _what_was_found(plan, tracker)
-            report = LaunchReport(table, sentences, None)
-            if table.is_grid:
+            from mdr_tune.tracking.evidence import read_evidence
+
+            evidence = read_evidence(tracker.client, plan.sweep.name, tracker.parent_run_id)
+            report = _what_was_found(evidence)
+            if report.table.is_grid:
                 from mdr_tune.report.description import ablation_description
 
-                description = ablation_description(table, sentences, command)
+                description = ablation_description(report.table, report.sentences, command)
         tracker.describe(description, gains(result))
         tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
-        if has_report:  # not before: it says how the launch ended
-            report = _write_report(plan, tracker, report, stage)
+        if report is not None:  # not before: it says how the launch ended
+            report = _write_report(plan, tracker, _ended(evidence), report, stage)
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
     return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, champion, report, problem)
 
 
-def _what_was_found(plan: Plan, tracker: "Tracker") -> tuple[AblationTable, list[str]]:
-    """Return the table and its sentences, from what MLflow has."""
+def _what_was_found(evidence: SweepEvidence) -> LaunchReport:
+    """Return the table and its sentences; the report is not written yet."""
     from mdr_tune.report.ablation import ablation_table
     from mdr_tune.report.gains import summary_sentences
-    from mdr_tune.tracking.evidence import read_evidence
 
-    evidence = read_evidence(tracker.client, plan.sweep.name, tracker.parent_run_id)
     table = ablation_table(evidence)
-    return table, summary_sentences(evidence, table)
+    return LaunchReport(table, summary_sentences(evidence, table), None)
 
 
-def _write_report(plan: Plan, tracker: "Tracker", found: LaunchReport | None, stage: Stage) -> LaunchReport:
+def _ended(evidence: SweepEvidence) -> SweepEvidence:
+    """Return what was read a moment ago, of a launch that has come to its end since."""
+    facts = replace(evidence.facts, ended=datetime.datetime.now())
+    return replace(evidence, sweep=replace(evidence.sweep, status="FINISHED"), facts=facts)
+
+
+def _write_report(
+    plan: Plan, tracker: "Tracker", evidence: SweepEvidence, found: LaunchReport, stage: Stage
+) -> LaunchReport:
     """Write the report and keep it in the launch's run; what hinders that is no fault of the sweep."""
     from mdr_tune.report.build import build_report
     from mdr_tune.tracking.artifacts import log_report
-    from mdr_tune.tracking.evidence import read_evidence
 
-    assert found is not None
     stage("writing the report")
     try:
-        evidence = read_evidence(tracker.client, plan.sweep.name, tracker.parent_run_id)
         written = build_report([evidence], plan.folder / "report", progress=stage)
         log_report(tracker.client, tracker.parent_run_id, written.folder)
     except Exception as error:

@@ -17,7 +17,6 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from mdr_tune.cli.main import main
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageSplit, load_dataset, read_test_split
 from mdr_tune.indexing import read_index
@@ -25,6 +24,7 @@ from mdr_tune.metric import retrieval_metrics
 from mdr_tune.tracking.champion import register_champion
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.training import TrialSession
+from tests.cli.run_command import run_command
 from tests.mlflow_globals import mlflow_globals_kept
 
 LETTERS, FACES = 30, 12
@@ -88,21 +88,11 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
         yield
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as ended:  # argparse
-        code = int(ended.code or 0)
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err + captured.out
-    return code, captured.out, captured.err
-
-
 def test_one_face_finds_its_letter(letters: Letters, capsys: pytest.CaptureFixture[str]) -> None:
     """Of 360 pictures 11 are others of a letter: by chance 3 % of what is found would be."""
     queries = sorted(letters.images.glob("letter_*/face_00.png"))
     arguments = ["search", "--index", letters.index, "--query", *queries, "--storage", letters.storage]
-    code, _, _ = run(capsys, *arguments, "--exclude-self", "--top", 5, "--out", "found.json")
+    code, _, _ = run_command(capsys, *arguments, "--exclude-self", "--top", 5, "--out", "found.json")
     assert code == 0
     found = json.loads(Path("found.json").read_text())
     assert len(found) == 5 * LETTERS
@@ -116,7 +106,7 @@ def test_the_shares_found_are_the_recalls_of_the_trial(letters: Letters, capsys:
     """The commands embed and search as an evaluation does: same pixels, same network, same distances."""
     index = read_index(letters.index)
     arguments = ["search", "--index", letters.index, "--query", letters.index, "--exclude-self", "--top", 8]
-    assert run(capsys, *arguments, "--out", "found.csv")[0] == 0
+    assert run_command(capsys, *arguments, "--out", "found.csv")[0] == 0
     rows = list(csv.DictReader(io.StringIO(Path("found.csv").read_text())))
     assert len(rows) == 8 * len(index)
     own = dict(zip(index.paths.to_pylist(), index.labels.to_pylist(), strict=True))
@@ -142,13 +132,13 @@ def test_the_embeddings_are_those_of_the_trial(letters: Letters) -> None:
 def test_the_table(letters: Letters, capsys: pytest.CaptureFixture[str]) -> None:
     query = letters.images / "letter_900" / "face_03.png"
     arguments = ["search", "--index", letters.index, "--query", query, "--storage", letters.storage, "--top", 3]
-    code, out, _ = run(capsys, *arguments)
+    code, out, _ = run_command(capsys, *arguments)
     assert code == 0
     first = next(line for line in out.splitlines() if "│    1 │" in line)
     assert "letter_900/face_03.png" in first
     assert str(query) in out
     assert "360 images embedded by models:/letters/1, exact search" in out
-    _, without, _ = run(capsys, *arguments, "--exclude-self")
+    _, without, _ = run_command(capsys, *arguments, "--exclude-self")
     assert "│ letter_900/face_03.png" not in without
     assert "│    3 │" in without
 
@@ -158,7 +148,7 @@ def test_a_folder_of_queries(letters: Letters, capsys: pytest.CaptureFixture[str
     shutil.copytree(letters.images / "letter_901", tmp_path / "q")
     (tmp_path / "q" / "broken.png").write_bytes(b"?")
     arguments = ["search", "--index", letters.index, "--query", "q", "--storage", letters.storage, "--exclude-self"]
-    code, _, err = run(capsys, *arguments, "--top", 1, "--out", "found.csv")
+    code, _, err = run_command(capsys, *arguments, "--top", 1, "--out", "found.csv")
     assert code == 0
     assert "Left out: 1 of 13 images cannot be decoded: broken.png" in err
     rows = list(csv.DictReader(io.StringIO(Path("found.csv").read_text())))
@@ -180,14 +170,14 @@ def test_a_moved_alias_does_not_change_what_an_index_is_searched_with(
     mlflow.set_tracking_uri(None)
     query = letters.images / "letter_900" / "face_03.png"
     arguments = ["search", "--index", letters.index, "--query", query, "--storage", storage]
-    assert run(capsys, *arguments)[0] == 0
-    code, _, err = run(capsys, *arguments, "--model", MODEL)
+    assert run_command(capsys, *arguments)[0] == 0
+    code, _, err = run_command(capsys, *arguments, "--model", MODEL)
     assert code == 2
     assert f"--model {MODEL}:" in err
     assert "made by another model, models:/letters/1" in err
     embed = ["embed", "--model", MODEL, "--images", letters.images / "letter_900", "--storage", storage]
-    assert run(capsys, *embed, "--out", "second.parquet")[0] == 0
-    code, _, err = run(capsys, "search", "--index", letters.index, "--query", "second.parquet")
+    assert run_command(capsys, *embed, "--out", "second.parquet")[0] == 0
+    code, _, err = run_command(capsys, "search", "--index", letters.index, "--query", "second.parquet")
     assert code == 2
     assert "--query second.parquet: made by models:/letters/2, the index by models:/letters/1" in err
 
@@ -196,11 +186,11 @@ def test_broken_pictures(letters: Letters, capsys: pytest.CaptureFixture[str], t
     shutil.copytree(letters.images / "letter_902", tmp_path / "p")
     (tmp_path / "p" / "broken.png").write_bytes(b"?")
     arguments = ["embed", "--model", MODEL, "--images", "p", "--out", "e.parquet", "--storage", letters.storage]
-    code, _, err = run(capsys, *arguments, "--strict")
+    code, _, err = run_command(capsys, *arguments, "--strict")
     assert code == 2
     assert "p: broken.png cannot be decoded (not an image that Pillow can read)" in err
     assert [entry.name for entry in tmp_path.iterdir()] == ["p"]
-    code, out, _ = run(capsys, *arguments, "--batch-size", 5)
+    code, out, _ = run_command(capsys, *arguments, "--batch-size", 5)
     assert code == 0
     assert "Left out: 1 of 13 images cannot be decoded: broken.png" in out
     assert "12 embeddings of 32 numbers" in out
@@ -213,7 +203,7 @@ def test_mistakes_of_embed(letters: Letters, capsys: pytest.CaptureFixture[str],
 
     def error(**wrong: object) -> str:
         flags = good | {f"--{name}": value for name, value in wrong.items()}
-        code, _, err = run(capsys, "embed", *[part for pair in flags.items() for part in pair])
+        code, _, err = run_command(capsys, "embed", *[part for pair in flags.items() for part in pair])
         assert code == 2
         return err
 
@@ -239,17 +229,17 @@ def test_a_full_disk_leaves_the_file_that_was_there(
 ) -> None:
     out, ballast = small_disk / name, small_disk / "ballast"
     arguments = ["search", "--index", letters.index, "--query", letters.index, "--out", out]
-    assert run(capsys, *arguments, "--top", 1)[0] == 0
+    assert run_command(capsys, *arguments, "--top", 1)[0] == 0
     before = out.read_bytes()
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     ballast.write_bytes(bytes(free - 2**16))
-    code, _, err = run(capsys, *arguments, "--top", 20)
+    code, _, err = run_command(capsys, *arguments, "--top", 20)
     assert code == 2
     assert f"--out {out}: cannot be written (No space left on device)" in err
     assert out.read_bytes() == before
     assert sorted(small_disk.iterdir()) == sorted([ballast, out])
     ballast.unlink()
-    assert run(capsys, *arguments, "--top", 20)[0] == 0
+    assert run_command(capsys, *arguments, "--top", 20)[0] == 0
     assert len(out.read_bytes()) > 2**17  # more than there was room for
 
 
@@ -260,7 +250,7 @@ def test_mistakes_of_search(letters: Letters, capsys: pytest.CaptureFixture[str]
 
     def error(**wrong: object) -> str:
         flags = good | {f"--{name}": value for name, value in wrong.items()}
-        code, _, err = run(capsys, "search", *[part for pair in flags.items() for part in pair])
+        code, _, err = run_command(capsys, "search", *[part for pair in flags.items() for part in pair])
         assert code == 2
         return err
 

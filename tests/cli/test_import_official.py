@@ -9,8 +9,8 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from mdr_tune.cli.main import main
 from mdr_tune.tracking.champion import load_model
+from tests.cli.run_command import run_and_read
 from tests.mlflow_globals import mlflow_globals_kept
 from tests.official_state import example_image, official_state
 
@@ -32,13 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    try:
-        code = main(["import-official", *arguments])
-    except SystemExit as ended:  # argparse
-        code = int(ended.code or 0)
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err + captured.out
-    return code, captured.err if code else captured.out
+    return run_and_read(capsys, "import-official", *arguments)
 
 
 def test_it_says_what_it_found_and_how_to_load_it(capsys: pytest.CaptureFixture[str], file: Path) -> None:

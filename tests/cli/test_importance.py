@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.cli.main import main
 from mdr_tune.tracking.tracker import Tracker
 from tests.cli.recorded_sweep import record_sweep
+from tests.cli.run_command import run_and_read
 from tests.mlflow_globals import mlflow_globals_kept
 
 FIGURES = ["history", "importance", "parallel_coordinates", "pareto_front", "slices"]
@@ -32,10 +32,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    code = main(["importance", *arguments])
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err + captured.out
-    return code, captured.err if code else captured.out
+    return run_and_read(capsys, "importance", *arguments)
 
 
 def test_numbers_and_figures(

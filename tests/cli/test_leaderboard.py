@@ -16,12 +16,12 @@ import pytest
 from rich.console import Console, RenderableType
 
 from mdr_tune.cli.leaderboard_table import leaderboard_table
-from mdr_tune.cli.main import main
 from mdr_tune.recorded import SweepRecords
 from mdr_tune.report.leaderboard import leaderboard
 from mdr_tune.tracking.reader import read_sweep
 from mdr_tune.tracking.tracker import Tracker
 from tests.cli.recorded_sweep import record_sweep
+from tests.cli.run_command import run_and_read
 from tests.mlflow_globals import mlflow_globals_kept
 
 
@@ -49,13 +49,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    try:
-        code = main(["leaderboard", *arguments])
-    except SystemExit as ended:  # argparse
-        code = int(ended.code or 0)
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err + captured.out
-    return code, captured.err if code else captured.out
+    return run_and_read(capsys, "leaderboard", *arguments)
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str], storage: str) -> None:

@@ -14,7 +14,6 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from rich.console import Console
 
 from mdr_tune.cli.ablation_table import print_ablation
-from mdr_tune.cli.main import main
 from mdr_tune.recorded import SweepEvidence
 from mdr_tune.report.ablation import ablation_table, summary_sentences
 from mdr_tune.report.description import ablation_description
@@ -22,6 +21,7 @@ from mdr_tune.report.plots import FIGURES
 from mdr_tune.tracking.experiment import child_runs
 from mdr_tune.tracking.tags import OUTCOME_TAG
 from tests.cli.recorded_ablation import record_evidence
+from tests.cli.run_command import run_and_read
 from tests.mlflow_globals import mlflow_globals_kept
 from tests.report.make_evidence import make_evidence
 
@@ -49,13 +49,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    try:
-        code = main(["report", *map(str, arguments)])
-    except SystemExit as ended:  # argparse
-        code = int(ended.code or 0)
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err + captured.out
-    return code, captured.err if code else captured.out
+    return run_and_read(capsys, "report", *arguments)
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:

@@ -4,16 +4,16 @@ import textwrap
 from collections.abc import Sequence
 
 from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.configurations import WITH_MDR
+from mdr_tune.report.output.texts import full_title
 from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.errors import draw_estimates, within_percent
 from mdr_tune.report.plots.rows import (
     MOST_LINES,
-    WITH_MDR,
     few,
     has_mdr,
     intervals_in_words,
     method_looks,
-    metric_name,
     of_all,
     sentence_start,
 )
@@ -51,14 +51,14 @@ def points_by_category(table: AblationTable, rows: Sequence[TableRow]) -> Drawin
         axes.axhline(place - 0.85, color="#e4e4e4", linewidth=0.8)
     axes.set_yticks(ticks, [_wrapped(name) for name in groups])
     axes.set_ylim(place - 0.85, -0.85)
-    axes.set_xlabel(f"{metric_name(table.metric)}, %")
+    axes.set_xlabel(f"{full_title(table.metric)}, %")
     axes.grid(axis="y", visible=False)
     within_percent(axes, "x")
     figure.legend(loc="outside upper center", ncols=3)
     words = intervals_in_words([row.estimates[table.metric] for row in shown])
     strokes = " Grey strokes are single seeds." if any(row.estimates[table.metric].values for row in shown) else ""
-    caption = f"{sentence_start(metric_name(table.metric))} of each row, in the mean. {words}{strokes}"
-    title = f"{sentence_start(metric_name(table.metric))} by setting"
+    caption = f"{sentence_start(full_title(table.metric))} of each row, in the mean. {words}{strokes}"
+    title = f"{sentence_start(full_title(table.metric))} by setting"
     return Drawing(figure, title, caption + of_all(shown, table, lambda row: row in rows))
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from mdr_tune.recorded import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.names import short_names
+from mdr_tune.report.output.texts import full_title
 from mdr_tune.report.plots.by_category import points_by_category
 from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.errors import draw_estimates, within_percent
-from mdr_tune.report.plots.rows import intervals_in_words, method_looks, metric_name, sentence_start
+from mdr_tune.report.plots.rows import intervals_in_words, method_looks, sentence_start
 from mdr_tune.report.style import Look
 
 if TYPE_CHECKING:
@@ -73,15 +74,15 @@ def _lines(table: AblationTable, rows: list[TableRow], key: str) -> Drawing:
     name = short_names([key])[key]
     _ticks(axes, numbers)
     axes.set_xlabel(name)
-    axes.set_ylabel(f"{metric_name(table.metric)}, %")
+    axes.set_ylabel(f"{full_title(table.metric)}, %")
     within_percent(axes, "y")
     figure.legend(loc="outside lower center", ncols=3)
     words = intervals_in_words([row.estimates[table.metric] for row in rows])
     bands = any(number_of(row, key) is None for row in rows)
-    caption = f"{sentence_start(metric_name(table.metric))} over the {name}, in the mean. {words}"
+    caption = f"{sentence_start(full_title(table.metric))} over the {name}, in the mean. {words}"
     if bands:
         caption += f" A method that has no {name} is a line across, its interval a band."
-    return Drawing(figure, f"{sentence_start(metric_name(table.metric))} over the {name}", caption)
+    return Drawing(figure, f"{sentence_start(full_title(table.metric))} over the {name}", caption)
 
 
 def beside(value: float, numbers: list[float], share: float) -> float:

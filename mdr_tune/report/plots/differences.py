@@ -5,9 +5,10 @@ from typing import Any
 
 from mdr_tune.recorded import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, Difference, TableRow, Verdict
+from mdr_tune.report.output.texts import full_title
 from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.errors import draw_estimates
-from mdr_tune.report.plots.rows import intervals_in_words, label, metric_name, sentence_start
+from mdr_tune.report.plots.rows import intervals_in_words, label, sentence_start
 from mdr_tune.report.style import GREEN, GREY, VERMILLION, Look
 from mdr_tune.words import count
 
@@ -36,7 +37,7 @@ def differences(_evidence: SweepEvidence, table: AblationTable) -> Drawing | Non
     axes.axvline(0, color="#222222", linewidth=1, zorder=1)
     axes.set_yticks(range(len(shown)), labels)
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlabel(f"difference of {metric_name(table.metric)}, points")
+    axes.set_xlabel(f"difference of {full_title(table.metric)}, points")
     axes.grid(axis="y", visible=False)
     _write_n(axes, shown)
     figure.legend(loc="outside upper center", ncols=4)
@@ -46,7 +47,7 @@ def differences(_evidence: SweepEvidence, table: AblationTable) -> Drawing | Non
         judged = "Too few seeds for a verdict."
     words = intervals_in_words([difference.estimate for _, difference in shown])
     caption = (
-        f"{sentence_start(metric_name(table.metric))} of each row less its baseline's, {_pairing(shown)}. {words} "
+        f"{sentence_start(full_title(table.metric))} of each row less its baseline's, {_pairing(shown)}. {words} "
         f"Right of 0 the row is better. {judged}{left_out}"
     )
     return Drawing(figure, "Differences to the baselines", caption)

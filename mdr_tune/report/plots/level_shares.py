@@ -7,9 +7,10 @@ import numpy as np
 from mdr_tune.recorded import SweepEvidence
 from mdr_tune.records import TrialRecord
 from mdr_tune.report.ablation_table import AblationTable, TableRow
-from mdr_tune.report.plots.drawing import Drawing, panel_grid, whole_epochs
+from mdr_tune.report.plots.drawing import Drawing
 from mdr_tune.report.plots.level_trajectories import MOST_PANELS, initial_levels
-from mdr_tune.report.plots.rows import completed, few, has_mdr, label, of_all, seeds_in_words
+from mdr_tune.report.plots.row_panels import row_panels
+from mdr_tune.report.plots.rows import completed, few, has_mdr, of_all, seeds_in_words
 from mdr_tune.report.plots.series import numbered, series
 from mdr_tune.report.style import COLOURS
 
@@ -33,14 +34,7 @@ def level_shares(evidence: SweepEvidence, table: AblationTable) -> Drawing | Non
     rows = few(table, MOST_PANELS, usable)
     if not rows:
         return None
-    figure, panels = panel_grid(len(rows), height=2.4)
-    for axes, row in zip(panels, rows, strict=True):
-        _panel(axes, completed(evidence, row))
-        axes.set_title(label(row, 28))
-    for axes in panels:
-        whole_epochs(axes)
-    figure.supxlabel("epoch", fontsize=10)
-    figure.supylabel("share of the pairs, %", fontsize=10)
+    figure = row_panels(evidence, rows, _panel, 2.4, "epoch", "share of the pairs, %")
     seeds = seeds_in_words(len(row.seeds) for row in rows)
     return Drawing(
         figure,

@@ -7,8 +7,9 @@ import numpy as np
 from mdr_tune.recorded import SweepEvidence
 from mdr_tune.records import TrialRecord
 from mdr_tune.report.ablation_table import AblationTable, TableRow
-from mdr_tune.report.plots.drawing import Drawing, panel_grid, whole_epochs
-from mdr_tune.report.plots.rows import completed, few, has_mdr, label, of_all, seeds_in_words
+from mdr_tune.report.plots.drawing import Drawing
+from mdr_tune.report.plots.row_panels import row_panels
+from mdr_tune.report.plots.rows import completed, few, has_mdr, of_all, seeds_in_words
 from mdr_tune.report.plots.series import Series, numbered, series
 from mdr_tune.report.style import COLOURS
 
@@ -28,14 +29,7 @@ def level_trajectories(evidence: SweepEvidence, table: AblationTable) -> Drawing
     rows = few(table, MOST_PANELS, usable)
     if not rows:
         return None
-    figure, panels = panel_grid(len(rows), height=2.5)
-    for axes, row in zip(panels, rows, strict=True):
-        _panel(axes, completed(evidence, row))
-        axes.set_title(label(row, 28))
-    for axes in panels:
-        whole_epochs(axes)
-    figure.supxlabel("epoch (0: before training)", fontsize=10)
-    figure.supylabel("level, in standard deviations", fontsize=10)
+    figure = row_panels(evidence, rows, _panel, 2.5, "epoch (0: before training)", "level, in standard deviations")
     seeds = seeds_in_words(len(row.seeds) for row in rows)
     lines = f"; thin lines are seeds, thick lines their mean ({seeds})" if any(len(r.seeds) > 1 for r in rows) else ""
     return Drawing(

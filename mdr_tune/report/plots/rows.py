@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from mdr_tune.recorded import SweepEvidence
 from mdr_tune.records import TrialRecord
 from mdr_tune.report.ablation_table import AblationTable, Estimate, TableRow
+from mdr_tune.report.configurations import WITH_MDR
+from mdr_tune.report.output.texts import full_title
 from mdr_tune.report.style import COLOURS, DASHES, MARKERS, Look
-from mdr_tune.report.summary import metric_label
 from mdr_tune.words import count
 
-WITH_MDR = " + MDR"
 LABEL_WIDTH = 34
 """Characters of a label's line."""
 MOST_LINES = 3
@@ -35,14 +35,7 @@ def label(row: TableRow, width: int = LABEL_WIDTH) -> str:
 def best_in_words(table: AblationTable, rows: Sequence[TableRow]) -> str:
     """Return why the last of a figure's rows is in it, with a blank before it: `best_and_baselines` chose it."""
     among = "Of the rows with MDR the one" if has_mdr(rows[-1]) else "The row"
-    return f" {among} with the highest mean of {metric_name(table.metric)} is shown."
-
-
-def metric_name(metric: str) -> str:
-    """Return a metric of a split for an axis or a caption: `test Recall@1`, `validation Recall@1`."""
-    split = {"val": "validation", "curves": "test"}.get(metric.split("/")[0], metric.split("/")[0])
-    last = metric.split("/")[-1].removeprefix("best_")
-    return f"{split} {metric_label(last.removeprefix('test_'))}"
+    return f" {among} with the highest mean of {full_title(table.metric)} is shown."
 
 
 def sentence_start(text: str) -> str:
@@ -89,7 +82,7 @@ def of_all(shown: Sequence[TableRow], table: AblationTable, among: Callable[[Tab
         return ""
     what = " with MDR" if among is has_mdr else ""
     best = "the best with MDR" if any(map(has_mdr, table.rows)) else "the best"
-    chosen = f"{best} at {metric_name(table.metric)}, its baselines, then the next best"
+    chosen = f"{best} at {full_title(table.metric)}, its baselines, then the next best"
     return f" Shown are {len(shown)} of {possible} rows{what}: {chosen}."
 
 
