@@ -209,7 +209,9 @@ def test_twice_at_once(tmp_path: Path) -> None:
     below = processes_below(process.pid)
     agents = [pid for pid in below if Path(f"/proc/{pid}/comm").read_text().startswith(("ray::Dash", "ray::Runtime"))]
     process.send_signal(signal.SIGINT)
-    time.sleep(0.05)
+    assert process.stdout is not None
+    while "stopping: " not in process.stdout.readline():  # two signals that come before Python has seen one are one
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
     sent = time.monotonic()
     process.communicate(timeout=30)
