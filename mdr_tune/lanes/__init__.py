@@ -8,7 +8,7 @@ worker             what each worker of a lane does: take a command, run it, repl
 heartbeat          a worker's pulse; ends the process if it is stuck                       plain Python
 processes          which process a worker is, and how another one ends it                  plain Python
 lane               start and stop the TorchTrainer of each lane                            Ray Train
-end_with_sweep     keeps Ray Train from replacing workers that the sweep ended             Ray Train
+lost_workers       tells the hub; keeps Ray Train from replacing workers that the sweep ended  Ray Train
 trainable          a trial, as Ray Tune sees it: one epoch a step                          Ray Tune
 checkpoint_file    a checkpoint's files, written whole, checked when read                  plain Python
 checkpoint_search  of damaged checkpoints the one before                                   plain Python

@@ -1,10 +1,12 @@
 """The actor that holds a sweep's mailboxes and leases its lanes. One small process for the whole sweep."""
 
+import functools
 from typing import Any
 
 from mdr_tune.lanes.leases import Leases
 from mdr_tune.lanes.mailbox import Mailbox
 from mdr_tune.lanes.messages import (
+    LOST_A_WORKER,
     Command,
     CommandKind,
     LaneEnded,
@@ -61,6 +63,7 @@ class LaneHub:
     ) -> None:
         self._node = node
         self._news: list[str] = []
+        self._leases = Leases(num_lanes)
         self._mailboxes = [
             Mailbox(
                 world_size,
@@ -68,10 +71,10 @@ class LaneHub:
                 stalled_worker_timeout_s,
                 end_processes=self._end_processes,
                 tell=self._news.append,
+                tell_ready=functools.partial(self._leases.set_up, lane),
             )
-            for _ in range(num_lanes)
+            for lane in range(num_lanes)
         ]
-        self._leases = Leases(num_lanes)
 
     async def lease(self, holder: str, token: str = "") -> Outcome:
         """Lease a lane to a trial; the outcome's value is the lane's number. See `Leases`."""
@@ -88,9 +91,11 @@ class LaneHub:
         """Run a command on the lane that `holder` has; see `Mailbox.submit`."""
         lane = self._leases.lane_of(holder)
         if lane is None:
-            return "lost", f"is not held by {holder}"
+            return "lost", LOST_A_WORKER if self._leases.has_lost(holder) else f"is not held by {holder}"
         try:
-            return "ok", await self._mailboxes[lane].submit(kind, payload)
+            return "ok", await self._mailboxes[lane].submit(
+                kind, payload, is_wanted=lambda: self._leases.lane_of(holder) == lane
+            )
         except tuple(_FAILURES.values()) as error:
             return _outcome_of(error)
 
@@ -124,9 +129,19 @@ class LaneHub:
         """Return how many lanes have all their workers."""
         return sum(mailbox.ready for mailbox in self._mailboxes)
 
+    async def lane_places(self) -> list[list[str]]:
+        """Return the addresses of the nodes of each lane's workers, by rank; [] for a lane that is not up."""
+        return [mailbox.places for mailbox in self._mailboxes]
+
     async def worker_pids(self, lane: int) -> dict[int, int]:
         """Return the process ids of a lane's workers, by rank."""
         return self._mailboxes[lane].worker_pids
+
+    async def lose_workers(self, lane: int) -> bool:
+        """Ray Train found workers of a lane gone; returns whether it shall not replace them: the lane has ended, or the
+        sweep is over."""
+        await self._mailboxes[lane].lose_workers()
+        return self._mailboxes[lane].has_ended or await self.is_stopping()
 
     async def end_lane(self, lane: int, why: str) -> None:
         """A lane's trainer has given up."""

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from mdr_tune.lanes.resources import LaneResources
 
 logger = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 30.0
+SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0
+"""The first collective waits for the node that has to decode the data set first. A worker that hangs later is found by
+the watch for stalls, long before."""
+QUICK_START_FAILURES = 3
+"""How often in a row the workers of a lane may fail to start: waiting for a node is no failure, see
+`RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S`."""
+PLACEMENT_STRATEGIES = {"pack": "PACK", "spread": "SPREAD"}
 
 
 def start_hub(resources: LaneResources) -> Any:
@@ -37,13 +45,17 @@ class Lanes:
         resources: How many, and what each worker gets.
         name: Unique for this launch; Ray Train resumes a run of the same name.
         storage: Folder for Ray Train's own records.
+        prepare: Called by each worker, on its node, before it takes commands; whatever it raises ends the lane.
     """
 
-    def __init__(self, resources: LaneResources, name: str, storage: Path) -> None:
+    def __init__(
+        self, resources: LaneResources, name: str, storage: Path, prepare: Callable[[], None] | None = None
+    ) -> None:
         self.hub = start_hub(resources)
         self._stopping = False
         trainers = [
-            _trainer(self.hub, lane, resources, f"{name}-lane{lane}", storage) for lane in range(resources.num_lanes)
+            _trainer(self.hub, lane, resources, f"{name}-lane{lane}", storage, prepare)
+            for lane in range(resources.num_lanes)
         ]
         self._threads = [
             threading.Thread(target=self._run, args=(lane, trainer), name=f"lane-{lane}", daemon=True)
@@ -77,31 +89,45 @@ class Lanes:
         ray.kill(self.hub)
 
 
-def _trainer(hub: Any, lane: int, resources: LaneResources, name: str, storage: Path) -> Any:
+def _trainer(
+    hub: Any, lane: int, resources: LaneResources, name: str, storage: Path, prepare: Callable[[], None] | None
+) -> Any:
     """Return the TorchTrainer of one lane."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.config import LoggingConfig
 
-    from mdr_tune.lanes.end_with_sweep import EndWithTheSweep
+    from mdr_tune.lanes.lost_workers import LostWorkers
     from mdr_tune.lanes.worker import run_worker
 
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
+    timeout_s = max(SHORTEST_COLLECTIVE_TIMEOUT_S, 2 * resources.stalled_worker_timeout_s)
     return TorchTrainer(
         run_worker,
-        train_loop_config={"hub": hub, "lane": lane, "cpus_per_worker": resources.cpus_per_worker},
+        train_loop_config={
+            "hub": hub,
+            "lane": lane,
+            "cpus_per_worker": resources.cpus_per_worker,
+            "collective_timeout_s": timeout_s,
+            "prepare": prepare,
+        },
+        torch_config=TorchConfig(timeout_s=round(timeout_s)),
         scaling_config=ScalingConfig(
             num_workers=resources.workers_per_lane,
             use_gpu=resources.gpus_per_worker > 0,
             resources_per_worker=per_worker,
+            placement_strategy=PLACEMENT_STRATEGIES[resources.placement],
+            accelerator_type=resources.accelerator_type,
         ),
         run_config=RunConfig(
             name=name,
             storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=resources.max_restarts, controller_failure_limit=3),
+            failure_config=FailureConfig(
+                max_failures=resources.max_restarts, controller_failure_limit=QUICK_START_FAILURES
+            ),
             logging_config=LoggingConfig(log_level="ERROR"),
-            callbacks=[EndWithTheSweep(hub)],
+            callbacks=[LostWorkers(hub, lane)],
         ),
     )

@@ -5,11 +5,12 @@ Plain asyncio: the hub runs it inside of a Ray actor, the tests run it without R
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mdr_tune.lanes.messages import (
     COMMANDS_THAT_MAY_STALL,
+    LOST_A_WORKER,
     Command,
     CommandKind,
     LaneEnded,
@@ -20,6 +21,10 @@ from mdr_tune.lanes.messages import (
     WorkerProcess,
 )
 from mdr_tune.lanes.progress import StallWatch
+
+
+async def _nobody(ready: bool) -> None:
+    """Tell nobody."""
 
 
 class Mailbox:
@@ -36,6 +41,8 @@ class Mailbox:
         stalled_worker_timeout_s: How long all workers may go without a step before the group is dismissed.
         end_processes: Is given the workers of a dismissed group that may be stuck, and ends those that it can reach.
         tell: Takes a line for the user.
+        tell_ready: Is told when all workers are there, and when they are not any more: before the command that runs
+            then fails, so that whoever sent it finds the lane lost.
     """
 
     def __init__(
@@ -45,11 +52,12 @@ class Mailbox:
         stalled_worker_timeout_s: float,
         end_processes: Callable[[list[WorkerProcess]], None] = lambda workers: None,
         tell: Callable[[str], None] = lambda text: None,
+        tell_ready: Callable[[bool], Awaitable[None]] = _nobody,
     ) -> None:
         self.world_size = world_size
         self.stuck_worker_timeout_s = stuck_worker_timeout_s
         self.stalled_worker_timeout_s = stalled_worker_timeout_s
-        self._end_processes, self._tell = end_processes, tell
+        self._end_processes, self._tell, self._tell_ready = end_processes, tell, tell_ready
         self._changed = asyncio.Condition()
         self._group: str | None = None
         self._joined: dict[int, WorkerProcess] = {}
@@ -70,19 +78,36 @@ class Mailbox:
         return len(self._joined) == self.world_size and self._group not in self._dismissed
 
     @property
+    def has_ended(self) -> bool:
+        """Whether there will be no workers any more."""
+        return self._ended is not None
+
+    @property
     def is_stopping(self) -> bool:
         """Whether the workers were told to leave."""
         return self._stopping
+
+    @property
+    def places(self) -> list[str]:
+        """The addresses of the nodes that the workers are on, by rank; none while they are not all there."""
+        return [self._joined[rank].address for rank in sorted(self._joined)] if self.ready else []
 
     @property
     def worker_pids(self) -> dict[int, int]:
         """Process ids of the workers that have joined, by rank."""
         return {rank: process.pid for rank, process in self._joined.items()}
 
-    async def submit(self, kind: CommandKind, payload: dict[str, Any]) -> Any:
+    async def submit(
+        self, kind: CommandKind, payload: dict[str, Any], is_wanted: Callable[[], bool] = lambda: True
+    ) -> Any:
         """Have all workers run a command; returns the value that rank 0 replied.
 
         Waits for the workers if they are not there yet, and for a command before it, whose trial may be gone.
+
+        Args:
+            kind: What they are to do.
+            payload: Its arguments.
+            is_wanted: Whether the sender still has the lane, when the command's turn has come.
 
         Raises:
             TrialFailed: A worker's code raised, or the trial diverged.
@@ -91,9 +116,11 @@ class Mailbox:
         """
         async with self._turn:
             async with self._changed:
-                await self._changed.wait_for(lambda: self.ready or self._ended is not None)
+                await self._changed.wait_for(lambda: self.ready or self._ended is not None or not is_wanted())
                 if self._ended is not None:
                     raise LaneEnded(self._ended)
+                if not is_wanted():
+                    raise LaneLost(LOST_A_WORKER)
                 self._replies = {}
                 loop = asyncio.get_running_loop()
                 self._answer = loop.create_future()
@@ -112,10 +139,21 @@ class Mailbox:
                 if self._group is not None:
                     self._dismissed.add(self._group)
                 self._group, self._joined, self._renew_group = group, {}, False
-                self._fail(LaneLost("lost a worker"))
+                await self._tell_ready(False)
+                self._fail(LaneLost(LOST_A_WORKER))
             self._joined[rank] = process
+            if self.ready:
+                await self._tell_ready(True)
             self._changed.notify_all()
             return self._command.number
+
+    async def lose_workers(self) -> None:
+        """Take note that Ray Train found a worker gone, and will replace all of them when it can."""
+        if self._group is not None and self._group not in self._dismissed:
+            await self._dismiss()
+            self._fail(LaneLost(LOST_A_WORKER))
+            async with self._changed:
+                self._changed.notify_all()
 
     async def next_command(self, group: str, after: int) -> Command:
         """Wait for the command that follows number `after`."""
@@ -166,7 +204,7 @@ class Mailbox:
                     f"the workers of a lane made no step for {self.stalled_worker_timeout_s:g} s: the lane is "
                     "restarted, its trial goes on from its last checkpoint"
                 )
-                self._dismiss()
+                await self._dismiss()
                 self._fail(LaneLost(f"made no step for {self.stalled_worker_timeout_s:g} s"))
                 async with self._changed:
                     self._changed.notify_all()
@@ -178,20 +216,21 @@ class Mailbox:
         own = [reply for reply in failed if not reply.peer_lost]
         self._renew_group = bool(failed)
         if len(self._replies) < self.world_size or len(own) < len(failed):
-            self._dismiss()
+            await self._dismiss()
         if own:
             self._fail((TrialFailedDiverging if own[0].diverged else TrialFailed)(own[0].failure))
         elif failed:
-            self._fail(LaneLost("lost a worker"))
+            self._fail(LaneLost(LOST_A_WORKER))
         else:
             self._answer.set_result(self._replies[0].value)
         async with self._changed:
             self._changed.notify_all()
 
-    def _dismiss(self) -> None:
+    async def _dismiss(self) -> None:
         """Have the group leave; those workers that have not replied may not be able to, and are ended."""
         assert self._group is not None
         self._dismissed.add(self._group)
+        await self._tell_ready(False)
         self._end_processes([process for rank, process in self._joined.items() if rank not in self._replies])
 
     def _fail(self, error: Exception) -> None:
@@ -199,10 +238,10 @@ class Mailbox:
             self._answer.set_exception(error)
 
     async def end(self, why: str) -> None:
-        """The lane's trainer has given up: nothing will be answered any more."""
+        """The lane's trainer has given up: nothing will be answered any more. Why, is what was said first."""
         async with self._changed:
-            self._ended = why
-            self._fail(LaneEnded(why))
+            self._ended = self._ended or why
+            self._fail(LaneEnded(self._ended))
             self._changed.notify_all()
 
     async def stop(self) -> None:

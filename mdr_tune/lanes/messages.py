@@ -48,11 +48,17 @@ class Reply:
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """Where a worker runs: process id, Ray's id of the node, and when it was started. See `processes`."""
+    """Where a worker runs: process id, Ray's id of the node, when it was started, and the node's IP address. See
+    `processes`."""
 
     pid: int = 0
     node: str = ""
     started: str = ""
+    address: str = ""
+
+
+LOST_A_WORKER = "lost a worker"
+"""What a lane did, as `LaneLost` says it, that restarts since a worker or its node is gone."""
 
 
 class TrialFailed(Exception):  # noqa: N818 - an outcome of a trial

@@ -8,13 +8,14 @@ from pathlib import Path
 from mdr_tune.lanes.messages import WorkerProcess
 
 
-def this_process(node: str) -> WorkerProcess:
+def this_process(node: str, address: str = "") -> WorkerProcess:
     """Return how others find this process.
 
     Args:
         node: Ray's id of the node that it is on.
+        address: Its IP address.
     """
-    return WorkerProcess(os.getpid(), node, _started(os.getpid()))
+    return WorkerProcess(os.getpid(), node, _started(os.getpid()), address)
 
 
 def end_process(process: WorkerProcess, node: str) -> None:

@@ -1,6 +1,7 @@
 """What the lanes of a sweep are made of. Light, so that a plan can be made without Ray."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -17,3 +18,7 @@ class LaneResources:
     """When one worker failed: how long the others may stay silent."""
     stalled_worker_timeout_s: float = 600.0
     """How long all workers may go without a step or an evaluated batch."""
+    placement: Literal["pack", "spread"] = "pack"
+    """The workers of a lane on as few nodes as possible, or on as many."""
+    accelerator_type: str | None = None
+    """Only on nodes with this GPU, by Ray's name of it."""

@@ -1,9 +1,12 @@
 """What each worker of a lane does: take the next command, run it on the trial's session, reply. Until told to stop."""
 
 import dataclasses
+import datetime
 import io
 import traceback
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -13,6 +16,7 @@ import torch.distributed as dist
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset, read_test_split
 from mdr_tune.data.dataset import ImageSplit
+from mdr_tune.errors import UserError
 from mdr_tune.lanes.heartbeat import Heartbeat
 from mdr_tune.lanes.messages import Command, Reply
 from mdr_tune.lanes.processes import this_process
@@ -35,20 +39,25 @@ def run_worker(config: dict[str, Any]) -> None:
     """The training function of a lane's TorchTrainer.
 
     Args:
-        config: `hub` (actor handle), `lane` (number) and `cpus_per_worker`.
+        config: `hub` (actor handle), `lane` (number), `cpus_per_worker`, `collective_timeout_s`, and `prepare`, which
+            is called before the worker joins, or None: it checks the node and brings the data onto it.
     """
     from ray.train.torch import get_device
 
     hub, lane = config["hub"], config["lane"]
     try:
         torch.set_num_threads(config["cpus_per_worker"])
-        worker = LaneWorker(Ranks.current(get_device()))
+        if config["prepare"] is not None:
+            config["prepare"]()
+        worker = LaneWorker(Ranks.current(get_device()), config["collective_timeout_s"])
         group = _group_name(worker.ranks)
         rank = worker.ranks.rank
-        process = this_process(ray.get_runtime_context().get_node_id())
+        process = this_process(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address())
         last = ray.get(hub.join.remote(lane, group, rank, process))
-    except Exception:  # would be the same after each of Ray Train's restarts: tell the trials at once
-        ray.get(hub.end_lane.remote(lane, traceback.format_exc()))
+    except Exception as error:  # would be the same after each of Ray Train's restarts: tell the trials at once
+        if _says_peer_lost(error):  # another worker's failure, or its node's: with new workers it may go well
+            raise
+        ray.get(hub.end_lane.remote(lane, str(error) if isinstance(error, UserError) else traceback.format_exc()))
         raise
     with Heartbeat(lambda count: ray.get(hub.beat.remote(lane, group, rank, count)), worker.count):
         while True:
@@ -70,17 +79,27 @@ def _group_name(ranks: Ranks) -> str:
     return name[0]
 
 
-def _new_group() -> dist.ProcessGroup:
-    group = dist.new_group()
+def _says_peer_lost(error: Exception) -> bool:
+    return any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
+
+
+def _new_group(timeout_s: float) -> dist.ProcessGroup:
+    group = dist.new_group(timeout=datetime.timedelta(seconds=timeout_s))
     assert isinstance(group, dist.ProcessGroup)  # every rank of the lane is a member
     return group
 
 
 class LaneWorker:
-    """Runs commands; holds the session of the trial that has the lane."""
+    """Runs commands; holds the session of the trial that has the lane.
 
-    def __init__(self, ranks: Ranks) -> None:
+    Args:
+        ranks: Of the lane.
+        collective_timeout_s: How long a collective of a new process group may take.
+    """
+
+    def __init__(self, ranks: Ranks, collective_timeout_s: float) -> None:
         self.ranks = ranks
+        self._collective_timeout_s = collective_timeout_s
         self._session: TrialSession | None = None
         self._is_reading = False
         self._reads = 0
@@ -95,21 +114,21 @@ class LaneWorker:
         """Run one command; an exception becomes a reply."""
         try:
             if command.renew_group and self.ranks.world_size > 1:
-                self.ranks = dataclasses.replace(self.ranks, group=_new_group())
+                self.ranks = dataclasses.replace(self.ranks, group=_new_group(self._collective_timeout_s))
             return Reply(value=getattr(self, f"_{command.kind}")(**command.payload))
         except TrialDiverged as error:
             self._session = None
             return Reply(failure=str(error), diverged=True)
         except Exception as error:
             self._session = None
-            lost = any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
-            return Reply(failure=traceback.format_exc(), peer_lost=lost)
+            return Reply(failure=traceback.format_exc(), peer_lost=_says_peer_lost(error))
 
     def _start(self, trial: dict[str, Any], checkpoint: ray.ObjectRef | None) -> int:
         """Build the trial anew, or from a checkpoint; returns the epochs that it has completed."""
         self._session = None  # frees the memory of the trial before
         config = TrialConfig.model_validate(trial)
-        dataset = load_dataset(config.data.name, **config.data.arguments())
+        with self._reading():
+            dataset = load_dataset(config.data.name, **config.data.arguments())
         test = self._read_test(config) if "test" in config.measured_curves else None
         session = TrialSession(config, dataset, self.ranks, test=test)
         if checkpoint is not None:
@@ -145,9 +164,15 @@ class LaneWorker:
     def _read_test(self, config: TrialConfig) -> ImageSplit:
         """Return the test classes: for the final evaluation, and for trials that are to be evaluated on them on the
         way, which no search may have."""
-        self._is_reading = True  # may decode images for minutes: no stall
-        try:
+        with self._reading():
             return read_test_split(config.data.name, **config.data.arguments())
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say that it gets on within the block, which may decode images for minutes: that is no stall."""
+        self._is_reading = True
+        try:
+            yield
         finally:
             self._is_reading = False
 

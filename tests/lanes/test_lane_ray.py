@@ -41,6 +41,10 @@ class Holder:
     def __exit__(self, *_: object) -> None:
         ray.get(self.hub.release.remote(self.name))
 
+    def lease_again(self) -> None:
+        """After the lane was lost: waits for the new workers."""
+        unwrap(ray.get(self.hub.lease.remote(self.name)))
+
     def __call__(self, kind: str, **payload: Any) -> Any:
         return unwrap(ray.get(self.hub.submit.remote(self.name, kind, payload), timeout=300))
 
@@ -130,7 +134,10 @@ def test_a_killed_worker_costs_the_epoch_but_not_the_trial(hub: Any) -> None:
         killer.start()
         with pytest.raises(LaneLost):
             lane("epoch")
-        assert lane("start", trial=TRIAL, checkpoint=checkpoint) == 1  # waits for the new workers
+        with pytest.raises(LaneLost, match="lost a worker"):  # it has none any more
+            lane("start", trial=TRIAL, checkpoint=checkpoint)
+        lane.lease_again()
+        assert lane("start", trial=TRIAL, checkpoint=checkpoint) == 1
         assert lane.epochs(1) == expected[1:]
         assert set(ray.get(hub.worker_pids.remote(0)).values()).isdisjoint(before.values())
     assert_gone(before)
@@ -155,6 +162,7 @@ def test_a_lane_that_hangs_in_a_collective_is_restarted(hub: Any) -> None:
         threading.Timer(2.0, os.kill, (before[1], signal.SIGSTOP)).start()
         with pytest.raises(LaneLost, match="made no step for 20 s"):
             lane("epoch")
+        lane.lease_again()
         assert lane("start", trial=TRIAL, checkpoint=None) == 0
         assert lane.epochs(1)[0]["epoch"] == 1
     assert_gone(before)
@@ -168,9 +176,8 @@ def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> N
     from mdr_tune.lanes.lane import Lanes
 
     broken = Lanes(dataclasses.replace(RESOURCES, workers_per_lane=1, cpus_per_worker=0), "broken", tmp_path)
-    unwrap(ray.get(broken.hub.lease.remote("trial")))
-    with pytest.raises(LaneEnded, match=r"(?s)Training failed.*Bundles cannot be an empty"):
-        unwrap(ray.get(broken.hub.submit.remote("trial", "start", {"trial": TRIAL, "checkpoint": None}), timeout=200))
+    with pytest.raises(LaneEnded, match=r"(?s)no lane is left.*Training failed.*Bundles cannot be an empty"):
+        unwrap(ray.get(broken.hub.lease.remote("trial"), timeout=200))
     with pytest.raises(LaneEnded, match="no lane is left"):
         unwrap(ray.get(broken.hub.lease.remote("another"), timeout=60))
     broken.stop()

@@ -233,3 +233,69 @@ def test_of_a_group_that_one_rank_failed_only_the_silent_ones_are_ended() -> Non
         assert ended == [processes[0], processes[2]]
 
     run(scenario)
+
+
+def test_workers_that_ray_train_found_gone_are_lost_before_new_ones_come() -> None:
+    """A lane whose node is gone may wait for a new one for hours; its trial learns of it at once."""
+
+    async def scenario() -> None:
+        told: list[bool] = []
+
+        async def tell_ready(ready: bool) -> None:
+            told.append(ready)
+
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S, tell_ready=tell_ready)
+        await join_all(mailbox, "a")
+        answer = asyncio.create_task(mailbox.submit("epoch", {}))
+        await asyncio.sleep(0.01)
+        await mailbox.lose_workers()
+        with pytest.raises(LaneLost, match="lost a worker"):
+            await answer
+        assert not mailbox.ready
+        assert (await mailbox.next_command("a", 0)).kind == "abort"
+        await mailbox.lose_workers()  # of the same group: nothing new
+        await join_all(mailbox, "b")
+        assert mailbox.ready
+        assert told == [False, True, False, False, True]
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_a_command_whose_sender_lost_the_lane_is_not_run_on_the_new_workers() -> None:
+    async def scenario() -> None:
+        has_lane = True
+        mailbox = Mailbox(1, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
+        answer = asyncio.create_task(mailbox.submit("epoch", {}, is_wanted=lambda: has_lane))
+        await asyncio.sleep(0.01)
+        has_lane = False
+        last = await mailbox.join("a", 0)
+        with pytest.raises(LaneLost, match="lost a worker"):
+            await answer
+        next_command = asyncio.create_task(mailbox.next_command("a", last))
+        await asyncio.sleep(0.01)
+        assert not next_command.done()
+        next_command.cancel()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_why_a_lane_ended_is_what_was_said_first() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(1, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
+        await mailbox.end("the data set is not there")
+        await mailbox.end("Training failed")
+        with pytest.raises(LaneEnded, match="the data set is not there"):
+            await mailbox.submit("epoch", {})
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_the_nodes_of_a_lane() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
+        await mailbox.join("a", 1, WorkerProcess(address="10.0.0.2"))
+        assert mailbox.places == []
+        await mailbox.join("a", 0, WorkerProcess(address="10.0.0.1"))
+        assert mailbox.places == ["10.0.0.1", "10.0.0.2"]
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
