@@ -15,12 +15,13 @@ BELOW = {  # a layer imports itself, those listed, and the modules at the top of
     "config": {"metric", "backbones"},  # for names that only a library knows, and then only
     "training": {"metric", "backbones", "data", "config"},
     "lanes": {"config", "data", "training"},
+    "cluster": set(),
     "statistics": set(),
     "report": {"config", "statistics"},
     "tracking": {"config", "training", "indexing"},
     "indexing": {"metric", "data"},
-    "sweep": {"config", "backbones", "data", "lanes", "tracking", "report"},
-    "cli": {"config", "data", "training", "lanes", "report", "tracking", "sweep", "indexing"},
+    "sweep": {"config", "backbones", "data", "lanes", "tracking", "report", "cluster"},
+    "cli": {"config", "data", "training", "lanes", "report", "tracking", "sweep", "indexing", "cluster"},
 }
 WITHOUT_RAY_AND_MLFLOW = ("metric", "backbones", "data", "config", "training", "report", "statistics", "indexing")
 

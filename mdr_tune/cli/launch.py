@@ -1,6 +1,7 @@
 """`python launch.py`: check everything, say what will be done, run it, say what came out."""
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from mdr_tune.sweep.prepare import check_weights, missing_data, naming
 from mdr_tune.sweep.recording import LaunchOutcome
 
 if TYPE_CHECKING:
-    from mdr_tune.sweep.resources import Machine
+    from mdr_tune.cluster.machine import Machine
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,10 +44,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the file; may be repeated"
     )
     parser.add_argument("--time-budget", metavar="TIME", help="the same as --set search.stop.time=TIME: 30m, 2h, 1h30m")
-    parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster (auto, host:port); default: this machine")
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="Ray cluster (auto, host:port); default: RAY_ADDRESS, or this machine"
+    )
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow; default: MLFLOW_TRACKING_URI, or a local store")
     parser.add_argument("--storage", metavar="DIR", help="checkpoints and state, shared by all nodes; default: runs")
     parser.add_argument("--name", metavar="NAME", help="the same as --set name=NAME")
+    parser.add_argument("--no-preflight", action="store_true", help="do not check the nodes before the first worker")
     parser.add_argument(
         "--dry-run", action="store_true", help="check the file, stores and resources, print the plan, start nothing"
     )
@@ -60,6 +64,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         UserError: Something is not right.
     """
     _check_flags(arguments)
+    arguments.address = arguments.address or os.environ.get("RAY_ADDRESS") or None
     return _resumed_plan(arguments) if arguments.resume is not None else _new_plan(arguments)
 
 
@@ -80,6 +85,7 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
 
 
 def _new_plan(arguments: argparse.Namespace) -> Plan:
+    from mdr_tune.sweep.resources import placement_notes
     from mdr_tune.sweep.stores import check_stores, choose_stores
     from mdr_tune.sweep.warm_start import resolve
 
@@ -93,17 +99,19 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
         sweep=sweep,
         file=arguments.space,
         text=arguments.space.read_text(),
-        notes=(*notes, *taken),
+        notes=(*notes, *taken, *placement_notes(lanes, machine)),
         stores=stores,
         machine=machine,
         lanes=lanes,
         address=arguments.address,
+        preflight=not arguments.no_preflight,
     )
 
 
 def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     from mdr_tune.sweep import resume
     from mdr_tune.sweep.journal import read_past
+    from mdr_tune.sweep.resources import placement_notes
     from mdr_tune.sweep.stores import check_stores, choose_stores
 
     stored = resume.find_launch(choose_stores(arguments.storage, None), arguments.resume)
@@ -122,7 +130,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         sweep=sweep,
         file=stored.file,
         text=stored.text,
-        notes=(),
+        notes=tuple(placement_notes(lanes, machine)),
         stores=stores,
         machine=machine,
         lanes=lanes,
@@ -130,12 +138,13 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         launch=stored.launch,
         past=past,
         extend_by=arguments.extend or 0,
+        preflight=not arguments.no_preflight,
     )
 
 
 def _checked(arguments: argparse.Namespace, sweep: SweepConfig, file: Path) -> tuple["Machine", LaneResources]:
     """Check weights, data and resources; returns what there is and the lanes that fit."""
-    from mdr_tune.sweep.resources import this_machine
+    from mdr_tune.cluster.machine import this_machine
 
     check_weights(sweep)
     if not arguments.dry_run:
@@ -158,11 +167,11 @@ def _fit(sweep: SweepConfig, machine: "Machine", file: Path) -> LaneResources:
 
 def _cluster_at(address: str) -> "Machine":
     """Connect to a Ray cluster and return its resources."""
-    from mdr_tune.sweep.cluster import connect
-    from mdr_tune.sweep.resources import cluster
+    from mdr_tune.cluster.joined import connect, joined_cluster
 
     connect(address)
-    return cluster()
+    console = make_console()
+    return joined_cluster(lambda text: console.print(text, soft_wrap=True, markup=False, style="dim"))
 
 
 def main(argv: list[str] | None = None) -> int:

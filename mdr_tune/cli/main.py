@@ -2,7 +2,18 @@
 
 import argparse
 
-from mdr_tune.cli import data, embed, import_official, importance, leaderboard, report, rerun, search
+from mdr_tune.cli import (
+    cluster,
+    data,
+    embed,
+    import_official,
+    importance,
+    leaderboard,
+    mlflow_server,
+    report,
+    rerun,
+    search,
+)
 from mdr_tune.cli.terminal import exit_code, make_console, quiet_libraries
 
 
@@ -10,7 +21,18 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of mdr-tune, with all commands."""
     parser = argparse.ArgumentParser(prog="mdr-tune", description="Tools around sweeps; a sweep itself is launch.py's.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (leaderboard, importance, report, rerun, embed, search, data, import_official):
+    for command in (
+        leaderboard,
+        importance,
+        report,
+        rerun,
+        embed,
+        search,
+        data,
+        import_official,
+        cluster,
+        mlflow_server,
+    ):
         command.add_parser(commands)
     return parser
 

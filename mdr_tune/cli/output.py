@@ -26,6 +26,8 @@ from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport, load_command
 from mdr_tune.words import count, duration
 
+PLACEMENTS = {"pack": "on as few nodes as possible", "spread": "on as many nodes as possible"}
+
 
 def print_plan(console: Console, plan: Plan) -> None:
     """Print space, budget, lanes, resources and stores."""
@@ -60,13 +62,15 @@ def print_plan(console: Console, plan: Plan) -> None:
     _add(table, "  cost", "epochs", describe_epochs(cost))
     _add(table, "", "time", describe_time(cost, measured, lanes))
     gpus = f", {lanes.gpus_per_worker} GPU" if lanes.gpus_per_worker else ""
+    kind = f" ({lanes.accelerator_type})" if lanes.accelerator_type and gpus else ""
+    placement = f", {PLACEMENTS[lanes.placement]}" if plan.machine.nodes and lanes.workers_per_lane > 1 else ""
     _add(
         table,
         "  lanes",
         str(lanes.num_lanes),
-        f"{count(lanes.workers_per_lane, 'worker')} each, {lanes.cpus_per_worker} CPU{gpus} a worker",
+        f"{count(lanes.workers_per_lane, 'worker')} each, {lanes.cpus_per_worker} CPU{gpus}{kind} a worker{placement}",
     )
-    _add(table, "  found", plan.machine.description, f"{plan.machine.cpus} CPUs, {plan.machine.gpus} GPUs")
+    _add(table, "  found", plan.machine.description, plan.machine.describe())
     _add(table, "  stores", "MLflow", plan.stores.shown_uri)
     _add(table, "", "storage", str(plan.folder.parent))
     console.print(table)

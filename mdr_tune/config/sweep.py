@@ -99,6 +99,11 @@ class ResourcesConfig(StrictModel):
     cpus_per_worker: int = Field(1, ge=1)
     gpus_per_worker: Count = "auto"
     """`auto`: 1 where there are GPUs, else 0."""
+    placement: Literal["pack", "spread"] = "pack"
+    """On a cluster: the workers of a trial on as few nodes as possible (`pack`: gradients stay within a node), or on as
+    many (`spread`: each gets its node's CPUs, disk and network for itself)."""
+    accelerator_type: Annotated[str, Field(min_length=1)] | None = None
+    """On a cluster with several kinds of GPUs: only those, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
     lane_restarts: int = Field(8, ge=0)
     """How often a lane may lose a worker and start anew."""
     stuck_worker_timeout_s: float = Field(120.0, gt=0)
@@ -109,9 +114,11 @@ class ResourcesConfig(StrictModel):
     that hangs in a collective. The trial goes on from its last checkpoint."""
 
     @model_validator(mode="after")
-    def _at_least_one_lane(self) -> "ResourcesConfig":
+    def _can_be(self) -> "ResourcesConfig":
         if self.lanes == 0:
             raise ValueError("lanes: must be auto or at least 1")
+        if self.accelerator_type is not None and self.gpus_per_worker == 0:
+            raise ValueError("accelerator_type: names a GPU, but gpus_per_worker is 0: leave one of them out")
         return self
 
 

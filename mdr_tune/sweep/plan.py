@@ -5,12 +5,12 @@ import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import Arm, arms
 from mdr_tune.config.space import searched
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sweep.journal import Past
-from mdr_tune.sweep.resources import Machine
 from mdr_tune.sweep.stores import Stores
 
 
@@ -31,6 +31,7 @@ class Plan:
         launch: Unique among launches into this storage.
         past: What earlier sessions of this launch did.
         extend_by: Trials that this session adds to each arm.
+        preflight: Whether the nodes are checked before the first worker starts.
     """
 
     sweep: SweepConfig
@@ -44,6 +45,7 @@ class Plan:
     launch: str = field(default_factory=new_launch)
     past: Past = field(default_factory=Past)
     extend_by: int = 0
+    preflight: bool = True
 
     @property
     def folder(self) -> Path:

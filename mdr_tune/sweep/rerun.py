@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from mdr_tune.cluster.environment import prepare_environment
+from mdr_tune.cluster.machine import Machine, this_machine
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.progress import Progress
 from mdr_tune.provenance import differences, repeat_info
 from mdr_tune.sweep import prepare
-from mdr_tune.sweep.resources import Machine, fit_lanes, this_machine
-from mdr_tune.sweep.session import prepare_environment, ray_session
+from mdr_tune.sweep.resources import fit_lanes
+from mdr_tune.sweep.session import ray_session
 from mdr_tune.words import count
 
 if TYPE_CHECKING:

@@ -1,59 +1,14 @@
 """How many lanes fit on what there is, decided before anything is started."""
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
-
+from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import arms
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.words import count
 
-GPU_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
-"""What is there where torch may find a GPU: NVIDIA's driver, AMD's, and Windows' in WSL."""
 TRIALS_PER_LANE = 4
 """`lanes: auto` leaves the sampler at least this many rounds to learn from."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """CPUs and GPUs of this machine, or of a cluster in all."""
-
-    cpus: int
-    gpus: int
-    description: str
-    nodes: tuple[tuple[int, int], ...] = ()
-    """(CPUs, GPUs) of each node; empty for a single machine. A worker cannot be split between nodes."""
-
-    def worker_places(self, cpus: int, gpus: int) -> int:
-        """Return how many workers of that many CPUs and GPUs fit."""
-        nodes = self.nodes or ((self.cpus, self.gpus),)
-        return sum(min(node[0] // cpus, node[1] // gpus if gpus else node[0] // cpus) for node in nodes)
-
-
-def this_machine() -> Machine:
-    """Return what this process may use of the machine it runs on."""
-    return Machine(len(os.sched_getaffinity(0)), _gpus(), "this machine")
-
-
-def _gpus() -> int:
-    """Count the CUDA devices; torch, which takes a second to import, is asked only where there is a driver."""
-    if not any(Path(driver).exists() for driver in GPU_DRIVERS):
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def cluster() -> Machine:
-    """Return the resources of the Ray cluster that this process is connected to."""
-    import ray
-
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    nodes = tuple((int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive)
-    cpus, gpus = (sum(column) for column in zip(*nodes, strict=True))
-    return Machine(cpus, gpus, f"the cluster of {count(len(nodes), 'node')}", nodes)
 
 
 def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
@@ -65,15 +20,15 @@ def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
     wanted = sweep.resources
     gpus_per_worker = (1 if machine.gpus else 0) if wanted.gpus_per_worker == "auto" else wanted.gpus_per_worker
     workers = wanted.workers_per_trial
-    fitting = machine.worker_places(wanted.cpus_per_worker, gpus_per_worker) // workers
+    fitting = machine.worker_places(wanted.cpus_per_worker, gpus_per_worker, wanted.accelerator_type) // workers
     if fitting == 0:
         raise UserError(_too_many_workers(sweep, machine, gpus_per_worker))
     if wanted.lanes == "auto":
         lanes = max(1, min(fitting, _useful_lanes(sweep)))
     elif wanted.lanes > fitting:
         raise UserError(
-            f"resources.lanes: {wanted.lanes} lanes of {workers} workers do not fit on {machine.description} "
-            f"({machine.cpus} CPUs, {machine.gpus} GPUs): at most {fitting}, or set it to auto"
+            f"resources.lanes: {count(wanted.lanes, 'lane')} of {count(workers, 'worker')} do not fit on "
+            f"{_what_there_is(sweep, machine)}: at most {fitting}, or set it to auto"
         )
     else:
         lanes = wanted.lanes
@@ -85,7 +40,31 @@ def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
         max_restarts=wanted.lane_restarts,
         stuck_worker_timeout_s=wanted.stuck_worker_timeout_s,
         stalled_worker_timeout_s=wanted.stalled_worker_timeout_s,
+        placement=wanted.placement,
+        accelerator_type=wanted.accelerator_type,
     )
+
+
+def placement_notes(lanes: LaneResources, machine: Machine) -> list[str]:
+    """Return what a user should know of where the workers of a trial will be."""
+    places = [
+        node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
+        for node in machine.possible_nodes()
+    ]
+    notes = []
+    largest = max(places)
+    if lanes.placement == "pack" and len(places) > 1 and largest < lanes.workers_per_lane:
+        notes.append(
+            f"no node has room for the {lanes.workers_per_lane} workers of a trial (at most {largest}): they are on "
+            "several, and exchange gradients over the network"
+        )
+    kinds = sorted({node.accelerator for node in machine.possible_nodes() if node.gpus and node.accelerator})
+    if lanes.gpus_per_worker and len(kinds) > 1 and lanes.accelerator_type is None:
+        notes.append(
+            f"the cluster has several kinds of GPUs ({', '.join(kinds)}): a trial on both goes at the pace of "
+            f"the slower, and times are not comparable; choose one with resources.accelerator_type: {kinds[0]}"
+        )
+    return notes
 
 
 def _useful_lanes(sweep: SweepConfig) -> int:
@@ -97,12 +76,28 @@ def _useful_lanes(sweep: SweepConfig) -> int:
 
 
 def _too_many_workers(sweep: SweepConfig, machine: Machine, gpus_per_worker: int) -> str:
-    wanted, has = sweep.resources, f"{machine.description} has {machine.cpus} CPUs and {machine.gpus} GPUs"
+    wanted = sweep.resources
+    kinds = sorted({node.accelerator for node in machine.possible_nodes() if node.accelerator})
+    if wanted.accelerator_type is not None and wanted.accelerator_type not in kinds:
+        there = f"its GPUs are {', '.join(kinds)}" if kinds else "Ray knows the kind of none of its GPUs"
+        return (
+            f"resources.accelerator_type: {machine.description} has no {wanted.accelerator_type}, nor may one come; "
+            f"{there}"
+        )
     each = count(wanted.cpus_per_worker, "CPU") + (f" and {count(gpus_per_worker, 'GPU')}" if gpus_per_worker else "")
-    most = machine.worker_places(wanted.cpus_per_worker, gpus_per_worker)
+    most = machine.worker_places(wanted.cpus_per_worker, gpus_per_worker, wanted.accelerator_type)
     fix = (
         f"set it to at most {most} (--set resources.workers_per_trial={most})"
         if most
         else "lower resources.cpus_per_worker or resources.gpus_per_worker"
     )
-    return f"resources.workers_per_trial: {wanted.workers_per_trial} workers with {each} each do not fit: {has}; {fix}"
+    more = " or raise max_workers in the cluster's file" if machine.coming else ""
+    return (
+        f"resources.workers_per_trial: {count(wanted.workers_per_trial, 'worker')} with {each} each do not fit on "
+        f"{_what_there_is(sweep, machine)}; {fix}{more}"
+    )
+
+
+def _what_there_is(sweep: SweepConfig, machine: Machine) -> str:
+    only = f" on nodes with {sweep.resources.accelerator_type}" if sweep.resources.accelerator_type else ""
+    return f"{machine.description} ({machine.describe()}{only})"

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from mdr_tune.cluster.environment import prepare_environment
 from mdr_tune.progress import Progress
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.session import prepare_environment, ray_session
+from mdr_tune.sweep.session import ray_session
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from mdr_tune.words import count
 
 POLL_S = 2.0
 NOTICE_EVERY_S = 60.0
+LANES_SHOWN = 8
 
 
 class LaneWatch:
@@ -25,7 +27,7 @@ class LaneWatch:
 
     def __init__(self, hub: Any, num_lanes: int, tell: Callable[[str], None]) -> None:
         self._hub, self._tell = hub, tell
-        self._news = LaneNews(num_lanes)
+        self._news = LaneNews(num_lanes, _awaited)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lane-watch", daemon=True)
 
@@ -40,36 +42,69 @@ class LaneWatch:
     def _run(self) -> None:
         while not self._stop.wait(POLL_S):
             try:
-                ready, lines = ray.get([self._hub.ready_lanes.remote(), self._hub.take_news.remote()])
+                places, lines = ray.get([self._hub.lane_places.remote(), self._hub.take_news.remote()])
             except RayError:
                 return  # the sweep is being ended, or fails for a reason that is told elsewhere
-            line = self._news.of(ready, time.monotonic())
+            line = self._news.of(places, time.monotonic())
             for text in [*lines, *([line] if line is not None else [])]:
                 if not self._stop.is_set():
                     self._tell(text)
 
 
-class LaneNews:
-    """What there is to tell about the number of lanes that are up."""
+def _awaited() -> str:
+    from mdr_tune.cluster.autoscaler import awaited
 
-    def __init__(self, num_lanes: int) -> None:
-        self._num_lanes = num_lanes
+    return awaited(ray.get_runtime_context().gcs_address)
+
+
+class LaneNews:
+    """What there is to tell about the lanes that are up.
+
+    Args:
+        num_lanes: How many there should be.
+        awaited: Says what those that are not up wait for; "" if that is not known.
+    """
+
+    def __init__(self, num_lanes: int, awaited: Callable[[], str]) -> None:
+        self._num_lanes, self._awaited = num_lanes, awaited
         self._last = 0
         self._were_all_up = False
         self._next_notice: float | None = None
 
-    def of(self, ready: int, now: float) -> str | None:
-        """Return a line if something changed, or if lanes have been missing for another NOTICE_EVERY_S seconds."""
-        before, self._last = self._last, ready
+    def of(self, places: list[list[str]], now: float) -> str | None:
+        """Return a line if something changed, or if lanes have been missing for another NOTICE_EVERY_S seconds.
+
+        Args:
+            places: For each lane the addresses of its workers' nodes; none if it is not up.
+            now: A monotonic time in seconds.
+        """
+        before, self._last = self._last, sum(map(bool, places))
+        ready = self._last
         if ready == self._num_lanes:
             again = " again" if self._were_all_up else ""
             self._were_all_up, self._next_notice = True, None
-            return f"the workers of {count(ready, 'lane')} are up{again}" if before != ready else None
+            where = _where(places)
+            return f"the workers of {count(ready, 'lane')} are up{again}{where}" if before != ready else None
         if self._next_notice is None:
             self._next_notice = now + NOTICE_EVERY_S
         if ready < before:
             return "a lane lost a worker; Ray Train starts it anew, its trial goes on from its last checkpoint"
         if now >= self._next_notice:
             self._next_notice = now + NOTICE_EVERY_S
-            return f"still waiting: {ready} of {count(self._num_lanes, 'lane')} up; are enough CPUs and GPUs free?"
+            why = self._awaited()
+            return f"still waiting: {ready} of {count(self._num_lanes, 'lane')} up{f'; {why}' if why else ''}"
         return None
+
+
+def _where(places: list[list[str]]) -> str:
+    """Say on which nodes the lanes are, if there are several."""
+    if len({address for lane in places for address in lane}) < 2:
+        return ""
+    texts = [f"lane {number} on {_nodes(lane)}" for number, lane in enumerate(places[:LANES_SHOWN], start=1)]
+    more = f", and {len(places) - LANES_SHOWN} more" if len(places) > LANES_SHOWN else ""
+    return f": {', '.join(texts)}{more}"
+
+
+def _nodes(lane: list[str]) -> str:
+    numbers = Counter(lane)
+    return " and ".join(f"{address} ({number})" if number > 1 else address for address, number in numbers.items())

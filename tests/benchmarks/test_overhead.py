@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mdr_tune.cluster.machine import Machine
 from mdr_tune.records import TrialRecord
 from mdr_tune.sweep.journal import read_events
-from mdr_tune.sweep.resources import Machine
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

@@ -39,7 +39,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
         (["--space", str(MAIN), "--name", "a/b"], "'a/b' (text) is not allowed"),
         (
             ["--space", str(MAIN), "--set", "resources.workers_per_trial=64"],
-            "resources.workers_per_trial: 64 workers with 1 CPU each do not fit: this machine has 2 CPUs and 0 GPUs; "
+            "resources.workers_per_trial: 64 workers with 1 CPU each do not fit on this machine (2 CPUs, 0 GPUs); "
             "set it to at most 2 (--set resources.workers_per_trial=2)",
         ),
         (["--space", str(MAIN), "--set", "resources.lanes=3"], "at most 1, or set it to auto"),
@@ -151,5 +151,5 @@ def test_the_surface_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> 
     flags = {word.strip("[](),:") for word in output.split() if word.strip("[](),:").startswith("--")}
     assert flags == {
         *("--space", "--trials", "--set", "--address", "--tracking-uri", "--storage", "--name", "--dry-run", "--help"),
-        *("--resume", "--extend", "--time-budget"),
+        *("--resume", "--extend", "--time-budget", "--no-preflight"),
     }

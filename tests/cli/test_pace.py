@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from mdr_tune.cli.pace import Pace
+from mdr_tune.cluster.machine import Machine
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.records import Outcome, TrialRecord
-from mdr_tune.sweep.resources import Machine, fit_lanes
+from mdr_tune.sweep.resources import fit_lanes
 
 
 def lanes(num: int = 1, workers: int = 1, gpus: int = 0) -> LaneResources:

@@ -55,10 +55,11 @@ def record_trials(folder: Path) -> dict[str, str]:
     import ray
     from mlflow import MlflowClient
 
+    from mdr_tune.cluster.machine import this_machine
     from mdr_tune.config.sweep import SweepConfig
     from mdr_tune.lanes.hub import unwrap
     from mdr_tune.lanes.lane import Lanes
-    from mdr_tune.sweep.resources import fit_lanes, this_machine
+    from mdr_tune.sweep.resources import fit_lanes
     from mdr_tune.tracking.tracker import Tracker, open_experiment
 
     resources = {"workers_per_trial": 2, "lanes": 1}

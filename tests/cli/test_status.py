@@ -11,11 +11,12 @@ from rich.console import Console
 
 from mdr_tune.cli.pace import Pace
 from mdr_tune.cli.status import Status
+from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records import Change, Outcome, TrialRecord
-from mdr_tune.sweep.resources import Machine, fit_lanes
+from mdr_tune.sweep.resources import fit_lanes
 
 METRIC = "val/recall_at_1"
 TRACEBACK = "Traceback (most recent call last):\n  File x, line 1\nTrialDiverged: the loss is not finite\n\n"

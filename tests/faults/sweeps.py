@@ -7,12 +7,12 @@ from typing import Any
 
 import ray
 
+from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.records import TrialRecord
 from mdr_tune.sweep.launch import run_on
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.recording import LaunchOutcome
-from mdr_tune.sweep.resources import Machine
 from mdr_tune.sweep.stores import Stores
 from tests.lane_session import RESOURCES
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.schedulers import SchedulerConfig
 from mdr_tune.config.sweep import SweepConfig
@@ -26,7 +27,7 @@ from mdr_tune.sweep.cost import (
     hyperband_epochs,
     measured_epoch,
 )
-from mdr_tune.sweep.resources import Machine, fit_lanes
+from mdr_tune.sweep.resources import fit_lanes
 
 
 def lanes(num: int = 1, workers: int = 2, gpus: int = 0) -> LaneResources:

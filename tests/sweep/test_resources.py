@@ -1,14 +1,17 @@
 """How many lanes fit where."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mdr_tune.cluster.machine import ComingNodes, Machine, Node, this_machine
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.sweep.resources import TRIALS_PER_LANE, Machine, fit_lanes, this_machine
+from mdr_tune.sweep.resources import TRIALS_PER_LANE, fit_lanes, placement_notes
+from mdr_tune.words import count
 
 
 def fit(cpus: int, gpus: int, trials: int = 100, **resources: Any) -> LaneResources:
@@ -62,26 +65,26 @@ def test_what_is_passed_through() -> None:
         (
             (16, 2),
             {"workers_per_trial": 1, "lanes": 3},
-            "resources.lanes: 3 lanes of 1 workers do not fit on this machine (16 CPUs, 2 GPUs): at most 2, or set it "
+            "resources.lanes: 3 lanes of 1 worker do not fit on this machine (16 CPUs, 2 GPUs): at most 2, or set it "
             "to auto",
         ),
         (
             (4, 0),
             {"workers_per_trial": 5},
-            "resources.workers_per_trial: 5 workers with 1 CPU each do not fit: this machine has 4 CPUs and 0 GPUs; "
+            "resources.workers_per_trial: 5 workers with 1 CPU each do not fit on this machine (4 CPUs, 0 GPUs); "
             "set it to at most 4 (--set resources.workers_per_trial=4)",
         ),
         (
             (16, 4),
             {"workers_per_trial": 5, "cpus_per_worker": 2},
-            "resources.workers_per_trial: 5 workers with 2 CPUs and 1 GPU each do not fit: this machine has 16 CPUs "
-            "and 4 GPUs; set it to at most 4 (--set resources.workers_per_trial=4)",
+            "resources.workers_per_trial: 5 workers with 2 CPUs and 1 GPU each do not fit on this machine (16 CPUs, "
+            "4 GPUs); set it to at most 4 (--set resources.workers_per_trial=4)",
         ),
         (
             (16, 1),
             {"workers_per_trial": 1, "gpus_per_worker": 2},
-            "resources.workers_per_trial: 1 workers with 1 CPU and 2 GPUs each do not fit: this machine has 16 CPUs "
-            "and 1 GPUs; lower resources.cpus_per_worker or resources.gpus_per_worker",
+            "resources.workers_per_trial: 1 worker with 1 CPU and 2 GPUs each do not fit on this machine (16 CPUs, "
+            "1 GPUs); lower resources.cpus_per_worker or resources.gpus_per_worker",
         ),
     ],
 )
@@ -100,5 +103,94 @@ def test_this_machine_counts_what_this_process_may_use(
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2, 5})
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     drivers = [str(tmp_path if driver else tmp_path / "absent")]
-    monkeypatch.setattr("mdr_tune.sweep.resources.GPU_DRIVERS", drivers)
+    monkeypatch.setattr("mdr_tune.cluster.machine.GPU_DRIVERS", drivers)
     assert this_machine() == Machine(3, gpus, "this machine")
+
+
+A_NODE = Node(48, 4, "A10G", "10.0.0.2")
+HEAD = Node(8, 0, None, "10.0.0.1")
+
+
+def of_nodes(*nodes: Node, coming: int = 0) -> Machine:
+    kinds = (ComingNodes("gpu_worker", coming, dataclasses.replace(A_NODE, address="")),) if coming else ()
+    possible = [*nodes, *(kind.node for kind in kinds for _ in range(kind.count))]
+    cpus, gpus = sum(node.cpus for node in possible), sum(node.gpus for node in possible)
+    return Machine(cpus, gpus, f"the cluster of {count(len(nodes), 'node')}", nodes, kinds)
+
+
+def sweep_with(**resources: Any) -> SweepConfig:
+    return SweepConfig.model_validate({"name": "x", "search": {"trials": 100}, "resources": resources})
+
+
+def test_what_may_come_counts_as_if_it_were_there() -> None:
+    empty = of_nodes(HEAD, coming=4)
+    lanes = fit_lanes(sweep_with(workers_per_trial=8, lanes="auto"), empty)
+    assert (lanes.num_lanes, lanes.gpus_per_worker) == (2, 1)  # 16 GPUs
+    assert fit_lanes(sweep_with(workers_per_trial=8, lanes=2, placement="spread"), empty).placement == "spread"
+    assert fit_lanes(sweep_with(workers_per_trial=4), of_nodes(HEAD, A_NODE, coming=3)).num_lanes == 4
+
+
+def test_a_plan_that_can_never_fit_says_what_there_is_and_what_may_come() -> None:
+    with pytest.raises(UserError) as error:
+        fit_lanes(sweep_with(workers_per_trial=17), of_nodes(HEAD, coming=4))
+    assert str(error.value) == (
+        "resources.workers_per_trial: 17 workers with 1 CPU and 1 GPU each do not fit on the cluster of 1 node "
+        "(8 CPUs, 0 GPUs; may come: 4 gpu_worker (48 CPUs, 4 GPUs each)); set it to at most 16 "
+        "(--set resources.workers_per_trial=16) or raise max_workers in the cluster's file"
+    )
+    with pytest.raises(UserError, match=r"resources\.lanes: 5 lanes of 4 workers do not fit .*: at most 4"):
+        fit_lanes(sweep_with(workers_per_trial=4, lanes=5), of_nodes(HEAD, coming=4))
+
+
+def test_a_worker_is_not_split_between_nodes() -> None:
+    small = Node(48, 1, "T4")
+    with pytest.raises(UserError, match=r"lower resources\.cpus_per_worker or resources\.gpus_per_worker"):
+        fit_lanes(sweep_with(workers_per_trial=1, gpus_per_worker=2), of_nodes(HEAD, small, small))
+
+
+def test_only_nodes_with_the_gpu_that_is_asked_for_count() -> None:
+    mixed = of_nodes(HEAD, A_NODE, Node(16, 8, "T4"))
+    assert fit_lanes(sweep_with(workers_per_trial=4, accelerator_type="A10G"), mixed).num_lanes == 1
+    assert fit_lanes(sweep_with(workers_per_trial=4, accelerator_type="T4"), mixed).num_lanes == 2
+    with pytest.raises(UserError) as error:
+        fit_lanes(sweep_with(workers_per_trial=4, accelerator_type="H100"), mixed)
+    assert str(error.value) == (
+        "resources.accelerator_type: the cluster of 3 nodes has no H100, nor may one come; its GPUs are A10G, T4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "resources", "notes"),
+    [
+        (of_nodes(HEAD, coming=4), {"workers_per_trial": 4}, []),
+        (
+            of_nodes(HEAD, coming=4),
+            {"workers_per_trial": 8},
+            [
+                "no node has room for the 8 workers of a trial (at most 4): they are on several, and exchange "
+                "gradients over the network"
+            ],
+        ),
+        (of_nodes(HEAD, coming=4), {"workers_per_trial": 8, "placement": "spread"}, []),
+        (
+            of_nodes(HEAD, A_NODE, Node(16, 4, "T4")),
+            {"workers_per_trial": 2},
+            [
+                "the cluster has several kinds of GPUs (A10G, T4): a trial on both goes at the pace of the slower, and "
+                "times are not comparable; choose one with resources.accelerator_type: A10G"
+            ],
+        ),
+        (of_nodes(HEAD, A_NODE, Node(16, 4, "T4")), {"workers_per_trial": 2, "accelerator_type": "T4"}, []),
+        (of_nodes(HEAD, A_NODE, Node(16, 4, "T4")), {"workers_per_trial": 2, "gpus_per_worker": 0}, []),
+        (Machine(64, 8, "this machine"), {"workers_per_trial": 8}, []),
+    ],
+)
+def test_what_a_user_should_know_of_where_workers_are(
+    machine: Machine, resources: dict[str, Any], notes: list[str]
+) -> None:
+    assert placement_notes(fit_lanes(sweep_with(**resources), machine), machine) == notes
+
+
+def test_a_gpu_by_name_and_no_gpus_contradict_each_other() -> None:
+    with pytest.raises(ValueError, match="accelerator_type: names a GPU, but gpus_per_worker is 0"):
+        sweep_with(accelerator_type="A10G", gpus_per_worker=0)

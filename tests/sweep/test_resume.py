@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sweep.journal import Journal, Past
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.resources import Machine
 from mdr_tune.sweep.resume import PLAN, check_can_extend, check_not_running, find_launch, save_plan, with_overrides
 from mdr_tune.sweep.stores import Stores
 from tests.sweep.make import make_sweep

@@ -1,0 +1,34 @@
+"""`mdr-tune cluster check FILE`: what is wrong in a cluster file, before it costs money."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from mdr_tune.cluster.file_check import check_cluster_file
+
+_CHECK = """\
+Check a cluster file before `ray up FILE`: Ray's own validation, AWS's names and types, resources against the
+instance type, who could reach what, the token, secrets, paths and versions. Nothing is started and no network is used.
+Call it in the folder of the project, as `ray up`: paths in the file start there.
+"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of mdr-tune."""
+    parser = commands.add_parser("cluster", help="check the file of a cluster before `ray up`")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="say what is wrong in a cluster file", description=_CHECK)
+    check.add_argument("file", type=Path, metavar="FILE", help="cluster.yaml, clusters/onprem.yaml or a copy of one")
+    check.set_defaults(run=run_check)
+
+
+def run_check(arguments: argparse.Namespace, console: Console) -> int:
+    """Check a cluster file and say that it is fine; returns 0.
+
+    Raises:
+        UserError: It is not; one line for each problem.
+    """
+    check_cluster_file(arguments.file)
+    console.print(f"{arguments.file}: fine", markup=False, highlight=False, soft_wrap=True)
+    return 0

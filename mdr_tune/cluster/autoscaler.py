@@ -1,0 +1,169 @@
+"""What the autoscaler of the cluster may add, and what it does at the moment. Asked on the head node."""
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mdr_tune.cluster.machine import ComingNodes, Node
+from mdr_tune.words import count, duration
+
+ACCELERATOR = "accelerator_type:"
+"""How Ray names the resource of a node that says which GPU it has."""
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+@dataclass(frozen=True)
+class Autoscaler:
+    """The autoscaler that runs on this head node, with the cluster file that it was started with."""
+
+    config: dict[str, Any]
+    gcs_address: str
+    is_v2: bool
+
+    @property
+    def owned_addresses(self) -> list[str]:
+        """The machines of `provider: local`, which join by themselves after `ray up`; [] with other providers."""
+        provider = self.config.get("provider", {})
+        return [str(provider["head_ip"]), *map(str, provider["worker_ips"])] if "worker_ips" in provider else []
+
+    def coming(self, nodes: list[dict[str, Any]]) -> tuple[ComingNodes, ...]:
+        """Return what it may add to these nodes, in the order of the file.
+
+        Args:
+            nodes: Those that are alive, as `ray.nodes()` has them.
+        """
+        if self.owned_addresses:
+            return ()  # what they have is known once they are there
+        types: dict[str, dict[str, Any]] = self.config.get("available_node_types", {})
+        workers = {name: kind for name, kind in types.items() if name != self.config.get("head_node_type")}
+        running = Counter(self._type_of(node, workers) for node in nodes)
+        left = int(self.config.get("max_workers", 2)) - sum(running[name] for name in workers)
+        found = []
+        for name, kind in workers.items():
+            number = max(0, min(left, int(kind.get("max_workers", left)) - running[name]))
+            if number:
+                found.append(ComingNodes(name, number, node_of(kind.get("resources", {}))))
+        return tuple(found)
+
+    def _type_of(self, node: dict[str, Any], types: dict[str, dict[str, Any]]) -> str | None:
+        """Return of which type a node is: that says its label, or else its resources."""
+        label = node.get("Labels", {}).get("ray.io/node-group")
+        if label in types:
+            return str(label)
+        if "node:__internal_head__" in node["Resources"]:
+            return None
+        has = node_of(node["Resources"])
+        return next((name for name, kind in types.items() if _is_like(node_of(kind.get("resources", {})), has)), None)
+
+    def activity(self) -> str:
+        """Say what it does: nodes that it starts, and those that could not be had; "" if neither."""
+        return self._activity_v2() if self.is_v2 else self._activity_v1()
+
+    def _activity_v2(self) -> str:
+        from ray.autoscaler.v2.sdk import get_cluster_status
+
+        status = get_cluster_status(self.gcs_address)
+        starting: Counter[str] = Counter()
+        since = []
+        for launch in status.pending_launches:
+            starting[_kind(launch)] += launch.count
+            since.append(launch.request_ts_s)
+        starting.update(_kind(node) for node in status.pending_nodes)
+        parts = []
+        if starting:
+            ago = f", first asked for {duration(time.time() - min(since))} ago" if since else ""
+            parts.append(f"the autoscaler starts {_listed(starting)}{ago}")
+        for failed in status.failed_launches[-1:]:
+            why = " ".join((failed.details or "no reason given").split())[:200]
+            parts.append(f"{_kind(failed)} could not be had ({why}), it tries again")
+        return "; ".join(parts)
+
+    def _activity_v1(self) -> str:
+        from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+        from ray.experimental.internal_kv import _internal_kv_get
+
+        status = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
+        if not status:
+            return ""
+        report = json.loads(status).get("autoscaler_report", {})
+        starting = Counter({name: number for name, number in report.get("pending_launches", {}).items() if number})
+        addresses = [str(node[0]) for node in report.get("pending_nodes", [])]
+        parts = [f"the autoscaler starts {_listed(starting)}"] if starting else []
+        return "; ".join([*parts, *([f"{', '.join(addresses)} is being set up"] if addresses else [])])
+
+
+def _kind(what: Any) -> str:
+    machine = f" ({what.instance_type_name})" if what.instance_type_name else ""
+    return f"{what.ray_node_type_name}{machine}"
+
+
+def _listed(numbers: "Counter[str]") -> str:
+    return ", ".join(f"{number} {name}" for name, number in numbers.items())
+
+
+def _is_like(kind: Node, has: Node) -> bool:
+    return (kind.cpus, kind.gpus) == (has.cpus, has.gpus)
+
+
+def node_of(resources: dict[str, Any], address: str = "") -> Node:
+    """Return a node with the resources that Ray, or a cluster file, says it has."""
+    kinds = [key.removeprefix(ACCELERATOR) for key in resources if key.startswith(ACCELERATOR)]
+    return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), min(kinds, default=None), address)
+
+
+def autoscaler_here(gcs_address: str) -> Autoscaler | None:
+    """Return the autoscaler of the cluster if it runs on this node and was given a cluster file, else None.
+
+    It is found by its process, whose arguments say which cluster and which file: a file that an earlier `ray up` left
+    behind means nothing.
+    """
+    import psutil
+
+    for process in psutil.process_iter(["cmdline"]):
+        arguments: list[str] = process.info["cmdline"] or []
+        script = next((argument for argument in arguments if argument.endswith("autoscaler/v2/monitor.py")), None)
+        script = script or next((a for a in arguments if a.endswith("autoscaler/_private/monitor.py")), None)
+        if script is None or not _is_same(_value(arguments, "--gcs-address"), gcs_address):
+            continue
+        file = _value(arguments, "--autoscaling-config")
+        if file is None:
+            return None
+        try:
+            config = yaml.safe_load(Path(file).expanduser().read_text())
+        except (OSError, yaml.YAMLError):
+            return None
+        return Autoscaler(config, gcs_address, is_v2="/v2/" in script) if isinstance(config, dict) else None
+    return None
+
+
+def _value(arguments: list[str], flag: str) -> str | None:
+    return next((argument.partition("=")[2] for argument in arguments if argument.startswith(f"{flag}=")), None)
+
+
+def _is_same(address: str | None, joined: str) -> bool:
+    """Say whether two addresses are of one cluster: the head may have been joined by its loopback address."""
+    host, _, port = joined.rpartition(":")
+    return address is not None and (address == joined or (host in LOOPBACK and address.rpartition(":")[2] == port))
+
+
+def awaited(gcs_address: str) -> str:
+    """Say what lanes that are not up wait for, to be read after "still waiting: ".
+
+    Args:
+        gcs_address: Of the cluster that this process is connected to.
+    """
+    import ray
+
+    autoscaler = autoscaler_here(gcs_address)
+    activity = autoscaler.activity() if autoscaler is not None else ""
+    if activity:
+        return activity
+    total, free = ray.cluster_resources(), ray.available_resources()
+    parts = [f"{free.get(key, 0):g} of {count(int(total[key]), key)}" for key in ("CPU", "GPU") if total.get(key)]
+    return f"free: {', '.join(parts)}" if parts else ""

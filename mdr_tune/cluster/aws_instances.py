@@ -1,0 +1,56 @@
+"""What EC2's instance types have: CPUs, and GPUs of which kind. The numbers are AWS's, as of 2026."""
+
+import re
+
+_SMALL, _LARGE = ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge"), ("12xlarge", "24xlarge")
+_ONE_TO_EIGHT = {**dict.fromkeys(_SMALL, 1), **dict.fromkeys(_LARGE, 4), "48xlarge": 8}
+
+# Family -> kind of GPU (its name in Ray's `accelerator_type`), and how many an instance of each size has.
+_GPUS: dict[str, tuple[str, dict[str, int]]] = {
+    "g4dn": ("T4", {**dict.fromkeys(_SMALL, 1), "12xlarge": 4, "metal": 8}),
+    "g5": ("A10G", _ONE_TO_EIGHT),
+    "g6": ("L4", _ONE_TO_EIGHT),
+    "g6e": ("L40S", _ONE_TO_EIGHT),
+    "gr6": ("L4", {"4xlarge": 1, "8xlarge": 1}),
+    "p3": ("V100", {"2xlarge": 1, "8xlarge": 4, "16xlarge": 8}),
+    "p3dn": ("V100", {"24xlarge": 8}),
+    "p4d": ("A100", {"24xlarge": 8}),
+    "p4de": ("A100", {"24xlarge": 8}),
+    "p5": ("H100", {"4xlarge": 1, "48xlarge": 8}),
+    "p5e": ("H200", {"48xlarge": 8}),
+    "p5en": ("H200", {"48xlarge": 8}),
+}
+_VCPUS = {"p3.8xlarge": 32, "p3.16xlarge": 64, "g4dn.metal": 96}
+_NOT_BY_SIZE = ("c1", "c4", "d2", "m2")  # families whose sizes do not tell the vCPUs; hpc* neither
+
+
+def gpus(instance_type: str) -> tuple[int, str] | None:
+    """Return how many GPUs an instance type has and of which kind; (0, "") for none, None if it is not known here.
+
+    Example:
+        >>> gpus("g5.12xlarge")
+        (4, 'A10G')
+    """
+    family, _, size = instance_type.partition(".")
+    if family in _GPUS:
+        kind, sizes = _GPUS[family]
+        return (sizes[size], kind) if size in sizes else None
+    return (0, "") if re.match(r"[cmrt]\d", family) else None
+
+
+def vcpus(instance_type: str) -> int | None:
+    """Return how many vCPUs an instance type has, or None if it is not known here.
+
+    Example:
+        >>> vcpus("m6i.2xlarge")
+        8
+    """
+    family, _, size = instance_type.partition(".")
+    if instance_type in _VCPUS:
+        return _VCPUS[instance_type]
+    if family in _NOT_BY_SIZE or family.startswith("hpc"):
+        return None
+    several = re.fullmatch(r"(\d+)xlarge", size)
+    if several:
+        return 4 * int(several.group(1))
+    return {"large": 2, "xlarge": 4}.get(size)

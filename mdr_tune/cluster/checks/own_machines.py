@@ -1,0 +1,36 @@
+"""Machines of your own: their addresses."""
+
+import ipaddress
+from collections.abc import Iterator
+
+from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_list
+from mdr_tune.config.yaml_lines import KeyPath
+
+_EXAMPLES = [ipaddress.IPv4Network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
+
+
+def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield addresses that nobody has, and machines that stand twice."""
+    if cluster.is_aws:
+        return
+    provider, seen = cluster.provider, set()
+    places: list[tuple[KeyPath, object]] = [(("provider", "head_ip"), provider.get("head_ip"))]
+    places += [(("provider", "worker_ips", str(i)), ip) for i, ip in enumerate(as_list(provider.get("worker_ips")))]
+    for path, address in places:
+        if is_example(str(address)):
+            yield Problem(path, f"{address} is an address for examples: set your machine's")
+        if address in seen:
+            yield Problem(path, f"{address} stands twice")
+        seen.add(address)
+    external = provider.get("external_head_ip")
+    if external is not None and is_example(str(external)):
+        yield Problem(("provider", "external_head_ip"), f"{external} is an address for examples: set your machine's")
+
+
+def is_example(address: str) -> bool:
+    """Return whether an address, or a network such as 203.0.113.7/32, is one for documentation (RFC 5737)."""
+    try:
+        network = ipaddress.IPv4Network(address, strict=False)
+    except ValueError:
+        return False
+    return any(network.subnet_of(example) for example in _EXAMPLES)

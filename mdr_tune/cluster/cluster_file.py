@@ -1,0 +1,87 @@
+"""A cluster file, which `ray up FILE` reads: what is written in it, where, and what Ray makes of it."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mdr_tune.config.yaml_lines import KeyPath, read_mapping
+
+TOP_KEYS = ["cluster_name", "provider", "auth", "file_mounts", "available_node_types", "head_start_ray_commands"]
+
+
+class Problem(NamedTuple):
+    """Something wrong in the file.
+
+    Attributes:
+        path: Key path, such as ("provider", "region").
+        message: What is wrong with it, and what would be right.
+    """
+
+    path: KeyPath
+    message: str
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """A cluster file.
+
+    Attributes:
+        file: Where it is.
+        tree: What is written in it.
+        lines: Line of each key path, from 1.
+        effective: What Ray works with: the tree and Ray's defaults for what it does not say.
+    """
+
+    file: Path
+    tree: dict[str, Any]
+    lines: dict[KeyPath, int]
+    effective: dict[str, Any]
+
+    @property
+    def provider(self) -> dict[str, Any]:
+        """What runs the machines, and its settings."""
+        return as_mapping(self.tree.get("provider"))
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether Ray gets the machines from AWS."""
+        return self.provider.get("type") == "aws"
+
+    @property
+    def head_type(self) -> str:
+        """Name of the node type of the head."""
+        return str(self.effective.get("head_node_type", ""))
+
+    def node_types(self) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
+        """Yield each node type that is written in the file: its name, its key path, its mapping."""
+        for name, node_type in as_mapping(self.tree.get("available_node_types")).items():
+            yield str(name), ("available_node_types", str(name)), as_mapping(node_type)
+
+    def describe(self, problem: Problem) -> str:
+        """Return `file:line: key: message`; the line is that of the nearest key that is written."""
+        path = problem.path
+        line = next((self.lines[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in self.lines), None)
+        place = f"{self.file}:{line}" if line else str(self.file)
+        return f"{place}: {'.'.join(path)}: {problem.message}" if path else f"{place}: {problem.message}"
+
+
+def read_cluster_file(file: Path) -> ClusterFile:
+    """Read a cluster file; `effective` is what is written, until Ray has completed it.
+
+    Raises:
+        UserError: It cannot be read, is not YAML, or not a mapping.
+    """
+    tree, lines = read_mapping(file, TOP_KEYS)
+    return ClusterFile(file, tree, lines, copy.deepcopy(tree))
+
+
+def as_mapping(value: Any) -> dict[str, Any]:
+    """Return a value if it is a mapping, else an empty one: another check says that it should be one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a value if it is a list, else an empty one: another check says that it should be one."""
+    return value if isinstance(value, list) else []

@@ -1,0 +1,22 @@
+"""What Ray reads from the environment when it is imported, started or joined."""
+
+import os
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray announces a change of default otherwise
+    "RAY_AIR_NEW_OUTPUT": "0",  # the status line is ours
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files beside MLflow
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours ends a sweep in order, see `interrupts`
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own state is not used: the journal is, see `resume`
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that failed has no metric
+    "TUNE_MAX_PENDING_TRIALS_PG": "16",  # trials that start side by side; there are never more than lanes
+    "RAY_worker_maximum_startup_concurrency": "8",  # on few cores Ray warns of our few processes otherwise
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "2592000",  # a lane waits for its nodes as long as the user does
+}
+
+
+def prepare_environment() -> None:
+    """Set what Ray reads from the environment when it is imported or started; call before importing it."""
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)

@@ -1,0 +1,132 @@
+"""Join a Ray cluster that runs already, or say at once why it cannot be joined; and what it has."""
+
+import ipaddress
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mdr_tune.cluster.autoscaler import autoscaler_here, node_of
+from mdr_tune.cluster.environment import prepare_environment
+from mdr_tune.cluster.machine import Machine
+from mdr_tune.errors import UserError
+from mdr_tune.words import count
+
+CONNECT_TIMEOUT_S = 5.0
+OWNED_MACHINES_TIMEOUT_S = 180.0
+"""How long is waited for machines of `provider: local`, which join half a minute after `ray up` has come back."""
+POLL_S = 1.0
+
+
+def connect(address: str) -> None:
+    """Connect this process to the cluster at `address`: `auto`, or host:port.
+
+    Raises:
+        UserError: Nothing answers there, or it is Ray Client's, through which Ray Train cannot be driven.
+    """
+    _check_address(address)
+    prepare_environment()
+    if (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray knows by itself for "auto" only
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        token = ". A cluster with token authentication needs RAY_AUTH_MODE=token in the environment"
+        raise UserError(_no_answer(address, str(error).splitlines()[0]) + token) from None
+
+
+def joined_cluster(tell: Callable[[str], None], timeout_s: float = OWNED_MACHINES_TIMEOUT_S) -> Machine:
+    """Return the nodes of the cluster that this process is connected to, and those that its autoscaler may add.
+
+    Machines of one's own (`provider: local`) are waited for: what they have is known once they are there.
+
+    Args:
+        tell: Takes a line for the user: who is waited for, who is missing.
+        timeout_s: How long to wait.
+    """
+    import ray
+
+    autoscaler = autoscaler_here(ray.get_runtime_context().gcs_address)
+    if autoscaler is not None:
+        _wait_for(autoscaler.owned_addresses, tell, timeout_s)
+    alive = _alive_nodes()
+    nodes = tuple(node_of(node["Resources"], node["NodeManagerAddress"]) for node in alive)
+    coming = autoscaler.coming(alive) if autoscaler is not None else ()
+    cpus = sum(node.cpus for node in nodes) + sum(kind.count * kind.node.cpus for kind in coming)
+    gpus = sum(node.gpus for node in nodes) + sum(kind.count * kind.node.gpus for kind in coming)
+    return Machine(cpus, gpus, f"the cluster of {count(len(nodes), 'node')}", nodes, coming)
+
+
+def _alive_nodes() -> list[dict[str, Any]]:
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _wait_for(addresses: list[str], tell: Callable[[str], None], timeout_s: float) -> None:
+    deadline, told = time.monotonic() + timeout_s, False
+    while missing := _missing(addresses):
+        if time.monotonic() > deadline:
+            tell(
+                f"{', '.join(missing)} did not join within {timeout_s:g} s: going on without; look at "
+                "`ray exec CLUSTER_FILE 'tail -n 100 /tmp/ray/session_latest/logs/monitor*'`"
+            )
+            return
+        if not told:
+            tell(f"waiting for {', '.join(missing)} to join the cluster, for up to {timeout_s:g} s")
+            told = True
+        time.sleep(POLL_S)
+
+
+def _missing(addresses: list[str]) -> list[str]:
+    here = {node["NodeManagerAddress"] for node in _alive_nodes()}
+    return [address for address in addresses if _ip_of(address) not in here]
+
+
+def _ip_of(address: str) -> str:
+    """Return the IP address of a host name; what cannot be resolved is returned as it is."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        try:
+            return socket.gethostbyname(address)
+        except OSError:
+            return address
+
+
+def _no_answer(address: str, why: str) -> str:
+    return (
+        f"--address {address}: no Ray cluster answers there ({why}); start one (ray up cluster.yaml, or "
+        "ray start --head), or leave --address out to use this machine"
+    )
+
+
+def _check_address(address: str) -> None:
+    """Refuse at once what Ray would try for minutes, or could not serve a sweep."""
+    if address.startswith("ray://"):
+        raise UserError(
+            f"--address {address}: Ray Client cannot run a sweep; run launch.py on the head node with --address auto, "
+            "or submit it there with ray job submit"
+        )
+    listening = _running_cluster() if address == "auto" else address
+    if listening is None:
+        return  # Ray looks for itself, and says at once that there is none
+    host, colon, port = listening.rpartition(":")
+    if not colon or not port.isdigit():
+        raise UserError(f"--address {address}: expected auto or HOST:PORT, such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise UserError(_no_answer(address, str(error))) from None
+
+
+def _running_cluster() -> str | None:
+    """Return what `auto` stands for: RAY_ADDRESS, or the cluster that was last started on this machine."""
+    noted = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    given = os.environ.get("RAY_ADDRESS")
+    return (given if given != "auto" else None) or (noted.read_text().strip() if noted.exists() else None) or None

@@ -1,0 +1,118 @@
+"""The environment of the MLflow server: the same after every start, whoever starts it, and without telemetry."""
+
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from mdr_tune.cluster.mlflow_settings import ServerSettings, server_folder
+from mdr_tune.errors import UserError
+
+_KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+_ALWAYS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # evaluation jobs of language models: two more processes
+    "PYTHONUNBUFFERED": "1",
+}
+_AUTH_CONFIG = """\
+[mlflow]
+default_permission = READ
+database_uri = sqlite:///{database}
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+"""
+
+
+def environment_file() -> Path:
+    """Return the file in which a user may set variables for the server, one `NAME=value` a line; it may not exist."""
+    return server_folder() / "environment"
+
+
+def read_environment_file() -> dict[str, str]:
+    """Return the variables of `environment_file`, none if it does not exist.
+
+    Raises:
+        UserError: Others may read the file, which is made for credentials.
+    """
+    from dotenv import dotenv_values
+
+    file = environment_file()
+    if not file.exists():
+        return {}
+    if stat.S_IMODE(file.stat().st_mode) & 0o077:
+        raise UserError(f"{file}: other users may read or write it, and it may hold credentials; chmod 600 {file}")
+    return {name: value for name, value in dotenv_values(file, interpolate=False).items() if value is not None}
+
+
+def server_environment(settings: ServerSettings, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return all variables of the server's process.
+
+    Of the environment of whoever starts it only what a login gives is kept: a variable that is set in one shell alone
+    would be missing after a reboot.
+
+    Args:
+        settings: Of the server.
+        base: The environment of whoever starts it; this process's if not given.
+
+    Raises:
+        UserError: As of `read_environment_file`.
+    """
+    base = os.environ if base is None else base
+    kept = {name: base[name] for name in _KEPT if name in base}
+    program_path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    found = {**kept, "HOME": str(Path.home()), "PATH": program_path, **_ALWAYS, **read_environment_file()}
+    if settings.basic_auth:
+        found.setdefault("MLFLOW_AUTH_CONFIG_PATH", str(_auth_config_file()))
+        found.setdefault("MLFLOW_FLASK_SERVER_SECRET_KEY", _secret_key())
+    return found
+
+
+@contextmanager
+def as_the_server(settings: ServerSettings) -> Iterator[None]:
+    """Within the block, give this process the server's environment, so that a check sees what the server will see."""
+    before = dict(os.environ)
+    after = server_environment(settings)
+    try:
+        os.environ.clear()
+        os.environ.update(after)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def write_auth_files() -> None:
+    """Write what MLflow's basic authentication needs: its configuration, and a secret key against forged forms."""
+    _write_private(_auth_config_file(), _AUTH_CONFIG.format(database=auth_database()))
+    if not _secret_key_file().exists():
+        _write_private(_secret_key_file(), secrets.token_urlsafe(32))
+
+
+def auth_database() -> Path:
+    """Return the file with the users and the hashes of their passwords."""
+    return server_folder() / "basic_auth.db"
+
+
+def _secret_key() -> str:
+    try:
+        return _secret_key_file().read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _auth_config_file() -> Path:
+    return server_folder() / "basic_auth.ini"
+
+
+def _secret_key_file() -> Path:
+    return server_folder() / "secret_key"
+
+
+def _write_private(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write(text)

@@ -1,0 +1,28 @@
+"""The table of instance types equals the copy of EC2's own that moto carries."""
+
+import pytest
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+from mdr_tune.cluster.aws_instances import gpus, vcpus
+
+
+def test_vcpus_are_those_of_ec2() -> None:
+    known = {name: number for name in INSTANCE_TYPES if (number := vcpus(name)) is not None}
+    assert len(known) > 500
+    assert known == {name: INSTANCE_TYPES[name]["VCpuInfo"]["DefaultVCpus"] for name in known}
+
+
+def test_gpus_are_those_of_ec2() -> None:
+    known = {name: found for name in INSTANCE_TYPES if (found := gpus(name)) is not None}
+    assert sum(number > 0 for number, _ in known.values()) > 30
+    for name, (number, kind) in known.items():
+        real = INSTANCE_TYPES[name].get("GpuInfo", {}).get("Gpus", [])
+        assert number == sum(gpu["Count"] for gpu in real), name
+        assert [kind] * len(real) == [gpu["Name"] for gpu in real], name
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("p3.8xlarge", (4, "V100")), ("m6i.2xlarge", (0, "")), ("trn1.2xlarge", None)]
+)
+def test_gpus(name: str, found: tuple[int, str] | None) -> None:
+    assert gpus(name) == found

@@ -1,0 +1,135 @@
+"""A cluster whose autoscaler starts nodes: what a launch plans, four lanes on four nodes, and one node that is lost.
+
+The autoscaler, Ray and the sweep are real; the nodes are raylets on this machine.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import load_dataset
+from mdr_tune.sweep.journal import read_past
+from mdr_tune.training import Ranks, TrialSession
+from tests.cluster.fake_cloud import fake_cloud, kill_node, nodes_with
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+NODE_TYPES: dict[str, Any] = {
+    "cpu_worker": {"resources": {"CPU": 1}, "max_workers": 4},
+    "gpu_worker": {"resources": {"CPU": 8, "GPU": 4, "accelerator_type:A10G": 1}, "max_workers": 1},
+}
+SWEEP = """
+name: nodes
+trial:
+  batch: {size: 16, images_per_class: 4}
+  embedding: {size: 8}
+  epochs: 12
+  iterations_per_epoch: 8
+search: {sampler: random, trials: 5, scheduler: {name: none}}
+space: {mdr.weight: {loguniform: [0.01, 1]}}
+resources: {workers_per_trial: 1, lanes: 4, gpus_per_worker: 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[dict[str, str]]:
+    with tempfile.TemporaryDirectory(prefix="fc") as folder, fake_cloud(Path(folder), NODE_TYPES, 5) as environment:
+        yield environment
+
+
+def launch(environment: dict[str, str], folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    (folder / "sweep.yaml").write_text(SWEEP)
+    command = [sys.executable, str(ROOT / "launch.py"), "--space", "sweep.yaml", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def run(environment: dict[str, str], folder: Path, *arguments: str) -> tuple[int, str]:
+    process = launch(environment, folder, *arguments)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def test_a_plan_counts_the_nodes_that_may_come(cluster: dict[str, str], tmp_path: Path) -> None:
+    code, output = run(cluster, tmp_path, "--dry-run")
+    assert code == 0, output
+    assert "the cluster of 1 node" in output
+    assert "1 CPUs, 0 GPUs; may come: 4 cpu_worker (1 CPUs each), 1 gpu_worker (8 CPUs, 4 GPUs each)" in output
+
+
+def test_a_plan_that_can_never_fit_is_refused_at_once(cluster: dict[str, str], tmp_path: Path) -> None:
+    code, output = run(cluster, tmp_path, "--set", "resources.gpus_per_worker=5")
+    assert code == 2
+    assert (
+        "resources.workers_per_trial: 1 worker with 1 CPU and 5 GPUs each do not fit on the cluster of 1 node" in output
+    )
+    assert "1 gpu_worker (8 CPUs, 4 GPUs each)" in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "runs" / "sweeps").exists()
+
+
+def test_four_lanes_on_four_nodes_one_of_which_is_lost(
+    cluster: dict[str, str], tmp_path: Path, glyph_cache: Path
+) -> None:
+    process = launch({**cluster, "MDR_TUNE_CACHE": str(glyph_cache)}, tmp_path)
+    try:
+        lost = _lose_a_node(tmp_path, process)
+        output, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    (folder,) = (tmp_path / "runs" / "sweeps" / "nodes").iterdir()
+    records = read_past(folder).records
+    assert [record.outcome for record in records] == ["completed"] * 5
+    again = [record for record in records if any("lost a worker" in note for note in record.notes)]
+    assert len(again) == 1, (lost, output)
+    assert "repeated from the checkpoint of epoch" in again[0].notes[0]
+    for record in (again[0], next(record for record in records if record is not again[0])):
+        assert [without_times(epoch) for epoch in record.history] == epochs_alone(record.config)
+
+
+def _lose_a_node(folder: Path, process: "subprocess.Popen[str]") -> str:
+    """Wait until four lanes run on four nodes, and all trials have a checkpoint; then cut one's power."""
+    deadline = time.monotonic() + 200
+    while trials_with_epochs(folder) < 4:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    nodes = nodes_with("ray::RayTrainWorker")
+    assert len(nodes) == len(set(nodes)) == 4
+    lost = next(node for node in nodes if not node.endswith("00000"))  # the head's name
+    kill_node(lost)
+    return lost
+
+
+def trials_with_epochs(folder: Path) -> int:
+    files = list(folder.glob("runs/sweeps/*/*/journal.jsonl"))
+    events = [json.loads(line) for line in files[0].open()] if files else []
+    return len({event["name"] for event in events if event["event"] == "epoch"})
+
+
+def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metrics.items() if "/" in key and not key.startswith(("time/", "memory/"))}
+
+
+def epochs_alone(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the trial gives without Ray, in this process."""
+    trial = TrialConfig.model_validate(config)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        session = TrialSession(trial, load_dataset(trial.data.name, **trial.data.arguments()), Ranks())
+        return [without_times(session.run_epoch()) for _ in range(trial.epochs)]
+    finally:
+        torch.set_num_threads(threads)
