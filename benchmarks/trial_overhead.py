@@ -76,7 +76,7 @@ def measure(arguments: argparse.Namespace, console: Console, folder: Path) -> in
     from overhead.tables import print_comparison, print_launch, print_trials
     from overhead.trials import compare, make_plan
 
-    from mdr_tune.sweep.resources import this_machine
+    from mdr_tune.cluster.machine import this_machine
     from mdr_tune.sweep.session import ray_session
 
     console.print(f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f} before the start", style="dim")

@@ -15,7 +15,7 @@ BELOW = {  # a layer imports itself, those listed, and the modules at the top of
     "config": {"metric", "backbones"},  # for names that only a library knows, and then only
     "training": {"metric", "backbones", "data", "config"},
     "lanes": {"config", "data", "training"},
-    "cluster": set(),
+    "cluster": {"config"},
     "statistics": set(),
     "report": {"config", "statistics"},
     "tracking": {"config", "training", "indexing"},

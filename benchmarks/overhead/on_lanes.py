@@ -17,7 +17,7 @@ def run_on_lanes(plan: Plan) -> Side:
     """Start the lane, wait until its workers take commands, run the plan's trials; Ray has been started."""
     stopwatch = Stopwatch()
     start = time.time()
-    with running_lanes(plan, no_progress) as hub:
+    with running_lanes(plan, no_progress, lambda text: None) as hub:
         while ray.get(hub.ready_lanes.remote()) < plan.lanes.num_lanes:
             time.sleep(POLL_S)
         ready = time.time()

@@ -3,9 +3,10 @@
 import math
 from pathlib import Path
 
+from mdr_tune.cluster.machine import this_machine
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.resources import fit_lanes, this_machine
+from mdr_tune.sweep.resources import fit_lanes
 from mdr_tune.sweep.stores import Stores
 
 METRIC = "val/recall_at_1"

@@ -30,7 +30,7 @@ def regions() -> list[str]:
 
 def _session() -> Any:
     try:
-        import botocore.session  # type: ignore[import-untyped]
+        import botocore.session
     except ModuleNotFoundError:
         raise UserError(
             "boto3 is not installed, which `ray up` needs for AWS too: pip install 'mdr_tune[cluster]'"

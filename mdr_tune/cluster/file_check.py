@@ -23,6 +23,8 @@ from mdr_tune.errors import UserError
 _CHECKS = (
     provider.check_keys,
     provider.check_region,
+    provider.check_key_pair_name,
+    provider.check_user,
     own_machines.check_addresses,
     counts.check_workers,
     counts.check_idle_timeout,
@@ -32,6 +34,7 @@ _CHECKS = (
     aws_machines.check_image,
     aws_machines.check_volumes,
     aws_machines.check_metadata_service,
+    aws_machines.check_role,
     aws_machines.check_key_pair,
     firewall.check_firewall,
     paths.check_file_mounts,

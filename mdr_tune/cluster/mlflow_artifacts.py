@@ -24,9 +24,9 @@ def check_artifacts(settings: ServerSettings) -> None:
 
 def _check_s3(place: str) -> None:
     try:
-        import boto3  # type: ignore[import-untyped]
-        from botocore.config import Config  # type: ignore[import-untyped]
-        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
         raise UserError(
             f"--artifacts-destination {place}: boto3 is not installed; {sys.executable} -m pip install boto3"

@@ -43,7 +43,7 @@ def run_and_track(
     lanes = plan.lanes
     where = "starting Ray" if plan.address is None else f"joining {plan.address}"
     status.stage(f"{where}, then {count(lanes.num_lanes, 'lane')} of {count(lanes.workers_per_lane, 'worker')}")
-    with running_lanes(plan, status.progress) as hub:
+    with running_lanes(plan, status.progress, status.stage) as hub:
         outcome = run_on(plan, hub, status, command)
         show(outcome)
     return outcome

@@ -14,15 +14,17 @@ from mdr_tune.sweep.session import ray_session
 
 
 @contextlib.contextmanager
-def running_lanes(plan: Plan, progress: Progress) -> Iterator[Any]:
+def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) -> Iterator[Any]:
     """Start Ray and the lanes; yields the lanes' hub at once, while their workers still import. Ends all of it.
 
     Args:
         plan: The launch.
         progress: Is told how far the caches of images are.
+        stage: Is told what the preflight finds.
 
     Raises:
-        UserError: The data set cannot be had, or does not fit; no worker has been started then.
+        UserError: The data set cannot be had, or does not fit, or the preflight found a problem; no worker has been
+            started then.
     """
     prepare_environment()
     import ray  # noqa: F401  (before the thread, which would slow it down)
@@ -34,15 +36,31 @@ def running_lanes(plan: Plan, progress: Progress) -> Iterator[Any]:
     ):
         with prepare.naming(plan.file):
             data_is_ready.result()
+        if plan.preflight:
+            from mdr_tune.sweep.preflight.run import run_preflight
+
+            run_preflight(plan, stage)
         plan.folder.mkdir(parents=True, exist_ok=True)  # not before: a launch that is refused leaves nothing
         from mdr_tune.lanes.lane import Lanes
 
         session = f"-{plan.past.sessions}" if plan.resumes else ""  # Ray Train resumes a run of the same name
-        lanes = Lanes(plan.lanes, f"{plan.sweep.name}-{plan.launch}{session}", plan.folder / "lanes")
+        lanes = Lanes(
+            plan.lanes, f"{plan.sweep.name}-{plan.launch}{session}", plan.folder / "lanes", _preparation(plan)
+        )
         try:
             yield lanes.hub
         finally:
             lanes.stop()
+
+
+def _preparation(plan: Plan) -> Callable[[], None] | None:
+    """Return what each worker does on its node first; nothing on this machine, which is prepared already."""
+    if plan.address is None:
+        return None
+    from mdr_tune.sweep.preflight.preparation import NodePreparation
+    from mdr_tune.sweep.preflight.probe import versions
+
+    return NodePreparation(plan.sweep, versions())
 
 
 @contextlib.contextmanager

@@ -51,6 +51,8 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
     if uri.startswith("sqlite:///"):
         uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().absolute()}"
+    elif uri.startswith("postgresql://"):
+        uri = f"postgresql+psycopg2://{uri.removeprefix('postgresql://')}"  # SQLAlchemy's own choice is not installed
     elif not uri.startswith(("http://", "https://", "postgresql", "mysql", "mssql")):
         source = "--tracking-uri" if tracking_uri else "MLFLOW_TRACKING_URI"
         raise UserError(
@@ -129,5 +131,5 @@ def _check_server(uri: str) -> None:
         reason = getattr(error, "reason", error)
         raise UserError(
             f"the MLflow server {without_password(uri)} does not answer ({reason}); start it "
-            f"(mlflow server --host 127.0.0.1) or leave --tracking-uri and MLFLOW_TRACKING_URI out for a local store"
+            f"(mdr-tune mlflow-server install) or leave --tracking-uri and MLFLOW_TRACKING_URI out for a local store"
         ) from None

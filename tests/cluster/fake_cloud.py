@@ -80,13 +80,16 @@ def end_all(mark: str) -> None:
 
 
 @contextlib.contextmanager
-def fake_cloud(folder: Path, node_types: dict[str, Any], max_workers: int) -> Iterator[dict[str, str]]:
+def fake_cloud(
+    folder: Path, node_types: dict[str, Any], max_workers: int, **variables: str
+) -> Iterator[dict[str, str]]:
     """Start the head; yields the environment in which a driver joins it with RAY_ADDRESS.
 
     Args:
         folder: A short path that no other cluster uses.
         node_types: Of the workers, as a cluster file has them.
         max_workers: Of all types together.
+        variables: Of the environment of all nodes.
     """
     from ray._private.services import get_node_ip_address
 
@@ -126,9 +129,12 @@ def fake_cloud(folder: Path, node_types: dict[str, Any], max_workers: int) -> It
         "RAY_TMPDIR": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_FAKE_CLUSTER": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": uuid.uuid4().hex + uuid.uuid4().hex,
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_enable_autoscaler_v2": "1",
         MARK: mark,
+        **variables,
     }
     head_only = {"RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID}
     command = [RAY, "start", "--head", f"--port={port}", "--num-cpus=1", f"--autoscaling-config={file}"]

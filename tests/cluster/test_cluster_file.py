@@ -135,6 +135,10 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
     ),
     ("no disk", lambda t: head(t).pop("BlockDeviceMappings"), r"BlockDeviceMappings: is missing"),
     ("IMDSv1", lambda t: head(t)["MetadataOptions"].update(HttpTokens="optional"), r"expected {HttpTokens: required}"),
+    ("no image's name", lambda t: head(t).update(ImageId="ubuntu"), r"ImageId: expected ami-... of your region"),
+    ("no role", lambda t: head(t).update(IamInstanceProfile={}), r"IamInstanceProfile: expected {Name: ...}"),
+    ("no user", lambda t: t["auth"].pop("ssh_user"), r"auth.ssh_user: is missing"),
+    ("name of the key", lambda t: t["provider"].update(key_pair="mine"), r"key_pair: expected {key_name: NAME}"),
     ("key without name", lambda t: t["auth"].update(ssh_private_key="~/.ssh/mdr_tune"), r"KeyName: is missing"),
     # counts
     ("negative", lambda t: worker(t).update(min_workers=-1), r"min_workers: expected 0 or more, got -1"),
@@ -146,6 +150,7 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
     ("time-out 0", lambda t: t.update(idle_timeout_minutes=0), r"expected more than 0 minutes"),
     # who can reach it
     ("no group", lambda t: worker(t)["node_config"].pop("SecurityGroupIds"), r"port 22 is open to the world"),
+    ("empty group", lambda t: head(t).update(SecurityGroupIds=[]), r"port 22 is open to the world"),
     ("example group", lambda t: head(t).update(SecurityGroupIds=["sg-00000000"]), r"sg-00000000 is an example"),
     ("name of a group", lambda t: head(t).update(SecurityGroupIds=["default"]), r"expected the id of a security group"),
     ("open to the world", open_port("0.0.0.0/0"), r"CidrIp: 0.0.0.0/0 is the whole internet"),
@@ -236,6 +241,7 @@ ONPREM_MISTAKES: list[tuple[str, Change, str]] = [
         lambda t: t["provider"].update(head_ip="192.0.2.1"),
         r"head_ip: 192.0.2.1 is an address for ex",
     ),
+    ("no address", lambda t: t["provider"].update(worker_ips=[7]), r"worker_ips.0: expected an address or a host name"),
     ("twice", lambda t: t["provider"].update(worker_ips=["10.1.0.10"]), r"worker_ips.0: 10.1.0.10 stands twice"),
     ("no head", lambda t: t["provider"].pop("head_ip"), r"provider.head_ip: is missing"),
     ("provider's key", lambda t: t["provider"].update(worker_ip=["10.1.0.9"]), r"worker_ip: unknown key.*'worker_ips'"),

@@ -1,5 +1,6 @@
 """Machines of AWS: what they have, how they are paid, what they start from, what is on their disks."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ from mdr_tune.cluster.aws_instances import gpus, vcpus
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_list, as_mapping
 from mdr_tune.config.yaml_lines import KeyPath
 
+_IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|resolve:ssm:.+")
 _KIND = "accelerator_type:"
 _SMALLEST_ROOT_GB = 50  # the image, the environment (10 GB while it is installed), something to work with
 
@@ -54,6 +56,8 @@ def check_image(cluster: ClusterFile) -> Iterator[Problem]:
             )
         elif image.startswith("ami-") and not image.removeprefix("ami-").strip("0"):
             yield Problem(here, f"{image} is an example: set an image of your region")
+        elif not _IMAGE.fullmatch(image):
+            yield Problem(here, f"expected ami-... of your region, or resolve:ssm:PARAMETER, got {image!r}")
         elif "/canonical/" in image and accelerators is not None and accelerators[0]:
             yield Problem(
                 here, "Canonical's Ubuntu has no NVIDIA driver; take a Deep Learning Base image, see cluster.yaml"
@@ -87,6 +91,14 @@ def check_metadata_service(cluster: ClusterFile) -> Iterator[Problem]:
                 (*path, "node_config", "MetadataOptions"),
                 "expected {HttpTokens: required}, so that only processes that ask for a token read the machine's role",
             )
+
+
+def check_role(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield a role that does not say which."""
+    for _, path, node_type in _aws_types(cluster):
+        profile = _config(node_type).get("IamInstanceProfile")
+        if isinstance(profile, dict) and not {"Name", "Arn"} & set(profile):
+            yield Problem((*path, "node_config", "IamInstanceProfile"), "expected {Name: ...} or {Arn: ...}")
 
 
 def check_key_pair(cluster: ClusterFile) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ def check_firewall(cluster: ClusterFile) -> Iterator[Problem]:
         return
     for _, path, node_type in cluster.node_types():
         config, here = as_mapping(node_type.get("node_config")), (*path, "node_config", "SecurityGroupIds")
-        if "SecurityGroupIds" not in config and "NetworkInterfaces" not in config:
+        if not config.get("SecurityGroupIds") and "NetworkInterfaces" not in config:
             yield Problem(
                 here, "is missing: Ray would make a group whose port 22 is open to the world; docs/cluster.md makes one"
             )

@@ -17,7 +17,10 @@ def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
     places: list[tuple[KeyPath, object]] = [(("provider", "head_ip"), provider.get("head_ip"))]
     places += [(("provider", "worker_ips", str(i)), ip) for i, ip in enumerate(as_list(provider.get("worker_ips")))]
     for path, address in places:
-        if is_example(str(address)):
+        if not isinstance(address, str):
+            yield Problem(path, f"expected an address or a host name, got {address!r}")
+            continue
+        if is_example(address):
             yield Problem(path, f"{address} is an address for examples: set your machine's")
         if address in seen:
             yield Problem(path, f"{address} stands twice")

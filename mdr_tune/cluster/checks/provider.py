@@ -1,10 +1,10 @@
-"""The provider: keys that Ray's code reads (its schema lets any pass), region and zones."""
+"""The provider: keys that Ray's code reads (its schema lets any pass), region and zones, user and key."""
 
 from collections.abc import Iterator
 
 from mdr_tune.cluster.aws_model import regions
 from mdr_tune.cluster.checks.schema import unknown_key
-from mdr_tune.cluster.cluster_file import ClusterFile, Problem
+from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
 from mdr_tune.registry import nearest_name
 
 _COMMON = ["type", "use_internal_ips", "use_external_head_ip", "disable_node_updaters", "disable_launch_config_check"]
@@ -29,6 +29,21 @@ def check_keys(cluster: ClusterFile) -> Iterator[Problem]:
     for key in cluster.provider:
         if key not in known:
             yield Problem(("provider", str(key)), unknown_key(str(key), known))
+
+
+def check_key_pair_name(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield a `key_pair` that is not {key_name: NAME}: Ray would stop in the middle, or make a key of another name."""
+    if "key_pair" not in cluster.provider:
+        return
+    pair = cluster.provider["key_pair"]
+    if not isinstance(pair, dict) or set(pair) != {"key_name"} or not isinstance(pair["key_name"], str):
+        yield Problem(("provider", "key_pair"), f"expected {{key_name: NAME}}, got {pair!r}")
+
+
+def check_user(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield that Ray is not told as whom to connect."""
+    if "ssh_user" not in as_mapping(cluster.effective.get("auth")):
+        yield Problem(("auth", "ssh_user"), "is missing: the user on the machines; ubuntu on Ubuntu's images")
 
 
 def check_region(cluster: ClusterFile) -> Iterator[Problem]:

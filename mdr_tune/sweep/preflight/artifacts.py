@@ -1,0 +1,41 @@
+"""Whether the artifacts of MLflow runs can be written from here: found out before hours of training, not after."""
+
+import tempfile
+import uuid
+from pathlib import Path
+
+from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.preflight.problems import Problem
+
+
+def check_artifacts(plan: Plan) -> list[Problem]:
+    """Write a small artifact where the sweep's will be, read it, and remove it; a problem if that cannot be done.
+
+    Of a local store it is known already: its folder is in the storage.
+    """
+    if plan.stores.artifact_root is not None:
+        return []
+    from mlflow import MlflowClient
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    client = MlflowClient(plan.stores.tracking_uri)
+    try:
+        experiment = client.get_experiment_by_name(plan.sweep.name) or client.get_experiment("0")
+        name = f"preflight-{uuid.uuid4().hex}"
+        place = get_artifact_repository(f"{experiment.artifact_location.rstrip('/')}/{name}", plan.stores.tracking_uri)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "written.txt")
+            file.write_text(name)
+            place.log_artifact(str(file))
+            read = place.download_artifacts("written.txt", str(Path(folder)))
+            is_whole = Path(read).read_text() == name
+        place.delete_artifacts()
+    except Exception as error:  # of whatever library the place needs
+        why = " ".join(str(error).split())[:300]
+        return [_problem(plan, f"artifacts cannot be written through {plan.stores.shown_uri}: {why}")]
+    return [] if is_whole else [_problem(plan, "an artifact that was written was read as something else")]
+
+
+def _problem(plan: Plan, what: str) -> Problem:
+    fix = "look at the server's log; it needs --serve-artifacts, and rights for its --artifacts-destination"
+    return Problem("MLflow", "this node", what, fix)

@@ -1,0 +1,92 @@
+"""The probes on the nodes of a cluster: started, asked side by side, with a time limit."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from mdr_tune.cluster.machine import Node
+from mdr_tune.sweep.preflight import probe
+from mdr_tune.sweep.preflight.problems import Problem
+
+ANSWER_TIMEOUT_S = 180.0
+"""How long a node may take to start a process and say what it is, on a busy machine."""
+
+
+class Nodes:
+    """One probe on each node.
+
+    Attributes:
+        problems: Of nodes that did not answer; they are not asked again.
+    """
+
+    def __init__(self, probes: dict[str, Any]) -> None:
+        self._probes = probes
+        self.problems: list[Problem] = []
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the nodes that answer; see `names_of`."""
+        return list(self._probes)
+
+    def ask(self, question: Callable[[str, Any], Any], timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
+        """Ask all nodes the same, side by side; returns the answers by name.
+
+        Args:
+            question: Given a name and the probe there, returns the reference of the answer.
+            timeout_s: How long all of them may take.
+        """
+        asked = {address: question(address, actor) for address, actor in self._probes.items()}
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=timeout_s)
+        answers = {}
+        for address, reference in asked.items():
+            try:
+                answers[address] = ray.get(reference, timeout=0)
+            except RayError as error:  # a GetTimeoutError too
+                why = f"no answer within {timeout_s:g} s" if "timed out" in str(error).lower() else str(error)
+                remedy = "look at its raylet.out and worker logs, or take it out of the cluster"
+                self.problems.append(Problem("nodes", address, " ".join(why.split())[:300], remedy))
+                del self._probes[address]
+        return answers
+
+
+def names_of(nodes: dict[str, Node]) -> dict[str, str]:
+    """Return by Ray's id what a node is called: its address, with some of the id where several nodes have one address.
+
+    Args:
+        nodes: By Ray's id.
+    """
+    addresses = Counter(node.address for node in nodes.values())
+    return {
+        node_id: node.address if addresses[node.address] == 1 else f"{node.address} ({node_id[-6:]})"
+        for node_id, node in nodes.items()
+    }
+
+
+@contextlib.contextmanager
+def probes_on(nodes: dict[str, Node], needs_gpus: bool) -> Iterator[Nodes]:
+    """Start a probe on each node; ends them.
+
+    Args:
+        nodes: By Ray's id.
+        needs_gpus: The probes shall see the GPUs though they ask Ray for none.
+    """
+    ray.cloudpickle.register_pickle_by_value(probe)  # a node may lack this package, or have another version of it
+    try:
+        shows_gpus = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}} if needs_gpus else None
+        actor = ray.remote(num_cpus=0, max_concurrency=2, runtime_env=shows_gpus)(probe.Probe)
+        affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        started = {
+            name: actor.options(scheduling_strategy=affinity(node_id, soft=False)).remote()
+            for node_id, name in names_of(nodes).items()
+        }
+        try:
+            yield Nodes(dict(started))
+        finally:
+            for probe_there in started.values():
+                ray.kill(probe_there)
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(probe)
