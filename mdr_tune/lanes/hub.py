@@ -144,7 +144,11 @@ class LaneHub:
         return self._mailboxes[lane].has_ended or await self.is_stopping()
 
     async def end_lane(self, lane: int, why: str) -> None:
-        """A lane's trainer has given up."""
+        """A lane has no workers any more, nor will it: they cannot start, or Ray Train has given up. Said once."""
+        if self._mailboxes[lane].has_ended:
+            return
+        if not await self.is_stopping():
+            self._news.append(f"lane {lane + 1} is given up: {why}")
         await self._mailboxes[lane].end(why)
         await self._leases.withdraw(lane, why)
 

@@ -1,7 +1,6 @@
 """Start the hub and the lanes of a sweep, each lane a `TorchTrainer.fit()` in a thread of the driver; stop them."""
 
 import contextlib
-import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ from ray.exceptions import RayActorError
 from mdr_tune.lanes.hub import LaneHub
 from mdr_tune.lanes.resources import LaneResources
 
-logger = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 30.0
 SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0
 """The first collective waits for the node that has to decode the data set first. A worker that hangs later is found by
@@ -73,7 +71,6 @@ class Lanes:
             why = f"{type(error).__name__}: {error}"
         with contextlib.suppress(RayActorError):
             if not self._stopping and not ray.get(self.hub.is_stopping.remote()):
-                logger.error("lane %d ended: %s", lane, why)
                 ray.get(self.hub.end_lane.remote(lane, why))
 
     def stop(self) -> None:

@@ -52,7 +52,13 @@ def placement_notes(lanes: LaneResources, machine: Machine) -> list[str]:
         for node in machine.possible_nodes()
     ]
     notes = []
-    largest = max(places)
+    now, wanted, largest = sum(places[: len(machine.nodes)]), lanes.num_lanes * lanes.workers_per_lane, max(places)
+    if machine.coming and now < wanted:
+        kinds_to_come = " or ".join(kind.name for kind in machine.coming)
+        notes.append(
+            f"the nodes that are there have room for {now} of {count(wanted, 'worker')}: the autoscaler will be asked "
+            f"for {kinds_to_come}, which may take minutes, and trials begin on the lanes that are up"
+        )
     if lanes.placement == "pack" and len(places) > 1 and largest < lanes.workers_per_lane:
         notes.append(
             f"no node has room for the {lanes.workers_per_lane} workers of a trial (at most {largest}): they are on "

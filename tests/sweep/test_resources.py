@@ -162,16 +162,24 @@ def test_only_nodes_with_the_gpu_that_is_asked_for_count() -> None:
 @pytest.mark.parametrize(
     ("machine", "resources", "notes"),
     [
-        (of_nodes(HEAD, coming=4), {"workers_per_trial": 4}, []),
+        (of_nodes(HEAD, A_NODE), {"workers_per_trial": 4}, []),
         (
-            of_nodes(HEAD, coming=4),
+            of_nodes(HEAD, A_NODE, coming=1),
+            {"workers_per_trial": 4, "lanes": 2},
+            [
+                "the nodes that are there have room for 4 of 8 workers: the autoscaler will be asked for gpu_worker, "
+                "which may take minutes, and trials begin on the lanes that are up"
+            ],
+        ),
+        (
+            of_nodes(HEAD, A_NODE, A_NODE),
             {"workers_per_trial": 8},
             [
                 "no node has room for the 8 workers of a trial (at most 4): they are on several, and exchange "
                 "gradients over the network"
             ],
         ),
-        (of_nodes(HEAD, coming=4), {"workers_per_trial": 8, "placement": "spread"}, []),
+        (of_nodes(HEAD, A_NODE, A_NODE), {"workers_per_trial": 8, "placement": "spread"}, []),
         (
             of_nodes(HEAD, A_NODE, Node(16, 4, "T4")),
             {"workers_per_trial": 2},
