@@ -20,6 +20,7 @@ _GPUS: dict[str, tuple[str, dict[str, int]]] = {
     "p5e": ("H200", {"48xlarge": 8}),
     "p5en": ("H200", {"48xlarge": 8}),
 }
+TOO_OLD = ("V100",)  # PyTorch's packages for CUDA 13, which requirements.txt pins, have no code for these
 _VCPUS = {"p3.8xlarge": 32, "p3.16xlarge": 64, "g4dn.metal": 96}
 _NOT_BY_SIZE = ("c1", "c4", "d2", "m2")  # families whose sizes do not tell the vCPUs; hpc* neither
 

@@ -143,6 +143,10 @@ class LaneHub:
         await self._mailboxes[lane].lose_workers()
         return self._mailboxes[lane].has_ended or await self.is_stopping()
 
+    async def times_up(self, lane: int) -> int:
+        """Return how often all workers of a lane have joined."""
+        return self._mailboxes[lane].times_up
+
     async def end_lane(self, lane: int, why: str) -> None:
         """A lane has no workers any more, nor will it: they cannot start, or Ray Train has given up. Said once."""
         if self._mailboxes[lane].has_ended:

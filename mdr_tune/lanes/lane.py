@@ -1,7 +1,11 @@
 """Start the hub and the lanes of a sweep, each lane a `TorchTrainer.fit()` in a thread of the driver; stop them."""
 
 import contextlib
+import logging
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,11 @@ from ray.exceptions import RayActorError
 from mdr_tune.lanes.hub import LaneHub
 from mdr_tune.lanes.resources import LaneResources
 
+logger = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 30.0
+START_TRIES = 3
+RESTART_AFTER_S = 5.0
+"""A node that is lost is Ray's for some seconds more."""
 SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0
 """The first collective waits for the node that has to decode the data set first. A worker that hangs later is found by
 the watch for stalls, long before."""
@@ -44,46 +52,91 @@ class Lanes:
         name: Unique for this launch; Ray Train resumes a run of the same name.
         storage: Folder for Ray Train's own records.
         prepare: Called by each worker, on its node, before it takes commands; whatever it raises ends the lane.
+
+    Attributes:
+        hub: The lanes' hub.
+        threads: One a lane, which waits for its end.
     """
 
     def __init__(
         self, resources: LaneResources, name: str, storage: Path, prepare: Callable[[], None] | None = None
     ) -> None:
         self.hub = start_hub(resources)
+        self._resources, self._name, self._storage, self._prepare = resources, name, storage, prepare
         self._stopping = False
-        trainers = [
-            _trainer(self.hub, lane, resources, f"{name}-lane{lane}", storage, prepare)
-            for lane in range(resources.num_lanes)
-        ]
-        self._threads = [
+        self._other_controllers = controllers()
+        trainers = [self._trainer(lane, 0) for lane in range(resources.num_lanes)]  # not in threads: Ray's imports
+        self.threads = [
             threading.Thread(target=self._run, args=(lane, trainer), name=f"lane-{lane}", daemon=True)
             for lane, trainer in enumerate(trainers)
         ]
-        for thread in self._threads:
+        for thread in self.threads:
             thread.start()
 
     def _run(self, lane: int, trainer: Any) -> None:
-        """Body of a lane's thread: fit until the workers are told to stop, or Ray Train gives up."""
-        try:
-            trainer.fit()
-            why = "its workers left"
-        except Exception as error:
-            why = f"{type(error).__name__}: {error}"
+        """Body of a lane's thread: have its workers run until they are told to stop, or cannot be had.
+
+        Ray Train replaces workers that are lost, but its controller fails if a node goes away while it starts some
+        there. Then it is started again, unless it fails START_TRIES times in a row before the workers are there.
+        """
+        from ray.train import ControllerError
+
+        failures = 0
+        for attempt in range(1, self._resources.max_restarts + 2):
+            times_up = self._ask(self.hub.times_up.remote(lane))
+            try:
+                trainer.fit()
+                why, may_start_again = "its workers left", False
+            except Exception as error:
+                why, may_start_again = f"{type(error).__name__}: {error}", isinstance(error, ControllerError)
+            if self._ask(self.hub.lose_workers.remote(lane)) is not False:
+                return
+            failures = failures + 1 if self._ask(self.hub.times_up.remote(lane)) == times_up else 1
+            if failures == START_TRIES or not may_start_again:
+                break
+            logger.info("lane %d is started again: %s", lane, why)
+            time.sleep(RESTART_AFTER_S)
+            trainer = self._trainer(lane, attempt)
+        self._ask(self.hub.end_lane.remote(lane, why))
+
+    def _trainer(self, lane: int, attempt: int) -> Any:
+        name = f"{self._name}-lane{lane}" + (f"-{attempt}" if attempt else "")
+        return _trainer(self.hub, lane, self._resources, name, self._storage, self._prepare)
+
+    def _ask(self, answer: Any) -> Any:
+        """Return an answer of the hub; None if the sweep is over, and the hub may be gone."""
+        if self._stopping:
+            return None
         with contextlib.suppress(RayActorError):
-            if not self._stopping and not ray.get(self.hub.is_stopping.remote()):
-                ray.get(self.hub.end_lane.remote(lane, why))
+            return ray.get(answer)
+        return None
 
     def stop(self) -> None:
-        """Tell the workers to leave, and wait until they have; those that still start end with Ray's session."""
+        """Tell the workers to leave, and wait until they have. Lanes whose workers are not there are given up."""
         self._stopping = True
         try:
-            are_up = ray.get(self.hub.ready_lanes.remote()) == len(self._threads)
+            are_up = [bool(places) for places in ray.get(self.hub.lane_places.remote())]
             ray.get(self.hub.stop.remote())
         except RayActorError:  # the hub is gone, and with it the workers: what ended it is the error to see
             return
-        for thread in self._threads:
-            thread.join(STOP_TIMEOUT_S if are_up else 0)
+        for thread, is_up in zip(self.threads, are_up, strict=True):
+            thread.join(STOP_TIMEOUT_S if is_up else 0)
+        if any(thread.is_alive() for thread in self.threads):
+            for pid in controllers() - self._other_controllers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)  # its `fit()` then raises
+            for thread in self.threads:  # a call of Ray's in one of them after Ray's end would end this process
+                thread.join(STOP_TIMEOUT_S)
         ray.kill(self.hub)
+
+
+def controllers() -> set[int]:
+    """Return the processes of this driver's controllers of Ray Train; they are on its node."""
+    import ray._private.state
+
+    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    actors = ray._private.state.actors(job_id=job, actor_state_name="ALIVE").values()
+    return {int(actor["Pid"]) for actor in actors if actor["ActorClassName"] == "TrainController"}
 
 
 def _trainer(

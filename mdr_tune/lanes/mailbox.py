@@ -69,6 +69,7 @@ class Mailbox:
         self._stopping = False
         self._watchdogs: set[asyncio.Task[None]] = set()
         self._stall_watch: StallWatch | None = None
+        self._times_up = 0
         self._turn = asyncio.Lock()
         self._renew_group = False
 
@@ -76,6 +77,11 @@ class Mailbox:
     def ready(self) -> bool:
         """Whether all workers of the current group have joined and none was dismissed."""
         return len(self._joined) == self.world_size and self._group not in self._dismissed
+
+    @property
+    def times_up(self) -> int:
+        """How often all workers have joined."""
+        return self._times_up
 
     @property
     def has_ended(self) -> bool:
@@ -143,6 +149,7 @@ class Mailbox:
                 self._fail(LaneLost(LOST_A_WORKER))
             self._joined[rank] = process
             if self.ready:
+                self._times_up += 1
                 await self._tell_ready(True)
             self._changed.notify_all()
             return self._command.number

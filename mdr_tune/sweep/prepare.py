@@ -68,6 +68,14 @@ def missing_data(sweep: SweepConfig) -> list[str]:
     return list(dict.fromkeys(problems))  # once, in however many sizes it is searched
 
 
+def paths_of(sweep: SweepConfig) -> list[Path]:
+    """Return the files and folders that a sweep reads: of its data sets, and weights of the user's own."""
+    data = section_variants(sweep.trial, sweep.space, "data")
+    given = [getattr(variant, key, None) for variant in data for key in ("root", "file")]
+    given += [backbone.weights for backbone in section_variants(sweep.trial, sweep.space, "backbone")]
+    return [Path(path) for path in dict.fromkeys(given) if path is not None and os.path.isabs(path)]
+
+
 def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
     """Get the data sets onto this node; check that batches can be filled and that the backbones take the images.
 

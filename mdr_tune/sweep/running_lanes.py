@@ -57,10 +57,11 @@ def _preparation(plan: Plan) -> Callable[[], None] | None:
     """Return what each worker does on its node first; nothing on this machine, which is prepared already."""
     if plan.address is None:
         return None
-    from mdr_tune.sweep.preflight.preparation import NodePreparation
+    from mdr_tune.sweep.preflight.preparation import NodePreparation, contents
     from mdr_tune.sweep.preflight.probe import versions
 
-    return NodePreparation(plan.sweep, versions())
+    uses_gpus = plan.lanes.gpus_per_worker > 0
+    return NodePreparation(plan.sweep, versions(), contents(plan.sweep), uses_gpus)
 
 
 @contextlib.contextmanager

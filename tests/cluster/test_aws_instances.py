@@ -1,9 +1,12 @@
 """The table of instance types equals the copy of EC2's own that moto carries."""
 
+import re
+
 import pytest
+import torch
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
-from mdr_tune.cluster.aws_instances import gpus, vcpus
+from mdr_tune.cluster.aws_instances import TOO_OLD, gpus, vcpus
 
 
 def test_vcpus_are_those_of_ec2() -> None:
@@ -26,3 +29,19 @@ def test_gpus_are_those_of_ec2() -> None:
 )
 def test_gpus(name: str, found: tuple[int, str] | None) -> None:
     assert gpus(name) == found
+
+
+def test_gpus_that_are_too_old_are_those_for_which_pytorch_has_no_code() -> None:
+    capability = {"V100": 70, "T4": 75, "A100": 80, "A10G": 86, "L4": 89, "L40S": 89, "H100": 90, "H200": 90}
+    kinds = {found[1] for name in INSTANCE_TYPES if (found := gpus(name)) is not None and found[0]}
+    assert kinds == set(capability)
+    flags = torch._C._cuda_getArchFlags()
+    if not flags:
+        pytest.skip("this PyTorch is built without CUDA")
+    compiled = [int(number) for number in re.findall(r"sm_(\d+)", flags)]
+    runs = {
+        kind
+        for kind, number in capability.items()
+        if any(code // 10 == number // 10 and code <= number for code in compiled)  # within a major version, upwards
+    }
+    assert set(TOO_OLD) == kinds - runs

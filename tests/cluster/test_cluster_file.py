@@ -75,6 +75,14 @@ def open_port(address: str) -> Change:
     return lambda tree: tree["provider"].update(security_group={"IpPermissions": [rule]})
 
 
+def on_interface(groups: dict[str, Any]) -> Change:
+    def change(tree: dict[str, Any]) -> None:
+        del head(tree)["SecurityGroupIds"]
+        head(tree)["NetworkInterfaces"] = [{"DeviceIndex": 0, "SubnetId": "subnet-1", **groups}]
+
+    return change
+
+
 AWS_MISTAKES: list[tuple[str, Change, str]] = [
     # Ray's schema, and keys
     ("unknown key", lambda t: t.update(max_worker=3), r"max_worker: unknown key. Did you mean 'max_workers'"),
@@ -119,6 +127,11 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
         lambda t: worker(t)["resources"].update({"accelerator_type:A100": 1}),
         r"those of g5.12xlarge are A10G",
     ),
+    (
+        "old GPU",
+        lambda t: worker(t)["node_config"].update(InstanceType="p3.8xlarge"),
+        r"InstanceType: p3.8xlarge has V100 GPUs, too old for the pinned PyTorch",
+    ),
     ("head on spot", lambda t: head(t).update(InstanceMarketOptions={"MarketType": "spot"}), r"must not be a spot"),
     ("no image", lambda t: head(t).pop("ImageId"), r"ImageId: is missing: Ray would take Ubuntu 18.04"),
     ("example image", lambda t: head(t).update(ImageId="ami-00000000"), r"ami-00000000 is an example"),
@@ -154,6 +167,9 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
     ("example group", lambda t: head(t).update(SecurityGroupIds=["sg-00000000"]), r"sg-00000000 is an example"),
     ("name of a group", lambda t: head(t).update(SecurityGroupIds=["default"]), r"expected the id of a security group"),
     ("open to the world", open_port("0.0.0.0/0"), r"CidrIp: 0.0.0.0/0 is the whole internet"),
+    ("open to half the world", open_port("0.0.0.0/1"), r"CidrIp: 0.0.0.0/1 is a large part of the internet"),
+    ("interface without group", on_interface({}), r"NetworkInterfaces.0.Groups: is missing"),
+    ("interface's group", on_interface({"Groups": ["sg-00000000"]}), r"Interfaces.0.Groups.0: sg-00000000 is an exa"),
     ("example address", open_port("203.0.113.7/32"), r"203.0.113.7/32 is an address for examples"),
     (
         "dashboard",
@@ -178,6 +194,26 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
         "our MLflow",
         lambda t: t["head_setup_commands"].append("mdr-tune mlflow-server install --host=10.0.0.1"),
         r"MLflow on",
+    ),
+    *(
+        (
+            f"MLflow behind {line.split()[0]}",
+            lambda t, line=line: t["head_setup_commands"].append(line),
+            "MLflow on 0.0",
+        )
+        for line in (
+            "nohup mlflow server --host 0.0.0.0 &",
+            "sudo -u x mlflow server --host 0.0.0.0",
+            "python3.11 -m mlflow server --host 0.0.0.0",
+            "bash -lc 'mlflow server --host 0.0.0.0'",
+            "if true; then mlflow ui -h 0.0.0.0; fi",
+            "MLFLOW_HOST=0.0.0.0 mlflow server",
+        )
+    ),
+    (
+        "a second head",
+        lambda t: t["head_start_ray_commands"].append("if true; then ray start --head --dashboard-host=0.0.0.0; fi"),
+        r"head_start_ray_commands.2: --dashboard-host=0.0.0.0",
     ),
     ("no token", lambda t: in_start(t, "head", "RAY_AUTH_MODE=token", ""), r"head_start.*expected RAY_AUTH_MODE=token"),
     ("token off", lambda t: in_start(t, "worker", "MODE=token", "MODE=disabled"), r"worker_start.*it is 'disabled'"),
@@ -212,12 +248,23 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
         lambda t: head(t).update(UserData="-----BEGIN OPENSSH PRIVATE KEY-----"),
         r"a private key is written",
     ),
+    ("token of a program", lambda t: t["setup_commands"].append("tool login --token a1b2"), r"token is written here"),
+    (
+        "Ray's token",
+        lambda t: t["setup_commands"].append("echo a1b2c3 > ~/.ray/auth_token"),
+        r"Ray's token is written here",
+    ),
     # what is installed
     ("Ray's default set-up", lambda t: t.pop("setup_commands"), r"setup_commands: installs an unreleased version"),
     ("nightly", lambda t: t["setup_commands"].append("pip install -U https://x/ray-wheels/ray.whl"), r"unreleased"),
     ("other version", lambda t: t["setup_commands"].append("pip install ray==2.9.0"), r"ray==2.9.0, but.* pins ray=="),
     ("any version", lambda t: t["setup_commands"].append("uv pip install --upgrade torch"), r"installs torch, but"),
     ("nothing installed", lambda t: t.update(worker_setup_commands=[]), r"worker_setup_commands: nothing installs the"),
+    (
+        "nothing installed on a type",
+        lambda t: worker(t).update(worker_setup_commands=["echo"]),
+        r"gpu_worker.worker_setup_commands: nothing installs the project.* take the place of the shared ones",
+    ),
     (
         "script not copied",
         lambda t: t["file_mounts"].pop("~/mdr_tune/clusters"),
@@ -242,6 +289,12 @@ ONPREM_MISTAKES: list[tuple[str, Change, str]] = [
         r"head_ip: 192.0.2.1 is an address for ex",
     ),
     ("no address", lambda t: t["provider"].update(worker_ips=[7]), r"worker_ips.0: expected an address or a host name"),
+    ("empty address", lambda t: t["provider"].update(head_ip=" "), r"head_ip: expected an address or a host name"),
+    (
+        "autoscaler",
+        lambda t: in_start(t, "head", "RAY_enable_autoscaler_v2=0", ""),
+        r"head_start.*expected RAY_enable_autoscaler_v2=0",
+    ),
     ("twice", lambda t: t["provider"].update(worker_ips=["10.1.0.10"]), r"worker_ips.0: 10.1.0.10 stands twice"),
     ("no head", lambda t: t["provider"].pop("head_ip"), r"provider.head_ip: is missing"),
     ("provider's key", lambda t: t["provider"].update(worker_ip=["10.1.0.9"]), r"worker_ip: unknown key.*'worker_ips'"),
@@ -283,6 +336,18 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> N
     lines = [int(problem.split(":")[1]) for problem in found]
     assert lines == sorted(lines)
     assert len(found) >= 3
+
+
+def test_what_is_right_is_not_refused(tmp_path: Path) -> None:
+    def change(tree: dict[str, Any]) -> None:
+        install = "bash ~/mdr_tune/clusters/setup_node.sh"
+        worker(tree)["worker_setup_commands"] = [f"nice -n 5 {install}"]
+        tree["worker_setup_commands"] = []  # no type uses the shared ones
+        tree["head_setup_commands"] += ["sudo apt-get install -y tmux", "tool login --token $(cat ~/.token)"]
+        open_port("198.18.0.0/16")(tree)
+        on_interface({"Groups": head(tree)["SecurityGroupIds"]})(tree)
+
+    assert aws(tmp_path, change) == []
 
 
 def test_a_secret_is_not_repeated_in_the_message(tmp_path: Path) -> None:

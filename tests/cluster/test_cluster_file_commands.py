@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from mdr_tune.cluster.checks.commands import Command, is_ray_start, setup_commands, start_commands
+import pytest
+
+from mdr_tune.cluster.checks.commands import Command, is_ray_start, setup_commands, setups, start_commands
 from mdr_tune.cluster.cluster_file import ClusterFile
 
 
@@ -46,13 +48,46 @@ def test_an_open_quote_does_not_hide_a_command() -> None:
     assert parsed("ray start --head 'oops")[0].runs("ray", "start")
 
 
-def test_setup_of_a_worker_has_the_commands_of_its_type() -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nohup ray start --head &",
+        "sudo -E -u me ray start --head",
+        "timeout -k 5 60 ray start --head",
+        "env RAY_AUTH_MODE=token ray start --head",
+        "if true; then ray start --head; fi",
+        "bash -lc 'ray stop; ray start --head'",
+        "(ulimit -n 10; ray start --head || exit 1)",
+        "python3.11 -m ray start --head",
+    ],
+)
+def test_a_program_is_found_behind_what_runs_it(line: str) -> None:
+    assert sum(is_ray_start(command) and "--head" in command.words for command in parsed(line)) == 1
+
+
+def test_variables_reach_what_a_shell_or_env_runs() -> None:
+    (by_shell,) = parsed("A=1 bash -c 'B=2 ray start'")
+    (by_env,) = parsed("export A=1; env B=2 ray start")[-1:]
+    assert by_shell.variables == by_env.variables == {"A": "1", "B": "2"}
+
+
+def test_commands_of_a_type_take_the_place_of_the_shared_ones() -> None:
     tree = {
         "initialization_commands": ["a"],
         "setup_commands": ["b"],
         "head_setup_commands": ["c"],
         "worker_setup_commands": ["d"],
-        "available_node_types": {"gpu": {"worker_setup_commands": ["e"]}},
+        "head_node_type": "head",
+        "available_node_types": {
+            "head": {},
+            "plain": {},
+            "gpu": {"worker_setup_commands": ["e"]},
+            "other": {"initialization_commands": ["f"]},
+        },
     }
-    assert [command.words for command in setup_commands(cluster(**tree), "worker")] == [["a"], ["b"], ["d"], ["e"]]
+    own = ("available_node_types", "gpu", "worker_setup_commands")
+    found = {(path, *(command.words[0] for command in some)) for path, some in setups(cluster(**tree), "worker")}
+    shared = ("worker_setup_commands",)
+    assert found == {(shared, "a", "b", "d"), (own, "a", "e"), (shared, "f", "b", "d")}
+    assert [command.words[0] for command in setup_commands(cluster(**tree), "worker")] == ["a", "b", "d", "e", "f"]
     assert [command.words for command in setup_commands(cluster(**tree), "head")] == [["a"], ["b"], ["c"]]

@@ -181,3 +181,19 @@ def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> N
     with pytest.raises(LaneEnded, match="no lane is left"):
         unwrap(ray.get(broken.hub.lease.remote("another"), timeout=60))
     broken.stop()
+
+
+def test_lanes_whose_workers_were_never_there_end_with_the_sweep(hub: Any, tmp_path: Path) -> None:
+    """A thread that asks Ray something after Ray's end would end the process: none is left."""
+    from mdr_tune.lanes.lane import Lanes, controllers
+
+    before = controllers()
+    waiting = Lanes(dataclasses.replace(RESOURCES, num_lanes=2, workers_per_lane=1), "waiting", tmp_path)
+    deadline = time.monotonic() + 60
+    while len(controllers() - before) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert ray.get(waiting.hub.lane_places.remote()) == [[], []]
+    waiting.stop()
+    assert not [thread.name for thread in threading.enumerate() if thread in waiting.threads]
+    assert before <= controllers()

@@ -9,7 +9,7 @@ import pytest
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.progress import no_progress
-from mdr_tune.sweep.prepare import missing_data, naming, prepare_data
+from mdr_tune.sweep.prepare import missing_data, naming, paths_of, prepare_data
 from tests.data.published.layouts import picture
 
 LETTERS = "abcdefghijkl"
@@ -82,6 +82,16 @@ def test_what_is_missing_is_told_with_what_to_do(data: dict[str, Any], expected:
 def test_a_table_and_its_folder_may_both_be_missing() -> None:
     problems = missing_data(sweep_of({"name": "table", "file": "/a.csv", "root": "/b"}))
     assert [problem.split(":")[0] for problem in problems] == ["data.root", "data.file"]
+
+
+def test_paths_are_those_of_data_sets_and_of_own_weights() -> None:
+    table = {"name": "table", "file": "/a.csv", "root": "/b"}
+    space = {
+        "backbone.weights": {"choice": ["none", "/w.pt"]},
+        "data.resize": {"choice": [8, 10]},  # the same files
+    }
+    assert sorted(map(str, paths_of(sweep_of(table, space=space)))) == ["/a.csv", "/b", "/w.pt"]
+    assert paths_of(sweep_of({"name": "glyphs"})) == []
 
 
 def test_a_folder_that_all_folds_lack_is_told_once() -> None:

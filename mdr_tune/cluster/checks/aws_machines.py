@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mdr_tune.cluster.aws_instances import gpus, vcpus
-from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_list, as_mapping
+from mdr_tune.cluster.aws_instances import TOO_OLD, gpus, vcpus
+from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
 from mdr_tune.config.yaml_lines import KeyPath
 
 _IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|resolve:ssm:.+")
@@ -32,6 +32,18 @@ def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
             if key.startswith(_KIND) and key != f"{_KIND}{kind}":
                 has = f"those of {instance_type} are {kind}" if number else f"{instance_type} has no GPU"
                 yield Problem((*here, key), f"not this GPU: {has}")
+
+
+def check_gpu_is_supported(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield GPUs on which the pinned PyTorch does not run."""
+    for _, path, node_type in _aws_types(cluster):
+        instance_type = str(_config(node_type).get("InstanceType", ""))
+        _, kind = gpus(instance_type) or (0, "")
+        if kind in TOO_OLD:
+            yield Problem(
+                (*path, "node_config", "InstanceType"),
+                f"{instance_type} has {kind} GPUs, too old for the pinned PyTorch: take g4dn, g5, g6, p4d or newer",
+            )
 
 
 def check_head_is_on_demand(cluster: ClusterFile) -> Iterator[Problem]:
@@ -68,8 +80,10 @@ def check_volumes(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield disks that are too small or not encrypted."""
     for _, path, node_type in _aws_types(cluster):
         here = (*path, "node_config", "BlockDeviceMappings")
-        disks = [(i, as_mapping(disk)) for i, disk in enumerate(as_list(_config(node_type).get("BlockDeviceMappings")))]
-        volumes = [(i, as_mapping(disk["Ebs"])) for i, disk in disks if "Ebs" in disk]
+        written = _config(node_type).get("BlockDeviceMappings", [])
+        if not isinstance(written, list) or not all(isinstance(disk, dict) for disk in written):
+            continue  # check_node_config says so
+        volumes = [(i, as_mapping(disk["Ebs"])) for i, disk in enumerate(written) if "Ebs" in disk]
         if not volumes:
             yield Problem(here, f"is missing: the image's own disk is too small; give {_SMALLEST_ROOT_GB} GB or more")
         for i, volume in volumes:

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from mdr_tune.cluster.cluster_file import ClusterFile, as_list
@@ -11,6 +12,10 @@ from mdr_tune.config.yaml_lines import KeyPath
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _OPERATORS = set(";&|\n")
+_KEYWORDS = ("if", "then", "elif", "else", "while", "until", "do", "!", "{")
+_WRAPPERS = ("sudo", "env", "nohup", "setsid", "exec", "command", "time", "timeout", "nice")  # they run what follows
+_WRAPPER_VALUES = ("-u", "-g", "-n", "-k", "-s", "--user", "--group", "--adjustment", "--kill-after", "--signal")
+_SHELLS = ("bash", "sh")
 
 
 @dataclass(frozen=True)
@@ -47,21 +52,36 @@ class Command:
         return any(word.rpartition("/")[2] == name for word in self.words[:2])
 
 
+def setups(cluster: ClusterFile, kind: str) -> list[tuple[KeyPath, list[Command]]]:
+    """Return each way in which machines of kind "head" or "worker" are set up, Ray's defaults included.
+
+    A way is the key path of its commands and the commands, in order. What a node type has of its own takes the place of
+    the shared commands, as Ray does it; so there may be several for workers.
+    """
+    key: KeyPath = (f"{kind}_setup_commands",)
+    first, shared = _lines(cluster.tree, ("initialization_commands",)), _shared_setup(cluster, key[0])
+    if kind == "head":
+        return [(key, [*first, *shared])]
+    found = []
+    for name, path, node_type in cluster.node_types():
+        if name == cluster.head_type:
+            continue
+        own_key, first_key = (*path, "worker_setup_commands"), (*path, "initialization_commands")
+        own = _own(node_type, own_key)
+        before = _own(node_type, first_key)
+        found.append(
+            (
+                key if own is None else own_key,
+                [*(first if before is None else before), *(shared if own is None else own)],
+            )
+        )
+    return found or [(key, [*first, *shared])]
+
+
 def setup_commands(cluster: ClusterFile, kind: str) -> list[Command]:
-    """Return what sets up a machine of kind "head" or "worker", Ray's defaults included, in order."""
-    written = [command for key in ("initialization_commands",) for command in _lines(cluster.tree, (key,))]
-    shared = _key(cluster, "setup_commands")
-    shared_count = len(as_list(cluster.effective.get("setup_commands")))
-    key = f"{kind}_setup_commands"
-    if key in cluster.tree:
-        own = _lines(cluster.tree, (key,))
-    else:  # Ray put the shared commands before its own default
-        own = _parsed(as_list(cluster.effective.get(key))[shared_count:], (key,), indexed=False)
-    if kind == "worker":
-        for _, path, node_type in cluster.node_types():
-            for some in ("initialization_commands", "worker_setup_commands"):
-                own += _parsed(as_list(node_type.get(some)), (*path, some), indexed=True)
-    return written + shared + own
+    """Return all commands that set up any machine of kind "head" or "worker", each once."""
+    commands = [command for _, some in setups(cluster, kind) for command in some]
+    return [command for i, command in enumerate(commands) if command not in commands[:i]]
 
 
 def start_commands(cluster: ClusterFile, kind: str) -> list[Command]:
@@ -72,6 +92,18 @@ def start_commands(cluster: ClusterFile, kind: str) -> list[Command]:
 def is_ray_start(command: Command) -> bool:
     """Return whether a command starts Ray: `ray start`, or this project's script around it."""
     return command.runs("ray", "start") or command.runs_script("start_worker.sh")
+
+
+def _shared_setup(cluster: ClusterFile, key: str) -> list[Command]:
+    shared = _key(cluster, "setup_commands")
+    if key in cluster.tree:
+        return [*shared, *_lines(cluster.tree, (key,))]
+    count = len(as_list(cluster.effective.get("setup_commands")))  # Ray put the shared ones before its own default
+    return [*shared, *_parsed(as_list(cluster.effective.get(key))[count:], (key,), indexed=False)]
+
+
+def _own(node_type: dict[str, Any], path: KeyPath) -> list[Command] | None:
+    return _parsed(as_list(node_type[path[-1]]), path, indexed=True) if path[-1] in node_type else None
 
 
 def _key(cluster: ClusterFile, key: str) -> list[Command]:
@@ -105,19 +137,53 @@ def _simple_commands(line: str, path: KeyPath) -> Iterator[Command]:
         if not set(word) <= _OPERATORS:
             part.append(word)
             continue
-        command = _with_variables(part, exported, path)
+        command = _unwrapped(Command(path, dict(exported), part))
         part = []
+        script = _script(command)
         if command.runs("export"):
             exported.update(_assignments(command.words[1:]))
+        elif script is not None:
+            for inner in _simple_commands(script, path):
+                yield Command(path, {**command.variables, **inner.variables}, inner.words)
         elif command.words:
             yield command
 
 
-def _with_variables(words: list[str], exported: dict[str, str], path: KeyPath) -> Command:
-    before = 0
-    while before < len(words) and _ASSIGNMENT.fullmatch(words[before]):
-        before += 1
-    return Command(path, {**exported, **_assignments(words[:before])}, words[before:])
+def _unwrapped(command: Command) -> Command:
+    """Return a command without what stands before the program: variables, keywords, programs such as sudo."""
+    variables, words = dict(command.variables), list(command.words)
+    while words:
+        word = words[0].lstrip("(")
+        if match := _ASSIGNMENT.fullmatch(word):
+            variables[match.group(1)] = match.group(2)
+        elif word.rpartition("/")[2] in _WRAPPERS:
+            words = _after_wrapper(words)
+            continue
+        elif word and word not in _KEYWORDS:
+            words[0] = word
+            break
+        words = words[1:]
+    if len(words) > 2 and re.fullmatch(r"python[\d.]*", words[0].rpartition("/")[2]) and words[1] == "-m":
+        words = words[2:]
+    return Command(command.path, variables, words)
+
+
+def _after_wrapper(words: list[str]) -> list[str]:
+    """Return what a program such as sudo runs: the words after it, its options and, of timeout, the time."""
+    is_timeout, rest = words[0].rpartition("/")[2] == "timeout", words[1:]
+    while rest and rest[0].startswith("-"):
+        rest = rest[2 if rest[0] in _WRAPPER_VALUES else 1 :]
+    return rest[1:] if is_timeout else rest
+
+
+def _script(command: Command) -> str | None:
+    """Return what a shell is given to run, `bash -c SCRIPT`; None if it is not that."""
+    if not any(command.runs(shell) for shell in _SHELLS):
+        return None
+    for option, script in pairwise(command.words[1:]):
+        if re.fullmatch(r"-[a-z]*c", option):
+            return script
+    return None
 
 
 def _assignments(words: list[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mdr_tune.cluster.checks.commands import Command, setup_commands
+from mdr_tune.cluster.checks.commands import Command, setup_commands, setups
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
 
 _NODE_SETUP = "setup_node.sh"
@@ -15,11 +15,12 @@ _OPTIONS_WITH_VALUE = ("-i", "-f", "-c", "--index-url", "--extra-index-url", "--
 def check_project_is_installed(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield kinds of machines on which nothing installs the project and its pinned packages."""
     for kind in ("head", "worker"):
-        if not any(command.runs_script(_NODE_SETUP) for command in setup_commands(cluster, kind)):
-            yield Problem(
-                (f"{kind}_setup_commands",),
-                f"nothing installs the project: bash ~/mdr_tune/clusters/{_NODE_SETUP} does",
-            )
+        for path, commands in setups(cluster, kind):
+            if not any(command.runs_script(_NODE_SETUP) for command in commands):
+                instead = "; these commands take the place of the shared ones" if len(path) > 1 else ""
+                yield Problem(
+                    path, f"nothing installs the project: bash ~/mdr_tune/clusters/{_NODE_SETUP} does{instead}"
+                )
 
 
 def check_scripts_are_there(cluster: ClusterFile) -> Iterator[Problem]:

@@ -37,7 +37,7 @@ def check_mlflow(cluster: ClusterFile) -> Iterator[Problem]:
     for command in [*setup_commands(cluster, "head"), *start_commands(cluster, "head")]:
         if not (_serves_mlflow(command)):
             continue
-        host = command.option("--host") or command.option("-h") or "127.0.0.1"
+        host = command.option("--host") or command.option("-h") or command.variables.get("MLFLOW_HOST", "127.0.0.1")
         if host not in _LOOPBACK:
             yield Problem(
                 command.path, f"MLflow on {host}: expected 127.0.0.1, reached by a tunnel; see docs/mlflow_server.md"

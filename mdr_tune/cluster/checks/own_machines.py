@@ -1,8 +1,9 @@
-"""Machines of your own: their addresses."""
+"""Machines of your own: their addresses, and the autoscaler that starts Ray on them."""
 
 import ipaddress
 from collections.abc import Iterator
 
+from mdr_tune.cluster.checks.commands import is_ray_start, start_commands
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_list
 from mdr_tune.config.yaml_lines import KeyPath
 
@@ -17,7 +18,7 @@ def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
     places: list[tuple[KeyPath, object]] = [(("provider", "head_ip"), provider.get("head_ip"))]
     places += [(("provider", "worker_ips", str(i)), ip) for i, ip in enumerate(as_list(provider.get("worker_ips")))]
     for path, address in places:
-        if not isinstance(address, str):
+        if not isinstance(address, str) or not address.strip():
             yield Problem(path, f"expected an address or a host name, got {address!r}")
             continue
         if is_example(address):
@@ -28,6 +29,18 @@ def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
     external = provider.get("external_head_ip")
     if external is not None and is_example(str(external)):
         yield Problem(("provider", "external_head_ip"), f"{external} is an address for examples: set your machine's")
+
+
+def check_autoscaler(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield that the head would run Ray's autoscaler v2, which never starts a worker on machines of one's own."""
+    if cluster.is_aws:
+        return
+    for command in start_commands(cluster, "head"):
+        if is_ray_start(command) and command.variables.get("RAY_enable_autoscaler_v2") != "0":
+            yield Problem(
+                command.path,
+                "expected RAY_enable_autoscaler_v2=0 before `ray start`: Ray's default never starts a worker here",
+            )
 
 
 def is_example(address: str) -> bool:

@@ -17,6 +17,8 @@ _SECRETS = (
         ),
         "a password or token",
     ),
+    (re.compile(r"--(password|secret|api-key|token)[ =]['\"]?[^\s'\"$;/~-]"), "a password or token"),
+    (re.compile(r"\b(echo|printf)\b[^$`;&|]*>\s*\S*auth_token"), "Ray's token"),
     (re.compile(r"\b(ghp|github_pat|hf|glpat)_[A-Za-z0-9_]{20,}"), "a token"),
 )
 _WHERE = (

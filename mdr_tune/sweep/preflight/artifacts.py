@@ -1,5 +1,6 @@
 """Whether the artifacts of MLflow runs can be written from here: found out before hours of training, not after."""
 
+import os
 import tempfile
 import uuid
 from pathlib import Path
@@ -15,6 +16,7 @@ def check_artifacts(plan: Plan) -> list[Problem]:
     """
     if plan.stores.artifact_root is not None:
         return []
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: else minutes without a word
     from mlflow import MlflowClient
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -6,6 +6,9 @@ from typing import Any
 from mdr_tune.sweep.preflight.problems import Problem
 
 SET_UP_AGAIN = "sync the project and set up that node again: `ray up CLUSTER_FILE`, or clusters/setup_node.sh there"
+BRING_DATA = "bring it there, the same on all nodes (docs/cluster.md)"
+LEAVE_OUT = "leave it out of the environment"
+BLOCKING_WAIT = ("TORCH_NCCL_BLOCKING_WAIT", "NCCL_BLOCKING_WAIT")
 CLOCK_TOLERANCE_S = 60.0
 FREE_SHARE = 0.9
 """A GPU with less free memory than this share is used by somebody else."""
@@ -33,36 +36,77 @@ def of_versions(here: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]])
     return problems
 
 
-def of_clocks(here: float, nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-    """Note clocks that are far from the driver's, in seconds since 1970: times in MLflow and logs would mislead."""
-    return [
-        Problem("clocks", node, f"the clock is {facts['time'] - here:+.0f} s off", "set it: timedatectl", is_note=True)
-        for node, facts in nodes.items()
-        if abs(facts["time"] - here) > CLOCK_TOLERANCE_S
-    ]
+def of_clocks(before: float, nodes: Mapping[str, float], after: float) -> list[Problem]:
+    """Note clocks that are far from the driver's: times in MLflow and logs would mislead.
+
+    Args:
+        before: The driver's clock when it asked, in seconds since 1970.
+        nodes: What the nodes' clocks said, by address.
+        after: The driver's clock when all had answered.
+    """
+    problems = []
+    for node, said in nodes.items():
+        off = min(said - before, 0.0) + max(said - after, 0.0)
+        if abs(off) > CLOCK_TOLERANCE_S:
+            what = f"the clock is {off:+.0f} s off"
+            problems.append(Problem("clocks", node, what, "set it: timedatectl set-ntp true", is_note=True))
+    return problems
 
 
-def of_collectives(nodes: Mapping[str, Mapping[str, Any]], uses_gpus: bool, spans_nodes: bool) -> list[Problem]:
-    """Find what would let workers hang in a collective, or keep them from finding each other.
+def of_collectives(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+    """Find what the environment of a node does to the time-outs of NCCL's collectives.
+
+    torch reads two names for each setting, and believes the one that begins with TORCH_. Ray Train switches the
+    handling of errors on where neither TORCH_NCCL_ASYNC_ERROR_HANDLING nor TORCH_NCCL_BLOCKING_WAIT is set.
 
     Args:
         nodes: What each node said, by address.
-        uses_gpus: NCCL joins the workers, else gloo.
-        spans_nodes: The workers of a trial may be on several nodes.
     """
     problems = []
     for node, facts in nodes.items():
         environment = facts["environment"]
-        if uses_gpus and environment.get("TORCH_NCCL_ASYNC_ERROR_HANDLING") == "0":
-            what = "TORCH_NCCL_ASYNC_ERROR_HANDLING=0 lets a worker wait for ever for one that died"
-            problems.append(Problem("time-outs", node, what, "leave it out of the environment of `ray start`"))
+        handling = "TORCH_NCCL_ASYNC_ERROR_HANDLING"
+        if handling not in environment and "TORCH_NCCL_BLOCKING_WAIT" in environment:
+            handling = "NCCL_ASYNC_ERROR_HANDLING"
+        if environment.get(handling) == "0":
+            what = f"{handling}=0 lets a worker wait for ever for one that died"
+            problems.append(Problem("time-outs", node, what, f"{LEAVE_OUT} of `ray start`"))
+        waits = next((name for name in BLOCKING_WAIT if name in environment), None)
+        if waits is not None and environment[waits].lower() in ("1", "t", "true", "y", "yes"):
+            what = f"{waits}={environment[waits]} makes every step wait for its collectives"
+            problems.append(Problem("time-outs", node, what, f"{LEAVE_OUT} of `ray start`", is_note=True))
+    return problems
+
+
+def of_names(nodes: Mapping[str, Mapping[str, Any]], spans_nodes: bool) -> list[Problem]:
+    """Find nodes that gloo would announce to the others by an address that is none of the network.
+
+    Args:
+        nodes: What each node said, by address.
+        spans_nodes: The workers of a trial are surely on several nodes; else they may be, where a node is full.
+    """
+    problems = []
+    for node, facts in nodes.items():
         is_loopback = facts["name_is"].startswith("127.") or not facts["name_is"]
-        if spans_nodes and not uses_gpus and is_loopback and "GLOO_SOCKET_IFNAME" not in environment:
+        if is_loopback and "GLOO_SOCKET_IFNAME" not in facts["environment"]:
             means = facts["name_is"] or "no address"
             what = f"its name {facts['name']} stands for {means}, which gloo gives to the others"
             fix = "mend /etc/hosts, or set GLOO_SOCKET_IFNAME to the interface in the environment of `ray start`"
-            problems.append(Problem("network", node, what, fix))
+            problems.append(Problem("network", node, what, fix, is_note=not spans_nodes))
     return problems
+
+
+def of_paths(unreadable: Mapping[str, list[str]]) -> list[Problem]:
+    """Report which files and folders of the sweep a node has not.
+
+    Args:
+        unreadable: By address.
+    """
+    return [
+        Problem("data", node, f"{path} is not there, or may not be read", BRING_DATA)
+        for node, paths in unreadable.items()
+        for path in paths
+    ]
 
 
 def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress
 from mdr_tune.sweep import prepare
-from mdr_tune.sweep.preflight.judge import of_versions
+from mdr_tune.sweep.preflight.judge import BRING_DATA, of_versions
 from mdr_tune.sweep.preflight.probe import versions
-from mdr_tune.sweep.preflight.problems import as_lines
+from mdr_tune.sweep.preflight.problems import Problem, as_lines
+
+if TYPE_CHECKING:
+    import torch
 
 
 def prepare_here(sweep: SweepConfig, stage: Callable[[str], None], progress: Progress) -> None:
@@ -36,6 +40,12 @@ def contents(sweep: SweepConfig) -> dict[str, str]:
     return found
 
 
+def different_data(here: dict[str, str], there: dict[str, str]) -> str:
+    """Return in words which data sets of `contents` have other images or splits there; nothing if all are equal."""
+    differ = sorted({name.split()[0] for name in here if here[name] != there.get(name)})
+    return f"the images or splits of {', '.join(differ)} are not those of the driver's node" if differ else ""
+
+
 @dataclass(frozen=True)
 class NodePreparation:
     """Called by each worker of a lane on its node, before it takes commands. Quick if all is in place.
@@ -45,13 +55,17 @@ class NodePreparation:
     Attributes:
         sweep: Whose trials will run there.
         versions: Those of the driver's node; see `probe.versions`.
+        contents: Of its data sets; see `contents`.
+        uses_gpus: Whether each worker has a GPU.
     """
 
     sweep: SweepConfig
     versions: dict[str, str]
+    contents: dict[str, str]
+    uses_gpus: bool
 
     def __call__(self) -> None:
-        """Check the versions, and prepare weights and images.
+        """Check the versions and this worker's GPU, if it has one; prepare weights and images, and compare them.
 
         Raises:
             UserError: This node cannot be used; the message says why and what to do.
@@ -59,9 +73,42 @@ class NodePreparation:
         import ray
 
         address = ray.util.get_node_ip_address()
-        if problems := of_versions(self.versions, {address: {"versions": versions()}}):
+        problems = of_versions(self.versions, {address: {"versions": versions()}})
+        if not problems:  # another version may not know the keys of this one
+            problems = [*self._gpu_problems(address), *self._data_problems(address)]
+        if problems:
             raise UserError("\n".join(as_lines(problems)))
+
+    def _gpu_problems(self, address: str) -> list[Problem]:
+        if not self.uses_gpus:
+            return []
+        from ray.train.torch import get_device
+
+        return gpu_problems(address, get_device())
+
+    def _data_problems(self, address: str) -> list[Problem]:
         try:
             prepare_here(self.sweep, lambda text: None, lambda what, done, total: None)
+            what = different_data(self.contents, contents(self.sweep))
         except UserError as error:
-            raise UserError(f"data: on {address}: {error}") from error
+            what = str(error)
+        return [Problem("data", address, what, BRING_DATA)] if what else []
+
+
+def gpu_problems(address: str, device: "torch.device") -> list[Problem]:
+    """Let a worker's GPU compute a small product, and compare it with the CPU's.
+
+    Args:
+        address: Of this node.
+        device: Of this worker.
+    """
+    import torch
+
+    remedy = "look at nvidia-smi there, or take the machine out of the cluster"
+    a = torch.arange(65536, dtype=torch.float64).reshape(256, 256) % 7 - 3  # whole numbers: exact in any order
+    try:
+        moved = a.to(device)
+        is_right = torch.equal((moved @ moved).cpu(), a @ a)
+    except RuntimeError as error:
+        return [Problem("GPUs", address, f"{device} cannot be used: {str(error).splitlines()[0]}", remedy)]
+    return [] if is_right else [Problem("GPUs", address, f"{device} computes a wrong product", remedy)]

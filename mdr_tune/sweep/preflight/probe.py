@@ -27,6 +27,8 @@ PACKAGES = (
     "pydantic",
     "pytorch-metric-learning",
 )
+READ_BY_COLLECTIVES = ("GLOO_", "NCCL_", "TORCH_NCCL_")
+"""How the names of the variables begin that gloo, NCCL and torch read."""
 GPU_TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 5.0
 LOOK_AT_GPUS = """
@@ -69,15 +71,16 @@ def gpus() -> dict[str, Any]:
 
     In a process of its own with a time limit: a sick GPU hangs whoever asks for it.
     """
+    command = [sys.executable, "-c", LOOK_AT_GPUS]
+    looking = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", LOOK_AT_GPUS], capture_output=True, text=True, timeout=GPU_TIMEOUT_S, check=False
-        )
+        output, errors = looking.communicate(timeout=GPU_TIMEOUT_S)
     except subprocess.TimeoutExpired:
+        looking.kill()  # and not waited for: in the driver of a sick GPU a process cannot be killed
         return {"error": f"no answer within {GPU_TIMEOUT_S:g} s"}
-    if done.returncode != 0:
-        return {"error": " ".join(done.stderr.strip().splitlines()[-1:])[:300] or f"exit code {done.returncode}"}
-    return {"found": json.loads(done.stdout)}
+    if looking.returncode != 0:
+        return {"error": " ".join(errors.strip().splitlines()[-1:])[:300] or f"exit code {looking.returncode}"}
+    return {"found": json.loads(output)}
 
 
 class Probe:
@@ -87,7 +90,7 @@ class Probe:
         self._listening: socket.socket | None = None
 
     def facts(self, look_at_gpus: bool) -> dict[str, Any]:
-        """Return versions, clock, environment and name of the node, and what torch sees of its GPUs."""
+        """Return versions, environment and name of the node, and what torch sees of its GPUs."""
         name = socket.gethostname()
         try:
             name_is = socket.gethostbyname(name)
@@ -95,14 +98,19 @@ class Probe:
             name_is = ""
         return {
             "versions": versions(),
-            "time": time.time(),
-            "environment": {
-                key: value for key, value in os.environ.items() if key.startswith(("GLOO_", "TORCH_NCCL_"))
-            },
+            "environment": {key: value for key, value in os.environ.items() if key.startswith(READ_BY_COLLECTIVES)},
             "name": name,
             "name_is": name_is,
             "gpus": gpus() if look_at_gpus else {"found": []},
         }
+
+    def clock(self) -> float:
+        """Return the time here, in seconds since 1970."""
+        return time.time()
+
+    def unreadable(self, paths: list[str]) -> list[str]:
+        """Return those files and folders that are not here, or may not be read."""
+        return [path for path in paths if not os.access(path, os.R_OK)]
 
     def content(self, file: str) -> str | None:
         """Return what stands in a file; None if it is not here."""
@@ -111,10 +119,10 @@ class Probe:
         except OSError:
             return None
 
-    def listen(self) -> int:
-        """Open a port on all addresses of the node, until the actor ends; returns it."""
+    def listen(self, address: str) -> int:
+        """Open a port at an address of the node, until the actor ends; returns it."""
         self._listening = socket.socket()
-        self._listening.bind(("", 0))
+        self._listening.bind((address, 0))
         self._listening.listen(64)
         return int(self._listening.getsockname()[1])
 

@@ -10,6 +10,7 @@ import ray
 from mdr_tune.cluster.autoscaler import node_of
 from mdr_tune.cluster.machine import Node
 from mdr_tune.errors import UserError
+from mdr_tune.sweep import prepare
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.preflight import judge, probe
 from mdr_tune.sweep.preflight.artifacts import check_artifacts
@@ -41,11 +42,10 @@ def run_preflight(plan: Plan, tell: Tell) -> None:
     nodes = _useful_nodes(plan)
     tell(f"preflight: looking at {count(len(nodes), 'node')}")
     with probes_on(nodes, needs_gpus=plan.lanes.gpus_per_worker > 0) as asked:
-        _settle(_of_nodes(plan, asked, nodes), tell)
-        problems = [*_of_storage(plan, asked, nodes), *_of_network(asked, nodes), *check_artifacts(plan)]
-        problems += asked.problems
-        _settle(problems, tell)
-    _settle(check_data(plan, list(nodes), tell), tell)
+        problems = [*_of_nodes(plan, asked, nodes), *_of_clocks(asked), *_of_paths(plan, asked)]
+        problems += [*_of_storage(plan, asked, nodes), *_of_network(asked, nodes), *check_artifacts(plan)]
+        _settle([*asked.problems, *problems], tell)
+    _settle(check_data(plan, names_of(nodes), tell), tell)
     tell(f"preflight: {count(len(nodes), 'node')} in order ({time.monotonic() - started:.0f} s)")
 
 
@@ -65,16 +65,37 @@ def _of_nodes(plan: Plan, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]
     """What each node by itself is, compared with the driver's."""
     uses_gpus = plan.lanes.gpus_per_worker > 0
     facts = asked.ask(lambda _, actor: actor.facts.remote(uses_gpus), probe.GPU_TIMEOUT_S + 60)
-    problems = [*asked.problems, *judge.of_versions(probe.versions(), facts)]
-    asked.problems.clear()
-    problems += judge.of_clocks(time.time(), facts)
-    spans = plan.lanes.workers_per_lane > 1 and len(nodes) > 1
-    problems += judge.of_collectives(facts, uses_gpus, spans)
+    problems = judge.of_versions(probe.versions(), facts)
     if uses_gpus:
+        problems += judge.of_collectives(facts)
         counted = {name: nodes[node_id].gpus for node_id, name in names_of(nodes).items()}
         for name, said in facts.items():
             problems += judge.of_gpus(name, counted[name], said["gpus"])
+    elif plan.lanes.workers_per_lane > 1 and len(nodes) > 1:
+        problems += judge.of_names(facts, _spans_nodes(plan, nodes))
     return problems
+
+
+def _spans_nodes(plan: Plan, nodes: dict[str, Node]) -> bool:
+    """Say whether the workers of a trial cannot or shall not be on one node."""
+    lanes = plan.lanes
+    places = [
+        node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
+        for node in nodes.values()
+    ]
+    return lanes.placement == "spread" or max(places, default=0) < lanes.workers_per_lane
+
+
+def _of_clocks(asked: Nodes) -> list[Problem]:
+    before = time.time()
+    said = asked.ask(lambda _, actor: actor.clock.remote())  # the processes are there by now: they answer at once
+    return judge.of_clocks(before, said, time.time())
+
+
+def _of_paths(plan: Plan, asked: Nodes) -> list[Problem]:
+    """Whether each node has the files of the data sets and the weights."""
+    paths = [str(path) for path in prepare.paths_of(plan.sweep)]
+    return judge.of_paths(asked.ask(lambda _, actor: actor.unreadable.remote(paths))) if paths else []
 
 
 def _of_storage(plan: Plan, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
@@ -83,8 +104,8 @@ def _of_storage(plan: Plan, asked: Nodes, nodes: dict[str, Node]) -> list[Proble
     Trials write their checkpoints on the head node, the sweep reads them where it runs. Other nodes need not see it:
     what they train comes to the head, and what they go on from is sent to them.
     """
-    plan.stores.storage.mkdir(parents=True, exist_ok=True)
-    file, content = plan.stores.storage / f".preflight-{uuid.uuid4().hex}", uuid.uuid4().hex
+    folder = next(path for path in (plan.stores.storage, *plan.stores.storage.parents) if path.exists())
+    file, content = folder / f".preflight-{uuid.uuid4().hex}", uuid.uuid4().hex
     file.write_text(content)
     try:
         seen = asked.ask(lambda _, actor: actor.content.remote(str(file)))
@@ -110,8 +131,8 @@ def _of_network(asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
     """Whether each node can open a connection to each other."""
     if len(asked.names) < 2:
         return []
-    ports = asked.ask(lambda _, actor: actor.listen.remote())
     addresses = {name: nodes[node_id].address for node_id, name in names_of(nodes).items()}
+    ports = asked.ask(lambda name, actor: actor.listen.remote(addresses[name]))
 
     def question(me: str, actor: Any) -> Any:
         return actor.unreachable.remote([(addresses[name], port) for name, port in ports.items() if name != me])

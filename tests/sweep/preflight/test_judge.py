@@ -13,7 +13,6 @@ HERE = {"Python": "3.11.7", "mdr_tune": "0.1.0", "torch": "2.14.1", "sources of 
 def said(versions: dict[str, str] | None = None, **facts: Any) -> dict[str, Any]:
     return {
         "versions": HERE | (versions or {}),
-        "time": 1000.0,
         "environment": {},
         "name": "node2",
         "name_is": "10.0.0.2",
@@ -50,7 +49,7 @@ def test_other_versions(versions: dict[str, str], what: str) -> None:
 
 
 def test_a_clock_that_is_off_is_noted() -> None:
-    problems = judge.of_clocks(1000.0, {"a": said(time=1030.0), "b": said(time=1100.0), "c": said(time=800.0)})
+    problems = judge.of_clocks(1000.0, {"a": 1030.0, "b": 1105.0, "c": 800.0, "d": 1064.0}, 1005.0)
     assert [(problem.node, problem.what) for problem in problems] == [
         ("b", "the clock is +100 s off"),
         ("c", "the clock is -200 s off"),
@@ -58,26 +57,57 @@ def test_a_clock_that_is_off_is_noted() -> None:
     assert all(problem.is_note for problem in problems)
 
 
+def test_a_node_that_answers_late_is_no_clock_that_is_off() -> None:
+    assert judge.of_clocks(1000.0, {"quick": 1000.5, "slow": 1200.0}, 1201.0) == []
+
+
 @pytest.mark.parametrize(
-    ("facts", "uses_gpus", "spans_nodes", "what"),
+    ("environment", "what", "is_note"),
     [
-        ({}, True, True, None),
-        ({"environment": {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "0"}}, True, False, "wait for ever for one that died"),
-        ({"environment": {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "1"}}, True, False, None),
-        ({"environment": {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "0"}}, False, False, None),
-        ({"name_is": "127.0.1.1"}, False, True, "its name node2 stands for 127.0.1.1, which gloo gives to the others"),
-        ({"name_is": ""}, False, True, "its name node2 stands for no address"),
-        ({"name_is": "127.0.1.1", "environment": {"GLOO_SOCKET_IFNAME": "eth0"}}, False, True, None),
-        ({"name_is": "127.0.1.1"}, False, False, None),  # no trial is on two nodes
-        ({"name_is": "127.0.1.1"}, True, True, None),  # NCCL finds its interface itself
+        ({}, None, False),
+        ({"TORCH_NCCL_ASYNC_ERROR_HANDLING": "0"}, "TORCH_NCCL_ASYNC_ERROR_HANDLING=0 lets a worker wait", False),
+        ({"TORCH_NCCL_ASYNC_ERROR_HANDLING": "1"}, None, False),
+        ({"TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "NCCL_ASYNC_ERROR_HANDLING": "0"}, None, False),
+        ({"NCCL_ASYNC_ERROR_HANDLING": "0"}, None, False),  # Ray Train sets the name that torch believes
+        (
+            {"NCCL_ASYNC_ERROR_HANDLING": "0", "TORCH_NCCL_BLOCKING_WAIT": "0"},  # and now it does not
+            "NCCL_ASYNC_ERROR_HANDLING=0 lets a worker wait for ever for one that died",
+            False,
+        ),
+        ({"TORCH_NCCL_BLOCKING_WAIT": "0"}, None, False),
+        ({"TORCH_NCCL_BLOCKING_WAIT": "1"}, "TORCH_NCCL_BLOCKING_WAIT=1 makes every step wait", True),
+        ({"NCCL_BLOCKING_WAIT": "true"}, "NCCL_BLOCKING_WAIT=true makes every step wait", True),
+        ({"NCCL_BLOCKING_WAIT": "1", "TORCH_NCCL_BLOCKING_WAIT": "0"}, None, False),
     ],
 )
-def test_what_would_hang_or_not_be_found(
-    facts: dict[str, Any], uses_gpus: bool, spans_nodes: bool, what: str | None
-) -> None:
-    problems = judge.of_collectives({"10.0.0.2": said(**facts)}, uses_gpus, spans_nodes)
+def test_time_outs_that_are_switched_off(environment: dict[str, str], what: str | None, is_note: bool) -> None:
+    problems = judge.of_collectives({"10.0.0.2": said(environment=environment)})
     assert len(problems) == (what is not None)
-    assert what is None or what in problems[0].what
+    assert what is None or (what in problems[0].what and problems[0].is_note == is_note)
+
+
+@pytest.mark.parametrize(
+    ("facts", "what"),
+    [
+        ({}, None),
+        ({"name_is": "127.0.1.1"}, "its name node2 stands for 127.0.1.1, which gloo gives to the others"),
+        ({"name_is": ""}, "its name node2 stands for no address"),
+        ({"name_is": "127.0.1.1", "environment": {"GLOO_SOCKET_IFNAME": "eth0"}}, None),
+    ],
+)
+@pytest.mark.parametrize("spans_nodes", [True, False])
+def test_a_name_that_the_others_cannot_use(facts: dict[str, Any], what: str | None, spans_nodes: bool) -> None:
+    problems = judge.of_names({"10.0.0.2": said(**facts)}, spans_nodes)
+    assert len(problems) == (what is not None)
+    assert what is None or (what in problems[0].what and problems[0].is_note != spans_nodes)
+
+
+def test_files_that_a_node_has_not() -> None:
+    problems = judge.of_paths({"a": [], "b": ["/data/cub", "/weights.pt"]})
+    assert [(problem.node, problem.what) for problem in problems] == [
+        ("b", "/data/cub is not there, or may not be read"),
+        ("b", "/weights.pt is not there, or may not be read"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""The preflight on a cluster of three nodes, one of which has another copy of the package."""
+"""The preflight on a real cluster of raylets on this machine, some of which are not as the driver's node is."""
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -12,75 +13,170 @@ import pytest
 
 import mdr_tune
 from tests.cluster.fake_cloud import RAY, fake_cloud, kill_node
+from tests.data.published.layouts import picture
+from tests.small_disk import small_disk
 
+__all__ = ["small_disk"]
 pytestmark = pytest.mark.ray
 
+ROOT = Path(__file__).parents[3]
 SWEEP = """
 name: checked
-trial: {batch: {size: 16, images_per_class: 4}, embedding: {size: 8}}
-space: {mdr.weight: {loguniform: [0.01, 1]}}
-resources: {workers_per_trial: 2, lanes: 1, placement: spread}
+trial:
+  data: {{name: folder, root: "{images}", resize: 8, image_size: 8}}
+  backbone: {{name: resnet18, weights: none}}
+  batch: {{size: 8, images_per_class: 2}}
+  embedding: {{size: 8}}
+space: {{mdr.weight: {{loguniform: [0.01, 1]}}}}
+resources: {{workers_per_trial: 2, lanes: 1, placement: spread}}
 """
 PREFLIGHT = """
 import sys
 from mdr_tune.cli.launch import make_parser, make_plan
-from mdr_tune.errors import UserError
 from mdr_tune.sweep.preflight.run import run_preflight
 from mdr_tune.sweep.prepare import prepare_data
-plan = make_plan(make_parser().parse_args(["--space", "sweep.yaml", *sys.argv[1:]]))
+plan = make_plan(make_parser().parse_args(["--space", "sweep.yaml"]))
 prepare_data(plan.sweep, lambda *_: None)
-try:
-    run_preflight(plan, print)
-except UserError as error:
-    sys.exit(str(error))
+run_preflight(plan, print)
 """
-OTHER = "0" * 55 + "b"
-"""Ray's id of the node with the other copy."""
+WITHOUT_PACKAGE = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "mdr_tune":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+import importlib.util, importlib.metadata
+sys.meta_path.insert(0, Blocker())
+find, version = importlib.util.find_spec, importlib.metadata.version
+importlib.util.find_spec = lambda name, *rest: None if name == "mdr_tune" else find(name, *rest)
+"""
 
 
 @pytest.fixture(scope="module")
-def cluster(glyph_cache: Path) -> Iterator[dict[str, str]]:
-    types = {"cpu_worker": {"resources": {"CPU": 1}, "min_workers": 1, "max_workers": 1}}
-    variables = {"GLOO_SOCKET_IFNAME": "lo", "MDR_TUNE_CACHE": str(glyph_cache)}
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A head of one CPU, whose autoscaler has nothing to add."""
+    types = {"cpu_worker": {"resources": {"CPU": 1}, "max_workers": 1}}
+    variables = {"GLOO_SOCKET_IFNAME": "lo", "MDR_TUNE_CACHE": str(tmp_path_factory.mktemp("cache"))}
     with tempfile.TemporaryDirectory(prefix="pf") as folder, fake_cloud(Path(folder), types, 1, **variables) as joined:
         yield joined
 
 
-def preflight(environment: dict[str, str], folder: Path) -> tuple[int, str]:
-    (folder / "sweep.yaml").write_text(SWEEP)
-    command = [sys.executable, "-c", PREFLIGHT]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
-    return done.returncode, done.stdout + done.stderr
+@contextlib.contextmanager
+def node(cluster: dict[str, str], number: int, *options: str, mounts: str = "", **variables: str) -> Iterator[str]:
+    """Add a node of one CPU; yields what the preflight calls it, without its address.
+
+    Args:
+        cluster: Environment of the cluster.
+        number: Of the node, from 1 to 9.
+        options: Of `ray start`.
+        mounts: A shell command, after which the node starts, in its own view of the file system.
+        variables: Of the node's environment.
+    """
+    node_id = "0" * 55 + str(number)
+    start = [RAY, "start", f"--address={cluster['RAY_ADDRESS']}", "--num-cpus=1", *options]
+    if mounts:
+        start = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{mounts}; exec "$@"', "sh", *start]
+    environment = {**cluster, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": node_id, **variables}
+    done = subprocess.run(start, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    try:
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield f"({node_id[-6:]})"
+    finally:
+        kill_node(node_id)
 
 
-def test_nodes_that_are_in_order(cluster: dict[str, str], tmp_path: Path) -> None:
-    code, output = preflight(cluster, tmp_path)
-    assert code == 0, output
-    assert re.search(r"^preflight: [12] nodes? in order \(\d+ s\)$", output, re.MULTILINE), output
-    assert list((tmp_path / "runs").iterdir()) == []
+@pytest.fixture
+def own_mounts() -> None:
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may give a process its own mounts")
 
 
-def test_nodes_are_checked_before_a_worker_starts(cluster: dict[str, str], tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Twelve classes of three images; and a sweep over them."""
+    draw(tmp_path / "images", 0)
+    (tmp_path / "sweep.yaml").write_text(SWEEP.format(images=tmp_path / "images"))
+    return tmp_path / "images"
+
+
+def draw(folder: Path, seed: int) -> None:
+    for number in range(36):
+        (folder / f"class_{number // 3:02}").mkdir(parents=True, exist_ok=True)
+        picture(seed + number, (8, 8)).save(folder / f"class_{number // 3:02}" / f"{number}.png")
+
+
+def launch(cluster: dict[str, str], folder: Path, *arguments: str) -> str:
+    """Launch a sweep that is refused by the preflight; returns what it said."""
+    command = [sys.executable, str(ROOT / "launch.py"), "--space", "sweep.yaml", *arguments]
+    done = subprocess.run(command, cwd=folder, env=cluster, capture_output=True, text=True, timeout=200, check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode == 2, output
+    assert "preflight: --no-preflight starts the sweep all the same" in output
+    assert "Traceback" not in output
+    assert not (folder / "runs" / "sweeps").exists()
+    return output
+
+
+def test_nodes_that_are_in_order(cluster: dict[str, str], images: Path, tmp_path: Path) -> None:
+    with node(cluster, 1):
+        command = [sys.executable, "-c", PREFLIGHT]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=cluster, capture_output=True, text=True, timeout=200, check=False
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^preflight: 2 nodes in order \(\d+ s\)$", done.stdout, re.MULTILINE), done.stdout
+    assert "note" not in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "sweep.yaml"]  # nothing is left
+
+
+@pytest.mark.usefixtures("own_mounts")
+def test_all_that_is_wrong_on_all_nodes_is_told_at_once(cluster: dict[str, str], images: Path, tmp_path: Path) -> None:
+    copy, bare = tmp_path / "copy", tmp_path / "bare"
     shutil.copytree(Path(mdr_tune.__file__).parent, copy / "mdr_tune", ignore=shutil.ignore_patterns("__pycache__"))
     with (copy / "mdr_tune" / "words.py").open("a") as file:
         file.write("# edited\n")
-    environment = {**cluster, "PYTHONPATH": str(copy), "RAY_OVERRIDE_NODE_ID_FOR_TESTING": OTHER}
-    start = [RAY, "start", f"--address={cluster['RAY_ADDRESS']}", "--num-cpus=1"]
-    joined = subprocess.run(
-        start, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert joined.returncode == 0, joined.stdout + joined.stderr
-    try:
-        code, output = preflight(cluster, tmp_path)
-    finally:
-        kill_node(OTHER)
-    assert code == 1
-    assert f"({OTHER[-6:]}): sources of mdr_tune is " in output
-    assert "; sync the project and set up that node again: `ray up CLUSTER_FILE`" in output
-    assert "preflight: --no-preflight starts the sweep all the same" in output
-    assert output.count("versions: on") == 1
-    assert "Traceback" not in output
-    assert not (tmp_path / "runs").exists()
+    bare.mkdir()
+    (bare / "sitecustomize.py").write_text(WITHOUT_PACKAGE)
+    hidden = f"mount -t tmpfs none {tmp_path}"  # neither images nor storage
+    with (
+        node(cluster, 2, "--num-gpus=2", PYTHONPATH=str(copy)) as edited,
+        node(cluster, 3, "--num-gpus=2", PYTHONPATH=str(bare), NCCL_ASYNC_ERROR_HANDLING="0") as without,
+        node(cluster, 4, "--num-gpus=1", mounts=hidden, TORCH_NCCL_ASYNC_ERROR_HANDLING="0") as blind,
+    ):
+        output = launch(cluster, tmp_path, "--set", "resources.gpus_per_worker=1")
+    said = {line for line in output.splitlines() if line.startswith("preflight: ") or ": preflight: " in line}
+    lines = [line.partition("preflight: ")[2] for line in said]
+
+    def told(check: str, node: str, what: str) -> bool:
+        return any(line.startswith(f"{check}: on ") and node in line and what in line for line in lines)
+
+    assert told("versions", edited, "sources of mdr_tune is "), output
+    assert told("versions", edited, "; sync the project and set up that node again: `ray up CLUSTER_FILE`"), output
+    assert told("versions", without, "mdr_tune cannot be imported by the Python that Ray runs there"), output
+    assert told("GPUs", edited, "Ray counts 2, torch sees 0"), output
+    assert told("GPUs", without, "Ray counts 2, torch sees 0"), output  # the two in one line
+    assert told("GPUs", blind, "Ray counts 1, torch sees 0"), output
+    assert told("time-outs", blind, "TORCH_NCCL_ASYNC_ERROR_HANDLING=0 lets a worker wait"), output
+    assert not told("time-outs", without, ""), output  # Ray Train sets the other name, which torch believes
+    assert told("data", blind, f"{images} is not there"), output
+    assert told("note: storage", blind, f"{tmp_path / 'runs'} is not seen"), output
+    assert output.count("torch sees 0") == 2
+
+
+@pytest.mark.usefixtures("own_mounts")
+def test_images_that_differ_and_a_full_disk(
+    cluster: dict[str, str], images: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    draw(tmp_path / "others", 100)
+    (small_disk / "filler").write_bytes(b"\0" * (shutil.disk_usage(small_disk).free - 8192))
+    with (
+        node(cluster, 5, mounts=f"mount --bind {tmp_path / 'others'} {images}") as differing,
+        node(cluster, 6, MDR_TUNE_CACHE=str(small_disk)) as full,
+    ):
+        output = launch(cluster, tmp_path)
+    assert re.search(
+        rf"data: on \S+ \({differing[1:-1]}\): the images or splits of folder are not those of the driver's node; "
+        r"bring it there, the same on all nodes",
+        output,
+    ), output
+    assert re.search(rf"data: on \S+ \({full[1:-1]}\): .*(no space|disk|needs|free)", output), output

@@ -55,9 +55,21 @@ def test_files_of_a_node(tmp_path: Path) -> None:
     assert node.content(str(tmp_path / "x")) == "written"
 
 
+def test_what_a_node_has_not(tmp_path: Path) -> None:
+    assert probe.Probe().unreadable([str(tmp_path), str(tmp_path / "x")]) == [str(tmp_path / "x")]
+
+
+def test_the_environment_of_collectives_is_told_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_DEBUG", "TORCH_NCCL_BLOCKING_WAIT", "MY_PASSWORD"):
+        monkeypatch.setenv(name, "x")
+    told = probe.Probe().facts(look_at_gpus=False)["environment"]
+    assert {"GLOO_SOCKET_IFNAME", "NCCL_DEBUG", "TORCH_NCCL_BLOCKING_WAIT"} <= told.keys()
+    assert "MY_PASSWORD" not in told
+
+
 def test_a_port_that_is_closed_is_told() -> None:
     one, other = probe.Probe(), probe.Probe()
-    port = one.listen()
+    port = one.listen("127.0.0.1")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         assert other.unreachable([("127.0.0.1", port)]) == []
