@@ -5,10 +5,10 @@ import time
 
 from rich.console import Console
 
-from mdr_tune.cluster import mlflow_service
-from mdr_tune.cluster.mlflow_command import run_server
-from mdr_tune.cluster.mlflow_service import ServerStatus
-from mdr_tune.cluster.mlflow_settings import DEFAULT_HOST, DEFAULT_PORT, ServerSettings, log_file, make_settings
+from mdr_tune.cluster.mlflow_server import service
+from mdr_tune.cluster.mlflow_server.command import run_server
+from mdr_tune.cluster.mlflow_server.service import ServerStatus
+from mdr_tune.cluster.mlflow_server.settings import DEFAULT_HOST, DEFAULT_PORT, ServerSettings, log_file, make_settings
 from mdr_tune.words import count, duration
 
 _INSTALL = """\
@@ -47,7 +47,7 @@ def run_install(arguments: argparse.Namespace, console: Console) -> int:
     )
     if not settings.listens_on_loopback_only:
         _print(console, f"warning: {_warning(settings)}")
-    mlflow_service.install(settings, lambda sentence: _print(console, sentence))
+    service.install(settings, lambda sentence: _print(console, sentence))
     _print(console, f"Its log: {log_file()}")
     return 0
 
@@ -58,13 +58,13 @@ def run_uninstall(_arguments: argparse.Namespace, console: Console) -> int:
     Raises:
         UserError: It is another user's.
     """
-    mlflow_service.uninstall(lambda sentence: _print(console, sentence))
+    service.uninstall(lambda sentence: _print(console, sentence))
     return 0
 
 
 def run_status(_arguments: argparse.Namespace, console: Console) -> int:
     """Print how the server is; returns 0 if it answers, else 1."""
-    status = mlflow_service.status()
+    status = service.status()
     if status is None:
         _print(console, "no MLflow server is installed here; `mdr-tune mlflow-server install` makes one")
         return 1

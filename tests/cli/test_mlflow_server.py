@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.cluster import mlflow_service
-from mdr_tune.cluster.mlflow_processes import ProcessId
-from mdr_tune.cluster.mlflow_settings import make_settings, server_folder, write_settings
-from mdr_tune.cluster.mlflow_state import ServiceState
+from mdr_tune.cluster.mlflow_server import service
+from mdr_tune.cluster.mlflow_server.processes import ProcessId
+from mdr_tune.cluster.mlflow_server.settings import make_settings, server_folder, write_settings
+from mdr_tune.cluster.mlflow_server.state import ServiceState
 from tests.cli.run_command import run_and_read, run_command
-from tests.cluster.mlflow_home import server_home, wait_for
+from tests.cluster.mlflow_server.home import server_home, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_a_taken_port_is_said_before_anything_is_started(capsys: pytest.CaptureF
         code, text = run_and_read(capsys, "mlflow-server", "install", "--port", port)
     assert code == 2
     assert text.startswith(f"error: --port {port}: is taken by process ")
-    assert mlflow_service.status() is None
+    assert service.status() is None
 
 
 def test_a_password_on_the_command_line_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +91,7 @@ def test_status_says_since_when_a_process_runs(
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     wait_for(lambda: ProcessId.of(process.pid) is not None, 10)
     state = ServiceState(ProcessId.of(process.pid), restarts=2)
-    monkeypatch.setattr(mlflow_service.DetachedService, "state", lambda _: state)
+    monkeypatch.setattr(service.DetachedService, "state", lambda _: state)
     write_settings(make_settings(port=1))
     code, out, _ = run_command(capsys, "mlflow-server", "status")
     process.kill()

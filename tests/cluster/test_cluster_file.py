@@ -83,6 +83,10 @@ def on_interface(groups: dict[str, Any]) -> Change:
     return change
 
 
+def on_no_interface() -> Change:
+    return lambda tree: (head(tree).pop("SecurityGroupIds"), head(tree).update(NetworkInterfaces=[]))
+
+
 AWS_MISTAKES: list[tuple[str, Change, str]] = [
     # Ray's schema, and keys
     ("unknown key", lambda t: t.update(max_worker=3), r"max_worker: unknown key. Did you mean 'max_workers'"),
@@ -169,6 +173,7 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
     ("open to the world", open_port("0.0.0.0/0"), r"CidrIp: 0.0.0.0/0 is the whole internet"),
     ("open to half the world", open_port("0.0.0.0/1"), r"CidrIp: 0.0.0.0/1 is a large part of the internet"),
     ("interface without group", on_interface({}), r"NetworkInterfaces.0.Groups: is missing"),
+    ("no interface", on_no_interface(), r"SecurityGroupIds: is missing: .* port 22 is open to the world"),
     ("interface's group", on_interface({"Groups": ["sg-00000000"]}), r"Interfaces.0.Groups.0: sg-00000000 is an exa"),
     ("example address", open_port("203.0.113.7/32"), r"203.0.113.7/32 is an address for examples"),
     (

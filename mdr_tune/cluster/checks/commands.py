@@ -66,15 +66,9 @@ def setups(cluster: ClusterFile, kind: str) -> list[tuple[KeyPath, list[Command]
     for name, path, node_type in cluster.node_types():
         if name == cluster.head_type:
             continue
-        own_key, first_key = (*path, "worker_setup_commands"), (*path, "initialization_commands")
-        own = _own(node_type, own_key)
-        before = _own(node_type, first_key)
-        found.append(
-            (
-                key if own is None else own_key,
-                [*(first if before is None else before), *(shared if own is None else own)],
-            )
-        )
+        own, own_first = _own(node_type, (*path, key[0])), _own(node_type, (*path, "initialization_commands"))
+        before, after = first if own_first is None else own_first, shared if own is None else own
+        found.append((key if own is None else (*path, key[0]), [*before, *after]))
     return found or [(key, [*first, *shared])]
 
 

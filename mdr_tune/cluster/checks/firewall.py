@@ -21,8 +21,9 @@ def check_firewall(cluster: ClusterFile) -> Iterator[Problem]:
         return
     for _, path, node_type in cluster.node_types():
         config = as_mapping(node_type.get("node_config"))
-        if "NetworkInterfaces" in config:
-            for i, interface in enumerate(as_list(config["NetworkInterfaces"])):
+        interfaces = as_list(config.get("NetworkInterfaces"))
+        if interfaces:
+            for i, interface in enumerate(interfaces):
                 groups, here = as_mapping(interface).get("Groups"), (*path, *_INTERFACES, str(i), "Groups")
                 if not groups:
                     yield Problem(here, "is missing: the security group of this interface")

@@ -33,7 +33,7 @@ def check_artifacts(plan: Plan) -> list[Problem]:
             is_whole = Path(read).read_text() == name
         place.delete_artifacts()
     except Exception as error:  # of whatever library the place needs
-        why = " ".join(str(error).split())[:300]
+        why = " ".join(str(error).split())[:600]
         return [_problem(plan, f"artifacts cannot be written through {plan.stores.shown_uri}: {why}")]
     return [] if is_whole else [_problem(plan, "an artifact that was written was read as something else")]
 

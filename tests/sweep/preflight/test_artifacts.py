@@ -62,7 +62,7 @@ def test_a_server_that_cannot_write_artifacts(server: Server, server_folder: Pat
 def test_a_server_that_is_gone_is_told_soon(tmp_path: Path) -> None:
     started = time.monotonic()
     (problem,) = check_artifacts(plan_with("http://127.0.0.1:9", tmp_path))
-    assert "Connection refused" in problem.what
+    assert "refused" in problem.what
     assert time.monotonic() - started < 20
 
 

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import pytest
 
@@ -19,7 +21,6 @@ from tests.small_disk import small_disk
 __all__ = ["small_disk"]
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parents[3]
 SWEEP = """
 name: checked
 trial:
@@ -30,6 +31,8 @@ trial:
 space: {{mdr.weight: {{loguniform: [0.01, 1]}}}}
 resources: {{workers_per_trial: 2, lanes: 1, placement: spread}}
 """
+LAUNCH = "import sys; from mdr_tune.cli.launch import main; sys.exit(main())"
+"""Not launch.py: Ray's workers look first in the folder of the driver's script, and here all nodes have that one."""
 PREFLIGHT = """
 import sys
 from mdr_tune.cli.launch import make_parser, make_plan
@@ -57,32 +60,55 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     """A head of one CPU, whose autoscaler has nothing to add."""
     types = {"cpu_worker": {"resources": {"CPU": 1}, "max_workers": 1}}
     variables = {"GLOO_SOCKET_IFNAME": "lo", "MDR_TUNE_CACHE": str(tmp_path_factory.mktemp("cache"))}
-    with tempfile.TemporaryDirectory(prefix="pf") as folder, fake_cloud(Path(folder), types, 1, **variables) as joined:
-        yield joined
+    with tempfile.TemporaryDirectory(prefix="pf") as folder, fake_cloud(Path(folder), types, 1, **variables) as head:
+        yield head
+
+
+class Node(NamedTuple):
+    """A node of one CPU to add.
+
+    Attributes:
+        number: From 1 to 9; no two nodes of this module have the same.
+        options: Of `ray start`.
+        mounts: A shell command, after which the node starts, in its own view of the file system.
+        variables: Of its environment.
+    """
+
+    number: int
+    options: tuple[str, ...] = ()
+    mounts: str = ""
+    variables: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def id(self) -> str:
+        return "0" * 55 + str(self.number)
+
+    @property
+    def name(self) -> str:
+        """What the preflight calls it, after its address."""
+        return f"({self.id[-6:]})"
+
+    def start(self, cluster: dict[str, str]) -> "subprocess.Popen[str]":
+        command = [RAY, "start", f"--address={cluster['RAY_ADDRESS']}", "--num-cpus=1", *self.options]
+        if self.mounts:
+            shell = ["sh", "-ec", f'{self.mounts}; exec "$@"', "sh"]
+            command = ["unshare", "--mount", "--propagation", "private", *shell, *command]
+        environment = {**cluster, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": self.id, **self.variables}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @contextlib.contextmanager
-def node(cluster: dict[str, str], number: int, *options: str, mounts: str = "", **variables: str) -> Iterator[str]:
-    """Add a node of one CPU; yields what the preflight calls it, without its address.
-
-    Args:
-        cluster: Environment of the cluster.
-        number: Of the node, from 1 to 9.
-        options: Of `ray start`.
-        mounts: A shell command, after which the node starts, in its own view of the file system.
-        variables: Of the node's environment.
-    """
-    node_id = "0" * 55 + str(number)
-    start = [RAY, "start", f"--address={cluster['RAY_ADDRESS']}", "--num-cpus=1", *options]
-    if mounts:
-        start = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{mounts}; exec "$@"', "sh", *start]
-    environment = {**cluster, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": node_id, **variables}
-    done = subprocess.run(start, env=environment, capture_output=True, text=True, timeout=120, check=False)
+def joined(cluster: dict[str, str], *nodes: Node) -> Iterator[None]:
+    """Add nodes to the cluster, side by side; they are killed at the end."""
+    starting = [node.start(cluster) for node in nodes]
     try:
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield f"({node_id[-6:]})"
+        for process in starting:
+            output, _ = process.communicate(timeout=120)
+            assert process.returncode == 0, output
+        yield
     finally:
-        kill_node(node_id)
+        for node in nodes:
+            kill_node(node.id)
 
 
 @pytest.fixture
@@ -107,7 +133,7 @@ def draw(folder: Path, seed: int) -> None:
 
 def launch(cluster: dict[str, str], folder: Path, *arguments: str) -> str:
     """Launch a sweep that is refused by the preflight; returns what it said."""
-    command = [sys.executable, str(ROOT / "launch.py"), "--space", "sweep.yaml", *arguments]
+    command = [sys.executable, "-c", LAUNCH, "--space", "sweep.yaml", *arguments]
     done = subprocess.run(command, cwd=folder, env=cluster, capture_output=True, text=True, timeout=200, check=False)
     output = done.stdout + done.stderr
     assert done.returncode == 2, output
@@ -118,7 +144,7 @@ def launch(cluster: dict[str, str], folder: Path, *arguments: str) -> str:
 
 
 def test_nodes_that_are_in_order(cluster: dict[str, str], images: Path, tmp_path: Path) -> None:
-    with node(cluster, 1):
+    with joined(cluster, Node(1)):
         command = [sys.executable, "-c", PREFLIGHT]
         done = subprocess.run(
             command, cwd=tmp_path, env=cluster, capture_output=True, text=True, timeout=200, check=False
@@ -138,17 +164,15 @@ def test_all_that_is_wrong_on_all_nodes_is_told_at_once(cluster: dict[str, str],
     bare.mkdir()
     (bare / "sitecustomize.py").write_text(WITHOUT_PACKAGE)
     hidden = f"mount -t tmpfs none {tmp_path}"  # neither images nor storage
-    with (
-        node(cluster, 2, "--num-gpus=2", PYTHONPATH=str(copy)) as edited,
-        node(cluster, 3, "--num-gpus=2", PYTHONPATH=str(bare), NCCL_ASYNC_ERROR_HANDLING="0") as without,
-        node(cluster, 4, "--num-gpus=1", mounts=hidden, TORCH_NCCL_ASYNC_ERROR_HANDLING="0") as blind,
-    ):
+    edited = Node(2, ("--num-gpus=2",), variables={"PYTHONPATH": str(copy)})
+    without = Node(3, ("--num-gpus=2",), variables={"PYTHONPATH": str(bare), "NCCL_ASYNC_ERROR_HANDLING": "0"})
+    blind = Node(4, ("--num-gpus=1",), hidden, {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "0"})
+    with joined(cluster, edited, without, blind):
         output = launch(cluster, tmp_path, "--set", "resources.gpus_per_worker=1")
-    said = {line for line in output.splitlines() if line.startswith("preflight: ") or ": preflight: " in line}
-    lines = [line.partition("preflight: ")[2] for line in said]
+    lines = [line.partition("preflight: ")[2] for line in output.splitlines() if "preflight: " in line]
 
-    def told(check: str, node: str, what: str) -> bool:
-        return any(line.startswith(f"{check}: on ") and node in line and what in line for line in lines)
+    def told(check: str, node: Node, what: str) -> bool:
+        return any(line.startswith(f"{check}: on ") and node.name in line and what in line for line in lines)
 
     assert told("versions", edited, "sources of mdr_tune is "), output
     assert told("versions", edited, "; sync the project and set up that node again: `ray up CLUSTER_FILE`"), output
@@ -169,14 +193,12 @@ def test_images_that_differ_and_a_full_disk(
 ) -> None:
     draw(tmp_path / "others", 100)
     (small_disk / "filler").write_bytes(b"\0" * (shutil.disk_usage(small_disk).free - 8192))
-    with (
-        node(cluster, 5, mounts=f"mount --bind {tmp_path / 'others'} {images}") as differing,
-        node(cluster, 6, MDR_TUNE_CACHE=str(small_disk)) as full,
-    ):
+    differing = Node(5, mounts=f"mount --bind {tmp_path / 'others'} {images}")
+    full = Node(6, variables={"MDR_TUNE_CACHE": str(small_disk)})
+    with joined(cluster, differing, full):
         output = launch(cluster, tmp_path)
-    assert re.search(
-        rf"data: on \S+ \({differing[1:-1]}\): the images or splits of folder are not those of the driver's node; "
-        r"bring it there, the same on all nodes",
-        output,
-    ), output
-    assert re.search(rf"data: on \S+ \({full[1:-1]}\): .*(no space|disk|needs|free)", output), output
+    what = "the images or splits of folder are not those of the driver's node; bring it there, the same on all nodes"
+    assert re.search(rf"data: on \S+ {re.escape(differing.name)}: {what}", output), output
+    assert re.search(rf"data: on \S+ {re.escape(full.name)}: .* free; set the environment variable MDR_TUNE", output), (
+        output
+    )

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 
-from mdr_tune.cluster.mlflow_environment import server_environment
-from mdr_tune.cluster.mlflow_processes import ProcessId
-from mdr_tune.cluster.mlflow_settings import ServerSettings, log_file, server_folder
-from mdr_tune.cluster.mlflow_state import ServiceState
-from mdr_tune.cluster.mlflow_supervisor import SupervisorRecord, end_left_over_server, is_supervised
+from mdr_tune.cluster.mlflow_server.environment import server_environment
+from mdr_tune.cluster.mlflow_server.processes import ProcessId
+from mdr_tune.cluster.mlflow_server.settings import ServerSettings, log_file, server_folder
+from mdr_tune.cluster.mlflow_server.state import ServiceState
+from mdr_tune.cluster.mlflow_server.supervisor import SupervisorRecord, end_left_over_server, is_supervised
 
 CRONTAB = "crontab"
 _MARK = "# the MLflow server of mdr_tune"
@@ -35,7 +35,7 @@ class DetachedService:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with log_file().open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mdr_tune.cluster.mlflow_supervisor"],
+                [sys.executable, "-m", "mdr_tune.cluster.mlflow_server.supervisor"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -81,7 +81,7 @@ def _come_back_after_reboot() -> str:
         return "It will not come back after a reboot: here is neither systemd nor cron. Run the same command again then"
     interpreter = shlex.quote(sys.executable).replace("%", r"\%")
     log = shlex.quote(str(log_file())).replace("%", r"\%")
-    line = f"@reboot {interpreter} -m mdr_tune.cluster.mlflow_supervisor >> {log} 2>&1 {_MARK}"
+    line = f"@reboot {interpreter} -m mdr_tune.cluster.mlflow_server.supervisor >> {log} 2>&1 {_MARK}"
     _write_crontab([*_other_lines(), line])
     return "It comes back after a reboot by a line in your crontab, if cron runs here"
 

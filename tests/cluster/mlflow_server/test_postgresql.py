@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.cluster import mlflow_service
-from mdr_tune.cluster.mlflow_settings import log_file, make_settings, server_folder
+from mdr_tune.cluster.mlflow_server import service
+from mdr_tune.cluster.mlflow_server.settings import log_file, make_settings, server_folder
 from mdr_tune.errors import UserError
-from tests.cluster.mlflow_home import processes_of, server_home
-from tests.cluster.postgresql import PASSWORD, Postgresql, postgresql, program
+from tests.cluster.mlflow_server.home import processes_of, server_home
+from tests.cluster.mlflow_server.postgresql import PASSWORD, Postgresql, postgresql, program
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(program("initdb") is None, reason="PostgreSQL is not here"),
 ]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SECRET_KEY = "a-key-of-s3"
 SWEEP = """
 name: served
@@ -90,14 +90,14 @@ def write_private(file: Path, text: str) -> None:
 def test_what_is_wrong_with_a_password_is_said(home: Path, database: Postgresql) -> None:
     settings = make_settings(database.uri)
     with pytest.raises(UserError, match=r"password is missing or wrong .*~/.pgpass \(chmod 600\)"):
-        mlflow_service.check_settings(settings)
+        service.check_settings(settings)
     write_private(home / ".pgpass", database.pgpass.replace("p4ss", "no"))
     with pytest.raises(UserError, match="password is missing or wrong"):
-        mlflow_service.check_settings(settings)
+        service.check_settings(settings)
     write_private(home / ".pgpass", database.pgpass.replace(":runs:", ":*:"))
-    mlflow_service.check_settings(settings)
+    service.check_settings(settings)
     with pytest.raises(UserError, match=r'database "other" does not exist; create it'):
-        mlflow_service.check_settings(make_settings(database.uri.replace("/runs", "/other")))
+        service.check_settings(make_settings(database.uri.replace("/runs", "/other")))
 
 
 def test_a_sweep_goes_on_when_the_server_is_killed_and_its_model_is_loaded_without_credentials(
@@ -107,7 +107,7 @@ def test_a_sweep_goes_on_when_the_server_is_killed_and_its_model_is_loaded_witho
     variables = f"MLFLOW_S3_ENDPOINT_URL={s3}\nAWS_ACCESS_KEY_ID=an-id\nAWS_SECRET_ACCESS_KEY={SECRET_KEY}\n"
     write_private(server_folder() / "environment", f"{variables}AWS_DEFAULT_REGION=us-east-1\n")
     settings = make_settings(database.uri, "s3://runs/mlflow", port=free_port())
-    installed = mlflow_service.install(settings, lambda _: None)
+    installed = service.install(settings, lambda _: None)
 
     launched = Launch(tmp_path / "client", settings.address)
     launched.wait_for_epochs(2)
@@ -115,7 +115,7 @@ def test_a_sweep_goes_on_when_the_server_is_killed_and_its_model_is_loaded_witho
     assert installed.state.process is not None
     os.kill(installed.state.process.pid, signal.SIGKILL)
     output = launched.to_the_end()
-    status = mlflow_service.status()
+    status = service.status()
     assert status is not None
     assert status.answers
     assert status.state is not None

@@ -1,6 +1,6 @@
 """Keep the MLflow server running where systemd does not: start it again whenever it ends, until told to stop.
 
-    python -m mdr_tune.cluster.mlflow_supervisor
+    python -m mdr_tune.cluster.mlflow_server.supervisor
 
 At most one a user runs. SIGTERM ends it, and the server with it.
 """
@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-from mdr_tune.cluster.mlflow_processes import ProcessId, end_group
-from mdr_tune.cluster.mlflow_settings import log_file, server_folder
+from mdr_tune.cluster.mlflow_server.processes import ProcessId, end_group
+from mdr_tune.cluster.mlflow_server.settings import log_file, server_folder
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0

@@ -4,8 +4,8 @@ import os
 import shutil
 import sys
 
-from mdr_tune.cluster.mlflow_environment import server_environment
-from mdr_tune.cluster.mlflow_settings import ServerSettings, log_file, read_settings, server_folder
+from mdr_tune.cluster.mlflow_server.environment import server_environment
+from mdr_tune.cluster.mlflow_server.settings import ServerSettings, log_file, read_settings, server_folder
 from mdr_tune.errors import UserError
 
 WORKERS = 2

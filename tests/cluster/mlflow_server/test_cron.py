@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.cluster.mlflow_systemd import runs_systemd
-from tests.cluster.mlflow_home import processes_of
+from mdr_tune.cluster.mlflow_server.systemd import runs_systemd
+from tests.cluster.mlflow_server.home import processes_of
 
 SPOOL = Path("/var/spool/cron/crontabs")
 

@@ -4,9 +4,9 @@ import os
 import sys
 import uuid
 
-from mdr_tune.cluster.mlflow_databases import check_writable
-from mdr_tune.cluster.mlflow_environment import environment_file
-from mdr_tune.cluster.mlflow_settings import ServerSettings
+from mdr_tune.cluster.mlflow_server.databases import check_writable
+from mdr_tune.cluster.mlflow_server.environment import environment_file
+from mdr_tune.cluster.mlflow_server.settings import ServerSettings
 from mdr_tune.errors import UserError
 
 

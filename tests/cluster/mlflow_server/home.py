@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.cluster import mlflow_service
+from mdr_tune.cluster.mlflow_server import service
 
 
 @contextmanager
@@ -17,13 +17,13 @@ def server_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """Make `folder` the home, on a machine as if without systemd and cron; uninstall at the end."""
     folder.mkdir(exist_ok=True)
     monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setattr("mdr_tune.cluster.mlflow_systemd.RUNTIME", folder / "no_systemd")
-    monkeypatch.setattr("mdr_tune.cluster.mlflow_detached.CRONTAB", "no-crontab-in-tests")
+    monkeypatch.setattr("mdr_tune.cluster.mlflow_server.systemd.RUNTIME", folder / "no_systemd")
+    monkeypatch.setattr("mdr_tune.cluster.mlflow_server.detached.CRONTAB", "no-crontab-in-tests")
     try:
         yield folder
     finally:
         monkeypatch.setenv("HOME", str(folder))
-        mlflow_service.uninstall(lambda _: None)
+        service.uninstall(lambda _: None)
         assert processes_of(folder) == []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from mdr_tune.cluster.mlflow_settings import ServerSettings, server_folder
+from mdr_tune.cluster.mlflow_server.settings import ServerSettings, server_folder
 from mdr_tune.errors import UserError
 
 _KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdr_tune.cluster.mlflow_settings import ServerSettings
+from mdr_tune.cluster.mlflow_server.settings import ServerSettings
 from mdr_tune.disk_space import check_free
 from mdr_tune.errors import UserError
 

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.cluster import mlflow_detached, mlflow_systemd
-from mdr_tune.cluster.mlflow_artifacts import check_artifacts
-from mdr_tune.cluster.mlflow_command import LOG_LIMIT_BYTES, _limit_log, run_server, server_command
-from mdr_tune.cluster.mlflow_databases import _schema_versions, check_database
-from mdr_tune.cluster.mlflow_environment import (
+from mdr_tune.cluster.mlflow_server import detached, systemd
+from mdr_tune.cluster.mlflow_server.artifacts import check_artifacts
+from mdr_tune.cluster.mlflow_server.command import LOG_LIMIT_BYTES, _limit_log, run_server, server_command
+from mdr_tune.cluster.mlflow_server.databases import _schema_versions, check_database
+from mdr_tune.cluster.mlflow_server.environment import (
     as_the_server,
     environment_file,
     read_environment_file,
     server_environment,
     write_auth_files,
 )
-from mdr_tune.cluster.mlflow_ports import check_port, listening_pid
-from mdr_tune.cluster.mlflow_processes import ProcessId, end_group
-from mdr_tune.cluster.mlflow_settings import (
+from mdr_tune.cluster.mlflow_server.ports import check_port, listening_pid
+from mdr_tune.cluster.mlflow_server.processes import ProcessId, end_group
+from mdr_tune.cluster.mlflow_server.settings import (
     log_file,
     make_settings,
     read_settings,
@@ -317,7 +317,7 @@ def test_a_large_log_is_put_aside_while_it_is_open(home: Path) -> None:
 
 
 def test_the_units_restart_for_ever_and_hold_no_secret(home: Path) -> None:
-    system, user = mlflow_systemd.unit_text(True, 254), mlflow_systemd.unit_text(False, 252)
+    system, user = systemd.unit_text(True, 254), systemd.unit_text(False, 252)
     for text in (system, user):
         assert {"Restart=always", "StartLimitIntervalSec=0", "NoNewPrivileges=yes"} <= set(text.splitlines())
         assert "mlflow-server" in text
@@ -334,10 +334,10 @@ def test_systemd_accepts_the_units(is_system_unit: bool, tmp_path: Path, monkeyp
     odd = tmp_path / 'a "home" of 100 % $HOME'
     monkeypatch.setenv("HOME", str(odd))
     server_folder().mkdir(parents=True)
-    unit = tmp_path / mlflow_systemd.UNIT
-    version = mlflow_systemd._systemd_version()
+    unit = tmp_path / systemd.UNIT
+    version = systemd._systemd_version()
     assert version > 0
-    unit.write_text(mlflow_systemd.unit_text(is_system_unit, version))
+    unit.write_text(systemd.unit_text(is_system_unit, version))
     verify = ["systemd-analyze", *([] if is_system_unit else ["--user"]), "--man=no", "verify", str(unit)]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run(verify, capture_output=True, text=True, check=False, env=environment)
@@ -348,15 +348,15 @@ def test_systemd_accepts_the_units(is_system_unit: bool, tmp_path: Path, monkeyp
 
 
 def test_another_users_unit_is_left_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mlflow_systemd, "SYSTEM_UNITS", home)
-    (home / mlflow_systemd.UNIT).write_text("[Service]\nUser=somebody-else\n")
-    service = mlflow_systemd.SystemdService()
+    monkeypatch.setattr(systemd, "SYSTEM_UNITS", home)
+    (home / systemd.UNIT).write_text("[Service]\nUser=somebody-else\n")
+    service = systemd.SystemdService()
     if os.geteuid() != 0:
         pytest.skip("only root looks at the machine's units without sudo")
     for action in (service.start, service.stop):
         with pytest.raises(UserError, match="is the MLflow server of somebody-else"):
             action()
-    assert (home / mlflow_systemd.UNIT).exists()
+    assert (home / systemd.UNIT).exists()
 
 
 CRONTAB_PROGRAM = """#!/bin/sh
@@ -372,14 +372,14 @@ def test_a_line_in_the_crontab_comes_and_goes_and_the_others_stay(home: Path, mo
     program = home / "crontab"
     program.write_text(CRONTAB_PROGRAM)
     program.chmod(0o755)
-    monkeypatch.setattr(mlflow_detached, "CRONTAB", str(program))
-    mlflow_detached._forget_reboot()
+    monkeypatch.setattr(detached, "CRONTAB", str(program))
+    detached._forget_reboot()
     assert not (home / "table").exists()
     (home / "table").write_text("5 * * * * mine\n")
     for _ in range(2):
-        assert "comes back after a reboot" in mlflow_detached._come_back_after_reboot()
+        assert "comes back after a reboot" in detached._come_back_after_reboot()
     mine, ours = (home / "table").read_text().splitlines()
     assert mine == "5 * * * * mine"
-    assert ours.startswith(f"@reboot {sys.executable} -m mdr_tune.cluster.mlflow_supervisor")
-    mlflow_detached._forget_reboot()
+    assert ours.startswith(f"@reboot {sys.executable} -m mdr_tune.cluster.mlflow_server.supervisor")
+    detached._forget_reboot()
     assert (home / "table").read_text() == "5 * * * * mine\n"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from mdr_tune.cluster.mlflow_artifacts import check_artifacts
-from mdr_tune.cluster.mlflow_databases import check_database
-from mdr_tune.cluster.mlflow_detached import DetachedService
-from mdr_tune.cluster.mlflow_environment import (
+from mdr_tune.cluster.mlflow_server.artifacts import check_artifacts
+from mdr_tune.cluster.mlflow_server.databases import check_database
+from mdr_tune.cluster.mlflow_server.detached import DetachedService
+from mdr_tune.cluster.mlflow_server.environment import (
     as_the_server,
     auth_database,
     environment_file,
@@ -23,8 +23,8 @@ from mdr_tune.cluster.mlflow_environment import (
     server_environment,
     write_auth_files,
 )
-from mdr_tune.cluster.mlflow_ports import check_port
-from mdr_tune.cluster.mlflow_settings import (
+from mdr_tune.cluster.mlflow_server.ports import check_port
+from mdr_tune.cluster.mlflow_server.settings import (
     ServerSettings,
     forget_settings,
     log_file,
@@ -33,8 +33,8 @@ from mdr_tune.cluster.mlflow_settings import (
     server_folder,
     write_settings,
 )
-from mdr_tune.cluster.mlflow_state import Service, ServiceState
-from mdr_tune.cluster.mlflow_systemd import SystemdService, runs_systemd
+from mdr_tune.cluster.mlflow_server.state import Service, ServiceState
+from mdr_tune.cluster.mlflow_server.systemd import SystemdService, runs_systemd
 from mdr_tune.errors import UserError
 
 START_TIMEOUT_S = 240.0

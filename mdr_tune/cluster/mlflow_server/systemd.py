@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdr_tune.cluster.mlflow_processes import ProcessId
-from mdr_tune.cluster.mlflow_settings import log_file, server_folder
-from mdr_tune.cluster.mlflow_state import ServiceState
+from mdr_tune.cluster.mlflow_server.processes import ProcessId
+from mdr_tune.cluster.mlflow_server.settings import log_file, server_folder
+from mdr_tune.cluster.mlflow_server.state import ServiceState
 from mdr_tune.errors import UserError
 
 UNIT = "mdr-tune-mlflow.service"

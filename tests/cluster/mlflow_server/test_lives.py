@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.cluster import mlflow_service
-from mdr_tune.cluster.mlflow_ports import listening_pid
-from mdr_tune.cluster.mlflow_settings import log_file, make_settings, server_folder
-from mdr_tune.cluster.mlflow_supervisor import SupervisorRecord, is_supervised
+from mdr_tune.cluster.mlflow_server import service
+from mdr_tune.cluster.mlflow_server.ports import listening_pid
+from mdr_tune.cluster.mlflow_server.settings import log_file, make_settings, server_folder
+from mdr_tune.cluster.mlflow_server.supervisor import SupervisorRecord, is_supervised
 from mdr_tune.errors import UserError
-from tests.cluster.mlflow_home import processes_of, server_home, status_code, wait_for
+from tests.cluster.mlflow_server.home import processes_of, server_home, status_code, wait_for
 from tests.mlflow_globals import mlflow_globals_kept
 
-pytestmark = pytest.mark.slow  # a server takes 15 s to start; tests/cluster/test_mlflow_service_supervisor.py is quick
+pytestmark = pytest.mark.slow  # a server takes 15 s to start; tests/cluster/mlflow_server/test_supervisor.py is quick
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def install(**arguments: Any) -> tuple[mlflow_service.ServerStatus, str]:
+def install(**arguments: Any) -> tuple[service.ServerStatus, str]:
     """Install, and return the status and what was told."""
     told: list[str] = []
-    status = mlflow_service.install(make_settings(**arguments), told.append)
+    status = service.install(make_settings(**arguments), told.append)
     return status, "\n".join(told)
 
 
-def server_of(status: mlflow_service.ServerStatus | None) -> tuple[int, int]:
+def server_of(status: service.ServerStatus | None) -> tuple[int, int]:
     """Return process and restarts."""
     assert status is not None
     assert status.state is not None
@@ -71,7 +71,7 @@ def test_it_is_installed_answers_comes_back_after_a_kill_and_leaves_nothing(home
     status, told = install(port=free_port())
     address = status.settings.address
     assert "will not come back after a reboot" in told
-    assert mlflow_service.status() == status
+    assert service.status() == status
     run_id = log_a_run(address)
     assert read_the_run(address, run_id) == (61.5, "hello")
     assert list((server_folder() / "artifacts").rglob("note.txt"))
@@ -89,21 +89,21 @@ def test_it_is_installed_answers_comes_back_after_a_kill_and_leaves_nothing(home
 
     pid, _ = server_of(status)
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: _restarts() == 1 and mlflow_service.answers(status.settings))
-    assert server_of(mlflow_service.status())[0] != pid
+    wait_for(lambda: _restarts() == 1 and service.answers(status.settings))
+    assert server_of(service.status())[0] != pid
     assert read_the_run(address, run_id) == (61.5, "hello")
 
     said: list[str] = []
-    mlflow_service.uninstall(said.append)
+    service.uninstall(said.append)
     assert "Its data is still in sqlite:///" in said[0]
     assert processes_of(home) == []
-    assert mlflow_service.status() is None
+    assert service.status() is None
     assert listening_pid(status.settings.port) is None
     assert (server_folder() / "mlflow.db").exists()
 
 
 def _restarts() -> int:
-    status = mlflow_service.status()
+    status = service.status()
     return status.state.restarts if status is not None and status.state is not None else -1
 
 
@@ -112,7 +112,7 @@ def test_other_settings_restart_it_and_a_killed_supervisor_is_followed_by_a_new_
     run_id = log_a_run(first.settings.address)
     second, told = install(port=free_port())
     assert "stopped, to be started with other settings" in told
-    assert not mlflow_service.answers(first.settings)
+    assert not service.answers(first.settings)
     assert read_the_run(second.settings.address, run_id) == (61.5, "hello")
 
     record = SupervisorRecord.read()
@@ -121,7 +121,7 @@ def test_other_settings_restart_it_and_a_killed_supervisor_is_followed_by_a_new_
     wait_for(lambda: not is_supervised())
     left_over = listening_pid(second.settings.port)
     assert left_over is not None  # the server itself goes on
-    status = mlflow_service.status()
+    status = service.status()
     assert status is not None
     assert status.state is None
     third, _ = install(port=second.settings.port)
@@ -140,17 +140,17 @@ def test_other_settings_restart_it_and_a_killed_supervisor_is_followed_by_a_new_
 def test_a_server_that_does_not_start_is_not_left_behind(home: Path, small_disk: Path) -> None:
     """The disk is filled after the checks: as if by somebody else, between them and the start."""
     settings = make_settings(f"sqlite:///{small_disk}/mlflow.db", port=free_port())
-    checked = mlflow_service.check_settings
+    checked = service.check_settings
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlflow_service, "check_settings", lambda s: (checked(s), _fill(small_disk)))
+        patch.setattr(service, "check_settings", lambda s: (checked(s), _fill(small_disk)))
         with pytest.raises(UserError) as caught:
-            mlflow_service.install(settings, lambda _: None)
+            service.install(settings, lambda _: None)
     lines = str(caught.value).splitlines()
     assert lines[0].startswith("the MLflow server does not start: make room on the disk.")
     assert str(log_file()) in lines[0]
     assert len(lines) > 3
     assert processes_of(home) == []
-    assert mlflow_service.status() is None
+    assert service.status() is None
 
 
 def _fill(disk: Path) -> None:
