@@ -25,9 +25,11 @@ def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(server_folder: Path) -> Iterator[Server]:
     server = Server(server_folder)
-    server.start()
-    yield server
-    server.kill()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 def plan_with(tracking_uri: str, folder: Path) -> Plan:

@@ -88,23 +88,22 @@ class Node(NamedTuple):
         """What the preflight calls it, after its address."""
         return f"({self.id[-6:]})"
 
-    def start(self, cluster: dict[str, str]) -> "subprocess.Popen[str]":
+    def start(self, cluster: dict[str, str]) -> None:
         command = [RAY, "start", f"--address={cluster['RAY_ADDRESS']}", "--num-cpus=1", *self.options]
         if self.mounts:
             shell = ["sh", "-ec", f'{self.mounts}; exec "$@"', "sh"]
             command = ["unshare", "--mount", "--propagation", "private", *shell, *command]
         environment = {**cluster, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": self.id, **self.variables}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextlib.contextmanager
 def joined(cluster: dict[str, str], *nodes: Node) -> Iterator[None]:
-    """Add nodes to the cluster, side by side; they are killed at the end."""
-    starting = [node.start(cluster) for node in nodes]
+    """Add nodes to the cluster, one after another, as Ray wants it on one machine; they are killed at the end."""
     try:
-        for process in starting:
-            output, _ = process.communicate(timeout=120)
-            assert process.returncode == 0, output
+        for node in nodes:
+            node.start(cluster)
         yield
     finally:
         for node in nodes:
