@@ -104,8 +104,8 @@ class ResourcesConfig(StrictModel):
     many (`spread`: each gets its node's CPUs, disk and network for itself)."""
     accelerator_type: Annotated[str, Field(min_length=1)] | None = None
     """On a cluster with several kinds of GPUs: only those, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
-    lane_restarts: int = Field(8, ge=0)
-    """How often a lane may lose a worker and start anew."""
+    lane_restarts: int = Field(30, ge=0)
+    """How often a lane may lose a worker, or its node, and start anew."""
     stuck_worker_timeout_s: float = Field(120.0, gt=0)
     """When one worker of a trial failed: how long the others may stay silent before the lane is restarted."""
 

@@ -80,7 +80,8 @@ def _group_name(ranks: Ranks) -> str:
 
 
 def _says_peer_lost(error: Exception) -> bool:
-    return any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
+    is_of_network = isinstance(error, dist.DistNetworkError)  # rank 0, who has the store, is gone
+    return is_of_network or any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
 
 
 def _new_group(timeout_s: float) -> dist.ProcessGroup:

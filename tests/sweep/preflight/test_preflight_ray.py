@@ -19,7 +19,10 @@ from tests.data.published.layouts import picture
 from tests.small_disk import small_disk
 
 __all__ = ["small_disk"]
-pytestmark = pytest.mark.ray
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+]  # in the normal suite, tests/cluster/test_nodes_ray.py launches with it
 
 SWEEP = """
 name: checked
