@@ -13,8 +13,8 @@ from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.preflight.artifacts import check_artifacts
 from mdr_tune.sweep.resources import fit_lanes
 from mdr_tune.sweep.stores import Stores
+from tests.mlflow_process import Server
 from tests.sweep.make import make_sweep
-from tests.tracking.test_server_gone import Server
 
 
 @pytest.fixture(scope="module")
