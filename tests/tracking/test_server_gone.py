@@ -1,5 +1,6 @@
 """The MLflow server is killed in the middle of a sweep and started again: everything arrives, in order, once."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
