@@ -84,8 +84,19 @@ def _wait_for(addresses: list[str], tell: Callable[[str], None], timeout_s: floa
 
 
 def _missing(addresses: list[str]) -> list[str]:
-    here = {node["NodeManagerAddress"] for node in _alive_nodes()}
-    return [address for address in addresses if _ip_of(address) not in here]
+    return not_joined(addresses, {node["NodeManagerAddress"] for node in _alive_nodes()})
+
+
+def not_joined(addresses: list[str], here: set[str]) -> list[str]:
+    """Return those of a cluster file's addresses, or names, that are not among the nodes.
+
+    A name that means loopback is this machine: Debian gives a machine's own name such an address.
+
+    Args:
+        addresses: Of the machines.
+        here: The addresses of the nodes that have joined.
+    """
+    return [address for address in addresses if (ip := _ip_of(address)) not in here and not ip.startswith("127.")]
 
 
 def _ip_of(address: str) -> str:

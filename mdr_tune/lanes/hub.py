@@ -88,7 +88,10 @@ class LaneHub:
         await self._leases.release(holder, token)
 
     async def submit(self, holder: str, kind: CommandKind, payload: dict[str, Any]) -> Outcome:
-        """Run a command on the lane that `holder` has; see `Mailbox.submit`."""
+        """Run a command on the lane that `holder` has; see `Mailbox.submit`.
+
+        A lane that ends is lost to its trial, which goes on on another one; it ends the sweep if it was the last.
+        """
         lane = self._leases.lane_of(holder)
         if lane is None:
             return "lost", LOST_A_WORKER if self._leases.has_lost(holder) else f"is not held by {holder}"
@@ -96,6 +99,9 @@ class LaneHub:
             return "ok", await self._mailboxes[lane].submit(
                 kind, payload, is_wanted=lambda: self._leases.lane_of(holder) == lane
             )
+        except LaneEnded as error:
+            is_last = await self.is_stopping() or not self._leases.any_usable
+            return _outcome_of(error) if is_last else ("lost", LOST_A_WORKER)
         except tuple(_FAILURES.values()) as error:
             return _outcome_of(error)
 
@@ -153,8 +159,8 @@ class LaneHub:
             return
         if not await self.is_stopping():
             self._news.append(f"lane {lane + 1} is given up: {why}")
+        await self._leases.withdraw(lane, why)  # first: who loses it by what follows must not get it again
         await self._mailboxes[lane].end(why)
-        await self._leases.withdraw(lane, why)
 
     async def stop(self) -> None:
         """Tell all workers to leave."""

@@ -83,6 +83,11 @@ class Leases:
         held = self._held.get(holder)
         return None if held is None else held.lane
 
+    @property
+    def any_usable(self) -> bool:
+        """Whether a lane is left that has not ended."""
+        return bool(self._usable)
+
     def has_lost(self, holder: str) -> bool:
         """Say whether the lane that `holder` had went down, and it has no other yet."""
         return holder in self._lost

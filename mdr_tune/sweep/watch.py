@@ -1,5 +1,6 @@
 """A thread that tells when the lanes are up, when they are not for long, when one is lost; and what they say."""
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -10,6 +11,8 @@ import ray
 from ray.exceptions import RayError
 
 from mdr_tune.words import count
+
+logger = logging.getLogger(__name__)
 
 POLL_S = 2.0
 NOTICE_EVERY_S = 60.0
@@ -54,7 +57,11 @@ class LaneWatch:
 def _awaited() -> str:
     from mdr_tune.cluster.autoscaler import awaited
 
-    return awaited(ray.get_runtime_context().gcs_address)
+    try:
+        return awaited(ray.get_runtime_context().gcs_address)
+    except Exception:
+        logger.warning("could not find out what the lanes wait for", exc_info=True)
+        return ""  # it is an addition to a line: what goes wrong with it must not end the watch
 
 
 class LaneNews:
@@ -88,7 +95,7 @@ class LaneNews:
         if self._next_notice is None:
             self._next_notice = now + NOTICE_EVERY_S
         if ready < before:
-            return "a lane lost a worker; Ray Train starts it anew, its trial goes on from its last checkpoint"
+            return "a lane lost a worker; its trial goes on from its last checkpoint, on the next lane that is free"
         if now >= self._next_notice:
             self._next_notice = now + NOTICE_EVERY_S
             why = self._awaited()

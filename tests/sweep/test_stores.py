@@ -148,7 +148,9 @@ def test_a_server_is_asked_for_its_health(tmp_path: Path, server: tuple[str, lis
     check_stores(Stores(tmp_path, f"{url}/good/"))
     assert asked == ["/good/health"]
     message = problem(tmp_path, f"{url}/bad")
-    assert message.startswith(f"the MLflow server {url}/bad does not answer (Service Unavailable); start it (mlflow")
+    assert message.startswith(
+        f"the MLflow server {url}/bad does not answer (Service Unavailable); start it (mdr-tune mlflow-server"
+    )
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
     if "error" in facts:
         return [Problem("GPUs", node, f"torch cannot use them: {facts['error']}", "look at nvidia-smi there")]
     found = facts["found"]
-    if len(found) != counted:
+    if len(found) < counted:  # more is well: Ray was started with a smaller --num-gpus
         what = f"Ray counts {counted}, torch sees {len(found)}"
         return [Problem("GPUs", node, what, "look at nvidia-smi and the driver there, or start Ray with --num-gpus")]
     problems = []

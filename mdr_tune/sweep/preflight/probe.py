@@ -29,6 +29,8 @@ PACKAGES = (
 )
 READ_BY_COLLECTIVES = ("GLOO_", "NCCL_", "TORCH_NCCL_")
 """How the names of the variables begin that gloo, NCCL and torch read."""
+BACKLOG = 4096
+"""All nodes may connect to one at once, and nobody accepts."""
 GPU_TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 5.0
 LOOK_AT_GPUS = """
@@ -123,7 +125,7 @@ class Probe:
         """Open a port at an address of the node, until the actor ends; returns it."""
         self._listening = socket.socket()
         self._listening.bind((address, 0))
-        self._listening.listen(64)
+        self._listening.listen(BACKLOG)
         return int(self._listening.getsockname()[1])
 
     def unreachable(self, others: list[tuple[str, int]]) -> list[str]:

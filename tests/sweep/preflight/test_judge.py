@@ -115,7 +115,7 @@ def test_files_that_a_node_has_not() -> None:
     [
         (2, {"found": [gpu(), gpu()]}, [], False),
         (2, {"found": []}, ["Ray counts 2, torch sees 0"], False),
-        (1, {"found": [gpu(), gpu()]}, ["Ray counts 1, torch sees 2"], False),
+        (1, {"found": [gpu(), gpu()]}, [], False),
         (1, {"error": "no answer within 120 s"}, ["torch cannot use them: no answer within 120 s"], False),
         (2, {"found": [gpu(), gpu(equal=False)]}, ["GPU 1 (A10G) computes a wrong product"], False),
         (1, {"found": [gpu(free=5 * 2**30)]}, ["GPU 0 (A10G) has 5 of 23 GiB free"], True),

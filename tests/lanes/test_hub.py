@@ -1,0 +1,63 @@
+"""Leases and mailboxes together, without Ray."""
+
+import asyncio
+
+from mdr_tune.lanes.hub import LaneHub, Outcome
+from mdr_tune.lanes.messages import LOST_A_WORKER, CommandKind, Reply, WorkerProcess
+
+EPOCH: CommandKind = "epoch"
+
+
+async def hub_of(num_lanes: int) -> LaneHub:
+    """Return a hub with a worker in each lane, which takes commands and never replies."""
+    hub = LaneHub(num_lanes, 1, stuck_worker_timeout_s=60.0, stalled_worker_timeout_s=60.0, node="here")
+    for lane in range(num_lanes):
+        await hub.join(lane, "group", 0, WorkerProcess())
+    return hub
+
+
+async def running(hub: LaneHub, holder: str) -> tuple[int, "asyncio.Task[Outcome]"]:
+    """Lease a lane and have its workers at work; returns the lane and what will be the outcome."""
+    kind, lane = await hub.lease(holder)
+    assert kind == "ok"
+    task = asyncio.create_task(hub.submit(holder, EPOCH, {}))
+    await hub.next_command(lane, "group", 0)
+    return lane, task
+
+
+def test_a_lane_that_ends_in_the_middle_of_a_command_is_lost_to_its_trial_which_gets_another() -> None:
+    async def scenario() -> None:
+        hub = await hub_of(2)
+        lane, outcome = await running(hub, "a")
+        await hub.end_lane(lane, "Ray Train gave up")
+        assert await outcome == ("lost", LOST_A_WORKER)
+        assert await hub.submit("a", EPOCH, {}) == ("lost", LOST_A_WORKER)
+        other, outcome = await running(hub, "a")
+        assert other != lane
+        await hub.post(other, "group", 0, 1, Reply(value=7))
+        assert await outcome == ("ok", 7)
+        assert await hub.take_news() == [f"lane {lane + 1} is given up: Ray Train gave up"]
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_the_last_lane_that_ends_ends_the_sweep() -> None:
+    async def scenario() -> None:
+        hub = await hub_of(2)
+        await hub.end_lane(1, "the data is not there")
+        lane, outcome = await running(hub, "a")
+        await hub.end_lane(lane, "Ray Train gave up")
+        assert await outcome == ("ended", "Ray Train gave up")
+        assert await hub.lease("a") == ("ended", "no lane is left: Ray Train gave up")
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_a_command_that_a_stop_interrupts_is_not_sent_again() -> None:
+    async def scenario() -> None:
+        hub = await hub_of(2)
+        _, outcome = await running(hub, "a")
+        await hub.stop()
+        assert await outcome == ("ended", "the sweep is over")
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
