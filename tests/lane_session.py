@@ -24,7 +24,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, glyph_cache: Path) -> Iterator
     """The hub of one lane with two DDP workers, as a sweep starts it."""
     from mdr_tune.sweep.session import ray_session
 
-    with ray_session(None, num_cpus=2):
+    with ray_session(None, num_cpus=3):  # one is free, for tests that start a lane of their own
         from mdr_tune.lanes.lane import Lanes
 
         lanes = Lanes(RESOURCES, "tests", tmp_path_factory.mktemp("lanes"))

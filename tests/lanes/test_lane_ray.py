@@ -12,6 +12,7 @@ import pytest
 import ray
 
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.errors import UserError
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed, TrialFailedDiverging
 from tests.lane_session import RESOURCES
@@ -183,12 +184,32 @@ def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> N
     broken.stop()
 
 
+def no_data() -> None:
+    raise UserError("/data/products: Info_Files is missing; unpack the archive there")
+
+
+def test_a_lane_whose_node_cannot_be_prepared_ends_with_the_reason_alone(hub: Any, tmp_path: Path) -> None:
+    from mdr_tune.lanes.lane import Lanes
+
+    free = dataclasses.replace(RESOURCES, workers_per_lane=1, cpus_per_worker=1)
+    lanes = Lanes(free, "unprepared", tmp_path, no_data)
+    reason = "/data/products: Info_Files is missing; unpack the archive there"
+    with pytest.raises(LaneEnded) as ended:
+        unwrap(ray.get(lanes.hub.lease.remote("trial"), timeout=200))
+    assert str(ended.value) == f"no lane is left: {reason}"
+    for thread in lanes.threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert ray.get(lanes.hub.take_news.remote()) == [f"lane 1 is given up: {reason}"]
+    lanes.stop()
+
+
 def test_lanes_whose_workers_were_never_there_end_with_the_sweep(hub: Any, tmp_path: Path) -> None:
     """A thread that asks Ray something after Ray's end would end the process: none is left."""
     from mdr_tune.lanes.lane import Lanes, controllers
 
     before = controllers()
-    waiting = Lanes(dataclasses.replace(RESOURCES, num_lanes=2, workers_per_lane=1), "waiting", tmp_path)
+    waiting = Lanes(dataclasses.replace(RESOURCES, num_lanes=2, cpus_per_worker=2), "waiting", tmp_path)
     deadline = time.monotonic() + 60
     while len(controllers() - before) < 2:
         assert time.monotonic() < deadline
