@@ -70,6 +70,8 @@ check_given() {
   [ -x "$environment/bin/python" ] || fail "MDR_TUNE_ENV=$environment: there is no bin/python in it"
   "$environment/bin/python" "$project/clusters/check_pins.py" "$project" ||
     fail "MDR_TUNE_ENV=$environment: it is not what requirements.txt pins (see above); install that, or leave MDR_TUNE_ENV out"
+  [ -x "$environment/bin/mdr-tune" ] ||
+    fail "MDR_TUNE_ENV=$environment: mdr_tune is not in it; install it: $environment/bin/python -m pip install --no-deps -e $project"
 }
 
 # What each shell reads. Addresses are looked up by the shell: a home that machines share has one such file for all.

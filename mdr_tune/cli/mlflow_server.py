@@ -6,29 +6,18 @@ import time
 from rich.console import Console
 
 from mdr_tune.cluster.mlflow_server import service
+from mdr_tune.cluster.mlflow_server.arguments import add_arguments
 from mdr_tune.cluster.mlflow_server.command import run_server
 from mdr_tune.cluster.mlflow_server.service import ServerStatus
-from mdr_tune.cluster.mlflow_server.settings import DEFAULT_HOST, DEFAULT_PORT, ServerSettings, log_file, make_settings
+from mdr_tune.cluster.mlflow_server.settings import ServerSettings, log_file, make_settings
 from mdr_tune.words import count, duration
-
-_INSTALL = """\
-Start an MLflow server on this machine and keep it running, also after a crash and a reboot: as a systemd service, or
-where systemd does not run under a supervisor of its own. Returns when the server answers. A second time with the same
-options nothing happens; with others the server is started again. docs/mlflow_server.md has more.
-"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to those of mdr-tune."""
     parser = commands.add_parser("mlflow-server", help="run an MLflow server on this machine as a service")
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    _add_install(actions)
-    uninstall = actions.add_parser("uninstall", help="end the server for good; its data stays")
-    uninstall.set_defaults(run=run_uninstall)
-    status = actions.add_parser("status", help="show whether the server runs, since when, and its settings")
-    status.set_defaults(run=run_status)
-    run = actions.add_parser("run", help="be the installed server, in the foreground: what the service does")
-    run.set_defaults(run=run_run)
+    actions = {"install": run_install, "uninstall": run_uninstall, "status": run_status, "run": run_run}
+    add_arguments(parser, actions)
 
 
 def run_install(arguments: argparse.Namespace, console: Console) -> int:
@@ -81,37 +70,6 @@ def run_run(_arguments: argparse.Namespace, _console: Console) -> int:
     """
     run_server()
     raise AssertionError("the process is the server's by now")
-
-
-def _add_install(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    install = actions.add_parser("install", help="start the server and keep it running", description=_INSTALL)
-    install.add_argument(
-        "--backend-store-uri",
-        metavar="URI",
-        help="database: sqlite:////path/mlflow.db (default: in ~/mdr_tune_mlflow) or postgresql://user@host/database, "
-        "with the password in ~/.pgpass",
-    )
-    install.add_argument(
-        "--artifacts-destination",
-        metavar="PLACE",
-        help="checkpoints, models, figures: a folder (default: ~/mdr_tune_mlflow/artifacts) or s3://bucket/prefix; "
-        "clients reach them through the server, without credentials",
-    )
-    install.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
-    install.add_argument(
-        "--host", default=DEFAULT_HOST, help="address to listen on; default: %(default)s, this machine alone"
-    )
-    install.add_argument(
-        "--public-url",
-        action="append",
-        default=[],
-        metavar="URL",
-        help="https://name by which browsers reach the server through a proxy; may be repeated",
-    )
-    install.add_argument(
-        "--basic-auth", action="store_true", help="ask for a user and a password; see docs/mlflow_server.md"
-    )
-    install.set_defaults(run=run_install)
 
 
 def _warning(settings: ServerSettings) -> str:

@@ -55,3 +55,14 @@ def vcpus(instance_type: str) -> int | None:
     if several:
         return 4 * int(several.group(1))
     return {"large": 2, "xlarge": 4}.get(size)
+
+
+def is_arm(instance_type: str) -> bool:
+    """Return whether an instance type has AWS's ARM processors, whose families have a g behind their generation.
+
+    Example:
+        >>> is_arm("m6g.2xlarge"), is_arm("g5.12xlarge")
+        (True, False)
+    """
+    family = instance_type.partition(".")[0]
+    return family == "a1" or re.fullmatch(r"[a-z]+\d+[a-z]*g[a-z]*", family) is not None

@@ -36,8 +36,12 @@ def connect(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        token = ". A cluster with token authentication needs RAY_AUTH_MODE=token in the environment"
-        raise UserError(_no_answer(address, str(error).splitlines()[0]) + token) from None
+        why = str(error).splitlines()[0]
+        raise UserError(
+            f"--address {address}: something listens there, but this process could not join it ({why}). A cluster with "
+            "token authentication wants RAY_AUTH_MODE=token in the environment, and its own token in ~/.ray/auth_token "
+            "(`ray get-auth-token` on its head shows it)"
+        ) from None
 
 
 def joined_cluster(tell: Callable[[str], None], timeout_s: float = OWNED_MACHINES_TIMEOUT_S) -> Machine:

@@ -70,6 +70,12 @@ def in_start(tree: dict[str, Any], kind: str, old: str, new: str) -> None:
     commands[1] = commands[1].replace(old, new)
 
 
+def set_up_head(tree: dict[str, Any], number: int, old: str, new: str) -> None:
+    commands = tree["head_setup_commands"]
+    assert old in commands[number]
+    commands[number] = commands[number].replace(old, new)
+
+
 def open_port(address: str) -> Change:
     rule = {"FromPort": 22, "ToPort": 22, "IpProtocol": "tcp", "IpRanges": [{"CidrIp": address}]}
     return lambda tree: tree["provider"].update(security_group={"IpPermissions": [rule]})
@@ -275,6 +281,27 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
         lambda t: t["file_mounts"].pop("~/mdr_tune/clusters"),
         r"no entry of file_mounts puts it there",
     ),
+    ("package not copied", lambda t: t["file_mounts"].pop("~/mdr_tune/mdr_tune"), r"~/mdr_tune/mdr_tune: is missing"),
+    (
+        "head as a worker",
+        lambda t: set_up_head(t, 0, "setup_node.sh --head", "setup_node.sh"),
+        r"expected setup_node.sh --",
+    ),
+    (
+        "MLflow's option",
+        lambda t: set_up_head(t, 1, "install", "install --prot 5000"),
+        r"arguments: --prot",
+    ),
+    ("MLflow's action", lambda t: set_up_head(t, 1, "install", "instal"), r"invalid choice: 'instal'"),
+    ("MLflow's port", lambda t: set_up_head(t, 1, "install", "install --port 5001"), r"--port 5001: leave it out"),
+    (
+        "example bucket",
+        lambda t: set_up_head(t, 1, "install", "install --artifacts-destination s3://BUCKET/mlflow"),
+        r"head_setup_commands.1: s3://BUCKET is an example",
+    ),
+    ("worker's port", lambda t: in_start(t, "worker", ":6379", ":6380"), r"joins port 6380: expected 6379"),
+    ("head's port", lambda t: in_start(t, "head", "--port=6379", "--port=6400"), r"--port=6400: expected 6379"),
+    ("ARM", lambda t: head(t).update(InstanceType="m6g.2xlarge"), r"is for x86_64, but m6g.2xlarge is an ARM machine"),
     # paths
     ("no folder", lambda t: t["file_mounts"].update({"~/x": "not_there"}), r"not_there: no such file or folder in "),
     ("everything", lambda t: t["file_mounts"].update({"~/all": "."}), r"\. holds .*reads all files below"),
@@ -291,7 +318,7 @@ ONPREM_MISTAKES: list[tuple[str, Change, str]] = [
     (
         "example address",
         lambda t: t["provider"].update(head_ip="192.0.2.1"),
-        r"head_ip: 192.0.2.1 is an address for ex",
+        r"head_ip: 192.0.2.1: is an address for ex",
     ),
     ("no address", lambda t: t["provider"].update(worker_ips=[7]), r"worker_ips.0: expected an address or a host name"),
     ("empty address", lambda t: t["provider"].update(head_ip=" "), r"head_ip: expected an address or a host name"),
@@ -299,6 +326,16 @@ ONPREM_MISTAKES: list[tuple[str, Change, str]] = [
         "autoscaler",
         lambda t: in_start(t, "head", "RAY_enable_autoscaler_v2=0", ""),
         r"head_start.*expected RAY_enable_autoscaler_v2=0",
+    ),
+    *(
+        (f"worker {ip}", lambda t, ip=ip: t["provider"].update(worker_ips=[ip]), rf"worker_ips.0: {ip}: {why}")
+        for ip, why in (
+            ("10.0.0.311", "is no IPv4 address"),
+            ("127.0.0.1", "is the machine's own address for itself"),
+            ("10.0.0.11:22", "expected the address alone; a port"),
+            ("mdr@10.0.0.11", "expected the address alone; the user"),
+            ("gpu 1", "is no address or host name"),
+        )
     ),
     ("twice", lambda t: t["provider"].update(worker_ips=["10.1.0.10"]), r"worker_ips.0: 10.1.0.10 stands twice"),
     ("no head", lambda t: t["provider"].pop("head_ip"), r"provider.head_ip: is missing"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mdr_tune.cluster.aws_instances import TOO_OLD, gpus, vcpus
+from mdr_tune.cluster.aws_instances import TOO_OLD, gpus, is_arm, vcpus
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
 from mdr_tune.config.yaml_lines import KeyPath
 
@@ -74,6 +74,8 @@ def check_image(cluster: ClusterFile) -> Iterator[Problem]:
             yield Problem(
                 here, "Canonical's Ubuntu has no NVIDIA driver; take a Deep Learning Base image, see cluster.yaml"
             )
+        elif ("amd64" in image or "x86_64" in image) and is_arm(str(config.get("InstanceType", ""))):
+            yield Problem(here, f"is for x86_64, but {config['InstanceType']} is an ARM machine")
 
 
 def check_volumes(cluster: ClusterFile) -> Iterator[Problem]:

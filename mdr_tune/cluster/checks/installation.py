@@ -8,8 +8,26 @@ from mdr_tune.cluster.checks.commands import Command, setup_commands, setups
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
 
 _NODE_SETUP = "setup_node.sh"
+_PARTS = ("mdr_tune", "clusters", "launch.py", "requirements.txt", "pyproject.toml")
+_BUCKET = re.compile(r"s3://BUCKET\b")
 _NIGHTLY = re.compile(r"ray-wheels|\.dev\d+|nightly|^--pre$")
 _OPTIONS_WITH_VALUE = ("-i", "-f", "-c", "--index-url", "--extra-index-url", "--find-links", "--constraint", "--python")
+
+
+def check_project_is_copied(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield parts of the project that nothing copies to the machines."""
+    mounts = as_mapping(cluster.tree.get("file_mounts"))
+    for part in _PARTS:
+        remote = f"~/mdr_tune/{part}"
+        if not _is_copied(remote, mounts):
+            yield Problem(("file_mounts", remote), f"is missing: the machines need it; write {remote}: {part}")
+
+
+def check_placeholders(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield commands in which the example's bucket still stands."""
+    for command in _all_setup(cluster):
+        if any(_BUCKET.search(word) for word in command.words):
+            yield Problem(command.path, "s3://BUCKET is an example: write the name of your bucket")
 
 
 def check_project_is_installed(cluster: ClusterFile) -> Iterator[Problem]:
@@ -21,6 +39,12 @@ def check_project_is_installed(cluster: ClusterFile) -> Iterator[Problem]:
                 yield Problem(
                     path, f"nothing installs the project: bash ~/mdr_tune/clusters/{_NODE_SETUP} does{instead}"
                 )
+    of_head = [command for command in setup_commands(cluster, "head") if command.runs_script(_NODE_SETUP)]
+    if of_head and not any("--head" in command.words for command in of_head):
+        yield Problem(
+            of_head[-1].path,
+            f"expected {_NODE_SETUP} --head: without it launch.py there looks for no cluster or MLflow",
+        )
 
 
 def check_scripts_are_there(cluster: ClusterFile) -> Iterator[Problem]:

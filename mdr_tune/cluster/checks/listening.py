@@ -1,11 +1,12 @@
-"""What listens where: Ray's dashboard and client server, MLflow."""
+"""What listens where: Ray's head, its dashboard and its client server."""
 
 from collections.abc import Iterator
 
-from mdr_tune.cluster.checks.commands import Command, is_ray_start, setup_commands, start_commands
+from mdr_tune.cluster.checks.commands import Command, is_ray_start, start_commands
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_PORT = "6379"
 _TUNNEL = "expected 127.0.0.1: whoever reaches it can run commands on all machines; `ray dashboard FILE` leads to it"
 
 
@@ -16,7 +17,7 @@ def check_head_start(cluster: ClusterFile) -> Iterator[Problem]:
         yield Problem(("head_start_ray_commands",), "nothing in it runs `ray start --head`")
     for start in starts:
         host = start.option("--dashboard-host")
-        if host is not None and host not in _LOOPBACK:
+        if host is not None and host not in LOOPBACK:
             yield Problem(start.path, f"--dashboard-host={host}: {_TUNNEL}")
         yield from _client_port(start)
         if start.option("--autoscaling-config") is None:
@@ -26,27 +27,21 @@ def check_head_start(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_worker_start(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield that workers would not join the head."""
+    """Yield that workers, or launch.py on the head, would not find the head."""
     starts = [command for command in start_commands(cluster, "worker") if is_ray_start(command)]
-    if not any("$RAY_HEAD_IP" in (start.option("--address") or "") for start in starts):
-        yield Problem(("worker_start_ray_commands",), "nothing in it runs `ray start --address=$RAY_HEAD_IP:6379`")
-
-
-def check_mlflow(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield an MLflow server that others than the head's users could reach, without a password."""
-    for command in [*setup_commands(cluster, "head"), *start_commands(cluster, "head")]:
-        if not (_serves_mlflow(command)):
-            continue
-        host = command.option("--host") or command.option("-h") or command.variables.get("MLFLOW_HOST", "127.0.0.1")
-        if host not in _LOOPBACK:
+    joins = [start for start in starts if "$RAY_HEAD_IP" in (start.option("--address") or "")]
+    if not joins:
+        yield Problem(("worker_start_ray_commands",), f"nothing in it runs `ray start --address=$RAY_HEAD_IP:{_PORT}`")
+    for start in joins:
+        port = str(start.option("--address")).rpartition(":")[2]
+        if port != _PORT:
+            yield Problem(start.path, f"joins port {port}: expected {_PORT}, where the head is to listen")
+    for start in start_commands(cluster, "head"):
+        port = start.option("--port") or _PORT
+        if is_ray_start(start) and "--head" in start.words and port != _PORT:
             yield Problem(
-                command.path, f"MLflow on {host}: expected 127.0.0.1, reached by a tunnel; see docs/mlflow_server.md"
+                start.path, f"--port={port}: expected {_PORT}, where clusters/setup_node.sh has launch.py look for Ray"
             )
-
-
-def _serves_mlflow(command: Command) -> bool:
-    programs = (("mdr-tune", "mlflow-server"), ("mlflow", "server"), ("mlflow", "ui"))
-    return any(command.runs(*program) for program in programs)
 
 
 def _client_port(start: Command) -> Iterator[Problem]:

@@ -169,6 +169,7 @@ def _start(settings: ServerSettings, service: Service, tell: Callable[[str], Non
     write_settings(settings)
     _fingerprint_file().write_text(_fingerprint(settings))
     log_begins = log_file().stat().st_size if log_file().exists() else 0
+    tell("The MLflow server starts, which takes half a minute, with a new database more")
     after_reboot = service.start()
     if not _wait_until_it_answers(settings, service):
         service.stop()
