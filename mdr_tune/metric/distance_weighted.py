@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mdr_tune.metric.distance import check_embeddings, pairwise_distances
-from mdr_tune.metric.mined import Triplets, check_generator, positive_pairs
+from mdr_tune.metric.mined import Triplets, check_generator, draw_negatives, positive_pairs
 
 MinerWeights = Literal["official", "stable"]
 
@@ -48,16 +48,16 @@ class DistanceWeightedMiner:
         """
         check_embeddings(embeddings, labels)
         check_generator(generator, embeddings)
-        if not embeddings.isfinite().all():
-            # Said here, since drawing from such weights would end the whole CUDA context.
-            raise ValueError("embeddings are not finite: the training has diverged, lower the learning rate")
         labels = labels.to(embeddings.device)
         anchors, positives = positive_pairs(labels)
         if len(anchors) == 0 or bool((labels == labels[0]).all()):
             nothing = anchors[:0]
             return Triplets(nothing, nothing, nothing, embeddings.new_zeros(()))
+        if not torch.stack(embeddings.aminmax()).isfinite().all():  # NaN goes into both
+            # Said here, since drawing from such weights would end the whole CUDA context.
+            raise ValueError("embeddings are not finite: the training has diverged, lower the learning rate")
         weights, fell_back = negative_weights(embeddings, labels, self.weights, self.cutoff, self.nonzero_loss_cutoff)
-        negatives = torch.multinomial(weights[anchors], 1, generator=generator).squeeze(1)
+        negatives = draw_negatives(weights, anchors, generator)
         is_anchor = torch.zeros_like(fell_back)
         is_anchor[anchors] = True
         fallback_fraction = (fell_back & is_anchor).sum().to(embeddings.dtype) / is_anchor.sum()
@@ -102,17 +102,17 @@ def negative_weights(
     distances = _distances_on_sphere(embeddings)
     distances.clamp_(min=cutoff)
     negatives = labels[:, None] != labels[None, :]
-    valid = negatives & (distances < nonzero_loss_cutoff)
+    invalid = (distances < nonzero_loss_cutoff).logical_and_(negatives).logical_not_()
     log_weights = _log_inverse_density(distances, embeddings.shape[1])
     if weights == "stable":
-        log_weights.masked_fill_(~valid, -torch.inf)
+        log_weights.masked_fill_(invalid, -torch.inf)
     maxima = log_weights.amax(dim=1, keepdim=True)
     maxima.masked_fill_(maxima == -torch.inf, 0.0)  # a row without a valid negative, in `stable`
-    row_weights = (log_weights - maxima).exp_().mul_(valid)
+    row_weights = log_weights.sub_(maxima).exp_().masked_fill_(invalid, 0.0)
     fell_back = row_weights.sum(dim=1) == 0
-    row_weights += fell_back[:, None] & negatives
+    row_weights.masked_fill_(fell_back[:, None] & negatives, 1.0)
     sums = row_weights.sum(dim=1, keepdim=True)
-    return row_weights / sums.masked_fill(sums == 0, 1.0), fell_back & negatives.any(dim=1)
+    return row_weights.div_(sums.masked_fill(sums == 0, 1.0)), fell_back & negatives.any(dim=1)
 
 
 def _distances_on_sphere(embeddings: Tensor) -> Tensor:

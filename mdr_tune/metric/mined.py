@@ -61,6 +61,28 @@ def positive_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     return anchors, positives
 
 
+def draw_negatives(weights: Tensor, anchors: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw a negative for each anchor, by the weights of its row.
+
+    For each row as many are drawn as the most frequent anchor needs: a row is summed up once, and not once for each of
+    its pairs.
+
+    Args:
+        weights: (N, N), not negative, the sum of an anchor's row above 0.
+        anchors: (T,), ascending, T above 0.
+        generator: on the device of `weights`.
+
+    Returns:
+        (T,), columns of weight above 0.
+    """
+    counts = torch.bincount(anchors, minlength=len(weights))
+    rows = counts.nonzero().squeeze(1)
+    drawn = anchors.new_zeros(len(weights), int(counts.max()))
+    drawn[rows] = torch.multinomial(weights[rows], drawn.shape[1], replacement=True, generator=generator)
+    first = counts.cumsum(0).sub_(counts)
+    return drawn[anchors, torch.arange(len(anchors), device=anchors.device) - first[anchors]]
+
+
 def mined_triplets(mined: Mined, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return anchors, positives and negatives, (T,) each, whatever the miner returned.
 

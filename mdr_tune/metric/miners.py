@@ -9,7 +9,7 @@ from torch import Tensor
 from mdr_tune.catalog import MINERS
 from mdr_tune.metric.arguments import check_arguments
 from mdr_tune.metric.distance import check_embeddings
-from mdr_tune.metric.mined import Miner, Triplets, check_generator, positive_pairs
+from mdr_tune.metric.mined import Miner, Triplets, check_generator, draw_negatives, positive_pairs
 
 
 def build_miner(name: str, arguments: Mapping[str, Any]) -> Miner:
@@ -54,9 +54,9 @@ class RandomMiner:
         check_generator(generator, embeddings)
         labels = labels.to(embeddings.device)
         anchors, positives = positive_pairs(labels)
-        is_negative = labels[anchors][:, None] != labels  # (P, N)
-        if not is_negative.any():  # no positive pair, or a single class
+        is_negative = labels[:, None] != labels  # (N, N)
+        if len(anchors) == 0 or not is_negative.any():  # no positive pair, or a single class
             anchors = positives = negatives = anchors[:0]
         else:
-            negatives = torch.multinomial(is_negative.to(embeddings.dtype), 1, generator=generator).squeeze(1)
+            negatives = draw_negatives(is_negative.to(embeddings.dtype), anchors, generator)
         return Triplets(anchors, positives, negatives, embeddings.new_zeros(()))

@@ -52,14 +52,16 @@ class _MeanDistanceToNearestLevel(torch.autograd.Function):
         targets = torch.addcmul(mean, std, sorted_levels)  # (L,), the levels as distances
         midpoints = torch.lerp(targets[:-1], targets[1:], 0.5)  # (L - 1,)
         thresholds = _Thresholds(targets.unbind(), midpoints.unbind())
-        embedding_gradient = torch.empty_like(embeddings) if ctx.needs_input_grad[0] else None
+        embedding_gradient = None
         sums = embeddings.new_zeros(len(levels) + 1)
         tiles.reverse()
         while tiles:
             tile = tiles.pop()  # frees it after its turn; the diagonal ones start the gradient that the strips add to
             pulls, tile_sums = _visit(tile, thresholds)
             sums.add_(tile_sums, alpha=tile.weight)
-            if embedding_gradient is not None:
+            if ctx.needs_input_grad[0]:
+                if embedding_gradient is None:  # now that `_visit` has given its temporaries back
+                    embedding_gradient = torch.empty_like(embeddings)
                 _put_embedding_gradient(embedding_gradient, embeddings, tile, pulls)
         pairs = len(embeddings) * (len(embeddings) - 1)
         scale = (pairs * std).reciprocal_()

@@ -1,8 +1,10 @@
 """The triplet margin loss."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.autograd.function import once_differentiable
 
 from mdr_tune.metric.distance import check_embeddings
 from mdr_tune.metric.losses import MetricLoss
@@ -51,6 +53,8 @@ def triplet_margin_loss(
 ) -> Tensor:
     """Return the triplet margin loss; without triplets a zero that still has a (zero) gradient.
 
+    It can be differentiated once.
+
     Args:
         embeddings: (N, D).
         anchors: (T,), indices of embeddings.
@@ -74,9 +78,58 @@ def triplet_margin_loss(
         return embeddings.sum() * 0
     if len(anchors) > len(embeddings) ** 2:
         return _many_triplets(embeddings, anchors, positives, negatives, margin)
-    return functional.triplet_margin_loss(
-        embeddings[anchors], embeddings[positives], embeddings[negatives], margin=margin
-    )
+    loss: Tensor = _TripletMargin.apply(embeddings, anchors, positives, negatives, margin)
+    return loss
+
+
+class _TripletMargin(torch.autograd.Function):
+    """`functional.triplet_margin_loss` of rows of one matrix: value and closed-form gradient at once.
+
+    Autograd would keep three (T, D) selections and three (T, D) gradients of them. Only the (N, D) gradient
+    waits for the backward here.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float
+    ) -> Tensor:
+        chosen = embeddings.index_select(0, anchors)
+        from_positive = torch.sub(chosen, embeddings.index_select(0, positives)).add_(_EPS)
+        from_negative = chosen.sub_(embeddings.index_select(0, negatives)).add_(_EPS)
+        to_positive = torch.linalg.vector_norm(from_positive, dim=1)
+        to_negative = torch.linalg.vector_norm(from_negative, dim=1)
+        violations = to_positive - to_negative + margin
+        gradient = None
+        if ctx.needs_input_grad[0]:
+            counted = (violations >= 0).to(embeddings.dtype).div_(len(anchors))
+            _scale_rows(from_positive, counted, to_positive)
+            _scale_rows(from_negative, counted, to_negative)
+            gradient = torch.zeros_like(embeddings)
+            _add_rows(gradient, positives, from_positive, -1)
+            _add_rows(gradient, negatives, from_negative, 1)
+            _add_rows(gradient, anchors, from_positive.sub_(from_negative), 1)
+        ctx.save_for_backward(gradient)
+        loss: Tensor = violations.clamp_min_(0).mean()
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return None if gradient is None else gradient * loss_gradient, None, None, None, None
+
+
+def _scale_rows(differences: Tensor, counted: Tensor, distances: Tensor) -> None:
+    """Make differences (T, D) the gradients of their lengths, times `counted` (T,); of a length of 0 it is 0."""
+    differences.mul_((counted / distances).masked_fill_(distances == 0, 0.0)[:, None])
+
+
+def _add_rows(gradient: Tensor, rows: Tensor, values: Tensor, sign: int) -> None:
+    """Add values (T, D) to those rows (T,) of `gradient`, in an order that is the same each time."""
+    if gradient.device.type == "cpu":
+        gradient.index_add_(0, rows, values, alpha=sign)
+    else:  # where `index_add_` adds in any order, which changes the last bits
+        gradient.index_put_((rows,), values * sign, accumulate=True)
 
 
 def _many_triplets(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:

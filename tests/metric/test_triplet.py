@@ -23,6 +23,29 @@ def test_equals_a_naive_loop():
     assert value.item() == pytest.approx(naive_loss(embeddings, triplets, 0.3), rel=1e-12)
 
 
+def test_value_and_gradient_are_those_of_torch():
+    generator = torch.Generator().manual_seed(0)
+    ours = torch.randn(20, 6, generator=generator, dtype=torch.float64).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    triplets = torch.randint(20, (3, 50), generator=generator)
+    triplets[:, 0] = torch.tensor([3, 3 + 1, 3 + 2])
+    with torch.no_grad():
+        for embeddings in (ours, theirs):
+            embeddings[3], embeddings[4] = 0, 1e-6  # with the epsilon added their distance is exactly 0
+    value = triplet_margin_loss(ours, *triplets, margin=0.4)
+    expected = torch.nn.functional.triplet_margin_loss(*(theirs[indices] for indices in triplets), margin=0.4)
+    (3 * value).backward()
+    (3 * expected).backward()
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_the_gradient_is_that_of_differences():
+    embeddings = torch.rand(6, 3, dtype=torch.float64, requires_grad=True)
+    triplets = torch.tensor([(0, 1, 2), (3, 4, 5), (1, 0, 5), (0, 2, 3)]).t()
+    assert torch.autograd.gradcheck(lambda e: triplet_margin_loss(e, *triplets, margin=0.9), embeddings)
+
+
 def test_all_triplets_equal_a_naive_loop():
     embeddings = torch.rand(9, 3, dtype=torch.float64)
     labels = torch.tensor([0, 1, 0, 2, 1, 0, 1, 2, 3])
