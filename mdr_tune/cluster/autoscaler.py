@@ -152,11 +152,12 @@ def _is_same(address: str | None, joined: str) -> bool:
     return address is not None and (address == joined or (host in LOOPBACK and address.rpartition(":")[2] == port))
 
 
-def awaited(gcs_address: str) -> str:
+def awaited(gcs_address: str, needs: str) -> str:
     """Say what lanes that are not up wait for, to be read after "still waiting: ".
 
     Args:
         gcs_address: Of the cluster that this process is connected to.
+        needs: What the workers of a lane need, in words.
     """
     import ray
 
@@ -166,4 +167,4 @@ def awaited(gcs_address: str) -> str:
         return activity
     total, free = ray.cluster_resources(), ray.available_resources()
     parts = [f"{free.get(key, 0):g} of {count(int(total[key]), key)}" for key in ("CPU", "GPU") if total.get(key)]
-    return f"free: {', '.join(parts)}" if parts else ""
+    return f"a lane needs {needs}, free: {', '.join(parts)}" if parts else f"a lane needs {needs}"

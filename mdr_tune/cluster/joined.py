@@ -4,6 +4,8 @@ import ipaddress
 import logging
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,8 @@ from mdr_tune.errors import UserError
 from mdr_tune.words import count
 
 CONNECT_TIMEOUT_S = 5.0
+HEAD_TIMEOUT_S = 20.0
+"""For a new process, its import of Ray, and one question."""
 OWNED_MACHINES_TIMEOUT_S = 180.0
 """How long is waited for machines of `provider: local`, which join half a minute after `ray up` has come back."""
 POLL_S = 1.0
@@ -25,23 +29,17 @@ def connect(address: str) -> None:
     """Connect this process to the cluster at `address`: `auto`, or host:port.
 
     Raises:
-        UserError: Nothing answers there, or it is Ray Client's, through which Ray Train cannot be driven.
+        UserError: Nothing answers there, or it is no head of Ray's, or Ray Client's, through which Ray Train cannot be
+            driven, or it wants another token.
     """
-    _check_address(address)
     prepare_environment()
-    if (Path.home() / ".ray" / "auth_token").exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray knows by itself for "auto" only
+    _check_address(address)
     import ray
 
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        why = str(error).splitlines()[0]
-        raise UserError(
-            f"--address {address}: something listens there, but this process could not join it ({why}). A cluster with "
-            "token authentication wants RAY_AUTH_MODE=token in the environment, and its own token in ~/.ray/auth_token "
-            "(`ray get-auth-token` on its head shows it)"
-        ) from None
+        raise UserError(_no_answer(address, str(error).splitlines()[0])) from None
 
 
 def joined_cluster(tell: Callable[[str], None], timeout_s: float = OWNED_MACHINES_TIMEOUT_S) -> Machine:
@@ -114,10 +112,17 @@ def _ip_of(address: str) -> str:
             return address
 
 
+def _given(address: str) -> str:
+    """Return what the user has to change for another address."""
+    return f"RAY_ADDRESS={address}" if os.environ.get("RAY_ADDRESS") == address else f"--address {address}"
+
+
 def _no_answer(address: str, why: str) -> str:
+    given = _given(address)
+    instead = "unset RAY_ADDRESS" if given.startswith("RAY_ADDRESS") else "leave --address out"
     return (
-        f"--address {address}: no Ray cluster answers there ({why}); start one (ray up cluster.yaml, or "
-        "ray start --head), or leave --address out to use this machine"
+        f"{given}: no Ray cluster answers there ({why}); start one (ray up cluster.yaml, or ray start --head), or "
+        f"{instead} to use this machine"
     )
 
 
@@ -125,19 +130,42 @@ def _check_address(address: str) -> None:
     """Refuse at once what Ray would try for minutes, or could not serve a sweep."""
     if address.startswith("ray://"):
         raise UserError(
-            f"--address {address}: Ray Client cannot run a sweep; run launch.py on the head node with --address auto, "
-            "or submit it there with ray job submit"
+            f"{_given(address)}: Ray Client cannot run a sweep; run launch.py on the head node with --address auto, or "
+            "submit it there with ray job submit"
         )
     listening = _running_cluster() if address == "auto" else address
     if listening is None:
         return  # Ray looks for itself, and says at once that there is none
     host, colon, port = listening.rpartition(":")
     if not colon or not port.isdigit():
-        raise UserError(f"--address {address}: expected auto or HOST:PORT, such as 10.0.0.1:6379")
+        raise UserError(f"{_given(address)}: expected auto or HOST:PORT, such as 10.0.0.1:6379")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise UserError(_no_answer(address, str(error))) from None
+    _check_head(address, listening)
+
+
+def _check_head(address: str, listening: str) -> None:
+    """Ask the head whether it lets this process in, from another one: Ray's own attempt has no end, and is noisy."""
+    if (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray knows by itself for "auto" only
+    ask = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", listening, "--skip-version-check"]
+    try:
+        asked = subprocess.run(ask, capture_output=True, text=True, timeout=HEAD_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"{_given(address)}: something listens there, but it does not answer as the head of a Ray cluster does; "
+            "the port is that of `ray start --head`, 6379 if none was given"
+        ) from None
+    if "AuthenticationError" in asked.stderr:
+        raise UserError(
+            f"{_given(address)}: the cluster wants another token; put the one that `ray get-auth-token` shows on its "
+            "head into ~/.ray/auth_token here, and set RAY_AUTH_MODE=token"
+        )
+    if asked.returncode != 0:
+        why = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1]
+        raise UserError(_no_answer(address, why))
 
 
 def _running_cluster() -> str | None:

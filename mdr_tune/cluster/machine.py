@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdr_tune.words import count
+
 GPU_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 """What is there where torch may find a GPU: NVIDIA's driver, AMD's, and Windows' in WSL."""
 
@@ -40,8 +42,8 @@ class ComingNodes:
     node: Node
 
     def __str__(self) -> str:
-        gpus = f", {self.node.gpus} GPUs" if self.node.gpus else ""
-        return f"{self.count} {self.name} ({self.node.cpus} CPUs{gpus} each)"
+        gpus = f", {count(self.node.gpus, 'GPU')}" if self.node.gpus else ""
+        return f"{self.count} {self.name} ({count(self.node.cpus, 'CPU')}{gpus} each)"
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ class Machine:
     def describe(self) -> str:
         """Return what it has, and what may come."""
         if not self.coming:
-            return f"{self.cpus} CPUs, {self.gpus} GPUs"
+            return f"{count(self.cpus, 'CPU')}, {count(self.gpus, 'GPU')}"
         cpus, gpus = (sum(column) for column in zip(*((node.cpus, node.gpus) for node in self.nodes), strict=True))
-        return f"{cpus} CPUs, {gpus} GPUs; may come: {', '.join(map(str, self.coming))}"
+        return f"{count(cpus, 'CPU')}, {count(gpus, 'GPU')}; may come: {', '.join(map(str, self.coming))}"
 
 
 def this_machine() -> Machine:

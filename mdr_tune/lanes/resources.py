@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from mdr_tune.words import count
+
 
 @dataclass(frozen=True)
 class LaneResources:
@@ -22,3 +24,14 @@ class LaneResources:
     """The workers of a lane on as few nodes as possible, or on as many."""
     accelerator_type: str | None = None
     """Only on nodes with this GPU, by Ray's name of it."""
+
+    @property
+    def needs(self) -> str:
+        """What a lane's workers need, in words."""
+        gpu = f"{self.accelerator_type} GPU" if self.accelerator_type else "GPU"
+        each = [
+            count(self.cpus_per_worker, "CPU"),
+            *([count(self.gpus_per_worker, gpu)] if self.gpus_per_worker else []),
+        ]
+        workers = f"{count(self.workers_per_lane, 'worker')} with " if self.workers_per_lane > 1 else ""
+        return f"{workers}{' and '.join(each)}{' each' if workers else ''}"

@@ -153,7 +153,7 @@ def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
 
         lanes = Lanes(plan.lanes, f"rerun-{plan.original.run_id}", Path(folder))
         try:
-            with LaneWatch(lanes.hub, 1, tell):
+            with LaneWatch(lanes.hub, 1, plan.lanes.needs, tell):
                 yield lanes.hub
         finally:
             lanes.stop()

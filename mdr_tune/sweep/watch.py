@@ -25,12 +25,13 @@ class LaneWatch:
     Args:
         hub: The lanes' hub.
         num_lanes: How many lanes there should be.
+        needs: What the workers of a lane need, in words.
         tell: Takes a line for the user.
     """
 
-    def __init__(self, hub: Any, num_lanes: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, hub: Any, num_lanes: int, needs: str, tell: Callable[[str], None]) -> None:
         self._hub, self._tell = hub, tell
-        self._news = LaneNews(num_lanes, _awaited)
+        self._news = LaneNews(num_lanes, lambda: _awaited(needs))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lane-watch", daemon=True)
 
@@ -54,11 +55,11 @@ class LaneWatch:
                     self._tell(text)
 
 
-def _awaited() -> str:
+def _awaited(needs: str) -> str:
     from mdr_tune.cluster.autoscaler import awaited
 
     try:
-        return awaited(ray.get_runtime_context().gcs_address)
+        return awaited(ray.get_runtime_context().gcs_address, needs)
     except Exception:
         logger.warning("could not find out what the lanes wait for", exc_info=True)
         return ""  # it is an addition to a line: what goes wrong with it must not end the watch

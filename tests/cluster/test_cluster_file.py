@@ -159,6 +159,7 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
     ("no disk", lambda t: head(t).pop("BlockDeviceMappings"), r"BlockDeviceMappings: is missing"),
     ("IMDSv1", lambda t: head(t)["MetadataOptions"].update(HttpTokens="optional"), r"expected {HttpTokens: required}"),
     ("no image's name", lambda t: head(t).update(ImageId="ubuntu"), r"ImageId: expected ami-... of your region"),
+    ("Ray's own role", lambda t: head(t).pop("IamInstanceProfile"), r"head.*IamInstanceProfile: is missing: Ray would"),
     ("no role", lambda t: head(t).update(IamInstanceProfile={}), r"IamInstanceProfile: expected {Name: ...}"),
     ("no user", lambda t: t["auth"].pop("ssh_user"), r"auth.ssh_user: is missing"),
     ("name of the key", lambda t: t["provider"].update(key_pair="mine"), r"key_pair: expected {key_name: NAME}"),
@@ -167,6 +168,11 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
     ("negative", lambda t: worker(t).update(min_workers=-1), r"min_workers: expected 0 or more, got -1"),
     ("negative in all", lambda t: t.update(max_workers=-2), r"max_workers|smaller than"),
     ("min over max", lambda t: worker(t).update(min_workers=2, max_workers=1), r"2 is more than the max_workers"),
+    (
+        "more than all",
+        lambda t: worker(t).update(max_workers=4),
+        r"max_workers: 4 is more than max_workers of the clus",
+    ),
     ("nobody trains", lambda t: worker(t).update(max_workers=0), r"max_workers: no worker may ever start"),
     ("nobody at all", lambda t: t.update(max_workers=0), r"max_workers: no worker may ever start"),
     ("no time-out", lambda t: t.pop("idle_timeout_minutes"), r"idle_timeout_minutes: is missing"),
@@ -415,3 +421,11 @@ def test_what_is_not_yaml_or_not_there_is_a_plain_sentence(tmp_path: Path) -> No
     broken.write_text("- a\n")
     assert "expected a mapping" in problems(broken)[0]
     assert "no such file" in problems(tmp_path / "other.yaml")[0]
+
+
+def test_a_token_that_others_can_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "home" / ".ray" / "auth_token").chmod(0o644)
+    (problem,) = aws(tmp_path, lambda t: t)
+    assert problem.endswith(
+        "file_mounts.~/.ray/auth_token: other users can read ~/.ray/auth_token: chmod 600 ~/.ray/auth_token"
+    )

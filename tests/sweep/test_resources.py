@@ -84,7 +84,7 @@ def test_what_is_passed_through() -> None:
             (16, 1),
             {"workers_per_trial": 1, "gpus_per_worker": 2},
             "resources.workers_per_trial: 1 worker with 1 CPU and 2 GPUs each do not fit on this machine (16 CPUs, "
-            "1 GPUs); lower resources.cpus_per_worker or resources.gpus_per_worker",
+            "1 GPU); lower resources.cpus_per_worker or resources.gpus_per_worker",
         ),
     ],
 )

@@ -110,9 +110,15 @@ def check_metadata_service(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_role(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a role that does not say which."""
-    for _, path, node_type in _aws_types(cluster):
+    """Yield a role that does not say which, and that Ray would make one for the head."""
+    for name, path, node_type in _aws_types(cluster):
         profile = _config(node_type).get("IamInstanceProfile")
+        if profile is None and name == cluster.head_type:
+            yield Problem(
+                (*path, "node_config", "IamInstanceProfile"),
+                "is missing: Ray would make a role that may do everything in EC2 and S3; clusters/aws_account.yaml "
+                "makes one that may do what is needed",
+            )
         if isinstance(profile, dict) and not {"Name", "Arn"} & set(profile):
             yield Problem((*path, "node_config", "IamInstanceProfile"), "expected {Name: ...} or {Arn: ...}")
 

@@ -19,6 +19,10 @@ def check_workers(cluster: ClusterFile) -> Iterator[Problem]:
                 yield Problem((*path, key), f"expected 0 or more, got {number}")
         if fewest > highest:
             yield Problem((*path, "min_workers"), f"{fewest} is more than the max_workers of this type, {highest}")
+        if highest > most and "max_workers" in node_type:
+            yield Problem(
+                (*path, "max_workers"), f"{highest} is more than max_workers of the cluster, {most}: set both"
+            )
         if fewest > most:
             yield Problem((*path, "min_workers"), f"{fewest} is more than max_workers of the cluster, {most}")
         can_train = can_train or highest > 0

@@ -1,6 +1,7 @@
 """Ray's token: without it, whoever reaches a port of Ray runs commands on all machines."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from mdr_tune.cluster.checks.commands import is_ray_start, start_commands
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
@@ -21,3 +22,8 @@ def check_token(cluster: ClusterFile) -> Iterator[Problem]:
             ("file_mounts",),
             f"expected {TOKEN_PLACE}: {TOKEN_PLACE}, the token that `ray get-auth-token --generate` makes",
         )
+        return
+    file = str(as_mapping(cluster.tree.get("file_mounts"))[TOKEN_PLACE])
+    local = Path(file).expanduser()
+    if local.is_file() and local.stat().st_mode & 0o077:
+        yield Problem(("file_mounts", TOKEN_PLACE), f"other users can read {file}: chmod 600 {file}")

@@ -116,6 +116,12 @@ def _explained(settings: ServerSettings, error: Exception) -> str:
         return f"{prefix}cannot be opened ({reason}); give the file of an MLflow database, or one that does not exist"
     if "no password supplied" in reason or "password authentication failed" in reason:
         return f"{prefix}the password is missing or wrong ({reason}); {_PGPASS}"
+    if "root certificate" in reason:
+        fix = (
+            "copy the certificate of the authority that signed the database's to ~/.postgresql/root.crt of this "
+            "machine, or append &sslrootcert=FILE; docs/mlflow_server.md has more"
+        )
+        return f"{prefix}{reason}; {fix}"
     if "does not exist" in reason:
         fix = "create it, as a superuser of PostgreSQL: createuser --pwprompt USER, createdb --owner USER DATABASE"
         return f"{prefix}{reason}; {fix}"

@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,6 +199,24 @@ def test_a_file_that_is_no_database_and_tables_of_others_are_refused(home: Path)
 def test_a_postgresql_that_is_not_there_is_said(home: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be reached .*start PostgreSQL"):
         check_database(make_settings(f"postgresql://me@127.0.0.1:{free_port()}/runs"))
+
+
+def test_a_postgresql_with_tls_whose_authority_is_not_known_here_is_said(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def agree_to_tls() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(8)
+                connection.sendall(b"S")
+                connection.recv(8)
+
+        threading.Thread(target=agree_to_tls, daemon=True).start()
+        uri = f"postgresql://me@127.0.0.1:{server.getsockname()[1]}/runs?sslmode=verify-full"
+        with pytest.raises(
+            UserError, match=r"root certificate .* does not exist.*; copy the certificate of the authority"
+        ):
+            check_database(make_settings(uri))
 
 
 def test_a_full_disk_is_said(home: Path, small_disk: Path) -> None:
