@@ -25,7 +25,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/trial_overhead.py
+	$(BIN)/python benchmarks/run_all.py
 
 # torch and torchvision are pinned as a pair in requirements.txt: builds of two kinds do not import together.
 $(READY): requirements.txt pyproject.toml

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from rich.table import Table
 from sklearn.neighbors import NearestNeighbors
-from throughput.tables import machine
+from summary.machine import machine
 
 from mdr_tune.cli.terminal import make_console
 from mdr_tune.indexing import IndexInfo, read_index, search_index

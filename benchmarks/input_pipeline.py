@@ -1,19 +1,17 @@
-"""How many training images a second one core makes ready, beside the authors' way, in one run.
+"""How many training images a second one core makes ready, beside the common way by Pillow, in one run.
 
-    git clone https://github.com/kakaoenterprise/AAAI2021_MDR /tmp/authors
-    python benchmarks/input_pipeline.py --authors /tmp/authors
+    python benchmarks/input_pipeline.py
 
-*Theirs*: each JPEG (500 x 375, as CUB-200-2011's) is decoded by Pillow, brought to 256 x 256 and its random crop to
-224 x 224, both with Lanczos' filter, mirrored by chance, normalised for BN-Inception, and 128 of them are stacked. The
-transform is imported from the checkout that --authors names; without it only ours is measured.
+*Pillow*: each JPEG (500 x 375, as CUB-200-2011's) is decoded by Pillow, brought to 256 x 256 and its random crop to
+224 x 224, both with Lanczos' filter, mirrored by chance, normalised for BN-Inception, and 128 of them are stacked: what
+the authors' code does, by the same transforms of torchvision.
 
 *Ours, cache on*: `InputPipeline` on the cache of decoded 256 x 256 images, with RandomResizedCrop (Lanczos' filter too,
 and the same pixels), then `normalize` of BN-Inception. *cache off* decodes in each read. The making of the cache is
 timed apart; it happens once for all trials.
 
 *not normalised* ends with uint8 images, which is what our pipeline yields: normalising is the model's part, on its
-device. All else ends with a float32 batch (128, 3, 224, 224). The ratio is to the authors' side that ends with the
-same.
+device. All else ends with a float32 batch (128, 3, 224, 224). The ratio is to Pillow's side that ends with the same.
 
 The process is bound to one core, background threads too, and torch computes with one thread. Left out on both sides:
 what a DataLoader adds, that is its worker processes and the passing of batches between them; reading from a cold disk:
@@ -32,9 +30,10 @@ from pathlib import Path
 
 import torch
 from pipeline.photos import write_photos
-from pipeline.sides import BATCH_SIZE, IMAGE_SIZE, RESIZE, AuthorsSide, OurSide, Side
-from pipeline.tables import Measured, print_table
-from throughput.tables import machine
+from pipeline.sides import BATCH_SIZE, IMAGE_SIZE, RESIZE, OurSide, PillowSide, Side
+from pipeline.tables import Measured, print_table, rows
+from summary.machine import machine
+from summary.rows import write_rows
 
 from mdr_tune.cli.terminal import make_console
 from mdr_tune.data.dataset import Images
@@ -43,24 +42,23 @@ from mdr_tune.progress import no_progress
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Measure images a second on one core, ours and the authors'.")
-    parser.add_argument("--authors", type=Path, metavar="DIR", help="a checkout of the authors' repository")
+    parser = argparse.ArgumentParser(description="Measure images a second on one core, ours and Pillow's.")
     parser.add_argument("--images", type=int, default=512, metavar="N", help="JPEG files to write (default: 512)")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of each side (default: 7)")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="also write the lines for `make bench` to FILE")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and print; returns 2 if there is no checkout of the authors' code where --authors says."""
+    """Measure and print."""
     arguments = make_parser().parse_args(argv)
-    if arguments.authors is not None and not (arguments.authors / "utils" / "common.py").is_file():
-        print(f"--authors {arguments.authors}: no checkout of AAAI2021_MDR (no utils/common.py)", file=sys.stderr)
-        return 2
     console = make_console()
     with one_core(), tempfile.TemporaryDirectory(prefix="mdr_tune-benchmark-") as folder:
         console.print(machine(torch.device("cpu")), style="dim")
-        measured = measure(Path(folder), arguments.images, arguments.rounds, arguments.authors)
+        measured = measure(Path(folder), arguments.images, arguments.rounds)
     print_table(console, measured)
+    if arguments.rows is not None:
+        write_rows(arguments.rows, rows(measured))
     return 0
 
 
@@ -77,7 +75,7 @@ def one_core() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def measure(folder: Path, count: int, rounds: int, authors: Path | None) -> Measured:
+def measure(folder: Path, count: int, rounds: int) -> Measured:
     """Write the files, make the cache, and time all sides in turn."""
     files = folder / "photos"
     files.mkdir()
@@ -86,15 +84,14 @@ def measure(folder: Path, count: int, rounds: int, authors: Path | None) -> Meas
     cached = open_photos(files, names, folder, cache=True)
     build_s = time.perf_counter() - start
     decoded = open_photos(files, names, folder, cache=False)
+    photos = [files / name for name in names]
     sides: list[Side] = [
+        PillowSide(photos),
+        PillowSide(photos, normalize=False),
         OurSide("ours, cache on", cached, steps=4),
         OurSide("ours, cache on", cached, steps=4, normalize=False),
         OurSide("ours, cache off", decoded, steps=1),
     ]
-    if authors is not None:
-        sys.path[:0] = [] if str(authors) in sys.path else [str(authors)]
-        photos = [files / name for name in names]
-        sides[:0] = [AuthorsSide(authors, photos), AuthorsSide(authors, photos, normalize=False)]
     speeds: dict[str, list[float]] = {side.name: [] for side in sides}
     for number in range(rounds + 1):
         for side in sides:

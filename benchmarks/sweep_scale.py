@@ -43,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=_count, default=10, metavar="N", help="reports of each (default: 10)")
     parser.add_argument("--their-trials", type=_count, metavar="N", help="trials of Ray's side (default: as many)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all stamps to FILE")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="also write the lines for `make bench` to FILE")
     return parser
 
 
@@ -55,7 +56,8 @@ def _count(text: str) -> int:
 
 def main() -> int:
     """Measure and print; returns 1 if the two sides did not run the same trials."""
-    from scale.tables import print_comparison, print_totals, print_windows
+    from scale.tables import print_comparison, print_totals, print_windows, rows
+    from summary.rows import write_rows
 
     arguments = make_parser().parse_args()
     if arguments.trials * arguments.epochs < 2:
@@ -72,6 +74,8 @@ def main() -> int:
     if arguments.json is not None:
         sides = {"ours": dataclasses.asdict(ours), "theirs": dataclasses.asdict(theirs)}
         arguments.json.write_text(json.dumps(sides) + "\n")
+    if arguments.rows is not None:
+        write_rows(arguments.rows, rows(ours, theirs))
     return 0 if print_comparison(console, ours, theirs) else 1
 
 

@@ -28,9 +28,10 @@ import warnings
 from pathlib import Path
 
 import torch
+from summary.machine import machine
 from throughput.authors import AuthorsSide, has_backbone
 from throughput.sides import OurSide, Setting, Side
-from throughput.tables import Measured, machine, print_table
+from throughput.tables import Measured, print_table
 
 from mdr_tune.cli.terminal import make_console
 

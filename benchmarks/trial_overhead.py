@@ -27,6 +27,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--trials-lanes", type=_count, default=4, metavar="N", help="trials on lanes (default: 4)")
     parser.add_argument("--trials-recipe", type=_count, default=2, metavar="N", help="as documented (default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to FILE")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="also write the lines for `make bench` to FILE")
     return parser
 
 
@@ -73,18 +75,19 @@ def main() -> int:
 def measure(arguments: argparse.Namespace, console: Console, folder: Path) -> int:
     """Run both parts, the launch first, while no other Ray runs here."""
     from overhead.launch import run_launch
-    from overhead.tables import print_comparison, print_launch, print_trials
+    from overhead.tables import print_comparison, print_launch, print_trials, rows
     from overhead.trials import compare, make_plan
+    from summary.rows import write_rows
 
     from mdr_tune.cluster.machine import this_machine
     from mdr_tune.sweep.session import ray_session
 
     console.print(f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f} before the start", style="dim")
     launch = run_launch(folder)
-    machine = this_machine()
+    machine, began = this_machine(), time.time()
     with ray_session(None, machine.cpus):
         from overhead.on_lanes import run_on_lanes
-        from overhead.recipe import run_as_documented
+        from overhead.recipe import FIRST_STEP, run_as_documented
 
         recipe = run_as_documented(make_plan("documented", arguments.trials_recipe, folder, machine))
         lanes = run_on_lanes(make_plan("lanes", arguments.trials_lanes, folder, machine))
@@ -95,6 +98,9 @@ def measure(arguments: argparse.Namespace, console: Console, folder: Path) -> in
     print_launch(console, launch, start)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(as_json(recipe, lanes, comparison, launch, start), indent=2) + "\n")
+    if arguments.rows is not None:
+        first_step_s = recipe.records[0].history[0][FIRST_STEP] - began
+        write_rows(arguments.rows, rows(recipe, lanes, launch, first_step_s))
     return 1 if comparison.differences else 0
 
 

@@ -1,14 +1,18 @@
-"""What is printed: a table of both sides."""
+"""What is printed: a table of all sides, and its lines for `make bench`."""
 
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from summary.rows import Row, median
 
 from evaluation_speed.problems import Problem
 
 AIM_RATIO = 20
+AIM_OF_LIMIT = 1.5
 AIM_PEAK_GIB = 2.0
+SMALL, LARGE = 6_000, 60_000
+"""Items of the problems with an aim."""
 
 
 @dataclass(frozen=True)
@@ -18,77 +22,103 @@ class Measured:
     Attributes:
         problem: What was evaluated.
         ours: Of each round: all queries.
-        theirs: Of each round: `queries` of them. Empty if the authors' code did not run.
-        queries: How many queries of a round the authors' code had.
+        theirs: Of each round of the loop: `queries` of them.
+        products: Of each round: the bare product and top-k, of all queries.
+        queries: How many queries of a round the loop had.
         base: Bytes held before an evaluation of ours.
         peak: The most bytes held during it.
         metrics: Ours, in percent.
-        difference: The largest difference between their recalls and ours of the same queries, in percent points.
+        difference: The largest difference between the loop's recalls and ours of the same queries, in percent points.
     """
 
     problem: Problem
     ours: list[float]
     theirs: list[float]
+    products: list[float]
     queries: int
     base: int
     peak: int
     metrics: dict[str, float]
-    difference: float | None
+    difference: float
 
     @property
     def our_s(self) -> float:
-        return _median(self.ours)
+        return median(self.ours)
 
     @property
     def their_s(self) -> float:
         """Of all queries, in proportion to those that ran."""
-        return _median(self.theirs) * self.problem.count / self.queries
+        return median(self.theirs) * self.problem.count / self.queries
+
+    @property
+    def product_s(self) -> float:
+        return median(self.products)
+
+
+def rows(results: list[Measured]) -> list[Row]:
+    """Return the lines of the table of `make bench`."""
+    found = []
+    for result in results:
+        problem, has_aim = result.problem, result.problem.ks == (1, 2, 4, 8)
+        aim = AIM_RATIO if has_aim and problem.count == SMALL else None
+        numbers = (result.our_s, result.their_s, result.product_s)
+        found.append(Row(f"Recall, {problem.name}", "a loop over queries", "s", *numbers, aim=aim))
+        if aim is not None:
+            what, against = "the same in the time of product and top-k", "product and top-k"
+            numbers = (result.our_s, None, result.product_s)
+            found.append(Row(what, against, "s", *numbers, aim=AIM_OF_LIMIT, aim_is="times the limit"))
+        if has_aim and problem.count == LARGE:
+            matrix = 4 * problem.count**2 / 2**30
+            what = f"memory of it: {problem.count:,} x {problem.dimensions}"
+            found.append(
+                Row(what, "N x N floats", "GiB", result.peak / 2**30, matrix, aim=AIM_PEAK_GIB, aim_is="at most")
+            )
+    return found
 
 
 def print_table(console: Console, results: list[Measured]) -> None:
     """Print one row a problem, and below it what it is made of."""
     table = Table(title="Evaluation of all queries (seconds)", title_justify="left", title_style="bold")
-    for column in ("", "ours", "theirs", "ratio", "peak GiB (1)", "process GiB (2)", "recalls differ by (3)"):
+    for column in ("", "ours", "loop", "ratio", "product", "of it", "peak GiB (1)", "process GiB (2)", "differ by (3)"):
         table.add_column(column, justify="right" if column else "left")
     for result in results:
-        ran = bool(result.theirs)
         table.add_row(
             result.problem.name,
             f"{result.our_s:.2f}",
-            f"{result.their_s:.1f}" if ran else "-",
-            f"{result.their_s / result.our_s:.0f}" if ran else "-",
+            f"{result.their_s:.1f}",
+            f"{result.their_s / result.our_s:.0f}",
+            f"{result.product_s:.2f}",
+            f"{result.our_s / result.product_s:.2f}",
             f"{(result.peak - result.base) / 2**30:.2f}",
             f"{result.peak / 2**30:.2f}",
-            "-" if result.difference is None else f"{result.difference:.4f}",
+            f"{result.difference:.4f}",
         )
     console.print(table)
     console.print(
-        f"Aims: a ratio of {AIM_RATIO} and more, less than {AIM_PEAK_GIB:.0f} GiB.\n"
-        "Ours: Recall@K, MAP@R and R-precision. Theirs: Recall@K.\n"
+        f"Aims at {SMALL:,}, K = 1 to 8: a ratio of {AIM_RATIO} and more, {AIM_OF_LIMIT} times the product; at "
+        f"{LARGE:,} less than {AIM_PEAK_GIB:.0f} GiB.\n"
+        "Ours: Recall@K, MAP@R and R-precision. Loop: Recall@K.\n"
         "(1) of ours, beyond what was held before it, the embeddings among it; (2) in all\n"
-        "(3) in percent points, between both sides' recalls of the queries that the authors' code ran",
+        "(3) in percent points, between both sides' recalls of the queries that the loop ran",
         style="dim",
         soft_wrap=True,
     )
     for result in results:
         _print_details(console, result)
-    if not any(result.theirs for result in results):
-        console.print("The authors' code was not measured: give a checkout of it with --authors DIR.", style="dim")
 
 
 def _print_details(console: Console, result: Measured) -> None:
     metrics = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
-    lines = [f"{result.problem.name}: {metrics}", f"  rounds, ours: {_listed(result.ours)}"]
-    if result.theirs:
-        whole = result.queries == result.problem.count
-        part = "all queries" if whole else f"{result.queries:,} queries, a part in proportion to which the table's is"
-        lines.append(f"  rounds, theirs: {_listed(result.theirs)} ({part})")
+    whole = result.queries == result.problem.count
+    part = "all queries" if whole else f"{result.queries:,} queries, a part in proportion to which the table's is"
+    lines = [
+        f"{result.problem.name}: {metrics}",
+        f"  rounds, ours: {_listed(result.ours)}",
+        f"  rounds, loop: {_listed(result.theirs)} ({part})",
+        f"  rounds, product: {_listed(result.products)}",
+    ]
     console.print("\n".join(lines), style="dim", soft_wrap=True)
 
 
 def _listed(seconds: list[float]) -> str:
     return ", ".join(f"{value:.2f}" for value in seconds)
-
-
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]

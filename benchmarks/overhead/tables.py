@@ -1,19 +1,43 @@
-"""What is printed: two tables, and a line on whether both sides computed the same."""
+"""What is printed: two tables, and a line on whether both sides computed the same; the lines for `make bench`."""
 
 from rich.console import Console
 from rich.table import Table
+from summary.rows import Row
 
-from overhead.launch import Launch, Row
+from overhead.launch import Launch
+from overhead.launch import Row as Stretch
 from overhead.trials import Comparison, Side, median
 
-AIM = 50
+AIM = 100
 """How many times less a trial on lanes is to take beyond training."""
-
+AIM_LAUNCH_S = 20
 
 FOOTNOTES = """\
 (1) from Tune having its actor running to Tune having its end
 (2) from the first trial's end to the last's, per trial after the first: actors, suggestions, checkpoints count
 (3) from the call of Tune, on lanes when they are ready, to the last trial's end, per trial: Tune's start counts"""
+
+
+def rows(recipe: Side, lanes: Side, launch: Launch, recipe_first_step_s: float) -> list[Row]:
+    """Return the lines of the table of `make bench`.
+
+    Args:
+        recipe: The documented side.
+        lanes: Ours.
+        launch: The launch.
+        recipe_first_step_s: Seconds from the start of Ray to the first step of the documented side's first trial.
+    """
+    against = "a TorchTrainer a trial"
+    beyond = [median(side.beyond_training_s()) for side in (lanes, recipe)]
+    further = [side.beyond_training_of_further_trials_s() for side in (lanes, recipe)]
+    found = [Row("a trial beyond its training", against, "s", *beyond, aim=AIM)]
+    if further[0] is not None:
+        what = "each further trial, actor and suggestion included"
+        found.append(Row(what, against, "s", further[0], further[1], aim=AIM))
+    what, seconds = "launch.py to its first epoch, 2 workers", launch.first_epoch_starts_s
+    against += ", from Ray's start"
+    found.append(Row(what, against, "s", seconds, recipe_first_step_s, aim=AIM_LAUNCH_S, aim_is="at most"))
+    return found
 
 
 def print_trials(console: Console, recipe: Side, lanes: Side) -> None:
@@ -84,6 +108,6 @@ def print_launch(console: Console, launch: Launch, recipe_start: tuple[float, fl
     console.print(table)
 
 
-def _add(table: Table, rows: list[Row]) -> None:
+def _add(table: Table, rows: list[Stretch]) -> None:
     for row in rows:
         table.add_row(row.label, f"{row.takes_s:.2f}", f"{row.at_s:.2f}")

@@ -1,13 +1,22 @@
 """What is timed: sides that turn indices of images into batches for the network. Fixed numbers are the paper's."""
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torchvision.datasets.folder import default_loader
-from torchvision.transforms import Compose, PILToTensor
+from torchvision.transforms import (
+    Compose,
+    InterpolationMode,
+    Lambda,
+    Normalize,
+    PILToTensor,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    ToTensor,
+)
 
 from mdr_tune.backbones import build_backbone
 from mdr_tune.data import Images, ImageSplit
@@ -35,32 +44,31 @@ class Side(Protocol):
 
 NOT_NORMALIZED = ", not normalised"
 """Ends the names of sides that stop before the normalisation."""
+SCALE, RATIO = (0.16, 1.0), (0.75, 1.33)
+"""Of a random crop's area, in shares of the image's, and of its sides."""
 
 
-class AuthorsSide:
-    """The transform of the authors' code, on what their data sets load, stacked as a DataLoader's worker does it."""
+class PillowSide:
+    """What the authors' code does, by torchvision's transforms on Pillow's images: each image is decoded each time."""
 
     steps = 1
 
-    def __init__(self, checkout: Path, files: list[Path], normalize: bool = True) -> None:
-        self.name, self.dtype = ("authors", torch.float32) if normalize else (f"authors{NOT_NORMALIZED}", torch.uint8)
-        transform = authors_transform(checkout)
-        # Their list ends with ToTensor and the normalisation: what is before makes Pillow's image.
-        self._transform = transform if normalize else Compose([*transform.transforms[:-2], PILToTensor()])
+    def __init__(self, files: list[Path], normalize: bool = True) -> None:
+        self.name, self.dtype = ("Pillow", torch.float32) if normalize else (f"Pillow{NOT_NORMALIZED}", torch.uint8)
+        lanczos = InterpolationMode.LANCZOS
+        crops = [
+            Resize((RESIZE, RESIZE), lanczos),
+            RandomResizedCrop(IMAGE_SIZE, SCALE, RATIO, lanczos),
+            RandomHorizontalFlip(),
+        ]
+        # The weights of BN-Inception are Caffe's: blue, green and red from 0 to 255, less their means.
+        floats = [ToTensor(), Lambda(lambda image: image.flip(0) * 255), Normalize((104, 117, 128), (1, 1, 1))]
+        self._transform = Compose([*crops, *(floats if normalize else [PILToTensor()])])
         self._files = [str(file) for file in files]
 
     def batches(self, epoch: int, indices: torch.Tensor) -> Iterator[torch.Tensor]:
         for rows in indices.tolist():
             yield torch.stack([self._transform(default_loader(self._files[row])) for row in rows])
-
-
-def authors_transform(checkout: Path) -> Compose:
-    """Return their transform for training BN-Inception; sys.path must have their checkout."""
-    common = importlib.import_module("utils.common")
-    assert str(checkout) in str(common.__file__), f"another module took the name utils: {common.__file__}"
-    network = importlib.import_module("model.backbone").BNInception(pretrained=False)
-    train_transform: Compose = common.build_transform(network)[0]
-    return train_transform
 
 
 class OurSide:

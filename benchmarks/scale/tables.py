@@ -1,15 +1,34 @@
-"""What is printed: a table of both sides at the same reports, and what all of it took."""
+"""What is printed: a table of both sides at the same reports, and what all of it took; the lines for `make bench`."""
 
 from rich.console import Console
 from rich.table import Table
+from summary.rows import Row
 
 from scale.meter import Stamps
-from scale.windows import Window, bounds, different_values, window, windows
+from scale.windows import EDGE, Window, bounds, different_values, window, windows
 
+AIM = 5
+"""Times less, of the driver's time a report."""
 FOOTNOTE = """\
 wall: from report to report, in the mean; what comes once a trial is in it. cpu: of the driver, all of its threads.
 MiB: the driver's memory at the line's last report. queued: the most writes to MLflow that waited; Ray's callback
 writes at once."""
+
+
+def rows(ours: Stamps, theirs: Stamps) -> list[Row]:
+    """Return the lines of the table of `make bench`: at the last reports that both sides have."""
+    last = min(len(ours.at_s), len(theirs.at_s))
+    first = bounds(last)[-1][0]
+    mine, other = window(ours, first, last), window(theirs, first, last)
+    begin, *_, end = windows(ours)
+    search = f"sweep of {len(ours.values):,} trials"
+    against = "Ray's MLflow callback"
+    what = f"{search}, a report ({mine.label})"
+    return [
+        Row(f"{what}: driver's processor time", against, "ms", mine.cpu_ms, other.cpu_ms, aim=AIM),
+        Row(f"{what}: time", against, "ms", mine.wall_ms, other.wall_ms, aim=AIM),
+        Row(f"{search}, its last {EDGE} reports: processor time", "its first", "ms", end.cpu_ms, begin.cpu_ms),
+    ]
 
 
 def print_windows(console: Console, ours: Stamps, theirs: Stamps) -> None:

@@ -1,11 +1,7 @@
-"""What is printed: the machine, and a table of both sides."""
+"""What is printed: a table of both sides."""
 
-import os
-import platform
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -30,24 +26,6 @@ class Measured:
     rounds: list[list[float]]
     peaks: list[float | None]
     losses: list[float]
-
-
-def machine(device: torch.device) -> str:
-    """Return the host, the device and the versions, in a line."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cpu()}, no GPU"
-    cpus = len(os.sched_getaffinity(0))
-    load = os.getloadavg()[0]
-    return (
-        f"{platform.node()}: {name}, {cpus} CPUs, {torch.get_num_threads()} threads, load {load:.1f}, "
-        f"torch {torch.__version__}"
-    )
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def print_table(console: Console, results: list[Measured], with_authors: bool) -> None:

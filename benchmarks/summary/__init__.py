@@ -1,0 +1,6 @@
+"""The one table of `make bench`.
+
+rows        a line of it, and the file by which a benchmark hands its lines on
+machine     what they were measured on
+tables      what is printed, and what is written into docs/benchmarks.md
+"""

@@ -1,0 +1,75 @@
+"""The table of `make bench`."""
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from run_all import SCRIPTS
+from summary.rows import Row, median, read_rows, write_rows
+from summary.tables import BEGIN, END, as_markdown, cells, write_section
+
+TIME = Row("a step", "autograd", "ms", 2.0, 9.0, limit=1.0, aim=4.0)
+SPEED = Row("input", "Pillow", "images/s", 3000.0, 250.0, more_is_better=True, aim=10)
+
+
+def test_better_is_less_of_a_time_and_more_of_a_speed() -> None:
+    assert (TIME.ratio, TIME.of_limit, TIME.is_met) == (4.5, 2.0, True)
+    assert (SPEED.ratio, SPEED.of_limit, SPEED.is_met) == (12.0, None, True)
+    assert Row("a speed", "", "images/s", 50.0, limit=100.0, more_is_better=True).of_limit == 2.0
+
+
+@pytest.mark.parametrize(
+    ("row", "is_met"),
+    [
+        (Row("", "", "s", 2.0, 9.0, aim=5.0), False),
+        (Row("", "", "s", 2.0, None, aim=5.0), None),
+        (Row("", "", "s", 2.0, 9.0), None),
+        (Row("", "", "s", 2.9, None, 1.0, aim=3.0, aim_is="times the limit"), True),
+        (Row("", "", "s", 3.1, None, 1.0, aim=3.0, aim_is="times the limit"), False),
+        (Row("", "", "s", 19.0, 40.0, aim=20.0, aim_is="at most"), True),
+        (Row("", "", "s", 19.0, 40.0, aim=20.0, aim_is="at least"), False),
+    ],
+)
+def test_an_aim_is_met_or_not(row: Row, is_met: bool | None) -> None:
+    assert row.is_met is is_met
+
+
+def test_lines_are_handed_on_as_they_are(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.json", [TIME, SPEED])
+    assert read_rows(tmp_path / "rows.json") == [TIME, SPEED]
+
+
+def test_a_median_of_an_even_number() -> None:
+    assert median([4.0, 1.0, 2.0, 9.0]) == 3.0
+
+
+def test_the_section_is_replaced_and_all_else_stays(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# Measured\n\n{BEGIN}\nold\n{END}\n\nmore\n")
+    write_section(page, as_markdown([TIME], "a machine", date(2026, 1, 2)))
+    lines = page.read_text().splitlines()
+    assert lines[:3] == ["# Measured", "", BEGIN]
+    assert lines[-3:] == [END, "", "more"]
+    assert "2026-01-02, a machine." in lines
+    assert "| a step | autograd | ms | 2.00 | 9.00 | 4.50 | 1.00 | 2.00 | 4x | yes |" in lines
+    assert "old" not in lines
+    page.write_text("nothing")
+    with pytest.raises(ValueError, match="has no lines"):
+        write_section(page, "")
+
+
+def test_numbers_are_short() -> None:
+    assert cells(SPEED)[3:6] == ["3,000", "250", "12.0"]
+    assert cells(Row("", "", "s", 0.0123))[3] == "0.012"
+
+
+def test_the_page_has_the_markers_and_every_script_is_there() -> None:
+    page = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+    assert BEGIN in page.read_text()
+    assert END in page.read_text()
+    for name in SCRIPTS:
+        assert (Path(__file__).parents[2] / "benchmarks" / f"{name}.py").is_file()
