@@ -19,6 +19,17 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `-n`: what needs Ray runs on one worker, one after another, and the files of all else on the others."""
+    if not hasattr(config, "workerinput"):
+        return
+    groups = {item: "ray" if item.get_closest_marker("ray") else item.path.as_posix() for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: groups[item] != "ray")  # the longest group begins at once
+
+
 @pytest.fixture(scope="session", autouse=True)
 def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep prepared data out of the user's cache; rendered once for the whole run, also for child processes."""
