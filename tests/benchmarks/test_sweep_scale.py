@@ -75,6 +75,7 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # `make bench` runs it
 def test_both_sides_run_the_same_trials(tmp_path, short_folder):
     file = tmp_path / "scale.json"
     command = [sys.executable, str(SCRIPT), "--json", str(file)]

@@ -185,6 +185,7 @@ def test_one_bit_more_or_less_is_found_and_shown(recorded: tuple[Path, dict[str,
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_ctrl_c_ends_it_in_the_middle_of_an_epoch(recorded: tuple[Path, dict[str, str]]) -> None:
     folder, ids = recorded
     mark = uuid.uuid4().hex

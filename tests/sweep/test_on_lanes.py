@@ -58,6 +58,7 @@ def test_population_based_training_on_glyphs(hub: Any, tmp_path: Path) -> None:
         assert in_force[change.epoch + 1] == pytest.approx(change.parameters["mdr.weight"])
 
 
+@pytest.mark.slow  # schedulers/test_schedulers_ray.py does the same with smaller trials
 def test_hyperband_on_glyphs(hub: Any, tmp_path: Path) -> None:
     """Every rung keeps the better of those that came there; the epochs in all are those that the plan said."""
     search = {"trials": 6, "scheduler": {"name": "hyperband", "reduction_factor": 2}}
