@@ -14,7 +14,7 @@ tune: $(READY)
 	$(BIN)/python launch.py --space $(SPACE) --storage $(STORE)
 
 test: $(READY) lint
-	$(BIN)/python -m pytest -m "not slow" -n logical --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n logical --dist loadfile --no-loadscope-reorder
 
 ui: $(READY)
 	$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri "sqlite:///$(abspath $(STORE))/mlflow.db"

@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,21 +19,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n`: what needs Ray runs on one worker, one after another, and the files of all else on the others."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class RayByItself(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "ray" if "pytest.mark.ray" in (config.rootpath / file).read_text() else file
-
-    return RayByItself(config, log)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `-n`: the longest group, what needs Ray, begins at once."""
+    """With `-n --dist loadfile`: the files that take longest, those that need Ray, come first."""
     if hasattr(config, "workerinput"):
         ray_files = {item.path for item in items if item.get_closest_marker("ray")}
         items.sort(key=lambda item: item.path not in ray_files)

@@ -1,19 +1,17 @@
-"""launch.py on data sets of image files: what is told before a worker starts, and a whole sweep over a folder."""
+"""launch.py on data sets of image files: what is told before a worker starts, and sweeps with and without a cache."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mdr_tune.cli.launch import main
 from mdr_tune.sweep.session import ray_session
+from tests.cli.own_pictures import write_pictures
 from tests.data.images.pictures import truncate
-from tests.data.published.layouts import picture
 
 ROOT = Path(__file__).parents[2]
 SWEEP = """
@@ -35,12 +33,9 @@ PREPARE = "run mdr-tune data prepare cub200 --root {root}, or set root to where 
 
 
 def write_sweep(folder: Path) -> None:
-    """Write `sweep.yaml`, and `own` with twelve classes of five images: 6 are for training, 2 for validation."""
+    """Write `sweep.yaml`, and images into `own`."""
     (folder / "sweep.yaml").write_text(SWEEP)
-    for class_id in range(12):
-        (folder / "own" / f"class_{class_id:02d}").mkdir(parents=True)
-        for number in range(5):
-            picture(5 * class_id + number).save(folder / "own" / f"class_{class_id:02d}" / f"{number}.jpg")
+    write_pictures(folder / "own")
 
 
 @pytest.fixture
@@ -96,49 +91,26 @@ def test_a_dry_run_says_nothing_of_data_that_are_there(capsys: pytest.CaptureFix
     assert not (own_folder / "cache").exists()
 
 
-@pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
-    """One launch, as a user types it; its folder and what it printed."""
-    folder = tmp_path_factory.mktemp("pictures")
-    write_sweep(folder)
+@pytest.mark.ray
+@pytest.mark.slow  # test_launch_e2e.py launches on a folder too
+def test_the_numbers_do_not_depend_on_the_cache_nor_on_the_lane(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    write_sweep(tmp_path)
     environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
     done = subprocess.run(
         [sys.executable, str(ROOT / "launch.py"), "--space", "sweep.yaml"],
-        cwd=folder,
-        env={**environment, "MDR_TUNE_CACHE": str(folder / "cache")},
+        cwd=tmp_path,
+        env={**environment, "MDR_TUNE_CACHE": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
         timeout=400,
         check=False,
     )
-    return folder, done
-
-
-def runs_of(folder: Path) -> dict[str, Any]:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
-    experiment = client.get_experiment_by_name("pictures")
-    runs = client.search_runs([experiment.experiment_id])
-    return {run.info.run_name: run for run in runs if not run.info.run_name.startswith("sweep ")}
-
-
-@pytest.mark.ray
-def test_a_sweep_over_a_folder_of_images(launched: Any) -> None:
-    folder, done = launched
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    told = re.findall(r"^\[\d:\d\d\] (folder: .*)$", done.stdout, re.MULTILINE)
-    assert told[0] == "folder: reading image files: 0 of 60"
-    assert re.fullmatch(r"folder: decoding images \(cache of .* kB\): 60 of 60", told[3])
-    assert told[-1] == "folder: checking images: 60 of 60"
-    assert len(list((folder / "cache" / "images").glob("*.arrow"))) == 1
-    assert [line for line in done.stdout.splitlines() if line.startswith("Winner: ")]
-
-
-@pytest.mark.ray
-def test_the_numbers_do_not_depend_on_the_cache_nor_on_the_lane(launched: Any) -> None:
-    runs = runs_of(launched[0])
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("pictures").experiment_id])
+    runs = {run.info.run_name: run for run in found if not run.info.run_name.startswith("sweep ")}
     assert sorted(run.data.params["data.cache"] for run in runs.values()) == ["False", "False", "True", "True"]
     assert runs["mdr-001"].data.params["augmentation.name"] == "random_resized_crop"
     measured = [
@@ -147,26 +119,6 @@ def test_the_numbers_do_not_depend_on_the_cache_nor_on_the_lane(launched: Any) -
     ]
     assert {"train/loss", "mdr/mean", "val/recall_at_1", "val/map_at_r"} <= measured[0].keys()
     assert measured == [measured[0]] * 4
-
-
-@pytest.mark.ray
-def test_the_test_classes_are_read_for_the_winner_alone(launched: Any) -> None:
-    runs = runs_of(launched[0])
-    read = {name for name, run in runs.items() if "test_split_read" in run.data.tags}
-    assert read == {name for name, run in runs.items() if "test/recall_at_8" in run.data.metrics}
-    assert len(read) == 1
-
-
-@pytest.mark.ray
-def test_the_launch_records_which_images_it_used(launched: Any) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{launched[0]}/runs/mlflow.db")
-    experiment = client.get_experiment_by_name("pictures")
-    (parent,) = client.search_runs([experiment.experiment_id], "attributes.run_name LIKE 'sweep %'")
-    parts = {key: value for key, value in parent.data.params.items() if key.startswith("images.")}
-    assert sum(int(parts[f"images.{part}"].split()[0]) for part in ("train", "validation", "test")) == 60
-    assert re.fullmatch("[0-9a-f]{20}", parts["images.content"])
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Any
 
 import pytest
 
+from tests.cli.own_pictures import write_pictures
+
 pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
 SWEEP = """
 name: e2e
 trial:
-  batch: {size: 16, images_per_class: 4}
+  data: {name: folder, root: own, resize: 24, image_size: 20}
+  backbone: {name: resnet18, weights: none}
+  batch: {size: 8, images_per_class: 4}
   embedding: {size: 8}
   epochs: 3
   iterations_per_epoch: 3
@@ -35,27 +40,33 @@ LOAD = """
 import json, sys, mlflow, numpy, torch
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pytorch.load_model("models:/e2e@champion")
-images = torch.from_numpy(numpy.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), dtype=numpy.uint8))
+images = torch.from_numpy(numpy.random.default_rng(0).integers(0, 256, (5, 3, 20, 20), dtype=numpy.uint8))
 print(json.dumps({"shape": list(model(images).shape), "mdr_tune": "mdr_tune" in sys.modules}))
 """
 
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
-    """One launch; its folder and what it printed."""
+    """One launch on a folder of images; its folder and what it printed."""
     folder = tmp_path_factory.mktemp("e2e")
     (folder / "sweep.yaml").write_text(SWEEP)
-    environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    write_pictures(folder / "own")
     done = subprocess.run(
         [sys.executable, str(ROOT / "launch.py"), *ARGUMENTS],
         cwd=folder,
-        env=environment,
+        env=environment(folder),
         capture_output=True,
         text=True,
         timeout=400,
         check=False,
     )
     return folder, done
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a user without settings, whose decoded images go into the folder."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    return {**kept, "MDR_TUNE_CACHE": str(folder / "cache")}
 
 
 def client_and_runs(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -84,6 +95,22 @@ def test_it_ends_well_and_says_what_came_out(launched: Any) -> None:
         "models:/e2e@champion",
     ):
         assert part in done.stdout
+
+
+def test_the_images_are_read_once_as_it_is_told(launched: Any) -> None:
+    folder, done = launched
+    told = re.findall(r"^\[\d:\d\d\] (folder: .*)$", done.stdout, re.MULTILINE)
+    assert told[0] == "folder: reading image files: 0 of 60"
+    assert re.fullmatch(r"folder: decoding images \(cache of .* kB\): 60 of 60", told[-1])
+    assert len(list((folder / "cache" / "images").glob("*.arrow"))) == 1
+
+
+def test_the_launch_records_which_images_it_used(launched: Any) -> None:
+    _, runs = client_and_runs(launched[0])
+    parent = next(run for name, run in runs.items() if name.startswith("sweep "))
+    parts = {key: value for key, value in parent.data.params.items() if key.startswith("images.")}
+    assert sum(int(parts[f"images.{part}"].split()[0]) for part in ("train", "validation", "test")) == 60
+    assert re.fullmatch("[0-9a-f]{20}", parts["images.content"])
 
 
 def test_every_trial_has_its_run_below_the_parent(launched: Any) -> None:
@@ -121,9 +148,33 @@ def test_the_best_epoch_and_the_test_metrics_are_recorded(launched: Any) -> None
     for run in (runs["triplet-001"], runs["mdr-003"], runs["mdr-001"]):
         values = [entry.value for entry in client.get_metric_history(run.info.run_id, "val/recall_at_1")]
         assert run.data.metrics["val/best_recall_at_1"] == max(values)
-    tested = [name for name, run in runs.items() if "test/recall_at_1" in run.data.metrics]
+    tested = {name for name, run in runs.items() if "test/recall_at_1" in run.data.metrics}
     assert "triplet-001" in tested
     assert len(tested) == 2  # the best of each arm, no other
+    assert {name for name, run in runs.items() if "test_split_read" in run.data.tags} == tested
+
+
+def test_a_trial_is_repeated_to_the_bit(launched: Any) -> None:
+    folder, _ = launched
+    client, runs = client_and_runs(folder)
+    run_id = runs["mdr-001"].info.run_id
+    program = "import sys; from mdr_tune.cli.main import main; sys.exit(main())"
+    arguments = ["rerun", run_id, "--tracking-uri", f"sqlite:///{folder}/runs/mlflow.db"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"mdr-001 (run {run_id}): 3 epochs again on 2 workers, cpu, seed 0"
+    assert lines[-2].startswith("Equal to the bit: ")
+    (again,) = client.search_runs([runs["mdr-001"].info.experiment_id], f"tags.rerun_of = '{run_id}'")
+    assert (again.info.status, again.data.tags["rerun_equal"]) == ("FINISHED", "true")
 
 
 def test_the_champion_embeds_images_in_a_fresh_process(launched: Any) -> None:
@@ -141,4 +192,4 @@ def test_the_champion_embeds_images_in_a_fresh_process(launched: Any) -> None:
 
 def test_nothing_is_written_outside_of_the_storage(launched: Any) -> None:
     folder, _ = launched
-    assert sorted(path.name for path in folder.iterdir()) == ["runs", "sweep.yaml"]
+    assert sorted(path.name for path in folder.iterdir()) == ["cache", "own", "runs", "sweep.yaml"]

@@ -1,4 +1,4 @@
-"""launch.py killed, interrupted, resumed and extended, as a user does it; compared with an undisturbed launch."""
+"""launch.py killed, interrupted and resumed, as a user does it; compared with an undisturbed launch."""
 
 import json
 import os
@@ -154,7 +154,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Launches:
     return launches
 
 
-def test_killed_interrupted_resumed_and_extended(tmp_path: Path, undisturbed: Launches) -> None:
+def test_killed_interrupted_and_resumed(tmp_path: Path, undisturbed: Launches) -> None:
     launches = Launches(tmp_path / "work", ASHA)
     code, _, left = launches.until_epoch(2, signal.SIGKILL, "--space", "sweep.yaml")
     assert code == -signal.SIGKILL
@@ -178,12 +178,18 @@ def test_killed_interrupted_resumed_and_extended(tmp_path: Path, undisturbed: La
     assert refused.returncode == 2
     assert output == "error: --resume resumed: it is finished; --extend N adds N trials to each of its arms\n"
 
+    check_all_end(left)
+
+
+@pytest.mark.slow  # tests/sweep/test_resume.py extends in one process
+def test_extended(tmp_path: Path) -> None:
+    launches = Launches(tmp_path / "work", ASHA)
+    launches.to_the_end("--space", "sweep.yaml")
     before = launches.numbers()
     launches.to_the_end("--resume", "resumed", "--extend", "1")
     assert launches.numbers()[:-1] == before
     assert len(launches.numbers()) == 5
     assert launches.in_mlflow().keys() == {"sweep", *(f"mdr-00{number}" for number in range(1, 6))}
-    check_all_end(left)
 
 
 @pytest.mark.slow
@@ -199,6 +205,7 @@ def test_a_synchronous_search_is_killed_and_resumed(tmp_path: Path, scheduler: s
     check_all_end(left)
 
 
+@pytest.mark.slow
 def test_twice_at_once(tmp_path: Path) -> None:
     """The second Ctrl-C does not wait for anything; what was recorded is there."""
     launches = Launches(tmp_path / "work", ASHA)

@@ -156,6 +156,7 @@ def rerun_of(folder: Path, run_id: str) -> Any:
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # test_launch_e2e.py repeats a trial
 def test_it_is_equal_to_the_bit(recorded: tuple[Path, dict[str, str]]) -> None:
     folder, ids = recorded
     code, lines = outcome(folder, "mdr-001")
@@ -170,6 +171,7 @@ def test_it_is_equal_to_the_bit(recorded: tuple[Path, dict[str, str]]) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # test_launch_e2e.py repeats a trial
 def test_one_bit_more_or_less_is_found_and_shown(recorded: tuple[Path, dict[str, str]]) -> None:
     folder, ids = recorded
     code, lines = outcome(folder, "mdr-002")

@@ -113,6 +113,7 @@ def runs_of(client: MlflowClient) -> list[Run]:
     return list(client.search_runs([client.get_experiment_by_name("faults").experiment_id], max_results=100))
 
 
+@pytest.mark.slow
 def test_an_ablation_whose_report_cannot_be_written_is_described_all_the_same(hub: Any, tmp_path: Path) -> None:
     def block(record: TrialRecord) -> None:
         folder = next((tmp_path / "sweeps" / "faults").iterdir()) / "report"
