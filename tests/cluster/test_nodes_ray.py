@@ -65,7 +65,7 @@ def test_a_plan_counts_the_nodes_that_may_come(cluster: dict[str, str], tmp_path
     code, output = run(cluster, tmp_path, "--dry-run")
     assert code == 0, output
     assert "the cluster of 1 node" in output
-    assert "1 CPUs, 0 GPUs; may come: 4 cpu_worker (1 CPUs each), 1 gpu_worker (8 CPUs, 4 GPUs each)" in output
+    assert "1 CPU, 0 GPUs; may come: 4 cpu_worker (1 CPU each), 1 gpu_worker (8 CPUs, 4 GPUs each)" in output
 
 
 def test_a_plan_that_can_never_fit_is_refused_at_once(cluster: dict[str, str], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The MLflow server of a machine as a service that comes back after a crash and a reboot: `mdr-tune mlflow-server`.
 
+arguments    the options of the command
 service      install, status, uninstall
 settings     what the server is told, and its file
 databases    whether the backend store can be used
