@@ -14,6 +14,7 @@ def _with_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("not a real one")
+    (tmp_path / ".ray" / "auth_token").chmod(0o600)
     monkeypatch.chdir(PROJECT)
 
 

@@ -154,6 +154,7 @@ def test_the_best_epoch_and_the_test_metrics_are_recorded(launched: Any) -> None
     assert {name for name, run in runs.items() if "test_split_read" in run.data.tags} == tested
 
 
+@pytest.mark.slow
 def test_a_trial_is_repeated_to_the_bit(launched: Any) -> None:
     folder, _ = launched
     client, runs = client_and_runs(folder)

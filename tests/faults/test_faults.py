@@ -77,12 +77,14 @@ def test_a_worker_is_killed_in_the_middle_of_an_epoch(hub: Any, tmp_path: Path, 
     undisturbed.check(hub, outcome, tmp_path)
 
 
+@pytest.mark.slow  # lanes/test_trainable_ray.py has a trial taken over
 def test_a_trial_s_process_is_killed(hub: Any, tmp_path: Path, undisturbed: Undisturbed) -> None:
     outcome, witness = run(hub, tmp_path, {("mdr-001", 1): lambda _: os.kill(trial_actor_pid(), signal.SIGKILL)})
     assert any("its process was lost" in note for note in witness.notes)
     undisturbed.check(hub, outcome, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_worker_hangs_in_a_collective(hub: Any, tmp_path: Path, undisturbed: Undisturbed) -> None:
     """One rank is stopped; the other waits for it in its next collective."""
 
@@ -94,6 +96,7 @@ def test_a_worker_hangs_in_a_collective(hub: Any, tmp_path: Path, undisturbed: U
     undisturbed.check(hub, outcome, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoint_is_damaged_when_it_is_needed(hub: Any, tmp_path: Path, undisturbed: Undisturbed) -> None:
     def damage(record: TrialRecord) -> None:
         """Flip a bit of the newest checkpoint, and end the process that has it in memory."""

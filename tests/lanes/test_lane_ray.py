@@ -172,6 +172,7 @@ def test_a_lane_that_hangs_in_a_collective_is_restarted(hub: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> None:
     """What Ray Train gave up on reaches the trial: here a lane of workers without any resources."""
     from mdr_tune.lanes.lane import Lanes

@@ -76,6 +76,7 @@ def check_report(client: MlflowClient, report: LaunchReport | None, trials: set[
     assert "2" in rows["mdr-001"]["n"]
 
 
+@pytest.mark.slow
 def test_the_protocol_of_the_paper_chooses_the_epoch_on_the_test_classes(hub: Any, tmp_path: Path) -> None:
     changes = {**ABLATION, "trial": {**SWEEP["trial"], "protocol": "paper"}, "metric": "curves/test_recall_at_1"}
     outcome, _ = run(hub, tmp_path, **{**changes, "space": {}, "baselines": ["triplet"]})

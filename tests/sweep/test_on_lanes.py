@@ -31,6 +31,7 @@ def epoch_after(hub: Any, config: dict[str, Any], folder: str) -> dict[str, floa
         ray.get(hub.release.remote("by-hand"))
 
 
+@pytest.mark.slow  # schedulers/test_schedulers_ray.py does the same with smaller trials
 def test_population_based_training_on_glyphs(hub: Any, tmp_path: Path) -> None:
     """A trial that takes over another one's state goes on as that one would have, with the new weight and rate."""
     search = {"trials": 4, "sampler": "random", "scheduler": {"name": "pbt", "quantile": 0.5}}

@@ -84,8 +84,9 @@ def test_ranks_compute_what_one_rank_computes(seen: dict[int, list[Any]], trial:
         return
     for step, (one, many) in enumerate(zip(alone, together, strict=True)):
         for part in ("metrics", "objective", "model"):
+            # Adam's first steps have one size, however near to 0 a gradient is: rounding comes out larger.
             torch.testing.assert_close(
-                many[part], one[part], rtol=1e-9, atol=1e-11, msg=lambda m, s=step, p=part: f"step {s}, {p}: {m}"
+                many[part], one[part], rtol=1e-9, atol=1e-10, msg=lambda m, s=step, p=part: f"step {s}, {p}: {m}"
             )
     if "milestones" in str(TRIALS[trial]):
         assert alone[-1]["metrics"]["train/learning_rate"] == pytest.approx(2e-4)  # past the milestone

@@ -39,6 +39,7 @@ def plan_with(tracking_uri: str, folder: Path) -> Plan:
     return Plan(sweep, folder / "sweep.yaml", "", (), stores, machine, fit_lanes(sweep, machine), "auto")
 
 
+@pytest.mark.slow
 def test_a_server_that_takes_artifacts_and_keeps_none(server: Server, server_folder: Path, tmp_path: Path) -> None:
     assert check_artifacts(plan_with(server.uri, tmp_path)) == []
     client = MlflowClient(server.uri)
