@@ -10,7 +10,7 @@ from mdr_tune.config.sweep import SweepConfig, WarmStartConfig
 from mdr_tune.errors import UserError
 
 MAIN = (Path(__file__).parents[2] / "search_spaces" / "mdr_levels.yaml").read_text()
-"""7 trials, ASHA, 8 epochs, two baselines that search the margin alone, one point to start from."""
+"""8 trials, ASHA, 8 epochs, two baselines that search the margin alone, one point to start from."""
 CONDITIONAL = """\
 name: x
 space:
@@ -93,7 +93,7 @@ NO_BASELINES = ["baselines=[]"]
         (["search.scheduler={name: asha, grace_epochs: 9}"], "grace_epochs: 9 is more than trial.epochs (8)"),
         (["search.scheduler={name: asha, grace_epochs: 5}", "space.epochs=[4, 8]"], "5 is more than trial.epochs (4)"),
         (["search.scheduler={name: pbt, interval_epochs: 9}"], "interval_epochs: 9 is more than trial.epochs (8)"),
-        (["search.scheduler={name: pbt, quantile: 0.05}"], "quantile: 0.05 of 7 trials is not even one"),
+        (["search.scheduler={name: pbt, quantile: 0.05}"], "quantile: 0.05 of 8 trials is not even one"),
         (["search.scheduler={name: pbt, quantile: 0.6}"], "quantile: must be less than or equal to 0.5, got 0.6"),
         ([*PBT, "search.trials=1"], "search.trials: pbt needs a population of at least 2 trials, and there is 1"),
         (
@@ -114,7 +114,7 @@ NO_BASELINES = ["baselines=[]"]
         (["search.scheduler={name: pbt, grace_epochs: 1}"], "search.scheduler.grace_epochs: unknown key."),
         ([*GRID, "start_from={sweep: other}"], "start_from: a grid runs all of its combinations: leave it out"),
         ([*GRID, "search.trials=3"], "search.trials: a grid runs all of its combinations, 2 here: leave it out"),
-        (["start_from={sweep: other, best: 11}"], "start_from.best: 11 points, but search.trials is 7"),
+        (["start_from={sweep: other, best: 11}"], "start_from.best: 11 points, but search.trials is 8"),
         (["start_from={sweep: other, most: 1}"], "start_from.most: unknown key. Known here: best, sweep."),
         (["start_from={best: 1}"], "start_from.sweep: is missing"),
         (["start_from={sweep: other}", "space={}"], "start_from: nothing is searched here"),
