@@ -19,7 +19,6 @@ MLflow. On two cores it takes some eight minutes.
 import argparse
 import sys
 import time
-from pathlib import Path
 
 import torch
 from evaluation_speed.memory import measure_peak
@@ -27,7 +26,7 @@ from evaluation_speed.others import product_and_topk, recall_by_loop
 from evaluation_speed.problems import Problem
 from evaluation_speed.tables import Measured, print_table, rows
 from summary.machine import machine
-from summary.rows import write_rows
+from summary.rows import add_rows_option, write_rows
 
 from mdr_tune.cli.terminal import make_console
 from mdr_tune.metric import metrics_from_sums, retrieval_metrics, score_queries
@@ -47,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, metavar="N", help="default: 6000 60000")
     parser.add_argument("--queries", type=int, default=QUERIES, metavar="N", help="of the loop (default: 100)")
     parser.add_argument("--threads", type=int, metavar="N", help="default: as many as torch chooses")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="also write the lines for `make bench` to FILE")
+    add_rows_option(parser)
     return parser
 
 

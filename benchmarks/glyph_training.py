@@ -12,13 +12,13 @@ import argparse
 import math
 import os
 import sys
-from pathlib import Path
+from statistics import median
 
 import torch
 from ranks.sides import RanksSide
 from rich.table import Table
 from summary.machine import machine
-from summary.rows import Row, median, write_rows
+from summary.rows import Row, add_rows_option, write_rows
 
 from mdr_tune.cli.terminal import make_console
 from mdr_tune.data import load_dataset
@@ -33,7 +33,7 @@ TOLERANCE = 1e-2
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measure the training of two ranks beside that of one.")
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"of each side (default: {ROUNDS})")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="also write the lines for `make bench` to FILE")
+    add_rows_option(parser)
     return parser
 
 

@@ -33,7 +33,7 @@ from pipeline.photos import write_photos
 from pipeline.sides import BATCH_SIZE, IMAGE_SIZE, RESIZE, OurSide, PillowSide, Side
 from pipeline.tables import Measured, print_table, rows
 from summary.machine import machine
-from summary.rows import write_rows
+from summary.rows import add_rows_option, write_rows
 
 from mdr_tune.cli.terminal import make_console
 from mdr_tune.data.dataset import Images
@@ -45,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measure images a second on one core, ours and Pillow's.")
     parser.add_argument("--images", type=int, default=512, metavar="N", help="JPEG files to write (default: 512)")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of each side (default: 7)")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="also write the lines for `make bench` to FILE")
+    add_rows_option(parser)
     return parser
 
 

@@ -14,14 +14,13 @@ nor MLflow; takes half a minute.
 
 import argparse
 import sys
-from pathlib import Path
 
 import torch
 from regularizer_speed.measure import measure
 from regularizer_speed.steps import Problem
 from regularizer_speed.tables import print_table, rows
 from summary.machine import machine
-from summary.rows import write_rows
+from summary.rows import add_rows_option, write_rows
 
 from mdr_tune.cli.terminal import make_console
 
@@ -41,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measure MDR's forward and backward, ours and as written.")
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"of each side (default: {ROUNDS})")
     parser.add_argument("--threads", type=int, metavar="N", help="default: as many as torch chooses")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="also write the table's lines to FILE")
+    add_rows_option(parser)
     return parser
 
 

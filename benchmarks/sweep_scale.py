@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
+from summary.rows import add_rows_option, write_rows
 
 if TYPE_CHECKING:
     from scale.meter import Stamps
@@ -43,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=_count, default=10, metavar="N", help="reports of each (default: 10)")
     parser.add_argument("--their-trials", type=_count, metavar="N", help="trials of Ray's side (default: as many)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all stamps to FILE")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="also write the lines for `make bench` to FILE")
+    add_rows_option(parser)
     return parser
 
 
@@ -57,7 +58,6 @@ def _count(text: str) -> int:
 def main() -> int:
     """Measure and print; returns 1 if the two sides did not run the same trials."""
     from scale.tables import print_comparison, print_totals, print_windows, rows
-    from summary.rows import write_rows
 
     arguments = make_parser().parse_args()
     if arguments.trials * arguments.epochs < 2:

@@ -23,12 +23,11 @@ Without a GPU, 16 images and 7 steps: two minutes on two cores, and a ratio that
 import argparse
 import statistics
 import sys
-import time
 import warnings
 from pathlib import Path
 
 import torch
-from summary.machine import machine
+from summary.machine import machine, synchronized_time
 from throughput.authors import AuthorsSide, has_backbone
 from throughput.sides import OurSide, Setting, Side
 from throughput.tables import Measured, print_table
@@ -99,13 +98,6 @@ def measure(setting: Setting, rounds: int, iterations: int, authors: Path | None
     return Measured(
         setting, rounds * iterations, [statistics.median(values) for values in speeds], speeds, peaks, losses
     )
-
-
-def synchronized_time(device: torch.device) -> float:
-    """Return the clock's seconds when all that was queued on the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def peak_memory(kind: type[Side], setting: Setting, iterations: int) -> float | None:

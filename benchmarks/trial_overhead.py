@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from summary.rows import add_rows_option, write_rows
 
 if TYPE_CHECKING:
     from overhead.launch import Launch
@@ -45,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--trials-lanes", type=_count, default=4, metavar="N", help="trials on lanes (default: 4)")
     parser.add_argument("--trials-recipe", type=_count, default=2, metavar="N", help="as documented (default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to FILE")
-    parser.add_argument("--rows", type=Path, metavar="FILE", help="also write the lines for `make bench` to FILE")
+    add_rows_option(parser)
     return parser
 
 
@@ -77,7 +78,6 @@ def measure(arguments: argparse.Namespace, console: Console, folder: Path) -> in
     from overhead.launch import run_launch
     from overhead.tables import print_comparison, print_launch, print_trials, rows
     from overhead.trials import compare, make_plan
-    from summary.rows import write_rows
 
     from mdr_tune.cluster.machine import this_machine
     from mdr_tune.sweep.session import ray_session

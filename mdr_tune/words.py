@@ -8,6 +8,11 @@ def count(number: int, unit: str) -> str:
     return f"{number} {unit}" + ("" if number == 1 else "s")
 
 
+def cpus_and_gpus(cpus: int, gpus: int, gpu: str = "GPU") -> str:
+    """Return what a worker gets: `1 CPU`, `2 CPUs and 1 GPU`; `gpu` may name its kind."""
+    return count(cpus, "CPU") + (f" and {count(gpus, gpu)}" if gpus else "")
+
+
 def without_password(text: str) -> str:
     """Return a URI, or a text with URIs in it, with *** for each password."""
     return re.sub(r"(://[^:/@\s]+):[^@\s]*@", r"\1:***@", text)

@@ -1,10 +1,11 @@
 """What is printed: how fast each side is, and what a cache costs; and its lines for `make bench`."""
 
 from dataclasses import dataclass
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
-from summary.rows import Row, median
+from summary.rows import Row
 
 from pipeline.sides import NOT_NORMALIZED
 

@@ -1,13 +1,17 @@
 """Time and memory of one step."""
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from statistics import median
 
 import torch
-from summary.rows import median
+from summary.machine import synchronized_time
 from torch import Tensor
 
 from regularizer_speed.steps import Loss, Problem, our_loss, their_loss
+
+Step = Callable[[], object]
 
 LONGEST_ROUND_S = 0.25
 MOST_STEPS = 200
@@ -52,8 +56,7 @@ def measure(problem: Problem, rounds: int, device: torch.device) -> Measured:
         differ = ((ours - theirs).norm() / theirs.norm()).item()
     peaks = tuple(peak_of(loss, embeddings) for loss in losses)
     fixed = embeddings.detach()
-    steps = [lambda loss=loss: gradient_of(loss, embeddings) for loss in losses]  # type: ignore[misc]
-    steps.append(lambda: fixed @ fixed.t())
+    steps: list[Step] = [*(partial(gradient_of, loss, embeddings) for loss in losses), lambda: fixed @ fixed.t()]
     counts = [steps_of_a_round(step, device) for step in steps]
     found: list[list[float]] = [[] for _ in steps]
     for _ in range(rounds):
@@ -70,18 +73,15 @@ def gradient_of(loss: Loss, embeddings: Tensor) -> Tensor:
     return embeddings.grad
 
 
-def seconds_of(step: object, count: int, device: torch.device) -> float:
+def seconds_of(step: Step, count: int, device: torch.device) -> float:
     """Return the seconds a step takes in the mean of `count`."""
-    assert callable(step)
-    _wait(device)
-    start = time.perf_counter()
+    start = synchronized_time(device)
     for _ in range(count):
         step()
-    _wait(device)
-    return (time.perf_counter() - start) / count
+    return (synchronized_time(device) - start) / count
 
 
-def steps_of_a_round(step: object, device: torch.device) -> int:
+def steps_of_a_round(step: Step, device: torch.device) -> int:
     """Warm up; returns how many steps fill a round."""
     seconds_of(step, 3, device)
     return max(1, min(MOST_STEPS, round(LONGEST_ROUND_S / seconds_of(step, 3, device))))
@@ -105,8 +105,3 @@ def peak_of(loss: Loss, embeddings: Tensor) -> int:
         held += event.nbytes()
         peak = max(peak, held)
     return peak
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

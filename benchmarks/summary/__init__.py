@@ -1,6 +1,6 @@
 """The one table of `make bench`.
 
-rows        a line of it, and the file by which a benchmark hands its lines on
-machine     what they were measured on
+rows        a line of it, and the option and file by which a benchmark hands its lines on
+machine     what they were measured on, and its clock
 tables      what is printed, and what is written into docs/benchmarks.md
 """

@@ -1,7 +1,8 @@
-"""What was measured on."""
+"""What was measured on, and its clock."""
 
 import os
 import platform
+import time
 from pathlib import Path
 
 import torch
@@ -23,3 +24,10 @@ def _cpu() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def synchronized_time(device: torch.device) -> float:
+    """Return the clock's seconds when all that was queued on the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

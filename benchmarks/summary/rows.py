@@ -1,5 +1,6 @@
 """Lines of the table of `make bench`: what each benchmark found, beside what it is compared to."""
 
+import argparse
 import dataclasses
 import json
 from dataclasses import dataclass
@@ -71,8 +72,6 @@ def read_rows(file: Path) -> list[Row]:
     return [Row(**row) for row in json.loads(file.read_text())]
 
 
-def median(values: list[float]) -> float:
-    """Return the middle value, or the mean of the two in the middle."""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+def add_rows_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option by which `run_all.py` has a benchmark hand its lines on."""
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="also write the lines for `make bench` to FILE")

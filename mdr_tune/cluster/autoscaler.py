@@ -9,13 +9,11 @@ from typing import Any
 
 import yaml
 
-from mdr_tune.cluster.machine import ComingNodes, Node
+from mdr_tune.cluster.machine import LOOPBACK, ComingNodes, Node
 from mdr_tune.words import count, duration
 
 ACCELERATOR = "accelerator_type:"
 """How Ray names the resource of a node that says which GPU it has."""
-
-LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mdr_tune.words import count
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""By what a machine reaches itself alone."""
 GPU_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 """What is there where torch may find a GPU: NVIDIA's driver, AMD's, and Windows' in WSL."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mdr_tune.words import count
+from mdr_tune.words import count, cpus_and_gpus
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,5 @@ class LaneResources:
     def needs(self) -> str:
         """What a lane's workers need, in words."""
         gpu = f"{self.accelerator_type} GPU" if self.accelerator_type else "GPU"
-        each = [
-            count(self.cpus_per_worker, "CPU"),
-            *([count(self.gpus_per_worker, gpu)] if self.gpus_per_worker else []),
-        ]
-        workers = f"{count(self.workers_per_lane, 'worker')} with " if self.workers_per_lane > 1 else ""
-        return f"{workers}{' and '.join(each)}{' each' if workers else ''}"
+        each = cpus_and_gpus(self.cpus_per_worker, self.gpus_per_worker, gpu)
+        return f"{count(self.workers_per_lane, 'worker')} with {each} each" if self.workers_per_lane > 1 else each

@@ -48,14 +48,14 @@ class DistanceWeightedMiner:
         """
         check_embeddings(embeddings, labels)
         check_generator(generator, embeddings)
+        if embeddings.numel() and not torch.stack(embeddings.aminmax()).isfinite().all():  # NaN goes into both
+            # Said here, since drawing from such weights would end the whole CUDA context.
+            raise ValueError("embeddings are not finite: the training has diverged, lower the learning rate")
         labels = labels.to(embeddings.device)
         anchors, positives = positive_pairs(labels)
         if len(anchors) == 0 or bool((labels == labels[0]).all()):
             nothing = anchors[:0]
             return Triplets(nothing, nothing, nothing, embeddings.new_zeros(()))
-        if not torch.stack(embeddings.aminmax()).isfinite().all():  # NaN goes into both
-            # Said here, since drawing from such weights would end the whole CUDA context.
-            raise ValueError("embeddings are not finite: the training has diverged, lower the learning rate")
         weights, fell_back = negative_weights(embeddings, labels, self.weights, self.cutoff, self.nonzero_loss_cutoff)
         negatives = draw_negatives(weights, anchors, generator)
         is_anchor = torch.zeros_like(fell_back)

@@ -5,7 +5,7 @@ from mdr_tune.config.arms import arms
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.words import count
+from mdr_tune.words import count, cpus_and_gpus
 
 TRIALS_PER_LANE = 4
 """`lanes: auto` leaves the sampler at least this many rounds to learn from."""
@@ -90,7 +90,7 @@ def _too_many_workers(sweep: SweepConfig, machine: Machine, gpus_per_worker: int
             f"resources.accelerator_type: {machine.description} has no {wanted.accelerator_type}, nor may one come; "
             f"{there}"
         )
-    each = count(wanted.cpus_per_worker, "CPU") + (f" and {count(gpus_per_worker, 'GPU')}" if gpus_per_worker else "")
+    each = cpus_and_gpus(wanted.cpus_per_worker, gpus_per_worker)
     most = machine.worker_places(wanted.cpus_per_worker, gpus_per_worker, wanted.accelerator_type)
     fix = (
         f"set it to at most {most} (--set resources.workers_per_trial={most})"

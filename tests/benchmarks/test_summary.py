@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from run_all import SCRIPTS
-from summary.rows import Row, median, read_rows, write_rows
+from summary.rows import Row, read_rows, write_rows
 from summary.tables import BEGIN, END, as_markdown, cells, write_section
 
 TIME = Row("a step", "autograd", "ms", 2.0, 9.0, limit=1.0, aim=4.0)
@@ -41,10 +41,6 @@ def test_an_aim_is_met_or_not(row: Row, is_met: bool | None) -> None:
 def test_lines_are_handed_on_as_they_are(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.json", [TIME, SPEED])
     assert read_rows(tmp_path / "rows.json") == [TIME, SPEED]
-
-
-def test_a_median_of_an_even_number() -> None:
-    assert median([4.0, 1.0, 2.0, 9.0]) == 3.0
 
 
 def test_the_section_is_replaced_and_all_else_stays(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """launch.py on data sets of image files: what is told before a worker starts, and sweeps with and without a cache."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +8,9 @@ import pytest
 
 from mdr_tune.cli.launch import main
 from mdr_tune.sweep.session import ray_session
-from tests.cli.own_pictures import write_pictures
+from tests.cli.as_a_user import LAUNCH, run_python, write_pictures
 from tests.data.images.pictures import truncate
 
-ROOT = Path(__file__).parents[2]
 SWEEP = """
 name: pictures
 trial:
@@ -97,16 +94,7 @@ def test_the_numbers_do_not_depend_on_the_cache_nor_on_the_lane(tmp_path: Path) 
     from mlflow import MlflowClient
 
     write_sweep(tmp_path)
-    environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), "--space", "sweep.yaml"],
-        cwd=tmp_path,
-        env={**environment, "MDR_TUNE_CACHE": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+    done = run_python(tmp_path, LAUNCH, "--space", "sweep.yaml")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     found = client.search_runs([client.get_experiment_by_name("pictures").experiment_id])

@@ -1,7 +1,6 @@
 """launch.py as a user types it, on this machine, everything real: Ray, lanes, Tune, Optuna, MLflow, the champion."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -10,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.own_pictures import write_pictures
+from tests.cli.as_a_user import LAUNCH, MDR_TUNE, run_python, write_pictures
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parents[2]
 SWEEP = """
 name: e2e
 trial:
@@ -51,22 +49,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subproces
     folder = tmp_path_factory.mktemp("e2e")
     (folder / "sweep.yaml").write_text(SWEEP)
     write_pictures(folder / "own")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *ARGUMENTS],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    return folder, done
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a user without settings, whose decoded images go into the folder."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
-    return {**kept, "MDR_TUNE_CACHE": str(folder / "cache")}
+    return folder, run_python(folder, LAUNCH, *ARGUMENTS)
 
 
 def client_and_runs(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -159,17 +142,7 @@ def test_a_trial_is_repeated_to_the_bit(launched: Any) -> None:
     folder, _ = launched
     client, runs = client_and_runs(folder)
     run_id = runs["mdr-001"].info.run_id
-    program = "import sys; from mdr_tune.cli.main import main; sys.exit(main())"
-    arguments = ["rerun", run_id, "--tracking-uri", f"sqlite:///{folder}/runs/mlflow.db"]
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_python(folder, *MDR_TUNE, "rerun", run_id, "--tracking-uri", f"sqlite:///{folder}/runs/mlflow.db")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == f"mdr-001 (run {run_id}): 3 epochs again on 2 workers, cpu, seed 0"

@@ -298,6 +298,7 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
         lambda t: set_up_head(t, 1, "install", "install --prot 5000"),
         r"arguments: --prot",
     ),
+    ("MLflow's help", lambda t: set_up_head(t, 1, "install", "install --help"), r"unrecognized arguments: --help"),
     ("MLflow's action", lambda t: set_up_head(t, 1, "install", "instal"), r"invalid choice: 'instal'"),
     ("MLflow's port", lambda t: set_up_head(t, 1, "install", "install --port 5001"), r"--port 5001: leave it out"),
     (

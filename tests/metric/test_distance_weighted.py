@@ -141,3 +141,11 @@ def test_wrong_arguments_are_refused():
         DistanceWeightedMiner()(torch.rand(3, 4), torch.zeros(2), seeded())
     with pytest.raises(ValueError, match="not finite"):
         DistanceWeightedMiner()(torch.full((3, 4), torch.nan), torch.tensor([0, 0, 1]), seeded())
+
+
+def test_embeddings_that_are_not_finite_are_refused_also_where_there_is_nothing_to_draw():
+    embeddings = torch.rand(4, 3)
+    embeddings[1, 2] = torch.nan
+    for labels in (torch.tensor([0, 0, 1, 1]), torch.arange(4)):
+        with pytest.raises(ValueError, match="not finite"):
+            DistanceWeightedMiner()(embeddings, labels, seeded())

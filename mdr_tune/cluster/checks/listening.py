@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from mdr_tune.cluster.checks.commands import Command, is_ray_start, start_commands
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem
+from mdr_tune.cluster.machine import LOOPBACK
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PORT = "6379"
 _TUNNEL = "expected 127.0.0.1: whoever reaches it can run commands on all machines; `ray dashboard FILE` leads to it"
 
 
 def check_head_start(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield how the head's Ray is started so that others can reach it, or without an autoscaler."""
+    """Yield how the head's Ray is started so that others can reach it, launch.py cannot, or without an autoscaler."""
     starts = [command for command in start_commands(cluster, "head") if is_ray_start(command)]
     if not any("--head" in start.words for start in starts):
         yield Problem(("head_start_ray_commands",), "nothing in it runs `ray start --head`")
@@ -19,6 +19,11 @@ def check_head_start(cluster: ClusterFile) -> Iterator[Problem]:
         host = start.option("--dashboard-host")
         if host is not None and host not in LOOPBACK:
             yield Problem(start.path, f"--dashboard-host={host}: {_TUNNEL}")
+        port = start.option("--port") or _PORT
+        if "--head" in start.words and port != _PORT:
+            yield Problem(
+                start.path, f"--port={port}: expected {_PORT}, where clusters/setup_node.sh has launch.py look for Ray"
+            )
         yield from _client_port(start)
         if start.option("--autoscaling-config") is None:
             yield Problem(
@@ -27,7 +32,7 @@ def check_head_start(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_worker_start(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield that workers, or launch.py on the head, would not find the head."""
+    """Yield that workers would not join the head."""
     starts = [command for command in start_commands(cluster, "worker") if is_ray_start(command)]
     joins = [start for start in starts if "$RAY_HEAD_IP" in (start.option("--address") or "")]
     if not joins:
@@ -36,12 +41,6 @@ def check_worker_start(cluster: ClusterFile) -> Iterator[Problem]:
         port = str(start.option("--address")).rpartition(":")[2]
         if port != _PORT:
             yield Problem(start.path, f"joins port {port}: expected {_PORT}, where the head is to listen")
-    for start in start_commands(cluster, "head"):
-        port = start.option("--port") or _PORT
-        if is_ray_start(start) and "--head" in start.words and port != _PORT:
-            yield Problem(
-                start.path, f"--port={port}: expected {_PORT}, where clusters/setup_node.sh has launch.py look for Ray"
-            )
 
 
 def _client_port(start: Command) -> Iterator[Problem]:

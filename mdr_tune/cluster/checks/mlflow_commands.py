@@ -2,11 +2,11 @@
 
 import argparse
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mdr_tune.cluster.checks.commands import Command, setup_commands, start_commands
-from mdr_tune.cluster.checks.listening import LOOPBACK
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem
+from mdr_tune.cluster.machine import LOOPBACK
 from mdr_tune.cluster.mlflow_server.arguments import add_arguments
 from mdr_tune.cluster.mlflow_server.settings import DEFAULT_PORT
 
@@ -30,7 +30,7 @@ def check_mlflow_command(cluster: ClusterFile) -> Iterator[Problem]:
     for command in _on_the_head(cluster):
         if not command.runs(*_OURS):
             continue
-        parser = _Parser(prog=" ".join(_OURS), add_help=False)
+        parser = _Parser(prog=" ".join(_OURS))
         add_arguments(parser, {})
         try:
             arguments = parser.parse_args(command.words[len(_OURS) :])
@@ -50,6 +50,9 @@ def _on_the_head(cluster: ClusterFile) -> list[Command]:
 
 class _Parser(argparse.ArgumentParser):
     """Raises a ValueError where argparse would end the process; so do the parsers of its actions."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "add_help": False})  # --help would end it too
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)

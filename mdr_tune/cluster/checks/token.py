@@ -17,13 +17,14 @@ def check_token(cluster: ClusterFile) -> Iterator[Problem]:
             if is_ray_start(command) and mode != "token":
                 found = f"it is {mode!r}" if mode is not None else "it is not there"
                 yield Problem(command.path, f"expected RAY_AUTH_MODE=token before `ray start`, {found}")
-    if TOKEN_PLACE not in as_mapping(cluster.tree.get("file_mounts")):
+    mounts = as_mapping(cluster.tree.get("file_mounts"))
+    if TOKEN_PLACE not in mounts:
         yield Problem(
             ("file_mounts",),
             f"expected {TOKEN_PLACE}: {TOKEN_PLACE}, the token that `ray get-auth-token --generate` makes",
         )
         return
-    file = str(as_mapping(cluster.tree.get("file_mounts"))[TOKEN_PLACE])
-    local = Path(file).expanduser()
+    file = mounts[TOKEN_PLACE]
+    local = Path(str(file)).expanduser()
     if local.is_file() and local.stat().st_mode & 0o077:
         yield Problem(("file_mounts", TOKEN_PLACE), f"other users can read {file}: chmod 600 {file}")
