@@ -4,7 +4,7 @@
     python benchmarks/run_all.py --only regularizer evaluation --no-write
 
 Each benchmark is a script of its own beside this one, which says what it measures and against what. They run one after
-another; nothing else should run on the machine meanwhile. About forty minutes on two quiet cores. The exit code is 1 if
+another; nothing else should run on the machine meanwhile. About half an hour on two quiet cores. The exit code is 1 if
 a benchmark failed, which it also does if its two sides computed different things.
 """
 
@@ -31,7 +31,7 @@ SCRIPTS: dict[str, list[str]] = {
     "input_pipeline": [],
     "evaluation": [],
     "trial_overhead": [],
-    "sweep_scale": ["--their-trials", "300"],
+    "sweep_scale": ["--their-trials", "100"],
 }
 """By name, with their arguments."""
 WIDTH = 170
@@ -70,7 +70,8 @@ def run_script(name: str, arguments: list[str]) -> list[Row] | None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         file = Path(folder) / "rows.json"
         command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments, "--rows", str(file)]
-        done = subprocess.run(command, cwd=BENCHMARKS.parent, env={**os.environ, "COLUMNS": str(WIDTH)})
+        environment = {**os.environ, "COLUMNS": str(WIDTH), "TORCH_CPP_LOG_LEVEL": "ERROR"}
+        done = subprocess.run(command, cwd=BENCHMARKS.parent, env=environment)
         return read_rows(file) if done.returncode == 0 else None
 
 

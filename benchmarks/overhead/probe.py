@@ -51,14 +51,18 @@ def timed(owner: Any, attribute: str, name: str, after: Callable[[], None] = lam
     setattr(owner, attribute, wrapper)
 
 
-def watch_ray(run: Any) -> None:
+def watch_ray(running_lanes: Any) -> None:
     """Split the start of Ray, and of hub and trainers, once it is there."""
-    session = run.ray_session
+
+    def import_ray() -> None:
+        with span("import ray"):
+            import ray  # noqa: F401
+
+    timed(running_lanes, "prepare_environment", "environment", after=import_ray)
+    session = running_lanes.ray_session
 
     @contextlib.contextmanager
     def wrapper(*args: Any) -> Iterator[None]:
-        with span("import ray"):
-            import ray  # noqa: F401
         begin = time.time()
         with session(*args):
             SPANS.append(("ray.init", begin, time.time()))
@@ -68,7 +72,7 @@ def watch_ray(run: Any) -> None:
             begin = time.time()
         SPANS.append(("ray.shutdown", begin, time.time()))
 
-    run.ray_session = wrapper
+    running_lanes.ray_session = wrapper
 
 
 def watch_lanes() -> None:
@@ -127,13 +131,19 @@ def watch_search(run: Any) -> None:
 
     def wrapper(self: Any) -> None:
         with span("import of the search"):
-            from mdr_tune.sweep import search_run
-        timed(search_run.ArmRun, "_open_search", "study")
-        timed(search_run.Tuner, "__init__", "tuner")
-        timed(search_run.Tuner, "fit", "fit")
+            watch_tuner()
         search(self)
 
     run.SweepRun.search = wrapper
+
+
+def watch_tuner() -> None:
+    """Stamp what begins a search on the driver."""
+    from mdr_tune.sweep import search_run
+
+    timed(search_run.ArmRun, "_open_search", "study")
+    timed(search_run.Tuner, "__init__", "tuner")
+    timed(search_run.Tuner, "fit", "fit")
 
 
 def watch_status(status_class: Any) -> None:
@@ -142,24 +152,29 @@ def watch_status(status_class: Any) -> None:
         timed(status_class, method, method.replace("_", " "))
 
 
+def watch() -> Callable[[list[str]], int]:
+    """Import launch.py's main and put stamps around its parts; returns it."""
+    with span("import of launch.py"):
+        from mdr_tune.cli import launch as command
+        from mdr_tune.cli.status import Status
+        from mdr_tune.sweep import launch, prepare, recording, run, running_lanes
+    timed(command, "make_plan", "plan")
+    timed(launch, "_open_tracker", "tracker")
+    timed(recording, "_register_winner", "champion")
+    timed(recording, "_draw_figures", "figures")
+    timed(prepare, "prepare_data", "data")
+    timed(run.SweepRun, "evaluate", "test evaluation")
+    watch_ray(running_lanes)
+    watch_search(run)
+    watch_status(Status)
+    return command.main
+
+
 def main() -> int:
     """Stamp a launch; returns its exit code."""
     stamps, argv = Path(sys.argv[1]), sys.argv[2:]
     SPANS.append(("process entered", ENTERED, ENTERED))
-    with span("import of launch.py"):
-        from mdr_tune.cli import launch as command
-        from mdr_tune.cli.status import Status
-        from mdr_tune.sweep import launch, prepare, run
-    timed(command, "make_plan", "plan")
-    timed(launch, "_open_tracker", "tracker")
-    timed(launch, "_register_winner", "champion")
-    timed(launch, "_draw_figures", "figures")
-    timed(prepare, "prepare_data", "data")
-    timed(run.SweepRun, "evaluate", "test evaluation")
-    watch_ray(run)
-    watch_search(run)
-    watch_status(Status)
-    code = command.main(argv)
+    code = watch()(argv)
     mark("command returned")
     stamps.write_text(json.dumps(SPANS))
     return code

@@ -70,7 +70,9 @@ def run_as_documented(plan: Plan) -> Side:
     with open_books(plan, stopwatch) as (ledger, rules):
         search = ArmSearch(arm, plan.sweep.search, plan.metrics, plan.folder / "optuna.db", "documented")
         ledger.study = search
-        source = TrialSource(arm, search, ledger, 1, False, {}, closed=lambda: rules.closed(arm.name))
+        source = TrialSource(
+            arm, search, ledger, 1, plan.sweep.training_seeds, False, {}, closed=lambda: rules.closed(arm.name)
+        )
         trainable = ray.tune.with_parameters(
             train_driver, num_workers=plan.lanes.workers_per_lane, storage=str(plan.folder / "train")
         )

@@ -28,9 +28,9 @@ def rows(recipe: Side, lanes: Side, launch: Launch, recipe_first_step_s: float) 
         recipe_first_step_s: Seconds from the start of Ray to the first step of the documented side's first trial.
     """
     against = "a TorchTrainer a trial"
-    beyond = [median(side.beyond_training_s()) for side in (lanes, recipe)]
+    ours_s, their_s = (median(side.beyond_training_s()) for side in (lanes, recipe))
     further = [side.beyond_training_of_further_trials_s() for side in (lanes, recipe)]
-    found = [Row("a trial beyond its training", against, "s", *beyond, aim=AIM)]
+    found = [Row("a trial beyond its training", against, "s", ours_s, their_s, aim=AIM)]
     if further[0] is not None:
         what = "each further trial, actor and suggestion included"
         found.append(Row(what, against, "s", further[0], further[1], aim=AIM))

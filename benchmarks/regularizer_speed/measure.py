@@ -1,5 +1,6 @@
 """Time and memory of one step."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -54,9 +55,9 @@ def measure(problem: Problem, rounds: int, device: torch.device) -> Measured:
     if not problem.with_triplets:
         ours, theirs = (gradient_of(loss, embeddings) for loss in losses)
         differ = ((ours - theirs).norm() / theirs.norm()).item()
-    peaks = tuple(peak_of(loss, embeddings) for loss in losses)
+    peaks = [peak_of(loss, embeddings) for loss in losses]
     fixed = embeddings.detach()
-    steps: list[Step] = [*(partial(gradient_of, loss, embeddings) for loss in losses), lambda: fixed @ fixed.t()]
+    steps: list[Step] = [*(partial(run_step, loss, embeddings) for loss in losses), lambda: fixed @ fixed.t()]
     counts = [steps_of_a_round(step, device) for step in steps]
     found: list[list[float]] = [[] for _ in steps]
     for _ in range(rounds):
@@ -65,10 +66,15 @@ def measure(problem: Problem, rounds: int, device: torch.device) -> Measured:
     return Measured(problem, (found[0], found[1]), (peaks[0], peaks[1]), differ, found[2])
 
 
-def gradient_of(loss: Loss, embeddings: Tensor) -> Tensor:
-    """Run one step; returns the gradient (N, D)."""
+def run_step(loss: Loss, embeddings: Tensor) -> None:
+    """Run one step, forward and backward."""
     embeddings.grad = None
     loss(embeddings).backward()
+
+
+def gradient_of(loss: Loss, embeddings: Tensor) -> Tensor:
+    """Run one step; returns the gradient (N, D)."""
+    run_step(loss, embeddings)
     assert embeddings.grad is not None
     return embeddings.grad
 
@@ -89,14 +95,16 @@ def steps_of_a_round(step: Step, device: torch.device) -> int:
 
 def peak_of(loss: Loss, embeddings: Tensor) -> int:
     """Return the most bytes of tensors that a step holds at once, beyond those before it."""
-    gradient_of(loss, embeddings)
+    run_step(loss, embeddings)
+    embeddings.grad = None
     if embeddings.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(embeddings.device)
         before = torch.cuda.memory_allocated(embeddings.device)
-        gradient_of(loss, embeddings)
+        run_step(loss, embeddings)
         return torch.cuda.max_memory_allocated(embeddings.device) - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # which else says that it starts, stops, and finds no GPU
     with torch.profiler.profile(profile_memory=True) as profile:
-        gradient_of(loss, embeddings)
+        run_step(loss, embeddings)
     held = peak = 0
     assert profile.profiler is not None
     assert profile.profiler.kineto_results is not None

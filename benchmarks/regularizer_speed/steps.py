@@ -1,5 +1,6 @@
 """What is timed: the loss of a batch and its gradient, on both sides."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ class Problem:
     def embeddings(self, device: torch.device) -> Tensor:
         """Return (N, D), of length 1 in the mean, the same at each call."""
         generator = torch.Generator().manual_seed(0)
-        scale = DIMENSIONS**-0.5
+        scale = 1 / math.sqrt(DIMENSIONS)
         return (torch.randn(self.count, DIMENSIONS, generator=generator) * scale).to(device).requires_grad_()
 
     def labels(self, device: torch.device) -> Tensor:
@@ -55,7 +56,8 @@ def our_loss(problem: Problem, device: torch.device) -> Loss:
     def loss(embeddings: Tensor) -> Tensor:
         triplets = miner(embeddings, labels, generator)
         triplet = triplet_margin_loss(embeddings, triplets.anchors, triplets.positives, triplets.negatives, MARGIN)
-        return triplet + MDR_WEIGHT * mdr(embeddings)
+        total: Tensor = triplet + MDR_WEIGHT * mdr(embeddings)
+        return total
 
     return loss
 

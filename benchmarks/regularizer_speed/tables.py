@@ -46,8 +46,9 @@ def rows(results: list[Measured]) -> list[Row]:
         aim = AIMS.get((problem.count, problem.with_triplets))
         found.append(Row(what, against, "ms", ours * 1e3, theirs * 1e3, limit, aim=aim))
         if not problem.with_triplets:
-            peaks = [peak / 2**20 for peak in result.peaks]
-            found.append(Row(f"peak memory of it, N = {problem.count}", against, "MiB", *peaks, aim=AIM_MEMORY))
+            ours_mib, their_mib = (peak / 2**20 for peak in result.peaks)
+            what = f"peak memory of it, N = {problem.count}"
+            found.append(Row(what, against, "MiB", ours_mib, their_mib, aim=AIM_MEMORY))
         if problem.count == 2048 and limit is not None:
             what = "the same time in those of one N x N x D product"
             found.append(

@@ -46,7 +46,7 @@ class AuthorsSide:
         self._split, self._iterations, self._epoch = setting.images(), iterations, 0
         self._batches = BatchSampler(self._split.labels, setting.batch_size, IMAGES_PER_CLASS, seed=0)
         self._normalize = build_backbone(setting.backbone).to(setting.device).normalize
-        set_batch_norm_statistics(self.net, self._normalize(self._split.images[: setting.batch_size]))
+        set_batch_norm_statistics(self.net, self._normalize(self._split.images[torch.arange(setting.batch_size)]))
 
     def run_round(self) -> float:
         """Train some steps; returns their mean loss without MDR."""
@@ -81,4 +81,4 @@ def _autocast(base: nn.Module, device: torch.device) -> None:
             features = forward(images)
         return features.float()
 
-    base.forward = in_bfloat16  # type: ignore[method-assign]
+    base.forward = in_bfloat16

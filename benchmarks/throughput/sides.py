@@ -74,7 +74,7 @@ class OurSide:
         split = setting.images()
         dataset = ImageDataset("random", {"train": split})
         self.session = TrialSession(setting.config(iterations), dataset, Ranks(device=setting.device))
-        set_batch_norm_statistics(self.session.model, split.images[: setting.batch_size])
+        set_batch_norm_statistics(self.session.model, split.images[torch.arange(setting.batch_size)])
 
     def start_as(self, official: torch.nn.Module) -> None:
         """Take the weights of a model of the authors."""

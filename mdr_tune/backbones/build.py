@@ -59,7 +59,8 @@ def build_backbone(name: str, weights: str = "none", load: bool = True) -> Backb
 def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
     """Raise ValueError, which says what would work, unless the backbone takes images of `shape` (C, H, W).
 
-    As `Backbone.check_image_shape`, without making the network: a large one takes gigabytes and many seconds.
+    As `Backbone.check_image_shape`, without making the network where it may be a large one, which takes gigabytes and
+    many seconds. Torch's global generator is left as it was.
 
     Args:
         name: As of `build_backbone`.
@@ -68,9 +69,11 @@ def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
     """
     check_backbone_name(name)
     if name in BACKBONES:
-        with torch.device("meta"):
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # made: `torch.device("meta")` imports torch.compile's 2 seconds of code
             limits = BACKBONES[name](name, weights).image_limits
-    else:  # some cannot be made on meta (RegNet computes its widths with tensors), and some take seconds there
+    else:
         from mdr_tune.backbones.torchvision_models import image_limits
 
         limits = image_limits(name, weights)

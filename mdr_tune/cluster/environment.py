@@ -14,9 +14,17 @@ ENVIRONMENT = {
     "RAY_worker_maximum_startup_concurrency": "8",  # on few cores Ray warns of our few processes otherwise
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "2592000",  # a lane waits for its nodes as long as the user does
 }
+LOCAL_ENVIRONMENT = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more; no provider takes this machine alone away
+}
+"""Besides, for a Ray of this machine alone."""
 
 
-def prepare_environment() -> None:
-    """Set what Ray reads from the environment when it is imported or started; call before importing it."""
-    for key, value in ENVIRONMENT.items():
+def prepare_environment(local: bool = False) -> None:
+    """Set what Ray reads from the environment when it is imported or started; call before importing it.
+
+    Args:
+        local: Ray will be started on this machine, and for it alone.
+    """
+    for key, value in {**ENVIRONMENT, **(LOCAL_ENVIRONMENT if local else {})}.items():
         os.environ.setdefault(key, value)

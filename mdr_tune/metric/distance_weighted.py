@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdr_tune.metric.distance import check_embeddings, pairwise_distances
+from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.metric.distance_tiles import distance_tiles
 from mdr_tune.metric.mined import Triplets, check_generator, draw_negatives, positive_pairs
 
 MinerWeights = Literal["official", "stable"]
@@ -118,12 +119,14 @@ def negative_weights(
 def _distances_on_sphere(embeddings: Tensor) -> Tensor:
     """Return the (N, N) distances of the normalised embeddings; 1 on the diagonal, as the authors have."""
     on_sphere = functional.normalize(embeddings, dim=1, p=2)
-    return pairwise_distances(on_sphere).fill_diagonal_(1.0)
+    (whole,) = distance_tiles(on_sphere, tile_rows=max(1, len(on_sphere)))
+    return whole.distances.fill_diagonal_(1.0)
 
 
 def _log_inverse_density(distances: Tensor, dimensions: int) -> Tensor:
-    remainder = (1.0 - 0.25 * distances * distances).clamp_(min=torch.finfo(distances.dtype).tiny)
-    return (2.0 - dimensions) * distances.log() - ((dimensions - 3.0) / 2.0) * remainder.log()
+    remainder = distances.square().mul_(-0.25).add_(1.0).clamp_(min=torch.finfo(distances.dtype).tiny)
+    log_remainder = remainder.log_().mul_((dimensions - 3.0) / 2.0)
+    return distances.log().mul_(2.0 - dimensions).sub_(log_remainder)
 
 
 def _check_arguments(weights: str, cutoff: float, nonzero_loss_cutoff: float) -> None:

@@ -1,9 +1,9 @@
 """Mean distance of all pairs of a batch to their nearest level: value and closed-form gradient in one sweep.
 
 The textbook form makes L x N x N intermediates and lets autograd keep them. Here the half matrix of
-`distance_tiles` is visited once: a tile's nearest level, its share of the loss and its share of both
-gradients are worked out while it is in the cache, and only the finished gradients, (N, D) and (L,), wait for
-the backward.
+`distance_tiles` is visited once: a tile's nearest level, its share of the loss and of the levels' gradient, and what
+its pairs pull with are worked out while it is in the cache. The pulls take the place of the distances and wait for the
+backward, which multiplies them with the embeddings.
 """
 
 import math
@@ -52,30 +52,34 @@ class _MeanDistanceToNearestLevel(torch.autograd.Function):
         targets = torch.addcmul(mean, std, sorted_levels)  # (L,), the levels as distances
         midpoints = torch.lerp(targets[:-1], targets[1:], 0.5)  # (L - 1,)
         thresholds = _Thresholds(targets.unbind(), midpoints.unbind())
-        embedding_gradient = None
         sums = embeddings.new_zeros(len(levels) + 1)
+        places, coefficients = [], []
         tiles.reverse()
         while tiles:
-            tile = tiles.pop()  # frees it after its turn; the diagonal ones start the gradient that the strips add to
+            tile = tiles.pop()
             pulls, tile_sums = _visit(tile, thresholds)
             sums.add_(tile_sums, alpha=tile.weight)
             if ctx.needs_input_grad[0]:
-                if embedding_gradient is None:  # now that `_visit` has given its temporaries back
-                    embedding_gradient = torch.empty_like(embeddings)
-                _put_embedding_gradient(embedding_gradient, embeddings, tile, pulls)
+                places.append((tile.rows, tile.columns))
+                coefficients.append(_coefficients(tile, pulls))
+            del tile, pulls  # what was overwritten goes before the next tile's temporaries come
         pairs = len(embeddings) * (len(embeddings) - 1)
         scale = (pairs * std).reciprocal_()
         level_gradient = _level_gradient(sums[1:], sorted_levels, order) if ctx.needs_input_grad[1] else None
-        ctx.save_for_backward(embedding_gradient, level_gradient, scale)
-        ctx.pairs = pairs
+        ctx.save_for_backward(embeddings, level_gradient, scale, *coefficients)
+        ctx.places, ctx.pairs = places, pairs
         return sums[0] * scale
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        embedding_gradient, level_gradient, scale = ctx.saved_tensors
-        if embedding_gradient is not None:
-            embedding_gradient = embedding_gradient * (scale * loss_gradient)
+        embeddings, level_gradient, scale, *coefficients = ctx.saved_tensors
+        embedding_gradient = None
+        if coefficients:
+            embedding_gradient = torch.empty_like(embeddings)
+            for (rows, columns), matrix in zip(ctx.places, coefficients, strict=True):
+                _put_embedding_gradient(embedding_gradient, embeddings, rows, columns, matrix)
+            embedding_gradient.mul_(scale * loss_gradient)
         if level_gradient is not None:
             level_gradient = level_gradient * (loss_gradient / ctx.pairs)
         return embedding_gradient, level_gradient, None, None, None
@@ -111,27 +115,39 @@ def _visit(tile: DistanceTile, thresholds: _Thresholds) -> tuple[Tensor, Tensor]
     return pulls, torch.stack(sums)
 
 
-def _put_embedding_gradient(gradient: Tensor, embeddings: Tensor, tile: DistanceTile, pulls: Tensor) -> None:
-    """Give both ends of the tile's pairs their sum of pull_ij * (e_j - e_i) / d_ij, i and j in either order.
+def _coefficients(tile: DistanceTile, pulls: Tensor) -> Tensor:
+    """Return by what the differences of the tile's embeddings are multiplied, (rows, columns): pull / distance.
 
-    With C = pull / d, that is ((C + C^T) @ e - rowsum(C + C^T) * e). A diagonal tile sets its rows of
-    `gradient`, a strip adds to those of its two sides. `pulls` and the tile's distances are overwritten.
+    Of a diagonal tile, what its embeddings are: C + C^T, less its own sum of rows on the diagonal. `pulls` and the
+    tile's distances are overwritten.
     """
     # Clamped distances and the diagonal become infinite, so their coefficients 0.
     floor = _distance_floor(tile.distances.dtype)
     coefficients = pulls.div_(torch.threshold_(tile.distances, floor, math.inf))
-    own, other = embeddings[tile.rows], embeddings[tile.columns]
-    if tile.is_diagonal:
-        # A matrix product need not round e_i e_j and e_j e_i alike, so the two orders may differ.
-        laplacian = torch.add(coefficients, coefficients.t(), out=tile.distances)
-        laplacian.diagonal().sub_(laplacian.sum(dim=1))
-        torch.mm(laplacian, own, out=gradient[tile.rows])
+    if not tile.is_diagonal:
+        return coefficients
+    # A matrix product need not round e_i e_j and e_j e_i alike, so the two orders may differ.
+    laplacian = torch.add(coefficients, coefficients.t(), out=tile.distances)
+    laplacian.diagonal().sub_(laplacian.sum(dim=1))
+    return laplacian
+
+
+def _put_embedding_gradient(
+    gradient: Tensor, embeddings: Tensor, rows: slice, columns: slice, coefficients: Tensor
+) -> None:
+    """Give both ends of a tile's pairs their sum of pull_ij * (e_j - e_i) / d_ij, i and j in either order.
+
+    A diagonal tile sets its rows of `gradient`, a strip adds to those of its two sides.
+    """
+    own, other = embeddings[rows], embeddings[columns]
+    if rows == columns:
+        torch.mm(coefficients, own, out=gradient[rows])
         return
-    for rows, matrix, near, far in (
-        (tile.rows, coefficients, own, other),
-        (tile.columns, coefficients.t(), other, own),
+    for side, matrix, near, far in (
+        (rows, coefficients, own, other),
+        (columns, coefficients.t(), other, own),
     ):
-        gradient[rows].addcmul_(matrix.sum(dim=1, keepdim=True), near, value=-2).addmm_(matrix, far, alpha=2)
+        gradient[side].addcmul_(matrix.sum(dim=1, keepdim=True), near, value=-2).addmm_(matrix, far, alpha=2)
 
 
 @cache

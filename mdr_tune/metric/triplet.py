@@ -12,6 +12,11 @@ from mdr_tune.metric.mined import Mined, mined_triplets
 
 _EPS = 1e-6  # added to each coordinate of a difference by `functional.triplet_margin_loss`
 
+# Numbers in a block of differences. On a CPU a block and its temporaries should stay in the cache; elsewhere few large
+# kernels win.
+_BLOCK_ELEMENTS_CPU = 2**17
+_BLOCK_ELEMENTS_ACCELERATOR = 2**25
+
 
 class TripletLoss(MetricLoss):
     """Mean over triplets of max(0, |anchor - positive| - |anchor - negative| + margin).
@@ -83,53 +88,70 @@ def triplet_margin_loss(
 
 
 class _TripletMargin(torch.autograd.Function):
-    """`functional.triplet_margin_loss` of rows of one matrix: value and closed-form gradient at once.
+    """`functional.triplet_margin_loss` of rows of one matrix: value and closed-form gradient.
 
-    Autograd would keep three (T, D) selections and three (T, D) gradients of them. Only the (N, D) gradient
-    waits for the backward here.
+    Autograd would keep three (T, D) selections and make three (T, D) gradients of them. Here differences are formed
+    block by block for their lengths alone; the gradient is that of springs between pairs, (N, N) coefficients, and
+    becomes (N, D) in one matrix product. Of a pair whose distance is a fraction f of its embeddings' length, the float
+    type's epsilon / f of the gradient is rounding.
     """
 
     @staticmethod
     def forward(
         ctx: Any, embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float
     ) -> Tensor:
-        chosen = embeddings.index_select(0, anchors)
-        from_positive = torch.sub(chosen, embeddings.index_select(0, positives)).add_(_EPS)
-        from_negative = chosen.sub_(embeddings.index_select(0, negatives)).add_(_EPS)
-        to_positive = torch.linalg.vector_norm(from_positive, dim=1)
-        to_negative = torch.linalg.vector_norm(from_negative, dim=1)
+        to_positive, to_negative = _distances(embeddings, anchors, positives, negatives)
         violations = to_positive - to_negative + margin
-        gradient = None
         if ctx.needs_input_grad[0]:
             counted = (violations >= 0).to(embeddings.dtype).div_(len(anchors))
-            _scale_rows(from_positive, counted, to_positive)
-            _scale_rows(from_negative, counted, to_negative)
-            gradient = torch.zeros_like(embeddings)
-            _add_rows(gradient, positives, from_positive, -1)
-            _add_rows(gradient, negatives, from_negative, 1)
-            _add_rows(gradient, anchors, from_positive.sub_(from_negative), 1)
-        ctx.save_for_backward(gradient)
+            coefficients = embeddings.new_zeros(len(embeddings) ** 2)
+            _add_in_order(coefficients, anchors * len(embeddings) + positives, _quotients(counted, to_positive))
+            _add_in_order(coefficients, anchors * len(embeddings) + negatives, _quotients(-counted, to_negative))
+            ctx.save_for_backward(embeddings, coefficients.view(len(embeddings), -1).fill_diagonal_(0.0))
         loss: Tensor = violations.clamp_min_(0).mean()
         return loss
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor | None, None, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return None if gradient is None else gradient * loss_gradient, None, None, None, None
+    def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        embeddings, coefficients = ctx.saved_tensors
+        # Each c_ij pulls i by c_ij (e_i - e_j + eps), and j the other way; what pulls at itself, nowhere.
+        outgoing, incoming = coefficients.sum(dim=1), coefficients.sum(dim=0)
+        laplacian = coefficients + coefficients.t()
+        laplacian.neg_().diagonal().add_(outgoing + incoming)
+        gradient = laplacian @ embeddings
+        gradient.add_((outgoing - incoming).mul_(_EPS)[:, None])
+        return gradient.mul_(loss_gradient), None, None, None, None
 
 
-def _scale_rows(differences: Tensor, counted: Tensor, distances: Tensor) -> None:
-    """Make differences (T, D) the gradients of their lengths, times `counted` (T,); of a length of 0 it is 0."""
-    differences.mul_((counted / distances).masked_fill_(distances == 0, 0.0)[:, None])
+def _distances(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each triplet's |anchor - positive + eps| and |anchor - negative + eps|, (T,) each."""
+    elements = _BLOCK_ELEMENTS_CPU if embeddings.device.type == "cpu" else _BLOCK_ELEMENTS_ACCELERATOR
+    block = max(1, elements // embeddings.shape[1])
+    distances = embeddings.new_empty(2, len(anchors))
+    for start in range(0, len(anchors), block):
+        part = slice(start, start + block)
+        chosen = embeddings.index_select(0, anchors[part])
+        for others, found in zip((positives, negatives), distances, strict=True):
+            differences = embeddings.index_select(0, others[part])
+            torch.sub(chosen, differences, out=differences).add_(
+                _EPS
+            )  # in this order: to large numbers it adds nothing
+            torch.linalg.vector_norm(differences, dim=1, out=found[part])
+    return distances[0], distances[1]
 
 
-def _add_rows(gradient: Tensor, rows: Tensor, values: Tensor, sign: int) -> None:
-    """Add values (T, D) to those rows (T,) of `gradient`, in an order that is the same each time."""
-    if gradient.device.type == "cpu":
-        gradient.index_add_(0, rows, values, alpha=sign)
+def _quotients(counted: Tensor, distances: Tensor) -> Tensor:
+    """Return counted / distances, (T,), and 0 where the distance is."""
+    return (counted / distances).masked_fill_(distances == 0, 0.0)
+
+
+def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
+    """Add values (T,) to those entries (T,) of `target`, in an order that is the same each time."""
+    if target.device.type == "cpu":
+        target.index_add_(0, indices, values)
     else:  # where `index_add_` adds in any order, which changes the last bits
-        gradient.index_put_((rows,), values * sign, accumulate=True)
+        target.index_put_((indices,), values, accumulate=True)
 
 
 def _many_triplets(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:

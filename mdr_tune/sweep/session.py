@@ -39,7 +39,7 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
 
     A session that this process has already is used as it is and left as it is.
     """
-    prepare_environment()
+    prepare_environment(local=address is None)
     import ray
 
     _keep_off_the_terminal()

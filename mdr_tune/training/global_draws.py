@@ -4,11 +4,11 @@ Each layer draws one mask for all images of the global batch from a seed of the 
 that it is given. An image thus loses the same activations wherever, and in whichever chunk, it is embedded.
 """
 
+import sys
 from typing import Any, cast
 
 import torch
 from torch import nn
-from torchvision.ops import StochasticDepth
 
 from mdr_tune.data.seeding import derive_seed
 
@@ -69,26 +69,16 @@ class GlobalDropout(nn.Dropout):
         return inputs * self.draws.keep_mask(self.layer, inputs.shape[1:], self.p, inputs)
 
 
-class GlobalStochasticDepth(StochasticDepth):
-    """`torchvision.ops.StochasticDepth` that draws for the global batch."""
-
-    layer: int
-    draws: Draws
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Drop images' branches, (n, ...); in the mode `batch` all of them or none."""
-        if not self.training or self.p == 0:
-            return inputs
-        ones = torch.Size([1] * (inputs.ndim - 1))
-        mask = self.draws.keep_mask(self.layer, ones, self.p, inputs, same_for_all=self.mode == "batch")
-        return inputs * mask
-
-
 def make_draws_global(network: nn.Module) -> Draws:
     """Make every layer of `network` that drops draw for the global batch, in place; returns what they draw from."""
     draws = Draws()
+    kinds: dict[type, Any] = {nn.Dropout: GlobalDropout}
+    if "torchvision" in sys.modules:  # else none of its layers is here, and importing it takes two seconds
+        from mdr_tune.training.global_stochastic_depth import GlobalStochasticDepth, StochasticDepth
+
+        kinds[StochasticDepth] = GlobalStochasticDepth
     for number, layer in enumerate(network.modules()):
-        kind: Any = {nn.Dropout: GlobalDropout, StochasticDepth: GlobalStochasticDepth}.get(type(layer))
+        kind = kinds.get(type(layer))
         if kind is not None:
             layer.__class__ = kind  # the same state; only `forward`, the number and the draws are new
             dropping = cast(GlobalDropout, layer)

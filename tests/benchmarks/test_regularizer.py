@@ -51,8 +51,8 @@ def test_all_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert results[0].gradients_differ_by is not None
     assert results[0].gradients_differ_by < 1e-5
     assert all(min(seconds) > 0 for result in results for seconds in (*result.rounds, result.products))
-    # Ours holds the gradient twice, when it is scaled.
-    assert results[0].peaks[0] >= 2 * 16 * 512 * 4
+    # Ours holds the gradient, and little more.
+    assert 16 * 512 * 4 <= results[0].peaks[0] < 2 * 16 * 512 * 4
     assert results[0].peaks[1] > results[0].peaks[0]
     print_table(Console(width=200), results)
     assert "MDR, forward and backward, N = 16, D = 512" in capsys.readouterr().out
