@@ -55,6 +55,17 @@ def test_a_layer_imports_only_from_below(layer: str) -> None:
                 assert parts[1] in allowed, f"{file.relative_to(PACKAGE)} imports {name}"
 
 
+def test_a_launch_imports_no_code_that_it_may_not_need() -> None:
+    """Each takes seconds on the way to the first epoch: torchvision, and what torch.compile consists of."""
+    code = (
+        "import sys, mdr_tune.lanes.worker, mdr_tune.backbones as backbones\n"
+        "backbones.check_takes('conv4', 'none', (1, 32, 32))\n"
+        "sys.exit(' '.join({'torchvision', 'torch._dynamo', 'sklearn', 'pytorch_metric_learning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "", done.stderr
+
+
 @pytest.mark.parametrize("layer", WITHOUT_RAY_AND_MLFLOW)
 def test_the_method_runs_without_ray_and_mlflow(layer: str) -> None:
     for file in files_of(layer):

@@ -69,9 +69,8 @@ def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
     """
     check_backbone_name(name)
     if name in BACKBONES:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # made: `torch.device("meta")` imports torch.compile's 2 seconds of code
+        # Made for real: `torch.device("meta")` imports the code of torch.compile, which takes two seconds.
+        with torch.random.fork_rng(devices=[]):
             limits = BACKBONES[name](name, weights).image_limits
     else:
         from mdr_tune.backbones.torchvision_models import image_limits

@@ -134,9 +134,8 @@ def _distances(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives
         chosen = embeddings.index_select(0, anchors[part])
         for others, found in zip((positives, negatives), distances, strict=True):
             differences = embeddings.index_select(0, others[part])
-            torch.sub(chosen, differences, out=differences).add_(
-                _EPS
-            )  # in this order: to large numbers it adds nothing
+            # In this order: to an embedding with large numbers the epsilon would add nothing.
+            torch.sub(chosen, differences, out=differences).add_(_EPS)
             torch.linalg.vector_norm(differences, dim=1, out=found[part])
     return distances[0], distances[1]
 

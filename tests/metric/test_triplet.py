@@ -46,6 +46,21 @@ def test_the_gradient_is_that_of_differences():
     assert torch.autograd.gradcheck(lambda e: triplet_margin_loss(e, *triplets, margin=0.9), embeddings)
 
 
+def test_blocks_change_nothing(monkeypatch):
+    embeddings, triplets = torch.rand(9, 3), torch.randint(9, (3, 50))
+    whole = triplet_margin_loss(embeddings, *triplets, margin=0.3)
+    monkeypatch.setattr("mdr_tune.metric.triplet._BLOCK_ELEMENTS_CPU", 7 * 3)  # 7 blocks of 7 triplets, and one of 1
+    assert torch.equal(triplet_margin_loss(embeddings, *triplets, margin=0.3), whole)
+
+
+def test_it_can_be_differentiated_again_by_the_same_graph():
+    embeddings = torch.rand(9, 3, requires_grad=True)
+    value = triplet_margin_loss(embeddings, *torch.randint(9, (3, 50)), margin=0.3)
+    (first,) = torch.autograd.grad(value, embeddings, retain_graph=True)
+    (second,) = torch.autograd.grad(value, embeddings)
+    assert torch.equal(first, second)
+
+
 def test_all_triplets_equal_a_naive_loop():
     embeddings = torch.rand(9, 3, dtype=torch.float64)
     labels = torch.tensor([0, 1, 0, 2, 1, 0, 1, 2, 3])
