@@ -1,6 +1,8 @@
 """What Ray reads from the environment when it is imported, started or joined."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -20,11 +22,19 @@ LOCAL_ENVIRONMENT = {
 """Besides, for a Ray of this machine alone."""
 
 
-def prepare_environment(local: bool = False) -> None:
-    """Set what Ray reads from the environment when it is imported or started; call before importing it.
-
-    Args:
-        local: Ray will be started on this machine, and for it alone.
-    """
-    for key, value in {**ENVIRONMENT, **(LOCAL_ENVIRONMENT if local else {})}.items():
+def prepare_environment() -> None:
+    """Set what Ray reads from the environment when it is imported or started; call before importing it."""
+    for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
+
+
+@contextlib.contextmanager
+def local_environment() -> Iterator[None]:
+    """Set what else Ray Train reads for a Ray of this machine alone, and take it back: the next may be a cluster."""
+    added = {key: value for key, value in LOCAL_ENVIRONMENT.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del os.environ[key]

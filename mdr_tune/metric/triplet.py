@@ -119,7 +119,8 @@ class _TripletMargin(torch.autograd.Function):
         outgoing, incoming = coefficients.sum(dim=1), coefficients.sum(dim=0)
         laplacian = coefficients + coefficients.t()
         laplacian.neg_().diagonal().add_(outgoing + incoming)
-        gradient = laplacian @ embeddings
+        # With `out` it is left alone by an autocast around the backward: large numbers cancel in this product.
+        gradient = torch.mm(laplacian, embeddings, out=torch.empty_like(embeddings))
         gradient.add_((outgoing - incoming).mul_(_EPS)[:, None])
         return gradient.mul_(loss_gradient), None, None, None, None
 

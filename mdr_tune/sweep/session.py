@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from mdr_tune.cluster.environment import prepare_environment
+from mdr_tune.cluster.environment import local_environment, prepare_environment
 from mdr_tune.signals import interrupt_on_sigterm, interrupts_deferred
 
 
@@ -39,7 +39,7 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
 
     A session that this process has already is used as it is and left as it is.
     """
-    prepare_environment(local=address is None)
+    prepare_environment()
     import ray
 
     _keep_off_the_terminal()
@@ -62,9 +62,11 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by our own listeners
+    is_local = started_here and address is None
     interrupt_on_sigterm()  # Ray's own handler, which this replaces, exits in the middle of whatever runs
     try:
-        yield
+        with local_environment() if is_local else contextlib.nullcontext():  # read when a lane's trainer is made
+            yield
     finally:
         if started_here:
             ray.shutdown()

@@ -89,13 +89,13 @@ def test_a_launch_is_accounted_for_without_a_gap():
     assert launch.first_epoch_starts_s == 16.0  # where the start command ended: 115 of the stamps, launched at 99
 
 
-@pytest.mark.ray
 def test_the_probe_finds_what_it_stamps():
     code = "from overhead import probe; probe.watch(); probe.watch_tuner(); probe.watch_lanes()"
     done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_the_whole_in_its_smallest_form(tmp_path):
     hidden = ("RAY_ADDRESS", "RAY_TMPDIR", "MLFLOW_TRACKING_URI")

@@ -61,6 +61,15 @@ def test_it_can_be_differentiated_again_by_the_same_graph():
     assert torch.equal(first, second)
 
 
+def test_autocast_around_the_backward_changes_nothing():
+    embeddings, triplets = torch.rand(40, 64, requires_grad=True), torch.randint(40, (3, 50))
+    value = triplet_margin_loss(embeddings, *triplets, margin=0.3)
+    (expected,) = torch.autograd.grad(value, embeddings, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        (gradient,) = torch.autograd.grad(value, embeddings)
+    assert torch.equal(gradient, expected)
+
+
 def test_all_triplets_equal_a_naive_loop():
     embeddings = torch.rand(9, 3, dtype=torch.float64)
     labels = torch.tensor([0, 1, 0, 2, 1, 0, 1, 2, 3])
