@@ -44,7 +44,8 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
 
     _keep_off_the_terminal()
     started_here = not ray.is_initialized()
-    if started_here and address is None:
+    is_local = started_here and address is None
+    if is_local:
         # In the middle of its start Ray may never come back; an interrupt that came then is raised after it.
         with _ended_if_interrupted(), interrupts_deferred():
             ray.init(
@@ -62,7 +63,6 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by our own listeners
-    is_local = started_here and address is None
     interrupt_on_sigterm()  # Ray's own handler, which this replaces, exits in the middle of whatever runs
     try:
         with local_environment() if is_local else contextlib.nullcontext():  # read when a lane's trainer is made

@@ -74,7 +74,9 @@ def make_draws_global(network: nn.Module) -> Draws:
     draws = Draws()
     kinds: dict[type, Any] = {nn.Dropout: GlobalDropout}
     if "torchvision" in sys.modules:  # else none of its layers is here, and importing it takes two seconds
-        from mdr_tune.training.global_stochastic_depth import GlobalStochasticDepth, StochasticDepth
+        from torchvision.ops import StochasticDepth
+
+        from mdr_tune.training.global_stochastic_depth import GlobalStochasticDepth
 
         kinds[StochasticDepth] = GlobalStochasticDepth
     for number, layer in enumerate(network.modules()):

@@ -5,8 +5,6 @@ from torchvision.ops import StochasticDepth
 
 from mdr_tune.training.global_draws import Draws
 
-__all__ = ["GlobalStochasticDepth", "StochasticDepth"]
-
 
 class GlobalStochasticDepth(StochasticDepth):
     """`torchvision.ops.StochasticDepth` that draws for the global batch."""
