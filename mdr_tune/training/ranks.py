@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from mdr_tune.metric import all_gather, wait_for
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -36,6 +38,12 @@ class Ranks:
             dist.all_reduce(tensor, group=self.group)
         return tensor
 
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return what each rank passed, (W, *shape), in rank order; of one shape on all."""
+        if self.world_size == 1:
+            return tensor[None]
+        return torch.stack(all_gather(tensor, self.group))
+
     def share_gradients(self, module: nn.Module) -> None:
         """Give every rank the gradients that rank 0 has of `module`'s parameters.
 
@@ -46,6 +54,6 @@ class Ranks:
         if self.world_size == 1 or not gradients:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.broadcast(flat, group=self.group, group_src=0)
+        wait_for(dist.broadcast(flat, group=self.group, group_src=0, async_op=True), flat.device)
         for gradient, shared in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(shared.view_as(gradient))
