@@ -15,6 +15,8 @@ LONGEST_RETRY_S = 30.0
 GIVE_UP_AFTER_S = 300.0
 ENTRIES_A_WRITE = 1000
 """MLflow takes no more metrics than that in one call."""
+GATHER_S = 1.0
+"""How long entries wait for others of their key: a call to the store costs much the same with one epoch or with ten."""
 
 
 class TrackingLost(RuntimeError):  # noqa: N818
@@ -30,6 +32,7 @@ class _Item:
     write: Callable[[], None] | None = None
     write_entries: Callable[[list[Any]], None] | None = None
     entries: list[Any] | None = None
+    due: float = 0.0  # on the monotonic clock: until then entries may wait for more
     merged: int = 0
 
     def run(self) -> None:
@@ -48,16 +51,17 @@ class OrderedWriter:
     After a write was given up, the next ones have one try each until one succeeds: a store that is gone for good costs
     `give_up_after_s` once, not once a write.
 
-    Entries of the same key (the epochs of one trial) that follow one another are written in one call when the store
-    lags behind: they join those that wait, unless another write of this key was queued in between. So the writes of
-    one key keep their order, and the queue is as long as there are trials, not epochs.
+    Entries of the same key (the epochs of one trial) that follow one another within a second, or while the store lags
+    behind, are written in one call: they join those that wait, unless another write of this key was queued in between.
+    So the writes of one key keep their order, and the queue is as long as there are trials, not epochs.
 
     Args:
         give_up_after_s: How long one write is retried before it is dropped and counted as lost.
+        gather_s: How long entries wait for others of their key, at most.
     """
 
-    def __init__(self, give_up_after_s: float = GIVE_UP_AFTER_S) -> None:
-        self._give_up_after_s = give_up_after_s
+    def __init__(self, give_up_after_s: float = GIVE_UP_AFTER_S, gather_s: float = GATHER_S) -> None:
+        self._give_up_after_s, self._gather_s = give_up_after_s, gather_s
         self._queue: deque[_Item | None] = deque()
         self._growing: dict[str, _Item] = {}
         self._changed = threading.Condition()
@@ -84,7 +88,8 @@ class OrderedWriter:
                 waiting.entries = [*(waiting.entries or []), *entries]
                 waiting.merged += 1
                 return
-            self._growing[key] = _Item(what, key, write_entries=write, entries=list(entries))
+            due = time.monotonic() + self._gather_s
+            self._growing[key] = _Item(what, key, write_entries=write, entries=list(entries), due=due)
             self._append(self._growing[key])
 
     def lost(self, key: str) -> bool:
@@ -115,6 +120,7 @@ class OrderedWriter:
             TrackingLost: Some were dropped, which was not said before.
         """
         with self._changed:
+            self._growing.clear()
             self._append(None)
         self._thread.join()
         self._say_what_was_lost()
@@ -131,12 +137,22 @@ class OrderedWriter:
 
     def _take(self) -> _Item | None:
         with self._changed:
-            while not self._queue:
-                self._changed.wait()
+            while (seconds := self._until_next()) is None or seconds > 0:
+                self._changed.wait(seconds)
             item = self._queue.popleft()
-            if item is not None and item.key is not None and self._growing.get(item.key) is item:
+            if item is not None and item.key is not None and self._grows(item):
                 del self._growing[item.key]
             return item
+
+    def _until_next(self) -> float | None:
+        """Return the seconds until the next write is due; None: there is none yet."""
+        if not self._queue:
+            return None
+        item = self._queue[0]
+        return item.due - time.monotonic() if item is not None and self._grows(item) else 0.0
+
+    def _grows(self, item: _Item) -> bool:
+        return item.key is not None and self._growing.get(item.key) is item
 
     def _run(self) -> None:
         while (item := self._take()) is not None:

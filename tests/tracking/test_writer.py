@@ -1,6 +1,7 @@
 """The thread that writes: order, retries, what is lost, and that closing waits."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -117,6 +118,39 @@ def test_entries_that_wait_are_written_together_and_in_order() -> None:
     gate.set()
     writer.close()
     assert calls == [("a", [0, 1, 2, 3]), ("b", [10, 11, 12, 13]), ("end of a", []), ("a", [4])]
+
+
+def test_entries_wait_for_more_until_somebody_waits_for_them() -> None:
+    calls: list[list[int]] = []
+    writer = OrderedWriter(gather_s=600)
+    for number in range(3):
+        writer.put_entries("a", [number], calls.append, "a")
+        time.sleep(0.02)
+    assert calls == []
+    writer.wait()
+    assert calls == [[0, 1, 2]]
+    writer.put_entries("a", [3], calls.append, "a")
+    writer.close()
+    assert calls == [[0, 1, 2], [3]]
+
+
+def test_entries_wait_for_more_until_the_next_write_of_their_key() -> None:
+    calls: list[object] = []
+    ended = threading.Event()
+    writer = OrderedWriter(gather_s=600)
+    writer.put_entries("a", [0], calls.append, "a")
+    writer.put("end of a", ended.set, "a")
+    assert ended.wait(10)
+    assert calls == [[0]]
+    writer.close()
+
+
+def test_entries_that_nothing_follows_are_written_when_their_time_is_over() -> None:
+    written = threading.Event()
+    writer = OrderedWriter(gather_s=0.05)
+    writer.put_entries("a", [0], lambda entries: written.set(), "a")
+    assert written.wait(10)
+    writer.close()
 
 
 def test_one_call_takes_no_more_than_mlflow_does() -> None:
