@@ -31,7 +31,7 @@ SCRIPTS: dict[str, list[str]] = {
     "input_pipeline": [],
     "evaluation": [],
     "trial_overhead": [],
-    "sweep_scale": ["--their-trials", "100"],
+    "sweep_scale": [],
 }
 """By name, with their arguments."""
 WIDTH = 170

@@ -1,19 +1,21 @@
 """What a report costs in a search of thousands of trials, at its start and at its end: ours against plain Ray Tune.
 
     python benchmarks/sweep_scale.py
-    python benchmarks/sweep_scale.py --trials 2000 --their-trials 500 --json scale.json
+    python benchmarks/sweep_scale.py --trials 500 --both-trials 500 --rounds 1 --json scale.json
 
-The same search is run twice, one side after the other, each in a process and a Ray of its own: TPE over three
-parameters, one trial at a time, trials that train nothing and report 10 epochs, each with a checkpoint of 100 bytes.
+Both sides run the same search in turn, each in a process and a Ray of its own: TPE over three parameters, one trial at
+a time, trials that train nothing and report 10 epochs, each with a checkpoint of 100 bytes. As Ray's side slows down,
+the sides are compared by the first 100 trials of the search, three times, and ours goes through all of it once.
 - *ours*: what launch.py wires together (Tuner, ArmSearch, TrialSource, TuneEvents, Ledger, Journal, Tracker on a
   sqlite store, the status line), with another trainable than a lane's.
 - *Ray's*: `OptunaSearch` with the same sampler on a sqlite store, Ray's `MLflowLoggerCallback` on another, actors
   reused, all else as Tune has it; as Ray's documentation does it.
 Stamped on the driver when all who are told of a report have been told: time, processor time, memory. Both sides draw
-the same parameters, so that their trials must have the same values; the exit code is 1 if not.
+the same parameters, so that their trials must have the same values; the exit code is 1 if not. A number is the median
+of the rounds; the reports before the ones that are compared are the warm-up.
 
-Takes about 8 minutes for our 20,000 reports on two quiet cores, 12 on busy ones. Ray's side takes three to four times
-as long: --their-trials shortens it. Leaves nothing behind but the file that --json names.
+Takes about 14 minutes on two quiet cores, half of them for our 20,000 reports. Leaves nothing behind but the file that
+--json names.
 """
 
 import argparse
@@ -42,7 +44,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measure what a report costs in a search of thousands of trials.")
     parser.add_argument("--trials", type=_count, default=2000, metavar="N", help="trials (default: 2000)")
     parser.add_argument("--epochs", type=_count, default=10, metavar="N", help="reports of each (default: 10)")
-    parser.add_argument("--their-trials", type=_count, metavar="N", help="trials of Ray's side (default: as many)")
+    parser.add_argument(
+        "--both-trials", type=_count, default=100, metavar="N", help="of them, run by both sides (default: 100)"
+    )
+    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="of both sides (default: 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all stamps to FILE")
     add_rows_option(parser)
     return parser
@@ -60,23 +65,27 @@ def main() -> int:
     from scale.tables import print_comparison, print_totals, print_windows, rows
 
     arguments = make_parser().parse_args()
-    if arguments.trials * arguments.epochs < 2:
+    both = min(arguments.both_trials, arguments.trials)
+    if both * arguments.epochs < 2:
         print("This needs two reports at least.", file=sys.stderr)
         return 2
     console = Console(highlight=False)
     console.width = max(console.width, TABLE_WIDTH)
     console.print(f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f} before the start", style="dim")
-    their_trials = min(arguments.their_trials or arguments.trials, arguments.trials)
-    ours = run_side("ours", arguments.trials, arguments.epochs)
-    theirs = run_side("theirs", arguments.trials, arguments.epochs, their_trials)
-    print_windows(console, ours, theirs)
-    print_totals(console, ours, theirs)
+    ours, theirs = [], []
+    for _ in range(arguments.rounds):
+        ours.append(run_side("ours", both, arguments.epochs))
+        theirs.append(run_side("theirs", arguments.trials, arguments.epochs, both))
+    whole = run_side("ours", arguments.trials, arguments.epochs) if both < arguments.trials else ours[-1]
+    print_windows(console, ours, theirs, whole)
+    print_totals(console, ours, theirs, whole)
     if arguments.json is not None:
-        sides = {"ours": dataclasses.asdict(ours), "theirs": dataclasses.asdict(theirs)}
-        arguments.json.write_text(json.dumps(sides) + "\n")
+        sides = {"ours": ours, "theirs": theirs, "whole": [whole]}
+        found = {name: [dataclasses.asdict(stamps) for stamps in rounds] for name, rounds in sides.items()}
+        arguments.json.write_text(json.dumps(found) + "\n")
     if arguments.rows is not None:
-        write_rows(arguments.rows, rows(ours, theirs))
-    return 0 if print_comparison(console, ours, theirs) else 1
+        write_rows(arguments.rows, rows(ours, theirs, whole))
+    return 0 if print_comparison(console, [*ours, whole], theirs) else 1
 
 
 def run_side(side: Literal["ours", "theirs"], trials: int, epochs: int, *first: int) -> "Stamps":

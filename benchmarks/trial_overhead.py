@@ -1,7 +1,7 @@
 """What a trial costs beyond training, and a launch before it: lanes against Ray's documented pattern, in one run.
 
     python benchmarks/trial_overhead.py
-    python benchmarks/trial_overhead.py --trials-lanes 8 --trials-recipe 2 --json overhead.json
+    python benchmarks/trial_overhead.py --trials-lanes 16 --trials-recipe 8 --json overhead.json
 
 1. The same tiny trials (data set glyphs, 1 epoch of 5 iterations, 2 DDP workers on CPU) run one after another
    - *documented*: a Tune function that builds a `TorchTrainer` and calls `fit()` for each trial, with
@@ -10,14 +10,15 @@
    Both report and save a checkpoint every epoch, under the same search, with the same journal. A trial's time *beyond
    training* is its time from Tune having its actor running to Tune having its end, less its `time/epoch_s`. That leaves
    out the start of the actor and what Tune does between trials, so the table also gives the whole search's time less
-   training, per trial, and the same from the first trial's end on. Equal configs must give equal numbers; the exit code
-   is 1 if not.
+   training, per trial, and the same from the first trial's end on. The first trial of each side warms up and counts in
+   the whole search's time only. Equal configs must give equal numbers; the exit code is 1 if not.
 2. `launch.py` runs as a user runs it, with new stores, in a process of its own with stamps around its parts: every
-   second up to the first epoch is accounted for, and beside it stands what one trial's start takes as documented.
+   second up to the first epoch is accounted for. In turn with it, a script with the documented pattern, from its launch
+   to its first trial's first step. The first round warms up (files come into memory); the median of the others counts.
 
-Takes about two minutes on two quiet cores, three to four on busy ones, where all numbers grow, and the ratio says less:
-what else runs seldom slows both sides alike. Needs two CPUs. Leaves nothing behind (but
-glyphs in the cache folder, and the file that --json names).
+Takes about seven minutes on two quiet cores, ten on busy ones, where all numbers grow, and the ratio says less: what
+else runs seldom slows both sides alike. Needs two CPUs. Leaves nothing behind (but glyphs in the cache folder, and the
+file that --json names).
 """
 
 import argparse
@@ -27,7 +28,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,9 @@ MIN_CPUS = 2
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measure what a trial costs beyond training: lanes, documented way.")
-    parser.add_argument("--trials-lanes", type=_count, default=4, metavar="N", help="trials on lanes (default: 4)")
-    parser.add_argument("--trials-recipe", type=_count, default=2, metavar="N", help="as documented (default: 2)")
+    parser.add_argument("--trials-lanes", type=_count, default=8, metavar="N", help="trials on lanes (default: 8)")
+    parser.add_argument("--trials-recipe", type=_count, default=4, metavar="N", help="as documented (default: 4)")
+    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="of launches (default: 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to FILE")
     add_rows_option(parser)
     return parser
@@ -74,8 +75,8 @@ def main() -> int:
 
 
 def measure(arguments: argparse.Namespace, console: Console, folder: Path) -> int:
-    """Run both parts, the launch first, while no other Ray runs here."""
-    from overhead.launch import run_launch
+    """Run both parts, the launches first, while no other Ray runs here."""
+    from overhead.launch import launch_in_turn
     from overhead.tables import print_comparison, print_launch, print_trials, rows
     from overhead.trials import compare, make_plan
 
@@ -83,11 +84,11 @@ def measure(arguments: argparse.Namespace, console: Console, folder: Path) -> in
     from mdr_tune.sweep.session import ray_session
 
     console.print(f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f} before the start", style="dim")
-    launch = run_launch(folder)
-    machine, began = this_machine(), time.time()
+    launches, recipe_launches_s = launch_in_turn(arguments.rounds, folder)
+    machine = this_machine()
     with ray_session(None, machine.cpus):
         from overhead.on_lanes import run_on_lanes
-        from overhead.recipe import FIRST_STEP, run_as_documented
+        from overhead.recipe import run_as_documented
 
         recipe = run_as_documented(make_plan("documented", arguments.trials_recipe, folder, machine))
         lanes = run_on_lanes(make_plan("lanes", arguments.trials_lanes, folder, machine))
@@ -95,30 +96,35 @@ def measure(arguments: argparse.Namespace, console: Console, folder: Path) -> in
     start = recipe_start(recipe)
     print_trials(console, recipe, lanes)
     print_comparison(console, comparison)
-    print_launch(console, launch, start)
+    print_launch(console, launches, recipe_launches_s, start)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(as_json(recipe, lanes, comparison, launch, start), indent=2) + "\n")
+        found = as_json(recipe, lanes, comparison, launches, recipe_launches_s, start)
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
     if arguments.rows is not None:
-        first_step_s = recipe.records[0].history[0][FIRST_STEP] - began
-        write_rows(arguments.rows, rows(recipe, lanes, launch, first_step_s))
+        write_rows(arguments.rows, rows(recipe, lanes, launches, recipe_launches_s))
     return 1 if comparison.differences else 0
 
 
 def recipe_start(recipe: "Side") -> tuple[float, float]:
     """Return the documented pattern's median seconds from a trial's actor to its train loop, and to its first step."""
     from overhead.recipe import FIRST_STEP, LOOP_ENTERED
-    from overhead.trials import median
+    from overhead.trials import median_after_first
 
     started = recipe.stopwatch.started
     entered, first_step = (
-        median([record.history[0][stamp] - started[record.name] for record in recipe.records])
+        median_after_first([record.history[0][stamp] - started[record.name] for record in recipe.records])
         for stamp in (LOOP_ENTERED, FIRST_STEP)
     )
     return entered, first_step
 
 
 def as_json(
-    recipe: "Side", lanes: "Side", comparison: "Comparison", launch: "Launch", start: tuple[float, float]
+    recipe: "Side",
+    lanes: "Side",
+    comparison: "Comparison",
+    launches: "list[Launch]",
+    recipe_launches_s: list[float],
+    start: tuple[float, float],
 ) -> dict[str, Any]:
     """Return all that was measured."""
     sides = {
@@ -137,7 +143,8 @@ def as_json(
         **sides,
         "comparison": dataclasses.asdict(comparison),
         "documented_start_s": {"train_loop": start[0], "first_step": start[1]},
-        "launch": dataclasses.asdict(launch),
+        "launches": [dataclasses.asdict(launch) for launch in launches],
+        "documented_launches_s": recipe_launches_s,
     }
 
 

@@ -1,10 +1,11 @@
-"""`launch.py` as a user runs it, in a process of its own, and where its seconds go."""
+"""`launch.py` as a user runs it, in a process of its own, and where its seconds go; in turn with the other pattern."""
 
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,26 @@ class Launch:
         return next(row.at_s - row.takes_s for row in self.to_first_epoch if row.label == "first epoch")
 
 
+def launch_in_turn(rounds: int, folder: Path) -> tuple[list[Launch], list[float]]:
+    """Run launch.py and a script of the documented pattern in turn, once more than counts.
+
+    Returns:
+        The launches of the rounds after the first, and the seconds from the other's launch to its first step.
+    """
+    launches, others_s = [], []
+    for number in range(rounds + 1):
+        inside = folder / f"round-{number}"
+        inside.mkdir()
+        launches.append(run_launch(inside))
+        others_s.append(run_documented_launch(inside))
+    return launches[1:], others_s[1:]
+
+
+def median_launch(launches: Sequence[Launch]) -> Launch:
+    """Return the launch whose first epoch began as late as the others' in the median (of two: the later)."""
+    return sorted(launches, key=lambda launch: launch.first_epoch_starts_s)[len(launches) // 2]
+
+
 def run_launch(folder: Path) -> Launch:
     """Run launch.py with one trial of one epoch, its stores in `folder`.
 
@@ -95,23 +116,40 @@ def run_launch(folder: Path) -> Launch:
     argv += ["--storage", str(folder / "runs")]
     for key, value in SETTINGS.items():
         argv += ["--set", f"{key}={value}"]
+    launched = time.time()
+    _run_module("overhead.probe", [str(stamps), *argv], folder)
+    left = time.time()
+    return account([tuple(span) for span in json.loads(stamps.read_text())], launched, left)
+
+
+def run_documented_launch(folder: Path) -> float:
+    """Run a script with one trial of the documented pattern; returns the seconds from its launch to its first step.
+
+    Raises:
+        RuntimeError: It failed; the text is what it printed.
+    """
+    stamp = folder / "documented.json"
+    launched = time.time()
+    _run_module("overhead.documented", [str(stamp), str(folder)], folder)
+    first_step: float = json.loads(stamp.read_text())
+    return first_step - launched
+
+
+def _run_module(module: str, argv: list[str], folder: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
     environment["PYTHONPATH"] = str(REPOSITORY / "benchmarks")
-    launched = time.time()
     with (folder / "printed.txt").open("w+") as printed:  # not a pipe, which what Ray leaves for seconds keeps open
         done = subprocess.run(
-            [sys.executable, "-m", "overhead.probe", str(stamps), *argv],
+            [sys.executable, "-m", module, *argv],
             cwd=REPOSITORY,
             env=environment,
             stdout=printed,
             stderr=subprocess.STDOUT,
             timeout=TIMEOUT_S,
         )
-        left = time.time()
         printed.seek(0)
         if done.returncode != 0:
-            raise RuntimeError(f"launch.py ended with {done.returncode}:\n{printed.read()}")
-    return account([tuple(span) for span in json.loads(stamps.read_text())], launched, left)
+            raise RuntimeError(f"{module} ended with {done.returncode}:\n{printed.read()}")
 
 
 def account(spans: list[Span], launched: float, left: float) -> Launch:

@@ -3,7 +3,7 @@
 import contextlib
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,8 +132,9 @@ class Comparison:
     differences: list[str]
 
 
-def median(values: list[float]) -> float:
-    return statistics.median(values)
+def median_after_first(values: Sequence[float]) -> float:
+    """Return the median of the trials' values without the first one's, which warms up; a single one's is it."""
+    return statistics.median(values[1:] or values)
 
 
 def compare(recipe: Side, lanes: Side) -> Comparison:

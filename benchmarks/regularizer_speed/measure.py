@@ -10,7 +10,7 @@ import torch
 from summary.machine import synchronized_time
 from torch import Tensor
 
-from regularizer_speed.steps import Loss, Problem, our_loss, their_loss
+from regularizer_speed.steps import DIMENSIONS, Loss, Problem, our_loss, their_loss
 
 Step = Callable[[], object]
 
@@ -40,6 +40,12 @@ class Measured:
     def seconds(self) -> tuple[float, float]:
         """Seconds a step, the medians."""
         return median(self.rounds[0]), median(self.rounds[1])
+
+    @property
+    def extra_memory(self) -> tuple[int, int]:
+        """Bytes at the peak besides the gradient (N, D), float32, that a step returns."""
+        gradient = 4 * self.problem.count * DIMENSIONS
+        return self.peaks[0] - gradient, self.peaks[1] - gradient
 
     @property
     def product_s(self) -> float:

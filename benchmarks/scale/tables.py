@@ -1,11 +1,13 @@
 """What is printed: a table of both sides at the same reports, and what all of it took; the lines for `make bench`."""
 
+from statistics import median
+
 from rich.console import Console
 from rich.table import Table
 from summary.rows import Row
 
 from scale.meter import Stamps
-from scale.windows import EDGE, Window, bounds, different_values, window, windows
+from scale.windows import EDGE, Window, bounds, different_values, median_window, windows
 
 AIM = 5
 """Times less, of the driver's time a report."""
@@ -15,70 +17,79 @@ MiB: the driver's memory at the line's last report. queued: the most writes to M
 writes at once."""
 
 
-def rows(ours: Stamps, theirs: Stamps) -> list[Row]:
-    """Return the lines of the table of `make bench`: at the last reports that both sides have."""
-    last = min(len(ours.at_s), len(theirs.at_s))
-    first = bounds(last)[-1][0]
-    mine, other = window(ours, first, last), window(theirs, first, last)
-    begin, *_, end = windows(ours)
-    search = f"sweep of {len(ours.values):,} trials"
-    against = "Ray's MLflow callback"
-    what = f"{search}, a report ({mine.label})"
+def rows(ours: list[Stamps], theirs: list[Stamps], whole: Stamps) -> list[Row]:
+    """Return the lines of the table of `make bench`.
+
+    Args:
+        ours: Our rounds.
+        theirs: The other side's, of as many reports.
+        whole: Our side, with all trials.
+    """
+    first, last = bounds(len(ours[0].at_s))[-1]
+    mine, other = median_window(ours, first, last), median_window(theirs, first, last)
+    begin, *_, end = windows(whole)
+    search, against = f"sweep of {len(whole.values):,} trials", "Ray's MLflow callback"
+    which = f"a report, of the {first:,}th to {last:,}th"
     return [
-        Row(f"{what}: driver's processor time", against, "ms", mine.cpu_ms, other.cpu_ms, aim=AIM),
-        Row(f"{what}: time", against, "ms", mine.wall_ms, other.wall_ms, aim=AIM),
-        Row(f"{search}, its last {EDGE} reports: processor time", "its first", "ms", end.cpu_ms, begin.cpu_ms),
+        Row(f"{search}: driver's processor time {which}", against, "ms", mine.cpu_ms, other.cpu_ms, aim=AIM),
+        Row(f"{search}: time {which}", against, "ms", mine.wall_ms, other.wall_ms, aim=AIM),
+        Row(
+            f"{search}: driver's processor time a report, of the {end.first:,}th to {end.last:,}th (one run)",
+            f"ours, first {EDGE} reports",
+            "ms",
+            end.cpu_ms,
+            begin.cpu_ms,
+        ),
     ]
 
 
-def print_windows(console: Console, ours: Stamps, theirs: Stamps) -> None:
-    """Print time a report and memory, from the first reports to the last; of the other side as far as it went."""
-    table = Table(title="A report, on the driver", title_justify="left", title_style="bold")
+def print_windows(console: Console, ours: list[Stamps], theirs: list[Stamps], whole: Stamps) -> None:
+    """Print time a report and memory: of both sides as far as both went, and of ours to the end."""
+    title = f"A report, on the driver (median of {len(ours)})"
+    table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("reports", no_wrap=True)
     for side in ("ours", "Ray's"):
         for column in ("wall ms", "cpu ms", "MiB", *(["queued"] if side == "ours" else [])):
             table.add_column(f"{side}\n{column}", justify="right", no_wrap=True)
-    table.add_column("ratio\nwall", justify="right")
-    reached = len(theirs.at_s)
-    for mine in windows(ours):
-        other = window(theirs, mine.first, mine.last) if mine.last <= reached else None
-        _add(table, mine, other)
-    if reached < len(ours.at_s):
-        first, last = bounds(reached)[-1]
+    for column in ("wall", "cpu"):
+        table.add_column(f"ratio\n{column}", justify="right")
+    for first, last in bounds(len(ours[0].at_s)):
+        _add(table, median_window(ours, first, last), median_window(theirs, first, last))
+    if len(whole.at_s) > len(ours[0].at_s):
         table.add_section()
-        _add(table, window(ours, first, last), window(theirs, first, last), "Ray's last: ")
+        for mine in windows(whole):
+            _add(table, mine, None)
     console.print(table)
     console.print(FOOTNOTE, style="dim", soft_wrap=True)
 
 
-def _add(table: Table, mine: Window, other: Window | None, prefix: str = "") -> None:
-    their_cells = ["", "", "", ""]
+def _add(table: Table, mine: Window, other: Window | None) -> None:
+    their_cells = ["", "", "", "", ""]
     if other is not None:
-        ratio = f"{other.wall_ms / mine.wall_ms:.1f}"
-        their_cells = [f"{other.wall_ms:.1f}", f"{other.cpu_ms:.1f}", f"{other.rss_mib:.0f}", ratio]
+        ratios = [f"{other.wall_ms / mine.wall_ms:.1f}", f"{other.cpu_ms / mine.cpu_ms:.1f}"]
+        their_cells = [f"{other.wall_ms:.1f}", f"{other.cpu_ms:.1f}", f"{other.rss_mib:.0f}", *ratios]
     cells = [f"{mine.wall_ms:.1f}", f"{mine.cpu_ms:.1f}", f"{mine.rss_mib:.0f}", str(mine.queued)]
-    table.add_row(prefix + mine.label, *cells, *their_cells)
+    table.add_row(mine.label, *cells, *their_cells)
 
 
-def print_totals(console: Console, ours: Stamps, theirs: Stamps) -> None:
+def print_totals(console: Console, ours: list[Stamps], theirs: list[Stamps], whole: Stamps) -> None:
     """Print what each side took in all, and how its last reports compare with its first."""
     table = Table(title="In all", title_justify="left", title_style="bold")
-    for column in ("", "ours", "Ray's", "ratio"):
+    for column in ("", "ours", "Ray's", "ours, all trials"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    sides = (ours, theirs)
-    table.add_row("trials", *(f"{len(side.values):,}" for side in sides), "")
-    table.add_row("reports", *(f"{len(side.at_s):,}" for side in sides), "")
-    table.add_row("search, seconds", *(f"{side.searched_s:.1f}" for side in sides), "")
-    table.add_row("then until all is written, seconds", *(f"{s.written_s - s.searched_s:.2f}" for s in sides), "")
-    both = min(len(side.at_s) for side in sides)
-    to_there = [side.written_s if len(side.at_s) == both else side.at_s[both - 1] for side in sides]
-    label = f"first {both:,} reports, seconds"
-    table.add_row(label, *(f"{value:.1f}" for value in to_there), f"{to_there[1] / to_there[0]:.1f}", style="bold")
-    for label, name in (("last reports to first, wall", "wall_ms"), ("last reports to first, cpu", "cpu_ms")):
-        growth = [getattr(windows(side)[-1], name) / getattr(windows(side)[0], name) for side in sides]
-        table.add_row(label, *(f"{value:.2f}" for value in growth), "", style="bold")
-    table.add_row("memory, MiB a thousand reports", *(f"{_memory(side):.1f}" for side in sides), "")
-    table.add_row("load of the machine", *(" to ".join(f"{load:.1f}" for load in side.load) for side in sides), "")
+    columns = (ours, theirs, [whole])
+    table.add_row("trials", *(f"{len(rounds[0].values):,}" for rounds in columns))
+    table.add_row("reports", *(f"{len(rounds[0].at_s):,}" for rounds in columns))
+    for label, of in (
+        ("search, seconds", lambda side: side.searched_s),
+        ("then until all is written, seconds", lambda side: side.written_s - side.searched_s),
+        ("last reports to first, wall", lambda side: windows(side)[-1].wall_ms / windows(side)[0].wall_ms),
+        ("last reports to first, cpu", lambda side: windows(side)[-1].cpu_ms / windows(side)[0].cpu_ms),
+        ("memory, MiB a thousand reports", _memory),
+    ):
+        table.add_row(label, *(f"{median(map(of, rounds)):.2f}" for rounds in columns))
+    loads = [[load for side in rounds for load in side.load] for rounds in columns]
+    table.add_row("load of the machine", *(f"{min(load):.1f} to {max(load):.1f}" for load in loads))
     console.print(table)
 
 
@@ -88,13 +99,16 @@ def _memory(side: Stamps) -> float:
     return (last.rss_mib - first.rss_mib) / max(1, last.last - first.last) * 1000
 
 
-def print_comparison(console: Console, ours: Stamps, theirs: Stamps) -> bool:
-    """Print whether both sides ran the same trials; returns it."""
-    different = different_values(ours.values, theirs.values)
-    both = min(len(ours.values), len(theirs.values))
+def print_comparison(console: Console, ours: list[Stamps], theirs: list[Stamps]) -> bool:
+    """Print whether all runs of both sides had the same trials; returns it."""
+    reference, *others = [*theirs, *ours]
+    different = sorted({number for side in others for number in different_values(reference.values, side.values)})
+    count = len(reference.values)
     if different:
         numbers = ", ".join(map(str, different[:10]))
-        console.print(f"{len(different)} of {both} trials have other values, the first of them {numbers}", style="red")
+        console.print(f"{len(different)} of {count} trials have other values, the first of them {numbers}", style="red")
     else:
-        console.print(f"The same trials on both sides: {both:,} values, compared exactly.", soft_wrap=True)
+        console.print(
+            f"The same trials in all {len(others) + 1} runs: {count:,} values, compared exactly.", soft_wrap=True
+        )
     return not different

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from scale.meter import Stamps
 
@@ -63,6 +64,19 @@ def window(stamps: Stamps, first: int, last: int) -> Window:
 def windows(stamps: Stamps) -> list[Window]:
     """Return all windows of a side."""
     return [window(stamps, first, last) for first, last in bounds(len(stamps.at_s))]
+
+
+def median_window(rounds: Sequence[Stamps], first: int, last: int) -> Window:
+    """Return the medians over the rounds of what was measured from report `first` to `last`."""
+    found = [window(stamps, first, last) for stamps in rounds]
+    return Window(
+        first,
+        last,
+        median(each.wall_ms for each in found),
+        median(each.cpu_ms for each in found),
+        median(each.rss_mib for each in found),
+        max(each.queued for each in found),
+    )
 
 
 def different_values(ours: Sequence[float], theirs: Sequence[float]) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Aim = Literal["times better", "times the limit", "at most", "at least"]
+Aim = Literal["times better", "at most"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Row:
         limit: What the hardware, or the mathematics, does not allow to beat; None if it is not known.
         more_is_better: A speed, not a time or a size.
         aim: What is to be reached.
-        aim_is: Of what: of the ratio to the other side, of our share of the limit, or of our number itself.
+        aim_is: Of what: of the ratio to the other side, or of our number itself.
     """
 
     what: str
@@ -57,9 +57,7 @@ class Row:
             return None
         if self.aim_is == "times better":
             return None if self.ratio is None else self.ratio >= self.aim
-        if self.aim_is == "times the limit":
-            return None if self.of_limit is None else self.of_limit <= self.aim
-        return self.ours <= self.aim if self.aim_is == "at most" else self.ours >= self.aim
+        return self.ours <= self.aim
 
 
 def write_rows(file: Path, rows: list[Row]) -> None:

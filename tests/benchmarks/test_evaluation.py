@@ -48,7 +48,7 @@ def test_the_lines_of_make_bench() -> None:
     large = Measured(Problem(60_000, (1, 2, 4, 8)), [2.0], [4.0], [2.0], 500, 0, 2**30, {}, 0.0)
     ratio, limit, _, memory = rows([small, large])
     assert (ratio.ratio, ratio.is_met) == (4 * 12 / 2.5, False)
-    assert (limit.of_limit, limit.is_met) == (1.25, True)
+    assert (limit.ours, limit.is_met) == (1.25, True)
     assert (memory.ours, memory.is_met) == (1.0, True)
     assert memory.theirs == pytest.approx(13.4, abs=0.02)
 

@@ -15,8 +15,8 @@ from mdr_tune.sweep.journal import read_events
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from overhead.launch import account
-from overhead.trials import Side, Stopwatch, compare, make_plan, open_books
+from overhead.launch import Launch, Row, account, median_launch
+from overhead.trials import Side, Stopwatch, compare, make_plan, median_after_first, open_books
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "trial_overhead.py"
 
@@ -40,6 +40,16 @@ def test_beyond_training():
     assert measured.beyond_training_of_further_trials_s() == 8.0
     assert measured.beyond_training_of_search_s() == 8.0
     assert side(record("a", 0.1, 50.0)).beyond_training_of_further_trials_s() is None
+
+
+def test_the_first_trial_warms_up_unless_it_is_the_only_one():
+    assert median_after_first([9.0, 1.0, 3.0, 2.0]) == 2.0
+    assert median_after_first([9.0]) == 9.0
+
+
+def test_the_median_launch_is_one_of_them():
+    launches = [Launch([Row("first epoch", at_s + 2, 2.0)], [], []) for at_s in (20.0, 30.0, 10.0)]
+    assert median_launch(launches) is launches[0]
 
 
 def test_a_failed_trial_is_no_measurement():
@@ -100,7 +110,7 @@ def test_the_probe_finds_what_it_stamps():
 def test_the_whole_in_its_smallest_form(tmp_path):
     hidden = ("RAY_ADDRESS", "RAY_TMPDIR", "MLFLOW_TRACKING_URI")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
-    command = [sys.executable, str(SCRIPT), "--trials-lanes", "2", "--trials-recipe", "1"]
+    command = [sys.executable, str(SCRIPT), "--trials-lanes", "2", "--trials-recipe", "1", "--rounds", "1"]
     with tempfile.TemporaryDirectory() as folder:  # its path is short, as Ray's sockets need it
         done = subprocess.run(
             [*command, "--json", str(tmp_path / "overhead.json")],
@@ -113,7 +123,8 @@ def test_the_whole_in_its_smallest_form(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert left == []
     found = json.loads((tmp_path / "overhead.json").read_text())
-    documented, lanes, launch = found["documented"], found["lanes"], found["launch"]
+    documented, lanes, (launch,) = found["documented"], found["lanes"], found["launches"]
+    assert found["documented_launches_s"][0] > found["documented_start_s"]["first_step"]
     assert (found["comparison"]["trials"], found["comparison"]["differences"]) == (1, [])
     assert documented["trials"] == lanes["trials"][:1]
     assert [trial["mdr"]["weight"] for trial in lanes["trials"]] == [0.05, 0.1]

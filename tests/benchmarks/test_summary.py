@@ -28,10 +28,8 @@ def test_better_is_less_of_a_time_and_more_of_a_speed() -> None:
         (Row("", "", "s", 2.0, 9.0, aim=5.0), False),
         (Row("", "", "s", 2.0, None, aim=5.0), None),
         (Row("", "", "s", 2.0, 9.0), None),
-        (Row("", "", "s", 2.9, None, 1.0, aim=3.0, aim_is="times the limit"), True),
-        (Row("", "", "s", 3.1, None, 1.0, aim=3.0, aim_is="times the limit"), False),
         (Row("", "", "s", 19.0, 40.0, aim=20.0, aim_is="at most"), True),
-        (Row("", "", "s", 19.0, 40.0, aim=20.0, aim_is="at least"), False),
+        (Row("", "", "s", 21.0, 40.0, aim=20.0, aim_is="at most"), False),
     ],
 )
 def test_an_aim_is_met_or_not(row: Row, is_met: bool | None) -> None:

@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from scale.meter import Stamps
 from scale.search import BEST, RANGES, make_plan, recall
-from scale.windows import bounds, different_values, window, windows
+from scale.windows import bounds, different_values, median_window, window, windows
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "sweep_scale.py"
-TRIALS, EPOCHS, THEIRS = 6, 3, 4
+TRIALS, EPOCHS, BOTH, ROUNDS = 6, 3, 4, 2
 
 
 def stamps(*report_s: float) -> Stamps:
@@ -44,6 +44,12 @@ def test_a_window_takes_the_mean_from_the_report_before_it():
     assert (last.wall_ms, last.cpu_ms) == (pytest.approx(3000.0), pytest.approx(300.0))
     assert (last.rss_mib, last.queued) == (104.0, 4)
     assert [found.last for found in windows(side)] == [2, 3, 5]
+
+
+def test_rounds_count_by_their_median():
+    rounds = [stamps(50.0, 1.0, seconds) for seconds in (1.0, 9.0, 3.0)]
+    found = median_window(rounds, 3, 3)
+    assert (found.wall_ms, found.cpu_ms) == (pytest.approx(3000.0), pytest.approx(300.0))
 
 
 def test_values_are_compared_exactly_as_far_as_both_went():
@@ -79,12 +85,13 @@ def short_folder() -> Iterator[Path]:
 def test_both_sides_run_the_same_trials(tmp_path, short_folder):
     file = tmp_path / "scale.json"
     command = [sys.executable, str(SCRIPT), "--json", str(file)]
-    command += ["--trials", str(TRIALS), "--epochs", str(EPOCHS), "--their-trials", str(THEIRS)]
+    command += ["--trials", str(TRIALS), "--epochs", str(EPOCHS), "--both-trials", str(BOTH), "--rounds", str(ROUNDS)]
     environment = {**os.environ, "TMPDIR": str(short_folder)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"The same trials on both sides: {THEIRS} values" in done.stdout
-    sides = json.loads(file.read_text())
-    assert [len(sides[side]["at_s"]) for side in ("ours", "theirs")] == [TRIALS * EPOCHS, THEIRS * EPOCHS]
-    assert all(sides["ours"][key] == sorted(sides["ours"][key]) for key in ("at_s", "cpu_s"))
+    assert f"The same trials in all {2 * ROUNDS + 1} runs: {BOTH} values" in done.stdout
+    found = json.loads(file.read_text())
+    reports = {name: [len(side["at_s"]) for side in rounds] for name, rounds in found.items()}
+    assert reports == {"ours": [BOTH * EPOCHS] * 2, "theirs": [BOTH * EPOCHS] * 2, "whole": [TRIALS * EPOCHS]}
+    assert all(side[key] == sorted(side[key]) for side in found["ours"] for key in ("at_s", "cpu_s"))
     assert not list(short_folder.iterdir())
