@@ -74,9 +74,11 @@ def main() -> int:
     console.print(f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f} before the start", style="dim")
     ours, theirs = [], []
     for _ in range(arguments.rounds):
-        ours.append(run_side("ours", both, arguments.epochs))
+        ours.append(run_side("ours", arguments.trials, arguments.epochs, both))
         theirs.append(run_side("theirs", arguments.trials, arguments.epochs, both))
-    whole = run_side("ours", arguments.trials, arguments.epochs) if both < arguments.trials else ours[-1]
+    whole = ours[-1]
+    if both < arguments.trials:
+        whole = run_side("ours", arguments.trials, arguments.epochs, arguments.trials)
     print_windows(console, ours, theirs, whole)
     print_totals(console, ours, theirs, whole)
     if arguments.json is not None:
@@ -88,14 +90,14 @@ def main() -> int:
     return 0 if print_comparison(console, [*ours, whole], theirs) else 1
 
 
-def run_side(side: Literal["ours", "theirs"], trials: int, epochs: int, *first: int) -> "Stamps":
+def run_side(side: Literal["ours", "theirs"], trials: int, epochs: int, first: int) -> "Stamps":
     """Run one side in a process of its own, with new stores.
 
     Args:
         side: Names the module of `scale`.
         trials: Of the search; the sampler too goes by it.
         epochs: Of each trial.
-        first: How many of the trials are run, if not all.
+        first: How many of the trials are run.
 
     Raises:
         RuntimeError: It failed; the text is what it printed.
@@ -109,7 +111,7 @@ def run_side(side: Literal["ours", "theirs"], trials: int, epochs: int, *first: 
         RAY_TMPDIR=str(folder),
         TMPDIR=str(folder),  # Ray's processes leave folders there
     )
-    arguments = [str(folder / "stamps.json"), str(folder / "runs"), *map(str, (trials, epochs, *first))]
+    arguments = [str(folder / "stamps.json"), str(folder / "runs"), *map(str, (trials, epochs, first))]
     try:
         done = subprocess.run(
             [sys.executable, "-m", f"scale.{side}", *arguments],

@@ -1,6 +1,6 @@
 """Our side: what `launch.py` wires together, with trials that do nothing instead of lanes.
 
-python -m scale.ours STAMPS_FILE FOLDER TRIALS EPOCHS
+python -m scale.ours STAMPS_FILE FOLDER TRIALS EPOCHS FIRST
 """
 
 import contextlib
@@ -14,7 +14,9 @@ from rich.console import Console
 from mdr_tune.cli.pace import Pace
 from mdr_tune.cli.status import Status
 from mdr_tune.records import TrialRecord
+from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import ray_session
+from mdr_tune.sweep.stop_rules import StopRules
 from scale.meter import Meter, Stamps
 from scale.search import METRIC, make_plan
 
@@ -42,8 +44,24 @@ class MeterListener:
         self._meter.ended(record.history[-1][METRIC])
 
 
-def run(trials: int, epochs: int, folder: Path) -> Stamps:
-    """Run the search; Ray is started and ended here."""
+class FirstTrials(StopRules):
+    """Ends the search when so many of its trials have begun."""
+
+    def __init__(self, plan: Plan, first: int) -> None:
+        super().__init__(plan.sweep.search.stop, plan.arms, METRIC, gpus_per_trial=0)
+        self._left = first
+
+    def trial_started(self, record: TrialRecord) -> None:
+        """Count it."""
+        self._left -= 1
+
+    def closed(self, arm: str) -> str | None:
+        """Say that these were all, if so."""
+        return "these were all" if self._left <= 0 else super().closed(arm)
+
+
+def run(trials: int, epochs: int, first: int, folder: Path) -> Stamps:
+    """Run the first trials of the search; Ray is started and ended here."""
     plan = make_plan(trials, epochs, folder)
     with ray_session(None, plan.machine.cpus), open(os.devnull, "w") as nowhere:
         from mdr_tune.lanes.lane import start_hub
@@ -51,12 +69,11 @@ def run(trials: int, epochs: int, folder: Path) -> Stamps:
         from mdr_tune.sweep.launch import _open_tracker
         from mdr_tune.sweep.ledger import Ledger
         from mdr_tune.sweep.search_run import ArmRun
-        from mdr_tune.sweep.stop_rules import StopRules
         from scale.trial import Nothing
 
         hub: Any = start_hub(plan.lanes)
         status = Status(Console(file=nowhere), METRIC, Pace(plan.num_trials, plan.lanes))
-        rules = StopRules(plan.sweep.search.stop, plan.arms, METRIC, gpus_per_trial=0)
+        rules = FirstTrials(plan, first)
         with contextlib.closing(Journal(plan.folder, status.stage)) as journal:
             tracker = _open_tracker(plan, "sweep_scale", {"content": "none"})
             waiting = tracker._writer._queue
@@ -71,4 +88,4 @@ def run(trials: int, epochs: int, folder: Path) -> Stamps:
 
 
 if __name__ == "__main__":
-    run(int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[2])).save(Path(sys.argv[1]))
+    run(int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), Path(sys.argv[2])).save(Path(sys.argv[1]))
