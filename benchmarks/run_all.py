@@ -4,7 +4,7 @@
     python benchmarks/run_all.py --only regularizer evaluation --no-write
 
 Each benchmark is a script of its own beside this one, which says what it measures and against what. They run one after
-another; nothing else should run on the machine meanwhile. About half an hour on two quiet cores. The exit code is 1 if
+another; nothing else should run on the machine meanwhile. 35 to 50 minutes on two cores. The exit code is 1 if
 a benchmark failed, which it also does if its two sides computed different things.
 """
 

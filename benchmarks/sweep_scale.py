@@ -9,7 +9,8 @@ the sides are compared by the first 100 trials of the search, three times, and o
 - *ours*: what launch.py wires together (Tuner, ArmSearch, TrialSource, TuneEvents, Ledger, Journal, Tracker on a
   sqlite store, the status line), with another trainable than a lane's.
 - *Ray's*: `OptunaSearch` with the same sampler on a sqlite store, Ray's `MLflowLoggerCallback` on another, actors
-  reused, all else as Tune has it; as Ray's documentation does it.
+  reused, all else as Tune has it, its own loggers to files among it; as Ray's documentation does it.
+  TUNE_DISABLE_AUTO_CALLBACK_LOGGERS=1 in the environment runs it without them.
 Stamped on the driver when all who are told of a report have been told: time, processor time, memory. Both sides draw
 the same parameters, so that their trials must have the same values; the exit code is 1 if not. A number is the median
 of the rounds; the reports before the ones that are compared are the warm-up.
@@ -76,9 +77,10 @@ def main() -> int:
     for _ in range(arguments.rounds):
         ours.append(run_side("ours", arguments.trials, arguments.epochs, both))
         theirs.append(run_side("theirs", arguments.trials, arguments.epochs, both))
-    whole = ours[-1]
+    longer = []
     if both < arguments.trials:
-        whole = run_side("ours", arguments.trials, arguments.epochs, arguments.trials)
+        longer.append(run_side("ours", arguments.trials, arguments.epochs, arguments.trials))
+    whole = [*ours, *longer][-1]
     print_windows(console, ours, theirs, whole)
     print_totals(console, ours, theirs, whole)
     if arguments.json is not None:
@@ -87,7 +89,7 @@ def main() -> int:
         arguments.json.write_text(json.dumps(found) + "\n")
     if arguments.rows is not None:
         write_rows(arguments.rows, rows(ours, theirs, whole))
-    return 0 if print_comparison(console, [*ours, whole], theirs) else 1
+    return 0 if print_comparison(console, [*ours, *longer], theirs) else 1
 
 
 def run_side(side: Literal["ours", "theirs"], trials: int, epochs: int, first: int) -> "Stamps":

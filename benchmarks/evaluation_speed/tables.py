@@ -63,14 +63,14 @@ def rows(results: list[Measured]) -> list[Row]:
         problem, has_aim = result.problem, result.problem.ks == (1, 2, 4, 8)
         aim = AIM_RATIO if has_aim and problem.count == SMALL else None
         ours_s, limit = result.our_s, result.product_s
-        against = f"a loop over queries, from {result.queries:,} of them"
+        against = f"a loop over queries, {result.queries:,} of them timed"
         found.append(Row(f"Recall, {problem.name}", against, "s", ours_s, result.their_s, limit, aim=aim))
         if aim is not None:
-            what, share = "its time in that of product and top-k", ours_s / limit
+            what, share = f"Recall, {problem.name}: its time in that of product and top-k", ours_s / limit
             found.append(Row(what, "", "times", share, aim=AIM_OF_LIMIT, aim_is="at most"))
         if has_aim and problem.count == LARGE:
             matrix = 4 * problem.count**2 / 2**30
-            what = f"its memory, {problem.count:,} x {problem.dimensions}, the whole process"
+            what = f"Recall, {problem.name}: memory of the whole process"
             found.append(
                 Row(what, "N x N floats", "GiB", result.peak / 2**30, matrix, aim=AIM_PEAK_GIB, aim_is="at most")
             )

@@ -4,7 +4,7 @@ trials      the trials that both sides run, what is timed of them, and what foll
 recipe      the documented pattern: a Tune function that builds a TorchTrainer for each trial
 on_lanes    the same trials on lanes
 launch      launches of both in processes of their own, and launch.py's seconds accounted for no Ray
-probe       what runs in that process: launch.py's `main`, with stamps around its parts
-documented  what runs beside it: a script with the documented pattern, one trial
+probe       ours, in its process: launch.py's `main`, with stamps around its parts
+documented  the other, in its process: a script with the documented pattern, one trial
 tables      what is printed
 """

@@ -1,6 +1,8 @@
-"""A script with the documented pattern, as a user has it: starts Ray, runs one trial, notes when its first step began.
+"""A script with the documented pattern: starts Ray as launch.py does, runs one trial, notes when its first step began.
 
-python -m overhead.documented STAMP_FILE FOLDER
+It has our journal and study, and nothing of MLflow.
+
+    python -m overhead.documented STAMP_FILE FOLDER
 """
 
 import json

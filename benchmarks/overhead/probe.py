@@ -1,6 +1,6 @@
 """`launch.py`'s main with stamps around its parts. Run by `launch.py` of this folder, in a process of its own.
 
-    python probe.py STAMPS_FILE [arguments of launch.py]
+    python -m overhead.probe STAMPS_FILE [arguments of launch.py]
 
 Writes a JSON list of [name, begin, end], in seconds since the epoch. Wraps functions of mdr_tune; imports nothing that
 `launch.py` would not have imported by then.

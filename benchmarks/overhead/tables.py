@@ -32,12 +32,12 @@ def rows(recipe: Side, lanes: Side, launches: list[Launch], recipe_launches_s: l
     against = "a TorchTrainer a trial"
     ours_s, their_s = (median_after_first(side.beyond_training_s()) for side in (lanes, recipe))
     further = [side.beyond_training_of_further_trials_s() for side in (lanes, recipe)]
-    found = [Row("a trial beyond its training", against, "s", ours_s, their_s, aim=AIM)]
+    found = [Row("a trial's time beyond its training", against, "s", ours_s, their_s, aim=AIM)]
     if further[0] is not None:
-        what = "the same with the trial's actor, suggestion and checkpoints"
+        what = "a trial's time beyond its training, with its actor, suggestion and checkpoints; the mean"
         found.append(Row(what, against, "s", further[0], further[1], aim=AIM))
-    seconds = median_launch(launches).first_epoch_starts_s
-    what = "launch to first epoch, 2 workers"
+    seconds = median(launch.first_epoch_starts_s for launch in launches)
+    what, against = "launch to first epoch, 2 workers", "a TorchTrainer a trial: launch to first step"
     found.append(Row(what, against, "s", seconds, median(recipe_launches_s), aim=AIM_LAUNCH_S, aim_is="at most"))
     return found
 

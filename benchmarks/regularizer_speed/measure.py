@@ -10,7 +10,7 @@ import torch
 from summary.machine import synchronized_time
 from torch import Tensor
 
-from regularizer_speed.steps import DIMENSIONS, Loss, Problem, our_loss, their_loss
+from regularizer_speed.steps import Loss, Problem, our_loss, their_loss
 
 Step = Callable[[], object]
 
@@ -24,7 +24,7 @@ class Measured:
 
     Attributes:
         rounds: Seconds a step, of each round.
-        peaks: The most bytes that a step takes beyond what was there before it.
+        memory: What a step takes.
         gradients_differ_by: The length of the difference of both sides' gradients, in that of theirs; None where the
             sides draw triplets of their own.
         products: Seconds that a matrix product N x N x D takes, of each round.
@@ -32,7 +32,7 @@ class Measured:
 
     problem: Problem
     rounds: tuple[list[float], list[float]]
-    peaks: tuple[int, int]
+    memory: "tuple[Memory, Memory]"
     gradients_differ_by: float | None
     products: list[float]
 
@@ -42,15 +42,22 @@ class Measured:
         return median(self.rounds[0]), median(self.rounds[1])
 
     @property
-    def extra_memory(self) -> tuple[int, int]:
-        """Bytes at the peak besides the gradient (N, D), float32, that a step returns."""
-        gradient = 4 * self.problem.count * DIMENSIONS
-        return self.peaks[0] - gradient, self.peaks[1] - gradient
-
-    @property
     def product_s(self) -> float:
         """Seconds a matrix product, the median."""
         return median(self.products)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of tensors at the peak of a step, beyond those before it.
+
+    Attributes:
+        whole: With the gradient (N, D) that the step returns.
+        extra: Without it. A peak of the backward is taken to have it, one of the forward not to.
+    """
+
+    whole: int
+    extra: int
 
 
 def measure(problem: Problem, rounds: int, device: torch.device) -> Measured:
@@ -61,7 +68,7 @@ def measure(problem: Problem, rounds: int, device: torch.device) -> Measured:
     if not problem.with_triplets:
         ours, theirs = (gradient_of(loss, embeddings) for loss in losses)
         differ = ((ours - theirs).norm() / theirs.norm()).item()
-    peaks = [peak_of(loss, embeddings) for loss in losses]
+    memory = (memory_of(losses[0], embeddings), memory_of(losses[1], embeddings))
     fixed = embeddings.detach()
     steps: list[Step] = [*(partial(run_step, loss, embeddings) for loss in losses), lambda: fixed @ fixed.t()]
     counts = [steps_of_a_round(step, device) for step in steps]
@@ -69,7 +76,7 @@ def measure(problem: Problem, rounds: int, device: torch.device) -> Measured:
     for _ in range(rounds):
         for step, count, times in zip(steps, counts, found, strict=True):
             times.append(seconds_of(step, count, device))
-    return Measured(problem, (found[0], found[1]), (peaks[0], peaks[1]), differ, found[2])
+    return Measured(problem, (found[0], found[1]), memory, differ, found[2])
 
 
 def run_step(loss: Loss, embeddings: Tensor) -> None:
@@ -99,18 +106,27 @@ def steps_of_a_round(step: Step, device: torch.device) -> int:
     return max(1, min(MOST_STEPS, round(LONGEST_ROUND_S / seconds_of(step, 3, device))))
 
 
-def peak_of(loss: Loss, embeddings: Tensor) -> int:
-    """Return the most bytes of tensors that a step holds at once, beyond those before it."""
+def memory_of(loss: Loss, embeddings: Tensor) -> Memory:
+    """Return what a step takes."""
     run_step(loss, embeddings)
     embeddings.grad = None
-    if embeddings.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(embeddings.device)
-        before = torch.cuda.memory_allocated(embeddings.device)
-        run_step(loss, embeddings)
-        return torch.cuda.max_memory_allocated(embeddings.device) - before
+    values: list[Tensor] = []
+    forward, held = most_bytes(lambda: values.append(loss(embeddings)), embeddings.device)
+    backward, _ = most_bytes(lambda: values.pop().backward(), embeddings.device)
+    gradient = embeddings.nbytes
+    return Memory(max(forward, held + backward), max(forward, held + backward - gradient))
+
+
+def most_bytes(work: Step, device: torch.device) -> tuple[int, int]:
+    """Return the most bytes of tensors that `work` holds at once, and what it leaves, beyond those before it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before, torch.cuda.memory_allocated(device) - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # which else says that it starts, stops, and finds no GPU
     with torch.profiler.profile(profile_memory=True) as profile:
-        run_step(loss, embeddings)
+        work()
     held = peak = 0
     assert profile.profiler is not None
     assert profile.profiler.kineto_results is not None
@@ -118,4 +134,4 @@ def peak_of(loss: Loss, embeddings: Tensor) -> int:
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
-    return peak
+    return peak, held

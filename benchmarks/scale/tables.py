@@ -7,7 +7,7 @@ from rich.table import Table
 from summary.rows import Row
 
 from scale.meter import Stamps
-from scale.windows import EDGE, Window, bounds, different_values, median_window, windows
+from scale.windows import EDGE, Window, bounds, different_values, median_window, window, windows
 
 AIM = 5
 """Times less, of the driver's time a report."""
@@ -27,18 +27,18 @@ def rows(ours: list[Stamps], theirs: list[Stamps], whole: Stamps) -> list[Row]:
     """
     first, last = bounds(len(ours[0].at_s))[-1]
     mine, other = median_window(ours, first, last), median_window(theirs, first, last)
-    begin, *_, end = windows(whole)
-    search, against = f"sweep of {len(whole.values):,} trials", "Ray's MLflow callback"
-    which = f"a report, of the {first:,}th to {last:,}th"
+    early, end = window(whole, first, last), windows(whole)[-1]
+    search, against = f"of a sweep of {len(whole.values):,} trials", "plain Ray Tune with its MLflow callback"
+    which = f"a report, {mine.label} {search}"
     return [
-        Row(f"{search}: driver's processor time {which}", against, "ms", mine.cpu_ms, other.cpu_ms, aim=AIM),
-        Row(f"{search}: time {which}", against, "ms", mine.wall_ms, other.wall_ms, aim=AIM),
+        Row(f"driver's processor time {which}", against, "ms", mine.cpu_ms, other.cpu_ms, aim=AIM),
+        Row(f"driver's time {which}", against, "ms", mine.wall_ms, other.wall_ms, aim=AIM),
         Row(
-            f"{search}: driver's processor time a report, of the {end.first:,}th to {end.last:,}th (one run)",
-            f"ours, first {EDGE} reports",
+            f"driver's processor time a report, {end.label} {search}, one run",
+            f"ours, {early.label}",
             "ms",
             end.cpu_ms,
-            begin.cpu_ms,
+            early.cpu_ms,
         ),
     ]
 
@@ -83,14 +83,20 @@ def print_totals(console: Console, ours: list[Stamps], theirs: list[Stamps], who
     for label, of in (
         ("search, seconds", lambda side: side.searched_s),
         ("then until all is written, seconds", lambda side: side.written_s - side.searched_s),
-        ("last reports to first, wall", lambda side: windows(side)[-1].wall_ms / windows(side)[0].wall_ms),
-        ("last reports to first, cpu", lambda side: windows(side)[-1].cpu_ms / windows(side)[0].cpu_ms),
+        ("last reports to early ones (1), wall", lambda side: windows(side)[-1].wall_ms / _early(side).wall_ms),
+        ("last reports to early ones (1), cpu", lambda side: windows(side)[-1].cpu_ms / _early(side).cpu_ms),
         ("memory, MiB a thousand reports", _memory),
     ):
         table.add_row(label, *(f"{median(map(of, rounds)):.2f}" for rounds in columns))
     loads = [[load for side in rounds for load in side.load] for rounds in columns]
     table.add_row("load of the machine", *(f"{min(load):.1f} to {max(load):.1f}" for load in loads))
     console.print(table)
+    console.print(f"(1) those after the first {EDGE}, in which the sampler still draws at random", style="dim")
+
+
+def _early(side: Stamps) -> Window:
+    """Return the second window, or the last where there are only two."""
+    return windows(side)[1]
 
 
 def _memory(side: Stamps) -> float:
@@ -102,13 +108,14 @@ def _memory(side: Stamps) -> float:
 def print_comparison(console: Console, ours: list[Stamps], theirs: list[Stamps]) -> bool:
     """Print whether all runs of both sides had the same trials; returns it."""
     reference, *others = [*theirs, *ours]
-    different = sorted({number for side in others for number in different_values(reference.values, side.values)})
     count = len(reference.values)
+    different = sorted({number for side in others for number in different_values(reference.values, side.values)})
+    if any(len(side.values) < count for side in others):
+        console.print(f"A run had less than {count} trials.", style="red")
+        return False
     if different:
         numbers = ", ".join(map(str, different[:10]))
         console.print(f"{len(different)} of {count} trials have other values, the first of them {numbers}", style="red")
-    else:
-        console.print(
-            f"The same trials in all {len(others) + 1} runs: {count:,} values, compared exactly.", soft_wrap=True
-        )
-    return not different
+        return False
+    console.print(f"The same trials in all {len(others) + 1} runs: {count:,} values, compared exactly.", soft_wrap=True)
+    return True

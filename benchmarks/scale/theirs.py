@@ -24,7 +24,7 @@ from scale.trial import Nothing
 
 
 class MeterCallback(tune.Callback):
-    """The last callback: when it hears of a report, all others have."""
+    """Stamps each report, at the same place of each: Tune tells its callbacks in turn."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter

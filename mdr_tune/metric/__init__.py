@@ -4,7 +4,6 @@ Needs torch only; what builds on pytorch-metric-learning (the `library_*` files 
 is asked for.
 """
 
-from mdr_tune.metric.collectives import all_gather, wait_for
 from mdr_tune.metric.distance import pairwise_distances
 from mdr_tune.metric.distance_tiles import Statistics
 from mdr_tune.metric.distance_weighted import DistanceWeightedMiner, MinerWeights, negative_weights
@@ -36,7 +35,6 @@ __all__ = [
     "Statistics",
     "TripletLoss",
     "Triplets",
-    "all_gather",
     "apply_embedding_mode",
     "apply_test_mode",
     "build_loss",
@@ -52,5 +50,4 @@ __all__ = [
     "shard_sizes",
     "shard_slice",
     "triplet_margin_loss",
-    "wait_for",
 ]

@@ -13,8 +13,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mdr_tune.metric.collectives import all_gather
-
 
 def shard_sizes(total: int, world_size: int) -> list[int]:
     """Return how many of `total` items each of `world_size` ranks holds; the first ranks hold one more.
@@ -98,7 +96,8 @@ def _gather(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None) ->
     """All-gather, padded to the largest shard, since not every backend takes shards of different sizes."""
     padded = local.new_zeros((max(sizes), *local.shape[1:]))
     padded[: len(local)] = local
-    shards = all_gather(padded, group)
+    shards = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(shards, padded, group=group)
     return torch.cat([shard[:size] for shard, size in zip(shards, sizes, strict=True)])
 
 

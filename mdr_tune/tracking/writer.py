@@ -53,7 +53,8 @@ class OrderedWriter:
 
     Entries of the same key (the epochs of one trial) that follow one another within a second, or while the store lags
     behind, are written in one call: they join those that wait, unless another write of this key was queued in between.
-    So the writes of one key keep their order, and the queue is as long as there are trials, not epochs.
+    So the writes of one key keep their order, and the queue is as long as there are trials, not epochs. What is queued
+    behind entries that wait for more waits too.
 
     Args:
         give_up_after_s: How long one write is retried before it is dropped and counted as lost.

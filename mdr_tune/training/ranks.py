@@ -6,8 +6,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from mdr_tune.metric import all_gather, wait_for
-
 
 @dataclass(frozen=True)
 class Ranks:
@@ -42,7 +40,9 @@ class Ranks:
         """Return what each rank passed, (W, *shape), in rank order; of one shape on all."""
         if self.world_size == 1:
             return tensor[None]
-        return torch.stack(all_gather(tensor, self.group))
+        gathered = [torch.empty_like(tensor) for _ in range(self.world_size)]
+        dist.all_gather(gathered, tensor, group=self.group)
+        return torch.stack(gathered)
 
     def share_gradients(self, module: nn.Module) -> None:
         """Give every rank the gradients that rank 0 has of `module`'s parameters.
@@ -54,6 +54,6 @@ class Ranks:
         if self.world_size == 1 or not gradients:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        wait_for(dist.broadcast(flat, group=self.group, group_src=0, async_op=True), flat.device)
+        dist.broadcast(flat, group=self.group, group_src=0)
         for gradient, shared in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(shared.view_as(gradient))

@@ -56,8 +56,6 @@ def test_ranks_compute_what_one_process_does(tmp_path, world_size):
     for rank in range(world_size):
         seen = torch.load(tmp_path / f"rank_{rank}.pt")
         assert torch.equal(seen["gathered"], embeddings)
-        assert torch.equal(seen["slow"], embeddings)
-        assert rank == 0 or "peer" in seen["left_alone"].lower()
         assert torch.equal(seen["labels"], labels)
         assert seen["late"].tolist() == [world_size - 1] * 3
         torch.testing.assert_close(seen["loss"], loss.detach(), rtol=1e-14, atol=0)
