@@ -19,6 +19,19 @@ MOST_STEPS = 200
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Bytes of tensors at the peak of a step, beyond those before it.
+
+    Attributes:
+        whole: With the gradient (N, D) that the step returns.
+        extra: Without it. A peak of the backward is taken to have it, one of the forward not to.
+    """
+
+    whole: int
+    extra: int
+
+
+@dataclass(frozen=True)
 class Measured:
     """What came out of one problem; our side first in each pair.
 
@@ -32,7 +45,7 @@ class Measured:
 
     problem: Problem
     rounds: tuple[list[float], list[float]]
-    memory: "tuple[Memory, Memory]"
+    memory: tuple[Memory, Memory]
     gradients_differ_by: float | None
     products: list[float]
 
@@ -45,19 +58,6 @@ class Measured:
     def product_s(self) -> float:
         """Seconds a matrix product, the median."""
         return median(self.products)
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes of tensors at the peak of a step, beyond those before it.
-
-    Attributes:
-        whole: With the gradient (N, D) that the step returns.
-        extra: Without it. A peak of the backward is taken to have it, one of the forward not to.
-    """
-
-    whole: int
-    extra: int
 
 
 def measure(problem: Problem, rounds: int, device: torch.device) -> Measured:

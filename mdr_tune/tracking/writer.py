@@ -64,7 +64,7 @@ class OrderedWriter:
     def __init__(self, give_up_after_s: float = GIVE_UP_AFTER_S, gather_s: float = GATHER_S) -> None:
         self._give_up_after_s, self._gather_s = give_up_after_s, gather_s
         self._queue: deque[_Item | None] = deque()
-        self._growing: dict[str, _Item] = {}
+        self._growing: dict[str | None, _Item] = {}
         self._changed = threading.Condition()
         self._lost: list[tuple[str | None, str]] = []
         self._told = 0
@@ -141,7 +141,7 @@ class OrderedWriter:
             while (seconds := self._until_next()) is None or seconds > 0:
                 self._changed.wait(seconds)
             item = self._queue.popleft()
-            if item is not None and item.key is not None and self._grows(item):
+            if item is not None and self._grows(item):
                 del self._growing[item.key]
             return item
 
@@ -153,7 +153,7 @@ class OrderedWriter:
         return item.due - time.monotonic() if item is not None and self._grows(item) else 0.0
 
     def _grows(self, item: _Item) -> bool:
-        return item.key is not None and self._growing.get(item.key) is item
+        return self._growing.get(item.key) is item
 
     def _run(self) -> None:
         while (item := self._take()) is not None:

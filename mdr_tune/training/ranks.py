@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from mdr_tune.metric import gather_without_gradient
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -38,11 +40,7 @@ class Ranks:
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return what each rank passed, (W, *shape), in rank order; of one shape on all."""
-        if self.world_size == 1:
-            return tensor[None]
-        gathered = [torch.empty_like(tensor) for _ in range(self.world_size)]
-        dist.all_gather(gathered, tensor, group=self.group)
-        return torch.stack(gathered)
+        return gather_without_gradient(tensor[None], [1] * self.world_size, self.group)
 
     def share_gradients(self, module: nn.Module) -> None:
         """Give every rank the gradients that rank 0 has of `module`'s parameters.
