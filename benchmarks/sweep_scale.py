@@ -24,19 +24,18 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
+from summary.process import run_module
 from summary.rows import add_rows_option, write_rows
 
 if TYPE_CHECKING:
     from scale.meter import Stamps
 
-BENCHMARKS = Path(__file__).parent
 TABLE_WIDTH = 110
 """Columns; where the output is no terminal, rich takes 80, in which the numbers are cut."""
 
@@ -107,24 +106,10 @@ def run_side(side: Literal["ours", "theirs"], trials: int, epochs: int, first: i
     from scale.meter import Stamps
 
     folder = Path(tempfile.mkdtemp(prefix="scale-"))
-    environment = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
-    environment.update(
-        PYTHONPATH=str(BENCHMARKS),  # by which its workers find the trainable
-        RAY_TMPDIR=str(folder),
-        TMPDIR=str(folder),  # Ray's processes leave folders there
-    )
+    temporary = {"RAY_TMPDIR": str(folder), "TMPDIR": str(folder)}  # Ray's processes leave folders there
     arguments = [str(folder / "stamps.json"), str(folder / "runs"), *map(str, (trials, epochs, first))]
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", f"scale.{side}", *arguments],
-            cwd=BENCHMARKS.parent,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"{side} ended with {done.returncode}:\n{done.stdout}")
+        run_module(f"scale.{side}", arguments, temporary)
         return Stamps.load_from(folder / "stamps.json")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

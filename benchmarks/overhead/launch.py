@@ -1,17 +1,15 @@
 """`launch.py` as a user runs it, in a process of its own, and where its seconds go; in turn with the other pattern."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from summary.process import REPOSITORY, run_module
+
 from overhead.trials import ITERATIONS_PER_EPOCH, WORKERS_PER_TRIAL
 
-REPOSITORY = Path(__file__).parents[2]
 SETTINGS = {
     "baselines": "[]",
     "trial.epochs": "1",
@@ -123,7 +121,7 @@ def run_launch(folder: Path) -> Launch:
     for key, value in SETTINGS.items():
         argv += ["--set", f"{key}={value}"]
     launched = time.time()
-    _run_module("overhead.probe", [str(stamps), *argv], folder)
+    run_module("overhead.probe", [str(stamps), *argv], timeout_s=TIMEOUT_S)
     left = time.time()
     return account([tuple(span) for span in json.loads(stamps.read_text())], launched, left)
 
@@ -136,26 +134,9 @@ def run_documented_launch(folder: Path) -> float:
     """
     stamp = folder / "documented.json"
     launched = time.time()
-    _run_module("overhead.documented", [str(stamp), str(folder)], folder)
+    run_module("overhead.documented", [str(stamp), str(folder)], timeout_s=TIMEOUT_S)
     first_step: float = json.loads(stamp.read_text())
     return first_step - launched
-
-
-def _run_module(module: str, argv: list[str], folder: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
-    environment["PYTHONPATH"] = str(REPOSITORY / "benchmarks")
-    with (folder / "printed.txt").open("w+") as printed:  # not a pipe, which what Ray leaves for seconds keeps open
-        done = subprocess.run(
-            [sys.executable, "-m", module, *argv],
-            cwd=REPOSITORY,
-            env=environment,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            timeout=TIMEOUT_S,
-        )
-        printed.seek(0)
-        if done.returncode != 0:
-            raise RuntimeError(f"{module} ended with {done.returncode}:\n{printed.read()}")
 
 
 def account(spans: list[Span], launched: float, left: float) -> Launch:
