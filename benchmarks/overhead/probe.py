@@ -91,7 +91,7 @@ def watch_lanes() -> None:
 
     lane.Lanes.stop = fetch_and_stop
     timed(lane, "start_hub", "hub")
-    timed(lane, "_trainer", "trainer")
+    timed(lane.Lanes, "_trainer", "trainer")
     timed(lane.Lanes, "__init__", "lanes")
 
 

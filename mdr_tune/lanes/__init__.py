@@ -7,7 +7,8 @@ hub                the actor that holds the mailboxes of a sweep and leases lane
 worker             what each worker of a lane does: take a command, run it, reply          Ray Train, training/
 heartbeat          a worker's pulse; ends the process if it is stuck                       plain Python
 processes          which process a worker is, and how another one ends it                  plain Python
-lane               start and stop the TorchTrainer of each lane                            Ray Train
+lane               start and stop the lanes of a sweep                                     Ray
+lane_trainer       the TorchTrainer of a lane                                              Ray Train
 lost_workers       tells the hub; keeps Ray Train from replacing workers that the sweep ended  Ray Train
 trainable          a trial, as Ray Tune sees it: one epoch a step                          Ray Tune
 checkpoint_file    a checkpoint's files, written whole, checked when read                  plain Python

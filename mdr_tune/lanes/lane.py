@@ -21,13 +21,6 @@ STOP_TIMEOUT_S = 30.0
 START_TRIES = 3
 RESTART_AFTER_S = 5.0
 """A node that is lost is Ray's for some seconds more."""
-SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0
-"""The first collective waits for the node that has to decode the data set first. A worker that hangs later is found by
-the watch for stalls, long before."""
-QUICK_START_FAILURES = 3
-"""How often in a row the workers of a lane may fail to start: waiting for a node is no failure, see
-`RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S`."""
-PLACEMENT_STRATEGIES = {"pack": "PACK", "spread": "SPREAD"}
 
 
 def start_hub(resources: LaneResources) -> Any:
@@ -77,7 +70,8 @@ class Lanes:
         """Body of a lane's thread: have its workers run until they are told to stop, or cannot be had.
 
         Ray Train replaces workers that are lost, but its controller fails if a node goes away while it starts some
-        there. Then it is started again, unless it fails START_TRIES times in a row before the workers are there.
+        there, and may itself be killed. Then it is started again, unless it fails START_TRIES times in a row before
+        the workers are there.
         """
         from ray.train import ControllerError
 
@@ -88,7 +82,8 @@ class Lanes:
                 trainer.fit()
                 why, may_start_again = "its workers left", False
             except Exception as error:
-                why, may_start_again = f"{type(error).__name__}: {error}", isinstance(error, ControllerError)
+                why = f"{type(error).__name__}: {error}"
+                may_start_again = isinstance(error, (ControllerError, RayActorError))
             if self._ask(self.hub.lose_workers.remote(lane)) is not False:
                 return
             failures = failures + 1 if self._ask(self.hub.times_up.remote(lane)) == times_up else 1
@@ -100,8 +95,10 @@ class Lanes:
         self._ask(self.hub.end_lane.remote(lane, why))
 
     def _trainer(self, lane: int, attempt: int) -> Any:
+        from mdr_tune.lanes.lane_trainer import make_trainer
+
         name = f"{self._name}-lane{lane}" + (f"-{attempt}" if attempt else "")
-        return _trainer(self.hub, lane, self._resources, name, self._storage, self._prepare)
+        return make_trainer(self.hub, lane, self._resources, name, self._storage, self._prepare)
 
     def _ask(self, answer: Any) -> Any:
         """Return an answer of the hub; None if the sweep is over, and the hub may be gone."""
@@ -137,47 +134,3 @@ def controllers() -> set[int]:
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
     actors = ray._private.state.actors(job_id=job, actor_state_name="ALIVE").values()
     return {int(actor["Pid"]) for actor in actors if actor["ActorClassName"] == "TrainController"}
-
-
-def _trainer(
-    hub: Any, lane: int, resources: LaneResources, name: str, storage: Path, prepare: Callable[[], None] | None
-) -> Any:
-    """Return the TorchTrainer of one lane."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.config import LoggingConfig
-
-    from mdr_tune.lanes.lost_workers import LostWorkers
-    from mdr_tune.lanes.worker import run_worker
-
-    per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
-    if resources.gpus_per_worker:
-        per_worker["GPU"] = resources.gpus_per_worker
-    timeout_s = max(SHORTEST_COLLECTIVE_TIMEOUT_S, 2 * resources.stalled_worker_timeout_s)
-    return TorchTrainer(
-        run_worker,
-        train_loop_config={
-            "hub": hub,
-            "lane": lane,
-            "cpus_per_worker": resources.cpus_per_worker,
-            "collective_timeout_s": timeout_s,
-            "prepare": prepare,
-        },
-        torch_config=TorchConfig(timeout_s=round(timeout_s)),
-        scaling_config=ScalingConfig(
-            num_workers=resources.workers_per_lane,
-            use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker=per_worker,
-            placement_strategy=PLACEMENT_STRATEGIES[resources.placement],
-            accelerator_type=resources.accelerator_type,
-        ),
-        run_config=RunConfig(
-            name=name,
-            storage_path=str(storage),
-            failure_config=FailureConfig(
-                max_failures=resources.max_restarts, controller_failure_limit=QUICK_START_FAILURES
-            ),
-            logging_config=LoggingConfig(log_level="ERROR"),
-            callbacks=[LostWorkers(hub, lane)],
-        ),
-    )

@@ -51,7 +51,7 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
-                include_dashboard=True,
+                include_dashboard=True,  # which Ray Train asks whether a controller lives, to free what a dead one held
                 dashboard_host="127.0.0.1",
                 log_to_driver=False,
                 logging_level=logging.ERROR,

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,36 @@ def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> N
     broken.stop()
 
 
+def test_a_lane_whose_controller_is_killed_starts_again_where_it_was(hub: Any, tmp_path: Path) -> None:
+    """One CPU is free: the placement group of the workers that are gone is given back."""
+    from mdr_tune.lanes.lane import Lanes, controllers
+
+    wait_until(lambda: ray.get(hub.ready_lanes.remote()) == 1, 200)
+    before = controllers()
+    lanes = Lanes(dataclasses.replace(RESOURCES, workers_per_lane=1), "killed", tmp_path)
+    wait_until(lambda: ray.get(lanes.hub.times_up.remote(0)) == 1, 200)
+    (killed,) = controllers() - before
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: ray.get(lanes.hub.times_up.remote(0)) == 2, 200)
+    assert len(controllers() - before - {killed}) == 1
+    lanes.stop()
+
+
+def test_a_lane_runs_no_process_that_it_has_no_use_for(hub: Any) -> None:
+    import ray._private.state
+
+    running = {actor["ActorClassName"] for actor in ray._private.state.actors(actor_state_name="ALIVE").values()}
+    assert {"TrainController", "LaneHub"} <= running
+    assert not running & {"DatasetManager", "PreemptionWatcher"}
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def no_data() -> None:
     raise UserError("/data/products: Info_Files is missing; unpack the archive there")
 
@@ -211,10 +242,7 @@ def test_lanes_whose_workers_were_never_there_end_with_the_sweep(hub: Any, tmp_p
 
     before = controllers()
     waiting = Lanes(dataclasses.replace(RESOURCES, num_lanes=2, cpus_per_worker=2), "waiting", tmp_path)
-    deadline = time.monotonic() + 60
-    while len(controllers() - before) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until(lambda: len(controllers() - before) == 2, 60)
     assert ray.get(waiting.hub.lane_places.remote()) == [[], []]
     waiting.stop()
     assert not [thread.name for thread in threading.enumerate() if thread in waiting.threads]

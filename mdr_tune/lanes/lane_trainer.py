@@ -1,0 +1,79 @@
+"""The `TorchTrainer` of one lane."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2.api.config import LoggingConfig
+
+from mdr_tune.lanes.lost_workers import LostWorkers
+from mdr_tune.lanes.resources import LaneResources
+from mdr_tune.lanes.worker import run_worker
+
+SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0
+"""The first collective waits for the node that has to decode the data set first. A worker that hangs later is found by
+the watch for stalls, long before."""
+QUICK_START_FAILURES = 3
+"""How often in a row the workers of a lane may fail to start: waiting for a node is no failure, see
+`RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S`."""
+PLACEMENT_STRATEGIES = {"pack": "PACK", "spread": "SPREAD"}
+
+
+def make_trainer(
+    hub: Any, lane: int, resources: LaneResources, name: str, storage: Path, prepare: Callable[[], None] | None
+) -> TorchTrainer:
+    """Return the trainer whose `fit()` runs the workers of a lane.
+
+    Args:
+        hub: The lanes' hub.
+        lane: The lane's number.
+        resources: What its workers get.
+        name: Of the run, to Ray Train, which resumes one of the same name.
+        storage: Folder for Ray Train's own records.
+        prepare: As of `Lanes`.
+    """
+    per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        per_worker["GPU"] = resources.gpus_per_worker
+    timeout_s = max(SHORTEST_COLLECTIVE_TIMEOUT_S, 2 * resources.stalled_worker_timeout_s)
+    return _LaneTrainer(
+        run_worker,
+        train_loop_config={
+            "hub": hub,
+            "lane": lane,
+            "cpus_per_worker": resources.cpus_per_worker,
+            "collective_timeout_s": timeout_s,
+            "prepare": prepare,
+        },
+        torch_config=TorchConfig(timeout_s=round(timeout_s)),
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers_per_lane,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=per_worker,
+            placement_strategy=PLACEMENT_STRATEGIES[resources.placement],
+            accelerator_type=resources.accelerator_type,
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(
+                max_failures=resources.max_restarts, controller_failure_limit=QUICK_START_FAILURES
+            ),
+            logging_config=LoggingConfig(log_level="ERROR"),
+            callbacks=[LostWorkers(hub, lane)],
+        ),
+    )
+
+
+class _LaneTrainer(TorchTrainer):
+    """A TorchTrainer without the process that hands out shards of Ray Datasets, of which a lane has none.
+
+    It takes two seconds of a core to import Ray's libraries, at the time at which the workers import theirs.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [callback for callback in callbacks if not isinstance(callback, DatasetsCallback)]
