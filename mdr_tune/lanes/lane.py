@@ -70,8 +70,7 @@ class Lanes:
         """Body of a lane's thread: have its workers run until they are told to stop, or cannot be had.
 
         Ray Train replaces workers that are lost, but its controller fails if a node goes away while it starts some
-        there, and may itself be killed. Then it is started again, unless it fails START_TRIES times in a row before
-        the workers are there.
+        there. Then it is started again, unless it fails START_TRIES times in a row before the workers are there.
         """
         from ray.train import ControllerError
 
@@ -82,8 +81,7 @@ class Lanes:
                 trainer.fit()
                 why, may_start_again = "its workers left", False
             except Exception as error:
-                why = f"{type(error).__name__}: {error}"
-                may_start_again = isinstance(error, (ControllerError, RayActorError))
+                why, may_start_again = f"{type(error).__name__}: {error}", isinstance(error, ControllerError)
             if self._ask(self.hub.lose_workers.remote(lane)) is not False:
                 return
             failures = failures + 1 if self._ask(self.hub.times_up.remote(lane)) == times_up else 1

@@ -186,21 +186,6 @@ def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> N
     broken.stop()
 
 
-def test_a_lane_whose_controller_is_killed_starts_again_where_it_was(hub: Any, tmp_path: Path) -> None:
-    """One CPU is free: the placement group of the workers that are gone is given back."""
-    from mdr_tune.lanes.lane import Lanes, controllers
-
-    wait_until(lambda: ray.get(hub.ready_lanes.remote()) == 1, 200)
-    before = controllers()
-    lanes = Lanes(dataclasses.replace(RESOURCES, workers_per_lane=1), "killed", tmp_path)
-    wait_until(lambda: ray.get(lanes.hub.times_up.remote(0)) == 1, 200)
-    (killed,) = controllers() - before
-    os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: ray.get(lanes.hub.times_up.remote(0)) == 2, 200)
-    assert len(controllers() - before - {killed}) == 1
-    lanes.stop()
-
-
 def test_a_lane_runs_no_process_that_it_has_no_use_for(hub: Any) -> None:
     import ray._private.state
 
