@@ -189,6 +189,7 @@ def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> N
 def test_a_lane_runs_no_process_that_it_has_no_use_for(hub: Any) -> None:
     import ray._private.state
 
+    wait_until(lambda: ray.get(hub.ready_lanes.remote()) == 1, 200)
     running = {actor["ActorClassName"] for actor in ray._private.state.actors(actor_state_name="ALIVE").values()}
     assert {"TrainController", "LaneHub"} <= running
     assert not running & {"DatasetManager", "PreemptionWatcher"}
