@@ -9,7 +9,7 @@ from pathlib import Path
 
 BENCHMARKS = Path(__file__).parents[1]
 REPOSITORY = BENCHMARKS.parent
-_ELSEWHERE = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")
+_ELSEWHERE = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "RAY_ADDRESS")
 
 
 def run_module(
