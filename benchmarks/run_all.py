@@ -18,13 +18,13 @@ from pathlib import Path
 
 import torch
 from summary.machine import machine
+from summary.process import BENCHMARKS, REPOSITORY
 from summary.rows import Row, read_rows
 from summary.tables import as_markdown, print_table, write_section
 
 from mdr_tune.cli.terminal import make_console
 
-BENCHMARKS = Path(__file__).parent
-PAGE = BENCHMARKS.parent / "docs" / "benchmarks.md"
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
 SCRIPTS: dict[str, list[str]] = {
     "regularizer": [],
     "glyph_training": [],
@@ -71,7 +71,7 @@ def run_script(name: str, arguments: list[str]) -> list[Row] | None:
         file = Path(folder) / "rows.json"
         command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments, "--rows", str(file)]
         environment = {**os.environ, "COLUMNS": str(WIDTH), "TORCH_CPP_LOG_LEVEL": "ERROR"}
-        done = subprocess.run(command, cwd=BENCHMARKS.parent, env=environment)
+        done = subprocess.run(command, cwd=REPOSITORY, env=environment)
         return read_rows(file) if done.returncode == 0 else None
 
 

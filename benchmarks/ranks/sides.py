@@ -4,11 +4,10 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
-from pathlib import Path
+
+from summary.process import BENCHMARKS
 
 from ranks.rank import BATCH_SIZE, ITERATIONS
-
-BENCHMARKS = Path(__file__).parents[1]
 
 
 class RanksSide:

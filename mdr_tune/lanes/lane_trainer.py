@@ -71,7 +71,7 @@ def make_trainer(
 class _LaneTrainer(TorchTrainer):
     """A TorchTrainer without the process that hands out shards of Ray Datasets, of which a lane has none.
 
-    It takes two seconds of a core to import Ray's libraries, at the time at which the workers import theirs.
+    It takes two and a half seconds of a core to import Ray's libraries, at the time at which the workers import theirs.
     """
 
     def _create_default_callbacks(self) -> list[Any]:

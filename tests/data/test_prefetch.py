@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from mdr_tune.data.prefetch import prefetch
+from tests.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def test_it_reads_ahead_as_far_as_depth_says(depth: int) -> None:
     results = prefetch(read, itertools.count(), depth)
     for taken in range(1, 5):
         next(results)
-        wait_for(lambda taken=taken: len(read.read) == taken + depth)
+        wait_for(lambda taken=taken: len(read.read) == taken + depth, 10, every_s=0.001)
         time.sleep(0.01)  # it would have read another one by now
         assert len(read.read) == taken + depth
     results.close()
@@ -138,10 +139,3 @@ def test_one_that_was_never_asked_has_no_thread() -> None:
 def test_a_negative_depth_is_an_error() -> None:
     with pytest.raises(ValueError, match="depth must not be negative, got -1"):
         next(prefetch(len, [""], depth=-1))
-
-
-def wait_for(condition: object, timeout_s: float = 10) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.001)

@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from mdr_tune.errors import UserError
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed, TrialFailedDiverging
 from tests.lane_session import RESOURCES
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.ray
 
@@ -189,17 +189,10 @@ def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> N
 def test_a_lane_runs_no_process_that_it_has_no_use_for(hub: Any) -> None:
     import ray._private.state
 
-    wait_until(lambda: ray.get(hub.ready_lanes.remote()) == 1, 200)
-    running = {actor["ActorClassName"] for actor in ray._private.state.actors(actor_state_name="ALIVE").values()}
-    assert {"TrainController", "LaneHub"} <= running
-    assert not running & {"DatasetManager", "PreemptionWatcher"}
-
-
-def wait_until(is_so: Callable[[], bool], timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for(lambda: ray.get(hub.ready_lanes.remote()) == 1, 200)
+    made = {actor["ActorClassName"] for actor in ray._private.state.actors().values()}  # or still starting, or ended
+    assert {"TrainController", "LaneHub"} <= made
+    assert not made & {"DatasetManager", "PreemptionWatcher"}
 
 
 def no_data() -> None:
@@ -228,7 +221,7 @@ def test_lanes_whose_workers_were_never_there_end_with_the_sweep(hub: Any, tmp_p
 
     before = controllers()
     waiting = Lanes(dataclasses.replace(RESOURCES, num_lanes=2, cpus_per_worker=2), "waiting", tmp_path)
-    wait_until(lambda: len(controllers() - before) == 2, 60)
+    wait_for(lambda: len(controllers() - before) >= 2, 60)
     assert ray.get(waiting.hub.lane_places.remote()) == [[], []]
     waiting.stop()
     assert not [thread.name for thread in threading.enumerate() if thread in waiting.threads]

@@ -1,9 +1,8 @@
 """A home for an MLflow server that a test installs: nothing of the user's own is touched, nothing is left running."""
 
 import os
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,14 +37,6 @@ def processes_of(home: Path) -> list[str]:
         except OSError:
             continue
     return found
-
-
-def wait_for(happened: Callable[[], bool], timeout_s: float = 120) -> None:
-    """Wait until something is so; fails after a while."""
-    end = time.monotonic() + timeout_s
-    while not happened():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.2)
 
 
 def status_code(url: str, headers: dict[str, str] | None = None, data: bytes | None = None) -> int:

@@ -15,8 +15,9 @@ from mdr_tune.cluster.mlflow_server.ports import listening_pid
 from mdr_tune.cluster.mlflow_server.settings import log_file, make_settings, server_folder
 from mdr_tune.cluster.mlflow_server.supervisor import SupervisorRecord, is_supervised
 from mdr_tune.errors import UserError
-from tests.cluster.mlflow_server.home import processes_of, server_home, status_code, wait_for
+from tests.cluster.mlflow_server.home import processes_of, server_home, status_code
 from tests.mlflow_globals import mlflow_globals_kept
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow  # a server takes 15 s to start; tests/cluster/mlflow_server/test_supervisor.py is quick
 

@@ -13,7 +13,8 @@ import pytest
 from mdr_tune.cluster.mlflow_server.processes import ProcessId
 from mdr_tune.cluster.mlflow_server.settings import log_file
 from mdr_tune.cluster.mlflow_server.supervisor import SupervisorRecord, end_left_over_server, is_supervised
-from tests.cluster.mlflow_server.home import processes_of, wait_for
+from tests.cluster.mlflow_server.home import processes_of
+from tests.waiting import wait_for
 
 SUPERVISE = "import sys; from mdr_tune.cluster.mlflow_server.supervisor import supervise; supervise(sys.argv[1:])"
 WITH_A_WORKER = ("sh", "-c", "sleep 1000 & wait")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.mlflow_server.home import wait_for
+from tests.waiting import wait_for
 
 NEEDED = ("unshare", "nsenter", "ip", "systemctl", "/lib/systemd/systemd")
 PORT = 5000  # free: the network is the namespace's own
