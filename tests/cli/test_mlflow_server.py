@@ -12,7 +12,8 @@ from mdr_tune.cluster.mlflow_server.processes import ProcessId
 from mdr_tune.cluster.mlflow_server.settings import make_settings, server_folder, write_settings
 from mdr_tune.cluster.mlflow_server.state import ServiceState
 from tests.cli.run_command import run_and_read, run_command
-from tests.cluster.mlflow_server.home import server_home, wait_for
+from tests.cluster.mlflow_server.home import server_home
+from tests.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
