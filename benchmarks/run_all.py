@@ -30,6 +30,7 @@ SCRIPTS: dict[str, list[str]] = {
     "glyph_training": [],
     "input_pipeline": [],
     "evaluation": [],
+    "folder_search": [],
     "trial_overhead": [],
     "sweep_scale": [],
 }

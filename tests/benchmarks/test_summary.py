@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from run_all import SCRIPTS
+from summary.process import run_module
 from summary.rows import Row, read_rows, write_rows
 from summary.tables import BEGIN, END, as_markdown, cells, write_section
 
@@ -67,3 +68,28 @@ def test_the_page_has_the_markers_and_every_script_is_there() -> None:
     assert END in page.read_text()
     for name in SCRIPTS:
         assert (Path(__file__).parents[2] / "benchmarks" / f"{name}.py").is_file()
+    others = {"run_all", "training_throughput"}  # it needs a GPU, and a checkout of the authors' code
+    folder = Path(__file__).parents[2] / "benchmarks"
+    assert {*SCRIPTS, *others} == {file.stem for file in folder.glob("*.py")}
+
+
+SPEAKER = """
+import os, sys, time
+print(os.environ.get("RAY_ADDRESS"), os.environ.get("MLFLOW_RUN_ID"), os.environ["MINE"], flush=True)
+time.sleep(float(sys.argv[1]))
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("sleep_s", "timeout_s", "how"), [("0", 60, "ended with 3"), ("60", 5, "was killed after 5 s")]
+)
+def test_a_process_that_fails_or_hangs_says_what_it_printed(
+    sleep_s: str, timeout_s: int, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "speaker.py").write_text(SPEAKER)
+    monkeypatch.setenv("RAY_ADDRESS", "ray://elsewhere:1")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "theirs")
+    monkeypatch.setattr("summary.process.BENCHMARKS", tmp_path)
+    with pytest.raises(RuntimeError, match=f"speaker {how}:\nNone None mine\n"):
+        run_module("speaker", [sleep_s], {"MINE": "mine"}, timeout_s=timeout_s)
