@@ -34,7 +34,7 @@ def rows(recipe: Side, lanes: Side, launches: list[Launch], recipe_launches_s: l
     further = [side.beyond_training_of_further_trials_s() for side in (lanes, recipe)]
     found = [Row("a trial's time beyond its training", against, "s", ours_s, their_s, aim=AIM)]
     if further[0] is not None:
-        what = "a trial's time beyond its training, with its actor, suggestion and checkpoints; the mean"
+        what = "a trial's time beyond its training, with its actor, suggestion and checkpoints; the mean of one search"
         found.append(Row(what, against, "s", further[0], further[1], aim=AIM))
     seconds = median(launch.first_epoch_starts_s for launch in launches)
     what, against = "launch to first epoch, 2 workers", "a TorchTrainer a trial: launch to first step"
