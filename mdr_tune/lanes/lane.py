@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from mdr_tune.lanes.hub import LaneHub
+from mdr_tune.lanes.ray_internals import controllers
 from mdr_tune.lanes.resources import LaneResources
 
 logger = logging.getLogger(__name__)
@@ -123,12 +124,3 @@ class Lanes:
             for thread in self.threads:  # a call of Ray's in one of them after Ray's end would end this process
                 thread.join(STOP_TIMEOUT_S)
         ray.kill(self.hub)
-
-
-def controllers() -> set[int]:
-    """Return the processes of this driver's controllers of Ray Train; they are on its node."""
-    import ray._private.state
-
-    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
-    actors = ray._private.state.actors(job_id=job, actor_state_name="ALIVE").values()
-    return {int(actor["Pid"]) for actor in actors if actor["ActorClassName"] == "TrainController"}

@@ -126,9 +126,10 @@ def _end_ray_at_once() -> None:
     """End the Ray that this process started, without waiting for anything in it."""
     import ray._private.worker
 
-    node = ray._private.worker._global_node
-    if node is not None and node.head:
-        node.kill_all_processes(check_alive=False, allow_graceful=False)
+    from mdr_tune.lanes.ray_internals import is_started_here
+
+    if is_started_here():
+        ray._private.worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":

@@ -192,7 +192,7 @@ def test_a_lane_runs_no_process_that_it_has_no_use_for(hub: Any) -> None:
     wait_for(lambda: ray.get(hub.ready_lanes.remote()) == 1, 200)
     made = {actor["ActorClassName"] for actor in ray._private.state.actors().values()}  # or still starting, or ended
     assert {"TrainController", "LaneHub"} <= made
-    assert not made & {"DatasetManager", "PreemptionWatcher"}
+    assert not made & {"DatasetManager", "PreemptionWatcher", "_AutoscalingCoordinatorActor"}
 
 
 def no_data() -> None:
@@ -217,7 +217,8 @@ def test_a_lane_whose_node_cannot_be_prepared_ends_with_the_reason_alone(hub: An
 
 def test_lanes_whose_workers_were_never_there_end_with_the_sweep(hub: Any, tmp_path: Path) -> None:
     """A thread that asks Ray something after Ray's end would end the process: none is left."""
-    from mdr_tune.lanes.lane import Lanes, controllers
+    from mdr_tune.lanes.lane import Lanes
+    from mdr_tune.lanes.ray_internals import controllers
 
     before = controllers()
     waiting = Lanes(dataclasses.replace(RESOURCES, num_lanes=2, cpus_per_worker=2), "waiting", tmp_path)
