@@ -50,7 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and print; returns 1 if the sides do not find the same."""
+    """Measure and print; returns 1 if less than LEAST_AGREEMENT of what is found is the same."""
     arguments = make_parser().parse_args(argv)
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
@@ -96,7 +96,12 @@ def measure(images: int, queries: int, rounds: int) -> tuple[dict[str, list[floa
                 search()
                 times[side].append(time.perf_counter() - start)
     others = [side for side in sides if side != OURS]
-    return times, {side: float((np.sort(found[OURS]) == np.sort(found[side])).mean()) for side in others}
+    return times, {side: share_found(found[OURS], found[side]) for side in others}
+
+
+def share_found(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return which share of the images that ours finds, (Q, k), is among theirs of the same query."""
+    return float(np.mean([np.isin(mine, other).mean() for mine, other in zip(ours, theirs, strict=True)]))
 
 
 def whole_matrix(gallery: np.ndarray, queries: np.ndarray) -> np.ndarray:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from scale.meter import Stamps
 
 TABLE_WIDTH = 110
+TIMEOUT_S = 7200
+"""Of one side's search; 2,000 trials take ten minutes on two cores."""
 """Columns; where the output is no terminal, rich takes 80, in which the numbers are cut."""
 
 
@@ -109,7 +111,7 @@ def run_side(side: Literal["ours", "theirs"], trials: int, epochs: int, first: i
     temporary = {"RAY_TMPDIR": str(folder), "TMPDIR": str(folder)}  # Ray's processes leave folders there
     arguments = [str(folder / "stamps.json"), str(folder / "runs"), *map(str, (trials, epochs, first))]
     try:
-        run_module(f"scale.{side}", arguments, temporary)
+        run_module(f"scale.{side}", arguments, temporary, TIMEOUT_S)
         return Stamps.load_from(folder / "stamps.json")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

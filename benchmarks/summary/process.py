@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 BENCHMARKS = Path(__file__).parents[1]
 REPOSITORY = BENCHMARKS.parent
@@ -13,6 +14,7 @@ _ELSEWHERE = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_REGISTRY_URI",
     "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
     "MLFLOW_RUN_ID",
     "RAY_ADDRESS",
     "RAY_NAMESPACE",
@@ -22,7 +24,7 @@ _ELSEWHERE = (
 def run_module(
     module: str, argv: Sequence[str], environment: Mapping[str, str] | None = None, timeout_s: float | None = None
 ) -> None:
-    """Run `python -m module *argv` in the repository; of PYTHONPATH it and its workers see benchmarks/ alone.
+    """Run `python -m module *argv` in the repository; PYTHONPATH is benchmarks/ alone, for it and its workers.
 
     Args:
         module: Of benchmarks/, dotted.
@@ -37,7 +39,9 @@ def run_module(
     variables = {key: value for key, value in os.environ.items() if key not in _ELSEWHERE}
     variables |= {"PYTHONPATH": str(BENCHMARKS), **(environment or {})}
     command = [sys.executable, "-m", module, *argv]
-    with tempfile.TemporaryFile("w+") as printed:  # not a pipe, which what Ray leaves for seconds keeps open
+    with tempfile.TemporaryFile(
+        "w+", errors="replace"
+    ) as printed:  # not a pipe, which what Ray leaves for seconds keeps open
         try:
             subprocess.run(
                 command,
@@ -48,11 +52,12 @@ def run_module(
                 timeout=timeout_s,
                 check=True,
             )
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            how = (
-                f"was killed after {timeout_s:g} s"
-                if isinstance(error, subprocess.TimeoutExpired)
-                else (f"ended with {error.returncode}")
-            )
-            printed.seek(0)
-            raise RuntimeError(f"{module} {how}:\n{printed.read()}") from error
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(f"{module} ended with {error.returncode}:\n{_text_of(printed)}") from error
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"{module} was killed after {timeout_s:g} s:\n{_text_of(printed)}") from error
+
+
+def _text_of(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()

@@ -7,11 +7,11 @@ from typing import Any
 from ray.train import FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2.api.config import LoggingConfig
 
+from mdr_tune.lanes.fixed_workers import FixedWorkers
 from mdr_tune.lanes.lost_workers import LostWorkers
-from mdr_tune.lanes.ray_internals import is_started_here
+from mdr_tune.lanes.ray_internals import owns_ray
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.lanes.worker import run_worker
 
@@ -73,8 +73,8 @@ def make_trainer(
 class _LaneTrainer(TorchTrainer):
     """A TorchTrainer without two processes that a lane has no use for, each two seconds of a core until it is there.
 
-    One hands out shards of Ray Datasets, of which a lane has none. The other asks an autoscaler for nodes, which a Ray
-    of this machine alone has not; the controller waits for it before it starts workers.
+    One hands out shards of Ray Datasets, of which a lane has none; the other asks the autoscaler for nodes. Where this
+    process started Ray there are none to add.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
@@ -82,16 +82,6 @@ class _LaneTrainer(TorchTrainer):
         return [callback for callback in callbacks if not isinstance(callback, DatasetsCallback)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Result:
-        if is_started_here():
-            arguments["scaling_policy"] = _FixedWorkers(self.scaling_config)
+        if owns_ray():
+            arguments["scaling_policy"] = FixedWorkers(self.scaling_config)
         return super()._initialize_and_run_controller(**arguments)
-
-
-class _FixedWorkers(FixedScalingPolicy):
-    """As many workers as were asked for, of which no autoscaler is told."""
-
-    def after_controller_start(self, train_run_context: Any) -> None:
-        """Ask for no nodes."""
-
-    def _maybe_send_resource_request(self) -> None:
-        """Ask for no nodes again."""

@@ -1,4 +1,4 @@
-"""What Ray tells about itself by private names only."""
+"""What Ray tells about itself, and lets be done with it, by private names only."""
 
 import ray
 import ray._private.state
@@ -12,7 +12,13 @@ def controllers() -> set[int]:
     return {int(actor["Pid"]) for actor in actors if actor["ActorClassName"] == "TrainController"}
 
 
-def is_started_here() -> bool:
-    """Return whether this process started the Ray that it uses, which then is one of this machine alone."""
+def owns_ray() -> bool:
+    """Return whether this process started the Ray that it uses, whose autoscaler then has no nodes to add."""
     node = ray._private.worker._global_node
-    return node is not None and bool(node.head)
+    return node is not None and bool(node.is_head())
+
+
+def end_ray_at_once() -> None:
+    """End the Ray that this process started, if it did, without waiting for anything in it."""
+    if owns_ray():
+        ray._private.worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)

@@ -123,13 +123,9 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
 
 
 def _end_ray_at_once() -> None:
-    """End the Ray that this process started, without waiting for anything in it."""
-    import ray._private.worker
+    from mdr_tune.lanes.ray_internals import end_ray_at_once
 
-    from mdr_tune.lanes.ray_internals import is_started_here
-
-    if is_started_here():
-        ray._private.worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)
+    end_ray_at_once()
 
 
 def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":

@@ -66,9 +66,7 @@ def test_the_page_has_the_markers_and_every_script_is_there() -> None:
     page = Path(__file__).parents[2] / "docs" / "benchmarks.md"
     assert BEGIN in page.read_text()
     assert END in page.read_text()
-    for name in SCRIPTS:
-        assert (Path(__file__).parents[2] / "benchmarks" / f"{name}.py").is_file()
-    others = {"run_all", "training_throughput"}  # it needs a GPU, and a checkout of the authors' code
+    others = {"run_all", "training_throughput"}  # the latter needs a checkout of the authors' code, and asks for a GPU
     folder = Path(__file__).parents[2] / "benchmarks"
     assert {*SCRIPTS, *others} == {file.stem for file in folder.glob("*.py")}
 
