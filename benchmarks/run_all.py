@@ -25,22 +25,21 @@ from summary.tables import as_markdown, print_table, write_section
 from mdr_tune.cli.terminal import make_console
 
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
-SCRIPTS: dict[str, list[str]] = {
-    "regularizer": [],
-    "glyph_training": [],
-    "input_pipeline": [],
-    "evaluation": [],
-    "folder_search": [],
-    "trial_overhead": [],
-    "sweep_scale": [],
-}
-"""By name, with their arguments."""
+SCRIPTS = (
+    "regularizer",
+    "glyph_training",
+    "input_pipeline",
+    "evaluation",
+    "folder_search",
+    "trial_overhead",
+    "sweep_scale",
+)
 WIDTH = 170
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Run all benchmarks and write one table into docs/benchmarks.md.")
-    parser.add_argument("--only", nargs="+", choices=list(SCRIPTS), metavar="NAME", help=f"of {', '.join(SCRIPTS)}")
+    parser.add_argument("--only", nargs="+", choices=SCRIPTS, metavar="NAME", help=f"of {', '.join(SCRIPTS)}")
     parser.add_argument("--no-write", action="store_true", help="leave docs/benchmarks.md as it is")
     return parser
 
@@ -54,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     rows, failed = [], []
     for name in arguments.only or SCRIPTS:
         console.rule(name)
-        found = run_script(name, SCRIPTS[name])
+        found = run_script(name)
         rows += found or []
         failed += [name] if found is None else []
     print_table(console, rows)
@@ -66,11 +65,11 @@ def main(argv: list[str] | None = None) -> int:
     return int(bool(failed))
 
 
-def run_script(name: str, arguments: list[str]) -> list[Row] | None:
+def run_script(name: str) -> list[Row] | None:
     """Run one benchmark, which prints; returns its lines, None if it failed."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         file = Path(folder) / "rows.json"
-        command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments, "--rows", str(file)]
+        command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--rows", str(file)]
         environment = {**os.environ, "COLUMNS": str(WIDTH), "TORCH_CPP_LOG_LEVEL": "ERROR"}
         done = subprocess.run(command, cwd=REPOSITORY, env=environment)
         return read_rows(file) if done.returncode == 0 else None

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from scale.meter import Stamps
 
 TABLE_WIDTH = 110
+"""Columns; where the output is no terminal, rich takes 80, in which the numbers are cut."""
 TIMEOUT_S = 7200
 """Of one side's search; 2,000 trials take ten minutes on two cores."""
-"""Columns; where the output is no terminal, rich takes 80, in which the numbers are cut."""
 
 
 def make_parser() -> argparse.ArgumentParser:

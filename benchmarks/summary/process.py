@@ -39,9 +39,8 @@ def run_module(
     variables = {key: value for key, value in os.environ.items() if key not in _ELSEWHERE}
     variables |= {"PYTHONPATH": str(BENCHMARKS), **(environment or {})}
     command = [sys.executable, "-m", module, *argv]
-    with tempfile.TemporaryFile(
-        "w+", errors="replace"
-    ) as printed:  # not a pipe, which what Ray leaves for seconds keeps open
+    # Not a pipe, which what Ray leaves for seconds keeps open.
+    with tempfile.TemporaryFile("w+", errors="replace") as printed:
         try:
             subprocess.run(
                 command,

@@ -123,6 +123,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
 
 
 def _end_ray_at_once() -> None:
+    """As `end_ray_at_once`, which imports Ray: that comes after its environment is prepared."""
     from mdr_tune.lanes.ray_internals import end_ray_at_once
 
     end_ray_at_once()

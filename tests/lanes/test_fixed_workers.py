@@ -1,4 +1,4 @@
-"""Requests for nodes are left out where Ray was started by this process, and nowhere else. Without Ray running."""
+"""Requests for nodes are left out where Ray was started by this process, and nowhere else. No Ray is needed."""
 
 import asyncio
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_nodes_are_asked_for_where_there_may_be_some(
 
 
 def test_the_workers_are_those_asked_for_and_nothing_is_requested_or_cancelled() -> None:
-    """A request, and its cancelling too, would start the process that is to be done without: there is no Ray here."""
+    """A request, and its cancelling too, would start the process that is to be done without."""
     policy = FixedWorkers(ScalingConfig(num_workers=3, resources_per_worker={"CPU": 2}))
     policy.after_controller_start(None)
     assert policy.make_decision_for_non_running_worker_group() == ResizeDecision(3, {"CPU": 2})

@@ -224,9 +224,10 @@ def test_lanes_whose_workers_were_never_there_end_with_the_sweep(hub: Any, tmp_p
     from mdr_tune.lanes.lane import Lanes
     from mdr_tune.lanes.ray_internals import controllers
 
+    wait_for(lambda: ray.get(hub.ready_lanes.remote()) == 1, 200)  # so that its controller is among those before
     before = controllers()
     waiting = Lanes(dataclasses.replace(RESOURCES, num_lanes=2, cpus_per_worker=2), "waiting", tmp_path)
-    wait_for(lambda: len(controllers() - before) >= 2, 60)
+    wait_for(lambda: len(controllers() - before) == 2, 60)
     assert ray.get(waiting.hub.lane_places.remote()) == [[], []]
     waiting.stop()
     assert not [thread.name for thread in threading.enumerate() if thread in waiting.threads]
