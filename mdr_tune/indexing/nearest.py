@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from mdr_tune.errors import UserError
-from mdr_tune.metric.ranking import nearest_items
+from mdr_tune.metric.ranking import find_copies, nearest_items
 
 Backend = Literal["exact", "faiss"]
 BackendChoice = Literal["auto", "exact", "faiss"]
@@ -40,13 +40,40 @@ def nearest_by_torch(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
 
 
 def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> torch.Tensor:
-    """Return the nearest rows by FAISS' flat index, which compares each query with each row; see `Nearest`."""
+    """Return the nearest rows by FAISS' flat index; see `Nearest`.
+
+    FAISS is given each embedding once: it does not promise in which order it returns copies.
+    """
     faiss = importlib.import_module("faiss")
 
+    copies, originals = find_copies(block)
+    first = torch.arange(len(block))
+    first[copies] = originals
+    distinct, sizes = torch.unique(first, return_counts=True)
     flat = faiss.IndexFlatL2(block.shape[1])
-    flat.add(block.numpy())
-    _, rows = flat.search(queries.numpy(), depth)
-    return torch.from_numpy(rows)
+    flat.add(block[distinct].numpy())
+    _, found = flat.search(queries.numpy(), min(depth, len(distinct)))
+    return _with_copies(torch.from_numpy(found), first.argsort(stable=True), sizes, depth)
+
+
+def _with_copies(found: torch.Tensor, rows: torch.Tensor, sizes: torch.Tensor, depth: int) -> torch.Tensor:
+    """Return the rows of a ranking of distinct embeddings, where all rows of an embedding follow each other.
+
+    Args:
+        found: (Q, k), indices of distinct embeddings, nearest first, which have at least `depth` rows together.
+        rows: (B,), the rows of the first embedding, ascending, then those of the second, and so on.
+        sizes: number of rows of each distinct embedding.
+        depth: how many rows are returned.
+
+    Returns:
+        (Q, depth) int64.
+    """
+    starts = sizes.cumsum(0) - sizes
+    ends = sizes[found].cumsum(1)  # (Q, k): places taken by the nearest embeddings up to each
+    places = torch.arange(depth).expand(len(found), -1).contiguous()
+    which = torch.searchsorted(ends, places, right=True)
+    taken_before = (ends - sizes[found]).gather(1, which)
+    return rows[starts[found.gather(1, which)] + places - taken_before]
 
 
 NEAREST: dict[Backend, Nearest] = {"exact": nearest_by_torch, "faiss": nearest_by_faiss}

@@ -1,15 +1,17 @@
 """Which items of a gallery are nearest to each query, in blocks of queries: N x N distances never exist at once.
 
-Among items at equal distances the one that comes first in the gallery is the nearer one. What is equal is decided by
-the distances as they are computed, |g|^2 - 2 q.g in the precision of the embeddings:
+Among items at equal distances the one that comes first in the gallery is the nearer one. Distances are computed as
+|g|^2 - 2 q.g, in the precision of the embeddings. A matrix product may round the same sum differently at different
+places of its result, and each processor has products of its own. Ties do not depend on that:
 
-- Embeddings on a coarse binary grid (integers, halves) have exact distances, and exact ties.
-- The same embedding twice in the gallery ties with itself on a CPU: a column's sum does not depend on where the column
-  is (tried on x86 with MKL, on 37 to 60,000 columns). The matrix products of a GPU do not promise that.
-- Otherwise distances that differ by less than their rounding may swap places with the size of a block, hence with the
-  number of ranks.
+- An embedding that is in the gallery several times has one distance: the copies are given that of the first.
+- Embeddings on a coarse binary grid (integers, halves) have exact distances in any order of summation.
+
+All other distances that differ by less than their rounding may swap places with the processor and with the size of a
+block, hence with the number of ranks.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -26,6 +28,9 @@ _GPU_BLOCK_ENTRIES = 2**27
 # selection and for the repair of ties.
 _GPU_SHARE = 1 / 4
 _FLOATS_PER_DISTANCE = 8
+
+_COMPARED_FIRST = 16
+"""Columns of the embeddings that are compared first when copies are looked for."""
 
 
 def nearest_items(
@@ -47,12 +52,15 @@ def nearest_items(
     if block_size is None:
         block_size = _block_size(gallery)
     squared_norms = gallery.square().sum(dim=1)  # (G,); those of the queries do not change the order
+    copies, originals = find_copies(gallery)
     # One piece of memory for all blocks: getting a new one from the system takes a fifth of the time of the products.
-    rows_at_once = max(2, min(block_size, rows.stop - rows.start))
+    rows_at_once = min(block_size, rows.stop - rows.start)
     buffer = torch.empty(rows_at_once, len(gallery), dtype=gallery.dtype, device=gallery.device)
     for first in range(rows.start, rows.stop, block_size):
         block = slice(first, min(first + block_size, rows.stop))
         distances = _distances(queries[block], gallery, squared_norms, buffer)
+        if len(copies):
+            distances[:, copies] = distances[:, originals]
         if excludes_self:
             distances.diagonal(offset=first).fill_(torch.inf)
         yield block, _nearest(distances, depth)
@@ -68,14 +76,32 @@ def _block_size(gallery: Tensor) -> int:
     return max(1, entries // len(gallery))
 
 
+def find_copies(gallery: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the items that equal an earlier one.
+
+    Args:
+        gallery: (G, D).
+
+    Returns:
+        Indices of these items, and for each of them the index of the first item that it equals; (C,) int64 each.
+    """
+    # Copies agree in any few columns. To compare all columns of all items would take as long as ranking 6,000 of them.
+    some_columns = gallery[:, :: math.ceil(gallery.shape[1] / _COMPARED_FIRST)]
+    _, group, sizes = torch.unique(some_columns, dim=0, return_inverse=True, return_counts=True)
+    suspects = (sizes[group] > 1).nonzero().squeeze(1)
+    distinct, group = torch.unique(gallery[suspects], dim=0, return_inverse=True)
+    first = suspects.new_full((len(distinct),), len(gallery)).scatter_reduce(0, group, suspects, "amin")
+    originals = first[group]
+    is_copy = originals != suspects
+    return suspects[is_copy], originals[is_copy]
+
+
 def _distances(queries: Tensor, gallery: Tensor, squared_norms: Tensor, buffer: Tensor) -> Tensor:
     """Return squared distances less the queries' squared norms, (B, G), in the memory of `buffer`."""
-    # The product with a single row is another routine, whose sums do depend on where a column is.
-    at_least_two = queries.repeat(2, 1) if len(queries) == 1 else queries
-    out = buffer[: len(at_least_two)]
+    out = buffer[: len(queries)]
     with full_float32(gallery.device.type):
-        torch.addmm(squared_norms, at_least_two, gallery.t(), alpha=-2, out=out)
-    return out[: len(queries)]
+        torch.addmm(squared_norms, queries, gallery.t(), alpha=-2, out=out)
+    return out
 
 
 def _nearest(distances: Tensor, depth: int) -> Tensor:

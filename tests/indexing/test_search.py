@@ -68,7 +68,19 @@ def test_the_query_itself_is_left_out(tmp_path: Path, backend: Backend) -> None:
     assert found.rows[39, 0] == 39
 
 
-def test_equal_distances_come_in_the_order_of_the_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("block_rows", [11, None])
+def test_equal_distances_come_in_the_order_of_the_rows(
+    tmp_path: Path, backend: Backend, block_rows: int | None
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    embeddings = torch.randn(7, 5, generator=generator)[torch.randint(0, 7, (300,), generator=generator)]
+    index = write(tmp_path / "e.parquet", embeddings)
+    found = search_index(index, embeddings[:40], 90, backend=backend, block_rows=block_rows)
+    same(found, naive(embeddings, embeddings[:40], 90))
+
+
+def test_equal_distances_to_different_embeddings_come_in_the_order_of_the_rows(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(3)
     embeddings = torch.randint(0, 3, (300, 3), generator=generator).float()  # 27 different ones
     index = write(tmp_path / "e.parquet", embeddings)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdr_tune.metric.ranking import nearest_items
+from mdr_tune.metric.ranking import find_copies, nearest_items
 
 
 @pytest.fixture(params=[1, 2])
@@ -60,18 +60,51 @@ def test_rows_are_the_rows_of_the_whole() -> None:
     assert list(nearest_items(items, items, 4, slice(5, 5), True)) == []
 
 
-@pytest.mark.usefixtures("_threads")
-@pytest.mark.parametrize("block_size", [1, 2, 33])
-@pytest.mark.parametrize(("count", "dimensions"), [(37, 5), (601, 5), (5003, 5), (5003, 128)])
-def test_copies_of_an_embedding_tie_wherever_they_are(count: int, dimensions: int, block_size: int) -> None:
+def copies(count: int, dimensions: int) -> tuple[Tensor, Tensor]:
+    """Return embeddings (count, dimensions), most of them several times, and which of the different ones each is."""
     generator = torch.Generator().manual_seed(0)
     source = torch.randint(count // 3, (count,), generator=generator)
-    gallery = torch.randn(count, dimensions, generator=generator)[source]
-    nearest = ranked(gallery[:33], gallery, depth=30, block_size=block_size)
+    return torch.randn(count, dimensions, generator=generator)[source], source
+
+
+def check_that_copies_tie(nearest: Tensor, source: Tensor) -> None:
     same_as_next = source[nearest[:, :-1]] == source[nearest[:, 1:]]
     ascending = nearest[:, :-1] < nearest[:, 1:]
     assert same_as_next.sum() > 300
     assert ascending[same_as_next].all()
+
+
+@pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize("block_size", [1, 2, 33])
+@pytest.mark.parametrize(("count", "dimensions"), [(37, 5), (601, 5), (5003, 5), (5003, 128)])
+def test_copies_of_an_embedding_tie_wherever_they_are(count: int, dimensions: int, block_size: int) -> None:
+    gallery, source = copies(count, dimensions)
+    check_that_copies_tie(ranked(gallery[:33], gallery, depth=30, block_size=block_size), source)
+
+
+@pytest.mark.parametrize("excludes_self", [False, True])
+def test_copies_tie_with_a_product_that_rounds_by_place(monkeypatch: pytest.MonkeyPatch, excludes_self: bool) -> None:
+    """Stands in for the kernels of other processors: each entry of the product has an error of its own."""
+    product, generator = torch.addmm, torch.Generator().manual_seed(1)
+
+    def rounds_by_place(*arguments: Tensor, out: Tensor, **options: float) -> Tensor:
+        product(*arguments, out=out, **options)
+        return out.mul_(1 + 1e-6 * torch.randn(out.shape, generator=generator))
+
+    monkeypatch.setattr(torch, "addmm", rounds_by_place)
+    gallery, source = copies(601, 5)
+    check_that_copies_tie(ranked(gallery, gallery, 30, excludes_self, block_size=33), source)
+
+
+@pytest.mark.parametrize("agreeing", [0, 1, 63])
+def test_embeddings_that_agree_in_most_numbers_are_no_copies(agreeing: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    gallery = torch.randn(50, 64, generator=generator)
+    gallery[:, 1 : agreeing + 1] = 0.25
+    copied = torch.cat([gallery, gallery[:9], -0.0 * gallery[:2], 0.0 * gallery[:1]])
+    found, originals = find_copies(copied)
+    assert found.tolist() == [*range(50, 59), 60, 61]
+    assert originals.tolist() == [*range(9), 59, 59]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
