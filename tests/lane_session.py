@@ -14,8 +14,8 @@ RESOURCES = LaneResources(
     cpus_per_worker=1,
     gpus_per_worker=0,
     max_restarts=100,
-    stuck_worker_timeout_s=5.0,
-    stalled_worker_timeout_s=20.0,
+    stuck_worker_timeout_s=60.0,
+    stalled_worker_timeout_s=60.0,
 )
 
 

@@ -5,10 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from pathlib import Path
+
+from tests.waiting import HANG_S, wait_for
 
 
 class Server:
@@ -28,15 +28,16 @@ class Server:
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
-                return
-            except (urllib.error.URLError, OSError):
-                assert self._process.poll() is None, (self._folder / "server.log").read_text()
-                time.sleep(0.2)
-        raise TimeoutError((self._folder / "server.log").read_text())
+        wait_for(self._answers, "an answer of the server")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._folder / "server.log").read_text()
+        try:
+            urllib.request.urlopen(f"{self.uri}/health", timeout=HANG_S).close()
+        except OSError:  # nobody listens yet
+            return False
+        return True
 
     def kill(self) -> None:
         if self._process is not None:

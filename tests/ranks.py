@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TIMEOUT_S = 240
+from tests.waiting import HANG_S
 
 
 def run_ranks(script: Path, world_size: int, *arguments: str) -> None:
@@ -17,7 +17,7 @@ def run_ranks(script: Path, world_size: int, *arguments: str) -> None:
     ]
     try:
         for process in ranks:
-            _, errors = process.communicate(timeout=TIMEOUT_S)
+            _, errors = process.communicate(timeout=HANG_S)
             assert process.returncode == 0, errors
     finally:
         for process in ranks:

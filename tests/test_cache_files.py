@@ -7,6 +7,7 @@ import pytest
 
 from mdr_tune.cache_files import atomic_write, cache_dir, locked
 from mdr_tune.errors import UserError
+from tests.waiting import wait_for
 
 
 def test_own_variable_wins_then_xdg_then_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -87,10 +88,7 @@ def test_who_waits_for_another_says_for_what(tmp_path: Path, caplog: pytest.LogC
         with locked(path):
             waiting = threading.Thread(target=wait)
             waiting.start()
-            for _ in range(100):
-                if caplog.messages:
-                    break
-                waiting.join(timeout=0.05)
+            wait_for(lambda: bool(caplog.messages), "a warning")
             assert waiting.is_alive()
         waiting.join()
     assert caplog.messages == [f"waiting for another process that is making {path}"]

@@ -4,7 +4,6 @@ import shutil
 import socket
 import ssl
 import threading
-import time
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from mdr_tune.download import Digest, DownloadError, digest_of, download
 from mdr_tune.errors import UserError
 from mdr_tune.progress import no_progress
 from tests.file_server import FileServer, serving
+from tests.waiting import HANG_S
 
 DATA = np.random.default_rng(0).bytes(1_000_003)
 MD5 = Digest("md5", hashlib.md5(DATA).hexdigest())
@@ -182,9 +182,7 @@ def test_a_server_that_falls_silent_is_given_up(path: Path, monkeypatch: pytest.
     monkeypatch.setattr(module, "_TIMEOUT_S", 0.2)
     monkeypatch.setattr(module, "_WAITS_S", (0.0,))
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        started = time.monotonic()
         message = fail_to_download(f"http://127.0.0.1:{silent.getsockname()[1]}/x.tgz", path)
-        assert time.monotonic() - started < 5
     assert message.endswith("timed out (2 times in a row)")
 
 
@@ -249,7 +247,7 @@ def ftp_server(data: bytes) -> Iterator[int]:
         thread = threading.Thread(target=talk)
         thread.start()
         yield control.getsockname()[1]
-        thread.join(timeout=5)
+        thread.join(timeout=HANG_S)
         assert not thread.is_alive()
 
 

@@ -3,7 +3,6 @@ import io
 import random
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -228,10 +227,8 @@ def test_a_server_that_does_not_answer_is_given_up(checkpoints: Path, monkeypatc
     monkeypatch.setattr(downloading, "_WAITS_S", (0.0,))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         publish(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/conv4-0123abcd.pth")
-        started = time.monotonic()
         with pytest.raises(UserError, match=r"cannot download DEFAULT of conv4: .*timed out"):
             fetch_weights("conv4", "DEFAULT")
-        assert time.monotonic() - started < 5
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

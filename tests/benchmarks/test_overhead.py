@@ -12,6 +12,7 @@ import pytest
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.records import TrialRecord
 from mdr_tune.sweep.journal import read_events
+from tests.waiting import HANG_S
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -117,7 +118,7 @@ def test_the_whole_in_its_smallest_form(tmp_path):
             env={**environment, "TMPDIR": folder},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=HANG_S,
         )
         left = os.listdir(folder)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import HANG_S
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from scale.meter import Stamps
@@ -87,7 +89,7 @@ def test_both_sides_run_the_same_trials(tmp_path, short_folder):
     command = [sys.executable, str(SCRIPT), "--json", str(file)]
     command += ["--trials", str(TRIALS), "--epochs", str(EPOCHS), "--both-trials", str(BOTH), "--rounds", str(ROUNDS)]
     environment = {**os.environ, "TMPDIR": str(short_folder)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"The same trials in all {2 * ROUNDS + 1} runs: {BOTH} values" in done.stdout
     found = json.loads(file.read_text())

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.data.published.layouts import picture
+from tests.waiting import HANG_S
 
 LAUNCH = str(Path(__file__).parents[2] / "launch.py")
 MDR_TUNE = ("-c", "import sys; from mdr_tune.cli.main import main; sys.exit(main())")
@@ -28,6 +29,6 @@ def run_python(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[st
         env={**kept, "MDR_TUNE_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=HANG_S,
         check=False,
     )

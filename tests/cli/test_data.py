@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from mdr_tune.data.published.benchmark import Count
 from tests.data.images.pictures import truncate
 from tests.data.published.layouts import full_cub200, picture, write_cub200, write_inshop
 from tests.file_server import serving
+from tests.waiting import HANG_S, wait_for
 
 SMALL = ("--set", "resize=16", "--set", "image_size=16")
 
@@ -408,13 +408,16 @@ def test_sigterm_ends_a_build_and_leaves_nothing(sigint_is_ignored: bool, own: P
     arguments = [sys.executable, "-c", COMMAND, str(own)]
     with subprocess.Popen(arguments, preexec_fn=ignored, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
-            deadline = time.monotonic() + 60
-            while not (parts := list((tmp_path / "cache" / "images").glob("*.arrow.*.tmp"))):
+            parts: list[Path] = []
+
+            def writes() -> bool:
                 assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
+                parts[:] = (tmp_path / "cache" / "images").glob("*.arrow.*.tmp")
+                return bool(parts)
+
+            wait_for(writes, "a cache", every_s=0.005)
             os.kill(process.pid, signal.SIGTERM)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=HANG_S)
         finally:
             process.kill()
     assert (process.returncode, errors.decode()) == (1, "interrupted\n")
@@ -426,7 +429,7 @@ def test_odd_images_are_no_noise(own: Path, tmp_path: Path) -> None:
     palette = Image.effect_noise((20, 20), 50).convert("RGB").quantize(16)
     palette.save(own / "class_0" / "0.png", transparency=bytes(range(16)))
     done = subprocess.run(
-        [sys.executable, "-c", COMMAND, str(own)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", COMMAND, str(own)], capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
 

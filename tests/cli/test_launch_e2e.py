@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.as_a_user import LAUNCH, MDR_TUNE, run_python, write_pictures
+from tests.waiting import HANG_S
 
 pytestmark = pytest.mark.ray
 
@@ -158,7 +159,7 @@ def test_the_champion_embeds_images_in_a_fresh_process(launched: Any) -> None:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=True,
     )
     assert json.loads(done.stdout.splitlines()[-1]) == {"shape": [5, 8], "mdr_tune": False}

@@ -90,7 +90,7 @@ def test_status_says_since_when_a_process_runs(
     import subprocess
 
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    wait_for(lambda: ProcessId.of(process.pid) is not None, 10)
+    wait_for(lambda: ProcessId.of(process.pid) is not None)
     state = ServiceState(ProcessId.of(process.pid), restarts=2)
     monkeypatch.setattr(service.DetachedService, "state", lambda _: state)
     write_settings(make_settings(port=1))

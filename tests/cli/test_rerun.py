@@ -18,6 +18,7 @@ from mdr_tune.cli.main import main
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.provenance import repeat_info
 from mdr_tune.records import TrialRecord
+from tests.waiting import HANG_S, wait_for
 
 ROOT = Path(__file__).parents[2]
 MARK = "MDR_TUNE_TEST_MARK"
@@ -116,8 +117,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, glyph_cache: Path) -> tup
     folder = tmp_path_factory.mktemp("rerun")
     code = "import sys, pathlib; from tests.cli import test_rerun as t; t.record_and_rerun(pathlib.Path(sys.argv[1]))"
     mark = uuid.uuid4().hex
-    subprocess.run([sys.executable, "-c", code, folder], cwd=ROOT, env=environment(mark), timeout=500, check=True)
-    assert nothing_left(mark), still_running(mark)
+    subprocess.run([sys.executable, "-c", code, folder], cwd=ROOT, env=environment(mark), timeout=HANG_S, check=True)
+    check_nothing_left(mark)
     return folder, json.loads((folder / "ids.json").read_text())
 
 
@@ -138,11 +139,8 @@ def still_running(mark: str) -> list[str]:
     return found
 
 
-def nothing_left(mark: str, within_s: float = 20.0) -> bool:
-    end = time.monotonic() + within_s
-    while still_running(mark) and time.monotonic() < end:
-        time.sleep(0.2)
-    return not still_running(mark)
+def check_nothing_left(mark: str) -> None:
+    wait_for(lambda: not still_running(mark), "the end of all that was started")
 
 
 def rerun_of(folder: Path, run_id: str) -> Any:
@@ -205,10 +203,10 @@ def test_ctrl_c_ends_it_in_the_middle_of_an_epoch(recorded: tuple[Path, dict[str
     assert any("the workers of 1 lane are up" in line for line in process.stdout)
     time.sleep(3)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=90)
+    _, errors = process.communicate(timeout=HANG_S)
     assert process.returncode == 1
     assert errors == "interrupted\n"
-    assert nothing_left(mark), still_running(mark)
+    check_nothing_left(mark)
     assert rerun_of(folder, ids["mdr-003"]).info.status == "KILLED"
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import HANG_S
+
 HEAD_ID = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
 """The name that Ray's fake cloud has for its head."""
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
@@ -145,7 +147,7 @@ def fake_cloud(
     ]
     try:
         done = subprocess.run(
-            command, env={**environment, **head_only}, capture_output=True, text=True, timeout=120, check=False
+            command, env={**environment, **head_only}, capture_output=True, text=True, timeout=HANG_S, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         address = (folder / "ray" / "ray_current_cluster").read_text().strip()

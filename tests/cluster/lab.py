@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.waiting import HANG_S, wait_for
+
 NEEDED = ("unshare", "nsenter", "setpriv", "ip", "ssh", "ssh-keygen", "rsync", "nc", "/usr/sbin/sshd")
 ADDRESSES = {"laptop": "10.99.0.3", "hd": "10.99.0.1", "wk": "10.99.0.2"}
-START_TIMEOUT_S = 20
 
 SSHD = """\
 ListenAddress {address}:22
@@ -123,10 +123,7 @@ class Node:
         self._unshare.stdin.write("plugged\n")
         self._unshare.stdin.flush()
         self._expect("running")
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while self.run(f"nc -z {self.address} 22", check=False).returncode:
-            assert time.monotonic() < deadline, (self.folder / "sshd.log").read_text()
-            time.sleep(0.1)
+        wait_for(lambda: self.run(f"nc -z {self.address} 22", check=False).returncode == 0, "an answer of sshd")
 
     def _expect(self, word: str) -> None:
         assert self._unshare is not None
@@ -142,7 +139,7 @@ class Node:
         return [*enter, "env", "-i", *(f"{key}={value}" for key, value in clean.items()), *shell]
 
     def run(
-        self, command: str, timeout_s: float = 60, check: bool = True, variables: Mapping[str, str] | None = None
+        self, command: str, check: bool = True, variables: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the node; its output, stderr included, is in `stdout`."""
         done = subprocess.run(
@@ -151,7 +148,7 @@ class Node:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout_s,
+            timeout=HANG_S,
         )
         assert not check or done.returncode == 0, f"{self.name}$ {command}\n{done.stdout}"
         return done
@@ -175,7 +172,7 @@ class Node:
         if self._unshare is None:
             return
         os.kill(self.init, signal.SIGKILL)
-        self._unshare.wait(START_TIMEOUT_S)
+        self._unshare.wait(HANG_S)
         for pipe in (self._unshare.stdin, self._unshare.stdout):
             if pipe is not None:
                 pipe.close()
@@ -194,10 +191,8 @@ class Switch:
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"], stdin=subprocess.DEVNULL
         )
         own = os.readlink("/proc/self/ns/net")
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while os.readlink(f"/proc/{self._process.pid}/ns/net") == own:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        namespace = Path(f"/proc/{self._process.pid}/ns/net")
+        wait_for(lambda: os.readlink(namespace) != own, "a network of its own", every_s=0.05)
         self._run("ip link add bridge type bridge && ip link set bridge up")
 
     def plug_in(self, node: Node) -> None:

@@ -5,8 +5,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import yaml
 from mdr_tune.records import TrialRecord
 from mdr_tune.sweep.journal import read_records
 from tests.cluster.lab import Lab, Node
+from tests.waiting import wait_for
 
 PROJECT = Path(__file__).parents[2]
 FILE = "clusters/onprem.yaml"
@@ -43,14 +42,6 @@ import json, ray, logging
 ray.init(log_to_driver=False, logging_level=logging.CRITICAL)
 print("PLACES", json.dumps(sorted(node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"])))
 """
-
-
-def until(what: str, true: Callable[[], bool], timeout_s: float = 120, every_s: float = 1) -> None:
-    """Wait until something is true; `what` names it in the error."""
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
-        time.sleep(every_s)
 
 
 class LabCluster:
@@ -83,9 +74,9 @@ class LabCluster:
             commands[0] = f"MDR_TUNE_ENV={sys.prefix} {commands[0]}"
         (self.project / FILE).write_text(yaml.safe_dump(cluster))
 
-    def on_laptop(self, command: str, timeout_s: float = 300) -> str:
+    def on_laptop(self, command: str) -> str:
         """Run a command in the project's folder; returns what it prints."""
-        return self.lab.laptop.run(_in_project(command), timeout_s).stdout
+        return self.lab.laptop.run(_in_project(command)).stdout
 
     def start_on_laptop(self, command: str, output: Path) -> subprocess.Popen[str]:
         """Start a command in the project's folder."""
@@ -99,7 +90,7 @@ class LabCluster:
 
     def wait_for_both(self) -> None:
         """Wait until both nodes are in the cluster."""
-        until("both nodes alive", lambda: self._ask(ALIVE) == self.addresses, 180)
+        wait_for(lambda: self._ask(ALIVE) == self.addresses, "both nodes alive", every_s=1)
 
     def worker_places(self) -> list[str]:
         """Return the addresses of the nodes on which workers of lanes live, one for each."""

@@ -10,6 +10,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.waiting import HANG_S
+
 SCRIPT = Path(__file__).parents[2] / "clusters" / "fetch_data.py"
 KEYS = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -36,7 +38,7 @@ def source() -> Iterator[str]:
 
 def fetch(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), source, str(folder)]
-    return subprocess.run(command, env=os.environ | KEYS, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=os.environ | KEYS, capture_output=True, text=True, timeout=HANG_S, check=False)
 
 
 def test_a_folder_of_s3_is_copied_once(source: str, tmp_path: Path) -> None:

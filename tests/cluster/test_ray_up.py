@@ -9,15 +9,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.lab import Node, running_lab, why_not
-from tests.cluster.lab_cluster import FILE, LabCluster, launch_command, records, until
+from tests.cluster.lab_cluster import FILE, LabCluster, launch_command, records
 from tests.faults.sweeps import same_each_run
+from tests.waiting import HANG_S, wait_for
 
 WHY_NOT = why_not()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]
 
 SPREAD = "--set resources.placement=spread"
-HEALTH = "python -c \"import urllib.request as u; print(u.urlopen('http://127.0.0.1:5000/health', timeout=5).read())\""
-JOIN = "timeout 25 python -c \"import ray; ray.init(address='10.99.0.1:6379'); print('joined')\""
+HEALTH = "python -c \"import urllib.request as u; print(u.urlopen('http://127.0.0.1:5000/health', timeout=60).read())\""
+JOIN = "python -c \"import ray; ray.init(address='10.99.0.1:6379'); print('joined')\""
 CPUS = len(os.sched_getaffinity(0))
 
 
@@ -48,20 +49,20 @@ def test_mlflow_and_the_dashboard_answer_on_the_head_itself_alone(cluster: LabCl
 
 def test_nobody_joins_without_the_token(cluster: LabCluster) -> None:
     worker = cluster.lab.worker
-    assert "joined" in worker.run(JOIN, 90).stdout
+    assert "joined" in worker.run(JOIN).stdout
     other = "RAY_AUTH_TOKEN=" + "0" * 64
     for change in ("RAY_AUTH_MODE=disabled", "RAY_AUTH_TOKEN_PATH=/nonexistent", other):
-        done = worker.run(f"{change} {JOIN}", 90, check=False)
+        done = worker.run(f"{change} timeout 25 {JOIN}", check=False)
         assert done.returncode != 0
         assert "joined" not in done.stdout
 
 
 def test_the_workers_of_a_trial_on_two_nodes_compute_what_they_compute_on_one(cluster: LabCluster) -> None:
     launch = cluster.launch("on_two_nodes", SPREAD)
-    until("a worker on each node", lambda: cluster.worker_places() == cluster.addresses, 240, every_s=3)
-    assert launch.wait(300) == 0, cluster.output("on_two_nodes").read_text()
+    wait_for(lambda: cluster.worker_places() == cluster.addresses, "a worker on each node", every_s=3)
+    assert launch.wait(HANG_S) == 0, cluster.output("on_two_nodes").read_text()
 
-    cluster.on_laptop(launch_command("on_two_nodes", ""), 400)
+    cluster.on_laptop(launch_command("on_two_nodes", ""))
     there, here = (
         records(cluster.lab.head, "mdr_tune", "on_two_nodes"),
         records(cluster.lab.laptop, "project", "on_two_nodes"),
@@ -76,14 +77,14 @@ def test_a_sweep_goes_on_without_a_node_that_dies_and_the_node_comes_back_by_its
     lab = cluster.lab
     settings = f"--set resources.workers_per_trial=1 --set resources.lanes=2 --set resources.cpus_per_worker={CPUS}"
     launch = cluster.launch("node_lost", f"{settings} --set trial.epochs=6 --trials 6")
-    until("a worker on each node", lambda: cluster.worker_places() == cluster.addresses, 240, every_s=3)
+    wait_for(lambda: cluster.worker_places() == cluster.addresses, "a worker on each node", every_s=3)
 
     def epochs() -> int:
         return sum(trial.epochs for trial in records(lab.head, "mdr_tune", "node_lost"))
 
-    until("a few epochs", lambda: epochs() >= 3, 120, every_s=0.2)
+    wait_for(lambda: epochs() >= 3, "a few epochs", every_s=0.2)
     lab.worker.kill()
-    assert launch.wait(580) == 0, cluster.output("node_lost").read_text()
+    assert launch.wait(HANG_S) == 0, cluster.output("node_lost").read_text()
     trials = records(lab.head, "mdr_tune", "node_lost")
     assert len(trials) == 6
     assert {trial.outcome for trial in trials} <= {"completed", "stopped_early"}
@@ -97,20 +98,20 @@ def test_mlflow_comes_back_by_itself(cluster: LabCluster) -> None:
     head = cluster.lab.head
     head.run("pkill -KILL -f '[m]lflow server'")
     assert head.run(HEALTH, check=False).returncode != 0
-    until("MLflow answers again", lambda: head.run(HEALTH, check=False).returncode == 0)
+    wait_for(lambda: head.run(HEALTH, check=False).returncode == 0, "MLflow answers again", every_s=1)
 
 
 def test_a_submitted_sweep_survives_the_laptop(cluster: LabCluster) -> None:
     lab = cluster.lab
     cluster.start_on_laptop(f"ray dashboard {FILE}", lab.folder / "tunnel.txt")
-    until("the tunnel", lambda: lab.laptop.run("nc -z 127.0.0.1 8265", check=False).returncode == 0)
+    wait_for(lambda: lab.laptop.run("nc -z 127.0.0.1 8265", check=False).returncode == 0, "the tunnel", every_s=1)
     work = f"cd ~/mdr_tune && exec {launch_command('submitted', '--trials 2')}"
     submit = f"ray job submit --address http://127.0.0.1:8265 --submission-id submitted -- bash -c '{work}'"
     client = cluster.start_on_laptop(f"RAY_AUTH_MODE=token {submit}", lab.folder / "submit.txt")
-    until("it searches", lambda: records(lab.head, "mdr_tune", "submitted") != [], 180)
+    wait_for(lambda: records(lab.head, "mdr_tune", "submitted") != [], "it searches", every_s=1)
     lab.laptop.kill()
-    client.wait(30)
-    until("it is done", lambda: "succeeded" in lab.head.run("ray job status submitted").stdout, 300, every_s=3)
+    client.wait(HANG_S)
+    wait_for(lambda: "succeeded" in lab.head.run("ray job status submitted").stdout, "it is done", every_s=3)
     assert {trial.outcome for trial in records(lab.head, "mdr_tune", "submitted")} == {"completed"}
     lab.start_node(lab.laptop)
 
@@ -118,5 +119,5 @@ def test_a_submitted_sweep_survives_the_laptop(cluster: LabCluster) -> None:
 def test_ray_down_and_the_end_of_mlflow_leave_nothing_running(cluster: LabCluster) -> None:
     cluster.lab.head.run("mdr-tune mlflow-server uninstall")
     cluster.on_laptop(f"ray down {FILE} --yes")
-    until("nothing runs on the head", lambda: cluster.lab.head.processes() == [])
-    until("nothing runs on the worker", lambda: cluster.lab.worker.processes() == [])
+    wait_for(lambda: cluster.lab.head.processes() == [], "nothing runs on the head", every_s=1)
+    wait_for(lambda: cluster.lab.worker.processes() == [], "nothing runs on the worker", every_s=1)

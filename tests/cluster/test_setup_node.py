@@ -4,11 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import HANG_S
 
 PROJECT = Path(__file__).parents[2]
 PARTS = ("clusters", "mdr_tune", "requirements.txt", "pyproject.toml", "README.md", "LICENSE")
@@ -41,7 +42,7 @@ def run(home: Path, command: str, **variables: str) -> subprocess.CompletedProce
         env={"HOME": str(home), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **variables},
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=HANG_S,
     )
 
 
@@ -166,7 +167,7 @@ def _with_programs(home: Path, folder: Path, changes: dict[str, str | None]) -> 
 
 
 @pytest.mark.slow
-def test_it_installs_what_is_pinned_and_is_quick_the_second_time(home: Path) -> None:
+def test_it_installs_what_is_pinned_and_nothing_the_second_time(home: Path) -> None:
     variables = {key: value for key, value in os.environ.items() if key.startswith(("UV_", "PIP_", "SSL_"))}
     done = set_up(home, UV_CACHE_DIR=str(home / "cache"), **variables)
     assert done.returncode == 0, done.stderr
@@ -176,7 +177,5 @@ def test_it_installs_what_is_pinned_and_is_quick_the_second_time(home: Path) -> 
     assert shell(home, f'cd /; python -c "{versions}"') == f"(3, 11) {home}/mdr_tune/mdr_tune/__init__.py"
     check = shell(home, "python ~/mdr_tune/clusters/check_pins.py ~/mdr_tune && echo same")
     assert check == "same"
-    began = time.monotonic()
     again = set_up(home)
     assert (again.returncode, "up to date" in again.stdout) == (0, True)
-    assert time.monotonic() - began < 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from mdr_tune.data.prefetch import prefetch
-from tests.waiting import wait_for
+from tests.waiting import HANG_S, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_it_reads_ahead_as_far_as_depth_says(depth: int) -> None:
     results = prefetch(read, itertools.count(), depth)
     for taken in range(1, 5):
         next(results)
-        wait_for(lambda taken=taken: len(read.read) == taken + depth, 10, every_s=0.001)
+        wait_for(lambda taken=taken: len(read.read) == taken + depth, every_s=0.001)
         time.sleep(0.01)  # it would have read another one by now
         assert len(read.read) == taken + depth
     results.close()
@@ -75,12 +75,12 @@ def test_reading_goes_on_while_the_caller_works() -> None:
     def read(item: int) -> int:
         if item == 1:
             asked.set()
-            assert answered.wait(10)
+            assert answered.wait(HANG_S)
         return item
 
     results = prefetch(read, range(2), depth=1)
     assert next(results) == 0
-    assert asked.wait(10)  # item 1 is being read, though nobody asked for it
+    assert asked.wait(HANG_S)  # item 1 is being read, though nobody asked for it
     answered.set()
     assert next(results) == 1
     results.close()
@@ -114,12 +114,12 @@ def test_an_error_in_the_loop_ends_the_thread_without_reading_on() -> None:
         read.append(item)
         if item == 1:
             started.set()
-            assert may_end.wait(10)
+            assert may_end.wait(HANG_S)
         return item
 
     def train() -> None:
         for _ in prefetch(slow_read, itertools.count(), depth=5):
-            assert started.wait(10)
+            assert started.wait(HANG_S)
             threading.Timer(0.05, may_end.set).start()
             raise RuntimeError("diverged")
 

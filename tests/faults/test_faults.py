@@ -25,6 +25,7 @@ from tests.faults.sweeps import (
     run,
     trial_actor_pid,
 )
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.ray
 
@@ -46,11 +47,7 @@ class Undisturbed:
         assert found.keys() == self.mlflow.keys()
         for name, here in self.mlflow.items():
             assert found[name] == here, name
-        for _ in range(100):
-            if live_actors() == self.actors and ray.get(hub.ready_lanes.remote()) == 1:
-                break
-            time.sleep(0.3)
-        assert live_actors() == self.actors
+        wait_for(lambda: ray.get(hub.ready_lanes.remote()) == 1 and live_actors() == self.actors, "the same actors")
         assert placement_groups() == self.groups
         assert ray.get(hub.ready_lanes.remote()) == 1
 

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from mdr_tune.lanes.heartbeat import Heartbeat
+from tests.waiting import HANG_S
 
 
 def test_it_beats_with_the_count_until_the_block_is_left() -> None:
@@ -20,8 +21,8 @@ def test_it_beats_with_the_count_until_the_block_is_left() -> None:
         return True
 
     with Heartbeat(beat, lambda: 7, ended.set, every_s=0.005) as heartbeat:
-        assert enough.wait(5)
-    heartbeat._thread.join(5)
+        assert enough.wait(HANG_S)
+    heartbeat._thread.join(HANG_S)
     assert not heartbeat._thread.is_alive()
     assert set(beats) == {7}
     assert not ended.is_set()
@@ -34,9 +35,9 @@ def test_a_worker_that_leaves_in_time_when_it_is_dismissed_is_not_ended() -> Non
         dismissed.set()
         return False
 
-    with Heartbeat(beat, lambda: 0, ended.set, every_s=0.005, time_to_leave_s=5) as heartbeat:
-        assert dismissed.wait(5)
-    heartbeat._thread.join(5)
+    with Heartbeat(beat, lambda: 0, ended.set, every_s=0.005, time_to_leave_s=60) as heartbeat:
+        assert dismissed.wait(HANG_S)
+    heartbeat._thread.join(HANG_S)
     assert not heartbeat._thread.is_alive()
     assert not ended.is_set()
 
@@ -45,7 +46,7 @@ def test_one_that_does_not_leave_is_ended() -> None:
     ended = threading.Event()
     with Heartbeat(lambda count: False, lambda: 0, ended.set, every_s=0.005, time_to_leave_s=0.05):
         start = time.monotonic()
-        assert ended.wait(5)
+        assert ended.wait(HANG_S)
         assert time.monotonic() - start >= 0.04
 
 
@@ -56,7 +57,7 @@ def test_a_hub_that_is_gone_ends_the_beating_and_not_the_process(capfd: pytest.C
         raise ConnectionError("the hub is gone")
 
     with Heartbeat(beat, lambda: 0, ended.set, every_s=0.005, time_to_leave_s=0.01) as heartbeat:
-        heartbeat._thread.join(5)
+        heartbeat._thread.join(HANG_S)
         assert not heartbeat._thread.is_alive()
     assert not ended.is_set()
     assert "the hub is gone" in capfd.readouterr().err

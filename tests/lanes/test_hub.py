@@ -4,6 +4,7 @@ import asyncio
 
 from mdr_tune.lanes.hub import LaneHub, Outcome
 from mdr_tune.lanes.messages import LOST_A_WORKER, CommandKind, Reply, WorkerProcess
+from tests.waiting import HANG_S
 
 EPOCH: CommandKind = "epoch"
 
@@ -38,7 +39,7 @@ def test_a_lane_that_ends_in_the_middle_of_a_command_is_lost_to_its_trial_which_
         assert await outcome == ("ok", 7)
         assert await hub.take_news() == [f"lane {lane + 1} is given up: Ray Train gave up"]
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_the_last_lane_that_ends_ends_the_sweep() -> None:
@@ -50,7 +51,7 @@ def test_the_last_lane_that_ends_ends_the_sweep() -> None:
         assert await outcome == ("ended", "Ray Train gave up")
         assert await hub.lease("a") == ("ended", "no lane is left: Ray Train gave up")
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_a_command_that_a_stop_interrupts_is_not_sent_again() -> None:
@@ -60,4 +61,4 @@ def test_a_command_that_a_stop_interrupts_is_not_sent_again() -> None:
         await hub.stop()
         assert await outcome == ("ended", "the sweep is over")
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))

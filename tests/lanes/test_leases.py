@@ -6,6 +6,7 @@ import pytest
 
 from mdr_tune.lanes.leases import Leases
 from mdr_tune.lanes.messages import LaneEnded, LaneLost
+from tests.waiting import HANG_S
 
 
 async def all_up(num_lanes: int) -> Leases:
@@ -30,7 +31,7 @@ def test_each_lane_has_one_holder_and_a_lease_is_kept() -> None:
         assert await waiting == 1
         assert leases.lane_of("b") is None
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_releasing_twice_or_without_a_lease_is_no_error() -> None:
@@ -42,7 +43,7 @@ def test_releasing_twice_or_without_a_lease_is_no_error() -> None:
         await leases.release("a")
         assert await leases.lease("b") == 0
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_a_withdrawn_lane_is_not_leased_again() -> None:
@@ -57,7 +58,7 @@ def test_a_withdrawn_lane_is_not_leased_again() -> None:
         with pytest.raises(LaneEnded, match="gone too"):
             await waiting
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_an_older_actor_of_a_trial_cannot_give_back_what_the_newer_one_has() -> None:
@@ -74,7 +75,7 @@ def test_an_older_actor_of_a_trial_cannot_give_back_what_the_newer_one_has() -> 
         await leases.release("a", "newest")
         assert leases.lane_of("a") is None
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_a_trial_that_ended_while_it_waited_gets_no_lane() -> None:
@@ -92,7 +93,7 @@ def test_a_trial_that_ended_while_it_waited_gets_no_lane() -> None:
         await leases.release("a")
         assert await next_one == 0
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_a_lane_is_leased_once_it_is_up() -> None:
@@ -104,7 +105,7 @@ def test_a_lane_is_leased_once_it_is_up() -> None:
         await leases.set_up(1, True)
         assert await waiting == 1
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_who_waits_is_served_in_order() -> None:
@@ -124,7 +125,7 @@ def test_who_waits_is_served_in_order() -> None:
         assert order == ["a", "b", "c"]
         await asyncio.gather(*waiting)
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_who_lost_a_lane_gets_the_next_that_is_free_before_all_others() -> None:
@@ -146,7 +147,7 @@ def test_who_lost_a_lane_gets_the_next_that_is_free_before_all_others() -> None:
         await leases.set_up(0, True)
         assert await new == 0
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_a_trial_that_ended_after_it_lost_its_lane_is_forgotten() -> None:
@@ -157,7 +158,7 @@ def test_a_trial_that_ended_after_it_lost_its_lane_is_forgotten() -> None:
         await leases.release("a")
         assert not leases.has_lost("a")
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_a_newer_actor_takes_over_what_the_older_one_waited_for() -> None:
@@ -174,7 +175,7 @@ def test_a_newer_actor_takes_over_what_the_older_one_waited_for() -> None:
         await leases.set_up(1, True)
         assert await leases.lease("b") == 1
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_a_lane_that_was_withdrawn_does_not_come_up_again() -> None:
@@ -186,4 +187,4 @@ def test_a_lane_that_was_withdrawn_does_not_come_up_again() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(leases.lease("b"), 0.05)
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))

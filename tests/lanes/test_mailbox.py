@@ -8,9 +8,10 @@ import pytest
 
 from mdr_tune.lanes.mailbox import Mailbox
 from mdr_tune.lanes.messages import LaneEnded, LaneLost, Reply, TrialFailed, TrialFailedDiverging, WorkerProcess
+from tests.waiting import HANG_S
 
-STUCK_TIMEOUT_S = 0.05
-STALLED_TIMEOUT_S = 5.0
+STUCK_TIMEOUT_S = 0.5
+STALLED_TIMEOUT_S = 60.0
 
 
 async def join_all(mailbox: Mailbox, group: str) -> int:
@@ -31,7 +32,7 @@ async def worker(mailbox: Mailbox, group: str, rank: int, answer: Callable[[Any]
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), timeout=10))
+    asyncio.run(asyncio.wait_for(scenario(), timeout=HANG_S))
 
 
 def test_submit_returns_the_value_of_rank_0_after_all_replied() -> None:
@@ -184,21 +185,21 @@ def test_workers_that_make_no_step_for_too_long_are_dismissed_and_ended(kind: An
     async def scenario() -> None:
         ended: list[WorkerProcess] = []
         told: list[str] = []
-        mailbox = Mailbox(2, 60.0, 0.1, ended.extend, told.append)
+        mailbox = Mailbox(2, 60.0, 1.0, ended.extend, told.append)
         processes = [WorkerProcess(100 + rank, "node", "1") for rank in range(2)]
         for rank in range(2):
             await mailbox.join("a", rank, processes[rank])
         answer = asyncio.create_task(mailbox.submit(kind, {}))
-        for count in range(10):  # as long as one rank gets on, nothing happens
-            await asyncio.sleep(0.03)
+        for count in range(15):  # as long as one rank gets on, nothing happens
+            await asyncio.sleep(0.1)
             assert [await mailbox.beat("a", rank, count * rank) for rank in range(2)] == [True, True]
         assert not answer.done()
-        with pytest.raises(LaneLost, match=r"^made no step for 0\.1 s$"):
+        with pytest.raises(LaneLost, match=r"^made no step for 1 s$"):
             await answer
-        assert not await mailbox.beat("a", 0, 11)
+        assert not await mailbox.beat("a", 0, 16)
         assert ended == processes
         assert told == [
-            "the workers of a lane made no step for 0.1 s: the lane is restarted, its trial goes on from its last "
+            "the workers of a lane made no step for 1 s: the lane is restarted, its trial goes on from its last "
             "checkpoint"
         ]
         assert not mailbox.ready
@@ -258,7 +259,7 @@ def test_workers_that_ray_train_found_gone_are_lost_before_new_ones_come() -> No
         assert mailbox.ready
         assert told == [False, True, False, False, True]
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_a_command_whose_sender_lost_the_lane_is_not_run_on_the_new_workers() -> None:
@@ -276,7 +277,7 @@ def test_a_command_whose_sender_lost_the_lane_is_not_run_on_the_new_workers() ->
         assert not next_command.done()
         next_command.cancel()
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_why_a_lane_ended_is_what_was_said_first() -> None:
@@ -287,7 +288,7 @@ def test_why_a_lane_ended_is_what_was_said_first() -> None:
         with pytest.raises(LaneEnded, match="the data set is not there"):
             await mailbox.submit("epoch", {})
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 
 
 def test_the_nodes_of_a_lane() -> None:
@@ -298,4 +299,4 @@ def test_the_nodes_of_a_lane() -> None:
         await mailbox.join("a", 0, WorkerProcess(address="10.0.0.1"))
         assert mailbox.places == ["10.0.0.1", "10.0.0.2"]
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))

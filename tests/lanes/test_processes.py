@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from mdr_tune.lanes.processes import _started, end_process, this_process
+from tests.waiting import HANG_S
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_a_stopped_process_on_this_node_is_ended(sleeper: subprocess.Popen[bytes
     it = dataclasses.replace(this_process("here"), pid=sleeper.pid, started=_started(sleeper.pid))
     os.kill(sleeper.pid, signal.SIGSTOP)
     end_process(it, "here")
-    assert sleeper.wait(10) == -signal.SIGKILL
+    assert sleeper.wait(HANG_S) == -signal.SIGKILL
     end_process(it, "here")  # gone already
 
 

@@ -21,6 +21,7 @@ from mdr_tune.lanes.hub import unwrap
 from mdr_tune.lanes.messages import LaneLost
 from mdr_tune.lanes.trainable import LaneTrial
 from tests.lanes.test_lane_ray import TRIAL
+from tests.waiting import HANG_S
 
 pytestmark = pytest.mark.ray
 HEAVIER = {**TRIAL, "mdr": {**TRIAL["mdr"], "weight": 0.4}}
@@ -109,7 +110,7 @@ class Blocked:
 
     def __enter__(self) -> None:
         try:
-            unwrap(ray.get(self._hub.lease.remote("blocker"), timeout=30))
+            unwrap(ray.get(self._hub.lease.remote("blocker"), timeout=HANG_S))
         except BaseException:
             self.__exit__()  # a request that is not waited for any more would hold the lane for ever
             raise

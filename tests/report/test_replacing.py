@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.report.replacing import ABANDONED_S, replacing, restore
+from tests.waiting import HANG_S
 
 
 def write(folder: Path, text: str) -> None:
@@ -87,7 +88,7 @@ def test_several_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
                 with replacing(tmp_path / "r") as made:
                     for name in "abc":
                         (made / name).write_text(f"{number} {turn}")
-                    ready.wait(20)
+                    ready.wait(HANG_S)
         except Exception as error:
             failures.append(error)
             ready.abort()

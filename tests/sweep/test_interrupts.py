@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.waiting import HANG_S
+
 PROGRAM = """
 import os, signal, sys, time
 from mdr_tune.sweep.interrupts import Interrupts
@@ -28,7 +30,7 @@ except KeyboardInterrupt:
 )
 def test_once_in_order_twice_at_once(times: int, code: int, lines: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(times)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM, str(times)], capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert (done.returncode, done.stderr) == (code, "")
     told = [line for line in done.stdout.splitlines() if line.startswith("stopping")]

@@ -17,6 +17,7 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.sweep.samplers import distribution
 from mdr_tune.sweep.search import ArmSearch
+from tests.waiting import HANG_S
 
 PLAIN: dict[str, Any] = {
     "loss.margin": {"uniform": [0.05, 0.5]},
@@ -112,7 +113,7 @@ def test_another_process_draws_the_same(tmp_path: Path, case: str) -> None:
     )
     root = str(Path(__file__).parents[2])
     command = [sys.executable, "-c", script, root, str(tmp_path), case]
-    there = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    there = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=True)
     here = tmp_path / "here"
     here.mkdir()
     search = open_search(here, case)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from mdr_tune.tracking.writer import OrderedWriter, TrackingLost
+from tests.waiting import HANG_S
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def test_putting_does_not_wait_and_closing_does() -> None:
     done: list[str] = []
     gate = threading.Event()
     writer = OrderedWriter()
-    writer.put("gate", lambda: (gate.wait(10), done.append("first"))[1])
+    writer.put("gate", lambda: (gate.wait(HANG_S), done.append("first"))[1])
     writer.put("second", noting(done, "second"))
     assert done == []
     threading.Timer(0.02, gate.set).start()
@@ -109,7 +110,7 @@ def test_entries_that_wait_are_written_together_and_in_order() -> None:
     calls: list[tuple[str, list[int]]] = []
     gate = threading.Event()
     writer = OrderedWriter()
-    writer.put("gate", lambda: (gate.wait(10), None)[1])
+    writer.put("gate", lambda: (gate.wait(HANG_S), None)[1])
     for number in range(4):
         writer.put_entries("a", [number], lambda entries: calls.append(("a", entries)), "a")
         writer.put_entries("b", [10 + number], lambda entries: calls.append(("b", entries)), "b")
@@ -140,7 +141,7 @@ def test_entries_wait_for_more_until_the_next_write_of_their_key() -> None:
     writer = OrderedWriter(gather_s=600)
     writer.put_entries("a", [0], calls.append, "a")
     writer.put("end of a", ended.set, "a")
-    assert ended.wait(10)
+    assert ended.wait(HANG_S)
     assert calls == [[0]]
     writer.close()
 
@@ -149,7 +150,7 @@ def test_entries_that_nothing_follows_are_written_when_their_time_is_over() -> N
     written = threading.Event()
     writer = OrderedWriter(gather_s=0.05)
     writer.put_entries("a", [0], lambda entries: written.set(), "a")
-    assert written.wait(10)
+    assert written.wait(HANG_S)
     writer.close()
 
 
@@ -157,7 +158,7 @@ def test_one_call_takes_no_more_than_mlflow_does() -> None:
     sizes: list[int] = []
     gate = threading.Event()
     writer = OrderedWriter()
-    writer.put("gate", lambda: (gate.wait(10), None)[1])
+    writer.put("gate", lambda: (gate.wait(HANG_S), None)[1])
     for _ in range(5):
         writer.put_entries("a", [0] * 400, lambda entries: sizes.append(len(entries)), "a")
     gate.set()

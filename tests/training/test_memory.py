@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mdr_tune.training.memory import device_name
+from tests.waiting import HANG_S
 
 PROGRAM = """
 from pathlib import Path
@@ -27,7 +28,7 @@ print(start - resident, memory.peak_gib() - start, PeakMemory(Ranks()).peak_gib(
 
 def test_the_peak_is_what_was_used_since_it_was_made() -> None:
     """In a process of its own: another test's memory, kept for later by the allocator, would be used again."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=HANG_S, check=True)
     at_start, grown, of_the_next = map(float, done.stdout.split())
     assert at_start == pytest.approx(0, abs=0.03)  # the 200 MiB from before are not in it
     assert grown == pytest.approx(150 / 1024, abs=0.02)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.waiting import HANG_S
+
 SUPERUSER_PASSWORD = "super-secret"
 PASSWORD = "p4ss:word\\with odd@signs"
 
@@ -48,7 +50,7 @@ def postgresql() -> Iterator[Postgresql]:
 
     def run(name: str, *arguments: str) -> None:
         command = [*as_user, str(program(name)), *arguments]
-        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=120)
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=HANG_S)
 
     password_file = folder / "password"
     password_file.write_text(SUPERUSER_PASSWORD)

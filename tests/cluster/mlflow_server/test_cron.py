@@ -11,6 +11,7 @@ import pytest
 
 from mdr_tune.cluster.mlflow_server.systemd import runs_systemd
 from tests.cluster.mlflow_server.home import processes_of
+from tests.waiting import HANG_S
 
 SPOOL = Path("/var/spool/cron/crontabs")
 
@@ -56,7 +57,7 @@ def test_cron_starts_it_after_a_reboot(tmp_path: Path) -> None:
     script = SCRIPT.format(spool=SPOOL, python=sys.executable, port=port)
     environment = {**os.environ, "HOME": str(tmp_path)}
     command = ["unshare", "--mount", "bash", "-c", script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert "It comes back after a reboot by a line in your crontab" in lines[0]

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from mdr_tune.cluster.mlflow_server.settings import log_file, make_settings, ser
 from mdr_tune.errors import UserError
 from tests.cluster.mlflow_server.home import processes_of, server_home
 from tests.cluster.mlflow_server.postgresql import PASSWORD, Postgresql, postgresql, program
+from tests.waiting import HANG_S, wait_for
 
 pytestmark = [
     pytest.mark.slow,
@@ -178,11 +178,11 @@ class Launch:
         )
 
     def wait_for_epochs(self, number: int) -> None:
-        end = time.monotonic() + 240
-        while self._epochs() < number:
+        def there() -> bool:
             assert self._process.poll() is None, (self._folder / "output").read_text()
-            assert time.monotonic() < end, (self._folder / "output").read_text()
-            time.sleep(0.1)
+            return self._epochs() >= number
+
+        wait_for(there, f"epoch {number}")
 
     def _epochs(self) -> int:
         journals = list(self._folder.glob("runs/sweeps/*/*/journal.jsonl"))
@@ -190,7 +190,7 @@ class Launch:
         return sum(json.loads(line)["event"] == "epoch" for line in lines)
 
     def to_the_end(self) -> str:
-        code = self._process.wait(timeout=400)
+        code = self._process.wait(timeout=HANG_S)
         self._output.close()
         output = (self._folder / "output").read_text()
         assert code == 0, output
@@ -203,7 +203,7 @@ class Launch:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANG_S,
             check=False,
         )
         assert done.returncode == 0, done.stderr

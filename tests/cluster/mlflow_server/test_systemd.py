@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import wait_for
+from tests.waiting import HANG_S, wait_for
 
 NEEDED = ("unshare", "nsenter", "ip", "systemctl", "/lib/systemd/systemd")
 PORT = 5000  # free: the network is the namespace's own
@@ -66,7 +66,7 @@ class Machine:
         """Run a command there; returns what it printed."""
         enter = ["nsenter", "-t", str(self._pid), "-m", "-p", "-u", "-i", "-n", "-C", *command]
         environment = {**os.environ, "HOME": str(self._home), "MLFLOW_DISABLE_TELEMETRY": "true"}
-        done = subprocess.run(enter, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(enter, env=environment, capture_output=True, text=True, timeout=HANG_S, check=False)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -91,14 +91,14 @@ def booted(home: Path, units: Path) -> Iterator[Machine]:
     unshare = subprocess.Popen(["bash", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
-        wait_for(lambda: _is_systemd(children.read_text().strip()), 30)
+        wait_for(lambda: _is_systemd(children.read_text().strip()))
         machine = Machine(int(children.read_text()), home)
-        wait_for(lambda: "running" in machine.run("systemctl", "is-system-running", check=False), 60)
+        wait_for(lambda: "running" in machine.run("systemctl", "is-system-running", check=False))
         yield machine
     finally:
         unshare.send_signal(signal.SIGKILL)  # its child, the machine's first process, goes with it
         unshare.wait()
-        wait_for(lambda: not any(f.read_text() for f in cgroup.rglob("cgroup.procs")), 30)
+        wait_for(lambda: not any(f.read_text() for f in cgroup.rglob("cgroup.procs")))
         for folder in sorted(cgroup.rglob("*"), reverse=True):
             if folder.is_dir():
                 folder.rmdir()
@@ -123,7 +123,7 @@ def test_it_is_a_unit_that_works_comes_back_and_goes(tmp_path: Path) -> None:
 
         pid = machine.run("systemctl", "show", "-P", "MainPID", "mdr-tune-mlflow").strip()
         machine.run("kill", "-9", pid)
-        wait_for(lambda: machine.run("systemctl", "show", "-P", "NRestarts", "mdr-tune-mlflow").strip() == "1", 30)
+        wait_for(lambda: machine.run("systemctl", "show", "-P", "NRestarts", "mdr-tune-mlflow").strip() == "1")
         wait_for(machine.is_answering)
 
     with booted(home, units) as machine:  # after the power cut

