@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from mdr_tune.errors import UserError
-from mdr_tune.metric.ranking import find_copies, nearest_items
+from mdr_tune.metric.ranking import distinct_rows, nearest_items
 
 Backend = Literal["exact", "faiss"]
 BackendChoice = Literal["auto", "exact", "faiss"]
@@ -46,14 +46,11 @@ def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
     """
     faiss = importlib.import_module("faiss")
 
-    copies, originals = find_copies(block)
-    first = torch.arange(len(block))
-    first[copies] = originals
-    distinct, sizes = torch.unique(first, return_counts=True)
+    distinct, which = distinct_rows(block)
     flat = faiss.IndexFlatL2(block.shape[1])
     flat.add(block[distinct].numpy())
     _, found = flat.search(queries.numpy(), min(depth, len(distinct)))
-    return _with_copies(torch.from_numpy(found), first.argsort(stable=True), sizes, depth)
+    return _with_copies(torch.from_numpy(found), which.argsort(stable=True), torch.bincount(which), depth)
 
 
 def _with_copies(found: torch.Tensor, rows: torch.Tensor, sizes: torch.Tensor, depth: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ Among items at equal distances the one that comes first in the gallery is the ne
 |g|^2 - 2 q.g, in the precision of the embeddings. A matrix product may round the same sum differently at different
 places of its result, and each processor has products of its own. Ties do not depend on that:
 
-- An embedding that is in the gallery several times has one distance: the copies are given that of the first.
+- An embedding that is in the gallery several times has one distance, computed once.
 - Embeddings on a coarse binary grid (integers, halves) have exact distances in any order of summation.
 
 All other distances that differ by less than their rounding may swap places with the processor and with the size of a
@@ -51,16 +51,18 @@ def nearest_items(
     """
     if block_size is None:
         block_size = _block_size(gallery)
-    squared_norms = gallery.square().sum(dim=1)  # (G,); those of the queries do not change the order
-    copies, originals = find_copies(gallery)
+    distinct, which = distinct_rows(gallery)
+    has_copies = len(distinct) < len(gallery)
+    compared = gallery[distinct] if has_copies else gallery
+    squared_norms = compared.square().sum(dim=1)  # those of the queries do not change the order
     # One piece of memory for all blocks: getting a new one from the system takes a fifth of the time of the products.
     rows_at_once = min(block_size, rows.stop - rows.start)
-    buffer = torch.empty(rows_at_once, len(gallery), dtype=gallery.dtype, device=gallery.device)
+    buffer = gallery.new_empty(rows_at_once, len(compared))
     for first in range(rows.start, rows.stop, block_size):
         block = slice(first, min(first + block_size, rows.stop))
-        distances = _distances(queries[block], gallery, squared_norms, buffer)
-        if len(copies):
-            distances[:, copies] = distances[:, originals]
+        distances = _distances(queries[block], compared, squared_norms, buffer)
+        if has_copies:
+            distances = distances.index_select(1, which)
         if excludes_self:
             distances.diagonal(offset=first).fill_(torch.inf)
         yield block, _nearest(distances, depth)
@@ -76,24 +78,27 @@ def _block_size(gallery: Tensor) -> int:
     return max(1, entries // len(gallery))
 
 
-def find_copies(gallery: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the items that equal an earlier one.
+def distinct_rows(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the different embeddings among some of which several may be equal.
 
     Args:
-        gallery: (G, D).
+        embeddings: (G, D).
 
     Returns:
-        Indices of these items, and for each of them the index of the first item that it equals; (C,) int64 each.
+        The row of the first of each of the U different embeddings, ascending, (U,) int64; and for each row, which of
+        them it equals, (G,) int64 from 0 to U - 1.
     """
-    # Copies agree in any few columns. To compare all columns of all items would take as long as ranking 6,000 of them.
-    some_columns = gallery[:, :: math.ceil(gallery.shape[1] / _COMPARED_FIRST)]
+    first = torch.arange(len(embeddings), device=embeddings.device)
+    # Copies agree in any few columns. To compare all columns of all rows would take as long as ranking 6,000 of them.
+    some_columns = embeddings[:, :: math.ceil(embeddings.shape[1] / _COMPARED_FIRST)]
     _, group, sizes = torch.unique(some_columns, dim=0, return_inverse=True, return_counts=True)
     suspects = (sizes[group] > 1).nonzero().squeeze(1)
-    distinct, group = torch.unique(gallery[suspects], dim=0, return_inverse=True)
-    first = suspects.new_full((len(distinct),), len(gallery)).scatter_reduce(0, group, suspects, "amin")
-    originals = first[group]
-    is_copy = originals != suspects
-    return suspects[is_copy], originals[is_copy]
+    if len(suspects):
+        different, group = torch.unique(embeddings[suspects], dim=0, return_inverse=True)
+        first_of_group = suspects.new_full((len(different),), len(embeddings))
+        first[suspects] = first_of_group.scatter_reduce(0, group, suspects, "amin")[group]
+    distinct, which = torch.unique(first, return_inverse=True)
+    return distinct, which
 
 
 def _distances(queries: Tensor, gallery: Tensor, squared_norms: Tensor, buffer: Tensor) -> Tensor:
