@@ -1,7 +1,6 @@
 """The worker's pulse, with real threads."""
 
 import threading
-import time
 
 import pytest
 
@@ -45,9 +44,7 @@ def test_a_worker_that_leaves_in_time_when_it_is_dismissed_is_not_ended() -> Non
 def test_one_that_does_not_leave_is_ended() -> None:
     ended = threading.Event()
     with Heartbeat(lambda count: False, lambda: 0, ended.set, every_s=0.005, time_to_leave_s=0.05):
-        start = time.monotonic()
         assert ended.wait(HANG_S)
-        assert time.monotonic() - start >= 0.04
 
 
 def test_a_hub_that_is_gone_ends_the_beating_and_not_the_process(capfd: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,12 @@ def test_pixels_equal_those_of_torchvision(
     result = crop_resize(images if channels_last else images.contiguous(), boxes, size, interpolation)
     assert result.dtype == torch.uint8
     assert result.is_contiguous()
-    assert torch.equal(result, one_by_one(list(images), boxes, crop))
+    apart = difference(result, one_by_one(list(images), boxes, crop))
+    if interpolation == "bilinear":  # on a processor without AVX2 torchvision rounds once, torch and Pillow twice
+        assert apart.max() <= 1
+        assert apart.mean() < 0.25
+    else:
+        assert apart.max() == 0
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
