@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from mdr_tune.indexing.pictures import list_images
 
     with naming("--images"):
-        list_images(arguments.images)  # before a model is fetched
+        paths = list_images(arguments.images)  # before a model is fetched
     embedder = load_model(arguments, arguments.model)
     with progress_bars(console) as progress:
         done = embed_folder(
@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             batch_size=arguments.batch_size,
             strict=arguments.strict,
             progress=progress,
+            paths=paths,
         )
     print_left_out(console, done.left_out, done.images + len(done.left_out))
     console.print(

@@ -90,6 +90,7 @@ def embed_folder(
     batch_size: int = BATCH_SIZE,
     strict: bool = False,
     progress: Progress = no_progress,
+    paths: Sequence[str] | None = None,
 ) -> Embedded:
     """Embed all images in a folder and in those below it into a Parquet file, which replaces one of that name.
 
@@ -104,11 +105,12 @@ def embed_folder(
         batch_size: Images that go through the network at a time, at least 1.
         strict: Stop at the first image that cannot be read.
         progress: Is told how many images are done.
+        paths: The images of the folder, if `list_images` has listed them.
 
     Raises:
         UserError: There are no images, none or (`strict`) not all can be read, or the file cannot be written.
     """
-    paths = list_images(folder)
+    paths = list_images(folder) if paths is None else paths
     labels = class_labels(paths)
     left_out: list[LeftOut] = []
     with writing_index(file, _info(embedder, folder), embedder.size) as index:

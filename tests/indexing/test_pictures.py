@@ -51,13 +51,34 @@ def test_labels(paths: list[str], labels: list[str | None]) -> None:
     assert class_labels(paths) == labels
 
 
-@pytest.mark.parametrize("layout", [("a/1.png", "a/x/2.png", "b/1.png"), ("train/a/1.png", "test/b/1.png")])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        ("a/1.png", "a/x/2.png", "b/1.png"),
+        ("train/a/1.png", "test/b/1.png"),
+        ("Training/a/1.png", "valid/cafe\u0301/1.png"),
+    ],
+)
 def test_labels_are_the_classes_of_a_sweep_s_folder(tmp_path: Path, layout: tuple[str, ...]) -> None:
     touch(tmp_path, *layout)
     listing = list_folder(tmp_path)
     classes = dict(zip(listing.paths, (listing.class_names[i] for i in listing.class_ids.tolist()), strict=True))
     paths = list_images(tmp_path)
     assert dict(zip(paths, class_labels(paths), strict=True)) == classes
+
+
+def test_what_systems_keep_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "a/1.png", "a/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "b/2.png", "b/@eaDir/2.png/x.jpg")
+    touch(tmp_path, "#recycle/3.png", "__MACOSX/a/1.png", "a/Thumbs.db", "a/.ipynb_checkpoints/1.png")
+    assert list_images(tmp_path) == ["a/1.png", "b/2.png"]
+    assert caplog.messages == [
+        f"{tmp_path}: left out what systems keep beside images, by name: @eaDir 2, #recycle 1, Thumbs.db 1, __MACOSX 1"
+    ]
+
+
+def test_labels_that_look_the_same_are_one() -> None:
+    paths = ["caf\u00e9/1.png", "cafe\u0301/2.png", "caf\u00e9\u200b/3.png"]
+    assert class_labels(paths) == ["caf\u00e9"] * 3
 
 
 def test_mistakes(tmp_path: Path) -> None:

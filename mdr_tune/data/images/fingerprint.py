@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map, usable_cpus
+from mdr_tune.data.text_forms import NamesOnDisk, one_form
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress
 
@@ -49,8 +50,9 @@ def file_states(root: Path, paths: Sequence[str]) -> list[FileState]:
         found = [state for part in parts for state in part]
     missing = [entry for entry in found if isinstance(entry, _Failure)]
     if missing:
+        shown = _examples(_with_similar_names(root, missing[:_EXAMPLES]))
         raise UserError(
-            f"data.root: {_share(len(missing), len(paths))} missing in {root}, such as {_examples(missing)}; "
+            f"data.root: {_share(len(missing), len(paths))} missing in {root}, such as {shown}; "
             "copy or unpack the data set again, or set data.root to the folder that holds all of it"
         )
     return [entry for entry in found if isinstance(entry, FileState)]
@@ -159,6 +161,16 @@ def _remembered(memory: Path) -> str | None:
 
 def _chunks(paths: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (paths[start : start + size] for start in range(0, len(paths), size))
+
+
+def _with_similar_names(root: Path, missing: Sequence[_Failure]) -> list[_Failure]:
+    """Say of missing files if there is one whose name differs in case or in characters that are not seen only."""
+    names = NamesOnDisk(root, lambda name: one_form(name).casefold())
+    found = [names.find(failure.path) if failure.reason is None else None for failure in missing]
+    return [
+        failure if name is None else failure._replace(reason=f"there is {name!r}: write it so")
+        for failure, name in zip(missing, found, strict=True)
+    ]
 
 
 def _share(part: int, total: int) -> str:

@@ -106,7 +106,10 @@ def with_test(listing: Listing, test: Mapping[str, Any]) -> Listing:
 def _with_drawn(listing: Listing, split: SplitName, share: Mapping[str, Any]) -> Listing:
     if len(listing.rows(split)):
         return listing
-    drawn = draw_classes(listing.classes("train"), split, **share)
+    try:
+        drawn = draw_classes(listing.classes("train"), split, **share)
+    except UserError as error:
+        raise UserError(f"{error}{listing.remark_as_end}") from None
     rows = listing.rows("train")
     splits = listing.splits.copy()
     splits[rows[np.isin(listing.class_ids[rows], drawn)]] = SPLIT_NAMES.index(split)

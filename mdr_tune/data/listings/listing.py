@@ -33,6 +33,7 @@ class Listing:
         class_names: in an order that does not depend on the machine.
         splits: (n,) int8, indices into `SPLIT_NAMES`.
         roles: (n,) int8, `BOTH`, `QUERY` or `GALLERY`. Training images are `BOTH`.
+        remark: what else a user should know where the classes turn out to be too few.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class Listing:
     class_names: tuple[str, ...]
     splits: np.ndarray
     roles: np.ndarray
+    remark: str = ""
 
     def __post_init__(self) -> None:
         shapes = {column.shape for column in (self.class_ids, self.splits, self.roles)}
@@ -48,6 +50,11 @@ class Listing:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def remark_as_end(self) -> str:
+        """The remark as the end of a message."""
+        return f". {self.remark}" if self.remark else ""
 
     def select(self, rows: np.ndarray) -> "Listing":
         """Return the listing of some of the files; `rows` is an index array or a mask."""

@@ -14,7 +14,7 @@ from mdr_tune.words import count
 
 logger = logging.getLogger(__name__)
 
-_EXAMPLES = 3
+NUM_EXAMPLES = 3
 
 _EMPTY = {
     "train": "no image is in the training split: whatever else is drawn or given, there must be classes to train on",
@@ -25,7 +25,7 @@ _EMPTY = {
 
 def examples(values: Iterable[str]) -> str:
     """Return the first few of `values` for a message: `'a', 'b', 'c'`."""
-    return ", ".join(repr(value) for value in islice(values, _EXAMPLES))
+    return ", ".join(repr(value) for value in islice(values, NUM_EXAMPLES))
 
 
 def check_roles(listing: Listing) -> None:
@@ -90,7 +90,7 @@ def check_splits(listing: Listing) -> None:
     if len(listing.classes("train")) < MIN_TRAIN_CLASSES:
         raise UserError(
             f"data: one class is left to train on, and at least {MIN_TRAIN_CLASSES} are needed: add classes, or draw "
-            "fewer for validation and test"
+            f"fewer for validation and test{listing.remark_as_end}"
         )
 
 

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Unpack
 
@@ -12,9 +13,11 @@ import numpy as np
 
 from mdr_tune.data.dataset import SPLIT_NAMES, OpenedDataset
 from mdr_tune.data.listings.listing import BOTH, Listing
-from mdr_tune.data.listings.listing_checks import examples
+from mdr_tune.data.listings.listing_checks import NUM_EXAMPLES, examples
 from mdr_tune.data.listings.open_listing import Opening, open_listing
-from mdr_tune.data.own.split_words import SPLIT_WORDS
+from mdr_tune.data.own.class_names import class_name, warn_of_spellings
+from mdr_tune.data.own.split_words import SPLIT_WORDS, USUAL_SPLIT_WORDS, split_word
+from mdr_tune.data.own.system_files import is_hidden, is_kept_by_a_system, warn_of_system_files
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress, no_progress
 from mdr_tune.words import count
@@ -25,6 +28,7 @@ SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", "
 """Of the files that are taken for images, in lower or upper case. Of several frames or pages, the first is read."""
 
 _SUFFIXES_SHOWN = 5
+_SPLIT_FOLDERS = f"folders of splits would be named {', '.join(USUAL_SPLIT_WORDS)}"
 
 _FolderId = tuple[int, int]  # device and inode
 
@@ -40,37 +44,44 @@ def list_folder(root: Path) -> Listing:
     """List the images below `root`, class by class.
 
     Either `root/CLASS/.../IMAGE`, or `root/SPLIT/CLASS/.../IMAGE` if all folders in `root` are named as splits: train,
-    validation (or val), test, query, gallery. Images are told by `SUFFIXES`; other files are left out with a warning,
-    what is hidden without. Links are followed. The order is that of the names' code points, folder by folder, on every
-    machine.
+    validation, test, query, gallery, or another of `SPLIT_WORDS`. Names of classes that look the same are one class.
+    Images are told by `SUFFIXES`; other files are left out with a warning, so is what systems keep for themselves, and
+    without one what is hidden. Links are followed. The order is that of the names' code points, folder by folder, on
+    every machine.
 
     Raises:
         UserError: there is no such folder, it cannot be read, it has no images, or splits are mixed with other folders.
     """
     if not os.path.isdir(root):  # Path.is_dir raises where a folder above must not be entered
         raise UserError(f"data.root: there is no folder {root}")
-    others: Counter[str] = Counter()
-    found = [class_folder for part in _parts(root) for class_folder in _class_folders(root, part, others)]
-    _warn_of_others(root, others)
+    left_out = _LeftOut()
+    found = [item for part in _parts(root, left_out) for item in _class_folders(root, part, left_out)]
+    _warn_of_others(root, left_out.others)
+    warn_of_system_files(root, left_out.system_files)
     paths = tuple(path for class_folder in found for path in class_folder.paths)
     if not paths:
+        loose = any(_is_image(entry.name) for entry in _visible(root, left_out))
+        low = f". Images lie in {root} itself: if it is a class folder, set data.root to the one above" if loose else ""
         raise UserError(
             f"data.root: no images in class folders of {root}: expected CLASS/IMAGE or train/CLASS/IMAGE in it, with "
-            f"images' names ending in {', '.join(SUFFIXES)}"
+            f"images' names ending in {', '.join(SUFFIXES)}{low}"
         )
     _check_names(paths)
     if empty := [f"{item.part.folder}{item.name}" for item in found if not item.paths]:
         logger.warning("%s: no images in %s, such as %s", root, count(len(empty), "class folder"), examples(empty))
         found = [item for item in found if item.paths]
-    names = sorted({item.name for item in found})
+    classes = [class_name(item.name) for item in found]
+    warn_of_spellings(root, zip(classes, (item.name for item in found), strict=True))
+    names = sorted(set(classes))
     sizes = [len(item.paths) for item in found]
     return Listing(
         root=root,
         paths=paths,
-        class_ids=np.repeat(np.searchsorted(names, [item.name for item in found]), sizes),
+        class_ids=np.repeat(np.searchsorted(names, classes), sizes),
         class_names=tuple(names),
         splits=np.repeat(np.array([item.part.split for item in found], dtype=np.int8), sizes),
         roles=np.repeat(np.array([item.part.role for item in found], dtype=np.int8), sizes),
+        remark=_what_was_taken_for_classes(root, found),
     )
 
 
@@ -88,13 +99,44 @@ class _ClassFolder(NamedTuple):
     paths: list[str]  # relative to the root
 
 
-def _parts(root: Path) -> list[_Part]:
+def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
+    """Return what to say where there are too few classes; log that `root` may be one level too high."""
+    names = [f"{item.part.folder}{item.name}" for item in found]
+    below = [(name, path[len(name) + 1 :]) for name, item in zip(names, found, strict=True) for path in item.paths]
+    taken = f"Taken for classes in {root}: {examples(names)}{', ...' if len(names) > NUM_EXAMPLES else ''}"
+    if any("/" not in path for _, path in below):
+        return f"{taken}; {_SPLIT_FOLDERS}"
+    inner = sorted({f"{name}/{path.partition('/')[0]}" for name, path in below})
+    right_root = root / names[0] if len(names) == 1 else "the folder that they are in"
+    level = (
+        f"their images lie in folders within them, such as {examples(inner)}: if those are the classes, root is one "
+        f"level too high (set data.root to {right_root})"
+    )
+    if len(inner) >= 2 * len(names):
+        logger.warning("%s; %s", taken, level)
+    return f"{taken}; {level}; {_SPLIT_FOLDERS}"
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """What was found in folders and is not read.
+
+    Attributes:
+        others: number of files in class folders that are no images, by suffix.
+        system_files: paths of files and folders that systems keep.
+    """
+
+    others: Counter[str] = field(default_factory=Counter)
+    system_files: set[str] = field(default_factory=set)
+
+
+def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
     """Return the folders in which class folders are: the root itself, or the splits in it."""
-    names = [entry.name for entry in _visible(root) if _is_folder(entry)]
-    splits = [name for name in names if name.lower() in SPLIT_WORDS]
+    names = [entry.name for entry in _visible(root, left_out) if _is_folder(entry)]
+    splits = [name for name in names if split_word(name) in SPLIT_WORDS]
     others = [name for name in names if name not in splits]
     if splits and not others:
-        return [_Part(f"{name}/", *SPLIT_WORDS[name.lower()]) for name in splits]
+        return [_Part(f"{name}/", *SPLIT_WORDS[split_word(name)]) for name in splits]
     if len(splits) > 1:  # one may well be a class: trains
         raise UserError(
             f"data.root: in {root}, {examples(splits)} are named as splits, and {examples(others)} not: put class "
@@ -103,15 +145,15 @@ def _parts(root: Path) -> list[_Part]:
     return [_Part("", SPLIT_NAMES.index("train"), BOTH)]
 
 
-def _class_folders(root: Path, part: _Part, others: Counter[str]) -> Iterator[_ClassFolder]:
-    """Read the class folders of a part, in order; warn of images beside them, count `others` in them by suffix."""
+def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_ClassFolder]:
+    """Read the class folders of a part, in order; warn of images beside them, note what in them is left out."""
     part_folder = root / part.folder
     # Not to be entered from within a class: a link that leads there would make other classes' images its own.
     above = {_identity(root), _identity(part_folder)}
     loose = []
-    for entry in _visible(part_folder):
+    for entry in _visible(part_folder, left_out):
         if _is_folder(entry):
-            paths = list(_images_below(entry.path, f"{part.folder}{entry.name}", above.copy(), others))
+            paths = list(_images_below(entry.path, f"{part.folder}{entry.name}", above.copy(), left_out))
             yield _ClassFolder(part, entry.name, paths)
         elif _is_image(entry.name):
             loose.append(entry.name)
@@ -120,22 +162,22 @@ def _class_folders(root: Path, part: _Part, others: Counter[str]) -> Iterator[_C
         logger.warning("%s: left out %s in no class folder, such as %s", part_folder, images, examples(loose))
 
 
-def _images_below(folder: str, relative: str, seen: set[_FolderId], others: Counter[str]) -> Iterator[str]:
+def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _LeftOut) -> Iterator[str]:
     """Yield `relative/...` of the images in a folder and in those below it, each folder once, in order.
 
-    Other files are counted in `others`, by their suffix.
+    What else is there is noted in `left_out`.
     A link that leads nowhere is yielded: it is a missing image.
     """
     if (identity := _identity(folder)) in seen:
         return
     seen.add(identity)
-    for entry in _visible(folder):
+    for entry in _visible(folder, left_out):
         if _is_folder(entry):
-            yield from _images_below(entry.path, f"{relative}/{entry.name}", seen, others)
+            yield from _images_below(entry.path, f"{relative}/{entry.name}", seen, left_out)
         elif _is_image(entry.name):
             yield f"{relative}/{entry.name}"
         else:
-            others[os.path.splitext(entry.name)[1].lower()] += 1
+            left_out.others[os.path.splitext(entry.name)[1].lower()] += 1
 
 
 def _warn_of_others(root: Path, others: Counter[str]) -> None:
@@ -150,11 +192,12 @@ def _warn_of_others(root: Path, others: Counter[str]) -> None:
     logger.warning("%s: left out %s %s: %s%s", root, files, what, shown, more)
 
 
-def _visible(folder: str | Path) -> list["os.DirEntry[str]"]:
-    """Return what is in a folder, by name, without what macOS and others hide there."""
+def _visible(folder: str | Path, left_out: _LeftOut) -> list["os.DirEntry[str]"]:
+    """Return what is in a folder, by name, without what is hidden and what systems keep there."""
     with _reading(folder), os.scandir(folder) as entries:
-        shown = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX"]
-    return sorted(shown, key=lambda entry: entry.name)
+        shown = [entry for entry in entries if not is_hidden(entry.name)]
+    left_out.system_files.update(entry.path for entry in shown if is_kept_by_a_system(entry.name))
+    return sorted((entry for entry in shown if not is_kept_by_a_system(entry.name)), key=lambda entry: entry.name)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -2,10 +2,11 @@
 
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY
+from mdr_tune.data.text_forms import one_form
 
 _TRAIN, _VALIDATION, _TEST = range(len(SPLIT_NAMES))
 
-SPLIT_WORDS: dict[str, tuple[int, int]] = {
+USUAL_SPLIT_WORDS: dict[str, tuple[int, int]] = {
     "train": (_TRAIN, BOTH),
     "validation": (_VALIDATION, BOTH),
     "val": (_VALIDATION, BOTH),
@@ -13,6 +14,20 @@ SPLIT_WORDS: dict[str, tuple[int, int]] = {
     "query": (_TEST, QUERY),
     "gallery": (_TEST, GALLERY),
 }
+"""The words that messages name; see `SPLIT_WORDS`."""
+
+SPLIT_WORDS = {
+    **USUAL_SPLIT_WORDS,
+    "training": (_TRAIN, BOTH),
+    "valid": (_VALIDATION, BOTH),
+    "dev": (_VALIDATION, BOTH),
+    "testing": (_TEST, BOTH),
+}
 """Index of the split in `SPLIT_NAMES`, and role. A query or gallery image is a test image, as in In-Shop's list."""
 
 ROLE_WORDS: dict[str, int] = {"query": QUERY, "gallery": GALLERY, "both": BOTH, "": BOTH}
+
+
+def split_word(text: str) -> str:
+    """Return a folder's name, or a cell, as `SPLIT_WORDS` and `ROLE_WORDS` would have it."""
+    return one_form(text).lower()

@@ -1,4 +1,4 @@
-"""Some columns of a CSV or Parquet file as text, and errors that say which rows are wrong."""
+"""Some columns of a CSV file, a Parquet file or a folder of them as text, and errors that say which rows are wrong."""
 
 import os
 from collections.abc import Mapping
@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.dataset
 import pyarrow.parquet
 
+from mdr_tune.data.text_forms import one_form
 from mdr_tune.errors import UserError
 from mdr_tune.registry import nearest_name
 
 _ROWS_SHOWN = 5
 _CHARACTERS_AT_ONCE = 1 << 20
+_MISSING = ("", "nan", "NaN", "NAN", "None", "null", "NULL", "NaT", "<NA>")
+"""What programs write where a value is missing. NA is not among them: it is sodium, and Namibia."""
 
 # A quoted text may hold line breaks: captions beside the columns that are read.
 _CSV_PARSING = pa.csv.ParseOptions(newlines_in_values=True)
@@ -26,7 +31,7 @@ class TableFile:
 
     Attributes:
         file: where they come from.
-        named: the columns' names, by the keys of `data` that name them.
+        named: the columns' names as the file has them, by the keys of `data` that name them.
         columns: the table.
         first_row: the number of the first row, as messages count.
     """
@@ -64,6 +69,12 @@ class TableFile:
             raise UserError(f"data.{key}: column {self.named[key]!r} of {self.file} {what}")
         return pa.concat_arrays(column.cast(pa.large_string()).chunks)
 
+    @staticmethod
+    def is_missing(values: pa.Array) -> np.ndarray:
+        """Return where text (n,) is null, empty, or a word that stands for a missing value: (n,) bool."""
+        words = pc.utf8_trim_whitespace(pc.fill_null(values, ""))
+        return np.asarray(pc.is_in(words, value_set=pa.array(_MISSING, words.type)).to_numpy(zero_copy_only=False))
+
     def wrong(self, key: str, rows: np.ndarray, what: str) -> UserError:
         """Return the error that says what is wrong with some rows, (n,) bool, in a column."""
         numbers = np.flatnonzero(rows) + self.first_row
@@ -77,7 +88,10 @@ class TableFile:
 
 
 def read_table_file(file: Path, named: Mapping[str, str]) -> TableFile:
-    """Read some columns of a file whose name ends in .csv (with a header) or .parquet.
+    """Read some columns of a file whose name ends in .csv (with a header) or .parquet, or of a folder of Parquet files.
+
+    A folder's files are read by the code points of their names, one after the other. Folders in it that are named
+    `column=value` are a column of text.
 
     In messages, rows count as one who looks into the file would: in CSV from the header on, which is row 1 (blank
     lines do not count), in Parquet from 0.
@@ -89,13 +103,13 @@ def read_table_file(file: Path, named: Mapping[str, str]) -> TableFile:
     Raises:
         UserError: there is no such file, it cannot be read, it has no rows, or not these columns.
     """
-    suffix = file.suffix.lower()
+    suffix = ".parquet" if os.path.isdir(file) else file.suffix.lower()
     if suffix not in (".csv", ".parquet"):
         raise UserError(f"data.file: {file} is named neither .csv nor .parquet, the formats that can be read")
-    if not os.path.isfile(file):  # Path.is_file raises where a folder above must not be entered
+    if not os.path.exists(file):  # Path.exists raises where a folder above must not be entered
         raise UserError(f"data.file: there is no file {file}")
     try:
-        columns = _read_csv(file, named) if suffix == ".csv" else _read_parquet(file, named)
+        columns, named = _read_csv(file, named) if suffix == ".csv" else _read_parquet(file, named)
     except OSError as error:
         raise UserError(f"data.file: cannot read {file} ({error})") from error
     except (pa.ArrowException, UnicodeDecodeError) as error:
@@ -106,12 +120,13 @@ def read_table_file(file: Path, named: Mapping[str, str]) -> TableFile:
     return TableFile(file, named, columns, first_row=2 if suffix == ".csv" else 0)
 
 
-def _read_csv(file: Path, named: Mapping[str, str]) -> pa.Table:
+def _read_csv(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[str, str]]:
     with pa.csv.open_csv(file, parse_options=_CSV_PARSING) as reader:
-        wanted = _check_columns(file, named, reader.schema.names)
+        named = _check_columns(file, named, reader.schema.names)
+    wanted = list(dict.fromkeys(named.values()))
     # Text, whatever it looks like: 007 is no number, and NA no missing value.
     as_text = pa.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()))
-    return pa.csv.read_csv(file, parse_options=_CSV_PARSING, convert_options=as_text)
+    return pa.csv.read_csv(file, parse_options=_CSV_PARSING, convert_options=as_text), named
 
 
 def _is_utf8(file: Path) -> bool:
@@ -125,13 +140,33 @@ def _is_utf8(file: Path) -> bool:
     return True
 
 
-def _read_parquet(file: Path, named: Mapping[str, str]) -> pa.Table:
-    with pa.parquet.ParquetFile(file) as parquet:
-        return parquet.read(columns=_check_columns(file, named, parquet.schema_arrow.names))
+def _read_parquet(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[str, str]]:
+    parts = _parquet_files(file) if os.path.isdir(file) else [file]
+    folders = {part: [folder.partition("=") for folder in part.relative_to(file).parts[:-1]] for part in parts}
+    of_folders = dict.fromkeys(name for found in folders.values() for name, equals, _ in found if equals)
+    partitioning = pa.dataset.partitioning(pa.schema(dict.fromkeys(of_folders, pa.string())), flavor="hive")
+    dataset = pa.dataset.dataset(
+        list(map(str, parts)), format="parquet", partitioning=partitioning, partition_base_dir=str(file)
+    )
+    named = _check_columns(file, named, dataset.schema.names)
+    return dataset.to_table(columns=list(dict.fromkeys(named.values()))), named
 
 
-def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> list[str]:
-    """Return the columns to read, each once; raise a UserError if one of them is not there, or not only once."""
+def _parquet_files(folder: Path) -> list[Path]:
+    """Return the Parquet files below a folder, without what programs hide there."""
+    found = [path for path in sorted(folder.rglob("*.parquet")) if path.is_file()]
+    found = [path for path in found if not any(part[0] in "._" for part in path.relative_to(folder).parts)]
+    if not found:
+        raise UserError(
+            f"data.file: there is no file {folder}: it is a folder, without Parquet files (*.parquet) in it"
+        )
+    return found
+
+
+def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> dict[str, str]:
+    """Return `named` as the file writes it; raise a UserError if a column is not there, or not only once."""
+    as_written = {one_form(name): name for name in names}
+    named = {key: name if name in names else as_written.get(one_form(name), name) for key, name in named.items()}
     for key, name in named.items():
         if name not in names:
             guess = nearest_name(name, names)
@@ -141,4 +176,4 @@ def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> li
             )
         if (times := names.count(name)) > 1:
             raise UserError(f"data.{key}: {file} has {times} columns {name!r}: rename all but one")
-    return list(dict.fromkeys(named.values()))
+    return named

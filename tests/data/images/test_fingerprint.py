@@ -117,3 +117,12 @@ def test_unreadable_file_is_named_and_nothing_is_remembered(root: Path, folder: 
     with pytest.raises(UserError, match=r"the system cannot read 1 of 4 files in .*, such as /proc/self/mem \(input/o"):
         content_key(root, [*PATHS, unreadable], folder, Calls())
     assert not list(folder.glob("*.json"))
+
+
+@pytest.mark.parametrize("written", ["A/1.JPG", "a/1.jpg\u200b", "a\u00a0/1.jpg"])
+def test_a_missing_file_that_is_there_in_other_letters_is_named(root: Path, written: str) -> None:
+    (root / "b" / "3.jpg").rename(root / "b" / "4.jpg")
+    with pytest.raises(
+        UserError, match=r"2 of 3 images are missing in .*, such as .* \(there is 'a/1\.jpg': write it so\), b/3\.jpg;"
+    ):
+        file_states(root, [written, *PATHS[1:]])

@@ -1,5 +1,6 @@
 import logging
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.listing import Listing
+from mdr_tune.data.listings.listing_checks import check_disjoint
 from mdr_tune.data.own.folder import list_folder, open_folder
 from mdr_tune.errors import UserError
 from tests.data.listings.listings import written
@@ -89,6 +92,101 @@ def test_what_is_hidden_is_left_out(tmp_path: Path) -> None:
     assert listed(list_folder(tmp_path)) == [("train/a/1.jpg", "train a")]
 
 
+def test_what_systems_keep_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = [f"{name}/{number}.png" for name in "abc" for number in range(2)]
+    touch(tmp_path, *images, *(f"{name}/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg" for name in "abc"))
+    touch(tmp_path, "#recycle/a/9.png", "$RECYCLE.BIN/S-1-5/$R1.png", "lost+found/x.png", "a/deep/@eaDir/x.jpg")
+    touch(tmp_path, "a/Thumbs.db", "b/Thumbs.db", "b/.@__thumb/x.jpg", "System Volume Information/x.png")
+    listing = list_folder(tmp_path)
+    assert (sorted(listing.paths), listing.class_names) == (images, ("a", "b", "c"))
+    assert caplog.messages == [
+        f"{tmp_path}: left out what systems keep beside images, by name: "
+        "@eaDir 4, Thumbs.db 2, #recycle 1, $RECYCLE.BIN 1, System Volume Information 1, ..."
+    ]
+
+
+def test_a_system_s_folder_beside_splits_is_no_other_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/1.jpg", "test/b/1.jpg", "@eaDir/x.jpg", "lost+found/x.jpg")
+    assert listed(list_folder(tmp_path)) == [("test/b/1.jpg", "test b"), ("train/a/1.jpg", "train a")]
+
+
+@pytest.mark.parametrize("other", [unicodedata.normalize("NFD", "café"), "café\u200b", "café\u00a0", "café "])
+def test_folders_whose_names_look_the_same_are_one_class(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, other: str
+) -> None:
+    touch(tmp_path, "train/café/1.jpg", "train/bar/2.jpg", f"test/{other}/3.jpg")
+    listing = list_folder(tmp_path)
+    assert listing.class_names == ("bar", "café")
+    assert dict(listed(listing))[f"test/{other}/3.jpg"] == "test café"
+    (message,) = caplog.messages
+    assert message.startswith(
+        f"{tmp_path}: a class is written in several ways that look the same, each taken for one: "
+    )
+    assert "'caf\\xe9' and" in message or "and 'caf\\xe9'" in message
+    with pytest.raises(
+        UserError, match=r"data: classes in more than one split \(train, test\): 1 of 2, such as 'café'"
+    ):
+        check_disjoint(listing)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [("train", "valid", "test"), ("training", "dev", "testing"), ("Train", "Valid", "Testing")],
+)
+def test_other_names_of_splits(tmp_path: Path, train: str, validation: str, test: str) -> None:
+    touch(tmp_path, f"{train}/a/1.jpg", f"{validation}/b/1.jpg", f"{test}/c/1.jpg")
+    assert sorted(written(list_folder(tmp_path))) == ["test c", "train a", "validation b"]
+
+
+def error_of(root: Path) -> str:
+    """Return what is wrong with the splits of a folder whose images are not looked at."""
+    listing = list_folder(root)
+    with pytest.raises(UserError) as caught:
+        with_validation(with_test(listing, {"fraction": 0.3, "seed": 0}), {"fraction": 0.2, "seed": 0})
+    return str(caught.value)
+
+
+def test_a_root_that_is_one_level_too_high(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, *(f"images/{name}/{number}.jpg" for name in "abcdef" for number in range(3)), "list.txt")
+    taken = f"Taken for classes in {tmp_path}: 'images'; their images lie in folders within them, such as 'images/a', "
+    taken += "'images/b', 'images/c': if those are the classes, root is one level too high (set data.root to "
+    taken += f"{tmp_path}/images)"
+    assert f"draw fewer, or add classes. {taken}; folders of splits would be named train, val" in error_of(tmp_path)
+    assert caplog.messages == [taken]
+
+
+def test_several_folders_of_class_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, *(f"part{part}/{name}/1.jpg" for part in range(5) for name in "abcdef"))
+    list_folder(tmp_path)
+    (message,) = caplog.messages
+    assert message.startswith(f"Taken for classes in {tmp_path}: 'part0', 'part1', 'part2', ...; their images lie in")
+    assert message.endswith("root is one level too high (set data.root to the folder that they are in)")
+
+
+def test_splits_of_unknown_names_are_told_the_known_ones(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{split}/{name}/1.jpg" for split in ("learn", "probe") for name in "abcdef"))
+    assert "'learn', 'probe'" in error_of(tmp_path)
+    assert "folders of splits would be named train, validation, val, test, query, gallery" in error_of(tmp_path)
+
+
+def test_folders_within_classes_are_no_matter(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "a/1.jpg", "a/x/1.jpg", "b/x/1.jpg", "b/y/1.jpg", "c/x/1.jpg", "c/y/2.jpg")
+    list_folder(tmp_path)
+    assert not caplog.messages
+    for name in "abc":
+        touch(tmp_path, f"flat/{name}/images/1.jpg")
+    list_folder(tmp_path / "flat")
+    assert not caplog.messages
+
+
+def test_a_root_that_is_a_class_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg")
+    with pytest.raises(
+        UserError, match=r"names ending in .*\. Images lie in .*/cat itself: if it is a class folder, set"
+    ):
+        list_folder(tmp_path / "cat")
+
+
 def test_the_order_is_not_that_of_the_file_system(tmp_path: Path) -> None:
     names = [f"class{number}/{image}.jpg" for number in range(5) for image in "abc"]
     touch(tmp_path / "one", *names)
@@ -162,6 +260,7 @@ def test_of_several_frames_the_first_is_read(tmp_path: Path) -> None:
         cache=False,
         corrupt="refuse",
         single_image_classes="refuse",
+        duplicates="keep",
         validation={"folds": 3, "fold": 0, "seed": 0},
         test={"folds": 4, "fold": 0, "seed": 0},
     )
@@ -215,6 +314,7 @@ def test_a_folder_is_opened(tmp_path: Path) -> None:
         cache=False,
         corrupt="refuse",
         single_image_classes="drop",
+        duplicates="keep",
         validation={"fraction": 0.5, "seed": 0},
         test={"folds": 3, "fold": 0, "seed": 0},
     )

@@ -1,0 +1,37 @@
+"""Names of classes in users' own data: of folders, or a table's labels."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from mdr_tune.data.text_forms import one_form
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3
+
+
+def class_name(folder: str) -> str:
+    """Return the class that a folder's name says; names that look the same are one class."""
+    return one_form(folder) or folder
+
+
+def warn_of_spellings(where: Path, written: Iterable[tuple[str, str]]) -> None:
+    """Log which classes are written in several ways that look the same.
+
+    Args:
+        where: folder or table.
+        written: names of classes, each with a spelling of it.
+    """
+    spellings = defaultdict(set)
+    for name, spelling in written:
+        spellings[name].add(spelling)
+    if several := sorted(name for name in spellings if len(spellings[name]) > 1):
+        shown = "; ".join(" and ".join(ascii(s) for s in sorted(spellings[name])) for name in several[:_SHOWN])
+        logger.warning(
+            "%s: %s written in several ways that look the same, each taken for one: %s",
+            where,
+            "a class is" if len(several) == 1 else f"{len(several):,} classes are",
+            shown,
+        )

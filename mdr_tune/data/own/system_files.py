@@ -1,0 +1,61 @@
+"""What systems leave among a user's images: thumbnails, recycle bins, snapshots, notes of their own."""
+
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_NAMES = (
+    # Windows
+    *("$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
+    # macOS, and what it leaves on other systems' disks and in archives
+    *("__MACOSX", ".AppleDouble", ".AppleDB", ".AppleDesktop", ".Spotlight-V100", ".fseventsd", ".TemporaryItems"),
+    *(".Trashes", "Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder", "Icon\r"),
+    # Linux and file servers (Samba, ZFS, btrfs, NetApp)
+    *("lost+found", ".Trash", ".thumbnails", ".recycle", ".Recycle.Bin", ".zfs", ".snapshot", ".snapshots"),
+    *("~snapshot", "~latest"),
+    # Synology
+    *("@eaDir", "#recycle", "#snapshot", "@tmp", "@sharesnap", "@SynoDrive"),
+    # QNAP
+    *("@Recycle", "@Recently-Snapshot", "@__thumb", ".@__thumb", ".@__transcode", ".@upload_cache"),
+    # programs
+    *(".ipynb_checkpoints", ".picasaoriginals", ".dropbox.cache", ".stversions"),
+)
+_PATTERNS = (r"\._[^/]*", r"\.Trash-[^/]*", r"found\.[0-9]{3}")  # AppleDouble; Linux' bin of a user; chkdsk's findings
+_ONE_OF_THEM = "|".join((*map(re.escape, _NAMES), *_PATTERNS))
+_NAME = re.compile(_ONE_OF_THEM, re.IGNORECASE)
+
+IN_PATH = rf"(?i)(^|/)({_ONE_OF_THEM})(/|$)"
+"""Regular expression of a path with such a name among its folders, or at its end; for Arrow too."""
+
+_NAMES_SHOWN = 5
+
+
+def is_kept_by_a_system(name: str) -> bool:
+    """Return whether a file or folder has a name that systems and programs give to what they keep for themselves."""
+    return _NAME.fullmatch(name) is not None
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is not shown to users."""
+    return name.startswith(".")
+
+
+def warn_of_system_files(root: Path, paths: Iterable[str]) -> None:
+    """Log what was left out since a system keeps it; nothing where that is nothing.
+
+    Args:
+        root: folder of the images.
+        paths: the files and folders that were left out, each by one spelling.
+    """
+    names = Counter(os.path.basename(path) for path in paths)
+    if not names:
+        return
+    by_number = sorted(names.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{name.strip()} {number}" for name, number in by_number[:_NAMES_SHOWN])
+    more = ", ..." if len(names) > _NAMES_SHOWN else ""
+    logger.warning("%s: left out what systems keep beside images, by name: %s%s", root, shown, more)

@@ -1,0 +1,118 @@
+"""The paths in a table: what is none is refused with a remedy, what the disk spells otherwise is found."""
+
+import os
+import posixpath
+import re
+import unicodedata
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mdr_tune.data.listings.listing_checks import examples
+from mdr_tune.data.own.system_files import IN_PATH, warn_of_system_files
+from mdr_tune.data.own.table_file import TableFile
+from mdr_tune.data.text_forms import INVISIBLE, NamesOnDisk
+from mdr_tune.words import count
+
+# Of paths that may name a file that another spelling names too: absolute, or with an empty segment, "." or "..".
+_OTHER_SPELLINGS = r"^/|//|(^|/)\.\.?(/|$)"
+
+
+class _NoPath(NamedTuple):
+    """Text that is likely no path: `pattern` finds it; the rows `have` it, and `remedy` says what to write."""
+
+    pattern: str
+    have: str
+    remedy: str
+
+
+_NO_PATHS = (
+    _NoPath(
+        "^[A-Za-z][A-Za-z0-9+.-]+://",
+        "have an address instead of a path",
+        "download the images, and list the files that they became",
+    ),
+    _NoPath("^~", "begin with ~, which only a shell takes for a home folder", f"write it out, such as {Path.home()}"),
+    _NoPath(
+        r"^[A-Za-z]:[\\/]",
+        "begin with a drive, as on Windows",
+        "write paths relative to data.root, with slashes: a/b.jpg",
+    ),
+    _NoPath(r"\\", "are written with backslashes, as on Windows", "write slashes: a/b.jpg"),
+    _NoPath(
+        r"^\$\{?[A-Za-z_]\w*\}?/|^%\w+%",
+        "begin with a variable, which only a shell replaces",
+        "write out what it stands for",
+    ),
+    _NoPath(r"^\s|\s$|^\p{Z}|\p{Z}$", "begin or end with a blank", "remove it"),
+    _NoPath(INVISIBLE, "have characters that are not seen", "remove them"),
+)
+
+
+def listed_paths(table: TableFile, root: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the images' paths as the disk spells them, and which rows, (n,) bool, are of images and not a system's.
+
+    They are otherwise kept as they are written: a ".." after a link leads elsewhere than its text says.
+
+    Raises:
+        UserError: a row has no path, or one that cannot be meant, or several have the same.
+    """
+    paths = table.text("path_column")
+    if (missing := table.is_missing(paths)).any():
+        raise table.wrong("path_column", missing, "have no path")
+    for mistake in _NO_PATHS:
+        _refuse(table, paths, root, mistake)
+    paths = _as_on_disk(paths, root)
+    files = _normalised(paths, root)
+    _refuse_repeated(table, files)
+    in_system_folders = np.asarray(pc.match_substring_regex(files, IN_PATH).to_numpy(zero_copy_only=False))
+    left_out = files.filter(pa.array(in_system_folders)).to_pylist()
+    warn_of_system_files(table.file, [re.search(IN_PATH, path)[2] for path in left_out])  # type: ignore[index]
+    return tuple(paths.to_pylist()), ~in_system_folders
+
+
+def _refuse(table: TableFile, paths: pa.Array, root: Path, mistake: _NoPath) -> None:
+    """Raise a UserError if paths match that no file has."""
+    matches = np.flatnonzero(pc.match_substring_regex(paths, mistake.pattern).to_numpy(zero_copy_only=False))
+    wrong = np.zeros(len(paths), dtype=bool)
+    for row in matches:
+        wrong[row] = not os.path.lexists(os.path.join(root, paths[row].as_py()))
+    if wrong.any():
+        some = examples(paths.filter(pa.array(wrong)).slice(0, 1).to_pylist())
+        raise table.wrong("path_column", wrong, f"{mistake.have}, such as {some}: {mistake.remedy}")
+
+
+def _as_on_disk(paths: pa.Array, root: Path) -> pa.Array:
+    """Return the paths in the Unicode form of the disk, which another system may have chosen."""
+    several_forms = pc.invert(pc.string_is_ascii(paths))
+    names = NamesOnDisk(root, lambda name: unicodedata.normalize("NFC", name))
+    found = [names.find(path) or path for path in paths.filter(several_forms).to_pylist()]
+    return pc.replace_with_mask(paths, several_forms, pa.array(found, paths.type))
+
+
+def _refuse_repeated(table: TableFile, files: pa.Array) -> None:
+    encoded = files.dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    if len(encoded.dictionary) == len(codes):
+        return
+    repeated = np.bincount(codes)[codes] > 1
+    some = dict.fromkeys(files.filter(pa.array(repeated)).to_pylist())
+    raise table.wrong(
+        "path_column", repeated, f"share {count(len(some), 'path')}, such as {examples(some)}; list each image once"
+    )
+
+
+def _normalised(paths: pa.Array, root: Path) -> pa.Array:
+    """Return one spelling of each path, (n,) text: relative to `root`, if the file is below it."""
+    several = pc.match_substring_regex(paths, _OTHER_SPELLINGS)
+    above = os.path.abspath(root).rstrip("/") + "/"
+
+    def normalise(path: str) -> str:
+        absolute = "/" + posixpath.normpath(posixpath.join(above, path)).lstrip("/")  # normpath leaves // in front
+        return absolute.removeprefix(above)
+
+    normalised = [normalise(path) for path in paths.filter(several).to_pylist()]
+    return pc.replace_with_mask(paths, several, pa.array(normalised, paths.type))
