@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from mdr_tune.data.images.copies import first_copies
 from mdr_tune.data.images.image_cache import CacheFile
 
 
@@ -22,6 +23,10 @@ class CachedImages:
     def content(self) -> str:
         """A hash of the files, their paths, and how they were decoded."""
         return self._file.metadata.key
+
+    def first_copies(self) -> np.ndarray:
+        """Return for each image the first one with the same pixels, (n,) int64; itself, if there is no earlier one."""
+        return first_copies(self._file)
 
     def __len__(self) -> int:
         return len(self._file.readable)

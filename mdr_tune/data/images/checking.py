@@ -5,11 +5,14 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import PIL
 from PIL import features
 
 from mdr_tune.cache_files import atomic_write, locked
+from mdr_tune.data.images.copies import first_with, pixel_hash
 from mdr_tune.data.images.corrupt import refuse_corrupt
 from mdr_tune.data.images.decoding import CorruptImageError, decode
 from mdr_tune.data.images.fingerprint import content_key
@@ -18,7 +21,17 @@ from mdr_tune.data.images.thread_map import PacedProgress, thread_map
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress
 
-_SIZE_PX = 1  # the whole image is decoded whatever its size becomes
+
+class CheckedImages(NamedTuple):
+    """What is known of n images that can all be decoded.
+
+    Attributes:
+        content: a hash of the files and their paths, see `content_key`.
+        first_copies: (n,) int64, of each image the first one with the same pixels; itself, if there is no earlier one.
+    """
+
+    content: str
+    first_copies: np.ndarray
 
 
 def decoder_versions() -> list[str | None]:
@@ -26,10 +39,8 @@ def decoder_versions() -> list[str | None]:
     return [PIL.__version__, *(features.version(part) for part in ("jpg", "libjpeg_turbo", "webp"))]
 
 
-def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progress) -> str:
-    """Decode all files, unless this has been done for the same content; keep only that it was, a small file.
-
-    Returns a hash of the files and their paths, see `content_key`.
+def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> CheckedImages:
+    """Decode all files, unless this has been done for the same content and size; keep a small file with what was found.
 
     Of several processes one decodes, and the others wait.
 
@@ -38,6 +49,7 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
         paths: of the files.
         folder: the cache folder; the small file lies below it.
         progress: is told how many files have been read, and then how many decoded.
+        size: height and width, in pixels, at which images are compared.
 
     Raises:
         UserError: files are missing, cannot be read, or are corrupt, all of which are named; or `folder` cannot be
@@ -47,17 +59,21 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
     try:
         folder.mkdir(parents=True, exist_ok=True)
         content = content_key(root, paths, folder, progress)
-        memory = folder / f"checked-{content}.json"
-        if _is_checked(memory):
-            return content
+        memory = folder / f"checked-{content}-{size}px.json"
+        if (known := _remembered(memory, content, len(paths))) is not None:
+            return known
         with locked(memory):
-            if _is_checked(memory):
-                return content
-            if errors := _errors(root, paths, progress):
+            if (known := _remembered(memory, content, len(paths))) is not None:
+                return known
+            errors, hashes = _decoded(root, paths, progress, size)
+            if errors:
                 refuse_corrupt(errors, len(paths), "refuse", skipping_needs="data.cache: on")
+            first = first_with(hashes)
+            copies = np.flatnonzero(first != np.arange(len(first)))
+            found = {"decoders": decoder_versions(), "copies": [copies.tolist(), first[copies].tolist()]}
             with atomic_write(memory) as file:
-                file.write(json.dumps({"decoders": decoder_versions()}).encode())
-            return content
+                file.write(json.dumps(found).encode())
+            return CheckedImages(content, first)
     except OSError as error:
         raise UserError(
             f"data.cache: {folder} cannot be used ({error.strerror or error}), and even without a cache it is to keep "
@@ -65,29 +81,38 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
         ) from error
 
 
-def _is_checked(memory: Path) -> bool:
+def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None:
+    """Return what an earlier check of that many images found, with the same decoders; None if there is nothing."""
     try:
         remembered = json.loads(memory.read_bytes())
-        return bool(remembered["decoders"] == decoder_versions())
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or damaged
-        return False
+        if remembered["decoders"] != decoder_versions():
+            return None
+        first = np.arange(number)
+        copies, originals = remembered["copies"]
+        first[copies] = originals
+    except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):  # none, or damaged
+        return None
+    return CheckedImages(content, first)
 
 
-def _errors(root: Path, paths: Sequence[str], progress: Progress) -> list[tuple[str, str]]:
-    """Decode all files; return path and reason of the corrupt ones."""
-    errors = []
+def _decoded(
+    root: Path, paths: Sequence[str], progress: Progress, size: int
+) -> tuple[list[tuple[str, str]], list[bytes]]:
+    """Decode all files; return path and reason of the corrupt ones, and the hashes of the others' pixels."""
+    errors, hashes = [], []
     paced = PacedProgress(progress, "checking images", len(paths))
-    with thread_map(partial(_error, root=str(root)), paths) as found:
-        for path, reason in zip(paths, found, strict=True):
-            if reason is not None:
-                errors.append((as_text(path), reason))
+    with thread_map(partial(_hash, root=str(root), size=size), paths) as found:
+        for path, result in zip(paths, found, strict=True):
+            if isinstance(result, CorruptImageError):
+                errors.append((as_text(path), result.reason))
+            else:
+                hashes.append(result)
             paced.advance()
-    return errors
+    return errors, hashes
 
 
-def _error(path: str, *, root: str) -> str | None:
+def _hash(path: str, *, root: str, size: int) -> bytes | CorruptImageError:
     try:
-        decode(os.path.join(root, path), _SIZE_PX)
+        return pixel_hash(decode(os.path.join(root, path), size))
     except CorruptImageError as error:
-        return error.reason
-    return None
+        return error

@@ -146,11 +146,24 @@ class CacheFile:
         return np.flatnonzero(np.concatenate([np.zeros(0, bool), *valid]))
 
     @cached_property
+    def checksums(self) -> np.ndarray:
+        """The CRC-32 of each readable image's pixels, (n,) uint32."""
+        columns = pa.chunked_array([batch["crc32"] for batch in self._batches], pa.uint32())
+        checksums: np.ndarray = columns.drop_null().to_numpy()
+        return checksums
+
+    @cached_property
     def pixels(self) -> list[np.ndarray]:
         """The images of each record batch, (rows, size, size, 3) uint8, views of the file that cannot be written to."""
         size = self.metadata.size_px
         arrays = (np.frombuffer(batch["image"].buffers()[1], np.uint8) for batch in self._batches)
         return [array.reshape(-1, size, size, 3) for array in arrays]
+
+    def pixels_of(self, row: int) -> np.ndarray:
+        """Return the image of a row that has one, (size, size, 3) uint8, a view of the file."""
+        number, place = divmod(row, rows_per_batch(self.metadata.size_px))
+        pixels: np.ndarray = self.pixels[number][place]
+        return pixels
 
     def copy_rows(self, rows: Sequence[int], images: np.ndarray) -> None:
         """Copy the images of some rows, which have one each, into `images` (m, size, size, 3)."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mdr_tune.data.images.cached_images import CachedImages
-from mdr_tune.data.images.checking import check_images
+from mdr_tune.data.images.checking import CheckedImages, check_images
 from mdr_tune.data.images.corrupt import Corrupt
 from mdr_tune.data.images.decoding import CorruptImageError, decode
 from mdr_tune.data.images.image_cache_build import open_cache
@@ -62,17 +62,25 @@ def open_images(
             "data.corrupt: skip needs data.cache: on, which decodes all images before the first is used; "
             "set data.cache: on or data.corrupt: refuse"
         )
-    content = check_images(root, paths, folder, progress)
-    return DecodedImages(root, paths, resize, content), np.arange(len(paths))
+    checked = check_images(root, paths, folder, progress, resize)
+    return DecodedImages(root, paths, resize, checked), np.arange(len(paths))
 
 
 class DecodedImages:
     """Images that are decoded at each read, by as many threads as there are CPUs (`mdr_tune.data.dataset.Images`)."""
 
-    def __init__(self, root: Path, paths: Sequence[str], size: int, content: str) -> None:
+    def __init__(self, root: Path, paths: Sequence[str], size: int, checked: CheckedImages) -> None:
         self._root, self._paths, self._size = str(root), tuple(paths), size
-        self.content = content
+        self._checked = checked
+
+    @property
+    def content(self) -> str:
         """A hash of the files and their paths."""
+        return self._checked.content
+
+    def first_copies(self) -> np.ndarray:
+        """Return for each image the first one with the same pixels, (n,) int64; itself, if there is no earlier one."""
+        return self._checked.first_copies
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
 from mdr_tune.data.dataset import Images, OpenedDataset
 from mdr_tune.data.images.image_files import open_images
 from mdr_tune.data.listings.class_split import with_test, with_validation
+from mdr_tune.data.listings.duplicates import Duplicates, check_duplicates
 from mdr_tune.data.listings.listing import ChosenImages, Listing, assemble
 from mdr_tune.data.listings.listing_checks import check_disjoint, check_roles, check_splits, warn_of_easy_splits
 from mdr_tune.data.listings.single_images import rows_with_something_to_retrieve
@@ -26,6 +27,8 @@ class Opening(TypedDict):
     """What becomes of images that cannot be decoded."""
     single_image_classes: Literal["refuse", "drop", "keep"]
     """What becomes of images that have nothing to retrieve."""
+    duplicates: NotRequired[Duplicates]
+    """What becomes of images with the same pixels in different splits; they are refused unless given."""
     validation: Mapping[str, Any]
     """Which classes are for validation, unless the listing says so itself; as `with_validation` takes it."""
     test: Mapping[str, Any] | None
@@ -49,8 +52,8 @@ def open_listing(
         opening: see `Opening`.
 
     Raises:
-        UserError: files are missing or corrupt; a split is empty or cannot be drawn; a class is in two splits; images
-            have nothing to retrieve.
+        UserError: files are missing or corrupt; a split is empty or cannot be drawn; a class is in two splits, or an
+            image; images have nothing to retrieve.
     """
     check_roles(listing)
     check_disjoint(listing)  # first: a stray image in another split is also the only one of its class there
@@ -71,11 +74,13 @@ def open_listing(
         corrupt=opening["corrupt"],
     )
     images: Images = pixels
+    first_copies = pixels.first_copies()
     if len(readable) < len(listing):
         listing = listing.select(readable)
         kept = rows_with_something_to_retrieve(listing, opening["single_image_classes"])
-        listing, images = listing.select(kept), ChosenImages(images, kept)
+        listing, images, first_copies = listing.select(kept), ChosenImages(images, kept), first_copies[kept]
         _check(listing)
+    check_duplicates(listing, first_copies, opening.get("duplicates", "refuse"))
     warn_of_easy_splits(listing)
     return assemble(name, listing, images, tuple(opening["recall_ks"]), pixels.content)
 

@@ -116,6 +116,7 @@ class Benchmark:
             cache=cache,
             corrupt=corrupt,
             single_image_classes="keep",  # as the paper has them
+            duplicates="keep",  # likewise
             validation=validation,
             test=None,
         )

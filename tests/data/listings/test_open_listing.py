@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +194,29 @@ def test_queries_without_a_gallery_after_skipping_are_an_error(tmp_path: Path) -
     (listing.root / "7.png").write_bytes(b"")
     with pytest.raises(UserError, match="the test split has 1 query image, but no gallery"):
         opened(listing, corrupt="skip", single_image_classes="keep")
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_same_picture_in_two_drawn_splits_is_refused_unless_it_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, cache: bool
+) -> None:
+    listing = with_files(tmp_path, *TEN_CLASSES)
+    drawn = with_validation(with_test(listing, OPENING["test"]), OPENING["validation"])
+    trained, tested = drawn.rows("train")[0], drawn.rows("test")[0]
+    shutil.copyfile(listing.root / listing.paths[trained], listing.root / listing.paths[tested])
+    pair = [f"'{listing.paths[row]}' ({split}, " for row, split in ((trained, "train"), (tested, "test"))]
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"data\.duplicates: 2 of 30 images \(2 classes\) have") as caught:
+            opened(listing, cache=cache)
+        assert all(text in str(caught.value) for text in pair)
+    kept, _ = opened(listing, cache=cache, duplicates="keep")
+    assert "2 of 30 images (2 classes) have the same pixels as another one" in caplog.text
+    searched, _ = opened(listing, cache=cache, duplicates="keep")
+    assert searched.content == kept.content
+
+
+def test_a_copy_that_is_left_out_is_no_matter(tmp_path: Path) -> None:
+    listing = with_files(tmp_path, *TEN_CLASSES, "train z", "train z")
+    (listing.root / "30.png").write_bytes(b"")  # so that the other image of the class is left out as well
+    shutil.copyfile(listing.root / "0.png", listing.root / "31.png")
+    opened(listing, corrupt="skip", single_image_classes="drop")

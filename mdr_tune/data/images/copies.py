@@ -1,0 +1,33 @@
+"""Which images have the same pixels as an earlier one, once they are decoded and brought to their size."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from mdr_tune.data.images.image_cache import CacheFile
+from mdr_tune.data.images.thread_map import thread_map
+
+
+def pixel_hash(pixels: np.ndarray) -> bytes:
+    """Return what no two images share whose pixels, uint8 in one piece of memory, differ."""
+    return hashlib.blake2b(pixels.data, digest_size=16).digest()
+
+
+def first_with(hashes: Sequence[bytes]) -> np.ndarray:
+    """Return for each of n hashes the index of the first that is equal, (n,) int64; its own, if it is the first."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(key, index) for index, key in enumerate(hashes)], dtype=np.int64)
+
+
+def first_copies(file: CacheFile) -> np.ndarray:
+    """Return for each readable image of a cache the first one with the same pixels, (n,) int64, as `first_with`.
+
+    The checksums in the file say which images may be equal; of those alone the pixels are read.
+    """
+    _, group, sizes = np.unique(file.checksums, return_inverse=True, return_counts=True)
+    candidates = np.flatnonzero(sizes[group] > 1)
+    first = np.arange(len(file.readable))
+    with thread_map(lambda row: pixel_hash(file.pixels_of(row)), file.readable[candidates].tolist()) as hashes:
+        first[candidates] = candidates[first_with(list(hashes))]
+    return first

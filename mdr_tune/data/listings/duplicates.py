@@ -1,0 +1,78 @@
+"""Images with the same pixels: reported, and refused across splits unless a user wants to keep them."""
+
+import logging
+from typing import Literal
+
+import numpy as np
+
+from mdr_tune.data.dataset import SPLIT_NAMES
+from mdr_tune.data.listings.listing import Listing
+from mdr_tune.errors import UserError
+from mdr_tune.words import count
+
+logger = logging.getLogger(__name__)
+
+Duplicates = Literal["refuse", "keep"]
+
+_SETS_SHOWN = 3
+_IMAGES_SHOWN = 3
+
+
+def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Duplicates) -> None:
+    """Log how many images have the same pixels as another one, in how many classes, and where.
+
+    Args:
+        listing: n images in their splits.
+        first_copies: (n,) integers, equal for images with equal pixels.
+        duplicates: what becomes of equal images in different splits. "refuse": they are an error. "keep": a warning.
+
+    Raises:
+        UserError: some are in more than one split, and that is refused; the message names some of them.
+    """
+    _, copy_of, sizes = np.unique(first_copies, return_inverse=True, return_counts=True)
+    if len(sizes) == len(listing):
+        return
+    in_splits = _num_different(copy_of, listing.splits, len(sizes))
+    in_classes = _num_different(copy_of, listing.class_ids, len(sizes))
+    is_copy, across = (sizes > 1)[copy_of], (in_splits > 1)[copy_of]
+    images = f"{is_copy.sum():,} of {count(len(listing), 'image')} {_in_classes(listing, is_copy)}"
+    what = f"{images} have the same pixels as another one"
+    elsewhere = f"{across.sum():,} of them {_in_classes(listing, across)} as one in another split"
+    if across.any() and duplicates == "refuse":
+        raise UserError(
+            f"data.duplicates: {what}, {elsewhere}: {_shown(listing, copy_of, across)}. Nothing may be both trained on "
+            "and tested: delete the copies (in a table, their rows), or set data.duplicates: keep"
+        )
+    parts = [f"{elsewhere}: {_shown(listing, copy_of, across)}"] if across.any() else []
+    if (mixed := (in_classes > 1)[copy_of] & ~across).any():
+        parts.append(f"{mixed.sum():,} as one in another class of its split: {_shown(listing, copy_of, mixed)}")
+    logger.warning("%s: %s: %s", listing.root, what, "; ".join(parts or [_shown(listing, copy_of, is_copy)]))
+
+
+def _num_different(copy_of: np.ndarray, values: np.ndarray, num_sets: int) -> np.ndarray:
+    """Return how many different values each set of equal images has, (num_sets,)."""
+    pairs = np.unique(np.stack([copy_of, values.astype(np.int64)]), axis=1)
+    return np.bincount(pairs[0], minlength=num_sets)
+
+
+def _in_classes(listing: Listing, rows: np.ndarray) -> str:
+    classes = len(np.unique(listing.class_ids[rows]))
+    return f"({classes:,} {'class' if classes == 1 else 'classes'})"
+
+
+def _shown(listing: Listing, copy_of: np.ndarray, rows: np.ndarray) -> str:
+    """Return some of the sets of equal images among `rows`, (n,) bool, with their splits and classes."""
+    sets = np.unique(copy_of[rows])
+    texts = []
+    for one in sets[:_SETS_SHOWN]:
+        members = np.flatnonzero(copy_of == one)
+        # Of each split, and each class in it, one image, before further ones of the same.
+        _, different = np.unique(np.stack([listing.splits, listing.class_ids])[:, members], axis=1, return_index=True)
+        chosen = dict.fromkeys([*members[different].tolist(), *members.tolist()])
+        images = [_image(listing, row) for row in list(chosen)[:_IMAGES_SHOWN]]
+        texts.append(" = ".join(images) + (" = ..." if len(members) > _IMAGES_SHOWN else ""))
+    return "; ".join(texts) + ("; ..." if len(sets) > _SETS_SHOWN else "")
+
+
+def _image(listing: Listing, row: int) -> str:
+    return f"{listing.paths[row]!r} ({SPLIT_NAMES[listing.splits[row]]}, {listing.class_names[listing.class_ids[row]]})"
