@@ -25,7 +25,6 @@ says which file to put where, as it does for In-Shop. A cache that is there alre
 """
 _FLAGS = ("root", "file")
 """Keys of trial.data that have a flag of their own."""
-_IMAGE_SIZE: int = BenchmarkDataConfig.model_fields["image_size"].default
 
 
 class _Wanted(StrictModel):
@@ -94,9 +93,6 @@ def _named(arguments: argparse.Namespace) -> DataConfig:
         except (yaml.YAMLError, UserError, RecursionError):
             raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
         set_dotted(tree, key.strip(), value)
-    resize = tree.get("resize")
-    if isinstance(resize, int) and 8 <= resize < _IMAGE_SIZE and arguments.name != "glyphs":
-        tree.setdefault("image_size", resize)  # which matters to a training alone
     try:
         return _Wanted.model_validate({"data": tree}).data
     except ValidationError as error:
@@ -129,7 +125,7 @@ def _prepare(data: DataConfig, console: Console) -> None:
     for part, (images, classes) in sizes.items():
         _print(console, f"  {part:<13} {images:>9,} images of {classes:>7,} classes")
     if not isinstance(data, GlyphsDataConfig) and data.cache:
-        _print_caches(console, data.name, data.resize)
+        _print_caches(console, data.name, data.chosen_resize)
 
 
 def run_list(_: argparse.Namespace, console: Console) -> int:

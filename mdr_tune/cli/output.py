@@ -17,7 +17,7 @@ from mdr_tune.config.schedulers import (
     PbtSchedulerConfig,
     SchedulerConfig,
 )
-from mdr_tune.config.space import LevelsDomain
+from mdr_tune.config.space import LevelsDomain, section_variants
 from mdr_tune.config.stop import StopConfig
 from mdr_tune.objectives import chosen_on
 from mdr_tune.report.summary import BEST_TRIALS_SHOWN, table_rows, value_titles, verdict
@@ -58,6 +58,9 @@ def print_plan(console: Console, plan: Plan) -> None:
         _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for each trial that is not stopped early")
     for arm in plan.arms:
         _add(table, "  arm", arm.name, count(arm.trials, "trial" if sweep.search.seeds is None else "configuration"))
+    views = [data.describe_evaluation() for data in section_variants(sweep.trial, sweep.space, "data")]
+    for view in dict.fromkeys(filter(None, views)):
+        _add(table, "  images", "evaluated", view)
     cost, measured = plan_cost(plan)
     _add(table, "  cost", "epochs", describe_epochs(cost))
     _add(table, "", "time", describe_time(cost, measured, lanes))

@@ -4,6 +4,8 @@ To add a data set: a class here (or a name in `BenchmarkDataConfig`), a source i
 `mdr_tune.catalog.DATASETS`.
 """
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,13 +14,28 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from mdr_tune.catalog import RECALL_KS
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_name, flatten, tag
 
+_NO_PATHS = (
+    (r"[A-Za-z][A-Za-z0-9+.-]+://", "is an address, and files are read from this machine's disks: copy or mount them"),
+    (r"[A-Za-z]:[\\/]", "is a path of Windows: write where that folder is mounted here, with slashes"),
+    (r"\$\{?[A-Za-z_]\w*\}?(/|$)|%\w+%", "begins with a variable, which only a shell replaces: write it out"),
+)
+"""What begins so is no path, if nothing of that name is there."""
 
-def _absolute(path: str) -> str:
-    """Workers have another working directory than the user."""
-    return str(Path(path).expanduser().absolute())
+
+def local_path(path: str) -> str:
+    """Return a path of this machine as an absolute one: workers have another working directory than the user.
+
+    Raises:
+        ValueError: It is likely none; the message says what to write.
+    """
+    absolute = str(Path(os.path.expanduser(path)).absolute())  # Path.expanduser raises where there is no such user
+    for pattern, problem in _NO_PATHS:
+        if re.match(pattern, path) and not os.path.lexists(absolute):
+            raise ValueError(f"{path} {problem}")
+    return absolute
 
 
-LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(local_path)]
 DEFAULT_ROOT = "datasets"
 
 
@@ -60,6 +77,7 @@ class GlyphsDataConfig(StrictModel):
     name: Literal["glyphs"] = "glyphs"
     image_size: ClassVar[int | None] = None
     """As they are."""
+    chosen_image_size: ClassVar[int | None] = None
     best_augmentation: ClassVar[Literal["affine", "random_resized_crop"]] = "affine"
     """What `augmentation: auto` stands for."""
 
@@ -72,16 +90,40 @@ class GlyphsDataConfig(StrictModel):
         """Return what the data set's source takes: plain values."""
         return {}
 
+    def describe_evaluation(self) -> str:
+        """Return nothing: an evaluation sees all of a picture."""
+        return ""
+
+    def evaluation_note(self) -> str:
+        """Return nothing: there is nothing to know."""
+        return ""
+
     def measured_on(self) -> dict[str, Any]:
         """Return what decides which images trials are compared on."""
         return {"name": self.name}
 
 
+_USUAL_RESIZE, _USUAL_IMAGE_SIZE = 256, 224
+USUAL_RESIZE_PER_IMAGE_SIZE = _USUAL_RESIZE / _USUAL_IMAGE_SIZE
+"""What the authors, and this program unless told otherwise, resize to, relative to what is cut out of it."""
+_LEAST_PX, _MOST_PX = 8, 2048
+_LEAST_SEEN = 0.8
+"""Share of a picture's width below which a user is told that an evaluation sees little of it."""
+
+
+Pixels = Annotated[
+    Annotated[Literal["auto"], Tag(tag("auto"))] | Annotated[int, Field(ge=_LEAST_PX, le=_MOST_PX), Tag(tag("pixels"))],
+    Discriminator(lambda value: tag("auto" if value == "auto" else "pixels")),
+]
+
+
 class _ImageFilesConfig(StrictModel):
-    resize: int = Field(256, ge=8, le=2048)
-    """Height and width, in pixels, that every image is brought to, by Lanczos resampling; what the cache holds."""
-    image_size: int = Field(224, ge=8)
-    """Height and width that the network sees: a random crop in training, the centre in evaluation."""
+    resize: Pixels = "auto"
+    """Height and width, in pixels, that every image is brought to, by Lanczos resampling; what the cache holds. `auto`:
+    what `image_size` is to it as 224 is to 256, the authors' sizes."""
+    image_size: Pixels = "auto"
+    """Height and width that the network sees: a random crop in training, the centre in evaluation. `auto`: what is to
+    `resize` as 224 is to 256."""
     cache: bool = True
     """off: images are decoded each time they are read, which is slow, and takes no disk."""
     corrupt: Literal["refuse", "skip"] = "refuse"
@@ -92,17 +134,47 @@ class _ImageFilesConfig(StrictModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "_ImageFilesConfig":
-        if self.image_size > self.resize:
-            raise KeyProblem(
-                "image_size", f"{self.image_size} is more than resize ({self.resize}), which it is cut out of: raise it"
-            )
+        size, resize = self.chosen_image_size, self.chosen_resize
+        if size > resize:
+            raise KeyProblem("image_size", f"{size} is more than resize ({resize}), which it is cut out of: raise it")
         if self.corrupt == "skip" and not self.cache:
             raise KeyProblem("corrupt", "skip needs the cache, whose making finds the corrupt images: set cache: on")
         return self
 
     def arguments(self) -> dict[str, Any]:
         """Return what the data set's source takes: plain values."""
-        return self.model_dump(exclude={"name", "image_size"})
+        return {**self.model_dump(exclude={"name", "image_size"}), "resize": self.chosen_resize}
+
+    @property
+    def chosen_resize(self) -> int:
+        """Height and width, in pixels, that every image is brought to, `auto` decided."""
+        if self.resize != "auto":
+            return self.resize
+        if self.image_size == "auto":
+            return _USUAL_RESIZE
+        return max(self.image_size, min(_MOST_PX, round(self.image_size * USUAL_RESIZE_PER_IMAGE_SIZE)))
+
+    @property
+    def chosen_image_size(self) -> int:
+        """Height and width, in pixels, that the network sees, `auto` decided."""
+        if self.image_size != "auto":
+            return self.image_size
+        return max(_LEAST_PX, round(self.chosen_resize / USUAL_RESIZE_PER_IMAGE_SIZE))
+
+    def describe_evaluation(self) -> str:
+        """Return how much of a picture an evaluation sees."""
+        seen, whole = self.chosen_image_size, self.chosen_resize
+        return f"the middle {seen} x {seen} of {whole} x {whole} pixels, {seen / whole:.0%} of width and height"
+
+    def evaluation_note(self) -> str:
+        """Return what to know of the part of a picture that an evaluation sees; nothing if that is most of it."""
+        seen, whole = self.chosen_image_size, self.chosen_resize
+        if seen >= _LEAST_SEEN * whole:
+            return ""
+        return (
+            f"an evaluation sees the middle {seen} x {seen} of {whole} x {whole} pixels, {(seen / whole) ** 2:.0%} of "
+            "each picture's area: to see most of it, set trial.data.resize: auto"
+        )
 
     def measured_on(self) -> dict[str, Any]:
         """Return what decides which images trials are compared on, flat: not how they are read and cut."""
@@ -127,6 +199,8 @@ class _OwnDataConfig(_ImageFilesConfig):
     """Classes held out for the final evaluation, where the data have no test split of their own."""
     single_image_classes: Literal["refuse", "drop"] = "refuse"
     """What becomes of classes with one image: there is nothing to retrieve, and no positive pair."""
+    duplicates: Literal["refuse", "keep"] = "refuse"
+    """What becomes of images with the same pixels in different splits: what is tested would have been trained on."""
     recall_at: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8], min_length=1)
     """The ranks K at which Recall@K is measured."""
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from mdr_tune.config.explain import explain
 from mdr_tune.config.overrides import override
 from mdr_tune.config.search_checks import search_problems
+from mdr_tune.config.space import section_variants
 from mdr_tune.config.space_checks import space_problems
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.sweep_checks import sweep_problems
@@ -40,7 +41,7 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
     problems = space_problems(sweep) or sweep_problems(sweep) + search_problems(sweep)
     if problems:
         raise UserError("\n".join(source.problem(path, message) for path, message in problems))
-    return sweep, notes + _replaced_sections(tree, sweep)
+    return sweep, notes + _replaced_sections(tree, sweep) + _evaluation_notes(sweep)
 
 
 def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
@@ -51,3 +52,9 @@ def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
         for key in sweep.space
         if key in given and (key in TrialConfig.model_fields) and isinstance(given[key], dict)
     ]
+
+
+def _evaluation_notes(sweep: SweepConfig) -> list[str]:
+    """Note where an evaluation sees little of each picture."""
+    notes = [data.evaluation_note() for data in section_variants(sweep.trial, sweep.space, "data")]
+    return list(dict.fromkeys(filter(None, notes)))

@@ -1,6 +1,5 @@
 """Everything one training run is determined by. Two runs of an equal `TrialConfig` give equal numbers."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -8,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from mdr_tune.catalog import BACKBONES, has_published_weights
 from mdr_tune.config.augmentation import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, flatten, tag
-from mdr_tune.config.data import DataConfig, GlyphsDataConfig
+from mdr_tune.config.data import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
 from mdr_tune.config.miners import AutoMinerConfig, MinerConfig
 from mdr_tune.config.optimizer import OptimizerConfig
@@ -44,7 +43,7 @@ class BatchConfig(StrictModel):
 
 def _absolute_if_a_path(weights: str) -> str:
     """Workers have another working directory than the user. Names of published weights have no dot and no slash."""
-    return str(Path(weights).expanduser().absolute()) if {"/", "."} & set(weights) else weights
+    return local_path(weights) if {"/", "."} & set(weights) else weights
 
 
 class BackboneConfig(StrictModel):
@@ -210,6 +209,8 @@ class TrialConfig(StrictModel):
         tree = self.model_dump()
         if self.mdr is not None:
             tree["mdr"]["levels"] = self.mdr.initial_levels()
+        if not isinstance(self.data, GlyphsDataConfig):
+            tree["data"] |= {"resize": self.data.chosen_resize, "image_size": self.data.chosen_image_size}
         tree["embedding"]["mode"] = self.embedding_mode
         tree["miner"] = {"name": self.miner_name, **self.miner_arguments()}
         tree["augmentation"] = self.chosen_augmentation.model_dump()

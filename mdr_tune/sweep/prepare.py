@@ -90,7 +90,7 @@ def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
     for data in section_variants(sweep.trial, sweep.space, "data"):
         dataset = _load(data, sweep, progress)
         for backbone in backbones:
-            _check_takes(backbone, data.name, dataset.input_shape(data.image_size))
+            _check_takes(backbone, data.name, dataset.input_shape(data.chosen_image_size))
 
 
 def of_dataset(name: str, progress: Progress) -> Progress:

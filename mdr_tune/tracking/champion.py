@@ -53,7 +53,7 @@ def evaluation_resize(config: TrialConfig, image_shape: ImageShape) -> int:
 
     Glyphs have the size that the network sees.
     """
-    return image_shape[-1] if isinstance(config.data, GlyphsDataConfig) else config.data.resize
+    return image_shape[-1] if isinstance(config.data, GlyphsDataConfig) else config.data.chosen_resize
 
 
 def register_champion(

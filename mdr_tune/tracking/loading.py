@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from torch.export.passes import move_to_device_pass
 
+from mdr_tune.config.data import USUAL_RESIZE_PER_IMAGE_SIZE
 from mdr_tune.errors import UserError
 from mdr_tune.indexing import Embedder
 from mdr_tune.tracking.champion import RESIZE_KEY
@@ -25,8 +26,6 @@ from mdr_tune.words import without_password
 
 logger = logging.getLogger(__name__)
 
-_USUAL_RESIZE = 256 / 224
-"""What the authors, and this program unless told otherwise, resize to, relative to what is cut out of it."""
 _NAMES_SHOWN = 10
 _PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 GRAPH = "data/model.pt2"
@@ -208,7 +207,7 @@ def _resize(described: Model, image_shape: ImageShape, uri: str) -> int:
     if known is not None:
         return int(known)
     channels, height, _ = image_shape
-    assumed = height if channels == 1 else round(height * _USUAL_RESIZE)
+    assumed = height if channels == 1 else round(height * USUAL_RESIZE_PER_IMAGE_SIZE)
     logger.warning("%s does not say what its images were resized to: %d pixels are taken for granted", uri, assumed)
     return assumed
 

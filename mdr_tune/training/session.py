@@ -275,7 +275,7 @@ class TrialSession:
 
     @property
     def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None]]:
-        return self.dataset.recall_ks, self.config.data.image_size, self._count_progress
+        return self.dataset.recall_ks, self.config.data.chosen_image_size, self._count_progress
 
     @contextlib.contextmanager
     def _finite(self) -> Iterator[None]:
@@ -327,7 +327,7 @@ def _means(measured: torch.Tensor) -> torch.Tensor:
 
 def _augmentation(config: TrialConfig) -> Augmentation:
     chosen = config.chosen_augmentation
-    return build_augmentation(chosen.name, config.data.image_size, **chosen.arguments())
+    return build_augmentation(chosen.name, config.data.chosen_image_size, **chosen.arguments())
 
 
 def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:

@@ -58,6 +58,62 @@ def test_the_settings_of_the_paper_are_the_default() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "resize", "image_size"),
+    [
+        ({}, 256, 224),
+        ({"image_size": 64}, 73, 64),
+        ({"image_size": 256}, 293, 256),
+        ({"image_size": 2048}, 2048, 2048),
+        ({"resize": 64}, 64, 56),
+        ({"resize": 8}, 8, 8),
+        ({"resize": 256, "image_size": 64}, 256, 64),
+        ({"resize": "auto", "image_size": 112}, 128, 112),
+    ],
+)
+def test_one_size_follows_from_the_other(given: dict[str, Any], resize: int, image_size: int) -> None:
+    config = TrialConfig.model_validate({"data": {**CUB, **given}})
+    for same in (config, TrialConfig.model_validate(config.model_dump())):
+        assert (same.data.chosen_resize, same.data.chosen_image_size) == (resize, image_size)
+        assert (same.flat()["data.resize"], same.flat()["data.image_size"]) == (resize, image_size)
+        assert same.data.arguments()["resize"] == resize
+
+
+def test_a_searched_size_takes_the_other_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("name: a\ntrial: {data: cub200}\nspace: {data.image_size: {choice: [112, 224]}}\n")
+    sweep, notes = read_sweep(file, [])
+    sizes = [
+        (data.chosen_resize, data.chosen_image_size) for data in section_variants(sweep.trial, sweep.space, "data")
+    ]
+    assert (sizes, notes) == ([(128, 112), (256, 224)], [])
+
+
+def test_a_part_of_the_picture_that_is_small_is_noted(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "name: a\ntrial: {data: {name: cub200, resize: 256}}\nspace: {data.image_size: {choice: [64, 205]}}\n"
+    )
+    (note,) = read_sweep(file, [])[1]
+    assert note.startswith("an evaluation sees the middle 64 x 64 of 256 x 256 pixels, 6% of each picture's area: ")
+    (note,) = read_sweep(file, ["trial.data.image_size=204"])[1][1:]
+    assert note.startswith("an evaluation sees the middle 204 x 204")
+
+
+def test_the_paper_s_larger_setting_sees_all_of_a_picture() -> None:
+    sweep, notes = read_sweep(Path(__file__).parents[2] / "search_spaces" / "paper_cub200_256.yaml", [])
+    assert (sweep.trial.data.chosen_resize, sweep.trial.data.chosen_image_size, notes) == (256, 256, [])
+
+
+def test_a_path_may_look_like_an_address_if_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a:\\b").mkdir()
+    data = TrialConfig.model_validate({"data": {"name": "folder", "root": "a:\\b"}}).data
+    assert data.arguments()["root"] == str(tmp_path / "a:\\b")
+    data = TrialConfig.model_validate({"data": {"name": "folder", "root": "~nobody_of_this_name/b"}}).data
+    assert data.arguments()["root"] == str(tmp_path / "~nobody_of_this_name/b")
+
+
 @pytest.mark.parametrize("name", RECALL_KS)
 def test_recall_is_measured_at_the_ranks_of_the_paper(name: str) -> None:
     assert BenchmarkDataConfig(name=name).recall_ks == RECALL_KS[name]  # type: ignore[arg-type]
@@ -88,8 +144,18 @@ def test_off_is_yaml_s_word_for_no(tmp_path: Path) -> None:
         ({"name": "folder"}, "data.root: is missing"),
         ({"name": "table"}, "data.file: is missing"),
         ({"name": "glyphs", "image_size": 64}, "data.image_size: unknown key. Known here: name."),
-        ({**CUB, "image_size": 257}, "data.image_size: 257 is more than resize (256)"),
-        ({**CUB, "resize": 128}, "data.image_size: 224 is more than resize (128)"),
+        ({**CUB, "image_size": 257, "resize": 256}, "data.image_size: 257 is more than resize (256)"),
+        ({**CUB, "image_size": 224, "resize": 128}, "data.image_size: 224 is more than resize (128)"),
+        ({**CUB, "image_size": 3000}, "data.image_size: must be less than or equal to 2048, got 3000"),
+        ({**CUB, "resize": "large"}, "data.resize: expected a whole number, got 'large' (text)"),
+        (
+            {"name": "folder", "root": "s3://b/images"},
+            "data.root: s3://b/images is an address, and files are read from",
+        ),
+        ({"name": "table", "file": "s3://b/t.csv"}, "data.file: s3://b/t.csv is an address"),
+        ({"name": "folder", "root": "file:///data"}, "data.root: file:///data is an address"),
+        ({"name": "folder", "root": "C:\\images"}, "data.root: C:\\images is a path of Windows: write where"),
+        ({"name": "folder", "root": "$HOME/images"}, "data.root: $HOME/images begins with a variable"),
         ({**CUB, "corrupt": "skip", "cache": False}, "data.corrupt: skip needs the cache"),
         ({**CUB, "corrupt": "ignore"}, "data.corrupt: expected 'refuse' or 'skip', got 'ignore'"),
         ({**CUB, "validation": {"fraction": 1.0}}, "data.validation.fraction: must be less than 1"),
