@@ -9,7 +9,9 @@ from rich.console import Console
 
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
-from mdr_tune.sweep.stores import Stores, check_stores, choose_stores
+from mdr_tune.sweep.in_store import check_in_store
+from mdr_tune.sweep.journal import Past
+from mdr_tune.sweep.stores import Stores, check_stores, choose_stores, open_client
 
 if TYPE_CHECKING:
     from mdr_tune.training.official import ImportedModel
@@ -85,37 +87,30 @@ def _stores(arguments: argparse.Namespace) -> Stores | None:
         ) from None
     stores = choose_stores(None, arguments.tracking_uri)
     check_stores(stores)
+    check_in_store(stores, arguments.register, Past())
     return stores
 
 
 def _register(name: str, stores: Stores, imported: "ImportedModel", file: Path, console: Console) -> None:
     """Register the model and say how to load it."""
     import mlflow
-    from mlflow import MlflowClient
 
     from mdr_tune.tracking.imported import register_import
+    from mdr_tune.tracking.moved import record_place
     from mdr_tune.tracking.tracker import open_experiment
 
     stores.storage.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(stores.tracking_uri)
-    client = MlflowClient(stores.tracking_uri)
-    try:
-        experiment_id = open_experiment(client, name, stores.artifact_root)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    client = open_client(stores)
+    if stores.database is not None:
+        record_place(stores.database, name)
+    experiment_id = open_experiment(client, name, stores.artifact_root)
     registered = register_import(client, experiment_id, name, imported, file)
     if stores.artifact_root is not None:
         _print(console, f"Its artifacts are below {stores.artifact_root}.")
-    if registered.is_champion:
-        _print(
-            console, f"Registered as {name} version {registered.version}, alias champion. Load it without this package:"
-        )
-    else:
-        _print(
-            console,
-            f"Registered as {name} version {registered.version}; the champion is still version {registered.champion}. "
-            "Load it without this package:",
-        )
+    where = f" in {stores.other_registry}" if stores.other_registry else ""
+    state = ", alias champion" if registered.is_champion else f"; the champion is still version {registered.champion}"
+    _print(console, f"Registered as {name} version {registered.version}{where}{state}. Load it without this package:")
     model = f"{name}@champion" if registered.is_champion else f"{name}/{registered.version}"
     for line in stores.load_command(model).splitlines():
         _print(console, f"  {line}")

@@ -85,6 +85,8 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
 
 
 def _new_plan(arguments: argparse.Namespace) -> Plan:
+    from mdr_tune.sweep.in_store import check_in_store
+    from mdr_tune.sweep.journal import Past
     from mdr_tune.sweep.resources import placement_notes
     from mdr_tune.sweep.stores import check_stores, choose_stores
     from mdr_tune.sweep.warm_start import resolve
@@ -92,6 +94,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
     sweep, notes = read_sweep(arguments.space, _overrides(arguments))
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
     check_stores(stores)
+    found = check_in_store(stores, sweep.name, Past())
     with naming(arguments.space):
         sweep, taken = resolve(sweep, stores.storage)
     machine, lanes = _checked(arguments, sweep, arguments.space)
@@ -99,7 +102,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
         sweep=sweep,
         file=arguments.space,
         text=arguments.space.read_text(),
-        notes=(*notes, *taken, *placement_notes(lanes, machine)),
+        notes=(*notes, *found, *taken, *placement_notes(lanes, machine)),
         stores=stores,
         machine=machine,
         lanes=lanes,
@@ -110,27 +113,29 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
 
 def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     from mdr_tune.sweep import resume
+    from mdr_tune.sweep.in_store import check_in_store
     from mdr_tune.sweep.journal import read_past
     from mdr_tune.sweep.resources import placement_notes
     from mdr_tune.sweep.stores import check_stores, choose_stores
 
     stored = resume.find_launch(choose_stores(arguments.storage, None), arguments.resume)
-    uri = arguments.tracking_uri or (None if "***" in stored.tracking_uri else stored.tracking_uri)
-    stores = choose_stores(arguments.storage, uri)
+    stores = resume.choose_store(stored, arguments.storage, arguments.tracking_uri)
     sweep, past = resume.with_overrides(stored, _overrides(arguments)), read_past(stored.folder)
     resume.check_not_running(stored.folder)
+    resume.check_study(stored.folder)
     if arguments.extend is not None:
         resume.check_can_extend(sweep, arguments.extend)
     elif past.finished:
         raise UserError(f"--resume {sweep.name}: it is finished; --extend N adds N trials to each of its arms")
     resume.check_budget(sweep, past)
     check_stores(stores)
+    found = check_in_store(stores, sweep.name, past)
     machine, lanes = _checked(arguments, sweep, stored.file)
     return Plan(
         sweep=sweep,
         file=stored.file,
         text=stored.text,
-        notes=tuple(placement_notes(lanes, machine)),
+        notes=(*found, *placement_notes(lanes, machine)),
         stores=stores,
         machine=machine,
         lanes=lanes,

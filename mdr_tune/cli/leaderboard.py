@@ -14,10 +14,11 @@ from rich.live import Live
 from rich.text import Text
 
 from mdr_tune.cli.leaderboard_table import leaderboard_table
-from mdr_tune.cli.reading import add_store_arguments, missing_file, open_store
+from mdr_tune.cli.reading import add_store_arguments, open_store
 from mdr_tune.errors import UserError
 from mdr_tune.recorded import SweepRecords
 from mdr_tune.report.leaderboard import Cell, flat_rows, leaderboard
+from mdr_tune.sweep.stores import check_exists
 
 REDRAW_EVERY_S = 2.0
 _LINES_AROUND = 9
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from mdr_tune.tracking.reader import read_sweep
 
     def read() -> SweepRecords:
-        missing_file(stores)
+        check_exists(stores)
         return read_sweep(client, arguments.name)
 
     if arguments.watch:

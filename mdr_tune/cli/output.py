@@ -24,6 +24,7 @@ from mdr_tune.report.summary import BEST_TRIALS_SHOWN, table_rows, value_titles,
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport, load_command
+from mdr_tune.sweep.stores import REGISTRY_VARIABLE
 from mdr_tune.words import count, duration
 
 PLACEMENTS = {"pack": "on as few nodes as possible", "spread": "on as many nodes as possible"}
@@ -75,6 +76,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     )
     _add(table, "  found", plan.machine.description, plan.machine.describe())
     _add(table, "  stores", "MLflow", plan.stores.shown_uri)
+    if plan.stores.other_registry is not None:
+        _add(table, "", "registry", f"{plan.stores.other_registry} ({REGISTRY_VARIABLE})")
     _add(table, "", "storage", str(plan.folder.parent))
     console.print(table)
     for note in plan.notes:
@@ -158,7 +161,9 @@ def _print_where_next(console: Console, plan: Plan, outcome: LaunchOutcome) -> N
         console.print(f"  {line}", soft_wrap=True, markup=False)
     champion = outcome.champion
     if champion is not None:
-        console.print(f"Load the winner ({plan.sweep.name} version {champion.version}, alias champion):")
+        registry = f", in {plan.stores.other_registry}" if plan.stores.other_registry else ""
+        version = f"{plan.sweep.name} version {champion.version}, alias champion{registry}"
+        console.print(f"Load the winner ({version}):", soft_wrap=True, markup=False)
         for line in load_command(plan).splitlines():
             console.print(f"  {line}", soft_wrap=True, markup=False)
         if champion.previous_version is not None:

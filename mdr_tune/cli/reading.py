@@ -2,11 +2,9 @@
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdr_tune.errors import UserError
-from mdr_tune.sweep.stores import Stores, check_stores, choose_stores
+from mdr_tune.sweep.stores import Stores, check_readable, choose_stores, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,25 +22,10 @@ def open_store(arguments: argparse.Namespace) -> "tuple[Stores, MlflowClient]":
     """Return the stores that the flags name, and a client that does not wait long for an answer.
 
     Raises:
-        UserError: There is no such store, or it does not answer.
+        UserError: There is no such store, it cannot be read, or it does not answer.
     """
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
-    missing_file(stores)
-    if not stores.tracking_uri.startswith("sqlite:"):
-        check_stores(stores)
+    check_readable(stores)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    from mlflow import MlflowClient
-
-    return stores, MlflowClient(stores.tracking_uri)
-
-
-def missing_file(stores: Stores) -> None:
-    """Raise a UserError if the store is a database file that is not there: opening it would make an empty one."""
-    if stores.tracking_uri.startswith("sqlite:///"):
-        file = Path(stores.tracking_uri.removeprefix("sqlite:///"))
-        if not file.exists():
-            raise UserError(
-                f"there is no MLflow store {file}: run this where the sweep was launched, or name its store with "
-                "--tracking-uri or --storage"
-            )
+    return stores, open_client(stores)

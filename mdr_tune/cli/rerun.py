@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,11 +12,10 @@ from rich.text import Text
 
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.cli.terminal import make_console, print_error
-from mdr_tune.errors import UserError
 from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed
 from mdr_tune.report.comparison import Comparison, compare
 from mdr_tune.sweep.rerun import RerunPlan, plan_rerun, prepare_rerun, run_epochs, running_lane
-from mdr_tune.sweep.stores import Stores, check_stores, choose_stores
+from mdr_tune.sweep.stores import check_exists, check_stores, choose_stores, open_client
 from mdr_tune.words import count
 
 if TYPE_CHECKING:
@@ -49,15 +47,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         UserError: There is no such trial, or it cannot be run here.
     """
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
-    _check_exists(stores)
+    check_exists(stores)
     check_stores(stores)
     import mlflow
-    from mlflow import MlflowClient
 
     from mdr_tune.tracking.rerun import read_original
 
     mlflow.set_tracking_uri(stores.tracking_uri)  # of the artifacts
-    client = MlflowClient(stores.tracking_uri)
+    client = open_client(stores)
     original = read_original(client, arguments.run_id, stores.shown_uri)
     plan = plan_rerun(original, arguments.epochs, shlex.join([sys.executable, *sys.argv]))
     _print(console, _sentence(plan))
@@ -67,12 +64,6 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if images is not None:
         _print(console, f"  {images}")
     return _run_and_compare(plan, client, console)
-
-
-def _check_exists(stores: Stores) -> None:
-    """Refuse a local store that is not there; MLflow would make an empty one."""
-    if stores.tracking_uri.startswith("sqlite:///") and not Path(stores.tracking_uri[len("sqlite:///") :]).exists():
-        raise UserError(f"there is no MLflow store {stores.shown_uri}: say which with --tracking-uri or --storage")
 
 
 def _sentence(plan: RerunPlan) -> str:

@@ -95,11 +95,13 @@ class Past:
         tested: Of the trials that were evaluated on the test classes, at which epoch, and their test metrics.
         searched: Arms whose search was over.
         extensions: Trials that were added to each arm later, each time.
+        has_open_extension: No trial has started since the last extension: the launch that was to make it crashed.
         sessions: How often the launch was started.
         used_s: Wall time that its sessions took, until each one's last event.
         parent_run_id: Of the MLflow run.
         finished: The sweep came to its end, and was not extended since.
         image_content: A hash of the images that the trials are trained and measured on.
+        folder: The launch's folder, below which its files are; None if none of them is asked for.
     """
 
     records: list[TrialRecord] = field(default_factory=list)
@@ -107,11 +109,13 @@ class Past:
     tested: dict[str, tuple[int, dict[str, float]]] = field(default_factory=dict)
     searched: set[str] = field(default_factory=set)
     extensions: list[int] = field(default_factory=list)
+    has_open_extension: bool = False
     sessions: int = 0
     used_s: float = 0.0
     parent_run_id: str | None = None
     finished: bool = False
     image_content: str | None = None
+    folder: Path | None = None
 
     def trial(self, name: str) -> TrialRecord:
         """Return the record of a trial."""
@@ -144,6 +148,7 @@ class Past:
         record = TrialRecord(**{key: event[key] for key in keys})
         self._by_name[record.name] = record
         self.records.append(record)
+        self.has_open_extension = False
 
     def _epoch(self, event: dict[str, Any]) -> None:
         record = self.trial(event["name"])
@@ -154,7 +159,17 @@ class Past:
         self.reports.append((record.name, record.epochs, False))
 
     def _checkpoint(self, event: dict[str, Any]) -> None:
-        self.trial(event["name"]).checkpoints[event["epoch"]] = event["folder"]
+        self.trial(event["name"]).checkpoints[event["epoch"]] = self._present(event["folder"])
+
+    def _present(self, recorded: str) -> str:
+        """Return where a file of the launch is now: a launch that was moved, or copied, has its own."""
+        if self.folder is None:
+            return recorded
+        parts, launch = Path(recorded).parts, (self.folder.parent.name, self.folder.name)
+        for end in range(len(parts), 1, -1):
+            if parts[end - 2 : end] == launch:
+                return str(self.folder.joinpath(*parts[end:]))
+        return recorded
 
     def _dropped(self, event: dict[str, Any]) -> None:
         for epoch in event["epochs"]:
@@ -182,7 +197,10 @@ class Past:
         self.tested[event["name"]] = (event["epoch"], event["metrics"])
 
     def _extended(self, event: dict[str, Any]) -> None:
+        if event.get("replaces"):
+            self.extensions.pop()
         self.extensions.append(event["trials"])
+        self.has_open_extension = True
         self.finished = False
         self.searched.clear()
 
@@ -192,7 +210,7 @@ class Past:
 
 def read_past(folder: Path) -> Past:
     """Return what the journal of a launch tells."""
-    past = Past()
+    past = Past(folder=folder.absolute())
     for event in read_events(folder):
         past.add(event)
     return past

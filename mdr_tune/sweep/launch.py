@@ -19,7 +19,7 @@ from mdr_tune.sweep.resume import save_plan
 from mdr_tune.sweep.run import LaunchListener, SweepRun
 from mdr_tune.sweep.running_lanes import running_lanes
 from mdr_tune.sweep.stop_rules import StopRules
-from mdr_tune.sweep.stores import without_password
+from mdr_tune.sweep.stores import open_client, without_password
 from mdr_tune.words import count
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> Launch
         if not plan.resumes:
             save_plan(plan)
         journal.write("session", command=without_password(command), lanes=plan.lanes.num_lanes)
-        if plan.extend_by:
-            journal.write("extended", trials=plan.extend_by)
         status.stage("opening the MLflow store")
         tracker = _open_tracker(plan, command, images)
         journal.write("tracked", parent_run_id=tracker.parent_run_id, image_content=images["content"])
+        if plan.extend_by:  # not before: what a launch that is refused did not do, the next one does not count
+            journal.write("extended", trials=plan.extend_by, replaces=plan.past.has_open_extension)
         return _run(plan, hub, journal, tracker, status)
 
 
@@ -132,16 +132,15 @@ def _end_ray_at_once() -> None:
 def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":
     """Open the MLflow experiment and its parent run."""
     import mlflow
-    from mlflow import MlflowClient
 
+    from mdr_tune.tracking.moved import record_place
     from mdr_tune.tracking.tracker import Tracker, open_experiment
 
     mlflow.set_tracking_uri(plan.stores.tracking_uri)
-    client = MlflowClient(plan.stores.tracking_uri)
-    try:
-        experiment_id = open_experiment(client, plan.sweep.name, plan.stores.artifact_root)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    client = open_client(plan.stores)
+    if plan.stores.database is not None:
+        record_place(plan.stores.database, plan.sweep.name)
+    experiment_id = open_experiment(client, plan.sweep.name, plan.stores.artifact_root)
     return Tracker(
         client,
         experiment_id,
@@ -181,6 +180,8 @@ def parent_params(plan: Plan, images: dict[str, str]) -> dict[str, object]:
     Args:
         images: What it is trained and measured on, as `_images` says it.
     """
+    import mlflow
+
     sweep = plan.sweep
     return {
         "metric": sweep.metric,
@@ -188,7 +189,7 @@ def parent_params(plan: Plan, images: dict[str, str]) -> dict[str, object]:
         "baselines": ", ".join(sweep.baselines),
         "workers_per_trial": plan.lanes.workers_per_lane,
         "lanes": plan.lanes.num_lanes,
-        "versions": {"mdr_tune": __version__, "python": platform.python_version()},
+        "versions": {"mdr_tune": __version__, "mlflow": mlflow.__version__, "python": platform.python_version()},
         "images": images,
         "space": {key: str(domain.model_dump(exclude_none=True)) for key, domain in sweep.space.items()},
     }

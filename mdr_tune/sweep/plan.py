@@ -30,7 +30,7 @@ class Plan:
         address: Ray cluster to run on; None starts one on this machine.
         launch: Unique among launches into this storage.
         past: What earlier sessions of this launch did.
-        extend_by: Trials that this session adds to each arm.
+        extend_by: Trials that this session adds to each arm, in place of those of an extension that never began.
         preflight: Whether the nodes are checked before the first worker starts.
     """
 
@@ -68,7 +68,10 @@ class Plan:
 
     @property
     def _extensions(self) -> list[int]:
-        return [*self.past.extensions, *([self.extend_by] if self.extend_by else [])]
+        if not self.extend_by:
+            return self.past.extensions
+        made = self.past.extensions[:-1] if self.past.has_open_extension else self.past.extensions
+        return [*made, self.extend_by]
 
     def trials_before_extensions(self, arm: Arm) -> list[int]:
         """Return how many trials an arm had before each extension."""

@@ -16,13 +16,16 @@ from mdr_tune.config.space import searched
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.registry import nearest_name
+from mdr_tune.sqlite_address import sqlite_options, sqlite_url
 from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.journal import Past, lock
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.stores import Stores
+from mdr_tune.sweep.stores import Stores, choose_stores
 from mdr_tune.words import duration
 
 PLAN = "plan.json"
+STUDIES = "optuna.db"
+"""Optuna's database in the launch's folder, with a study for each arm."""
 VERSION = 1
 MAY_CHANGE = ("resources.lanes", "resources.cpus_per_worker", "resources.gpus_per_worker", "search.stop")
 MAY_CHANGE_TOO = ("resources.lane_restarts", "resources.stuck_worker_timeout_s", "resources.stalled_worker_timeout_s")
@@ -38,6 +41,7 @@ class Stored:
         file: The YAML that it was started with.
         text: What stood in it then.
         tracking_uri: Without a password.
+        storage: Storage that it was launched into; None if an older version launched it.
     """
 
     folder: Path
@@ -45,6 +49,7 @@ class Stored:
     file: Path
     text: str
     tracking_uri: str
+    storage: Path | None
 
     @property
     def launch(self) -> str:
@@ -60,6 +65,7 @@ def save_plan(plan: Plan) -> None:
         "file": str(plan.file.absolute()),
         "text": plan.text,
         "tracking_uri": plan.stores.shown_uri,
+        "storage": str(plan.stores.storage),
     }
     with atomic_write(plan.folder / PLAN) as file:
         file.write(json.dumps(content, indent=2).encode())
@@ -90,7 +96,42 @@ def _read(folder: Path) -> Stored:
         sweep = SweepConfig.model_validate(content["sweep"])
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{file}: cannot be read ({error}); the sweep cannot be resumed") from None
-    return Stored(folder, sweep, Path(content["file"]), content["text"], content["tracking_uri"])
+    storage = Path(content["storage"]) if "storage" in content else None
+    return Stored(folder, sweep, Path(content["file"]), content["text"], content["tracking_uri"], storage)
+
+
+def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) -> Stores:
+    """Return the stores to go on in: those of the launch, unless flags name others.
+
+    A store in the storage moves with it, as does a copy's.
+
+    Args:
+        stored: The launch.
+        storage: The flag --storage, if it was given.
+        tracking_uri: The flag --tracking-uri, if it was given.
+
+    Raises:
+        UserError: The launch is a copy that would write into the runs of its original.
+    """
+    if tracking_uri is not None or "***" in stored.tracking_uri:
+        return choose_stores(storage, tracking_uri)
+    stores = choose_stores(storage, stored.tracking_uri)
+    recorded, before = stores.database, stored.storage
+    was_moved = before is not None and before != stores.storage and before.resolve() != stores.storage.resolve()
+    if before is None and recorded is not None and not recorded.exists():
+        before, was_moved = recorded.parent, True  # where a launch has its store unless told otherwise
+    if not was_moved or before is None:
+        return stores
+    if recorded is not None and recorded.is_relative_to(before):
+        moved = sqlite_url(stores.storage / recorded.relative_to(before), sqlite_options(stored.tracking_uri))
+        return choose_stores(storage, moved)
+    original = before / "sweeps" / stored.sweep.name / stored.launch
+    if (original / JOURNAL).exists():
+        raise UserError(
+            f"--resume {stored.sweep.name}: {stored.folder} is a copy of {original}, and both have their runs in "
+            f"{stores.shown_uri}: go on with the original (--storage {before}), or launch the sweep anew"
+        )
+    return stores
 
 
 def with_overrides(stored: Stored, overrides: list[str]) -> SweepConfig:
@@ -128,6 +169,27 @@ def check_not_running(folder: Path) -> None:
     if journal.exists():
         with journal.open("rb") as file:
             lock(file, folder)
+
+
+def check_study(folder: Path) -> None:
+    """Check that Optuna can open the studies of a launch.
+
+    Raises:
+        UserError: They are damaged, or of another version of Optuna. They can be made again from the journal.
+    """
+    file = folder / STUDIES
+    if not file.exists():
+        return
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        RDBStorage(sqlite_url(file)).get_all_studies()
+    except (SQLAlchemyError, RuntimeError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise UserError(
+            f"{file}: Optuna cannot open it ({reason}); move it away: it is made again from the journal"
+        ) from None
 
 
 def check_budget(sweep: SweepConfig, past: Past) -> None:

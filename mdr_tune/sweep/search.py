@@ -14,6 +14,7 @@ from ray.tune.search.optuna import OptunaSearch
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
 from mdr_tune.config.sweep import SearchConfig
+from mdr_tune.sqlite_address import sqlite_url
 from mdr_tune.sweep.samplers import distribution, make_sampler, quiet_optuna, without_warnings
 
 BUSY_TIMEOUT_S = 60.0
@@ -38,7 +39,7 @@ class ArmSearch(OptunaSearch):
     def __init__(self, arm: Arm, search: SearchConfig, metrics: list[str], storage: Path, study_name: str) -> None:
         self._arm, self._tree, self._metrics = arm, parameter_tree(arm.space), metrics
         quiet_optuna()
-        url, timeout = f"sqlite:///{storage}", {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+        url, timeout = sqlite_url(storage), {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
         super().__init__(
             self._draw,
             metric=metrics if len(metrics) > 1 else metrics[0],

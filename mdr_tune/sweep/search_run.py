@@ -18,6 +18,7 @@ from mdr_tune.sweep.journal import Past
 from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.one_trial import OneTrial
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.resume import STUDIES
 from mdr_tune.sweep.schedulers import SYNCHRONOUS, make_scheduler, replay
 from mdr_tune.sweep.schedulers.lane_scheduler import LaneScheduler
 from mdr_tune.sweep.search import ArmSearch
@@ -127,7 +128,7 @@ class ArmRun:
         if not searched(arm.space):
             return OneTrial(arm), {}
         study = f"{sweep.name}-{arm.name}"
-        search = ArmSearch(arm, sweep.search, self._ledger.metrics, self._plan.folder / "optuna.db", study)
+        search = ArmSearch(arm, sweep.search, self._ledger.metrics, self._plan.folder / STUDIES, study)
         self._ledger.study = search
         known = {record.number: record for record in self._ledger.of_arm(arm.name) if record.seed_index == 0}
         for record in known.values():

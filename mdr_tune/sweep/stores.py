@@ -7,11 +7,21 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mdr_tune.errors import UserError
+from mdr_tune.mlflow_database import ARTIFACTS, check_file, check_schema
+from mdr_tune.sqlite_address import sqlite_file, sqlite_options, sqlite_url
 from mdr_tune.words import without_password as without_password
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 HEALTH_TIMEOUT_S = 5.0
+REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
+"""Environment variable by which MLflow keeps registered models in another store than runs."""
+_DRIVER_OPTIONS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
+"""Options of Python's SQLite driver that an address may have after its `?`."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +37,30 @@ class Stores:
         return without_password(self.tracking_uri)
 
     @property
+    def database(self) -> Path | None:
+        """File of the store when it is a local database."""
+        return sqlite_file(self.tracking_uri)
+
+    @property
     def artifact_root(self) -> Path | None:
         """Folder for MLflow's artifacts when the store is a local database; a server decides for itself."""
-        return self.storage / "mlartifacts" if self.tracking_uri.startswith("sqlite:") else None
+        return self.storage / ARTIFACTS if self.database is not None else None
+
+    @property
+    def registry_uri(self) -> str:
+        """URI of the store that has the registered models: MLflow takes MLFLOW_REGISTRY_URI, or else the store."""
+        return os.environ.get(REGISTRY_VARIABLE) or self.tracking_uri
+
+    @property
+    def other_registry(self) -> str | None:
+        """The registry, for the terminal, if MLFLOW_REGISTRY_URI names another store than that of the runs."""
+        return None if self.registry_uri == self.tracking_uri else without_password(self.registry_uri)
 
     def load_command(self, model: str) -> str:
         """Return the lines that load a registered model, `NAME@ALIAS` or `NAME/VERSION`, in a fresh process."""
+        registry = f'mlflow.set_registry_uri("{self.other_registry}")\n' if self.other_registry else ""
         return (
-            f'import mlflow\nmlflow.set_tracking_uri("{self.shown_uri}")\n'
+            f'import mlflow\nmlflow.set_tracking_uri("{self.shown_uri}")\n{registry}'
             f'model = mlflow.pytorch.load_model("models:/{model}")  # model(uint8 images (n, C, H, W))'
         )
 
@@ -48,34 +74,106 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
     if storage is not None and "://" in storage:
         raise UserError(f"--storage {storage}: must be a folder; on a cluster, one that all nodes share (NFS, EFS)")
     folder = Path(storage or "runs").expanduser().absolute()
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
-    if uri.startswith("sqlite:///"):
-        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).expanduser().absolute()}"
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(folder / "mlflow.db")
+    source = f"{'--tracking-uri' if tracking_uri else 'MLFLOW_TRACKING_URI'} {without_password(uri)}"
+    if (file := sqlite_file(uri)) is not None:
+        options = sqlite_options(uri)
+        _check_options(source, file, options)
+        uri = sqlite_url(file.expanduser().absolute(), options)
     elif uri.startswith("postgresql://"):
         uri = f"postgresql+psycopg2://{uri.removeprefix('postgresql://')}"  # SQLAlchemy's own choice is not installed
     elif not uri.startswith(("http://", "https://", "postgresql", "mysql", "mssql")):
-        source = "--tracking-uri" if tracking_uri else "MLFLOW_TRACKING_URI"
         raise UserError(
-            f"{source} {without_password(uri)}: MLflow cannot track to this. Give a server (http://127.0.0.1:5000) or "
+            f"{source}: MLflow cannot track to this. Give a server (http://127.0.0.1:5000) or "
             f"a database (sqlite:////absolute/path/mlflow.db); without it, {folder / 'mlflow.db'} is used"
         )
     return Stores(folder, uri)
 
 
+def _check_options(source: str, file: Path, options: str) -> None:
+    """Refuse what is no path, and options that the driver would fail on once it connects."""
+    if str(file).startswith(("file:", ":memory:")):
+        raise UserError(f"{source}: must name a file by its path, such as sqlite:////absolute/path/mlflow.db")
+    unknown = [part for part in options.split("&") if options and part.partition("=")[0] not in _DRIVER_OPTIONS]
+    if unknown:
+        raise UserError(
+            f"{source}: what follows ? in an address are options, and {unknown[0]!r} is none that SQLite's driver has; "
+            "write %3F for a ? in a path, or give its folder as --storage"
+        )
+
+
 def check_stores(stores: Stores) -> None:
-    """Check that both can be written, leaving nothing behind.
+    """Check that all of them can be written, leaving nothing behind.
 
     Raises:
         UserError: One cannot; the text says which and why.
     """
     _check_folder(stores.storage, "--storage")
-    uri = stores.tracking_uri
-    if uri.startswith("sqlite:///"):
-        _check_database(Path(uri.removeprefix("sqlite:///")))
+    _check_store(stores.tracking_uri, "the MLflow store", writes=True)
+    _check_registry(stores, writes=True)
+
+
+def check_readable(stores: Stores) -> None:
+    """Check that there is an MLflow store, and that it can be read.
+
+    Raises:
+        UserError: There is none, or it cannot be read; the text says why.
+    """
+    check_exists(stores)
+    _check_store(stores.tracking_uri, "the MLflow store", writes=False)
+    _check_registry(stores, writes=False)
+
+
+def check_exists(stores: Stores) -> None:
+    """Check that a local store is there: opening it would make an empty one.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    file = stores.database
+    if file is not None and not file.exists():
+        raise UserError(
+            f"there is no MLflow store {file}: run this where the sweep was launched, or name its store with "
+            "--tracking-uri or --storage"
+        )
+
+
+def open_client(stores: Stores) -> "MlflowClient":
+    """Return a client of stores that were checked; every command gets its client here.
+
+    Artifacts of a local store that was moved are found, and written, where the store is now.
+    """
+    from mlflow import MlflowClient
+
+    from mdr_tune.tracking.moved import follow
+
+    if stores.database is not None:
+        stores.database.parent.mkdir(parents=True, exist_ok=True)
+    follow(stores.database, [stores.storage])
+    return MlflowClient(stores.tracking_uri)
+
+
+def _check_registry(stores: Stores, writes: bool) -> None:
+    registry = stores.registry_uri
+    if stores.other_registry is None or not registry.startswith(("sqlite", "http", "postgresql", "mysql", "mssql")):
+        return
+    file = sqlite_file(registry)
+    if file is not None and not writes and not file.exists():
+        raise UserError(f"{REGISTRY_VARIABLE} {stores.other_registry}: there is no such file; unset it, or mend it")
+    _check_store(registry, f"the registry of {REGISTRY_VARIABLE}", writes)
+
+
+def _check_store(uri: str, what: str, writes: bool) -> None:
+    """Check one store that MLflow is to open."""
+    if (file := sqlite_file(uri)) is not None:
+        if writes:
+            _check_folder(file.parent, f"{what} in")  # SQLite puts its journal there
+        if file.exists():
+            check_file(file, uri, f"{what} {file}", writes)
     elif uri.startswith("http"):
-        _check_server(uri)
+        _check_server(uri, what)
     else:
-        _check_other_database(stores)
+        _check_other_database(uri, what)
 
 
 def _check_folder(folder: Path, what: str) -> None:
@@ -90,46 +188,31 @@ def _check_folder(folder: Path, what: str) -> None:
         raise UserError(f"{what} {folder}: cannot be written ({error.strerror}); choose a writable folder") from None
 
 
-def _check_database(file: Path) -> None:
-    import sqlite3
-
-    _check_folder(file.parent, "the MLflow store in")  # SQLite puts its journal there
-    if not file.exists():
-        return
-    try:
-        connection = sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=5)
-        try:
-            connection.execute("PRAGMA schema_version").fetchone()
-            connection.execute("BEGIN IMMEDIATE").execute("ROLLBACK")
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise UserError(
-            f"the MLflow store {file}: cannot be written ({error}); choose another --tracking-uri"
-        ) from None
-
-
-def _check_other_database(stores: Stores) -> None:
+def _check_other_database(uri: str, store: str) -> None:
     """Connect once, with the driver that the URI names."""
     import sqlalchemy
 
+    what = f"{store} {without_password(uri)}"
     try:
-        sqlalchemy.create_engine(stores.tracking_uri).connect().close()
+        engine = sqlalchemy.create_engine(uri)
+        with engine.connect() as connection:
+            check_schema(connection, uri, what)
+        engine.dispose()
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"the MLflow database {stores.shown_uri} cannot be opened ({reason}); install its driver into this "
+            f"{what} cannot be opened ({reason}); install its driver into this "
             "environment, start it, or choose another --tracking-uri"
         ) from None
 
 
-def _check_server(uri: str) -> None:
+def _check_server(uri: str, store: str) -> None:
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S):
             pass
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
-            f"the MLflow server {without_password(uri)} does not answer ({reason}); start it "
+            f"{store.replace('store', 'server')} {without_password(uri)} does not answer ({reason}); start it "
             f"(mdr-tune mlflow-server install) or leave --tracking-uri and MLFLOW_TRACKING_URI out for a local store"
         ) from None

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from mdr_tune.errors import UserError
+from mdr_tune.tracking.deleted import is_deleted, restore_experiment
 
 RUNS_A_PAGE = 1000
 
@@ -14,19 +17,28 @@ def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None)
     """Return the id of the experiment, made if need be, its artifacts below `artifact_root` if one is given.
 
     Raises:
-        ValueError: The experiment was deleted in MLflow, which keeps its name taken.
+        UserError: The experiment was deleted in MLflow, which keeps its name taken.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         location = (artifact_root / name).as_uri() if artifact_root else None
         tags = {"mlflow.experimentKind": "custom_model_development"}  # model training, not GenAI
         return str(client.create_experiment(name, artifact_location=location, tags=tags))
-    if experiment.lifecycle_stage == "deleted":
-        raise ValueError(
-            f"the MLflow experiment {name!r} was deleted, and its name is still taken: choose another --name, or "
-            f"restore it (mlflow experiments restore --experiment-id {experiment.experiment_id})"
-        )
+    check_active(client, experiment)
     return str(experiment.experiment_id)
+
+
+def check_active(client: MlflowClient, experiment: Experiment) -> None:
+    """Check that an experiment was not deleted.
+
+    Raises:
+        UserError: It was; the text has the command that restores it.
+    """
+    if is_deleted(experiment):
+        raise UserError(
+            f"the MLflow experiment {experiment.name!r} was deleted, and its name is still taken: choose another name, "
+            f"or restore it: {restore_experiment(client, experiment.experiment_id)}"
+        )
 
 
 def child_runs(client: MlflowClient, experiment_id: str, parent_run_id: str, more: str = "") -> Iterator[Run]:

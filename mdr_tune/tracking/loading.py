@@ -13,6 +13,7 @@ import mlflow
 import numpy as np
 import torch
 from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_REGISTRY_URI
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from torch.export.passes import move_to_device_pass
@@ -61,7 +62,9 @@ def load_embedder(uri: str, client: MlflowClient | None = None, device: torch.de
                 local = mlflow.artifacts.download_artifacts(found.uri, dst_path=folder)
         except (MlflowException, OSError) as error:
             raise UserError(f"the files of {uri} cannot be had ({_first_line(error)})") from error
-        return _load(_check_folder(local), found, device)
+        if not (Path(local) / "MLmodel").is_file():
+            raise UserError(f"the files of {uri} are gone: there is no MLmodel where {_registry(client)} has them")
+        return _load(Path(local), found, device)
 
 
 class _Found(NamedTuple):
@@ -80,8 +83,7 @@ def _resolve(uri: str, client: MlflowClient) -> _Found:
     try:
         version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
     except MlflowException as error:
-        store = without_password(client.tracking_uri)
-        raise UserError(f"{uri} is not in {store} ({_first_line(error)}); {_known(client)}") from error
+        raise UserError(f"{uri} is not in {_registry(client)} ({_first_line(error)}); {_known(client)}") from error
     return _Found(f"models:/{name}/{version.version}", version.run_id or None)
 
 
@@ -97,8 +99,8 @@ def _check_version(uri: str, client: MlflowClient) -> None:
     except MlflowException as error:
         if name.startswith("m-"):
             return
-        store = without_password(client.tracking_uri)
-        raise UserError(f"{uri} is not in {store} ({_first_line(error)}), and {missing}; {_known(client)}") from error
+        where = f"{_registry(client)} ({_first_line(error)})"
+        raise UserError(f"{uri} is not in {where}, and {missing}; {_known(client)}") from error
     quote = '"' if "'" in name else "'"
     versions = client.search_model_versions(
         f"name = {quote}{name}{quote}", max_results=_NAMES_SHOWN, order_by=["version_number DESC"]
@@ -119,6 +121,14 @@ def _globals_at(tracking_uri: str) -> Iterator[None]:
         yield
     finally:
         mlflow.set_tracking_uri(before)
+
+
+def _registry(client: MlflowClient) -> str:
+    """Return which store was asked for a registered model."""
+    other = MLFLOW_REGISTRY_URI.get()
+    if not other or other == client.tracking_uri:
+        return without_password(client.tracking_uri)
+    return f"{without_password(other)}, the registry that {MLFLOW_REGISTRY_URI.name} names"
 
 
 def _known(client: MlflowClient) -> str:

@@ -15,7 +15,8 @@ from mdr_tune.recorded import EPOCHS_KEY, RecordedTrial, SweepRecords
 from mdr_tune.records import Outcome, TrialRecord
 from mdr_tune.registry import nearest_name
 from mdr_tune.tracking import tags
-from mdr_tune.tracking.experiment import child_runs
+from mdr_tune.tracking.deleted import deleted_runs, deleted_trials, is_deleted, restore_runs
+from mdr_tune.tracking.experiment import check_active, child_runs
 
 _DEFAULT_EXPERIMENT_ID = "0"
 
@@ -39,6 +40,7 @@ def read_sweep(
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         raise UserError(_unknown_sweep(client, name))
+    check_active(client, experiment)
     parent = _launch(client, name, experiment.experiment_id, parent_run_id)
     metric, second = parent.data.tags[tags.METRIC_TAG], parent.data.tags.get(tags.SECOND_METRIC_TAG)
     runs: dict[str, Run] = {}
@@ -62,11 +64,19 @@ def _launch(client: MlflowClient, name: str, experiment_id: str, parent_run_id: 
             run = None
         if run is None or run.info.experiment_id != experiment_id or tags.METRIC_TAG not in run.data.tags:
             raise UserError(f"run {parent_run_id} is not a launch of the sweep {name}")
+        if is_deleted(run):
+            raise UserError(
+                f"run {parent_run_id} was deleted in MLflow; restore it: {restore_runs(client, [parent_run_id])}"
+            )
         return run
-    found = client.search_runs(
-        [experiment_id], f"tags.`{tags.METRIC_TAG}` != ''", max_results=1, order_by=["attributes.start_time DESC"]
-    )
+    is_launch = f"tags.`{tags.METRIC_TAG}` != ''"
+    found = client.search_runs([experiment_id], is_launch, max_results=1, order_by=["attributes.start_time DESC"])
     if not found:
+        if gone := deleted_runs(client, experiment_id, is_launch):
+            newest = max(gone, key=lambda run: int(run.info.start_time)).info.run_id
+            trials = [run.info.run_id for run in deleted_trials(client, experiment_id, newest)]
+            command = restore_runs(client, [newest, *trials])
+            raise UserError(f"all launches of the sweep {name} were deleted in MLflow; restore the newest: {command}")
         raise UserError(f"the MLflow experiment {name} holds no launch of a sweep")
     return found[0]
 

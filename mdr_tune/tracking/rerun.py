@@ -17,6 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.errors import UserError
 from mdr_tune.tracking.epochs import is_measured
+from mdr_tune.tracking.experiment import check_active
 from mdr_tune.tracking.tags import DEVICE_TAG, EXPLOITED_TAG, run_tags
 from mdr_tune.tracking.trial_runs import log_params
 
@@ -74,6 +75,7 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
             f"{run_id}: there is no such run in {store}. A run's id is in its address in the MLflow UI; --tracking-uri "
             "names another store"
         ) from None
+    check_active(client, client.get_experiment(run.info.experiment_id))  # the rerun is a run in it too
     _check_repeatable(client, run)
     tags, parent = run.data.tags, client.get_run(run.data.tags[MLFLOW_PARENT_RUN_ID])
     history = _history(client, run)

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,33 @@ def test_on_a_full_disk_it_waits_and_leaves_no_half_line(tmp_path: Path, monkeyp
 
 def test_a_launch_without_a_journal_has_no_trials(tmp_path: Path) -> None:
     assert read_records(tmp_path) == []
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_the_checkpoints_of_a_launch_that_was_moved_or_copied_are_its_own(tmp_path: Path, how: str) -> None:
+    before, now = (tmp_path / storage / "sweeps" / "letters" / "launch" for storage in ("runs", "elsewhere"))
+    journal = Journal(before, print)
+    started(journal, "mdr-001")
+    journal.write("checkpoint", name="mdr-001", epoch=1, folder=str(before / "tune" / "mdr" / "checkpoint_1"))
+    journal.write("checkpoint", name="mdr-001", epoch=2, folder="/another/place")
+    journal.close()
+    assert read_past(before).trial("mdr-001").checkpoints[1] == str(before / "tune" / "mdr" / "checkpoint_1")
+    now.parent.mkdir(parents=True)
+    if how == "moved":
+        before.rename(now)
+    else:
+        shutil.copytree(before, now)
+    checkpoints = read_past(now).trial("mdr-001").checkpoints
+    assert checkpoints == {1: str(now / "tune" / "mdr" / "checkpoint_1"), 2: "/another/place"}
+
+
+def test_an_extension_is_open_until_a_trial_starts(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, print)
+    journal.write("extended", trials=2, replaces=False)
+    assert read_past(tmp_path).has_open_extension
+    journal.write("extended", trials=3, replaces=True)
+    started(journal, "mdr-001")
+    journal.write("extended", trials=4)  # as an older version wrote it
+    journal.close()
+    past = read_past(tmp_path)
+    assert (past.extensions, past.has_open_extension) == ([3, 4], True)

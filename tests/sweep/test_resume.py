@@ -2,32 +2,48 @@
 
 import dataclasses
 import json
+import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages import RDBStorage
 
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
+from mdr_tune.sqlite_address import sqlite_url
 from mdr_tune.sweep.journal import Journal, Past
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.resume import PLAN, check_can_extend, check_not_running, find_launch, save_plan, with_overrides
+from mdr_tune.sweep.resume import (
+    PLAN,
+    STUDIES,
+    check_can_extend,
+    check_not_running,
+    check_study,
+    choose_store,
+    find_launch,
+    save_plan,
+    with_overrides,
+)
 from mdr_tune.sweep.stores import Stores
 from tests.sweep.make import make_sweep
 
 LANES = LaneResources(1, 2, 1, 0, 8, 120.0, 600.0)
 
 
-def make_plan(storage: Path, launch: str, sweep: SweepConfig | None = None) -> Plan:
-    stores = Stores(storage, "sqlite:////store/mlflow.db")
+def make_plan(
+    storage: Path, launch: str, sweep: SweepConfig | None = None, tracking_uri: str = "sqlite:////store/mlflow.db"
+) -> Plan:
+    stores = Stores(storage, tracking_uri)
     sweep = sweep or make_sweep()
     return Plan(sweep, Path("sweep.yaml"), "name: letters\n", (), stores, Machine(2, 0, "here"), LANES, None, launch)
 
 
-def store(storage: Path, launch: str, sweep: SweepConfig | None = None) -> Path:
-    plan = make_plan(storage, launch, sweep)
+def store(storage: Path, launch: str, sweep: SweepConfig | None = None, **changes: str) -> Path:
+    plan = make_plan(storage, launch, sweep, **changes)
     plan.folder.mkdir(parents=True)
     save_plan(plan)
     return plan.folder
@@ -109,3 +125,73 @@ def test_extending_adds_to_each_arm_that_is_searched(tmp_path: Path) -> None:
     extended = dataclasses.replace(plan, past=Past(extensions=[2]), extend_by=3)
     assert [arm.trials for arm in extended.arms] == [10, 1]
     assert extended.trials_before_extensions(extended.arms[0]) == [5, 7]
+
+
+def test_an_extension_that_never_began_is_replaced_not_added_to(tmp_path: Path) -> None:
+    """A launch that crashes after it has noted its extension, and is tried again, does not add its trials twice."""
+    plan = make_plan(tmp_path, "x", make_sweep(search={"trials": 5}))
+    crashed = dataclasses.replace(plan, past=Past(extensions=[2, 1], has_open_extension=True))
+    assert [arm.trials for arm in crashed.arms] == [8]
+    again = dataclasses.replace(crashed, extend_by=1)
+    assert [arm.trials for arm in again.arms] == [8]
+    assert again.trials_before_extensions(again.arms[0]) == [5, 7]
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+@pytest.mark.parametrize("database", ["mlflow.db", "deeper/of%2Fours.db"])
+def test_a_store_in_the_storage_goes_with_it(tmp_path: Path, how: str, database: str) -> None:
+    before, now = tmp_path / "runs", tmp_path / "elsewhere"
+    store(before, "2026-01-01", tracking_uri=sqlite_url(before / database, "timeout=30"))
+    if how == "moved":
+        before.rename(now)
+    else:
+        shutil.copytree(before, now)
+    expected = Stores(now, sqlite_url(now / database, "timeout=30"))
+    assert choose_store(find(now), str(now), None) == expected
+    given = choose_store(find(now), str(now), "http://127.0.0.1:5000")
+    assert given == Stores(now, "http://127.0.0.1:5000")
+
+
+def test_a_store_elsewhere_stays_where_it_is(tmp_path: Path) -> None:
+    before, now, uri = tmp_path / "runs", tmp_path / "elsewhere", sqlite_url(tmp_path / "databases" / "mlflow.db")
+    store(before, "2026-01-01", tracking_uri=uri)
+    assert choose_store(find(before), str(before), None) == Stores(before, uri)
+    before.rename(now)
+    assert choose_store(find(now), str(now), None) == Stores(now, uri)
+    now.rename(before)
+    (tmp_path / "link").symlink_to(before)
+    assert choose_store(find(tmp_path / "link"), str(tmp_path / "link"), None).tracking_uri == uri
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:5000", "sqlite:////databases/mlflow.db"])
+def test_a_copy_does_not_write_into_the_runs_of_its_original(tmp_path: Path, uri: str) -> None:
+    folder = store(tmp_path / "runs", "2026-01-01", tracking_uri=uri)
+    Journal(folder, print).close()
+    shutil.copytree(tmp_path / "runs", tmp_path / "copy")
+    with pytest.raises(UserError, match=rf"is a copy of {folder}, and both have their runs in {uri}"):
+        choose_store(find(tmp_path / "copy"), str(tmp_path / "copy"), None)
+
+
+def test_a_launch_of_an_older_version_does_not_say_its_storage(tmp_path: Path) -> None:
+    before, now = tmp_path / "runs", tmp_path / "elsewhere"
+    folder = store(before, "2026-01-01", tracking_uri=sqlite_url(before / "mlflow.db"))
+    content = json.loads((folder / PLAN).read_text())
+    del content["storage"]
+    (folder / PLAN).write_text(json.dumps(content))
+    (before / "mlflow.db").touch()
+    assert choose_store(find(before), str(before), None).database == before / "mlflow.db"
+    before.rename(now)
+    assert choose_store(find(now), str(now), None).database == now / "mlflow.db"
+
+
+def test_studies_that_optuna_cannot_open(tmp_path: Path) -> None:
+    check_study(tmp_path)
+    RDBStorage(sqlite_url(tmp_path / STUDIES))
+    check_study(tmp_path)
+    with sqlite3.connect(tmp_path / STUDIES) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9.a'")
+    with pytest.raises(UserError, match=r"optuna.db: Optuna cannot open it .*it is made again from the journal"):
+        check_study(tmp_path)
+    (tmp_path / STUDIES).write_text("no database, but long enough to be taken for its header" * 9)
+    with pytest.raises(UserError, match=r"cannot open it \(file is not a database\); move it away"):
+        check_study(tmp_path)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from mdr_tune.errors import UserError
-from mdr_tune.sweep.stores import Stores, check_stores, choose_stores
+from mdr_tune.mlflow_database import schema_versions
+from mdr_tune.sweep.stores import Stores, check_readable, check_stores, choose_stores
 
 
 @pytest.fixture(autouse=True)
@@ -73,15 +75,20 @@ def test_a_check_of_new_places_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("folder", ["plain", "50%25 off #1"])  # a URI would read %25 and # as something else
+@pytest.mark.parametrize("folder", ["plain", "50%25 off #1", "feature%2Fx", "which levels?"])  # a URI reads them else
 def test_a_check_of_a_database_leaves_it_as_it_is(tmp_path: Path, folder: str) -> None:
     file = tmp_path / folder / "mlflow.db"
     file.parent.mkdir()
     with sqlite3.connect(file) as connection:
-        connection.execute("CREATE TABLE runs (id INTEGER)")
+        connection.execute("CREATE TABLE experiments (id INTEGER)")
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES (?)", (schema_versions()[1],))
     connection.close()
     before = file.read_bytes()
-    check_stores(choose_stores(None, f"sqlite:///{file}"))
+    stores = choose_stores(str(file.parent), None)
+    assert stores.database == file
+    check_stores(stores)
+    check_readable(stores)
     assert file.read_bytes() == before
     assert list(tmp_path.rglob("*")) == [file.parent, file]
 
@@ -111,13 +118,15 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     file.write_text("not a database at all, but long enough for a header" * 10)
     assert problem(tmp_path, f"sqlite:///{file}") == (
-        f"the MLflow store {file}: cannot be written (file is not a database); choose another --tracking-uri"
+        f"the MLflow store {file}: cannot be written (file is not a database); restore a back-up of it, or "
+        "choose another --tracking-uri"
     )
 
 
 def test_a_folder_in_place_of_the_database(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").mkdir()
-    assert "cannot be written (unable to open database file)" in problem(tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
+    message = problem(tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
+    assert "cannot be written (it is a folder, not a file); name the file, such as " in message
 
 
 @pytest.fixture
@@ -156,3 +165,69 @@ def test_a_server_is_asked_for_its_health(tmp_path: Path, server: tuple[str, lis
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     message = problem(tmp_path, "http://127.0.0.1:9")
     assert "the MLflow server http://127.0.0.1:9 does not answer ([Errno 111] Connection refused)" in message
+
+
+@pytest.mark.parametrize(
+    ("uri", "file", "options"),
+    [
+        ("sqlite:///m.db?timeout=30", "m.db", "?timeout=30"),
+        ("sqlite:///with%20a%20blank/m.db", "with a blank/m.db", ""),
+        ("sqlite+pysqlite:///m.db", "m.db", ""),
+    ],
+)
+def test_an_address_is_read_as_sqlalchemy_reads_it(tmp_path: Path, uri: str, file: str, options: str) -> None:
+    stores = choose_stores(None, uri)
+    assert stores.database == tmp_path / file
+    assert stores.tracking_uri == f"sqlite:///{tmp_path / file}{options}"
+    assert make_url(stores.tracking_uri).database == str(tmp_path / file)
+
+
+@pytest.mark.parametrize("folder", ["runs 50%20", "feature%2Fx", "which levels?", "a?b=c", "#1 at 50%"])
+def test_a_storage_of_any_name_has_its_database_in_it(tmp_path: Path, folder: str) -> None:
+    stores = choose_stores(folder, None)
+    assert stores.database == tmp_path / folder / "mlflow.db"
+    assert make_url(stores.tracking_uri).database == str(stores.database)
+    assert choose_stores(folder, stores.tracking_uri) == stores
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("sqlite:///which levels?/m.db", "'/m.db' is none that SQLite's driver has; write %3F for a ? in a path"),
+        ("sqlite:///m.db?timeout=3&tiemout=4", "'tiemout=4' is none"),
+        ("sqlite:///file:m.db?mode=ro&uri=true", "must name a file by its path"),
+        ("sqlite:///:memory:", "must name a file by its path"),
+    ],
+)
+def test_an_address_that_names_no_file_is_refused_at_once(uri: str, why: str) -> None:
+    with pytest.raises(UserError) as error:
+        choose_stores(None, uri)
+    assert str(error.value).startswith(f"--tracking-uri {uri}: ")
+    assert why in str(error.value)
+
+
+def test_a_store_to_be_read_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"there is no MLflow store {tmp_path}/runs/mlflow.db: run this where"):
+        check_readable(choose_stores(None, None))
+    (tmp_path / "mlflow.db").write_text("no database, though long enough for a header" * 9)
+    with pytest.raises(UserError, match=r"mlflow.db: cannot be read \(file is not a database\); restore a back-up"):
+        check_readable(choose_stores(None, "sqlite:///mlflow.db"))
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_a_registry_elsewhere_is_checked_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = choose_stores(None, None)
+    assert (stores.registry_uri, stores.other_registry) == (stores.tracking_uri, None)
+    (tmp_path / "text.db").write_text("no database, though long enough for a header" * 9)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/text.db")
+    assert stores.other_registry == f"sqlite:///{tmp_path}/text.db"
+    with pytest.raises(UserError, match=f"the registry of MLFLOW_REGISTRY_URI {tmp_path}/text.db: cannot be written"):
+        check_stores(stores)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://me:secret@127.0.0.1:9")
+    with pytest.raises(UserError, match=r"MLFLOW_REGISTRY_URI http://me:\*\*\*@127.0.0.1:9 does not answer"):
+        check_stores(stores)
+    lines = stores.load_command("letters@champion").splitlines()
+    assert lines[2] == 'mlflow.set_registry_uri("http://me:***@127.0.0.1:9")'
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", stores.tracking_uri)
+    check_stores(stores)
+    assert len(stores.load_command("letters@champion").splitlines()) == len(lines) - 1

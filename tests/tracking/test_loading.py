@@ -1,6 +1,8 @@
 """A logged model, by any of its addresses, embeds as the trial's model does; what is none of ours is refused."""
 
 import os
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +93,24 @@ def test_an_unknown_model_is_named_with_those_there_are(client: MlflowClient, el
         load_embedder(str(elsewhere))
     assert needs_store("models:/x@y")
     assert not needs_store("./models")
+
+
+@pytest.mark.usefixtures("registered", "elsewhere")
+def test_a_registry_elsewhere_is_named_and_asked(
+    store: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = tmp_path_factory.mktemp("registry") / "models.db"
+    with sqlite3.connect(shutil.copy(store.removeprefix("sqlite:///"), registry)) as connection:
+        for table in ("registered_model_aliases", "model_version_tags", "model_versions", "registered_models"):
+            connection.execute(f"DELETE FROM {table}")
+    connection.close()
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{registry}")
+    named = f"sqlite:///{registry}, the registry that MLFLOW_REGISTRY_URI names"
+    for uri in (f"models:/{NAME}@champion", f"models:/{NAME}/1", f"models:/{NAME}"):
+        with pytest.raises(UserError, match=rf"{uri} is not in {named} .*no model is registered in it"):
+            load_embedder(uri, MlflowClient(store))
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", store)
+    assert load_embedder(f"models:/{NAME}@champion", MlflowClient(store)).size == 8
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.errors import UserError
 from mdr_tune.objectives import best_key
 from mdr_tune.records import Change, Outcome, TrialRecord
 from mdr_tune.tracking.experiment import open_experiment
@@ -266,7 +267,7 @@ def test_an_experiment_is_made_once_with_its_artifacts_beside_the_store(client: 
 def test_a_deleted_experiment_is_an_error_that_says_what_to_do(client: MlflowClient, tmp_path: Path) -> None:
     made = open_experiment(client, "deleted", tmp_path)
     client.delete_experiment(made)
-    with pytest.raises(ValueError, match=rf"'deleted' was deleted.*another --name.*restore --experiment-id {made}\)"):
+    with pytest.raises(UserError, match=rf"'deleted' was deleted.*another name.*restore --experiment-id {made}"):
         open_experiment(client, "deleted", tmp_path)
     client.restore_experiment(made)
     assert open_experiment(client, "deleted", tmp_path) == made

@@ -1,20 +1,17 @@
 """Whether the MLflow server can keep its runs in a database, asked before it is started."""
 
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mdr_tune.cluster.mlflow_server.settings import ServerSettings
 from mdr_tune.disk_space import check_free
 from mdr_tune.errors import UserError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from mdr_tune.mlflow_database import check_file, check_schema
 
 NEEDED_BYTES = 200_000_000
 """Free space to begin with, for a local database or local artifacts."""
 _CONNECT_TIMEOUT_S = 10
+_FLAG = "--backend-store-uri"
 _PGPASS = (
     "put the line HOST:PORT:DATABASE:USER:PASSWORD into ~/.pgpass (chmod 600), as PostgreSQL's own clients read it"
 )
@@ -28,16 +25,17 @@ def check_database(settings: ServerSettings) -> None:
     """
     import sqlalchemy
 
-    file = settings.sqlite_file
+    file, uri = settings.sqlite_file, settings.backend_store_uri
+    what = f"{_FLAG} {uri}"
     if file is not None:
         _check_sqlite_folder(file.parent)
-        if not file.exists():
-            return  # connecting would create it
-    options = {"connect_timeout": _CONNECT_TIMEOUT_S} if file is None else {}
+        if file.exists():  # else connecting would create it
+            check_file(file, uri, what, writes=True, flag=_FLAG)
+        return
     try:
-        engine = sqlalchemy.create_engine(settings.backend_store_uri, connect_args=options)
+        engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
         with engine.connect() as connection:
-            _check_schema(connection, settings.backend_store_uri)
+            check_schema(connection, uri, what)
         engine.dispose()
     except ImportError as error:
         raise UserError(
@@ -69,51 +67,9 @@ def _check_sqlite_folder(folder: Path) -> None:
     check_writable(folder, "--backend-store-uri: the folder")
 
 
-def _check_schema(connection: "Connection", uri: str) -> None:
-    """Compare the version of the tables with the one that this MLflow works with."""
-    import sqlalchemy
-
-    tables = set(sqlalchemy.inspect(connection).get_table_names())
-    if not tables:
-        return  # MLflow makes them
-    found = None
-    if "alembic_version" in tables:
-        found = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).scalar()
-    if found is None or "experiments" not in tables:
-        raise UserError(f"--backend-store-uri {uri}: holds tables that are not MLflow's; give an empty database")
-    known, latest = _schema_versions()
-    if found == latest:
-        return
-    from mlflow.version import VERSION
-
-    if found not in known:
-        raise UserError(
-            f"--backend-store-uri {uri}: its tables were made by a newer MLflow than {VERSION}, which is installed "
-            "here; install that one"
-        )
-    command = shlex.join([sys.executable, "-m", "mlflow", "db", "upgrade", uri])
-    raise UserError(
-        f"--backend-store-uri {uri}: its tables are those of an older MLflow than {VERSION}. Stop what uses it, make a "
-        f"back-up, then bring them up to date: {command}"
-    )
-
-
-def _schema_versions() -> tuple[set[str], str]:
-    """Return all versions of the tables that the installed MLflow knows of, and the last."""
-    from alembic.script import ScriptDirectory
-    from mlflow.store.db.utils import _get_alembic_config
-
-    scripts = ScriptDirectory.from_config(_get_alembic_config(db_url=""))
-    latest = scripts.get_current_head()
-    assert latest is not None
-    return {script.revision for script in scripts.walk_revisions()}, latest
-
-
 def _explained(settings: ServerSettings, error: Exception) -> str:
     reason = " ".join(str(getattr(error, "orig", None) or error).split())
     prefix = f"--backend-store-uri {settings.backend_store_uri}: "
-    if settings.sqlite_file is not None:
-        return f"{prefix}cannot be opened ({reason}); give the file of an MLflow database, or one that does not exist"
     if "no password supplied" in reason or "password authentication failed" in reason:
         return f"{prefix}the password is missing or wrong ({reason}); {_PGPASS}"
     if "root certificate" in reason:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mdr_tune.cluster.mlflow_server.settings import ServerSettings, server_folder
 from mdr_tune.errors import UserError
+from mdr_tune.sqlite_address import sqlite_url
 
 _KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _ALWAYS = {
@@ -21,7 +22,7 @@ _ALWAYS = {
 _AUTH_CONFIG = """\
 [mlflow]
 default_permission = READ
-database_uri = sqlite:///{database}
+database_uri = {database_uri}
 admin_username = admin
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
@@ -87,7 +88,8 @@ def as_the_server(settings: ServerSettings) -> Iterator[None]:
 
 def write_auth_files() -> None:
     """Write what MLflow's basic authentication needs: its configuration, and a secret key against forged forms."""
-    _write_private(_auth_config_file(), _AUTH_CONFIG.format(database=auth_database()))
+    uri = sqlite_url(auth_database()).replace("%", "%%")  # in such a file % begins a reference
+    _write_private(_auth_config_file(), _AUTH_CONFIG.format(database_uri=uri))
     if not _secret_key_file().exists():
         _write_private(_secret_key_file(), secrets.token_urlsafe(32))
 

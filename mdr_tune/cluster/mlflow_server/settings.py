@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mdr_tune.errors import UserError
+from mdr_tune.sqlite_address import sqlite_file, sqlite_options, sqlite_url
 from mdr_tune.words import without_password
 
 DEFAULT_HOST = "127.0.0.1"
@@ -47,8 +48,7 @@ class ServerSettings:
     @property
     def sqlite_file(self) -> Path | None:
         """The database's file, None for PostgreSQL."""
-        uri = self.backend_store_uri
-        return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+        return sqlite_file(self.backend_store_uri)
 
     @property
     def artifacts_folder(self) -> Path | None:
@@ -108,7 +108,7 @@ def make_settings(
     Raises:
         UserError: Something has a form that cannot be right; nothing was tried yet.
     """
-    backend = backend_store_uri or f"sqlite:///{server_folder() / 'mlflow.db'}"
+    backend = backend_store_uri or sqlite_url(server_folder() / "mlflow.db")
     artifacts = artifacts_destination or str(server_folder() / "artifacts")
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: must lie between 1 and 65535")
@@ -164,8 +164,8 @@ def _settings_file() -> Path:
 
 def _backend(uri: str) -> str:
     scheme, _, rest = uri.partition("://")
-    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        return f"sqlite:///{Path(rest[1:]).expanduser().absolute()}"
+    if (file := sqlite_file(uri)) is not None:
+        return sqlite_url(file.expanduser().absolute(), sqlite_options(uri))
     if scheme in ("postgresql", "postgres", POSTGRESQL_DRIVER):
         return _postgresql(uri, rest)
     raise UserError(

@@ -15,7 +15,7 @@ import pytest
 from mdr_tune.cluster.mlflow_server import detached, systemd
 from mdr_tune.cluster.mlflow_server.artifacts import check_artifacts
 from mdr_tune.cluster.mlflow_server.command import LOG_LIMIT_BYTES, _limit_log, run_server, server_command
-from mdr_tune.cluster.mlflow_server.databases import _schema_versions, check_database
+from mdr_tune.cluster.mlflow_server.databases import check_database
 from mdr_tune.cluster.mlflow_server.environment import (
     as_the_server,
     environment_file,
@@ -33,6 +33,7 @@ from mdr_tune.cluster.mlflow_server.settings import (
     write_settings,
 )
 from mdr_tune.errors import UserError
+from mdr_tune.mlflow_database import schema_versions
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_a_database_of_this_mlflow_is_fine_an_older_or_newer_one_is_not(home: Pa
     assert not file.exists()
     _initialize_tables(create_engine(settings.backend_store_uri))
     check_database(settings)
-    known, latest = _schema_versions()
+    known, latest = schema_versions()
 
     def set_version(number: str) -> None:
         with sqlite3.connect(file) as connection:

@@ -1,0 +1,95 @@
+"""What a launch finds of its sweep in the MLflow store, asked before Ray is started."""
+
+import os
+from typing import TYPE_CHECKING
+
+from mdr_tune.errors import UserError
+from mdr_tune.sweep.journal import Past
+from mdr_tune.sweep.stores import Stores, open_client
+from mdr_tune.words import count
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+NAMED = 5
+"""Deleted trials whose names are told."""
+
+
+def check_in_store(stores: Stores, name: str, past: Past) -> list[str]:
+    """Check that a launch can write into the store, which `check_stores` found in order; returns notes for the user.
+
+    Args:
+        stores: The launch's stores.
+        name: Name of the sweep, which is the experiment's.
+        past: What earlier sessions of the launch did; nothing of a new one.
+
+    Raises:
+        UserError: What it needs was deleted, or is not in this store.
+    """
+    if stores.database is not None and not stores.database.exists():
+        if past.parent_run_id is None:
+            return []
+        raise UserError(_is_missing(stores, name, past, "there is no such file"))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: else minutes without a word
+    from mlflow.exceptions import MlflowException
+
+    from mdr_tune.tracking.moved import moved
+
+    client = open_client(stores)
+    try:
+        _check_not_deleted(stores, client, name, past)
+    except MlflowException as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"the MLflow store {stores.shown_uri} does not answer as it should ({reason})") from None
+    found = moved(name)
+    if found is not None and found.now is None:
+        raise UserError(str(found))
+    return [] if found is None else [f"{found}; the launch records the present place"]
+
+
+def _check_not_deleted(stores: Stores, client: "MlflowClient", name: str, past: Past) -> None:
+    from mdr_tune.tracking.experiment import check_active
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        check_active(client, experiment)
+    if past.parent_run_id is not None:
+        if experiment is None:
+            raise UserError(_is_missing(stores, name, past, f"it has no experiment {name}"))
+        _check_runs(stores, client, experiment, past.parent_run_id, past)
+
+
+def _check_runs(
+    stores: Stores, client: "MlflowClient", experiment: "Experiment", parent_run_id: str, past: Past
+) -> None:
+    """Check that the run of the launch and those of its trials are there."""
+    from mlflow.exceptions import MlflowException
+
+    from mdr_tune.tracking.deleted import deleted_trials, is_deleted, restore_runs
+
+    resume = f"--resume {experiment.name}"
+    try:
+        parent = client.get_run(parent_run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise UserError(_is_missing(stores, experiment.name, past, "it has no such run")) from None
+    gone = deleted_trials(client, experiment.experiment_id, parent_run_id)
+    if is_deleted(parent):
+        command = restore_runs(client, [parent_run_id, *(run.info.run_id for run in gone)])
+        raise UserError(f"{resume}: its run {parent_run_id} was deleted in MLflow; restore it: {command}")
+    if gone:
+        names = [run.info.run_name for run in reversed(gone)]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        raise UserError(
+            f"{resume}: {count(len(gone), 'trial')} of it {'was' if len(gone) == 1 else 'were'} deleted in MLflow "
+            f"({', '.join(names[:NAMED])}{more}); restore: {restore_runs(client, [run.info.run_id for run in gone])}"
+        )
+
+
+def _is_missing(stores: Stores, name: str, past: Past, why: str) -> str:
+    return (
+        f"--resume {name}: its run {past.parent_run_id} is not in the MLflow store {stores.shown_uri} ({why}): name "
+        "the store that has it with --tracking-uri; if the run was deleted for good, launch the sweep anew"
+    )

@@ -1,0 +1,56 @@
+"""What was deleted in MLflow, and the command that restores it: MLflow keeps it until `mlflow gc`."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, LifecycleStage, Run, ViewType
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from mdr_tune.words import without_password
+
+
+def is_deleted(entity: Experiment | Run) -> bool:
+    """Say whether an experiment or a run was deleted."""
+    stage = entity.info.lifecycle_stage if isinstance(entity, Run) else entity.lifecycle_stage
+    return bool(stage == LifecycleStage.DELETED)
+
+
+def restore_experiment(client: MlflowClient, experiment_id: str) -> str:
+    """Return the command that restores an experiment with its runs."""
+    return _command(client, "experiments", "restore", "--experiment-id", experiment_id)
+
+
+def restore_runs(client: MlflowClient, run_ids: Sequence[str]) -> str:
+    """Return the command that restores runs."""
+    if len(run_ids) == 1:
+        return _command(client, "runs", "restore", "--run-id", run_ids[0])
+    return f'for run in {" ".join(run_ids)}; do {_command(client, "runs", "restore", "--run-id")} "$run"; done'
+
+
+def deleted_runs(client: MlflowClient, experiment_id: str, condition: str) -> list[Run]:
+    """Return the deleted runs of an experiment for which a condition in MLflow's filter language holds.
+
+    Args:
+        client: Client of the tracking store.
+        experiment_id: Id of the experiment.
+        condition: The condition, such as `tags.x = 'y'`.
+    """
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], condition, ViewType.DELETED_ONLY, 1000, page_token=token)
+        found += page
+        if not (token := page.token):
+            return found
+
+
+def deleted_trials(client: MlflowClient, experiment_id: str, parent_run_id: str) -> list[Run]:
+    """Return the deleted runs of a launch's trials."""
+    return deleted_runs(client, experiment_id, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'")
+
+
+def _command(client: MlflowClient, *arguments: str) -> str:
+    uri = shlex.quote(without_password(client.tracking_uri))
+    return f"MLFLOW_TRACKING_URI={uri} {shlex.join([sys.executable, '-m', 'mlflow', *arguments])}"

@@ -1,0 +1,115 @@
+"""What a launch finds of its sweep in the store: what was deleted is refused, with a command that restores it."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from mdr_tune.errors import UserError
+from mdr_tune.sqlite_address import sqlite_url
+from mdr_tune.sweep.in_store import check_in_store
+from mdr_tune.sweep.journal import Past
+from mdr_tune.sweep.stores import Stores
+from mdr_tune.tracking.experiment import open_experiment
+from mdr_tune.tracking.moved import follow
+from mdr_tune.tracking.reader import read_sweep
+from mdr_tune.tracking.tags import METRIC_TAG, run_tags
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a launch of three trials."""
+    storage = tmp_path_factory.mktemp("template")
+    client = MlflowClient(sqlite_url(storage / "mlflow.db"))
+    experiment = open_experiment(client, "letters", storage / "mlartifacts")
+    parent = client.create_run(experiment, tags={**run_tags("sweep"), METRIC_TAG: "val/recall_at_1"}).info.run_id
+    client.log_text(parent, "name: letters", "sweep.yaml")
+    for number in (1, 2, 3):
+        client.create_run(experiment, tags={**run_tags(f"mdr-00{number}"), MLFLOW_PARENT_RUN_ID: parent})
+    return storage
+
+
+@pytest.fixture
+def stores(template: Path, tmp_path: Path, environment_put_back: None) -> Iterator[Stores]:
+    shutil.copy(template / "mlflow.db", tmp_path)
+    yield Stores(tmp_path, sqlite_url(tmp_path / "mlflow.db"))
+    follow(None, [])
+
+
+def client_of(stores: Stores) -> MlflowClient:
+    return MlflowClient(stores.tracking_uri)
+
+
+def runs_of(stores: Stores) -> dict[str, str]:
+    """Return the ids of the runs that are not deleted, by name."""
+    client = client_of(stores)
+    experiment = client.get_experiment_by_name("letters").experiment_id
+    return {run.info.run_name: run.info.run_id for run in client.search_runs([experiment])}
+
+
+def problem(stores: Stores, past: Past) -> str:
+    with pytest.raises(UserError) as error:
+        check_in_store(stores, "letters", past)
+    return str(error.value)
+
+
+def restore(text: str) -> None:
+    """Run the command that a message ends with."""
+    subprocess.run("MLFLOW_TRACKING_URI=" + text.partition("MLFLOW_TRACKING_URI=")[2], shell=True, check=True)
+
+
+def test_nothing_is_wrong(stores: Stores, tmp_path: Path) -> None:
+    assert check_in_store(stores, "letters", Past(parent_run_id=runs_of(stores)["sweep"])) == []
+    assert check_in_store(stores, "of another name", Past()) == []
+    new = Stores(tmp_path / "new", sqlite_url(tmp_path / "new" / "mlflow.db"))
+    assert check_in_store(new, "letters", Past()) == []
+    assert not new.storage.exists()
+
+
+def test_a_deleted_experiment_comes_back_with_its_runs(stores: Stores) -> None:
+    runs, client = runs_of(stores), client_of(stores)
+    client.delete_experiment(client.get_experiment_by_name("letters").experiment_id)
+    for past in (Past(), Past(parent_run_id=runs["sweep"])):
+        text = problem(stores, past)
+        assert text.startswith("the MLflow experiment 'letters' was deleted, and its name is still taken")
+    with pytest.raises(UserError, match="'letters' was deleted"):
+        read_sweep(client, "letters")
+    restore(text)
+    assert check_in_store(stores, "letters", Past(parent_run_id=runs["sweep"])) == []
+    assert runs_of(stores) == runs
+
+
+def test_a_deleted_launch_comes_back_with_the_trials_that_were_deleted_too(stores: Stores) -> None:
+    runs, client = runs_of(stores), client_of(stores)
+    past = Past(parent_run_id=runs["sweep"])
+    client.delete_run(runs["mdr-002"])
+    text = problem(stores, past)
+    assert text.startswith("--resume letters: 1 trial of it was deleted in MLflow (mdr-002); restore: MLFLOW_TRACKING")
+    client.delete_run(runs["mdr-003"])
+    assert "2 trials of it were deleted in MLflow (mdr-002, mdr-003); restore: for run in" in problem(stores, past)
+    client.delete_run(runs["sweep"])
+    text = problem(stores, past)
+    assert text.startswith(f"--resume letters: its run {runs['sweep']} was deleted in MLflow; restore it: for run in")
+    with pytest.raises(UserError, match="all launches of the sweep letters were deleted in MLflow; restore the newest"):
+        read_sweep(client, "letters")
+    with pytest.raises(UserError, match=f"run {runs['sweep']} was deleted in MLflow; restore it: MLFLOW"):
+        read_sweep(client, "letters", runs["sweep"])
+    command = text.partition("restore it: ")[2]
+    subprocess.run(command, shell=True, check=True)
+    assert check_in_store(stores, "letters", past) == []
+    assert runs_of(stores) == runs
+
+
+def test_a_run_that_is_in_no_store_any_more(stores: Stores, tmp_path: Path) -> None:
+    assert "is not in the MLflow store" in problem(stores, Past(parent_run_id="0" * 32))
+    with pytest.raises(UserError, match=r"it has no experiment others\): name the store that has it"):
+        check_in_store(stores, "others", Past(parent_run_id="0" * 32))
+    gone = Stores(tmp_path, sqlite_url(tmp_path / "gone.db"))
+    assert f"is not in the MLflow store {gone.tracking_uri} (there is no such file)" in problem(
+        gone, Past(parent_run_id="0" * 32)
+    )
+    assert not (tmp_path / "gone.db").exists()
