@@ -2,9 +2,10 @@
 
 import argparse
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -135,6 +136,7 @@ def _keep(
     """
     from mlflow.exceptions import MlflowException
 
+    from mdr_tune.report.manifest import check_not_poorer
     from mdr_tune.tracking.artifacts import OTHER_REPORTS, REPORT, log_report
 
     running = [evidence.sweep.name for evidence in evidences if evidence.sweep.status == "RUNNING"]
@@ -146,6 +148,9 @@ def _keep(
     runs = [evidence.sweep.parent_run_id for evidence in evidences]
     try:
         for run_id in runs:
+            before = _logged_manifest(client, run_id, place)
+            check_not_poorer(evidences, before, f"the report is in {report.folder}, but {place}/ of run {run_id}")
+        for run_id in runs:
             log_report(client, run_id, report.folder, place)
         if is_plain:
             _describe(stores, client, evidences[0], report.tables[0])
@@ -155,6 +160,17 @@ def _keep(
             f"the report is in {report.folder}, but MLflow did not take it ({reason}); --no-log keeps it out of MLflow"
         ) from None
     console.print(f"In MLflow: {place}/ of run {', '.join(runs)}", soft_wrap=True, markup=False)
+
+
+def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[str, Any]:
+    """Return the `report.json` of the report that a run has; nothing if it has none."""
+    from mdr_tune.report.manifest import MANIFEST, read_manifest
+
+    file = f"{place}/{MANIFEST}"
+    if file not in [entry.path for entry in client.list_artifacts(run_id, place)]:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        return read_manifest(Path(client.download_artifacts(run_id, file, folder)).parent)
 
 
 def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence", table: "AblationTable") -> None:

@@ -9,6 +9,7 @@ from mdr_tune.errors import UserError
 from mdr_tune.recorded import SweepEvidence
 from mdr_tune.report.ablation import ablation_table, summary_sentences
 from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.report.manifest import MANIFEST, check_not_poorer, make_manifest, read_manifest
 from mdr_tune.report.output.data_files import difference_rows, trial_rows, value_rows, write_rows
 from mdr_tune.report.output.latex import latex, overview_latex
 from mdr_tune.report.output.markdown import markdown
@@ -17,9 +18,6 @@ from mdr_tune.report.overview import overview
 from mdr_tune.report.page import page
 from mdr_tune.report.plots import draw
 from mdr_tune.report.replacing import replacing, restore
-
-MANIFEST = "report.json"
-"""Lists the files of a report: a folder that holds anything else is not replaced."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,13 @@ def build_report(
         progress: Is told what is done, in a few words.
 
     Raises:
-        UserError: `folder` holds something else than a report, or there is no such baseline.
+        UserError: `folder` holds something else than a report, or a report that has more, or there is no such
+            baseline.
         OSError: A file cannot be written.
     """
     restore(folder)
     check_folder(folder)
+    check_not_poorer(evidences, read_manifest(folder), str(folder))
     tables = [ablation_table(evidence, baseline) for evidence in evidences]
     with replacing(folder) as made:
         sections = _sections(evidences, tables, made, progress)
@@ -78,8 +78,7 @@ def build_report(
             *_files_below(made / "figures", made),
             MANIFEST,
         ]
-        launches = {section.name: section.evidence.sweep.parent_run_id for section in sections}
-        manifest = {"made_by": "mdr-tune report", "launches": launches, "files": files}
+        manifest = make_manifest(evidences, [section.name for section in sections], files)
         (made / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     return Report(folder, [folder / file for file in files], tables)
 
@@ -129,7 +128,5 @@ def check_folder(folder: Path) -> None:
 
 def _listed(folder: Path) -> set[str]:
     """Return the files of the report in a folder; none if there is no report."""
-    try:
-        return set(json.loads((folder / MANIFEST).read_text())["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
+    files = read_manifest(folder).get("files", [])
+    return {file for file in files if isinstance(file, str)} if isinstance(files, list) else set()

@@ -1,6 +1,7 @@
 """A report as a folder: its files, whole or not at all, and nothing of anybody else's replaced."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,3 +148,23 @@ def test_a_report_that_a_crash_hid_is_back_even_if_the_next_fails(evidence: Swee
 )
 def test_file_names_of_sweeps(names: list[str], expected: list[str]) -> None:
     assert slugs(names) == expected
+
+
+@pytest.mark.usefixtures("_two_figures")
+def test_a_poorer_report_does_not_take_the_place_of_a_better_one(evidence: SweepEvidence, tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    build_report([evidence], folder)
+    before = {file: (folder / file).read_bytes() for file in files(folder)}
+    build_report([evidence], folder)  # the same again
+    trials = evidence.sweep.trials
+    name = next(trial.record.name for trial in trials if trial.record.name in evidence.details)
+    without_details = replace(evidence, details={k: v for k, v in evidence.details.items() if k != name})
+    without_a_trial = replace(evidence, sweep=replace(evidence.sweep, trials=trials[1:]))
+    for poorer, what in ((without_details, f"test details of {name}"), (without_a_trial, trials[0].record.name)):
+        with pytest.raises(UserError, match=f"{folder} holds a report of the same launch that has more: {what} cannot"):
+            build_report([poorer], folder)
+        assert files(folder) == sorted(before)
+        build_report([poorer], tmp_path / "beside")
+        shutil.rmtree(tmp_path / "beside")
+    another = replace(without_details, sweep=replace(evidence.sweep, parent_run_id="f" * 32))
+    build_report([another], folder)  # a newer launch has its own trials
