@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import statistics
 from collections.abc import Iterator
 from dataclasses import replace
@@ -236,3 +237,32 @@ def test_a_search_keeps_its_description(
     assert run(capsys, "ablation_demo", "--storage", storage)[0] == 0
     assert description(storage, parent) is None
     assert "report/index.html" in kept(storage, parent, "report")
+
+
+def test_a_moved_store_gives_the_same_report_and_lost_artifacts_replace_none(
+    capsys: pytest.CaptureFixture[str], storage: Path, tmp_path: Path
+) -> None:
+    """The storage of the other tests stays: what is moved and spoilt is a copy, whose artifacts are its own."""
+    shutil.copytree(storage, tmp_path / "runs")
+    assert run(capsys, "ablation_demo", "--storage", storage, "--out", "r", "--no-log")[0] == 0
+    page = (tmp_path / "r" / "index.html").read_bytes()
+    before = sorted(path for path in storage.rglob("*") if path.is_file())
+    code, output = run(capsys, "ablation_demo", "--storage", "runs", "--out", "r")
+    assert code == 0
+    assert (tmp_path / "r" / "index.html").read_bytes() == page
+    assert sorted(path for path in storage.rglob("*") if path.is_file()) == before
+    assert (tmp_path / "runs/mlartifacts/ablation_demo").is_dir()
+    run_id = output.split("report/ of run ")[1].split()[0]
+    logged = tmp_path / "runs/mlartifacts/ablation_demo" / run_id / "artifacts" / "report" / "index.html"
+    assert logged.read_bytes() == page
+
+    for lost in (tmp_path / "runs" / "mlartifacts").rglob("distances.json"):
+        lost.unlink()
+    code, output = run(capsys, "ablation_demo", "--storage", "runs", "--out", "r")
+    assert code == 2
+    assert "r holds a report of the same launch that has more: distances of" in output
+    code, output = run(capsys, "ablation_demo", "--storage", "runs", "--out", "another")
+    assert code == 2
+    assert f"the report is in another, but report/ of run {run_id} holds a report of the same launch that" in output
+    assert (tmp_path / "r" / "index.html").read_bytes() == page
+    assert logged.read_bytes() == page
