@@ -63,7 +63,7 @@ def make_tuner(plan: Plan, first: int, meter: Meter) -> tune.Tuner:
         metric=METRIC,
         mode="max",
         sampler=make_sampler(plan.sweep.search, arm),
-        study_name=f"{plan.sweep.name}-{arm.name}",  # of which our sampler's seeds are made
+        study_name=f"{plan.sweep.name}-{arm.name}",
         storage=RDBStorage(f"sqlite:///{folder / 'optuna.db'}"),
     )
     return tune.Tuner(

@@ -21,7 +21,7 @@ from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.launch import run_and_track
-from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.plan import Plan, repeat_notes
 from mdr_tune.sweep.prepare import check_weights, missing_data, naming
 from mdr_tune.sweep.recording import LaunchOutcome
 
@@ -102,7 +102,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
         sweep=sweep,
         file=arguments.space,
         text=arguments.space.read_text(),
-        notes=(*notes, *found, *taken, *placement_notes(lanes, machine)),
+        notes=(*notes, *found, *taken, *repeat_notes(sweep), *placement_notes(lanes, machine)),
         stores=stores,
         machine=machine,
         lanes=lanes,
@@ -124,7 +124,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     resume.check_not_running(stored.folder)
     resume.check_study(stored.folder)
     if arguments.extend is not None:
-        resume.check_can_extend(sweep, arguments.extend)
+        resume.check_can_extend(sweep, arguments.extend, past, stored.legacy_draws)
     elif past.finished:
         raise UserError(f"--resume {sweep.name}: it is finished; --extend N adds N trials to each of its arms")
     resume.check_budget(sweep, past)
@@ -144,6 +144,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         past=past,
         extend_by=arguments.extend or 0,
         preflight=not arguments.no_preflight,
+        legacy_draws=stored.legacy_draws,
     )
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mdr_tune.cli.ablation_table import print_ablation
+from mdr_tune.config.arms import Arm
 from mdr_tune.config.schedulers import (
     AshaSchedulerConfig,
     HyperBandSchedulerConfig,
@@ -58,7 +59,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     elif sweep.search.seeds_per_trial > 1:
         _add(table, "", "seeds", f"{sweep.search.seeds_per_trial} for each trial that is not stopped early")
     for arm in plan.arms:
-        _add(table, "  arm", arm.name, count(arm.trials, "trial" if sweep.search.seeds is None else "configuration"))
+        _add(table, "  arm", arm.name, describe_trials(arm, "trial" if sweep.search.seeds is None else "configuration"))
     views = [data.describe_evaluation() for data in section_variants(sweep.trial, sweep.space, "data")]
     for view in dict.fromkeys(filter(None, views)):
         _add(table, "  images", "evaluated", view)
@@ -82,6 +83,16 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(table)
     for note in plan.notes:
         console.print(f"  note: {note}", soft_wrap=True, markup=False)
+
+
+def describe_trials(arm: Arm, unit: str) -> str:
+    """Return how many trials an arm has, and how many different ones its space has, where they have an end."""
+    trials = count(arm.trials, unit)
+    if arm.trials < arm.wanted:
+        return f"{trials}: all different configurations of its space, fewer than the {arm.wanted} asked for"
+    if arm.configurations is None or arm.configurations == arm.trials:
+        return trials
+    return f"{trials} of the {arm.configurations:,} different configurations of its space"
 
 
 def describe_scheduler(scheduler: SchedulerConfig) -> str:

@@ -1,11 +1,15 @@
-"""The arms of a sweep: the search with MDR, and the baselines, each searched with the same budget."""
+"""The arms of a sweep: the search with MDR, and the baselines, each searched with the same budget.
 
-from dataclasses import dataclass
+No arm trains a configuration twice: one whose space has fewer configurations than its budget has them all.
+"""
+
+from dataclasses import dataclass, replace
 from typing import Any
 
+from mdr_tune.config.configurations import configuration_key, num_configurations, parameters_of
 from mdr_tune.config.domains import Space
 from mdr_tune.config.points import encode_point, point_keys
-from mdr_tune.config.space import grid_points, searched
+from mdr_tune.config.space import grid_points, parameter_tree, resolve, searched
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 
@@ -24,6 +28,10 @@ class Arm:
     start_from: tuple[dict[str, Any], ...]
     """By name in the study, see `points.encode_point`."""
     trials: int
+    wanted: int = 0
+    """Trials that the file asks for; more than `trials` where the space has fewer configurations."""
+    configurations: int | None = None
+    """How many different ones its space has; None where there is no end of them, or where they may repeat."""
 
 
 def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
@@ -46,29 +54,47 @@ def baseline_space(space: Space) -> Space:
     return {key: domain for key, domain in space.items() if not key.startswith(gone)}
 
 
-def num_trials(sweep: SweepConfig, space: Space, budget: int) -> int:
-    """Return how many trials a search over `space` has: its grid, or its budget, or one if nothing is searched."""
-    if not searched(space):
-        return 1
-    return len(grid_points(space)) if sweep.search.sampler == "grid" else budget
-
-
 def given_points(sweep: SweepConfig) -> list[dict[str, Any]]:
     """Return the points of `start_from`; none as long as those of another sweep are not resolved."""
     return sweep.start_from if isinstance(sweep.start_from, list) else []
 
 
-def main_arm(sweep: SweepConfig) -> Arm:
-    """Return the search that the file describes."""
-    points = tuple(filter(None, (encode_point(sweep.space, point) for point in given_points(sweep))))
+def repeated_points(sweep: SweepConfig) -> dict[int, int]:
+    """Return the places in `start_from` of points that are an earlier one's configuration, each with that one's place.
+
+    A point that leaves something open is not the same as another: what it leaves is drawn.
+    """
+    tree, first, again = parameter_tree(sweep.space), dict[str, int](), dict[int, int]()
+    for i, point in enumerate(given_points(sweep)):
+        try:
+            parameters = parameters_of(tree, encode_point(sweep.space, point))
+        except KeyError:
+            continue
+        earlier = first.setdefault(configuration_key(resolve(sweep.trial, sweep.space, parameters)), i)
+        if earlier != i:
+            again[i] = earlier
+    return again
+
+
+def main_arm(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> Arm:
+    """Return the search that the file describes. Arguments as of `arms`."""
+    again = {} if repeats or sweep.search.may_repeat else repeated_points(sweep)
+    given = [point for i, point in enumerate(given_points(sweep)) if i not in again]
+    points = tuple(filter(None, (encode_point(sweep.space, point) for point in given)))
     name = ABLATION_ARM if sweep.trial.mdr is None or "mdr" in sweep.space else MAIN_ARM
     trial = sweep.trial.model_copy(update={"seed": sweep.training_seeds[0]})
-    return Arm(name, trial, sweep.space, points, num_trials(sweep, sweep.space, sweep.search.trials))
+    return _with_budget(sweep, Arm(name, trial, sweep.space, points, sweep.search.trials + more), repeats)
 
 
-def arms(sweep: SweepConfig) -> list[Arm]:
-    """Return the main search and its baselines, in the order in which they run."""
-    first = main_arm(sweep)
+def arms(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> list[Arm]:
+    """Return the main search and its baselines, in the order in which they run.
+
+    Args:
+        sweep: The whole file.
+        more: Trials that were added to each search.
+        repeats: Configurations may come again, as in a population they may anyway.
+    """
+    first = main_arm(sweep, more, repeats)
     result = [first]
     for name in sweep.baselines:
         trial = baseline_trial(first.trial, name)
@@ -79,6 +105,21 @@ def arms(sweep: SweepConfig) -> list[Arm]:
             for point in given_points(sweep)
         ]
         unique = tuple(point for i, point in enumerate(points) if point and point not in points[:i])
-        trials = num_trials(sweep, space, sweep.search.baseline_trials or sweep.search.trials)
-        result.append(Arm(name, trial, space, unique, trials))
+        wanted = (sweep.search.baseline_trials or sweep.search.trials) + more
+        result.append(_with_budget(sweep, Arm(name, trial, space, unique, wanted), repeats))
     return result
+
+
+def _with_budget(sweep: SweepConfig, arm: Arm, repeats: bool) -> Arm:
+    """Return an arm, whose `trials` are those asked for, with those that it has: all of its grid, one if nothing is
+    searched, otherwise as many as it has configurations, at most."""
+    if not searched(arm.space):
+        return replace(arm, trials=1, wanted=1)
+    if sweep.search.sampler == "grid":
+        size = len(grid_points(arm.space))
+        return replace(arm, trials=size, wanted=size, configurations=size)
+    if repeats or sweep.search.may_repeat:
+        return replace(arm, wanted=arm.trials)
+    there_are = num_configurations(arm.trial, arm.space)
+    trials = arm.trials if there_are is None else min(arm.trials, there_are)
+    return replace(arm, trials=trials, wanted=arm.trials, configurations=there_are)

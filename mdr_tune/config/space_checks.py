@@ -1,18 +1,19 @@
 """The checks of a space: each key can be searched, and every value of its domain makes a valid trial."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
 
-from mdr_tune.config.domains import Domain, LevelsDomain, describe_value
+from mdr_tune.config.configurations import listed_configurations, num_points, parameters_of
+from mdr_tune.config.domains import Domain, LevelsDomain, Space, describe_value
 from mdr_tune.config.explain import explain
 from mdr_tune.config.space import (
     Parameter,
     Tree,
     apply_settings,
     choice_combinations,
+    grid_points,
     parameter_tree,
     resolve,
     trial_keys,
@@ -124,21 +125,40 @@ def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Pat
 
 def _combination_problems(sweep: SweepConfig) -> Problems:
     """Try what the choices make of each other; more combinations than a computer tries in a second are not tried."""
-    seen: list[TrialConfig] = []
-    tree = parameter_tree(sweep.space)
-    for choices in choice_combinations(sweep.space, MOST_COMBINATIONS) or []:
+    for said, parameters in _combinations(sweep.space):
         try:
-            seen.append(resolve(sweep.trial, sweep.space, {**choices, **_low_ends(tree, choices)}))
+            resolve(sweep.trial, sweep.space, parameters)
         except ValidationError as error:
             key, message = explain(error, TrialConfig)[0]
-            together = ", ".join(f"{name} {describe_value(value)}" for name, value in choices.items())
+            together = ", ".join(f"{name} {describe_value(value)}" for name, value in said.items())
             return [(("space",), f"{together} do not go together: {'.'.join(key)}: {message}")]
-    flat = [json.dumps(trial.flat(), sort_keys=True) for trial in seen]
-    if sweep.search.sampler == "grid" and len(set(flat)) < len(flat):
-        return [
-            (("space",), "two combinations of the grid are the same trial: a choice stands twice, written otherwise")
-        ]
-    return []
+    return _grid_problems(sweep) if sweep.search.sampler == "grid" else []
+
+
+def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield what is to be said of each combination, and its parameters: of all values, or of all choices at the low
+    ends of the ranges inside of them."""
+    tree = parameter_tree(space)
+    if num_points(tree) <= MOST_COMBINATIONS:
+        for point in grid_points(space):
+            parameters = parameters_of(tree, point)
+            yield parameters, parameters
+        return
+    for choices in choice_combinations(space, MOST_COMBINATIONS) or []:
+        yield choices, {**choices, **_low_ends(tree, choices)}
+
+
+def _grid_problems(sweep: SweepConfig) -> Problems:
+    """Check that no two combinations of a grid are the same trial; `search_checks` tells if it is none."""
+    listed = listed_configurations(sweep.trial, sweep.space, MOST_COMBINATIONS)
+    combinations = num_points(parameter_tree(sweep.space))
+    if listed is None or len(listed) == combinations:
+        return []
+    message = (
+        f"two combinations of the grid are the same trial: of {combinations:,} only {len(listed):,} differ. A choice "
+        "stands twice, written otherwise, or a key does nothing where another has some value"
+    )
+    return [(("space",), message)]
 
 
 def _low_ends(tree: Tree, choices: dict[str, Any], inside: bool = False) -> dict[str, Any]:

@@ -75,6 +75,11 @@ class SearchConfig(StrictModel):
     scheduler: SchedulerConfig = AshaSchedulerConfig()
     stop: StopConfig = StopConfig()
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether two trials may begin with one configuration: in a population, whose trials go on with others."""
+        return self.scheduler.name == "pbt"
+
     def training_seeds(self, first: int) -> list[int]:
         """Return the training seeds of a configuration, the first of which is `first` unless they are listed."""
         return list(self.seeds) if self.seeds is not None else list(range(first, first + self.seeds_per_trial))

@@ -1,13 +1,12 @@
 """What a launch is going to do, complete and checked, before anything is started."""
 
-import dataclasses
 import datetime
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from mdr_tune.cluster.machine import Machine
-from mdr_tune.config.arms import Arm, arms
-from mdr_tune.config.space import searched
+from mdr_tune.config.arms import Arm, arms, repeated_points
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sweep.journal import Past
@@ -17,6 +16,14 @@ from mdr_tune.sweep.stores import Stores
 def new_launch() -> str:
     """Return a name that no other launch into the same storage has: the time, to the millisecond."""
     return datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")[:-3]
+
+
+def repeat_notes(sweep: SweepConfig) -> list[str]:
+    """Return a note on each point of `start_from` that is there twice, so that it is tried once."""
+    if sweep.search.may_repeat:
+        return []
+    same = repeated_points(sweep)
+    return [f"start_from.{i} is the configuration of start_from.{first}: it is tried once" for i, first in same.items()]
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Plan:
         past: What earlier sessions of this launch did.
         extend_by: Trials that this session adds to each arm, in place of those of an extension that never began.
         preflight: Whether the nodes are checked before the first worker starts.
+        legacy_draws: Its plan.json is of version 1: what is drawn depends on the sweep's name too, and may repeat.
     """
 
     sweep: SweepConfig
@@ -46,6 +54,7 @@ class Plan:
     past: Past = field(default_factory=Past)
     extend_by: int = 0
     preflight: bool = True
+    legacy_draws: bool = False
 
     @property
     def folder(self) -> Path:
@@ -57,14 +66,10 @@ class Plan:
         """Whether it goes on with what an earlier session began."""
         return self.past.sessions > 0
 
-    @property
+    @cached_property
     def arms(self) -> list[Arm]:
         """The searches of this launch, in order."""
-        more = sum(self._extensions)
-        return [
-            dataclasses.replace(arm, trials=arm.trials + more) if searched(arm.space) else arm
-            for arm in arms(self.sweep)
-        ]
+        return arms(self.sweep, sum(self._extensions), self.legacy_draws)
 
     @property
     def _extensions(self) -> list[int]:
@@ -75,7 +80,7 @@ class Plan:
 
     def trials_before_extensions(self, arm: Arm) -> list[int]:
         """Return how many trials an arm had before each extension."""
-        return [arm.trials - sum(self._extensions[i:]) for i in range(len(self._extensions))]
+        return [min(arm.trials, arm.wanted - sum(self._extensions[i:])) for i in range(len(self._extensions))]
 
     @property
     def metrics(self) -> list[str]:

@@ -1,7 +1,7 @@
 """How many lanes fit on what there is, decided before anything is started."""
 
 from mdr_tune.cluster.machine import Machine
-from mdr_tune.config.arms import arms
+from mdr_tune.config.arms import arms, main_arm
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
@@ -78,7 +78,9 @@ def _useful_lanes(sweep: SweepConfig) -> int:
     came before, fewer."""
     if sweep.is_ablation:
         return max(arm.trials for arm in arms(sweep)) * len(sweep.training_seeds)
-    return sweep.search.trials // TRIALS_PER_LANE
+    there_are = main_arm(sweep).configurations
+    trials = sweep.search.trials if there_are is None else min(sweep.search.trials, there_are)
+    return trials // TRIALS_PER_LANE
 
 
 def _too_many_workers(sweep: SweepConfig, machine: Machine, gpus_per_worker: int) -> str:

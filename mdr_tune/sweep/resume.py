@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from mdr_tune.cache_files import atomic_write
+from mdr_tune.config.arms import arms
 from mdr_tune.config.base import set_dotted
 from mdr_tune.config.explain import explain
 from mdr_tune.config.load import parse_yaml
@@ -26,7 +27,8 @@ from mdr_tune.words import duration
 PLAN = "plan.json"
 STUDIES = "optuna.db"
 """Optuna's database in the launch's folder, with a study for each arm."""
-VERSION = 1
+VERSION = 2
+"""1: draws depend on the sweep's name too, and configurations repeat. Such a launch goes on as it began."""
 MAY_CHANGE = ("resources.lanes", "resources.cpus_per_worker", "resources.gpus_per_worker", "search.stop")
 MAY_CHANGE_TOO = ("resources.lane_restarts", "resources.stuck_worker_timeout_s", "resources.stalled_worker_timeout_s")
 """What --set may change of a sweep that goes on: nothing that the trials' numbers depend on."""
@@ -42,6 +44,7 @@ class Stored:
         text: What stood in it then.
         tracking_uri: Without a password.
         storage: Storage that it was launched into; None if an older version launched it.
+        legacy_draws: See `Plan`.
     """
 
     folder: Path
@@ -50,6 +53,7 @@ class Stored:
     text: str
     tracking_uri: str
     storage: Path | None
+    legacy_draws: bool = False
 
     @property
     def launch(self) -> str:
@@ -91,13 +95,21 @@ def _read(folder: Path) -> Stored:
     file = folder / PLAN
     try:
         content = json.loads(file.read_text())
-        if content["version"] != VERSION:
-            raise ValueError(f"it is of version {content['version']}, this program reads {VERSION}")
+        if content["version"] not in (1, VERSION):
+            raise ValueError(f"it is of version {content['version']}, this program reads 1 and {VERSION}")
         sweep = SweepConfig.model_validate(content["sweep"])
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{file}: cannot be read ({error}); the sweep cannot be resumed") from None
     storage = Path(content["storage"]) if "storage" in content else None
-    return Stored(folder, sweep, Path(content["file"]), content["text"], content["tracking_uri"], storage)
+    return Stored(
+        folder=folder,
+        sweep=sweep,
+        file=Path(content["file"]),
+        text=content["text"],
+        tracking_uri=content["tracking_uri"],
+        storage=storage,
+        legacy_draws=content["version"] == 1,
+    )
 
 
 def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) -> Stores:
@@ -206,8 +218,14 @@ def check_budget(sweep: SweepConfig, past: Past) -> None:
         )
 
 
-def check_can_extend(sweep: SweepConfig, trials: int) -> None:
+def check_can_extend(sweep: SweepConfig, trials: int, past: Past, legacy_draws: bool) -> None:
     """Check that trials can be added to a sweep.
+
+    Args:
+        sweep: As it goes on.
+        trials: How many to add to each arm.
+        past: With the trials that were added before.
+        legacy_draws: See `Plan`.
 
     Raises:
         UserError: They cannot; the message says why.
@@ -220,3 +238,10 @@ def check_can_extend(sweep: SweepConfig, trials: int) -> None:
         raise UserError("--extend: a population cannot grow once it has begun; launch it anew with more trials")
     if not searched(sweep.space):
         raise UserError("--extend: nothing is searched, so that there is nothing to add")
+    budgets = [arms(sweep, sum(past.extensions) + more, legacy_draws) for more in (0, trials)]
+    if [arm.trials for arm in budgets[0]] == [arm.trials for arm in budgets[1]]:
+        there_are = ", ".join(f"{arm.name} {arm.configurations}" for arm in budgets[0] if searched(arm.space))
+        raise UserError(
+            f"--extend: the trials that it has are all configurations of the space ({there_are}), so that there is "
+            "nothing to add; launch a file with a larger space"
+        )

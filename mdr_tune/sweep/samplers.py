@@ -1,9 +1,12 @@
 """How the next trial of a study is drawn.
 
-What is drawn depends on the seed, the study's name, the trial's number and the trials before it, on nothing else: no
-generator lives on from one trial to the next. So an interrupted search goes on as it would have gone on.
+What is drawn depends on the seed, the arm, the trial's number and the trials before it, on nothing else: no generator
+lives on from one trial to the next. So an interrupted search goes on as it would have gone on.
+
+No configuration is drawn twice: whatever sampler draws one that an earlier trial had draws again, from another seed.
 """
 
+import contextlib
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -18,21 +21,32 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from mdr_tune.config.arms import Arm
-from mdr_tune.config.space import Parameter, grid_points, is_conditional, parameter_tree, walk
+from mdr_tune.config.configurations import configuration_key, listed_configurations, parameters_of
+from mdr_tune.config.space import Parameter, draw, grid_points, is_conditional, parameter_tree, resolve, walk
 from mdr_tune.config.sweep import SearchConfig
 
 MAX_RANDOM_TRIALS = 10
+TRIES = 10
+"""How often a sampler draws before its trial is drawn at random from what no trial had yet."""
+RANDOM_TRIES = 1000
+"""How often it is then drawn at random, where a space cannot be listed, before nothing new is said to be left."""
 
 
-def make_sampler(search: SearchConfig, arm: Arm) -> BaseSampler:
+class NothingNewError(Exception):
+    """No configuration was found that no earlier trial of the study had."""
+
+
+def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None) -> BaseSampler:
     """Return the sampler of an arm's study, which also tries the arm's `start_from` first.
 
     Args:
         search: Names the sampler and its seed.
         arm: Its space says whether parameters depend on each other; TPE and the Gaussian process draw a third of its
             trials at random, at most 10, before they model.
+        legacy_name: Name of a study that goes on as it began: seeded by its name, with repeated configurations.
     """
-    distributions = {p.name: distribution(p) for p in walk(parameter_tree(arm.space))}
+    distributions = _distributions(arm)
+    stream = arm.name if legacy_name is None else legacy_name
     startup = min(MAX_RANDOM_TRIALS, max(1, arm.trials // 3))
     new: _NewSampler
     if search.sampler == "tpe":
@@ -42,12 +56,17 @@ def make_sampler(search: SearchConfig, arm: Arm) -> BaseSampler:
     elif search.sampler == "cmaes":
         new = _NewCmaEs()
     elif search.sampler == "qmc":
-        new = _NewSobol(search.seed, len(arm.start_from), distributions)
+        new = _NewSobol(_seed_of(search.seed, stream), len(arm.start_from), distributions)
     elif search.sampler == "grid":
         new = _NewGrid(grid_points(arm.space), distributions)
     else:
         new = _NewSampler()
-    return SeededSampler(search.seed, new, distributions, arm.start_from)
+    return SeededSampler(search.seed, stream, new, arm, repeats=legacy_name is not None or search.may_repeat)
+
+
+def _distributions(arm: Arm) -> dict[str, BaseDistribution]:
+    """Return what each parameter of an arm can be, by its name in the study."""
+    return {parameter.name: distribution(parameter) for parameter in walk(parameter_tree(arm.space))}
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -63,63 +82,125 @@ def distribution(parameter: Parameter) -> BaseDistribution:
 
 
 class _NewSampler:
-    """Makes the sampler of one trial: random."""
+    """Makes the sampler of one trial: random.
 
-    def __call__(self, seed: int, study: Study, trial: FrozenTrial) -> BaseSampler:
+    `attempt` counts from 0 how often the trial was drawn in vain.
+    """
+
+    def __call__(self, seed: int, study: Study, trial: FrozenTrial, attempt: int = 0) -> BaseSampler:
         return RandomSampler(seed)
 
 
 class SeededSampler(BaseSampler):
-    """Draws each trial from a sampler of its own, made anew.
+    """Draws each trial from a sampler of its own, made anew, until it is one that no earlier trial was.
 
     Args:
-        seed: Of the search.
+        seed: Seed of the search.
+        stream: Name that is mixed into the seed, so that no two studies of a sweep draw the same.
         new: Makes a trial's sampler from a seed.
-        distributions: Of all parameters, by name.
-        start: The first trials have these values; what one leaves open is drawn parameter by parameter.
+        arm: Whose trials are drawn. The first have the values of its `start_from`; what one leaves open is drawn
+            parameter by parameter.
+        repeats: A configuration may be drawn again.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        new: _NewSampler,
-        distributions: dict[str, BaseDistribution],
-        start: Sequence[dict[str, Any]] = (),
-    ) -> None:
-        self._seed, self._new, self._distributions, self._start = seed, new, distributions, start
-        self._together: BaseSampler = RandomSampler(seed)
+    def __init__(self, seed: int, stream: str, new: _NewSampler, arm: Arm, repeats: bool = False) -> None:
+        self._seed, self._stream, self._new, self._arm, self._repeats = seed, stream, new, arm, repeats
+        self._distributions, self._tree = _distributions(arm), parameter_tree(arm.space)
+        self._drawn: dict[str, Any] = {}
+        """The trial that is drawn now: values by name."""
+        self._keys: dict[int, str] = {}
+        """Configurations of earlier trials, by their number: see `configuration_key`."""
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the parameters that are drawn together."""
-        if trial.number < len(self._start):
-            return {name: self._distributions[name] for name in self._start[trial.number]}
-        if _was_enqueued(trial):
-            return {}
-        self._together = self._fresh(study, trial)
-        return self._together.infer_relative_search_space(study, trial)
+        """Draw the whole trial; returns what it has. Of a point that a user put into the study, nothing.
+
+        Raises:
+            NothingNewError: There is no configuration left that no earlier trial had.
+        """
+        self._drawn = {} if _was_enqueued(trial) else self._new_point(study, trial)
+        return {name: self._distributions[name] for name in self._drawn}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw them, with the sampler that named them: Optuna asks for both at the trial's first parameter."""
-        if trial.number < len(self._start):
-            return dict(self._start[trial.number])
-        if _was_enqueued(trial):
-            return {}
-        return self._together.sample_relative(study, trial, search_space)
+        """Return what was drawn: Optuna asks for both at the trial's first parameter."""
+        return self._drawn
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Draw one parameter by itself, the same whatever was drawn before it."""
-        fresh = self._fresh(study, trial, param_name)
-        return fresh.sample_independent(study, trial, param_name, param_distribution)
+        return self._independent(study, trial, param_name, 0)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Nothing to learn here: the study has it."""
 
-    def _fresh(self, study: Study, trial: FrozenTrial, parameter: str = "") -> BaseSampler:
-        return self._new(_seed_of(self._seed, study.study_name, trial.number, parameter), study, trial)
+    def _new_point(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        """Draw a point whose configuration no earlier trial had; the first that is drawn, if they may repeat."""
+        earlier = set() if self._repeats else self._earlier(study, trial)
+        for attempt in range(TRIES):
+            point = self._point(study, trial, attempt)
+            if self._repeats or self._key(point) not in earlier:
+                return point
+        return self._any_other(trial, earlier)
+
+    def _point(self, study: Study, trial: FrozenTrial, attempt: int) -> dict[str, Any]:
+        """Draw a point: the parameters that the sampler draws together, and each other one by itself."""
+        if trial.number < len(self._arm.start_from):
+            together = self._arm.start_from[trial.number]
+        else:
+            sampler = self._fresh(study, trial, attempt)
+            together = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
+        point: dict[str, Any] = {}
+
+        def choose(parameter: Parameter) -> Any:
+            name = parameter.name
+            point[name] = together[name] if name in together else self._independent(study, trial, name, attempt)
+            return point[name]
+
+        draw(self._tree, choose)
+        return point
+
+    def _any_other(self, trial: FrozenTrial, earlier: set[str]) -> dict[str, Any]:
+        """Return a point at random of those that no earlier trial had."""
+        generator = np.random.default_rng(_seed_of(self._seed, self._stream, trial.number, "", TRIES))
+        listed = listed_configurations(self._arm.trial, self._arm.space)
+        if listed is not None:
+            left = [point for key, point in listed.items() if key not in earlier]
+            if left:
+                return left[int(generator.integers(len(left)))]
+            raise NothingNewError
+        for _ in range(RANDOM_TRIES):
+            point: dict[str, Any] = {}
+
+            def choose(parameter: Parameter, point: dict[str, Any] = point) -> Any:
+                point[parameter.name] = _at(self._distributions[parameter.name], generator.random())
+                return point[parameter.name]
+
+            draw(self._tree, choose)
+            if self._key(point) not in earlier:
+                return point
+        raise NothingNewError
+
+    def _key(self, point: dict[str, Any]) -> str:
+        arm = self._arm
+        return configuration_key(resolve(arm.trial, arm.space, parameters_of(self._tree, point)))
+
+    def _earlier(self, study: Study, trial: FrozenTrial) -> set[str]:
+        """Return the configurations of all trials before this one, whatever became of them."""
+        for other in study.get_trials(deepcopy=False)[: trial.number]:
+            if other.number not in self._keys:
+                with contextlib.suppress(KeyError):  # it has no parameters yet, or never will
+                    self._keys[other.number] = self._key(other.params)
+        return {key for number, key in self._keys.items() if number < trial.number}
+
+    def _independent(self, study: Study, trial: FrozenTrial, name: str, attempt: int) -> Any:
+        sampler = self._fresh(study, trial, attempt, name)
+        return sampler.sample_independent(study, trial, name, self._distributions[name])
+
+    def _fresh(self, study: Study, trial: FrozenTrial, attempt: int = 0, parameter: str = "") -> BaseSampler:
+        again = [attempt] if attempt else []
+        return self._new(_seed_of(self._seed, self._stream, trial.number, parameter, *again), study, trial, attempt)
 
 
 def _seed_of(*parts: int | str) -> int:
@@ -145,7 +226,7 @@ class _NewTpe(_NewSampler):
         if conditional:
             self._arguments.update(group=True, multivariate=True)
 
-    def __call__(self, seed: int, study: Study, trial: FrozenTrial) -> BaseSampler:
+    def __call__(self, seed: int, study: Study, trial: FrozenTrial, attempt: int = 0) -> BaseSampler:
         with without_warnings():
             return TPESampler(seed=seed, **self._arguments)
 
@@ -159,7 +240,7 @@ class _NewGp(_NewSampler):
     def __init__(self, startup: int) -> None:
         self._startup = startup
 
-    def __call__(self, seed: int, study: Study, trial: FrozenTrial) -> BaseSampler:
+    def __call__(self, seed: int, study: Study, trial: FrozenTrial, attempt: int = 0) -> BaseSampler:
         with without_warnings():
             return GPSampler(seed=seed, n_startup_trials=self._startup, warn_independent_sampling=False)
 
@@ -167,7 +248,7 @@ class _NewGp(_NewSampler):
 class _NewCmaEs(_NewSampler):
     """CMA-ES (Hansen, 2016). Its distribution is kept in the study, with the trials; choices are drawn at random."""
 
-    def __call__(self, seed: int, study: Study, trial: FrozenTrial) -> BaseSampler:
+    def __call__(self, seed: int, study: Study, trial: FrozenTrial, attempt: int = 0) -> BaseSampler:
         with without_warnings():
             return CmaEsSampler(seed=seed, consider_pruned_trials=True, warn_independent_sampling=False)
 
@@ -183,22 +264,24 @@ class without_warnings(warnings.catch_warnings):  # noqa: N801 - a context manag
 class _NewSobol(_NewSampler):
     """Points of one scrambled Sobol sequence over all parameters, those of choices not taken too.
 
+    What an earlier trial had is passed over: another attempt is the next point.
+
     Optuna's own counts in the study which point comes next, so that a crash loses points, and it takes its parameters
     from the first trial, which may lack some.
     """
 
-    def __init__(self, seed: int, num_start: int, distributions: dict[str, BaseDistribution]) -> None:
-        self._seed, self._num_start, self._distributions = seed, num_start, distributions
+    def __init__(self, scramble: int, num_start: int, distributions: dict[str, BaseDistribution]) -> None:
+        self._scramble, self._num_start, self._distributions = scramble, num_start, distributions
 
-    def __call__(self, seed: int, study: Study, trial: FrozenTrial) -> BaseSampler:
+    def __call__(self, seed: int, study: Study, trial: FrozenTrial, attempt: int = 0) -> BaseSampler:
         before = study.get_trials(deepcopy=False)[: trial.number]
         others = min(self._num_start, trial.number) + sum(map(_was_enqueued, before))
-        return _Together(seed, self._distributions, self._point(study.study_name, trial.number - others))
+        return _Together(seed, self._distributions, self._point(trial.number - others + attempt))
 
-    def _point(self, study_name: str, index: int) -> dict[str, Any]:
+    def _point(self, index: int) -> dict[str, Any]:
         from scipy.stats.qmc import Sobol  # here: it takes a while to import
 
-        generator = np.random.default_rng(_seed_of(self._seed, study_name))
+        generator = np.random.default_rng(self._scramble)
         sequence = Sobol(len(self._distributions), scramble=True, rng=generator)
         if index > 0:  # 0 overflows
             sequence.fast_forward(index)
@@ -226,7 +309,7 @@ class _NewGrid(_NewSampler):
     def __init__(self, points: list[dict[str, Any]], distributions: dict[str, BaseDistribution]) -> None:
         self._points, self._distributions = points, distributions
 
-    def __call__(self, seed: int, study: Study, trial: FrozenTrial) -> BaseSampler:
+    def __call__(self, seed: int, study: Study, trial: FrozenTrial, attempt: int = 0) -> BaseSampler:
         return _Together(seed, self._distributions, self._points[trial.number])
 
 

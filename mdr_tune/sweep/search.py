@@ -15,7 +15,7 @@ from mdr_tune.config.arms import Arm
 from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
 from mdr_tune.config.sweep import SearchConfig
 from mdr_tune.sqlite_address import sqlite_url
-from mdr_tune.sweep.samplers import distribution, make_sampler, quiet_optuna, without_warnings
+from mdr_tune.sweep.samplers import NothingNewError, distribution, make_sampler, quiet_optuna, without_warnings
 
 BUSY_TIMEOUT_S = 60.0
 """How long to wait for the store while another process, such as optuna-dashboard, has it locked."""
@@ -34,9 +34,18 @@ class ArmSearch(OptunaSearch):
         metrics: What is maximised: one, or two.
         storage: The sqlite file of the study; made if need be.
         study_name: A study of this name goes on.
+        legacy_draws: It goes on as version 1 of a plan has it: seeded by its name, with repeated configurations.
     """
 
-    def __init__(self, arm: Arm, search: SearchConfig, metrics: list[str], storage: Path, study_name: str) -> None:
+    def __init__(
+        self,
+        arm: Arm,
+        search: SearchConfig,
+        metrics: list[str],
+        storage: Path,
+        study_name: str,
+        legacy_draws: bool = False,
+    ) -> None:
         self._arm, self._tree, self._metrics = arm, parameter_tree(arm.space), metrics
         quiet_optuna()
         url, timeout = sqlite_url(storage), {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
@@ -44,7 +53,7 @@ class ArmSearch(OptunaSearch):
             self._draw,
             metric=metrics if len(metrics) > 1 else metrics[0],
             mode=["max"] * len(metrics) if len(metrics) > 1 else "max",
-            sampler=make_sampler(search, arm),
+            sampler=make_sampler(search, arm, study_name if legacy_draws else None),
             study_name=study_name,
             storage=RDBStorage(url, engine_kwargs=timeout),
         )
@@ -55,11 +64,14 @@ class ArmSearch(OptunaSearch):
         trials = self._study.get_trials(deepcopy=False)
         self._trials = {trial.number: _Known.of(trial) for trial in trials if trial.state != TrialState.WAITING}
 
-    def next_name(self) -> str:
-        """Ask the study for one trial more; returns its name."""
+    def next_name(self) -> str | None:
+        """Ask the study for one trial more; returns its name, or None if there is nothing that no trial had yet."""
         trial = self._study.ask()
         self._trials[trial.number] = _Known(trial._trial_id)
-        self._draw(trial)
+        try:
+            self._draw(trial)
+        except NothingNewError:
+            return None
         return f"{self._arm.name}-{trial.number + 1:03d}"
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -71,6 +83,9 @@ class ArmSearch(OptunaSearch):
 
         A crash may have come while its parameters were stored, or have lost the study's last trials: they are drawn
         again then, and the same, if the trials before them are as they were.
+
+        Raises:
+            NothingNewError: It was never drawn, since nothing was left that no trial had yet.
         """
         while number not in self._trials:
             self.next_name()
@@ -130,8 +145,16 @@ class ArmSearch(OptunaSearch):
         known.state, known.values = state, values
 
     def _draw(self, trial: Trial) -> dict[str, Any]:
-        """Let the study draw a trial's parameters; returns them by dotted key."""
-        parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))
+        """Let the study draw a trial's parameters; returns them by dotted key.
+
+        Raises:
+            NothingNewError: Nothing is left that no trial had yet; the trial has failed, in the study alone.
+        """
+        try:
+            parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))
+        except NothingNewError:
+            self.fail(trial.number, "nothing was left that no trial had yet")
+            raise
         self._trials[trial.number].parameters = trial.params
         return parameters
 

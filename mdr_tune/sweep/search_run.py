@@ -1,5 +1,6 @@
 """Run one arm: a Ray Tune experiment whose trials lease the sweep's lanes."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +20,13 @@ from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.one_trial import OneTrial
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.resume import STUDIES
+from mdr_tune.sweep.samplers import NothingNewError
 from mdr_tune.sweep.schedulers import SYNCHRONOUS, make_scheduler, replay
 from mdr_tune.sweep.schedulers.lane_scheduler import LaneScheduler
 from mdr_tune.sweep.search import ArmSearch
 from mdr_tune.sweep.stop_rules import StopRules
 from mdr_tune.sweep.trial_source import TrialSource
+from mdr_tune.words import count
 
 TRIAL_ACTOR = {"node:__internal_head__": 0.001}
 """What a trial's thin actor reserves: next to nothing, on the head node, beside the storage and the hub."""
@@ -111,14 +114,15 @@ class ArmRun:
         self._ledger.study = None
         if self._events.lanes_ended is not None:
             raise LaneEnded(self._events.lanes_ended)
-        return self._end()
+        return self._end(source.has_nothing_new)
 
-    def _end(self) -> "ArmEnd":
-        records = self._ledger.of_arm(self._arm.name)
+    def _end(self, has_nothing_new: bool) -> "ArmEnd":
+        records, arm = self._ledger.of_arm(self._arm.name), self._arm
         is_cut_off = any(record.outcome == "killed" for record in records)
         started = sum(record.seed_index == 0 for record in records)
-        if not is_cut_off and started >= self._arm.trials:
-            return ArmEnd(None, can_go_on=False)
+        if not is_cut_off and (started >= arm.trials or has_nothing_new):
+            trained = f"its space has no more than the {count(started, 'configuration')} that were tried"
+            return ArmEnd(trained if started < arm.wanted else None, can_go_on=False)
         can_go_on = is_cut_off or self._rules.out_of_budget(self._arm.name) is not None
         return ArmEnd(self._rules.closed(self._arm.name), can_go_on)
 
@@ -127,8 +131,14 @@ class ArmRun:
         sweep, arm = self._plan.sweep, self._arm
         if not searched(arm.space):
             return OneTrial(arm), {}
-        study = f"{sweep.name}-{arm.name}"
-        search = ArmSearch(arm, sweep.search, self._ledger.metrics, self._plan.folder / STUDIES, study)
+        search = ArmSearch(
+            arm,
+            sweep.search,
+            self._ledger.metrics,
+            self._plan.folder / STUDIES,
+            study_name=f"{sweep.name}-{arm.name}",
+            legacy_draws=self._plan.legacy_draws,
+        )
         self._ledger.study = search
         known = {record.number: record for record in self._ledger.of_arm(arm.name) if record.seed_index == 0}
         for record in known.values():
@@ -136,8 +146,12 @@ class ArmRun:
             for epoch in record.history:
                 search.report(record.number, int(epoch["epoch"]), epoch.get(self._ledger.metrics[0], float("nan")))
             self._ledger.tell_study(record)
-        in_vain = [number for number in search.running_numbers() if number not in known]
-        return search, {f"{arm.name}-{number + 1:03d}": search.adopt(number) for number in in_vain}
+        in_vain = {}
+        for number in search.running_numbers():
+            if number not in known:
+                with contextlib.suppress(NothingNewError):
+                    in_vain[f"{arm.name}-{number + 1:03d}"] = search.adopt(number)
+        return search, in_vain
 
     def _take_up(self, scheduler: LaneScheduler) -> None:
         """Let the scheduler see the reports of earlier sessions, and end what was to end when the last one was cut off.

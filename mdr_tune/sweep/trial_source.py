@@ -24,8 +24,8 @@ MOST_TIMES_LOST = 2
 class Suggestions(Protocol):
     """The search behind a source of trials."""
 
-    def next_name(self) -> str:
-        """Ask the study for the next configuration; returns its name."""
+    def next_name(self) -> str | None:
+        """Ask the study for the next configuration; returns its name, None if none is left."""
 
     def suggest(self, name: str) -> dict[str, Any] | None:
         """Return `{"trial": ..., "parameters": ...}` of a configuration that was asked for."""
@@ -72,6 +72,8 @@ class TrialSource(SearchAlgorithm):
         self._lost: deque[str] = deque()
         self._times_lost: Counter[str] = Counter()
         self._stopped = False
+        self.has_nothing_new = False
+        """Whether the search found no configuration that no earlier trial had."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its search algorithm with the experiment; what is needed to go on is in the journal."""
@@ -156,15 +158,21 @@ class TrialSource(SearchAlgorithm):
 
     def _new_trial(self) -> Trial | None:
         if self._orphans:
-            name, suggestion = self._orphans.popleft()
-            return self._first_seed(name, suggestion)
-        if self._asked >= self._arm.trials or self._closed() is not None:
+            return self._first_seed(*self._orphans.popleft())
+        if self._no_more_asked or self._closed() is not None:
+            return None
+        name = self._search.next_name()
+        if name is None:
+            self.has_nothing_new = True
             return None
         self._asked += 1
-        name = self._search.next_name()
         found = self._search.suggest(name)
-        assert found is not None  # a study never runs out
+        assert found is not None  # it was asked for
         return self._first_seed(name, found)
+
+    @property
+    def _no_more_asked(self) -> bool:
+        return self._asked >= self._arm.trials or self.has_nothing_new
 
     def _first_seed(self, name: str, suggestion: dict[str, Any]) -> Trial:
         if self._ledger.gives_further_seeds:
@@ -182,7 +190,7 @@ class TrialSource(SearchAlgorithm):
             return True
         if self._lost or not all(trial.is_finished() for trial in self._open.values()):
             return False  # not while one is paused: Tune would start a process anew for each that goes on
-        no_more = not self._past and not self._orphans and (self._asked >= self._arm.trials or bool(self._closed()))
+        no_more = not self._past and not self._orphans and (self._no_more_asked or bool(self._closed()))
         return no_more and not self._unseeded
 
     def set_finished(self) -> None:

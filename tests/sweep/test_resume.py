@@ -110,11 +110,12 @@ def test_a_launch_that_is_running_is_left_alone(tmp_path: Path) -> None:
         ({"search": {"sampler": "grid"}, "space": {"mdr.weight": [0.1, 0.2]}}, 3, "grid"),
         ({"search": {"scheduler": "pbt"}}, 3, "population"),
         ({"space": {}}, 3, "nothing is searched"),
+        ({"space": {"mdr.weight": [0.1, 0.2]}}, 3, r"all configurations of the space \(mdr 2\)"),
     ],
 )
 def test_what_cannot_be_extended(changes: dict[str, Any], trials: int, why: str) -> None:
     with pytest.raises(UserError, match=why):
-        check_can_extend(make_sweep(**changes), trials)
+        check_can_extend(make_sweep(**changes), trials, Past(), legacy_draws=False)
 
 
 def test_extending_adds_to_each_arm_that_is_searched(tmp_path: Path) -> None:
@@ -195,3 +196,23 @@ def test_studies_that_optuna_cannot_open(tmp_path: Path) -> None:
     (tmp_path / STUDIES).write_text("no database, but long enough to be taken for its header" * 9)
     with pytest.raises(UserError, match=r"cannot open it \(file is not a database\); move it away"):
         check_study(tmp_path)
+
+
+def test_an_extension_goes_no_further_than_the_configurations(tmp_path: Path) -> None:
+    space = {"mdr.weight": [0.1, 0.2, 0.3], "loss.margin": [0.1, 0.2]}
+    sweep = make_sweep(search={"trials": 3}, space=space, baselines=["triplet"])
+    check_can_extend(sweep, 9, Past(), legacy_draws=False)
+    extended = dataclasses.replace(make_plan(tmp_path, "x", sweep), past=Past(extensions=[1]), extend_by=9)
+    assert [arm.trials for arm in extended.arms] == [6, 2]
+    assert [extended.trials_before_extensions(arm) for arm in extended.arms] == [[3, 4], [2, 2]]
+    with pytest.raises(UserError, match=r"nothing to add"):
+        check_can_extend(sweep, 1, Past(extensions=[1, 9]), legacy_draws=False)
+    check_can_extend(sweep, 1, Past(extensions=[1, 9]), legacy_draws=True)
+
+
+def test_a_launch_of_version_1_keeps_its_draws(tmp_path: Path) -> None:
+    folder = store(tmp_path, "2026-01-01")
+    assert find(tmp_path).legacy_draws is False
+    content = json.loads((folder / PLAN).read_text())
+    (folder / PLAN).write_text(json.dumps({**content, "version": 1}))
+    assert find(tmp_path).legacy_draws is True

@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from ray import cloudpickle
 
 from mdr_tune.config.arms import arms
+from mdr_tune.config.configurations import configuration_key
 from mdr_tune.config.space import parameter_tree, resolve
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
@@ -48,12 +49,12 @@ TRIALS = {case: 12 if case == "cmaes" else 7 for case in CASES}
 """Beyond those at random; CMA-ES learns from 7 at a time."""
 
 
-def open_search(folder: Path, case: str, metrics: int = 1, **changes: Any) -> ArmSearch:
+def open_search(folder: Path, case: str, metrics: int = 1, legacy: bool = False, **changes: Any) -> ArmSearch:
     sampler, space = CASES[case]
     search = {"sampler": sampler, **({} if sampler == "grid" else {"trials": 9}), **changes.pop("search", {})}
     sweep = SweepConfig.model_validate({"name": "x", "space": space, "search": search, **changes})
     names = ["val/recall_at_1", "val/map_at_r"][:metrics]
-    return ArmSearch(arms(sweep)[0], sweep.search, names, folder / "optuna.db", "x-mdr")
+    return ArmSearch(arms(sweep, repeats=legacy)[0], sweep.search, names, folder / "optuna.db", "x-mdr", legacy)
 
 
 def play(search: ArmSearch, number: int) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def test_another_process_draws_the_same(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "grid"])
-def test_the_seed_and_the_study_decide(tmp_path: Path, case: str) -> None:
+def test_the_seed_decides(tmp_path: Path, case: str) -> None:
     drawn = []
     for seed in (0, 1):
         folder = tmp_path / str(seed)
@@ -207,3 +208,75 @@ def test_a_third_is_drawn_at_random_but_at_most_ten(tmp_path: Path, case: str, t
 def test_each_kind_of_domain_in_optuna_s_terms(domain: dict[str, Any], expected: BaseDistribution) -> None:
     space = SweepConfig.model_validate({"name": "x", "space": {"key": domain}}).space
     assert distribution(parameter_tree(space)[0]) == expected
+
+
+FEW: dict[str, Any] = {"mdr.weight": [0.1, 0.2, 0.3], "embedding.size": [64, 128]}
+ALIKE: dict[str, Any] = {"mdr": [None, {"levels": {"count": [1, 2], "spread": {"choice": [1.0, 2.0]}}}]}
+
+
+@pytest.mark.parametrize("space", [FEW, ALIKE], ids=["plain", "alike"])
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc"])
+def test_no_configuration_is_drawn_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, space: dict[str, Any]
+) -> None:
+    """Interrupted after each trial or not: all are drawn, each once, and then no more. One level has no spread."""
+    monkeypatch.setitem(CASES, "few", (sampler, space))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    search = open_search(whole, "few")
+    there_are = search._arm.trials
+    assert (there_are, search._arm.configurations) == ((6, 6) if space is FEW else (4, 4))
+    drawn = [play(search, number) for number in range(there_are)]
+    found = {configuration_key(resolve(TrialConfig(), search._arm.space, one)) for one in drawn}
+    assert len(found) == there_are
+    assert search.next_name() is None
+    assert [play(open_search(cut, "few"), number) for number in range(there_are)] == drawn
+    again = open_search(cut, "few")
+    assert (again.next_name(), again.running_numbers()) == (None, [])
+
+
+def test_a_branch_without_ranges_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CASES, "branch", ("tpe", {"mdr": [None, {"weight": {"uniform": [0, 1]}}]}))
+    search = open_search(tmp_path, "branch")
+    assert [play(search, number)["mdr"] for number in range(9)].count(None) == 1
+
+
+def test_a_point_that_leaves_nothing_new_is_drawn_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CASES, "few", ("random", FEW))
+    points = [{"mdr.weight": 0.1}, {"mdr.weight": 0.1}, {"mdr.weight": 0.1}]
+    search = open_search(tmp_path, "few", start_from=points)
+    drawn = [play(search, number) for number in range(3)]
+    assert [one["mdr.weight"] == 0.1 for one in drawn] == [True, True, False]
+    assert drawn[0]["embedding.size"] != drawn[1]["embedding.size"]
+
+
+def test_where_a_range_says_nothing_the_search_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CASES, "none", ("random", {"mdr.levels": {"count": [1], "spread": {"uniform": [1, 5]}}}))
+    search = open_search(tmp_path, "none")
+    assert play(search, 0).keys() == {"mdr.levels.spread"}
+    assert search.next_name() is None
+    assert search.running_numbers() == []
+
+
+@pytest.mark.parametrize("case", ["tpe", "qmc-conditional", "cmaes"])
+def test_the_study_s_name_decides_nothing(tmp_path: Path, case: str) -> None:
+    drawn = []
+    for name in ("x", "y"):
+        sampler, space = CASES[case]
+        sweep = SweepConfig.model_validate({"name": name, "space": space, "search": {"sampler": sampler, "trials": 9}})
+        search = ArmSearch(arms(sweep)[0], sweep.search, ["val/recall_at_1"], tmp_path / "optuna.db", f"{name}-mdr")
+        drawn.append([play(search, number) for number in range(4)])
+    assert drawn[0] == drawn[1]
+
+
+def test_a_study_of_version_1_goes_on_as_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers are what commit 1c01d8f drew: by the study's name, and repeats."""
+    monkeypatch.setitem(CASES, "three", ("tpe", {"mdr.weight": [0.1, 0.2, 0.3]}))
+    search = open_search(tmp_path, "three", legacy=True)
+    assert [play(search, number)["mdr.weight"] for number in range(6)] == [0.3, 0.2, 0.2, 0.3, 0.3, 0.1]
+    other = tmp_path / "other"
+    other.mkdir()
+    search = open_search(other, "tpe", legacy=True)
+    margins = [play(search, number)["loss.margin"] for number in range(5)]
+    assert margins == pytest.approx([0.05857075811, 0.17963749105, 0.24947708378, 0.05543772951, 0.23484317658])

@@ -18,10 +18,12 @@ from tests.sweep.make import METRIC, make_arm, make_record
 class Counting:
     """A search that numbers its suggestions."""
 
-    def __init__(self, first: int = 0) -> None:
-        self.asked = first
+    def __init__(self, first: int = 0, there_are: int = 99) -> None:
+        self.asked, self.there_are = first, there_are
 
-    def next_name(self) -> str:
+    def next_name(self) -> str | None:
+        if self.asked == self.there_are:
+            return None
         self.asked += 1
         return f"mdr-{self.asked:03d}"
 
@@ -49,7 +51,8 @@ class Case:
         every_seed = options.pop("every_seed", False)
         self.ledger = Ledger(journal, [METRIC], len(seeds), False, [], list(past), every_seed)
         orphans = options.pop("orphans", {})
-        self.search = Counting(sum(record.seed_index == 0 for record in past) + len(orphans))
+        known = sum(record.seed_index == 0 for record in past) + len(orphans)
+        self.search = Counting(known, options.pop("there_are", 99))
         self.source = TrialSource(
             make_arm(options.pop("trials", 4)),
             self.search,
@@ -91,6 +94,19 @@ def test_trials_are_named_by_the_search_and_come_until_they_are_used_up(journal:
     case = Case(journal, tmp_path)
     assert not case.source.is_finished()
     assert case.names() == ["mdr-001", "mdr-002", "mdr-003", "mdr-004"]
+    assert case.source.is_finished()
+
+
+def test_a_search_that_has_nothing_new_ends(journal: Journal, tmp_path: Path) -> None:
+    case = Case(journal, tmp_path, there_are=2)
+    first, second = case.next(), case.next()
+    assert first is not None
+    assert second is not None
+    assert not case.source.has_nothing_new
+    case.end(first)
+    assert case.next() is None
+    assert (case.source.has_nothing_new, case.source.is_finished()) == (True, False)  # one runs
+    case.end(second)
     assert case.source.is_finished()
 
 
