@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mdr_tune.config.domains import tell_apart
 from mdr_tune.recorded import SweepRecords
 from mdr_tune.report.leaderboard import Entry, budget_note
 from mdr_tune.report.summary import format_parameters, metric_label
@@ -60,6 +61,8 @@ def leaderboard_table(
 def _columns(sweep: SweepRecords, entries: list[Entry]) -> list[_Column]:
     label = metric_label(sweep.metric)
     several_arms = len({entry.arm for entry in entries}) > 1
+    texts = tell_apart([entry.parameters for entry in entries], format_parameters)
+    said = {entry.trial: text for entry, text in zip(entries, texts, strict=True)}
     second = metric_label(sweep.second_metric).replace("images_per_s", "images/s") if sweep.second_metric else ""
     return [
         _Column("rank", lambda e: "" if e.rank is None else str(e.rank), 9),
@@ -75,7 +78,7 @@ def _columns(sweep: SweepRecords, entries: list[Entry]) -> list[_Column]:
         _Column("images/s", lambda e: "" if second == "images/s" else _number(e.images_per_s, 0), 2),
         _Column("s/epoch", lambda e: _number(e.epoch_s, 2), 4),
         _Column("peak GiB", lambda e: _number(e.peak_gib, 2), 3),
-        _Column("parameters", lambda e: format_parameters(e.parameters), 9, right=False),
+        _Column("parameters", lambda e: said[e.trial], 9, right=False),
     ]
 
 

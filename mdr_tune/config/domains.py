@@ -12,8 +12,8 @@ A choice that is a mapping may have domains inside: they exist only where that c
 """
 
 import json
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
@@ -66,13 +66,20 @@ class Domain(StrictModel):
     def describe(self) -> str:
         """Return the domain as a user would say it."""
         if self.choice is not None:
-            return "one of " + ", ".join(map(describe_value, self.choice))
+            return "one of " + ", ".join(tell_apart(self.choice, describe_value))
         low, high = self.probes()
         scale = ", log scale" if self.loguniform else ", whole numbers" if self.int else ""
         return f"{low:g} to {high:g}{scale}"
 
 
-def describe_value(value: Any) -> str:
+DIGITS = 3
+"""Significant digits of a number in a name, where they tell it apart from the others."""
+MOST_DIGITS = 17
+"""These tell any two numbers of 64 bits apart."""
+T = TypeVar("T")
+
+
+def describe_value(value: Any, digits: int = DIGITS) -> str:
     """Return a value of a trial in short: a section by its name and what else it sets, `null` as `none`.
 
     A domain inside of a choice is said in words.
@@ -82,11 +89,32 @@ def describe_value(value: Any) -> str:
         for key, item in value.items():
             if key != "name":
                 domain = domain_inside(key, item)
-                words.append(f"{key} ({domain.describe()})" if domain else f"{key} {describe_value(item)}")
+                words.append(f"{key} ({domain.describe()})" if domain else f"{key} {describe_value(item, digits)}")
         return " ".join(words)
     if value is None:
         return "none"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and digits < MOST_DIGITS:
+        return f"{value:.{digits}g}"
+    return str(value)
+
+
+def tell_apart(items: Sequence[T], say: Callable[[T, int], str], digits: int = DIGITS) -> list[str]:
+    """Return a text for each item: those that differ have different ones, with as few digits as that takes.
+
+    Args:
+        items: Values, or rows of them.
+        say: Returns the text of an item with a number of significant digits.
+        digits: Where to begin: what these tell apart gets no more.
+    """
+    texts = [say(item, digits) for item in items]
+    for text in dict.fromkeys(texts):
+        alike = [i for i, other in enumerate(texts) if other == text]
+        if digits < MOST_DIGITS and len({repr(items[i]) for i in alike}) > 1:
+            finer = tell_apart([items[i] for i in alike], say, digits + 1)
+            if len(set(finer)) > 1:  # else digits are not what they differ in
+                for i, found in zip(alike, finer, strict=True):
+                    texts[i] = found
+    return texts
 
 
 def _check_choices(values: list[Any]) -> None:

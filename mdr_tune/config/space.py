@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdr_tune.config.base import flatten, set_dotted
-from mdr_tune.config.domains import Domain, LevelsDomain, Space, describe_value, split_choice
+from mdr_tune.config.domains import Domain, LevelsDomain, Space, describe_value, split_choice, tell_apart
 from mdr_tune.config.losses import LibraryLossConfig
 from mdr_tune.config.trial import MDRConfig, TrialConfig
 
@@ -113,17 +113,24 @@ def _parameters(key: str, name: str, domain: Domain | LevelsDomain) -> Iterator[
 def choice_labels(choices: list[Any]) -> list[Any]:
     """Return what a record says of each choice: a mapping in as few words as tell it apart, anything else as it is."""
     sections = [choice for choice in choices if isinstance(choice, dict)]
-    spoken: list[Callable[[Any], str]] = [
-        lambda section: str(section.get("name", "")),
-        lambda section: describe_value(split_choice(section)[0]) or "on",
-        describe_value,
+    spoken: list[list[str]] = [
+        [str(section.get("name", "")) for section in sections],
+        [describe_value(split_choice(section)[0]) or "on" for section in sections],
+        [describe_value(section) for section in sections],
+        tell_apart(sections, describe_value),
     ]
-    for say in spoken:
-        labels = [say(choice) if isinstance(choice, dict) else choice for choice in choices]
+    for said in spoken:
+        labels = _labels(choices, said)
         told_apart = len({describe_value(label) for label in labels}) == len(labels)
-        if not sections or (told_apart and all(map(say, sections))):
+        if not sections or (told_apart and all(said)):
             return labels
-    return [f"{i}: {say(choice)}" if isinstance(choice, dict) else choice for i, choice in enumerate(choices, 1)]
+    return _labels(choices, [f"{choices.index(section) + 1}: {describe_value(section)}" for section in sections])
+
+
+def _labels(choices: list[Any], said: list[str]) -> list[Any]:
+    """Return the choices, each mapping among them replaced by what is said of it."""
+    words = iter(said)
+    return [next(words) if isinstance(choice, dict) else choice for choice in choices]
 
 
 def walk(tree: Tree) -> Iterator[Parameter]:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mdr_tune.config.base import flatten
-from mdr_tune.config.domains import describe_value
+from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.config.losses import LossConfig
 from mdr_tune.report.names import short_names
 from mdr_tune.report.summary import format_parameters
@@ -15,6 +15,8 @@ WITH_MDR = " + MDR"
 MODE = "embedding.mode"
 UNSAID = ("seed", MODE)
 """Keys that are no setting: the seeds are in the row, and the mode is in the method's name."""
+SETTING_DIGITS = 6
+"""Significant digits of a setting, which a user wrote, where they tell it apart from the others."""
 
 Key = tuple[tuple[str, str], ...]
 
@@ -96,7 +98,12 @@ def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str
     rows = [_without_method(config, row) for config, row in zip(configs, parameters, strict=True)]
     keys = varied(rows)
     names = short_names(keys) | {"loss": ""}
-    return [", ".join(f"{names[key]} {_said(row[key])}".strip() for key in keys if key in row) for row in rows]
+    shown = [{key: row[key] for key in keys if key in row} for row in rows]
+
+    def say(row: dict[str, Any], digits: int) -> str:
+        return ", ".join(f"{names[key]} {_said(value, digits)}".strip() for key, value in row.items())
+
+    return tell_apart(shown, say, SETTING_DIGITS)
 
 
 def tuned_setting(config: dict[str, Any], parameters: dict[str, Any]) -> str:
@@ -122,9 +129,9 @@ def _beside_method(key: str, value: Any, config: dict[str, Any]) -> Any:
     return value
 
 
-def _said(value: Any) -> str:
+def _said(value: Any, digits: int) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_said, value)) + "]"
-    return f"{value:g}" if isinstance(value, float) else describe_value(value)
+        return "[" + ", ".join(_said(item, digits) for item in value) + "]"
+    return describe_value(value, digits)

@@ -7,8 +7,8 @@ from mdr_tune.objectives import chosen_on
 from mdr_tune.records import Outcome, SweepResult, TrialRecord
 from mdr_tune.report.summary import (
     configuration_values,
-    format_parameters,
     metric_label,
+    said_parameters,
     table_rows,
     value_titles,
 )
@@ -57,7 +57,7 @@ def _best(result: SweepResult) -> str:
     if winner is None:
         return "No trial has a value yet."
     value, seeds = values[winner.name]
-    parameters = format_parameters(winner.best_parameters(result.metric)) or "the file as it is"
+    parameters = said_parameters(result.records, result.metric)[winner.name] or "the file as it is"
     of = f" in the mean of {seeds} seeds" if seeds > 1 else ""
     split = chosen_on(result.metric)
     return f"Best so far: {winner.name} ({parameters}), {split} {metric_label(result.metric)} {value:.2f}{of}."

@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from mdr_tune.config.space import describe_value
+from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.report.budget import AtBudget
 from mdr_tune.report.names import short_names
 
@@ -36,9 +36,10 @@ def make_study(found: AtBudget) -> optuna.Study:
     names = short_names(keys)
     values = {key: [r.parameters[key] for r in found.records if key in r.parameters] for key in keys}
     distributions = {key: distribution_of(key, values[key]) for key in keys if _varies(values[key])}
+    said = {key: choices_in_words(values[key]) for key in keys}
     for record, objectives in zip(found.records, found.values, strict=True):
         params = {
-            names[key]: _stored(distribution, record.parameters[key])
+            names[key]: _stored(distribution, record.parameters[key], said[key])
             for key, distribution in distributions.items()
             if key in record.parameters
         }
@@ -82,7 +83,7 @@ def by_importance(study: optuna.Study) -> list[str]:
 def distribution_of(key: str, values: list[Any]) -> BaseDistribution:
     """Return a distribution over `values`: numbers have a range, on a log scale where they go over magnitudes."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return CategoricalDistribution(list(dict.fromkeys(map(_choice, values))))
+        return CategoricalDistribution(list(choices_in_words(values).values()))
     low, high = min(values), max(values)
     log = low > 0 and (key in LOG_KEYS or high / low >= LOG_RATIO)
     if all(isinstance(value, int) for value in values):
@@ -94,10 +95,18 @@ def _varies(values: list[Any]) -> bool:
     return any(value != values[0] for value in values)
 
 
-def _stored(distribution: BaseDistribution, value: Any) -> Any:
-    return _choice(value) if isinstance(distribution, CategoricalDistribution) else value
+def _stored(distribution: BaseDistribution, value: Any, said: dict[str, str]) -> Any:
+    return said[repr(value)] if isinstance(distribution, CategoricalDistribution) else value
 
 
-def _choice(value: Any) -> str:
-    text = describe_value(value)
+def choices_in_words(values: list[Any]) -> dict[str, str]:
+    """Return what each different value is called, by its `repr`; long texts are cut, and numbered if that makes them
+    the same."""
+    different = {repr(value): value for value in values}
+    texts = [_cut(text) for text in tell_apart(list(different.values()), describe_value)]
+    numbered = [_cut(f"{i}: {text}") if texts.count(text) > 1 else text for i, text in enumerate(texts, 1)]
+    return dict(zip(different, numbered, strict=True))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_CHOICE else text[: LONGEST_CHOICE - 1] + "…"

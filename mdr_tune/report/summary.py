@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mdr_tune.config.space import describe_value
+from mdr_tune.config.domains import DIGITS, describe_value, tell_apart
 from mdr_tune.objectives import by_configuration, chosen_on, mean_over_seeds, on_front
 from mdr_tune.records import SweepResult, TrialRecord
 from mdr_tune.report.trial_table import trial_table
@@ -55,23 +55,37 @@ def value_titles(metric: str) -> tuple[str, str]:
     return f"{'val' if chosen_on(metric) == 'validation' else 'best test'} {label}", f"test {label}"
 
 
-def format_parameters(parameters: dict[str, Any]) -> str:
-    """Return sampled parameters in one short line: `levels 3 over ±2.40, weight 0.13, margin 0.2`."""
+def format_parameters(parameters: dict[str, Any], digits: int = DIGITS) -> str:
+    """Return sampled parameters in one short line: `levels 3 over ±2.40, weight 0.13, margin 0.2`.
+
+    Args:
+        parameters: By dotted key.
+        digits: Significant digits of a number; of the levels' spread and offset one less are behind the point.
+    """
     left = dict(parameters)
     parts: list[str] = []
     if any(key.startswith("mdr.levels.") for key in left):
         count, spread = left.pop("mdr.levels.count", None), left.pop("mdr.levels.spread", None)
         offset = left.pop("mdr.levels.offset", None)
         text = "levels" + (f" {count}" if count is not None else "")
-        text += f" over ±{spread:.2f}" if spread is not None else ""
-        parts.append(text + (f" about {offset:.2f}" if offset is not None else ""))
+        text += f" over ±{spread:.{digits - 1}f}" if spread is not None else ""
+        parts.append(text + (f" about {offset:.{digits - 1}f}" if offset is not None else ""))
     names = [key.split(".")[-1] for key in left]
     for key, value in left.items():
         group, _, short = key.rpartition(".")
         if short == "size" or names.count(short) > 1:
             short = f"{group} {short}".strip()
-        parts.append(f"{short} {describe_value(value)}")
+        parts.append(f"{short} {describe_value(value, digits)}")
     return ", ".join(parts)
+
+
+def said_parameters(records: Sequence[TrialRecord], metric: str) -> dict[str, str]:
+    """Return the parameters of each trial's best epoch in one short line, by its name.
+
+    Those that differ are told apart, with more digits where it takes them.
+    """
+    texts = tell_apart([record.best_parameters(metric) for record in records], format_parameters)
+    return {record.name: text for record, text in zip(records, texts, strict=True)}
 
 
 def make_row(record: TrialRecord, metric: str, test: dict[str, float] | None) -> Row | None:
@@ -111,12 +125,13 @@ def table_rows(result: SweepResult) -> list[Row]:
     shown = main + [record for arm, record in result.best.items() if arm != result.main_arm]
     tests = result.test_means()
     tests |= {record.name: result.test[arm] for arm, record in result.best.items() if arm in result.test}
+    said = said_parameters(result.records, result.metric)
     rows = []
     for record in shown:
         row = make_row(record, result.metric, tests.get(record.name))
         if row is not None:
             value, seeds = values[record.name]
-            rows.append(replace(row, validation=value, seeds=seeds))
+            rows.append(replace(row, validation=value, seeds=seeds, parameters=said[record.name]))
     return rows
 
 
@@ -150,7 +165,7 @@ def verdict(result: SweepResult) -> list[str]:
     parts = [f"{split} {label} {result.value(winner):.2f} {where}"]
     if winner.arm in result.test and split != "test":
         parts.append(f"test {label} {result.test[winner.arm][test_key(result.metric)]:.2f}")
-    parameters = format_parameters(winner.best_parameters(result.metric)) or "the file as it is"
+    parameters = said_parameters(result.records, result.metric)[winner.name] or "the file as it is"
     lines = [f"Winner: {winner.name} ({parameters}): {', '.join(parts)}."]
     lines += _circumstances(result)
     baselines = [arm for arm in result.best if arm != result.main_arm]

@@ -13,7 +13,8 @@ from mdr_tune.config.arms import arms
 from mdr_tune.config.base import set_dotted
 from mdr_tune.config.explain import explain
 from mdr_tune.config.load import parse_yaml
-from mdr_tune.config.space import searched
+from mdr_tune.config.domains import describe_value, tell_apart
+from mdr_tune.config.space import parameter_tree, searched, walk
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.registry import nearest_name
@@ -98,6 +99,9 @@ def _read(folder: Path) -> Stored:
         if content["version"] not in (1, VERSION):
             raise ValueError(f"it is of version {content['version']}, this program reads 1 and {VERSION}")
         sweep = SweepConfig.model_validate(content["sweep"])
+        legacy_draws = content["version"] == 1
+        if legacy_draws and (renamed := _named_by_more_digits(sweep)):
+            raise ValueError(f"it is of version 1, which numbered the choices of {renamed} that are equal to 3 digits")
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{file}: cannot be read ({error}); the sweep cannot be resumed") from None
     storage = Path(content["storage"]) if "storage" in content else None
@@ -108,7 +112,7 @@ def _read(folder: Path) -> Stored:
         text=content["text"],
         tracking_uri=content["tracking_uri"],
         storage=storage,
-        legacy_draws=content["version"] == 1,
+        legacy_draws=legacy_draws,
     )
 
 
@@ -144,6 +148,16 @@ def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) 
             f"{stores.shown_uri}: go on with the original (--storage {before}), or launch the sweep anew"
         )
     return stores
+
+
+def _named_by_more_digits(sweep: SweepConfig) -> str | None:
+    """Return a key whose choices version 1 of a plan named otherwise: the study knows them by those names."""
+    for parameter in walk(parameter_tree(sweep.space)):
+        sections = [choice for choice in parameter.domain.choice or [] if isinstance(choice, dict)]
+        in_short, apart = map(describe_value, sections), tell_apart(sections, describe_value)
+        if len(set(in_short)) < len(set(apart)) == len(sections):
+            return parameter.key
+    return None
 
 
 def with_overrides(stored: Stored, overrides: list[str]) -> SweepConfig:

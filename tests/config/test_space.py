@@ -303,7 +303,7 @@ def test_the_variants_of_a_section_have_the_ends_of_ranges_inside_of_it() -> Non
             [{"weight": {"uniform": [0, 1]}}, {"weight": {"uniform": [2, 3]}}],
             ["weight (0 to 1)", "weight (2 to 3)"],
         ),
-        ([{"weight": 0.30001}, {"weight": 0.30002}], ["1: weight 0.3", "2: weight 0.3"]),
+        ([{"weight": 0.30001}, {"weight": 0.30002}], ["weight 0.30001", "weight 0.30002"]),
         ([[-3, 0, 3], [0]], [[-3, 0, 3], [0]]),
         ([64, True], [64, True]),
     ],
@@ -330,3 +330,11 @@ def test_a_conditional_choice_is_described_with_its_ranges() -> None:
     assert space.space["loss"].describe() == "one of triplet margin (0.05 to 0.5), contrastive"
     levels = "levels (count one of 2, 3, spread 1 to 5, offset one of 0.5)"
     assert space.space["mdr"].describe() == f"one of none, weight (0.01 to 1, log scale) {levels}"
+
+
+def test_choices_equal_to_three_digits_are_told_apart() -> None:
+    labels = choice_labels([None, {"weight": 0.1}, {"weight": 0.1000001}, {"weight": 0.25}])
+    assert labels == [None, "weight 0.1", "weight 0.1000001", "weight 0.25"]
+    assert choice_labels([{"weight": 1}, {"weight": "1"}]) == ["1: weight 1", "2: weight 1"]
+    domain = sweep(mdr__weight=[0.1, 0.1000001]).space["mdr.weight"]
+    assert domain.describe() == "one of 0.1, 0.1000001"

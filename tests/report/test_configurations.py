@@ -132,3 +132,22 @@ def test_all_that_a_search_drew_is_said_but_for_the_method_and_the_seed() -> Non
     }
     assert tuned_setting(config(), parameters) == "levels 3 over ±2.40, weight 0.13, loss margin 0.2"
     assert tuned_setting(config(), {"loss": "triplet"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([0.1, 0.1000001], ["weight 0.1", "weight 0.1000001"]),
+        ([0.1, 0.25, 0.1000001], ["weight 0.1", "weight 0.25", "weight 0.1000001"]),
+        ([1 / 3, 0.3333333, 2 / 3], ["weight 0.33333333", "weight 0.3333333", "weight 0.666667"]),
+        ([0.1, 0.1 + 2**-56], ["weight 0.1", "weight 0.10000000000000002"]),
+    ],
+)
+def test_settings_have_the_digits_that_tell_them_apart(weights: list[float], expected: list[str]) -> None:
+    assert settings([{"mdr.weight": weight} for weight in weights]) == expected
+
+
+def test_settings_that_are_the_same_get_no_more_digits() -> None:
+    """A row without MDR beside one with it, say: their methods differ."""
+    rows = [{"loss.margin": 0.123456789, "embedding.size": size} for size in (64, 64, 128)]
+    assert settings(rows) == ["embedding size 64", "embedding size 64", "embedding size 128"]

@@ -12,7 +12,7 @@ from PIL import Image
 from mdr_tune.records import Change, TrialRecord
 from mdr_tune.report.budget import TooFewTrials, at_budget
 from mdr_tune.report.figures import budget_title, draw_figures, sweep_figures
-from mdr_tune.report.study import importances, make_study
+from mdr_tune.report.study import choices_in_words, importances, make_study
 
 METRIC, SPEED = "val/recall_at_1", "time/images_per_s"
 
@@ -123,3 +123,9 @@ def test_nothing_that_varies_leaves_the_history(tmp_path: Path) -> None:
 def test_a_single_parameter(tmp_path: Path) -> None:
     found = at_budget([record(i, [50.0 + i] * 4, {"mdr.weight": 0.1 + i / 10}) for i in range(8)], [METRIC])
     assert len(draw_figures(found, [METRIC], tmp_path)) == 4
+
+
+def test_choices_of_a_figure_are_told_apart() -> None:
+    levels = [[-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, last] for last in (3.0, 4.0)]
+    assert list(choices_in_words(levels).values()) == ["1: [-3.0, -2.0, -1.0,…", "2: [-3.0, -2.0, -1.0,…"]
+    assert list(choices_in_words([0.1, None, 0.1000001, 0.1]).values()) == ["0.1", "none", "0.1000001"]

@@ -287,3 +287,17 @@ def test_the_pareto_front_is_said() -> None:
     assert [r.name for r in pareto_front(records, METRIC, "time/images_per_s")] == ["mdr-001", "mdr-002"]
     sweep = result(*records, second_metric="time/images_per_s")
     assert verdict(sweep)[-1] == "Pareto front of Recall@1 and images/s: mdr-001 (60.00, 100), mdr-002 (50.00, 200)."
+
+
+def test_trials_that_are_equal_to_three_digits_are_told_apart() -> None:
+    records = [record(f"mdr-{i:03d}", [60.0 + i]) for i in (1, 2, 3)]
+    for trial, (weight, spread) in zip(records, [(0.1, 2.4), (0.1000001, 2.4), (0.1, 2.4000001)], strict=True):
+        trial.parameters = {"mdr.levels.count": 3, "mdr.levels.spread": spread, "mdr.weight": weight}
+    sweep = SweepResult(METRIC, records=records, best={"mdr": records[2]})
+    said = [row.parameters for row in table_rows(sweep)]
+    assert said == [
+        "levels 3 over ±2.4000001, weight 0.1",
+        "levels 3 over ±2.400000, weight 0.1000001",
+        "levels 3 over ±2.4000000, weight 0.1",
+    ]
+    assert f"Winner: mdr-003 ({said[0]})" in verdict(sweep)[0]

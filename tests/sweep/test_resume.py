@@ -216,3 +216,7 @@ def test_a_launch_of_version_1_keeps_its_draws(tmp_path: Path) -> None:
     content = json.loads((folder / PLAN).read_text())
     (folder / PLAN).write_text(json.dumps({**content, "version": 1}))
     assert find(tmp_path).legacy_draws is True
+    content["sweep"]["space"] = {"mdr": {"choice": [None, {"weight": 0.1}, {"weight": 0.1000001}]}}
+    (folder / PLAN).write_text(json.dumps({**content, "version": 1}))
+    with pytest.raises(UserError, match="choices of mdr that are equal to 3 digits"):
+        find(tmp_path)

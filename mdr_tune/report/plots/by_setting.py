@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.recorded import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.configurations import SETTING_DIGITS
 from mdr_tune.report.names import short_names
 from mdr_tune.report.output.texts import full_title
 from mdr_tune.report.plots.by_category import points_by_category
@@ -113,5 +115,5 @@ def _ticks(axes: "Axes", values: list[float]) -> None:
     """Number the values that were trained, on a logarithmic axis if they go over magnitudes."""
     if is_log(values):
         axes.set_xscale("log")
-    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.set_xticks(values, tell_apart(values, describe_value, SETTING_DIGITS))
     axes.minorticks_off()

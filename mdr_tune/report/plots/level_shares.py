@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.recorded import SweepEvidence
 from mdr_tune.records import TrialRecord
 from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.configurations import SETTING_DIGITS
 from mdr_tune.report.plots.drawing import Drawing
 from mdr_tune.report.plots.level_trajectories import MOST_PANELS, initial_levels
 from mdr_tune.report.plots.row_panels import row_panels
@@ -55,11 +57,12 @@ def _panel(axes: "Axes", records: dict[int, TrialRecord]) -> None:
     for area, (k, _) in zip(areas, found, strict=True):
         area.set_hatch(_HATCHES[k % len(_HATCHES)])
     initial = initial_levels(records, len(keys))
+    said = None if initial is None else tell_apart(initial, describe_value, SETTING_DIGITS)
     tops = np.cumsum(shares, axis=0)
     for (k, _), share, top in zip(found, shares, tops, strict=True):
         place = int(np.argmax(share))
         if share[place] >= _THIN:
-            name = f"{initial[k]:g}" if initial is not None else f"level {k}"
+            name = said[k] if said is not None else f"level {k}"
             _name_area(axes, epochs, place, top[place] - share[place] / 2, name.replace("-", "\N{MINUS SIGN}"))
     axes.set_ylim(0, 100)
     axes.set_xlim(epochs[0], epochs[-1])
