@@ -16,6 +16,7 @@ from mdr_tune.cli.status import Status
 from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.unit_notes import unit_notes
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.resources import LaneResources
@@ -135,7 +136,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         sweep=sweep,
         file=stored.file,
         text=stored.text,
-        notes=(*found, *placement_notes(lanes, machine)),
+        notes=(*found, *unit_notes(sweep), *placement_notes(lanes, machine)),
         stores=stores,
         machine=machine,
         lanes=lanes,

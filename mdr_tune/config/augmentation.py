@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from mdr_tune.config.base import StrictModel, by_name, choose_by_name, tag
+from mdr_tune.config.units import SHARE
 
 
 class _Augmentation(StrictModel):
@@ -45,11 +46,11 @@ class RandomResizedCropConfig(_Augmentation):
     """A random part of the image, brought to `data.image_size`, perhaps mirrored. The numbers are the authors'."""
 
     name: Literal["random_resized_crop"]
-    scale: Annotated[list[Share], Field(min_length=2, max_length=2), AfterValidator(_ascending)] = [0.16, 1.0]
+    scale: Annotated[list[Share], Field(min_length=2, max_length=2), AfterValidator(_ascending), SHARE] = [0.16, 1.0]
     """Least and largest share of the image's area."""
     ratio: Annotated[list[Ratio], Field(min_length=2, max_length=2), AfterValidator(_ascending)] = [0.75, 1.33]
     """Least and largest width by height."""
-    flip: float = Field(0.5, ge=0, le=1)
+    flip: Annotated[float, SHARE] = Field(0.5, ge=0, le=1)
     """How likely an image is mirrored."""
     interpolation: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
     """How pixels are resampled."""

@@ -1,15 +1,32 @@
 """The strict base of every configuration model: no unknown key, no silent conversion of types."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from mdr_tune.config.units import Unit
 
 
 class StrictModel(BaseModel):
     """Frozen; refuses unknown keys, strings for numbers, NaN and infinities."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def units(self) -> Iterator[tuple[str, float, Unit]]:
+        """Yield each number whose field declares a unit, by dotted key, those of a list one by one."""
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, StrictModel):
+                yield from ((f"{name}.{key}", number, unit) for key, number, unit in value.units())
+                continue
+            for unit in field.metadata:
+                if isinstance(unit, Unit):
+                    yield from ((name, number, unit) for number in _numbers(value))
+
+
+def _numbers(value: Any) -> list[float]:
+    return [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int | float)]
 
 
 class KeyProblem(ValueError):  # noqa: N818 - a ValueError that knows its key

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from mdr_tune.catalog import RECALL_KS
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_name, flatten, tag
+from mdr_tune.config.units import SHARE
 
 _NO_PATHS = (
     (r"[A-Za-z][A-Za-z0-9+.-]+://", "is an address, and files are read from this machine's disks: copy or mount them"),
@@ -42,7 +43,7 @@ DEFAULT_ROOT = "datasets"
 class ClassFraction(StrictModel):
     """A share of the classes, drawn at random."""
 
-    fraction: float = Field(0.2, gt=0, lt=1)
+    fraction: Annotated[float, SHARE] = Field(0.2, gt=0, lt=1)
     seed: int = Field(0, ge=0)
     """Of the draw. Not the trial's: all trials of a sweep are compared on the same classes."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Tag, ValidationError
 
 from mdr_tune.config.base import KeyProblem, is_tag
+from mdr_tune.config.units import Unit
 from mdr_tune.registry import nearest_name
 
 _TYPE_NAMES = {
@@ -60,7 +61,17 @@ def _explain_one(details: dict[str, Any], model: type[BaseModel]) -> tuple[tuple
         more = tuple(problem.key.split(".")) if isinstance(problem, KeyProblem) else ()
         return (*path, *more), str(problem)
     message = details["msg"].replace("Input should be", "must be").replace("List should", "must")
-    return path, f"{message}, got {_show(value)}"
+    return path, f"{message}, got {_show(value)}{_unit_hint(model, location, value)}"
+
+
+def _unit_hint(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
+    """Say what a number that is out of its range would be in the unit in which it was likely meant."""
+    places = [i for i, part in enumerate(location) if isinstance(part, str) and not is_tag(part)]
+    if not places or not isinstance(value, int | float):
+        return ""
+    fields = [m.model_fields.get(location[places[-1]]) for m in _models_at(model, location[: places[-1]])]
+    units = [item for field in fields if field for item in field.metadata if isinstance(item, Unit)]
+    return next((f": {unit.hint(value)}" for unit in units if unit.convert is not None and unit.note(value)), "")
 
 
 def _unknown_key(key: str, known: list[str]) -> str:
@@ -100,6 +111,11 @@ def _models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | 
 
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Return the keys that the mapping at `location` may have."""
+    return sorted({name for m in _models_at(model, location) for name in m.model_fields})
+
+
+def _models_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[type[BaseModel]]:
+    """Return the models that the mapping at `location` may be."""
     here: list[tuple[str | None, type[BaseModel]]] = [(None, model)]
     for part in location:
         if is_tag(part):
@@ -108,7 +124,7 @@ def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
         fields = [m.model_fields[part] for _, m in here if part in m.model_fields]
         if fields:  # else the key of a mapping, such as one of the space
             here = [found for field in fields for found in _models_of(field)]
-    return sorted({name for _, m in here for name in m.model_fields})
+    return [m for _, m in here]
 
 
 def _models_of(field: Any) -> Iterator[tuple[str | None, type[BaseModel]]]:

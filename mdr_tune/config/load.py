@@ -14,6 +14,7 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.sweep_checks import sweep_problems
 from mdr_tune.config.sweep_file import parse_yaml, read_tree
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.config.unit_notes import unit_notes
 from mdr_tune.errors import UserError
 
 __all__ = ["parse_yaml", "read_sweep"]
@@ -27,7 +28,8 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
         overrides: `KEY=VALUE` strings of --set, in the file's key paths.
 
     Returns:
-        The sweep, and notes on what the overrides changed beyond their own key.
+        The sweep, and notes: on what the overrides changed beyond their own key, on keys that have no say, and on
+        numbers that are likely in another unit.
 
     Raises:
         UserError: With one line for each problem found.
@@ -41,7 +43,7 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
     problems = space_problems(sweep) or sweep_problems(sweep) + search_problems(sweep)
     if problems:
         raise UserError("\n".join(source.problem(path, message) for path, message in problems))
-    return sweep, notes + _replaced_sections(tree, sweep) + _evaluation_notes(sweep)
+    return sweep, notes + _replaced_sections(tree, sweep) + _evaluation_notes(sweep) + unit_notes(sweep)
 
 
 def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:

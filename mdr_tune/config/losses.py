@@ -4,13 +4,26 @@ To add one: a class here, a factory in `mdr_tune.metric`, a line in `mdr_tune.ca
 pytorch-metric-learning needs neither: `{name: pml.CircleLoss, m: 0.4}`.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from mdr_tune.config.base import StrictModel, by_name, choose_by_name, tag
+from mdr_tune.config.units import COSINE, DEGREES, SCALE, TEMPERATURE, Unit
 
 PML = "pml."
+LIBRARY_UNITS = {
+    "AngularLoss": {"alpha": DEGREES},
+    "ArcFaceLoss": {"margin": DEGREES, "scale": SCALE},
+    "SubCenterArcFaceLoss": {"margin": DEGREES, "scale": SCALE},
+    "TupletMarginLoss": {"margin": DEGREES, "scale": SCALE},
+    "CosFaceLoss": {"margin": COSINE, "scale": SCALE},
+    "NTXentLoss": {"temperature": TEMPERATURE},
+    "SupConLoss": {"temperature": TEMPERATURE},
+    "NormalizedSoftmaxLoss": {"temperature": TEMPERATURE},
+}
+"""Units of arguments of pytorch-metric-learning's classes that are easily taken for others."""
 
 
 class _Loss(StrictModel):
@@ -112,7 +125,7 @@ class MultiSimilarityLossConfig(_Loss):
 
     name: Literal["multi_similarity"]
     alpha: float = Field(2.0, gt=0)
-    beta: float = Field(50.0, gt=0)
+    beta: Annotated[float, SCALE] = Field(50.0, gt=0)
     base: float = Field(0.5, ge=-1, le=1)
     angular = True
     best_miner = "multi_similarity"
@@ -129,7 +142,7 @@ class ProxyNCALossConfig(_Loss):
     """ProxyNCA (Movshovitz-Attias et al., ICCV 2017): one learned proxy a class."""
 
     name: Literal["proxy_nca"]
-    softmax_scale: float = Field(1.0, gt=0)
+    softmax_scale: Annotated[float, SCALE] = Field(1.0, gt=0)
     angular = True
     uses_miner = False
 
@@ -138,9 +151,9 @@ class ProxyAnchorLossConfig(_Loss):
     """Proxy-Anchor (Kim et al., CVPR 2020): one learned proxy a class, on cosines."""
 
     name: Literal["proxy_anchor"]
-    margin: float = Field(0.1, ge=0, lt=2)
+    margin: Annotated[float, COSINE] = Field(0.1, ge=0, lt=2)
     """Of a cosine."""
-    alpha: float = Field(32.0, gt=0)
+    alpha: Annotated[float, SCALE] = Field(32.0, gt=0)
     angular = True
     uses_miner = False
 
@@ -149,9 +162,9 @@ class ArcFaceLossConfig(_Loss):
     """ArcFace (Deng et al., CVPR 2019): classification with an additive angular margin."""
 
     name: Literal["arcface"]
-    margin: float = Field(28.6, ge=0, lt=180)
+    margin: Annotated[float, DEGREES] = Field(28.6, ge=0, lt=180)
     """In degrees; 28.6 is the paper's 0.5 radians."""
-    scale: float = Field(64.0, gt=0)
+    scale: Annotated[float, SCALE] = Field(64.0, gt=0)
     angular = True
     uses_miner = False
 
@@ -168,6 +181,13 @@ class LibraryLossConfig(_Loss):
 
         check_library_loss(self.name, self.arguments())
         return self
+
+    def units(self) -> Iterator[tuple[str, float, Unit]]:
+        """Yield each argument that has a unit in the library."""
+        known = LIBRARY_UNITS.get(self.name.removeprefix(PML), {})
+        for key, value in self.arguments().items():
+            if key in known and isinstance(value, int | float):
+                yield key, value, known[key]
 
     def known_arguments(self) -> list[str]:
         """Return the keyword arguments that a file may give."""

@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_name, tag
+from mdr_tune.config.units import EPOCHS, RATE
 
 SGD_MOMENTUM = 0.9
 
 
 class _Schedule(StrictModel):
-    warmup_epochs: float = Field(0.0, ge=0)
+    warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
     """Epochs, fractions allowed, over which the learning rates rise linearly from 0, iteration by iteration."""
 
 
@@ -18,7 +19,7 @@ class MultiStepScheduleConfig(_Schedule):
     """The learning rates are multiplied by `gamma` after each of the `milestones`."""
 
     name: Literal["multi_step"] = "multi_step"
-    milestones: list[Annotated[int, Field(ge=1)]] = []
+    milestones: Annotated[list[Annotated[int, Field(ge=1)]], EPOCHS] = []
     """In epochs. The authors: 40, 60, 80 of 100. None: the learning rates are constant."""
     gamma: float = Field(0.2, gt=0, le=1)
 
@@ -40,13 +41,13 @@ class OptimizerConfig(StrictModel):
     """On everything, the levels of MDR too, as the authors do."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: Annotated[float, RATE] = Field(1e-3, gt=0)
     """Of the backbone, of the levels, and of what has no rate of its own."""
-    head_learning_rate: float | None = Field(None, gt=0)
+    head_learning_rate: Annotated[float | None, RATE] = Field(None, gt=0)
     """Of the embedding layer; as `learning_rate` unless given."""
     loss_learning_rate: float | None = Field(None, gt=0)
     """Of the loss's own parameters (proxies, class weights, beta); as `learning_rate` unless given."""
-    weight_decay: float = Field(1e-5, ge=0)
+    weight_decay: Annotated[float, RATE] = Field(1e-5, ge=0)
     """Added to the gradient by adam and sgd, decoupled in adamw."""
     momentum: float | None = Field(None, ge=0, lt=1)
     """Of sgd, 0.9 unless given."""

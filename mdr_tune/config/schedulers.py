@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from mdr_tune.config.base import StrictModel, by_name, choose_by_name, tag
+from mdr_tune.config.units import SHARE
 
 
 class NoSchedulerConfig(StrictModel):
@@ -47,12 +48,12 @@ class PbtSchedulerConfig(StrictModel):
     name: Literal["pbt"]
     interval_epochs: int = Field(1, ge=1)
     """All trials pause after so many epochs; then the worst take over the best's state and perturb it."""
-    quantile: float = Field(0.25, gt=0, le=0.5)
+    quantile: Annotated[float, SHARE] = Field(0.25, gt=0, le=0.5)
     """The share of the population that is replaced, and by whose states."""
     perturb: list[Literal["mdr.weight", "optimizer.learning_rate"]] = ["mdr.weight", "optimizer.learning_rate"]
     """What is perturbed: multiplied by 0.8 or 1.2, or drawn anew from the space where it is searched. A perturbed
     value stays within the range that the space gives."""
-    resample: float = Field(0.25, ge=0, le=1)
+    resample: Annotated[float, SHARE] = Field(0.25, ge=0, le=1)
     """Probability that a value which is searched is drawn anew instead of multiplied."""
 
     @model_validator(mode="after")

@@ -63,7 +63,7 @@ def domain_problems(trial: TrialConfig, key: str, domain: Domain | LevelsDomain)
     """Try the ends, or all choices, of a domain in the trial, and of the domains inside of its choices."""
     problems: Problems = []
     tree = parameter_tree({key: domain})
-    usual = _first_settings(tree) if isinstance(domain, LevelsDomain) else {}
+    usual = first_settings(tree) if isinstance(domain, LevelsDomain) else {}
     for parameter in tree:
         inner = parameter.key.removeprefix(key).strip(".")
         _try(trial, usual, parameter, ("space", key, *([inner] if inner else [])), problems)
@@ -73,16 +73,17 @@ def domain_problems(trial: TrialConfig, key: str, domain: Domain | LevelsDomain)
 def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path: Path, problems: Problems) -> None:
     """Try all values of a parameter while the others are as in `around`."""
     around = {key: value for key, value in around.items() if not key.startswith(f"{parameter.key}.")}
-    for branch_path, values, children in _tries(parameter, path):
+    for branch_path, values, children in tries(parameter, path):
         here = {**around, **values}
-        found = _problems_of(trial, {**here, **_first_settings(children)}, parameter.key, branch_path)
+        found = _problems_of(trial, {**here, **first_settings(children)}, parameter.key, branch_path)
         problems += [problem for problem in found if problem not in problems]
         for child in [] if found else children:
             inner = child.key.removeprefix(f"{parameter.key}.").split(".")
-            _try(trial, {**here, **_first_settings(children)}, child, (*branch_path, *inner), problems)
+            _try(trial, {**here, **first_settings(children)}, child, (*branch_path, *inner), problems)
 
 
-def _tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, Any], Tree]]:
+def tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, Any], Tree]]:
+    """Yield each end of a range, or each choice: where it stands, what it sets, and the parameters inside of it."""
     if not parameter.branches:
         for probe in parameter.domain.probes():
             yield path, {parameter.key: probe}, ()
@@ -91,13 +92,13 @@ def _tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, A
         yield place, {parameter.key: branch.value}, branch.children
 
 
-def _first_settings(tree: Tree) -> dict[str, Any]:
+def first_settings(tree: Tree) -> dict[str, Any]:
     """Return settings with which a section is complete: the first choice, the low end of each range."""
     result: dict[str, Any] = {}
     for parameter in tree:
         if parameter.branches:
             result[parameter.key] = parameter.branches[0].value
-            result.update(_first_settings(parameter.branches[0].children))
+            result.update(first_settings(parameter.branches[0].children))
         else:
             result[parameter.key] = parameter.domain.probes()[0]
     return result

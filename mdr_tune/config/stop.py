@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from mdr_tune.config.base import StrictModel
+from mdr_tune.config.units import HOURS, PERCENT
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -36,9 +37,9 @@ class StopConfig(StrictModel):
 
     time: Annotated[float | None, BeforeValidator(lambda value: None if value is None else _as_seconds(value))] = None
     """Wall time, written as 90s, 30m, 2h or 1h30m; kept in seconds. Trials that run then are stopped."""
-    gpu_hours: float | None = Field(None, gt=0)
+    gpu_hours: Annotated[float | None, HOURS] = Field(None, gt=0)
     """Hours of training and evaluation times GPUs used. Trials that run then are stopped."""
-    target: float | None = Field(None, gt=0, le=100)
+    target: Annotated[float | None, PERCENT] = Field(None, gt=0, le=100)
     """Once a trial's metric, in percent, is as high as this, no further trial is started."""
     patience: int | None = Field(None, ge=1)
     """Once so many trials in a row ended without a new best, no further trial is started."""

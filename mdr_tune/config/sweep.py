@@ -10,6 +10,7 @@ from mdr_tune.config.domains import Space
 from mdr_tune.config.schedulers import AshaSchedulerConfig, SchedulerConfig
 from mdr_tune.config.stop import StopConfig
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.config.units import SECONDS
 
 PAPER_METRIC = "curves/test_recall_at_1"
 """What is maximised with `trial.protocol: paper`, unless another of its metrics is given."""
@@ -111,10 +112,10 @@ class ResourcesConfig(StrictModel):
     """On a cluster with several kinds of GPUs: only those, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
     lane_restarts: int = Field(30, ge=0)
     """How often a lane may lose a worker, or its node, and start anew."""
-    stuck_worker_timeout_s: float = Field(120.0, gt=0)
+    stuck_worker_timeout_s: Annotated[float, SECONDS] = Field(120.0, gt=0)
     """When one worker of a trial failed: how long the others may stay silent before the lane is restarted."""
 
-    stalled_worker_timeout_s: float = Field(600.0, gt=0)
+    stalled_worker_timeout_s: Annotated[float, SECONDS] = Field(600.0, gt=0)
     """How long all workers of a trial may go without a step or an evaluated batch before the lane is restarted: one
     that hangs in a collective. The trial goes on from its last checkpoint."""
 

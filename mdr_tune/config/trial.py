@@ -11,6 +11,7 @@ from mdr_tune.config.data import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
 from mdr_tune.config.miners import AutoMinerConfig, MinerConfig
 from mdr_tune.config.optimizer import OptimizerConfig
+from mdr_tune.config.units import DEVIATIONS, EPOCHS
 
 
 def _known_backbone(name: str) -> str:
@@ -77,8 +78,8 @@ class LevelGrid(StrictModel):
     """Evenly spaced levels: `count` of them over [offset - spread, offset + spread]."""
 
     count: int = Field(3, ge=1, le=64)
-    spread: float = Field(3.0, ge=0)
-    offset: float = 0.0
+    spread: Annotated[float, DEVIATIONS] = Field(3.0, ge=0)
+    offset: Annotated[float, DEVIATIONS] = 0.0
 
     def values(self) -> list[float]:
         """Return the levels, ascending, in standard deviations of the batch's distances."""
@@ -93,12 +94,13 @@ class MDRConfig(StrictModel):
 
     weight: float = Field(0.1, ge=0)
     """lambda. The authors: 0.6 for CUB-200, 0.2 for Cars-196, 0.1 for SOP and In-Shop."""
-    warmup_epochs: float = Field(0.0, ge=0)
+    warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
     """Epochs, fractions allowed, over which the weight rises linearly from 0; 0: it is constant, as the authors'."""
     levels: Annotated[
         Annotated[list[float], Field(min_length=1, max_length=64), Tag(tag("list"))]
         | Annotated[LevelGrid, Tag(tag("grid"))],
         Discriminator(lambda value: tag("grid" if isinstance(value, dict | LevelGrid) else "list")),
+        DEVIATIONS,
     ] = [-3.0, 0.0, 3.0]
     """Initial levels, in standard deviations: a list, or {count, spread, offset}."""
     learn_levels: bool = True
@@ -136,7 +138,7 @@ class TrialConfig(StrictModel):
     """Memory layout of images and convolutions."""
     compile: bool = False
     """torch.compile for the network; its first step takes a minute or more."""
-    epochs: int = Field(8, ge=1)
+    epochs: Annotated[int, EPOCHS] = Field(8, ge=1)
     iterations_per_epoch: int = Field(100, ge=1)
     protocol: Literal["validation", "paper"] = "validation"
     """`validation`: classes are held out of the training classes, and the best epoch is chosen on them; `paper`: all

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from mdr_tune.cache_files import atomic_write
 from mdr_tune.config.arms import arms
 from mdr_tune.config.base import set_dotted
+from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.config.explain import explain
 from mdr_tune.config.load import parse_yaml
-from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.config.space import parameter_tree, searched, walk
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError

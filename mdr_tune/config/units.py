@@ -1,0 +1,54 @@
+"""Units of the numbers in a file. A field declares its unit in its annotation, and where its values usually lie:
+
+    margin: Annotated[float, DEGREES] = 28.6
+
+A number that lies elsewhere is likely in another unit. It is taken as it is, and a plan says so: `unit_notes.py`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit, and the other in which people write such a number.
+
+    Attributes:
+        name: `percent`.
+        other: `a share of 1`; empty if there is none, and the number is only unusual.
+        convert: From the other unit to this one.
+        low: Least value that is usual, of those that are not 0; compared without the sign.
+        high: Largest one.
+    """
+
+    name: str
+    other: str = ""
+    convert: Callable[[float], float] | None = None
+    low: float = 0.0
+    high: float = math.inf
+
+    def hint(self, value: float) -> str:
+        """Say what the number would be, were it in the other unit."""
+        if self.convert is None:
+            return f"is {self.other} meant?" if self.other else f"usual is at most {self.high:g}"
+        return f"if {self.other} is meant, write {self.convert(value):.3g}"
+
+    def note(self, value: float) -> str | None:
+        """Say that a number is likely in another unit; None if it is not."""
+        if value == 0 or self.low <= abs(value) <= self.high:
+            return None
+        return f"{value:g} is taken as {self.name}; {self.hint(value)}"
+
+
+PERCENT = Unit("percent", "a share of 1", lambda value: 100 * value, low=1.001)
+SHARE = Unit("a share of 1", "percent", lambda value: value / 100, high=1)
+DEGREES = Unit("degrees", "an angle in radians", math.degrees, low=math.pi)
+COSINE = Unit("a difference of cosines", "an angle in degrees", lambda value: 1 - math.cos(math.radians(value)), high=1)
+SCALE = Unit("a factor of cosines", "a temperature, which divides,", lambda value: 1 / value, low=1)
+TEMPERATURE = Unit("a temperature, which divides cosines", "a factor", lambda value: 1 / value, high=1)
+DEVIATIONS = Unit("standard deviations of the distances", "a distance", high=10)
+SECONDS = Unit("seconds", "a time in milliseconds", lambda value: value / 1000, high=6 * 3600)
+HOURS = Unit("hours", "a time in seconds", lambda value: value / 3600, high=3000)
+EPOCHS = Unit("epochs", "a number of iterations", high=1000)
+RATE = Unit("the factor of a step", high=1)
