@@ -36,6 +36,26 @@ def cache_dir() -> Path:
     return folder
 
 
+def check_cache_dir() -> Path:
+    """Return the folder of `cache_dir`, which exists or can be made; nothing is made.
+
+    Raises:
+        UserError: as `cache_dir`.
+    """
+    folder = _cache_location()
+    existing = existing_folder(folder)
+    if not existing.is_dir():
+        raise UserError(_not_writable(str(folder), f"{existing} is a file"))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(_not_writable(str(folder), "permission denied"))
+    return folder
+
+
+def existing_folder(path: Path) -> Path:
+    """Return the path, or the nearest one above it that exists."""
+    return next(folder for folder in (path, *path.parents) if os.path.exists(folder))
+
+
 def _cache_location() -> Path:
     if own := os.environ.get("MDR_TUNE_CACHE"):
         return Path(own).expanduser().absolute()

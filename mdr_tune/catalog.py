@@ -11,6 +11,7 @@ from mdr_tune.registry import Registry
 if TYPE_CHECKING:
     from mdr_tune.backbones.base import Backbone
     from mdr_tune.data.dataset import OpenedDataset
+    from mdr_tune.dataset_outline import DatasetOutline
     from mdr_tune.metric.losses import MetricLoss
     from mdr_tune.metric.mined import Miner
 
@@ -21,8 +22,13 @@ DATASETS.add("cub200", "mdr_tune.data.published.cub200:CUB200")
 DATASETS.add("cars196", "mdr_tune.data.published.cars196:CARS196")
 DATASETS.add("sop", "mdr_tune.data.published.sop:SOP")
 DATASETS.add("inshop", "mdr_tune.data.published.inshop:INSHOP")
-DATASETS.add("folder", "mdr_tune.data.own.folder:open_folder")
-DATASETS.add("table", "mdr_tune.data.own.table:open_table")
+DATASETS.add("folder", "mdr_tune.data.own.folder:FOLDER")
+DATASETS.add("table", "mdr_tune.data.own.table:TABLE")
+
+# Callables (name, **arguments) that say how many images there are without reading one. Data sets of image files need no
+# line: `mdr_tune.data.outline_files` lists their files.
+OUTLINES: "Registry[Callable[..., DatasetOutline]]" = Registry("data set")
+OUTLINES.add("glyphs", "mdr_tune.dataset_outline:outline_glyphs")
 
 RECALL_KS = {
     "cub200": (1, 2, 4, 8),
@@ -34,7 +40,7 @@ RECALL_KS = {
 
 # What a backbone's name stands for is called with the name and the weights, and makes the network for these weights
 # without loading them. torchvision's other classification models need no line: `mdr_tune.backbones.build_backbone`
-# finds them by torchvision's names.
+# finds them by torchvision's names. Which images these here take is in `mdr_tune.image_limits`.
 BACKBONES: "Registry[Callable[[str, str], Backbone]]" = Registry("backbone")
 BACKBONES.add("conv4", "mdr_tune.backbones.conv4:make")
 BACKBONES.add("bn_inception", "mdr_tune.backbones.bn_inception:make")

@@ -2,56 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from mdr_tune.backbones.weights import State, load_weights
+from mdr_tune.image_limits import ImageLimits
 
 # Where the layers of torch and torchvision keep the probability with which they drop something in training:
 # Dropout and StochasticDepth `p`, attention `dropout` and `attention_dropout`, DenseNet's layers `drop_rate`.
 _DROP_RATES = ("p", "dropout", "attention_dropout", "drop_rate")
-
-
-class ImageLimits(NamedTuple):
-    """Which images a backbone takes; the fields are those of `Backbone`."""
-
-    name: str
-    in_channels: int
-    image_size: int
-    min_image_size: int
-    fixed_image_size: bool = False
-
-    def check(self, shape: tuple[int, ...]) -> None:
-        """Raise ValueError, which says what would work, unless the network takes images of `shape` (C, H, W)."""
-        if len(shape) != 3:
-            raise ValueError(f"{self.name} takes images (channels, height, width), got {_text(shape)}")
-        channels, height, width = shape
-        if channels not in (1, self.in_channels):
-            advice = (
-                "choose a backbone for colour such as resnet18, or grey images"
-                if self.in_channels == 1
-                else "give images of 3 channels, red, green and blue, or of 1, grey"
-            )
-            raise ValueError(f"{self.name} {self._takes()}, got {_text(shape)}: {advice}")
-        size = self.image_size
-        if self.fixed_image_size and (height, width) != (size, size):
-            raise ValueError(
-                f"{self.name} {self._takes()}, got {_text(shape)}: make the images {size}x{size}, "
-                "or choose a backbone that takes any size such as resnet18"
-            )
-        if min(height, width) < self.min_image_size:
-            raise ValueError(
-                f"{self.name} {self._takes()}, got {_text(shape)}: make the images larger ({size}x{size} is usual), "
-                "or choose a backbone that takes smaller ones such as resnet18"
-            )
-
-    def _takes(self) -> str:
-        kind = "grey images" if self.in_channels == 1 else "RGB or grey images"
-        if self.fixed_image_size:
-            return f"takes {kind} of exactly {self.image_size}x{self.image_size} pixels"
-        return f"takes {kind} of at least {self.min_image_size}x{self.min_image_size} pixels"
 
 
 class Backbone(nn.Module):
@@ -146,7 +107,3 @@ class Backbone(nn.Module):
             device = getattr(self, name).device
             setattr(self, name, torch.tensor(values, dtype=torch.float32, device=device)[:, None, None])
         return done  # type: ignore[no-any-return]
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return f"({', '.join(map(str, shape))})"

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-import torch
-
 from mdr_tune.backbones.base import Backbone
 from mdr_tune.backbones.weights import fetch_weights, read_state_dict
 from mdr_tune.catalog import BACKBONES
+from mdr_tune.image_limits import CATALOG_LIMITS
 from mdr_tune.registry import nearest_name
 
 _LIST = "https://docs.pytorch.org/vision/stable/models.html#classification"
@@ -59,8 +58,7 @@ def build_backbone(name: str, weights: str = "none", load: bool = True) -> Backb
 def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
     """Raise ValueError, which says what would work, unless the backbone takes images of `shape` (C, H, W).
 
-    As `Backbone.check_image_shape`, without making the network where it may be a large one, which takes gigabytes and
-    many seconds. Torch's global generator is left as it was.
+    As `Backbone.check_image_shape`, without making the network, which may take gigabytes and many seconds.
 
     Args:
         name: As of `build_backbone`.
@@ -68,15 +66,12 @@ def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
         shape: Of one image.
     """
     check_backbone_name(name)
-    if name in BACKBONES:
-        # Made for real: `torch.device("meta")` imports the code of torch.compile, which takes two seconds.
-        with torch.random.fork_rng(devices=[]):
-            limits = BACKBONES[name](name, weights).image_limits
-    else:
-        from mdr_tune.backbones.torchvision_models import image_limits
+    if name in CATALOG_LIMITS:
+        CATALOG_LIMITS[name].check(shape)
+        return
+    from mdr_tune.backbones.torchvision_models import image_limits
 
-        limits = image_limits(name, weights)
-    limits.check(shape)
+    image_limits(name, weights).check(shape)
 
 
 def _maker(name: str) -> Callable[[str, str], Backbone]:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from mdr_tune.backbones.base import Backbone
+from mdr_tune.image_limits import CATALOG_LIMITS
 
 
 class Conv4(Backbone):
@@ -23,10 +24,7 @@ class Conv4(Backbone):
         ValueError: `width` is not a positive even number.
     """
 
-    name = "conv4"
-    image_size = 32
-    min_image_size = 32
-    fixed_image_size = True
+    name, _, image_size, min_image_size, fixed_image_size = CATALOG_LIMITS["conv4"]
 
     def __init__(self, in_channels: int = 1, width: int = 64) -> None:
         super().__init__()

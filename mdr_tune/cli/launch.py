@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mdr_tune.cache_files import cache_dir
+from mdr_tune.cache_files import check_cache_dir
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.pace import Pace
 from mdr_tune.cli.status import Status
@@ -23,7 +23,7 @@ from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.launch import run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
-from mdr_tune.sweep.prepare import check_weights, missing_data, naming
+from mdr_tune.sweep.prepare import check_data, check_weights, missing_data, naming
 from mdr_tune.sweep.recording import LaunchOutcome
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", metavar="NAME", help="the same as --set name=NAME")
     parser.add_argument("--no-preflight", action="store_true", help="do not check the nodes before the first worker")
     parser.add_argument(
-        "--dry-run", action="store_true", help="check the file, stores and resources, print the plan, start nothing"
+        "--dry-run", action="store_true", help="check the file, data, stores, resources, print the plan, start nothing"
     )
     return parser
 
@@ -98,12 +98,12 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
     found = check_in_store(stores, sweep.name, Past())
     with naming(arguments.space):
         sweep, taken = resolve(sweep, stores.storage)
-    machine, lanes = _checked(arguments, sweep, arguments.space)
+    machine, lanes, fits = _checked(arguments, sweep, arguments.space)
     return Plan(
         sweep=sweep,
         file=arguments.space,
         text=arguments.space.read_text(),
-        notes=(*notes, *found, *taken, *repeat_notes(sweep), *placement_notes(lanes, machine)),
+        notes=(*notes, *found, *taken, *repeat_notes(sweep), *fits, *placement_notes(lanes, machine)),
         stores=stores,
         machine=machine,
         lanes=lanes,
@@ -131,12 +131,12 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     resume.check_budget(sweep, past)
     check_stores(stores)
     found = check_in_store(stores, sweep.name, past)
-    machine, lanes = _checked(arguments, sweep, stored.file)
+    machine, lanes, fits = _checked(arguments, sweep, stored.file)
     return Plan(
         sweep=sweep,
         file=stored.file,
         text=stored.text,
-        notes=(*found, *unit_notes(sweep), *placement_notes(lanes, machine)),
+        notes=(*found, *unit_notes(sweep), *fits, *placement_notes(lanes, machine)),
         stores=stores,
         machine=machine,
         lanes=lanes,
@@ -149,17 +149,21 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def _checked(arguments: argparse.Namespace, sweep: SweepConfig, file: Path) -> tuple["Machine", LaneResources]:
-    """Check weights, data and resources; returns what there is and the lanes that fit."""
+def _checked(
+    arguments: argparse.Namespace, sweep: SweepConfig, file: Path
+) -> tuple["Machine", LaneResources, list[str]]:
+    """Check weights, data and resources; returns what there is, the lanes that fit, and notes on the data."""
     from mdr_tune.cluster.machine import this_machine
 
-    check_weights(sweep)
-    if not arguments.dry_run:
-        if problems := missing_data(sweep):
-            raise UserError("\n".join(f"{file}: trial.{problem}" for problem in problems))
-        cache_dir()  # a UserError if data cannot be prepared in it
+    console = make_console()
+    with naming(file):
+        check_weights(sweep)
+        if not arguments.dry_run and (problems := missing_data(sweep)):
+            raise UserError("\n".join(problems))
+        check_cache_dir()
+        notes = check_data(sweep, lambda text: console.print(text, soft_wrap=True, markup=False, style="dim"))
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
-    return machine, _fit(sweep, machine, file)
+    return machine, _fit(sweep, machine, file), notes
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path) -> LaneResources:
@@ -191,10 +195,12 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
     plan = make_plan(arguments)
     print_plan(console, plan)
     if arguments.dry_run:
-        console.print("Dry run: file, stores and resources check out; nothing was started.")
-        for problem in missing_data(plan.sweep):
+        missing = missing_data(plan.sweep)
+        what = "file, stores and resources" if missing else "file, data, stores and resources"
+        console.print(f"Dry run: {what} check out; nothing was started.")
+        for problem in missing:
             console.print(f"Not there yet: {problem}", soft_wrap=True, markup=False)
-        console.print("Images and weights are looked at by the launch, before its first worker.")
+        console.print("Images are decoded, and weights downloaded, by the launch, before its first worker.")
         return 0
     try:
         return launch(plan, console)

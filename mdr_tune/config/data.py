@@ -99,6 +99,11 @@ class GlyphsDataConfig(StrictModel):
         """Return nothing: there is nothing to know."""
         return ""
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what the network sees."""
+        return (1, 32, 32)
+
     def measured_on(self) -> dict[str, Any]:
         """Return what decides which images trials are compared on."""
         return {"name": self.name}
@@ -176,6 +181,11 @@ class _ImageFilesConfig(StrictModel):
             f"an evaluation sees the middle {seen} x {seen} of {whole} x {whole} pixels, {(seen / whole) ** 2:.0%} of "
             "each picture's area: to see most of it, set trial.data.resize: auto"
         )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what the network sees: files are read as RGB."""
+        return (3, self.chosen_image_size, self.chosen_image_size)
 
     def measured_on(self) -> dict[str, Any]:
         """Return what decides which images trials are compared on, flat: not how they are read and cut."""

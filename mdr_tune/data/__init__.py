@@ -2,7 +2,7 @@
 
 from mdr_tune.cache_files import cache_dir
 from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, Images, ImageSplit, SearchSplitName, SplitName
-from mdr_tune.data.load import dataset_content, load_dataset, read_test_split, split_sizes
+from mdr_tune.data.load import dataset_content, load_dataset, outline_files, read_test_split, split_sizes
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
 
@@ -18,6 +18,7 @@ __all__ = [
     "dataset_content",
     "derive_seed",
     "load_dataset",
+    "outline_files",
     "read_test_split",
     "split_sizes",
 ]

@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mdr_tune.cache_files import cache_dir
+from mdr_tune.cache_files import cache_dir, check_cache_dir
 from mdr_tune.catalog import DATASETS
 from mdr_tune.data.dataset import ImageDataset, ImageSplit, OpenedDataset
+from mdr_tune.data.images.fingerprint import file_states
+from mdr_tune.data.images.image_cache_build import check_room
+from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, open_listed
+from mdr_tune.dataset_outline import DatasetOutline
 from mdr_tune.progress import Progress, no_progress
 
 
@@ -35,6 +39,24 @@ def read_test_split(name: str, **arguments: Any) -> ImageSplit:
     return _open(name, no_progress, arguments).test
 
 
+def outline_files(name: str, **arguments: Any) -> DatasetOutline:
+    """Return how many images each class of a data set of image files has.
+
+    No image is read, but each must be there, and the disk have room for a cache of them. The list of the files is kept
+    for the next `load_dataset`. Arguments and errors are those of `load_dataset`.
+    """
+    source = DATASETS[name]
+    assert isinstance(source, ImageFileSource), name
+    listed = source.listed(**arguments)
+    files = listed.listing.root, listed.listing.paths
+    if listed.opening["cache"]:
+        check_room(name, *files, check_cache_dir(), listed.opening["resize"])
+    else:
+        file_states(*files)
+    _listed[_arguments_key(name, arguments)] = listed
+    return listed.outline()
+
+
 def split_sizes(name: str, progress: Progress = no_progress, **arguments: Any) -> dict[str, tuple[int, int]]:
     """Return how many images and classes each part of a data set has; a test split may be query and gallery.
 
@@ -54,11 +76,21 @@ def dataset_content(name: str, **arguments: Any) -> str:
     return _open(name, no_progress, arguments).searched.content
 
 
-_opened: dict[tuple[str, str, Path], OpenedDataset] = {}
+_opened: dict[tuple[str, Path], OpenedDataset] = {}
+_listed: dict[str, ListedDataset] = {}
+"""Data sets that `outline_files` listed and nobody has opened since."""
 
 
 def _open(name: str, progress: Progress, arguments: dict[str, Any]) -> OpenedDataset:
-    key = name, json.dumps(arguments, sort_keys=True), cache_dir()
-    if key not in _opened:
-        _opened[key] = DATASETS[name](key[2], progress, **arguments)
-    return _opened[key]
+    dataset, folder = _arguments_key(name, arguments), cache_dir()
+    if (dataset, folder) not in _opened:
+        listed = _listed.pop(dataset, None)
+        opened = (
+            DATASETS[name](folder, progress, **arguments) if listed is None else open_listed(listed, folder, progress)
+        )
+        _opened[dataset, folder] = opened
+    return _opened[dataset, folder]
+
+
+def _arguments_key(name: str, arguments: dict[str, Any]) -> str:
+    return json.dumps([name, arguments], sort_keys=True)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from mdr_tune.data.seeding import derive_seed
+from mdr_tune.dataset_outline import why_unfillable
 
 
 class BatchSampler:
@@ -53,12 +54,8 @@ class BatchSampler:
         )
         self._counts = counts
         self._takes = np.minimum(counts, images_per_class)  # images that a class contributes to a batch
-        if (most := int(self._takes.sum())) < batch_size:
-            raise ValueError(
-                f"{images_per_class} images from each of {len(counts)} classes make at most {most} images, "
-                f"which cannot fill a batch of {batch_size}: lower batch.size, or raise batch.images_per_class where "
-                "classes have more images"
-            )
+        if problem := why_unfillable(counts.tolist(), batch_size, images_per_class):
+            raise ValueError(problem)
         self.batch_size = batch_size
         self.images_per_class = images_per_class
         self.seed = seed

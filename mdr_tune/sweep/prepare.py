@@ -3,69 +3,133 @@
 import contextlib
 import os
 import shlex
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mdr_tune.catalog import OUTLINES
 from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.config.trial import BackboneConfig, TrialConfig
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.dataset_outline import DatasetOutline, SplitOutline
 from mdr_tune.errors import UserError
-from mdr_tune.objectives import recall_rank
 from mdr_tune.progress import Progress
+from mdr_tune.sweep.fit import backbone_problems, size_notes, size_problems
 
 if TYPE_CHECKING:
-    from mdr_tune.data.dataset import ImageDataset
+    from mdr_tune.data.dataset import ImageDataset, ImageSplit
+
+
+SLOW_S = 1.0
+"""How long the files of a data set are looked at without a word."""
 
 
 def check_weights(sweep: SweepConfig) -> None:
-    """Check what can be said of the backbones' weights without a network: names, and that files are there.
+    """Check what can be said of the backbones' weights without a network: names, and that files are whole and fit.
 
     Raises:
-        UserError: Weights of no such name are published, or a file is missing.
+        UserError: Weights of no such name are published, or a file is missing, damaged, or of another network.
     """
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
-        if backbone.weights not in ("none", "DEFAULT"):
-            from mdr_tune.backbones import check_weights as check
+        if backbone.weights == "none" or (backbone.weights == "DEFAULT" and not backbone.pretrained):
+            continue
+        from mdr_tune.backbones import build_backbone, check_weights
 
-            check(backbone.name, backbone.weights)
+        check_weights(backbone.name, backbone.weights)
+        if os.path.isabs(backbone.weights):  # a file of the user's
+            build_backbone(backbone.name, backbone.weights)
 
 
 def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
-    """Get the weights that the backbones start from onto this node, and try that they fit.
+    """Get the weights that the backbones start from onto this node.
 
     Args:
         sweep: Whose trials may name several.
         stage: Is told of what takes a while.
 
     Raises:
-        UserError: They cannot be had, or are of another network; the message says what to do.
+        UserError: They cannot be had; the message says what to do.
     """
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         if backbone.pretrained:
             stage(f"looking for the weights of {backbone.name}")
-            from mdr_tune.backbones import build_backbone, fetch_weights
+            from mdr_tune.backbones import fetch_weights
 
-            file = fetch_weights(backbone.name, backbone.weights)
-            if file is not None and str(file) == backbone.weights:  # a file of the user's: does it fit?
-                build_backbone(backbone.name, backbone.weights)
+            fetch_weights(backbone.name, backbone.weights)
+
+
+def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: None) -> list[str]:
+    """Check that the data sets can be split, and that backbones, batches and metrics fit them. No image is read.
+
+    Data sets that are not there are not looked at: `missing_data` names them.
+
+    Args:
+        sweep: Whose trials may name several.
+        tell: Is told what takes longer than a second.
+
+    Returns:
+        Notes on what a user may not expect.
+
+    Raises:
+        UserError: Something does not fit; the message has a line for each problem, which begins with the key.
+    """
+    problems: list[str] = []
+    notes: list[str] = []
+    looked_at: list[dict[str, Any]] = []
+    for data in section_variants(sweep.trial, sweep.space, "data"):
+        problems += backbone_problems(sweep, data)
+        if data.measured_on() in looked_at or _missing(data):
+            continue
+        looked_at.append(data.measured_on())  # once, in however many sizes it is searched
+        try:
+            outline = _outline(data, tell)
+        except UserError as error:
+            problems.append(str(error))
+        else:
+            problems += size_problems(sweep, outline)
+            notes += size_notes(sweep, data, outline)
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    return notes
+
+
+def _outline(data: DataConfig, tell: Callable[[str], None]) -> DatasetOutline:
+    if data.name in OUTLINES:
+        return OUTLINES[data.name](data.name)
+    slow = threading.Timer(SLOW_S, tell, [f"listing the images of {data.name}"])
+    slow.daemon = True
+    slow.start()
+    try:
+        from mdr_tune.data import outline_files
+
+        return outline_files(data.name, **data.arguments())
+    except OSError as error:
+        raise UserError(f"data: {data.name} cannot be read: {error}") from error
+    finally:
+        slow.cancel()
 
 
 def missing_data(sweep: SweepConfig) -> list[str]:
     """Say which folders and tables of the data sets are not there; looks at names only, so that it costs nothing."""
-    problems = []
-    for data in section_variants(sweep.trial, sweep.space, "data"):
-        for key in ("root", "file"):
-            path = getattr(data, key, None)
-            if path is not None and not os.path.exists(path):  # Path.exists raises on a name that is too long
-                fix = (
-                    f"run mdr-tune data prepare {data.name} --root {shlex.quote(path)}, or set {key} to where it is"
-                    if isinstance(data, BenchmarkDataConfig)
-                    else "mend the path"
-                )
-                problems.append(f"data.{key}: there is no {path}: {fix}")
+    variants = section_variants(sweep.trial, sweep.space, "data")
+    problems = [problem for data in variants for problem in _missing(data)]
     return list(dict.fromkeys(problems))  # once, in however many sizes it is searched
+
+
+def _missing(data: DataConfig) -> list[str]:
+    problems = []
+    for key in ("root", "file"):
+        path = getattr(data, key, None)
+        if path is not None and not os.path.exists(path):  # Path.exists raises on a name that is too long
+            fix = (
+                f"run mdr-tune data prepare {data.name} --root {shlex.quote(path)}, or set {key} to where it is"
+                if isinstance(data, BenchmarkDataConfig)
+                else "mend the path"
+            )
+            problems.append(f"data.{key}: there is no {path}: {fix}")
+    return problems
 
 
 def paths_of(sweep: SweepConfig) -> list[Path]:
@@ -77,7 +141,7 @@ def paths_of(sweep: SweepConfig) -> list[Path]:
 
 
 def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
-    """Get the data sets onto this node; check that batches can be filled and that the backbones take the images.
+    """Get the data sets onto this node; check once more what `check_data` did, now without the images that are corrupt.
 
     Args:
         sweep: Whose trials may name several.
@@ -86,11 +150,10 @@ def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
     Raises:
         UserError: Something is missing or does not fit; the message names the key.
     """
-    backbones = section_variants(sweep.trial, sweep.space, "backbone")
     for data in section_variants(sweep.trial, sweep.space, "data"):
-        dataset = _load(data, sweep, progress)
-        for backbone in backbones:
-            _check_takes(backbone, data.name, dataset.input_shape(data.chosen_image_size))
+        dataset = _load(data, progress)
+        if problems := size_problems(sweep, _outline_of(dataset)) + backbone_problems(sweep, data):
+            raise UserError("\n".join(problems))
 
 
 def of_dataset(name: str, progress: Progress) -> Progress:
@@ -98,50 +161,40 @@ def of_dataset(name: str, progress: Progress) -> Progress:
     return lambda what, done, total: progress(f"{name}: {what}", done, total)
 
 
-def _load(data: DataConfig, sweep: SweepConfig, progress: Progress) -> "ImageDataset":
-    """Load the data set, and check that every batch of the sweep can be filled and its metric be measured."""
-    from mdr_tune.data import BatchSampler, load_dataset
+def _load(data: DataConfig, progress: Progress) -> "ImageDataset":
+    from mdr_tune.data import load_dataset
 
     try:
-        dataset = load_dataset(data.name, of_dataset(data.name, progress), **data.arguments())
+        return load_dataset(data.name, of_dataset(data.name, progress), **data.arguments())
     except OSError as error:
         raise UserError(f"data: {data.name} cannot be prepared: {error}") from error
-    labels = dataset.split("train").labels
-    for batch in section_variants(sweep.trial, sweep.space, "batch"):
-        try:
-            BatchSampler(labels, batch.size, batch.images_per_class, sweep.trial.seed)
-        except ValueError as error:
-            raise UserError(f"batch: does not fit the data set {data.name}: {error}") from None
-    validation = dataset.split("validation")
-    others = len(validation) - 1 if validation.gallery is None else len(validation.gallery)
-    rank = recall_rank(sweep.metric)
-    if rank is not None and sweep.trial.protocol == "validation" and rank > others:
-        raise UserError(
-            f"metric: {sweep.metric} needs {rank} images to retrieve, but the validation classes of {data.name} have "
-            f"{others}: choose a smaller rank, or hold out more classes (data.validation)"
-        )
-    return dataset
 
 
-def _check_takes(backbone: BackboneConfig, data: str, shape: tuple[int, ...]) -> None:
-    from mdr_tune.backbones import check_takes
+def _outline_of(dataset: "ImageDataset") -> DatasetOutline:
+    """Return the numbers of a data set whose images have been read."""
 
-    try:
-        check_takes(backbone.name, backbone.weights, shape)
-    except ValueError as error:
-        raise UserError(f"backbone: {backbone.name} does not fit the data set {data}: {error}") from None
+    def outline(split: "ImageSplit") -> SplitOutline:
+        _, sizes = split.labels.unique(return_counts=True)
+        return SplitOutline(tuple(sizes.tolist()), None if split.gallery is None else len(split.gallery))
+
+    return DatasetOutline(dataset.name, outline(dataset.split("train")), outline(dataset.split("validation")))
 
 
 @contextlib.contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Let a UserError that begins with a key (`data.root: ...`, of the trial, or `metric: ...`) say its file."""
+    """Let each line of a UserError that begins with a key (`data.root: ...`, of the trial, or `metric: ...`) say its
+    file."""
     try:
         yield
     except UserError as error:
-        text = str(error)
-        key = text.split(":")[0].split(".")[0]
-        if key in TrialConfig.model_fields:
-            raise UserError(f"{file}: trial.{text}") from error
-        if key in SweepConfig.model_fields:
-            raise UserError(f"{file}: {text}") from error
-        raise
+        named = "\n".join(_with_file(file, line) for line in str(error).split("\n"))
+        if named == str(error):
+            raise
+        raise UserError(named) from error
+
+
+def _with_file(file: Path, line: str) -> str:
+    key = line.split(":")[0].split(".")[0]
+    if key in TrialConfig.model_fields:
+        return f"{file}: trial.{line}"
+    return f"{file}: {line}" if key in SweepConfig.model_fields else line

@@ -67,6 +67,11 @@ def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunP
     problems = prepare.missing_data(sweep)
     if problems:
         raise UserError("\n".join(f"{original.run_id}: {problem}" for problem in problems))
+    try:
+        prepare.check_weights(sweep)
+        prepare.check_data(sweep)
+    except UserError as error:
+        raise UserError(f"{original.run_id}: {error}") from error
     device = _gpu_name() if gpus else "cpu"
     now = {**repeat_info(repeat["config"], workers, threads, command), "device": device}
     return RerunPlan(

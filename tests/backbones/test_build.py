@@ -9,6 +9,7 @@ import torch
 from mdr_tune.backbones import Backbone, build_backbone, check_backbone_name, check_takes
 from mdr_tune.backbones.torchvision_models import classification_models, image_limits
 from mdr_tune.catalog import BACKBONES, has_published_weights
+from mdr_tune.image_limits import CATALOG_LIMITS
 
 REGISTERED = ("bn_inception", "conv4", "googlenet", "resnet18", "resnet50")
 
@@ -67,15 +68,13 @@ def test_without_loading_the_network_is_made_for_the_weights_but_needs_no_file(m
     assert build_backbone("conv4", "/nowhere/weights.pt", load=False).feature_size == 256
 
 
-def test_the_check_draws_nothing_from_the_global_generator() -> None:
-    before = torch.get_rng_state()
-    check_takes("conv4", "none", (1, 32, 32))
-    assert torch.equal(torch.get_rng_state(), before)
+def test_the_limits_of_each_backbone_of_the_catalog_are_written_down() -> None:
+    assert {name: made(name, "none").image_limits for name in BACKBONES} == CATALOG_LIMITS
 
 
 @pytest.mark.parametrize("name", sorted({*REGISTERED, *classification_models()}))
 def test_which_images_a_network_takes_is_known_without_making_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name not in REGISTERED:  # these are small, and are made
+    if name not in REGISTERED:
         monkeypatch.setattr("torchvision.models.get_model", lambda *arguments, **options: pytest.fail("made a network"))
     channels = 1 if name == "conv4" else 3
     size = 32 if name == "conv4" else 224 if name == "bn_inception" else image_limits(name).image_size

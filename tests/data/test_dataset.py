@@ -3,6 +3,7 @@ import torch
 
 from mdr_tune.catalog import DATASETS
 from mdr_tune.data import ImageDataset, ImageSplit, load_dataset, read_test_split, split_sizes
+from mdr_tune.dataset_outline import GLYPHS
 
 
 def split(images: torch.Tensor, *labels: int) -> ImageSplit:
@@ -16,6 +17,16 @@ def test_known_names() -> None:
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"Did you mean 'glyphs'\? Known: cars196, cub200"):
         load_dataset("glyph")
+
+
+def test_the_numbers_of_glyphs_are_known_without_rendering_them(glyphs_dataset: ImageDataset) -> None:
+    parts = {"train": GLYPHS.train, "validation": GLYPHS.validation, "test": GLYPHS.test}
+    found = {"train": glyphs_dataset.split("train"), "validation": glyphs_dataset.split("validation")}
+    for name, part in {**found, "test": read_test_split("glyphs")}.items():
+        outline = parts[name]
+        assert outline is not None
+        assert torch.equal(torch.unique(part.labels, return_counts=True)[1], torch.tensor(outline.class_sizes))
+        assert outline.num_retrievable == len(part) - 1
 
 
 def test_dataset_is_loaded_once_per_process(glyphs_dataset: ImageDataset) -> None:

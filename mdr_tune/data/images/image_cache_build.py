@@ -17,8 +17,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from mdr_tune.cache_files import atomic_write, locked
-from mdr_tune.data.images.abandoned import remove_abandoned
+from mdr_tune.cache_files import atomic_write, existing_folder, locked
+from mdr_tune.data.images.abandoned import abandoned_sizes, remove_abandoned
 from mdr_tune.data.images.checking import decoder_versions
 from mdr_tune.data.images.corrupt import Corrupt, finding, refuse_corrupt
 from mdr_tune.data.images.decoding import CorruptImageError, decode
@@ -107,9 +107,23 @@ def _valid(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile | 
     return file
 
 
+def check_room(name: str, root: Path, paths: Sequence[str], folder: Path, size: int) -> None:
+    """Check, writing nothing, that the files are there, and that `open_cache` has room where it has to make a cache.
+
+    Arguments are those of `open_cache`.
+
+    Raises:
+        UserError: files are missing, or the disk is too small.
+    """
+    folder = folder / FOLDER
+    if remembered_key(root, paths, folder) is None and not any(folder.glob(f"{glob.escape(name)}-{size}px-*.arrow")):
+        _check_space(folder, name, size, len(paths))
+
+
 def _check_space(folder: Path, name: str, size: int, rows: int) -> None:
+    """Check the disk of `folder`, which need not exist; what `remove_abandoned` would remove counts as free."""
     needed = _file_bytes(size, rows)
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(existing_folder(folder)).free + sum(left for _, left in abandoned_sizes(folder))
     if needed > free:
         raise UserError(
             f"data.cache: the images of {name} at {size} px need {format_bytes(needed)}, "

@@ -1,17 +1,21 @@
 """From the listing of a data set's files to the data set: splits drawn and checked, images ready to be read."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, Unpack
 
-from mdr_tune.data.dataset import Images, OpenedDataset
+import numpy as np
+
+from mdr_tune.data.dataset import SPLIT_NAMES, Images, OpenedDataset, SplitName
 from mdr_tune.data.images.image_files import open_images
 from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.duplicates import Duplicates, check_duplicates
-from mdr_tune.data.listings.listing import ChosenImages, Listing, assemble
+from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, ChosenImages, Listing, assemble
 from mdr_tune.data.listings.listing_checks import check_disjoint, check_roles, check_splits, warn_of_easy_splits
 from mdr_tune.data.listings.single_images import rows_with_something_to_retrieve
-from mdr_tune.progress import Progress
+from mdr_tune.dataset_outline import DatasetOutline, SplitOutline
+from mdr_tune.progress import Progress, no_progress
 
 
 class Opening(TypedDict):
@@ -35,25 +39,41 @@ class Opening(TypedDict):
     """Which classes are for the test, unless the listing says so itself."""
 
 
-def open_listing(
-    name: str, listing: Listing, folder: Path, progress: Progress, **opening: Unpack[Opening]
-) -> OpenedDataset:
-    """Return the data set of a listing.
+class ListedDataset(NamedTuple):
+    """A data set of image files of which no image has been read: its splits are drawn and checked.
 
-    Classes are drawn, and everything that can be is checked, before an image is read: reading all may take long.
-    Classes are thus drawn from those listed, so that an image that turns out corrupt does not move others between
-    splits.
+    Attributes:
+        name: of the data set.
+        listing: of the images that are used, each in its split.
+        opening: how they are to be opened.
+    """
+
+    name: str
+    listing: Listing
+    opening: Opening
+
+    def outline(self) -> DatasetOutline:
+        """Return how many images each class has."""
+        return DatasetOutline(self.name, *(_outline(self.listing, split) for split in SPLIT_NAMES))
+
+
+def _outline(listing: Listing, split: SplitName) -> SplitOutline:
+    has_gallery = len(listing.rows(split, QUERY, GALLERY)) > 0
+    rows = listing.rows(split, BOTH, QUERY) if has_gallery else listing.rows(split)
+    _, sizes = np.unique(listing.class_ids[rows], return_counts=True)
+    return SplitOutline(tuple(sizes.tolist()), len(listing.rows(split, BOTH, GALLERY)) if has_gallery else None)
+
+
+def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> ListedDataset:
+    """Draw the classes of the splits, and check everything that can be before an image is read.
 
     Args:
         name: of the data set.
         listing: of its files; validation and test images may be missing.
-        folder: the cache folder.
-        progress: is told how far the making of the cache is.
         opening: see `Opening`.
 
     Raises:
-        UserError: files are missing or corrupt; a split is empty or cannot be drawn; a class is in two splits, or an
-            image; images have nothing to retrieve.
+        UserError: a split is empty or cannot be drawn; a class is in two splits; images have nothing to retrieve.
     """
     check_roles(listing)
     check_disjoint(listing)  # first: a stray image in another split is also the only one of its class there
@@ -63,6 +83,32 @@ def open_listing(
             listing = with_test(listing, opening["test"])
         listing = with_validation(listing, opening["validation"])
     _check(listing)
+    return ListedDataset(name, listing, opening)
+
+
+def open_listing(
+    name: str, listing: Listing, folder: Path, progress: Progress, **opening: Unpack[Opening]
+) -> OpenedDataset:
+    """Draw the splits of a listing, and open them: `draw_splits`, then `open_listed`, whose errors it has."""
+    return open_listed(draw_splits(name, listing, **opening), folder, progress)
+
+
+def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> OpenedDataset:
+    """Return the data set with its images, decoded once.
+
+    Classes have been drawn from those listed, so that an image that turns out corrupt does not move others between
+    splits.
+
+    Args:
+        listed: what `draw_splits` made.
+        folder: the cache folder.
+        progress: is told how far the making of the cache is.
+
+    Raises:
+        UserError: files are missing or corrupt; without the corrupt ones a split is empty, or images have nothing to
+            retrieve; an image is in two splits.
+    """
+    name, listing, opening = listed
     pixels, readable = open_images(
         name,
         listing.root,
@@ -83,6 +129,23 @@ def open_listing(
     check_duplicates(listing, first_copies, opening.get("duplicates", "refuse"))
     warn_of_easy_splits(listing)
     return assemble(name, listing, images, tuple(opening["recall_ks"]), pixels.content)
+
+
+class ImageFileSource(ABC):
+    """A data set of image files as the catalog has it: listed without reading an image, or, called, opened."""
+
+    @abstractmethod
+    def listed(self, *args: Any, **arguments: Any) -> ListedDataset:
+        """List the files, draw the splits, and check both.
+
+        Args:
+            args: none.
+            arguments: as of the data set's class in `mdr_tune.config.data`; plain values.
+        """
+
+    def __call__(self, folder: Path, progress: Progress = no_progress, **arguments: Any) -> OpenedDataset:
+        """Return the data set; `folder` is the cache folder, `progress` is told how far the making of a cache is."""
+        return open_listed(self.listed(**arguments), folder, progress)
 
 
 def _check(listing: Listing) -> None:

@@ -11,15 +11,14 @@ from typing import NamedTuple, Unpack
 
 import numpy as np
 
-from mdr_tune.data.dataset import SPLIT_NAMES, OpenedDataset
+from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.listings.listing_checks import NUM_EXAMPLES, examples
-from mdr_tune.data.listings.open_listing import Opening, open_listing
+from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, Opening, draw_splits
 from mdr_tune.data.own.class_names import class_name, warn_of_spellings
 from mdr_tune.data.own.split_words import SPLIT_WORDS, USUAL_SPLIT_WORDS, split_word
 from mdr_tune.data.own.system_files import is_hidden, is_kept_by_a_system, warn_of_system_files
 from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress, no_progress
 from mdr_tune.words import count
 
 logger = logging.getLogger(__name__)
@@ -33,11 +32,15 @@ _SPLIT_FOLDERS = f"folders of splits would be named {', '.join(USUAL_SPLIT_WORDS
 _FolderId = tuple[int, int]  # device and inode
 
 
-def open_folder(
-    folder: Path, progress: Progress = no_progress, *, root: str, **opening: Unpack[Opening]
-) -> OpenedDataset:
-    """Return the data set of the images below `root`; see `list_folder` for the layout, `open_listing` for the rest."""
-    return open_listing("folder", list_folder(Path(root)), folder, progress, **opening)
+class FolderSource(ImageFileSource):
+    """The images below a folder."""
+
+    def listed(self, *, root: str, **opening: Unpack[Opening]) -> ListedDataset:
+        """List the images below `root`; see `list_folder` for the layout, `draw_splits` for the rest."""
+        return draw_splits("folder", list_folder(Path(root)), **opening)
+
+
+FOLDER = FolderSource()
 
 
 def list_folder(root: Path) -> Listing:

@@ -11,39 +11,43 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mdr_tune.data.dataset import SPLIT_NAMES, OpenedDataset
+from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.listings.listing_checks import examples
-from mdr_tune.data.listings.open_listing import Opening, open_listing
+from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, Opening, draw_splits
 from mdr_tune.data.own.class_names import class_name, warn_of_spellings
 from mdr_tune.data.own.split_words import ROLE_WORDS, SPLIT_WORDS, USUAL_SPLIT_WORDS, split_word
 from mdr_tune.data.own.table_file import TableFile, read_table_file
 from mdr_tune.data.own.table_paths import listed_paths
-from mdr_tune.progress import Progress, no_progress
 
 
-def open_table(
-    folder: Path,
-    progress: Progress = no_progress,
-    *,
-    file: str,
-    root: str,
-    path_column: str,
-    label_column: str,
-    split_column: str | None,
-    role_column: str | None,
-    **opening: Unpack[Opening],
-) -> OpenedDataset:
-    """Return the data set that a table lists; see `list_table` for its columns, `open_listing` for the rest."""
-    listing = list_table(
-        Path(file),
-        Path(root),
-        path_column=path_column,
-        label_column=label_column,
-        split_column=split_column,
-        role_column=role_column,
-    )
-    return open_listing("table", listing, folder, progress, **opening)
+class TableSource(ImageFileSource):
+    """The images that a table lists."""
+
+    def listed(
+        self,
+        *,
+        file: str,
+        root: str,
+        path_column: str,
+        label_column: str,
+        split_column: str | None,
+        role_column: str | None,
+        **opening: Unpack[Opening],
+    ) -> ListedDataset:
+        """List the images of a table; see `list_table` for its columns, `draw_splits` for the rest."""
+        listing = list_table(
+            Path(file),
+            Path(root),
+            path_column=path_column,
+            label_column=label_column,
+            split_column=split_column,
+            role_column=role_column,
+        )
+        return draw_splits("table", listing, **opening)
+
+
+TABLE = TableSource()
 
 
 def list_table(

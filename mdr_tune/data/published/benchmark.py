@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mdr_tune.data.dataset import OpenedDataset
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
-from mdr_tune.data.listings.open_listing import open_listing
+from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, draw_splits
 from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress
 
 
 class Count(NamedTuple):
@@ -54,8 +52,8 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """A published data set. Called, it is a source of the catalog.
+class Benchmark(ImageFileSource):
+    """A published data set.
 
     Attributes:
         name: in a search-space file.
@@ -79,22 +77,18 @@ class Benchmark:
     homes: tuple[str, ...] = ("",)
     by_hand: str = ""
 
-    def __call__(
+    def listed(
         self,
-        folder: Path,
-        progress: Progress,
         *,
         root: str,
         resize: int,
         cache: bool,
         corrupt: Literal["refuse", "skip"],
         validation: Mapping[str, Any],
-    ) -> OpenedDataset:
-        """Open the copy below `root`, once its lists are whole.
+    ) -> ListedDataset:
+        """List the copy below `root`, whose lists must be whole.
 
         Args:
-            folder: for caches.
-            progress: is told what is being done.
             root: the folder that holds the data set, or that it is.
             resize: edge of the images, in pixels.
             cache: whether decoded images are kept in `folder`.
@@ -106,11 +100,9 @@ class Benchmark:
         """
         listing = self.read(Path(root).expanduser())
         self.check_counts(listing)
-        return open_listing(
+        return draw_splits(
             self.name,
             listing,
-            folder,
-            progress,
             recall_ks=self.recall_ks,
             resize=resize,
             cache=cache,

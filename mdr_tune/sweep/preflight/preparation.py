@@ -25,6 +25,7 @@ def prepare_here(sweep: SweepConfig, stage: Callable[[str], None], progress: Pro
     """
     if missing := prepare.missing_data(sweep):
         raise UserError("; ".join(missing))
+    prepare.check_weights(sweep)
     prepare.prepare_weights(sweep, stage)
     prepare.prepare_data(sweep, progress)
 

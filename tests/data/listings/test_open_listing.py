@@ -12,7 +12,8 @@ from PIL import Image
 from mdr_tune.data.dataset import ImageSplit, OpenedDataset
 from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
-from mdr_tune.data.listings.open_listing import open_listing
+from mdr_tune.data.listings.open_listing import draw_splits, open_listing
+from mdr_tune.dataset_outline import SplitOutline
 from mdr_tune.errors import UserError
 from mdr_tune.progress import no_progress
 from tests.data.listings.listings import listing_of
@@ -82,6 +83,10 @@ def test_splits_of_its_own(tmp_path: Path) -> None:
     check_pixels(test, listing, listing.rows("test", BOTH, QUERY))
     check_pixels(test.gallery, listing, listing.rows("test", BOTH, GALLERY))
     assert searched.split("train").labels.tolist() == [1, 0, 0, 1]
+    outline = draw_splits("own", listing, **OPENING).outline()
+    assert (outline.train.class_sizes, outline.train.num_retrievable) == ((2, 2), 3)
+    assert (outline.validation.class_sizes, outline.validation.num_retrievable) == ((2,), 1)
+    assert outline.test == SplitOutline((2,), gallery=2)
     assert (test.labels.tolist(), test.gallery.labels.tolist()) == ([3, 3], [3, 4])
 
 

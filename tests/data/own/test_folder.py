@@ -11,7 +11,7 @@ from PIL import Image
 from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.listing import Listing
 from mdr_tune.data.listings.listing_checks import check_disjoint
-from mdr_tune.data.own.folder import list_folder, open_folder
+from mdr_tune.data.own.folder import FOLDER, list_folder
 from mdr_tune.errors import UserError
 from tests.data.listings.listings import written
 
@@ -252,7 +252,7 @@ def test_of_several_frames_the_first_is_read(tmp_path: Path) -> None:
         for folder in "abcd":
             (tmp_path / folder).mkdir(exist_ok=True)
             frames[0].save(tmp_path / folder / name, save_all=True, append_images=frames[1:])
-    searched, _ = open_folder(
+    searched, _ = FOLDER(
         tmp_path / "cache",
         root=str(tmp_path),
         recall_ks=[1],
@@ -306,7 +306,7 @@ def test_a_folder_is_opened(tmp_path: Path) -> None:
             (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
             colours[name] = (30 * number, 200, 90)
             Image.new("RGB", (9, 7), colours[name]).save(tmp_path / "root" / name)
-    searched, test = open_folder(
+    searched, test = FOLDER(
         tmp_path / "cache",
         root=str(tmp_path / "root"),
         recall_ks=[1, 2],

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mdr_tune.data.listings.class_split import draw_classes
-from mdr_tune.data.own.table import list_table, open_table
+from mdr_tune.data.own.table import TABLE, list_table
 from mdr_tune.errors import UserError
 from tests.data.listings.listings import written
 
@@ -176,7 +176,7 @@ def test_a_table_is_opened(write: Write, tmp_path: Path) -> None:
         label=["a", "a", "b", "b", "c", "c", "t", "t", "u", "u"],
         split=["train"] * 6 + ["query", "gallery"] * 2,
     )
-    searched, test = open_table(
+    searched, test = TABLE(
         tmp_path / "cache",
         file=str(file),
         root=str(tmp_path),

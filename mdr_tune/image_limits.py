@@ -1,0 +1,60 @@
+"""Which images a backbone takes. Without torch: a sweep file is checked before that is imported."""
+
+from typing import NamedTuple
+
+
+class ImageLimits(NamedTuple):
+    """Which images a backbone takes; the fields are those of `mdr_tune.backbones.Backbone`."""
+
+    name: str
+    in_channels: int
+    image_size: int
+    min_image_size: int
+    fixed_image_size: bool = False
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError, which says what would work, unless the network takes images of `shape` (C, H, W)."""
+        if len(shape) != 3:
+            raise ValueError(f"{self.name} takes images (channels, height, width), got {_text(shape)}")
+        channels, height, width = shape
+        if channels not in (1, self.in_channels):
+            advice = (
+                "choose a backbone for colour such as resnet18, or grey images"
+                if self.in_channels == 1
+                else "give images of 3 channels, red, green and blue, or of 1, grey"
+            )
+            raise ValueError(f"{self.name} {self._takes()}, got {_text(shape)}: {advice}")
+        size = self.image_size
+        if self.fixed_image_size and (height, width) != (size, size):
+            raise ValueError(
+                f"{self.name} {self._takes()}, got {_text(shape)}: make the images {size}x{size}, "
+                "or choose a backbone that takes any size such as resnet18"
+            )
+        if min(height, width) < self.min_image_size:
+            raise ValueError(
+                f"{self.name} {self._takes()}, got {_text(shape)}: make the images larger ({size}x{size} is usual), "
+                "or choose a backbone that takes smaller ones such as resnet18"
+            )
+
+    def _takes(self) -> str:
+        kind = "grey images" if self.in_channels == 1 else "RGB or grey images"
+        if self.fixed_image_size:
+            return f"takes {kind} of exactly {self.image_size}x{self.image_size} pixels"
+        return f"takes {kind} of at least {self.min_image_size}x{self.min_image_size} pixels"
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+CATALOG_LIMITS = {
+    limits.name: limits
+    for limits in (
+        ImageLimits("conv4", in_channels=1, image_size=32, min_image_size=32, fixed_image_size=True),
+        ImageLimits("bn_inception", in_channels=3, image_size=224, min_image_size=32),
+        ImageLimits("googlenet", in_channels=3, image_size=224, min_image_size=15),
+        ImageLimits("resnet18", in_channels=3, image_size=224, min_image_size=1),
+        ImageLimits("resnet50", in_channels=3, image_size=224, min_image_size=1),
+    )
+}
+"""Limits of the catalog's backbones, whatever their weights; of others torchvision is asked."""
