@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "mdr_tune"
 BELOW = {  # a layer imports itself, those listed, and the modules at the top of the package
     "metric": set(),
     "backbones": set(),
-    "data": set(),
     "config": {"metric", "backbones"},  # for names that only a library knows, and then only
+    "data": {"config"},  # for the keys of a data set, and their defaults
     "training": {"metric", "backbones", "data", "config"},
     "lanes": {"config", "data", "training"},
     "cluster": {"config"},

@@ -6,14 +6,17 @@ To add a data set: a class here (or a name in `BenchmarkDataConfig`), a source i
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from mdr_tune.catalog import RECALL_KS
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_name, flatten, tag
+from mdr_tune.config.explain import lines_of
 from mdr_tune.config.units import SHARE
+from mdr_tune.errors import UserError
 
 _NO_PATHS = (
     (r"[A-Za-z][A-Za-z0-9+.-]+://", "is an address, and files are read from this machine's disks: copy or mount them"),
@@ -88,6 +91,10 @@ class GlyphsDataConfig(StrictModel):
         return (1, 2, 4, 8)
 
     def arguments(self) -> dict[str, Any]:
+        """Return what `mdr_tune.data.load_dataset` takes beside the name: the keys of this section, as plain values."""
+        return {}
+
+    def source_arguments(self) -> dict[str, Any]:
         """Return what the data set's source takes: plain values."""
         return {}
 
@@ -148,6 +155,10 @@ class _ImageFilesConfig(StrictModel):
         return self
 
     def arguments(self) -> dict[str, Any]:
+        """Return what `mdr_tune.data.load_dataset` takes beside the name: the keys of this section, as plain values."""
+        return self.model_dump(exclude={"name"})
+
+    def source_arguments(self) -> dict[str, Any]:
         """Return what the data set's source takes: plain values."""
         return {**self.model_dump(exclude={"name", "image_size"}), "resize": self.chosen_resize}
 
@@ -220,9 +231,9 @@ class _OwnDataConfig(_ImageFilesConfig):
         """The ranks K at which Recall@K is measured, ascending."""
         return tuple(sorted(set(self.recall_at)))
 
-    def arguments(self) -> dict[str, Any]:
+    def source_arguments(self) -> dict[str, Any]:
         """Return what the data set's source takes: plain values."""
-        own = super().arguments()
+        own = super().source_arguments()
         del own["recall_at"]
         return {**own, "recall_ks": list(self.recall_ks)}
 
@@ -249,9 +260,9 @@ class TableDataConfig(_OwnDataConfig):
     role_column: str | None = None
     """Column of query or gallery; an empty cell is both."""
 
-    def arguments(self) -> dict[str, Any]:
+    def source_arguments(self) -> dict[str, Any]:
         """Return what the data set's source takes: plain values."""
-        return {**super().arguments(), "root": self.root or str(Path(self.file).parent)}
+        return {**super().source_arguments(), "root": self.root or str(Path(self.file).parent)}
 
 
 DataConfig = Annotated[
@@ -265,3 +276,23 @@ DataConfig = Annotated[
     Discriminator(choose_by_name("glyphs")),
     BeforeValidator(by_name),
 ]
+
+
+class _DataSection(StrictModel):
+    data: DataConfig
+
+
+def read_data(name: str, keys: Mapping[str, Any]) -> DataConfig:
+    """Return a data set's section, checked, with its defaults.
+
+    Args:
+        name: one of `mdr_tune.catalog.DATASETS`.
+        keys: what a sweep file has below `trial.data`, beside the name.
+
+    Raises:
+        UserError: With a line for each key that is not as it should be.
+    """
+    try:
+        return _DataSection.model_validate({"data": {"name": name, **keys}}).data
+    except ValidationError as error:
+        raise UserError("\n".join(lines_of(error, _DataSection))) from None

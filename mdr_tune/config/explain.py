@@ -37,6 +37,11 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[
     return [_explain_one(dict(details), model) for details in error.errors(include_url=False)]
 
 
+def lines_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return `key: message` for each problem in `error`; what is in a file has a line too (`sweep_file.Source`)."""
+    return [f"{'.'.join(path)}: {message}" if path else message for path, message in explain(error, model)]
+
+
 def _explain_one(details: dict[str, Any], model: type[BaseModel]) -> tuple[tuple[str, ...], str]:
     location: tuple[Any, ...] = details["loc"]
     path = tuple(str(part) for part in location if not is_tag(part))

@@ -1,17 +1,20 @@
 """Everything one training run is determined by. Two runs of an equal `TrialConfig` give equal numbers."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from mdr_tune.catalog import BACKBONES, has_published_weights
 from mdr_tune.config.augmentation import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, flatten, tag
 from mdr_tune.config.data import DataConfig, GlyphsDataConfig, local_path
+from mdr_tune.config.explain import lines_of
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
 from mdr_tune.config.miners import AutoMinerConfig, MinerConfig
 from mdr_tune.config.optimizer import OptimizerConfig
 from mdr_tune.config.units import DEVIATIONS, EPOCHS
+from mdr_tune.errors import UserError
 
 
 def _known_backbone(name: str) -> str:
@@ -205,6 +208,18 @@ class TrialConfig(StrictModel):
     def chosen_augmentation(self) -> AugmentationConfig:
         """The augmentation, `auto` decided."""
         return chosen_augmentation(self.augmentation, self.data.best_augmentation)
+
+    @classmethod
+    def from_keys(cls, keys: Mapping[str, Any]) -> "TrialConfig":
+        """Return the trial that a sweep file describes with these keys below `trial`, checked, with its defaults.
+
+        Raises:
+            UserError: With a line for each key that is not as it should be.
+        """
+        try:
+            return cls.model_validate(dict(keys))
+        except ValidationError as error:
+            raise UserError("\n".join(lines_of(error, cls))) from None
 
     def flat(self) -> dict[str, Any]:
         """Return the configuration with dotted keys, every `auto` decided: what MLflow records."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from mdr_tune.cache_files import cache_dir, check_cache_dir
 from mdr_tune.catalog import DATASETS
+from mdr_tune.config.data import read_data
 from mdr_tune.data.dataset import ImageDataset, ImageSplit, OpenedDataset
 from mdr_tune.data.images.fingerprint import file_states
 from mdr_tune.data.images.image_cache_build import check_room
@@ -14,38 +15,39 @@ from mdr_tune.dataset_outline import DatasetOutline
 from mdr_tune.progress import Progress, no_progress
 
 
-def load_dataset(name: str, progress: Progress = no_progress, **arguments: Any) -> ImageDataset:
+def load_dataset(name: str, progress: Progress = no_progress, **keys: Any) -> ImageDataset:
     """Return the training and validation classes of a data set, its images cached on this machine if they were not.
 
-    Opened once per process and arguments, then kept: the images are mapped from a file, or in memory.
+    Opened once per process and keys, then kept: the images are mapped from a file, or in memory.
 
     Args:
         name: of the data set.
         progress: is told how far a cache is that has to be made.
-        arguments: what the data set's class in `mdr_tune.config.data` has; plain values.
+        keys: what a sweep file has below `trial.data` (docs/sweep_file.md); a key that is left out has its default.
 
     Raises:
         ValueError: `name` is unknown; the message lists the known ones.
-        UserError: files are missing, corrupt or not what they should be, or the cache cannot be written.
+        UserError: a key is unknown, or its value wrong; files are missing, corrupt or not what they should be, or the
+            cache cannot be written.
     """
-    return _open(name, progress, arguments).searched
+    return _open(name, progress, keys).searched
 
 
-def read_test_split(name: str, **arguments: Any) -> ImageSplit:
+def read_test_split(name: str, **keys: Any) -> ImageSplit:
     """Return the test classes of a data set: for the final evaluation, and for nothing else.
 
     Arguments and errors are those of `load_dataset`. A test (tests/test_layers.py) holds that one place calls it.
     """
-    return _open(name, no_progress, arguments).test
+    return _open(name, no_progress, keys).test
 
 
-def outline_files(name: str, **arguments: Any) -> DatasetOutline:
+def outline_files(name: str, **keys: Any) -> DatasetOutline:
     """Return how many images each class of a data set of image files has.
 
     No image is read, but each must be there, and the disk have room for a cache of them. The list of the files is kept
     for the next `load_dataset`. Arguments and errors are those of `load_dataset`.
     """
-    source = DATASETS[name]
+    arguments, source = _source_arguments(name, keys), DATASETS[name]
     assert isinstance(source, ImageFileSource), name
     listed = source.listed(**arguments)
     files = listed.listing.root, listed.listing.paths
@@ -53,27 +55,27 @@ def outline_files(name: str, **arguments: Any) -> DatasetOutline:
         check_room(name, *files, check_cache_dir(), listed.opening["resize"])
     else:
         file_states(*files)
-    _listed[_arguments_key(name, arguments)] = listed
+    _listed[_text(name, arguments)] = listed
     return listed.outline()
 
 
-def split_sizes(name: str, progress: Progress = no_progress, **arguments: Any) -> dict[str, tuple[int, int]]:
+def split_sizes(name: str, progress: Progress = no_progress, **keys: Any) -> dict[str, tuple[int, int]]:
     """Return how many images and classes each part of a data set has; a test split may be query and gallery.
 
     Arguments and errors are those of `load_dataset`.
     """
-    searched, test = _open(name, progress, arguments)
+    searched, test = _open(name, progress, keys)
     parts = {"train": searched.split("train"), "validation": searched.split("validation")}
     parts |= {"test": test} if test.gallery is None else {"test queries": test, "test gallery": test.gallery}
     return {part: (len(split), split.num_classes) for part, split in parts.items()}
 
 
-def dataset_content(name: str, **arguments: Any) -> str:
+def dataset_content(name: str, **keys: Any) -> str:
     """Return a hash of the images of a data set and of their splits: two trials with the same saw the same.
 
     Arguments and errors are those of `load_dataset`.
     """
-    return _open(name, no_progress, arguments).searched.content
+    return _open(name, no_progress, keys).searched.content
 
 
 _opened: dict[tuple[str, Path], OpenedDataset] = {}
@@ -81,8 +83,9 @@ _listed: dict[str, ListedDataset] = {}
 """Data sets that `outline_files` listed and nobody has opened since."""
 
 
-def _open(name: str, progress: Progress, arguments: dict[str, Any]) -> OpenedDataset:
-    dataset, folder = _arguments_key(name, arguments), cache_dir()
+def _open(name: str, progress: Progress, keys: dict[str, Any]) -> OpenedDataset:
+    arguments, folder = _source_arguments(name, keys), cache_dir()
+    dataset = _text(name, arguments)
     if (dataset, folder) not in _opened:
         listed = _listed.pop(dataset, None)
         opened = (
@@ -92,5 +95,11 @@ def _open(name: str, progress: Progress, arguments: dict[str, Any]) -> OpenedDat
     return _opened[dataset, folder]
 
 
-def _arguments_key(name: str, arguments: dict[str, Any]) -> str:
+def _source_arguments(name: str, keys: dict[str, Any]) -> dict[str, Any]:
+    if name not in DATASETS:
+        raise ValueError(DATASETS.unknown_message(name))
+    return read_data(name, keys).source_arguments()
+
+
+def _text(name: str, arguments: dict[str, Any]) -> str:
     return json.dumps([name, arguments], sort_keys=True)

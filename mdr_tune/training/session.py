@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,11 +10,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import load_dataset
 from mdr_tune.data.augmentations.augmentation import Augmentation, build_augmentation
 from mdr_tune.data.dataset import ImageDataset, ImageSplit, SearchSplitName
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
 from mdr_tune.distance_snapshot import DistanceSnapshot
+from mdr_tune.errors import UserError
 from mdr_tune.metric import gather_in_rank_order, shard_sizes, shard_slice
 from mdr_tune.metric.retrieval import EmbeddingsNotFinite
 from mdr_tune.test_details import TestDetails
@@ -22,6 +24,7 @@ from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.collapse import distance_moments, is_collapsed
 from mdr_tune.training.evaluate import evaluate
 from mdr_tune.training.examine import examine
+from mdr_tune.training.fit import check_fits
 from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.input_pipeline import InputBatch, InputPipeline
 from mdr_tune.training.large_batch import embed_in_chunks
@@ -47,8 +50,7 @@ class TrialSession:
     process ran before changes nothing.
 
     Example (one process, no Ray):
-        >>> from mdr_tune.data import load_dataset
-        >>> session = TrialSession(TrialConfig(epochs=1, iterations_per_epoch=2), load_dataset("glyphs"))
+        >>> session = TrialSession.from_config({"epochs": 1, "iterations_per_epoch": 2})
         >>> metrics = session.run_epoch()
         >>> round(metrics["epoch"])
         1
@@ -105,6 +107,33 @@ class TrialSession:
         self._draws = make_draws_global(self.model)
         self._autocast = AUTOCAST[config.precision]
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+
+    @classmethod
+    def from_config(
+        cls,
+        config: TrialConfig | Mapping[str, Any],
+        ranks: Ranks | None = None,
+        dtype: torch.dtype = torch.float32,
+        test: ImageSplit | None = None,
+    ) -> "TrialSession":
+        """Check a trial, load its data set, and return its session. Of several ranks, each makes this call.
+
+        Args:
+            config: The trial, or the keys that a sweep file has below `trial`, with defaults for the others.
+            ranks: As of the class.
+            dtype: As of the class.
+            test: As of the class.
+
+        Raises:
+            UserError: A key is unknown, or its value wrong or not fit for the data set; data or weights cannot be had.
+        """
+        if not isinstance(config, TrialConfig):
+            config = TrialConfig.from_keys(config)
+        if "test" in config.measured_curves and test is None:
+            raise UserError("curves: the test classes are to be evaluated after each epoch: give them as `test`")
+        dataset = load_dataset(config.data.name, **config.data.arguments())
+        check_fits(config, dataset)
+        return cls(config, dataset, ranks, dtype, test)
 
     def run_epoch(self) -> dict[str, float]:
         """Train one epoch and evaluate, on the validation classes and for the curves; returns the metrics by name.

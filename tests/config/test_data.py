@@ -49,7 +49,7 @@ def test_the_settings_of_the_paper_are_the_default() -> None:
         "augmentation.flip": 0.5,
         "augmentation.interpolation": "lanczos",
     }
-    assert config.data.arguments() == {
+    assert config.data.source_arguments() == {
         "root": str(Path("datasets").absolute()),
         "resize": 256,
         "cache": True,
@@ -121,14 +121,14 @@ def test_recall_is_measured_at_the_ranks_of_the_paper(name: str) -> None:
 
 def test_glyphs_are_augmented_as_ever() -> None:
     assert TrialConfig().flat()["augmentation.name"] == "affine"
-    assert TrialConfig().data.arguments() == {}
+    assert TrialConfig().data.source_arguments() == {}
 
 
 def test_a_table_s_paths_start_at_its_folder() -> None:
     data = TrialConfig.model_validate({"data": {"name": "table", "file": "shop/products.csv"}}).data
-    assert data.arguments()["file"] == str(Path("shop/products.csv").absolute())
-    assert data.arguments()["root"] == str(Path("shop").absolute())
-    assert data.arguments()["recall_ks"] == [1, 2, 4, 8]
+    assert data.source_arguments()["file"] == str(Path("shop/products.csv").absolute())
+    assert data.source_arguments()["root"] == str(Path("shop").absolute())
+    assert data.source_arguments()["recall_ks"] == [1, 2, 4, 8]
 
 
 def test_off_is_yaml_s_word_for_no(tmp_path: Path) -> None:
