@@ -38,6 +38,8 @@ class DistanceTile:
 def distance_tiles(embeddings: Tensor, tile_rows: int | None = None) -> list[DistanceTile]:
     """Compute the upper half of the distance matrix in tiles; the same formula as `pairwise_distances`.
 
+    Autocast has no say.
+
     Args:
         embeddings: (N, D).
         tile_rows: rows of a tile; None chooses by the device.
@@ -47,6 +49,11 @@ def distance_tiles(embeddings: Tensor, tile_rows: int | None = None) -> list[Dis
     """
     if tile_rows is None:
         tile_rows = _TILE_ROWS_CPU if embeddings.device.type == "cpu" else _TILE_ROWS_ACCELERATOR
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return _distance_tiles(embeddings, tile_rows)
+
+
+def _distance_tiles(embeddings: Tensor, tile_rows: int) -> list[DistanceTile]:
     blocks = embeddings.split(tile_rows)
     starts = range(0, len(embeddings), tile_rows)
     tiles, squared_norms = [], []

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.metric.distance import check_embeddings, full_precision
 from mdr_tune.metric.distance_tiles import distance_tiles
 from mdr_tune.metric.mined import Triplets, check_generator, draw_negatives, positive_pairs
 
@@ -100,7 +100,7 @@ def negative_weights(
     """
     check_embeddings(embeddings, labels)
     _check_arguments(weights, cutoff, nonzero_loss_cutoff)
-    distances = _distances_on_sphere(embeddings)
+    distances = _distances_on_sphere(full_precision(embeddings))
     distances.clamp_(min=cutoff)
     negatives = labels[:, None] != labels[None, :]
     invalid = (distances < nonzero_loss_cutoff).logical_and_(negatives).logical_not_()

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from torch import Tensor
 from torch.nn import functional
 
-from mdr_tune.metric.distance import check_embeddings, pairwise_distances
+from mdr_tune.metric.distance import check_embeddings, full_precision, pairwise_distances
 
 EmbeddingMode = Literal["rescale", "l2", "none"]
 
@@ -15,7 +15,8 @@ def apply_embedding_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
 
     `rescale` divides by the batch's mean distance between two different embeddings, with gradient through
     that mean (the "learning without L2 norm" of Kim & Park, AAAI 2021, section 3.1); `l2` puts each embedding
-    on the unit sphere; `none` leaves them as they are.
+    on the unit sphere; `none` leaves them as they are. Half-precision embeddings, such as `torch.autocast` gives, are
+    returned as float32, in which losses are computed.
 
     Args:
         embeddings: (N, D); N is at least 2 for `rescale`.
@@ -28,6 +29,7 @@ def apply_embedding_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
         ValueError: the mode is unknown, or a batch of one is to be rescaled.
     """
     _check(embeddings, mode)
+    embeddings = full_precision(embeddings)
     if mode == "rescale":
         count = len(embeddings)
         if count < 2:

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mdr_tune.metric.distance import check_tensors
+
 
 def shard_sizes(total: int, world_size: int) -> list[int]:
     """Return how many of `total` items each of `world_size` ranks holds; the first ranks hold one more.
@@ -108,6 +110,7 @@ def _rank_and_world(group: dist.ProcessGroup | None) -> tuple[int, int]:
 
 
 def _check_sizes(local: Tensor, sizes: list[int], rank: int, world_size: int) -> None:
+    check_tensors(local=local)
     if len(sizes) != world_size:
         raise ValueError(f"sizes must have one entry for each of {world_size} ranks, got {sizes}")
     if len(local) != sizes[rank]:

@@ -4,7 +4,7 @@ import torch
 from pytorch_metric_learning import distances, losses, reducers
 from torch import Tensor
 
-from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.metric.distance import check_embeddings, full_precision
 from mdr_tune.metric.library_random import library_draws_from
 from mdr_tune.metric.losses import MetricLoss
 from mdr_tune.metric.mined import Mined, Triplets
@@ -35,14 +35,19 @@ class LibraryLoss(MetricLoss):
         self.num_classes = num_classes
 
     def forward(self, embeddings: Tensor, labels: Tensor, mined: Mined, generator: torch.Generator) -> Tensor:
-        """Return the loss. See `MetricLoss.forward`; one seed is drawn from `generator` at each call."""
+        """Return the loss. See `MetricLoss.forward`; one seed is drawn from `generator` at each call.
+
+        Half-precision embeddings are converted to float32 first, and autocast is off inside.
+        """
         check_embeddings(embeddings, labels)
+        embeddings = full_precision(embeddings)
         labels = labels.to(embeddings.device)
         self._check_labels(labels)
         if mined is not None and not self.takes_mined:
             raise ValueError(f"{type(self.loss).__name__} makes its own pairs of the whole batch: use the miner 'all'")
         indices = tuple(mined[:3]) if isinstance(mined, Triplets) else mined
-        with library_draws_from(generator, embeddings.device):
+        autocast_off = torch.autocast(embeddings.device.type, enabled=False)
+        with library_draws_from(generator, embeddings.device), autocast_off:
             value: Tensor = self.loss(embeddings, labels, indices)
         # A sum that nothing was added to has no gradient, and some values have the shape (1,).
         return value.reshape(()) if value.requires_grad else value.reshape(()) + embeddings.sum() * 0

@@ -4,7 +4,7 @@ import torch
 from pytorch_metric_learning import distances, miners
 from torch import Tensor
 
-from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.metric.distance import check_embeddings, full_precision
 from mdr_tune.metric.mined import Pairs, Triplets
 
 
@@ -23,7 +23,8 @@ class LibraryMiner:
         if len(embeddings) == 0:  # on which some of the library's end with an IndexError
             nothing = torch.empty(0, dtype=torch.int64, device=embeddings.device)
             return Triplets(nothing, nothing, nothing, embeddings.new_zeros(()))
-        indices = self._miner(embeddings, labels.to(embeddings.device))
+        with torch.autocast(embeddings.device.type, enabled=False):
+            indices = self._miner(full_precision(embeddings), labels.to(embeddings.device))
         if len(indices) == 4:
             return Pairs(*indices)
         anchors, positives, negatives = indices

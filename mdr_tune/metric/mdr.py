@@ -83,36 +83,42 @@ class MDRLoss(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return the regularisation loss of a batch, and in training mode update the averages.
 
+        It is computed in the levels' dtype, in float32 at least, whatever the embeddings are and whether autocast is
+        on: distances between close embeddings are differences of nearly equal numbers. The gradient of the embeddings
+        has their dtype.
+
         Args:
-            embeddings: (N, D), of the levels' dtype; N is at least 2, and 3 for `offdiagonal`.
+            embeddings: (N, D), as the metric-learning loss compares them; N is at least 2, and 3 for `offdiagonal`.
 
         Returns:
             The loss, of shape (), in standard deviations of the distances.
 
         Raises:
-            ValueError: the batch is too small, or of the wrong shape or dtype.
+            TypeError: `embeddings` is no tensor.
+            ValueError: the batch is too small, or of the wrong shape or kind.
         """
         self._check(embeddings)
+        dtype = torch.promote_types(self.levels.dtype, torch.float32)
+        embeddings, levels = embeddings.to(dtype), self.levels.to(dtype)
         with torch.no_grad():
             tiles = distance_tiles(embeddings)
             mean, std = self._averages(*tile_statistics(tiles, self.statistics))
             std = torch.maximum(std, torch.finfo(std.dtype).eps * mean)
-        return mean_distance_to_nearest_level(embeddings, self.levels, tiles, mean, std)
+        return mean_distance_to_nearest_level(embeddings, levels, tiles, mean, std)
 
     def _averages(self, batch_mean: Tensor, batch_std: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and deviation to normalise with; in training mode also store them."""
+        known, old_mean, old_std = self.initialized, self.mean.to(batch_mean.dtype), self.std.to(batch_std.dtype)
         if not self.training:
-            return (
-                torch.where(self.initialized, self.mean, batch_mean),
-                torch.where(self.initialized, self.std, batch_std),
-            )
+            return torch.where(known, old_mean, batch_mean), torch.where(known, old_std, batch_std)
         # The first batch replaces the zeros. Not an `if`: reading a flag that lives on a GPU would wait for
         # it.
-        kept = self.initialized.to(self.mean.dtype).mul_(self.momentum)
-        torch.lerp(batch_mean, self.mean, kept, out=self.mean)
-        torch.lerp(batch_std, self.std, kept, out=self.std)
+        kept = known.to(batch_mean.dtype).mul_(self.momentum)
+        mean, std = torch.lerp(batch_mean, old_mean, kept), torch.lerp(batch_std, old_std, kept)
+        self.mean.copy_(mean)
+        self.std.copy_(std)
         self.initialized.fill_(True)
-        return self.mean, self.std
+        return mean, std
 
     def _check(self, embeddings: Tensor) -> None:
         check_embeddings(embeddings)
@@ -121,10 +127,6 @@ class MDRLoss(nn.Module):
             raise ValueError(
                 f"MDR with {self.statistics} statistics needs {smallest} or more embeddings to have a "
                 f"standard deviation, got {len(embeddings)}: use a larger batch"
-            )
-        if embeddings.dtype != self.levels.dtype:
-            raise ValueError(
-                f"embeddings are {embeddings.dtype} but the levels are {self.levels.dtype}: convert one with .to()"
             )
 
     def extra_repr(self) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mdr_tune.catalog import MINERS
 from mdr_tune.metric.arguments import check_arguments
-from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.metric.distance import check_embeddings, full_precision
 from mdr_tune.metric.mined import Miner, Triplets, check_generator, draw_negatives, positive_pairs
 
 
@@ -58,5 +58,5 @@ class RandomMiner:
         if len(anchors) == 0 or not is_negative.any():  # no positive pair, or a single class
             anchors = positives = negatives = anchors[:0]
         else:
-            negatives = draw_negatives(is_negative.to(embeddings.dtype), anchors, generator)
+            negatives = draw_negatives(is_negative.to(full_precision(embeddings).dtype), anchors, generator)
         return Triplets(anchors, positives, negatives, embeddings.new_zeros(()))

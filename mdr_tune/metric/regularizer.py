@@ -8,7 +8,6 @@ See docs/regularizer.md for a complete example.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from pytorch_metric_learning.regularizers import BaseRegularizer
 from torch import Tensor, nn
 
@@ -26,8 +25,7 @@ class MDRRegularizer(BaseRegularizer):
     The levels are among `loss.parameters()`, for the optimizer, and the moving averages in
     `loss.state_dict()`. `loss.eval()` stops the averages, as `MDRLoss` says.
 
-    Half-precision embeddings, such as `torch.autocast` gives, are converted to the levels' dtype (float32), and
-    autocast is off inside: distances between close embeddings are differences of nearly equal numbers.
+    It is computed in the levels' dtype (float32) whatever the embeddings are, under `torch.autocast` too.
 
     Args:
         levels: as of `MDRLoss`.
@@ -65,11 +63,7 @@ class MDRRegularizer(BaseRegularizer):
         """Return the regularisation of a batch the way the library's reducers take it.
 
         Args:
-            embeddings: (N, D), as they were passed to the loss: not normalised by its distance. Of the levels' dtype,
-                float16 or bfloat16.
+            embeddings: (N, D), as they were passed to the loss: not normalised by its distance.
         """
-        if embeddings.dtype in (torch.float16, torch.bfloat16):
-            embeddings = embeddings.to(self.levels.dtype)
-        with torch.autocast(embeddings.device.type, enabled=False):
-            total = self.mdr(embeddings) + self.level_decay * self.levels.square().sum()
+        total = self.mdr(embeddings) + self.level_decay * self.levels.square().sum()
         return {"loss": {"losses": total, "indices": None, "reduction_type": "already_reduced"}}

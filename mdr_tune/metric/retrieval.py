@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.metric.distance import check_embeddings, check_tensors
 from mdr_tune.metric.ranking import nearest_items
 
 DEFAULT_KS = (1, 2, 4, 8)
@@ -172,6 +172,7 @@ def metrics_from_sums(sums: Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str,
     Raises:
         ValueError: `sums` does not fit `ks`.
     """
+    check_tensors(sums=sums)
     if sums.shape != (len(ks) + 4,):
         raise ValueError(f"sums for {len(ks)} ks must have shape ({len(ks) + 4},), got {tuple(sums.shape)}")
     *hits, average_precision, r_precision, with_relevant, queries = sums.tolist()
@@ -199,6 +200,7 @@ def _problem(
     excludes_self = gallery is None
     if gallery is None or gallery_labels is None:
         gallery, gallery_labels = embeddings, labels
+    check_tensors(gallery=gallery, gallery_labels=gallery_labels)
     check_embeddings(gallery, gallery_labels)
     if gallery.shape[1] != embeddings.shape[1]:
         raise ValueError(f"queries are {embeddings.shape[1]}-dimensional, the gallery {gallery.shape[1]}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mdr_tune.metric.distance import check_embeddings
+from mdr_tune.metric.distance import check_embeddings, check_tensors, full_precision
 from mdr_tune.metric.losses import MetricLoss
 from mdr_tune.metric.mined import Mined, mined_triplets
 
@@ -58,7 +58,7 @@ def triplet_margin_loss(
 ) -> Tensor:
     """Return the triplet margin loss; without triplets a zero that still has a (zero) gradient.
 
-    It can be differentiated once.
+    It can be differentiated once. Half-precision embeddings are converted to float32 first.
 
     Args:
         embeddings: (N, D).
@@ -74,6 +74,8 @@ def triplet_margin_loss(
         ValueError: `embeddings` is not (N, D), or the index tensors differ in shape.
     """
     check_embeddings(embeddings)
+    check_tensors(anchors=anchors, positives=positives, negatives=negatives)
+    embeddings = full_precision(embeddings)
     if not anchors.shape == positives.shape == negatives.shape:
         raise ValueError(
             "anchors, positives and negatives must have one shape, got "

@@ -238,6 +238,30 @@ def test_small_batches_are_refused(statistics, count):
     MDRLoss(statistics=statistics)(torch.rand(count + 1, 3))
 
 
-def test_another_dtype_is_refused():
-    with pytest.raises(ValueError, match="convert one"):
-        MDRLoss()(torch.rand(4, 3, dtype=torch.float64))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_other_dtypes_are_computed_in_float32(dtype):
+    embeddings = torch.rand(9, 5, dtype=dtype).requires_grad_()
+    converted = embeddings.detach().float().requires_grad_()
+    mdr, expected = MDRLoss(), MDRLoss()
+    for _ in range(2):  # the second time with averages
+        embeddings.grad = converted.grad = None
+        value, expected_value = mdr(embeddings), expected(converted)
+        value.backward()
+        expected_value.backward()
+        assert value.dtype == torch.float32
+        assert torch.equal(value, expected_value)
+        assert embeddings.grad.dtype == dtype
+        assert torch.equal(embeddings.grad, converted.grad.to(dtype))
+    assert (mdr.levels.dtype, mdr.mean.dtype) == (torch.float32, torch.float32)
+    assert torch.equal(mdr.levels.grad, expected.levels.grad)
+    assert torch.equal(mdr.mean, expected.mean)
+
+
+def test_a_module_in_half_precision_computes_in_float32_too():
+    embeddings = torch.rand(9, 5, dtype=torch.bfloat16)
+    mdr = MDRLoss().bfloat16()
+    value = mdr(embeddings)
+    assert torch.equal(value, MDRLoss()(embeddings))
+    value.backward()
+    assert mdr.levels.grad.dtype == mdr.mean.dtype == torch.bfloat16
+    assert mdr.eval()(embeddings).dtype == torch.float32
