@@ -1,11 +1,16 @@
-"""SIGTERM, which a scheduler or a service manager sends, taken as Ctrl-C: what is half done is cleaned up."""
+"""SIGTERM, which a scheduler or a service manager sends, taken as Ctrl-C: what is half done is cleaned up.
 
-import os
+Only the first one counts. `timeout` and `make` send SIGTERM to their child and to its process group, so that the child
+gets it twice; who wants the process to end at once sends SIGKILL then, never a second SIGTERM.
+"""
+
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from mdr_tune.last_word import exit_at_once
 
 INTERRUPTED_EXIT_CODE = 130
 """Of a program that Ctrl-C ended, as shells have it."""
@@ -20,8 +25,15 @@ def interrupt_on_sigterm() -> None:
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
     """Let SIGTERM do what Ctrl-C does within the block; afterwards it does what it did before."""
+    with sigterm_handler_kept():
+        interrupt_on_sigterm()
+        yield
+
+
+@contextmanager
+def sigterm_handler_kept() -> Iterator[None]:
+    """Let SIGTERM do after the block what it did before, whatever handler a library installs within."""
     before = signal.getsignal(signal.SIGTERM)
-    interrupt_on_sigterm()
     try:
         yield
     finally:
@@ -44,7 +56,7 @@ def interrupts_deferred() -> Iterator[None]:
     def note(_number: int, _frame: FrameType | None) -> None:
         nonlocal came
         if came:
-            os._exit(INTERRUPTED_EXIT_CODE)
+            exit_at_once(INTERRUPTED_EXIT_CODE, "interrupted twice: ended at once")
         came = True
 
     before = signal.signal(signal.SIGINT, note)
@@ -57,7 +69,12 @@ def interrupts_deferred() -> Iterator[None]:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, _ignore)
     # A shell that starts a command in the background may have it ignore SIGINT, but not SIGTERM.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)  # not the exception itself: a running sweep has a handler of its own
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing. SIG_IGN instead would be inherited by processes that are started from now on."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mdr_tune.signals import interrupt_on_sigterm, interrupts_deferred, sigterm_interrupts
+from mdr_tune.signals import interrupt_on_sigterm, interrupts_deferred, sigterm_handler_kept, sigterm_interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +36,25 @@ def test_sigterm_interrupts_where_ctrl_c_is_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
         signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_second_sigterm_does_nothing() -> None:
+    """`timeout` sends it to its child, and to the group that the child is in."""
+    got: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: got.append(number))
+    with sigterm_interrupts():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert got == [signal.SIGINT]
+
+
+def test_a_handler_that_a_library_installs_goes_with_the_block() -> None:
+    got: list[str] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: got.append("ours"))
+    with sigterm_handler_kept():
+        signal.signal(signal.SIGTERM, lambda number, _frame: got.append("the library's"))
+    signal.raise_signal(signal.SIGTERM)
+    assert got == ["ours"]
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:

@@ -20,6 +20,7 @@ from mdr_tune.config.unit_notes import unit_notes
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.resources import LaneResources
+from mdr_tune.last_word import last_word
 from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.launch import run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
@@ -28,6 +29,11 @@ from mdr_tune.sweep.recording import LaunchOutcome
 
 if TYPE_CHECKING:
     from mdr_tune.cluster.machine import Machine
+
+
+_ENDED_FROM_OUTSIDE = (
+    "error: the launch was ended before it could end in order: by SIGKILL, for want of memory, or by a library"
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -203,7 +209,8 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
         console.print("Images are decoded, and weights downloaded, by the launch, before its first worker.")
         return 0
     try:
-        return launch(plan, console)
+        with last_word(_ENDED_FROM_OUTSIDE, plan.folder / JOURNAL, how_to_resume(plan)):
+            return launch(plan, console)
     except LaneEnded as error:
         print_error(make_console(stderr=True), f"the sweep was given up: {error}")
         console.print(how_to_resume(plan), soft_wrap=True, markup=False)
@@ -239,5 +246,20 @@ def launch(plan: Plan, console: Console) -> int:
                 console.print(how_to_resume(plan, outcome.result.can_go_on), soft_wrap=True, markup=False)
 
         outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), show)
-    incomplete = outcome.problem or (outcome.report and outcome.report.problem)
-    return 1 if outcome.result.interrupted or outcome.result.winner is None or incomplete else 0
+    for problem in (problems := _problems(outcome)):
+        print_error(make_console(stderr=True), problem)
+    return 1 if problems else 0
+
+
+def _problems(outcome: LaunchOutcome) -> list[str]:
+    """Return what keeps a launch that came to its end from having done what it was started for."""
+    found = []
+    if outcome.result.interrupted:
+        found.append("interrupted")
+    elif outcome.result.winner is None:
+        found.append("no trial has a value")
+    if outcome.problem is not None:
+        found.append(f"MLflow did not take all of it: {outcome.problem}")
+    if outcome.report is not None and outcome.report.problem is not None:
+        found.append(f"no report was written: {outcome.report.problem}")
+    return found

@@ -21,8 +21,8 @@ def make_console(stderr: bool = False) -> Console:
 
 
 def print_error(errors: Console, message: str) -> None:
-    """Print each line of a message as an error."""
-    for line in message.splitlines():
+    """Print each line of a message as an error; at least one line."""
+    for line in message.splitlines() or ["no reason was given"]:
         errors.print(f"error: {line}", style="red", soft_wrap=True, markup=False)
 
 
@@ -40,7 +40,7 @@ def exit_code(command: Callable[[], int]) -> int:
         return 2
     except KeyboardInterrupt:
         errors.print("interrupted", style="red")
-    except Exception:
+    except (Exception, SystemExit):  # a library's `sys.exit` too, which would end the command without a word
         errors.print(traceback.format_exc(), markup=False, soft_wrap=True)
     return 1
 

@@ -18,6 +18,7 @@ What happened
 The launch as a whole
     launch         sets it up and ends it; run: the order of the searches; finals: test classes
     recording      champion, description, report; live_description: what is said on the way
-    running_lanes  Ray and the lanes; session: Ray; watch: what the lanes have to say
+    running_lanes  Ray and the lanes; session: Ray; watch: what the lanes have to say;
+                   ray_watch: whether Ray is lost
     rerun          one recorded trial once more
 """

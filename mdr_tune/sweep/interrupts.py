@@ -1,12 +1,12 @@
 """Ctrl-C while a search runs: once, it ends in order; twice, at once. SIGTERM does what Ctrl-C does (see `signals`)."""
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mdr_tune.last_word import exit_at_once
 from mdr_tune.signals import INTERRUPTED_EXIT_CODE
 
 
@@ -38,7 +38,7 @@ class Interrupts:
     def _on_sigint(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested:
             self._at_once()
-            os._exit(INTERRUPTED_EXIT_CODE)
+            exit_at_once(INTERRUPTED_EXIT_CODE, "interrupted twice: ended at once")
         self.requested = True
         # Not from here: the handler may have interrupted whoever holds the lock of the terminal.
         threading.Thread(target=self._tell, args=(_STOPPING,), daemon=True).start()

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mdr_tune.cluster.environment import local_environment, prepare_environment
-from mdr_tune.signals import interrupt_on_sigterm, interrupts_deferred
+from mdr_tune.signals import interrupts_deferred
+from mdr_tune.sweep.ray_watch import ended_if_ray_is_lost
 
 
 @contextlib.contextmanager
@@ -42,12 +43,14 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     prepare_environment()
     import ray
 
+    from mdr_tune.lanes.ray_internals import apart_from_signals, owns_ray
+
     _keep_off_the_terminal()
     started_here = not ray.is_initialized()
     is_local = started_here and address is None
     if is_local:
         # In the middle of its start Ray may never come back; an interrupt that came then is raised after it.
-        with _ended_if_interrupted(), interrupts_deferred():
+        with _ended_if_interrupted(), interrupts_deferred(), apart_from_signals():
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -63,9 +66,12 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failed trials are told by our own listeners
-    interrupt_on_sigterm()  # Ray's own handler, which this replaces, exits in the middle of whatever runs
+    head = None if owns_ray() else ray.get_runtime_context().gcs_address
     try:
-        with local_environment() if is_local else contextlib.nullcontext():  # read when a lane's trainer is made
+        with (
+            local_environment() if is_local else contextlib.nullcontext(),  # read when a lane's trainer is made
+            ended_if_ray_is_lost(head),
+        ):
             yield
     finally:
         if started_here:

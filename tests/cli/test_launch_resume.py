@@ -53,6 +53,7 @@ class Launches:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def to_the_end(self, *arguments: str) -> str:
@@ -62,7 +63,10 @@ class Launches:
         return output
 
     def until_epoch(self, number: int, how: int, *arguments: str) -> tuple[int, str, list[int]]:
-        """Send a signal once so many epochs are in the journal; returns exit code, output and Ray's processes."""
+        """Send a signal to the process group once so many epochs are in the journal, as a terminal does.
+
+        Returns exit code, output and Ray's processes.
+        """
         process = self.start(*arguments)
 
         def there() -> bool:
@@ -71,7 +75,9 @@ class Launches:
 
         wait_for(there, f"epoch {number}", every_s=0.05)
         below = processes_below(process.pid)
-        process.send_signal(how)
+        if how == signal.SIGTERM:
+            process.send_signal(how)  # as `timeout` does, which sends it twice
+        os.killpg(process.pid, how)
         output, _ = process.communicate(timeout=HANG_S)
         return process.returncode, output, below
 
@@ -155,11 +161,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Launches:
 
 def test_killed_interrupted_and_resumed(tmp_path: Path, undisturbed: Launches) -> None:
     launches = Launches(tmp_path / "work", ASHA)
-    code, _, left = launches.until_epoch(2, signal.SIGKILL, "--space", "sweep.yaml")
+    code, output, left = launches.until_epoch(2, signal.SIGKILL, "--space", "sweep.yaml")
     assert code == -signal.SIGKILL
+    assert output.endswith("Go on with it: python launch.py --resume resumed\n")
 
-    code, output, below = launches.until_epoch(5, signal.SIGINT, "--resume", "resumed")
+    code, output, below = launches.until_epoch(5, signal.SIGTERM, "--resume", "resumed")
     assert code == 1, output
+    assert output.endswith("error: interrupted\n")
     assert "goes on after epoch" in output
     assert "stopping: " in output
     assert "Go on with it: python launch.py --resume resumed" in output

@@ -1,0 +1,83 @@
+"""The last lines of a process that does not end in order: ended by SIGKILL, by a library, or at once.
+
+A library may end the process without a word (Ray does, by `_Exit` in a thread), and so may the kernel where memory is
+short. A small shell beside the process then says what is to be said. It notices the end of the process by its closed
+pipe.
+"""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+STDERR = 2
+_IN_ORDER = b"in order\n"
+_GUARD = """
+trap '' INT TERM HUP
+read -r end
+[ "$end" = "in order" ] && exit
+printf '%s\\n' "$1" >&2
+[ -e "$2" ] && printf '%s\\n' "$3" >&2
+"""
+
+
+class _LastWord:
+    """What is said if the process ends now.
+
+    Args:
+        message: Always said.
+        file: `more` is said if this file exists.
+        more: What else.
+    """
+
+    def __init__(self, message: str, file: Path, more: str) -> None:
+        self._file, self._more = file, more
+        command = ["/bin/sh", "-c", _GUARD, "last-word", message, str(file), more]
+        guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+        assert guard.stdin is not None
+        self._guard, self._pipe = guard, guard.stdin
+
+    def ends_in_order(self) -> None:
+        """Say nothing."""
+        with contextlib.suppress(OSError), self._pipe:  # a guard that somebody ended
+            self._pipe.write(_IN_ORDER)
+        self._guard.wait()
+
+    def more(self) -> str:
+        """Return the second line, if its file exists."""
+        return f"{self._more}\n" if self._file.exists() else ""
+
+
+_current: _LastWord | None = None
+
+
+@contextlib.contextmanager
+def last_word(message: str, file: Path = Path(os.devnull) / "none", more: str = "") -> Iterator[None]:
+    """Have a message on stderr if the process ends within the block in another way than by an exception.
+
+    Args:
+        message: What is said.
+        file: If this file exists by then, `more` is said too.
+        more: A second line.
+    """
+    global _current
+    before, _current = _current, _LastWord(message, file, more)
+    try:
+        yield
+    finally:
+        _current.ends_in_order()
+        _current = before
+
+
+def exit_at_once(code: int, reason: str) -> NoReturn:
+    """End this process without any clean-up, after the reason and the last word's second line, on stderr.
+
+    For signal handlers and threads: nothing is printed through Python's streams, whose locks others may hold.
+    """
+    with contextlib.suppress(OSError):  # a stderr that is closed
+        os.write(STDERR, f"error: {reason}\n{_current.more() if _current else ''}".encode())
+    if _current is not None:
+        _current.ends_in_order()
+    os._exit(code)

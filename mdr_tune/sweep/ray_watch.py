@@ -1,0 +1,68 @@
+"""A thread that notices at once when Ray is lost; Ray itself would wait for a minute, then end the process."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from mdr_tune.last_word import exit_at_once
+
+POLL_S = 0.5
+HEAD_POLL_S = 5.0
+HEAD_GONE_AFTER_S = 30.0
+"""How long a cluster's head may not be reached: networks have pauses."""
+
+
+@contextlib.contextmanager
+def ended_if_ray_is_lost(address: str | None) -> Iterator[None]:
+    """End this process, with its last word, if Ray is lost within the block: nothing in it would come back.
+
+    Args:
+        address: Where the head of the cluster listens; None: this process started Ray.
+    """
+    stop = threading.Event()
+    if address is None:
+        from mdr_tune.lanes.ray_internals import lost_process
+
+        poll_s, look = POLL_S, lambda: None if (name := lost_process()) is None else f"its process {name} has ended"
+    else:
+        poll_s, look = HEAD_POLL_S, Head(address).gone
+    threading.Thread(target=_watch, args=(stop, poll_s, look), name="ray-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def _watch(stop: threading.Event, poll_s: float, look: Callable[[], str | None]) -> None:
+    while not stop.wait(poll_s):
+        why = look()
+        if why is not None and not stop.is_set():
+            exit_at_once(1, f"Ray was lost: {why}")
+
+
+class Head:
+    """The head of a cluster, as far as it answers.
+
+    Args:
+        address: HOST:PORT.
+        now: Returns a monotonic time in seconds.
+    """
+
+    def __init__(self, address: str, now: Callable[[], float] = time.monotonic) -> None:
+        host, _, port = address.rpartition(":")
+        self._address, self._place, self._now = address, (host.strip("[]"), int(port)), now
+        self._answered = now()
+
+    def gone(self) -> str | None:
+        """Return why Ray is lost, if the head has not answered for HEAD_GONE_AFTER_S."""
+        try:
+            socket.create_connection(self._place, timeout=HEAD_POLL_S).close()
+        except OSError as error:
+            silent_s = self._now() - self._answered
+            if silent_s < HEAD_GONE_AFTER_S:
+                return None
+            return f"the head of the cluster, {self._address}, has not answered for {silent_s:.0f} s ({error})"
+        self._answered = self._now()
+        return None

@@ -1,0 +1,55 @@
+"""What a process says that does not end in order, each in a process of its own."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from mdr_tune.last_word import exit_at_once, last_word
+with last_word("it was ended", Path("made"), "go on with it"):
+    exec(sys.argv[1])
+print("after", file=sys.stderr)
+"""
+
+
+def run(folder: Path, body: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", PROGRAM, body]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False, start_new_session=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("pass", 0, "after\n"),
+        ("os._exit(1)", 1, "it was ended\n"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, "it was ended\n"),
+        ("os.killpg(0, signal.SIGTERM)", -signal.SIGTERM, "it was ended\n"),
+        ("Path('made').touch(); os._exit(1)", 1, "it was ended\ngo on with it\n"),
+        ("exit_at_once(3, 'Ray was lost')", 3, "error: Ray was lost\n"),
+        ("Path('made').touch(); exit_at_once(3, 'Ray was lost')", 3, "error: Ray was lost\ngo on with it\n"),
+        ("os.close(2); exit_at_once(3, 'Ray was lost')", 3, ""),
+    ],
+)
+def test_what_is_said(tmp_path: Path, body: str, code: int, said: str) -> None:
+    done = run(tmp_path, body)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_an_exception_says_what_it_is(tmp_path: Path) -> None:
+    done = run(tmp_path, "raise RuntimeError('the reason')")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "RuntimeError: the reason"
+    assert "it was ended" not in done.stderr
+
+
+def test_at_once_without_a_last_word() -> None:
+    code = "from mdr_tune.last_word import exit_at_once; exit_at_once(130, 'ended at once')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: ended at once\n")
