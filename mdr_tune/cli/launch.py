@@ -94,7 +94,7 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
 def _new_plan(arguments: argparse.Namespace) -> Plan:
     from mdr_tune.sweep.in_store import check_in_store
     from mdr_tune.sweep.journal import Past
-    from mdr_tune.sweep.resources import placement_notes
+    from mdr_tune.sweep.resources import placement_notes, with_workers, workers_note
     from mdr_tune.sweep.stores import check_stores, choose_stores
     from mdr_tune.sweep.warm_start import resolve
 
@@ -106,10 +106,18 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
         sweep, taken = resolve(sweep, stores.storage)
     machine, lanes, fits = _checked(arguments, sweep, arguments.space)
     return Plan(
-        sweep=sweep,
+        sweep=with_workers(sweep, lanes.workers_per_lane),
         file=arguments.space,
         text=arguments.space.read_text(),
-        notes=(*notes, *found, *taken, *repeat_notes(sweep), *fits, *placement_notes(lanes, machine)),
+        notes=(
+            *notes,
+            *found,
+            *taken,
+            *repeat_notes(sweep),
+            *fits,
+            *workers_note(sweep, lanes, machine),
+            *placement_notes(lanes, machine),
+        ),
         stores=stores,
         machine=machine,
         lanes=lanes,
@@ -169,15 +177,15 @@ def _checked(
         check_cache_dir()
         notes = check_data(sweep, lambda text: console.print(text, soft_wrap=True, markup=False, style="dim"))
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
-    return machine, _fit(sweep, machine, file), notes
+    return machine, _fit(sweep, machine, file, arguments.resume is not None), notes
 
 
-def _fit(sweep: SweepConfig, machine: "Machine", file: Path) -> LaneResources:
+def _fit(sweep: SweepConfig, machine: "Machine", file: Path, resumes: bool) -> LaneResources:
     """Return the lanes that fit; the error names the file."""
     from mdr_tune.sweep.resources import fit_lanes
 
     try:
-        return fit_lanes(sweep, machine)
+        return fit_lanes(sweep, machine, keeps_workers=resumes)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
 

@@ -1,9 +1,9 @@
 """What there is to compute on: this machine, or the nodes of a cluster and those that it may still get."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdr_tune.cpus import usable_cpus
 from mdr_tune.words import count
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -85,7 +85,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """Return what this process may use of the machine it runs on."""
-    return Machine(len(os.sched_getaffinity(0)), _gpus(), "this machine")
+    return Machine(usable_cpus(), _gpus(), "this machine")
 
 
 def _gpus() -> int:

@@ -98,8 +98,8 @@ Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
 class ResourcesConfig(StrictModel):
     """What a trial may use. `auto` is decided from the machine or cluster found at launch."""
 
-    workers_per_trial: int = Field(1, ge=1)
-    """DDP ranks of a trial, one process each."""
+    workers_per_trial: Count = 1
+    """DDP ranks of a trial, one process each. `auto`: as many as fit and are of use."""
     lanes: Count = "auto"
     """Trials that run side by side."""
     cpus_per_worker: int = Field(1, ge=1)
@@ -123,6 +123,8 @@ class ResourcesConfig(StrictModel):
     def _can_be(self) -> "ResourcesConfig":
         if self.lanes == 0:
             raise ValueError("lanes: must be auto or at least 1")
+        if self.workers_per_trial == 0:
+            raise ValueError("workers_per_trial: must be auto or at least 1")
         if self.accelerator_type is not None and self.gpus_per_worker == 0:
             raise ValueError("accelerator_type: names a GPU, but gpus_per_worker is 0: leave one of them out")
         return self

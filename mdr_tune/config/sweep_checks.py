@@ -107,6 +107,6 @@ def _problems_of_baseline(sweep: SweepConfig, name: str) -> list[str]:
 def _worker_problems(sweep: SweepConfig) -> Problems:
     workers = sweep.resources.workers_per_trial
     batch = min(batch.size for batch in section_variants(sweep.trial, sweep.space, "batch"))
-    if workers <= batch:
+    if workers == "auto" or workers <= batch:
         return []
     return [(("resources", "workers_per_trial"), f"{workers} workers cannot share a batch of {batch} images")]

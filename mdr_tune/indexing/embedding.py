@@ -10,9 +10,10 @@ from typing import NamedTuple
 import torch
 
 from mdr_tune import __version__
+from mdr_tune.cpus import usable_cpus
 from mdr_tune.data.images.corrupt import finding
 from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError
-from mdr_tune.data.images.thread_map import PacedProgress, thread_map, usable_cpus
+from mdr_tune.data.images.thread_map import PacedProgress, thread_map
 from mdr_tune.errors import UserError
 from mdr_tune.indexing.embedder import Embedder
 from mdr_tune.indexing.index_file import IndexInfo, writing_index

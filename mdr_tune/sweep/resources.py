@@ -1,7 +1,8 @@
-"""How many lanes fit on what there is, decided before anything is started."""
+"""How many lanes of how many workers fit on what there is, decided before anything is started."""
 
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import arms, main_arm
+from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
@@ -9,22 +10,32 @@ from mdr_tune.words import count, cpus_and_gpus
 
 TRIALS_PER_LANE = 4
 """`lanes: auto` leaves the sampler at least this many rounds to learn from."""
+TRIALS_PER_LANE_PREFERRED = 8
+"""`workers_per_trial: auto` would rather have fewer lanes, of more workers, than leave the sampler fewer rounds."""
+IMAGES_PER_WORKER = 32
+"""`workers_per_trial: auto` leaves each worker at least this many images of a batch: with fewer it waits for the others
+more than it computes."""
 
 
-def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
+def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False) -> LaneResources:
     """Return the lanes of this sweep on this machine.
+
+    Args:
+        sweep: The sweep.
+        machine: What there is.
+        keeps_workers: Whether the sweep goes on, with as many workers a trial as it had.
 
     Raises:
         UserError: They do not fit; the text says what would.
     """
     wanted = sweep.resources
-    gpus_per_worker = (1 if machine.gpus else 0) if wanted.gpus_per_worker == "auto" else wanted.gpus_per_worker
-    workers = wanted.workers_per_trial
+    gpus_per_worker = _gpus_per_worker(sweep, machine)
+    workers = workers_per_trial(sweep, machine)
     fitting = machine.worker_places(wanted.cpus_per_worker, gpus_per_worker, wanted.accelerator_type) // workers
     if fitting == 0:
-        raise UserError(_too_many_workers(sweep, machine, gpus_per_worker))
+        raise UserError(_too_many_workers(sweep, machine, workers, gpus_per_worker, keeps_workers))
     if wanted.lanes == "auto":
-        lanes = max(1, min(fitting, _useful_lanes(sweep)))
+        lanes = min(fitting, _useful_lanes(sweep, TRIALS_PER_LANE))
     elif wanted.lanes > fitting:
         raise UserError(
             f"resources.lanes: {count(wanted.lanes, 'lane')} of {count(workers, 'worker')} do not fit on "
@@ -43,6 +54,53 @@ def fit_lanes(sweep: SweepConfig, machine: Machine) -> LaneResources:
         placement=wanted.placement,
         accelerator_type=wanted.accelerator_type,
     )
+
+
+def with_workers(sweep: SweepConfig, workers: int) -> SweepConfig:
+    """Return the sweep with a number of workers a trial in place of `auto`: a launch keeps it when it is resumed."""
+    resources = sweep.resources.model_copy(update={"workers_per_trial": workers})
+    return sweep.model_copy(update={"resources": resources})
+
+
+def workers_per_trial(sweep: SweepConfig, machine: Machine) -> int:
+    """Return the number of workers of a trial; what `auto` stands for on this machine.
+
+    `auto` uses as much of the machine as it can, with lanes that are of use and at least IMAGES_PER_WORKER images of a
+    batch for each worker. The workers of a trial are on one node, unless they are to be spread. Of several numbers that
+    use as much it is the smallest, since exchanging gradients costs time, but one large enough that a search has
+    TRIALS_PER_LANE_PREFERRED trials for each lane: its sampler learns from a trial before the next begins.
+    """
+    wanted = sweep.resources
+    if wanted.workers_per_trial != "auto":
+        return wanted.workers_per_trial
+    gpus = _gpus_per_worker(sweep, machine)
+    nodes = machine.possible_nodes()
+    places = [node.worker_places(wanted.cpus_per_worker, gpus, wanted.accelerator_type) for node in nodes]
+    if wanted.placement == "spread":
+        places = [sum(places)]
+    most_lanes = _useful_lanes(sweep, TRIALS_PER_LANE) if wanted.lanes == "auto" else wanted.lanes
+    preferred = _useful_lanes(sweep, TRIALS_PER_LANE_PREFERRED)
+
+    def worth(workers: int) -> tuple[int, ...]:
+        lanes = min(most_lanes, sum(node // workers for node in places))
+        return 0 if wanted.lanes == "auto" else lanes, lanes * workers, min(0, preferred - lanes), -workers
+
+    most = max(1, min(max(places), _smallest_batch(sweep) // IMAGES_PER_WORKER))
+    return max(range(1, most + 1), key=worth)
+
+
+def workers_note(sweep: SweepConfig, lanes: LaneResources, machine: Machine) -> list[str]:
+    """Return what `workers_per_trial: auto` was decided to be, and why; nothing if the file says a number."""
+    if sweep.resources.workers_per_trial != "auto":
+        return []
+    each = cpus_and_gpus(lanes.cpus_per_worker, lanes.gpus_per_worker)
+    there = machine.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
+    used = lanes.num_lanes * lanes.workers_per_lane
+    limits = f", each with at least {IMAGES_PER_WORKER} of a batch's {_smallest_batch(sweep)} images"
+    return [
+        f"resources.workers_per_trial: auto is {lanes.workers_per_lane} here, and stays so on --resume: there is room "
+        f"for {count(there, 'worker')} with {each}, and the sweep uses {used}{limits if used < there else ''}"
+    ]
 
 
 def placement_notes(lanes: LaneResources, machine: Machine) -> list[str]:
@@ -73,17 +131,26 @@ def placement_notes(lanes: LaneResources, machine: Machine) -> list[str]:
     return notes
 
 
-def _useful_lanes(sweep: SweepConfig) -> int:
+def _gpus_per_worker(sweep: SweepConfig, machine: Machine) -> int:
+    wanted = sweep.resources.gpus_per_worker
+    return (1 if machine.gpus else 0) if wanted == "auto" else wanted
+
+
+def _smallest_batch(sweep: SweepConfig) -> int:
+    return min(int(batch.size) for batch in section_variants(sweep.trial, sweep.space, "batch"))
+
+
+def _useful_lanes(sweep: SweepConfig, trials_per_lane: int) -> int:
     """Return how many trials may well run side by side: all of an ablation's; of a search, that learns from those that
     came before, fewer."""
     if sweep.is_ablation:
         return max(arm.trials for arm in arms(sweep)) * len(sweep.training_seeds)
     there_are = main_arm(sweep).configurations
     trials = sweep.search.trials if there_are is None else min(sweep.search.trials, there_are)
-    return trials // TRIALS_PER_LANE
+    return max(1, trials // trials_per_lane)
 
 
-def _too_many_workers(sweep: SweepConfig, machine: Machine, gpus_per_worker: int) -> str:
+def _too_many_workers(sweep: SweepConfig, machine: Machine, workers: int, gpus_per_worker: int, keeps: bool) -> str:
     wanted = sweep.resources
     kinds = sorted({node.accelerator for node in machine.possible_nodes() if node.accelerator})
     if wanted.accelerator_type is not None and wanted.accelerator_type not in kinds:
@@ -95,13 +162,15 @@ def _too_many_workers(sweep: SweepConfig, machine: Machine, gpus_per_worker: int
     each = cpus_and_gpus(wanted.cpus_per_worker, gpus_per_worker)
     most = machine.worker_places(wanted.cpus_per_worker, gpus_per_worker, wanted.accelerator_type)
     fix = (
-        f"set it to at most {most} (--set resources.workers_per_trial={most})"
+        "go on where they fit, since another number of workers rounds differently, or launch it anew"
+        if keeps and most
+        else f"set it to at most {most} (--set resources.workers_per_trial={most})"
         if most
         else "lower resources.cpus_per_worker or resources.gpus_per_worker"
     )
     more = " or raise max_workers in the cluster's file" if machine.coming else ""
     return (
-        f"resources.workers_per_trial: {count(wanted.workers_per_trial, 'worker')} with {each} each do not fit on "
+        f"resources.workers_per_trial: {count(workers, 'worker')} with {each} each do not fit on "
         f"{_what_there_is(sweep, machine)}; {fix}{more}"
     )
 

@@ -42,7 +42,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
             "resources.workers_per_trial: 64 workers with 1 CPU each do not fit on this machine (2 CPUs, 0 GPUs); "
             "set it to at most 2 (--set resources.workers_per_trial=2)",
         ),
-        (["--space", str(MAIN), "--set", "resources.lanes=3"], "at most 1, or set it to auto"),
+        (["--space", str(MAIN), "--set", "resources.lanes=3"], "at most 2, or set it to auto"),
         (["--space", str(MAIN), "--set", "resources.gpus_per_worker=1"], "1 CPU and 1 GPU each do not fit"),
         (["--space", str(MAIN), "--set", "resources.cpus_per_worker=3"], "lower resources.cpus_per_worker"),
         (["--space", str(MAIN), "--tracking-uri", "file:///tmp/mlruns"], "MLflow cannot track to this"),
@@ -107,8 +107,13 @@ def test_a_store_that_is_no_database(capsys: pytest.CaptureFixture[str], tmp_pat
 
 @pytest.mark.parametrize("file", sorted((ROOT / "search_spaces").rglob("*.yaml")), ids=lambda file: file.name)
 def test_a_dry_run_prints_the_plan_and_starts_nothing(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, file: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    code, output = run(capsys, "--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs"))
+    assert code == 0
+    assert "auto is 1 here" in output
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     code, output = run(capsys, "--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs"))
     assert code == 0
     is_ablation = file.name.startswith("ablation") or file.parent.name == "paper"

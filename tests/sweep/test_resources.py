@@ -10,7 +10,7 @@ from mdr_tune.cluster.machine import ComingNodes, Machine, Node, this_machine
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.sweep.resources import TRIALS_PER_LANE, fit_lanes, placement_notes
+from mdr_tune.sweep.resources import TRIALS_PER_LANE, fit_lanes, placement_notes, with_workers, workers_note
 from mdr_tune.words import count
 
 
@@ -39,6 +39,85 @@ def test_lanes_that_fit(machine: tuple[int, int], resources: dict[str, Any], lan
     assert (found.num_lanes, found.gpus_per_worker) == (lanes, gpus_per_worker)
     assert found.workers_per_lane == resources["workers_per_trial"]
     assert found.cpus_per_worker == resources.get("cpus_per_worker", 1)
+
+
+TWO_NODES = Machine(32, 8, "the cluster of 2 nodes", (Node(16, 4), Node(16, 4)))
+
+
+@pytest.mark.parametrize(
+    ("machine", "trials", "resources", "lanes", "workers"),
+    [
+        (Machine(1, 0, ""), 8, {}, 1, 1),
+        (Machine(2, 0, ""), 8, {}, 1, 2),  # one after the other, so that the sampler learns from each
+        (Machine(2, 0, ""), 40, {}, 2, 1),  # there are enough to learn from
+        (Machine(8, 1, ""), 8, {}, 1, 1),
+        (Machine(64, 8, ""), 8, {}, 2, 4),
+        (Machine(64, 8, ""), 40, {}, 4, 2),
+        (Machine(64, 0, ""), 8, {}, 2, 4),  # more have too few images of a batch of 128
+        (TWO_NODES, 8, {}, 2, 4),
+        (TWO_NODES, 8, {"placement": "spread"}, 2, 4),
+        (TWO_NODES, 3, {}, 1, 4),  # within a node
+        (Machine(3, 0, ""), 8, {}, 1, 3),
+        (Machine(16, 0, ""), 8, {"lanes": 4}, 4, 4),
+        (Machine(16, 0, ""), 8, {"lanes": 16}, 16, 1),
+        (Machine(2, 8, ""), 8, {}, 1, 2),  # CPUs are what is short
+        (Machine(64, 8, ""), 8, {"gpus_per_worker": 2}, 1, 4),
+        (Machine(64, 8, ""), 8, {"gpus_per_worker": 0, "cpus_per_worker": 16}, 1, 4),
+    ],
+)
+def test_workers_auto(machine: Machine, trials: int, resources: dict[str, Any], lanes: int, workers: int) -> None:
+    wanted = {"workers_per_trial": "auto", **resources}
+    sweep = SweepConfig.model_validate({"name": "x", "search": {"trials": trials}, "resources": wanted})
+    found = fit_lanes(sweep, machine)
+    assert (found.num_lanes, found.workers_per_lane) == (lanes, workers)
+    kept = with_workers(sweep, workers)
+    assert fit_lanes(kept, machine) == found
+    assert SweepConfig.model_validate(kept.model_dump(mode="json")).resources.workers_per_trial == workers
+
+
+def test_an_ablation_has_workers_of_its_trials_once_all_of_them_run() -> None:
+    tree = {
+        "name": "x",
+        "search": {"sampler": "grid", "scheduler": "none", "seeds": [0, 1, 2]},
+        "space": {"mdr.weight": {"choice": [0.1, 0.2]}},
+        "resources": {"workers_per_trial": "auto"},
+    }
+    sweep = SweepConfig.model_validate(tree)
+    for gpus, lanes, workers in ((1, 1, 1), (6, 6, 1), (12, 6, 2), (64, 6, 4)):
+        found = fit_lanes(sweep, Machine(64, gpus, ""))
+        assert (found.num_lanes, found.workers_per_lane) == (lanes, workers)
+
+
+def test_workers_auto_leaves_each_enough_of_the_smallest_batch() -> None:
+    tree = {"name": "x", "space": {"batch.size": {"choice": [64, 256]}}, "resources": {"workers_per_trial": "auto"}}
+    assert fit_lanes(SweepConfig.model_validate(tree), Machine(64, 8, "")).workers_per_lane == 2
+
+
+def test_what_workers_auto_is_is_said() -> None:
+    machine = Machine(64, 0, "this machine")
+    tree = {"name": "x", "search": {"trials": 8}, "resources": {"workers_per_trial": "auto"}}
+    sweep = SweepConfig.model_validate(tree)
+    assert workers_note(sweep, fit_lanes(sweep, machine), machine) == [
+        "resources.workers_per_trial: auto is 4 here, and stays so on --resume: there is room for 64 workers with 1 "
+        "CPU, and the sweep uses 8, each with at least 32 of a batch's 128 images"
+    ]
+    assert workers_note(with_workers(sweep, 4), fit_lanes(sweep, machine), machine) == []
+
+
+def test_workers_auto_that_do_not_fit() -> None:
+    with pytest.raises(UserError, match=r"1 worker with 1 CPU and 1 GPU each do not fit"):
+        fit(2, 0, workers_per_trial="auto", gpus_per_worker=1)
+    with pytest.raises(UserError, match=r"3 lanes of 1 worker do not fit on this machine .*: at most 2"):
+        fit(2, 0, workers_per_trial="auto", lanes=3)
+
+
+def test_a_sweep_that_goes_on_is_not_told_to_change_its_workers() -> None:
+    with pytest.raises(UserError) as raised:
+        fit_lanes(sweep_with(workers_per_trial=2), Machine(1, 0, "this machine"), keeps_workers=True)
+    assert str(raised.value) == (
+        "resources.workers_per_trial: 2 workers with 1 CPU each do not fit on this machine (1 CPU, 0 GPUs); go on "
+        "where they fit, since another number of workers rounds differently, or launch it anew"
+    )
 
 
 @pytest.mark.parametrize(("trials", "lanes"), [(1, 1), (7, 1), (8, 2), (12, 3), (1000, 16)])

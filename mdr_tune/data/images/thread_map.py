@@ -1,6 +1,5 @@
 """A function applied to many items by threads: results in order, and no more of them in memory than asked for."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,17 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from mdr_tune.cpus import usable_cpus
 from mdr_tune.progress import Progress
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _REPORT_EVERY_S = 0.25
-
-
-def usable_cpus() -> int:
-    """Return how many CPUs this process may run on."""
-    return len(os.sched_getaffinity(0))
 
 
 @contextmanager
