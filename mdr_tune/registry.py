@@ -8,10 +8,23 @@ from typing import Generic, TypeVar, cast
 T = TypeVar("T")
 
 
-def nearest_name(name: str, known: list[str]) -> str | None:
-    """Return the entry of `known` that `name` was probably meant to be, or None."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return close[0] if close else None
+def nearest_name(name: str, known: list[str], alike: float = 0.6) -> str | None:
+    """Return the entry of `known` that `name` was probably meant to be, in any case.
+
+    Args:
+        name: What was given.
+        known: Names there are.
+        alike: Least likeness, from 0 to 1; None is returned where no name has it.
+    """
+    folded = {entry.casefold(): entry for entry in reversed(known)}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=alike)
+    return folded[close[0]] if close else None
+
+
+def did_you_mean(name: str, known: list[str]) -> str:
+    """Return the sentence that asks whether the nearest of `known` was meant, a space before it, or an empty text."""
+    guess = nearest_name(name, known)
+    return f" Did you mean {guess!r}?" if guess is not None else ""
 
 
 class Registry(Generic[T]):
@@ -48,6 +61,4 @@ class Registry(Generic[T]):
 
     def unknown_message(self, name: str) -> str:
         """Say that `name` is unknown, which one it may have meant, and which are known."""
-        guess = nearest_name(name, list(self))
-        hint = f" Did you mean {guess!r}?" if guess else ""
-        return f"unknown {self.kind} {name!r}.{hint} Known: {', '.join(self)}."
+        return f"unknown {self.kind} {name!r}.{did_you_mean(name, list(self))} Known: {', '.join(self)}."

@@ -1,6 +1,6 @@
 import pytest
 
-from mdr_tune.registry import Registry, nearest_name
+from mdr_tune.registry import Registry, did_you_mean, nearest_name
 
 
 @pytest.fixture
@@ -38,3 +38,8 @@ def test_a_name_is_taken_once(roots: Registry[object]) -> None:
 def test_nearest_name() -> None:
     assert nearest_name("margn", ["margin", "weight"]) == "margin"
     assert nearest_name("zzz", ["margin", "weight"]) is None
+    assert nearest_name("ASHA", ["none", "asha", "median"]) == "asha"
+    assert nearest_name("circleloss", ["CircleLoss", "ArcFaceLoss"]) == "CircleLoss"
+    assert nearest_name("learn_rate", ["learning_rate"], 0.95) is None
+    assert did_you_mean("margn", ["margin"]) == " Did you mean 'margin'?"
+    assert did_you_mean("zzz", ["margin"]) == ""

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -13,7 +12,9 @@ from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.config.base import StrictModel, set_dotted
 from mdr_tune.config.data import BenchmarkDataConfig, DataConfig, GlyphsDataConfig
 from mdr_tune.config.explain import explain
-from mdr_tune.config.load import parse_yaml, read_sweep
+from mdr_tune.config.hints import flag_as_text, in_quotes
+from mdr_tune.config.load import read_sweep
+from mdr_tune.config.overrides import read_override
 from mdr_tune.config.space import section_variants
 from mdr_tune.errors import UserError
 from mdr_tune.sweep.prepare import naming, of_dataset
@@ -85,19 +86,19 @@ def _named(arguments: argparse.Namespace) -> DataConfig:
     tree: dict[str, Any] = {"name": arguments.name}
     tree |= {key: value for key in _FLAGS if (value := getattr(arguments, key)) is not None}
     for override in arguments.set:
-        key, equals, text = override.partition("=")
-        if not equals or not key.strip():
-            raise UserError(f"--set {override}: expected KEY=VALUE, such as --set resize=128")
-        try:
-            value = parse_yaml(text)
-        except (yaml.YAMLError, UserError, RecursionError):
-            raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
-        set_dotted(tree, key.strip(), value)
+        key, value = read_override(override, "resize=128")
+        set_dotted(tree, key, value)
     try:
         return _Wanted.model_validate({"data": tree}).data
     except ValidationError as error:
-        problems = [f"{_place(path[1:])}: {message}" for path, message in explain(error, _Wanted)]
-        raise UserError("\n".join(problems)) from None
+        given = {override.partition("=")[0].strip(): override for override in arguments.set}
+
+        def quoted(path: tuple[str, ...], value: Any) -> str:
+            override = given.get(".".join(path[1:]))
+            return in_quotes(value, None) if override is None else flag_as_text(override, value)
+
+        problems = [f"{_place(path[1:])}: {message}" for path, message in explain(error, _Wanted, quoted)]
+        raise UserError("\n".join(problems).replace(" data.", " ")) from None  # its keys are given without
 
 
 def _place(path: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from mdr_tune.cli.leaderboard import at_least_1
 from mdr_tune.cli.reading import add_store_arguments, open_store
 from mdr_tune.errors import UserError
 from mdr_tune.recorded import SweepRecords
+from mdr_tune.registry import did_you_mean
 from mdr_tune.report.budget import AtBudget
 
 FEW_TRIALS = 30
@@ -71,7 +72,8 @@ def _compare(sweep: SweepRecords, arguments: argparse.Namespace) -> AtBudget:
 
     arms = list(dict.fromkeys(record.arm for record in sweep.records))
     if arguments.arm is not None and arguments.arm not in arms:
-        raise UserError(f"--arm {arguments.arm}: {sweep.name} has {', '.join(arms) or 'no trials yet'}")
+        hint = did_you_mean(arguments.arm, arms)
+        raise UserError(f"--arm {arguments.arm}: {sweep.name} has {', '.join(arms) or 'no trials yet'}.{hint}")
     try:
         return at_budget(sweep.records, sweep.metrics, arguments.epochs, arguments.arm)
     except TooFewTrials as error:

@@ -1,6 +1,7 @@
 """`python launch.py`: check everything, say what will be done, run it, say what came out."""
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -88,6 +89,8 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
     """Return all that is set on the command line as --set would have it."""
     flags = {"search.trials": "trials", "name": "name", "search.stop.time": "time_budget"}
     values = {key: getattr(arguments, flag) for key, flag in flags.items()}
+    if arguments.name is not None:
+        values["name"] = json.dumps(arguments.name, ensure_ascii=False)  # text, 2024 too
     return [*arguments.set, *(f"{key}={value}" for key, value in values.items() if value is not None)]
 
 
@@ -108,7 +111,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         sweep=with_workers(sweep, lanes.workers_per_lane),
         file=arguments.space,
-        text=arguments.space.read_text(),
+        text=arguments.space.read_text(encoding="utf-8"),
         notes=(
             *notes,
             *found,

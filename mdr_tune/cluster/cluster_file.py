@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdr_tune.config.yaml_lines import KeyPath, read_mapping
+from mdr_tune.config.yaml_lines import KeyPath, RayLoader, read_mapping
 
 TOP_KEYS = ["cluster_name", "provider", "auth", "file_mounts", "available_node_types", "head_start_ray_commands"]
 
@@ -73,8 +73,8 @@ def read_cluster_file(file: Path) -> ClusterFile:
     Raises:
         UserError: It cannot be read, is not YAML, or not a mapping.
     """
-    tree, lines = read_mapping(file, TOP_KEYS)
-    return ClusterFile(file, tree, lines, copy.deepcopy(tree))
+    document = read_mapping(file, TOP_KEYS, RayLoader)
+    return ClusterFile(file, document.tree, document.lines, copy.deepcopy(document.tree))
 
 
 def as_mapping(value: Any) -> dict[str, Any]:

@@ -43,13 +43,21 @@ def by_name(value: Any) -> Any:
 
 
 def tag(name: str) -> str:
-    """Return the tag of one member of a union. It stands in pydantic's error paths, where `is_tag` finds it."""
-    return f"<{name}>"
+    """Return the tag of one member of a union. It stands in pydantic's error paths, where `is_tag` finds it.
+
+    No key of a file is like it: no text that is read has the character 0.
+    """
+    return f"<\0{name}>"
 
 
 def is_tag(part: Any) -> bool:
     """Say whether a part of an error's path is a union's tag and no key of the file."""
-    return isinstance(part, str) and part.startswith("<")
+    return isinstance(part, str) and part.startswith("<\0")
+
+
+def tag_name(tag: str) -> str:
+    """Return the name that `tag` was made of."""
+    return tag.removeprefix("<\0").removesuffix(">")
 
 
 def choose_by_name(default: str, library_prefix: str | None = None) -> Callable[[Any], str | None]:

@@ -138,7 +138,7 @@ class _ImageFilesConfig(StrictModel):
     """Height and width that the network sees: a random crop in training, the centre in evaluation. `auto`: what is to
     `resize` as 224 is to 256."""
     cache: bool = True
-    """off: images are decoded each time they are read, which is slow, and takes no disk."""
+    """false: images are decoded each time they are read, which is slow, and takes no disk."""
     corrupt: Literal["refuse", "skip"] = "refuse"
     """What becomes of images that cannot be decoded."""
     validation: ClassShare = ClassFraction()
@@ -151,7 +151,7 @@ class _ImageFilesConfig(StrictModel):
         if size > resize:
             raise KeyProblem("image_size", f"{size} is more than resize ({resize}), which it is cut out of: raise it")
         if self.corrupt == "skip" and not self.cache:
-            raise KeyProblem("corrupt", "skip needs the cache, whose making finds the corrupt images: set cache: on")
+            raise KeyProblem("corrupt", "skip needs the cache, whose making finds the corrupt images: set cache: true")
         return self
 
     def arguments(self) -> dict[str, Any]:

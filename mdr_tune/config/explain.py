@@ -1,17 +1,17 @@
 """Turn pydantic's errors into the sentences of `config.load`: the key's path, what is wrong, what would be right."""
 
-import re
-import types
-import typing
-from collections.abc import Iterator
+import ast
+from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, Tag, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from mdr_tune.config.base import KeyProblem, is_tag
+from mdr_tune.config.base import KeyProblem, is_tag, tag_name
+from mdr_tune.config.hints import all_keys, fields_at, in_quotes, meant_key, meant_value, models_at, searched_instead
 from mdr_tune.config.units import Unit
 from mdr_tune.registry import nearest_name
 
+KeyPath = tuple[str, ...]
 _TYPE_NAMES = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -32,9 +32,18 @@ _ACCUMULATION = (
 )
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str, ...], str]]:
-    """Return (path of keys, message) for each problem in `error`, raised by validating `model`."""
-    return [_explain_one(dict(details), model) for details in error.errors(include_url=False)]
+def explain(
+    error: ValidationError, model: type[BaseModel], quoted: Callable[[KeyPath, Any], str] | None = None
+) -> list[tuple[KeyPath, str]]:
+    """Return (path of keys, message) for each problem in `error`, raised by validating `model`.
+
+    Args:
+        error: Pydantic's.
+        model: The model at the top of the paths.
+        quoted: Returns the value at a path as it has to be written to be text, or an empty text if it is empty; unless
+            given, the value in quotes.
+    """
+    return [_explain_one(dict(d), model, quoted or _quoted) for d in error.errors(include_url=False)]
 
 
 def lines_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -42,20 +51,29 @@ def lines_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return [f"{'.'.join(path)}: {message}" if path else message for path, message in explain(error, model)]
 
 
-def _explain_one(details: dict[str, Any], model: type[BaseModel]) -> tuple[tuple[str, ...], str]:
+def _quoted(_: KeyPath, value: Any) -> str:
+    return in_quotes(value, None)
+
+
+def _explain_one(
+    details: dict[str, Any], model: type[BaseModel], quoted: Callable[[KeyPath, Any], str]
+) -> tuple[KeyPath, str]:
     location: tuple[Any, ...] = details["loc"]
     path = tuple(str(part) for part in location if not is_tag(part))
     kind, value, context = details["type"], details.get("input"), details.get("ctx", {})
     if kind == "extra_forbidden":
-        return path, _unknown_key(str(location[-1]), _fields_at(model, location[:-1]))
+        return path, _unknown_key(path, value, fields_at(model, location[:-1]), model)
     if kind == "missing":
         return path, "is missing"
     if kind in ("literal_error", "enum"):
-        return path, f"expected {context['expected']}, got {_show(value)}"
+        return path, f"expected {context['expected']}, got {_show(value)}{searched_instead(path, value)}"
     if kind == "union_tag_invalid":
         return (*path, "name"), _unknown_member(path[-1], context)
     if kind in _TYPE_NAMES:
-        return path, f"expected {_TYPE_NAMES[kind]}, got {_show(value)}"
+        fix = searched_instead(path, value) or meant_value(kind, value)
+        if kind == "string_type" and not isinstance(value, dict) and (as_text := quoted(path, value)):
+            fix = f": put it in quotes: {as_text}"
+        return path, f"expected {_TYPE_NAMES[kind]}, got {_show(value)}{fix}"
     if kind == "string_pattern_mismatch":
         return (
             path,
@@ -74,25 +92,26 @@ def _unit_hint(model: type[BaseModel], location: tuple[Any, ...], value: Any) ->
     places = [i for i, part in enumerate(location) if isinstance(part, str) and not is_tag(part)]
     if not places or not isinstance(value, int | float):
         return ""
-    fields = [m.model_fields.get(location[places[-1]]) for m in _models_at(model, location[: places[-1]])]
+    fields = [m.model_fields.get(location[places[-1]]) for m in models_at(model, location[: places[-1]])]
     units = [item for field in fields if field for item in field.metadata if isinstance(item, Unit)]
     return next((f": {unit.hint(value)}" for unit in units if unit.convert is not None and unit.note(value)), "")
 
 
-def _unknown_key(key: str, known: list[str]) -> str:
+def _unknown_key(path: KeyPath, value: Any, known: list[str], model: type[BaseModel]) -> str:
+    key = path[-1]
     if "accum" in key.lower():
         return _ACCUMULATION
-    if key in ("num_classes", "embedding_size"):
+    if "loss" in path and key in ("num_classes", "embedding_size"):
         return f"{key} comes from {'the data set' if key == 'num_classes' else 'embedding.size'}: leave it out."
-    guess = nearest_name(key, known)
-    hint = f" Did you mean {guess!r}?" if guess else ""
+    if elsewhere := searched_instead(path, value):
+        return f"unknown key{elsewhere}"
+    hint = meant_key(key, known, all_keys(model), ".".join(path[:-1]))
     return f"unknown key.{hint} Known here: {', '.join(known)}."
 
 
 def _unknown_member(kind: str, context: dict[str, Any]) -> str:
     """Say that no member of the union at key `kind` has this name; a tag that ends in a dot is a library's prefix."""
-    name = str(context["tag"]).strip("<>")
-    known = re.findall("<(.*?)>", str(context["expected_tags"]))
+    name, *known = map(tag_name, [context["tag"], *ast.literal_eval(f"[{context['expected_tags']}]")])
     guess = nearest_name(name, known)
     hint = f" Did you mean {guess!r}?" if guess else ""
     listed = [f"{member}<Class of pytorch-metric-learning>" if member.endswith(".") else member for member in known]
@@ -100,38 +119,6 @@ def _unknown_member(kind: str, context: dict[str, Any]) -> str:
 
 
 def _show(value: Any) -> str:
+    if value is None:
+        return "nothing (null)"
     return f"{value!r} (text)" if isinstance(value, str) else repr(value)
-
-
-def _models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | None, type[BaseModel]]]:
-    """Yield the models that a field of this type can hold, each with its tag if it is a member of a tagged union."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield tag, annotation
-        return
-    own = next((item.tag for item in getattr(annotation, "__metadata__", ()) if isinstance(item, Tag)), tag)
-    arguments = annotation.__args__ if isinstance(annotation, types.UnionType) else typing.get_args(annotation)
-    for argument in arguments:
-        yield from _models_in(argument, own)
-
-
-def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Return the keys that the mapping at `location` may have."""
-    return sorted({name for m in _models_at(model, location) for name in m.model_fields})
-
-
-def _models_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[type[BaseModel]]:
-    """Return the models that the mapping at `location` may be."""
-    here: list[tuple[str | None, type[BaseModel]]] = [(None, model)]
-    for part in location:
-        if is_tag(part):
-            here = [(None, m) for tag, m in here if tag == part] or here
-            continue
-        fields = [m.model_fields[part] for _, m in here if part in m.model_fields]
-        if fields:  # else the key of a mapping, such as one of the space
-            here = [found for field in fields for found in _models_of(field)]
-    return [m for _, m in here]
-
-
-def _models_of(field: Any) -> Iterator[tuple[str | None, type[BaseModel]]]:
-    tag = next((item.tag for item in field.metadata if isinstance(item, Tag)), None)
-    return _models_in(field.annotation, tag)

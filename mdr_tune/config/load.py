@@ -12,12 +12,10 @@ from mdr_tune.config.space import section_variants
 from mdr_tune.config.space_checks import space_problems
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.sweep_checks import sweep_problems
-from mdr_tune.config.sweep_file import parse_yaml, read_tree
+from mdr_tune.config.sweep_file import read_tree
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.config.unit_notes import unit_notes
 from mdr_tune.errors import UserError
-
-__all__ = ["parse_yaml", "read_sweep"]
 
 
 def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]]:
@@ -39,7 +37,8 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
     try:
         sweep = SweepConfig.model_validate(tree)
     except ValidationError as error:
-        raise UserError("\n".join(source.problem(path, msg) for path, msg in explain(error, SweepConfig))) from None
+        found = explain(error, SweepConfig, source.quoted)
+        raise UserError("\n".join(source.problem(path, message) for path, message in found)) from None
     problems = space_problems(sweep) or sweep_problems(sweep) + search_problems(sweep)
     if problems:
         raise UserError("\n".join(source.problem(path, message) for path, message in problems))

@@ -2,24 +2,33 @@
 
 from typing import Any
 
-import yaml
-
 from mdr_tune.config.base import set_dotted
-from mdr_tune.config.sweep_file import Source, parse_yaml
+from mdr_tune.config.hints import flag_as_text
+from mdr_tune.config.sweep_file import Source
+from mdr_tune.config.yaml_lines import parse_flag
 from mdr_tune.errors import UserError
+
+
+def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[str, Any]:
+    """Return key and value of one --set; `example` is shown if it is none.
+
+    Raises:
+        UserError: It has no key, or its value is a list or mapping that is not YAML.
+    """
+    key, equals, value_text = text.partition("=")
+    key = key.strip()
+    if not equals or not all(key.split(".")):
+        raise UserError(f"--set {text}: expected KEY=VALUE, such as --set {example}")
+    try:
+        return key, parse_flag(value_text)
+    except UserError as error:
+        why = f"{value_text!r} is not a YAML value (line {error})"
+        raise UserError(f"--set {text}: {why}. If it is text, put it in quotes: {flag_as_text(text, None)}") from None
 
 
 def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
     """Apply one --set. Setting a key of the trial that is searched fixes it: that is what the user means."""
-    key, equals, value_text = text.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UserError(f"--set {text}: expected KEY=VALUE, such as --set trial.loss.margin=0.3")
-    try:
-        value = parse_yaml(value_text)
-    except (yaml.YAMLError, UserError, RecursionError) as error:
-        why = f" (line {error})" if isinstance(error, UserError) else ""
-        raise UserError(f"--set {text}: {value_text!r} is not a YAML value{why}") from None
+    key, value = read_override(text)
     if key.startswith("space."):  # the keys of the space contain dots themselves
         name, path = key.removeprefix("space."), ("space", key.removeprefix("space."))
         space = {} if tree.get("space") is None else tree["space"]

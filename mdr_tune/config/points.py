@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mdr_tune.config.domains import Space, describe_value
+from mdr_tune.config.hints import meant_dotted
 from mdr_tune.config.space import Branch, Parameter, Tree, apply_settings, parameter_tree
 from mdr_tune.config.trial import TrialConfig
 
@@ -27,7 +28,8 @@ def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
     for key in left:
         if key in point_keys(space):
             raise ValueError(f"{key} exists only where its choice is taken: name that choice beside it, or drop {key}")
-        raise ValueError(f"{key} is not searched: it is none of {', '.join(sorted(space))}")
+        hint = meant_dotted(key, sorted(point_keys(space)))
+        raise ValueError(f"{key} is not searched: it is none of {', '.join(sorted(space))}.{hint}")
     return encoded
 
 

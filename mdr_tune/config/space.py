@@ -82,6 +82,7 @@ class Parameter:
 
 
 Tree = tuple[Parameter, ...]
+MOST_GRID_POINTS = 100_000
 
 
 def parameter_tree(space: Space) -> Tree:
@@ -212,9 +213,21 @@ def grid_points(space: Space) -> list[dict[str, Any]]:
     """Return every combination of the searched values, by name in a study and as it stores them.
 
     Raises:
-        ValueError: A searched key has a range, which has no end of values.
+        ValueError: A searched key has a range, which has no end of values, or there are too many combinations.
     """
-    return _grid(parameter_tree(space))
+    tree = parameter_tree(space)
+    size = _grid_size(tree)
+    if size > MOST_GRID_POINTS:
+        raise ValueError(
+            f"a grid of {size:,} combinations is more than can be run, {MOST_GRID_POINTS:,}: leave some out"
+        )
+    return _grid(tree)
+
+
+def _grid_size(tree: Tree) -> int:
+    """Return the number of combinations, a range of numbers that are not whole counted once."""
+    ranges = (p.domain.int[1] - p.domain.int[0] + 1 for p in tree if p.domain.int is not None)
+    return math.prod(ranges) * math.prod(sum(_grid_size(b.children) for b in p.branches) for p in tree if p.branches)
 
 
 def _grid(tree: Tree) -> list[dict[str, Any]]:

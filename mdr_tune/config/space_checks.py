@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from mdr_tune.config.configurations import listed_configurations, num_points, parameters_of
 from mdr_tune.config.domains import Domain, LevelsDomain, Space, describe_value
 from mdr_tune.config.explain import explain
+from mdr_tune.config.hints import meant_dotted
 from mdr_tune.config.space import (
     Parameter,
     Tree,
@@ -51,8 +52,8 @@ def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain,
     if key.startswith("mdr.") and trial.mdr is None:
         return "cannot be searched: trial.mdr is null; give trial.mdr a mapping"
     if key not in keys:
-        guess = nearest_name(key, keys)
-        hint = f" Did you mean {guess}?" if guess else f" Known: {', '.join(keys)}."
+        guess = nearest_name(key, keys, 0.8)
+        hint = f" Did you mean {guess}?" if guess else meant_dotted(key, keys) or f" Known: {', '.join(keys)}."
         return f"is no key of a trial.{hint}"
     if isinstance(domain, LevelsDomain) and key != "mdr.levels":
         return "count, spread and offset describe mdr.levels only"

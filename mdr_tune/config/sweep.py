@@ -12,12 +12,15 @@ from mdr_tune.config.stop import StopConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.config.units import SECONDS
 
+MOST_TRIALS = 1_000_000
+MOST_SEEDS = 10_000
+"""More than anyone trains: where a mistyped number is refused before memory ends."""
 PAPER_METRIC = "curves/test_recall_at_1"
 """What is maximised with `trial.protocol: paper`, unless another of its metrics is given."""
 
 
 def _known_metric(metric: str) -> str:
-    if re.fullmatch(r"(val/|curves/test_)(recall_at_[1-9]\d*|map_at_r|r_precision)", metric) is None:
+    if re.fullmatch(r"(val/|curves/test_)(recall_at_[1-9][0-9]{0,8}|map_at_r|r_precision)", metric) is None:
         raise ValueError(
             f"unknown metric {metric!r}: give val/recall_at_1 (or another rank), val/map_at_r or val/r_precision; "
             "with trial.protocol: paper curves/test_recall_at_1 and so on"
@@ -62,15 +65,20 @@ class SearchConfig(StrictModel):
     sampler: Literal["tpe", "gp", "random", "qmc", "cmaes", "grid"] = "tpe"
     """`tpe`: tree-structured Parzen estimators; `gp`: a Gaussian process; `qmc`: a scrambled Sobol sequence, evener
     than random; `cmaes`: evolution of a normal distribution; `grid`: every combination of the choices, once."""
-    trials: int = Field(12, ge=1)
-    baseline_trials: int | None = Field(None, ge=1)
+    trials: int = Field(12, ge=1, le=MOST_TRIALS)
+    baseline_trials: int | None = Field(None, ge=1, le=MOST_TRIALS)
     """Trials of each baseline; as many as `trials` unless given."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Of the sampler. The training's seed is `trial.seed`."""
-    seeds_per_trial: int = Field(1, ge=1)
+    seeds_per_trial: int = Field(1, ge=1, le=MOST_SEEDS)
     """Training seeds of a configuration that survives, `trial.seed` and the following: its value is their mean. One
     that is stopped early, or fails, has its first seed only."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_different)] | None = None
+    seeds: (
+        Annotated[
+            list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_different)
+        ]
+        | None
+    ) = None
     """Training seeds of every configuration, whatever becomes of the first: for an ablation, without a scheduler. In
     place of `trial.seed` and `seeds_per_trial`."""
     scheduler: SchedulerConfig = AshaSchedulerConfig()

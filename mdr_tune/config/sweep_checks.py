@@ -2,14 +2,17 @@
 
 from pydantic import ValidationError
 
+from mdr_tune.catalog import LOSSES
 from mdr_tune.config.arms import baseline_names, baseline_space, baseline_trial, given_points
 from mdr_tune.config.explain import explain
+from mdr_tune.config.losses import PML
 from mdr_tune.config.points import encode_point
 from mdr_tune.config.space import searched, section_variants
 from mdr_tune.config.space_checks import Problems, domain_problems
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.objectives import recall_rank
+from mdr_tune.registry import did_you_mean
 
 
 def sweep_problems(sweep: SweepConfig) -> Problems:
@@ -77,8 +80,7 @@ def _baseline_problems(sweep: SweepConfig) -> Problems:
     for i, name in enumerate(sweep.baselines):
         path = ("baselines", str(i))
         if name not in known:
-            message = f"unknown baseline {name!r}; with loss {sweep.trial.loss.name} there are: {', '.join(known)}"
-            problems.append((path, message))
+            problems.append((path, _unknown_baseline(sweep, name, list(known))))
         elif sweep.trial.mdr is None:
             problems.append((path, "there is no MDR to compare with: trial.mdr is null"))
         elif not {"loss", "mdr", "embedding"}.isdisjoint(sweep.space):
@@ -91,6 +93,18 @@ def _baseline_problems(sweep: SweepConfig) -> Problems:
         else:
             problems += [(path, f"{name}: {text}") for text in _problems_of_baseline(sweep, name)]
     return problems
+
+
+def _unknown_baseline(sweep: SweepConfig, name: str, known: list[str]) -> str:
+    own = sweep.trial.loss.name
+    message = f"unknown baseline {name!r}; with loss {own} there are: {', '.join(known)}."
+    other = name.removesuffix("_l2")
+    if other in LOSSES or other.startswith(PML):
+        return (
+            f"{message} A baseline is this loss without MDR. To compare losses search them, without baselines: "
+            f"space: {{loss: [{own}, {other}], mdr: [null, {{weight: 0.1}}]}}"
+        )
+    return message + did_you_mean(name, known)
 
 
 def _problems_of_baseline(sweep: SweepConfig, name: str) -> list[str]:

@@ -3,20 +3,26 @@
 from pathlib import Path
 from typing import Any
 
+from mdr_tune.config.hints import flag_as_text, in_quotes
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.config.yaml_lines import KeyPath, parse_yaml, read_mapping
-
-__all__ = ["Source", "parse_yaml", "read_tree"]
+from mdr_tune.config.yaml_lines import Document, KeyPath, read_mapping
 
 
 class Source:
     """Where each key came from, so that a problem can name its file and line, or its --set."""
 
-    def __init__(self, file: Path, lines: dict[KeyPath, int]) -> None:
+    def __init__(self, file: Path, document: Document) -> None:
         self.file = file
-        self.lines = {**{_less_choice(path): line for path, line in lines.items()}, **lines}
-        self.written = set(lines)
-        self.overridden: dict[tuple[str, ...], str] = {}
+        self.lines = {**{_less_choice(path): line for path, line in document.lines.items()}, **document.lines}
+        self.written = set(document.lines)
+        self.spelled = document.spelled
+        self.overridden: dict[KeyPath, str] = {}
+
+    def quoted(self, path: KeyPath, value: Any) -> str:
+        """Return what to write so that the value at a path is text."""
+        if path in self.overridden:
+            return flag_as_text(self.overridden[path], value)
+        return in_quotes(value, self.spelled.get(path))
 
     def problem(self, path: tuple[str, ...], message: str) -> str:
         """Return `file:line: key: message`."""
@@ -26,6 +32,10 @@ class Source:
         for depth in range(len(path), 0, -1):
             if path[:depth] in self.overridden:
                 return f"--set {self.overridden[path[:depth]]}: {key}: {message}"
+        if path not in self.lines:  # a section that a --set below it made
+            for deeper, text in self.overridden.items():
+                if path and deeper[: len(path)] == path:
+                    return f"--set {text}: {key}: {message}"
         line = next((self.lines[path[:d]] for d in range(len(path), 0, -1) if path[:d] in self.lines), None)
         place = f"{self.file}:{line}" if line else str(self.file)
         return f"{place}: {key}: {message}" if key else f"{place}: {message}"
@@ -37,5 +47,5 @@ def _less_choice(path: tuple[str, ...]) -> tuple[str, ...]:
 
 def read_tree(file: Path) -> tuple[dict[str, Any], Source]:
     """Return the content of a sweep file, and its places; UserError if it cannot be read as a mapping."""
-    tree, lines = read_mapping(file, list(SweepConfig.model_fields))
-    return tree, Source(file, lines)
+    document = read_mapping(file, list(SweepConfig.model_fields))
+    return document.tree, Source(file, document)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mdr_tune.config.hints import meant_dotted
 from mdr_tune.errors import UserError
 from mdr_tune.objectives import best_epoch_key, best_key, by_configuration, on_front
 from mdr_tune.recorded import SEEDS_KEY, RecordedTrial, SweepRecords, mean_key, second_key
@@ -57,6 +58,14 @@ class Entry:
 
 
 COLUMNS = [name for name in Entry.__dataclass_fields__ if name not in ("parameters", "metrics")]
+TITLES = {
+    "best_epoch": "at",
+    "mean": "mean (n)",
+    "images_per_s": "images/s",
+    "epoch_s": "s/epoch",
+    "peak_gib": "peak GiB",
+}
+"""How a terminal's table heads the columns that it does not head by their names; `sort` knows both."""
 
 
 def leaderboard(sweep: SweepRecords, sort: str | None = None) -> list[Entry]:
@@ -65,8 +74,8 @@ def leaderboard(sweep: SweepRecords, sort: str | None = None) -> list[Entry]:
     Trials that diverged come last: they have no value.
 
     Args:
-        sort: A column, metric or parameter to sort by instead; values that are better when high come highest first,
-            all else ascending, what has none last.
+        sort: A column, by its name or title, a metric or a parameter to sort by instead; values that are better when
+            high come highest first, all else ascending, what has none last.
 
     Raises:
         UserError: Nothing is called so.
@@ -134,6 +143,7 @@ def _sort_key(sort: str, entries: list[Entry]) -> Callable[[Entry], tuple[bool, 
     parameters = list(dict.fromkeys(key for entry in entries for key in entry.parameters))
     metrics = {key for entry in entries for key in entry.metrics}
     short = {name: key for key, name in short_names(parameters).items()}
+    sort = next((name for name, title in TITLES.items() if title == sort), sort)
     if sort in COLUMNS:
         higher_first = sort in ("best", "mean", "second", "front", "test", "images_per_s", "epochs", "seeds")
         return _keyed(lambda entry: getattr(entry, sort), higher_first)
@@ -143,8 +153,8 @@ def _sort_key(sort: str, entries: list[Entry]) -> Callable[[Entry], tuple[bool, 
     if key is not None:
         return _keyed(lambda entry: entry.parameters.get(key), higher_first=False)
     known = [*COLUMNS, *sorted(metrics), *parameters]
-    guess = nearest_name(sort, [*known, *short])
-    hint = f" Did you mean {guess}?" if guess else ""
+    guess = nearest_name(sort, [*known, *short, *TITLES.values()])
+    hint = f" Did you mean {guess}?" if guess else meant_dotted(sort, parameters)
     raise UserError(f"--sort {sort}: nothing is called so.{hint} Known: {', '.join(known)}")
 
 

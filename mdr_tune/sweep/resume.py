@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from mdr_tune.cache_files import atomic_write
@@ -13,7 +12,7 @@ from mdr_tune.config.arms import arms
 from mdr_tune.config.base import set_dotted
 from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.config.explain import explain
-from mdr_tune.config.load import parse_yaml
+from mdr_tune.config.overrides import read_override
 from mdr_tune.config.space import parameter_tree, searched, walk
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
@@ -168,16 +167,13 @@ def with_overrides(stored: Stored, overrides: list[str]) -> SweepConfig:
     """
     tree: dict[str, Any] = stored.sweep.model_dump(mode="json")
     for text in overrides:
-        key, _, value = text.partition("=")
+        key, value = read_override(text, "resources.lanes=4")
         if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in (*MAY_CHANGE, *MAY_CHANGE_TOO)):
             raise UserError(
                 f"--set {text}: a sweep that goes on keeps its trials as they are; only "
                 f"{', '.join((*MAY_CHANGE, *MAY_CHANGE_TOO))} may be changed. For anything else launch it anew"
             )
-        try:
-            set_dotted(tree, key, parse_yaml(value))
-        except yaml.YAMLError:
-            raise UserError(f"--set {text}: {value!r} is not a YAML value") from None
+        set_dotted(tree, key, value)
     try:
         return SweepConfig.model_validate(tree)
     except ValidationError as error:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,14 +93,14 @@ def test_a_cache_that_is_there_costs_nothing(
 def test_without_the_cache_images_are_checked_and_not_kept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own: Path, tmp_path: Path
 ) -> None:
-    code, lines = run(capsys, "prepare", "folder", "--root", "own", *SMALL, "--set", "cache=off")
+    code, lines = run(capsys, "prepare", "folder", "--root", "own", *SMALL, "--set", "cache=false")
     assert code == 0
     assert lines[2:4] == ["folder: checking images: 0 of 36", "folder: checking images: 36 of 36"]
     assert [line.split()[0] for line in lines[4:]] == ["folder", "train", "validation", "test"]
     assert caches(tmp_path) == []
     truncate(own / "class_4" / "1.png")
     monkeypatch.setattr(load, "_opened", {})
-    code, (line,) = run(capsys, "prepare", "folder", "--root", "own", *SMALL, "--set", "cache=off")
+    code, (line,) = run(capsys, "prepare", "folder", "--root", "own", *SMALL, "--set", "cache=false")
     assert code == 2
     assert line.startswith("error: data.corrupt: 1 of 36 images cannot be decoded: class_4/1.png (truncated); mend or")
 
@@ -238,6 +239,13 @@ def test_a_key_of_the_sweep_file_can_be_set(capsys: pytest.CaptureFixture[str], 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        ("prepare folder --set root=elsewhere#2", "data.root: there is no folder TMP/elsewhere#2"),
+        ("prepare table --file t.csv --set label_column=2024", """in quotes: --set 'label_column="2024"'"""),
+        ("prepare folder --root own --set fraction=0.3", "Did you mean test.fraction or validation.fraction? Known"),
+        (
+            "prepare folder --root own --set cache=off",
+            "--set cache: expected true or false, got 'off' (text): write false",
+        ),
         ("prepare", "give the NAME of a data set (such as cub200), or --space FILE"),
         ("prepare folder --space sweep.yaml", "give the NAME of a data set (such as cub200), or --space FILE"),
         ("prepare cub", "NAME: unknown data 'cub'. Did you mean 'cub200'? Known: glyphs, cub200,"),
@@ -444,3 +452,12 @@ def test_a_terminal_is_left_with_the_result_alone(own: Path) -> None:
         "folder",
         "  train                18 images of       6 classes",
     ]
+
+
+@pytest.mark.parametrize("name", ["run #2", "a: b", "*run", "50%20", "@eaDir2", "run "])
+def test_a_folder_is_the_one_that_was_named(capsys: pytest.CaptureFixture[str], own: Path, name: str) -> None:
+    own.rename(own.parent / name)
+    shutil.copytree(own.parent / name / "class_0", own.parent / "run" / "class_0")  # what a comment would leave
+    code, lines = run(capsys, "prepare", "folder", *SMALL, "--set", f"root={own.parent / name}")
+    assert code == 0
+    assert "  train                18 images of       6 classes" in lines

@@ -59,7 +59,8 @@ def test_another_budget_and_folder(capsys: pytest.CaptureFixture[str], storage: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--arm", "contrastive"], "--arm contrastive: cub_levels has mdr, triplet"),
+        (["--arm", "contrastive"], "--arm contrastive: cub_levels has mdr, triplet."),
+        (["--arm", "Triplets"], "--arm Triplets: cub_levels has mdr, triplet. Did you mean 'triplet'?"),
         (["--arm", "triplet"], "1 trial of the search triplet had an epoch or more, 8 are needed: search more trials"),
         (["--epochs", "5"], "0 trials of the search mdr had 5 epochs or more, 8 are needed: at least 8 had 4 epochs"),
         (["--output", "/dev/null/x"], "cannot be written"),

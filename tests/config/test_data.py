@@ -131,10 +131,12 @@ def test_a_table_s_paths_start_at_its_folder() -> None:
     assert data.source_arguments()["recall_ks"] == [1, 2, 4, 8]
 
 
-def test_off_is_yaml_s_word_for_no(tmp_path: Path) -> None:
+def test_off_is_text_and_false_is_its_fix(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text("name: a\ntrial: {data: {name: cub200, cache: off}}\n")
-    assert read_sweep(file, [])[0].trial.data.arguments()["cache"] is False
+    with pytest.raises(UserError, match=r"trial.data.cache: expected true or false, got 'off' .text.: write false$"):
+        read_sweep(file, [])
+    assert read_sweep(file, ["trial.data.cache=false"])[0].trial.data.arguments()["cache"] is False
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.config.load import parse_yaml, read_sweep
+from mdr_tune.config.base import set_dotted
+from mdr_tune.config.load import read_sweep
+from mdr_tune.config.overrides import override
 from mdr_tune.config.space import resolve
+from mdr_tune.config.sweep_file import read_tree
 from mdr_tune.errors import UserError
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -34,7 +37,7 @@ def test_every_file_that_ships_is_valid(file: Path) -> None:
         ("epochs: 8\n", "epochs: '8'\n", "trial.epochs", "expected a whole number, got '8' (text)"),
         ("epochs: 8\n", "epochs: 8.5\n", "trial.epochs", "expected a whole number, got 8.5"),
         ("epochs: 8\n", "epochs: 0\n", "trial.epochs", "must be greater than or equal to 1, got 0"),
-        ("epochs: 8\n", "epochs: yes\n", "trial.epochs", "expected a whole number, got True"),
+        ("epochs: 8\n", "epochs: yes\n", "trial.epochs", "expected a whole number, got 'yes' (text)"),
         ("weight: 0.1, levels", "weight: .nan, levels", "trial.mdr.weight", "finite number"),
         ("levels: [-3, 0, 3]}", "levels: [a]}", "trial.mdr.levels.0", "expected a number, got 'a' (text)"),
         ("levels: [-3, 0, 3]}", "levels: {count: 3, spred: 2}}", "trial.mdr.levels.spred", "Did you mean 'spread'?"),
@@ -111,13 +114,13 @@ def test_a_missing_name_an_unknown_top_key_and_a_doubled_key(tmp_path: Path) -> 
     ("text", "overrides", "what"),
     [
         ("? [a, b]\n: 1\n", [], "sweep.yaml:1: a key must be plain text"),
-        ("name: x\nspace: &a\n  mdr.weight: *a\n", [], "refers to the mapping that contains it"),
+        ("name: x\nspace: &a\n  mdr.weight: *a\n", [], "refers to the mapping or list that contains it"),
         ("name: x\nspace:\n", ["space.mdr.weight={uniform: [2, 1]}"], "is reversed"),
         ("name: x\nspace: 5\n", ["space.mdr.weight={uniform: [1, 2]}"], "space is no mapping"),
         (MAIN, ["start_from=5", "trial.loss.margin=0.3"], "start_from: expected a list, got 5"),
         (MAIN, ["start_from=[{mdr.levels: []}]"], "expected a list of numbers, such as [-3, 0, 3], got []"),
         (MAIN, ["start_from=[{mdr.levels: abc}]"], "expected a list of numbers, such as [-3, 0, 3], got 'abc'"),
-        (MAIN, ["space.loss.margin={choice: [2020-01-01]}"], "values must be numbers, text"),
+        (MAIN, ["space.loss.margin={choice: [2020-01-01]}"], "expected a number, got '2020-01-01' (text)"),
         (MAIN, ["space.loss.margin={choice: [1, 1.0]}"], "a value is listed twice"),
         (MAIN, ["search.seed=5000000000"], "search.seed: must be less than 4294967296"),
         (
@@ -180,8 +183,138 @@ def test_a_bad_set_is_named(tmp_path: Path, override: str, what: str) -> None:
     assert what in problem(tmp_path, MAIN, override)
 
 
-def test_numbers_are_read_as_people_write_them() -> None:
-    assert parse_yaml("[1e-3, 5E4, -2., .5, 10, 1.5e-2]") == [1e-3, 5e4, -2.0, 0.5, 10, 0.015]
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ("lr=1", "lr: unknown key. Did you mean trial.optimizer.learning_rate? Known here: baselines"),
+        ("trial.optimizer.lr=1", "trial.optimizer.lr: unknown key. Did you mean 'learning_rate'?"),
+        ("trial.lr=1", "trial.lr: unknown key. Did you mean trial.optimizer.learning_rate?"),
+        ("epochs=3", "--set epochs=3: epochs: unknown key. Did you mean trial.epochs?"),
+        ("epoch=3", "epoch: unknown key. Did you mean trial.epochs?"),
+        ("trial.batch_size=3", "unknown key. Did you mean trial.batch.size?"),
+        ("trial.margin=3", "unknown key. Did you mean trial.loss.margin or trial.miner.margin?"),
+        ("seed=1", "unknown key. Did you mean trial.seed or search.seed or"),
+        ("trial.optimizer.scheduler=cosine", "unknown key. Did you mean 'schedule'?"),
+        ("trail.epochs=3", "--set trail.epochs=3: trail: unknown key. Did you mean 'trial'?"),
+        ("trial.data.image_size=64", "trial.data.image_size: unknown key. Known here: name."),
+        ("trial.loss.num_classes=3", "num_classes comes from the data set: leave it out."),
+        ("trial.loss=[triplet, arcface]", "to try several values write them under space, as loss: [triplet, arcface]"),
+        ("trial.loss={choice: [triplet]}", "write them under space, as loss: {choice: [triplet]}"),
+        (
+            "trial.optimizer.learning_rate={loguniform: [1e-3, 1e-2]}",
+            "write them under space, as optimizer.learning_rate: {loguniform: [0.001, 0.01]}",
+        ),
+        ("trial.precision=[fp32, bf16]", "write them under space, as precision: [fp32, bf16]"),
+        ("trial.mdr.levels=[[0], [-3, 3]]", "write them under space, as mdr.levels: [[...], [...]]"),
+        ("space.lr={uniform: [0, 1]}", "space.lr: is no key of a trial. Did you mean optimizer.learning_rate?"),
+        ("space.size=[16, 32]", "is no key of a trial. Did you mean batch.size or embedding.size?"),
+        ("start_from=[{levels: [0]}]", "start_from.0: levels is not searched: it is none of loss.margin, mdr.levels,"),
+        ("start_from=[{lr: 1}, {levels: [0]}]", "mdr.weight. Did you mean mdr.levels?"),
+        ("baselines=[triplet, contrastive]", "space: {loss: [triplet, contrastive], mdr: [null, {weight: 0.1}]}"),
+        ("baselines=[tripled]", "with loss triplet there are: triplet, triplet_l2. Did you mean 'triplet'?"),
+        ("name=2024", """name: expected text, got 2024: put it in quotes: --set 'name="2024"'"""),
+        ("name=2024.10", """--set 'name="2024.10"'"""),
+        ("name=null", """--set 'name="null"'"""),
+        ("trial.data={name: table, file: t.csv, label_column: 3}", 'expected text, got 3: put it in quotes: "3"'),
+        ("trial.data={name: folder, root: [a]}", "trial.data.root: expected text, got ['a']"),
+        ("trial.data.name=[a", "not a YAML value (line 1: not valid YAML: expected ',' or ']', but got"),
+        ("trial.data.name=[a", """If it is text, put it in quotes: --set 'trial.data.name="[a"'"""),
+        ("trial.epochs=1:30", "trial.epochs: expected a whole number, got '1:30' (text)"),
+        ("trial.epochs=1_000", "trial.epochs: expected a whole number, got '1_000' (text): write 1000"),
+        ("trial.epochs='8'", "trial.epochs: expected a whole number, got '8' (text): write 8"),
+        ("trial.epochs=1e1", "trial.epochs: expected a whole number, got 10.0: write 10"),
+        ("trial.optimizer.learning_rate=0,5", "expected a number, got '0,5' (text): write 0.5"),
+        ("trial.compile=yes", "trial.compile: expected true or false, got 'yes' (text): write true"),
+        ("search.stop.time=1:30", "expected a time such as 90s, 30m, 2h or 1h30m, got '1:30'"),
+        ("trial..epochs=3", "expected KEY=VALUE"),
+        ("<x>=3", "<x>: unknown key"),
+        ("search.trials=9223372036854775807", "search.trials: must be less than or equal to 1000000"),
+        ("search.seeds_per_trial=100000000", "search.seeds_per_trial: must be less than or equal to 10000"),
+        ("metric=val/recall_at_" + "9" * 5000, "unknown metric"),
+    ],
+)
+def test_hints_say_what_was_probably_meant(tmp_path: Path, override: str, what: str) -> None:
+    assert what in problem(tmp_path, MAIN, override)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("  epochs: 8\n", "  optimizer.momentum: 0.9\n", "write trial: {optimizer: {momentum: ...}} instead"),
+        (
+            "name: mdr_levels\n",
+            "name: 2024.10\n",
+            'yaml:3: name: expected text, got 2024.1: put it in quotes: "2024.10"',
+        ),
+        ("name: mdr_levels\n", "name: 010\n", 'name: expected text, got 10: put it in quotes: "010"'),
+        ("name: mdr_levels\n", "name:\n", "name: expected text, got nothing (null)"),
+        ("name: mdr_levels\n", "name: ~\n", 'put it in quotes: "~"'),
+        ("start_from:", "1: 2\nstart_from:", "1: unknown key"),
+        ("start_from:", "<x>: 2\nstart_from:", "<x>: unknown key"),
+    ],
+)
+def test_hints_for_a_file(tmp_path: Path, old: str, new: str, what: str) -> None:
+    assert what in problem(tmp_path, MAIN.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("name", ["2024-06-01", "2024_06_01", "no", "1.2.3", "'2024'", '"010"'])
+def test_names_that_old_yaml_takes_for_something_else(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(MAIN.replace("name: mdr_levels", f"name: {name}"))
+    assert read_sweep(file, [])[0].name == read_sweep(file, [f"name={name}"])[0].name == name.strip("\"'")
+
+
+def test_zeros_in_front_of_a_number_are_no_octal(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(MAIN.replace("optimizer: {", "optimizer: {schedule: {milestones: [010, 020, 030]}, "))
+    trial = read_sweep(file, ["trial.seed=010"])[0].trial
+    assert (trial.optimizer.schedule.model_dump()["milestones"], trial.seed) == ([10, 20, 30], 10)
+
+
+def test_merge_keys_in_a_sweep_file_and_what_set_changes_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    text = (
+        "name: merged\n"
+        "trial: {mdr: &mdr {weight: 0.1, levels: [-3, 0, 3]}}\n"
+        "space: {mdr: {choice: [null, &strong {<<: *mdr, weight: 0.5}]}}\n"
+        "start_from: [{mdr: {<<: *strong}}]\n"
+    )
+    file.write_text(text)
+    sweep, _ = read_sweep(file, ["trial.seed=1"])
+    assert sweep.space["mdr"].model_dump()["choice"] == [None, {"weight": 0.5, "levels": [-3, 0, 3]}]
+    assert sweep.start_from == [{"mdr": {"weight": 0.5, "levels": [-3, 0, 3]}}]
+    sweep, _ = read_sweep(file, ["trial.epochs=3", "space.mdr=null", "start_from=[]", "trial.mdr.weight=0.3"])
+    assert (sweep.trial.mdr.weight if sweep.trial.mdr else None) == 0.3
+    wrong = problem(tmp_path, text.replace("-3, 0, 3]}}", "-3, 0, 3], margin: 1}}"))
+    assert "sweep.yaml:2: trial.mdr.margin: unknown key" in wrong
+
+
+def test_set_changes_the_one_place_and_not_all_that_have_its_alias(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("name: x\ntrial: {mdr: &mdr {weight: 0.1}}\nspace: {loss.margin: [0.1, 0.2], mdr: [null, *mdr]}\n")
+    tree, source = read_tree(file)
+    override(tree, "space.loss.margin=null", source)
+    set_dotted(tree, "trial.mdr.weight", 0.3)
+    assert tree["space"] == {"mdr": [None, {"weight": 0.1}]}
+
+
+@pytest.mark.parametrize(
+    ("space", "what"),
+    [
+        ("epochs: {int: [1, 999999999999]}", "a grid of 999,999,999,999 combinations is more than can be run, 100,000"),
+        (", ".join(f"{key}: {{int: [1, 100]}}" for key in ("epochs", "embedding.size", "seed")), "a grid of 1,000,000"),
+    ],
+)
+def test_a_grid_too_large_for_memory_is_refused(tmp_path: Path, space: str, what: str) -> None:
+    text = f"name: x\nsearch: {{sampler: grid, scheduler: none}}\nspace: {{{space}}}\n"
+    assert what in problem(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["/data/run #2", "#id", "/a: b", "*x", "a ", "2024-06-01", "no"])
+def test_text_of_a_set_is_taken_as_it_was_given(text: str) -> None:
+    overrides = ["trial.data={name: table, file: t.csv}", f"trial.data.label_column={text}"]
+    data = read_sweep(SPACES / "mdr_levels.yaml", overrides)[0].trial.data
+    assert data.arguments()["label_column"] == text
 
 
 def test_yaml_is_loaded_safely(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_a_point_names_a_choice_and_what_is_inside(point: dict[str, Any], encode
         ({"mdr": "on", "mdr.levels": [-3, 0, 1]}, "not evenly spaced"),
         ({"mdr": "on", "mdr.levels": {"count": 99}}, "mdr.levels.count: must be less than or equal to 64, got 99"),
         ({"batch.size": 32}, "batch.size is not searched: it is none of loss, mdr"),
+        ({"levels": [0]}, "levels is not searched: it is none of loss, mdr. Did you mean mdr.levels?"),
     ],
 )
 def test_a_point_that_is_none_says_why(point: dict[str, Any], what: str) -> None:

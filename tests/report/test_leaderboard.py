@@ -63,6 +63,8 @@ def test_the_best_come_first_seeds_below_their_first_and_what_diverged_last() ->
         ("mdr.weight", "mdr-003"),
         ("weight", "mdr-003"),
         ("test", "mdr-003"),
+        ("s/epoch", leaderboard(FULL, sort="epoch_s")[0].trial),
+        ("images/s", leaderboard(FULL, sort="images_per_s")[0].trial),
         ("outcome", "triplet-001"),
     ],
 )
@@ -75,6 +77,8 @@ def test_sort_keys(key: str, first: str) -> None:
 def test_an_unknown_sort_key_names_the_nearest() -> None:
     with pytest.raises(UserError, match=r"--sort mdr.weigth: nothing is called so. Did you mean mdr.weight\?"):
         leaderboard(FULL, sort="mdr.weigth")
+    with pytest.raises(UserError, match=r"Did you mean images/s\?"):
+        leaderboard(FULL, sort="Images/sec")
 
 
 def test_flat_rows_have_everything_and_the_same_columns() -> None:

@@ -1,5 +1,6 @@
 """What the machines install: the project, its pinned packages, and no other versions of them."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +88,7 @@ def _is_copied(remote: str, mounts: dict[str, object]) -> bool:
     for place, local in mounts.items():
         if remote == place or remote.startswith(f"{str(place).rstrip('/')}/"):
             below = remote[len(str(place).rstrip("/")) :].lstrip("/")
-            return (Path(str(local)).expanduser() / below).exists()
+            return (Path(os.path.expanduser(str(local))) / below).exists()
     return False
 
 

@@ -1,5 +1,6 @@
 """Files and folders that a cluster file names on this machine."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ _HEAVY = (".venv", ".git", "runs", "datasets")
 def check_file_mounts(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield what would be copied to the machines and is not there, or holds far more than they need."""
     for remote, local in as_mapping(cluster.tree.get("file_mounts")).items():
-        path, here = ("file_mounts", str(remote)), Path(str(local)).expanduser()
+        path, here = ("file_mounts", str(remote)), Path(os.path.expanduser(str(local)))
         if not here.exists():
             how = " Make it: ray get-auth-token --generate" if remote == TOKEN_PLACE else ""
             from_here = "" if here.is_absolute() else f" in {Path.cwd()}, from where `ray up` would be called"
@@ -34,7 +35,7 @@ def check_ssh_key(cluster: ClusterFile) -> Iterator[Problem]:
         if not cluster.is_aws:
             yield Problem(("auth", "ssh_private_key"), "is missing: the key that opens all machines")
         return
-    file, path = Path(str(key)).expanduser(), ("auth", "ssh_private_key")
+    file, path = Path(os.path.expanduser(str(key))), ("auth", "ssh_private_key")
     if not file.is_file():
         yield Problem(path, f"{key}: no such file")
     elif file.stat().st_mode & 0o077:

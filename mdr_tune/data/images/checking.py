@@ -67,7 +67,7 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
                 return known
             errors, hashes = _decoded(root, paths, progress, size)
             if errors:
-                refuse_corrupt(errors, len(paths), "refuse", skipping_needs="data.cache: on")
+                refuse_corrupt(errors, len(paths), "refuse", skipping_needs="data.cache: true")
             first = first_with(hashes)
             copies = np.flatnonzero(first != np.arange(len(first)))
             found = {"decoders": decoder_versions(), "copies": [copies.tolist(), first[copies].tolist()]}

@@ -200,7 +200,7 @@ def _record_batch(rows: Sequence[_Row], schema: pa.Schema) -> pa.RecordBatch:
 
 _OTHER_WAYS = (
     "set the environment variable MDR_TUNE_CACHE to a folder on a larger disk, choose a smaller data.resize, "
-    "or set data.cache: off"
+    "or set data.cache: false"
 )
 
 

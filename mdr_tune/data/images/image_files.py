@@ -59,8 +59,8 @@ def open_images(
         return CachedImages(file), file.readable.copy()
     if corrupt == "skip":
         raise UserError(
-            "data.corrupt: skip needs data.cache: on, which decodes all images before the first is used; "
-            "set data.cache: on or data.corrupt: refuse"
+            "data.corrupt: skip needs data.cache: true, which decodes all images before the first is used; "
+            "set data.cache: true or data.corrupt: refuse"
         )
     checked = check_images(root, paths, folder, progress, resize)
     return DecodedImages(root, paths, resize, checked), np.arange(len(paths))
@@ -105,6 +105,6 @@ class DecodedImages:
         except CorruptImageError as error:
             raise UserError(
                 f"data.corrupt: cannot decode {error}; mend or delete it, "
-                "or set data.cache: on and data.corrupt: skip, which leaves out all such images"
+                "or set data.cache: true and data.corrupt: skip, which leaves out all such images"
             ) from error
         return torch.from_numpy(images).permute(0, 3, 1, 2)

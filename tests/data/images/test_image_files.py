@@ -158,7 +158,7 @@ def test_without_a_cache_corrupt_images_are_all_named_at_each_start_as_with_it(
             open_all(root, paths, folder, cache)
         messages.append(str(caught.value))
     assert messages[0].startswith(f"data.corrupt: 2 of 9 images cannot be decoded: {paths[4]} (truncated), {paths[7]} ")
-    assert messages[1:] == [f"{messages[0]}, which needs data.cache: on"] * 2
+    assert messages[1:] == [f"{messages[0]}, which needs data.cache: true"] * 2
 
 
 def test_without_a_cache_a_folder_that_cannot_be_written_to_is_named(
@@ -197,5 +197,5 @@ def test_without_a_cache_a_file_that_vanishes_is_named(root: Path, paths: list[s
 
 
 def test_skipping_needs_the_cache(root: Path, paths: list[str], folder: Path) -> None:
-    with pytest.raises(UserError, match=r"data.corrupt: skip needs data.cache: on"):
+    with pytest.raises(UserError, match=r"data.corrupt: skip needs data.cache: true"):
         open_images("own", root, paths, folder, no_progress, resize=SIZE, cache=False, corrupt="skip")
