@@ -20,6 +20,7 @@ from mdr_tune.config.schedulers import (
 )
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.records import TrialRecord
 from mdr_tune.sweep.journal import read_records
@@ -246,8 +247,8 @@ def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> M
             if resources["workers_per_trial"] != lanes.workers_per_lane:
                 continue
             alike = [record for record in read_records(file.parent) if is_alike(record)]
-        except (OSError, ValueError, LookupError, AttributeError, TypeError):
-            continue  # a journal of another version: it is asked for an estimate only
+        except (UserError, OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
+            continue  # damaged, or of another version: it is asked for an estimate only
         times = _epoch_times(alike)
         if times:
             return MeasuredEpoch(fmean(times), file.parent.name[:10])

@@ -17,6 +17,7 @@ from mdr_tune.disk_space import until_room
 from mdr_tune.distance_snapshot import DistanceSnapshot
 from mdr_tune.errors import UserError
 from mdr_tune.records import Change, TrialRecord
+from mdr_tune.sweep.journal_events import parse_event
 
 FILE = "journal.jsonl"
 _SYNCED = ("session", "started", "ended", "searched", "tested", "finished", "extended")
@@ -78,11 +79,30 @@ def _whole_lines(data: bytes) -> bytes:
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a launch in order; none if it has no journal."""
+    """Yield the events of a launch in order; none if it has no journal.
+
+    Raises:
+        UserError: The journal cannot be read, or a line of it is damaged.
+    """
     file = folder / FILE
-    if file.exists():
-        for line in _whole_lines(file.read_bytes()).splitlines():
-            yield json.loads(line)
+    if not file.exists():
+        return
+    try:
+        lines = _whole_lines(file.read_bytes()).splitlines()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            yield parse_event(line)
+        except ValueError as error:
+            raise _damaged(file, number, str(error)) from None
+
+
+def _damaged(file: Path, number: int, why: str) -> UserError:
+    return UserError(
+        f"{file}:{number}: is damaged, or of another version of this program: {why}. What stands before that line is "
+        "whole: to go on from there, keep a copy of the file and delete the line and all below it"
+    )
 
 
 @dataclass
@@ -118,7 +138,9 @@ class Past:
     folder: Path | None = None
 
     def trial(self, name: str) -> TrialRecord:
-        """Return the record of a trial."""
+        """Return the record of a trial; ValueError if none was started by that name."""
+        if name not in self._by_name:
+            raise ValueError(f"no trial {name!r} was started")
         return self._by_name[name]
 
     def __post_init__(self) -> None:
@@ -146,6 +168,8 @@ class Past:
     def _started(self, event: dict[str, Any]) -> None:
         keys = ("name", "arm", "number", "seed_index", "parameters", "config")
         record = TrialRecord(**{key: event[key] for key in keys})
+        if record.name in self._by_name:
+            raise ValueError(f"trial {record.name} starts a second time")
         self._by_name[record.name] = record
         self.records.append(record)
         self.has_open_extension = False
@@ -209,10 +233,13 @@ class Past:
 
 
 def read_past(folder: Path) -> Past:
-    """Return what the journal of a launch tells."""
+    """Return what the journal of a launch tells; UserError if it is damaged."""
     past = Past(folder=folder.absolute())
-    for event in read_events(folder):
-        past.add(event)
+    for number, event in enumerate(read_events(folder), 1):
+        try:
+            past.add(event)
+        except ValueError as error:
+            raise _damaged(folder / FILE, number, str(error)) from None
     return past
 
 

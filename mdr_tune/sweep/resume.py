@@ -101,18 +101,17 @@ def _read(folder: Path) -> Stored:
         legacy_draws = content["version"] == 1
         if legacy_draws and (renamed := _named_by_more_digits(sweep)):
             raise ValueError(f"it is of version 1, which numbered the choices of {renamed} that are equal to 3 digits")
-    except (OSError, ValueError, KeyError) as error:
+        return Stored(
+            folder=folder,
+            sweep=sweep,
+            file=Path(content["file"]),
+            text=str(content["text"]),
+            tracking_uri=str(content["tracking_uri"]),
+            storage=Path(content["storage"]) if "storage" in content else None,
+            legacy_draws=legacy_draws,
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read ({error}); the sweep cannot be resumed") from None
-    storage = Path(content["storage"]) if "storage" in content else None
-    return Stored(
-        folder=folder,
-        sweep=sweep,
-        file=Path(content["file"]),
-        text=content["text"],
-        tracking_uri=content["tracking_uri"],
-        storage=storage,
-        legacy_draws=legacy_draws,
-    )
 
 
 def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) -> Stores:
