@@ -22,9 +22,9 @@ trial:
   embedding: {size: 8}
   epochs: 1
   iterations_per_epoch: 2
-search: {sampler: random, trials: 4, scheduler: none}
+search: {sampler: random, trials: 2, scheduler: none}
 space: {data.cache: {choice: [true, false]}}
-start_from: [{data.cache: true}, {data.cache: false}, {data.cache: true}, {data.cache: false}]
+start_from: [{data.cache: true}, {data.cache: false}]
 resources: {lanes: 2}
 """
 SKIP = ("trial.data.corrupt=skip", "trial.data.cache=true")
@@ -185,13 +185,13 @@ def test_what_a_user_may_not_expect_of_a_small_data_set_is_noted(
     _, printed, _ = run(
         capsys, "--dry-run", "--set", "space.batch={choice: [{size: 12}, {size: 12, images_per_class: 6}]}"
     )
-    notes = [line.strip() for line in printed.splitlines() if line.startswith("  note: ")]
-    assert notes[1:] == [
+    notes = [line.strip() for line in printed.splitlines() if line.startswith("  note: trial.batch")]
+    assert notes == [
         "note: trial.batch: images_per_class is 6, but 6 of 6 training classes of folder have fewer images (the "
         "smallest 5): they give all they have, and a batch has more classes"
     ]
     _, printed, _ = run(capsys, "--dry-run", "--set", "trial.data.recall_at=[1, 8, 12, 100]")
-    notes = [line.strip() for line in printed.splitlines() if line.startswith("  note: ")]
+    notes = [line.strip() for line in printed.splitlines() if line.startswith("  note: trial.data")]
     assert notes == [
         "note: trial.data: Recall@100 is not measured on the test classes of folder, where a query has 14 images to "
         "retrieve",
@@ -211,14 +211,14 @@ def test_the_numbers_do_not_depend_on_the_cache_nor_on_the_lane(tmp_path: Path) 
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     found = client.search_runs([client.get_experiment_by_name("pictures").experiment_id])
     runs = {run.info.run_name: run for run in found if not run.info.run_name.startswith("sweep ")}
-    assert sorted(run.data.params["data.cache"] for run in runs.values()) == ["False", "False", "True", "True"]
+    assert sorted(run.data.params["data.cache"] for run in runs.values()) == ["False", "True"]
     assert runs["mdr-001"].data.params["augmentation.name"] == "random_resized_crop"
     measured = [
         {name: value for name, value in run.data.metrics.items() if not name.startswith(("time/", "test/", "memory/"))}
         for run in runs.values()
     ]
     assert {"train/loss", "mdr/mean", "val/recall_at_1", "val/map_at_r"} <= measured[0].keys()
-    assert measured == [measured[0]] * 4
+    assert measured == [measured[0]] * 2
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_one_size_follows_from_the_other(given: dict[str, Any], resize: int, ima
     for same in (config, TrialConfig.model_validate(config.model_dump())):
         assert (same.data.chosen_resize, same.data.chosen_image_size) == (resize, image_size)
         assert (same.flat()["data.resize"], same.flat()["data.image_size"]) == (resize, image_size)
-        assert same.data.arguments()["resize"] == resize
+        assert same.data.source_arguments()["resize"] == resize
 
 
 def test_a_searched_size_takes_the_other_with_it(tmp_path: Path) -> None:
