@@ -17,6 +17,7 @@ from mdr_tune.dataset_outline import DatasetOutline, SplitOutline
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress
 from mdr_tune.sweep.fit import backbone_problems, size_notes, size_problems
+from mdr_tune.text_forms import NamesOnDisk, one_form
 
 if TYPE_CHECKING:
     from mdr_tune.data.dataset import ImageDataset, ImageSplit
@@ -126,10 +127,16 @@ def _missing(data: DataConfig) -> list[str]:
             fix = (
                 f"run mdr-tune data prepare {data.name} --root {shlex.quote(path)}, or set {key} to where it is"
                 if isinstance(data, BenchmarkDataConfig)
-                else "mend the path"
+                else _nearly(path)
             )
             problems.append(f"data.{key}: there is no {path}: {fix}")
     return problems
+
+
+def _nearly(path: str) -> str:
+    """Return what to do about a path that is not there."""
+    there = NamesOnDisk(Path("/"), lambda name: one_form(name).casefold()).find(path)
+    return "mend the path" if there is None else f"there is {there!a}: write it so"
 
 
 def paths_of(sweep: SweepConfig) -> list[Path]:

@@ -87,7 +87,19 @@ def test_a_dry_run_says_nothing_of_data_that_are_there(capsys: pytest.CaptureFix
     code, printed, _ = run(capsys, "--dry-run")
     assert code == 0
     assert "Not there yet" not in printed
+    assert "images  evaluated     the middle 20 x 20 of 24 x 24 pixels, 83% of width and height" in printed
+    assert "note:" not in printed
     assert not (own_folder / "cache").exists()
+
+
+def test_a_dry_run_notes_that_an_evaluation_sees_little_of_a_picture(
+    capsys: pytest.CaptureFixture[str], own_folder: Path
+) -> None:
+    code, printed, _ = run(capsys, "--dry-run", "--set", "trial.data.image_size=12")
+    assert code == 0
+    assert (
+        "note: an evaluation sees the middle 12 x 12 of 24 x 24 pixels, 25% of each picture's area: to see" in printed
+    )
 
 
 CONV4 = "conv4 does not fit the data set folder: conv4 takes grey images of exactly 32x32 pixels, got (3, 20, 20)"

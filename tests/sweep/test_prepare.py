@@ -79,6 +79,13 @@ def test_what_is_missing_is_told_with_what_to_do(data: dict[str, Any], expected:
     assert missing_data(sweep_of(data)) == [expected]
 
 
+@pytest.mark.parametrize("written", ["cafe\u0301", "caf\u00e9\u200b", "CAF\u00c9", "caf\u00e9\u00a0"])
+def test_a_folder_that_is_there_in_other_characters_is_named(tmp_path: Path, written: str) -> None:
+    (tmp_path / "caf\u00e9" / "images").mkdir(parents=True)
+    (problem,) = missing_data(sweep_of({"name": "folder", "root": str(tmp_path / written / "images")}))
+    assert problem.endswith(f"/images: there is '{tmp_path}/caf\\xe9/images': write it so")
+
+
 def test_a_table_and_its_folder_may_both_be_missing() -> None:
     problems = missing_data(sweep_of({"name": "table", "file": "/a.csv", "root": "/b"}))
     assert [problem.split(":")[0] for problem in problems] == ["data.root", "data.file"]

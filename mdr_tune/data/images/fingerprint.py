@@ -12,9 +12,9 @@ from typing import NamedTuple
 from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.cpus import usable_cpus
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
-from mdr_tune.data.text_forms import NamesOnDisk, one_form
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress
+from mdr_tune.text_forms import NamesOnDisk, one_form
 
 _VERSION = 1  # raise it with any change of what is hashed
 _EXAMPLES = 3

@@ -12,9 +12,9 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet
 
-from mdr_tune.data.text_forms import one_form
 from mdr_tune.errors import UserError
 from mdr_tune.registry import nearest_name
+from mdr_tune.text_forms import one_form
 
 _ROWS_SHOWN = 5
 _CHARACTERS_AT_ONCE = 1 << 20

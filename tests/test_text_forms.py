@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.data.text_forms import NamesOnDisk, one_form
+from mdr_tune.text_forms import NamesOnDisk, one_form
 
 
 @pytest.mark.parametrize(
