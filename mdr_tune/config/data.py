@@ -79,9 +79,8 @@ class GlyphsDataConfig(StrictModel):
     """Letters that need no download: 32 x 32 pixels, grey, with splits of its own."""
 
     name: Literal["glyphs"] = "glyphs"
-    image_size: ClassVar[int | None] = None
-    """As they are."""
     chosen_image_size: ClassVar[int | None] = None
+    """The network sees the images as they are."""
     best_augmentation: ClassVar[Literal["affine", "random_resized_crop"]] = "affine"
     """What `augmentation: auto` stands for."""
 

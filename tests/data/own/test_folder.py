@@ -152,7 +152,7 @@ def test_a_root_that_is_one_level_too_high(tmp_path: Path, caplog: pytest.LogCap
     taken += "'images/b', 'images/c': if those are the classes, root is one level too high (set data.root to "
     taken += f"{tmp_path}/images)"
     assert f"draw fewer, or add classes. {taken}; folders of splits would be named train, val" in error_of(tmp_path)
-    assert caplog.messages == [taken]
+    assert not caplog.messages
 
 
 def test_several_folders_of_class_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

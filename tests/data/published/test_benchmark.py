@@ -218,3 +218,16 @@ def test_an_image_that_is_missing_is_named(case: str, tmp_path: Path) -> None:
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
     assert message_of(CUB200, tmp_path / "nowhere").startswith(f"data.root: there is no folder {tmp_path / 'nowhere'}")
+
+
+def test_copies_across_splits_are_told_and_kept_as_published(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_small_sop(tmp_path / "data")
+    images = sorted(tmp_path.rglob("*.JPG"))
+    images[-1].write_bytes(images[0].read_bytes())
+    sop: Benchmark = CASES["sop"][0]
+    arguments = {"resize": PX, "cache": True, "corrupt": "refuse", "validation": {"fraction": 0.3, "seed": 0}}
+    opened = sop(tmp_path / "cache", no_progress, root=str(root), **arguments)
+    assert len(opened.test) == 6
+    assert (
+        "2 of 20 images (2 classes) have the same pixels as another one: 2 of them (2 classes) as one in" in caplog.text
+    )
