@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdr_tune.errors import UserError
-from mdr_tune.sqlite_address import sqlite_file
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -79,7 +78,7 @@ def check_schema(connection: "Connection", uri: str, what: str) -> None:
         return  # MLflow makes them
     known, latest = schema_versions()
     found = _version(connection)
-    if found != latest and sqlite_file(uri) is not None:
+    if found != latest:
         _wait_for_making(uri)
         found = _version(connection)
     if found == latest:

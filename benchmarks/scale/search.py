@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mdr_tune.cluster.machine import this_machine
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.sqlite_address import sqlite_url
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.resources import fit_lanes
 from mdr_tune.sweep.stores import Stores
@@ -41,6 +42,6 @@ def make_plan(trials: int, epochs: int, folder: Path) -> Plan:
             "resources": {"workers_per_trial": 1, "lanes": 1, "gpus_per_worker": 0},
         }
     )
-    stores = Stores(folder, tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    stores = Stores(folder, tracking_uri=sqlite_url(folder / "mlflow.db"))
     machine = this_machine()
     return Plan(sweep, Path("sweep_scale.yaml"), "", (), stores, machine, fit_lanes(sweep, machine), address=None)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mdr_tune.records import TrialRecord
+from mdr_tune.sqlite_address import sqlite_url
 from mdr_tune.sweep.journal import read_past
 from tests.waiting import HANG_S, wait_for
 
@@ -40,7 +41,7 @@ class Launches:
     """Launches of one sweep into one storage."""
 
     def __init__(self, folder: Path, scheduler: str) -> None:
-        self.folder = folder
+        self.folder, self.storage = folder, folder / "runs"
         folder.mkdir()
         (folder / "sweep.yaml").write_text(SWEEP.replace("SCHEDULER", scheduler))
 
@@ -83,11 +84,11 @@ class Launches:
 
     @property
     def launch(self) -> Path:
-        (found,) = (self.folder / "runs" / "sweeps" / "resumed").iterdir()
+        (found,) = (self.storage / "sweeps" / "resumed").iterdir()
         return found
 
     def epochs(self) -> int:
-        files = list((self.folder / "runs").glob("sweeps/*/*/journal.jsonl"))
+        files = list(self.storage.glob("sweeps/*/*/journal.jsonl"))
         return sum(json.loads(line)["event"] == "epoch" for line in files[0].open()) if files else 0
 
     def records(self) -> list[TrialRecord]:
@@ -108,11 +109,12 @@ class Launches:
         """Return of each run: status, outcome, and the steps and values of the metric."""
         from mlflow import MlflowClient
 
-        client = MlflowClient(f"sqlite:///{self.folder / 'runs' / 'mlflow.db'}")
+        client = MlflowClient(sqlite_url(self.storage / "mlflow.db"))
         experiment = client.get_experiment_by_name("resumed")
         found: dict[str, tuple[Any, ...]] = {}
         for run in client.search_runs([experiment.experiment_id], max_results=100):
             name = run.info.run_name if "mlflow.parentRunId" in run.data.tags else "sweep"
+            assert run.info.artifact_uri.startswith(f"{(self.storage / 'mlartifacts').as_uri()}/")
             assert name not in found, f"{name} has two runs"
             history = client.get_metric_history(run.info.run_id, "val/recall_at_1")
             points = [(point.step, point.value) for point in history]
@@ -159,7 +161,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Launches:
     return launches
 
 
-def test_killed_interrupted_and_resumed(tmp_path: Path, undisturbed: Launches) -> None:
+def test_killed_interrupted_moved_and_resumed(tmp_path: Path, undisturbed: Launches) -> None:
     launches = Launches(tmp_path / "work", ASHA)
     code, output, left = launches.until_epoch(2, signal.SIGKILL, "--space", "sweep.yaml")
     assert code == -signal.SIGKILL
@@ -176,11 +178,15 @@ def test_killed_interrupted_and_resumed(tmp_path: Path, undisturbed: Launches) -
     assert statuses["sweep"] == ("KILLED", None)
     assert {status for status, _ in statuses.values()} <= {"KILLED", "FINISHED"}
 
-    launches.to_the_end("--resume", "resumed")
+    launches.storage = launches.storage.rename(launches.folder / "else where?")
+    here = ("--resume", "resumed", "--storage", "else where?")
+    output = launches.to_the_end(*here)
+    assert "the launch records the present place" in output
     assert launches.numbers() == undisturbed.numbers()
     assert launches.in_mlflow() == undisturbed.in_mlflow()
+    assert sorted(path.name for path in launches.folder.iterdir()) == ["else where?", "sweep.yaml"]
 
-    refused = launches.start("--resume", "resumed")
+    refused = launches.start(*here)
     output, _ = refused.communicate(timeout=HANG_S)
     assert refused.returncode == 2
     assert output == "error: --resume resumed: it is finished; --extend N adds N trials to each of its arms\n"
