@@ -15,7 +15,7 @@ from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import naming, prepare_weights
 from mdr_tune.sweep.recording import LaunchOutcome, record_outcome
-from mdr_tune.sweep.resume import save_plan
+from mdr_tune.sweep.resume import another_runs, save_plan
 from mdr_tune.sweep.run import LaunchListener, SweepRun
 from mdr_tune.sweep.running_lanes import running_lanes
 from mdr_tune.sweep.stop_rules import StopRules
@@ -138,7 +138,7 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
 
     mlflow.set_tracking_uri(plan.stores.tracking_uri)
     client = open_client(plan.stores)
-    if plan.stores.database is not None:
+    if plan.stores.database is not None and not another_runs(plan.folder):  # which may see it under another path
         record_place(plan.stores.database, plan.sweep.name)
     experiment_id = open_experiment(client, plan.sweep.name, plan.stores.artifact_root)
     return Tracker(

@@ -192,6 +192,17 @@ def check_not_running(folder: Path) -> None:
             lock(file, folder)
 
 
+def another_runs(folder: Path) -> bool:
+    """Say whether another launch of the same sweep is at work in the storage of this one."""
+    for journal in folder.parent.glob(f"*/{JOURNAL}"):
+        try:
+            if journal.parent != folder:
+                check_not_running(journal.parent)
+        except UserError:
+            return True
+    return False
+
+
 def check_study(folder: Path) -> None:
     """Check that Optuna can open the studies of a launch.
 

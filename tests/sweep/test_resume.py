@@ -20,6 +20,7 @@ from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.resume import (
     PLAN,
     STUDIES,
+    another_runs,
     check_can_extend,
     check_not_running,
     check_study,
@@ -95,12 +96,16 @@ def test_what_the_trials_depend_on_cannot_be_changed(tmp_path: Path) -> None:
 
 def test_a_launch_that_is_running_is_left_alone(tmp_path: Path) -> None:
     folder = store(tmp_path, "2026-01-01")
+    another = folder.with_name("2026-02-01")
     check_not_running(folder)
     journal = Journal(folder, print)
     with pytest.raises(UserError, match="is running"):
         check_not_running(folder)
+    assert another_runs(another)
+    assert not another_runs(folder)
     journal.close()
     check_not_running(folder)
+    assert not another_runs(another)
 
 
 @pytest.mark.parametrize(
