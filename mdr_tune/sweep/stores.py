@@ -74,6 +74,9 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
     if storage is not None and "://" in storage:
         raise UserError(f"--storage {storage}: must be a folder; on a cluster, one that all nodes share (NFS, EFS)")
     folder = Path(storage or "runs").expanduser().absolute()
+    for path in (str(folder), tracking_uri or ""):
+        if (shown := path.encode(errors="backslashreplace").decode()) != path:
+            raise UserError(f"{shown}: this path is not UTF-8, which MLflow takes for granted; choose another place")
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(folder / "mlflow.db")
     source = f"{'--tracking-uri' if tracking_uri else 'MLFLOW_TRACKING_URI'} {without_password(uri)}"
     if (file := sqlite_file(uri)) is not None:

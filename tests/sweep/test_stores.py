@@ -1,6 +1,7 @@
 """Where a sweep writes: what the flags mean, and that a check finds what is wrong and leaves nothing behind."""
 
 import http.server
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -204,6 +205,14 @@ def test_an_address_that_names_no_file_is_refused_at_once(uri: str, why: str) ->
         choose_stores(None, uri)
     assert str(error.value).startswith(f"--tracking-uri {uri}: ")
     assert why in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("storage", "uri"), [(os.fsdecode(b"r\xe9"), None), (None, os.fsdecode(b"sqlite:///r\xe9.db"))]
+)
+def test_a_path_that_is_not_utf_8_is_refused(storage: str | None, uri: str | None) -> None:
+    with pytest.raises(UserError, match=r"r\\udce9.*: this path is not UTF-8"):
+        choose_stores(storage, uri)
 
 
 def test_a_store_to_be_read_must_be_there(tmp_path: Path) -> None:
