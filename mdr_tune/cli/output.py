@@ -200,6 +200,8 @@ def ui_lines(plan: Plan, experiment_id: str) -> list[str]:
     program = Path(sys.executable).parent / "mlflow"
     mlflow = shlex.quote(_shown_path(program))
     command = f"{mlflow} ui --host 127.0.0.1 --port 5000 --backend-store-uri {shlex.quote(uri)}"
+    if plan.stores.other_registry is not None:
+        command += f" --registry-store-uri {shlex.quote(plan.stores.other_registry)}"
     return [command, f"http://127.0.0.1:5000/{page}"]
 
 

@@ -1,6 +1,7 @@
 """Where a sweep writes: its storage folder and its MLflow store. Checked before anything is started."""
 
 import http.client
+import json
 import os
 import tempfile
 import urllib.error
@@ -58,11 +59,16 @@ class Stores:
 
     def load_command(self, model: str) -> str:
         """Return the lines that load a registered model, `NAME@ALIAS` or `NAME/VERSION`, in a fresh process."""
-        registry = f'mlflow.set_registry_uri("{self.other_registry}")\n' if self.other_registry else ""
+        registry = f"mlflow.set_registry_uri({_quoted(self.other_registry)})\n" if self.other_registry else ""
         return (
-            f'import mlflow\nmlflow.set_tracking_uri("{self.shown_uri}")\n{registry}'
+            f"import mlflow\nmlflow.set_tracking_uri({_quoted(self.shown_uri)})\n{registry}"
             f'model = mlflow.pytorch.load_model("models:/{model}")  # model(uint8 images (n, C, H, W))'
         )
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a literal of Python, in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:

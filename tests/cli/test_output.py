@@ -1,5 +1,6 @@
 """The plan and the result as printed, at the width of a terminal and of a log."""
 
+import ast
 import io
 import os
 import shlex
@@ -133,9 +134,21 @@ def test_sentences_and_commands_are_whole_lines(width: int) -> None:
     assert "MDR over triplet: +2.25 points of Recall@1 on validation, -0.50 on test." in lines
 
 
-def test_the_printed_lines_load_the_champion_when_pasted() -> None:
-    lines = printed_result(80, make_plan(LONG), outcome_of())[-3:]
+@pytest.mark.parametrize("storage", [LONG, '/data/of "all" kinds\\of'])
+def test_the_printed_lines_load_the_champion_when_pasted(storage: str) -> None:
+    lines = printed_result(80, make_plan(storage), outcome_of())[-3:]
     compile("\n".join(line.strip() for line in lines), "pasted", "exec")
+    assert ast.literal_eval(lines[1].partition("set_tracking_uri")[2]) == f"sqlite:///{storage}/mlflow.db"
+
+
+def test_a_registry_elsewhere_is_named_wherever_the_champion_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://me:secret@models:5000")
+    plan = make_plan()
+    assert "          registry           http://me:***@models:5000 (MLFLOW_REGISTRY_URI)" in printed_plan(200, plan)
+    lines = printed_result(200, plan, outcome_of())
+    assert "Load the winner (mdr_levels version 3, alias champion, in http://me:***@models:5000):" in lines
+    assert '  mlflow.set_registry_uri("http://me:***@models:5000")' in lines
+    assert shlex.split(ui_lines(plan, "1")[0])[-2:] == ["--registry-store-uri", "http://me:***@models:5000"]
 
 
 def test_the_command_for_the_ui_survives_the_shell() -> None:
