@@ -64,16 +64,28 @@ def repeated_points(sweep: SweepConfig) -> dict[int, int]:
 
     A point that leaves something open is not the same as another: what it leaves is drawn.
     """
-    tree, first, again = parameter_tree(sweep.space), dict[str, int](), dict[int, int]()
+    first, again = dict[str, int](), dict[int, int]()
     for i, point in enumerate(given_points(sweep)):
-        try:
-            parameters = parameters_of(tree, encode_point(sweep.space, point))
-        except KeyError:
-            continue
-        earlier = first.setdefault(configuration_key(resolve(sweep.trial, sweep.space, parameters)), i)
+        trial = trial_of_point(sweep, point)
+        earlier = i if trial is None else first.setdefault(configuration_key(trial), i)
         if earlier != i:
             again[i] = earlier
     return again
+
+
+def trial_of_point(sweep: SweepConfig, point: dict[str, Any]) -> TrialConfig | None:
+    """Return the trial that an entry of `start_from` is; None if it leaves something open.
+
+    Raises:
+        ValidationError: Its values do not go together.
+        ValueError: It is no point of the space.
+    """
+    encoded = encode_point(sweep.space, point)
+    try:
+        parameters = parameters_of(parameter_tree(sweep.space), encoded)
+    except KeyError:
+        return None
+    return resolve(sweep.trial, sweep.space, parameters)
 
 
 def main_arm(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> Arm:

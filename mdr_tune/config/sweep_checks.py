@@ -3,10 +3,9 @@
 from pydantic import ValidationError
 
 from mdr_tune.catalog import LOSSES
-from mdr_tune.config.arms import baseline_names, baseline_space, baseline_trial, given_points
+from mdr_tune.config.arms import baseline_names, baseline_space, baseline_trial, given_points, trial_of_point
 from mdr_tune.config.explain import explain
 from mdr_tune.config.losses import PML
-from mdr_tune.config.points import encode_point
 from mdr_tune.config.space import searched, section_variants
 from mdr_tune.config.space_checks import Problems, domain_problems
 from mdr_tune.config.sweep import SweepConfig
@@ -30,7 +29,10 @@ def _start_problems(sweep: SweepConfig) -> Problems:
     problems: Problems = []
     for i, point in enumerate(given_points(sweep)):
         try:
-            encode_point(sweep.space, point)
+            trial_of_point(sweep, point)
+        except ValidationError as error:
+            key, message = explain(error, TrialConfig)[0]
+            problems.append((("start_from", str(i)), f"{'.'.join(key)}: {message}"))
         except (ValueError, TypeError) as error:
             problems.append((("start_from", str(i)), str(error)))
     if sweep.search.sampler == "grid":

@@ -3,7 +3,8 @@
 What is drawn depends on the seed, the arm, the trial's number and the trials before it, on nothing else: no generator
 lives on from one trial to the next. So an interrupted search goes on as it would have gone on.
 
-No configuration is drawn twice: whatever sampler draws one that an earlier trial had draws again, from another seed.
+No configuration is drawn twice: whatever sampler draws one that an earlier trial had draws again, from another seed. So
+it does if the values that it drew do not go together.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.configurations import configuration_key, listed_configurations, parameters_of
@@ -136,11 +138,11 @@ class SeededSampler(BaseSampler):
         """Nothing to learn here: the study has it."""
 
     def _new_point(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        """Draw a point whose configuration no earlier trial had; the first that is drawn, if they may repeat."""
+        """Draw a point that is a valid trial, whose configuration no earlier trial had, unless they may repeat."""
         earlier = set() if self._repeats else self._earlier(study, trial)
         for attempt in range(TRIES):
             point = self._point(study, trial, attempt)
-            if self._repeats or self._key(point) not in earlier:
+            if self._is_new(point, earlier):
                 return point
         return self._any_other(trial, earlier)
 
@@ -178,9 +180,15 @@ class SeededSampler(BaseSampler):
                 return point[parameter.name]
 
             draw(self._tree, choose)
-            if self._key(point) not in earlier:
+            if self._is_new(point, earlier):
                 return point
         raise NothingNewError
+
+    def _is_new(self, point: dict[str, Any], earlier: set[str]) -> bool:
+        try:
+            return self._key(point) not in earlier
+        except ValidationError:  # values that do not go together, such as a pos_margin above the neg_margin
+            return False
 
     def _key(self, point: dict[str, Any]) -> str:
         arm = self._arm
@@ -190,7 +198,7 @@ class SeededSampler(BaseSampler):
         """Return the configurations of all trials before this one, whatever became of them."""
         for other in study.get_trials(deepcopy=False)[: trial.number]:
             if other.number not in self._keys:
-                with contextlib.suppress(KeyError):  # it has no parameters yet, or never will
+                with contextlib.suppress(KeyError, ValidationError):  # it has no parameters yet, or never will
                     self._keys[other.number] = self._key(other.params)
         return {key for number, key in self._keys.items() if number < trial.number}
 

@@ -370,6 +370,19 @@ def test_a_grid_with_the_same_trial_twice_is_refused(tmp_path: Path) -> None:
     assert "of 4 only 3 differ" in problem(tmp_path, text)  # one level has no spread
 
 
+def test_a_starting_point_whose_values_do_not_go_together(tmp_path: Path) -> None:
+    space = "space: {loss.pos_margin: {uniform: [0, 0.9]}, loss.neg_margin: {uniform: [0.95, 2]}, epochs: [1, 2]}"
+    text = f"name: x\ntrial: {{loss: contrastive}}\n{space}\nstart_from: [{{loss.pos_margin: 0.5}}]\n"
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text)
+    assert read_sweep(file, [])[0].start_from == [{"loss.pos_margin": 0.5}]
+    text = text.replace("[0.95, 2]", "[0.1, 2]")
+    point = "{loss.pos_margin: 0.5, loss.neg_margin: 0.2, epochs: 1}"
+    assert "pos_margin 0.5 must be below neg_margin 0.2" in problem(
+        tmp_path, text.replace("{loss.pos_margin: 0.5}", point)
+    )
+
+
 def test_whole_numbers_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     text = "name: x\nspace:\n  batch.size: [8, 64]\n  batch.images_per_class: {int: [4, 5]}\n"
     message = "batch.size 8, batch.images_per_class 5 do not go together: batch: size 8 holds fewer than two classes"

@@ -280,3 +280,14 @@ def test_a_study_of_version_1_goes_on_as_it_began(tmp_path: Path, monkeypatch: p
     search = open_search(other, "tpe", legacy=True)
     margins = [play(search, number)["loss.margin"] for number in range(5)]
     assert margins == pytest.approx([0.05857075811, 0.17963749105, 0.24947708378, 0.05543772951, 0.23484317658])
+
+
+@pytest.mark.parametrize("scheduler", ["none", "pbt"])
+def test_values_that_do_not_go_together_are_drawn_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
+) -> None:
+    margins = {"loss.pos_margin": {"uniform": [0, 0.9]}, "loss.neg_margin": {"uniform": [0.5, 1]}}
+    monkeypatch.setitem(CASES, "margins", ("random", margins))
+    search = open_search(tmp_path, "margins", trial={"loss": {"name": "contrastive"}}, search={"scheduler": scheduler})
+    drawn = [play(search, number) for number in range(9)]
+    assert all(one["loss.pos_margin"] < one["loss.neg_margin"] for one in drawn)
