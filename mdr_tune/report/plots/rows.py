@@ -23,12 +23,14 @@ def has_mdr(row: TableRow) -> bool:
 
 
 def label(row: TableRow, width: int = LABEL_WIDTH) -> str:
-    """Return what a row is called in a figure, in lines of at most `width` characters; a long setting is cut."""
+    """Return what a row is called in a figure, in lines of at most `width` characters; a long setting is cut,
+    and the row named instead."""
     if not row.setting:
         return textwrap.fill(row.method, width)
     if len(row.method) + len(row.setting) + 2 <= width:
         return f"{row.method}, {row.setting}"
-    setting = textwrap.wrap(row.setting, width, max_lines=MOST_LINES, placeholder=" \N{HORIZONTAL ELLIPSIS}")
+    cut = f" \N{HORIZONTAL ELLIPSIS} ({row.name})"
+    setting = textwrap.wrap(row.setting, width, max_lines=MOST_LINES, placeholder=cut)
     return "\n".join([f"{textwrap.fill(row.method, width)},", *setting])
 
 
