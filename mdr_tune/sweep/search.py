@@ -15,7 +15,8 @@ from mdr_tune.config.arms import Arm
 from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
 from mdr_tune.config.sweep import SearchConfig
 from mdr_tune.sqlite_address import sqlite_url
-from mdr_tune.sweep.samplers import NothingNewError, distribution, make_sampler, quiet_optuna, without_warnings
+from mdr_tune.sweep.samplers import make_sampler, quiet_optuna, without_warnings
+from mdr_tune.sweep.seeded_sampler import NothingNewError, distribution
 
 BUSY_TIMEOUT_S = 60.0
 """How long to wait for the store while another process, such as optuna-dashboard, has it locked."""

@@ -20,10 +20,10 @@ from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.one_trial import OneTrial
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.resume import STUDIES
-from mdr_tune.sweep.samplers import NothingNewError
 from mdr_tune.sweep.schedulers import SYNCHRONOUS, make_scheduler, replay
 from mdr_tune.sweep.schedulers.lane_scheduler import LaneScheduler
 from mdr_tune.sweep.search import ArmSearch
+from mdr_tune.sweep.seeded_sampler import NothingNewError
 from mdr_tune.sweep.stop_rules import StopRules
 from mdr_tune.sweep.trial_source import TrialSource
 from mdr_tune.words import count

@@ -11,7 +11,7 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.lanes.checkpoint_file import read_checkpoint
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.sweep.cost import estimate
-from tests.faults.sweeps import METRIC, SWEEP, in_mlflow, run, same_each_run
+from tests.faults.sweeps import METRIC, SWEEP, in_mlflow, numbers, run, same_each_run
 from tests.lane_session import RESOURCES
 
 pytestmark = pytest.mark.ray
@@ -73,3 +73,17 @@ def test_hyperband_on_glyphs(hub: Any, tmp_path: Path) -> None:
     sweep = SweepConfig.model_validate({**SWEEP, "trial": {**TRIAL, "epochs": 4}, "search": search})
     cost = estimate([main_arm(sweep)], sweep.search.scheduler, 1, RESOURCES, None)
     assert sum(record.epochs for record in records) == cost.epochs.most == cost.epochs.least
+
+
+def test_each_configuration_is_trained_once_whatever_the_sweep_is_called(hub: Any, tmp_path: Path) -> None:
+    trial = {**TRIAL, "epochs": 1, "iterations_per_epoch": 2}
+    changes = {"trial": trial, "search": {"trials": 6, "scheduler": "none"}, "space": {"mdr.weight": [0.1, 0.2, 0.3]}}
+    found = []
+    for name in ("one", "two"):
+        outcome, _ = run(hub, tmp_path / name, name=name, **changes)
+        result = outcome.result
+        assert sorted(record.parameters["mdr.weight"] for record in result.records) == [0.1, 0.2, 0.3]
+        assert result.stopped_because == "mdr: its space has no more than the 3 configurations that were tried"
+        assert not result.can_go_on
+        found.append(numbers(outcome))
+    assert found[0] == found[1]

@@ -16,8 +16,8 @@ from mdr_tune.config.configurations import configuration_key
 from mdr_tune.config.space import parameter_tree, resolve
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.sweep.samplers import distribution
 from mdr_tune.sweep.search import ArmSearch
+from mdr_tune.sweep.seeded_sampler import distribution
 from tests.waiting import HANG_S
 
 PLAIN: dict[str, Any] = {
