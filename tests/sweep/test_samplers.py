@@ -214,8 +214,11 @@ FEW: dict[str, Any] = {"mdr.weight": [0.1, 0.2, 0.3], "embedding.size": [64, 128
 ALIKE: dict[str, Any] = {"mdr": [None, {"levels": {"count": [1, 2], "spread": {"choice": [1.0, 2.0]}}}]}
 
 
-@pytest.mark.parametrize("space", [FEW, ALIKE], ids=["plain", "alike"])
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc"])
+@pytest.mark.parametrize(
+    ("sampler", "space"),
+    [("tpe", FEW), ("tpe", ALIKE), ("gp", ALIKE), ("qmc", FEW), ("random", ALIKE)],
+    ids=["tpe", "tpe-alike", "gp-alike", "qmc", "random-alike"],
+)
 def test_no_configuration_is_drawn_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, space: dict[str, Any]
 ) -> None:
