@@ -153,7 +153,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         sweep=sweep,
         file=stored.file,
         text=stored.text,
-        notes=(*found, *unit_notes(sweep), *fits, *placement_notes(lanes, machine)),
+        notes=(*stored.notes, *found, *unit_notes(sweep), *fits, *placement_notes(lanes, machine)),
         stores=stores,
         machine=machine,
         lanes=lanes,

@@ -56,6 +56,12 @@ class Stored:
     legacy_draws: bool = False
 
     @property
+    def notes(self) -> list[str]:
+        """What a user should know of how the launch goes on."""
+        text = "an earlier version began this launch: as then, draws depend on the sweep's name, and may repeat"
+        return [text] if self.legacy_draws else []
+
+    @property
     def launch(self) -> str:
         """Name of the launch."""
         return self.folder.name

@@ -217,10 +217,11 @@ def test_an_extension_goes_no_further_than_the_configurations(tmp_path: Path) ->
 
 def test_a_launch_of_version_1_keeps_its_draws(tmp_path: Path) -> None:
     folder = store(tmp_path, "2026-01-01")
-    assert find(tmp_path).legacy_draws is False
+    assert (find(tmp_path).legacy_draws, find(tmp_path).notes) == (False, [])
     content = json.loads((folder / PLAN).read_text())
     (folder / PLAN).write_text(json.dumps({**content, "version": 1}))
     assert find(tmp_path).legacy_draws is True
+    assert find(tmp_path).notes[0].startswith("an earlier version began this launch")
     content["sweep"]["space"] = {"mdr": {"choice": [None, {"weight": 0.1}, {"weight": 0.1000001}]}}
     (folder / PLAN).write_text(json.dumps({**content, "version": 1}))
     with pytest.raises(UserError, match="choices of mdr that are equal to 3 digits"):
