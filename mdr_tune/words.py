@@ -8,6 +8,16 @@ def count(number: int, unit: str) -> str:
     return f"{number} {unit}" + ("" if number == 1 else "s")
 
 
+def escaped(text: str) -> str:
+    """Return a text as UTF-8 can hold it: bytes of a file name that are not UTF-8 become `\\xe9` and the like."""
+    return re.sub("[\ud800-\udfff]", lambda found: _escape(ord(found[0])), text)
+
+
+def _escape(surrogate: int) -> str:
+    byte = surrogate - 0xDC00  # as Python reads it from a file name
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else f"\\u{surrogate:04x}"
+
+
 def cpus_and_gpus(cpus: int, gpus: int, gpu: str = "GPU") -> str:
     """Return what a worker gets: `1 CPU`, `2 CPUs and 1 GPU`; `gpu` may name its kind."""
     return count(cpus, "CPU") + (f" and {count(gpus, gpu)}" if gpus else "")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mdr_tune.words import without_password
+from mdr_tune.words import escaped, without_password
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,18 @@ from mdr_tune.words import without_password
 )
 def test_passwords_are_not_shown(text: str, shown: str) -> None:
     assert without_password(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("r\udce9.png", "r\\xe9.png"),
+        ("é → 😀", "é → 😀"),
+        ("\udc80\udcff", "\\x80\\xff"),
+        ("\ud83d!", "\\ud83d!"),
+        ("", ""),
+    ],
+)
+def test_what_is_not_utf_8_is_escaped(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+    shown.encode()

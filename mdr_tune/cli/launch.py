@@ -14,6 +14,7 @@ from mdr_tune.cache_files import check_cache_dir
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.pace import Pace
 from mdr_tune.cli.status import Status
+from mdr_tune.cli.streams import with_forgiving_output
 from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.sweep import SweepConfig
@@ -204,6 +205,10 @@ def _cluster_at(address: str) -> "Machine":
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns 0 when done, 2 for a mistake of the user's, 1 for anything else."""
+    return with_forgiving_output(lambda: _run(argv))
+
+
+def _run(argv: list[str] | None) -> int:
     arguments = make_parser().parse_args(argv)
     return exit_code(lambda: _plan_and_launch(arguments, make_console()))
 

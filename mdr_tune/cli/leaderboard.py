@@ -134,8 +134,8 @@ def _write_rows(kind: str, rows: list[dict[str, Cell]], output: Path | None, con
         import pyarrow
         import pyarrow.parquet
 
-        with _writing(output):
-            pyarrow.parquet.write_table(pyarrow.table(_columns(rows)), output)
+        with _writing(output), output.open("wb") as opened:  # pyarrow takes no path that is not UTF-8
+            pyarrow.parquet.write_table(pyarrow.table(_columns(rows)), opened)
         return
     if kind == "json":
         text = json.dumps(rows, indent=2) + "\n"
@@ -171,4 +171,4 @@ def _writing(file: Path) -> Iterator[None]:
 
 def _write_text(file: Path, text: str) -> None:
     with _writing(file):
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")

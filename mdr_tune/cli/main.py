@@ -14,6 +14,7 @@ from mdr_tune.cli import (
     rerun,
     search,
 )
+from mdr_tune.cli.streams import with_forgiving_output
 from mdr_tune.cli.terminal import exit_code, make_console, quiet_libraries
 
 
@@ -39,6 +40,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns 0 when done, 2 for a mistake of the user's, 1 for anything else."""
+    return with_forgiving_output(lambda: _run(argv))
+
+
+def _run(argv: list[str] | None) -> int:
     arguments = make_parser().parse_args(argv)
     quiet_libraries()
     return exit_code(lambda: int(arguments.run(arguments, make_console())))

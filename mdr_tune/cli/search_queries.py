@@ -15,23 +15,24 @@ from mdr_tune.errors import UserError
 from mdr_tune.indexing import Embedder, EmbeddingIndex, embed_images, read_index
 from mdr_tune.indexing.pictures import list_images
 from mdr_tune.progress import no_progress
+from mdr_tune.words import escaped
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Q queries: what they are called, where their files are (absolute), and (Q, D) embeddings."""
+    """Q queries: their names, escaped where they are not UTF-8, their files (absolute), and (Q, D) embeddings."""
 
     names: list[str]
     files: list[Path]
     embeddings: torch.Tensor
 
     def paths_in(self, index: EmbeddingIndex) -> list[str | None]:
-        """Return each file relative to the folder of an index; None of those that are elsewhere."""
+        """Return each file relative to the folder of an index; None of those that are elsewhere, or not UTF-8."""
         root = os.path.realpath(index.info.root)
         # Only folders are resolved: in the index a link has its own name.
         parents = {parent: os.path.realpath(parent) for parent in {file.parent for file in self.files}}
         paths = [os.path.relpath(os.path.join(parents[file.parent], file.name), root) for file in self.files]
-        return [None if path.startswith("..") else path for path in paths]
+        return [None if path.startswith("..") or escaped(path) != path else path for path in paths]
 
 
 def read_queries(arguments: argparse.Namespace, index: EmbeddingIndex) -> Queries:
@@ -86,9 +87,9 @@ def _embedded(query: Path, embedder: Embedder, batch_size: int) -> Queries:
     """Embed an image, or those of a folder: what of it cannot be decoded is left out."""
     if query.is_dir():
         paths = list_images(query)
-        names: Sequence[str] = [str(query / path) for path in paths]
+        names: Sequence[str] = [escaped(str(query / path)) for path in paths]
     else:
-        paths = names = [str(query)]
+        paths, names = [str(query)], [escaped(str(query))]
     console = make_console(stderr=True)
     with progress_bars(console) as progress:
         root = query if query.is_dir() else Path()

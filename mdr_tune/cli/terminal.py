@@ -5,9 +5,11 @@ import os
 import traceback
 import warnings
 from collections.abc import Callable
+from typing import IO, cast
 
 from rich.console import Console
 
+from mdr_tune.cli.streams import Output
 from mdr_tune.errors import UserError
 from mdr_tune.signals import sigterm_interrupts
 
@@ -16,8 +18,9 @@ PIPE_WIDTH = 200
 
 def make_console(stderr: bool = False) -> Console:
     """Return a console; what is not a terminal gets lines as long as they are, for logs and pipes."""
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
+    file = cast(IO[str], Output("stderr" if stderr else "stdout"))
+    console = Console(file=file, stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(file=file, stderr=stderr, highlight=False, width=PIPE_WIDTH)
 
 
 def print_error(errors: Console, message: str) -> None:

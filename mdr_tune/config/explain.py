@@ -10,6 +10,7 @@ from mdr_tune.config.base import KeyProblem, is_tag, tag_name
 from mdr_tune.config.hints import all_keys, fields_at, in_quotes, meant_key, meant_value, models_at, searched_instead
 from mdr_tune.config.units import Unit
 from mdr_tune.registry import nearest_name
+from mdr_tune.words import escaped
 
 KeyPath = tuple[str, ...]
 _TYPE_NAMES = {
@@ -79,6 +80,8 @@ def _explain_one(
             path,
             f"{_show(value)} is not allowed: give 1 to 64 letters, digits, '_', '-' or '.', no sign first",
         )
+    if kind == "string_unicode":
+        return path, f"{escaped(str(value))} is not UTF-8: rename it"
     if kind == "value_error":
         problem = context["error"]
         more = tuple(problem.key.split(".")) if isinstance(problem, KeyProblem) else ()

@@ -1,6 +1,7 @@
 """The file of embeddings: Parquet with the columns path, label and embedding, and the model's particulars."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -134,7 +135,7 @@ class EmbeddingIndex:
         """
         start = 0
         try:
-            with pq.ParquetFile(self.file, memory_map=True) as file:
+            with pq.ParquetFile(_mapped(self.file)) as file:
                 batches = file.iter_batches(rows or max(1, _BLOCK_NUMBERS // self.size), columns=["embedding"])
                 for batch in batches:
                     numbers = batch.column(0).flatten().to_numpy()
@@ -160,16 +161,21 @@ def read_index(file: Path) -> EmbeddingIndex:
         UserError: There is no such file, it is not Parquet, or another program's.
     """
     try:
-        schema = pq.read_schema(file)
+        source = _mapped(file)
+        schema = pq.read_schema(source)
         info = _info(schema)
         if info is None:
             raise UserError(f"{file} was not made by `mdr-tune embed`: give a file that was")
-        table = pq.read_table(file, columns=["path", "label"], memory_map=True)
+        table = pq.read_table(source, columns=["path", "label"])
     except FileNotFoundError:
         raise UserError(f"there is no file {file}: `mdr-tune embed` makes it") from None
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{file} cannot be read as Parquet ({_first_line(error)}): `mdr-tune embed` makes it") from None
     return EmbeddingIndex(file, info, table["path"], table["label"], schema.field("embedding").type.list_size)
+
+
+def _mapped(file: Path) -> pa.MemoryMappedFile:
+    return pa.memory_map(os.fsencode(file))  # as bytes: pyarrow takes no text that is not UTF-8
 
 
 def _info(schema: pa.Schema) -> IndexInfo | None:

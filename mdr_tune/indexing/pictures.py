@@ -9,6 +9,7 @@ from mdr_tune.data.own.folder import SUFFIXES
 from mdr_tune.data.own.split_words import SPLIT_WORDS, split_word
 from mdr_tune.data.own.system_files import is_hidden, is_kept_by_a_system, warn_of_system_files
 from mdr_tune.errors import UserError
+from mdr_tune.words import escaped
 
 
 def list_images(folder: Path) -> list[str]:
@@ -44,10 +45,10 @@ def list_images(folder: Path) -> list[str]:
     warn_of_system_files(folder, system_files)
     if not found:
         raise UserError(f"no images below {folder}: expected names ending in {', '.join(SUFFIXES)}")
-    odd = [path for path in found if path != path.encode(errors="replace").decode()]
+    odd = [path for path in found if path != escaped(path)]
     if odd:
-        shown = odd[0].encode(errors="replace").decode()
-        raise UserError(f"names below {folder} are not UTF-8, {len(odd)} of {len(found)}, such as {shown}: rename them")
+        shown = f"{len(odd)} of {len(found)}, such as {escaped(odd[0])}"
+        raise UserError(f"names below {folder} are not UTF-8, {shown}: rename them")
     return found
 
 

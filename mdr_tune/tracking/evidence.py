@@ -90,7 +90,7 @@ def _read_trial(client: MlflowClient, trial: RecordedTrial) -> _TrialEvidence | 
 
 
 def _distances(client: MlflowClient, run_id: str, folder: str) -> list[DistanceSnapshot]:
-    text = Path(client.download_artifacts(run_id, DISTANCES_FILE, folder)).read_text()
+    text = Path(client.download_artifacts(run_id, DISTANCES_FILE, folder)).read_text(encoding="utf-8")
     return [DistanceSnapshot.from_dict(values) for values in json.loads(text)]
 
 
@@ -114,7 +114,7 @@ def _repeat(client: MlflowClient, run_id: str | None) -> dict[str, Any]:
         return {}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            text = Path(client.download_artifacts(run_id, REPEAT_FILE, folder)).read_text()
+            text = Path(client.download_artifacts(run_id, REPEAT_FILE, folder)).read_text(encoding="utf-8")
         found: dict[str, Any] = json.loads(text)
     except (MlflowException, OSError, ValueError):
         return {}

@@ -48,7 +48,7 @@ def _text(client: MlflowClient, run_id: str, file: str) -> str:
     """Return a file of the launch's run; nothing if it was lost."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return Path(client.download_artifacts(run_id, file, folder)).read_text()
+            return Path(client.download_artifacts(run_id, file, folder)).read_text(encoding="utf-8")
     except (MlflowException, OSError):
         return ""
 

@@ -117,7 +117,7 @@ def _repeat(client: MlflowClient, run: Run) -> dict[str, Any]:
         )
     with tempfile.TemporaryDirectory() as folder:
         found: dict[str, Any] = json.loads(
-            Path(client.download_artifacts(run.info.run_id, REPEAT_FILE, folder)).read_text()
+            Path(client.download_artifacts(run.info.run_id, REPEAT_FILE, folder)).read_text(encoding="utf-8")
         )
     return found
 

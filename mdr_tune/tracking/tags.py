@@ -12,6 +12,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 
 from mdr_tune.config.space import describe_value
 from mdr_tune.records import Change, TrialRecord
+from mdr_tune.words import escaped
 
 TRIAL_TAG = "mdr_tune.trial"
 """A trial's name; with the parent run's id, what its run is found by."""
@@ -39,7 +40,7 @@ TAG_LIMIT = 5000
 
 def run_tags(name: str) -> dict[str, str]:
     """Return the tags of a run that say its name, who started it, and with what."""
-    return {MLFLOW_RUN_NAME: name, MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: "mdr_tune"}
+    return {MLFLOW_RUN_NAME: escaped(name), MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: "mdr_tune"}
 
 
 def trial_tags(record: TrialRecord, parent_run_id: str) -> dict[str, str]:

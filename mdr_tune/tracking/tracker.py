@@ -40,6 +40,7 @@ from mdr_tune.tracking.tags import (
 from mdr_tune.tracking.test_scores import TestScores
 from mdr_tune.tracking.trial_runs import PARAM_VALUE_LIMIT, PARAMS_A_BATCH, TrialRuns, log_params
 from mdr_tune.tracking.writer import OrderedWriter
+from mdr_tune.words import escaped
 
 __all__ = ["PARAMS_A_BATCH", "PARAM_VALUE_LIMIT", "TEST_READ_TAG", "Tracker", "best_key", "open_experiment", "run_tags"]
 
@@ -98,7 +99,7 @@ class Tracker:
             self.parent_run_id: str = client.create_run(experiment_id, tags=tags).info.run_id
             log_params(client, self.parent_run_id, params)
             for file, text in files.items():
-                client.log_text(self.parent_run_id, text, file)
+                client.log_text(self.parent_run_id, escaped(text), file)
         else:
             self.parent_run_id = parent_run_id
             client.update_run(parent_run_id, status="RUNNING")
@@ -190,9 +191,9 @@ class Tracker:
         if record.outcome == "diverged":  # in place of the best value so far, which nobody should sort by
             entries.append(Metric(best_key(self._metric), math.nan, when, record.epochs + 1))
         if record.error is not None:
-            entries.append(RunTag(WHY_TAG, _last_line(record.error)[:TAG_LIMIT]))
+            entries.append(RunTag(WHY_TAG, _last_line(escaped(record.error))[:TAG_LIMIT]))
             if record.outcome == "failed":
-                self.client.log_text(run_id, record.error, "traceback.txt")
+                self.client.log_text(run_id, escaped(record.error), "traceback.txt")
         if record.distances:
             text = json.dumps([snapshot.as_dict() for snapshot in record.distances])
             self.client.log_text(run_id, text, DISTANCES_FILE)

@@ -11,6 +11,7 @@ from mdr_tune.config.base import flatten
 from mdr_tune.records import TrialRecord
 from mdr_tune.tracking.experiment import child_runs
 from mdr_tune.tracking.tags import COMPLETE_TAG, OUTCOME_TAG, TRIAL_TAG, trial_tags
+from mdr_tune.words import escaped
 
 PARAM_VALUE_LIMIT = 6000
 PARAMS_A_BATCH = 100
@@ -25,8 +26,8 @@ STATUS = {
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
-    """Write parameters, nested ones by dotted key, in as many calls as MLflow wants."""
-    entries = [Param(key, str(value)[:PARAM_VALUE_LIMIT]) for key, value in flatten(dict(params)).items()]
+    """Write parameters, nested ones by dotted key, in as many calls as MLflow wants; what is not UTF-8 is escaped."""
+    entries = [Param(key, escaped(str(value))[:PARAM_VALUE_LIMIT]) for key, value in flatten(dict(params)).items()]
     for first in range(0, len(entries), PARAMS_A_BATCH):
         client.log_batch(run_id, params=entries[first : first + PARAMS_A_BATCH])
 

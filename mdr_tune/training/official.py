@@ -23,6 +23,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.errors import UserError
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.training.session import CHECKPOINT_VERSION
+from mdr_tune.words import escaped
 
 OfficialMode = Literal["rescale", "l2"]
 """Their class: `Embedding` is `rescale`, `L2NormEmbedding` (run.py --l2norm) is `l2`. The tensors of both have the same
@@ -97,7 +98,7 @@ def import_official(file: Path, mode: OfficialMode) -> ImportedModel:
         model, config = convert_official(_unpickle(content), mode)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    source = {"file": file.name, "sha256": hashlib.sha256(content).hexdigest(), "code": _SOURCE_CODE}
+    source = {"file": escaped(file.name), "sha256": hashlib.sha256(content).hexdigest(), "code": _SOURCE_CODE}
     return ImportedModel(model, config, source)
 
 

@@ -156,6 +156,37 @@ def test_a_folder_of_queries(letters: Letters, capsys: pytest.CaptureFixture[str
     assert all(float(row["distance"]) < 1e-5 for row in rows)
 
 
+NOT_UTF_8 = "r\udce9"  # bytes r and E9: é in Latin-1
+
+
+def test_names_that_are_not_utf_8(letters: Letters, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    query = tmp_path / f"{NOT_UTF_8}.png"
+    shutil.copy(letters.images / "letter_900" / "face_00.png", query)
+    index = tmp_path / f"{NOT_UTF_8}.parquet"
+    shutil.copy(letters.index, index)
+    arguments = ["search", "--index", index, "--query", query, "--storage", letters.storage, "--top", 2]
+    shown = f"{tmp_path}/r\\xe9.png"
+    code, printed, _ = run_command(capsys, *arguments, "--exclude-self")
+    assert (code, printed.splitlines()[0]) == (0, shown)
+    for suffix in (".csv", ".json"):
+        code, printed, _ = run_command(capsys, *arguments, "--out", NOT_UTF_8 + suffix)
+        assert (code, printed.partition(" (")[0]) == (0, f"1 queries: r\\xe9{suffix}")
+    rows = list(csv.DictReader(io.StringIO(Path(f"{NOT_UTF_8}.csv").read_text(encoding="utf-8"))))
+    of_json = json.loads(Path(f"{NOT_UTF_8}.json").read_text(encoding="utf-8"))
+    assert [row["query"] for row in rows] == [row["query"] for row in of_json] == [shown] * 2
+    assert rows[0]["path"] == "letter_900/face_00.png"
+
+    pictures = tmp_path / NOT_UTF_8  # the folder's own name may be anything, the images' names are UTF-8
+    shutil.copytree(letters.images / "letter_900", pictures)
+    embed = ["embed", "--model", MODEL, "--images", pictures, "--out", index, "--storage", letters.storage]
+    assert run_command(capsys, *embed)[0] == 0
+    assert (len(read_index(index)), read_index(index).info.root) == (FACES, str(pictures))
+    (pictures / query.name).write_bytes(query.read_bytes())
+    code, _, error = run_command(capsys, *embed)
+    assert code == 2
+    assert "are not UTF-8, 1 of 13, such as r\\xe9.png: rename them" in error
+
+
 def test_a_moved_alias_does_not_change_what_an_index_is_searched_with(
     letters: Letters, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

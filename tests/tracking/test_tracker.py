@@ -375,3 +375,16 @@ def test_a_description_so_far_is_replaced_and_not_missed(
     tracker.describe("### Winner", {})
     tracker.close("FINISHED")
     assert client.get_run(tracker.parent_run_id).data.tags["mlflow.note.content"] == "### Winner"
+
+
+def test_what_is_not_utf_8_is_escaped(client: MlflowClient, make_tracker: MakeTracker, tmp_path: Path) -> None:
+    command = "launch.py --space r\udce9.yaml"
+    tracker = make_tracker(params={"file": "r\udce9.yaml"}, files={"command.txt": command}, run_name="r\udce9")
+    record = trial("a")
+    record.error = "Traceback:\nOSError: r\udce9"
+    tell(tracker, record, [], "failed")
+    tracker.close("FINISHED")
+    parent, run = client.get_run(tracker.parent_run_id), client.get_run(tracker.run_id(record))
+    assert (parent.info.run_name, parent.data.params["file"]) == ("r\\xe9", "r\\xe9.yaml")
+    assert artifact(client, parent, "command.txt", tmp_path) == "launch.py --space r\\xe9.yaml"
+    assert artifact(client, run, "traceback.txt", tmp_path).endswith("OSError: r\\xe9")

@@ -137,7 +137,7 @@ class SystemdService:
         """Refuse to replace or remove the server of another user."""
         if not self._is_system_unit or not self._unit_file.exists():
             return
-        lines = self._unit_file.read_text().splitlines()
+        lines = self._unit_file.read_text(encoding="utf-8").splitlines()
         owner = next((line.removeprefix("User=") for line in lines if line.startswith("User=")), "root")
         if owner != _user():
             raise UserError(f"{self._unit_file}: is the MLflow server of {owner}; use theirs, or let them uninstall it")
@@ -145,9 +145,9 @@ class SystemdService:
     def _write(self, text: str) -> None:
         if not self._as_root:
             self._unit_file.parent.mkdir(parents=True, exist_ok=True)
-            self._unit_file.write_text(text)
+            self._unit_file.write_text(text, encoding="utf-8")
             return
-        with tempfile.NamedTemporaryFile("w", suffix=".service") as file:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".service") as file:
             file.write(text)
             file.flush()
             self._run([*self._as_root, "install", "-m", "644", file.name, str(self._unit_file)])

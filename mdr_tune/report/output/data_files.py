@@ -110,7 +110,8 @@ def write_rows(rows: Rows, folder: Path, name: str) -> list[Path]:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    pyarrow.parquet.write_table(pyarrow.table(_columns(rows)), as_parquet)
+    with as_parquet.open("wb") as file_of_bytes:  # pyarrow takes no path that is not UTF-8
+        pyarrow.parquet.write_table(pyarrow.table(_columns(rows)), file_of_bytes)
     return [as_csv, as_parquet]
 
 
