@@ -99,12 +99,12 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
 def _outline(data: DataConfig, tell: Callable[[str], None]) -> DatasetOutline:
     if data.name in OUTLINES:
         return OUTLINES[data.name](data.name)
+    from mdr_tune.data import outline_files
+
     slow = threading.Timer(SLOW_S, tell, [f"listing the images of {data.name}"])
     slow.daemon = True
     slow.start()
     try:
-        from mdr_tune.data import outline_files
-
         return outline_files(data.name, **data.arguments())
     except OSError as error:
         raise UserError(f"data: {data.name} cannot be read: {error}") from error

@@ -9,7 +9,7 @@ import pytest
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.progress import no_progress
-from mdr_tune.sweep.prepare import missing_data, naming, paths_of, prepare_data
+from mdr_tune.sweep.prepare import check_data, missing_data, naming, paths_of, prepare_data
 from tests.data.published.layouts import picture
 
 LETTERS = "abcdefghijkl"
@@ -162,6 +162,34 @@ def test_the_batches_that_are_searched_are_those_that_count(images: Path) -> Non
 
     prepare_data(searching(8, 18), no_progress)  # no trial has the 128
     assert "which cannot fill a batch of 20" in refused(searching(8, 20))
+
+
+def test_with_the_authors_protocol_validation_classes_fill_batches_too(images: Path) -> None:
+    def paper(size: int, rank: int = 1) -> SweepConfig:
+        data = {**folder_of(images), "recall_at": [1, rank]}
+        metric = f"curves/test_recall_at_{rank}"
+        return sweep_of(data, metric, batch={"size": size, "images_per_class": 3}, protocol="paper")
+
+    prepare_data(paper(24), no_progress)
+    assert check_data(paper(24, rank=11)) == []  # of 12 test images, 11 others
+    for refusing in (check_data, lambda sweep: prepare_data(sweep, no_progress)):
+        with pytest.raises(UserError, match="8 classes make at most 24 images, which cannot fill a batch of 25"):
+            refusing(paper(25))
+    with pytest.raises(UserError, match=r"metric: curves/test_recall_at_12 needs 12 images .* test classes .* have 11"):
+        check_data(paper(24, rank=12))
+
+
+def test_what_is_listed_is_opened_without_listing_it_again(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = sweep_of(folder_of(images))
+    check_data(sweep)
+    with monkeypatch.context() as context:
+        context.setattr("mdr_tune.data.own.folder.list_folder", lambda _: pytest.fail("listed again"))
+        prepare_data(sweep, no_progress)
+    other = sweep_of({**folder_of(images), "validation": {"seed": 1}})
+    check_data(other)
+    (images / "a" / "0.png").unlink()  # what has changed since then is missing, until it is listed anew
+    assert refused(other).startswith("data.root: 1 of 36 images is missing")
+    prepare_data(other, no_progress)
 
 
 @pytest.mark.parametrize(("rank", "fits"), [(5, True), (6, False)])
