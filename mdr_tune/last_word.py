@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import NoReturn
 
 STDERR = 2
-_IN_ORDER = b"in order\n"
+_IN_ORDER = "in order"
 _GUARD = """
 trap '' INT TERM HUP
-read -r end
-[ "$end" = "in order" ] && exit
-printf '%s\\n' "$1" >&2
+message=$1
+while read -r line; do
+  [ "$line" = "in order" ] && exit
+  message=$line
+done
+printf '%s\\n' "$message" >&2
 [ -e "$2" ] && printf '%s\\n' "$3" >&2
 """
 
@@ -27,7 +30,7 @@ class _LastWord:
     """What is said if the process ends now.
 
     Args:
-        message: Always said.
+        message: Said unless `tell` gave another.
         file: `more` is said if this file exists.
         more: What else.
     """
@@ -41,9 +44,16 @@ class _LastWord:
 
     def ends_in_order(self) -> None:
         """Say nothing."""
-        with contextlib.suppress(OSError), self._pipe:  # a guard that somebody ended
-            self._pipe.write(_IN_ORDER)
+        self.tell(_IN_ORDER)
+        with contextlib.suppress(OSError):
+            self._pipe.close()
         self._guard.wait()
+
+    def tell(self, message: str) -> None:
+        """Have this line said instead of the message."""
+        with contextlib.suppress(OSError):  # a guard that somebody ended
+            self._pipe.write(f"{' '.join(message.split())}\n".encode())
+            self._pipe.flush()
 
     def more(self) -> str:
         """Return the second line, if its file exists."""
@@ -69,6 +79,17 @@ def last_word(message: str, file: Path = Path(os.devnull) / "none", more: str = 
     finally:
         _current.ends_in_order()
         _current = before
+
+
+@contextlib.contextmanager
+def errors_are_the_last_word() -> Iterator[None]:
+    """Have an error that leaves the block said in place of the message, should the process not live to report it."""
+    try:
+        yield
+    except BaseException as error:
+        if _current is not None:
+            _current.tell(f"error: {type(error).__name__}: {error}")
+        raise
 
 
 def exit_at_once(code: int, reason: str) -> NoReturn:

@@ -49,6 +49,19 @@ def test_an_exception_says_what_it_is(tmp_path: Path) -> None:
     assert "it was ended" not in done.stderr
 
 
+def test_an_error_that_the_process_does_not_live_to_report(tmp_path: Path) -> None:
+    body = """
+from mdr_tune.last_word import errors_are_the_last_word
+try:
+    with errors_are_the_last_word():
+        raise ValueError("the run was\\ndeleted")
+finally:
+    os._exit(1)
+"""
+    done = run(tmp_path, body)
+    assert (done.returncode, done.stderr) == (1, "error: ValueError: the run was deleted\n")
+
+
 def test_at_once_without_a_last_word() -> None:
     code = "from mdr_tune.last_word import exit_at_once; exit_at_once(130, 'ended at once')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)

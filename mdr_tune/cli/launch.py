@@ -172,6 +172,7 @@ def _checked(
 ) -> tuple["Machine", LaneResources, list[str]]:
     """Check weights, data and resources; returns what there is, the lanes that fit, and notes on the data."""
     from mdr_tune.cluster.machine import this_machine
+    from mdr_tune.cluster.ray_start import check_ray_can_start
 
     console = make_console()
     with naming(file):
@@ -179,6 +180,8 @@ def _checked(
         if not arguments.dry_run and (problems := missing_data(sweep)):
             raise UserError("\n".join(problems))
         check_cache_dir()
+        if arguments.address is None:
+            check_ray_can_start()
         notes = check_data(sweep, lambda text: console.print(text, soft_wrap=True, markup=False, style="dim"))
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
     return machine, _fit(sweep, machine, file, arguments.resume is not None), notes

@@ -14,6 +14,9 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that failed has no metric
     "TUNE_MAX_PENDING_TRIALS_PG": "16",  # trials that start side by side; there are never more than lanes
     "RAY_worker_maximum_startup_concurrency": "8",  # on few cores Ray warns of our few processes otherwise
+    "RAY_gcs_server_port_wait_time_s": "180",  # instead of 30: a loaded machine starts slowly
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_worker_register_timeout_seconds": "180",  # instead of 60
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "2592000",  # a lane waits for its nodes as long as the user does
 }
 LOCAL_ENVIRONMENT = {

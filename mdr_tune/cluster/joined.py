@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mdr_tune.cluster.auth_token import close_token
 from mdr_tune.cluster.autoscaler import autoscaler_here, node_of
 from mdr_tune.cluster.environment import prepare_environment
 from mdr_tune.cluster.machine import Machine
@@ -34,6 +35,7 @@ def connect(address: str) -> None:
             driven, or it wants another token.
     """
     prepare_environment()
+    close_token()
     _check_address(address)
     import ray
 

@@ -2,8 +2,12 @@
 
 import contextlib
 import functools
+import os
+import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import ray
 import ray._private.ray_constants
@@ -12,6 +16,10 @@ import ray._private.state
 import ray._private.utils
 import ray._private.worker
 
+T = TypeVar("T")
+
+NODE_TIMEOUT_S = 180.0
+POLL_S = 0.2
 VITAL_PROCESSES = ("gcs_server", "raylet")
 """Processes without which Ray is lost, by Ray's names."""
 _ended_here = threading.Event()
@@ -38,24 +46,62 @@ def end_ray_at_once() -> None:
 
 
 @contextlib.contextmanager
-def apart_from_signals() -> Iterator[None]:
-    """Keep the signals of this process's group from what `ray.init` starts in the block, and Ray from taking SIGTERM.
+def our_start_of_ray() -> Iterator[None]:
+    """Have `ray.init` in the block start Ray as a launch needs it.
 
-    Ray's processes get sessions of their own: else Ctrl-C in a terminal, `timeout` or `kill -TERM -- -GROUP` would end
-    Ray under this process. They end with it all the same, since the kernel kills them when it dies. Where the kernel
-    cannot, off Linux, they stay in the group, which Ray's own reaper ends. Ray's handlers of SIGTERM, one in Python and
-    one in C++, would end this process in the middle of anything.
+    - Its processes get sessions of their own: else Ctrl-C in a terminal, `timeout` or `kill -TERM -- -GROUP` would end
+      Ray under this process. They end with it all the same, since the kernel kills them when it dies. Where the kernel
+      cannot, off Linux, they stay in the group, which Ray's own reaper ends.
+    - Ray's handlers of SIGTERM, one in Python and one in C++, are not installed: they would end this process in the
+      middle of anything.
+    - Its node has NODE_TIMEOUT_S to appear, not 30 s. If the start fails, none of its processes is left.
     """
     services, utils, constants = ray._private.services, ray._private.utils, ray._private.ray_constants
-    before = services.ConsolePopen, utils.set_sigterm_handler, constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER
-    if utils.detect_fate_sharing_support():
-        services.ConsolePopen = functools.partial(services.ConsolePopen, start_new_session=True)
+    before = services.ConsolePopen, services.get_node, utils.set_sigterm_handler
+    handles_failures = constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: Any, **options: Any) -> Any:
+        started.append(before[0](*arguments, **options, start_new_session=utils.detect_fate_sharing_support()))
+        return started[-1]
+
+    services.ConsolePopen = start
+    services.get_node = functools.partial(patient, before[1], lambda: all(one.poll() is None for one in started))
     utils.set_sigterm_handler = lambda handler: None
     constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True
     try:
         yield
+    except BaseException:
+        for process in started:
+            process.kill()
+            process.wait()
+        raise
     finally:
-        services.ConsolePopen, utils.set_sigterm_handler, constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = before
+        services.ConsolePopen, services.get_node, utils.set_sigterm_handler = before
+        constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = handles_failures
+
+
+def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any) -> T:
+    """Return the answer to a question that raises RuntimeError as long as there is none.
+
+    Args:
+        ask: The question.
+        may_come: Whether an answer may still come.
+        arguments: Of the question.
+    """
+    end = time.monotonic() + NODE_TIMEOUT_S
+    while True:
+        try:
+            return ask(*arguments)
+        except RuntimeError:
+            if time.monotonic() > end or not may_come():
+                raise
+        time.sleep(POLL_S)
+
+
+def close_session_folder() -> None:
+    """Keep other users out of the folder of the Ray started here, which Ray makes writable for all of them."""
+    os.chmod(ray._private.worker._global_node.get_session_dir_path(), 0o700)
 
 
 def lost_process() -> str | None:

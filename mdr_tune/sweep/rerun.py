@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from mdr_tune.cluster.environment import prepare_environment
 from mdr_tune.cluster.machine import Machine, this_machine
+from mdr_tune.cluster.ray_start import check_ray_can_start
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
@@ -64,6 +65,7 @@ def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunP
     gpus = 0 if original.device == "cpu" or not machine.gpus else 1
     sweep = _sweep_of(original, workers, threads, gpus)
     _check_fits(original, machine, gpus)
+    check_ray_can_start()
     problems = prepare.missing_data(sweep)
     if problems:
         raise UserError("\n".join(f"{original.run_id}: {problem}" for problem in problems))

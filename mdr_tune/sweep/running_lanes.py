@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from mdr_tune.cluster.environment import prepare_environment
+from mdr_tune.last_word import errors_are_the_last_word
 from mdr_tune.progress import Progress
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.plan import Plan
@@ -48,7 +49,8 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
             plan.lanes, f"{plan.sweep.name}-{plan.launch}{session}", plan.folder / "lanes", _preparation(plan)
         )
         try:
-            yield lanes.hub
+            with errors_are_the_last_word():  # an end of Ray that goes wrong may end this process
+                yield lanes.hub
         finally:
             lanes.stop()
 

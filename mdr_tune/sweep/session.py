@@ -5,7 +5,10 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+from mdr_tune.cluster.auth_token import guard_token
 from mdr_tune.cluster.environment import local_environment, prepare_environment
+from mdr_tune.cluster.ray_start import start_failure
+from mdr_tune.errors import UserError
 from mdr_tune.signals import interrupts_deferred
 from mdr_tune.sweep.ray_watch import ended_if_ray_is_lost
 
@@ -39,26 +42,34 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     """Connect to the cluster at `address`, or start Ray on this machine; disconnect, or end it, at the end.
 
     A session that this process has already is used as it is and left as it is.
+
+    Raises:
+        UserError: Ray does not start, or there is no cluster at the address.
     """
     prepare_environment()
     import ray
 
-    from mdr_tune.lanes.ray_internals import apart_from_signals, owns_ray
+    from mdr_tune.lanes.ray_internals import close_session_folder, our_start_of_ray, owns_ray
 
     _keep_off_the_terminal()
     started_here = not ray.is_initialized()
     is_local = started_here and address is None
     if is_local:
-        # In the middle of its start Ray may never come back; an interrupt that came then is raised after it.
-        with _ended_if_interrupted(), interrupts_deferred(), apart_from_signals():
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                include_dashboard=True,  # which Ray Train asks whether a controller lives, to free what a dead one held
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+        guard_token()
+        try:
+            # In the middle of its start Ray may never come back; an interrupt that came then is raised after it.
+            with _ended_if_interrupted(), interrupts_deferred(), our_start_of_ray():
+                ray.init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    include_dashboard=True,  # which Ray Train asks whether a controller lives, to free what it held
+                    dashboard_host="127.0.0.1",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+        except Exception as error:
+            raise UserError(start_failure(error)) from error
+        close_session_folder()
     elif started_here and address is not None:
         from mdr_tune.cluster.joined import connect
 

@@ -91,6 +91,29 @@ def test_auto_with_a_cluster_that_is_gone(
     assert "--address auto: no Ray cluster answers there" in output
 
 
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]], ids=["launch", "dry run"])
+@pytest.mark.parametrize(
+    ("variable", "folder", "what"),
+    [
+        ("TMPDIR", "/tmp/" + "x" * 92, "set RAY_TMPDIR to a folder"),
+        ("TMPDIR", "/nonexistent", "TMPDIR=/nonexistent: there is no such folder; set RAY_TMPDIR"),
+        ("MDR_TUNE_CACHE", "/dev/null/cache", "set the environment variable MDR_TUNE_CACHE to a writable folder"),
+    ],
+)
+def test_a_folder_that_cannot_be_used(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    variable: str,
+    folder: str,
+    what: str,
+) -> None:
+    monkeypatch.setenv(variable, folder)
+    code, output = run(capsys, "--space", str(MAIN), *flags)
+    assert code == 2
+    assert what in output
+
+
 def test_a_file_in_the_way_of_the_storage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     code, output = run(capsys, "--space", str(MAIN), "--storage", str(tmp_path / "taken" / "runs"))

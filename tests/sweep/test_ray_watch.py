@@ -1,5 +1,6 @@
 """Ray that is lost: noticed at once, and said."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -10,15 +11,19 @@ import pytest
 from mdr_tune.sweep.ray_watch import HEAD_GONE_AFTER_S, Head
 
 LOSES_RAY = """
-import os, signal, sys, time
+import os, signal, stat, sys, time
 from pathlib import Path
 from mdr_tune.last_word import last_word
 from mdr_tune.sweep.session import ray_session
 
+os.umask(0o022)
 with last_word("it was ended", Path(sys.argv[0]), "go on with it"), ray_session(None, 1):
     import ray._private.worker
     processes = dict(ray._private.worker._global_node.live_processes())
     assert {os.getsid(process.pid) for process in processes.values()}.isdisjoint({os.getsid(0)})
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    for path, mode in ((session, 0o700), (Path.home() / ".ray" / "auth_token", 0o600)):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
     os.kill(processes["gcs_server"].pid, signal.SIGKILL)
     time.sleep(600)
 """
@@ -28,7 +33,12 @@ with last_word("it was ended", Path(sys.argv[0]), "go on with it"), ray_session(
 def test_ray_that_is_lost_ends_the_process_at_once(tmp_path: Path) -> None:
     (tmp_path / "loses_ray.py").write_text(LOSES_RAY)
     done = subprocess.run(
-        [sys.executable, str(tmp_path / "loses_ray.py")], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, str(tmp_path / "loses_ray.py")],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stderr == "error: Ray was lost: its process gcs_server has ended\ngo on with it\n"

@@ -1,0 +1,70 @@
+"""Ray's token, which guards the ports of its processes: made before Ray would make it, readable by its owner alone."""
+
+import contextlib
+import logging
+import os
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+TOKEN_BYTES = 32
+"""As many as Ray's own tokens have."""
+
+
+def guard_token() -> None:
+    """Make Ray's token if there is none, and take from other users what they may do with the file.
+
+    Ray would make it with the umask's mode. Where the home folder cannot be written, the token is in the environment of
+    this process and of those that it starts, and nowhere else.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or _default_file()).expanduser()
+    if not file.exists():
+        try:
+            _make(file)
+        except OSError:
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(TOKEN_BYTES)
+            return
+    close_token(file)
+
+
+def close_token(file: Path | None = None) -> None:
+    """Take from other users what they may do with an existing token, and with its folder beyond reading it.
+
+    Args:
+        file: The token; None: where Ray looks for it.
+    """
+    file = file or Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or _default_file()).expanduser()
+    for path, closed in ((file.parent, OTHERS_WRITE), (file, OTHERS)):
+        with contextlib.suppress(OSError):  # of another user, or there is none
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~closed)
+    with contextlib.suppress(OSError):
+        if file.stat().st_mode & OTHERS:
+            logger.warning(
+                "other users of this machine can read or change Ray's token, %s: chmod 600 it, or set "
+                "RAY_AUTH_TOKEN_PATH to one elsewhere",
+                file,
+            )
+
+
+def _default_file() -> Path:
+    return Path(os.path.expanduser("~"), ".ray", "auth_token")
+
+
+def _make(file: Path) -> None:
+    """Write a new token; one that another process has made meanwhile stays."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)  # of mode 0600
+    try:
+        with os.fdopen(descriptor, "w") as written:
+            written.write(secrets.token_hex(TOKEN_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, file)
+    finally:
+        os.unlink(temporary)

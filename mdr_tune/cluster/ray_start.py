@@ -1,0 +1,66 @@
+"""What keeps Ray from starting on this machine, as far as it can be known before; and what is said if it does not."""
+
+import os
+from pathlib import Path
+
+from mdr_tune.errors import UserError
+
+LONGEST_SOCKET_PATH = 107
+"""In bytes: `sun_path` of unix(7), without its final zero."""
+SOCKET = "ray/session_2026-01-31_23-59-59_999999_{pid}/sockets/dash_MetricsHead"
+"""The longest path of a socket that Ray makes in its folder for temporary files."""
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def temporary_folder() -> tuple[str, Path]:
+    """Return Ray's folder for temporary files, and the variable that it comes from, RAY_TMPDIR if none is set."""
+    for variable in ("RAY_TMPDIR", "TMPDIR"):
+        if variable in os.environ:
+            return variable, Path(os.environ[variable])
+    return "RAY_TMPDIR", Path("/tmp")
+
+
+def check_ray_can_start(shared_memory: Path = SHARED_MEMORY) -> None:
+    """Check what Ray needs to start on this machine.
+
+    Args:
+        shared_memory: Folder of the system's shared memory.
+
+    Raises:
+        UserError: Something is missing; the text says what to set.
+    """
+    variable, folder = temporary_folder()
+    given = f"{variable}={folder}" if variable in os.environ else str(folder)
+    room = LONGEST_SOCKET_PATH - len(os.fsencode(SOCKET.format(pid=os.getpid()))) - 1
+    instead = f"set RAY_TMPDIR to a folder that is there, can be written and has a path of at most {room} bytes"
+    problems = [f"{given}: {why}; {instead}" for why in _folder_problems(folder, room)[:1]]
+    if not os.access(shared_memory, os.W_OK | os.X_OK):
+        problems.append(f"{shared_memory}: Ray keeps objects in it, but it is not there or cannot be written: mount it")
+    if problems:
+        raise UserError("\n".join(f"Ray cannot start here: {problem}" for problem in problems))
+
+
+def _folder_problems(folder: Path, room: int) -> list[str]:
+    """Return what is wrong with Ray's folder for temporary files, the first thing first."""
+    problems = []
+    length = len(os.fsencode(folder))
+    if not folder.is_absolute():
+        problems.append("it is not absolute, and Ray's processes have other working folders")
+    if not folder.is_dir():
+        problems.append("it is a file" if folder.exists() else "there is no such folder")
+    for used in (folder, folder / "ray"):
+        if used.exists() and not (used.is_dir() and os.access(used, os.W_OK | os.X_OK)):
+            problems.append(f"{used} is not a folder that this user can write to")
+    if length > room:
+        problems.append(f"it has {length} bytes, and a socket of Ray's in it a path of more than {LONGEST_SOCKET_PATH}")
+    return problems
+
+
+def start_failure(error: Exception) -> str:
+    """Return what to say of an error with which Ray did not start."""
+    why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    logs = temporary_folder()[1] / "ray" / "session_latest" / "logs"
+    return (
+        f"Ray did not start: {why}. Its logs are in {logs}. On a machine that is busy, try again later, or with fewer "
+        "CPUs (taskset); where a disk is full or memory short, make room, or set RAY_TMPDIR to another folder"
+    )
