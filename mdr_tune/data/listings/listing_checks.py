@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 NUM_EXAMPLES = 3
 
+FEWEST_CLASSES = MIN_TRAIN_CLASSES + 2
+"""Of all three splits together."""
+
 _EMPTY = {
     "train": "no image is in the training split: whatever else is drawn or given, there must be classes to train on",
     "validation": "no image is in the validation split: add some, or have classes drawn by data.validation",
@@ -70,11 +73,13 @@ def check_disjoint(listing: Listing) -> None:
     in_split[listing.splits, listing.class_ids] = True
     shared = np.flatnonzero(in_split.sum(axis=0) > 1)
     if len(shared):
+        remark = listing.remark_as_end if len(listing.class_names) < FEWEST_CLASSES else ""
         where = [SPLIT_NAMES[index] for index in np.flatnonzero(in_split[:, shared].any(axis=1))]
         raise UserError(
             f"data: classes in more than one split ({', '.join(where)}): {len(shared):,} of "
             f"{len(listing.class_names):,}, such as {examples(listing.class_names[index] for index in shared)}. "
-            "Retrieval is measured on classes that were not trained on, so give each class to one split"
+            "Retrieval is measured on classes that were not trained on, so give each class to one "
+            f"split{remark}"
         )
 
 

@@ -12,9 +12,8 @@ from typing import NamedTuple, Unpack
 import numpy as np
 
 from mdr_tune.data.dataset import SPLIT_NAMES
-from mdr_tune.data.listings.class_split import MIN_TRAIN_CLASSES
 from mdr_tune.data.listings.listing import BOTH, Listing
-from mdr_tune.data.listings.listing_checks import NUM_EXAMPLES, examples
+from mdr_tune.data.listings.listing_checks import FEWEST_CLASSES, NUM_EXAMPLES, examples
 from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, Opening, draw_splits
 from mdr_tune.data.own.class_names import class_name, warn_of_spellings
 from mdr_tune.data.own.split_words import SPLIT_WORDS, USUAL_SPLIT_WORDS, split_word
@@ -28,7 +27,6 @@ SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", "
 """Of the files that are taken for images, in lower or upper case. Of several frames or pages, the first is read."""
 
 _SUFFIXES_SHOWN = 5
-_FEWEST_CLASSES = MIN_TRAIN_CLASSES + 2  # of the three splits; of fewer an error will tell
 _SPLIT_FOLDERS = f"folders of splits would be named {', '.join(USUAL_SPLIT_WORDS)}"
 
 _FolderId = tuple[int, int]  # device and inode
@@ -117,7 +115,7 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
         f"their images lie in folders within them, such as {examples(inner)}: if those are the classes, root is one "
         f"level too high (set data.root to {right_root})"
     )
-    if len(names) >= _FEWEST_CLASSES and len(inner) >= 2 * len(names):
+    if len(names) >= FEWEST_CLASSES and len(inner) >= 2 * len(names):
         logger.warning("%s; %s", taken, level)
     return f"{taken}; {level}; {_SPLIT_FOLDERS}"
 

@@ -19,6 +19,7 @@ from mdr_tune.data.own.class_names import class_name, warn_of_spellings
 from mdr_tune.data.own.split_words import ROLE_WORDS, SPLIT_WORDS, USUAL_SPLIT_WORDS, split_word
 from mdr_tune.data.own.table_file import TableFile, read_table_file
 from mdr_tune.data.own.table_paths import listed_paths
+from mdr_tune.text_forms import one_form
 
 
 class TableSource(ImageFileSource):
@@ -103,7 +104,7 @@ def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the class ids, (n,) int64, and the names of the classes."""
     labels = table.text("label_column", numbers=True)
     if (missing := table.is_missing(labels)).any():
-        words = sorted({word.strip() for word in labels.filter(pa.array(missing)).to_pylist() if word and word.strip()})
+        words = sorted({one_form(label or "") for label in labels.filter(pa.array(missing)).to_pylist()} - {""})
         wrote = f" (such as {examples(words)}, as programs write a missing value)" if words else ""
         raise table.wrong("label_column", missing, f"have no label{wrote}; leave them out, or give each a class")
     codes, written = _distinct(labels)

@@ -14,7 +14,7 @@ import pyarrow.parquet
 
 from mdr_tune.errors import UserError
 from mdr_tune.registry import nearest_name
-from mdr_tune.text_forms import one_form
+from mdr_tune.text_forms import INVISIBLE, one_form
 
 _ROWS_SHOWN = 5
 _CHARACTERS_AT_ONCE = 1 << 20
@@ -72,7 +72,7 @@ class TableFile:
     @staticmethod
     def is_missing(values: pa.Array) -> np.ndarray:
         """Return where text (n,) is null, empty, or a word that stands for a missing value: (n,) bool."""
-        words = pc.utf8_trim_whitespace(pc.fill_null(values, ""))
+        words = pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.fill_null(values, ""), INVISIBLE, ""))
         return np.asarray(pc.is_in(words, value_set=pa.array(_MISSING, words.type)).to_numpy(zero_copy_only=False))
 
     def wrong(self, key: str, rows: np.ndarray, what: str) -> UserError:
@@ -141,15 +141,26 @@ def _is_utf8(file: Path) -> bool:
 
 
 def _read_parquet(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[str, str]]:
-    parts = _parquet_files(file) if os.path.isdir(file) else [file]
-    folders = {part: [folder.partition("=") for folder in part.relative_to(file).parts[:-1]] for part in parts}
-    of_folders = dict.fromkeys(name for found in folders.values() for name, equals, _ in found if equals)
-    partitioning = pa.dataset.partitioning(pa.schema(dict.fromkeys(of_folders, pa.string())), flavor="hive")
+    if not os.path.isdir(file):
+        with pa.parquet.ParquetFile(file) as parquet:
+            named = _check_columns(file, named, parquet.schema_arrow.names)
+            return parquet.read(columns=list(dict.fromkeys(named.values()))), named
+    parts = _parquet_files(file)
+    schemas = [pa.parquet.read_schema(part) for part in parts]
+    folders = [name.partition("=") for part in parts for name in part.relative_to(file).parts[:-1]]
+    of_folders = dict.fromkeys((name for name, equals, _ in folders if equals), pa.string())
+    named = _check_columns(file, named, [*of_folders, *(name for name in schemas[0].names if name not in of_folders)])
+    wanted = list(dict.fromkeys(named.values()))
+    # A column that is empty in a file has no type there; any other difference is an error.
+    of_files = [pa.schema([field for field in schema if field.name in wanted]) for schema in schemas]
     dataset = pa.dataset.dataset(
-        list(map(str, parts)), format="parquet", partitioning=partitioning, partition_base_dir=str(file)
+        list(map(str, parts)),
+        schema=pa.unify_schemas([pa.schema(of_folders), *of_files]),
+        format="parquet",
+        partitioning=pa.dataset.partitioning(pa.schema(of_folders), flavor="hive"),
+        partition_base_dir=str(file),
     )
-    named = _check_columns(file, named, dataset.schema.names)
-    return dataset.to_table(columns=list(dict.fromkeys(named.values()))), named
+    return dataset.to_table(columns=wanted), named
 
 
 def _parquet_files(folder: Path) -> list[Path]:
@@ -171,8 +182,11 @@ def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> di
         if name not in names:
             guess = nearest_name(name, names)
             hint = f" Did you mean {guess!r}?" if guess is not None else ""
+            marks = [mark for mark in ";\t|" if len(names) == 1 and mark in names[0]]
+            separated = f" They are separated by {marks[0]!r}: save the file with commas." if marks else ""
             raise UserError(
                 f"data.{key}: {file} has no column {name!r}.{hint} Its columns: {', '.join(map(repr, names))}."
+                f"{separated}"
             )
         if (times := names.count(name)) > 1:
             raise UserError(f"data.{key}: {file} has {times} columns {name!r}: rename all but one")

@@ -155,6 +155,14 @@ def test_a_root_that_is_one_level_too_high(tmp_path: Path, caplog: pytest.LogCap
     assert not caplog.messages
 
 
+def test_a_level_too_many_in_each_split(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{split}/images/{split}{name}/1.jpg" for split in ("train", "val", "test") for name in "abc"))
+    with pytest.raises(
+        UserError, match=r"1 of 1, such as 'images'\. .* split\. Taken for classes in .*'val/images'; their"
+    ):
+        check_disjoint(list_folder(tmp_path))
+
+
 def test_several_folders_of_class_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     touch(tmp_path, *(f"part{part}/{name}/1.jpg" for part in range(5) for name in "abcdef"))
     list_folder(tmp_path)

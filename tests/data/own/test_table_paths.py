@@ -119,6 +119,19 @@ def test_words_for_splits_and_roles_may_have_characters_that_are_not_seen(tmp_pa
     assert written(listing) == ["train a", "train b", "validation c", "test d query"]
 
 
+def test_a_label_that_is_not_seen_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.label_column: .* 2 of 3 rows have no label; .* \(rows 1, 2;"):
+        listing_of(tmp_path, ["1", "2", "3"], ["a", "\u200b", "\u00a0\ufeff"])
+
+
+def test_a_table_that_is_not_separated_by_commas_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path;label\n1.png;a\n")
+    with pytest.raises(
+        UserError, match=r"has no column 'path'\. Its columns: 'path;label'\. They are separated by ';': save the file"
+    ):
+        list_table(tmp_path / "t.csv", tmp_path)
+
+
 @pytest.mark.parametrize("word", ["nan", "NaN", "None", "null", " nan ", "<NA>"])
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_words_for_missing_values_are_no_labels(tmp_path: Path, word: str, suffix: str) -> None:
@@ -169,3 +182,16 @@ def test_a_folder_without_parquet_files_is_none(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").mkdir()
     with pytest.raises(UserError, match=r"data\.file: there is no file .*t\.parquet: it is a folder, without Parquet"):
         list_table(tmp_path / "t.parquet", tmp_path)
+
+
+def test_the_files_of_a_folder_agree_on_types(tmp_path: Path) -> None:
+    tables = [
+        {"path": ["a"], "label": [7], "role": pa.array([None], pa.null())},
+        {"path": ["b"], "label": [8], "role": ["query"]},
+    ]
+    for number, table in enumerate(tables):
+        pa.parquet.write_table(pa.table(table), tmp_path / f"{number}.parquet")
+    assert written(list_table(tmp_path, tmp_path, role_column="role")) == ["train 7", "train 8 query"]
+    pa.parquet.write_table(pa.table({"path": ["b"], "label": ["007"]}), tmp_path / "1.parquet")
+    with pytest.raises(UserError, match=r"data\.file: cannot read .*label has incompatible types: int64 vs string"):
+        list_table(tmp_path, tmp_path)
