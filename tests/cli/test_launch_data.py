@@ -197,7 +197,7 @@ def test_what_a_user_may_not_expect_of_a_small_data_set_is_noted(
     _, printed, _ = run(
         capsys, "--dry-run", "--set", "space.batch={choice: [{size: 12}, {size: 12, images_per_class: 6}]}"
     )
-    notes = [line.strip() for line in printed.splitlines() if line.startswith("  note: trial.batch")]
+    notes = [line.strip() for line in printed.splitlines() if line.startswith("  note: trial.batch: ")]
     assert notes == [
         "note: trial.batch: images_per_class is 6, but 6 of 6 training classes of folder have fewer images (the "
         "smallest 5): they give all they have, and a batch has more classes"
