@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.explain import explain
 from mdr_tune.config.overrides import override
 from mdr_tune.config.search_checks import search_problems
@@ -56,6 +57,13 @@ def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
 
 
 def _evaluation_notes(sweep: SweepConfig) -> list[str]:
-    """Note where an evaluation sees little of each picture."""
-    notes = [data.evaluation_note() for data in section_variants(sweep.trial, sweep.space, "data")]
+    """Note where an evaluation sees little of each picture, and where each searched size has a cache of its own."""
+    variants = section_variants(sweep.trial, sweep.space, "data")
+    notes = [data.evaluation_note() for data in variants]
+    sizes = sorted({data.chosen_resize for data in variants if not isinstance(data, GlyphsDataConfig)})
+    if len(sizes) > 1 and "data.image_size" in sweep.space:
+        notes.append(
+            f"images are brought to {sizes[0]} to {sizes[-1]} pixels, as data.image_size has it, and each such size "
+            "has a cache of its own: for one cache set trial.data.resize"
+        )
     return list(dict.fromkeys(filter(None, notes)))

@@ -86,7 +86,12 @@ def test_a_searched_size_takes_the_other_with_it(tmp_path: Path) -> None:
     sizes = [
         (data.chosen_resize, data.chosen_image_size) for data in section_variants(sweep.trial, sweep.space, "data")
     ]
-    assert (sizes, notes) == ([(128, 112), (256, 224)], [])
+    assert sizes == [(128, 112), (256, 224)]
+    (note,) = notes
+    assert note.startswith(
+        "images are brought to 128 to 256 pixels, as data.image_size has it, and each such size"
+    )
+    assert read_sweep(file, ["trial.data.resize=256", "space.data.image_size={choice: [208, 224]}"])[1] == []
 
 
 def test_a_part_of_the_picture_that_is_small_is_noted(tmp_path: Path) -> None:
