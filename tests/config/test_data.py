@@ -88,9 +88,7 @@ def test_a_searched_size_takes_the_other_with_it(tmp_path: Path) -> None:
     ]
     assert sizes == [(128, 112), (256, 224)]
     (note,) = notes
-    assert note.startswith(
-        "images are brought to 128 to 256 pixels, as data.image_size has it, and each such size"
-    )
+    assert note.startswith("images are brought to 128 to 256 pixels, as data.image_size has it, and each such size")
     assert read_sweep(file, ["trial.data.resize=256", "space.data.image_size={choice: [208, 224]}"])[1] == []
 
 
