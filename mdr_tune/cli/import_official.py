@@ -11,7 +11,7 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.sweep.in_store import check_in_store
 from mdr_tune.sweep.journal import Past
-from mdr_tune.sweep.stores import Stores, check_stores, choose_stores, open_client
+from mdr_tune.sweep.stores import Stores, check_stores, choose_stores, open_client, record_present_place
 
 if TYPE_CHECKING:
     from mdr_tune.training.official import ImportedModel
@@ -96,14 +96,12 @@ def _register(name: str, stores: Stores, imported: "ImportedModel", file: Path, 
     import mlflow
 
     from mdr_tune.tracking.imported import register_import
-    from mdr_tune.tracking.moved import record_place
     from mdr_tune.tracking.tracker import open_experiment
 
     stores.storage.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(stores.tracking_uri)
     client = open_client(stores)
-    if stores.database is not None:
-        record_place(stores.database, name)
+    record_present_place(stores, name)
     experiment_id = open_experiment(client, name, stores.artifact_root)
     registered = register_import(client, experiment_id, name, imported, file)
     if stores.artifact_root is not None:

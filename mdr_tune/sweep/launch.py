@@ -19,7 +19,7 @@ from mdr_tune.sweep.resume import another_runs, save_plan
 from mdr_tune.sweep.run import LaunchListener, SweepRun
 from mdr_tune.sweep.running_lanes import running_lanes
 from mdr_tune.sweep.stop_rules import StopRules
-from mdr_tune.sweep.stores import open_client, without_password
+from mdr_tune.sweep.stores import open_client, record_present_place, without_password
 from mdr_tune.words import count
 
 if TYPE_CHECKING:
@@ -133,13 +133,12 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
     """Open the MLflow experiment and its parent run."""
     import mlflow
 
-    from mdr_tune.tracking.moved import record_place
     from mdr_tune.tracking.tracker import Tracker, open_experiment
 
     mlflow.set_tracking_uri(plan.stores.tracking_uri)
     client = open_client(plan.stores)
-    if plan.stores.database is not None and not another_runs(plan.folder):  # which may see it under another path
-        record_place(plan.stores.database, plan.sweep.name)
+    if not another_runs(plan.folder):  # which may see it under another path
+        record_present_place(plan.stores, plan.sweep.name)
     experiment_id = open_experiment(client, plan.sweep.name, plan.stores.artifact_root)
     return Tracker(
         client,

@@ -162,6 +162,20 @@ def open_client(stores: Stores) -> "MlflowClient":
     return MlflowClient(stores.tracking_uri)
 
 
+def record_present_place(stores: Stores, sweep: str) -> None:
+    """Record where the artifacts of a sweep are now, if its local store was moved; `open_client` found the place.
+
+    Raises:
+        UserError: They are nowhere.
+    """
+    from mdr_tune.tracking.moved import record_place
+
+    if stores.database is not None:
+        record_place(
+            stores.database, sweep, None if stores.other_registry is None else sqlite_file(stores.registry_uri)
+        )
+
+
 def _check_registry(stores: Stores, writes: bool) -> None:
     registry = stores.registry_uri
     if stores.other_registry is None or not registry.startswith(("sqlite", "http", "postgresql", "mysql", "mssql")):

@@ -24,12 +24,12 @@ from mdr_tune.mlflow_database import ARTIFACTS, connect
 
 logger = logging.getLogger(__name__)
 
-_PLACES = (
+_IN_REGISTRY = (("model_versions", "storage_location"), ("model_versions", "source"))
+_IN_STORE = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
-    ("model_versions", "storage_location"),
-    ("model_versions", "source"),
+    *_IN_REGISTRY,
 )
 """Tables and columns of MLflow with the places of artifacts."""
 
@@ -92,8 +92,13 @@ def moved(experiment: str) -> Moved | None:
     return next((found for found in _moved if found.experiment == experiment), None)
 
 
-def record_place(database: Path, experiment: str) -> None:
+def record_place(database: Path, experiment: str, registry: Path | None = None) -> None:
     """Record the present place of an experiment's artifacts in the database, of its runs and models too.
+
+    Args:
+        database: File of the store, which is followed.
+        experiment: Name of the experiment.
+        registry: File of the registry, if that is another one.
 
     Raises:
         UserError: They are nowhere.
@@ -108,13 +113,21 @@ def record_place(database: Path, experiment: str) -> None:
         (old,) = connection.execute(
             "SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)
         ).fetchone()
-        for table, column in _PLACES:
+    for file, places in ((registry, _IN_REGISTRY), (database, _IN_STORE)):  # the store last: it says that all is done
+        if file is not None and file.is_file():
+            _replace(file, places, old, found.now.as_uri())
+    _moved.remove(found)
+
+
+def _replace(database: Path, places: Sequence[tuple[str, str]], old: str, now: str) -> None:
+    """Write another place for a folder and all that is below it into the tables and columns that are given."""
+    with contextlib.closing(connect(database)) as connection, connection:
+        for table, column in places:
             below = f"{column} = :old OR substr({column}, 1, length(:old) + 1) = :old || '/'"
             connection.execute(
                 f"UPDATE {table} SET {column} = :now || substr({column}, length(:old) + 1) WHERE {below}",
-                {"old": old, "now": found.now.as_uri()},
+                {"old": old, "now": now},
             )
-    _moved.remove(found)
 
 
 def _find(database: Path, storages: Sequence[Path]) -> list[Moved]:

@@ -1,6 +1,7 @@
 """A local store that was moved or copied: its artifacts are read and written where it is now."""
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -89,6 +90,27 @@ def test_the_database_is_left_as_it_is_until_a_launch_records_the_place(store: S
     experiment = there.client.get_experiment_by_name("letters")
     assert experiment.artifact_location == (tmp_path / "elsewhere" / "mlartifacts" / "letters").as_uri()
     assert there.read() == "name: letters"
+
+
+def test_models_in_a_registry_of_their_own_are_recorded_too(store: Store, tmp_path: Path) -> None:
+    there = move(store, tmp_path / "elsewhere")
+    registry = shutil.copy(there.folder / "mlflow.db", tmp_path / "registry.db")
+    models = MlflowClient(sqlite_url(registry))
+    models.create_registered_model("letters")
+    source = f"{store.folder.as_uri()}/mlartifacts/letters/{store.run_id}/artifacts/model"
+    of_others = f"{store.folder.as_uri()}/mlartifacts/letters_and_more/model"
+    with sqlite3.connect(registry) as connection:
+        for version, place in enumerate([source, of_others], 1):
+            connection.execute(
+                "INSERT INTO model_versions (name, version, source, storage_location, current_stage) "
+                "VALUES ('letters', ?, ?, ?, 'None')",
+                (version, place, place),
+            )
+    connection.close()
+    record_place(there.folder / "mlflow.db", "letters", registry)
+    assert models.get_model_version("letters", "1").source == source.replace("/runs/", "/elsewhere/")
+    assert models.get_model_version_download_uri("letters", "1") == source.replace("/runs/", "/elsewhere/")
+    assert models.get_model_version("letters", "2").source == of_others
 
 
 def test_a_copy_writes_nothing_into_its_original(store: Store, tmp_path: Path) -> None:
