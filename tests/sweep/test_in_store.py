@@ -9,15 +9,22 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from mdr_tune.cluster.machine import Machine
 from mdr_tune.errors import UserError
+from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sqlite_address import sqlite_url
 from mdr_tune.sweep.in_store import check_in_store
-from mdr_tune.sweep.journal import Past
+from mdr_tune.sweep.journal import Past, read_past
+from mdr_tune.sweep.launch import run_on
+from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.stores import Stores
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.moved import follow
 from mdr_tune.tracking.reader import read_sweep
 from mdr_tune.tracking.tags import METRIC_TAG, run_tags
+from tests.faults.sweeps import Witness
+from tests.mlflow_globals import mlflow_globals_kept
+from tests.sweep.make import make_sweep
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +45,12 @@ def stores(template: Path, tmp_path: Path, environment_put_back: None) -> Iterat
     shutil.copy(template / "mlflow.db", tmp_path)
     yield Stores(tmp_path, sqlite_url(tmp_path / "mlflow.db"))
     follow(None, [])
+
+
+@pytest.fixture
+def mlflow_globals_back() -> Iterator[None]:
+    with mlflow_globals_kept():
+        yield
 
 
 def client_of(stores: Stores) -> MlflowClient:
@@ -113,3 +126,18 @@ def test_a_run_that_is_in_no_store_any_more(stores: Stores, tmp_path: Path) -> N
         gone, Past(parent_run_id="0" * 32)
     )
     assert not (tmp_path / "gone.db").exists()
+
+
+def test_an_extension_that_the_store_refuses_leaves_no_trace(stores: Stores, mlflow_globals_back: None) -> None:
+    """The experiment is deleted after the plan was made."""
+    client, runs = client_of(stores), runs_of(stores)
+    past = Past(parent_run_id=runs["sweep"], sessions=1)
+    lanes = LaneResources(1, 1, 1, 0, 8, 120.0, 600.0)
+    plan = Plan(
+        make_sweep(), Path("x.yaml"), "", (), stores, Machine(2, 0, "here"), lanes, None, "1", past, extend_by=1
+    )
+    client.delete_experiment(client.get_experiment_by_name("letters").experiment_id)
+    with pytest.raises(UserError, match="'letters' was deleted"):
+        run_on(plan, None, Witness(), "launch.py --resume letters --extend 1")
+    assert read_past(plan.folder).extensions == []
+    assert read_past(plan.folder).sessions == 1
