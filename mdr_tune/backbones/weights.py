@@ -1,6 +1,7 @@
 """Trained weights: found in torch.hub's folder or downloaded there, checked, and loaded into a network."""
 
 import logging
+import os
 import pickle
 import re
 import struct
@@ -68,7 +69,7 @@ def fetch_weights(name: str, weights: str) -> Path | None:
     urls = published_urls(name)
     if weights == "none" or (weights == "DEFAULT" and not urls):
         return None
-    return _fetch_published(name, weights, urls[weights]) if weights in urls else Path(weights).expanduser()
+    return _fetch_published(name, weights, urls[weights]) if weights in urls else Path(os.path.expanduser(weights))
 
 
 def check_weights(name: str, weights: str) -> None:
@@ -89,11 +90,9 @@ def check_weights(name: str, weights: str) -> None:
         if path.exists():
             _check_whole(path, urls[weights])
         return
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        named = [*urls, "none"] if urls else ["DEFAULT", "none"]
-        guess = nearest_name(weights.casefold(), [known.casefold() for known in named])
-        meant = next((known for known in named if known.casefold() == guess), None)
+    path = Path(os.path.expanduser(weights))
+    if not os.path.isfile(path):  # Path.is_file raises for a name that no file can have
+        meant = nearest_name(weights, [*urls, "none"] if urls else ["DEFAULT", "none"])
         hint = f"Did you mean {meant}? " if meant else ""
         published = f"published weights of {name}: {', '.join(urls)}" if urls else f"{name} has no published weights"
         raise UserError(

@@ -134,7 +134,7 @@ def autoscaler_here(gcs_address: str) -> Autoscaler | None:
             return None
         try:
             config = yaml.safe_load(Path(file).expanduser().read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError):
+        except (OSError, ValueError, yaml.YAMLError):
             return None
         return Autoscaler(config, gcs_address, is_v2="/v2/" in script) if isinstance(config, dict) else None
     return None

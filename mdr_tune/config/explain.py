@@ -7,7 +7,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mdr_tune.config.base import KeyProblem, is_tag, tag_name
-from mdr_tune.config.hints import all_keys, fields_at, in_quotes, meant_key, meant_value, models_at, searched_instead
+from mdr_tune.config.hints import (
+    all_keys,
+    fields_at,
+    in_quotes,
+    meant_key,
+    meant_value,
+    members_at,
+    models_at,
+    searched_instead,
+)
 from mdr_tune.config.units import Unit
 from mdr_tune.registry import nearest_name
 from mdr_tune.words import escaped
@@ -63,6 +72,11 @@ def _explain_one(
     path = tuple(str(part) for part in location if not is_tag(part))
     kind, value, context = details["type"], details.get("input"), details.get("ctx", {})
     if kind == "extra_forbidden":
+        if path[-1] in members_at(model, location[:-1]):
+            return (
+                path,
+                f"unknown key. {path[-1]} is a name here: write {{name: {path[-1]}, ...}}, its keys beside the name",
+            )
         return path, _unknown_key(path, value, fields_at(model, location[:-1]), model)
     if kind == "missing":
         return path, "is missing"
@@ -95,7 +109,7 @@ def _unit_hint(model: type[BaseModel], location: tuple[Any, ...], value: Any) ->
     places = [i for i, part in enumerate(location) if isinstance(part, str) and not is_tag(part)]
     if not places or not isinstance(value, int | float):
         return ""
-    fields = [m.model_fields.get(location[places[-1]]) for m in models_at(model, location[: places[-1]])]
+    fields = [m.model_fields.get(location[places[-1]]) for _, m in models_at(model, location[: places[-1]])]
     units = [item for field in fields if field for item in field.metadata if isinstance(item, Unit)]
     return next((f": {unit.hint(value)}" for unit in units if unit.convert is not None and unit.note(value)), "")
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Tag
 
-from mdr_tune.config.base import is_tag
+from mdr_tune.config.base import is_tag, tag_name
 from mdr_tune.registry import did_you_mean, nearest_name
 
 _SHORT_FORMS = {
@@ -53,12 +53,19 @@ def models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | N
 
 
 def fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Return the keys that the mapping at `location` may have."""
-    return sorted({name for m in models_at(model, location) for name in m.model_fields})
+    """Return the keys that the mapping at `location`, as pydantic's errors give it, may have."""
+    return sorted({name for _, m in models_at(model, location) for name in m.model_fields})
 
 
-def models_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[type[BaseModel]]:
-    """Return the models that the mapping at `location` may be."""
+def members_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Return the names that the section at `location` can have; none if it is not chosen by its name."""
+    if not location or not is_tag(location[-1]):
+        return []
+    return [tag_name(tag) for tag, _ in models_at(model, location[:-1]) if tag is not None]
+
+
+def models_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[tuple[str | None, type[BaseModel]]]:
+    """Return the models that the mapping at `location`, as pydantic's errors give it, may be, each with its tag."""
     here: list[tuple[str | None, type[BaseModel]]] = [(None, model)]
     for part in location:
         if is_tag(part):
@@ -67,7 +74,7 @@ def models_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[type[Ba
         fields = [m.model_fields[part] for _, m in here if part in m.model_fields]
         if fields:  # else the key of a mapping, such as one of the space
             here = [found for field in fields for found in _models_of(field)]
-    return [m for _, m in here]
+    return here
 
 
 def _models_of(field: Any) -> Iterator[tuple[str | None, type[BaseModel]]]:
@@ -152,12 +159,14 @@ def _number(value: Any) -> float | None:
 
 def searched_instead(path: tuple[str, ...], value: Any) -> str:
     """Return where several values, or a range, that stand under `trial` belong, as the end of a sentence."""
+    if path[:1] != ("trial",) or len(path) < 2:
+        return ""
     if path[-1] in _DOMAINS:
         path, value = path[:-1], {path[-1]: value}
     if index := next((i for i, part in enumerate(path) if part.isdigit()), 0):
         path = path[:index]
     is_domain = isinstance(value, dict) and not value.keys().isdisjoint(_DOMAINS)
-    if path[0] != "trial" or len(path) < 2 or not (is_domain or isinstance(value, list)):
+    if len(path) < 2 or not (is_domain or isinstance(value, list)):
         return ""
     text = "[[...], [...]]" if index else yaml.safe_dump(value, default_flow_style=True, width=200).strip()
     shown = text if len(text) <= 60 else "{...}" if is_domain else "[...]"

@@ -5,9 +5,10 @@ read, so that nothing wrong gets further.
 """
 
 import json
-from typing import Any
+import math
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from mdr_tune.distance_snapshot import DistanceSnapshot
 from mdr_tune.records import Outcome
@@ -21,6 +22,18 @@ class _Event(BaseModel):
     time: FiniteFloat
 
 
+def _with_seed(config: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(config.get("seed"), int):
+        raise ValueError("has no seed")
+    return config
+
+
+def _with_epoch(metrics: dict[str, float]) -> dict[str, float]:
+    if not 0 < metrics.get("epoch", math.nan) < math.inf:
+        raise ValueError("has no epoch")
+    return metrics
+
+
 class _Tracked(_Event):
     parent_run_id: str
     image_content: str | None = None
@@ -32,7 +45,7 @@ class _Started(_Event):
     number: int = Field(ge=0)
     seed_index: int = Field(ge=0)
     parameters: dict[str, Any]
-    config: dict[str, Any]
+    config: Annotated[dict[str, Any], AfterValidator(_with_seed)]
 
 
 class _OfTrial(_Event):
@@ -40,7 +53,7 @@ class _OfTrial(_Event):
 
 
 class _Epoch(_OfTrial):
-    metrics: dict[str, float]
+    metrics: Annotated[dict[str, float], AfterValidator(_with_epoch)]
     device: str | None = None
     distances: DistanceSnapshot = DistanceSnapshot(0, [], [])
 

@@ -164,6 +164,12 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
     ("no user", lambda t: t["auth"].pop("ssh_user"), r"auth.ssh_user: is missing"),
     ("name of the key", lambda t: t["provider"].update(key_pair="mine"), r"key_pair: expected {key_name: NAME}"),
     ("key without name", lambda t: t["auth"].update(ssh_private_key="~/.ssh/mdr_tune"), r"KeyName: is missing"),
+    (
+        "a number for a key",
+        lambda t: head(t).update({7: 1}),
+        r"node_config.7: expected text as a key, got 7: put it in",
+    ),
+    ("the home of nobody", lambda t: t["file_mounts"].update({"/x": "~no_user/x"}), r"/x: ~no_user/x"),
     # counts
     ("negative", lambda t: worker(t).update(min_workers=-1), r"min_workers: expected 0 or more, got -1"),
     ("negative in all", lambda t: t.update(max_workers=-2), r"max_workers|smaller than"),

@@ -88,7 +88,7 @@ def _is_copied(remote: str, mounts: dict[str, object]) -> bool:
     for place, local in mounts.items():
         if remote == place or remote.startswith(f"{str(place).rstrip('/')}/"):
             below = remote[len(str(place).rstrip("/")) :].lstrip("/")
-            return (Path(os.path.expanduser(str(local))) / below).exists()
+            return os.path.exists(Path(os.path.expanduser(str(local))) / below)
     return False
 
 

@@ -14,7 +14,7 @@ def check_file_mounts(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield what would be copied to the machines and is not there, or holds far more than they need."""
     for remote, local in as_mapping(cluster.tree.get("file_mounts")).items():
         path, here = ("file_mounts", str(remote)), Path(os.path.expanduser(str(local)))
-        if not here.exists():
+        if not os.path.exists(here):  # Path.exists raises for a name that no file can have
             how = " Make it: ray get-auth-token --generate" if remote == TOKEN_PLACE else ""
             from_here = "" if here.is_absolute() else f" in {Path.cwd()}, from where `ray up` would be called"
             yield Problem(path, f"{local}: no such file or folder{from_here}.{how}")
@@ -36,7 +36,7 @@ def check_ssh_key(cluster: ClusterFile) -> Iterator[Problem]:
             yield Problem(("auth", "ssh_private_key"), "is missing: the key that opens all machines")
         return
     file, path = Path(os.path.expanduser(str(key))), ("auth", "ssh_private_key")
-    if not file.is_file():
+    if not os.path.isfile(file):
         yield Problem(path, f"{key}: no such file")
     elif file.stat().st_mode & 0o077:
         yield Problem(path, f"{key}: other users can read it, ssh will not use it: chmod 600 {key}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem
+from mdr_tune.config.yaml_lines import KeyPath
 from mdr_tune.registry import nearest_name
 
 _TYPES = {
@@ -27,6 +28,9 @@ def check_schema(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield what Ray's JSON schema says against the file as it is written; `ray up` would stop at the first."""
     from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
+    if not_text := list(_keys_that_are_no_text(cluster.tree)):
+        yield from not_text
+        return
     for error in Draft7Validator(_schema()).iter_errors(cluster.tree):
         path = tuple(str(part) for part in error.absolute_path)
         if error.validator == "additionalProperties":
@@ -42,6 +46,18 @@ def check_schema(cluster: ClusterFile) -> Iterator[Problem]:
                 yield Problem((*path, key), "is missing")
         else:
             yield Problem(path, error.message)
+
+
+def _keys_that_are_no_text(value: Any, path: KeyPath = ()) -> Iterator[Problem]:
+    """Yield the keys that YAML 1.1 takes for numbers, dates or booleans: Ray's validation stumbles over them."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield Problem((*path, str(key)), f"expected text as a key, got {key!r}: put it in quotes")
+            yield from _keys_that_are_no_text(item, (*path, str(key)))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _keys_that_are_no_text(item, (*path, str(i)))
 
 
 def completed(cluster: ClusterFile) -> tuple[dict[str, Any], list[Problem]]:

@@ -1,7 +1,7 @@
 """Ray's token: without it, whoever reaches a port of Ray runs commands on all machines."""
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from mdr_tune.cluster.checks.commands import is_ray_start, start_commands
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
@@ -25,6 +25,6 @@ def check_token(cluster: ClusterFile) -> Iterator[Problem]:
         )
         return
     file = mounts[TOKEN_PLACE]
-    local = Path(str(file)).expanduser()
-    if local.is_file() and local.stat().st_mode & 0o077:
+    local = os.path.expanduser(str(file))
+    if os.path.isfile(local) and os.stat(local).st_mode & 0o077:
         yield Problem(("file_mounts", TOKEN_PLACE), f"other users can read {file}: chmod 600 {file}")
