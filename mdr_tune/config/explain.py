@@ -35,6 +35,8 @@ _TYPE_NAMES = {
     "union_tag_not_found": "a name, or a mapping with a name",
     "finite_number": "a finite number",
 }
+_MOST_SHOWN = 200
+"""Characters of a wrong value that a message repeats."""
 _ACCUMULATION = (
     "gradient accumulation is refused: MDR and the miners look at the distances within a batch, and several small "
     "batches have other distances than one large one. For a batch that does not fit the memory set batch.chunk_size: "
@@ -86,7 +88,7 @@ def _explain_one(
         return (*path, "name"), _unknown_member(path[-1], context)
     if kind in _TYPE_NAMES:
         fix = searched_instead(path, value) or meant_value(kind, value)
-        if kind == "string_type" and not isinstance(value, dict) and (as_text := quoted(path, value)):
+        if kind == "string_type" and (as_text := quoted(path, value)):
             fix = f": put it in quotes: {as_text}"
         return path, f"expected {_TYPE_NAMES[kind]}, got {_show(value)}{fix}"
     if kind == "string_pattern_mismatch":
@@ -138,4 +140,6 @@ def _unknown_member(kind: str, context: dict[str, Any]) -> str:
 def _show(value: Any) -> str:
     if value is None:
         return "nothing (null)"
-    return f"{value!r} (text)" if isinstance(value, str) else repr(value)
+    text = repr(value)
+    shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    return f"{shown} (text)" if isinstance(value, str) else shown

@@ -7,7 +7,6 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, Tag
 
 from mdr_tune.config.base import is_tag, tag_name
@@ -168,20 +167,30 @@ def searched_instead(path: tuple[str, ...], value: Any) -> str:
     is_domain = isinstance(value, dict) and not value.keys().isdisjoint(_DOMAINS)
     if len(path) < 2 or not (is_domain or isinstance(value, list)):
         return ""
-    text = "[[...], [...]]" if index else yaml.safe_dump(value, default_flow_style=True, width=200).strip()
+    text = "[[...], [...]]" if index else _flow(value)
     shown = text if len(text) <= 60 else "{...}" if is_domain else "[...]"
     return f": to try several values write them under space, as {'.'.join(path[1:])}: {shown}"
 
 
+def _flow(value: Any) -> str:
+    """Return a value as YAML writes it in a line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def in_quotes(value: Any, written: str | None) -> str:
-    """Return a value in quotes, as a file has to write it to be text; an empty text if nothing is written.
+    """Return a value in quotes, as a file has to write it to be text; an empty text if it is empty, or many values.
 
     Args:
         value: What was read.
         written: The file's own spelling of it, where it is known.
     """
-    plain = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return "" if written == "" else json.dumps(plain if written is None else written, ensure_ascii=False)
+    if written == "" or (written is None and isinstance(value, list | dict)):
+        return ""
+    return json.dumps(_flow(value) if written is None else written, ensure_ascii=False)
 
 
 def flag_as_text(override: str, value: Any) -> str:
