@@ -17,6 +17,7 @@ from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_nam
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.units import SHARE
 from mdr_tune.errors import UserError
+from mdr_tune.words import escaped
 
 _NO_PATHS = (
     (r"[A-Za-z][A-Za-z0-9+.-]+://", "is an address, and files are read from this machine's disks: copy or mount them"),
@@ -30,9 +31,11 @@ def local_path(path: str) -> str:
     """Return a path of this machine as an absolute one: workers have another working directory than the user.
 
     Raises:
-        ValueError: It is likely none; the message says what to write.
+        ValueError: It is likely none, or not UTF-8, as the working folder may be; the message says what to do.
     """
     absolute = str(Path(os.path.expanduser(path)).absolute())  # Path.expanduser raises where there is no such user
+    if escaped(absolute) != absolute:
+        raise ValueError(f"{escaped(absolute)} is not UTF-8: rename that folder")
     for pattern, problem in _NO_PATHS:
         if re.match(pattern, path) and not os.path.lexists(absolute):
             raise ValueError(f"{path} {problem}")

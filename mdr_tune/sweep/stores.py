@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mdr_tune.errors import UserError
 from mdr_tune.mlflow_database import ARTIFACTS, check_file, check_schema
 from mdr_tune.sqlite_address import sqlite_file, sqlite_options, sqlite_url
+from mdr_tune.words import escaped
 from mdr_tune.words import without_password as without_password
 
 if TYPE_CHECKING:
@@ -75,14 +76,11 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
     """Return the stores that the flags, or MLFLOW_TRACKING_URI, or the defaults name.
 
     Raises:
-        UserError: The URI is of a kind that MLflow 3 cannot write to.
+        UserError: The URI is of a kind that MLflow 3 cannot write to, or a path is not UTF-8.
     """
     if storage is not None and "://" in storage:
         raise UserError(f"--storage {storage}: must be a folder; on a cluster, one that all nodes share (NFS, EFS)")
     folder = Path(storage or "runs").expanduser().absolute()
-    for path in (str(folder), tracking_uri or ""):
-        if (shown := path.encode(errors="backslashreplace").decode()) != path:
-            raise UserError(f"{shown}: this path is not UTF-8, which MLflow takes for granted; choose another place")
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(folder / "mlflow.db")
     source = f"{'--tracking-uri' if tracking_uri else 'MLFLOW_TRACKING_URI'} {without_password(uri)}"
     if (file := sqlite_file(uri)) is not None:
@@ -96,6 +94,9 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
             f"{source}: MLflow cannot track to this. Give a server (http://127.0.0.1:5000) or "
             f"a database (sqlite:////absolute/path/mlflow.db); without it, {folder / 'mlflow.db'} is used"
         )
+    for what, text in (("--storage", str(folder)), ("--tracking-uri", uri)):
+        if escaped(text) != text:
+            raise UserError(f"{what}: {escaped(text)} is not UTF-8, which databases need: choose another place")
     return Stores(folder, uri)
 
 

@@ -178,6 +178,7 @@ def test_what_does_not_fit_is_told_by_a_dry_run_and_by_a_launch_before_ray_start
         (own_folder / "many").symlink_to("own")
         monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**8))
     monkeypatch.setattr("mdr_tune.cli.launch.launch", lambda *_: pytest.fail("the launch began"))
+    monkeypatch.setattr("mdr_tune.sweep.prepare.SLOW_S", 600.0)  # on a loaded machine it says what it is doing
     before = sorted(own_folder.rglob("*"))
     flags = [word for change in changes for word in ("--set", change)]
     dry, launched = run(capsys, *flags, "--dry-run"), run(capsys, *flags)
@@ -188,6 +189,20 @@ def test_what_does_not_fit_is_told_by_a_dry_run_and_by_a_launch_before_ray_start
     for line, text in zip(lines, expected, strict=True):
         assert line.startswith(f"sweep.yaml: {text.replace('{folder}', str(own_folder))}")
     assert sorted(own_folder.rglob("*")) == before
+
+
+def test_a_working_folder_that_is_not_utf_8(
+    capsys: pytest.CaptureFixture[str], own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = own_folder / "r\udce9"
+    here.mkdir()
+    (here / "sweep.yaml").write_text(SWEEP)
+    monkeypatch.chdir(here)
+    for flags in ([], ["--dry-run"]):
+        code, printed, error = run(capsys, *flags, "--storage", str(own_folder / "runs"))
+        place, _, problem = error.partition(": ")
+        assert (code, printed, place) == (2, "", "sweep.yaml:4")
+        assert problem == f"trial.data.root: {own_folder}/r\\xe9/own is not UTF-8: rename that folder"
 
 
 def test_what_a_user_may_not_expect_of_a_small_data_set_is_noted(
