@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 STDERR = 2
+ENDED = "error: ended before it could end in order: by SIGKILL, for want of memory, or by a library"
 _IN_ORDER = "in order"
 _GUARD = """
 trap '' INT TERM HUP
@@ -30,15 +31,20 @@ class _LastWord:
     """What is said if the process ends now.
 
     Args:
-        message: Said unless `tell` gave another.
-        file: `more` is said if this file exists.
-        more: What else.
+        file: `more` is said after the message if this file exists.
+        more: A second line.
     """
 
-    def __init__(self, message: str, file: Path, more: str) -> None:
+    def __init__(self, file: Path, more: str) -> None:
         self._file, self._more = file, more
-        command = ["/bin/sh", "-c", _GUARD, "last-word", message, str(file), more]
-        guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+        command = ["/bin/sh", "-c", _GUARD, "last-word", ENDED, str(file), more]
+        guard = subprocess.Popen(
+            command,
+            bufsize=0,  # signal handlers write too
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         assert guard.stdin is not None
         self._guard, self._pipe = guard, guard.stdin
 
@@ -53,7 +59,6 @@ class _LastWord:
         """Have this line said instead of the message."""
         with contextlib.suppress(OSError):  # a guard that somebody ended
             self._pipe.write(f"{' '.join(message.split())}\n".encode())
-            self._pipe.flush()
 
     def more(self) -> str:
         """Return the second line, if its file exists."""
@@ -64,16 +69,15 @@ _current: _LastWord | None = None
 
 
 @contextlib.contextmanager
-def last_word(message: str, file: Path = Path(os.devnull) / "none", more: str = "") -> Iterator[None]:
-    """Have a message on stderr if the process ends within the block in another way than by an exception.
+def last_word(file: Path = Path(os.devnull) / "none", more: str = "") -> Iterator[None]:
+    """Have it said on stderr if the process ends within the block in another way than by an exception.
 
     Args:
-        message: What is said.
         file: If this file exists by then, `more` is said too.
         more: A second line.
     """
     global _current
-    before, _current = _current, _LastWord(message, file, more)
+    before, _current = _current, _LastWord(file, more)
     try:
         yield
     finally:
@@ -83,7 +87,7 @@ def last_word(message: str, file: Path = Path(os.devnull) / "none", more: str = 
 
 @contextlib.contextmanager
 def errors_are_the_last_word() -> Iterator[None]:
-    """Have an error that leaves the block said in place of the message, should the process not live to report it."""
+    """Have an error that leaves the block said, should the process not live to report it."""
     try:
         yield
     except BaseException as error:
@@ -100,5 +104,5 @@ def exit_at_once(code: int, reason: str) -> NoReturn:
     with contextlib.suppress(OSError):  # a stderr that is closed
         os.write(STDERR, f"error: {reason}\n{_current.more() if _current else ''}".encode())
     if _current is not None:
-        _current.ends_in_order()
+        _current.tell(_IN_ORDER)
     os._exit(code)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from mdr_tune.last_word import ENDED
+
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 from mdr_tune.last_word import exit_at_once, last_word
-with last_word("it was ended", Path("made"), "go on with it"):
+with last_word(Path("made"), "go on with it"):
     exec(sys.argv[1])
 print("after", file=sys.stderr)
 """
@@ -28,10 +30,10 @@ def run(folder: Path, body: str) -> "subprocess.CompletedProcess[str]":
     ("body", "code", "said"),
     [
         ("pass", 0, "after\n"),
-        ("os._exit(1)", 1, "it was ended\n"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, "it was ended\n"),
-        ("os.killpg(0, signal.SIGTERM)", -signal.SIGTERM, "it was ended\n"),
-        ("Path('made').touch(); os._exit(1)", 1, "it was ended\ngo on with it\n"),
+        ("os._exit(1)", 1, f"{ENDED}\n"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, f"{ENDED}\n"),
+        ("os.killpg(0, signal.SIGTERM)", -signal.SIGTERM, f"{ENDED}\n"),
+        ("Path('made').touch(); os._exit(1)", 1, f"{ENDED}\ngo on with it\n"),
         ("exit_at_once(3, 'Ray was lost')", 3, "error: Ray was lost\n"),
         ("Path('made').touch(); exit_at_once(3, 'Ray was lost')", 3, "error: Ray was lost\ngo on with it\n"),
         ("os.close(2); exit_at_once(3, 'Ray was lost')", 3, ""),
@@ -46,7 +48,7 @@ def test_an_exception_says_what_it_is(tmp_path: Path) -> None:
     done = run(tmp_path, "raise RuntimeError('the reason')")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "RuntimeError: the reason"
-    assert "it was ended" not in done.stderr
+    assert ENDED not in done.stderr
 
 
 def test_an_error_that_the_process_does_not_live_to_report(tmp_path: Path) -> None:

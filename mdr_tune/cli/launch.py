@@ -33,11 +33,6 @@ if TYPE_CHECKING:
     from mdr_tune.cluster.machine import Machine
 
 
-_ENDED_FROM_OUTSIDE = (
-    "error: the launch was ended before it could end in order: by SIGKILL, for want of memory, or by a library"
-)
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of launch.py."""
     parser = argparse.ArgumentParser(
@@ -228,7 +223,7 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
         console.print("Images are decoded, and weights downloaded, by the launch, before its first worker.")
         return 0
     try:
-        with last_word(_ENDED_FROM_OUTSIDE, plan.folder / JOURNAL, how_to_resume(plan)):
+        with last_word(plan.folder / JOURNAL, how_to_resume(plan)):
             return launch(plan, console)
     except LaneEnded as error:
         print_error(make_console(stderr=True), f"the sweep was given up: {error}")

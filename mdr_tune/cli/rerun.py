@@ -13,6 +13,7 @@ from rich.text import Text
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.cli.terminal import make_console, print_error
 from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed
+from mdr_tune.last_word import last_word
 from mdr_tune.report.comparison import Comparison, compare
 from mdr_tune.sweep.rerun import RerunPlan, plan_rerun, prepare_rerun, run_epochs, running_lane
 from mdr_tune.sweep.stores import check_exists, check_stores, choose_stores, open_client
@@ -87,6 +88,7 @@ def _run_and_compare(plan: RerunPlan, client: "MlflowClient", console: Console) 
     done: list[dict[str, float]] = []
     _print(console, f"starting Ray and {count(plan.lanes.workers_per_lane, 'worker')}")
     with (
+        last_word(),
         running_lane(plan, lambda text: _print(console, text)) as hub,
         RerunRun(client, plan.original, plan.sweep.trial, plan.repeat) as recorded,
     ):

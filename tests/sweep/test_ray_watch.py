@@ -17,7 +17,7 @@ from mdr_tune.last_word import last_word
 from mdr_tune.sweep.session import ray_session
 
 os.umask(0o022)
-with last_word("it was ended", Path(sys.argv[0]), "go on with it"), ray_session(None, 1):
+with last_word(Path(sys.argv[0]), "go on with it"), ray_session(None, 1):
     import ray._private.worker
     processes = dict(ray._private.worker._global_node.live_processes())
     assert {os.getsid(process.pid) for process in processes.values()}.isdisjoint({os.getsid(0)})
