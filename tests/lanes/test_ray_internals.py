@@ -1,4 +1,8 @@
+import os
+import signal
+
 import pytest
+from ray._private import services
 
 from mdr_tune.lanes import ray_internals
 from mdr_tune.lanes.ray_internals import patient
@@ -27,3 +31,19 @@ def test_a_node_that_cannot_come_is_not(monkeypatch: pytest.MonkeyPatch, timeout
 
     with pytest.raises(RuntimeError, match="no node yet"):
         patient(ask, lambda: lives)
+
+
+def test_a_start_of_ray_that_fails_leaves_no_process() -> None:
+    before = services.ConsolePopen, services.get_node
+    started = []
+
+    def start() -> None:
+        with ray_internals.our_start_of_ray():
+            started.append(services.ConsolePopen(["sleep", "600"]))
+            assert os.getsid(started[0].pid) == started[0].pid
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        start()
+    assert started[0].returncode == -signal.SIGKILL
+    assert (services.ConsolePopen, services.get_node) == before
