@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """
     _check(arguments)
     stores, client = open_store(arguments)
+    from mdr_tune.tracking.deleted import describe_deleted
     from mdr_tune.tracking.reader import read_sweep
 
     def read() -> SweepRecords:
@@ -74,6 +75,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _write_rows(arguments.format, flat_rows(entries), arguments.output, console)
     elif arguments.output is None:
         console.print(_table(arguments, sweep, console, arguments.top))
+        if gone := describe_deleted(client, sweep):
+            console.print(gone, style="yellow", soft_wrap=True, markup=False)
     else:
         plain = Console(file=io.StringIO(), width=200, highlight=False)
         with plain.capture() as text:

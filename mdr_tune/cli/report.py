@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     _check(arguments)
     stores, client = open_store(arguments)
     from mdr_tune.report.build import build_report, check_folder
+    from mdr_tune.tracking.deleted import describe_deleted
     from mdr_tune.tracking.evidence import read_evidence
 
     folder = arguments.out or default_folder(arguments.names)
@@ -70,6 +71,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         with _writing(folder):
             report = build_report(evidences, folder, arguments.baseline, lambda step: status.update(escape(step)))
     for evidence, table in zip(evidences, report.tables, strict=True):
+        if gone := describe_deleted(client, evidence.sweep):
+            console.print(gone, style="yellow", soft_wrap=True, markup=False)
         _print(console, evidence, table)
     console.print(f"Report: {report.folder / 'index.html'} ({_others(report)})", soft_wrap=True, markup=False)
     if not arguments.no_log:

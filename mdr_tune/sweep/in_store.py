@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-NAMED = 5
-"""Deleted trials whose names are told."""
-
 
 def check_in_store(stores: Stores, name: str, past: Past) -> list[str]:
     """Check that a launch can write into the store, which `check_stores` found in order; returns notes for the user.
@@ -66,7 +63,7 @@ def _check_runs(
     """Check that the run of the launch and those of its trials are there."""
     from mlflow.exceptions import MlflowException
 
-    from mdr_tune.tracking.deleted import deleted_trials, is_deleted, restore_runs
+    from mdr_tune.tracking.deleted import deleted_trials, is_deleted, name_some, restore_runs
 
     resume = f"--resume {experiment.name}"
     try:
@@ -80,11 +77,10 @@ def _check_runs(
         command = restore_runs(client, [parent_run_id, *(run.info.run_id for run in gone)])
         raise UserError(f"{resume}: its run {parent_run_id} was deleted in MLflow; restore it: {command}")
     if gone:
-        names = [run.info.run_name for run in reversed(gone)]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        names = name_some([run.info.run_name for run in gone])
         raise UserError(
             f"{resume}: {count(len(gone), 'trial')} of it {'was' if len(gone) == 1 else 'were'} deleted in MLflow "
-            f"({', '.join(names[:NAMED])}{more}); restore: {restore_runs(client, [run.info.run_id for run in gone])}"
+            f"({names}); restore: {restore_runs(client, [run.info.run_id for run in gone])}"
         )
 
 

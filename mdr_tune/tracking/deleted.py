@@ -8,7 +8,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage, Run, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from mdr_tune.recorded import SweepRecords
 from mdr_tune.words import without_password
+
+NAMED = 5
+"""Deleted trials whose names are told."""
 
 
 def is_deleted(entity: Experiment | Run) -> bool:
@@ -49,6 +53,21 @@ def deleted_runs(client: MlflowClient, experiment_id: str, condition: str) -> li
 def deleted_trials(client: MlflowClient, experiment_id: str, parent_run_id: str) -> list[Run]:
     """Return the deleted runs of a launch's trials."""
     return deleted_runs(client, experiment_id, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'")
+
+
+def describe_deleted(client: MlflowClient, sweep: SweepRecords) -> str | None:
+    """Return the sentence that says which trials of a launch were deleted, so that no table has them; None if none."""
+    gone = deleted_trials(client, sweep.experiment_id, sweep.parent_run_id)
+    if not gone:
+        return None
+    command = restore_runs(client, [run.info.run_id for run in gone])
+    return f"Left out, since deleted in MLflow: {name_some([run.info.run_name for run in gone])}. To restore: {command}"
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Return the first of some names in order, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(sorted(names)[:NAMED]) + more
 
 
 def _command(client: MlflowClient, *arguments: str) -> str:

@@ -18,6 +18,7 @@ from mdr_tune.sweep.journal import Past, read_past
 from mdr_tune.sweep.launch import run_on
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.stores import Stores
+from mdr_tune.tracking.deleted import describe_deleted
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.moved import follow
 from mdr_tune.tracking.reader import read_sweep
@@ -102,6 +103,9 @@ def test_a_deleted_launch_comes_back_with_the_trials_that_were_deleted_too(store
     client.delete_run(runs["mdr-002"])
     text = problem(stores, past)
     assert text.startswith("--resume letters: 1 trial of it was deleted in MLflow (mdr-002); restore: MLFLOW_TRACKING")
+    left_out = describe_deleted(client, read_sweep(client, "letters"))
+    assert left_out is not None
+    assert left_out.startswith("Left out, since deleted in MLflow: mdr-002. To restore: MLFLOW_TRACKING_URI=")
     client.delete_run(runs["mdr-003"])
     assert "2 trials of it were deleted in MLflow (mdr-002, mdr-003); restore: for run in" in problem(stores, past)
     client.delete_run(runs["sweep"])
@@ -115,6 +119,7 @@ def test_a_deleted_launch_comes_back_with_the_trials_that_were_deleted_too(store
     subprocess.run(command, shell=True, check=True)
     assert check_in_store(stores, "letters", past) == []
     assert runs_of(stores) == runs
+    assert describe_deleted(client, read_sweep(client, "letters")) is None
 
 
 def test_a_run_that_is_in_no_store_any_more(stores: Stores, tmp_path: Path) -> None:
