@@ -108,6 +108,7 @@ def test_a_deleted_launch_comes_back_with_the_trials_that_were_deleted_too(store
     assert left_out.startswith("Left out, since deleted in MLflow: mdr-002. To restore: MLFLOW_TRACKING_URI=")
     client.delete_run(runs["mdr-003"])
     assert "2 trials of it were deleted in MLflow (mdr-002, mdr-003); restore: for run in" in problem(stores, past)
+    client.restore_run(runs["mdr-003"])  # each run that the command restores costs a process
     client.delete_run(runs["sweep"])
     text = problem(stores, past)
     assert text.startswith(f"--resume letters: its run {runs['sweep']} was deleted in MLflow; restore it: for run in")
