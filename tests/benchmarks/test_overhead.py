@@ -24,7 +24,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "trial_overhead.py"
 
 def record(name: str, weight: float, recall: float, epoch_s: float = 1.0) -> TrialRecord:
     history = [{"epoch": 1.0, "val/recall_at_1": recall, "time/epoch_s": epoch_s}]
-    config = {"mdr": {"weight": weight}}
+    config = {"seed": 0, "mdr": {"weight": weight}}
     return TrialRecord(name, "mdr", 0, {"mdr.weight": weight}, config, history=history, outcome="completed")
 
 

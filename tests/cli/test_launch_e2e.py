@@ -25,11 +25,11 @@ trial:
   iterations_per_epoch: 3
 search: {trials: 3, scheduler: {name: asha, grace_epochs: 1, reduction_factor: 3}}
 space:
-  embedding.size: {choice: [8, 10_000_000_000_000]} # the second does not fit into any memory
+  embedding.size: {choice: [8, 10000000000000]} # the second does not fit into any memory
   mdr.weight: {loguniform: [0.01, 1]}
 start_from:
   - {embedding.size: 8, mdr.weight: 0.1}
-  - {embedding.size: 10_000_000_000_000, mdr.weight: 0.1}
+  - {embedding.size: 10000000000000, mdr.weight: 0.1}
   - {embedding.size: 8, mdr.weight: 0.5}
 baselines: [triplet]
 resources: {workers_per_trial: 2}
