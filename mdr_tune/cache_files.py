@@ -58,9 +58,9 @@ def existing_folder(path: Path) -> Path:
 
 def _cache_location() -> Path:
     if own := os.environ.get("MDR_TUNE_CACHE"):
-        return Path(own).expanduser().absolute()
+        return Path(os.path.expanduser(own)).absolute()
     if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg).expanduser().absolute() / "mdr_tune"
+        return Path(os.path.expanduser(xdg)).absolute() / "mdr_tune"
     try:
         return Path.home() / ".cache" / "mdr_tune"
     except RuntimeError as error:  # no HOME, and the user is not in the password database

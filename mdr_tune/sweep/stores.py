@@ -80,13 +80,13 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
     """
     if storage is not None and "://" in storage:
         raise UserError(f"--storage {storage}: must be a folder; on a cluster, one that all nodes share (NFS, EFS)")
-    folder = Path(storage or "runs").expanduser().absolute()
+    folder = Path(os.path.expanduser(storage or "runs")).absolute()  # Path's own raises where ~name is no user
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(folder / "mlflow.db")
     source = f"{'--tracking-uri' if tracking_uri else 'MLFLOW_TRACKING_URI'} {without_password(uri)}"
     if (file := sqlite_file(uri)) is not None:
         options = sqlite_options(uri)
         _check_options(source, file, options)
-        uri = sqlite_url(file.expanduser().absolute(), options)
+        uri = sqlite_url(Path(os.path.expanduser(file)).absolute(), options)
     elif uri.startswith("postgresql://"):
         uri = f"postgresql+psycopg2://{uri.removeprefix('postgresql://')}"  # SQLAlchemy's own choice is not installed
     elif not uri.startswith(("http://", "https://", "postgresql", "mysql", "mssql")):

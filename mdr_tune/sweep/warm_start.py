@@ -34,7 +34,7 @@ def resolve(sweep: SweepConfig, storage: Path) -> tuple[SweepConfig, list[str]]:
     if not isinstance(source, WarmStartConfig):
         return sweep, []
     folder = _newest_launch(storage / "sweeps", source.sweep)
-    metric = str(json.loads((folder / PLAN).read_text())["sweep"]["metric"])
+    metric = _metric(folder / PLAN)
     points: list[dict[str, Any]] = []
     missing: dict[str, None] = {}
     for record, epoch in _best_first(_configurations(read_records(folder)), metric):
@@ -53,6 +53,13 @@ def resolve(sweep: SweepConfig, storage: Path) -> tuple[SweepConfig, list[str]]:
     if missing:
         notes.append(f"start_from: this space cannot draw {', '.join(missing)}; such keys are drawn anew")
     return sweep.model_copy(update={"start_from": points}), notes
+
+
+def _metric(plan: Path) -> str:
+    try:
+        return str(json.loads(plan.read_text())["sweep"]["metric"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"start_from.sweep: {plan} cannot be read ({error}): nothing can be taken from it") from None
 
 
 def _newest_launch(sweeps: Path, name: str) -> Path:

@@ -215,6 +215,12 @@ def test_a_path_that_is_not_utf_8_is_refused(storage: str | None, uri: str | Non
         choose_stores(storage, uri)
 
 
+def test_a_home_of_nobody_is_a_name_like_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert choose_stores("~no such user/x", None).storage == tmp_path / "~no such user" / "x"
+    assert choose_stores(None, "sqlite:///~no such user/m.db").database == tmp_path / "~no such user" / "m.db"
+
+
 def test_a_store_to_be_read_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"there is no MLflow store {tmp_path}/runs/mlflow.db: run this where"):
         check_readable(choose_stores(None, None))

@@ -122,6 +122,14 @@ def test_a_sweep_with_nothing_to_take_is_refused(tmp_path: Path) -> None:
         resolve(sweep_with(space={"mdr.weight": SPACE["mdr.weight"]}), tmp_path)
 
 
+@pytest.mark.parametrize("plan", ["", "[]", "{}", '{"sweep": 3}'])
+def test_a_launch_whose_plan_is_damaged_is_refused(tmp_path: Path, plan: str) -> None:
+    launch(tmp_path, [("mdr-001", with_weight(0.1), [10.0], "completed")])
+    (tmp_path / "sweeps" / "other" / "1" / "plan.json").write_text(plan)
+    with pytest.raises(UserError, match=r"start_from.sweep: .*/other/1/plan.json cannot be read"):
+        resolve(sweep_with(), tmp_path)
+
+
 def test_points_that_the_file_gives_stay(tmp_path: Path) -> None:
     sweep = sweep_with(start_from=[{"mdr.weight": 0.1}])
     assert resolve(sweep, tmp_path) == (sweep, [])

@@ -165,7 +165,7 @@ def _settings_file() -> Path:
 def _backend(uri: str) -> str:
     scheme, _, rest = uri.partition("://")
     if (file := sqlite_file(uri)) is not None:
-        return sqlite_url(file.expanduser().absolute(), sqlite_options(uri))
+        return sqlite_url(Path(os.path.expanduser(file)).absolute(), sqlite_options(uri))
     if scheme in ("postgresql", "postgres", POSTGRESQL_DRIVER):
         return _postgresql(uri, rest)
     raise UserError(
@@ -196,7 +196,7 @@ def _port_of(netloc: str) -> str:
 def _artifacts(place: str) -> str:
     scheme, separator, rest = place.partition("://")
     if not separator:
-        return str(Path(place).expanduser().absolute())
+        return str(Path(os.path.expanduser(place)).absolute())
     if scheme == "s3" and rest.split("/")[0]:
         return place.rstrip("/")
     raise UserError(f"--artifacts-destination {place}: must be a folder or s3://bucket/prefix")

@@ -1,5 +1,6 @@
 """A published data set with a fixed split: what it is made of, and how a copy of it is checked and opened."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ class Benchmark(ImageFileSource):
         Raises:
             UserError: there is no whole copy, or an argument does not fit it.
         """
-        listing = self.read(Path(root).expanduser())
+        listing = self.read(Path(os.path.expanduser(root)))
         self.check_counts(listing)
         return draw_splits(
             self.name,

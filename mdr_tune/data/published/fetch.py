@@ -1,5 +1,6 @@
 """Bring a published data set to a folder: find or download its archives, check and unpack them."""
 
+import os
 from pathlib import Path
 
 from mdr_tune.cache_files import locked
@@ -27,7 +28,7 @@ def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
         UserError: a file cannot be downloaded, or is damaged; the message says which files to put where. Or the disk
             has no room.
     """
-    root = root.expanduser()
+    root = Path(os.path.expanduser(root))
     try:
         root.mkdir(parents=True, exist_ok=True)
         if missing := _missing(benchmark, root):
