@@ -28,6 +28,7 @@ from mdr_tune.sweep.launch import run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
 from mdr_tune.sweep.prepare import check_data, check_weights, missing_data, naming
 from mdr_tune.sweep.recording import LaunchOutcome
+from mdr_tune.words import escaped
 
 if TYPE_CHECKING:
     from mdr_tune.cluster.machine import Machine
@@ -73,6 +74,11 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
 
 
 def _check_flags(arguments: argparse.Namespace) -> None:
+    for flag, given in vars(arguments).items():
+        for text in map(str, given if isinstance(given, list) else [given]):
+            if escaped(text) != text:
+                what = f"--{flag.replace('_', '-')} {escaped(text)}"
+                raise UserError(f"{what}: is not UTF-8, and Ray cannot start with it in the command: rename it")
     if arguments.resume is None and arguments.extend is not None:
         raise UserError("--extend: say which sweep: --resume NAME --extend N")
     for flag in ("trials", "name"):
