@@ -1,5 +1,7 @@
 """SIGTERM, which a scheduler or a service manager sends, taken as Ctrl-C: what is half done is cleaned up.
 
+So is SIGHUP, which comes when the terminal is closed or the connection to it breaks, unless it is ignored (`nohup`).
+
 Only the first one counts. `timeout` and `make` send SIGTERM to their child and to its process group, so that the child
 gets it twice; who wants the process to end at once sends SIGKILL then, never a second SIGTERM.
 """
@@ -16,15 +18,24 @@ INTERRUPTED_EXIT_CODE = 130
 """Of a program that Ctrl-C ended, as shells have it."""
 
 
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
 def interrupt_on_sigterm() -> None:
-    """Let SIGTERM do what Ctrl-C does from now on; nothing outside the main thread, which alone may set handlers."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+    """Let SIGTERM and SIGHUP do what Ctrl-C does from now on.
+
+    Nothing changes outside the main thread, which alone may set handlers, nor for a SIGHUP that `nohup` had ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in _ENDINGS:
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does within the block; afterwards it does what it did before."""
+    """Let SIGTERM and SIGHUP do what Ctrl-C does within the block; afterwards they do what they did before."""
     with sigterm_handler_kept():
         interrupt_on_sigterm()
         yield
@@ -32,13 +43,14 @@ def sigterm_interrupts() -> Iterator[None]:
 
 @contextmanager
 def sigterm_handler_kept() -> Iterator[None]:
-    """Let SIGTERM do after the block what it did before, whatever handler a library installs within."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Let SIGTERM and SIGHUP do after the block what they did before, whatever handlers a library installs within."""
+    before = {number: signal.getsignal(number) for number in _ENDINGS}
     try:
         yield
     finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            if handler is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(number, handler)
 
 
 @contextmanager
@@ -69,7 +81,8 @@ def interrupts_deferred() -> Iterator[None]:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, _ignore)
+    for number in _ENDINGS:
+        signal.signal(number, _ignore)
     # A shell that starts a command in the background may have it ignore SIGINT, but not SIGTERM.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from mdr_tune.signals import interrupt_on_sigterm, interrupts_deferred, sigterm_
 
 @pytest.fixture(autouse=True)
 def _handlers_put_back() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -46,6 +46,20 @@ def test_a_second_sigterm_does_nothing() -> None:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
     assert got == [signal.SIGINT]
+
+
+def test_a_terminal_that_is_closed_interrupts_unless_nohup_is_there() -> None:
+    got: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: got.append(number))
+    with sigterm_interrupts():
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGTERM)
+    assert got == [signal.SIGINT]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with sigterm_interrupts():
+        signal.raise_signal(signal.SIGHUP)
+    assert got == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_a_handler_that_a_library_installs_goes_with_the_block() -> None:
