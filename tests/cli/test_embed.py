@@ -23,6 +23,7 @@ from mdr_tune.indexing import read_index
 from mdr_tune.metric import retrieval_metrics
 from mdr_tune.tracking.champion import register_champion
 from mdr_tune.tracking.experiment import open_experiment
+from mdr_tune.tracking.moved import follow
 from mdr_tune.training import TrialSession
 from tests.cli.run_command import run_command
 from tests.mlflow_globals import mlflow_globals_kept
@@ -192,6 +193,7 @@ def test_a_moved_alias_does_not_change_what_an_index_is_searched_with(
 ) -> None:
     storage = tmp_path / "runs"
     shutil.copytree(letters.storage, storage)
+    follow(storage / "mlflow.db", [storage])  # a copy has its own artifacts
     client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
     mlflow.set_tracking_uri(client.tracking_uri)
     experiment = client.get_experiment_by_name("letters")

@@ -75,7 +75,7 @@ def test_the_plan_says_all_that_will_be_done() -> None:
         "  cost    epochs             about 108, at most 192",
         "          time               not known before the first epoch: no earlier launch with this data, backbone, "
         "batch and workers",
-        "  lanes   2                  2 workers each, 1 CPU a worker",
+        "  lanes   1                  4 workers each, 1 CPU a worker",
         "  found   this machine       4 CPUs, 0 GPUs",
         "  stores  MLflow             sqlite:////data/runs/mlflow.db",
         "          storage            /data/runs/sweeps/mdr_levels",
@@ -85,7 +85,7 @@ def test_the_plan_says_all_that_will_be_done() -> None:
 
 def test_gpus_are_named_where_there_are_some() -> None:
     lines = printed_plan(200, make_plan(gpus=4))
-    assert "  lanes   2                  2 workers each, 1 CPU, 1 GPU a worker" in lines
+    assert "  lanes   1                  4 workers each, 1 CPU, 1 GPU a worker" in lines
     assert "  found   this machine       4 CPUs, 4 GPUs" in lines
 
 

@@ -50,7 +50,7 @@ LITTER = (
 
 
 def launch(storage: Path) -> Path:
-    """Write plan and journal of a launch with two trials, one of them cut off; return its folder."""
+    """Write plan and journal of a launch with two trials, one cut off, and no MLflow store; return its folder."""
     lanes = LaneResources(1, 1, 1, 0, 8, 120.0, 600.0)
     stores = Stores(storage, f"sqlite:///{storage / 'mlflow.db'}")
     sweep = make_sweep(resources={"workers_per_trial": 1})
@@ -60,7 +60,6 @@ def launch(storage: Path) -> Path:
     journal = Journal(plan.folder, print)
     save_plan(plan)
     journal.write("session", command="launch.py", lanes=1)
-    journal.write("tracked", parent_run_id="run", image_content="abc")
     config = sweep.trial.model_dump(mode="json")
     for number in range(2):
         name = f"mdr-{number + 1:03d}"
@@ -157,10 +156,10 @@ def test_damaged_launches_go_on_or_are_refused(tmp_path: Path) -> None:
 def test_a_damaged_line_is_named_and_what_stands_before_it_can_be_kept(tmp_path: Path) -> None:
     folder = launch(tmp_path)
     lines = (folder / FILE).read_bytes().splitlines(keepends=True)
-    (folder / FILE).write_bytes(b"".join([*lines[:6], b"\0" * 512 + b"\n", *lines[7:]]))
-    with pytest.raises(UserError, match=r"journal\.jsonl:7: is damaged, or of another version .* it is no JSON"):
+    (folder / FILE).write_bytes(b"".join([*lines[:5], b"\0" * 512 + b"\n", *lines[6:]]))
+    with pytest.raises(UserError, match=r"journal\.jsonl:6: is damaged, or of another version .* it is no JSON"):
         dry_run(tmp_path, "--resume", "letters")
-    (folder / FILE).write_bytes(b"".join(lines[:6]))
+    (folder / FILE).write_bytes(b"".join(lines[:5]))
     assert [record.name for record in read_past(folder).records] == ["mdr-001"]
     dry_run(tmp_path, "--resume", "letters")
 
