@@ -178,7 +178,7 @@ def _checked(
     console = make_console()
     with naming(file):
         check_weights(sweep)
-        if not arguments.dry_run and (problems := missing_data(sweep)):
+        if problems := missing_data(sweep, published=not arguments.dry_run):
             raise UserError("\n".join(problems))
         check_cache_dir()
         if arguments.address is None:

@@ -44,7 +44,10 @@ def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
         source.overridden[path] = text
         return []
     set_dotted(tree, key, value)
-    source.overridden[tuple(key.split("."))] = text
+    place = tuple(key.split("."))
+    for replaced in [earlier for earlier in source.overridden if earlier[: len(place)] == place]:
+        del source.overridden[replaced]  # what an earlier flag gave below this key is gone
+    source.overridden[place] = text
     return _fix_searched(tree, key)
 
 

@@ -1,5 +1,6 @@
 """Everything one training run is determined by. Two runs of an equal `TrialConfig` give equal numbers."""
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -217,7 +218,7 @@ class TrialConfig(StrictModel):
             UserError: With a line for each key that is not as it should be.
         """
         try:
-            return cls.model_validate(dict(keys))
+            return cls.model_validate(_as_in_a_file(keys))
         except ValidationError as error:
             raise UserError("\n".join(lines_of(error, cls))) from None
 
@@ -235,3 +236,14 @@ class TrialConfig(StrictModel):
         if not self.backbone.pretrained:
             tree["backbone"]["weights"] = "none"
         return flatten(tree)
+
+
+def _as_in_a_file(value: Any) -> Any:
+    """Return what a program gives as a file would: mappings, lists, text and Python's own numbers."""
+    if isinstance(value, Mapping):
+        return {key: _as_in_a_file(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_in_a_file(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value

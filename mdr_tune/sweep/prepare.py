@@ -112,10 +112,16 @@ def _outline(data: DataConfig, tell: Callable[[str], None]) -> DatasetOutline:
         slow.cancel()
 
 
-def missing_data(sweep: SweepConfig) -> list[str]:
-    """Say which folders and tables of the data sets are not there; looks at names only, so that it costs nothing."""
+def missing_data(sweep: SweepConfig, published: bool = True) -> list[str]:
+    """Say which folders and tables of the data sets are not there; looks at names only, so that it costs nothing.
+
+    Args:
+        sweep: Whose trials may name several.
+        published: Whether published data sets count, which a user may have yet to download.
+    """
     variants = section_variants(sweep.trial, sweep.space, "data")
-    problems = [problem for data in variants for problem in _missing(data)]
+    counted = [data for data in variants if published or not isinstance(data, BenchmarkDataConfig)]
+    problems = [problem for data in counted for problem in _missing(data)]
     return list(dict.fromkeys(problems))  # once, in however many sizes it is searched
 
 

@@ -96,7 +96,7 @@ def workers_note(sweep: SweepConfig, lanes: LaneResources, machine: Machine) -> 
     each = cpus_and_gpus(lanes.cpus_per_worker, lanes.gpus_per_worker)
     there = machine.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
     used = lanes.num_lanes * lanes.workers_per_lane
-    limits = f", each with at least {IMAGES_PER_WORKER} of a batch's {_smallest_batch(sweep)} images"
+    limits = f": a worker has at least {IMAGES_PER_WORKER} images, or all of a smaller batch"
     return [
         f"resources.workers_per_trial: auto is {lanes.workers_per_lane} here, and stays so on --resume: there is room "
         f"for {count(there, 'worker')} with {each}, and the sweep uses {used}{limits if used < there else ''}"

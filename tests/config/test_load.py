@@ -389,3 +389,12 @@ def test_whole_numbers_that_do_not_go_together_are_refused(tmp_path: Path) -> No
     text = "name: x\nspace:\n  batch.size: [8, 64]\n  batch.images_per_class: {int: [4, 5]}\n"
     message = "batch.size 8, batch.images_per_class 5 do not go together: batch: size 8 holds fewer than two classes"
     assert message in problem(tmp_path, text)
+
+
+def test_a_problem_names_the_last_flag_that_gave_the_value(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("name: a\ntrial: {data: cub200}\nspace: {mdr.weight: [0.1, 0.2]}\n")
+    given = ["trial.data.image_size=32", "trial.data={name: cub200, resize: 40, image_size: 64}"]
+    with pytest.raises(UserError) as caught:
+        read_sweep(file, given)
+    assert str(caught.value).startswith(f"--set {given[1]}: trial.data.image_size: 64 is more than resize (40)")

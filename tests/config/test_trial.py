@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -135,3 +136,13 @@ def test_what_does_not_go_together_in_a_space_is_refused_before_anything_starts(
     grid = "search: {sampler: grid, trials: 4}\n"
     assert "trials: a grid runs all of its combinations, 2 here" in problem_of("mdr.weight: [0.1, 0.2]", grid)
     assert "a grid needs values" in problem_of("mdr.weight: {uniform: [0.1, 0.2]}", "search: {sampler: grid}\n")
+
+
+def test_keys_may_be_given_as_a_program_has_them(tmp_path: Path) -> None:
+    levels, epochs = (-3, 0, 3), np.int64(2)
+    keys = {"mdr": {"levels": levels}, "epochs": epochs, "data": {"name": "folder", "root": tmp_path}}
+    written = {"mdr": {"levels": [-3, 0, 3]}, "epochs": 2, "data": {"name": "folder", "root": str(tmp_path)}}
+    assert TrialConfig.from_keys(keys) == TrialConfig.from_keys(written)
+    for other in (None, "trial.yaml"):
+        with pytest.raises(UserError):
+            TrialConfig.from_keys(other)  # type: ignore[arg-type]

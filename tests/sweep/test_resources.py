@@ -99,7 +99,7 @@ def test_what_workers_auto_is_is_said() -> None:
     sweep = SweepConfig.model_validate(tree)
     assert workers_note(sweep, fit_lanes(sweep, machine), machine) == [
         "resources.workers_per_trial: auto is 4 here, and stays so on --resume: there is room for 64 workers with 1 "
-        "CPU, and the sweep uses 8, each with at least 32 of a batch's 128 images"
+        "CPU, and the sweep uses 8: a worker has at least 32 images, or all of a smaller batch"
     ]
     assert workers_note(with_workers(sweep, 4), fit_lanes(sweep, machine), machine) == []
 

@@ -11,7 +11,8 @@ logger = logging.getLogger(__name__)
 
 _NAMES = (
     # Windows
-    *("$RECYCLE.BIN", "System Volume Information", "Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
+    *("$RECYCLE.BIN", "RECYCLER"),
+    *("System Volume Information", "Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
     # macOS, and what it leaves on other systems' disks and in archives
     *("__MACOSX", ".AppleDouble", ".AppleDB", ".AppleDesktop", ".Spotlight-V100", ".fseventsd", ".TemporaryItems"),
     *(".Trashes", "Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder", "Icon\r"),
@@ -23,7 +24,7 @@ _NAMES = (
     # QNAP
     *("@Recycle", "@Recently-Snapshot", "@__thumb", ".@__thumb", ".@__transcode", ".@upload_cache"),
     # programs
-    *(".ipynb_checkpoints", ".picasaoriginals", ".dropbox.cache", ".stversions"),
+    *("LOST.DIR", "__pycache__", ".ipynb_checkpoints", ".picasaoriginals", ".dropbox.cache", ".stversions"),
 )
 _PATTERNS = (r"\._[^/]*", r"\.Trash-[^/]*", r"found\.[0-9]{3}")  # AppleDouble; Linux' bin of a user; chkdsk's findings
 _ONE_OF_THEM = "|".join((*map(re.escape, _NAMES), *_PATTERNS))

@@ -18,7 +18,7 @@ from mdr_tune.text_forms import INVISIBLE, one_form
 
 _ROWS_SHOWN = 5
 _CHARACTERS_AT_ONCE = 1 << 20
-_MISSING = ("", "nan", "NaN", "NAN", "None", "null", "NULL", "NaT", "<NA>")
+_MISSING = ("", "nan", "NaN", "NAN", "None", "null", "NULL", "NaT", "<NA>", "N/A", "n/a", "#N/A", "-nan", "-NaN")
 """What programs write where a value is missing. NA is not among them: it is sodium, and Namibia."""
 
 # A quoted text may hold line breaks: captions beside the columns that are read.
