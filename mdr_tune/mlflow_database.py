@@ -18,6 +18,11 @@ ARTIFACTS = "mlartifacts"
 VERSION_PARAM = "versions.mlflow"
 """Parameter of a launch's run: the version of MLflow that recorded it."""
 _BUSY_S = 5.0
+NEEDED_TABLES = {
+    *("experiments", "runs", "metrics", "latest_metrics", "params", "tags"),
+    *("registered_models", "model_versions", "registered_model_aliases", "logged_models"),
+}
+"""Tables of MLflow without which a sweep cannot be recorded."""
 
 
 def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tracking-uri") -> None:
@@ -81,15 +86,18 @@ def check_schema(connection: "Connection", uri: str, what: str) -> None:
     if found != latest:
         _wait_for_making(uri)
         found = _version(connection)
-    if found == latest:
+    missing = NEEDED_TABLES - _tables(connection)
+    if found == latest and missing and missing != NEEDED_TABLES:
+        raise UserError(f"{what}: is damaged: it lacks MLflow's table {min(missing)}; restore a back-up of it")
+    if found == latest and not missing:
         return
-    if found is None or "experiments" not in _tables(connection):
+    if found is None or "experiments" in missing:
         raise UserError(f"{what}: holds tables that are not MLflow's, or not all of them; give an empty database")
     from mlflow.version import VERSION
 
     if found not in known:
         version = _recorded_version(connection)
-        install = f"mlflow=={version}" if version else "--upgrade mlflow"
+        install = f"mlflow=={version}" if version else f"'mlflow>{VERSION}'"
         raise UserError(
             f"{what}: its tables were made by a newer MLflow than {VERSION}, which is installed here; install that "
             f"one: {sys.executable} -m pip install {install}"

@@ -14,6 +14,8 @@ from mdr_tune.errors import UserError
 from mdr_tune.mlflow_database import VERSION_PARAM, check_file, schema_versions
 from mdr_tune.sqlite_address import sqlite_url
 
+NEWER = f"-m pip install 'mlflow>{VERSION}'"
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,6 +60,11 @@ def test_an_empty_file_is_for_mlflow_to_fill(tmp_path: Path) -> None:
     assert (tmp_path / "new.db").read_bytes() == b""
 
 
+def test_one_that_lost_a_table_is_damaged(file: Path) -> None:
+    change(file, "DROP TABLE tags")
+    assert problem(file) == "the MLflow store: is damaged: it lacks MLflow's table tags; restore a back-up of it"
+
+
 def test_the_command_for_an_older_one_brings_it_up_to_date(file: Path) -> None:
     """The last migration is undone; the message has the command, which is run."""
     from alembic import command
@@ -80,7 +87,7 @@ def test_the_command_for_an_older_one_brings_it_up_to_date(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("recorded", "install"),
-    [("999.1.0", "-m pip install mlflow==999.1.0"), (VERSION, "--upgrade mlflow"), ("new", "--upgrade mlflow")],
+    [("999.1.0", "-m pip install mlflow==999.1.0"), (VERSION, NEWER), ("new", NEWER)],
 )
 def test_of_a_newer_one_the_version_is_told_where_a_launch_recorded_it(file: Path, recorded: str, install: str) -> None:
     change(file, "UPDATE alembic_version SET version_num = 'of the future'")

@@ -24,7 +24,7 @@ def guard_token() -> None:
     """
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
         return
-    file = Path(os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH") or _default_file()))
+    file = token_file()
     if not file.exists():
         try:
             _make(file)
@@ -40,7 +40,7 @@ def close_token(file: Path | None = None) -> None:
     Args:
         file: The token; None: where Ray looks for it.
     """
-    file = file or Path(os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH") or _default_file()))
+    file = file or token_file()
     for path, closed in ((file.parent, OTHERS_WRITE), (file, OTHERS)):
         with contextlib.suppress(OSError):  # of another user, or there is none
             path.chmod(stat.S_IMODE(path.stat().st_mode) & ~closed)
@@ -53,8 +53,9 @@ def close_token(file: Path | None = None) -> None:
             )
 
 
-def _default_file() -> Path:
-    return Path(os.path.expanduser("~"), ".ray", "auth_token")
+def token_file() -> Path:
+    """Return the file in which Ray looks for its token."""
+    return Path(os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"))
 
 
 def _make(file: Path) -> None:

@@ -1,8 +1,10 @@
 """What keeps Ray from starting on this machine, as far as it can be known before; and what is said if it does not."""
 
 import os
+import resource
 from pathlib import Path
 
+from mdr_tune.cluster.auth_token import token_file
 from mdr_tune.errors import UserError
 
 LONGEST_SOCKET_PATH = 107
@@ -10,6 +12,8 @@ LONGEST_SOCKET_PATH = 107
 SOCKET = "ray/session_2026-01-31_23-59-59_999999_{pid}/sockets/dash_MetricsHead"
 """The longest path of a socket that Ray makes in its folder for temporary files."""
 SHARED_MEMORY = Path("/dev/shm")
+FEWEST_OPEN_FILES = 128
+"""With 40 Ray's first process does not come up; macOS, the sparsest of the usual systems, allows 256."""
 
 
 def temporary_folder() -> tuple[str, Path]:
@@ -34,6 +38,11 @@ def check_ray_can_start(shared_memory: Path = SHARED_MEMORY) -> None:
     room = LONGEST_SOCKET_PATH - len(os.fsencode(SOCKET.format(pid=os.getpid()))) - 1
     instead = f"set RAY_TMPDIR to a folder that is there, can be written and has a path of at most {room} bytes"
     problems = [f"{given}: {why}; {instead}" for why in _folder_problems(folder, room)[:1]]
+    token = token_file()
+    if os.path.exists(token) and not (os.path.isfile(token) and os.access(token, os.R_OK)):
+        problems.append(f"{token}: Ray keeps its token in it, but it is no file that can be read: move it away")
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < FEWEST_OPEN_FILES:
+        problems.append(f"a process may have fewer than {FEWEST_OPEN_FILES} files open: raise it, with ulimit -n 4096")
     if not os.access(shared_memory, os.W_OK | os.X_OK):
         problems.append(f"{shared_memory}: Ray keeps objects in it, but it is not there or cannot be written: mount it")
     if problems:

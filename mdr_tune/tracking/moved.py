@@ -166,26 +166,27 @@ def _place_of(recorded: Path, folders: Sequence[str], places: Sequence[Path], ho
     """Return where the artifacts of an experiment are; None if they are nowhere.
 
     A copy, whose original is still there, has them below the copied database's folder, while the database has a place
-    that is not: it must not write into the original.
+    that is not: it must not write into the original, even where a storage that was given is the original's.
 
     Args:
         recorded: Folder that the database has.
         folders: Folders of runs and models that are expected in it.
-        places: Folders that may be it.
+        places: Folders that may be it; the first is beside the database.
         home: Folder of the database.
     """
 
     def has_artifacts(place: Path) -> bool:
         return any((place / folder).is_dir() for folder in folders)
 
-    if any(_same(recorded, place) for place in places):
+    is_one = [_same(recorded, place) for place in places]
+    if is_one[0]:
         return recorded
     is_there = has_artifacts(recorded)
     for place in places:
         is_copy = home in place.parents and home not in recorded.parents
         if has_artifacts(place) and (is_copy or not is_there):
             return place
-    if is_there or recorded.parent.is_dir():
+    if is_there or recorded.parent.is_dir() or (any(is_one) and not folders):
         return recorded
     return None if folders else places[0]
 

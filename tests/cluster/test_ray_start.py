@@ -86,3 +86,13 @@ def test_what_is_said_of_a_start_that_failed() -> None:
     told = start_failure(Exception("The current node timed out.\n  Look at it."))
     assert told.startswith("Ray did not start: The current node timed out. Look at it. Its logs are in /tmp/ray/")
     assert start_failure(OSError()).startswith("Ray did not start: OSError.")
+
+
+def test_a_token_that_is_no_file_and_too_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path))
+    with pytest.raises(UserError, match=rf"{tmp_path}: Ray keeps its token in it, but it is no file"):
+        check_ray_can_start()
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    monkeypatch.setattr("resource.getrlimit", lambda _: (40, 4096))
+    with pytest.raises(UserError, match="fewer than 128 files open: raise it, with ulimit -n"):
+        check_ray_can_start()

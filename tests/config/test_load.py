@@ -398,3 +398,10 @@ def test_a_problem_names_the_last_flag_that_gave_the_value(tmp_path: Path) -> No
     with pytest.raises(UserError) as caught:
         read_sweep(file, given)
     assert str(caught.value).startswith(f"--set {given[1]}: trial.data.image_size: 64 is more than resize (40)")
+
+
+def test_a_key_that_another_section_has_by_that_name_is_meant(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("name: a\nspace: {mdr.weight: [0.1, 0.2]}\ntrials: 3\n")
+    with pytest.raises(UserError, match=r"trials: unknown key\. Did you mean search\.trials\?"):
+        read_sweep(file, [])

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from mdr_tune.errors import UserError
-from mdr_tune.mlflow_database import schema_versions
+from mdr_tune.mlflow_database import NEEDED_TABLES, schema_versions
 from mdr_tune.sweep.stores import Stores, check_readable, check_stores, choose_stores
 
 
@@ -81,7 +81,8 @@ def test_a_check_of_a_database_leaves_it_as_it_is(tmp_path: Path, folder: str) -
     file = tmp_path / folder / "mlflow.db"
     file.parent.mkdir()
     with sqlite3.connect(file) as connection:
-        connection.execute("CREATE TABLE experiments (id INTEGER)")
+        for table in NEEDED_TABLES:
+            connection.execute(f"CREATE TABLE {table} (id INTEGER)")
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
         connection.execute("INSERT INTO alembic_version VALUES (?)", (schema_versions()[1],))
     connection.close()

@@ -125,6 +125,21 @@ def test_a_copy_writes_nothing_into_its_original(store: Store, tmp_path: Path) -
     assert moved.moved("letters") is None
 
 
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_the_storage_that_a_flag_names_by_default_may_be_that_of_before(store: Store, tmp_path: Path, how: str) -> None:
+    """`--tracking-uri sqlite:///copy/mlflow.db` alone: the storage is `runs`, which is not there, or the original's."""
+    copy = Store(tmp_path / "copy", store.run_id)
+    if how == "moved":
+        shutil.move(store.folder, copy.folder)
+    else:
+        shutil.copytree(store.folder, copy.folder)
+    follow(copy.folder / "mlflow.db", [store.folder])
+    copy.client.log_text(copy.run_id, "new", "new.txt")
+    assert copy.read() == "name: letters"
+    assert any(file.endswith("new.txt") for file in copy.files())
+    assert not any(file.endswith("new.txt") for file in store.files())
+
+
 def test_a_copy_of_a_project_with_its_database_above_the_storage(store: Store, tmp_path: Path) -> None:
     """`cp -r project copy`, where `project/mlflow.db` has its artifacts in `project/storage/mlartifacts`."""
     project, copy = tmp_path / "project", tmp_path / "copy"
