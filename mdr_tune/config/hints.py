@@ -109,7 +109,7 @@ def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "
     name = _MEANT.get(key.lower(), key)
     close = name if name in here else nearest_name(key, here, _NEARLY_THE_SAME)
     others = [k for k in everywhere if k != f"{section}.{key}".lstrip(".")]  # the same of another data set or loss
-    is_elsewhere = close != name and any(k.rpartition(".")[2] == name for k in others)
+    is_elsewhere = not section and close != name and any(k.rpartition(".")[2] == name for k in others)
     if (close is None or is_elsewhere) and (dotted := meant_dotted(key, others, section)):
         return dotted
     return f" Did you mean {close!r}?" if close is not None else did_you_mean(key, here)
