@@ -16,7 +16,7 @@ from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.listings.listing_checks import FEWEST_CLASSES, NUM_EXAMPLES, examples
 from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, Opening, draw_splits
 from mdr_tune.data.own.class_names import class_name, warn_of_spellings
-from mdr_tune.data.own.split_words import SPLIT_WORDS, USUAL_SPLIT_WORDS, split_word
+from mdr_tune.data.own.split_words import SPLIT_WORDS, split_word
 from mdr_tune.data.own.system_files import is_hidden, is_kept_by_a_system, warn_of_system_files
 from mdr_tune.errors import UserError
 from mdr_tune.words import count
@@ -27,7 +27,7 @@ SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", "
 """Of the files that are taken for images, in lower or upper case. Of several frames or pages, the first is read."""
 
 _SUFFIXES_SHOWN = 5
-_SPLIT_FOLDERS = f"folders of splits would be named {', '.join(USUAL_SPLIT_WORDS)}"
+_SPLIT_FOLDERS = f"folders of splits would be named {', '.join(SPLIT_WORDS)}"
 
 _FolderId = tuple[int, int]  # device and inode
 

@@ -6,22 +6,17 @@ from mdr_tune.text_forms import one_form
 
 _TRAIN, _VALIDATION, _TEST = range(len(SPLIT_NAMES))
 
-USUAL_SPLIT_WORDS: dict[str, tuple[int, int]] = {
+SPLIT_WORDS: dict[str, tuple[int, int]] = {
     "train": (_TRAIN, BOTH),
+    "training": (_TRAIN, BOTH),
     "validation": (_VALIDATION, BOTH),
     "val": (_VALIDATION, BOTH),
-    "test": (_TEST, BOTH),
-    "query": (_TEST, QUERY),
-    "gallery": (_TEST, GALLERY),
-}
-"""The words that messages name; see `SPLIT_WORDS`."""
-
-SPLIT_WORDS = {
-    **USUAL_SPLIT_WORDS,
-    "training": (_TRAIN, BOTH),
     "valid": (_VALIDATION, BOTH),
     "dev": (_VALIDATION, BOTH),
+    "test": (_TEST, BOTH),
     "testing": (_TEST, BOTH),
+    "query": (_TEST, QUERY),
+    "gallery": (_TEST, GALLERY),
 }
 """Index of the split in `SPLIT_NAMES`, and role. A query or gallery image is a test image, as in In-Shop's list."""
 

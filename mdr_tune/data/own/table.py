@@ -3,7 +3,7 @@
 Column by column, never row by row: a million rows take seconds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,7 +16,7 @@ from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.listings.listing_checks import examples
 from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, Opening, draw_splits
 from mdr_tune.data.own.class_names import class_name, warn_of_spellings
-from mdr_tune.data.own.split_words import ROLE_WORDS, SPLIT_WORDS, USUAL_SPLIT_WORDS, split_word
+from mdr_tune.data.own.split_words import ROLE_WORDS, SPLIT_WORDS, split_word
 from mdr_tune.data.own.table_file import TableFile, read_table_file
 from mdr_tune.data.own.table_paths import listed_paths
 from mdr_tune.text_forms import one_form
@@ -88,9 +88,9 @@ def list_table(
     splits, roles = np.full(len(table), SPLIT_NAMES.index("train"), dtype=np.int8), np.full(len(table), BOTH, np.int8)
     if split_column is not None:
         meanings = np.array(list(SPLIT_WORDS.values()), dtype=np.int8)
-        splits, roles = meanings[_words(table, "split_column", SPLIT_WORDS, USUAL_SPLIT_WORDS)].T
+        splits, roles = meanings[_words(table, "split_column", SPLIT_WORDS)].T
     if role_column is not None:
-        given = np.array(list(ROLE_WORDS.values()), dtype=np.int8)[_words(table, "role_column", ROLE_WORDS, ROLE_WORDS)]
+        given = np.array(list(ROLE_WORDS.values()), dtype=np.int8)[_words(table, "role_column", ROLE_WORDS)]
         if (contrary := (roles != BOTH) & (given != BOTH) & (roles != given)).any():
             raise table.wrong("role_column", contrary, f"contradict column {split_column!r}")
         roles = np.where(given == BOTH, roles, given)
@@ -115,8 +115,8 @@ def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
     return np.array([id_of[name] for name in spelled], dtype=np.int64)[codes], tuple(names)
 
 
-def _words(table: TableFile, key: str, meanings: Mapping[str, Any], shown: Iterable[str]) -> np.ndarray:
-    """Return which of the words that have `meanings` each row's value is, (n,) indices; an error names `shown`."""
+def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarray:
+    """Return which of the words that have `meanings` each row's value is, (n,) indices; an error names them."""
     codes, written = _distinct(pc.fill_null(table.text(key), ""))
     known = {word: index for index, word in enumerate(meanings)}
     words = [split_word(text) for text in written]
@@ -124,7 +124,7 @@ def _words(table: TableFile, key: str, meanings: Mapping[str, Any], shown: Itera
     if (unknown := indices < 0).any():
         some = [word for word in words if word not in known]
         raise table.wrong(
-            key, unknown, f"have something else than {', '.join(filter(None, shown))}, such as {examples(some)}"
+            key, unknown, f"have something else than {', '.join(filter(None, meanings))}, such as {examples(some)}"
         )
     return np.asarray(indices)
 

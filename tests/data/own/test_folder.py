@@ -151,7 +151,9 @@ def test_a_root_that_is_one_level_too_high(tmp_path: Path, caplog: pytest.LogCap
     taken = f"Taken for classes in {tmp_path}: 'images'; their images lie in folders within them, such as 'images/a', "
     taken += "'images/b', 'images/c': if those are the classes, root is one level too high (set data.root to "
     taken += f"{tmp_path}/images)"
-    assert f"draw fewer, or add classes. {taken}; folders of splits would be named train, val" in error_of(tmp_path)
+    assert f"draw fewer, or add classes. {taken}; folders of splits would be named train, training, val" in error_of(
+        tmp_path
+    )
     assert not caplog.messages
 
 
@@ -174,7 +176,7 @@ def test_several_folders_of_class_folders(tmp_path: Path, caplog: pytest.LogCapt
 def test_splits_of_unknown_names_are_told_the_known_ones(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{split}/{name}/1.jpg" for split in ("learn", "probe") for name in "abcdef"))
     assert "'learn', 'probe'" in error_of(tmp_path)
-    assert "folders of splits would be named train, validation, val, test, query, gallery" in error_of(tmp_path)
+    assert "folders of splits would be named train, training, validation, val, valid, dev, test," in error_of(tmp_path)
 
 
 def test_folders_within_classes_are_no_matter(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
