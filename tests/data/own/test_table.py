@@ -113,8 +113,8 @@ LABELS = ["a", "b", "c", "d", "e", "f"]
         ),
         (
             {"split": ["train", "tset", "test", "", "test", None]},
-            r"data\.split_column: .* 3 of 6 rows have something else than train, training, validation, val, valid, dev, "
-            r"test, testing, query, gallery, such as 'tset', '' \(rows {}\)",
+            r"data\.split_column: .* 3 of 6 rows have something else than train, training, validation, val, valid, "
+            r"dev, test, testing, query, gallery, such as 'tset', '' \(rows {}\)",
         ),
         (
             {"role": ["query", "querry", "gallery", "x", "", "y"]},
