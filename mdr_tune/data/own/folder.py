@@ -107,10 +107,14 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
     names = [f"{item.part.folder}{item.name}" for item in found]
     below = [(name, path[len(name) + 1 :]) for name, item in zip(names, found, strict=True) for path in item.paths]
     taken = f"Taken for classes in {root}: {examples(names)}{', ...' if len(names) > NUM_EXAMPLES else ''}"
+    if some := [name for name in names if split_word(name) in SPLIT_WORDS]:
+        others = [name for name in names if name not in some]
+        return f"{taken}; {examples(some)} would be a split's, but {examples(others)} would not; {_SPLIT_FOLDERS}"
     if any("/" not in path for _, path in below):
         return f"{taken}; {_SPLIT_FOLDERS}"
     inner = sorted({f"{name}/{path.partition('/')[0]}" for name, path in below})
-    right_root = root / names[0] if len(names) == 1 else "the folder that they are in"
+    parents = [os.path.dirname(os.path.dirname(path)) for item in found for path in item.paths]
+    right_root = root / os.path.commonpath(parents) if len(names) == 1 else "the folder that they are in"
     level = (
         f"their images lie in folders within them, such as {examples(inner)}: if those are the classes, root is one "
         f"level too high (set data.root to {right_root})"

@@ -157,6 +157,17 @@ def test_a_root_that_is_one_level_too_high(tmp_path: Path, caplog: pytest.LogCap
     assert not caplog.messages
 
 
+def test_a_root_that_is_several_levels_too_high(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"photos/2024/{name}/{number}.jpg" for name in "abcdef" for number in range(3)))
+    assert f"(set data.root to {tmp_path}/photos/2024)" in error_of(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["eval", "a class"])
+def test_what_keeps_folders_from_being_splits_is_named(tmp_path: Path, other: str) -> None:
+    touch(tmp_path, *(f"{split}/{name}/1.jpg" for split in ("train", other) for name in "abcdef"))
+    assert f"; 'train' would be a split's, but '{other}' would not; folders of splits would be" in error_of(tmp_path)
+
+
 def test_a_level_too_many_in_each_split(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{split}/images/{split}{name}/1.jpg" for split in ("train", "val", "test") for name in "abc"))
     with pytest.raises(
