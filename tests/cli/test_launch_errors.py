@@ -134,16 +134,32 @@ def test_a_store_that_is_no_database(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "cannot be written" in output
 
 
+def folder_of_images(folder: Path) -> Path:
+    """Make class folders of files that a dry run lists and does not open."""
+    for number in range(64 * 4):
+        image = folder / f"class_{number // 4}" / f"{number}.jpg"
+        image.parent.mkdir(exist_ok=True)
+        image.touch()
+    return folder
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "search_spaces").rglob("*.yaml")), ids=lambda file: file.name)
 def test_a_dry_run_prints_the_plan_and_starts_nothing(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    arguments = ["--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs")]
+    if file.name == "own_images.yaml":
+        arguments += ["--set", f"trial.data.root={folder_of_images(tmp_path_factory.mktemp('own'))}"]
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
-    code, output = run(capsys, "--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs"))
-    assert code == 0
+    code, output = run(capsys, *arguments)
+    assert code == 0, output
     assert "auto is 1 here" in output
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    code, output = run(capsys, "--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs"))
+    code, output = run(capsys, *arguments)
     assert code == 0
     is_ablation = file.name.startswith("ablation") or file.parent.name == "paper"
     metric = "maximise " + ("curves/test_recall_at_1" if file.parent.name == "paper" else "val/recall_at_1")
