@@ -102,7 +102,7 @@ def _lose_a_node(folder: Path, process: "subprocess.Popen[str]") -> str:
 
     def four_trials_run() -> bool:
         assert process.poll() is None, process.communicate()[0]
-        return running_trials_with_epochs(folder) == 4
+        return running_trials_with_checkpoints(folder) == 4
 
     wait_for(four_trials_run, "four trials")
     nodes = nodes_with("ray::RayTrainWorker")
@@ -112,10 +112,10 @@ def _lose_a_node(folder: Path, process: "subprocess.Popen[str]") -> str:
     return lost
 
 
-def running_trials_with_epochs(folder: Path) -> int:
+def running_trials_with_checkpoints(folder: Path) -> int:
     folders = list(folder.glob("runs/sweeps/*/*"))
     records = read_past(folders[0]).records if folders else []
-    return sum(record.outcome == "running" and record.epochs > 0 for record in records)
+    return sum(record.outcome == "running" and bool(record.checkpoints) for record in records)
 
 
 def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
