@@ -8,15 +8,20 @@ from typing import Literal
 import torch
 
 from mdr_tune.errors import UserError
+from mdr_tune.metric.near_ties import distances_of_pairs, product_rounding
 from mdr_tune.metric.ranking import distinct_rows, nearest_items
 
 Backend = Literal["exact", "faiss"]
 BackendChoice = Literal["auto", "exact", "faiss"]
 Nearest = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
-"""From queries (Q, D), a block (B, D) and a depth k <= B to the rows (Q, k) of the nearest, int64."""
+"""From queries (Q, D), a block (B, D) and a depth k <= B to the rows (Q, k) of the nearest, int64; of equally near rows
+the first. In which order they are is open."""
 
 FAISS_FROM_ROWS = 100_000
 """From how many rows on FAISS is taken by itself: below, the time goes into reading the file."""
+
+_SPARE = 8
+"""Embeddings that FAISS is asked for beyond those wanted. The last of them tells how near all others may be at most."""
 
 
 def choose_backend(choice: BackendChoice, rows: int) -> Backend:
@@ -42,15 +47,34 @@ def nearest_by_torch(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
 def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> torch.Tensor:
     """Return the nearest rows by FAISS' flat index; see `Nearest`.
 
-    FAISS is given each embedding once: it does not promise in which order it returns copies.
+    FAISS is given each embedding once: it does not promise in which order it returns copies. Its distances are as
+    rounded as those of any product. Queries for which they leave open what is nearest go to torch.
     """
     faiss = importlib.import_module("faiss")
 
     distinct, which = distinct_rows(block)
+    different = block[distinct]
+    centre = different.mean(dim=0)  # a product loses less the nearer to the origin its factors are
+    centred, centred_queries = different - centre, queries - centre
     flat = faiss.IndexFlatL2(block.shape[1])
-    flat.add(block[distinct].numpy())
-    _, found = flat.search(queries.numpy(), min(depth, len(distinct)))
-    return _with_copies(torch.from_numpy(found), which.argsort(stable=True), torch.bincount(which), depth)
+    flat.add(centred.numpy())
+    by_faiss, found = map(torch.from_numpy, flat.search(centred_queries.numpy(), min(depth + _SPARE, len(distinct))))
+    found, order = found.sort(dim=1)
+    by_faiss = by_faiss.gather(1, order)
+    rows = torch.arange(len(found)).repeat_interleave(found.shape[1])
+    distances, order = distances_of_pairs(queries, different, rows, found.flatten()).view(found.shape).sort(stable=True)
+
+    norms, query_norms = (torch.linalg.vector_norm(some, dim=1) for some in (centred, centred_queries))
+    rounding = product_rounding(query_norms, norms.max(), block.shape[1])
+    enough = min(depth, len(distinct))
+    is_open = distances[:, enough - 1] >= by_faiss.amax(dim=1) - rounding  # an embedding not found may be as near
+    is_open &= found.shape[1] < len(distinct)
+    if len(distinct) < len(block):
+        is_open |= (distances.diff(dim=1) == 0).any(dim=1)  # rows of several embeddings take turns
+    nearest = _with_copies(found.gather(1, order), which.argsort(stable=True), torch.bincount(which), depth)
+    if bool(is_open.any()):
+        nearest[is_open] = nearest_by_torch(queries[is_open], block, depth)
+    return nearest
 
 
 def _with_copies(found: torch.Tensor, rows: torch.Tensor, sizes: torch.Tensor, depth: int) -> torch.Tensor:

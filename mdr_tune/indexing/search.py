@@ -6,11 +6,7 @@ import torch
 
 from mdr_tune.indexing.index_file import EmbeddingIndex
 from mdr_tune.indexing.nearest import NEAREST, Backend, BackendChoice, choose_backend
-
-_SPARE = 8
-"""Rows of a block that are looked at beyond those asked for: a matrix product in float32 may put two rows whose
-distances nearly are the same in the wrong order, and so one of them beyond the edge."""
-_NUMBERS_AT_ONCE = 2**22
+from mdr_tune.metric.near_ties import distances_of_pairs
 
 
 @dataclass(frozen=True)
@@ -40,9 +36,9 @@ def search_index(
 ) -> SearchResult:
     """Return the `top` nearest rows of an index to each query, exactly; of equal distances the earlier row.
 
-    The file is read once, 64 MiB of it at a time. A block's candidates come from matrix products, centred on the
-    block; the distances that decide, and are returned, are those of the differences themselves, so that an image finds
-    itself at 0.
+    The file is read once, 64 MiB of it at a time. The distances that decide, and are returned, are those of the
+    differences themselves, in float64, so that an image finds itself at 0. Matrix products only tell which of them need
+    not be computed.
 
     Args:
         index: Of N embeddings of D numbers.
@@ -62,10 +58,10 @@ def search_index(
     best = torch.empty(len(queries), 0, dtype=torch.float64)
     best_rows = torch.empty(len(queries), 0, dtype=torch.int64)
     for start, block in index.blocks(block_rows):
-        centre = block.mean(dim=0)  # a product loses less the nearer to the origin its factors are
-        depth = min(top + _SPARE + (exclude is not None), len(block))
-        rows = NEAREST[chosen](queries - centre, block - centre, depth)
-        distances = _distances(queries, block, rows)
+        depth = min(top + (exclude is not None), len(block))
+        rows = NEAREST[chosen](queries, block, depth)
+        pairs = torch.arange(len(rows)).repeat_interleave(depth), rows.flatten()
+        distances = distances_of_pairs(queries, block, *pairs).sqrt().view(rows.shape)
         rows = rows + start
         if exclude is not None:
             excluded = rows == exclude[:, None]
@@ -73,16 +69,6 @@ def search_index(
             rows[excluded] = -1
         best, best_rows = _nearest(torch.cat([best, distances], dim=1), torch.cat([best_rows, rows], dim=1), top)
     return SearchResult(best_rows, best.float(), chosen)
-
-
-def _distances(queries: torch.Tensor, block: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Return the distances (Q, k), float64, of queries (Q, D) to the rows (Q, k) of a block, from their differences."""
-    at_once = max(1, _NUMBERS_AT_ONCE // (rows.shape[1] * block.shape[1]))
-    parts = [
-        torch.linalg.vector_norm(block[some_rows].double() - some[:, None, :].double(), dim=2)
-        for some, some_rows in zip(queries.split(at_once), rows.split(at_once), strict=True)
-    ]
-    return torch.cat(parts)
 
 
 def _nearest(distances: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,23 +1,23 @@
 """Which items of a gallery are nearest to each query, in blocks of queries: N x N distances never exist at once.
 
-Among items at equal distances the one that comes first in the gallery is the nearer one. Distances are computed as
-|g|^2 - 2 q.g, in the precision of the embeddings. A matrix product may round the same sum differently at different
-places of its result, and each processor has products of its own. Ties do not depend on that:
+Items are compared by |q - g|^2, computed in float64 from the embeddings' differences, in a fixed order. Among items at
+equal distances, the one that comes first in the gallery is the nearer. So a ranking depends neither on the processor
+nor on the number of threads or ranks, nor on how many queries are compared at a time.
 
-- An embedding that is in the gallery several times has one distance, computed once.
-- Embeddings on a coarse binary grid (integers, halves) have exact distances in any order of summation.
-
-All other distances that differ by less than their rounding may swap places with the processor and with the size of a
-block, hence with the number of ranks.
+Nearly all distances need not be computed that way. A matrix product in the embeddings' own precision gives
+|g|^2 - 2 q.g with a known rounding, and near_ties.py settles what that leaves open. Copies of an embedding share a
+distance, and embeddings on a coarse binary grid (integers, signs) have exact products: nothing is open there.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mdr_tune.metric.full_precision import full_float32
+from mdr_tune.metric.near_ties import nearest_in_order, product_rounding, products_are_exact
 
 # Distances of one block. On a CPU 64 MiB of float32: half of it or four times as many are as fast, within a tenth
 # (60,000 x 512, 128 to 1,120 queries at a time, on two cores). A GPU wants large kernels, up to half a GiB.
@@ -34,38 +34,118 @@ _COMPARED_FIRST = 16
 
 
 def nearest_items(
-    queries: Tensor, gallery: Tensor, depth: int, rows: slice, excludes_self: bool, block_size: int | None = None
+    queries: Tensor,
+    gallery: Tensor,
+    depth: int,
+    rows: slice,
+    excludes_self: bool,
+    block_size: int | None = None,
+    cutoffs: Sequence[int] | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield blocks of the queries `rows` with the indices of the `depth` nearest gallery items of each.
 
     Args:
-        queries: (N, D), finite, near the origin for accurate distances.
-        gallery: (G, D), of the same dtype.
+        queries: (N, D), finite.
+        gallery: (G, D), finite, of the same dtype.
         depth: 1 .. G, or G - 1 with `excludes_self`.
         rows: of the queries; start and stop are given and within them.
         excludes_self: query i is not to find item i.
         block_size: queries at a time; None chooses by the memory.
+        cutoffs: ranks from 1 to `depth`. The first k items are the k nearest for each k of them and for `depth`, but
+            not more: items without a cutoff between them may be in any order. None: all items are in order.
 
     Yields:
         Slices of the queries, in order, and (B, depth) int64, nearest first.
     """
     if block_size is None:
         block_size = _block_size(gallery)
-    distinct, which = distinct_rows(gallery)
-    has_copies = len(distinct) < len(gallery)
-    compared = gallery[distinct] if has_copies else gallery
-    squared_norms = compared.square().sum(dim=1)  # those of the queries do not change the order
+    prepared = _prepare(queries, gallery)
+    # Copies take places of their own between the items, so that all of those have to be in order.
+    reached = min(depth + (excludes_self and prepared.has_copies), len(prepared.gallery))
+    cutoffs_reached = (
+        torch.arange(1, reached + 1)
+        if cutoffs is None or prepared.has_copies
+        else torch.tensor(sorted({*cutoffs, depth}))
+    )
     # One piece of memory for all blocks: getting a new one from the system takes a fifth of the time of the products.
     rows_at_once = min(block_size, rows.stop - rows.start)
-    buffer = gallery.new_empty(rows_at_once, len(compared))
+    buffer = gallery.new_empty(rows_at_once, len(prepared.gallery))
     for first in range(rows.start, rows.stop, block_size):
         block = slice(first, min(first + block_size, rows.stop))
-        distances = _distances(queries[block], compared, squared_norms, buffer)
-        if has_copies:
-            distances = distances.index_select(1, which)
-        if excludes_self:
+        distances = _distances(queries[block] - prepared.centre, prepared, buffer)
+        if excludes_self and not prepared.has_copies:
             distances.diagonal(offset=first).fill_(torch.inf)
+        if not prepared.is_exact:
+            rounding = prepared.rounding[block]
+            items, ranks = nearest_in_order(distances, rounding, cutoffs_reached, queries[block], prepared.gallery)
+            if not prepared.has_copies:
+                yield block, items
+                continue
+            distances.fill_(torch.inf).scatter_(1, items, ranks.to(distances.dtype))
+        if prepared.has_copies:
+            distances = distances.index_select(1, prepared.which)
+            if excludes_self:
+                distances.diagonal(offset=first).fill_(torch.inf)
         yield block, _nearest(distances, depth)
+
+
+class _Prepared(NamedTuple):
+    """What all blocks of queries need.
+
+    Attributes:
+        gallery: (U, D), its different embeddings.
+        which: (G,) int64, the index of each item's embedding in `gallery`.
+        centre: (D,), near the mean.
+        centred: (U, D), the gallery less the centre. Distances do not change by that, but their products get smaller,
+            and so does the rounding.
+        squared_norms: (U,), of `centred`. Those of the queries do not change the order.
+        rounding: (N,), how far a product with a query may be wrong.
+        is_exact: whether the products do not round at all.
+    """
+
+    gallery: Tensor
+    which: Tensor
+    centre: Tensor
+    centred: Tensor
+    squared_norms: Tensor
+    rounding: Tensor
+    is_exact: bool
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether an embedding is in the gallery several times."""
+        return len(self.gallery) < len(self.which)
+
+
+def _prepare(queries: Tensor, gallery: Tensor) -> _Prepared:
+    distinct, which = distinct_rows(gallery)
+    different = gallery[distinct] if len(distinct) < len(gallery) else gallery
+    centre = _centre(different)
+    centred = different - centre
+    largest_norm = torch.linalg.vector_norm(centred, dim=1).max()
+    query_norms = torch.linalg.vector_norm(queries - centre, dim=1)
+    reach = query_norms.max() + largest_norm
+    return _Prepared(
+        gallery=different,
+        which=which,
+        centre=centre,
+        centred=centred,
+        squared_norms=centred.square().sum(dim=1),
+        rounding=product_rounding(query_norms, largest_norm, gallery.shape[1]),
+        is_exact=all(products_are_exact(embeddings, centre, reach) for embeddings in (queries, different)),
+    )
+
+
+def _centre(gallery: Tensor) -> Tensor:
+    """Return a point near the mean of the gallery, (D,).
+
+    A coordinate of the point is the mean, rounded to a power of two that is an eighth to a quarter of what the
+    coordinate spreads over: embeddings on a coarse binary grid, such as integers, stay on one.
+    """
+    least, most = gallery.amin(dim=0), gallery.amax(dim=0)
+    _, exponent = torch.frexp(most - least)  # the spread is 0.5 to 1 times 2 ** exponent
+    step = torch.ldexp(torch.ones_like(least), exponent - 3)
+    return torch.where(most > least, (gallery.mean(dim=0) / step).round() * step, least)
 
 
 def _block_size(gallery: Tensor) -> int:
@@ -101,11 +181,11 @@ def distinct_rows(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     return distinct, which
 
 
-def _distances(queries: Tensor, gallery: Tensor, squared_norms: Tensor, buffer: Tensor) -> Tensor:
-    """Return squared distances less the queries' squared norms, (B, G), in the memory of `buffer`."""
+def _distances(queries: Tensor, prepared: _Prepared, buffer: Tensor) -> Tensor:
+    """Return squared distances of centred queries less their squared norms, (B, U), in the memory of `buffer`."""
     out = buffer[: len(queries)]
-    with full_float32(gallery.device.type):
-        torch.addmm(squared_norms, queries, gallery.t(), alpha=-2, out=out)
+    with full_float32(queries.device.type):
+        torch.addmm(prepared.squared_norms, queries, prepared.centred.t(), alpha=-2, out=out)
     return out
 
 

@@ -144,8 +144,10 @@ def _score(
         none = relevant.new_empty(0)
         parts.append(QueryScores(none, none.double(), none.double(), none.view(0, min(neighbours, depth))))
     sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=problem.queries.device)
+    # Sums ask which items are within R and the ks, the scores of each query in which order all of them are.
+    cutoffs = None if neighbours is not None else [*range(1, max_relevant + 1), *ks]
     blocks = nearest_items(
-        problem.queries, problem.gallery, depth, slice(start, stop), problem.excludes_self, block_size
+        problem.queries, problem.gallery, depth, slice(start, stop), problem.excludes_self, block_size, cutoffs
     )
     for block, nearest in blocks:
         hits = problem.gallery_labels[nearest] == problem.labels[block, None]  # (B, depth)
@@ -193,7 +195,7 @@ class _Problem(NamedTuple):
 def _problem(
     embeddings: Tensor, labels: Tensor, gallery: Tensor | None, gallery_labels: Tensor | None, ks: Sequence[int]
 ) -> _Problem:
-    """Check the arguments of `score_queries`; return what is to be ranked, near the origin and in full precision."""
+    """Check the arguments of `score_queries`; return what is to be ranked, in full precision."""
     check_embeddings(embeddings, labels)
     if (gallery is None) != (gallery_labels is None):
         raise ValueError("give gallery and gallery_labels together, or neither")
@@ -206,29 +208,14 @@ def _problem(
         raise ValueError(f"queries are {embeddings.shape[1]}-dimensional, the gallery {gallery.shape[1]}")
     _check_ks(ks, len(gallery) - excludes_self)
     dtype = torch.promote_types(torch.promote_types(embeddings.dtype, gallery.dtype), torch.float32)
-    centre = _centre(gallery.to(dtype))
-    centred = gallery - centre
-    queries = centred if excludes_self else embeddings - centre
-    _check_finite(queries, centred)
-    return _Problem(queries, labels, centred, gallery_labels, excludes_self)
-
-
-def _centre(gallery: Tensor) -> Tensor:
-    """Return a point near the mean of the gallery, (D,), to subtract from all embeddings.
-
-    Distances do not change by that, but their products get smaller, and so do the rounding errors. A coordinate of the
-    point is the mean, rounded to a power of two that is an eighth to a quarter of what the coordinate spreads over:
-    embeddings on a coarse binary grid, such as integers, stay on one, and their distances stay exact.
-    """
-    least, most = gallery.amin(dim=0), gallery.amax(dim=0)
-    _, exponent = torch.frexp(most - least)  # the spread is 0.5 to 1 times 2 ** exponent
-    step = torch.ldexp(torch.ones_like(least), exponent - 3)
-    return torch.where(most > least, (gallery.mean(dim=0) / step).round() * step, least)
+    queries, gallery = embeddings.to(dtype), gallery.to(dtype)
+    _check_finite(queries, gallery)
+    return _Problem(queries, labels, gallery, gallery_labels, excludes_self)
 
 
 def _check_finite(queries: Tensor, gallery: Tensor) -> None:
-    """Raise a ValueError unless all distances are finite: |g|^2 and 2 q.g are, with room to add them up."""
-    limit = (torch.finfo(gallery.dtype).max / 4) ** 0.5
+    """Raise a ValueError unless all distances are finite: |g|^2 and 2 q.g are, with room to centre and add them up."""
+    limit = (torch.finfo(gallery.dtype).max / 16) ** 0.5
     norms = [torch.linalg.vector_norm(items, dim=1) for items in (queries, gallery)]
     if not all(bool((norm <= limit).all()) for norm in norms):  # nor is NaN
         raise EmbeddingsNotFinite(

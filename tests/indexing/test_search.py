@@ -80,11 +80,21 @@ def test_equal_distances_come_in_the_order_of_the_rows(
     same(found, naive(embeddings, embeddings[:40], 90))
 
 
-def test_equal_distances_to_different_embeddings_come_in_the_order_of_the_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("grid", [1, 1 / 256, 1 / 65536])  # exact in float32, not so, not even its differences' squares
+@pytest.mark.parametrize("most", [3, 2049])  # 27 different ones, and as good as no copies
+@pytest.mark.parametrize("block_rows", [11, None])
+def test_equal_distances_to_different_embeddings_come_in_the_order_of_the_rows(
+    tmp_path: Path, backend: Backend, grid: float, most: int, block_rows: int | None
+) -> None:
     generator = torch.Generator().manual_seed(3)
-    embeddings = torch.randint(0, 3, (300, 3), generator=generator).float()  # 27 different ones
-    index = write(tmp_path / "e.parquet", embeddings)
-    same(search_index(index, embeddings[:20], 30, block_rows=11), naive(embeddings, embeddings[:20], 30))
+    queries = torch.randint(0, most, (20, 3), generator=generator) * grid
+    steps = torch.randint(0, most, (150, 3), generator=generator) * grid
+    mirrored = torch.cat([queries[torch.arange(150) % 20] + sign * steps for sign in (1, -1)])
+    index = write(tmp_path / "e.parquet", mirrored)
+    for top in (1, 3, 30):
+        found = search_index(index, queries, top, backend=backend, block_rows=block_rows)
+        same(found, naive(mirrored, queries, top))
 
 
 def test_more_than_there_are(tmp_path: Path) -> None:
