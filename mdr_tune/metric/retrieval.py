@@ -59,8 +59,8 @@ def score_queries(
 ) -> Tensor:
     """Score the queries `rows` and return sums over them, which can be added to those of other rows.
 
-    Distances are float32, or float64 for embeddings that are; half-precision embeddings are converted first, and
-    neither TF32 nor autocast has a say. Items at equal distances are retrieved in the order of the gallery.
+    Items are ranked by the Euclidean distances of the embeddings as they are given, whatever TF32 or autocast is set
+    to; at equal distances the first in the gallery comes first. The sums are the same on every processor.
 
     Args:
         embeddings: (N, D), the queries; without a gallery also what they are compared with.
