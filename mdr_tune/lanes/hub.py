@@ -9,6 +9,7 @@ from mdr_tune.lanes.messages import (
     LOST_A_WORKER,
     Command,
     CommandKind,
+    DeviceLost,
     LaneEnded,
     LaneLost,
     Reply,
@@ -22,8 +23,9 @@ Outcome = tuple[str, Any]
 """("ok", value) or the kind of failure and its text. Exceptions are not raised through Ray, which would wrap them."""
 
 _FAILURES: dict[str, type[Exception]] = {
-    "diverged": TrialFailedDiverging,  # before the class that it is a kind of
+    "diverged": TrialFailedDiverging,  # before the class that it is a kind of, as is device_lost
     "failed": TrialFailed,
+    "device_lost": DeviceLost,
     "lost": LaneLost,
     "ended": LaneEnded,
 }
@@ -49,6 +51,7 @@ class LaneHub:
         world_size: Workers in each lane.
         stuck_worker_timeout_s: See `Mailbox`.
         stalled_worker_timeout_s: See `Mailbox`.
+        max_restarts: How often a lane may lose a worker before it is given up.
         node: Ray's id of the node that the hub is on. Stuck workers on it are ended by the hub, those on other nodes
             end themselves; only a stopped process there has to wait for Ray.
     """
@@ -59,9 +62,10 @@ class LaneHub:
         world_size: int,
         stuck_worker_timeout_s: float,
         stalled_worker_timeout_s: float,
+        max_restarts: int,
         node: str,
     ) -> None:
-        self._node = node
+        self._node, self._max_restarts = node, max_restarts
         self._news: list[str] = []
         self._leases = Leases(num_lanes)
         self._mailboxes = [
@@ -146,7 +150,10 @@ class LaneHub:
     async def lose_workers(self, lane: int) -> bool:
         """Ray Train found workers of a lane gone; returns whether it shall not replace them: the lane has ended, or the
         sweep is over."""
-        await self._mailboxes[lane].lose_workers()
+        mailbox = self._mailboxes[lane]
+        await mailbox.lose_workers()
+        if mailbox.times_lost > self._max_restarts:
+            await self.end_lane(lane, f"it lost a worker {mailbox.times_lost} times (resources.lane_restarts)")
         return self._mailboxes[lane].has_ended or await self.is_stopping()
 
     async def times_up(self, lane: int) -> int:

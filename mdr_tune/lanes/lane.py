@@ -34,6 +34,7 @@ def start_hub(resources: LaneResources) -> Any:
         resources.workers_per_lane,
         resources.stuck_worker_timeout_s,
         resources.stalled_worker_timeout_s,
+        resources.max_restarts,
         here,
     )
 

@@ -62,7 +62,8 @@ def make_trainer(
             name=name,
             storage_path=str(storage),
             failure_config=FailureConfig(
-                max_failures=resources.max_restarts, controller_failure_limit=QUICK_START_FAILURES
+                max_failures=-1,  # the hub counts, which knows why the workers left
+                controller_failure_limit=QUICK_START_FAILURES,
             ),
             logging_config=LoggingConfig(log_level="ERROR"),
             callbacks=[LostWorkers(hub, lane)],

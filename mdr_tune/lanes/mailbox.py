@@ -6,13 +6,15 @@ Plain asyncio: the hub runs it inside of a Ray actor, the tests run it without R
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, assert_never
 
 from mdr_tune.lanes.messages import (
-    COMMANDS_THAT_MAY_STALL,
     LOST_A_WORKER,
     Command,
     CommandKind,
+    DeviceLost,
+    Failure,
+    FailureKind,
     LaneEnded,
     LaneLost,
     Reply,
@@ -25,6 +27,24 @@ from mdr_tune.lanes.progress import StallWatch
 
 async def _nobody(ready: bool) -> None:
     """Tell nobody."""
+
+
+_BLAMED_FIRST: tuple[FailureKind, ...] = ("device_lost", "failed", "diverged", "peer_lost")
+"""Of the failures of several workers, which is told: the one that others may follow from."""
+
+
+def _error_of(failure: Failure) -> Exception:
+    match failure.kind:
+        case "diverged":
+            return TrialFailedDiverging(failure.text)
+        case "failed":
+            return TrialFailed(failure.text)
+        case "device_lost":
+            return DeviceLost(failure.text)
+        case "peer_lost":
+            return LaneLost(LOST_A_WORKER)
+        case _:
+            assert_never(failure.kind)
 
 
 class Mailbox:
@@ -70,6 +90,8 @@ class Mailbox:
         self._watchdogs: set[asyncio.Task[None]] = set()
         self._stall_watch: StallWatch | None = None
         self._times_up = 0
+        self._times_lost = 0
+        self._restarts_for_trial = 0
         self._turn = asyncio.Lock()
         self._renew_group = False
 
@@ -82,6 +104,11 @@ class Mailbox:
     def times_up(self) -> int:
         """How often all workers have joined."""
         return self._times_up
+
+    @property
+    def times_lost(self) -> int:
+        """How often a worker was lost. That all were sent away because a trial failed does not count."""
+        return self._times_lost
 
     @property
     def has_ended(self) -> bool:
@@ -132,9 +159,8 @@ class Mailbox:
                 self._answer = loop.create_future()
                 self._command = Command(self._command.number + 1, kind, payload, self._renew_group)
                 self._renew_group = False
-                if kind in COMMANDS_THAT_MAY_STALL:
-                    self._stall_watch = StallWatch(self.stalled_worker_timeout_s, loop.time())
-                    self._start_watchdog(self._watch_for_stall(self._command.number, self._stall_watch))
+                self._stall_watch = StallWatch(self.stalled_worker_timeout_s, loop.time())
+                self._start_watchdog(self._watch_for_stall(self._command.number, self._stall_watch))
                 self._changed.notify_all()
             return await self._answer
 
@@ -156,6 +182,10 @@ class Mailbox:
 
     async def lose_workers(self) -> None:
         """Take note that Ray Train found a worker gone, and will replace all of them when it can."""
+        if self._restarts_for_trial:
+            self._restarts_for_trial -= 1
+        else:
+            self._times_lost += 1
         if self._group is not None and self._group not in self._dismissed:
             await self._dismiss()
             self._fail(LaneLost(LOST_A_WORKER))
@@ -183,7 +213,8 @@ class Mailbox:
         if group != self._group or not self._is_running(number):
             return
         self._replies[rank] = reply
-        if len(self._replies) == self.world_size:
+        is_device_lost = reply.failure is not None and reply.failure.kind == "device_lost"
+        if len(self._replies) == self.world_size or is_device_lost:  # whose worker has left
             await self._settle()
         elif reply.failure is not None:
             self._start_watchdog(self._wait_for_others(number))
@@ -219,17 +250,17 @@ class Mailbox:
     async def _settle(self) -> None:
         """Turn the replies that are there into the answer; dismiss the group if it cannot be used any more."""
         assert self._answer is not None
-        failed = [self._replies[rank] for rank in sorted(self._replies) if self._replies[rank].failure is not None]
-        own = [reply for reply in failed if not reply.peer_lost]
-        self._renew_group = bool(failed)
-        if len(self._replies) < self.world_size or len(own) < len(failed):
+        replies = [self._replies[rank] for rank in sorted(self._replies)]
+        failures = [reply.failure for reply in replies if reply.failure is not None]
+        self._renew_group = any(failure.kind != "diverged" for failure in failures)
+        worst = min(failures, key=lambda failure: _BLAMED_FIRST.index(failure.kind), default=None)
+        if len(replies) < self.world_size or any(failure.ends_group for failure in failures):
+            self._restarts_for_trial += worst is not None and worst.kind != "peer_lost"
             await self._dismiss()
-        if own:
-            self._fail((TrialFailedDiverging if own[0].diverged else TrialFailed)(own[0].failure))
-        elif failed:
-            self._fail(LaneLost(LOST_A_WORKER))
-        else:
+        if worst is None:
             self._answer.set_result(self._replies[0].value)
+        else:
+            self._fail(_error_of(worst))
         async with self._changed:
             self._changed.notify_all()
 

@@ -8,8 +8,9 @@ CommandKind = Literal["start", "epoch", "save", "test", "abort", "stop"]
 evaluate on the test classes, which no search does.
 `abort`: leave, the lane is about to be restarted; `stop`: leave, the sweep is over."""
 
-COMMANDS_THAT_MAY_STALL = ("epoch", "test")
-"""Those that must make steps. There is no limit for `start`, which may read a data set for the first time."""
+FailureKind = Literal["diverged", "failed", "peer_lost", "device_lost"]
+"""`diverged`: the trial's numbers went wrong, not its code. `failed`: its code raised. `peer_lost`: another worker went
+away, so that this one is not to blame. `device_lost`: the GPU computes nothing more in this process."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Command:
     Attributes:
         number: Counts up over the lane's life.
         payload: Keyword arguments of the command.
-        renew_group: Join in a new process group first. Set after a command that failed, when ranks may have run
-            different numbers of collectives in the old one.
+        renew_group: Join in a new process group first. Set after a command that failed, but did not diverge: ranks
+            may have run different numbers of collectives in the old one.
     """
 
     number: int
@@ -30,20 +31,26 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What became of a command on one worker.
+class Failure:
+    """Why a worker could not do what it was told.
 
     Attributes:
-        value: The result, if it went well.
-        failure: The text of the exception, if not: a traceback, or of a trial that diverged one sentence.
-        diverged: The trial's numbers went wrong, not its code.
-        peer_lost: The exception says that another worker went away, so that this one is not to blame.
+        text: A traceback; one sentence for a trial that diverged.
+        kind: Who is to blame.
+        ends_group: No command can be run by these workers any more.
     """
 
+    text: str
+    kind: FailureKind = "failed"
+    ends_group: bool = False
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What became of a command on one worker: a value, or a failure."""
+
     value: Any = None
-    failure: str | None = None
-    diverged: bool = False
-    peer_lost: bool = False
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,10 @@ class LaneLost(Exception):  # noqa: N818
 
     The text says what the lane did, to be read after "the lane": `lost a worker`.
     """
+
+
+class DeviceLost(LaneLost):
+    """A GPU stopped computing in a worker's process, so that the lane restarts; the text is the worker's traceback."""
 
 
 class LaneEnded(Exception):  # noqa: N818

@@ -19,10 +19,20 @@ from mdr_tune.lanes.checkpoint_file import CHECKPOINT_FILE, CheckpointInfo, Orig
 from mdr_tune.lanes.checkpoint_search import complete, read_newest
 from mdr_tune.lanes.disk_room import write_when_there_is_room
 from mdr_tune.lanes.hub import unwrap
-from mdr_tune.lanes.messages import CommandKind, LaneEnded, LaneLost, TrialFailed, TrialFailedDiverging
+from mdr_tune.lanes.messages import (
+    LOST_A_WORKER,
+    CommandKind,
+    DeviceLost,
+    LaneEnded,
+    LaneLost,
+    TrialFailed,
+    TrialFailedDiverging,
+)
 
 __all__ = ["CHECKPOINT_FILE", "LaneTrial"]
 MAX_TRIES_AFTER_LOSS = 3
+MAX_DEVICES_LOST = 2
+"""A trial after which a GPU computes nothing more, so many times before one epoch, has itself to blame."""
 T = TypeVar("T")
 
 
@@ -73,6 +83,7 @@ class LaneTrial(tune.Trainable):
         self._has_trained = False  # since the last checkpoint was loaded
         self._started = False
         self._notes: list[str] = []
+        self._devices_lost = 0  # since the last epoch that was reported
         self._last_result = None  # or a checkpoint that is saved before the first step is taken for the last trial's
 
     def step(self) -> dict[str, Any]:
@@ -88,6 +99,7 @@ class LaneTrial(tune.Trainable):
         except LaneEnded as error:
             return self._failure("lanes_ended", error)
         self._has_trained = True
+        self._devices_lost = 0
         return self._report(metrics)
 
     def _report(self, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -172,8 +184,14 @@ class LaneTrial(tune.Trainable):
             try:
                 self._ensure_started()
                 return then(action())
+            except DeviceLost as error:
+                self._devices_lost += 1
+                if self._devices_lost == MAX_DEVICES_LOST:
+                    self._started = False
+                    raise TrialFailed(str(error)) from error
+                what = f"lost its GPU ({_reason(error)})"
             except (LaneLost, OwnerDiedError, ObjectLostError) as error:
-                what = str(error) if isinstance(error, LaneLost) else "lost a worker"
+                what = str(error) if isinstance(error, LaneLost) else LOST_A_WORKER
             except Exception:
                 self._started = False
                 raise
@@ -242,6 +260,13 @@ class LaneTrial(tune.Trainable):
 
     def _tell(self, text: str) -> None:
         ray.get(self._hub.tell.remote(text))
+
+
+def _reason(error: DeviceLost) -> str:
+    """Return the first line of the exception at the end of a traceback, without its type's name."""
+    lines = str(error).splitlines()
+    raised = [line for line in lines if line and not line.startswith((" ", "Traceback "))] or lines
+    return raised[0].partition(": ")[2] or raised[0]
 
 
 def _shared(origin: Origin) -> Origin:

@@ -11,7 +11,7 @@ EPOCH: CommandKind = "epoch"
 
 async def hub_of(num_lanes: int) -> LaneHub:
     """Return a hub with a worker in each lane, which takes commands and never replies."""
-    hub = LaneHub(num_lanes, 1, stuck_worker_timeout_s=60.0, stalled_worker_timeout_s=60.0, node="here")
+    hub = LaneHub(num_lanes, 1, stuck_worker_timeout_s=60.0, stalled_worker_timeout_s=60.0, max_restarts=2, node="here")
     for lane in range(num_lanes):
         await hub.join(lane, "group", 0, WorkerProcess())
     return hub
@@ -50,6 +50,15 @@ def test_the_last_lane_that_ends_ends_the_sweep() -> None:
         await hub.end_lane(lane, "Ray Train gave up")
         assert await outcome == ("ended", "Ray Train gave up")
         assert await hub.lease("a") == ("ended", "no lane is left: Ray Train gave up")
+
+    asyncio.run(asyncio.wait_for(scenario(), HANG_S))
+
+
+def test_a_lane_that_lost_workers_too_often_is_given_up() -> None:
+    async def scenario() -> None:
+        hub = await hub_of(1)
+        assert [await hub.lose_workers(0) for _ in range(3)] == [False, False, True]
+        assert await hub.take_news() == ["lane 1 is given up: it lost a worker 3 times (resources.lane_restarts)"]
 
     asyncio.run(asyncio.wait_for(scenario(), HANG_S))
 

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from mdr_tune.lanes.mailbox import Mailbox
-from mdr_tune.lanes.messages import LaneEnded, LaneLost, Reply, TrialFailed, TrialFailedDiverging, WorkerProcess
+from mdr_tune.lanes.messages import (
+    DeviceLost,
+    Failure,
+    LaneEnded,
+    LaneLost,
+    Reply,
+    TrialFailed,
+    TrialFailedDiverging,
+    WorkerProcess,
+)
 from tests.waiting import HANG_S
 
 STUCK_TIMEOUT_S = 0.5
@@ -67,7 +76,7 @@ def test_submit_waits_for_the_workers_to_join() -> None:
 def test_an_exception_on_all_ranks_fails_the_trial_and_keeps_the_group() -> None:
     async def scenario() -> None:
         mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
-        replies = iter([Reply(failure="boom")] * 2 + [Reply(value="fine")] * 2)
+        replies = iter([Reply(failure=Failure("boom"))] * 2 + [Reply(value="fine")] * 2)
         seen = []
 
         def answer(command: Any) -> Reply:
@@ -88,7 +97,7 @@ def test_an_exception_on_all_ranks_fails_the_trial_and_keeps_the_group() -> None
 def test_a_silent_peer_of_a_failed_rank_costs_the_group_but_the_traceback_arrives() -> None:
     async def scenario() -> None:
         mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
-        failing = asyncio.create_task(worker(mailbox, "a", 0, lambda c: Reply(failure="out of memory")))
+        failing = asyncio.create_task(worker(mailbox, "a", 0, lambda c: Reply(failure=Failure("out of memory"))))
         hanging = asyncio.create_task(worker(mailbox, "a", 1, lambda c: None))
         with pytest.raises(TrialFailed, match="out of memory"):
             await mailbox.submit("epoch", {})
@@ -105,7 +114,12 @@ def test_a_lost_peer_is_no_failure_of_the_trial() -> None:
     async def scenario() -> None:
         mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
         survivor = asyncio.create_task(
-            worker(mailbox, "a", 0, lambda c: Reply(failure="Connection closed by peer", peer_lost=True))
+            worker(
+                mailbox,
+                "a",
+                0,
+                lambda c: Reply(failure=Failure("Connection closed by peer", "peer_lost", ends_group=True)),
+            )
         )
         await mailbox.join("a", 1)
         with pytest.raises(LaneLost):
@@ -169,7 +183,7 @@ def test_the_end_of_the_lane_answers_everybody() -> None:
 def test_of_a_trial_that_diverged_the_reason_is_the_answer() -> None:
     async def scenario() -> None:
         mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
-        reply = Reply(failure="the loss is not finite in epoch 1, step 2", diverged=True)
+        reply = Reply(failure=Failure("the loss is not finite in epoch 1, step 2", "diverged"))
         workers = [asyncio.create_task(worker(mailbox, "a", rank, lambda c: reply)) for rank in range(2)]
         with pytest.raises(TrialFailedDiverging, match=r"^the loss is not finite in epoch 1, step 2$"):
             await mailbox.submit("epoch", {})
@@ -180,7 +194,7 @@ def test_of_a_trial_that_diverged_the_reason_is_the_answer() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("kind", ["epoch", "test"])
+@pytest.mark.parametrize("kind", ["start", "epoch", "test"])
 def test_workers_that_make_no_step_for_too_long_are_dismissed_and_ended(kind: Any) -> None:
     async def scenario() -> None:
         ended: list[WorkerProcess] = []
@@ -207,14 +221,83 @@ def test_workers_that_make_no_step_for_too_long_are_dismissed_and_ended(kind: An
     run(scenario)
 
 
-def test_a_start_has_no_limit() -> None:
+def test_a_trial_that_diverged_leaves_the_process_group_as_it_is() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox(1, STUCK_TIMEOUT_S, 0.02)
-        await mailbox.join("a", 0)
-        answer = asyncio.create_task(mailbox.submit("start", {}))
-        await asyncio.sleep(0.1)
-        await mailbox.post("a", 0, 1, Reply(value=0))
-        assert await answer == 0
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
+        replies = iter([Reply(failure=Failure("the loss is not finite", "diverged"))] * 2 + [Reply(value="fine")] * 2)
+        renewed = []
+
+        def answer(command: Any) -> Reply:
+            renewed.append(command.renew_group)
+            return next(replies)
+
+        workers = [asyncio.create_task(worker(mailbox, "a", r, answer)) for r in range(2)]
+        with pytest.raises(TrialFailedDiverging):
+            await mailbox.submit("epoch", {})
+        assert await mailbox.submit("start", {}) == "fine"
+        assert renewed == [False] * 4
+        await mailbox.stop()
+        await asyncio.gather(*workers)
+
+    run(scenario)
+
+
+def test_a_failed_trial_whose_workers_cannot_go_on_costs_the_group_but_no_restart() -> None:
+    """Several ranks on GPUs, which NCCL does not let pass a collective that one of them is not in."""
+
+    async def scenario() -> None:
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
+        reply = Reply(failure=Failure("out of memory", ends_group=True))
+        workers = [asyncio.create_task(worker(mailbox, "a", rank, lambda c: reply)) for rank in range(2)]
+        with pytest.raises(TrialFailed, match="out of memory"):
+            await mailbox.submit("epoch", {})
+        assert [await w for w in workers] == ["abort", "abort"]
+        await mailbox.lose_workers()
+        assert mailbox.times_lost == 0
+        await join_all(mailbox, "b")
+        await mailbox.lose_workers()
+        assert mailbox.times_lost == 1
+
+    run(scenario)
+
+
+def test_a_lost_device_is_told_at_once_and_costs_the_group() -> None:
+    """Its worker has left, and the other waits for it in a collective."""
+
+    async def scenario() -> None:
+        ended: list[WorkerProcess] = []
+        mailbox = Mailbox(2, HANG_S, HANG_S, ended.extend)
+        for rank in range(2):
+            await mailbox.join("a", rank, WorkerProcess(100 + rank, "node", "1"))
+        answer = asyncio.create_task(mailbox.submit("epoch", {}))
+        assert (await mailbox.next_command("a", 0)).kind == "epoch"
+        await mailbox.post(
+            "a", 1, 1, Reply(failure=Failure("an assertion in a kernel", "device_lost", ends_group=True))
+        )
+        with pytest.raises(DeviceLost, match=r"^an assertion in a kernel$"):
+            await answer
+        assert not mailbox.ready
+        assert [process.pid for process in ended] == [100]
+        await mailbox.lose_workers()
+        assert mailbox.times_lost == 0
+        await mailbox.stop()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_several_failures_the_one_that_others_may_follow_from_is_told(first: int) -> None:
+    failures = [Failure("Connection closed by peer", "peer_lost", ends_group=True), Failure("out of memory")]
+
+    async def scenario() -> None:
+        mailbox = Mailbox(2, STUCK_TIMEOUT_S, STALLED_TIMEOUT_S)
+        await join_all(mailbox, "a")
+        answer = asyncio.create_task(mailbox.submit("epoch", {}))
+        await mailbox.next_command("a", 0)
+        for rank in (first, 1 - first):
+            await mailbox.post("a", rank, 1, Reply(failure=failures[rank]))
+        with pytest.raises(TrialFailed, match=r"^out of memory$"):
+            await answer
 
     run(scenario)
 
@@ -228,7 +311,7 @@ def test_of_a_group_that_one_rank_failed_only_the_silent_ones_are_ended() -> Non
             await mailbox.join("a", rank, processes[rank])
         answer = asyncio.create_task(mailbox.submit("epoch", {}))
         assert (await mailbox.next_command("a", 0)).kind == "epoch"
-        await mailbox.post("a", 1, 1, Reply(failure="out of memory"))
+        await mailbox.post("a", 1, 1, Reply(failure=Failure("out of memory")))
         with pytest.raises(TrialFailed, match="out of memory"):
             await answer
         assert ended == [processes[0], processes[2]]

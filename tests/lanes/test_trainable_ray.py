@@ -1,5 +1,7 @@
 """A trial as Tune drives it, on a real lane: recorded epochs, checkpoints, take-overs, and what goes wrong."""
 
+import dataclasses
+import functools
 import io
 import os
 import signal
@@ -20,6 +22,7 @@ from mdr_tune.lanes.checkpoint_file import CHECKPOINT_FILE, INFO_FILE, read_chec
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.lanes.messages import LaneLost
 from mdr_tune.lanes.trainable import LaneTrial
+from tests.lane_session import RESOURCES
 from tests.lanes.test_lane_ray import TRIAL
 from tests.waiting import HANG_S
 
@@ -315,3 +318,65 @@ def test_a_lane_that_is_lost_again_and_again_is_an_error_of_the_machine(tune: Tu
     trial = tune.trial("mdr-010", TRIAL)
     with pytest.raises(LaneLost, match="lost a worker 3 times in a row in epoch 1"):
         trial._on_lane("in epoch 1", lambda: (_ for _ in ()).throw(LaneLost("lost a worker")))
+
+
+POISONING_ONCE, POISONING = {**TRIAL, "seed": 13}, {**TRIAL, "seed": 14}
+
+
+def poison(folder: Path) -> None:
+    """Have the GPU of a worker fail in the second epoch of some trials, the first or each time, and in all that follow
+    in that process."""
+    from mdr_tune.training import TrialSession
+
+    original, is_poisoned = TrialSession.run_epoch, False
+
+    def run_epoch(self: TrialSession) -> dict[str, float]:
+        nonlocal is_poisoned
+        first = folder / "poisoned"
+        if self.epoch == 1 and (self.config.seed == 14 or (self.config.seed == 13 and not first.exists())):
+            first.touch()
+            is_poisoned = True
+        if is_poisoned:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA")
+        return original(self)
+
+    TrialSession.run_epoch = run_epoch  # type: ignore[method-assign]
+
+
+def test_a_gpu_that_a_trial_makes_unusable_costs_the_worker_and_at_the_second_time_the_trial(
+    hub: Any, tmp_path: Path, tune: Tune
+) -> None:
+    from mdr_tune.lanes.lane import Lanes
+
+    one_worker = dataclasses.replace(RESOURCES, workers_per_lane=1, max_restarts=0)
+    lanes = Lanes(one_worker, "poisoned", tmp_path, functools.partial(poison, tmp_path))
+    tune.hub = lanes.hub
+    try:
+        trial = tune.trial("once", POISONING_ONCE)
+        results = [trial.train() for _ in range(3)]
+        notes = [note for result in results for note in result.get("notes", ())]
+        assert notes == [
+            "the lane lost its GPU (CUDA error: device-side assert triggered) in epoch 2: repeated from the start"
+        ]
+        trial.stop()
+        again = tune.trial("again", POISONING_ONCE)
+        assert [metrics_of(again.train()) for _ in range(3)] == [metrics_of(result) for result in results]
+        again.stop()
+
+        trial = tune.trial("always", POISONING)
+        trial.train()
+        trial.save()
+        failed = trial.train()
+        assert failed["failure"]["kind"] == "failed"
+        assert "device-side assert triggered" in failed["failure"]["text"]
+        assert failed["notes"] == [
+            "the lane lost its GPU (CUDA error: device-side assert triggered) in epoch 2: repeated from the checkpoint "
+            "of epoch 1"
+        ]
+        trial.stop()
+        good = tune.trial("good", TRIAL)
+        assert [good.train()["epoch"] for _ in range(3)] == [1, 2, 3]
+        good.stop()
+        assert ray.get(lanes.hub.times_up.remote(0)) == 4  # no restart of the lane counted as a loss
+    finally:
+        lanes.stop()

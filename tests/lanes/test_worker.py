@@ -1,50 +1,30 @@
-"""What a worker takes for the loss of another one."""
+"""Workers of a lane whose trials fail, again and again: nothing is left of those trials."""
 
-import multiprocessing
-import os
-import signal
-import threading
-import time
-from datetime import timedelta
-from multiprocessing.connection import Connection
+import json
+from pathlib import Path
 
 import pytest
-import torch.distributed as dist
 
-from mdr_tune.lanes.worker import _says_peer_lost
+from tests.ranks import run_ranks
 
-
-def own_a_store(say: Connection) -> None:
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True)
-    say.send(store.port)
-    time.sleep(60)
+SCRIPT = Path(__file__).with_name("worker_rank.py")
 
 
-def test_the_loss_of_the_rank_that_has_the_store_is_no_failure_of_the_trial() -> None:
-    here, there = multiprocessing.get_context("spawn").Pipe()
-    owner = multiprocessing.get_context("spawn").Process(target=own_a_store, args=(there,))
-    owner.start()
-    try:
-        store = dist.TCPStore("127.0.0.1", here.recv(), is_master=False)
-        store.set_timeout(timedelta(seconds=30))
-        assert owner.pid is not None
-        threading.Timer(0.5, os.kill, (owner.pid, signal.SIGKILL)).start()
-        with pytest.raises(RuntimeError) as lost:
-            store.get("never")
-    finally:
-        owner.kill()
-        owner.join()
-    assert _says_peer_lost(lost.value)
+@pytest.mark.parametrize("times", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_of_trials_that_fail_no_thread_descriptor_or_tensor_is_left(
+    tmp_path: Path, glyph_cache: Path, times: int
+) -> None:
+    run_ranks(SCRIPT, 2, str(tmp_path), str(times))
+    for rank in range(2):
+        seen = json.loads((tmp_path / f"rank_{rank}.json").read_text())
+        assert seen["kinds"] == ["diverged"] * times + ["failed"] * 10
+        assert seen["diverged"][0] == seen["diverged"][1]
+        assert seen["failed"][0] == seen["failed"][1]
+        assert seen["losses"][0] == seen["losses"][1]
 
 
-@pytest.mark.parametrize(
-    ("error", "is_lost"),
-    [
-        (RuntimeError("Connection closed by peer [10.0.0.2]:1234"), True),
-        (RuntimeError("NCCL error: remote process exited or there was a network error"), True),
-        (RuntimeError("CUDA out of memory"), False),
-        (ValueError("margin"), False),
-    ],
-)
-def test_by_what_it_is_told(error: Exception, is_lost: bool) -> None:
-    assert _says_peer_lost(error) == is_lost
+def test_a_first_collective_that_does_not_end_is_given_up_with_what_to_set(tmp_path: Path) -> None:
+    run_ranks(SCRIPT, 2, str(tmp_path), "0")
+    why = (tmp_path / "why_0.txt").read_text()
+    assert why.startswith("the first collective of its 2 workers did not end in 0.5 s: ")
+    assert "GLOO_SOCKET_IFNAME" in why

@@ -1,0 +1,67 @@
+"""Tell from a worker's exception whether the trial, another worker or the device is to blame."""
+
+import traceback
+
+import torch
+import torch.distributed as dist
+
+from mdr_tune.lanes.messages import Failure, FailureKind
+from mdr_tune.training import Ranks, TrialDiverged
+
+_PEER_LOST_SIGNS = (
+    "connection closed by peer",
+    "connection reset",
+    "broken pipe",
+    "connection refused",
+    "remote process exited",  # NCCL, of ncclRemoteError, and so are the next two
+    "remote process exiting",
+    "remote peer",
+    "communicator was aborted",
+)
+
+
+def failure_of(error: Exception, ranks: Ranks) -> Failure:
+    """Return why a worker's command failed.
+
+    Several ranks on GPUs are not used again unless the trial diverged: a collective of one of them may still wait for
+    the others, and NCCL lets none pass it.
+    """
+    kind = _kind_of(error, ranks.device)
+    if kind == "diverged":
+        return Failure(str(error), kind)
+    may_be_stuck = ranks.world_size > 1 and ranks.device.type == "cuda"
+    text = "".join(traceback.format_exception(error))
+    return Failure(text, kind, ends_group=kind != "failed" or may_be_stuck)
+
+
+def _kind_of(error: Exception, device: torch.device) -> FailureKind:
+    if isinstance(error, TrialDiverged):
+        return "diverged"
+    if says_peer_lost(error):
+        return "peer_lost"
+    return "device_lost" if _is_device_lost(error, device) else "failed"
+
+
+def says_peer_lost(error: Exception) -> bool:
+    """Return whether an exception of a collective says that another worker is gone."""
+    is_of_network = isinstance(error, dist.DistNetworkError)  # rank 0, who has the store, is gone
+    return is_of_network or any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
+
+
+def _is_device_lost(error: Exception, device: torch.device) -> bool:
+    """Return whether this process cannot use its GPU any more.
+
+    After a failed assertion in a kernel, an access to memory that is not its own, or an error of the hardware, all that
+    follows on the GPU fails.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    if isinstance(error, torch.AcceleratorError) and "out of memory" not in str(error):
+        return True
+    if device.type != "cuda":
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except Exception:
+        return True
+    return False

@@ -1,0 +1,44 @@
+"""How the workers of a lane find each other: once all have their data, by one collective that must not take long."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch.distributed as dist
+
+from mdr_tune.training import Ranks
+
+FIRST_COLLECTIVE_S = 120.0
+"""How long the first collective may take. NCCL makes its connections in it, which takes seconds."""
+
+_WHAT_TO_SET = {
+    "nccl": "the GPUs do not reach each other. NCCL_DEBUG=INFO has its log say why. What often helps: more shared "
+    "memory (docker run --shm-size=8g; on Kubernetes a volume of medium: Memory at /dev/shm), NCCL_P2P_DISABLE=1 where "
+    "GPUs of a node cannot copy to each other, NCCL_SOCKET_IFNAME=NAME of the network between nodes",
+    "gloo": "they do not reach each other. GLOO_SOCKET_IFNAME=NAME names the network to use, where there are several",
+}
+
+
+def meet(ranks: Ranks, data_timeout_s: float, give_up: Callable[[str], None]) -> str:
+    """Wait for all workers of the lane; returns a name that this incarnation of the lane has, and no other.
+
+    Args:
+        ranks: Of the lane.
+        data_timeout_s: How long others may take until they have their data.
+        give_up: Is told why, in a thread of its own, if the first collective does not end. This call does not end
+            then either.
+    """
+    name = [uuid.uuid4().hex]
+    if ranks.world_size == 1:
+        return name[0]
+    store = dist.distributed_c10d._get_default_store()
+    store.set(f"has_data/{ranks.rank}", "")
+    store.wait([f"has_data/{rank}" for rank in range(ranks.world_size)], timedelta(seconds=data_timeout_s))
+    backend = dist.get_backend()
+    why = f"the first collective of its {ranks.world_size} workers did not end in {FIRST_COLLECTIVE_S:g} s: "
+    watch = threading.Timer(FIRST_COLLECTIVE_S, give_up, [why + _WHAT_TO_SET.get(backend, backend)])
+    watch.start()
+    dist.broadcast_object_list(name, src=0)
+    watch.cancel()
+    return name[0]
