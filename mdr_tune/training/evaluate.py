@@ -20,6 +20,7 @@ from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
 
 EVALUATION_BATCH = 256
+"""Images embedded at a time, if no other number is given."""
 
 
 def evaluate(
@@ -29,6 +30,7 @@ def evaluate(
     recall_ks: Sequence[int] = DEFAULT_KS,
     image_size: int | None = None,
     on_batch: Callable[[], None] = lambda: None,
+    batch_size: int = EVALUATION_BATCH,
 ) -> dict[str, float]:
     """Return Recall@K, MAP@R and R-precision of each image as a query to the gallery, or to all others, in percent.
 
@@ -42,6 +44,7 @@ def evaluate(
         recall_ks: The ranks K; those beyond what can be retrieved are left out, and 1 is always among them.
         image_size: Height and width, in pixels, of the middle of the images that the model sees; None is all of them.
         on_batch: Called after each batch that this rank has embedded.
+        batch_size: Images that this rank embeds at a time. Where a GPU has no room for them, it is halved.
 
     Returns:
         `recall_at_{K}` for each K, ascending, `map_at_r` and `r_precision`.
@@ -51,7 +54,7 @@ def evaluate(
             not finite.
     """
     ks = usable_ks(split, recall_ks)
-    sums = score_queries(ks=ks, **embed_split(model, split, ranks, image_size, on_batch))
+    sums = score_queries(ks=ks, **embed_split(model, split, ranks, image_size, on_batch, batch_size))
     return metrics_from_sums(ranks.all_reduce(sums), ks)
 
 
@@ -81,14 +84,19 @@ def embed_split(
     ranks: Ranks,
     image_size: int | None = None,
     on_batch: Callable[[], None] = lambda: None,
+    batch_size: int = EVALUATION_BATCH,
 ) -> EmbeddedSplit:
     """Embed queries and gallery; arguments as of `evaluate`."""
     gallery, device = split.gallery, ranks.device
+
+    def embed_all(images: Images) -> torch.Tensor:
+        return embed(model, images, ranks, image_size, on_batch, batch_size)
+
     return EmbeddedSplit(
-        embeddings=embed(model, split.images, ranks, image_size, on_batch),
+        embeddings=embed_all(split.images),
         labels=split.labels.to(device),
         rows=shard_slice(len(split), ranks.world_size, ranks.rank),
-        gallery=None if gallery is None else embed(model, gallery.images, ranks, image_size, on_batch),
+        gallery=None if gallery is None else embed_all(gallery.images),
         gallery_labels=None if gallery is None else gallery.labels.to(device),
     )
 
@@ -100,6 +108,7 @@ def embed(
     ranks: Ranks,
     image_size: int | None = None,
     on_batch: Callable[[], None] = lambda: None,
+    batch_size: int = EVALUATION_BATCH,
 ) -> torch.Tensor:
     """Embed all images, each rank a slice, the next batch being read while the network computes.
 
@@ -120,14 +129,28 @@ def embed(
 
     mine = shard_slice(len(images), ranks.world_size, ranks.rank)
     # A rank without an image, of a split that has fewer than there are ranks, asks for none.
-    batches = torch.arange(mine.start, mine.stop).split(EVALUATION_BATCH) if mine.stop > mine.start else ()
+    batches = torch.arange(mine.start, mine.stop).split(batch_size) if mine.stop > mine.start else ()
     parts = [model.linear.weight.new_empty(0, model.linear.out_features)]
     was_training = model.training
     model.eval()
     try:
         for batch in prefetch(read, batches):
-            parts.append(model(batch.to(ranks.device, non_blocking=True)))
+            part, batch_size = _forward(model, batch.to(ranks.device, non_blocking=True), batch_size)
+            parts.append(part)
             on_batch()
     finally:
         model.train(was_training)
     return gather_without_gradient(torch.cat(parts), shard_sizes(len(images), ranks.world_size), ranks.group)
+
+
+def _forward(model: EmbeddingModel, images: torch.Tensor, at_once: int) -> tuple[torch.Tensor, int]:
+    """Return the embeddings (n, D), and how many images there was room for at a time."""
+    while True:
+        try:
+            return torch.cat([model(some) for some in images.split(at_once)]), at_once
+        except torch.OutOfMemoryError:
+            if at_once == 1:
+                raise
+        # Not above: until the exception is gone, its frames hold what was computed.
+        at_once = -(-min(at_once, len(images)) // 2)
+        torch.cuda.empty_cache()

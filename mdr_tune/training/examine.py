@@ -10,7 +10,7 @@ from mdr_tune.data.dataset import Images, ImageSplit
 from mdr_tune.metric import QueryScores, examine_queries, gather_without_gradient, metrics_from_sums, shard_sizes
 from mdr_tune.metric.retrieval import DEFAULT_KS
 from mdr_tune.test_details import ShownImage, ShownQuery, TestDetails
-from mdr_tune.training.evaluate import embed_split, usable_ks
+from mdr_tune.training.evaluate import EVALUATION_BATCH, embed_split, usable_ks
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
 
@@ -27,13 +27,14 @@ def examine(
     recall_ks: Sequence[int] = DEFAULT_KS,
     image_size: int | None = None,
     on_batch: Callable[[], None] = lambda: None,
+    batch_size: int = EVALUATION_BATCH,
 ) -> tuple[dict[str, float], TestDetails]:
     """Return the metrics of `evaluate`, to the bit, and the details behind them.
 
     Arguments and errors are those of `evaluate`. The pictures are on rank 0 only.
     """
     ks = usable_ks(split, recall_ks)
-    embedded = embed_split(model, split, ranks, image_size, on_batch)
+    embedded = embed_split(model, split, ranks, image_size, on_batch, batch_size)
     sums, mine = examine_queries(ks=ks, neighbours=NEIGHBOURS, **embedded)
     scores = _gather(mine, len(split), ranks)
     centre_labels, centres = class_centres(embedded["embeddings"], embedded["labels"])

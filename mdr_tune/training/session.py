@@ -22,7 +22,7 @@ from mdr_tune.metric.retrieval import EmbeddingsNotFinite
 from mdr_tune.test_details import TestDetails
 from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.collapse import distance_moments, is_collapsed
-from mdr_tune.training.evaluate import evaluate
+from mdr_tune.training.evaluate import EVALUATION_BATCH, evaluate
 from mdr_tune.training.examine import examine
 from mdr_tune.training.fit import check_fits
 from mdr_tune.training.global_draws import make_draws_global
@@ -303,8 +303,17 @@ class TrialSession:
             return evaluate(self.model, split, self.ranks, *self._evaluation)
 
     @property
-    def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None]]:
-        return self.dataset.recall_ks, self.config.data.chosen_image_size, self._count_progress
+    def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None], int]:
+        """The arguments of `evaluate` that follow the ranks.
+
+        A GPU embeds no more images at a time than it has room for in training. On a CPU there is room, and another
+        number would change the last bits.
+        """
+        batch_size = EVALUATION_BATCH
+        if self.ranks.device.type == "cuda":
+            batch = self.config.batch
+            batch_size = min(batch_size, batch.chunk_size or -(-batch.size // self.ranks.world_size))
+        return self.dataset.recall_ks, self.config.data.chosen_image_size, self._count_progress, batch_size
 
     @contextlib.contextmanager
     def _finite(self) -> Iterator[None]:

@@ -86,3 +86,30 @@ def test_the_mode_comes_back_after_an_error() -> None:
 def test_nothing_to_retrieve_is_an_error(split: ImageSplit, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(make_model(), split, Ranks(), RECALL_KS, IMAGE_SIZE)
+
+
+def test_a_batch_that_there_is_no_room_for_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, split, sizes = make_model(), make_split(90, seed=2), []
+    expected = evaluate(model, split, Ranks(), image_size=IMAGE_SIZE)
+    forward = model.forward
+
+    def with_little_room(images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        if len(images) > 12:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(images)
+
+    monkeypatch.setattr(model, "forward", with_little_room)
+    found = evaluate(model, split, Ranks(), image_size=IMAGE_SIZE, batch_size=64)
+    assert found == pytest.approx(expected)
+    assert sizes == [64, 32, 16, 8, *[8] * 7, 8, 8, 8, 2]
+
+
+def test_one_image_that_there_is_no_room_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_room(images: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = make_model()
+    monkeypatch.setattr(model, "forward", without_room)
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluate(model, make_split(90, seed=2), Ranks(), image_size=IMAGE_SIZE, batch_size=64)
