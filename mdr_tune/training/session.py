@@ -97,7 +97,7 @@ class TrialSession:
         if not config.freezes_batch_norm:
             synchronize_batch_norm(self.model, self.ranks)
         if config.compile:
-            self.model.compile()
+            _compile(self.model)
         self._parallel_model = _data_parallel(self.model, self.ranks)
         self._labels = train.labels
         self._sampler = BatchSampler(train.labels, config.batch.size, config.batch.images_per_class, config.seed)
@@ -373,6 +373,17 @@ def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
     if ranks.world_size == 1:
         return model
     return DistributedDataParallel(model, process_group=ranks.group, forward_sync_buffers=False)
+
+
+def _compile(model: nn.Module) -> None:
+    """Compile a model in place, as if it were the first of the process.
+
+    Torch compiles a piece of code for a few kinds of arguments, models among them. Then it runs that code as it is, and
+    only its log says so. Here each model starts from nothing, and one that reaches the limit by itself raises.
+    """
+    torch.compiler.reset()
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    model.compile()
 
 
 def _freeze_batch_norm(model: nn.Module) -> None:

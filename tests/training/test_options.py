@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -267,3 +268,20 @@ def test_a_compiled_network_trains_alike() -> None:
         one, other = eager.run_epoch(), compiled.run_epoch()
         assert other["train/loss"] == pytest.approx(one["train/loss"], rel=1e-3)
     assert set(compiled.state_dict()["model"]) == set(eager.state_dict()["model"])
+
+
+def test_every_model_of_a_process_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own limit is eight models, then it runs them as they are."""
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., object]:
+        compiled.append(len(inputs))
+        return graph.forward
+
+    compile_with = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda model: compile_with(model, backend=backend))
+    for number in range(10):
+        before = len(compiled)
+        session = new_session(compile=True, embedding={"size": 4 + number})
+        session.train_epoch()
+        assert len(compiled) > before
