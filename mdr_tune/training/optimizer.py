@@ -13,7 +13,10 @@ from mdr_tune.training.schedule import learning_rate_factor
 
 
 def make_optimizer(config: OptimizerConfig, model: EmbeddingModel, objective: Objective) -> torch.optim.Optimizer:
-    """Return the optimiser over backbone, embedding layer, the loss's parameters and the levels, in this order."""
+    """Return the optimiser over backbone, embedding layer, the loss's parameters and the levels, in this order.
+
+    On a GPU it is torch's fused one: one kernel for many parameters, without a wait for the device.
+    """
     groups = [
         _group("backbone", model.backbone, config.learning_rate),
         _group("head", model.linear, config.head_learning_rate or config.learning_rate),
@@ -21,11 +24,12 @@ def make_optimizer(config: OptimizerConfig, model: EmbeddingModel, objective: Ob
         _group("levels", objective.mdr, config.learning_rate),
     ]
     groups = [group for group in groups if group["params"]]
+    fused = True if model.linear.weight.device.type == "cuda" else None
     if config.name == "sgd":
         momentum = SGD_MOMENTUM if config.momentum is None else config.momentum
-        return torch.optim.SGD(groups, weight_decay=config.weight_decay, momentum=momentum)
+        return torch.optim.SGD(groups, weight_decay=config.weight_decay, momentum=momentum, fused=fused)
     optimizer = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return optimizer(groups, weight_decay=config.weight_decay)
+    return optimizer(groups, weight_decay=config.weight_decay, fused=fused)
 
 
 def _group(name: str, module: nn.Module | None, learning_rate: float) -> dict[str, Any]:
@@ -50,9 +54,11 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, it
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load what an optimizer remembers of the parameters; its settings stay those of the trial's configuration.
 
-    A checkpoint has settings too. They are another trial's where population based training took its state over.
+    A checkpoint has settings too. They are another trial's where population based training took its state over, or
+    another device's, which decide where torch puts the counts of steps.
     """
-    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)
+    own = optimizer.state_dict()["param_groups"]
+    groups = [
+        {**settings, "params": group["params"]} for settings, group in zip(own, state["param_groups"], strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})

@@ -372,7 +372,9 @@ def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
     """Wrap the model in DDP if there are several ranks. BatchNorm's buffers stay equal on all by themselves."""
     if ranks.world_size == 1:
         return model
-    return DistributedDataParallel(model, process_group=ranks.group, forward_sync_buffers=False)
+    return DistributedDataParallel(
+        model, process_group=ranks.group, forward_sync_buffers=False, gradient_as_bucket_view=True
+    )
 
 
 def _compile(model: nn.Module) -> None:

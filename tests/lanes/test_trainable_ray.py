@@ -344,13 +344,14 @@ def poison(folder: Path) -> None:
 
 
 def test_a_gpu_that_a_trial_makes_unusable_costs_the_worker_and_at_the_second_time_the_trial(
-    hub: Any, tmp_path: Path, tune: Tune
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mdr_tune.lanes.lane import Lanes
 
     one_worker = dataclasses.replace(RESOURCES, workers_per_lane=1, max_restarts=0)
     lanes = Lanes(one_worker, "poisoned", tmp_path, functools.partial(poison, tmp_path))
-    tune.hub = lanes.hub
+    monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    tune = Tune(lanes.hub, tmp_path)
     try:
         trial = tune.trial("once", POISONING_ONCE)
         results = [trial.train() for _ in range(3)]
@@ -361,8 +362,8 @@ def test_a_gpu_that_a_trial_makes_unusable_costs_the_worker_and_at_the_second_ti
         trial.stop()
         again = tune.trial("again", POISONING_ONCE)
         assert [metrics_of(again.train()) for _ in range(3)] == [metrics_of(result) for result in results]
-        again.stop()
 
+        again.stop()
         trial = tune.trial("always", POISONING)
         trial.train()
         trial.save()
@@ -376,7 +377,7 @@ def test_a_gpu_that_a_trial_makes_unusable_costs_the_worker_and_at_the_second_ti
         trial.stop()
         good = tune.trial("good", TRIAL)
         assert [good.train()["epoch"] for _ in range(3)] == [1, 2, 3]
-        good.stop()
         assert ray.get(lanes.hub.times_up.remote(0)) == 4  # no restart of the lane counted as a loss
+        good.stop()
     finally:
         lanes.stop()

@@ -15,6 +15,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.training import EmbeddingModel, TrialSession
 from mdr_tune.training.global_draws import make_draws_global
+from mdr_tune.training.optimizer import load_optimizer_state
 from mdr_tune.training.schedule import learning_rate_factor, warmup_factor
 
 TRIAL: dict[str, Any] = {
@@ -285,3 +286,28 @@ def test_every_model_of_a_process_is_compiled(monkeypatch: pytest.MonkeyPatch) -
         session = new_session(compile=True, embedding={"size": 4 + number})
         session.train_epoch()
         assert len(compiled) > before
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("fused", [True, None])
+def test_the_state_of_a_gpus_optimizer_goes_on_on_a_cpu_and_the_reverse(name: str, fused: bool | None) -> None:
+    """GPUs get the fused optimiser, which keeps its counts of steps elsewhere. Torch has it for CPUs too."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
+    options: dict[str, Any] = {"momentum": 0.9} if name == "sgd" else {}
+    start = torch.randn(7, generator=torch.Generator().manual_seed(0))
+    parameters = [nn.Parameter(start.clone()) for _ in range(2)]
+    first, whole = (kind([parameter], lr=0.1, fused=fused, **options) for parameter in parameters)
+    for _ in range(3):
+        _step(whole, parameters[1])
+    _step(first, parameters[0])
+    other = kind([parameters[0]], lr=0.1, fused=None if fused else True, **options)
+    load_optimizer_state(other, first.state_dict())
+    assert other.param_groups[0]["fused"] is (None if fused else True)
+    for _ in range(2):
+        _step(other, parameters[0])
+    torch.testing.assert_close(parameters[0], parameters[1])
+
+
+def _step(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> None:
+    parameter.grad = parameter.detach().square()
+    optimizer.step()
