@@ -123,7 +123,7 @@ USUAL_RESIZE_PER_IMAGE_SIZE = _USUAL_RESIZE / _USUAL_IMAGE_SIZE
 """What the authors, and this program unless told otherwise, resize to, relative to what is cut out of it."""
 _LEAST_PX, _MOST_PX = 8, 2048
 _LEAST_SEEN = 0.8
-"""Share of a picture's width below which a user is told that an evaluation sees little of it."""
+"""Share of a picture's width and height below which a user is told that an evaluation sees little of it."""
 
 
 Pixels = Annotated[
@@ -187,13 +187,9 @@ class _ImageFilesConfig(StrictModel):
 
     def evaluation_note(self) -> str:
         """Return what to know of the part of a picture that an evaluation sees; nothing if that is most of it."""
-        seen, whole = self.chosen_image_size, self.chosen_resize
-        if seen >= _LEAST_SEEN * whole:
+        if self.chosen_image_size >= _LEAST_SEEN * self.chosen_resize:
             return ""
-        return (
-            f"an evaluation sees the middle {seen} x {seen} of {whole} x {whole} pixels, {(seen / whole) ** 2:.0%} of "
-            "each picture's area: to see most of it, set trial.data.resize: auto"
-        )
+        return f"an evaluation sees {self.describe_evaluation()}: to see more, set trial.data.resize: auto"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -100,9 +100,9 @@ def test_a_dry_run_notes_that_an_evaluation_sees_little_of_a_picture(
 ) -> None:
     code, printed, _ = run(capsys, "--dry-run", "--set", "trial.data.image_size=12")
     assert code == 0
-    assert (
-        "note: an evaluation sees the middle 12 x 12 of 24 x 24 pixels, 25% of each picture's area: to see" in printed
-    )
+    seen = "the middle 12 x 12 of 24 x 24 pixels, 50% of width and height"
+    assert f"images  evaluated     {seen} " in printed
+    assert f"note: an evaluation sees {seen}: to see more, set trial.data.resize: auto\n" in printed
 
 
 CONV4 = "conv4 does not fit the data set folder: conv4 takes grey images of exactly 32x32 pixels, got (3, 20, 20)"

@@ -98,7 +98,7 @@ def test_a_part_of_the_picture_that_is_small_is_noted(tmp_path: Path) -> None:
         "name: a\ntrial: {data: {name: cub200, resize: 256}}\nspace: {data.image_size: {choice: [64, 205]}}\n"
     )
     (note,) = read_sweep(file, [])[1]
-    assert note.startswith("an evaluation sees the middle 64 x 64 of 256 x 256 pixels, 6% of each picture's area: ")
+    assert note.startswith("an evaluation sees the middle 64 x 64 of 256 x 256 pixels, 25% of width and height: ")
     (note,) = read_sweep(file, ["trial.data.image_size=204"])[1][1:]
     assert note.startswith("an evaluation sees the middle 204 x 204")
 
