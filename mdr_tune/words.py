@@ -13,6 +13,14 @@ def escaped(text: str) -> str:
     return re.sub("[\ud800-\udfff]", lambda found: _escape(ord(found[0])), text)
 
 
+def not_utf_8(*texts: str) -> str:
+    """Say which texts are not UTF-8 and what to do: `r\\xe9.png is not UTF-8: rename it`; empty if all are."""
+    odd = [shown for text in texts if (shown := escaped(text)) != text]
+    if len(odd) > 1:
+        return f"{odd[0]} and {len(odd) - 1} more are not UTF-8: rename them"
+    return f"{odd[0]} is not UTF-8: rename it" if odd else ""
+
+
 def _escape(surrogate: int) -> str:
     byte = surrogate - 0xDC00  # as Python reads it from a file name
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else f"\\u{surrogate:04x}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mdr_tune.words import escaped, without_password
+from mdr_tune.words import escaped, not_utf_8, without_password
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,9 @@ def test_passwords_are_not_shown(text: str, shown: str) -> None:
 def test_what_is_not_utf_8_is_escaped(text: str, shown: str) -> None:
     assert escaped(text) == shown
     shown.encode()
+
+
+def test_what_is_not_utf_8_is_named_with_what_to_do() -> None:
+    assert not_utf_8() == not_utf_8("a", "é → 😀") == ""
+    assert not_utf_8("a", "r\udce9.png") == "r\\xe9.png is not UTF-8: rename it"
+    assert not_utf_8("a", "r\udce9.png", "b", "\udc80", "\udc81") == "r\\xe9.png and 2 more are not UTF-8: rename them"

@@ -28,7 +28,7 @@ from mdr_tune.sweep.launch import run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
 from mdr_tune.sweep.prepare import check_data, check_weights, missing_data, naming
 from mdr_tune.sweep.recording import LaunchOutcome
-from mdr_tune.words import escaped
+from mdr_tune.words import not_utf_8
 
 if TYPE_CHECKING:
     from mdr_tune.cluster.machine import Machine
@@ -76,9 +76,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
 def _check_flags(arguments: argparse.Namespace) -> None:
     for flag, given in vars(arguments).items():
         for text in map(str, given if isinstance(given, list) else [given]):
-            if escaped(text) != text:
-                what = f"--{flag.replace('_', '-')} {escaped(text)}"
-                raise UserError(f"{what}: is not UTF-8, and Ray cannot start with it in the command: rename it")
+            if problem := not_utf_8(f"--{flag.replace('_', '-')} {text}"):  # Ray cannot start with it in the command
+                raise UserError(problem)
     if arguments.resume is None and arguments.extend is not None:
         raise UserError("--extend: say which sweep: --resume NAME --extend N")
     for flag in ("trials", "name"):

@@ -17,7 +17,7 @@ from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_nam
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.units import SHARE
 from mdr_tune.errors import UserError
-from mdr_tune.words import escaped
+from mdr_tune.words import not_utf_8
 
 _NO_PATHS = (
     (r"[A-Za-z][A-Za-z0-9+.-]+://", "is an address, and files are read from this machine's disks: copy or mount them"),
@@ -34,8 +34,8 @@ def local_path(path: str) -> str:
         ValueError: It is likely none, or not UTF-8, as the working folder may be; the message says what to do.
     """
     absolute = str(Path(os.path.expanduser(path)).absolute())  # Path.expanduser raises where there is no such user
-    if escaped(absolute) != absolute:
-        raise ValueError(f"{escaped(absolute)} is not UTF-8: rename that folder")
+    if problem := not_utf_8(absolute):
+        raise ValueError(problem)
     for pattern, problem in _NO_PATHS:
         if re.match(pattern, path) and not os.path.lexists(absolute):
             raise ValueError(f"{path} {problem}")

@@ -19,7 +19,7 @@ from mdr_tune.config.hints import (
 )
 from mdr_tune.config.units import Unit
 from mdr_tune.registry import nearest_name
-from mdr_tune.words import escaped
+from mdr_tune.words import not_utf_8
 
 KeyPath = tuple[str, ...]
 _TYPE_NAMES = {
@@ -97,7 +97,7 @@ def _explain_one(
             f"{_show(value)} is not allowed: give 1 to 64 letters, digits, '_', '-' or '.', no sign first",
         )
     if kind == "string_unicode":
-        return path, f"{escaped(str(value))} is not UTF-8: rename it"
+        return path, not_utf_8(str(value))
     if kind == "value_error":
         problem = context["error"]
         more = tuple(problem.key.split(".")) if isinstance(problem, KeyProblem) else ()

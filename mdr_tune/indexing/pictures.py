@@ -9,7 +9,7 @@ from mdr_tune.data.own.folder import SUFFIXES
 from mdr_tune.data.own.split_words import SPLIT_WORDS, split_word
 from mdr_tune.data.own.system_files import is_hidden, is_kept_by_a_system, warn_of_system_files
 from mdr_tune.errors import UserError
-from mdr_tune.words import escaped
+from mdr_tune.words import not_utf_8
 
 
 def list_images(folder: Path) -> list[str]:
@@ -45,10 +45,8 @@ def list_images(folder: Path) -> list[str]:
     warn_of_system_files(folder, system_files)
     if not found:
         raise UserError(f"no images below {folder}: expected names ending in {', '.join(SUFFIXES)}")
-    odd = [path for path in found if path != escaped(path)]
-    if odd:
-        shown = f"{len(odd)} of {len(found)}, such as {escaped(odd[0])}"
-        raise UserError(f"names below {folder} are not UTF-8, {shown}: rename them")
+    if problem := not_utf_8(*found):
+        raise UserError(f"{folder}: {problem}")
     return found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mdr_tune.errors import UserError
 from mdr_tune.mlflow_database import ARTIFACTS, check_file, check_schema
 from mdr_tune.sqlite_address import sqlite_file, sqlite_options, sqlite_url
-from mdr_tune.words import escaped
+from mdr_tune.words import not_utf_8
 from mdr_tune.words import without_password as without_password
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
             f"a database (sqlite:////absolute/path/mlflow.db); without it, {folder / 'mlflow.db'} is used"
         )
     for what, text in (("--storage", str(folder)), ("--tracking-uri", uri)):
-        if escaped(text) != text:
-            raise UserError(f"{what}: {escaped(text)} is not UTF-8, which databases need: choose another place")
+        if problem := not_utf_8(text):
+            raise UserError(f"{what}: {problem}")
     return Stores(folder, uri)
 
 

@@ -185,7 +185,7 @@ def test_names_that_are_not_utf_8(letters: Letters, capsys: pytest.CaptureFixtur
     (pictures / query.name).write_bytes(query.read_bytes())
     code, _, error = run_command(capsys, *embed)
     assert code == 2
-    assert "are not UTF-8, 1 of 13, such as r\\xe9.png: rename them" in error
+    assert "r\\xe9.png is not UTF-8: rename it" in error
 
 
 def test_a_moved_alias_does_not_change_what_an_index_is_searched_with(

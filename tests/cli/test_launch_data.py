@@ -205,7 +205,7 @@ def test_a_working_folder_that_is_not_utf_8(
         code, printed, error = run(capsys, *flags, "--storage", str(own_folder / "runs"))
         place, _, problem = error.partition(": ")
         assert (code, printed, place) == (2, "", "sweep.yaml:4")
-        assert problem == f"trial.data.root: {own_folder}/r\\xe9/own is not UTF-8: rename that folder"
+        assert problem == f"trial.data.root: {own_folder}/r\\xe9/own is not UTF-8: rename it"
 
 
 def test_what_a_user_may_not_expect_of_a_small_data_set_is_noted(

@@ -90,5 +90,5 @@ def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no images below .*\.jpeg"):
         list_images(tmp_path)
     touch(tmp_path, "a/\udcff.png")
-    with pytest.raises(UserError, match=r"not UTF-8, 1 of 1, such as a/\\xff\.png"):
+    with pytest.raises(UserError, match=r"a/\\xff\.png is not UTF-8: rename it"):
         list_images(tmp_path)

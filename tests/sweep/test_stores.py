@@ -212,7 +212,7 @@ def test_an_address_that_names_no_file_is_refused_at_once(uri: str, why: str) ->
     ("storage", "uri"), [(os.fsdecode(b"r\xe9"), None), (None, os.fsdecode(b"sqlite:///r\xe9.db"))]
 )
 def test_a_path_that_is_not_utf_8_is_refused(storage: str | None, uri: str | None) -> None:
-    with pytest.raises(UserError, match=r"r\\xe9(.db)? is not UTF-8, which databases need"):
+    with pytest.raises(UserError, match=r"r\\xe9(.db)? is not UTF-8: rename it"):
         choose_stores(storage, uri)
 
 

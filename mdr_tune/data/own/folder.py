@@ -19,7 +19,7 @@ from mdr_tune.data.own.class_names import class_name, warn_of_spellings
 from mdr_tune.data.own.split_words import SPLIT_WORDS, split_word
 from mdr_tune.data.own.system_files import is_hidden, is_kept_by_a_system, warn_of_system_files
 from mdr_tune.errors import UserError
-from mdr_tune.words import count
+from mdr_tune.words import count, not_utf_8
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def list_folder(root: Path) -> Listing:
             f"data.root: no images in class folders of {root}: expected CLASS/IMAGE or train/CLASS/IMAGE in it, with "
             f"images' names ending in {', '.join(SUFFIXES)}{low}"
         )
-    _check_names(paths)
+    if problem := not_utf_8(*paths):  # names of files are bytes to the system, and text to the cache
+        raise UserError(f"data.root: {problem}")
     if empty := [f"{item.part.folder}{item.name}" for item in found if not item.paths]:
         logger.warning("%s: no images in %s, such as %s", root, count(len(empty), "class folder"), examples(empty))
         found = [item for item in found if item.paths]
@@ -228,15 +229,3 @@ def _reading(folder: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"data.root: cannot read the folder {folder} ({error.strerror})") from error
-
-
-def _check_names(paths: tuple[str, ...]) -> None:
-    """Names of files are bytes to the system, and text to the cache."""
-    try:
-        "".join(paths).encode()
-    except UnicodeEncodeError:
-        undecodable = [path for path in paths if path != path.encode(errors="replace").decode()]
-        raise UserError(
-            f"data.root: not UTF-8: the names of {count(len(undecodable), 'image')}, such as {examples(undecodable)}; "
-            "rename them"
-        ) from None
