@@ -7,25 +7,29 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from mdr_tune.cli.launch import main
 from mdr_tune.errors import UserError
 
-FEW, MANY = range(300), range(300, 5300)
-"""Seeds: of the normal suite, and of the one that is marked slow."""
+some_seeds = pytest.mark.parametrize(
+    "seeds", [range(300), pytest.param(range(300, 5300), marks=pytest.mark.slow)], ids=["few", "many"]
+)
+"""Decorator of a test: it gets the seeds of the normal suite, and those of the slow one."""
 
 
-def unforeseen(seeds: Iterable[int], attempt: Callable[[Random], None]) -> dict[int, str]:
-    """Return, by seed, the end of the traceback of each attempt that raised anything but a UserError with a text."""
-    found: dict[int, str] = {}
+def check_each(seeds: Iterable[int], attempt: Callable[[Random], None]) -> None:
+    """Fail with the seed and the end of the traceback of each attempt that raised anything but a UserError."""
+    found = []
     for seed in seeds:
         try:
             attempt(Random(seed))
         except UserError as error:
             if not str(error).strip():
-                found[seed] = "an error without a text"
+                found.append(f"seed {seed}: an error without a text")
         except Exception:
-            found[seed] = "".join(traceback.format_exc().splitlines(keepends=True)[-6:])
-    return found
+            found.append(f"seed {seed}: {''.join(traceback.format_exc().splitlines(keepends=True)[-20:])}")
+    assert not found, "\n".join(found)
 
 
 def dry_run(storage: Path, *arguments: str) -> None:

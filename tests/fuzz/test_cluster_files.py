@@ -1,6 +1,5 @@
 """Cluster files as nobody would write them: fine, or an error of the user's, and never another exception."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
@@ -8,7 +7,7 @@ import pytest
 
 from mdr_tune.cluster.file_check import check_cluster_file
 from tests.cluster.shipped import AWS, ONPREM, PROJECT, make_home, with_values_set
-from tests.fuzz.attempts import FEW, MANY, unforeseen
+from tests.fuzz.attempts import check_each, some_seeds
 from tests.fuzz.mutate import mutated
 
 
@@ -18,21 +17,13 @@ def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
 
 
-def check(folder: Path, seeds: Iterable[int]) -> None:
+@some_seeds
+def test_a_cluster_file_is_fine_or_refused(tmp_path: Path, seeds: range) -> None:
     texts = [with_values_set(shipped.read_text()) for shipped in (AWS, ONPREM)]
 
     def attempt(random: Random) -> None:
-        file = folder / "cluster.yaml"
+        file = tmp_path / "cluster.yaml"
         file.write_bytes(mutated(random.choice(texts), random))
         check_cluster_file(file)
 
-    assert unforeseen(seeds, attempt) == {}
-
-
-def test_a_cluster_file_is_fine_or_refused(tmp_path: Path) -> None:
-    check(tmp_path, FEW[:100])
-
-
-@pytest.mark.slow
-def test_cluster_files_are_fine_or_refused(tmp_path: Path) -> None:
-    check(tmp_path, MANY)
+    check_each(seeds, attempt)

@@ -15,7 +15,7 @@ from mdr_tune.sweep.journal import FILE, Journal, read_past
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.resume import PLAN, save_plan
 from mdr_tune.sweep.stores import Stores
-from tests.fuzz.attempts import FEW, MANY, dry_run, unforeseen
+from tests.fuzz.attempts import check_each, dry_run, some_seeds
 from tests.sweep.make import METRIC, make_sweep
 
 ODD: tuple[Any, ...] = (
@@ -126,8 +126,9 @@ def _places(value: Any) -> Iterable[tuple[Any, Any]]:
             yield from _places(item)
 
 
-def check(storage: Path, seeds: Iterable[int]) -> None:
-    folder = launch(storage)
+@some_seeds
+def test_a_damaged_launch_goes_on_or_is_refused(tmp_path: Path, seeds: range) -> None:
+    folder = launch(tmp_path)
     whole = {name: (folder / name).read_bytes() for name in (FILE, PLAN)}
     whole[PLAN] = json.dumps(json.loads(whole[PLAN])).encode() + b"\n"
 
@@ -139,18 +140,9 @@ def check(storage: Path, seeds: Iterable[int]) -> None:
         for _ in range(random.choice((1, 1, 3))):
             data = damaged(data, random) or data
         (folder / name).write_bytes(data)
-        dry_run(storage, "--resume", "letters", *random.choice(((), ("--extend", "2"))))
+        dry_run(tmp_path, "--resume", "letters", *random.choice(((), ("--extend", "2"))))
 
-    assert unforeseen(seeds, attempt) == {}
-
-
-def test_a_damaged_launch_goes_on_or_is_refused(tmp_path: Path) -> None:
-    check(tmp_path, FEW)
-
-
-@pytest.mark.slow
-def test_damaged_launches_go_on_or_are_refused(tmp_path: Path) -> None:
-    check(tmp_path, MANY)
+    check_each(seeds, attempt)
 
 
 def test_a_damaged_line_is_named_and_what_stands_before_it_can_be_kept(tmp_path: Path) -> None:

@@ -1,25 +1,23 @@
 """Sweep files, and values of --set, as nobody would write them: planned, or refused, and never a traceback."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
-import pytest
-
-from tests.fuzz.attempts import FEW, MANY, dry_run, unforeseen
+from tests.fuzz.attempts import check_each, dry_run, some_seeds
 from tests.fuzz.mutate import TEXTS, VALUES, change_nodes, mutated
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 SHIPPED = [file.read_text() for file in sorted(SPACES.rglob("*.yaml"))]
 
 
-def check_files(folder: Path, seeds: Iterable[int]) -> None:
+@some_seeds
+def test_a_sweep_file_is_planned_or_refused(tmp_path: Path, seeds: range) -> None:
     def attempt(random: Random) -> None:
-        file = folder / "sweep.yaml"
+        file = tmp_path / "sweep.yaml"
         file.write_bytes(mutated(random.choice(SHIPPED), random))
-        dry_run(folder / "runs", "--space", str(file))
+        dry_run(tmp_path / "runs", "--space", str(file))
 
-    assert unforeseen(seeds, attempt) == {}
+    check_each(seeds, attempt)
 
 
 KEYS = (
@@ -48,33 +46,16 @@ KEYS = (
 )
 
 
-def check_overrides(folder: Path, seeds: Iterable[int]) -> None:
+@some_seeds
+def test_a_set_is_taken_or_refused(tmp_path: Path, seeds: range) -> None:
     def attempt(random: Random) -> None:
         texts = [
             random.choice((*VALUES, *TEXTS)) + random.choice(("", "", *TEXTS)) for _ in range(random.choice((1, 2)))
         ]
         flags = [part for text in texts for part in ("--set", f"{random.choice(KEYS)}={text}".replace("\0", ""))]
-        dry_run(folder / "runs", "--space", str(random.choice(sorted(SPACES.rglob("*.yaml")))), *flags)
+        dry_run(tmp_path / "runs", "--space", str(random.choice(sorted(SPACES.rglob("*.yaml")))), *flags)
 
-    assert unforeseen(seeds, attempt) == {}
-
-
-def test_a_sweep_file_is_planned_or_refused(tmp_path: Path) -> None:
-    check_files(tmp_path, FEW)
-
-
-@pytest.mark.slow
-def test_sweep_files_are_planned_or_refused(tmp_path: Path) -> None:
-    check_files(tmp_path, MANY)
-
-
-def test_a_set_is_taken_or_refused(tmp_path: Path) -> None:
-    check_overrides(tmp_path, FEW[:200])
-
-
-@pytest.mark.slow
-def test_sets_are_taken_or_refused(tmp_path: Path) -> None:
-    check_overrides(tmp_path, MANY)
+    check_each(seeds, attempt)
 
 
 def test_a_change_of_nodes_is_most_often_yaml_still_and_the_same_for_a_seed() -> None:

@@ -1,6 +1,5 @@
 """Tables of images with anything in them: a listing, or an error of the user's, and never another exception."""
 
-from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -8,10 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
-import pytest
 
 from mdr_tune.data.own.table import list_table
-from tests.fuzz.attempts import FEW, MANY, unforeseen
+from tests.fuzz.attempts import check_each, some_seeds
 from tests.fuzz.mutate import mutated_characters
 
 HEADER = ["path", "label", "split", "role"]
@@ -137,25 +135,17 @@ def write_parquet(file: Path, random: Random) -> None:
         file.write_bytes(random.choice((data[:cut], data[cut:], data[:4] + data[-8:], b"PAR1", CSV.encode())))
 
 
-def check(folder: Path, seeds: Iterable[int]) -> None:
+@some_seeds
+def test_a_table_is_listed_or_refused(tmp_path: Path, seeds: range) -> None:
     def attempt(random: Random) -> None:
-        file = folder / random.choice(("table.csv", "table.csv", "table.parquet", "TABLE.CSV"))
+        file = tmp_path / random.choice(("table.csv", "table.csv", "table.parquet", "TABLE.CSV"))
         if file.suffix == ".parquet":
             write_parquet(file, random)
         else:
             file.write_bytes(csv_bytes(random))
         list_some(file, random)
 
-    assert unforeseen(seeds, attempt) == {}
-
-
-def test_a_table_is_listed_or_refused(tmp_path: Path) -> None:
-    check(tmp_path, FEW)
-
-
-@pytest.mark.slow
-def test_tables_are_listed_or_refused(tmp_path: Path) -> None:
-    check(tmp_path, MANY)
+    check_each(seeds, attempt)
 
 
 def test_the_table_that_is_changed_is_one(tmp_path: Path) -> None:
