@@ -49,7 +49,7 @@ _MOMENTUM = 0.9
 
 
 class BNInception(Backbone):
-    """BN-Inception up to its global average pooling; (n, 3, H, W) to (n, 1024), H and W at least 32.
+    """BN-Inception up to its global average pooling; (n, 3, H, W) to (n, 1024), H and W at least 7.
 
     The layers have the names of the published file (bn_inception-52deb4733.pth of the pretrainedmodels project), which
     was converted from Caffe: hence blue, green, red in 0..255. Without it the weights are drawn from torch's global
@@ -62,7 +62,7 @@ class BNInception(Backbone):
     feature_size = 1024
     in_channels = 3
     image_size = 224
-    min_image_size = 32
+    min_image_size = 7
     bgr = True
 
     def __init__(self) -> None:

@@ -17,6 +17,9 @@ from mdr_tune.image_limits import ImageLimits
 # (`transform_input`) from what its other models take; here `normalize` does.
 _MINUS_ONE_TO_ONE = ("googlenet", "inception_v3")
 _FIXED_IMAGE_SIZE = ("vit_", "maxvit_")
+_LEAST_IMAGE_SIZE = {"efficientnet_v2_": 1, "swin_": 4}
+"""What these networks take, by the beginning of their names: torchvision publishes the size that its weights are for
+(Swin), or another too large."""
 _VIT_IMAGE_SIZE = 224  # what torchvision makes a vision transformer for, unless told
 _AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 
@@ -69,7 +72,7 @@ class TorchvisionBackbone(Backbone):
 
 
 def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
-    """Return which images a model takes, from what is published with its weights: nothing is built.
+    """Return which images a model takes, mostly from what is published with its weights: nothing is built.
 
     Args:
         name: torchvision's name of the model.
@@ -79,6 +82,7 @@ def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
     size, smallest = published.transforms().crop_size[0], max(published.meta["min_size"])
     if name.startswith("vit_"):  # as large as its position embedding
         size = smallest if weights in type(published).__members__ else _VIT_IMAGE_SIZE
+    smallest = next((least for of, least in _LEAST_IMAGE_SIZE.items() if name.startswith(of)), smallest)
     fixed = name.startswith(_FIXED_IMAGE_SIZE)
     return ImageLimits(name, 3, size, size if fixed else smallest, fixed)
 

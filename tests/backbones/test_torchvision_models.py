@@ -37,6 +37,9 @@ def test_every_classification_model_gives_features_of_the_announced_size() -> No
         for size in {backbone.image_size, backbone.min_image_size}:
             images = torch.empty(2, 3, size, size, dtype=torch.uint8, device="meta")
             assert backbone(backbone.normalize(images)).shape == (2, backbone.feature_size), (name, size)
+        if not backbone.fixed_image_size and (below := backbone.min_image_size - 1):
+            with pytest.raises(RuntimeError):
+                backbone(torch.empty(2, 3, below, below, device="meta"))
         fixed = isinstance(backbone.network, torchvision.models.VisionTransformer | torchvision.models.MaxVit)
         assert backbone.fixed_image_size == fixed, name
         assert getattr(backbone.network, "image_size", backbone.image_size) == backbone.image_size, name
@@ -54,7 +57,8 @@ def test_every_classification_model_gives_features_of_the_announced_size() -> No
         ("squeezenet1_1", "classifier.1", 512, 224, 17),
         ("inception_v3", "fc", 2048, 299, 75),
         ("maxvit_t", "classifier.5", 512, 224, 224),
-        ("efficientnet_v2_s", "classifier.1", 1280, 384, 33),
+        ("efficientnet_v2_s", "classifier.1", 1280, 384, 1),
+        ("swin_t", "head", 768, 224, 4),
     ],
 )
 def test_known_sizes(name: str, head: str, size: int, image_size: int, min_image_size: int) -> None:
