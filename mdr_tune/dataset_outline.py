@@ -1,4 +1,4 @@
-"""What is known of a data set before an image is read: how many images each class has. Without torch.
+"""What is known of a data set before an image is decoded: how many images each class has. Without torch.
 
 A launch, and its dry run, check with it what would else be found out after Ray has started.
 """
@@ -33,13 +33,13 @@ class DatasetOutline:
         name: of the data set.
         train: the training classes.
         validation: the validation classes.
-        test: the test classes; None: nobody looked at them.
+        test: the test classes.
     """
 
     name: str
     train: SplitOutline
     validation: SplitOutline
-    test: SplitOutline | None = None
+    test: SplitOutline
 
 
 GLYPHS = DatasetOutline("glyphs", *(SplitOutline((12,) * classes) for classes in (692, 207, 485)))

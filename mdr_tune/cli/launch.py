@@ -26,7 +26,7 @@ from mdr_tune.last_word import last_word
 from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.launch import run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
-from mdr_tune.sweep.prepare import check_data, check_weights, missing_data, naming
+from mdr_tune.sweep.prepare import check_data, check_weights, left_to_launch, missing_data, naming
 from mdr_tune.sweep.recording import LaunchOutcome
 from mdr_tune.words import not_utf_8
 
@@ -225,7 +225,8 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
         console.print(f"Dry run: {what} check out; nothing was started.")
         for problem in missing:
             console.print(f"Not there yet: {problem}", soft_wrap=True, markup=False)
-        console.print("Images are decoded, and weights downloaded, by the launch, before its first worker.")
+        for line in left_to_launch(plan.sweep):
+            console.print(line, soft_wrap=True, markup=False)
         return 0
     try:
         with last_word(plan.folder / JOURNAL, how_to_resume(plan)):

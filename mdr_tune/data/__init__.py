@@ -2,7 +2,7 @@
 
 from mdr_tune.cache_files import cache_dir
 from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, Images, ImageSplit, SearchSplitName, SplitName
-from mdr_tune.data.load import dataset_content, load_dataset, outline_files, read_test_split, split_sizes
+from mdr_tune.data.load import dataset_content, is_decoded, load_dataset, outline_files, read_test_split, split_sizes
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
 
@@ -17,6 +17,7 @@ __all__ = [
     "cache_dir",
     "dataset_content",
     "derive_seed",
+    "is_decoded",
     "load_dataset",
     "outline_files",
     "read_test_split",

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import torch
 
+from mdr_tune.dataset_outline import DatasetOutline, SplitOutline
+
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 SearchSplitName = Literal["train", "validation"]
@@ -87,6 +89,11 @@ class ImageSplit:
         """The number of different classes among the images (not the gallery)."""
         return len(torch.unique(self.labels))
 
+    def outline(self) -> SplitOutline:
+        """Return how many images each class has."""
+        _, sizes = self.labels.unique(return_counts=True)
+        return SplitOutline(tuple(sizes.tolist()), None if self.gallery is None else len(self.gallery))
+
 
 @dataclass(frozen=True)
 class ImageDataset:
@@ -142,3 +149,9 @@ class OpenedDataset(NamedTuple):
 
     searched: ImageDataset
     test: ImageSplit
+
+    def outline(self) -> DatasetOutline:
+        """Return how many images each class has."""
+        searched, test = self
+        splits = searched.split("train"), searched.split("validation"), test
+        return DatasetOutline(searched.name, *(split.outline() for split in splits))

@@ -1,6 +1,7 @@
 """Data sets by name. Search code gets what it may see; one function reads the test classes, for the final result."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,13 @@ from mdr_tune.cache_files import cache_dir, check_cache_dir
 from mdr_tune.catalog import DATASETS
 from mdr_tune.config.data import read_data
 from mdr_tune.data.dataset import ImageDataset, ImageSplit, OpenedDataset
-from mdr_tune.data.images.fingerprint import file_states
-from mdr_tune.data.images.image_cache_build import check_room
-from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, open_listed
+from mdr_tune.data.listings.open_listing import (
+    ImageFileSource,
+    ListedDataset,
+    check_copies,
+    find_listed,
+    open_listed,
+)
 from mdr_tune.dataset_outline import DatasetOutline
 from mdr_tune.progress import Progress, no_progress
 
@@ -41,22 +46,34 @@ def read_test_split(name: str, **keys: Any) -> ImageSplit:
     return _open(name, no_progress, keys).test
 
 
-def outline_files(name: str, **keys: Any) -> DatasetOutline:
-    """Return how many images each class of a data set of image files has.
+def outline_files(name: str, *ways: Mapping[str, Any]) -> DatasetOutline:
+    """Return how many images each class of a data set of image files has, and check what can be before one is decoded.
 
-    No image is read, but each must be there, and the disk have room for a cache of them. The list of the files is kept
-    for the next `load_dataset`. Arguments and errors are those of `load_dataset`.
+    Images that are decoded already are checked as `load_dataset` does. Otherwise files must be there, the disk have
+    room for a cache of them, and no file be a copy of one in another split, unless such are kept. Nothing is written.
+    What was listed is kept for the next `load_dataset`.
+
+    Args:
+        name: of the data set.
+        ways: keys, as of `load_dataset`; of several only `resize`, `image_size` and `cache` may differ.
+
+    Raises:
+        ValueError, UserError: as `load_dataset`.
     """
-    arguments, source = _source_arguments(name, keys), DATASETS[name]
-    assert isinstance(source, ImageFileSource), name
-    listed = source.listed(**arguments)
-    files = listed.listing.root, listed.listing.paths
-    if listed.opening["cache"]:
-        check_room(name, *files, check_cache_dir(), listed.opening["resize"])
-    else:
-        file_states(*files)
-    _listed[_text(name, arguments)] = listed
-    return listed.outline()
+    arguments = [_source_arguments(name, keys) for keys in ways]
+    wanted = {_key(name, each, check_cache_dir()): each for each in arguments}
+    if unopened := {key: each for key, each in wanted.items() if key not in _opened}:
+        _look_at(name, unopened)
+    outlines = [_opened[key].outline() for key in wanted if key in _opened]
+    return outlines[0] if outlines else _listed[next(iter(wanted))].outline()
+
+
+def is_decoded(name: str, **keys: Any) -> bool:
+    """Return whether this process has found the images of a data set decoded, or decoded them.
+
+    Arguments and errors are those of `load_dataset`.
+    """
+    return _key(name, _source_arguments(name, keys), check_cache_dir()) in _opened
 
 
 def split_sizes(name: str, progress: Progress = no_progress, **keys: Any) -> dict[str, tuple[int, int]]:
@@ -78,28 +95,51 @@ def dataset_content(name: str, **keys: Any) -> str:
     return _open(name, no_progress, keys).searched.content
 
 
-_opened: dict[tuple[str, Path], OpenedDataset] = {}
-_listed: dict[str, ListedDataset] = {}
-"""Data sets that `outline_files` listed and nobody has opened since."""
+_Key = tuple[str, Path]  # data set with its source's arguments, and cache folder
+
+_opened: dict[_Key, OpenedDataset] = {}
+_listed: dict[_Key, ListedDataset] = {}
+"""Data sets that `_look_at` listed and nobody has opened since."""
 
 
-def _open(name: str, progress: Progress, keys: dict[str, Any]) -> OpenedDataset:
+def _open(name: str, progress: Progress, keys: Mapping[str, Any]) -> OpenedDataset:
     arguments, folder = _source_arguments(name, keys), cache_dir()
-    dataset = _text(name, arguments)
-    if (dataset, folder) not in _opened:
-        listed = _listed.pop(dataset, None)
-        opened = (
-            DATASETS[name](folder, progress, **arguments) if listed is None else open_listed(listed, folder, progress)
-        )
-        _opened[dataset, folder] = opened
-    return _opened[dataset, folder]
+    key, source = _key(name, arguments, folder), DATASETS[name]
+    if isinstance(source, ImageFileSource) and key not in _opened and key not in _listed:
+        _look_at(name, {key: arguments})
+    if key not in _opened:
+        listed = _listed.pop(key, None)
+        opened = source(folder, progress, **arguments) if listed is None else open_listed(listed, folder, progress)
+        _opened[key] = opened
+    return _opened[key]
 
 
-def _source_arguments(name: str, keys: dict[str, Any]) -> dict[str, Any]:
+def _look_at(name: str, ways: Mapping[_Key, Mapping[str, Any]]) -> None:
+    """List a data set of image files, and check it. Open it where it is decoded, and keep the list where it is not.
+
+    Args:
+        name: of the data set.
+        ways: arguments of its source; of several only `resize` and `cache` may differ.
+    """
+    source = DATASETS[name]
+    assert isinstance(source, ImageFileSource), name
+    listed = source.listed(**next(iter(ways.values())))
+    read_as = {key: listed.read_as(way["resize"], way["cache"]) for key, way in ways.items()}
+    found = {key: find_listed(read_as[key], folder=key[1]) for key in ways}
+    if not any(found.values()):
+        check_copies(listed)
+    for key, opened in found.items():
+        if opened is None:
+            _listed[key] = read_as[key]
+        else:
+            _opened[key] = opened
+
+
+def _source_arguments(name: str, keys: Mapping[str, Any]) -> dict[str, Any]:
     if name not in DATASETS:
         raise ValueError(DATASETS.unknown_message(name))
     return read_data(name, keys).source_arguments()
 
 
-def _text(name: str, arguments: dict[str, Any]) -> str:
-    return json.dumps([name, arguments], sort_keys=True)
+def _key(name: str, arguments: Mapping[str, Any], folder: Path) -> _Key:
+    return json.dumps([name, arguments], sort_keys=True), folder

@@ -1,4 +1,4 @@
-"""Whether the backbones, batches and metrics of a sweep fit its data sets: known before an image is read.
+"""Whether the backbones, batches and metrics of a sweep fit its data sets: known before an image is decoded.
 
 Without torch as long as no backbone needs it: a sweep file is checked before that is imported.
 """
@@ -9,7 +9,7 @@ from mdr_tune.config.data import DataConfig
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import BackboneConfig
-from mdr_tune.dataset_outline import DatasetOutline, SplitOutline, why_unfillable
+from mdr_tune.dataset_outline import DatasetOutline, why_unfillable
 from mdr_tune.image_limits import CATALOG_LIMITS
 from mdr_tune.objectives import recall_rank
 from mdr_tune.words import count
@@ -54,7 +54,7 @@ def _metric_problems(sweep: SweepConfig, outline: DatasetOutline) -> Iterator[st
     for key, metric in (("metric", sweep.metric), ("second_metric", sweep.second_metric or "")):
         rank = recall_rank(metric)
         name, split = ("test", outline.test) if metric.startswith("curves/") else ("validation", outline.validation)
-        if rank is not None and split is not None and rank > split.num_retrievable:
+        if rank is not None and rank > split.num_retrievable:
             yield (
                 f"{key}: {metric} needs {rank} images to retrieve, but the {name} classes of {outline.name} have "
                 f"{split.num_retrievable}: choose a smaller rank, or hold out more classes (data.{name})"
@@ -72,12 +72,11 @@ def size_notes(sweep: SweepConfig, data: DataConfig, outline: DatasetOutline) ->
                 f"training classes of {outline.name} have fewer images (the smallest {min(sizes)}): they give all they "
                 "have, and a batch has more classes"
             )
-    splits: dict[str, SplitOutline | None] = {"test": outline.test}
+    splits = {"test": outline.test}
     if sweep.trial.protocol == "validation":
         splits["validation"] = outline.validation
     for name, split in splits.items():
-        left_out = [] if split is None else [k for k in data.recall_ks if k > split.num_retrievable]
-        if split is not None and left_out:
+        if left_out := [k for k in data.recall_ks if k > split.num_retrievable]:
             notes.append(
                 f"trial.data: Recall@{', '.join(map(str, left_out))} is not measured on the {name} classes of "
                 f"{outline.name}, where a query has {count(split.num_retrievable, 'image')} to retrieve"

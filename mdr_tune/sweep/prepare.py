@@ -4,24 +4,19 @@ import contextlib
 import os
 import shlex
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mdr_tune.catalog import OUTLINES
 from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.dataset_outline import DatasetOutline, SplitOutline
+from mdr_tune.dataset_outline import DatasetOutline
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress
 from mdr_tune.sweep.fit import backbone_problems, size_notes, size_problems
 from mdr_tune.text_forms import NamesOnDisk, one_form
-
-if TYPE_CHECKING:
-    from mdr_tune.data.dataset import ImageDataset, ImageSplit
-
 
 SLOW_S = 1.0
 """How long the files of a data set are looked at without a word."""
@@ -62,12 +57,13 @@ def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
 
 
 def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: None) -> list[str]:
-    """Check that the data sets can be split, and that backbones, batches and metrics fit them. No image is read.
+    """Check that the data set can be split, and that backbones, batches and metrics fit it. No image is decoded.
 
-    Data sets that are not there are not looked at: `missing_data` names them.
+    Images that are decoded already are checked as `prepare_data` does; others that they are there, and no copies of
+    one in another split. A data set that is not there is not looked at: `missing_data` names it.
 
     Args:
-        sweep: Whose trials may name several.
+        sweep: Whose trials read one data set, in as many ways as its space has.
         tell: Is told what takes longer than a second.
 
     Returns:
@@ -76,40 +72,61 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
     Raises:
         UserError: Something does not fit; the message has a line for each problem, which begins with the key.
     """
-    problems: list[str] = []
+    variants = section_variants(sweep.trial, sweep.space, "data")
+    problems = [problem for data in variants for problem in backbone_problems(sweep, data)]
     notes: list[str] = []
-    looked_at: list[dict[str, Any]] = []
-    for data in section_variants(sweep.trial, sweep.space, "data"):
-        problems += backbone_problems(sweep, data)
-        if data.measured_on() in looked_at or _missing(data):
-            continue
-        looked_at.append(data.measured_on())  # once, in however many sizes it is searched
+    if not any(map(_missing, variants)):
         try:
-            outline = _outline(data, tell)
+            outline = _outline(variants, tell)
         except UserError as error:
             problems.append(str(error))
         else:
             problems += size_problems(sweep, outline)
-            notes += size_notes(sweep, data, outline)
+            notes += size_notes(sweep, variants[0], outline)
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return notes
 
 
-def _outline(data: DataConfig, tell: Callable[[str], None]) -> DatasetOutline:
-    if data.name in OUTLINES:
-        return OUTLINES[data.name](data.name)
+def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda text: None) -> DatasetOutline:
+    """Return the outline of the one data set of a sweep, which may be read in several sizes, with and without cache."""
+    name = ways[0].name
+    if name in OUTLINES:
+        return OUTLINES[name](name)
     from mdr_tune.data import outline_files
 
-    slow = threading.Timer(SLOW_S, tell, [f"listing the images of {data.name}"])
+    slow = threading.Timer(SLOW_S, tell, [f"looking at the images of {name}"])
     slow.daemon = True
     slow.start()
     try:
-        return outline_files(data.name, **data.arguments())
+        return outline_files(name, *(data.arguments() for data in ways))
     except OSError as error:
-        raise UserError(f"data: {data.name} cannot be read: {error}") from error
+        raise UserError(f"data: {name} cannot be read: {error}") from error
     finally:
         slow.cancel()
+
+
+def left_to_launch(sweep: SweepConfig) -> list[str]:
+    """Return a line on each thing that a launch does before its first worker, and may then refuse to go on."""
+    undecoded = [data for data in section_variants(sweep.trial, sweep.space, "data") if not _is_decoded(data)]
+    lines = []
+    if undecoded:
+        refuses = any(getattr(data, "duplicates", "keep") == "refuse" for data in undecoded)
+        then = ": equal pixels in two splits are looked for then" if refuses else ""
+        lines.append(f"Images are decoded by the launch, before its first worker{then}.")
+    backbones = section_variants(sweep.trial, sweep.space, "backbone")
+    if any(backbone.pretrained and not os.path.isabs(backbone.weights) for backbone in backbones):
+        lines.append("Weights that are not here are downloaded by the launch, before its first worker.")
+    return lines
+
+
+def _is_decoded(data: DataConfig) -> bool:
+    """Return whether `check_data` found the images decoded, or a data set needs no decoding."""
+    if data.name in OUTLINES or _missing(data):
+        return data.name in OUTLINES
+    from mdr_tune.data import is_decoded
+
+    return is_decoded(data.name, **data.arguments())
 
 
 def missing_data(sweep: SweepConfig, published: bool = True) -> list[str]:
@@ -164,8 +181,8 @@ def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
         UserError: Something is missing or does not fit; the message names the key.
     """
     for data in section_variants(sweep.trial, sweep.space, "data"):
-        dataset = _load(data, progress)
-        if problems := size_problems(sweep, _outline_of(dataset)) + backbone_problems(sweep, data):
+        _load(data, progress)
+        if problems := size_problems(sweep, _outline([data])) + backbone_problems(sweep, data):
             raise UserError("\n".join(problems))
 
 
@@ -174,23 +191,13 @@ def of_dataset(name: str, progress: Progress) -> Progress:
     return lambda what, done, total: progress(f"{name}: {what}", done, total)
 
 
-def _load(data: DataConfig, progress: Progress) -> "ImageDataset":
+def _load(data: DataConfig, progress: Progress) -> None:
     from mdr_tune.data import load_dataset
 
     try:
-        return load_dataset(data.name, of_dataset(data.name, progress), **data.arguments())
+        load_dataset(data.name, of_dataset(data.name, progress), **data.arguments())
     except OSError as error:
         raise UserError(f"data: {data.name} cannot be prepared: {error}") from error
-
-
-def _outline_of(dataset: "ImageDataset") -> DatasetOutline:
-    """Return the numbers of a data set whose images have been read."""
-
-    def outline(split: "ImageSplit") -> SplitOutline:
-        _, sizes = split.labels.unique(return_counts=True)
-        return SplitOutline(tuple(sizes.tolist()), None if split.gallery is None else len(split.gallery))
-
-    return DatasetOutline(dataset.name, outline(dataset.split("train")), outline(dataset.split("validation")))
 
 
 @contextlib.contextmanager

@@ -402,7 +402,7 @@ def test_a_small_size_needs_no_other_key(capsys: pytest.CaptureFixture[str], own
 COMMAND = """
 import sys
 from mdr_tune.cli.main import main
-sys.exit(main(["data", "prepare", "folder", "--root", sys.argv[1], "--set", "resize=16"]))
+sys.exit(main(["data", "prepare", "folder", "--root", sys.argv[1], "--set", "resize=16", "--set", "duplicates=keep"]))
 """
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from mdr_tune.cli.launch import main
 from mdr_tune.sweep.session import ray_session
@@ -90,6 +91,8 @@ def test_a_dry_run_says_nothing_of_data_that_are_there(capsys: pytest.CaptureFix
     code, printed, _ = run(capsys, "--dry-run")
     assert code == 0
     assert "Not there yet" not in printed
+    assert "\nImages are decoded by the launch, before its first worker: equal pixels in two splits are loo" in printed
+    assert "Weights" not in printed
     assert "images  evaluated     the middle 20 x 20 of 24 x 24 pixels, 83% of width and height" in printed
     assert "note:" not in printed
     assert not (own_folder / "cache").exists()
@@ -150,6 +153,13 @@ DOES_NOT_FIT: dict[str, tuple[list[str], list[str]]] = {
         ["trial.data={name: table, file: list.csv, root: own, resize: 24, image_size: 20}"],
         ["trial.data.root: 1 of 60 images is missing in {folder}/own, such as class_07/gone.jpg"],
     ),
+    "copies": (
+        ["trial.data.root=copies"],
+        [
+            "trial.data.duplicates: 2 of 61 images (2 classes) are copies of a file in another split: "
+            "'class_00/copy.jpg' (train, class_00) = 'class_02/0.jpg' (test, class_02). Nothing may be both"
+        ],
+    ),
     "no classes": (["trial.data.root=empty"], ["trial.data.root: no images in class folders of"]),
     "another data set": (["trial.data={name: cub200, root: own}"], ["trial.data.root: there is no CUB-200-2011 in"]),
     "room": (["trial.data.resize=2048", "trial.data.root=many"], ["trial.data.cache: the images of folder at 2048 px"]),
@@ -177,6 +187,9 @@ def test_what_does_not_fit_is_told_by_a_dry_run_and_by_a_launch_before_ray_start
     paths[38] = "class_07/gone.jpg"
     (own_folder / "list.csv").write_text("path,label\n" + "".join(f"{path},{path[:8]}\n" for path in paths))
     (own_folder / "empty").mkdir()
+    if "trial.data.root=copies" in changes:
+        shutil.copytree(own_folder / "own", own_folder / "copies")
+        shutil.copyfile(own_folder / "own" / "class_02" / "0.jpg", own_folder / "copies" / "class_00" / "copy.jpg")
     if "trial.data.root=many" in changes:
         (own_folder / "many").symlink_to("own")
         monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**8))
@@ -259,6 +272,24 @@ def ray_running() -> Iterator[None]:
         yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.mark.ray
+def test_equal_pixels_are_refused_once_they_are_decoded_and_before_ray_starts_from_then_on(
+    capsys: pytest.CaptureFixture[str], own_folder: Path, ray_running: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Image.open(own_folder / "own" / "class_02" / "0.jpg") as image:
+        image.save(own_folder / "own" / "class_00" / "again.png")
+    assert run(capsys, "--dry-run")[0] == 0
+    code, printed, error = run(capsys)
+    assert code == 2
+    assert error.startswith("sweep.yaml: trial.data.duplicates: 2 of 61 images (2 classes) have the same pixels as ano")
+    assert "\n[0:0" in printed  # it had begun
+    assert not (own_folder / "runs").exists()
+    monkeypatch.setattr("mdr_tune.cli.launch.launch", lambda *_: pytest.fail("the launch began"))
+    assert [run(capsys, "--dry-run"), run(capsys)] == [(2, "", error)] * 2
+    (own_folder / "own" / "class_00" / "again.png").unlink()
+    assert run(capsys, "--dry-run")[0] == 0
 
 
 @pytest.mark.ray

@@ -1,15 +1,17 @@
 """What is looked at before the first worker starts, and what is said about it."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.progress import no_progress
-from mdr_tune.sweep.prepare import check_data, missing_data, naming, paths_of, prepare_data
+from mdr_tune.sweep.prepare import check_data, left_to_launch, missing_data, naming, paths_of, prepare_data
 from tests.data.published.layouts import picture
 
 LETTERS = "abcdefghijkl"
@@ -185,7 +187,7 @@ def test_what_is_listed_is_opened_without_listing_it_again(images: Path, monkeyp
     with monkeypatch.context() as context:
         context.setattr("mdr_tune.data.own.folder.list_folder", lambda _: pytest.fail("listed again"))
         prepare_data(sweep, no_progress)
-    other = sweep_of({**folder_of(images), "validation": {"seed": 1}})
+    other = sweep_of({**folder_of(images), "resize": 9})
     check_data(other)
     (images / "a" / "0.png").unlink()  # what has changed since then is missing, until it is listed anew
     assert refused(other).startswith("data.root: 1 of 36 images is missing")
@@ -256,3 +258,90 @@ def test_an_error_of_the_system_is_told_with_the_data_set(
     monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache" / f"{rendered.name}.lock").mkdir(parents=True)
     assert refused(glyphs).startswith("data: glyphs cannot be prepared: [Errno 21] Is a directory")
+
+
+def table_of(images: Path) -> dict[str, Any]:
+    """Write a table of all images, and return its section."""
+    paths = sorted(str(path.relative_to(images)) for path in images.rglob("*.png"))
+    (images / "all.csv").write_text("".join(f"{line}\n" for line in ["path,label", *(f"{p},{p[0]}" for p in paths)]))
+    return {"name": "table", "file": str(images / "all.csv")}
+
+
+SOURCES = pytest.mark.parametrize("source", [folder_of, table_of])
+TRAINED, TESTED = "a/0.png", "c/0.png"
+COPIES = "data.duplicates: 2 of 36 images (2 classes) are copies of a file in another split: 'a/0.png' (train, a) = "
+EQUAL = "data.duplicates: 2 of 36 images (2 classes) have the same pixels as another one, 2 of them (2 classes) as one"
+
+
+def check_refuses(sweep: SweepConfig) -> str:
+    with pytest.raises(UserError) as caught:
+        check_data(sweep)
+    return str(caught.value)
+
+
+def save_again(images: Path) -> None:
+    """Save a training image over a test image, as another file of the same pixels."""
+    with Image.open(images / TRAINED) as image:
+        image.save(images / TESTED, compress_level=0)
+
+
+@SOURCES
+def test_copies_in_two_splits_are_refused_before_anything_is_decoded(
+    images: Path, tmp_path: Path, source: Callable[[Path], dict[str, Any]]
+) -> None:
+    shutil.copyfile(images / TRAINED, images / TESTED)
+    data = source(images)
+    for refusing in (check_refuses, refused):
+        assert refusing(sweep_of(data)).startswith(COPIES)
+    assert not list(tmp_path.glob("cache/images/*"))
+    for sweep in (sweep_of({**data, "duplicates": "keep"}), sweep_of({**data, "corrupt": "skip"})):
+        check_data(sweep)
+    # Whether an image is used is then known only when all are decoded.
+    assert refused(sweep_of({**data, "corrupt": "skip"})).startswith(EQUAL)
+
+
+@SOURCES
+@pytest.mark.parametrize("cache", [True, False])
+def test_equal_pixels_in_two_splits_are_refused_before_a_launch_once_they_are_decoded(
+    images: Path, source: Callable[[Path], dict[str, Any]], cache: bool
+) -> None:
+    save_again(images)
+    data = {**source(images), "cache": cache}
+    sizes = sweep_of(data, space={"data.resize": {"choice": [10, 8]}})  # one of several ways is decoded
+    check_data(sizes)
+    assert refused(sweep_of(data)).startswith(EQUAL)
+    assert [check_refuses(sizes)[: len(EQUAL)], check_refuses(sweep_of(data))[: len(EQUAL)]] == [EQUAL, EQUAL]
+
+
+def test_what_is_decoded_is_checked_as_it_is_used(images: Path) -> None:
+    (images / "a" / "0.png").write_bytes(b"no image")
+    skipping = {**folder_of(images), "corrupt": "skip"}
+    batch = {"size": 18, "images_per_class": 3}
+    check_data(sweep_of(skipping, batch=batch))  # nobody knows yet
+    too_few = "batch: does not fit the data set folder: 3 images from each of 6 classes make at most 17 images"
+    assert refused(sweep_of(skipping, batch=batch)).startswith(too_few)
+    assert check_refuses(sweep_of(skipping, batch=batch)).startswith(too_few)
+
+
+@pytest.mark.parametrize(
+    ("data", "weights", "expected"),
+    [
+        ({}, "none", ["Images are decoded by the launch, before its first worker: equal pixels in two splits are "]),
+        ({"duplicates": "keep"}, "none", ["Images are decoded by the launch, before its first worker."]),
+        ({"resize": 9}, "DEFAULT", ["Images are decoded by", "Weights that are not here are downloaded by the launch"]),
+    ],
+)
+def test_what_is_left_to_a_launch(images: Path, data: dict[str, Any], weights: str, expected: list[str]) -> None:
+    sweep = sweep_of({**folder_of(images), **data}, backbone={"name": "resnet18", "weights": weights})
+    check_data(sweep)
+    lines = left_to_launch(sweep)
+    assert [line[: len(text)] for line, text in zip(lines, expected, strict=True)] == expected
+    prepare_data(sweep, no_progress)
+    assert len(left_to_launch(sweep)) == len(lines) - 1  # in a new process `check_data` finds it
+
+
+def test_nothing_is_left_to_a_launch_on_images_that_need_no_decoding() -> None:
+    assert left_to_launch(sweep_of({"name": "glyphs"})) == []
+    assert left_to_launch(sweep_of({"name": "cub200", "root": "/nowhere"})) == [
+        "Images are decoded by the launch, before its first worker."
+    ]

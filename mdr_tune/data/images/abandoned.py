@@ -27,7 +27,7 @@ def abandoned(folder: Path, held: Path | None = None) -> list[Path]:
     found = []
     for temporary in sorted(folder.glob("*.tmp")):
         target = folder / Path(temporary.stem).stem
-        if target == held or not _is_locked(target.with_name(target.name + ".lock")):
+        if target == held or not is_locked(target):
             found.append(temporary)
     return found
 
@@ -41,9 +41,10 @@ def abandoned_sizes(folder: Path) -> list[tuple[Path, int]]:
     return sizes
 
 
-def _is_locked(lock: Path) -> bool:
+def is_locked(path: Path) -> bool:
+    """Return whether somebody holds the lock that belongs to `path`, as `mdr_tune.cache_files.locked` does."""
     try:
-        with lock.open("rb+") as file:
+        with path.with_name(path.name + ".lock").open("rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.data.images.copies import first_with, pixel_hash
 from mdr_tune.data.images.corrupt import refuse_corrupt
 from mdr_tune.data.images.decoding import CorruptImageError, decode
-from mdr_tune.data.images.fingerprint import content_key
+from mdr_tune.data.images.fingerprint import content_key, remembered_key
 from mdr_tune.data.images.image_cache import FOLDER, as_text
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
 from mdr_tune.errors import UserError
@@ -56,10 +57,10 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
             written to.
     """
     folder = folder / FOLDER
-    try:
+    with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         content = content_key(root, paths, folder, progress)
-        memory = folder / f"checked-{content}-{size}px.json"
+        memory = _memory(folder, content, size)
         if (known := _remembered(memory, content, len(paths))) is not None:
             return known
         with locked(memory):
@@ -74,11 +75,35 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
             with atomic_write(memory) as file:
                 file.write(json.dumps(found).encode())
             return CheckedImages(content, first)
+
+
+def find_checked(root: Path, paths: Sequence[str], folder: Path, size: int) -> CheckedImages | None:
+    """Return what `check_images` remembers; None if it would have to decode. Nothing is written.
+
+    Arguments are those of `check_images`.
+
+    Raises:
+        UserError: files are missing.
+    """
+    folder = folder / FOLDER
+    with _disk_errors(folder):
+        content = remembered_key(root, paths, folder)
+        return None if content is None else _remembered(_memory(folder, content, size), content, len(paths))
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"data.cache: {folder} cannot be used ({error.strerror or error}), and even without a cache it is to keep "
             "a few bytes: set the environment variable MDR_TUNE_CACHE to another folder"
         ) from error
+
+
+def _memory(folder: Path, content: str, size: int) -> Path:
+    return folder / f"checked-{content}-{size}px.json"
 
 
 def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None:

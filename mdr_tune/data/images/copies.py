@@ -1,7 +1,7 @@
 """Which images have the same pixels as an earlier one, once they are decoded and brought to their size."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -14,9 +14,9 @@ def pixel_hash(pixels: np.ndarray) -> bytes:
     return hashlib.blake2b(pixels.data, digest_size=16).digest()
 
 
-def first_with(hashes: Sequence[bytes]) -> np.ndarray:
+def first_with(hashes: Sequence[Hashable]) -> np.ndarray:
     """Return for each of n hashes the index of the first that is equal, (n,) int64; its own, if it is the first."""
-    first: dict[bytes, int] = {}
+    first: dict[Hashable, int] = {}
     return np.array([first.setdefault(key, index) for index, key in enumerate(hashes)], dtype=np.int64)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -90,23 +90,45 @@ def content_key(root: Path, paths: Sequence[str], folder: Path, progress: Progre
     return key
 
 
-def _hash_contents(root: Path, paths: Sequence[str], progress: Progress) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+def file_hashes(
+    root: Path,
+    paths: Sequence[str],
+    num_bytes: int | None = None,
+    advance: Callable[[int], None] = lambda number: None,
+) -> Iterator[bytes]:
+    """Yield a hash of the content of each file.
+
+    Args:
+        root: the folder that `paths` are relative to.
+        paths: of the files.
+        num_bytes: the most that is read of each, from its middle; None: all of it.
+        advance: is told how many more files have been read.
+
+    Raises:
+        UserError: at the end, some cannot be read.
+    """
     failures: list[_Failure] = []
-    paced = PacedProgress(progress, "reading image files", len(paths))
-    with thread_map(partial(_hashes, str(root)), _chunks(paths, _HASHES_A_TASK), threads=_THREADS) as parts:
+    read = partial(_hashes, str(root), num_bytes)
+    with thread_map(read, _chunks(paths, _HASHES_A_TASK), threads=_THREADS) as parts:
         for part in parts:
             for entry in part:
                 if isinstance(entry, _Failure):
                     failures.append(entry)
                 else:
-                    digest.update(entry)
-            paced.advance(len(part))
+                    yield entry
+            advance(len(part))
     if failures:
         raise UserError(
             f"data.root: the system cannot read {len(failures):,} of {len(paths):,} files in {root}, such as "
             f"{_examples(failures)}; make them readable for this user, and try again"
         )
+
+
+def _hash_contents(root: Path, paths: Sequence[str], progress: Progress) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    paced = PacedProgress(progress, "reading image files", len(paths))
+    for entry in file_hashes(root, paths, advance=paced.advance):
+        digest.update(entry)
     digest.update(hashlib.blake2b(b"\0".join(os.fsencode(path) for path in paths)).digest())
     return digest.hexdigest()
 
@@ -127,12 +149,14 @@ def _states(root: str, paths: Sequence[str]) -> list[FileState | _Failure]:
     return entries
 
 
-def _hashes(root: str, paths: Sequence[str]) -> list[bytes | _Failure]:
+def _hashes(root: str, num_bytes: int | None, paths: Sequence[str]) -> list[bytes | _Failure]:
     entries: list[bytes | _Failure] = []
     for path in paths:
         try:
             with open(os.path.join(root, path), "rb") as file:
-                entries.append(hashlib.blake2b(file.read(), digest_size=16).digest())
+                if num_bytes is not None:
+                    file.seek(max(0, (os.fstat(file.fileno()).st_size - num_bytes) // 2))
+                entries.append(hashlib.blake2b(file.read(num_bytes), digest_size=16).digest())
         except OSError as error:
             entries.append(_Failure(path, _system_reason(error)))
     return entries

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from mdr_tune.cache_files import atomic_write, existing_folder, locked
-from mdr_tune.data.images.abandoned import abandoned_sizes, remove_abandoned
+from mdr_tune.data.images.abandoned import abandoned_sizes, is_locked, remove_abandoned
 from mdr_tune.data.images.checking import decoder_versions
 from mdr_tune.data.images.corrupt import Corrupt, finding, refuse_corrupt
 from mdr_tune.data.images.decoding import CorruptImageError, decode
@@ -60,8 +60,7 @@ def open_cache(
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         content = _content(name, root, paths, folder, progress, size)
-        metadata = Metadata(FORMAT, name, size, len(paths), _key(content, size))
-        path = folder / f"{name}-{size}px-{metadata.key}.arrow"
+        metadata, path = _named(folder, name, content, size, len(paths))
         with locked(path):
             file = _valid(path, metadata, paths)
             if file is None:
@@ -69,9 +68,48 @@ def open_cache(
                 _check_space(folder, name, size, len(paths))
                 _build(path, metadata, root, paths, progress, corrupt)
                 file = CacheFile(path)
+    return _without_corrupt(file, len(paths), corrupt)
+
+
+def find_cache(
+    name: str, root: Path, paths: Sequence[str], folder: Path, *, size: int, corrupt: Corrupt
+) -> CacheFile | None:
+    """Return the cache that `open_cache` would find; None if it would have to make one. Nothing is written.
+
+    Arguments are those of `open_cache`.
+
+    Raises:
+        UserError: as `open_cache`; without a cache that is files that are missing, and a disk that is too small.
+    """
+    folder = folder / FOLDER
+    with _disk_errors(folder):
+        content = remembered_key(root, paths, folder)
+        if content is None:
+            if not any(folder.glob(f"{glob.escape(name)}-{size}px-*.arrow")):
+                _check_space(folder, name, size, len(paths))
+            return None
+        metadata, path = _named(folder, name, content, size, len(paths))
+        if not path.exists():
+            if not is_locked(path):  # else another process makes it, and some of the space is taken by what it has
+                _check_space(folder, name, size, len(paths))
+            return None
+        try:
+            file = _opened(path, metadata, paths)
+        except DamagedCacheError:  # told by `open_cache`, which makes it anew
+            return None
+    return _without_corrupt(file, len(paths), corrupt)
+
+
+def _named(folder: Path, name: str, content: str, size: int, rows: int) -> tuple[Metadata, Path]:
+    metadata = Metadata(FORMAT, name, size, rows, _key(content, size))
+    return metadata, folder / f"{name}-{size}px-{metadata.key}.arrow"
+
+
+def _without_corrupt(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile:
+    """Return the file; refuse, or tell, that images in it are corrupt."""
     if errors := file.errors():
-        refuse_corrupt(errors, len(paths), corrupt)
-        logger.warning("%s; they are left out (data.corrupt: skip)", finding(errors, len(paths)))
+        refuse_corrupt(errors, total, corrupt)
+        logger.warning("%s; they are left out (data.corrupt: skip)", finding(errors, total))
     return file
 
 
@@ -97,27 +135,18 @@ def _valid(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile | 
     if not path.exists():
         return None
     try:
-        file = CacheFile(path)
-        if file.metadata != metadata or not file.has_paths(paths):
-            raise DamagedCacheError("it belongs to something else")
+        return _opened(path, metadata, paths)
     except DamagedCacheError as error:
         logger.warning("the image cache %s is damaged (%s); building it anew", path, error)
         path.unlink()  # now: the disk may not have the space for both
         return None
+
+
+def _opened(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile:
+    file = CacheFile(path)
+    if file.metadata != metadata or not file.has_paths(paths):
+        raise DamagedCacheError("it belongs to something else")
     return file
-
-
-def check_room(name: str, root: Path, paths: Sequence[str], folder: Path, size: int) -> None:
-    """Check, writing nothing, that the files are there, and that `open_cache` has room where it has to make a cache.
-
-    Arguments are those of `open_cache`.
-
-    Raises:
-        UserError: files are missing, or the disk is too small.
-    """
-    folder = folder / FOLDER
-    if remembered_key(root, paths, folder) is None and not any(folder.glob(f"{glob.escape(name)}-{size}px-*.arrow")):
-        _check_space(folder, name, size, len(paths))
 
 
 def _check_space(folder: Path, name: str, size: int, rows: int) -> None:

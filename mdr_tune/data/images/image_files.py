@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from mdr_tune.data.images.cached_images import CachedImages
-from mdr_tune.data.images.checking import CheckedImages, check_images
+from mdr_tune.data.images.checking import CheckedImages, check_images, find_checked
 from mdr_tune.data.images.corrupt import Corrupt
 from mdr_tune.data.images.decoding import CorruptImageError, decode
-from mdr_tune.data.images.image_cache_build import open_cache
+from mdr_tune.data.images.image_cache_build import find_cache, open_cache
 from mdr_tune.data.images.thread_map import thread_map
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress
@@ -64,6 +64,20 @@ def open_images(
         )
     checked = check_images(root, paths, folder, progress, resize)
     return DecodedImages(root, paths, resize, checked), np.arange(len(paths))
+
+
+def find_images(
+    name: str, root: Path, paths: Sequence[str], folder: Path, *, resize: int, cache: bool, corrupt: Corrupt
+) -> "tuple[CachedImages | DecodedImages, np.ndarray] | None":
+    """Return what `open_images` would; None if it would have to decode. Nothing is written.
+
+    Arguments and errors are those of `open_images`; a cache that is to be made must have its place on the disk.
+    """
+    if cache:
+        file = find_cache(name, root, paths, folder, size=resize, corrupt=corrupt)
+        return None if file is None else (CachedImages(file), file.readable.copy())
+    checked = find_checked(root, paths, folder, resize)
+    return None if checked is None else (DecodedImages(root, paths, resize, checked), np.arange(len(paths)))
 
 
 class DecodedImages:

@@ -1,4 +1,7 @@
-"""Images with the same pixels: reported, and refused across splits unless a user wants to keep them."""
+"""Images with the same pixels: reported, and refused across splits unless a user wants to keep them.
+
+Copies of a file are found before an image is decoded.
+"""
 
 import logging
 from typing import Literal
@@ -6,6 +9,8 @@ from typing import Literal
 import numpy as np
 
 from mdr_tune.data.dataset import SPLIT_NAMES
+from mdr_tune.data.images.copies import first_with
+from mdr_tune.data.images.fingerprint import file_hashes, file_states
 from mdr_tune.data.listings.listing import Listing
 from mdr_tune.errors import UserError
 from mdr_tune.words import count
@@ -14,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 Duplicates = Literal["refuse", "keep"]
 
+_MIDDLE_BYTES = 4096
 _SETS_SHOWN = 3
 _IMAGES_SHOWN = 3
 
@@ -39,14 +45,46 @@ def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Dup
     what = f"{images} have the same pixels as another one"
     elsewhere = f"{across.sum():,} of them {_in_classes(listing, across)} as one in another split"
     if across.any() and duplicates == "refuse":
-        raise UserError(
-            f"data.duplicates: {what}, {elsewhere}: {_shown(listing, copy_of, across)}. Nothing may be both trained on "
-            "and tested: delete the copies (in a table, their rows), or set data.duplicates: keep"
-        )
+        raise _refusal(f"{what}, {elsewhere}: {_shown(listing, copy_of, across)}")
     parts = [f"{elsewhere}: {_shown(listing, copy_of, across)}"] if across.any() else []
     if (mixed := (in_classes > 1)[copy_of] & ~across).any():
         parts.append(f"{mixed.sum():,} as one in another class of its split: {_shown(listing, copy_of, mixed)}")
     logger.warning("%s: %s: %s", listing.root, what, "; ".join(parts or [_shown(listing, copy_of, is_copy)]))
+
+
+def check_copied_files(listing: Listing) -> None:
+    """Check that no file has the same bytes as one in another split. Empty files, which are no images, do not count.
+
+    Few files are read as a whole: sizes differ mostly, and else a few bytes from the middle.
+
+    Raises:
+        UserError: some have, and the message names some of them; or files are missing or cannot be read.
+    """
+    sizes = [state.size for state in file_states(listing.root, listing.paths)]
+    first = first_with([size or -row for row, size in enumerate(sizes)])
+    for num_bytes in (_MIDDLE_BYTES, None):  # of those that are equal so far
+        rows = np.flatnonzero(_across_splits(listing, first))
+        hashes = file_hashes(listing.root, [listing.paths[row] for row in rows], num_bytes)
+        equal = first_with(list(zip(first[rows].tolist(), hashes, strict=True)))
+        first = np.arange(len(first))
+        first[rows] = rows[equal]
+    if (across := _across_splits(listing, first)).any():
+        what = f"{across.sum():,} of {count(len(listing), 'image')} {_in_classes(listing, across)} are copies of a file"
+        raise _refusal(f"{what} in another split: {_shown(listing, first, across)}")
+
+
+def _across_splits(listing: Listing, first_copies: np.ndarray) -> np.ndarray:
+    """Return which images are equal to one in another split, (n,) bool."""
+    in_splits = _num_different(first_copies, listing.splits, len(listing))
+    across: np.ndarray = in_splits[first_copies] > 1
+    return across
+
+
+def _refusal(what: str) -> UserError:
+    return UserError(
+        f"data.duplicates: {what}. Nothing may be both trained on and tested: delete the copies (in a table, their "
+        "rows), or set data.duplicates: keep"
+    )
 
 
 def _num_different(copy_of: np.ndarray, values: np.ndarray, num_sets: int) -> np.ndarray:

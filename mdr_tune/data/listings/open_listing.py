@@ -8,9 +8,11 @@ from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, Unpack
 import numpy as np
 
 from mdr_tune.data.dataset import SPLIT_NAMES, Images, OpenedDataset, SplitName
-from mdr_tune.data.images.image_files import open_images
+from mdr_tune.data.images.cached_images import CachedImages
+from mdr_tune.data.images.corrupt import Corrupt
+from mdr_tune.data.images.image_files import DecodedImages, find_images, open_images
 from mdr_tune.data.listings.class_split import with_test, with_validation
-from mdr_tune.data.listings.duplicates import Duplicates, check_duplicates
+from mdr_tune.data.listings.duplicates import Duplicates, check_copied_files, check_duplicates
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, ChosenImages, Listing, assemble
 from mdr_tune.data.listings.listing_checks import check_disjoint, check_roles, check_splits, warn_of_easy_splits
 from mdr_tune.data.listings.single_images import rows_with_something_to_retrieve
@@ -27,7 +29,7 @@ class Opening(TypedDict):
     """Height and width that images are brought to, in pixels."""
     cache: bool
     """Whether images are decoded once and kept in the cache folder, or decoded each time they are read."""
-    corrupt: Literal["refuse", "skip"]
+    corrupt: Corrupt
     """What becomes of images that cannot be decoded."""
     single_image_classes: Literal["refuse", "drop", "keep"]
     """What becomes of images that have nothing to retrieve."""
@@ -55,6 +57,10 @@ class ListedDataset(NamedTuple):
     def outline(self) -> DatasetOutline:
         """Return how many images each class has."""
         return DatasetOutline(self.name, *(_outline(self.listing, split) for split in SPLIT_NAMES))
+
+    def read_as(self, resize: int, cache: bool) -> "ListedDataset":
+        """Return the same images, to be brought to another size or kept otherwise."""
+        return self._replace(opening={**self.opening, "resize": resize, "cache": cache})
 
 
 def _outline(listing: Listing, split: SplitName) -> SplitOutline:
@@ -109,7 +115,7 @@ def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> Open
             retrieve; an image is in two splits.
     """
     name, listing, opening = listed
-    pixels, readable = open_images(
+    found = open_images(
         name,
         listing.root,
         listing.paths,
@@ -119,6 +125,49 @@ def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> Open
         cache=opening["cache"],
         corrupt=opening["corrupt"],
     )
+    return _assembled(listed, *found)
+
+
+def find_listed(listed: ListedDataset, folder: Path) -> OpenedDataset | None:
+    """Return what `open_listed` would; None if it would have to decode images. Nothing is written.
+
+    Without decoded images, files must be there, and the disk have room for a cache of them.
+
+    Args:
+        listed: what `draw_splits` made.
+        folder: the cache folder, which need not exist.
+
+    Raises:
+        UserError: as `open_listed`.
+    """
+    name, listing, opening = listed
+    found = find_images(
+        name,
+        listing.root,
+        listing.paths,
+        folder,
+        resize=opening["resize"],
+        cache=opening["cache"],
+        corrupt=opening["corrupt"],
+    )
+    return None if found is None else _assembled(listed, *found)
+
+
+def check_copies(listed: ListedDataset) -> None:
+    """Check, before an image is decoded, that no file is a copy of one in another split, unless such are kept.
+
+    Where corrupt images are skipped, it is known only later which images are used: `open_listed` looks then.
+
+    Raises:
+        UserError: some are.
+    """
+    if (listed.opening.get("duplicates", "refuse"), listed.opening["corrupt"]) == ("refuse", "refuse"):
+        check_copied_files(listed.listing)
+
+
+def _assembled(listed: ListedDataset, pixels: CachedImages | DecodedImages, readable: np.ndarray) -> OpenedDataset:
+    """Return the data set of the images that can be read, `readable` (m,) int64 of those listed, once checked."""
+    name, listing, opening = listed
     images: Images = pixels
     first_copies = pixels.first_copies()
     if len(readable) < len(listing):

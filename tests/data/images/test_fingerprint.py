@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.data.images.fingerprint import content_key, file_states
+from mdr_tune.data.images.fingerprint import content_key, file_hashes, file_states
 from mdr_tune.errors import UserError
 
 PATHS = ["a/1.jpg", "a/2.jpg", "b/3.jpg"]
@@ -126,3 +126,12 @@ def test_a_missing_file_that_is_there_in_other_letters_is_named(root: Path, writ
         UserError, match=r"2 of 3 images are missing in .*, such as .* \(there is 'a/1\.jpg': write it so\), b/3\.jpg;"
     ):
         file_states(root, [written, *PATHS[1:]])
+
+
+def test_hashes_of_the_middle_and_of_all(root: Path) -> None:
+    for number, content in enumerate([b"abcdef", b"xbcdez", b"abcxef"]):
+        (root / PATHS[number]).write_bytes(content)
+    middle, whole = ([*file_hashes(root, PATHS, num_bytes)] for num_bytes in (4, None))
+    assert [len(set(middle)), middle[0] == middle[1], len(set(whole))] == [2, True, 3]
+    assert [*file_hashes(root, PATHS, 7)] == whole  # of shorter files it is all
+    assert [*file_hashes(root, [])] == []

@@ -21,7 +21,7 @@ from mdr_tune.data.images import image_cache, thread_map
 from mdr_tune.data.images.abandoned import abandoned_sizes
 from mdr_tune.data.images.cached_images import CachedImages
 from mdr_tune.data.images.image_cache import CacheFile, DamagedCacheError, cached_files, verify
-from mdr_tune.data.images.image_cache_build import open_cache
+from mdr_tune.data.images.image_cache_build import find_cache, open_cache
 from mdr_tune.errors import UserError
 from tests.data.images.pictures import expected_images, read_as_the_authors, truncate, write_pictures
 
@@ -67,6 +67,10 @@ class Case:
     def open(self, progress: Callable[[str, int, int], None] | None = None, **changes: object) -> CacheFile:
         arguments = {"size": SIZE, "corrupt": "refuse", "root": self.root, "paths": self.paths} | changes
         return open_cache("cub200", folder=self.folder, progress=progress or self.builds, **arguments)
+
+    def find(self, **changes: Any) -> CacheFile | None:
+        arguments = {"size": SIZE, "corrupt": "refuse", "root": self.root, "paths": self.paths} | changes
+        return find_cache("cub200", folder=self.folder, **arguments)
 
     def images(self, **changes: object) -> torch.Tensor:
         images = CachedImages(self.open(**changes))
@@ -126,6 +130,36 @@ def test_second_start_decodes_nothing(case: Case) -> None:
     again = case.open()
     assert (again.path, (again.path.stat().st_ino, again.path.stat().st_mtime_ns)) == (file.path, before)
     assert case.builds.number == 1
+
+
+def test_what_would_be_opened_is_found_and_nothing_is_written(case: Case) -> None:
+    def everything() -> list[tuple[Path, int]]:
+        return [(path, path.stat().st_mtime_ns) for path in sorted(case.folder.rglob("*"))]
+
+    assert case.find() is None
+    assert everything() == []
+    built, before = case.open(), everything()
+    found = case.find()
+    assert found is not None
+    assert found.path == built.path
+    assert [case.find(size=SIZE + 1), case.find(paths=case.paths[1:])] == [None, None]
+    assert everything() == before
+    truncate(built.path)
+    before = everything()
+    assert case.find() is None
+    assert everything() == before
+
+
+def test_corrupt_images_of_a_cache_that_is_found_are_refused_or_told(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    (case.root / case.paths[3]).write_bytes(b"")
+    case.open(corrupt="skip")
+    caplog.clear()
+    assert case.find(corrupt="skip") is not None
+    assert f"{case.paths[3]} (" in caplog.text
+    with pytest.raises(UserError, match=r"data\.corrupt: 1 of 11 images cannot be decoded"):
+        case.find()
 
 
 def test_copy_of_the_data_set_shares_its_cache(case: Case, tmp_path: Path) -> None:
@@ -391,6 +425,18 @@ def test_a_cache_of_files_that_were_moved_needs_no_space(
     with pytest.raises(UserError, match="has 0 bytes free"):
         case.open(size=8)
     assert case.builds.number == 1
+
+
+def test_a_cache_that_was_deleted_needs_space_again(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = case.open().path
+    usage: Any = shutil.disk_usage(case.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    assert case.find() is not None
+    path.unlink()
+    with pytest.raises(UserError, match=r"data\.cache: the images of cub200 at 16 px need .* has 0 bytes free"):
+        case.find()
+    with locked(path):  # by another process that makes it
+        assert case.find() is None
 
 
 def test_too_little_space_is_said_before_anything_is_decoded(case: Case) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mdr_tune.data.dataset import Images
-from mdr_tune.data.images.image_files import open_images
+from mdr_tune.data.images.image_files import find_images, open_images
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress, no_progress
 from tests.data.images.pictures import expected_images, truncate, write_pictures
@@ -199,3 +199,22 @@ def test_without_a_cache_a_file_that_vanishes_is_named(root: Path, paths: list[s
 def test_skipping_needs_the_cache(root: Path, paths: list[str], folder: Path) -> None:
     with pytest.raises(UserError, match=r"data.corrupt: skip needs data.cache: true"):
         open_images("own", root, paths, folder, no_progress, resize=SIZE, cache=False, corrupt="skip")
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_what_was_decoded_is_found(cache: bool, root: Path, paths: list[str], folder: Path) -> None:
+    def find() -> object:
+        return find_images("own", root, paths, folder, resize=SIZE, cache=cache, corrupt="refuse")
+
+    assert find() is None
+    opened = open_all(root, paths, folder, cache)
+    before = sorted(folder.rglob("*"))
+    found = find_images("own", root, paths, folder, resize=SIZE, cache=cache, corrupt="refuse")
+    assert found is not None
+    images, rows = found
+    assert rows.tolist() == list(range(len(paths)))
+    assert torch.equal(images[torch.arange(NUMBER)], opened[torch.arange(NUMBER)])
+    assert images.content == opened.content  # type: ignore[attr-defined]
+    assert sorted(folder.rglob("*")) == before
+    shutil.copyfile(root / paths[0], root / paths[1])
+    assert find() is None

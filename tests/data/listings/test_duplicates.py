@@ -1,19 +1,23 @@
+import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mdr_tune.data.listings.duplicates import check_duplicates
+from mdr_tune.data.listings import duplicates
+from mdr_tune.data.listings.duplicates import check_copied_files, check_duplicates
+from mdr_tune.data.listings.listing import Listing
 from mdr_tune.errors import UserError
 from tests.data.listings.listings import listing_of
 
 IMAGES = ["train a", "train a", "train b", "validation c", "validation c", "test d", "test e", "test e"]
 
 
-def told(caplog: pytest.LogCaptureFixture, first_copies: list[int], duplicates: str = "refuse") -> str:
+def told(caplog: pytest.LogCaptureFixture, first_copies: list[int], wanted: str = "refuse") -> str:
     """Return what is logged, without the folder."""
     caplog.clear()
-    check_duplicates(listing_of(*IMAGES), np.array(first_copies), duplicates)  # type: ignore[arg-type]
+    check_duplicates(listing_of(*IMAGES), np.array(first_copies), wanted)  # type: ignore[arg-type]
     return "".join(caplog.messages).removeprefix("pictures: ")
 
 
@@ -57,3 +61,55 @@ def test_one_image_in_many_places_shows_where_it_differs(caplog: pytest.LogCaptu
         told(caplog, [0, 0, 0, 0, 0, 0, 0, 0])
     assert "8 of 8 images (5 classes) have" in str(caught.value)
     assert "'0.png' (train, a) = '2.png' (train, b) = '3.png' (validation, c) = ..." in str(caught.value)
+
+
+BLOCK = bytes(range(256)) * 64
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Listing:
+    """Files of one size, whose first, middle or last bytes alone differ, and two of other sizes."""
+    listing = dataclasses.replace(listing_of(*IMAGES), root=tmp_path)
+    ends = [b"0" + BLOCK, BLOCK + b"1", BLOCK[:8192] + b"2" + BLOCK[8192:], BLOCK + b"3", BLOCK[:-1], BLOCK[:-1] + b"5"]
+    for path, content in zip(listing.paths, [*ends, b"6", b"6"], strict=True):
+        (tmp_path / path).write_bytes(content)
+    return listing
+
+
+def copied(listing: Listing) -> str:
+    with pytest.raises(UserError) as caught:
+        check_copied_files(listing)
+    return str(caught.value)
+
+
+def test_files_of_their_own_and_copies_in_a_split_are_no_matter(files: Listing) -> None:
+    check_copied_files(files)
+    for row in (6, 7):  # an empty file is no image
+        (files.root / files.paths[row]).write_bytes(b"")
+    (files.root / files.paths[0]).write_bytes(b"")
+    check_copied_files(files)
+
+
+@pytest.mark.parametrize("content", [BLOCK + b"1", b"1", b"0" + BLOCK])
+def test_copies_of_a_file_in_another_split_are_refused(files: Listing, content: bytes) -> None:
+    for row in (0, 1, 5):
+        (files.root / files.paths[row]).write_bytes(content)
+    assert copied(files) == (
+        "data.duplicates: 3 of 8 images (2 classes) are copies of a file in another split: '0.png' (train, a) = "
+        "'5.png' (test, d) = '1.png' (train, a). Nothing may be both trained on and tested: delete the copies (in a "
+        "table, their rows), or set data.duplicates: keep"
+    )
+
+
+def test_no_more_is_read_of_files_than_tells_them_apart(files: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int | None, list[str]]] = []
+    hashes = duplicates.file_hashes
+
+    def counting(root: Path, paths: list[str], num_bytes: int | None) -> object:
+        read.append((num_bytes, list(paths)))
+        return hashes(root, paths, num_bytes)
+
+    monkeypatch.setattr(duplicates, "file_hashes", counting)
+    check_copied_files(files)
+    of_one_size = ["0.png", "1.png", "2.png", "3.png"]
+    assert read == [(4096, of_one_size), (None, ["1.png", "3.png"])]  # of these the middle is equal
