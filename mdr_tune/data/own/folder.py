@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Unpack
 
 import numpy as np
@@ -111,11 +111,10 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
     if some := [name for name in names if split_word(name) in SPLIT_WORDS]:
         others = [name for name in names if name not in some]
         return f"{taken}; {examples(some)} would be a split's, but {examples(others)} would not; {_SPLIT_FOLDERS}"
-    if any("/" not in path for _, path in below):
+    inner = sorted({f"{name}/{path.partition('/')[0]}" for name, path in below if "/" in path})
+    if sum("/" not in path for _, path in below) >= len(inner):  # a few images may lie beside folders of classes
         return f"{taken}; {_SPLIT_FOLDERS}"
-    inner = sorted({f"{name}/{path.partition('/')[0]}" for name, path in below})
-    parents = [os.path.dirname(os.path.dirname(path)) for item in found for path in item.paths]
-    right_root = root / os.path.commonpath(parents) if len(names) == 1 else "the folder that they are in"
+    right_root = root / _folder_of_folders(found[0].paths) if len(names) == 1 else "the folder that they are in"
     level = (
         f"their images lie in folders within them, such as {examples(inner)}: if those are the classes, root is one "
         f"level too high (set data.root to {right_root})"
@@ -123,6 +122,13 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
     if len(names) >= FEWEST_CLASSES and len(inner) >= 2 * len(names):
         logger.warning("%s; %s", taken, level)
     return f"{taken}; {level}; {_SPLIT_FOLDERS}"
+
+
+def _folder_of_folders(paths: list[str]) -> str:
+    """Return the folder in which all folders of images are, but for images beside such folders."""
+    folders = {os.path.dirname(path) for path in paths}
+    above = {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
+    return os.path.commonpath({os.path.dirname(folder) for folder in folders - above})
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,20 @@ def test_several_folders_of_class_folders(tmp_path: Path, caplog: pytest.LogCapt
     assert message.endswith("root is one level too high (set data.root to the folder that they are in)")
 
 
+def test_a_few_images_beside_class_folders_do_not_hide_that_root_is_too_high(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, *(f"two/{part}/{name}/1.jpg" for part in "ab" for name in "cdef"), "two/a/readme.jpg")
+    two = "'a', 'b'; their images lie in folders within them, such as 'a/c', 'a/d', 'a/e': if those are the classes, "
+    assert f"{two}root is one level too high (set data.root to the folder that" in error_of(tmp_path / "two")
+    touch(tmp_path, *(f"one/photos/2024/{name}/1.jpg" for name in "cdef"), "one/photos/2024/plan.png")
+    assert f"(set data.root to {tmp_path}/one/photos/2024)" in error_of(tmp_path / "one")
+    touch(tmp_path, *(f"many/part{part}/{name}/1.jpg" for part in range(5) for name in "cdef"), "many/part3/1.jpg")
+    caplog.clear()
+    list_folder(tmp_path / "many")
+    assert ["one level too high" in message for message in caplog.messages] == [True]
+
+
 def test_splits_of_unknown_names_are_told_the_known_ones(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{split}/{name}/1.jpg" for split in ("learn", "probe") for name in "abcdef"))
     assert "'learn', 'probe'" in error_of(tmp_path)
