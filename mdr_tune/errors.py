@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Several problems found in one go (a file with three wrong keys) are joined by newlines.
     """
+
+
+class UnknownName(UserError, ValueError):  # noqa: N818 - pydantic takes it for a ValueError of a validator
+    """There is no data set, backbone, loss, argument or the like of a name. The text suggests one, or lists all."""

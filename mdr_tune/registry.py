@@ -5,6 +5,8 @@ import importlib
 from collections.abc import Iterator
 from typing import Generic, TypeVar, cast
 
+from mdr_tune.errors import UnknownName
+
 T = TypeVar("T")
 
 
@@ -49,7 +51,7 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._places:
-            raise ValueError(self.unknown_message(name))
+            raise self.unknown(name)
         module, _, attribute = self._places[name].partition(":")
         return cast(T, getattr(importlib.import_module(module), attribute))
 
@@ -59,6 +61,8 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._places))
 
-    def unknown_message(self, name: str) -> str:
-        """Say that `name` is unknown, which one it may have meant, and which are known."""
-        return f"unknown {self.kind} {name!r}.{did_you_mean(name, list(self))} Known: {', '.join(self)}."
+    def unknown(self, name: str, more: str = "") -> UnknownName:
+        """Return the error that `name` is unknown: which one it may have meant, which are known, and what more."""
+        return UnknownName(
+            f"unknown {self.kind} {name!r}.{did_you_mean(name, list(self))} Known: {', '.join(self)}.{more}"
+        )

@@ -1,5 +1,6 @@
 import pytest
 
+from mdr_tune.errors import UnknownName
 from mdr_tune.registry import Registry, did_you_mean, nearest_name
 
 
@@ -20,7 +21,7 @@ def test_a_name_finds_what_stands_at_its_place(roots: Registry[object]) -> None:
 
 def test_an_unknown_name_lists_the_known_ones_and_guesses(roots: Registry[object]) -> None:
     assert "cube" not in roots
-    with pytest.raises(ValueError, match=r"unknown root 'squre'\. Did you mean 'square'\? Known: fifth, square\."):
+    with pytest.raises(UnknownName, match=r"unknown root 'squre'\. Did you mean 'square'\? Known: fifth, square\."):
         roots["squre"]
 
 

@@ -5,14 +5,15 @@ from collections.abc import Callable
 from mdr_tune.backbones.base import Backbone
 from mdr_tune.backbones.weights import fetch_weights, read_state_dict
 from mdr_tune.catalog import BACKBONES
+from mdr_tune.errors import UnknownName
 from mdr_tune.image_limits import CATALOG_LIMITS
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 
 _LIST = "https://docs.pytorch.org/vision/stable/models.html#classification"
 
 
 def check_backbone_name(name: str) -> None:
-    """Raise ValueError, which suggests the nearest name, unless `build_backbone` knows `name`.
+    """Raise UnknownName, which suggests the nearest one, unless `build_backbone` knows `name`.
 
     Imports torchvision if `name` is not in `mdr_tune.catalog.BACKBONES`, because any of its classification models will
     do.
@@ -24,11 +25,9 @@ def check_backbone_name(name: str) -> None:
     models = classification_models()
     if name in models:
         return
-    guess = nearest_name(name.lower(), [*BACKBONES, *models])
-    hint = f" Did you mean {guess!r}?" if guess else ""
-    raise ValueError(
-        f"unknown backbone {name!r}.{hint} Known: {', '.join(BACKBONES)}, and by torchvision's own names its other "
-        f"classification models ({_LIST})."
+    raise UnknownName(
+        f"unknown backbone {name!r}.{did_you_mean(name, [*BACKBONES, *models])} Known: {', '.join(BACKBONES)}, and by "
+        f"torchvision's own names its other classification models ({_LIST})."
     )
 
 
@@ -44,8 +43,8 @@ def build_backbone(name: str, weights: str = "none", load: bool = True) -> Backb
             transformer's image size. For what loads a checkpoint next; no file is needed.
 
     Raises:
-        ValueError: `name` is unknown; the message suggests one.
-        UserError: The weights cannot be had or do not fit the network; the message says what to do.
+        UserError: `name` is unknown, and the message suggests one (an `UnknownName`); or the weights cannot be had or
+            do not fit the network, and the message says what to do.
     """
     check_backbone_name(name)
     path = fetch_weights(name, weights) if load else None

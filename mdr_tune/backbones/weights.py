@@ -17,7 +17,7 @@ from mdr_tune.cache_files import locked
 from mdr_tune.catalog import has_published_weights
 from mdr_tune.download import Digest, DownloadError, digest_of, download
 from mdr_tune.errors import UserError
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -92,11 +92,10 @@ def check_weights(name: str, weights: str) -> None:
         return
     path = Path(os.path.expanduser(weights))
     if not os.path.isfile(path):  # Path.is_file raises for a name that no file can have
-        meant = nearest_name(weights, [*urls, "none"] if urls else ["DEFAULT", "none"])
-        hint = f"Did you mean {meant}? " if meant else ""
+        hint = did_you_mean(weights, [*urls, "none"] if urls else ["DEFAULT", "none"])
         published = f"published weights of {name}: {', '.join(urls)}" if urls else f"{name} has no published weights"
         raise UserError(
-            f"backbone.weights: there is no file {weights!r} ({path.absolute()}). {hint}"
+            f"backbone.weights: there is no file {weights!r} ({path.absolute()}).{hint} "
             f"Give the path of a state dict, or none to start from random weights; {published}"
         )
 

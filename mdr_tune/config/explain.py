@@ -18,7 +18,7 @@ from mdr_tune.config.hints import (
     searched_instead,
 )
 from mdr_tune.config.units import Unit
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 from mdr_tune.words import not_utf_8
 
 KeyPath = tuple[str, ...]
@@ -131,10 +131,8 @@ def _unknown_key(path: KeyPath, value: Any, known: list[str], model: type[BaseMo
 def _unknown_member(kind: str, context: dict[str, Any]) -> str:
     """Say that no member of the union at key `kind` has this name; a tag that ends in a dot is a library's prefix."""
     name, *known = map(tag_name, [context["tag"], *ast.literal_eval(f"[{context['expected_tags']}]")])
-    guess = nearest_name(name, known)
-    hint = f" Did you mean {guess!r}?" if guess else ""
     listed = [f"{member}<Class of pytorch-metric-learning>" if member.endswith(".") else member for member in known]
-    return f"unknown {kind} {name!r}.{hint} Known: {', '.join(listed)}."
+    return f"unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {', '.join(listed)}."
 
 
 def _show(value: Any) -> str:

@@ -31,9 +31,8 @@ def load_dataset(name: str, progress: Progress = no_progress, **keys: Any) -> Im
         keys: what a sweep file has below `trial.data` (docs/sweep_file.md); a key that is left out has its default.
 
     Raises:
-        ValueError: `name` is unknown; the message lists the known ones.
-        UserError: a key is unknown, or its value wrong; files are missing, corrupt or not what they should be, or the
-            cache cannot be written.
+        UserError: `name` is unknown, and the message lists the known ones (an `UnknownName`); a key is unknown, or its
+            value wrong; files are missing, corrupt or not what they should be, or the cache cannot be written.
     """
     return _open(name, progress, keys).searched
 
@@ -58,7 +57,7 @@ def outline_files(name: str, *ways: Mapping[str, Any]) -> DatasetOutline:
         ways: keys, as of `load_dataset`; of several only `resize`, `image_size` and `cache` may differ.
 
     Raises:
-        ValueError, UserError: as `load_dataset`.
+        UserError: as `load_dataset`.
     """
     arguments = [_source_arguments(name, keys) for keys in ways]
     wanted = {_key(name, each, check_cache_dir()): each for each in arguments}
@@ -137,7 +136,7 @@ def _look_at(name: str, ways: Mapping[_Key, Mapping[str, Any]]) -> None:
 
 def _source_arguments(name: str, keys: Mapping[str, Any]) -> dict[str, Any]:
     if name not in DATASETS:
-        raise ValueError(DATASETS.unknown_message(name))
+        raise DATASETS.unknown(name)
     return read_data(name, keys).source_arguments()
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pytorch_metric_learning import losses
 from torch import nn
 
+from mdr_tune.errors import UnknownName
 from mdr_tune.metric.arguments import unknown_argument
 from mdr_tune.metric.losses import LIBRARY_PREFIX
 
@@ -94,7 +95,7 @@ def loss_class_arguments(class_name: str) -> dict[str, Any]:
     if class_name in UNUSABLE:
         raise ValueError(f"{LIBRARY_PREFIX}{class_name} cannot be used: {UNUSABLE[class_name]}")
     if class_name not in loss_class_names():
-        raise ValueError(f"pytorch-metric-learning has no loss {class_name!r}. {_known_losses(class_name)}")
+        raise UnknownName(f"pytorch-metric-learning has no loss {class_name!r}. {_known_losses(class_name)}")
     return {
         key: default
         for key, default in constructor_defaults(getattr(losses, class_name)).items()
@@ -112,7 +113,7 @@ def check_loss_class_arguments(class_name: str, arguments: Mapping[str, Any]) ->
         if key in _NOT_FROM_A_FILE:
             raise ValueError(f"{name}: {key} cannot be given in a file: {_NOT_FROM_A_FILE[key]}; leave it out")
         if key not in known:
-            raise ValueError(unknown_argument(name, key, {key: _shown(key, known[key]) for key in known}))
+            raise unknown_argument(name, key, {key: _shown(key, known[key]) for key in known})
     missing = [key for key, default in known.items() if default is REQUIRED and key not in arguments]
     if missing:
         raise ValueError(f"{name} needs a value for {' and '.join(missing)}, which have no default")

@@ -52,8 +52,8 @@ def build_loss(name: str, arguments: Mapping[str, Any], embedding_size: int, num
         num_classes: classes in the training data, for losses that have a parameter for each.
 
     Raises:
-        ValueError: an unknown name (the known ones are listed), an unknown argument, or a value that the
-            loss refuses.
+        ValueError: an unknown name (the known ones are listed) or an unknown argument, either an `UnknownName`; or a
+            value that the loss refuses.
 
     Example:
         >>> build_loss("triplet", {"margin": 0.1}, embedding_size=128, num_classes=10)
@@ -65,9 +65,7 @@ def build_loss(name: str, arguments: Mapping[str, Any], embedding_size: int, num
 
         return build_library_loss(name, arguments, embedding_size, num_classes)
     if name not in LOSSES:
-        raise ValueError(
-            f"{LOSSES.unknown_message(name)} {LIBRARY_PREFIX}ClassName is any other loss of pytorch-metric-learning."
-        )
+        raise LOSSES.unknown(name, f" {LIBRARY_PREFIX}ClassName is any other loss of pytorch-metric-learning.")
     factory = LOSSES[name]
     check_arguments(f"loss {name!r}", factory, arguments, reserved=("embedding_size", "num_classes"))
     return factory(embedding_size, num_classes, **arguments)

@@ -20,8 +20,8 @@ def build_miner(name: str, arguments: Mapping[str, Any]) -> Miner:
         arguments: its keyword arguments; those left out have their defaults.
 
     Raises:
-        ValueError: an unknown name (the known ones are listed), an unknown argument, or a value that the
-            miner refuses.
+        ValueError: an unknown name (the known ones are listed) or an unknown argument, either an `UnknownName`; or a
+            value that the miner refuses.
 
     Example:
         >>> build_miner("semi_hard", {"margin": 0.1}).can_fall_back

@@ -8,7 +8,7 @@ from mdr_tune.config.hints import meant_dotted
 from mdr_tune.errors import UserError
 from mdr_tune.objectives import best_epoch_key, best_key, by_configuration, on_front
 from mdr_tune.recorded import SEEDS_KEY, RecordedTrial, SweepRecords, mean_key, second_key
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 from mdr_tune.report.names import short_names
 
 Cell = str | float | int | bool | None
@@ -153,8 +153,7 @@ def _sort_key(sort: str, entries: list[Entry]) -> Callable[[Entry], tuple[bool, 
     if key is not None:
         return _keyed(lambda entry: entry.parameters.get(key), higher_first=False)
     known = [*COLUMNS, *sorted(metrics), *parameters]
-    guess = nearest_name(sort, [*known, *short, *TITLES.values()])
-    hint = f" Did you mean {guess}?" if guess else meant_dotted(sort, parameters)
+    hint = did_you_mean(sort, [*known, *short, *TITLES.values()]) or meant_dotted(sort, parameters)
     raise UserError(f"--sort {sort}: nothing is called so.{hint} Known: {', '.join(known)}")
 
 

@@ -16,7 +16,7 @@ from mdr_tune.config.overrides import read_override
 from mdr_tune.config.space import parameter_tree, searched, walk
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 from mdr_tune.sqlite_address import sqlite_options, sqlite_url
 from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.journal import Past, lock
@@ -91,8 +91,7 @@ def find_launch(stores: Stores, name: str) -> Stored:
     launches = sorted(path.parent for path in (sweeps / name).glob(f"*/{PLAN}")) if name else []
     if not launches:
         known = sorted({path.parent.parent.name for path in sweeps.glob(f"*/*/{PLAN}")})
-        guess = nearest_name(name, known)
-        there = f" Did you mean {guess}?" if guess else f" There: {', '.join(known)}." if known else ""
+        there = did_you_mean(name, known) or (f" There: {', '.join(known)}." if known else "")
         raise UserError(f"--resume {name}: no such sweep in {sweeps}; --storage names another folder.{there}")
     return _read(launches[-1])
 

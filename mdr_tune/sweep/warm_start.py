@@ -13,7 +13,7 @@ from mdr_tune.config.sweep import SweepConfig, WarmStartConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.errors import UserError
 from mdr_tune.records import TrialRecord
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.journal import read_records
 from mdr_tune.sweep.resume import PLAN
@@ -67,10 +67,8 @@ def _newest_launch(sweeps: Path, name: str) -> Path:
     mine = [folder for folder in launches if folder.parent.name == name]
     if not mine:
         known = sorted({folder.parent.name for folder in launches})
-        guess = nearest_name(name, known)
-        hint = f" Did you mean {guess}?" if guess else ""
-        there = f" There: {', '.join(known)}." if known else ""
-        raise UserError(f"start_from.sweep: no sweep {name} in {sweeps}; --storage names another folder.{hint}{there}")
+        there = did_you_mean(name, known) + (f" There: {', '.join(known)}." if known else "")
+        raise UserError(f"start_from.sweep: no sweep {name} in {sweeps}; --storage names another folder.{there}")
     return mine[-1]
 
 

@@ -13,7 +13,7 @@ from mdr_tune.config.base import set_dotted
 from mdr_tune.errors import UserError
 from mdr_tune.recorded import EPOCHS_KEY, RecordedTrial, SweepRecords
 from mdr_tune.records import Outcome, TrialRecord
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 from mdr_tune.tracking import tags
 from mdr_tune.tracking.deleted import deleted_runs, deleted_trials, is_deleted, restore_runs
 from mdr_tune.tracking.experiment import check_active, child_runs
@@ -85,9 +85,7 @@ def _unknown_sweep(client: MlflowClient, name: str) -> str:
     known = sorted(e.name for e in client.search_experiments() if e.experiment_id != _DEFAULT_EXPERIMENT_ID)
     if not known:
         return f"no sweep {name!r}: the MLflow store is empty; name another with --tracking-uri or --storage"
-    guess = nearest_name(name, known)
-    hint = f" Did you mean {guess!r}?" if guess else ""
-    return f"no sweep {name!r} in the MLflow store.{hint} Known: {', '.join(known)}"
+    return f"no sweep {name!r} in the MLflow store.{did_you_mean(name, known)} Known: {', '.join(known)}"
 
 
 def _trial(run: Run) -> RecordedTrial:

@@ -9,6 +9,7 @@ import torch
 from mdr_tune.backbones import Backbone, build_backbone, check_backbone_name, check_takes
 from mdr_tune.backbones.torchvision_models import classification_models, image_limits
 from mdr_tune.catalog import BACKBONES, has_published_weights
+from mdr_tune.errors import UserError
 from mdr_tune.image_limits import CATALOG_LIMITS
 
 REGISTERED = ("bn_inception", "conv4", "googlenet", "resnet18", "resnet50")
@@ -37,7 +38,7 @@ def test_known_names_pass(name: str) -> None:
 )
 def test_unknown_name_suggests_the_nearest_and_says_where_the_list_is(name: str, meant: str) -> None:
     for function in (check_backbone_name, build_backbone):
-        with pytest.raises(ValueError, match=f"unknown backbone '{name}'. Did you mean '{meant}") as caught:
+        with pytest.raises(UserError, match=f"unknown backbone '{name}'. Did you mean '{meant}") as caught:
             function(name)
         assert "Known: bn_inception, conv4, googlenet" in str(caught.value)
         assert "docs.pytorch.org/vision" in str(caught.value)

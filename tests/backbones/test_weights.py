@@ -95,11 +95,11 @@ def test_neither_a_path_nor_published_weights() -> None:
 @pytest.mark.parametrize("function", [check_weights, fetch_weights])
 def test_slips_get_a_suggestion(function: Callable[[str, str], object]) -> None:
     for given, meant in (("default", "DEFAULT"), ("Default", "DEFAULT"), ("imagenet1k_v2", "IMAGENET1K_V2")):
-        with pytest.raises(UserError, match=f"no file '{given}' .*Did you mean {meant}\\? .*IMAGENET1K_V1, IMAGENET"):
+        with pytest.raises(UserError, match=f"no file '{given}' .*Did you mean '{meant}'\\? .*IMAGENET1K_V1, IMAGENET"):
             function("resnet50", given)
-    with pytest.raises(UserError, match=r"Did you mean none\?"):
+    with pytest.raises(UserError, match=r"Did you mean 'none'\?"):
         function("resnet50", "None")
-    with pytest.raises(UserError, match=r"Did you mean DEFAULT\?.*conv4 has no published weights"):
+    with pytest.raises(UserError, match=r"Did you mean 'DEFAULT'\?.*conv4 has no published weights"):
         function("conv4", "default")
     with pytest.raises(UserError, match=r"no file '/nowhere/x.pt' \(/nowhere/x.pt\)\. Give the path"):
         function("resnet50", "/nowhere/x.pt")

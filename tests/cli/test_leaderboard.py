@@ -105,7 +105,7 @@ def test_the_table_goes_to_a_file_too(capsys: pytest.CaptureFixture[str], storag
     ("arguments", "message"),
     [
         (["cub_level"], "no sweep 'cub_level' in the MLflow store. Did you mean 'cub_levels'?"),
-        (["cub_levels", "--sort", "val/recal_at_1"], "Did you mean val/recall_at_1?"),
+        (["cub_levels", "--sort", "val/recal_at_1"], "Did you mean 'val/recall_at_1'?"),
         (["cub_levels", "--format", "parquet"], "name a file with --output FILE"),
         (["cub_levels", "--watch", "--format", "csv"], "leave --format and --output out"),
         (["cub_levels", "--top", "0"], "expected a whole number of at least 1"),

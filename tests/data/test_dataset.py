@@ -4,6 +4,7 @@ import torch
 from mdr_tune.catalog import DATASETS
 from mdr_tune.data import ImageDataset, ImageSplit, load_dataset, read_test_split, split_sizes
 from mdr_tune.dataset_outline import GLYPHS
+from mdr_tune.errors import UserError
 
 
 def split(images: torch.Tensor, *labels: int) -> ImageSplit:
@@ -15,7 +16,7 @@ def test_known_names() -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"Did you mean 'glyphs'\? Known: cars196, cub200"):
+    with pytest.raises(UserError, match=r"Did you mean 'glyphs'\? Known: cars196, cub200"):
         load_dataset("glyph")
 
 

@@ -75,9 +75,9 @@ def test_sort_keys(key: str, first: str) -> None:
 
 
 def test_an_unknown_sort_key_names_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"--sort mdr.weigth: nothing is called so. Did you mean mdr.weight\?"):
+    with pytest.raises(UserError, match=r"--sort mdr.weigth: nothing is called so. Did you mean 'mdr.weight'\?"):
         leaderboard(FULL, sort="mdr.weigth")
-    with pytest.raises(UserError, match=r"Did you mean images/s\?"):
+    with pytest.raises(UserError, match=r"Did you mean 'images/s'\?"):
         leaderboard(FULL, sort="Images/sec")
 
 

@@ -110,7 +110,7 @@ def test_a_trial_that_population_based_training_changed_counts_as_it_was_at_its_
 def test_a_sweep_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     launch(tmp_path, [], name="others")
     launch(tmp_path, [], name="letters")
-    with pytest.raises(UserError, match=r"no sweep other in .*Did you mean others\? There: letters, others\."):
+    with pytest.raises(UserError, match=r"no sweep other in .*Did you mean 'others'\? There: letters, others\."):
         resolve(sweep_with(), tmp_path)
     with pytest.raises(UserError, match="no sweep other in"):
         resolve(sweep_with(), tmp_path / "elsewhere")

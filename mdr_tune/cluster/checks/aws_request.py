@@ -7,7 +7,7 @@ from mdr_tune.cluster.aws_model import run_instances
 from mdr_tune.cluster.checks.schema import unknown_key
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem
 from mdr_tune.config.yaml_lines import KeyPath
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 
 _OF_RAY = "SubnetIds"  # not a parameter of the request: Ray takes the subnets from it in turn
 _SET_BY_RAY = ("MinCount", "MaxCount", "SubnetId")
@@ -73,7 +73,5 @@ def _against_scalar(shape: Any, value: Any, path: KeyPath) -> Iterator[Problem]:
         return
     known = list(getattr(shape, "enum", []))
     if known and value not in known:
-        guess = nearest_name(str(value), known)
-        hint = f" Did you mean {guess!r}?" if guess else ""
         listed = f" Known: {', '.join(known)}." if len(known) <= 12 else ""
-        yield Problem(path, f"AWS knows no {value!r} here.{hint}{listed}")
+        yield Problem(path, f"AWS knows no {value!r} here.{did_you_mean(str(value), known)}{listed}")

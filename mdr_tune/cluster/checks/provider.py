@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from mdr_tune.cluster.aws_model import regions
 from mdr_tune.cluster.checks.schema import unknown_key
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 
 _COMMON = ["type", "use_internal_ips", "use_external_head_ip", "disable_node_updaters", "disable_launch_config_check"]
 _KEYS = {
@@ -56,10 +56,7 @@ def check_region(cluster: ClusterFile) -> Iterator[Problem]:
         return
     known = regions()
     if region not in known:
-        guess = nearest_name(region, known)
-        yield Problem(
-            ("provider", "region"), f"AWS has no region {region!r}." + (f" Did you mean {guess}?" if guess else "")
-        )
+        yield Problem(("provider", "region"), f"AWS has no region {region!r}.{did_you_mean(region, known)}")
     zones = str(cluster.provider.get("availability_zone", "")).split(",")
     for zone in filter(None, (zone.strip() for zone in zones)):
         if not zone.startswith(region) or zone == region:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem
 from mdr_tune.config.yaml_lines import KeyPath
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 
 _TYPES = {
     "object": "a mapping",
@@ -85,10 +85,8 @@ def completed(cluster: ClusterFile) -> tuple[dict[str, Any], list[Problem]]:
 
 def unknown_key(key: str, known: list[str]) -> str:
     """Say that a key is unknown, and which was probably meant."""
-    guess = nearest_name(key, known)
-    hint = f" Did you mean {guess!r}?" if guess else ""
     listed = f" Known here: {', '.join(known)}." if len(known) <= 20 else ""
-    return f"unknown key.{hint}{listed}"
+    return f"unknown key.{did_you_mean(key, known)}{listed}"
 
 
 @contextmanager
