@@ -10,7 +10,7 @@ from rich.console import Console
 from mdr_tune.cache_files import cache_dir
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.config.base import StrictModel, set_dotted
-from mdr_tune.config.data import BenchmarkDataConfig, DataConfig, GlyphsDataConfig
+from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
 from mdr_tune.config.explain import explain
 from mdr_tune.config.hints import flag_as_text, in_quotes
 from mdr_tune.config.load import read_sweep
@@ -109,7 +109,7 @@ def _place(path: tuple[str, ...]) -> str:
 
 def _prepare(data: DataConfig, console: Console) -> None:
     from mdr_tune.catalog import DATASETS
-    from mdr_tune.data import split_sizes
+    from mdr_tune.data import load_dataset, split_sizes
     from mdr_tune.data.published.benchmark import Benchmark
     from mdr_tune.data.published.fetch import fetch
 
@@ -119,14 +119,14 @@ def _prepare(data: DataConfig, console: Console) -> None:
                 benchmark = DATASETS[data.name]
                 assert isinstance(benchmark, Benchmark)
                 fetch(benchmark, Path(data.root), progress)
-            sizes = split_sizes(data.name, of_dataset(data.name, progress), **data.arguments())
+            dataset = load_dataset(data.name, of_dataset(data.name, progress), **data.arguments())
     except OSError as error:
         raise UserError(f"data: {data.name} cannot be prepared: {error}") from error
     _print(console, data.name)
-    for part, (images, classes) in sizes.items():
+    for part, (images, classes) in split_sizes(data.name, **data.arguments()).items():
         _print(console, f"  {part:<13} {images:>9,} images of {classes:>7,} classes")
-    if not isinstance(data, GlyphsDataConfig) and data.cache:
-        _print_caches(console, data.name, data.chosen_resize)
+    if dataset.cache_file is not None:
+        _print_caches(console, dataset.cache_file)
 
 
 def run_list(_: argparse.Namespace, console: Console) -> int:
@@ -166,12 +166,12 @@ def run_verify(_: argparse.Namespace, console: Console) -> int:
     return 1 if damaged else 0
 
 
-def _print_caches(console: Console, name: str | None = None, size_px: int | None = None) -> None:
+def _print_caches(console: Console, only: Path | None = None) -> None:
     from mdr_tune.data.images.image_cache import cached_files
     from mdr_tune.disk_space import format_bytes
 
     for cached in cached_files(cache_dir()):
-        if name in (None, cached.name) and size_px in (None, cached.size_px):
+        if only in (None, cached.path):
             size = f"{cached.size_px} x {cached.size_px}"
             state = cached.problem or f"{cached.images:,} images"
             _print(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -107,12 +108,14 @@ class ImageDataset:
         splits: by name.
         recall_ks: the ranks K at which the field reports Recall@K on this data set.
         content: a hash of all images and their splits, the test's too; empty if nobody made one.
+        cache_file: the image cache that they are read from; None if there is none.
     """
 
     name: str
     splits: Mapping[SearchSplitName, ImageSplit]
     recall_ks: tuple[int, ...] = (1, 2, 4, 8)
     content: str = ""
+    cache_file: Path | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -75,12 +75,12 @@ def is_decoded(name: str, **keys: Any) -> bool:
     return _key(name, _source_arguments(name, keys), check_cache_dir()) in _opened
 
 
-def split_sizes(name: str, progress: Progress = no_progress, **keys: Any) -> dict[str, tuple[int, int]]:
+def split_sizes(name: str, **keys: Any) -> dict[str, tuple[int, int]]:
     """Return how many images and classes each part of a data set has; a test split may be query and gallery.
 
     Arguments and errors are those of `load_dataset`.
     """
-    searched, test = _open(name, progress, keys)
+    searched, test = _open(name, no_progress, keys)
     parts = {"train": searched.split("train"), "validation": searched.split("validation")}
     parts |= {"test": test} if test.gallery is None else {"test queries": test, "test gallery": test.gallery}
     return {part: (len(split), split.num_classes) for part, split in parts.items()}

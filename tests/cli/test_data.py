@@ -90,6 +90,23 @@ def test_a_cache_that_is_there_costs_nothing(
     assert caches(tmp_path)[0].stat().st_mtime_ns == made.st_mtime_ns
 
 
+def test_the_cache_of_another_state_of_the_images_is_not_shown(
+    capsys: pytest.CaptureFixture[str], own: Path, tmp_path: Path
+) -> None:
+    for class_id in range(12):  # the same pixels, other bytes
+        content = (own / "class_0" / "0.png").read_bytes() + bytes([class_id])
+        (own / f"class_{class_id}" / "again.png").write_bytes(content)
+    assert run(capsys, "prepare", "folder", "--root", "own", *SMALL)[0] == 2
+    (refused,) = caches(tmp_path)
+    for class_id in range(12):
+        (own / f"class_{class_id}" / "again.png").unlink()
+    code, lines = run(capsys, "prepare", "folder", "--root", "own", *SMALL)
+    (used,) = {*caches(tmp_path)} - {refused}
+    assert code == 0
+    assert [line for line in lines if line.startswith("  cache")] == [lines[-1]]
+    assert lines[-1].endswith(f"  {used}")
+
+
 def test_without_the_cache_images_are_checked_and_not_kept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, own: Path, tmp_path: Path
 ) -> None:

@@ -1,5 +1,7 @@
 """The images of a cache file as a data set reads them."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -23,6 +25,11 @@ class CachedImages:
     def content(self) -> str:
         """A hash of the files, their paths, and how they were decoded."""
         return self._file.metadata.key
+
+    @property
+    def cache_file(self) -> Path:
+        """The cache file."""
+        return self._file.path
 
     def first_copies(self) -> np.ndarray:
         """Return for each image the first one with the same pixels, (n,) int64; itself, if there is no earlier one."""

@@ -83,6 +83,8 @@ def find_images(
 class DecodedImages:
     """Images that are decoded at each read, by as many threads as there are CPUs (`mdr_tune.data.dataset.Images`)."""
 
+    cache_file = None
+
     def __init__(self, root: Path, paths: Sequence[str], size: int, checked: CheckedImages) -> None:
         self._root, self._paths, self._size = str(root), tuple(paths), size
         self._checked = checked

@@ -96,12 +96,17 @@ class ChosenImages:
 
 
 def assemble(
-    name: str, listing: Listing, images: Images, recall_ks: tuple[int, ...], pixels: str = ""
+    name: str,
+    listing: Listing,
+    images: Images,
+    recall_ks: tuple[int, ...],
+    pixels: str = "",
+    cache_file: Path | None = None,
 ) -> OpenedDataset:
     """Make the splits of a listing and of its images, `images[i]` being the file `listing.paths[i]`.
 
     Labels count through the splits in the order of `SPLIT_NAMES`, within a split by class id. `pixels` is a hash of
-    what the images hold.
+    what the images hold, `cache_file` the cache that they are read from.
     """
     order = np.concatenate([listing.classes(split) for split in SPLIT_NAMES])
     label_of = np.full(len(listing.class_names), -1, dtype=np.int64)
@@ -117,7 +122,8 @@ def assemble(
         return part(listing.rows(split_name, BOTH, QUERY), gallery)
 
     splits: dict[SearchSplitName, ImageSplit] = {"train": split("train"), "validation": split("validation")}
-    return OpenedDataset(ImageDataset(name, splits, recall_ks, _content(listing, pixels)), split("test"))
+    searched = ImageDataset(name, splits, recall_ks, _content(listing, pixels), cache_file)
+    return OpenedDataset(searched, split("test"))
 
 
 def _content(listing: Listing, pixels: str) -> str:

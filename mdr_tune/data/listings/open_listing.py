@@ -177,7 +177,7 @@ def _assembled(listed: ListedDataset, pixels: CachedImages | DecodedImages, read
         _check(listing)
     check_duplicates(listing, first_copies, opening.get("duplicates", "refuse"))
     warn_of_easy_splits(listing)
-    return assemble(name, listing, images, tuple(opening["recall_ks"]), pixels.content)
+    return assemble(name, listing, images, tuple(opening["recall_ks"]), pixels.content, pixels.cache_file)
 
 
 class ImageFileSource(ABC):
