@@ -29,9 +29,6 @@ def warn_of_spellings(where: Path, written: Iterable[tuple[str, str]]) -> None:
         spellings[name].add(spelling)
     if several := sorted(name for name in spellings if len(spellings[name]) > 1):
         shown = "; ".join(" and ".join(ascii(s) for s in sorted(spellings[name])) for name in several[:_SHOWN])
-        logger.warning(
-            "%s: %s written in several ways that look the same, each taken for one: %s",
-            where,
-            "a class is" if len(several) == 1 else f"{len(several):,} classes are",
-            shown,
-        )
+        more = "; ..." if len(several) > _SHOWN else ""
+        what = "names that look the same but have different characters are taken for one class"
+        logger.warning("%s: %s: %s%s", where, what, shown, more)

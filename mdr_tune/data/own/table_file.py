@@ -1,6 +1,8 @@
 """Some columns of a CSV file, a Parquet file or a folder of them as text, and errors that say which rows are wrong."""
 
+import codecs
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,12 @@ import pyarrow.dataset
 import pyarrow.parquet
 
 from mdr_tune.errors import UserError
-from mdr_tune.registry import nearest_name
+from mdr_tune.registry import did_you_mean
 from mdr_tune.text_forms import INVISIBLE, one_form
 
 _ROWS_SHOWN = 5
 _CHARACTERS_AT_ONCE = 1 << 20
+_BYTES_LOOKED_AT = 4096
 _MISSING = ("", "nan", "NaN", "NAN", "None", "null", "NULL", "NaT", "<NA>", "N/A", "n/a", "#N/A", "-nan", "-NaN")
 """What programs write where a value is missing. NA is not among them: it is sodium, and Namibia."""
 
@@ -121,6 +124,11 @@ def read_table_file(file: Path, named: Mapping[str, str]) -> TableFile:
 
 
 def _read_csv(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[str, str]]:
+    if _looks_like_utf_16(file):
+        raise UserError(
+            f"data.file: {file} looks like UTF-16, and UTF-8 is read: save it as UTF-8 (in Excel, as the type "
+            f"'CSV UTF-8'; in a shell, iconv -f UTF-16 -t UTF-8 {shlex.quote(file.name)} > utf8.csv)"
+        )
     with pa.csv.open_csv(file, parse_options=_CSV_PARSING) as reader:
         named = _check_columns(file, named, reader.schema.names)
     wanted = list(dict.fromkeys(named.values()))
@@ -129,8 +137,17 @@ def _read_csv(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[str,
     return pa.csv.read_csv(file, parse_options=_CSV_PARSING, convert_options=as_text), named
 
 
+def _looks_like_utf_16(file: Path) -> bool:
+    """Return whether a file begins with UTF-16's mark, or has a zero for every other byte, as Latin letters have."""
+    with file.open("rb") as opened:
+        start = opened.read(_BYTES_LOOKED_AT)
+    return start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or any(
+        start[side::2].count(0) > len(start) / 4 for side in (0, 1)
+    )
+
+
 def _is_utf8(file: Path) -> bool:
-    # Asked once a CSV cannot be read: what Arrow says of UTF-16, for one, does not mention an encoding.
+    # Asked once a CSV cannot be read: what Arrow says does not always mention an encoding.
     try:
         with file.open(encoding="utf-8") as text:
             while text.read(_CHARACTERS_AT_ONCE):
@@ -180,13 +197,11 @@ def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> di
     named = {key: name if name in names else as_written.get(one_form(name), name) for key, name in named.items()}
     for key, name in named.items():
         if name not in names:
-            guess = nearest_name(name, names)
-            hint = f" Did you mean {guess!r}?" if guess is not None else ""
             marks = [mark for mark in ";\t|" if len(names) == 1 and mark in names[0]]
             separated = f" They are separated by {marks[0]!r}: save the file with commas." if marks else ""
             raise UserError(
-                f"data.{key}: {file} has no column {name!r}.{hint} Its columns: {', '.join(map(repr, names))}."
-                f"{separated}"
+                f"data.{key}: {file} has no column {name!r}.{did_you_mean(name, names)} Its columns: "
+                f"{', '.join(map(repr, names))}.{separated}"
             )
         if (times := names.count(name)) > 1:
             raise UserError(f"data.{key}: {file} has {times} columns {name!r}: rename all but one")

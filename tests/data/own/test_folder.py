@@ -120,7 +120,7 @@ def test_folders_whose_names_look_the_same_are_one_class(
     assert dict(listed(listing))[f"test/{other}/3.jpg"] == "test café"
     (message,) = caplog.messages
     assert message.startswith(
-        f"{tmp_path}: a class is written in several ways that look the same, each taken for one: "
+        f"{tmp_path}: names that look the same but have different characters are taken for one class: "
     )
     assert "'caf\\xe9' and" in message or "and 'caf\\xe9'" in message
     with pytest.raises(

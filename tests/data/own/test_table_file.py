@@ -108,13 +108,23 @@ def test_a_missing_column_is_an_error_with_a_guess_and_those_there_are(tmp_path:
         ("path,label\na.jpg,1\nb.jpg\n", "data.file: cannot read .* Expected 2 columns, got 1: b.jpg\\)$"),
         (b"path,label\na.jpg,caf\xe9\n", r"data.file: cannot read .*\(.*\); it is not UTF-8: save it as UTF-8$"),
         (b"path,lab\xe9l\na.jpg,1\n", r"data.file: cannot read .*\(.*\); it is not UTF-8: save it as UTF-8$"),
-        ("path,label\na.jpg,1\n".encode("utf-16"), r"data.file: cannot read .*; it is not UTF-8: save it as UTF-8$"),
         ("path,label,label\na.jpg,1,2\n", "data.label_column: .* has 2 columns 'label': rename"),
     ],
 )
 def test_a_csv_that_cannot_be_read_is_an_error(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_table_file(write_csv(tmp_path, text), NAMED)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("text", ["path,label\na.jpg,1\n", "path;label\n", "path,label\n1.jpg,\u6587\u5b57\n"])
+def test_a_csv_in_utf_16_says_how_to_save_it(tmp_path: Path, encoding: str, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_table_file(write_csv(tmp_path, text.encode(encoding)), NAMED)
+    assert str(caught.value) == (
+        f"data.file: {tmp_path}/images.csv looks like UTF-16, and UTF-8 is read: save it as UTF-8 (in Excel, as the "
+        "type 'CSV UTF-8'; in a shell, iconv -f UTF-16 -t UTF-8 images.csv > utf8.csv)"
+    )
 
 
 def test_a_parquet_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

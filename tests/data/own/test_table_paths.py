@@ -108,7 +108,7 @@ def test_labels_that_look_the_same_are_one_class(tmp_path: Path, caplog: pytest.
     listing = listing_of(tmp_path, ["1", "2", "3"], [COMPOSED, "bar", other], split=["train", "train", "test"])
     assert written(listing) == ["train café", "train bar", "test café"]
     if other.strip() != COMPOSED:
-        assert f"{tmp_path / 't.parquet'}: a class is written in several ways that look the same" in caplog.text
+        assert f"{tmp_path / 't.parquet'}: names that look the same but have different characters" in caplog.text
     with pytest.raises(UserError, match=r"classes in more than one split \(train, test\): 1 of 2, such as 'café'"):
         check_disjoint(listing)
 
