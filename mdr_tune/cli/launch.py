@@ -26,7 +26,7 @@ from mdr_tune.last_word import last_word
 from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.launch import run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
-from mdr_tune.sweep.prepare import check_data, check_weights, left_to_launch, missing_data, naming
+from mdr_tune.sweep.prepare import check_data, check_weights, left_to_launch, may_be_downloaded, missing_data, naming
 from mdr_tune.sweep.recording import LaunchOutcome
 from mdr_tune.words import not_utf_8
 
@@ -108,7 +108,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
     found = check_in_store(stores, sweep.name, Past())
     with naming(arguments.space):
         sweep, taken = resolve(sweep, stores.storage)
-    machine, lanes, fits = _checked(arguments, sweep, arguments.space)
+    machine, lanes, fits, missing = _checked(arguments, sweep, arguments.space)
     return Plan(
         sweep=with_workers(sweep, lanes.workers_per_lane),
         file=arguments.space,
@@ -127,6 +127,7 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
         lanes=lanes,
         address=arguments.address,
         preflight=not arguments.no_preflight,
+        missing_data=missing,
     )
 
 
@@ -149,7 +150,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     resume.check_budget(sweep, past)
     check_stores(stores)
     found = check_in_store(stores, sweep.name, past)
-    machine, lanes, fits = _checked(arguments, sweep, stored.file)
+    machine, lanes, fits, missing = _checked(arguments, sweep, stored.file)
     return Plan(
         sweep=sweep,
         file=stored.file,
@@ -163,28 +164,31 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         past=past,
         extend_by=arguments.extend or 0,
         preflight=not arguments.no_preflight,
+        missing_data=missing,
         legacy_draws=stored.legacy_draws,
     )
 
 
 def _checked(
     arguments: argparse.Namespace, sweep: SweepConfig, file: Path
-) -> tuple["Machine", LaneResources, list[str]]:
-    """Check weights, data and resources; returns what there is, the lanes that fit, and notes on the data."""
+) -> tuple["Machine", LaneResources, list[str], tuple[str, ...]]:
+    """Check weights, data and resources; returns what there is, the lanes that fit, notes on the data, and what of them
+    is not there."""
     from mdr_tune.cluster.machine import this_machine
     from mdr_tune.cluster.ray_start import check_ray_can_start
 
     console = make_console()
     with naming(file):
         check_weights(sweep)
-        if problems := missing_data(sweep, published=not arguments.dry_run):
-            raise UserError("\n".join(problems))
+        missing = tuple(missing_data(sweep))
+        if missing and not (arguments.dry_run and may_be_downloaded(sweep)):
+            raise UserError("\n".join(missing))
         check_cache_dir()
         if arguments.address is None:
             check_ray_can_start()
         notes = check_data(sweep, lambda text: console.print(text, soft_wrap=True, markup=False, style="dim"))
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
-    return machine, _fit(sweep, machine, file, arguments.resume is not None), notes
+    return machine, _fit(sweep, machine, file, arguments.resume is not None), notes, missing
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path, resumes: bool) -> LaneResources:
@@ -220,10 +224,9 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
     plan = make_plan(arguments)
     print_plan(console, plan)
     if arguments.dry_run:
-        missing = missing_data(plan.sweep)
-        what = "file, stores and resources" if missing else "file, data, stores and resources"
+        what = "file, stores and resources" if plan.missing_data else "file, data, stores and resources"
         console.print(f"Dry run: {what} check out; nothing was started.")
-        for problem in missing:
+        for problem in plan.missing_data:
             console.print(f"Not there yet: {problem}", soft_wrap=True, markup=False)
         for line in left_to_launch(plan.sweep):
             console.print(line, soft_wrap=True, markup=False)

@@ -39,6 +39,7 @@ class Plan:
         past: What earlier sessions of this launch did.
         extend_by: Trials that this session adds to each arm, in place of those of an extension that never began.
         preflight: Whether the nodes are checked before the first worker starts.
+        missing_data: What `mdr_tune.sweep.prepare.missing_data` says, in a dry run with data that may be downloaded.
         legacy_draws: Its plan.json is of version 1: what is drawn depends on the sweep's name too, and may repeat.
     """
 
@@ -54,6 +55,7 @@ class Plan:
     past: Past = field(default_factory=Past)
     extend_by: int = 0
     preflight: bool = True
+    missing_data: tuple[str, ...] = ()
     legacy_draws: bool = False
 
     @property

@@ -129,17 +129,15 @@ def _is_decoded(data: DataConfig) -> bool:
     return is_decoded(data.name, **data.arguments())
 
 
-def missing_data(sweep: SweepConfig, published: bool = True) -> list[str]:
-    """Say which folders and tables of the data sets are not there; looks at names only, so that it costs nothing.
-
-    Args:
-        sweep: Whose trials may name several.
-        published: Whether published data sets count, which a user may have yet to download.
-    """
-    variants = section_variants(sweep.trial, sweep.space, "data")
-    counted = [data for data in variants if published or not isinstance(data, BenchmarkDataConfig)]
-    problems = [problem for data in counted for problem in _missing(data)]
+def missing_data(sweep: SweepConfig) -> list[str]:
+    """Say which folders and tables of the data set are not there; looks at names only, so that it costs nothing."""
+    problems = [problem for data in section_variants(sweep.trial, sweep.space, "data") for problem in _missing(data)]
     return list(dict.fromkeys(problems))  # once, in however many sizes it is searched
+
+
+def may_be_downloaded(sweep: SweepConfig) -> bool:
+    """Return whether the data set is a published one, which a user may have yet to download."""
+    return isinstance(sweep.trial.data, BenchmarkDataConfig)
 
 
 def _missing(data: DataConfig) -> list[str]:
