@@ -149,14 +149,18 @@ def assert_gone(pids: dict[int, int]) -> None:
 
 
 @pytest.mark.slow  # tests/faults does the same within a whole sweep
-def test_a_lane_that_hangs_in_a_collective_is_restarted(hub: Any) -> None:
-    """SIGSTOP one DDP worker in the middle of an epoch: the other waits for it in a collective that never ends."""
+@pytest.mark.parametrize("kind", ["start", "epoch"])
+def test_a_lane_that_hangs_in_a_collective_is_restarted(hub: Any, kind: str) -> None:
+    """SIGSTOP one DDP worker: the other waits for it in a collective that never ends."""
     ray.get(hub.take_news.remote())
     with Holder(hub, "hanging") as lane:
         lane("start", trial={**TRIAL, "iterations_per_epoch": 100_000}, checkpoint=None)
         before = ray.get(hub.worker_pids.remote(0))
-        threading.Timer(2.0, os.kill, (before[1], signal.SIGSTOP)).start()
-        with pytest.raises(LaneLost, match="made no step for 60 s"):
+        threading.Timer(2.0 if kind == "epoch" else 0.0, os.kill, (before[1], signal.SIGSTOP)).start()
+        with pytest.raises(LaneLost, match="made no step for 60 s"):  # noqa: PT012
+            if kind == "start":
+                wait_for(lambda: is_stopped(before[1]), "the worker to be stopped")
+                lane("start", trial=TRIAL, checkpoint=None)
             lane("epoch")
         lane.lease_again()
         assert lane("start", trial=TRIAL, checkpoint=None) == 0
@@ -165,6 +169,10 @@ def test_a_lane_that_hangs_in_a_collective_is_restarted(hub: Any) -> None:
     assert [line.split(":")[0] for line in ray.get(hub.take_news.remote())] == [
         "the workers of a lane made no step for 60 s"
     ]
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @pytest.mark.slow
