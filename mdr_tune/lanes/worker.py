@@ -44,6 +44,7 @@ def run_worker(config: dict[str, Any]) -> None:
     hub, lane = config["hub"], config["lane"]
     try:
         torch.set_num_threads(config["cpus_per_worker"])
+        torch.backends.cudnn.benchmark = True  # all steps of a trial have batches of one shape
         if config["prepare"] is not None:
             config["prepare"]()
         worker = LaneWorker(Ranks.current(get_device()), config["collective_timeout_s"])
