@@ -149,7 +149,7 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
         raise UserError(f"--resume {sweep.name}: it is finished; --extend N adds N trials to each of its arms")
     resume.check_budget(sweep, past)
     check_stores(stores)
-    found = check_in_store(stores, sweep.name, past)
+    found = check_in_store(stores, sweep.name, past, resume.own_stores(stored, arguments.storage))
     machine, lanes, fits, missing = _checked(arguments, sweep, stored.file)
     return Plan(
         sweep=sweep,

@@ -10,19 +10,20 @@ from mdr_tune.words import count
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
+    from mlflow.entities import Experiment, Run
 
 
-def check_in_store(stores: Stores, name: str, past: Past) -> list[str]:
+def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = None) -> list[str]:
     """Check that a launch can write into the store, which `check_stores` found in order; returns notes for the user.
 
     Args:
         stores: The launch's stores.
         name: Name of the sweep, which is the experiment's.
         past: What earlier sessions of the launch did; nothing of a new one.
+        own: See `check_last_writer`.
 
     Raises:
-        UserError: What it needs was deleted, or is not in this store.
+        UserError: What it needs was deleted, or is not in this store, or another copy of the launch went on in it.
     """
     if stores.database is not None and not stores.database.exists():
         if past.parent_run_id is None:
@@ -31,36 +32,41 @@ def check_in_store(stores: Stores, name: str, past: Past) -> list[str]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: else minutes without a word
     from mlflow.exceptions import MlflowException
 
+    from mdr_tune.sweep.last_writer import check_last_writer
     from mdr_tune.tracking.moved import moved
 
     client = open_client(stores)
     try:
-        _check_not_deleted(stores, client, name, past)
+        parent = _parent_run(stores, client, name, past)
     except MlflowException as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"the MLflow store {stores.shown_uri} does not answer as it should ({reason})") from None
+    if parent is not None and past.folder is not None:
+        check_last_writer(parent, name, past.folder, stores, own)
     found = moved(name)
     if found is not None and found.now is None:
         raise UserError(str(found))
     return [] if found is None else [f"{found}; the launch records the present place"]
 
 
-def _check_not_deleted(stores: Stores, client: "MlflowClient", name: str, past: Past) -> None:
+def _parent_run(stores: Stores, client: "MlflowClient", name: str, past: Past) -> "Run | None":
+    """Return the run of the launch, None if it has none yet; check that nothing of it was deleted."""
     from mdr_tune.tracking.experiment import check_active
 
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
         check_active(client, experiment)
-    if past.parent_run_id is not None:
-        if experiment is None:
-            raise UserError(_is_missing(stores, name, past, f"it has no experiment {name}"))
-        _check_runs(stores, client, experiment, past.parent_run_id, past)
+    if past.parent_run_id is None:
+        return None
+    if experiment is None:
+        raise UserError(_is_missing(stores, name, past, f"it has no experiment {name}"))
+    return _with_its_trials(stores, client, experiment, past.parent_run_id, past)
 
 
-def _check_runs(
+def _with_its_trials(
     stores: Stores, client: "MlflowClient", experiment: "Experiment", parent_run_id: str, past: Past
-) -> None:
-    """Check that the run of the launch and those of its trials are there."""
+) -> "Run":
+    """Return the run of the launch; check that it and the runs of its trials are there."""
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.tracking.deleted import deleted_trials, is_deleted, name_some, restore_runs
@@ -82,6 +88,7 @@ def _check_runs(
             f"{resume}: {count(len(gone), 'trial')} of it {'was' if len(gone) == 1 else 'were'} deleted in MLflow "
             f"({names}); restore: {restore_runs(client, [run.info.run_id for run in gone])}"
         )
+    return parent
 
 
 def _is_missing(stores: Stores, name: str, past: Past, why: str) -> str:

@@ -133,14 +133,18 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
     """Open the MLflow experiment and its parent run."""
     import mlflow
 
+    from mdr_tune.sweep.last_writer import check_last_writer, claim, new_session
     from mdr_tune.tracking.tracker import Tracker, open_experiment
 
     mlflow.set_tracking_uri(plan.stores.tracking_uri)
     client = open_client(plan.stores)
+    if plan.past.parent_run_id is not None:  # once more: another copy may have begun while Ray started
+        check_last_writer(client.get_run(plan.past.parent_run_id), plan.sweep.name, plan.folder, plan.stores)
     if not another_runs(plan.folder):  # which may see it under another path
         record_present_place(plan.stores, plan.sweep.name)
     experiment_id = open_experiment(client, plan.sweep.name, plan.stores.artifact_root)
-    return Tracker(
+    session = new_session(plan.folder)
+    tracker = Tracker(
         client,
         experiment_id,
         run_name=f"sweep {plan.launch}",
@@ -158,6 +162,8 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
         ),
         parent_run_id=plan.past.parent_run_id,
     )
+    claim(client, tracker.parent_run_id, session, plan.stores.storage)
+    return tracker
 
 
 def _images(sweep: SweepConfig) -> dict[str, str]:

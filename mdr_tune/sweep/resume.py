@@ -153,6 +153,14 @@ def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) 
     return stores
 
 
+def own_stores(stored: Stored, storage: str | None) -> Stores | None:
+    """Return the stores that `choose_store` takes if no flag names an MLflow store; None if it refuses that."""
+    try:
+        return choose_store(stored, storage, None)
+    except UserError:
+        return None
+
+
 def _named_by_more_digits(sweep: SweepConfig) -> str | None:
     """Return a key whose choices version 1 of a plan named otherwise: the study knows them by those names."""
     for parameter in walk(parameter_tree(sweep.space)):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,6 +179,7 @@ def test_killed_interrupted_moved_and_resumed(tmp_path: Path, undisturbed: Launc
     assert statuses["sweep"] == ("KILLED", None)
     assert {status for status, _ in statuses.values()} <= {"KILLED", "FINISHED"}
 
+    copy = shutil.copytree(launches.storage, tmp_path / "copy")
     launches.storage = launches.storage.rename(launches.folder / "else where?")
     here = ("--resume", "resumed", "--storage", "else where?")
     output = launches.to_the_end(*here)
@@ -190,6 +192,14 @@ def test_killed_interrupted_moved_and_resumed(tmp_path: Path, undisturbed: Launc
     output, _ = refused.communicate(timeout=HANG_S)
     assert refused.returncode == 2
     assert output == "error: --resume resumed: it is finished; --extend N adds N trials to each of its arms\n"
+
+    database = sqlite_url(launches.storage / "mlflow.db")
+    refused = launches.start("--resume", "resumed", "--storage", str(copy), "--tracking-uri", database, "--dry-run")
+    output, _ = refused.communicate(timeout=HANG_S)
+    assert refused.returncode == 2, output
+    assert f"another copy of it, in {launches.storage}, has gone on since in the MLflow store {database}" in output
+    assert f"(--tracking-uri {sqlite_url(copy / 'mlflow.db')})" in output
+    assert len(output.splitlines()) == 1
 
     check_all_end(left)
 

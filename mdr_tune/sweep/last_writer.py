@@ -1,0 +1,71 @@
+"""Which copy of a store wrote last into the MLflow run of a launch: that copy alone may go on in it.
+
+Each session of a launch has an id. The session first adds it to `sessions.txt` in the launch's folder, then sets it as
+a tag of the launch's run. So a storage has the id that the run has, unless another copy of the storage wrote into the
+run since. This holds after a kill between the two steps, for a database that was restored from a back-up, and for a
+journal whose damaged end was deleted.
+"""
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdr_tune.cache_files import atomic_write
+from mdr_tune.errors import UserError
+from mdr_tune.sweep.stores import Stores
+from mdr_tune.tracking.tags import SESSION_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+FILE = "sessions.txt"
+"""Ids of a launch's sessions, one a line, the first session's first."""
+
+
+def new_session(folder: Path) -> str:
+    """Add a session to the launch in `folder`; returns its id."""
+    session = uuid.uuid4().hex
+    with atomic_write(folder / FILE) as file:
+        file.write("".join(f"{line}\n" for line in [*_sessions(folder), session]).encode())
+    return session
+
+
+def claim(client: "MlflowClient", run_id: str, session: str, storage: Path) -> None:
+    """Say in a launch's run which session writes into it now, and from which storage."""
+    client.set_tag(run_id, SESSION_TAG, f"{session} {storage}")
+
+
+def check_last_writer(run: "Run", name: str, folder: Path, stores: Stores, own: Stores | None = None) -> None:
+    """Check that no other copy of a launch has written into its run.
+
+    A run without the tag is accepted: an older version recorded it, or a user deleted the tag.
+
+    Args:
+        run: The launch's run.
+        name: Name of the sweep.
+        folder: The launch's folder in this copy of the storage.
+        stores: The stores to go on in.
+        own: The stores that --resume takes if no flag names an MLflow store; None if they are not known.
+
+    Raises:
+        UserError: Another copy has; the text names both, and the store that belongs to this one.
+    """
+    session, _, storage = run.data.tags.get(SESSION_TAG, "").partition(" ")
+    if not session or session in _sessions(folder):
+        return
+    choices = []
+    if own is not None and own.tracking_uri != stores.tracking_uri and (own.database is None or own.database.exists()):
+        choices.append(f"go on in the store that belongs to it (--tracking-uri {own.shown_uri})")
+    if storage != str(stores.storage):
+        choices.append(f"go on with the other copy (--storage {storage})")
+    choices.append(f"if that copy is lost, delete the tag {SESSION_TAG} of run {run.info.run_id} in MLflow")
+    raise UserError(
+        f"--resume {name}: {folder} was overtaken: another copy of it, in {storage}, has gone on since in the MLflow "
+        f"store {stores.shown_uri}, and their trials would be mixed: {', or '.join(choices)}"
+    )
+
+
+def _sessions(folder: Path) -> list[str]:
+    file = folder / FILE
+    return file.read_text().split() if file.exists() else []
