@@ -32,6 +32,11 @@ MOST_COMBINATIONS = 4096
 
 
 def space_problems(sweep: SweepConfig) -> Problems:
+    """Check that each key can be searched, that its values make valid trials, and what values make of each other."""
+    return key_problems(sweep) or _combination_problems(sweep)
+
+
+def key_problems(sweep: SweepConfig) -> Problems:
     """Check that each key can be searched and that every value of its domain makes a valid trial."""
     problems: Problems = []
     keys = trial_keys(sweep.trial)
@@ -42,7 +47,7 @@ def space_problems(sweep: SweepConfig) -> Problems:
         else:
             problem = _problem_of_key(sweep.trial, key, domain, keys)
             problems += [(("space", key), problem)] if problem else domain_problems(sweep.trial, key, domain)
-    return problems or _combination_problems(sweep)
+    return problems
 
 
 def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain, keys: list[str]) -> str | None:

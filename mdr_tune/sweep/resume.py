@@ -1,6 +1,7 @@
 """Find a launch of a sweep in the storage, and what is needed to go on with it."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.config.explain import explain
 from mdr_tune.config.overrides import read_override
 from mdr_tune.config.space import parameter_tree, searched, walk
+from mdr_tune.config.space_checks import key_problems
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.registry import did_you_mean
@@ -102,7 +104,8 @@ def _read(folder: Path) -> Stored:
         content = json.loads(file.read_text())
         if content["version"] not in (1, VERSION):
             raise ValueError(f"it is of version {content['version']}, this program reads 1 and {VERSION}")
-        sweep = SweepConfig.model_validate(content["sweep"])
+        sweep = _checked_sweep(content["sweep"])
+        os.path.realpath(content.get("storage", ""))  # ValueError if it has a character that is none of any path
         legacy_draws = content["version"] == 1
         if legacy_draws and (renamed := _named_by_more_digits(sweep)):
             raise ValueError(f"it is of version 1, which numbered the choices of {renamed} that are equal to 3 digits")
@@ -117,6 +120,18 @@ def _read(folder: Path) -> Stored:
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read ({error}); the sweep cannot be resumed") from None
+
+
+def _checked_sweep(tree: Any) -> SweepConfig:
+    """Return the sweep of a plan; ValueError, which names each problem, if it is none."""
+    try:
+        sweep = SweepConfig.model_validate(tree)
+        problems = key_problems(sweep)
+    except ValidationError as error:
+        problems = explain(error, SweepConfig)
+    if problems:
+        raise ValueError("; ".join(f"{'.'.join(path)}: {message}" for path, message in problems))
+    return sweep
 
 
 def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) -> Stores:
@@ -136,8 +151,8 @@ def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) 
         return choose_stores(storage, tracking_uri)
     stores = choose_stores(storage, stored.tracking_uri)
     recorded, before = stores.database, stored.storage
-    was_moved = before is not None and before != stores.storage and before.resolve() != stores.storage.resolve()
-    if before is None and recorded is not None and not recorded.exists():
+    was_moved = before is not None and os.path.realpath(before) != os.path.realpath(stores.storage)
+    if before is None and recorded is not None and not os.path.exists(recorded):
         before, was_moved = recorded.parent, True  # where a launch has its store unless told otherwise
     if not was_moved or before is None:
         return stores
@@ -145,7 +160,7 @@ def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) 
         moved = sqlite_url(stores.storage / recorded.relative_to(before), sqlite_options(stored.tracking_uri))
         return choose_stores(storage, moved)
     original = before / "sweeps" / stored.sweep.name / stored.launch
-    if (original / JOURNAL).exists():
+    if os.path.exists(original / JOURNAL):  # False of a damaged plan's name that is too long, too
         raise UserError(
             f"--resume {stored.sweep.name}: {stored.folder} is a copy of {original}, and both have their runs in "
             f"{stores.shown_uri}: go on with the original (--storage {before}), or launch the sweep anew"

@@ -82,6 +82,44 @@ def test_a_plan_of_another_version_or_torn_is_refused(tmp_path: Path) -> None:
         find(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ({"space": {"[None]": {"uniform": [0.1, 1]}}}, r"space.[None]: is no key of a trial."),
+        (
+            {"space": {"mdr.weight": {"uniform": [-1, 1]}}},
+            "space.mdr.weight: must be greater than or equal to 0, got -1",
+        ),
+        (
+            {"trial": {"epochs": "x"}, "name": 3},
+            'name: expected text, got 3: put it in quotes: "3"; trial.epochs: expected a whole number',
+        ),
+        ({"search": None}, "search: expected a mapping, got nothing (null)"),
+    ],
+)
+def test_a_plan_whose_sweep_is_damaged_is_refused(tmp_path: Path, damage: dict[str, Any], problem: str) -> None:
+    file = store(tmp_path, "2026-01-01") / PLAN
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "sweep": {**content["sweep"], **damage}}))
+    with pytest.raises(UserError) as error:
+        find(tmp_path)
+    assert str(error.value).startswith(f"{file}: cannot be read ({problem}")
+
+
+@pytest.mark.parametrize("place", ["/a\0b", "/\ud800"])
+def test_a_plan_whose_storage_is_no_path_is_refused(tmp_path: Path, place: str) -> None:
+    file = store(tmp_path, "2026-01-01") / PLAN
+    file.write_text(json.dumps({**json.loads(file.read_text()), "storage": place}))
+    with pytest.raises(UserError, match=r"plan.json: cannot be read"):
+        find(tmp_path)
+
+
+def test_a_storage_that_cannot_be_is_one_that_was_moved(tmp_path: Path) -> None:
+    file = store(tmp_path, "2026-01-01", tracking_uri="http://127.0.0.1:5000") / PLAN
+    file.write_text(json.dumps({**json.loads(file.read_text()), "storage": "/" + "9" * 5000}))
+    assert choose_store(find(tmp_path), str(tmp_path), None).storage == tmp_path
+
+
 def test_what_the_trials_depend_on_cannot_be_changed(tmp_path: Path) -> None:
     store(tmp_path, "2026-01-01")
     stored = find(tmp_path)
