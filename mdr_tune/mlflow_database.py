@@ -1,6 +1,7 @@
 """Whether the installed MLflow can work with a database. Asked before MLflow opens it, which it may change."""
 
 import hashlib
+import os
 import shlex
 import sqlite3
 import sys
@@ -25,11 +26,16 @@ NEEDED_TABLES = {
 """Tables of MLflow without which a sweep cannot be recorded."""
 
 
+def is_new(file: Path) -> bool:
+    """Return whether MLflow would make its tables in a file: there is none, or an empty one."""
+    return not os.path.lexists(file) or (file.is_file() and file.stat().st_size == 0)
+
+
 def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tracking-uri") -> None:
     """Check that a file is a whole SQLite database of the installed MLflow, or an empty one; nothing is changed.
 
     Args:
-        file: The database, which is there.
+        file: The database, which is there, perhaps as a link that leads nowhere.
         uri: Its address, as MLflow gets it.
         what: What the message begins with, such as `the MLflow store runs/mlflow.db`.
         writes: Whether it must be writable.
@@ -43,6 +49,8 @@ def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tra
     problem = f"{what}: cannot be {'written' if writes else 'read'}"
     if file.is_dir():
         raise UserError(f"{problem} (it is a folder, not a file); name the file, such as {file / 'mlflow.db'}")
+    if not file.is_file():
+        raise UserError(f"{problem} (it is no file on a disk); choose another {flag}")
     engine = sqlalchemy.create_engine("sqlite://", creator=lambda: connect(file))
     try:
         with engine.connect() as connection:

@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mdr_tune.errors import UserError
+from mdr_tune.mlflow_database import is_new
 from mdr_tune.sweep.journal import Past
 from mdr_tune.sweep.stores import Stores, open_client
 from mdr_tune.words import count
@@ -25,10 +26,10 @@ def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = N
     Raises:
         UserError: What it needs was deleted, or is not in this store, or another copy of the launch went on in it.
     """
-    if stores.database is not None and not stores.database.exists():
+    if stores.database is not None and is_new(stores.database):
         if past.parent_run_id is None:
             return []
-        raise UserError(_is_missing(stores, name, past, "there is no such file"))
+        raise UserError(_is_missing(stores, name, past, "there is no such file, or it is empty"))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: else minutes without a word
     from mlflow.exceptions import MlflowException
 

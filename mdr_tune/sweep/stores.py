@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdr_tune.errors import UserError
-from mdr_tune.mlflow_database import ARTIFACTS, check_file, check_schema
+from mdr_tune.mlflow_database import ARTIFACTS, check_file, check_schema, is_new
 from mdr_tune.sqlite_address import sqlite_file, sqlite_options, sqlite_url
 from mdr_tune.words import not_utf_8
 from mdr_tune.words import without_password as without_password
@@ -138,10 +138,10 @@ def check_exists(stores: Stores) -> None:
     """Check that a local store is there: opening it would make an empty one.
 
     Raises:
-        UserError: There is no such file.
+        UserError: There is no such file, or it is empty.
     """
     file = stores.database
-    if file is not None and not file.exists():
+    if file is not None and is_new(file):
         raise UserError(
             f"there is no MLflow store {file}: run this where the sweep was launched, or name its store with "
             "--tracking-uri or --storage"
@@ -182,7 +182,7 @@ def _check_registry(stores: Stores, writes: bool) -> None:
     if stores.other_registry is None or not registry.startswith(("sqlite", "http", "postgresql", "mysql", "mssql")):
         return
     file = sqlite_file(registry)
-    if file is not None and not writes and not file.exists():
+    if file is not None and not writes and is_new(file):
         raise UserError(f"{REGISTRY_VARIABLE} {stores.other_registry}: there is no such file; unset it, or mend it")
     _check_store(registry, f"the registry of {REGISTRY_VARIABLE}", writes)
 
@@ -192,7 +192,7 @@ def _check_store(uri: str, what: str, writes: bool) -> None:
     if (file := sqlite_file(uri)) is not None:
         if writes:
             _check_folder(file.parent, f"{what} in")  # SQLite puts its journal there
-        if file.exists():
+        if file.exists() or file.is_symlink():
             check_file(file, uri, f"{what} {file}", writes)
     elif uri.startswith("http"):
         _check_server(uri, what)
@@ -203,9 +203,10 @@ def _check_store(uri: str, what: str, writes: bool) -> None:
 def _check_folder(folder: Path, what: str) -> None:
     """Write a file into the folder, or into the nearest one above it that exists."""
     try:
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        existing = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
         if not existing.is_dir():
-            raise UserError(f"{what} {folder}: {existing} is a file, not a folder; choose another place")
+            kind = "a file, not a folder" if existing.exists() else "a link that leads nowhere"
+            raise UserError(f"{what} {folder}: {existing} is {kind}; choose another place")
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
@@ -222,7 +223,7 @@ def _check_other_database(uri: str, store: str) -> None:
         with engine.connect() as connection:
             check_schema(connection, uri, what)
         engine.dispose()
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:  # ValueError: its port is no number
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{what} cannot be opened ({reason}); install its driver into this "

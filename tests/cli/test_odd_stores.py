@@ -66,10 +66,11 @@ def make_older(file: Path) -> None:
     [
         (lambda file: file.write_text("no database, however long it may be" * 50), "(file is not a database); restore"),
         (Path.mkdir, "(it is a folder, not a file); name the file, such as"),
+        (lambda file: file.symlink_to(file.name), "(it is no file on a disk); choose another --tracking-uri"),
         (make_older, "its tables are those of an older MLflow than"),
         (lambda file: with_version(file, "of the future"), "its tables were made by a newer MLflow than"),
     ],
-    ids=["damaged", "folder", "older", "newer"],
+    ids=["damaged", "folder", "loop", "older", "newer"],
 )
 def test_what_cannot_be_opened(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, make: Callable[[Path], None], what: str
@@ -92,3 +93,13 @@ def test_what_is_not_there_is_not_made(capsys: pytest.CaptureFixture[str], tmp_p
     assert code == 2
     assert f"there is no MLflow store {tmp_path}/mlflow.db" in message
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "launch"])
+def test_an_empty_file_is_not_filled(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+    (tmp_path / "mlflow.db").touch()
+    code, message = run(capsys, command)
+    assert code == (0 if command == "launch --dry-run" else 2)
+    if command not in ("import-official", "launch --dry-run"):  # which may write
+        assert f"there is no MLflow store {tmp_path}/mlflow.db" in message
+    assert (tmp_path / "mlflow.db").read_bytes() == b""

@@ -103,6 +103,24 @@ def test_a_storage_folder_that_is_a_file(tmp_path: Path) -> None:
     assert "is a file, not a folder" in problem(tmp_path / "runs" / "deeper")
 
 
+def test_a_storage_folder_that_is_a_link_to_nowhere(tmp_path: Path) -> None:
+    for target in ("runs", "gone"):
+        (tmp_path / "runs").unlink(missing_ok=True)
+        (tmp_path / "runs").symlink_to(target)
+        assert problem(tmp_path / "runs" / "deeper").startswith(
+            f"--storage {tmp_path}/runs/deeper: {tmp_path}/runs is a link that leads nowhere"
+        )
+
+
+def test_what_is_no_file_on_a_disk_is_no_database(tmp_path: Path) -> None:
+    assert "/dev/null: cannot be written (it is no file on a disk)" in problem(tmp_path, "sqlite:////dev/null")
+
+
+def test_a_port_that_is_no_number(tmp_path: Path) -> None:
+    message = problem(tmp_path, "postgresql+psycopg2://me:secret@127.0.0.1:abc/db")
+    assert "postgresql+psycopg2://me:***@127.0.0.1:abc/db cannot be opened (invalid literal for int()" in message
+
+
 def test_a_folder_that_cannot_be_written() -> None:
     assert problem(Path("/proc/nowhere")).startswith("--storage /proc/nowhere: cannot be written (")
     assert problem(Path("/tmp"), "sqlite:////proc/nowhere/x.db").startswith("the MLflow store in /proc/nowhere: cannot")

@@ -29,7 +29,7 @@ def check_database(settings: ServerSettings) -> None:
     what = f"{_FLAG} {uri}"
     if file is not None:
         _check_sqlite_folder(file.parent)
-        if file.exists():  # else connecting would create it
+        if file.exists() or file.is_symlink():  # else connecting would create it
             check_file(file, uri, what, writes=True, flag=_FLAG)
         return
     try:
