@@ -3,9 +3,9 @@
 import re
 
 
-def count(number: int, unit: str) -> str:
-    """Return the number with its unit in the right form: `1 lane`, `2 lanes`."""
-    return f"{number} {unit}" + ("" if number == 1 else "s")
+def count(number: float, unit: str) -> str:
+    """Return the number with its unit in the right form: `1 lane`, `2 lanes`, `0.5 GPU`."""
+    return f"{number} {unit}" + ("" if 0 < number <= 1 else "s")
 
 
 def escaped(text: str) -> str:
@@ -26,8 +26,8 @@ def _escape(surrogate: int) -> str:
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else f"\\u{surrogate:04x}"
 
 
-def cpus_and_gpus(cpus: int, gpus: int, gpu: str = "GPU") -> str:
-    """Return what a worker gets: `1 CPU`, `2 CPUs and 1 GPU`; `gpu` may name its kind."""
+def cpus_and_gpus(cpus: int, gpus: float, gpu: str = "GPU") -> str:
+    """Return what a worker gets: `1 CPU`, `2 CPUs and 1 GPU`, `1 CPU and 0.5 GPU`; `gpu` may name its kind."""
     return count(cpus, "CPU") + (f" and {count(gpus, gpu)}" if gpus else "")
 
 

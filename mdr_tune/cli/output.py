@@ -66,7 +66,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     cost, measured = plan_cost(plan)
     _add(table, "  cost", "epochs", describe_epochs(cost))
     _add(table, "", "time", describe_time(cost, measured, lanes))
-    gpus = f", {lanes.gpus_per_worker} GPU" if lanes.gpus_per_worker else ""
+    gpus = f", {lanes.gpus_per_worker:g} GPU" if lanes.gpus_per_worker else ""
     kind = f" ({lanes.accelerator_type})" if lanes.accelerator_type and gpus else ""
     placement = f", {PLACEMENTS[lanes.placement]}" if plan.machine.nodes and lanes.workers_per_lane > 1 else ""
     _add(

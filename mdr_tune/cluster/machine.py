@@ -12,6 +12,11 @@ GPU_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/
 """What is there where torch may find a GPU: NVIDIA's driver, AMD's, and Windows' in WSL."""
 
 
+def workers_on_a_gpu(share: float) -> int:
+    """Return how many workers with this share of a GPU, above 0, fit on one. Ray counts in ten-thousandths."""
+    return 10_000 // round(10_000 * share)
+
+
 @dataclass(frozen=True)
 class Node:
     """One node of a cluster."""
@@ -22,11 +27,19 @@ class Node:
     """Its GPU, by Ray's name, such as A10G."""
     address: str = ""
 
-    def worker_places(self, cpus: int, gpus: int, accelerator: str | None = None) -> int:
-        """Return how many workers of that many CPUs and GPUs fit; none if it has not the GPU that is asked for."""
+    def worker_places(self, cpus: int, gpus: float, accelerator: str | None = None) -> int:
+        """Return how many workers of that many CPUs and GPUs fit; none if it has not the GPU that is asked for.
+
+        Args:
+            cpus: Of a worker.
+            gpus: Of a worker: 0, 1, or a share of one, which is not put together from two GPUs.
+            accelerator: Kind of the GPU; None is any.
+        """
         if accelerator is not None and accelerator != self.accelerator:
             return 0
-        return min(self.cpus // cpus, self.gpus // gpus) if gpus else self.cpus // cpus
+        if not gpus:
+            return self.cpus // cpus
+        return min(self.cpus // cpus, self.gpus * workers_on_a_gpu(gpus))
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,8 @@ class Machine:
     nodes: tuple[Node, ...] = ()
     coming: tuple[ComingNodes, ...] = ()
 
-    def worker_places(self, cpus: int, gpus: int, accelerator: str | None = None) -> int:
-        """Return how many workers of that many CPUs and GPUs fit."""
+    def worker_places(self, cpus: int, gpus: float, accelerator: str | None = None) -> int:
+        """Return how many workers of that many CPUs and GPUs fit; arguments as of `Node.worker_places`."""
         return sum(node.worker_places(cpus, gpus, accelerator) for node in self.possible_nodes())
 
     def possible_nodes(self) -> list[Node]:

@@ -1,5 +1,6 @@
 """One sweep: the shared trial, what is searched and how, the baselines, and the resources. One YAML file."""
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -103,6 +104,27 @@ def _auto_or_count(value: Any) -> Any:
 Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
 
 
+def _auto_or_share(value: Any) -> Any:
+    """Check a number of GPUs. Ray counts shares of one in ten-thousandths."""
+    if value == "auto":
+        return value
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise ValueError(f"expected auto, 0, 1 or a fraction of a GPU such as 0.5, got {value!r}")
+    if value > 1:
+        raise ValueError(
+            f"{value:g}: a worker computes on one GPU, and more would idle: set it to 1, and give a trial more GPUs by "
+            "more workers (resources.workers_per_trial)"
+        )
+    if 0.5 < value < 1:
+        raise ValueError(f"{value:g}: no second worker fits on a GPU beside such a one: set it to 1, or at most to 0.5")
+    if round(value, 4) != value:
+        raise ValueError(f"{value!r}: at most four digits after the point, such as 0.3333")
+    return int(value) if value in (0, 1) else value
+
+
+Share = Annotated[Literal["auto"] | int | float, BeforeValidator(_auto_or_share)]
+
+
 class ResourcesConfig(StrictModel):
     """What a trial may use. `auto` is decided from the machine or cluster found at launch."""
 
@@ -111,8 +133,8 @@ class ResourcesConfig(StrictModel):
     lanes: Count = "auto"
     """Trials that run side by side."""
     cpus_per_worker: int = Field(1, ge=1)
-    gpus_per_worker: Count = "auto"
-    """`auto`: 1 where there are GPUs, else 0."""
+    gpus_per_worker: Share = "auto"
+    """`auto`: 1 where there are GPUs, else 0. A fraction lets several trials of one worker share a GPU: 0.5 two."""
     placement: Literal["pack", "spread"] = "pack"
     """On a cluster: the workers of a trial on as few nodes as possible (`pack`: gradients stay within a node), or on as
     many (`spread`: each gets its node's CPUs, disk and network for itself)."""
@@ -127,6 +149,11 @@ class ResourcesConfig(StrictModel):
     """How long all workers of a trial may go without a step or an evaluated batch before the lane is restarted: one
     that hangs in a collective. The trial goes on from its last checkpoint."""
 
+    @property
+    def shares_gpus(self) -> bool:
+        """Whether a worker gets a fraction of a GPU."""
+        return self.gpus_per_worker not in ("auto", 0, 1)
+
     @model_validator(mode="after")
     def _can_be(self) -> "ResourcesConfig":
         if self.lanes == 0:
@@ -135,6 +162,11 @@ class ResourcesConfig(StrictModel):
             raise ValueError("workers_per_trial: must be auto or at least 1")
         if self.accelerator_type is not None and self.gpus_per_worker == 0:
             raise ValueError("accelerator_type: names a GPU, but gpus_per_worker is 0: leave one of them out")
+        if self.shares_gpus and self.workers_per_trial not in ("auto", 1):
+            raise ValueError(
+                f"gpus_per_worker: {self.gpus_per_worker:g} is for trials of one worker, and workers_per_trial is "
+                f"{self.workers_per_trial}: NCCL takes one worker of a trial for each GPU. Set one of them to 1"
+            )
         return self
 
 

@@ -13,7 +13,8 @@ class LaneResources:
     num_lanes: int
     workers_per_lane: int
     cpus_per_worker: int
-    gpus_per_worker: int
+    gpus_per_worker: float
+    """0, 1, or a share of a GPU that several lanes use."""
     max_restarts: int
     """How often one lane may lose a worker and start anew."""
     stuck_worker_timeout_s: float

@@ -223,7 +223,7 @@ def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> M
     """Return how long an epoch of such trials took in the newest launch that had some; None if none had.
 
     Such trials have data, backbone, batch and iterations as this sweep may have them, as many workers, and ran on
-    GPUs if these will.
+    GPUs, or on the same share of one, if these will.
 
     Args:
         storage: The folder with all sweeps' launches, of any name.
@@ -245,6 +245,9 @@ def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> M
         try:
             resources = json.loads(file.read_text())["sweep"]["resources"]
             if resources["workers_per_trial"] != lanes.workers_per_lane:
+                continue
+            had = resources["gpus_per_worker"]
+            if lanes.gpus_per_worker and (1 if had == "auto" else had) != lanes.gpus_per_worker:
                 continue
             alike = [record for record in read_records(file.parent) if is_alike(record)]
         except (UserError, OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError):

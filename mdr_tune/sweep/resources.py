@@ -1,6 +1,6 @@
 """How many lanes of how many workers fit on what there is, decided before anything is started."""
 
-from mdr_tune.cluster.machine import Machine
+from mdr_tune.cluster.machine import Machine, workers_on_a_gpu
 from mdr_tune.config.arms import arms, main_arm
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
@@ -68,11 +68,14 @@ def workers_per_trial(sweep: SweepConfig, machine: Machine) -> int:
     `auto` uses as much of the machine as it can, with lanes that are of use and at least IMAGES_PER_WORKER images of a
     batch for each worker. The workers of a trial are on one node, unless they are to be spread. Of several numbers that
     use as much it is the smallest, since exchanging gradients costs time, but one large enough that a search has
-    TRIALS_PER_LANE_PREFERRED trials for each lane: its sampler learns from a trial before the next begins.
+    TRIALS_PER_LANE_PREFERRED trials for each lane: its sampler learns from a trial before the next begins. Where
+    workers get a fraction of a GPU it is 1.
     """
     wanted = sweep.resources
     if wanted.workers_per_trial != "auto":
         return wanted.workers_per_trial
+    if wanted.shares_gpus:
+        return 1
     gpus = _gpus_per_worker(sweep, machine)
     nodes = machine.possible_nodes()
     places = [node.worker_places(wanted.cpus_per_worker, gpus, wanted.accelerator_type) for node in nodes]
@@ -96,6 +99,9 @@ def workers_note(sweep: SweepConfig, lanes: LaneResources, machine: Machine) -> 
     each = cpus_and_gpus(lanes.cpus_per_worker, lanes.gpus_per_worker)
     there = machine.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
     used = lanes.num_lanes * lanes.workers_per_lane
+    if sweep.resources.shares_gpus:
+        why = "workers of one trial do not share a GPU"
+        return [f"resources.workers_per_trial: auto is 1 here, and stays so on --resume: {why}"]
     limits = f": a worker has at least {IMAGES_PER_WORKER} images, or all of a smaller batch"
     return [
         f"resources.workers_per_trial: auto is {lanes.workers_per_lane} here, and stays so on --resume: there is room "
@@ -122,6 +128,12 @@ def placement_notes(lanes: LaneResources, machine: Machine) -> list[str]:
             f"no node has room for the {lanes.workers_per_lane} workers of a trial (at most {largest}): they are on "
             "several, and exchange gradients over the network"
         )
+    if 0 < lanes.gpus_per_worker < 1:
+        on_one = workers_on_a_gpu(lanes.gpus_per_worker)
+        notes.append(
+            f"resources.gpus_per_worker: {lanes.gpus_per_worker:g} lets up to {on_one} trials compute on one GPU at a "
+            "time: each is slower than alone, and nothing divides the GPU's memory"
+        )
     kinds = sorted({node.accelerator for node in machine.possible_nodes() if node.gpus and node.accelerator})
     if lanes.gpus_per_worker and len(kinds) > 1 and lanes.accelerator_type is None:
         notes.append(
@@ -131,7 +143,7 @@ def placement_notes(lanes: LaneResources, machine: Machine) -> list[str]:
     return notes
 
 
-def _gpus_per_worker(sweep: SweepConfig, machine: Machine) -> int:
+def _gpus_per_worker(sweep: SweepConfig, machine: Machine) -> float:
     wanted = sweep.resources.gpus_per_worker
     return (1 if machine.gpus else 0) if wanted == "auto" else wanted
 
@@ -150,7 +162,7 @@ def _useful_lanes(sweep: SweepConfig, trials_per_lane: int) -> int:
     return max(1, trials // trials_per_lane)
 
 
-def _too_many_workers(sweep: SweepConfig, machine: Machine, workers: int, gpus_per_worker: int, keeps: bool) -> str:
+def _too_many_workers(sweep: SweepConfig, machine: Machine, workers: int, gpus_per_worker: float, keeps: bool) -> str:
     wanted = sweep.resources
     kinds = sorted({node.accelerator for node in machine.possible_nodes() if node.accelerator})
     if wanted.accelerator_type is not None and wanted.accelerator_type not in kinds:

@@ -30,7 +30,7 @@ class StopRules:
         config: StopConfig,
         arms: list[Arm],
         metric: str,
-        gpus_per_trial: int,
+        gpus_per_trial: float,
         seeds_per_trial: int = 1,
         used_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,

@@ -44,6 +44,12 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
         ),
         (["--space", str(MAIN), "--set", "resources.lanes=3"], "at most 2, or set it to auto"),
         (["--space", str(MAIN), "--set", "resources.gpus_per_worker=1"], "1 CPU and 1 GPU each do not fit"),
+        (["--space", str(MAIN), "--set", "resources.gpus_per_worker=2"], "computes on one GPU, and more would idle"),
+        (["--space", str(MAIN), "--set", "resources.gpus_per_worker=2", "--dry-run"], "and more would idle"),
+        (
+            ["--space", str(MAIN), "--set", "resources.gpus_per_worker=0.5", "--set", "resources.workers_per_trial=2"],
+            "resources: gpus_per_worker: 0.5 is for trials of one worker, and workers_per_trial is 2",
+        ),
         (["--space", str(MAIN), "--set", "resources.cpus_per_worker=3"], "lower resources.cpus_per_worker"),
         (["--space", str(MAIN), "--tracking-uri", "file:///tmp/mlruns"], "MLflow cannot track to this"),
         (["--space", str(MAIN), "--tracking-uri", "http://127.0.0.1:9"], "does not answer"),

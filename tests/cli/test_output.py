@@ -1,6 +1,7 @@
 """The plan and the result as printed, at the width of a terminal and of a log."""
 
 import ast
+import dataclasses
 import io
 import os
 import shlex
@@ -87,6 +88,9 @@ def test_gpus_are_named_where_there_are_some() -> None:
     lines = printed_plan(200, make_plan(gpus=4))
     assert "  lanes   1                  4 workers each, 1 CPU, 1 GPU a worker" in lines
     assert "  found   this machine       4 CPUs, 4 GPUs" in lines
+    plan = make_plan(gpus=4)
+    shared = dataclasses.replace(plan, lanes=dataclasses.replace(plan.lanes, workers_per_lane=1, gpus_per_worker=0.5))
+    assert "  lanes   1                  1 worker each, 1 CPU, 0.5 GPU a worker" in printed_plan(200, shared)
 
 
 @WIDTHS

@@ -87,4 +87,4 @@ def test_places_for_workers() -> None:
     assert node.worker_places(16, 1) == 3
     assert node.worker_places(16, 0) == 3
     assert node.worker_places(1, 1, "T4") == 0
-    assert node.worker_places(1, 2, "A10G") == 2
+    assert node.worker_places(1, 0.5, "A10G") == 8

@@ -68,10 +68,11 @@ def test_a_plan_counts_the_nodes_that_may_come(cluster: dict[str, str], tmp_path
 
 
 def test_a_plan_that_can_never_fit_is_refused_at_once(cluster: dict[str, str], tmp_path: Path) -> None:
-    code, output = run(cluster, tmp_path, "--set", "resources.gpus_per_worker=5")
+    too_many = ("--set", "resources.gpus_per_worker=1", "--set", "resources.cpus_per_worker=9")
+    code, output = run(cluster, tmp_path, *too_many)
     assert code == 2
     assert (
-        "resources.workers_per_trial: 1 worker with 1 CPU and 5 GPUs each do not fit on the cluster of 1 node" in output
+        "resources.workers_per_trial: 1 worker with 9 CPUs and 1 GPU each do not fit on the cluster of 1 node" in output
     )
     assert "1 gpu_worker (8 CPUs, 4 GPUs each)" in output
     assert "Traceback" not in output

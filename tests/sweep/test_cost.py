@@ -1,5 +1,6 @@
 """What a sweep costs: its epochs against schedulers played through, and the times of earlier launches."""
 
+import dataclasses
 import json
 import random
 from collections.abc import Callable
@@ -175,6 +176,7 @@ def test_a_lane_trains_its_longest_trial_however_many_lanes_there_are() -> None:
 
 def test_hours_are_of_gpus_where_the_lanes_have_some() -> None:
     assert device_hours(lanes(1, workers=4, gpus=1), 1800) == 2.0
+    assert device_hours(dataclasses.replace(lanes(1, workers=1, gpus=1), gpus_per_worker=0.5), 3600) == 0.5
     assert device_hours(lanes(1, workers=2), 3600) == 2.0
 
 
@@ -228,7 +230,7 @@ def write_launch(storage: Path, launch: str, seconds: list[float], workers: int 
     """Write the files that a launch leaves: its plan, and a journal of one trial."""
     from mdr_tune.sweep.journal import Journal
 
-    device = trial.pop("device", "cpu")
+    device, gpus = trial.pop("device", "cpu"), trial.pop("gpus", "auto")
     folder = storage / "sweeps" / trial.pop("sweep", "earlier") / launch
     journal = Journal(folder, print)
     config = TrialConfig.model_validate(trial).model_dump()
@@ -237,7 +239,8 @@ def write_launch(storage: Path, launch: str, seconds: list[float], workers: int 
     for epoch, time in enumerate(seconds, 1):
         journal.write("epoch", name="mdr-001", metrics={"epoch": float(epoch), "time/epoch_s": time}, device=device)
     journal.close()
-    (folder / "plan.json").write_text(json.dumps({"sweep": {"resources": {"workers_per_trial": workers}}}))
+    resources = {"workers_per_trial": workers, "gpus_per_worker": gpus}
+    (folder / "plan.json").write_text(json.dumps({"sweep": {"resources": resources}}))
     return folder
 
 
@@ -257,6 +260,11 @@ def test_an_epoch_takes_what_it_took_in_the_newest_launch_with_such_trials(tmp_p
     assert measured_epoch(tmp_path, wanted(), lanes()) == MeasuredEpoch(2.0, "2026-11-20")
     assert measured_epoch(tmp_path, wanted(), lanes(gpus=1)) == MeasuredEpoch(100.0, "2026-11-25")
     assert measured_epoch(tmp_path, wanted(iterations_per_epoch=8), lanes()) is None
+    shared = dataclasses.replace(lanes(gpus=1), gpus_per_worker=0.5)
+    assert measured_epoch(tmp_path, wanted(), shared) is None
+    write_launch(tmp_path, "2026-11-27_10-00-00-000", [70.0], device="NVIDIA H100", gpus=0.5)
+    assert measured_epoch(tmp_path, wanted(), shared) == MeasuredEpoch(70.0, "2026-11-27")
+    assert measured_epoch(tmp_path, wanted(), lanes(gpus=1)) == MeasuredEpoch(100.0, "2026-11-25")
 
 
 def test_a_journal_of_another_version_is_passed_over(tmp_path: Path) -> None:

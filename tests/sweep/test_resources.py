@@ -1,6 +1,7 @@
 """How many lanes fit where."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,21 @@ def fit(cpus: int, gpus: int, trials: int = 100, **resources: Any) -> LaneResour
         ((17, 0), {"workers_per_trial": 3}, 5, 0),
         ((16, 0), {"workers_per_trial": 2, "cpus_per_worker": 3}, 2, 0),
         ((16, 4), {"workers_per_trial": 2}, 2, 1),  # one GPU a worker where there are GPUs
-        ((16, 4), {"workers_per_trial": 1, "gpus_per_worker": 2}, 2, 2),
+        ((16, 4), {"workers_per_trial": 1, "gpus_per_worker": 1.0}, 4, 1),
+        ((16, 4), {"workers_per_trial": 1, "gpus_per_worker": 0.5}, 8, 0.5),
+        ((16, 3), {"workers_per_trial": 1, "gpus_per_worker": 0.4}, 6, 0.4),  # not 7: a share is of one GPU
+        ((16, 2), {"workers_per_trial": 1, "gpus_per_worker": 0.3333}, 6, 0.3333),
+        ((64, 1), {"workers_per_trial": 1, "gpus_per_worker": 0.05}, 20, 0.05),
+        ((6, 4), {"workers_per_trial": 1, "gpus_per_worker": 0.5}, 6, 0.5),
         ((16, 4), {"workers_per_trial": 2, "gpus_per_worker": 0}, 8, 0),
         ((2, 8), {"workers_per_trial": 1}, 2, 1),  # CPUs are what is short
         ((16, 4), {"workers_per_trial": 1, "lanes": 3}, 3, 1),
         ((16, 4), {"workers_per_trial": 1, "lanes": 4}, 4, 1),
     ],
 )
-def test_lanes_that_fit(machine: tuple[int, int], resources: dict[str, Any], lanes: int, gpus_per_worker: int) -> None:
+def test_lanes_that_fit(
+    machine: tuple[int, int], resources: dict[str, Any], lanes: int, gpus_per_worker: float
+) -> None:
     found = fit(*machine, **resources)
     assert (found.num_lanes, found.gpus_per_worker) == (lanes, gpus_per_worker)
     assert found.workers_per_lane == resources["workers_per_trial"]
@@ -61,7 +69,7 @@ TWO_NODES = Machine(32, 8, "the cluster of 2 nodes", (Node(16, 4), Node(16, 4)))
         (Machine(16, 0, ""), 8, {"lanes": 4}, 4, 4),
         (Machine(16, 0, ""), 8, {"lanes": 16}, 16, 1),
         (Machine(2, 8, ""), 8, {}, 1, 2),  # CPUs are what is short
-        (Machine(64, 8, ""), 8, {"gpus_per_worker": 2}, 1, 4),
+        (Machine(64, 2, ""), 40, {"gpus_per_worker": 0.25}, 8, 1),  # workers of one trial do not share a GPU
         (Machine(64, 8, ""), 8, {"gpus_per_worker": 0, "cpus_per_worker": 16}, 1, 4),
     ],
 )
@@ -161,9 +169,15 @@ def test_what_is_passed_through() -> None:
         ),
         (
             (16, 1),
-            {"workers_per_trial": 1, "gpus_per_worker": 2},
-            "resources.workers_per_trial: 1 worker with 1 CPU and 2 GPUs each do not fit on this machine (16 CPUs, "
-            "1 GPU); lower resources.cpus_per_worker or resources.gpus_per_worker",
+            {"workers_per_trial": 1, "gpus_per_worker": 0.5, "lanes": 3},
+            "resources.lanes: 3 lanes of 1 worker do not fit on this machine (16 CPUs, 1 GPU): at most 2, or set it to "
+            "auto",
+        ),
+        (
+            (16, 0),
+            {"workers_per_trial": 1, "gpus_per_worker": 0.5},
+            "resources.workers_per_trial: 1 worker with 1 CPU and 0.5 GPU each do not fit on this machine (16 CPUs, "
+            "0 GPUs); lower resources.cpus_per_worker or resources.gpus_per_worker",
         ),
     ],
 )
@@ -222,9 +236,9 @@ def test_a_plan_that_can_never_fit_says_what_there_is_and_what_may_come() -> Non
 
 
 def test_a_worker_is_not_split_between_nodes() -> None:
-    small = Node(48, 1, "T4")
+    small = Node(4, 1, "T4")
     with pytest.raises(UserError, match=r"lower resources\.cpus_per_worker or resources\.gpus_per_worker"):
-        fit_lanes(sweep_with(workers_per_trial=1, gpus_per_worker=2), of_nodes(HEAD, small, small))
+        fit_lanes(sweep_with(workers_per_trial=1, cpus_per_worker=6, gpus_per_worker=1), of_nodes(HEAD, small, small))
 
 
 def test_only_nodes_with_the_gpu_that_is_asked_for_count() -> None:
@@ -270,6 +284,14 @@ def test_only_nodes_with_the_gpu_that_is_asked_for_count() -> None:
         (of_nodes(HEAD, A_NODE, Node(16, 4, "T4")), {"workers_per_trial": 2, "accelerator_type": "T4"}, []),
         (of_nodes(HEAD, A_NODE, Node(16, 4, "T4")), {"workers_per_trial": 2, "gpus_per_worker": 0}, []),
         (Machine(64, 8, "this machine"), {"workers_per_trial": 8}, []),
+        (
+            Machine(64, 1, "this machine"),
+            {"workers_per_trial": 1, "gpus_per_worker": 0.3},
+            [
+                "resources.gpus_per_worker: 0.3 lets up to 3 trials compute on one GPU at a time: each is slower than "
+                "alone, and nothing divides the GPU's memory"
+            ],
+        ),
     ],
 )
 def test_what_a_user_should_know_of_where_workers_are(
@@ -281,3 +303,40 @@ def test_what_a_user_should_know_of_where_workers_are(
 def test_a_gpu_by_name_and_no_gpus_contradict_each_other() -> None:
     with pytest.raises(ValueError, match="accelerator_type: names a GPU, but gpus_per_worker is 0"):
         sweep_with(accelerator_type="A10G", gpus_per_worker=0)
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"gpus_per_worker": 2}, "2: a worker computes on one GPU, and more would idle: set it to 1, and give a trial"),
+        ({"gpus_per_worker": 1.5}, "1.5: a worker computes on one GPU"),
+        ({"gpus_per_worker": 0.7}, "0.7: no second worker fits on a GPU beside such a one"),
+        ({"gpus_per_worker": 1 / 3}, "at most four digits after the point, such as 0.3333"),
+        ({"gpus_per_worker": -0.5}, "expected auto, 0, 1 or a fraction of a GPU such as 0.5, got -0.5"),
+        ({"gpus_per_worker": True}, "expected auto, 0, 1 or a fraction of a GPU such as 0.5, got True"),
+        ({"gpus_per_worker": "half"}, "expected auto, 0, 1 or a fraction of a GPU such as 0.5, got 'half'"),
+        (
+            {"gpus_per_worker": 0.5, "workers_per_trial": 2},
+            "gpus_per_worker: 0.5 is for trials of one worker, and workers_per_trial is 2: NCCL takes one worker",
+        ),
+    ],
+)
+def test_a_number_of_gpus_that_cannot_be_is_refused_with_the_reason(resources: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        sweep_with(**resources)
+
+
+def test_why_auto_is_one_worker_where_gpus_are_shared() -> None:
+    machine = Machine(16, 2, "this machine")
+    sweep = sweep_with(workers_per_trial="auto", gpus_per_worker=0.5)
+    assert workers_note(sweep, fit_lanes(sweep, machine), machine) == [
+        "resources.workers_per_trial: auto is 1 here, and stays so on --resume: workers of one trial do not share a GPU"
+    ]
+
+
+@pytest.mark.parametrize("gpus", [1, 0.5])
+def test_ray_is_asked_for_what_was_decided(gpus: float, tmp_path: Path) -> None:
+    from mdr_tune.lanes.lane_trainer import make_trainer
+
+    scaling = make_trainer(None, 0, fit(4, 1, gpus_per_worker=gpus), "lane", tmp_path, None).scaling_config
+    assert (scaling.use_gpu, scaling.resources_per_worker) == (True, {"CPU": 1, "GPU": gpus})
