@@ -1,5 +1,6 @@
 """What the commands share: consoles, how an error ends a command, and third parties kept quiet."""
 
+import errno
 import logging
 import os
 import traceback
@@ -38,14 +39,21 @@ def exit_code(command: Callable[[], int]) -> int:
     try:
         with sigterm_interrupts():
             return command()
-    except UserError as error:
-        print_error(errors, str(error))
-        return 2
     except KeyboardInterrupt:
         errors.print("interrupted", style="red")
-    except (Exception, SystemExit):  # a library's `sys.exit` too, which would end the command without a word
+    except (Exception, SystemExit) as error:  # a library's `sys.exit` too, which would end the command without a word
+        if (mistake := _mistake(error)) is not None:
+            print_error(errors, mistake)
+            return 2
         errors.print(traceback.format_exc(), markup=False, soft_wrap=True)
     return 1
+
+
+def _mistake(error: BaseException) -> str | None:
+    """Return what to tell of an error if it is a mistake of the user's: names that are too long are, wherever met."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) if isinstance(error, UserError) else None
 
 
 def quiet_libraries() -> None:

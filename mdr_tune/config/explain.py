@@ -1,6 +1,7 @@
 """Turn pydantic's errors into the sentences of `config.load`: the key's path, what is wrong, what would be right."""
 
 import ast
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -102,7 +103,7 @@ def _explain_one(
         problem = context["error"]
         more = tuple(problem.key.split(".")) if isinstance(problem, KeyProblem) else ()
         return (*path, *more), str(problem)
-    message = details["msg"].replace("Input should be", "must be").replace("List should", "must")
+    message = re.sub(r"^(List|String) should", "must", details["msg"].replace("Input should be", "must be"))
     return path, f"{message}, got {_show(value)}{_unit_hint(model, location, value)}"
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import os
 import secrets
 import shutil
 import time
@@ -22,9 +23,9 @@ def replacing(folder: Path) -> Iterator[Path]:
     Several processes may do so at once: each has a folder of its own, and the last to end is what stays.
 
     Raises:
-        OSError: The place cannot be written.
+        OSError: The place cannot be written, or is a link that leads round in a loop.
     """
-    target = folder.resolve()
+    target = _leads_to(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     restore(folder)
     token = secrets.token_hex(4)
@@ -43,7 +44,7 @@ def restore(folder: Path) -> None:
 
     Hidden folders that are of no use any more are removed.
     """
-    target = folder.resolve()
+    target = _leads_to(folder)
     for old in _beside(target, "old"):
         with suppress(OSError):  # another process takes the place now: then there is one
             if not target.exists():
@@ -53,6 +54,14 @@ def restore(folder: Path) -> None:
         with suppress(OSError):  # gone meanwhile
             if time.time() - part.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(part, ignore_errors=True)
+
+
+def _leads_to(folder: Path) -> Path:
+    """Return what a path stands for, links followed; OSError if they lead round in a loop."""
+    target = Path(os.path.realpath(folder))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
+    return target
 
 
 def _beside(target: Path, part: str) -> list[Path]:

@@ -17,6 +17,7 @@ from mdr_tune.registry import did_you_mean
 from mdr_tune.tracking import tags
 from mdr_tune.tracking.deleted import deleted_runs, deleted_trials, is_deleted, restore_runs
 from mdr_tune.tracking.experiment import check_active, child_runs
+from mdr_tune.words import not_utf_8
 
 _DEFAULT_EXPERIMENT_ID = "0"
 
@@ -37,7 +38,7 @@ def read_sweep(
         UserError: There is no such sweep, or no launch in it; the text names those there are.
         MlflowException: The store does not answer.
     """
-    experiment = client.get_experiment_by_name(name)
+    experiment = None if not_utf_8(name) else client.get_experiment_by_name(name)
     if experiment is None:
         raise UserError(_unknown_sweep(client, name))
     check_active(client, experiment)

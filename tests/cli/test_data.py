@@ -140,6 +140,8 @@ def test_a_table_with_its_own_split(capsys: pytest.CaptureFixture[str], own: Pat
     code, lines = run(capsys, *arguments, "--root", "elsewhere")
     assert code == 2
     assert lines == [f"error: data.root: there is no folder {tmp_path}/elsewhere"]
+    code, lines = run(capsys, *arguments, "--root", "")
+    assert (code, lines) == (2, ["error: --root: must have at least 1 character, got '' (text)"])
 
 
 def test_a_published_data_set_that_is_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -102,3 +102,13 @@ def test_several_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
     assert len({file.read_text() for file in (tmp_path / "r").iterdir()}) == 1
     assert len(list((tmp_path / "r").iterdir())) == 3
+
+
+def test_a_link_that_leads_round_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "r").symlink_to("r")
+    with pytest.raises(OSError, match="Too many levels"):
+        write(tmp_path / "r", "new")
+    (tmp_path / "link").symlink_to("made/later")
+    write(tmp_path / "link", "new")
+    assert (tmp_path / "made" / "later" / "a").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "made", "r"]

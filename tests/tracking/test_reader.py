@@ -73,6 +73,8 @@ def test_what_is_no_sweep_is_an_error_that_names_those_there_are(client: MlflowC
     empty = open_experiment(client, "no_launch", artifact_root)
     with pytest.raises(UserError, match=r"no sweep 'cub_level'.*Did you mean 'cub_levels'\? Known: .*cub_levels"):
         read_sweep(client, "cub_level")
+    with pytest.raises(UserError, match=r"no sweep 'cub_levels\\udce9'.*Did you mean 'cub_levels'"):
+        read_sweep(client, "cub_levels\udce9")
     with pytest.raises(UserError, match="no_launch holds no launch of a sweep"):
         read_sweep(client, "no_launch")
     stranger = client.create_run(empty).info.run_id

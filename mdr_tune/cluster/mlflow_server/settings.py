@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from mdr_tune.errors import UserError
 from mdr_tune.sqlite_address import sqlite_file, sqlite_options, sqlite_url
-from mdr_tune.words import without_password
+from mdr_tune.words import not_utf_8, without_password
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
@@ -195,6 +195,8 @@ def _port_of(netloc: str) -> str:
 
 def _artifacts(place: str) -> str:
     scheme, separator, rest = place.partition("://")
+    if problem := not_utf_8(place):
+        raise UserError(f"--artifacts-destination {problem}")
     if not separator:
         return str(Path(os.path.expanduser(place)).absolute())
     if scheme == "s3" and rest.split("/")[0]:

@@ -231,6 +231,8 @@ def test_a_folder_that_cannot_be_written_is_said(home: Path) -> None:
     (home / "file").write_text("")
     with pytest.raises(UserError, match=r"--artifacts-destination .*cannot be written"):
         check_artifacts(make_settings(artifacts_destination=str(home / "file" / "x")))
+    with pytest.raises(UserError, match=r"--artifacts-destination r\\xe9 is not UTF-8: rename it"):
+        make_settings(artifacts_destination="r\udce9")
 
 
 @pytest.fixture
