@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mdr_tune.cluster.machine import Machine
@@ -118,10 +119,36 @@ def test_ashas_expectation_is_within_its_bounds(grace: int) -> None:
         assert found.expected <= found.most + 1e-9
 
 
-def test_of_two_thousand_trials_the_survivors_are_found_in_no_time_and_near_one_of_factor() -> None:
-    first, second = asha_survivors(2000, 2, 4)
-    assert 500 < first < 510
-    assert 125 < second < 140
+def exact_asha_survivors(trials: int, rungs: int, factor: int) -> list[float]:
+    """Return the expectations by the distribution of the number of trials that come to each rung."""
+    arriving = np.zeros(trials + 1)  # arriving[n]: probability that n trials come to the rung
+    arriving[trials] = 1.0
+    expected = []
+    for _ in range(rungs):
+        passing = np.zeros(trials + 1)
+        passing[0] = arriving[0]
+        passed = np.zeros(trials + 1)  # passed[k]: probability that k of the first m + 1 pass
+        passed[0] = 1.0
+        for m in range(trials):
+            chance = 1.0 if m == 0 else (1 + (m - 1) / factor) / (m + 1)
+            passed[1:] = passed[1:] * (1 - chance) + passed[:-1] * chance
+            passed[0] *= 1 - chance
+            passing += arriving[m + 1] * passed
+        expected.append(float(np.dot(np.arange(trials + 1), passing)))
+        arriving = passing
+    return expected
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 8, 16])
+@pytest.mark.parametrize("trials", [1, 2, 3, 5, 8, 20, 100, 400])
+def test_ashas_survivors_are_nearly_those_of_the_exact_distribution(trials: int, factor: int) -> None:
+    assert asha_survivors(trials, 4, factor) == pytest.approx(exact_asha_survivors(trials, 4, factor), abs=0.1)
+
+
+def test_of_a_million_trials_the_survivors_are_near_one_of_factor() -> None:
+    first, second = asha_survivors(1_000_000, 2, 4)
+    assert 250_000 < first < 250_020
+    assert 62_500 < second < 62_530
 
 
 def play_hyperband(trials: int, max_epochs: int, factor: int) -> int:
