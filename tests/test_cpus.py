@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.cpus import usable_cpus
+from mdr_tune.cpus import share_cpus, threads_to_start, usable_cpus
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,12 @@ def test_a_container_has_a_share_of_the_cpus(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert usable_cpus(tmp_path) == cpus
+
+
+@pytest.mark.parametrize(("processes", "fewest", "threads"), [(1, 1, 8), (2, 1, 4), (3, 1, 2), (16, 1, 1), (4, 3, 3)])
+def test_processes_share_the_cpus(monkeypatch: pytest.MonkeyPatch, processes: int, fewest: int, threads: int) -> None:
+    monkeypatch.setattr("mdr_tune.cpus._processes", 1)  # restored after the test
+    monkeypatch.setattr("mdr_tune.cpus._fewest_threads", 1)
+    monkeypatch.setattr("mdr_tune.cpus.usable_cpus", lambda: 8)
+    share_cpus(processes, fewest)
+    assert threads_to_start() == threads

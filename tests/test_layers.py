@@ -14,7 +14,7 @@ BELOW = {  # a layer imports itself, those listed, and the modules at the top of
     "config": {"metric", "backbones"},  # for names that only a library knows, and then only
     "data": {"config"},  # for the keys of a data set, and their defaults
     "training": {"metric", "backbones", "data", "config"},
-    "lanes": {"config", "data", "training"},
+    "lanes": {"config", "backbones", "data", "training"},  # weights are fetched while a lane reads
     "cluster": {"config"},
     "statistics": set(),
     "report": {"config", "statistics"},

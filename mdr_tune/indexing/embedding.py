@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from mdr_tune import __version__
-from mdr_tune.cpus import usable_cpus
+from mdr_tune.cpus import threads_to_start
 from mdr_tune.data.images.corrupt import finding
 from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
@@ -68,7 +68,7 @@ def embed_images(
         UserError: An embedding is not finite: the model is broken.
     """
     paced = PacedProgress(progress, "embedding images", len(paths))
-    ahead = max(2 * batch_size, 4 * usable_cpus())
+    ahead = max(2 * batch_size, 4 * threads_to_start())
     with thread_map(partial(_read, embedder, root), paths, ahead=ahead) as pictures:
         for start in range(0, len(paths), batch_size):
             batch = range(start, min(start + batch_size, len(paths)))

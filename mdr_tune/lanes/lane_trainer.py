@@ -47,6 +47,7 @@ def make_trainer(
             "hub": hub,
             "lane": lane,
             "cpus_per_worker": resources.cpus_per_worker,
+            "workers_on_a_node": resources.workers_on_a_node,
             "collective_timeout_s": timeout_s,
             "prepare": prepare,
         },

@@ -25,6 +25,8 @@ class LaneResources:
     """The workers of a lane on as few nodes as possible, or on as many."""
     accelerator_type: str | None = None
     """Only on nodes with this GPU, by Ray's name of it."""
+    workers_on_a_node: int = 1
+    """The most workers, of all lanes, that one node may have: they share its CPUs for decoding images."""
 
     @property
     def needs(self) -> str:

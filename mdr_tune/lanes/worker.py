@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from mdr_tune.backbones.weights import fetch_weights
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.cpus import share_cpus
 from mdr_tune.data import load_dataset, read_test_split
 from mdr_tune.data.dataset import ImageSplit
 from mdr_tune.errors import UserError
@@ -36,8 +37,9 @@ def run_worker(config: dict[str, Any]) -> None:
     """The training function of a lane's TorchTrainer.
 
     Args:
-        config: `hub` (actor handle), `lane` (number), `cpus_per_worker`, `collective_timeout_s`, and `prepare`, which
-            is called before the worker joins, or None: it checks the node and brings the data onto it.
+        config: `hub` (actor handle), `lane` (number), `cpus_per_worker`, `workers_on_a_node`, `collective_timeout_s`,
+            and `prepare`, which is called before the worker joins, or None: it checks the node and brings the data onto
+            it.
     """
     from ray.train.torch import get_device
 
@@ -47,6 +49,7 @@ def run_worker(config: dict[str, Any]) -> None:
         torch.backends.cudnn.benchmark = True  # all steps of a trial have batches of one shape
         if config["prepare"] is not None:
             config["prepare"]()
+        share_cpus(config["workers_on_a_node"], config["cpus_per_worker"])  # `prepare` decodes in one process of all
         worker = LaneWorker(Ranks.current(get_device()), config["collective_timeout_s"])
         group = meet(worker.ranks, config["collective_timeout_s"], functools.partial(_give_up, hub, lane))
         rank = worker.ranks.rank

@@ -31,7 +31,11 @@ def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False)
     wanted = sweep.resources
     gpus_per_worker = _gpus_per_worker(sweep, machine)
     workers = workers_per_trial(sweep, machine)
-    fitting = machine.worker_places(wanted.cpus_per_worker, gpus_per_worker, wanted.accelerator_type) // workers
+    places = [
+        node.worker_places(wanted.cpus_per_worker, gpus_per_worker, wanted.accelerator_type)
+        for node in machine.possible_nodes()
+    ]
+    fitting = sum(places) // workers
     if fitting == 0:
         raise UserError(_too_many_workers(sweep, machine, workers, gpus_per_worker, keeps_workers))
     if wanted.lanes == "auto":
@@ -53,6 +57,7 @@ def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False)
         stalled_worker_timeout_s=wanted.stalled_worker_timeout_s,
         placement=wanted.placement,
         accelerator_type=wanted.accelerator_type,
+        workers_on_a_node=min(lanes * workers, max(places)),
     )
 
 

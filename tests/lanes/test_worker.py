@@ -2,9 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+import torch
 
+from mdr_tune.cpus import threads_to_start
+from mdr_tune.lanes import worker
 from tests.ranks import run_ranks
 
 SCRIPT = Path(__file__).with_name("worker_rank.py")
@@ -28,3 +33,23 @@ def test_a_first_collective_that_does_not_end_is_given_up_with_what_to_set(tmp_p
     why = (tmp_path / "why_0.txt").read_text()
     assert why.startswith("the first collective of its 2 workers did not end in 0.5 s: ")
     assert "GLOO_SOCKET_IFNAME" in why
+
+
+def test_a_worker_shares_the_cpus_of_its_node_once_the_node_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def meet(*_: Any) -> str:
+        seen.append(("meets", threads_to_start()))
+        raise InterruptedError("as far as this test goes")
+
+    for name, value in (("_processes", 1), ("_fewest_threads", 1), ("usable_cpus", lambda: 48)):
+        monkeypatch.setattr(f"mdr_tune.cpus.{name}", value)
+    monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(worker, "ray", MagicMock())
+    monkeypatch.setattr(worker, "meet", meet)
+    monkeypatch.setattr("torch.set_num_threads", lambda threads: seen.append(("computes", threads)))
+    config = {"cpus_per_worker": 2, "workers_on_a_node": 4, "collective_timeout_s": 60.0}
+    prepare = lambda: seen.append(("prepares", threads_to_start()))  # noqa: E731
+    with pytest.raises(InterruptedError):
+        worker.run_worker({"hub": MagicMock(), "lane": 0, "prepare": prepare, **config})
+    assert seen == [("computes", 2), ("prepares", 48), ("meets", 12)]

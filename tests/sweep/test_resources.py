@@ -340,3 +340,19 @@ def test_ray_is_asked_for_what_was_decided(gpus: float, tmp_path: Path) -> None:
 
     scaling = make_trainer(None, 0, fit(4, 1, gpus_per_worker=gpus), "lane", tmp_path, None).scaling_config
     assert (scaling.use_gpu, scaling.resources_per_worker) == (True, {"CPU": 1, "GPU": gpus})
+
+
+@pytest.mark.parametrize(
+    ("machine", "resources", "workers"),
+    [
+        (Machine(48, 4, ""), {"workers_per_trial": 2}, 4),
+        (Machine(48, 4, ""), {"workers_per_trial": 1, "lanes": 3}, 3),
+        (of_nodes(HEAD, A_NODE, A_NODE), {"workers_per_trial": 8}, 4),  # 4 GPUs a node
+        (of_nodes(HEAD, A_NODE, A_NODE), {"workers_per_trial": 1, "lanes": 2}, 2),  # both may come to one node
+        (of_nodes(HEAD, Node(16, 8, "T4"), coming=2), {"workers_per_trial": 4, "accelerator_type": "A10G"}, 4),
+    ],
+)
+def test_how_many_workers_may_share_the_cpus_of_a_node(
+    machine: Machine, resources: dict[str, Any], workers: int
+) -> None:
+    assert fit_lanes(sweep_with(**resources), machine).workers_on_a_node == workers

@@ -81,7 +81,10 @@ def find_images(
 
 
 class DecodedImages:
-    """Images that are decoded at each read, by as many threads as there are CPUs (`mdr_tune.data.dataset.Images`)."""
+    """Images that are decoded at each read, on as many threads as this process may start.
+
+    See `mdr_tune.data.dataset.Images` and `mdr_tune.cpus.threads_to_start`.
+    """
 
     cache_file = None
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from mdr_tune.cpus import usable_cpus
+from mdr_tune.cpus import threads_to_start
 from mdr_tune.progress import Progress
 
 T = TypeVar("T")
@@ -28,10 +28,10 @@ def thread_map(
     Args:
         function: should release Python's lock for most of its time, as reading, hashing and decoding do.
         items: are taken from the calling thread.
-        threads: None: as many as `usable_cpus`.
+        threads: None: `threads_to_start`.
         ahead: the most results that wait to be taken or are being computed. None: four a thread.
     """
-    threads = threads or usable_cpus()
+    threads = threads or threads_to_start()
     pool = ThreadPoolExecutor(threads)
 
     def results() -> Iterator[R]:

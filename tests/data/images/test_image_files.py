@@ -1,6 +1,9 @@
 import shutil
+import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import PIL
 import pytest
 import torch
@@ -48,6 +51,23 @@ def test_any_indices_give_the_pictures_in_their_order(
     assert torch.equal(read, expected_images(root, paths, SIZE)[rows])
     assert (read.dtype, read.shape) == (torch.uint8, (len(indices), 3, SIZE, SIZE))
     assert read.permute(0, 2, 3, 1).is_contiguous()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_images_are_decoded_by_no_more_threads_than_this_process_may_start(
+    threads: int, root: Path, paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, used = open_all(root, paths, folder, cache=False), set()
+
+    def decode(path: str, size: int) -> np.ndarray:
+        used.add(threading.get_ident())
+        time.sleep(0.05)  # so that the others come to their turn
+        return np.zeros((size, size, 3), np.uint8)
+
+    monkeypatch.setattr("mdr_tune.data.images.image_files.decode", decode)
+    monkeypatch.setattr("mdr_tune.data.images.thread_map.threads_to_start", lambda: threads)
+    images[torch.arange(NUMBER)]
+    assert len(used) == threads
 
 
 @pytest.mark.parametrize("cache", [True, False])
