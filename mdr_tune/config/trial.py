@@ -137,7 +137,8 @@ class TrialConfig(StrictModel):
     mdr: MDRConfig | None = MDRConfig()
     optimizer: Annotated[OptimizerConfig, BeforeValidator(by_name)] = OptimizerConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the network while training; distances, losses and evaluation are float32 always."""
+    """Of the network while training; distances, losses and evaluation are float32 always. On a GPU `fp32` convolves in
+    TF32, torch's default: factors are rounded to 10 bits, sums are float32."""
     channels_last: bool = True
     """Memory layout of images and convolutions."""
     compile: bool = False

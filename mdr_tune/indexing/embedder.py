@@ -10,6 +10,7 @@ from PIL import Image
 
 from mdr_tune.data.augmentations.cropping import center_crop
 from mdr_tune.data.images.decoding import decode
+from mdr_tune.metric.full_precision import full_float32
 
 
 @dataclass(frozen=True)
@@ -56,4 +57,5 @@ class Embedder:
     @torch.no_grad()
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (n, D) float32, on the CPU, of images (n, C, H, W) uint8."""
-        return self.network(images.to(self.device)).float().cpu()
+        with full_float32(self.device.type):
+            return self.network(images.to(self.device)).float().cpu()

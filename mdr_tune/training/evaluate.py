@@ -15,6 +15,7 @@ from mdr_tune.metric import (
     shard_sizes,
     shard_slice,
 )
+from mdr_tune.metric.full_precision import full_float32
 from mdr_tune.metric.retrieval import DEFAULT_KS
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
@@ -35,7 +36,7 @@ def evaluate(
     """Return Recall@K, MAP@R and R-precision of each image as a query to the gallery, or to all others, in percent.
 
     The value is the same on all ranks, and up to rounding the same for any number of them: nothing is padded, each
-    image is embedded and each query scored once.
+    image is embedded and each query scored once. The network computes in full float32, whatever it was trained in.
 
     Args:
         model: Is in the mode it was in, training or not, afterwards.
@@ -147,7 +148,8 @@ def _forward(model: EmbeddingModel, images: torch.Tensor, at_once: int) -> tuple
     """Return the embeddings (n, D), and how many images there was room for at a time."""
     while True:
         try:
-            return torch.cat([model(some) for some in images.split(at_once)]), at_once
+            with full_float32(images.device.type):
+                return torch.cat([model(some) for some in images.split(at_once)]), at_once
         except torch.OutOfMemoryError:
             if at_once == 1:
                 raise

@@ -122,3 +122,14 @@ def test_a_broken_model_is_refused(tmp_path: Path) -> None:
     broken = dataclasses.replace(model, network=lambda images: torch.full((len(images), 4), torch.nan))
     with pytest.raises(UserError, match="not finite"):
         list(embed_images(broken, tmp_path, ["a/0.jpg"]))
+
+
+def test_the_network_computes_in_full_float32_as_in_an_evaluation() -> None:
+    seen = []
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.backends.cudnn.conv.fp32_precision)
+        return images.flatten(1)
+
+    dataclasses.replace(embedder((1, 2, 2), 2), network=network).embed(torch.zeros(3, 1, 2, 2, dtype=torch.uint8))
+    assert seen == ["ieee"]

@@ -105,6 +105,20 @@ def test_a_batch_that_there_is_no_room_for_is_halved(monkeypatch: pytest.MonkeyP
     assert sizes == [64, 32, 16, 8, *[8] * 7, 8, 8, 8, 2]
 
 
+def test_the_network_computes_in_full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = make_model(), []
+    forward = model.forward
+
+    def look(images: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.backends.cudnn.conv.fp32_precision, torch.is_autocast_enabled("cpu")))
+        return forward(images)
+
+    monkeypatch.setattr(model, "forward", look)
+    with torch.autocast("cpu", torch.bfloat16):
+        evaluate(model, make_split(20, seed=2), Ranks(), image_size=IMAGE_SIZE)
+    assert seen == [("ieee", False)]
+
+
 def test_one_image_that_there_is_no_room_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_room(images: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
