@@ -16,7 +16,7 @@ from mdr_tune.config.explain import explain
 from mdr_tune.config.overrides import read_override
 from mdr_tune.config.space import parameter_tree, searched, walk
 from mdr_tune.config.space_checks import key_problems
-from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.sweep import MOST_TRIALS, SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.registry import did_you_mean
 from mdr_tune.sqlite_address import sqlite_options, sqlite_url
@@ -280,6 +280,8 @@ def check_can_extend(sweep: SweepConfig, trials: int, past: Past, legacy_draws: 
     """
     if trials < 1:
         raise UserError(f"--extend {trials}: give the number of trials to add, 1 or more")
+    if sweep.search.trials + sum(past.extensions) + trials > MOST_TRIALS:
+        raise UserError(f"--extend {trials}: a search has at most {MOST_TRIALS:,} trials")
     if sweep.search.sampler == "grid":
         raise UserError("--extend: a grid has all of its combinations already; launch a file with more choices")
     if sweep.search.scheduler.name == "pbt":

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlflow.environment_variables import MLFLOW_REGISTRY_URI
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from torch.export.passes import move_to_device_pass
+from yaml import YAMLError
 
 from mdr_tune.config.data import USUAL_RESIZE_PER_IMAGE_SIZE
 from mdr_tune.errors import UserError
@@ -153,12 +155,14 @@ def _check_folder(folder: str) -> Path:
 
 
 def _load(folder: Path, found: _Found, device: torch.device | None) -> Embedder:
-    described = Model.load(str(folder))
+    described = _describe(folder, found.uri)
     image_shape, size = _shapes(described, found.uri)
     if not (folder / GRAPH).is_file():
         raise UserError(
             f"{found.uri} is no exported graph (pt2) of PyTorch, as a launch registers it: take another model"
         )
+    if not zipfile.is_zipfile(folder / GRAPH):
+        raise UserError(f"{found.uri}: its {GRAPH} is damaged, or not whole: get the model again")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Embedder(
         network=_network(folder, device),
@@ -170,6 +174,14 @@ def _load(folder: Path, found: _Found, device: torch.device | None) -> Embedder:
         run_id=found.run_id or described.run_id,
         device=device,
     )
+
+
+def _describe(folder: Path, uri: str) -> Model:
+    """Read what MLflow says of a model."""
+    try:
+        return Model.load(str(folder))
+    except (YAMLError, MlflowException, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise UserError(f"{uri}: its MLmodel is damaged ({_first_line(error)}): get the model again") from error
 
 
 def _network(folder: Path, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -150,6 +150,7 @@ def test_a_launch_that_is_running_is_left_alone(tmp_path: Path) -> None:
     ("changes", "trials", "why"),
     [
         ({}, 0, "1 or more"),
+        ({}, 10**17, "a search has at most 1,000,000 trials"),
         ({"search": {"sampler": "grid"}, "space": {"mdr.weight": [0.1, 0.2]}}, 3, "grid"),
         ({"search": {"scheduler": "pbt"}}, 3, "population"),
         ({"space": {}}, 3, "nothing is searched"),

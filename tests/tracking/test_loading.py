@@ -17,7 +17,7 @@ from mlflow.types import Schema, TensorSpec
 from mdr_tune.errors import UserError
 from mdr_tune.tracking.champion import load_model, log_embedding_model, register_champion
 from mdr_tune.tracking.experiment import open_experiment
-from mdr_tune.tracking.loading import load_embedder, needs_store
+from mdr_tune.tracking.loading import GRAPH, load_embedder, needs_store
 from tests.mlflow_globals import mlflow_globals_kept
 from tests.tracking.tiny_trial import noise_images, save, trained
 
@@ -163,6 +163,29 @@ def test_a_model_without_the_size_of_images_is_told(
     embedder = load_embedder("models:/load_other/1", client)
     assert embedder.resize == 32
     assert "does not say what its images were resized to: 32 pixels" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "what"),
+    [
+        ("MLmodel", b"", "its MLmodel is damaged"),
+        ("MLmodel", b"\xff\xfe", "its MLmodel is damaged"),
+        ("MLmodel", b"- a\n", "its MLmodel is damaged"),
+        ("MLmodel", b"a: [", "its MLmodel is damaged"),
+        (GRAPH, b"", "its data/model.pt2 is damaged, or not whole"),
+        (GRAPH, b"PK\x03\x04" * 99, "its data/model.pt2 is damaged, or not whole"),
+    ],
+)
+@pytest.mark.usefixtures("registered")
+def test_a_folder_that_is_damaged_or_not_whole(
+    store: str, elsewhere: Path, file: str, content: bytes, what: str
+) -> None:
+    with mlflow_globals_kept():
+        mlflow.set_tracking_uri(store)
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/1", dst_path=str(elsewhere / "m")))
+    (folder / file).write_bytes(content)
+    with pytest.raises(UserError, match=f"{folder}: {what}.*: get the model again"):
+        load_embedder(str(folder))
 
 
 @pytest.mark.parametrize("kind", ["pickle", "float images"])
