@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mdr_tune.errors import UserError
 from mdr_tune.mlflow_database import ARTIFACTS, check_file, check_schema, is_new
 from mdr_tune.sqlite_address import sqlite_file, sqlite_options, sqlite_url
-from mdr_tune.words import not_utf_8
+from mdr_tune.words import escaped, not_utf_8
 from mdr_tune.words import without_password as without_password
 
 if TYPE_CHECKING:
@@ -179,8 +179,15 @@ def record_present_place(stores: Stores, sweep: str) -> None:
 
 def _check_registry(stores: Stores, writes: bool) -> None:
     registry = stores.registry_uri
-    if stores.other_registry is None or not registry.startswith(("sqlite", "http", "postgresql", "mysql", "mssql")):
+    if stores.other_registry is None:
         return
+    if not registry.startswith(("sqlite", "http", "postgresql", "mysql", "mssql")):
+        if registry.partition(":")[0] in (registry, "file") and not registry.startswith("databricks"):
+            raise UserError(
+                f"{REGISTRY_VARIABLE} {escaped(registry)}: MLflow cannot register models in a folder; give a database "
+                "(sqlite:////absolute/path/mlflow.db) or a server, or unset it"
+            )
+        return  # a registry of Databricks, or of a plugin
     file = sqlite_file(registry)
     if file is not None and not writes and is_new(file):
         raise UserError(f"{REGISTRY_VARIABLE} {stores.other_registry}: there is no such file; unset it, or mend it")

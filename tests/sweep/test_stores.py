@@ -260,6 +260,14 @@ def test_a_registry_elsewhere_is_checked_and_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://me:secret@127.0.0.1:9")
     with pytest.raises(UserError, match=r"MLFLOW_REGISTRY_URI http://me:\*\*\*@127.0.0.1:9 does not answer"):
         check_stores(stores)
+    for folder in ("models", "/models", "file:///models"):
+        monkeypatch.setenv("MLFLOW_REGISTRY_URI", folder)
+        with pytest.raises(UserError, match=f"MLFLOW_REGISTRY_URI {folder}: MLflow cannot register models in a folder"):
+            check_stores(stores)
+    for elsewhere in ("databricks", "databricks-uc", "uc:http://127.0.0.1:9", "plugin://x"):
+        monkeypatch.setenv("MLFLOW_REGISTRY_URI", elsewhere)
+        check_stores(stores)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://me:secret@127.0.0.1:9")
     lines = stores.load_command("letters@champion").splitlines()
     assert lines[2] == 'mlflow.set_registry_uri("http://me:***@127.0.0.1:9")'
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", stores.tracking_uri)
