@@ -191,20 +191,20 @@ def _check_registry(stores: Stores, writes: bool) -> None:
     file = sqlite_file(registry)
     if file is not None and not writes and is_new(file):
         raise UserError(f"{REGISTRY_VARIABLE} {stores.other_registry}: there is no such file; unset it, or mend it")
-    _check_store(registry, f"the registry of {REGISTRY_VARIABLE}", writes)
+    _check_store(registry, f"the registry of {REGISTRY_VARIABLE}", writes, REGISTRY_VARIABLE)
 
 
-def _check_store(uri: str, what: str, writes: bool) -> None:
-    """Check one store that MLflow is to open."""
+def _check_store(uri: str, what: str, writes: bool, flag: str = "--tracking-uri") -> None:
+    """Check one store that MLflow is to open; `flag` names another."""
     if (file := sqlite_file(uri)) is not None:
         if writes:
             _check_folder(file.parent, f"{what} in")  # SQLite puts its journal there
         if file.exists() or file.is_symlink():
-            check_file(file, uri, f"{what} {file}", writes)
+            check_file(file, uri, f"{what} {file}", writes, flag)
     elif uri.startswith("http"):
-        _check_server(uri, what)
+        _check_server(uri, what, flag)
     else:
-        _check_other_database(uri, what)
+        _check_other_database(uri, what, flag)
 
 
 def _check_folder(folder: Path, what: str) -> None:
@@ -220,7 +220,7 @@ def _check_folder(folder: Path, what: str) -> None:
         raise UserError(f"{what} {folder}: cannot be written ({error.strerror}); choose a writable folder") from None
 
 
-def _check_other_database(uri: str, store: str) -> None:
+def _check_other_database(uri: str, store: str, flag: str) -> None:
     """Connect once, with the driver that the URI names."""
     import sqlalchemy
 
@@ -234,17 +234,18 @@ def _check_other_database(uri: str, store: str) -> None:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{what} cannot be opened ({reason}); install its driver into this "
-            "environment, start it, or choose another --tracking-uri"
+            f"environment, start it, or choose another {flag}"
         ) from None
 
 
-def _check_server(uri: str, store: str) -> None:
+def _check_server(uri: str, store: str, flag: str) -> None:
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S):
             pass
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
+        local = "leave --tracking-uri and MLFLOW_TRACKING_URI out for a local store"
         raise UserError(
             f"{store.replace('store', 'server')} {without_password(uri)} does not answer ({reason}); start it "
-            f"(mdr-tune mlflow-server install) or leave --tracking-uri and MLFLOW_TRACKING_URI out for a local store"
+            f"(mdr-tune mlflow-server install) or {local if flag == '--tracking-uri' else f'unset {flag}'}"
         ) from None

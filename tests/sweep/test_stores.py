@@ -255,10 +255,16 @@ def test_a_registry_elsewhere_is_checked_and_named(tmp_path: Path, monkeypatch: 
     (tmp_path / "text.db").write_text("no database, though long enough for a header" * 9)
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/text.db")
     assert stores.other_registry == f"sqlite:///{tmp_path}/text.db"
-    with pytest.raises(UserError, match=f"the registry of MLFLOW_REGISTRY_URI {tmp_path}/text.db: cannot be written"):
+    with pytest.raises(
+        UserError,
+        match="of MLFLOW_REGISTRY_URI .*: cannot be written .* another MLFLOW_REGISTRY_URI$",
+    ):
         check_stores(stores)
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://me:secret@127.0.0.1:9")
-    with pytest.raises(UserError, match=r"MLFLOW_REGISTRY_URI http://me:\*\*\*@127.0.0.1:9 does not answer"):
+    with pytest.raises(
+        UserError,
+        match=r"http://me:\*\*\*@127.0.0.1:9 does not answer .* or unset MLFLOW_REGISTRY_URI$",
+    ):
         check_stores(stores)
     for folder in ("models", "/models", "file:///models"):
         monkeypatch.setenv("MLFLOW_REGISTRY_URI", folder)
