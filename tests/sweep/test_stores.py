@@ -257,7 +257,7 @@ def test_a_registry_elsewhere_is_checked_and_named(tmp_path: Path, monkeypatch: 
     assert stores.other_registry == f"sqlite:///{tmp_path}/text.db"
     with pytest.raises(
         UserError,
-        match="of MLFLOW_REGISTRY_URI .*: cannot be written .* another MLFLOW_REGISTRY_URI$",
+        match=r"of MLFLOW_REGISTRY_URI .*: cannot be written .* another MLFLOW_REGISTRY_URI$",
     ):
         check_stores(stores)
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://me:secret@127.0.0.1:9")
