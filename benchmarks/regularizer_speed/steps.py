@@ -40,9 +40,9 @@ class Problem:
         scale = 1 / math.sqrt(DIMENSIONS)
         return (torch.randn(self.count, DIMENSIONS, generator=generator) * scale).to(device).requires_grad_()
 
-    def labels(self, device: torch.device) -> Tensor:
-        """Return (N,)."""
-        return (torch.arange(self.count) // IMAGES_PER_CLASS).to(device)
+    def labels(self) -> Tensor:
+        """Return (N,), on the CPU."""
+        return torch.arange(self.count) // IMAGES_PER_CLASS
 
 
 def our_loss(problem: Problem, device: torch.device) -> Loss:
@@ -50,8 +50,8 @@ def our_loss(problem: Problem, device: torch.device) -> Loss:
     mdr = MDRLoss().to(device)
     if not problem.with_triplets:
         return mdr
-    miner, labels = DistanceWeightedMiner(), problem.labels(device)
-    generator = torch.Generator(device).manual_seed(0)
+    miner, labels = DistanceWeightedMiner(), problem.labels()
+    generator = torch.Generator().manual_seed(0)
 
     def loss(embeddings: Tensor) -> Tensor:
         triplets = miner(embeddings, labels, generator)
@@ -67,5 +67,5 @@ def their_loss(problem: Problem, device: torch.device) -> Loss:
     mdr = TextbookMDR().to(device)
     if not problem.with_triplets:
         return mdr
-    labels = problem.labels(device)
+    labels = problem.labels().to(device)
     return lambda embeddings: textbook_triplet_loss(embeddings, labels) + MDR_WEIGHT * mdr(embeddings)

@@ -4,6 +4,7 @@ Needs torch only; what builds on pytorch-metric-learning (the `library_*` files 
 is asked for.
 """
 
+from mdr_tune.metric.batch_labels import BatchLabels
 from mdr_tune.metric.distance import pairwise_distances
 from mdr_tune.metric.distance_tiles import Statistics
 from mdr_tune.metric.distance_weighted import DistanceWeightedMiner, MinerWeights, negative_weights
@@ -23,6 +24,7 @@ from mdr_tune.metric.retrieval import (
 from mdr_tune.metric.triplet import TripletLoss, triplet_margin_loss
 
 __all__ = [
+    "BatchLabels",
     "DistanceWeightedMiner",
     "EmbeddingMode",
     "MDRLoss",

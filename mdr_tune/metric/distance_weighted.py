@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mdr_tune.metric.batch_labels import Labels, class_ids, known_labels
 from mdr_tune.metric.distance import check_embeddings, full_precision
 from mdr_tune.metric.distance_tiles import distance_tiles
-from mdr_tune.metric.mined import Triplets, check_generator, draw_negatives, positive_pairs
+from mdr_tune.metric.mined import Triplets, check_generator, draw_negatives, no_triplets
 
 MinerWeights = Literal["official", "stable"]
 
@@ -31,38 +32,36 @@ class DistanceWeightedMiner:
         self.nonzero_loss_cutoff = nonzero_loss_cutoff
 
     @torch.no_grad()
-    def __call__(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> Triplets:
+    def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Triplets:
         """Draw the triplets of a batch.
 
         Args:
             embeddings: (N, D), of any length; they are put on the unit sphere first.
-            labels: (N,), the classes.
-            generator: on the device of `embeddings` (`torch.Generator(device=...)`): torch draws there. For
-                the same draws on all ranks, seed it alike on each.
+            labels: (N,), the classes, on any device; or what is known of them.
+            generator: on the CPU, wherever the embeddings are (`torch.Generator()`). For the same draws on all
+                ranks, seed it alike on each.
 
         Returns:
             The triplets, ordered by anchor and then positive, on the device of `embeddings`. They are empty
-            when no class has two members or there is one class only.
+            when no class has two members or there is one class only. For embeddings that are not finite, on a
+            GPU, negatives may be any embeddings.
 
         Raises:
-            ValueError: wrong shapes, embeddings that are not finite, or a generator of another device.
+            ValueError: wrong shapes, a generator of a GPU, or embeddings on the CPU that are not finite.
         """
-        check_embeddings(embeddings, labels)
-        check_generator(generator, embeddings)
-        if embeddings.numel() and not torch.stack(embeddings.aminmax()).isfinite().all():  # NaN goes into both
-            # Said here, since drawing from such weights would end the whole CUDA context.
+        check_embeddings(embeddings, class_ids(labels))
+        check_generator(generator)
+        if embeddings.device.type == "cpu" and embeddings.numel() and not _all_finite(embeddings):
             raise ValueError("embeddings are not finite: the training has diverged, lower the learning rate")
-        labels = labels.to(embeddings.device)
-        anchors, positives = positive_pairs(labels)
-        if len(anchors) == 0 or bool((labels == labels[0]).all()):
-            nothing = anchors[:0]
-            return Triplets(nothing, nothing, nothing, embeddings.new_zeros(()))
-        weights, fell_back = negative_weights(embeddings, labels, self.weights, self.cutoff, self.nonzero_loss_cutoff)
-        negatives = draw_negatives(weights, anchors, generator)
-        is_anchor = torch.zeros_like(fell_back)
-        is_anchor[anchors] = True
-        fallback_fraction = (fell_back & is_anchor).sum().to(embeddings.dtype) / is_anchor.sum()
-        return Triplets(anchors, positives, negatives, fallback_fraction)
+        known = known_labels(labels, embeddings.device)
+        if known.num_triplets == 0:
+            return no_triplets(embeddings)
+        weights, fell_back = negative_weights(
+            embeddings, known.values, self.weights, self.cutoff, self.nonzero_loss_cutoff
+        )
+        negatives = draw_negatives(weights, known, generator)
+        fallback_fraction = fell_back[known.rows].sum().to(embeddings.dtype) / len(known.rows)
+        return Triplets(known.anchors, known.positives, negatives, fallback_fraction)
 
 
 @torch.no_grad()
@@ -114,6 +113,10 @@ def negative_weights(
     row_weights.masked_fill_(fell_back[:, None] & negatives, 1.0)
     sums = row_weights.sum(dim=1, keepdim=True)
     return row_weights.div_(sums.masked_fill(sums == 0, 1.0)), fell_back & negatives.any(dim=1)
+
+
+def _all_finite(embeddings: Tensor) -> bool:
+    return bool(torch.stack(embeddings.aminmax()).isfinite().all())  # NaN goes into both
 
 
 def _distances_on_sphere(embeddings: Tensor) -> Tensor:

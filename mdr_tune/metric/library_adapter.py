@@ -4,6 +4,7 @@ import torch
 from pytorch_metric_learning import distances, losses, reducers
 from torch import Tensor
 
+from mdr_tune.metric.batch_labels import BatchLabels, Labels, class_ids
 from mdr_tune.metric.distance import check_embeddings, full_precision
 from mdr_tune.metric.library_random import library_draws_from
 from mdr_tune.metric.losses import MetricLoss
@@ -34,15 +35,15 @@ class LibraryLoss(MetricLoss):
         self.loss = loss
         self.num_classes = num_classes
 
-    def forward(self, embeddings: Tensor, labels: Tensor, mined: Mined, generator: torch.Generator) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
         """Return the loss. See `MetricLoss.forward`; one seed is drawn from `generator` at each call.
 
         Half-precision embeddings are converted to float32 first, and autocast is off inside.
         """
-        check_embeddings(embeddings, labels)
+        check_embeddings(embeddings, class_ids(labels))
         embeddings = full_precision(embeddings)
-        labels = labels.to(embeddings.device)
-        self._check_labels(labels)
+        self._check_labels(labels.on_cpu if isinstance(labels, BatchLabels) else labels)
+        labels = class_ids(labels).to(embeddings.device)
         if mined is not None and not self.takes_mined:
             raise ValueError(f"{type(self.loss).__name__} makes its own pairs of the whole batch: use the miner 'all'")
         indices = tuple(mined[:3]) if isinstance(mined, Triplets) else mined

@@ -4,8 +4,9 @@ import torch
 from pytorch_metric_learning import distances, miners
 from torch import Tensor
 
+from mdr_tune.metric.batch_labels import Labels, class_ids
 from mdr_tune.metric.distance import check_embeddings, full_precision
-from mdr_tune.metric.mined import Pairs, Triplets
+from mdr_tune.metric.mined import Pairs, Triplets, no_triplets
 
 
 class LibraryMiner:
@@ -17,14 +18,13 @@ class LibraryMiner:
         self._miner = miner
 
     @torch.no_grad()
-    def __call__(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> Triplets | Pairs:
-        """Choose from a batch; `generator` is not used. See `Miner`."""
-        check_embeddings(embeddings, labels)
+    def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Triplets | Pairs:
+        """Choose from a batch; `generator` is not used. See `Miner`. The library's code waits for a GPU."""
+        check_embeddings(embeddings, class_ids(labels))
         if len(embeddings) == 0:  # on which some of the library's end with an IndexError
-            nothing = torch.empty(0, dtype=torch.int64, device=embeddings.device)
-            return Triplets(nothing, nothing, nothing, embeddings.new_zeros(()))
+            return no_triplets(embeddings)
         with torch.autocast(embeddings.device.type, enabled=False):
-            indices = self._miner(full_precision(embeddings), labels.to(embeddings.device))
+            indices = self._miner(full_precision(embeddings), class_ids(labels).to(embeddings.device))
         if len(indices) == 4:
             return Pairs(*indices)
         anchors, positives, negatives = indices

@@ -15,10 +15,10 @@ def library_draws_from(generator: torch.Generator, device: torch.device) -> Iter
     One seed is drawn from `generator`; the global generators are seeded with it, and set back at the end.
 
     Args:
-        generator: in the same state on all ranks, so that they draw alike.
+        generator: on the CPU, in the same state on all ranks, so that they draw alike.
         device: what the library computes on; its generator is seeded too, if it is a GPU.
     """
-    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+    seed = int(torch.randint(2**31, (), generator=generator))
     on_gpu = device.type == "cuda"
     numpy_random = common_functions.NUMPY_RANDOM
     with torch.random.fork_rng(devices=[device] if on_gpu else []):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mdr_tune.catalog import LOSSES
 from mdr_tune.metric.arguments import check_arguments
+from mdr_tune.metric.batch_labels import Labels
 from mdr_tune.metric.mined import Mined
 
 LIBRARY_PREFIX = "pml."
@@ -23,14 +24,15 @@ class MetricLoss(nn.Module):
 
     takes_mined: bool = True
 
-    def forward(self, embeddings: Tensor, labels: Tensor, mined: Mined, generator: torch.Generator) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
         """Return the loss of a batch; where there is nothing to compare, a zero with a (zero) gradient.
 
         Args:
             embeddings: (N, D), as `apply_embedding_mode` left them.
-            labels: (N,), int64; 0 to num_classes - 1 for losses that have a parameter for each class.
+            labels: (N,), int64, or what is known of them; 0 to num_classes - 1 for losses that have a parameter for
+                each class.
             mined: what the miner chose; None is everything.
-            generator: what a loss that draws at random draws from, in the same state on all ranks.
+            generator: what a loss that draws at random draws from, on the CPU, in the same state on all ranks.
 
         Returns:
             The loss, of shape ().

@@ -5,6 +5,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from mdr_tune.metric.batch_labels import BatchLabels, Labels, class_ids, known_labels
+from mdr_tune.metric.transfer import send
+
 
 class Triplets(NamedTuple):
     """Indices into a batch, and how the miner fared."""
@@ -24,6 +27,12 @@ class Pairs(NamedTuple):
     negatives: Tensor  # (Q,), int64
 
 
+def no_triplets(embeddings: Tensor) -> Triplets:
+    """Return what a miner returns that found nothing, on the device of `embeddings`."""
+    nothing = torch.empty(0, dtype=torch.int64, device=embeddings.device)
+    return Triplets(nothing, nothing, nothing, embeddings.new_zeros(()))
+
+
 Mined = Triplets | Pairs | None
 """None stands for all pairs, or all triplets, of the batch."""
 
@@ -38,52 +47,68 @@ class Miner(Protocol):
     def can_fall_back(self) -> bool:
         """Whether `Triplets.fallback_fraction` says anything; where it does not, it is 0."""
 
-    def __call__(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> Mined:
+    def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Mined:
         """Choose from a batch, without recording a gradient.
 
         Args:
             embeddings: (N, D), as the loss will see them.
-            labels: (N,), integers.
-            generator: on the device of `embeddings`, in the same state on all ranks.
+            labels: (N,), integers, on any device; or what is known of them.
+            generator: on the CPU, wherever the embeddings are, in the same state on all ranks.
 
         Returns:
             Indices on the device of `embeddings`; empty ones where the batch has nothing to offer.
 
         Raises:
-            ValueError: wrong shapes, or a generator of another device.
+            ValueError: wrong shapes, or a generator of a GPU.
         """
 
 
-def positive_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all ordered pairs of two members of a class, by anchor and then positive; two of (P,)."""
-    same = labels[:, None] == labels[None, :]
-    anchors, positives = same.fill_diagonal_(False).nonzero(as_tuple=True)
-    return anchors, positives
-
-
-def draw_negatives(weights: Tensor, anchors: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw a negative for each anchor, by the weights of its row.
+def draw_negatives(weights: Tensor, labels: BatchLabels, generator: torch.Generator) -> Tensor:
+    """Draw a negative for each positive pair, by the weights of its anchor's row.
 
     For each row as many are drawn as the most frequent anchor needs: a row is summed up once, and not once for each of
     its pairs.
 
     Args:
         weights: (N, N), not negative, the sum of an anchor's row above 0.
-        anchors: (T,), ascending, T above 0.
-        generator: on the device of `weights`.
+        labels: the batch's, with P positive pairs, P above 0.
+        generator: on the CPU.
 
     Returns:
-        (T,), columns of weight above 0.
+        (P,), columns of weight above 0.
     """
-    counts = torch.bincount(anchors, minlength=len(weights))
-    rows = counts.nonzero().squeeze(1)
-    drawn = anchors.new_zeros(len(weights), int(counts.max()))
-    drawn[rows] = torch.multinomial(weights[rows], drawn.shape[1], replacement=True, generator=generator)
-    first = counts.cumsum(0).sub_(counts)
-    return drawn[anchors, torch.arange(len(anchors), device=anchors.device) - first[anchors]]
+    of_anchors = weights[labels.rows]  # (R, N)
+    if weights.device.type == "cpu":
+        drawn = torch.multinomial(of_anchors, labels.draws, replacement=True, generator=generator)
+    else:
+        drawn = draw_by_cpu(of_anchors, labels.draws, generator)
+    return drawn.flatten()[labels.slots]
 
 
-def mined_triplets(mined: Mined, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def draw_by_cpu(weights: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+    """Do what `torch.multinomial` does on a CPU, with replacement, by the same random numbers, for weights on a GPU.
+
+    The columns are the same but where rounding decides, and the generator's state afterwards is the same. Nobody waits:
+    a row with numbers that are not finite gives any of its columns.
+
+    Args:
+        weights: (R, N), not negative, the sum of each row above 0.
+        draws: from each row, at least 1.
+        generator: on the CPU.
+
+    Returns:
+        (R, draws), columns.
+    """
+    if draws == 1:  # torch's short cut for one draw
+        exponential = torch.empty(weights.shape, dtype=weights.dtype).exponential_(generator=generator)
+        return (weights / send(exponential, weights.device)).argmax(dim=1, keepdim=True)
+    uniform = torch.rand(len(weights), draws, dtype=torch.float64, generator=generator)
+    sums = weights.cumsum(dim=1, dtype=torch.float64)
+    places = torch.searchsorted(sums, send(uniform, weights.device) * sums[:, -1:])
+    return places.clamp_(max=weights.shape[1] - 1)  # NaN is found behind the last column
+
+
+def mined_triplets(mined: Mined, labels: Labels) -> tuple[Tensor, Tensor, Tensor]:
     """Return anchors, positives and negatives, (T,) each, whatever the miner returned.
 
     Pairs become the triplets of each positive pair with each negative pair of the same anchor, None becomes
@@ -92,22 +117,26 @@ def mined_triplets(mined: Mined, labels: Tensor) -> tuple[Tensor, Tensor, Tensor
 
     Args:
         mined: what a miner returned for the batch.
-        labels: (N,), used for None only.
+        labels: (N,), or what is known of them; used for None only.
     """
     if isinstance(mined, Triplets):
         return mined.anchors, mined.positives, mined.negatives
     if isinstance(mined, Pairs):
         of_positive, of_negative = (mined.anchors[:, None] == mined.negative_anchors).nonzero(as_tuple=True)
         return mined.anchors[of_positive], mined.positives[of_positive], mined.negatives[of_negative]
-    anchors, positives = positive_pairs(labels)
-    of_pair, negatives = (labels[anchors][:, None] != labels).nonzero(as_tuple=True)
-    return anchors[of_pair], positives[of_pair], negatives
+    labels = known_labels(labels, class_ids(labels).device)
+    is_triplet = labels.values[labels.anchors][:, None] != labels.values  # (P, N)
+    if is_triplet.device.type == "cpu":
+        of_pair, negatives = is_triplet.nonzero(as_tuple=True)
+    else:  # slower on a CPU; a GPU need not be asked how many there are
+        of_pair, negatives = torch.nonzero_static(is_triplet, size=labels.num_triplets).unbind(1)
+    return labels.anchors[of_pair], labels.positives[of_pair], negatives
 
 
-def check_generator(generator: torch.Generator, embeddings: Tensor) -> None:
-    """Raise a ValueError unless `generator` draws on the device of `embeddings`."""
-    if generator.device.type != embeddings.device.type:
+def check_generator(generator: torch.Generator) -> None:
+    """Raise a ValueError unless `generator` is on the CPU, where it draws the same whatever computes."""
+    if generator.device.type != "cpu":
         raise ValueError(
-            f"the generator is on {generator.device} and the embeddings on {embeddings.device}: "
-            f"make it with torch.Generator(device={str(embeddings.device)!r})"
+            f"the generator is on {generator.device}, but negatives are drawn on the CPU, so that they are the same on "
+            "all devices: make it with torch.Generator()"
         )

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from mdr_tune.catalog import MINERS
 from mdr_tune.metric.arguments import check_arguments
+from mdr_tune.metric.batch_labels import Labels, class_ids, known_labels
 from mdr_tune.metric.distance import check_embeddings, full_precision
-from mdr_tune.metric.mined import Miner, Triplets, check_generator, draw_negatives, positive_pairs
+from mdr_tune.metric.mined import Miner, Triplets, check_generator, draw_negatives, no_triplets
 
 
 def build_miner(name: str, arguments: Mapping[str, Any]) -> Miner:
@@ -37,9 +38,9 @@ class AllMiner:
 
     can_fall_back = False
 
-    def __call__(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+    def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> None:
         """Return None, which stands for everything. Arguments and errors are those of `Miner`."""
-        check_embeddings(embeddings, labels)
+        check_embeddings(embeddings, class_ids(labels))
 
 
 class RandomMiner:
@@ -48,15 +49,13 @@ class RandomMiner:
     can_fall_back = False
 
     @torch.no_grad()
-    def __call__(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> Triplets:
+    def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Triplets:
         """Draw the triplets of a batch, ordered by anchor and then positive. See `Miner` for the arguments."""
-        check_embeddings(embeddings, labels)
-        check_generator(generator, embeddings)
-        labels = labels.to(embeddings.device)
-        anchors, positives = positive_pairs(labels)
-        is_negative = labels[:, None] != labels  # (N, N)
-        if len(anchors) == 0 or not is_negative.any():  # no positive pair, or a single class
-            anchors = positives = negatives = anchors[:0]
-        else:
-            negatives = draw_negatives(is_negative.to(full_precision(embeddings).dtype), anchors, generator)
-        return Triplets(anchors, positives, negatives, embeddings.new_zeros(()))
+        check_embeddings(embeddings, class_ids(labels))
+        check_generator(generator)
+        known = known_labels(labels, embeddings.device)
+        if known.num_triplets == 0:
+            return no_triplets(embeddings)
+        is_negative = known.values[:, None] != known.values  # (N, N)
+        negatives = draw_negatives(is_negative.to(full_precision(embeddings).dtype), known, generator)
+        return Triplets(known.anchors, known.positives, negatives, embeddings.new_zeros(()))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mdr_tune.metric.batch_labels import Labels, class_ids, known_labels
 from mdr_tune.metric.distance import check_embeddings, check_tensors, full_precision
 from mdr_tune.metric.losses import MetricLoss
 from mdr_tune.metric.mined import Mined, mined_triplets
@@ -38,9 +39,11 @@ class TripletLoss(MetricLoss):
             raise ValueError(f"margin must be 0 or more, got {margin}")
         self.margin = margin
 
-    def forward(self, embeddings: Tensor, labels: Tensor, mined: Mined, generator: torch.Generator) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
         """Return the loss, in the units of the embeddings. See `MetricLoss.forward`."""
-        check_embeddings(embeddings, labels)
+        check_embeddings(embeddings, class_ids(labels))
+        if mined is None:
+            labels = known_labels(labels, embeddings.device)
         return triplet_margin_loss(embeddings, *mined_triplets(mined, labels), self.margin)
 
     def extra_repr(self) -> str:

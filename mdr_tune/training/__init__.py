@@ -1,7 +1,8 @@
 """One trial on one rank: build, train an epoch, evaluate, checkpoint. DDP, but neither Ray nor MLflow."""
 
+from mdr_tune.training.finite import TrialDiverged
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
-from mdr_tune.training.session import TrialDiverged, TrialSession
+from mdr_tune.training.session import TrialSession
 
 __all__ = ["EmbeddingModel", "Ranks", "TrialDiverged", "TrialSession"]

@@ -10,7 +10,8 @@ import torch
 from mdr_tune.data.augmentations.augmentation import Augmentation
 from mdr_tune.data.dataset import ImageSplit
 from mdr_tune.data.prefetch import prefetch
-from mdr_tune.metric import shard_slice
+from mdr_tune.metric import BatchLabels, shard_slice
+from mdr_tune.metric.transfer import send
 from mdr_tune.training.ranks import Ranks
 
 
@@ -19,11 +20,11 @@ class InputBatch(NamedTuple):
 
     Attributes:
         images: (n, C, H, W) uint8, or float32 in 0..255: this rank's slice of the global batch, augmented.
-        labels: (B,) int64: of the whole global batch.
+        labels: of the whole global batch, B images.
     """
 
     images: torch.Tensor
-    labels: torch.Tensor
+    labels: BatchLabels
 
 
 class _Read(NamedTuple):
@@ -31,7 +32,7 @@ class _Read(NamedTuple):
 
     images: torch.Tensor  # (n, C, H, W)
     params: torch.Tensor  # (n, k)
-    labels: torch.Tensor  # (B,)
+    labels: BatchLabels  # of B images
 
 
 class InputPipeline:
@@ -41,7 +42,8 @@ class InputPipeline:
     nothing, and the slices of any number of ranks make up the same global batch.
 
     On a CPU a background thread reads and augments. For a GPU it reads into pinned memory, and the calling thread sends
-    the batch off and augments it there, without waiting for the device.
+    the batch off and augments it there, without waiting for the device. What follows from the labels is worked out in
+    the background too.
 
     Args:
         split: What is trained on.
@@ -84,19 +86,19 @@ class InputPipeline:
         mine = shard_slice(len(indices), self._ranks.world_size, self._ranks.rank)
         images = self._split.images[indices[mine]]
         params = self._augmentation.draw(len(indices), self._stored_shape, self._seed, epoch, step)[mine]
-        labels = self._split.labels[indices]
+        labels = BatchLabels.of(self._split.labels[indices])
         if self._ranks.device.type != "cuda":
             return _Read(self._augmentation(images, params), params, labels)
         # A thread starts out with GPU 0 as its current device, and would open a context there.
         with torch.cuda.device(self._ranks.device):
-            return _Read(_pin(images), _pin(params), _pin(labels))
+            return _Read(_pin(images), _pin(params), labels.map(_pin))
 
-    def _on_device(self, images: torch.Tensor, params: torch.Tensor, labels: torch.Tensor) -> InputBatch:
+    def _on_device(self, images: torch.Tensor, params: torch.Tensor, labels: BatchLabels) -> InputBatch:
         device = self._ranks.device
-        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-        if device.type == "cuda":
-            images = self._augmentation(images, params)
-        return InputBatch(images, labels)
+        if device.type != "cuda":
+            return InputBatch(images, labels)
+        images = self._augmentation(images.to(device, non_blocking=True), params)
+        return InputBatch(images, labels.map(lambda tensor: send(tensor, device)))
 
 
 def _pin(tensor: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from torch import nn
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.metric import MDRLoss, apply_embedding_mode, build_loss, build_miner
+from mdr_tune.metric.batch_labels import Labels
 from mdr_tune.training.schedule import warmup_factor
 
 
@@ -44,14 +45,14 @@ class Objective(nn.Module):
             self.level_decay = config.mdr.level_decay if config.mdr.learn_levels else 0.0
 
     def forward(
-        self, embeddings: torch.Tensor, labels: torch.Tensor, generator: torch.Generator, epochs_done: float = 0.0
+        self, embeddings: torch.Tensor, labels: Labels, generator: torch.Generator, epochs_done: float = 0.0
     ) -> Terms:
         """Score one global batch.
 
         Args:
             embeddings: (N, D) raw embeddings of the global batch, in rank order, equal on all ranks.
-            labels: (N,) class ids.
-            generator: The miner's, on the embeddings' device, in the same state on all ranks.
+            labels: (N,) class ids, or what is known of them.
+            generator: The miner's, on the CPU, in the same state on all ranks.
             epochs_done: Epochs of training when this step is done, with fractions: what the weight's warm-up goes by.
         """
         embeddings = apply_embedding_mode(embeddings, self.mode)

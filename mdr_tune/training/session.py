@@ -24,6 +24,7 @@ from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.collapse import distance_moments, is_collapsed
 from mdr_tune.training.evaluate import EVALUATION_BATCH, evaluate
 from mdr_tune.training.examine import examine
+from mdr_tune.training.finite import FiniteNumbers, TrialDiverged
 from mdr_tune.training.fit import check_fits
 from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.input_pipeline import InputBatch, InputPipeline
@@ -37,10 +38,6 @@ from mdr_tune.training.snapshot import held_shares, normalized_distances, snapsh
 
 CHECKPOINT_VERSION = 2
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class TrialDiverged(RuntimeError):  # noqa: N818 - an outcome of a trial more than an error of the program
-    """Embeddings or losses stopped being finite numbers, or all embeddings became one. The text is one sentence."""
 
 
 class TrialSession:
@@ -101,7 +98,7 @@ class TrialSession:
         self._parallel_model = _data_parallel(self.model, self.ranks)
         self._labels = train.labels
         self._sampler = BatchSampler(train.labels, config.batch.size, config.batch.images_per_class, config.seed)
-        self._miner_generator = torch.Generator(device).manual_seed(derive_seed("miner", config.seed))
+        self._miner_generator = torch.Generator().manual_seed(derive_seed("miner", config.seed))
         self._optimizer = make_optimizer(config.optimizer, self.model, self.objective)
         self._learning_rates: dict[str, float] = {}
         self._draws = make_draws_global(self.model)
@@ -176,7 +173,9 @@ class TrialSession:
         if self.config.freezes_batch_norm:
             _freeze_batch_norm(self.model)
         batches = self._sampler.epoch_batches(self.epoch, self.config.iterations_per_epoch)  # (steps, B)
+        self._finite_numbers = FiniteNumbers(self.epoch + 1)
         steps = [self._step(number, batch) for number, batch in enumerate(self._input.epoch(self.epoch, batches))]
+        self._finite_numbers.end_epoch()
         distances = self._distances(batches[-1])
         self.epoch += 1
         means = _means(torch.stack([torch.stack(list(step.values())) for step in steps])).tolist()
@@ -200,11 +199,11 @@ class TrialSession:
         size = len(batch.labels)  # B
         local, second_pass = self._embed(number, batch.images, size)  # (n, D)
         embeddings = gather_in_rank_order(local, shard_sizes(size, ranks.world_size), ranks.group)  # (B, D)
-        self._check_finite(embeddings, number)
+        embeddings = self._finite_numbers.embeddings(embeddings, number)
         self._last_embeddings = embeddings.detach()
         epochs_done = self.epoch + (number + 1) / self.config.iterations_per_epoch
         terms: Terms = self.objective(embeddings, batch.labels, self._miner_generator, epochs_done)
-        self._check_finite(terms.total, number)
+        self._finite_numbers.loss(terms.total, number)
         self._scaler.scale(terms.total).backward()
         second_pass()
         ranks.share_gradients(self.objective)
@@ -213,12 +212,16 @@ class TrialSession:
         if self.config.optimizer.clip_gradient_norm is not None:
             measured["train/gradient_norm"] = self._clip_gradients(self.config.optimizer.clip_gradient_norm)
         self._scaler.step(self._optimizer)
-        scale = self._scaler.get_scale()
-        self._scaler.update()
-        if self._scaler.is_enabled():  # it lowers the scale when gradients overflowed, and the step was left out
-            measured["train/skipped_steps"] = torch.full_like(terms.dml_loss, self._scaler.get_scale() < scale)
+        if self._scaler.is_enabled():
+            measured["train/skipped_steps"] = self._lower_scale(torch.ones_like(terms.dml_loss))
         self.progress += 1
         return measured
+
+    def _lower_scale(self, one: torch.Tensor) -> torch.Tensor:
+        """Update the scale of the loss; returns `one` () if that lowered it, as a step that overflowed was left out."""
+        before = self._scaler.scale(one)  # not `get_scale`, which waits for a GPU
+        self._scaler.update()
+        return one * (self._scaler.scale(one) < before)
 
     def _distances(self, batch: torch.Tensor) -> dict[str, float]:
         """Return how the distances lie within the last global batch (B,), the same on all ranks."""
@@ -275,11 +278,6 @@ class TrialSession:
         """Scale the gradient of all parameters together to `max_norm` if it is longer; returns its norm before."""
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         return nn.utils.clip_grad_norm_(parameters, max_norm)
-
-    def _check_finite(self, values: torch.Tensor, step: int) -> None:
-        if not bool(torch.isfinite(values).all()):
-            what = "the loss" if values.ndim == 0 else "an embedding"
-            raise TrialDiverged(f"{what} is not finite in epoch {self.epoch + 1}, step {step + 1}")
 
     def evaluate(self, split: SearchSplitName) -> dict[str, float]:
         """Return the retrieval metrics on training or validation classes, as `train/...` or `val/...`, in percent."""

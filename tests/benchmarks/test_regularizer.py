@@ -35,7 +35,7 @@ def test_both_sides_compute_the_same_over_several_steps() -> None:
 
 def test_the_other_side_draws_by_the_same_weights() -> None:
     problem = Problem(12)
-    embeddings, labels = 3 * problem.embeddings(CPU).detach()[:, :3], problem.labels(CPU)
+    embeddings, labels = 3 * problem.embeddings(CPU).detach()[:, :3], problem.labels()
     weights, _ = negative_weights(embeddings, labels)
     torch.manual_seed(0)
     drawn = torch.zeros_like(weights)

@@ -8,6 +8,7 @@ import torch
 
 from mdr_tune.catalog import MINERS
 from mdr_tune.metric import Pairs, Triplets, build_miner
+from tests.pretended_gpu import pretended_gpu
 
 LABELS = torch.tensor([0, 1, 0, 2, 1, 0, 1, 2, 3])  # 3 is alone
 
@@ -70,6 +71,12 @@ def test_where_there_is_nothing_to_find_it_is_empty(name, labels):
 def test_wrong_shapes_are_refused(name):
     with pytest.raises(ValueError, match="one for each embedding"):
         build_miner(name, {})(torch.rand(3, 4), torch.zeros(2), seeded())
+
+
+@pytest.mark.parametrize("name", ["distance_weighted", "random"])
+def test_a_generator_of_a_gpu_is_refused(name):
+    with pretended_gpu() as gpu, pytest.raises(ValueError, match=r"drawn on the CPU.* torch.Generator\(\)"):
+        build_miner(name, {})(batch().to(gpu.device), LABELS, torch.Generator("cuda"))
 
 
 def test_only_the_distance_weighted_miner_falls_back():

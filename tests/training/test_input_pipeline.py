@@ -69,7 +69,7 @@ def test_affine_images_are_bit_identical_to_augment_affine(split: ImageSplit, ba
         mine = shard_slice(22, 3, 1)
         params = draw_affine_params(22, SEED, EPOCH, step)[mine]
         assert torch.equal(result.images, augment_affine(split.images[indices[mine]], params))
-        assert torch.equal(result.labels, split.labels[indices])
+        assert torch.equal(result.labels.values, split.labels[indices])
 
 
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
@@ -78,7 +78,7 @@ def test_numbers_do_not_depend_on_how_far_it_reads_ahead(name: str, split: Image
     for prefetch_batches in (1, 2, 9):
         for one, other in zip(expected, run(split, batches, name, prefetch_batches=prefetch_batches), strict=True):
             assert torch.equal(one.images, other.images)
-            assert torch.equal(one.labels, other.labels)
+            assert torch.equal(one.labels.values, other.labels.values)
 
 
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
@@ -90,7 +90,7 @@ def test_the_slices_of_all_ranks_are_the_batch_of_one(
     ranks = [run(split, batches, name, Ranks(rank, world_size)) for rank in range(world_size)]
     for expected, *slices in zip(alone, *ranks, strict=True):
         assert torch.equal(torch.cat([part.images for part in slices]), expected.images)
-        assert all(torch.equal(part.labels, expected.labels) for part in slices)
+        assert all(torch.equal(part.labels.values, expected.labels.values) for part in slices)
 
 
 def test_each_epoch_and_each_seed_is_augmented_anew(split: ImageSplit, batches: torch.Tensor) -> None:
@@ -130,7 +130,7 @@ def test_an_error_while_reading_is_raised_in_its_place(
     broken[2, 0] = 60  # there are 60
     pipeline = InputPipeline(split, build_augmentation("none", 16), SEED, Ranks(), prefetch_batches)
     results = pipeline.epoch(EPOCH, broken)
-    assert all(torch.equal(next(results).labels, split.labels[indices]) for indices in broken[:2])
+    assert all(torch.equal(next(results).labels.values, split.labels[indices]) for indices in broken[:2])
     with pytest.raises(IndexError):
         next(results)
 
@@ -162,6 +162,6 @@ def test_on_a_gpu_the_numbers_are_those_of_the_cpu_but_for_rounding(
 ) -> None:
     on_gpu = run(split, batches, name, Ranks(device=torch.device("cuda", 0)))
     for ours, expected in zip(on_gpu, run(split, batches, name), strict=True):
-        assert ours.images.device.type == ours.labels.device.type == "cuda"
+        assert ours.images.device.type == ours.labels.values.device.type == "cuda"
         assert (ours.images.cpu().float() - expected.images.float()).abs().max() < 2.5  # grey values; the CPU rounds
-        assert torch.equal(ours.labels.cpu(), expected.labels)
+        assert torch.equal(ours.labels.values.cpu(), expected.labels.values)

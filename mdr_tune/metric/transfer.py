@@ -1,0 +1,12 @@
+"""From the CPU to a GPU, without waiting for it."""
+
+import torch
+from torch import Tensor
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a CPU tensor on `device`. To a GPU it goes out of pinned memory, so that the CPU does not wait."""
+    if device.type == "cpu":
+        return tensor
+    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+    return pinned.to(device, non_blocking=True)
