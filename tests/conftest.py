@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.gpu.device import VARIABLE
 from tests.lane_session import hub  # noqa: F401 - a fixture
 from tests.small_disk import small_disk  # noqa: F401 - a fixture
 
@@ -20,10 +21,26 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `-n --dist loadfile`: the files that take longest, those that need Ray, come first."""
+    """Skip what needs a GPU where there is none.
+
+    With `-n --dist loadfile`: the files that take longest, those that need Ray, come first.
+    """
+    _skip_without_gpu([item for item in items if item.get_closest_marker("gpu")])
     if hasattr(config, "workerinput"):
         ray_files = {item.path for item in items if item.get_closest_marker("ray")}
         items.sort(key=lambda item: item.path not in ray_files)
+
+
+def _skip_without_gpu(items: list[pytest.Item]) -> None:
+    if not items:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    for item in items:  # those with the fixture `device` can be tried on a CPU
+        if os.environ.get(VARIABLE) != "cpu" or "device" not in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -92,7 +92,7 @@ def test_settings_come_back_after_an_exception() -> None:
     assert before[0] == "medium"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_products_are_exact_on_a_gpu() -> None:
     factor = torch.randn(SIDE, SIDE, device="cuda")
     exact = factor.double() @ factor.double()
@@ -102,7 +102,7 @@ def test_products_are_exact_on_a_gpu() -> None:
     assert (product - exact).abs().max() < 1e-4
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_convolutions_are_exact_on_a_gpu() -> None:
     images, kernels = torch.randn(8, 64, 28, 28, device="cuda"), torch.randn(64, 64, 3, 3, device="cuda")
     exact = torch.nn.functional.conv2d(images.double(), kernels.double())

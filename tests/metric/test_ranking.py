@@ -107,7 +107,7 @@ def test_embeddings_that_agree_in_most_numbers_are_no_copies(agreeing: int) -> N
     assert which.tolist() == [*range(50), *range(9), 50, 50, 50]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("block_size", [None, 7])
 def test_a_gpu_ranks_as_a_cpu_does(block_size: int | None) -> None:
     items = whole_numbers(601, seed=4, most=9)

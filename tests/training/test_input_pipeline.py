@@ -155,7 +155,7 @@ def test_results_are_not_overwritten_by_later_ones(split: ImageSplit, batches: t
     assert all(torch.equal(old.images, new.images) for old, new in zip(kept, fresh, strict=True))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
 def test_on_a_gpu_the_numbers_are_those_of_the_cpu_but_for_rounding(
     name: str, split: ImageSplit, batches: torch.Tensor

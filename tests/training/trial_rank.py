@@ -1,4 +1,7 @@
-"""One rank of the exactness tests: trains a trial and saves what it saw after each step. Run as a script."""
+"""One rank of the exactness tests: trains trials and saves what it saw after each step. Run as a script.
+
+python trial_rank.py RANK WORLD_SIZE FOLDER [DEVICE]
+"""
 
 import copy
 import json
@@ -33,15 +36,14 @@ def main() -> None:
     rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store{world_size}", rank=rank, world_size=world_size)
-    ranks = Ranks.current(torch.device("cpu"))
+    ranks = Ranks.current(torch.device(sys.argv[4] if len(sys.argv) > 4 else "cpu"))
     trials = json.loads((folder / "trials.json").read_text())
     seen = {name: train(trial, ranks) for name, trial in trials.items()}
     split = load_dataset("glyphs").split("validation")
     part = ImageSplit(split.images[torch.arange(601)], split.labels[:601])  # a number that neither 2 nor 3 divides
     torch.manual_seed(0)
-    seen["validation"] = evaluate(
-        EmbeddingModel(build_backbone("conv4"), 16, "rescale").double(), part, ranks, (1, 2, 4, 8)
-    )
+    model = EmbeddingModel(build_backbone("conv4"), 16, "rescale").to(ranks.device, torch.float64)
+    seen["validation"] = evaluate(model, part, ranks, (1, 2, 4, 8))
     torch.save(seen, folder / f"{world_size}_ranks_{rank}.pt")
     dist.destroy_process_group()
 

@@ -151,7 +151,7 @@ def test_a_box_of_the_result_s_size_is_copied_and_mirrored(
     torch.testing.assert_close(mirrored, expected.flip(-1), rtol=0, atol=1e-3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_a_gpu_it_is_the_products(images: torch.Tensor, boxes: torch.Tensor) -> None:
     result = crop_resize(images.cuda(), boxes, SIZE, "lanczos")
     torch.testing.assert_close(result.cpu(), resample(images, boxes, SIZE, "lanczos"), rtol=0, atol=2e-3)
