@@ -8,12 +8,14 @@ pipe.
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-STDERR = 2
+STDOUT, STDERR = 1, 2
 ENDED = "error: ended before it could end in order: by SIGKILL, for want of memory, or by a library"
+SHOW_CURSOR = b"\x1b[?25h"
+"""For terminals: a live line has hidden the cursor."""
 _IN_ORDER = "in order"
 _GUARD = """
 trap '' INT TERM HUP
@@ -96,13 +98,24 @@ def errors_are_the_last_word() -> Iterator[None]:
         raise
 
 
-def exit_at_once(code: int, reason: str) -> NoReturn:
+def exit_at_once(code: int, reason: str, last: Callable[[], None] = lambda: None) -> NoReturn:
     """End this process without any clean-up, after the reason and the last word's second line, on stderr.
 
     For signal handlers and threads: nothing is printed through Python's streams, whose locks others may hold.
+
+    Args:
+        code: Exit code.
+        reason: Text after `error: `.
+        last: Called when all is said: it may make a library end this process.
     """
     with contextlib.suppress(OSError):  # a stderr that is closed
         os.write(STDERR, f"error: {reason}\n{_current.more() if _current else ''}".encode())
     if _current is not None:
         _current.tell(_IN_ORDER)
-    os._exit(code)
+    with contextlib.suppress(OSError):
+        if os.isatty(STDOUT):
+            os.write(STDOUT, SHOW_CURSOR)
+    try:
+        last()
+    finally:
+        os._exit(code)

@@ -6,9 +6,10 @@ Only the first one counts. `timeout` and `make` send SIGTERM to their child and 
 gets it twice; who wants the process to end at once sends SIGKILL then, never a second SIGTERM.
 """
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,6 +19,8 @@ INTERRUPTED_EXIT_CODE = 130
 """Of a program that Ctrl-C ended, as shells have it."""
 
 
+ANSWER_WITHIN_S = 2.0
+"""How long after an interrupt a library's code may hold the main thread."""
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -78,6 +81,41 @@ def interrupts_deferred() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if came:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupts_answered(at_once: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Have an interrupt end this process even if a library's code holds the main thread, which then raises nothing.
+
+    In the main thread an interrupt raises KeyboardInterrupt, as ever. If the block is not left ANSWER_WITHIN_S later,
+    the process ends without any clean-up. Outside the main thread nothing changes.
+
+    Args:
+        at_once: Called as the last thing then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    left = threading.Event()
+
+    def watch() -> None:
+        while came := os.read(reader, 1):
+            if came[0] in (signal.SIGINT, *_ENDINGS) and not left.wait(ANSWER_WITHIN_S):
+                exit_at_once(1, "interrupted", at_once)
+
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # written to whatever the main thread does
+    watcher = threading.Thread(target=watch, name="interrupts", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+        watcher.join()
+        os.close(reader)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -1,10 +1,32 @@
+import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from mdr_tune.signals import interrupt_on_sigterm, interrupts_deferred, sigterm_handler_kept, sigterm_interrupts
+from mdr_tune.signals import (
+    interrupt_on_sigterm,
+    interrupts_answered,
+    interrupts_deferred,
+    sigterm_handler_kept,
+    sigterm_interrupts,
+)
+from tests.waiting import HANG_S
+
+HELD = """
+import os, signal, time
+from pathlib import Path
+from mdr_tune.last_word import last_word
+from mdr_tune.signals import interrupt_on_sigterm, interrupts_answered
+interrupt_on_sigterm()
+with last_word(Path("/"), "go on with it"), interrupts_answered(lambda: os.write(1, b"at once")):
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # another thread gets it, and this one goes on sleeping
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(100_000)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -88,12 +110,27 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+def test_a_main_thread_that_a_library_holds_does_not_keep_a_signal_from_being_answered() -> None:
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, timeout=HANG_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "at once", "error: interrupted\ngo on with it\n")
+
+
+def test_an_interrupt_that_the_main_thread_answers_is_raised_and_nothing_is_left_of_the_block() -> None:
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts(), interrupts_answered(lambda: os._exit(9)):
+        signal.raise_signal(signal.SIGTERM)
+    with interrupts_answered(lambda: os._exit(9)):
+        pass
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == (threads, files)
+    assert signal.set_wakeup_fd(-1) == -1
+
+
 def test_another_thread_changes_nothing() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen: list[object] = []
 
     def enter() -> None:
-        with sigterm_interrupts():
+        with sigterm_interrupts(), interrupts_answered():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=enter)

@@ -19,6 +19,7 @@ from mdr_tune.lanes.resources import LaneResources
 
 logger = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 30.0
+STOP_POLL_S = 0.2
 START_TRIES = 3
 RESTART_AFTER_S = 5.0
 """A node that is lost is Ray's for some seconds more."""
@@ -118,10 +119,11 @@ class Lanes:
             return
         for thread, is_up in zip(self.threads, are_up, strict=True):
             thread.join(STOP_TIMEOUT_S if is_up else 0)
-        if any(thread.is_alive() for thread in self.threads):
-            for pid in controllers() - self._other_controllers:
+        end = time.monotonic() + STOP_TIMEOUT_S
+        while any(thread.is_alive() for thread in self.threads) and time.monotonic() < end:
+            for pid in controllers() - self._other_controllers:  # one that is being started comes later
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)  # its `fit()` then raises
             for thread in self.threads:  # a call of Ray's in one of them after Ray's end would end this process
-                thread.join(STOP_TIMEOUT_S)
+                thread.join(STOP_POLL_S)
         ray.kill(self.hub)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from mdr_tune.lanes.messages import WorkerProcess
@@ -30,6 +31,28 @@ def end_process(process: WorkerProcess, node: str) -> None:
     if process.node == node and _started(process.pid) == process.started:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
+
+
+def end_sessions(leaders: Collection[int]) -> None:
+    """SIGKILL all processes of sessions of the system's, on this node.
+
+    Args:
+        leaders: Ids of the sessions, which are those of their first processes; where there is no /proc, only these end.
+    """
+    ended: set[int] = set()
+    while found := {*leaders, *_members(leaders)} - ended:  # once more: a process may have started another
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ended |= found
+
+
+def _members(sessions: Collection[int]) -> Iterator[int]:
+    """Yield the processes of sessions."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid := int(folder.name)) in sessions:
+                yield pid
 
 
 def _started(pid: int) -> str:

@@ -1,5 +1,6 @@
 """What Ray tells about itself, and lets be done with it, by private names only."""
 
+import atexit
 import contextlib
 import functools
 import os
@@ -10,11 +11,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import ray
+import ray._private.node
 import ray._private.ray_constants
 import ray._private.services
 import ray._private.state
 import ray._private.utils
 import ray._private.worker
+
+from mdr_tune.lanes.processes import end_sessions
+from mdr_tune.signals import interrupts_deferred
 
 T = TypeVar("T")
 
@@ -46,8 +51,8 @@ def end_ray_at_once() -> None:
 
 
 @contextlib.contextmanager
-def our_start_of_ray() -> Iterator[None]:
-    """Have `ray.init` in the block start Ray as a launch needs it.
+def our_start_of_ray() -> Iterator[Callable[[], None]]:
+    """Have `ray.init` in the block start Ray as a launch needs it; yields what ends its processes at once.
 
     - Its processes get sessions of their own: else Ctrl-C in a terminal, `timeout` or `kill -TERM -- -GROUP` would end
       Ray under this process. They end with it all the same, since the kernel kills them when it dies. Where the kernel
@@ -55,29 +60,46 @@ def our_start_of_ray() -> Iterator[None]:
     - Ray's handlers of SIGTERM, one in Python and one in C++, are not installed: they would end this process in the
       middle of anything.
     - Its node has NODE_TIMEOUT_S to appear, not 30 s. If the start fails, none of its processes is left.
+    - Its first process is waited for in Python: while Ray itself waits, no thread of this process runs, and no handler
+      of a signal.
     """
     services, utils, constants = ray._private.services, ray._private.utils, ray._private.ray_constants
-    before = services.ConsolePopen, services.get_node, utils.set_sigterm_handler
+    node = ray._private.node
+    before = services.ConsolePopen, services.get_node, utils.set_sigterm_handler, node.wait_for_persisted_port
     handles_failures = constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: Any, **options: Any) -> Any:
-        started.append(before[0](*arguments, **options, start_new_session=utils.detect_fate_sharing_support()))
+        own_session = utils.detect_fate_sharing_support()
+        with interrupts_deferred():  # a process that is not in the list would stay
+            started.append(before[0](*arguments, **options, start_new_session=own_session))
         return started[-1]
 
+    def may_come() -> bool:
+        return all(process.poll() is None for process in started)
+
+    def wait_for_port(folder: str, node_id: str, port: str, timeout_ms: int) -> Any:
+        return patient(functools.partial(before[3], folder, node_id, port, timeout_ms=0), may_come)
+
+    def end_all() -> None:
+        end_sessions([process.pid for process in started])
+
     services.ConsolePopen = start
-    services.get_node = functools.partial(patient, before[1], lambda: all(one.poll() is None for one in started))
+    services.get_node = functools.partial(patient, before[1], may_come)
+    node.wait_for_persisted_port = wait_for_port
     utils.set_sigterm_handler = lambda handler: None
     constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True
     try:
-        yield
-    except BaseException:
+        yield end_all
+    except BaseException as error:
+        end_all()
         for process in started:
-            process.kill()
             process.wait()
+        if isinstance(error, KeyboardInterrupt):
+            atexit.register(os._exit, 1)  # what is left of Ray in this process may wait for ever, or crash
         raise
     finally:
-        services.ConsolePopen, services.get_node, utils.set_sigterm_handler = before
+        services.ConsolePopen, services.get_node, utils.set_sigterm_handler, node.wait_for_persisted_port = before
         constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = handles_failures
 
 

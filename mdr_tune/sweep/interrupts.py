@@ -37,8 +37,7 @@ class Interrupts:
 
     def _on_sigint(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested:
-            self._at_once()
-            exit_at_once(INTERRUPTED_EXIT_CODE, "interrupted twice: ended at once")
+            exit_at_once(INTERRUPTED_EXIT_CODE, "interrupted twice: ended at once", self._at_once)
         self.requested = True
         # Not from here: the handler may have interrupted whoever holds the lock of the terminal.
         threading.Thread(target=self._tell, args=(_STOPPING,), daemon=True).start()

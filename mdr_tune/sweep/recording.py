@@ -151,14 +151,15 @@ def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", stage:
 def _draw_figures(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> None:
     """Draw what the search says of the space, and give it to the parent run."""
     from mdr_tune.report.budget import MIN_TRIALS
-    from mdr_tune.report.figures import sweep_figures
-    from mdr_tune.tracking.artifacts import log_figures
 
     main = [record for record in result.records if record.arm == result.main_arm]
     nothing_searched = plan.sweep.is_ablation or not searched(plan.sweep.space)  # an ablation's are in its report
     if nothing_searched or result.interrupted or len(main) < MIN_TRIALS:
         return
     stage("drawing the figures")
+    from mdr_tune.report.figures import sweep_figures
+    from mdr_tune.tracking.artifacts import log_figures
+
     with tempfile.TemporaryDirectory() as folder:
         files = sweep_figures(main, result.metric, Path(folder), result.second_metric)
         log_figures(tracker.client, tracker.parent_run_id, files)

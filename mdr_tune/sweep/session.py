@@ -9,19 +9,8 @@ from mdr_tune.cluster.auth_token import guard_token
 from mdr_tune.cluster.environment import local_environment, prepare_environment
 from mdr_tune.cluster.ray_start import start_failure
 from mdr_tune.errors import UserError
-from mdr_tune.signals import interrupts_deferred
+from mdr_tune.signals import interrupts_answered
 from mdr_tune.sweep.ray_watch import ended_if_ray_is_lost
-
-
-@contextlib.contextmanager
-def _ended_if_interrupted() -> Iterator[None]:
-    import ray
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        ray.shutdown()
-        raise
 
 
 def _keep_off_the_terminal() -> None:
@@ -57,8 +46,7 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     if is_local:
         guard_token()
         try:
-            # In the middle of its start Ray may never come back; an interrupt that came then is raised after it.
-            with _ended_if_interrupted(), interrupts_deferred(), our_start_of_ray():
+            with our_start_of_ray() as end_it, interrupts_answered(end_it):
                 ray.init(
                     address="local",
                     num_cpus=num_cpus,

@@ -1,11 +1,16 @@
 import os
 import signal
+import threading
+from pathlib import Path
 
 import pytest
-from ray._private import services
+from ray._private import node, services
 
 from mdr_tune.lanes import ray_internals
 from mdr_tune.lanes.ray_internals import patient
+
+NODE = "ab" * 28
+"""An id as Ray gives a node."""
 
 
 def test_a_node_that_comes_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +52,22 @@ def test_a_start_of_ray_that_fails_leaves_no_process() -> None:
         start()
     assert started[0].returncode == -signal.SIGKILL
     assert (services.ConsolePopen, services.get_node) == before
+
+
+def test_the_port_of_ray_s_first_process_is_waited_for_while_other_threads_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_internals, "POLL_S", 0.01)
+    before = node.wait_for_persisted_port
+    write = threading.Timer(0.1, lambda: (tmp_path / f"gcs_server_port_{NODE}").write_text("4711"))
+    with ray_internals.our_start_of_ray():
+        write.start()  # in a thread, which Ray's own wait would keep from running
+        assert node.wait_for_persisted_port(str(tmp_path), NODE, "gcs_server_port", timeout_ms=0) == 4711
+    assert node.wait_for_persisted_port is before
+
+
+def test_no_port_is_waited_for_once_ray_s_process_has_ended(tmp_path: Path) -> None:
+    with ray_internals.our_start_of_ray():
+        services.ConsolePopen(["true"]).wait()
+        with pytest.raises(RuntimeError, match="Timed out waiting for file"):
+            node.wait_for_persisted_port(str(tmp_path), NODE, "gcs_server_port", timeout_ms=0)
