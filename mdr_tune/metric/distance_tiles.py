@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mdr_tune.metric.distance import SQUARED_DISTANCE_FLOOR
+from mdr_tune.metric.transfer import send
 
 Statistics = Literal["official", "offdiagonal"]
 
@@ -102,8 +103,8 @@ def tile_statistics(tiles: list[DistanceTile], statistics: Statistics) -> tuple[
         sums_of_squares.append(distances.var(correction=0) * (distances.numel() * tile.weight))
     entries = [_counted_entries(tile, statistics) * tile.weight for tile in tiles]
     total = sum(entries)
-    shares = means[0].new_tensor([count / total for count in entries])
     tile_means = torch.stack(means)
+    shares = send(torch.tensor([count / total for count in entries], dtype=tile_means.dtype), tile_means.device)
     mean = (shares * tile_means).sum()
     within = torch.stack(sums_of_squares).sum() / total
     between = (shares * (tile_means - mean).square()).sum()

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mdr_tune.data.seeding import derive_seed
+from mdr_tune.metric.transfer import send
 
 
 class Draws:
@@ -53,7 +54,7 @@ class Draws:
         numbers = torch.rand((1 if same_for_all else self.batch_size, *shape), generator=generator)
         keep = (numbers if same_for_all else numbers[self.rows]) >= probability
         scale = 0.0 if probability >= 1 else 1.0 / (1.0 - probability)
-        return keep.to(like.device, like.dtype) * scale
+        return send(keep, like.device).to(like.dtype) * scale
 
 
 class GlobalDropout(nn.Dropout):
