@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map_only
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
@@ -324,8 +325,11 @@ class TrialSession:
         self.progress += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to go on: tensors and plain values, so that `weights_only=True` loads it."""
-        return {
+        """Return all that is needed to go on: tensors and plain values, so that `weights_only=True` loads it.
+
+        The tensors are on the CPU, so that a machine without a GPU loads them as well.
+        """
+        state = {
             "version": CHECKPOINT_VERSION,
             "config": self.config.model_dump(),
             "image_shape": list(self._input.image_shape),
@@ -336,6 +340,8 @@ class TrialSession:
             "scaler": self._scaler.state_dict(),
             "miner_generator": self._miner_generator.get_state(),
         }
+        on_cpu: dict[str, Any] = tree_map_only(torch.Tensor, torch.Tensor.cpu, state)
+        return on_cpu
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()`, written by any number of ranks.

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.training import Ranks, TrialDiverged, TrialSession
@@ -88,3 +89,17 @@ def test_steps_that_overflowed_are_counted_on_a_gpu() -> None:
         assert session.train_epoch()["train/skipped_steps"] == 3
         session._scaler.update(2.0**10)
         assert session.train_epoch()["train/skipped_steps"] == 0
+
+
+def test_a_checkpoint_of_a_gpu_is_of_the_cpu_and_goes_on_there() -> None:
+    with pretended_gpu() as gpu:
+        on_gpu = new_session(gpu.device)
+        on_gpu.train_epoch()
+        state = copy.deepcopy(on_gpu.state_dict())
+        expected = on_gpu.train_epoch()
+    tensors = [leaf for leaf in tree_leaves(state) if isinstance(leaf, torch.Tensor)]
+    assert len(tensors) > 20
+    assert {(type(tensor), tensor.device.type) for tensor in tensors} == {(torch.Tensor, "cpu")}
+    on_cpu = new_session()
+    on_cpu.load_state_dict(state)
+    assert on_cpu.train_epoch() == pytest.approx(expected, rel=1e-4, abs=1e-4)
