@@ -43,17 +43,26 @@ def check_cache_dir() -> Path:
         UserError: as `cache_dir`.
     """
     folder = _cache_location()
-    existing = existing_folder(folder)
-    if not existing.is_dir():
-        raise UserError(_not_writable(str(folder), f"{existing} is a file"))
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(_not_writable(str(folder), "permission denied"))
+    if problem := why_not_writable(folder):
+        raise UserError(_not_writable(str(folder), problem))
     return folder
 
 
+def why_not_writable(folder: Path) -> str | None:
+    """Say why a folder cannot be written, or made; None if it can. Nothing is left behind."""
+    try:
+        existing = existing_folder(folder)
+        if not existing.is_dir():
+            return f"{existing} is {'a file' if existing.exists() else 'a link that leads nowhere'}"
+        with tempfile.TemporaryFile(dir=existing):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
 def existing_folder(path: Path) -> Path:
-    """Return the path, or the nearest one above it that exists."""
-    return next(folder for folder in (path, *path.parents) if os.path.exists(folder))
+    """Return the path, or the nearest one above it that exists, if only as a link; OSError if a name is too long."""
+    return next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
 
 
 def _cache_location() -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.cache_files import atomic_write, cache_dir, locked
+from mdr_tune.cache_files import atomic_write, cache_dir, check_cache_dir, locked
 from mdr_tune.errors import UserError
 from tests.waiting import wait_for
 
@@ -29,6 +29,24 @@ def test_unwritable_home_names_the_variable_to_set(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     with pytest.raises(UserError, match="set the environment variable MDR_TUNE_CACHE to a writable folder"):
         cache_dir()
+
+
+def test_a_cache_that_cannot_be_made_is_known_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for place, why in (
+        (tmp_path / "file" / "x", f"{tmp_path}/file is a file"),
+        (tmp_path / "loop", f"{tmp_path}/loop is a link that leads nowhere"),
+        (tmp_path / ("x" * 300), "File name too long"),
+        (Path("/proc/x"), "No such file or directory"),
+    ):
+        monkeypatch.setenv("MDR_TUNE_CACHE", str(place))
+        with pytest.raises(UserError) as error:
+            check_cache_dir()
+        assert str(error.value).startswith(f"cannot write to the cache folder {place} ({why}): set the environment")
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "new" / "cache"))
+    assert check_cache_dir() == tmp_path / "new" / "cache"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
 
 
 def test_atomic_write_replaces_on_success(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 import http.client
 import json
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdr_tune.cache_files import why_not_writable
 from mdr_tune.errors import UserError
 from mdr_tune.mlflow_database import ARTIFACTS, check_file, check_schema, is_new
 from mdr_tune.sqlite_address import sqlite_file, sqlite_options, sqlite_url
@@ -208,16 +208,8 @@ def _check_store(uri: str, what: str, writes: bool, flag: str = "--tracking-uri"
 
 
 def _check_folder(folder: Path, what: str) -> None:
-    """Write a file into the folder, or into the nearest one above it that exists."""
-    try:
-        existing = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
-        if not existing.is_dir():
-            kind = "a file, not a folder" if existing.exists() else "a link that leads nowhere"
-            raise UserError(f"{what} {folder}: {existing} is {kind}; choose another place")
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise UserError(f"{what} {folder}: cannot be written ({error.strerror}); choose a writable folder") from None
+    if problem := why_not_writable(folder):
+        raise UserError(f"{what} {folder}: cannot be written ({problem}); choose a writable folder")
 
 
 def _check_other_database(uri: str, store: str, flag: str) -> None:

@@ -130,7 +130,7 @@ def test_a_file_in_the_way_of_the_storage(capsys: pytest.CaptureFixture[str], tm
     (tmp_path / "taken").write_text("")
     code, output = run(capsys, "--space", str(MAIN), "--storage", str(tmp_path / "taken" / "runs"))
     assert code == 2
-    assert "taken is a file, not a folder" in output
+    assert "taken is a file)" in output
 
 
 def test_a_store_that_is_no_database(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

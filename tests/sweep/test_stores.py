@@ -98,9 +98,9 @@ def test_a_check_of_a_database_leaves_it_as_it_is(tmp_path: Path, folder: str) -
 def test_a_storage_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     assert problem(tmp_path / "runs") == (
-        f"--storage {tmp_path}/runs: {tmp_path}/runs is a file, not a folder; choose another place"
+        f"--storage {tmp_path}/runs: cannot be written ({tmp_path}/runs is a file); choose a writable folder"
     )
-    assert "is a file, not a folder" in problem(tmp_path / "runs" / "deeper")
+    assert f"({tmp_path}/runs is a file)" in problem(tmp_path / "runs" / "deeper")
 
 
 def test_a_storage_folder_that_is_a_link_to_nowhere(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_storage_folder_that_is_a_link_to_nowhere(tmp_path: Path) -> None:
         (tmp_path / "runs").unlink(missing_ok=True)
         (tmp_path / "runs").symlink_to(target)
         assert problem(tmp_path / "runs" / "deeper").startswith(
-            f"--storage {tmp_path}/runs/deeper: {tmp_path}/runs is a link that leads nowhere"
+            f"--storage {tmp_path}/runs/deeper: cannot be written ({tmp_path}/runs is a link that leads nowhere)"
         )
 
 

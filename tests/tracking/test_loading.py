@@ -109,6 +109,9 @@ def test_a_registry_elsewhere_is_named_and_asked(
     for uri in (f"models:/{NAME}@champion", f"models:/{NAME}/1", f"models:/{NAME}"):
         with pytest.raises(UserError, match=rf"{uri} is not in {named} .*no model is registered in it"):
             load_embedder(uri, MlflowClient(store))
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "uc:nowhere")  # an address that cannot be asked
+    with pytest.raises(UserError, match=r"is not in uc:nowhere, the registry that .*; nor does it say which models"):
+        load_embedder(f"models:/{NAME}/1", MlflowClient(store))
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", store)
     assert load_embedder(f"models:/{NAME}@champion", MlflowClient(store)).size == 8
 
