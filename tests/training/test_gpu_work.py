@@ -30,11 +30,15 @@ def test_the_work_of_a_step_is_that_of_the_table(trained: tuple[str, dict[str, f
 def test_a_trial_has_the_numbers_of_the_cpu(trained: tuple[str, dict[str, float], Work]) -> None:
     name, metrics, _ = trained
     on_cpu = train(name, Ranks())
-    if name in COARSE:
-        metrics = {key: value for key, value in metrics.items() if key.startswith(("train/", "mdr/"))}
-    names = [key for key in metrics if not key.startswith(("time/", "memory/"))]
     tolerance = {"rel": 0.05, "abs": 0.02} if name in COARSE else {"rel": 1e-4, "abs": 1e-4}
-    assert {key: metrics[key] for key in names} == pytest.approx({key: on_cpu[key] for key in names}, **tolerance)
+    trained_alike = [key for key in metrics if key.startswith(("train/", "mdr/"))]
+    assert {key: metrics[key] for key in trained_alike} == pytest.approx(
+        {key: on_cpu[key] for key in trained_alike}, **tolerance
+    )
+    if name not in COARSE:  # what is found changes in jumps, of some tenths of a percent for one query
+        found = [key for key in metrics if key.startswith("val/")]
+        assert found
+        assert {key: metrics[key] for key in found} == pytest.approx({key: on_cpu[key] for key in found}, abs=1)
 
 
 def test_the_table_has_the_trials() -> None:
