@@ -1,8 +1,8 @@
 """BatchNorm whose training statistics span the global batch, so that W ranks equal one.
 
-On GPUs that is torch's SyncBatchNorm, which runs nowhere else. The one here runs wherever torch.distributed does, gloo
-on CPUs included. The ranks' shares of the batch may differ in size. It costs one small all-gather forward and one
-backward a layer.
+torch's SyncBatchNorm runs on GPUs only, and waits for the GPU three times a layer, as it asks how many images the
+others have. Here every rank knows all ranks' shares of a batch, which may differ in size. It costs one small all-gather
+forward and one backward a layer.
 """
 
 from typing import Any, cast
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import nn
 
+from mdr_tune.metric import shard_sizes
 from mdr_tune.training.ranks import Ranks
 
 
@@ -19,16 +20,26 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
     In eval mode, and with one rank, it is `nn.BatchNorm2d`. Gradients are those of one rank with the global batch, in
     the convention of this project: each rank's incoming gradient is W times its share, and DDP averages parameters.
+
+    Attributes:
+        ranks: The ranks that share a batch.
+        shares: Number of images of each rank.
+        weights: (W, 1), the same as a tensor of the layer's dtype, on its device.
     """
 
     ranks = Ranks()
+    shares: list[int]
+    weights: torch.Tensor
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Normalise (n, C, H, W) per channel."""
         if not self.training or self.ranks.world_size == 1 or self.running_mean is None:
             return super().forward(inputs)
+        assert len(inputs) == self.shares[self.ranks.rank]
         full = inputs.to(self.weight.dtype)  # of lower precision under autocast: moments and sums are not
-        mean, variance, count = _global_moments(full.detach(), self.ranks)
+        pixels = inputs[0, 0].numel()
+        count = sum(self.shares) * pixels
+        mean, variance = _global_moments(full.detach(), self.weights * pixels, count, self.ranks)
         self._update_running(mean, variance, count)
         output: torch.Tensor = _Normalize.apply(
             full, self.weight, self.bias, mean, variance, count, self.eps, self.ranks
@@ -36,7 +47,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         return output.to(inputs.dtype)
 
     @torch.no_grad()
-    def _update_running(self, mean: torch.Tensor, variance: torch.Tensor, count: float) -> None:
+    def _update_running(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -46,36 +57,44 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance * (count / (count - 1)), momentum)
 
 
-def synchronize_batch_norm(module: nn.Module, ranks: Ranks) -> None:
-    """Make every `nn.BatchNorm2d` in `module` take its training statistics over `ranks`, in place."""
+def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> None:
+    """Make every `nn.BatchNorm2d` in `module` take its training statistics over `ranks`, in place.
+
+    Args:
+        module: Is on its device, in its dtype.
+        ranks: They share each batch.
+        batch_size: Images in the global batch, in each step of training.
+    """
     if ranks.world_size == 1:
         return
-    if ranks.device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(module, ranks.group)
-        return
+    shares = shard_sizes(batch_size, ranks.world_size)
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.__class__ = GlobalBatchNorm2d  # the same state; only `forward` and the ranks are new
-            cast(GlobalBatchNorm2d, layer).ranks = ranks
+            layer.__class__ = GlobalBatchNorm2d  # the same state; only `forward` and what it shares are new
+            synchronized = cast(GlobalBatchNorm2d, layer)
+            synchronized.ranks, synchronized.shares = ranks, shares
+            synchronized.weights = layer.weight.new_tensor(shares)[:, None]
 
 
-def _global_moments(inputs: torch.Tensor, ranks: Ranks) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Return mean (C,), biased variance (C,) and count of values a channel, over all ranks.
+def _global_moments(
+    inputs: torch.Tensor, counts: torch.Tensor, total: int, ranks: Ranks
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean (C,) and biased variance (C,) over all ranks.
 
     The ranks' moments are combined as Chan, Golub and LeVeque (1979) do, which does not cancel.
+
+    Args:
+        inputs: (n, C, H, W), of this rank.
+        counts: (W, 1), values a channel that each rank has.
+        total: Their sum.
+        ranks: All of them make this call.
     """
     # The kernel of BatchNorm itself: 4 (NCHW) to 20 (channels last) times faster than torch.var_mean on a CPU.
     mean, variance = torch.ops.aten.batch_norm_update_stats(inputs, None, None, 0.0)  # (C,), (C,)
-    count = torch.full_like(mean[:1], inputs.numel() / inputs.shape[1])
-    mine = torch.cat([mean, variance, count])  # (2C + 1,)
-    stacked = ranks.all_gather(mine)  # (W, 2C + 1)
-    channels = inputs.shape[1]
-    counts = stacked[:, 2 * channels :]  # (W, 1)
-    means, variances = stacked[:, :channels], stacked[:, channels : 2 * channels]  # (W, C) both
-    total = counts.sum()
+    means, variances = ranks.all_gather(torch.cat([mean, variance])).chunk(2, dim=1)  # (W, C) both
     global_mean = (counts * means).sum(0) / total
     global_variance = (counts * (variances + (means - global_mean) ** 2)).sum(0) / total
-    return global_mean, global_variance, float(total)
+    return global_mean, global_variance
 
 
 class _Normalize(torch.autograd.Function):
@@ -89,7 +108,7 @@ class _Normalize(torch.autograd.Function):
         bias: torch.Tensor,
         mean: torch.Tensor,
         variance: torch.Tensor,
-        count: float,
+        count: int,
         eps: float,
         ranks: Ranks,
     ) -> torch.Tensor:

@@ -93,7 +93,7 @@ class TrialSession:
         self.model.to(device, dtype)
         self.objective = Objective(config, train.num_classes).to(device, dtype)
         if not config.freezes_batch_norm:
-            synchronize_batch_norm(self.model, self.ranks)
+            synchronize_batch_norm(self.model, self.ranks, config.batch.size)
         if config.compile:
             _compile(self.model)
         self._parallel_model = _data_parallel(self.model, self.ranks)
