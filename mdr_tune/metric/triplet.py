@@ -86,7 +86,7 @@ def triplet_margin_loss(
         )
     if anchors.numel() == 0:
         return embeddings.sum() * 0
-    if len(anchors) > len(embeddings) ** 2:
+    if embeddings.device.type == "cpu" and len(anchors) > len(embeddings) ** 2:
         return _many_triplets(embeddings, anchors, positives, negatives, margin)
     loss: Tensor = _TripletMargin.apply(embeddings, anchors, positives, negatives, margin)
     return loss
@@ -132,6 +132,9 @@ class _TripletMargin(torch.autograd.Function):
 
 def _distances(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
     """Return each triplet's |anchor - positive + eps| and |anchor - negative + eps|, (T,) each."""
+    if len(anchors) > len(embeddings) ** 2:
+        of_pairs = _pair_distances(embeddings)
+        return of_pairs[anchors, positives], of_pairs[anchors, negatives]
     elements = _BLOCK_ELEMENTS_CPU if embeddings.device.type == "cpu" else _BLOCK_ELEMENTS_ACCELERATOR
     block = max(1, elements // embeddings.shape[1])
     distances = embeddings.new_empty(2, len(anchors))
@@ -160,7 +163,17 @@ def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
 
 
 def _many_triplets(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:
-    """Look the distances up among those of all ordered pairs: N x N numbers instead of 3 x T x D."""
-    # Differences, not products: so that near duplicates are as far apart as in the other branch.
-    distances = torch.cdist(embeddings + _EPS, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
+    """Look the distances up among those of all ordered pairs: N x N numbers instead of 3 x T x D.
+
+    For a CPU. On a GPU the backward of `cdist` would take N x N x D numbers.
+    """
+    distances = _pair_distances(embeddings)
     return (distances[anchors, positives] - distances[anchors, negatives] + margin).clamp_min(0).mean()
+
+
+def _pair_distances(embeddings: Tensor) -> Tensor:
+    """Return |e_i - e_j + eps| of all ordered pairs, (N, N), differentiably.
+
+    Of differences, not products, so that near duplicates are as far apart as in `_distances`.
+    """
+    return torch.cdist(embeddings + _EPS, embeddings, compute_mode="donot_use_mm_for_euclid_dist")

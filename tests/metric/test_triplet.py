@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mdr_tune.metric import Pairs, TripletLoss, Triplets, triplet_margin_loss
-from mdr_tune.metric.triplet import _many_triplets
+from mdr_tune.metric.triplet import _many_triplets, _TripletMargin
+from tests.pretended_gpu import pretended_gpu
 
 
 def naive_loss(embeddings, triplets, margin):
@@ -105,6 +106,32 @@ def test_many_triplets_are_the_same_as_few(dtype, tolerance):
     assert apart.any()
     rows = [i for i in range(8) if i not in anchors[~apart].tolist() + anchors[negatives == anchors].tolist()]
     torch.testing.assert_close(leaf.grad[rows], other_leaf.grad[rows], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
+def test_a_gpu_has_the_same_gradient_of_many_triplets_without_that_of_cdist(dtype, tolerance):
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.rand(12, 5, generator=generator, dtype=dtype)
+    embeddings[3] = embeddings[2] + 1e-3
+    labels = torch.arange(12) // 4
+    leaf = embeddings.clone().requires_grad_()
+    value = TripletLoss(0.3)(leaf, labels, None, torch.Generator())
+    (3 * value).backward()
+    with pretended_gpu() as gpu:
+        there = embeddings.to(gpu.device).requires_grad_()
+        (3 * TripletLoss(0.3)(there, labels, None, torch.Generator())).backward()
+        torch.testing.assert_close(there.grad.cpu(), leaf.grad, rtol=tolerance, atol=tolerance)
+        assert gpu.operations["_cdist_forward"] == 1
+        assert gpu.operations["_cdist_backward"] == 0
+
+
+def test_the_gradient_of_many_triplets_is_that_of_differences():
+    embeddings = torch.rand(4, 3, dtype=torch.float64, requires_grad=True)
+    triplets = torch.tensor(
+        [(a, p, n) for a in range(4) for p in range(4) for n in range(4) if len({a, p, n}) == 3]
+    ).t()
+    assert triplets.shape[1] > 4**2
+    assert torch.autograd.gradcheck(lambda e: _TripletMargin.apply(e, *triplets, 0.9), embeddings)
 
 
 def test_no_triplets_are_a_zero_with_a_gradient():
