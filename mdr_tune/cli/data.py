@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from mdr_tune.cache_files import cache_dir
+from mdr_tune.cache_files import check_cache_dir
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.config.base import StrictModel, set_dotted
 from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
@@ -135,11 +135,12 @@ def run_list(_: argparse.Namespace, console: Console) -> int:
     from mdr_tune.data.images.image_cache import FOLDER, cached_files
     from mdr_tune.disk_space import format_bytes
 
-    unfinished = abandoned_sizes(cache_dir() / FOLDER)
-    if not cached_files(cache_dir()) and not unfinished:
-        _print(console, f"no caches of images below {cache_dir()}")
+    folder = check_cache_dir()
+    unfinished = abandoned_sizes(folder / FOLDER)
+    if not cached_files(folder) and not unfinished:
+        _print(console, f"no caches of images below {folder}")
         return 0
-    _print(console, f"caches below {cache_dir()}; a cache that is deleted is made again when it is needed")
+    _print(console, f"caches below {folder}; a cache that is deleted is made again when it is needed")
     _print_caches(console)
     for path, size_bytes in unfinished:
         _print(console, f"  unfinished, removed by the next build: {format_bytes(size_bytes):>9}  {path}")
@@ -150,9 +151,9 @@ def run_verify(_: argparse.Namespace, console: Console) -> int:
     """Verify the caches of images; returns 1 if one is damaged or cannot be read."""
     from mdr_tune.data.images.image_cache import cached_files, verify
 
-    damaged = False
-    if not (files := cached_files(cache_dir())):
-        _print(console, f"no caches of images below {cache_dir()}")
+    damaged, folder = False, check_cache_dir()
+    if not (files := cached_files(folder)):
+        _print(console, f"no caches of images below {folder}")
     for cached in files:
         try:
             wrong = verify(cached.path)
@@ -170,7 +171,7 @@ def _print_caches(console: Console, only: Path | None = None) -> None:
     from mdr_tune.data.images.image_cache import cached_files
     from mdr_tune.disk_space import format_bytes
 
-    for cached in cached_files(cache_dir()):
+    for cached in cached_files(check_cache_dir()):
         if only in (None, cached.path):
             size = f"{cached.size_px} x {cached.size_px}"
             state = cached.problem or f"{cached.images:,} images"

@@ -358,6 +358,7 @@ def test_lists_and_checks_caches(capsys: pytest.CaptureFixture[str], own: Path, 
     nothing = (0, [f"no caches of images below {tmp_path}/cache"])
     assert run(capsys, "list") == nothing
     assert run(capsys, "verify") == nothing
+    assert not (tmp_path / "cache").exists()
     run(capsys, "prepare", "folder", "--root", "own", *SMALL)
     run(capsys, "prepare", "folder", "--root", "own", "--set", "resize=24", "--set", "image_size=24")
     small, large = caches(tmp_path)
