@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from mdr_tune.cache_files import atomic_write
 from mdr_tune.errors import UserError
@@ -131,7 +132,7 @@ class EmbeddingIndex:
             rows: Of a block, at most; None is 64 MiB of them.
 
         Raises:
-            UserError: The file was changed or damaged since it was opened.
+            UserError: The file is damaged, or was changed since it was opened.
         """
         start = 0
         try:
@@ -141,6 +142,8 @@ class EmbeddingIndex:
                     numbers = batch.column(0).flatten().to_numpy()
                     yield start, torch.from_numpy(np.array(numbers).reshape(-1, self.size))
                     start += len(batch)
+            if start != len(self):
+                raise UserError(f"{self.file} has {start:,} embeddings of {len(self):,} images: embed anew")
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{self.file} cannot be read any more ({_first_line(error)}): embed anew") from error
 
@@ -158,18 +161,21 @@ def read_index(file: Path) -> EmbeddingIndex:
     """Open a file that `embed_folder` wrote; no embedding is read yet.
 
     Raises:
-        UserError: There is no such file, it is not Parquet, or another program's.
+        UserError: There is no such file, it is not Parquet, or damaged, or another program's.
     """
     try:
         source = _mapped(file)
         schema = pq.read_schema(source)
         info = _info(schema)
         if info is None:
-            raise UserError(f"{file} was not made by `mdr-tune embed`: give a file that was")
+            raise UserError(f"{file} was not made by `mdr-tune embed`, or is damaged: give a file that was made so")
         table = pq.read_table(source, columns=["path", "label"])
+        table.validate(full=True)  # texts are UTF-8
+        if len(table) == 0 or table["path"].null_count:
+            raise UserError(f"{file} has {'no rows' if len(table) == 0 else 'rows without a path'}: embed anew")
     except FileNotFoundError:
         raise UserError(f"there is no file {file}: `mdr-tune embed` makes it") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read as Parquet ({_first_line(error)}): `mdr-tune embed` makes it") from None
     return EmbeddingIndex(file, info, table["path"], table["label"], schema.field("embedding").type.list_size)
 
@@ -179,11 +185,17 @@ def _mapped(file: Path) -> pa.MemoryMappedFile:
 
 
 def _info(schema: pa.Schema) -> IndexInfo | None:
-    written = (schema.metadata or {}).get(METADATA_KEY)
-    if written is None:
+    """Return what the metadata say, None if the schema is not that of an index."""
+    types = {field.name: field.type for field in schema}
+    embedding = types.get("embedding")
+    if types.get("path") != pa.string() or types.get("label") != pa.string():
         return None
-    values = json.loads(written)
-    return IndexInfo(**{**values, "image_shape": tuple(values["image_shape"])})
+    if not isinstance(embedding, pa.FixedSizeListType) or embedding.value_type != pa.float32():
+        return None
+    try:
+        return TypeAdapter(IndexInfo).validate_json((schema.metadata or {}).get(METADATA_KEY, b""))
+    except ValidationError:
+        return None
 
 
 def _first_line(error: BaseException) -> str:

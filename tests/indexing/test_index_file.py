@@ -77,6 +77,20 @@ def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"), writing_index(tmp_path / "no" / "e.parquet", info(), 3):
         pass
     index = write(tmp_path / "e.parquet", torch.ones(2, 3))
+    table = pq.read_table(index.file)
+    for name, change, what in (
+        ("path", [None, "a"], "has rows without a path: embed anew"),
+        ("path", [1, 2], "or is damaged: give a file that was made so"),
+        ("embedding", [[0.0] * 3] * 2, "or is damaged"),  # of any length
+        ("embedding", pa.array([None, [0.0] * 3], pa.list_(pa.float32(), 3)), "cannot be read any more .*: embed anew"),
+    ):
+        changed = table.set_column(table.column_names.index(name), name, pa.array(change))
+        pq.write_table(changed, tmp_path / "changed.parquet")
+        with pytest.raises(UserError, match=what):
+            read_index(tmp_path / "changed.parquet").embeddings()
+    pq.write_table(table.slice(0, 0), tmp_path / "changed.parquet")
+    with pytest.raises(UserError, match="has no rows: embed anew"):
+        read_index(tmp_path / "changed.parquet")
     index.file.write_bytes(index.file.read_bytes()[:50])
     with pytest.raises(UserError, match="cannot be read any more"):
         index.embeddings()
