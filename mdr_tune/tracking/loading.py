@@ -164,7 +164,7 @@ def _load(folder: Path, found: _Found, device: torch.device | None) -> Embedder:
         raise UserError(
             f"{found.uri} is no exported graph (pt2) of PyTorch, as a launch registers it: take another model"
         )
-    if not zipfile.is_zipfile(folder / GRAPH):
+    if not _is_whole(folder / GRAPH):
         raise UserError(f"{found.uri}: its {GRAPH} is damaged, or not whole: get the model again")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Embedder(
@@ -185,6 +185,15 @@ def _describe(folder: Path, uri: str) -> Model:
         return Model.load(str(folder))
     except (YAMLError, MlflowException, ValueError, TypeError, AttributeError, LookupError) as error:
         raise UserError(f"{uri}: its MLmodel is damaged ({_first_line(error)}): get the model again") from error
+
+
+def _is_whole(archive: Path) -> bool:
+    """Return whether all that is in an archive has its checksum; PyTorch does not look at those of weights."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return opened.testzip() is None
+    except zipfile.BadZipFile:
+        return False
 
 
 def _network(folder: Path, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -175,17 +175,22 @@ def test_a_model_without_the_size_of_images_is_told(
         ("MLmodel", b"\xff\xfe", "its MLmodel is damaged"),
         ("MLmodel", b"- a\n", "its MLmodel is damaged"),
         ("MLmodel", b"a: [", "its MLmodel is damaged"),
-        (GRAPH, b"", "its data/model.pt2 is damaged, or not whole"),
+        (GRAPH, b"PK", "its data/model.pt2 is damaged, or not whole"),
+        (GRAPH, None, "its data/model.pt2 is damaged, or not whole"),
         (GRAPH, b"PK\x03\x04" * 99, "its data/model.pt2 is damaged, or not whole"),
     ],
 )
 @pytest.mark.usefixtures("registered")
 def test_a_folder_that_is_damaged_or_not_whole(
-    store: str, elsewhere: Path, file: str, content: bytes, what: str
+    store: str, elsewhere: Path, file: str, content: bytes | None, what: str
 ) -> None:
     with mlflow_globals_kept():
         mlflow.set_tracking_uri(store)
         folder = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/1", dst_path=str(elsewhere / "m")))
+    if content is None:  # a byte of it, of the weights or else
+        whole = (folder / file).read_bytes()
+        at = len(whole) // 2
+        content = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
     (folder / file).write_bytes(content)
     with pytest.raises(UserError, match=f"{folder}: {what}.*: get the model again"):
         load_embedder(str(folder))
