@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from mdr_tune.cache_files import atomic_write
 from mdr_tune.errors import UserError
@@ -192,9 +192,9 @@ def _info(schema: pa.Schema) -> IndexInfo | None:
         return None
     if not isinstance(embedding, pa.FixedSizeListType) or embedding.value_type != pa.float32():
         return None
-    try:
-        return TypeAdapter(IndexInfo).validate_json((schema.metadata or {}).get(METADATA_KEY, b""))
-    except ValidationError:
+    try:  # json, unlike pydantic, reads names of folders that are not UTF-8
+        return TypeAdapter(IndexInfo).validate_python(json.loads((schema.metadata or {}).get(METADATA_KEY, b"")))
+    except ValueError:  # pydantic's is one
         return None
 
 
