@@ -64,10 +64,12 @@ def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
     rows = torch.arange(len(found)).repeat_interleave(found.shape[1])
     distances, order = distances_of_pairs(queries, different, rows, found.flatten()).view(found.shape).sort(stable=True)
 
-    norms, query_norms = (torch.linalg.vector_norm(some, dim=1) for some in (centred, centred_queries))
-    rounding = product_rounding(query_norms, norms.max(), block.shape[1])
+    query_norms = torch.linalg.vector_norm(centred_queries, dim=1)
+    rounding = product_rounding(query_norms, block.shape[1])
     enough = min(depth, len(distinct))
-    is_open = distances[:, enough - 1] >= by_faiss.amax(dim=1) - rounding  # an embedding not found may be as near
+    farthest = by_faiss.amax(dim=1) - query_norms.square()
+    least = farthest - rounding.absolute.squeeze(1) - rounding.relative * farthest + query_norms.square()
+    is_open = distances[:, enough - 1] >= least  # an embedding that was not found may be as near
     is_open &= found.shape[1] < len(distinct)
     if len(distinct) < len(block):
         is_open |= (distances.diff(dim=1) == 0).any(dim=1)  # rows of several embeddings take turns

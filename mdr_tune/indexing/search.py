@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
+from mdr_tune.errors import UserError
 from mdr_tune.indexing.index_file import EmbeddingIndex
 from mdr_tune.indexing.nearest import NEAREST, Backend, BackendChoice, choose_backend
 from mdr_tune.metric.near_ties import distances_of_pairs
+from mdr_tune.metric.ranking import can_be_ranked
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def search_index(
         block_rows: Rows that are read at a time; None chooses by the memory.
 
     Raises:
-        ValueError: Shapes do not fit, a number is not finite, or `top` is less than 1.
-        UserError: FAISS is asked for and not installed, or the file cannot be read any more.
+        ValueError: Shapes do not fit, a query is not finite, or too large, or `top` is less than 1.
+        UserError: FAISS is asked for and not installed, or the file cannot be read any more, or an embedding of it is
+            not finite, or too large.
     """
     _check(index, queries, top, exclude)
     chosen = choose_backend(backend, len(index))
@@ -59,30 +62,32 @@ def search_index(
     best_rows = torch.empty(len(queries), 0, dtype=torch.int64)
     for start, block in index.blocks(block_rows):
         depth = min(top + (exclude is not None), len(block))
+        if not can_be_ranked(block):
+            raise UserError(f"{index.file} has embeddings that are not finite, or too large to be compared: embed anew")
         rows = NEAREST[chosen](queries, block, depth)
         pairs = torch.arange(len(rows)).repeat_interleave(depth), rows.flatten()
-        distances = distances_of_pairs(queries, block, *pairs).sqrt().view(rows.shape)
+        squares = distances_of_pairs(queries, block, *pairs).view(rows.shape)  # different ones may have equal roots
         rows = rows + start
         if exclude is not None:
             excluded = rows == exclude[:, None]
-            distances[excluded] = torch.inf
+            squares[excluded] = torch.inf
             rows[excluded] = -1
-        best, best_rows = _nearest(torch.cat([best, distances], dim=1), torch.cat([best_rows, rows], dim=1), top)
-    return SearchResult(best_rows, best.float(), chosen)
+        best, best_rows = _nearest(torch.cat([best, squares], dim=1), torch.cat([best_rows, rows], dim=1), top)
+    return SearchResult(best_rows, best.sqrt().float(), chosen)
 
 
-def _nearest(distances: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the `top` smallest distances of each query and their rows; equal ones by row."""
+def _nearest(squares: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the `top` smallest squared distances of each query and their rows; equal ones by row."""
     rows, places = rows.sort(dim=1)
-    distances, order = distances.gather(1, places).sort(dim=1, stable=True)
-    return distances[:, :top], rows.gather(1, order)[:, :top]
+    squares, order = squares.gather(1, places).sort(dim=1, stable=True)
+    return squares[:, :top], rows.gather(1, order)[:, :top]
 
 
 def _check(index: EmbeddingIndex, queries: torch.Tensor, top: int, exclude: torch.Tensor | None) -> None:
     if queries.ndim != 2 or len(queries) == 0 or queries.shape[1] != index.size:
         raise ValueError(f"queries must be (Q, {index.size}) with at least one row, got {tuple(queries.shape)}")
-    if not bool(queries.isfinite().all()):
-        raise ValueError("queries must be finite")
+    if not can_be_ranked(queries.float()):
+        raise ValueError("queries must be finite, and their squares as well")
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
     if exclude is not None and exclude.shape != (len(queries),):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mdr_tune.metric.full_precision import full_float32
-from mdr_tune.metric.near_ties import nearest_in_order, product_rounding, products_are_exact
+from mdr_tune.metric.near_ties import Asked, Rounding, nearest_in_order, product_rounding, products_are_exact
 
 # Distances of one block. On a CPU 64 MiB of float32: half of it or four times as many are as fast, within a tenth
 # (60,000 x 512, 128 to 1,120 queries at a time, on two cores). A GPU wants large kernels, up to half a GiB.
@@ -41,6 +41,7 @@ def nearest_items(
     excludes_self: bool,
     block_size: int | None = None,
     cutoffs: Sequence[int] | None = None,
+    labels: tuple[Tensor, Tensor] | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield blocks of the queries `rows` with the indices of the `depth` nearest gallery items of each.
 
@@ -53,6 +54,8 @@ def nearest_items(
         block_size: queries at a time; None chooses by the memory.
         cutoffs: ranks from 1 to `depth`. The first k items are the k nearest for each k of them and for `depth`, but
             not more: items without a cutoff between them may be in any order. None: all items are in order.
+        labels: classes of the queries, (N,), and of the gallery, (G,). Items of the query's class that are nearly
+            equally near may then be in each other's place, and so may all others. None: all items are in order.
 
     Yields:
         Slices of the queries, in order, and (B, depth) int64, nearest first.
@@ -62,11 +65,9 @@ def nearest_items(
     prepared = _prepare(queries, gallery)
     # Copies take places of their own between the items, so that all of those have to be in order.
     reached = min(depth + (excludes_self and prepared.has_copies), len(prepared.gallery))
-    cutoffs_reached = (
-        torch.arange(1, reached + 1)
-        if cutoffs is None or prepared.has_copies
-        else torch.tensor(sorted({*cutoffs, depth}))
-    )
+    asked = Asked(torch.arange(1, reached + 1) if cutoffs is None else torch.tensor(sorted({*cutoffs, depth})), labels)
+    if prepared.has_copies:
+        asked = Asked(torch.arange(1, reached + 1))
     # One piece of memory for all blocks: getting a new one from the system takes a fifth of the time of the products.
     rows_at_once = min(block_size, rows.stop - rows.start)
     buffer = gallery.new_empty(rows_at_once, len(prepared.gallery))
@@ -76,8 +77,13 @@ def nearest_items(
         if excludes_self and not prepared.has_copies:
             distances.diagonal(offset=first).fill_(torch.inf)
         if not prepared.is_exact:
-            rounding = prepared.rounding[block]
-            items, ranks = nearest_in_order(distances, rounding, cutoffs_reached, queries[block], prepared.gallery)
+            items, ranks = nearest_in_order(
+                distances,
+                Rounding(prepared.rounding.absolute[block], prepared.rounding.relative),
+                asked.of(block),
+                queries[block],
+                prepared.gallery,
+            )
             if not prepared.has_copies:
                 yield block, items
                 continue
@@ -99,7 +105,7 @@ class _Prepared(NamedTuple):
         centred: (U, D), the gallery less the centre. Distances do not change by that, but their products get smaller,
             and so does the rounding.
         squared_norms: (U,), of `centred`. Those of the queries do not change the order.
-        rounding: (N,), how far a product with a query may be wrong.
+        rounding: how far products with each of the N queries may be wrong.
         is_exact: whether the products do not round at all.
     """
 
@@ -108,7 +114,7 @@ class _Prepared(NamedTuple):
     centre: Tensor
     centred: Tensor
     squared_norms: Tensor
-    rounding: Tensor
+    rounding: Rounding
     is_exact: bool
 
     @property
@@ -131,7 +137,7 @@ def _prepare(queries: Tensor, gallery: Tensor) -> _Prepared:
         centre=centre,
         centred=centred,
         squared_norms=centred.square().sum(dim=1),
-        rounding=product_rounding(query_norms, largest_norm, gallery.shape[1]),
+        rounding=product_rounding(query_norms, gallery.shape[1]),
         is_exact=all(products_are_exact(embeddings, centre, reach) for embeddings in (queries, different)),
     )
 
@@ -145,7 +151,14 @@ def _centre(gallery: Tensor) -> Tensor:
     least, most = gallery.amin(dim=0), gallery.amax(dim=0)
     _, exponent = torch.frexp(most - least)  # the spread is 0.5 to 1 times 2 ** exponent
     step = torch.ldexp(torch.ones_like(least), exponent - 3)
-    return torch.where(most > least, (gallery.mean(dim=0) / step).round() * step, least)
+    # A step of 0 is that of a spread of a few of the smallest numbers there are.
+    return torch.where(step > 0, (gallery.mean(dim=0) / step).round() * step, least)
+
+
+def can_be_ranked(embeddings: Tensor) -> bool:
+    """Tell whether all distances are finite: |g|^2 and 2 q.g are, with room to centre and add them up."""
+    limit = (torch.finfo(embeddings.dtype).max / 16) ** 0.5
+    return bool((torch.linalg.vector_norm(embeddings, dim=1) <= limit).all())  # nor is NaN
 
 
 def _block_size(gallery: Tensor) -> int:

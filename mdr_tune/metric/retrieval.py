@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mdr_tune.metric.distance import check_embeddings, check_tensors
-from mdr_tune.metric.ranking import nearest_items
+from mdr_tune.metric.ranking import can_be_ranked, nearest_items
 
 DEFAULT_KS = (1, 2, 4, 8)
 
@@ -144,10 +144,16 @@ def _score(
         none = relevant.new_empty(0)
         parts.append(QueryScores(none, none.double(), none.double(), none.view(0, min(neighbours, depth))))
     sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=problem.queries.device)
-    # Sums ask which items are within R and the ks, the scores of each query in which order all of them are.
-    cutoffs = None if neighbours is not None else [*range(1, max_relevant + 1), *ks]
+    # Sums ask at which ranks up to R, and before which ks, there are hits, the scores of each query for the items too.
     blocks = nearest_items(
-        problem.queries, problem.gallery, depth, slice(start, stop), problem.excludes_self, block_size, cutoffs
+        problem.queries,
+        problem.gallery,
+        depth,
+        slice(start, stop),
+        problem.excludes_self,
+        block_size,
+        cutoffs=[*range(1, max_relevant + 1), *ks] if neighbours is None else None,
+        labels=(problem.labels, problem.gallery_labels) if neighbours is None else None,
     )
     for block, nearest in blocks:
         hits = problem.gallery_labels[nearest] == problem.labels[block, None]  # (B, depth)
@@ -209,18 +215,11 @@ def _problem(
     _check_ks(ks, len(gallery) - excludes_self)
     dtype = torch.promote_types(torch.promote_types(embeddings.dtype, gallery.dtype), torch.float32)
     queries, gallery = embeddings.to(dtype), gallery.to(dtype)
-    _check_finite(queries, gallery)
-    return _Problem(queries, labels, gallery, gallery_labels, excludes_self)
-
-
-def _check_finite(queries: Tensor, gallery: Tensor) -> None:
-    """Raise a ValueError unless all distances are finite: |g|^2 and 2 q.g are, with room to centre and add them up."""
-    limit = (torch.finfo(gallery.dtype).max / 16) ** 0.5
-    norms = [torch.linalg.vector_norm(items, dim=1) for items in (queries, gallery)]
-    if not all(bool((norm <= limit).all()) for norm in norms):  # nor is NaN
+    if not (can_be_ranked(queries) and can_be_ranked(gallery)):
         raise EmbeddingsNotFinite(
             "embeddings are not finite, or too large, and cannot be ranked: the training has diverged"
         )
+    return _Problem(queries, labels, gallery, gallery_labels, excludes_self)
 
 
 def _check_ks(ks: Sequence[int], retrievable: int) -> None:

@@ -97,6 +97,22 @@ def test_equal_distances_to_different_embeddings_come_in_the_order_of_the_rows(
         same(found, naive(mirrored, queries, top))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_distances_whose_roots_are_equal_are_not(tmp_path: Path, backend: Backend) -> None:
+    index = write(tmp_path / "e.parquet", torch.tensor([[1, 2.0**-26], [1, 0]]))
+    assert search_index(index, torch.zeros(1, 2), backend=backend).rows.tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("scale", [2.0**-146, 2.0**-75, 2.0**56])
+@pytest.mark.parametrize("block_rows", [4, None])
+def test_small_and_large_numbers(tmp_path: Path, backend: Backend, scale: float, block_rows: int | None) -> None:
+    embeddings = torch.randn(30, 6, generator=torch.Generator().manual_seed(4)) * scale
+    index = write(tmp_path / "e.parquet", embeddings)
+    found = search_index(index, embeddings, 30, backend=backend, block_rows=block_rows)
+    assert found.rows.tolist() == naive(embeddings.double() / scale, embeddings.double() / scale, 30)[0].tolist()
+
+
 def test_more_than_there_are(tmp_path: Path) -> None:
     embeddings = torch.randn(4, 3)
     index = write(tmp_path / "e.parquet", embeddings)
@@ -123,6 +139,10 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         search_index(index, torch.randn(2, 4))
     with pytest.raises(ValueError, match="finite"):
         search_index(index, torch.full((1, 3), torch.nan))
+    with pytest.raises(ValueError, match="finite"):
+        search_index(index, torch.full((1, 3), 1e25))
+    with pytest.raises(UserError, match="embeddings that are not finite, or too large"):
+        search_index(write(tmp_path / "large.parquet", torch.full((2, 3), 1e25)), torch.randn(1, 3))
     with pytest.raises(ValueError, match="top must be"):
         search_index(index, torch.randn(1, 3), 0)
     with pytest.raises(ValueError, match="exclude must be"):

@@ -7,9 +7,16 @@ import torch
 from torch import Tensor
 
 from mdr_tune.metric import near_ties, ranking
-from mdr_tune.metric.near_ties import product_rounding, products_are_exact, squared_distances
+from mdr_tune.metric.near_ties import (
+    Rounding,
+    distances_by_parts,
+    product_error,
+    product_rounding,
+    products_are_exact,
+    squared_distances,
+)
 from mdr_tune.metric.ranking import nearest_items
-from mdr_tune.metric.retrieval import score_queries
+from mdr_tune.metric.retrieval import examine_queries, score_queries
 
 
 def exact_distance(query: list[float], item: list[float]) -> Fraction:
@@ -66,27 +73,42 @@ EMBEDDINGS = {
     "one number": torch.randint(99, (60, 1), generator=torch.Generator().manual_seed(2)) / 7,
     "too small to square": on_sphere(60, 3) * 1e-30,
     "a grid but for one number": torch.cat([torch.eye(8), -torch.eye(8), torch.full((1, 8), 1e-9), torch.zeros(9, 8)]),
+    "a spread of the smallest numbers": torch.randint(-3, 4, (40, 5), generator=torch.Generator().manual_seed(6))
+    * 1e-45,
+    "whole numbers whose squares are too small": torch.arange(-30, 30)[:, None] * 2.0**-75,
+    "an outlier": torch.cat([on_sphere(60, 5), 1e4 * on_sphere(1, 5)]),
+    "norms from 1e-5 to 1e5": on_sphere(60, 5) * torch.logspace(-5, 5, 60)[:, None],
+    "tight clusters": (on_sphere(4, 6).repeat(15, 1) + 1e-6 * on_sphere(60, 6, seed=1)),
     "double": torch.cat([on_sphere(35, 8).double(), -on_sphere(35, 8).double()]),
 }
 
 
-@pytest.fixture(params=["this processor's", "one that rounds badly"])
+@pytest.fixture(params=["this processor's", ("one that rounds badly", 1), ("one that rounds badly", 1000)], ids=str)
 def _product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each entry of a product be off by up to a bound that is 10,000 times that of real kernels."""
+    """Let each entry of a product be off by up to a bound that is 1,000 or 10,000 times that of real kernels."""
     if request.param == "this processor's":
         return
-    bound, product, generator = product_rounding, ranking._distances, torch.Generator().manual_seed(3)
+    product, by_parts, generator = ranking._distances, distances_by_parts, torch.Generator().manual_seed(3)
 
-    def ten_thousandfold(query_norms: Tensor, largest_norm: Tensor, dimensions: int) -> Tensor:
-        return 1e4 * bound(query_norms, largest_norm, dimensions)
+    def many_times(dimensions: int, dtype: torch.dtype) -> float:
+        return (1e4 if dtype == torch.float32 else 1e3) * product_error(dimensions, dtype)
+
+    def noise(like: Tensor) -> Tensor:
+        return 2 * torch.rand(like.shape, generator=generator) - 1
 
     def rounds_badly(queries: Tensor, prepared: ranking._Prepared, buffer: Tensor) -> Tensor:
         out = product(queries, prepared, buffer)
-        norms = torch.linalg.vector_norm(queries, dim=1)
-        wrong_by = 0.9 * ten_thousandfold(norms, prepared.squared_norms.max().sqrt(), queries.shape[1])
-        return out.add_(wrong_by[:, None] * (2 * torch.rand(out.shape, generator=generator) - 1))
+        norms, of_items = (torch.linalg.vector_norm(some, dim=1) for some in (queries, prepared.centred))
+        wrong_by = 0.9 * many_times(queries.shape[1], out.dtype) * (norms[:, None] + of_items).square()
+        return out.add_(wrong_by * noise(out))
 
-    monkeypatch.setattr(ranking, "product_rounding", ten_thousandfold)
+    def parts_round_badly(queries: Tensor, gallery: Tensor) -> tuple[Tensor, Rounding]:
+        distances, rounding = by_parts(queries, gallery)
+        return distances + 0.9 * rounding.absolute * noise(distances), rounding
+
+    monkeypatch.setattr(near_ties, "product_error", many_times)
+    monkeypatch.setattr(near_ties, "distances_by_parts", parts_round_badly)
+    monkeypatch.setattr(near_ties, "_ITEMS_PER_DIFFERENCE", request.param[1])
     monkeypatch.setattr(ranking, "products_are_exact", lambda *_: False)
     monkeypatch.setattr(ranking, "_distances", rounds_badly)
 
@@ -96,10 +118,9 @@ def _product(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 def test_items_are_ranked_by_their_exact_distances(kind: str) -> None:
     items = EMBEDDINGS[kind]
     expected = naive_ranking(items, items, excludes_self=True)
-    for depth in (1, 3, len(items) - 1):
-        for block_size in (None, 1, 13):
-            found = ranked(items, items, depth, excludes_self=True, block_size=block_size)
-            assert torch.equal(found, expected[:, :depth])
+    for depth, block_size in ((1, None), (3, 1), (3, 13), (len(items) - 1, None), (len(items) - 1, 13)):
+        found = ranked(items, items, depth, excludes_self=True, block_size=block_size)
+        assert torch.equal(found, expected[:, :depth])
 
 
 @pytest.mark.usefixtures("_product")
@@ -137,9 +158,28 @@ def test_sums_of_scores_do_not_depend_on_the_block() -> None:
     items = torch.cat([on_sphere(90, 6), -on_sphere(90, 6)]).half()
     labels = torch.arange(180) % 11
     expected = score_queries(items, labels, (1, 2, 50))
-    for block_size in (1, 7, 64):
+    for block_size in (3, 64):
         sums = score_queries(items, labels, (1, 2, 50), block_size=block_size)
         assert sums.tolist() == pytest.approx(expected.tolist(), rel=1e-14)  # float64 sums, in another order
+
+
+@pytest.mark.usefixtures("_product")
+@pytest.mark.parametrize("kind", EMBEDDINGS)
+def test_sums_of_scores_are_those_of_the_whole_order(kind: str) -> None:
+    items = EMBEDDINGS[kind]
+    for classes in (2, 9):
+        labels = torch.arange(len(items)) % classes
+        expected, _ = examine_queries(items, labels, (1, 3, 20))
+        assert torch.equal(score_queries(items, labels, (1, 3, 20)), expected)
+
+
+@pytest.mark.parametrize("kind", EMBEDDINGS)
+def test_distances_by_parts_are_wrong_by_no_more_than_they_say(kind: str) -> None:
+    items = EMBEDDINGS[kind]
+    distances, (absolute, relative) = distances_by_parts(items[:6], items)
+    for query, computed, bound in zip(items[:6].tolist(), distances.tolist(), absolute.flatten().tolist(), strict=True):
+        for item, value in zip(items.tolist(), computed, strict=True):
+            assert abs(Fraction(value) - exact_distance(query, item)) <= Fraction(bound + relative * value)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -147,16 +187,15 @@ def test_sums_of_scores_do_not_depend_on_the_block() -> None:
 def test_a_product_is_wrong_by_no_more_than_the_bound(dimensions: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(5)
     queries, items = (torch.randn(50, dimensions, generator=generator, dtype=dtype) for _ in range(2))
-    norms = torch.linalg.vector_norm(items, dim=1)
-    bound = product_rounding(torch.linalg.vector_norm(queries, dim=1), norms.max(), dimensions)
+    absolute, relative = product_rounding(torch.linalg.vector_norm(queries, dim=1), dimensions)
     product = items.square().sum(dim=1) - 2 * queries @ items.t()
     one_by_one = (items.square() - 2 * queries[:, None] * items).cumsum(dim=2)[:, :, -1]
     for some in range(3):
         shift = exact_distance(queries[some].tolist(), [0.0] * dimensions)
         for other in range(3):
             value = exact_distance(queries[some].tolist(), items[other].tolist()) - shift
-            assert abs(Fraction(product[some, other].item()) - value) <= Fraction(bound[some].item())
-            assert abs(Fraction(one_by_one[some, other].item()) - value) <= Fraction(bound[some].item())
+            for computed in (product[some, other].item(), one_by_one[some, other].item()):
+                assert abs(Fraction(computed) - value) <= Fraction(absolute[some].item() + relative * computed)
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3, 7, 64, 129])
@@ -174,9 +213,27 @@ def test_grids_that_are_coarse_enough_have_exact_products() -> None:
     assert not products_are_exact(torch.tensor([[1 / 64, 0, 0, 0]]), zero, reach)
     assert not products_are_exact(torch.tensor([[1.0, 0, 0, 0], [1, 0, 0, 1e-9]]), zero, reach)
     assert not products_are_exact(torch.tensor([[1.0, 0, 0, 0]]), torch.full((4,), 1e-3), reach)
+    assert not products_are_exact(torch.tensor([[2.0**-75, 0, 0, 0]]), zero, torch.tensor(2.0**-74))
 
 
-def test_nearly_all_distances_are_left_to_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
+def clusters(spread: float) -> Tensor:
+    """Return 1,200 items around 6 points."""
+    return on_sphere(6, 64).repeat(200, 1) + spread * on_sphere(1200, 64, seed=1)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        on_sphere(1200, 64),
+        torch.cat([on_sphere(1200, 64), 1e4 * on_sphere(3, 64)]),
+        on_sphere(1200, 64) * torch.randn(1200, 1, generator=torch.Generator().manual_seed(7)).exp(),
+        clusters(0.1),
+        clusters(1e-3),
+        clusters(1e-6),
+    ],
+    ids=["sphere", "outliers", "norms of all sizes", "clusters", "tight clusters", "collapsed clusters"],
+)
+def test_nearly_all_distances_are_left_to_products(items: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
 
     def counting(queries: Tensor, items: Tensor) -> Tensor:
@@ -184,6 +241,17 @@ def test_nearly_all_distances_are_left_to_the_product(monkeypatch: pytest.Monkey
         return squared_distances(queries, items)
 
     monkeypatch.setattr(near_ties, "squared_distances", counting)
-    items = on_sphere(3000, 64)
     ranked(items, items, 8, excludes_self=True)
-    assert 0 < sum(compared) < 3000 * 8 / 4
+    assert sum(compared) < len(items) * 8
+
+
+def test_items_of_one_kind_are_not_put_in_order_for_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    items, by_parts = clusters(1e-3), []
+    monkeypatch.setattr(
+        near_ties, "distances_by_parts", lambda *some: by_parts.append(some) or distances_by_parts(*some)
+    )
+    labels = torch.arange(len(items)) % 6
+    sums = score_queries(items, labels, (1, 8))
+    assert not by_parts
+    assert torch.equal(sums, examine_queries(items, labels, (1, 8))[0])
+    assert by_parts
