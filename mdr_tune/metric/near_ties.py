@@ -129,13 +129,13 @@ def products_are_exact(embeddings: Tensor, centre: Tensor, reach: Tensor) -> boo
 
 
 class Asked(NamedTuple):
-    """What the order of the items is asked for, which tells which items need not be compared exactly.
+    """Which part of the order of the items matters. The rest need not be found out exactly.
 
     Attributes:
         cutoffs: (C,) int64, ascending from 1 on, on the CPU. The first k items are the k nearest for each cutoff k. The
             order among items without a cutoff between them may be wrong by the rounding.
-        labels: classes of the queries, (B,), and of the gallery, (G,), int64. Items of the query's class may then be in
-            each other's place, where their distances differ by less than the rounding, and so may all others.
+        labels: classes of the queries, (B,), and of the gallery, (G,), int64. If they are given, the order among items
+            of the query's class may be wrong by the rounding, and so may the order among all others.
     """
 
     cutoffs: Tensor
@@ -159,8 +159,8 @@ def nearest_in_order(
     Args:
         distances: (B, G), for each query |q - g|^2 less a number of its own, right within `rounding`; infinity for an
             item that is not to be found.
-        rounding: of `distances`.
-        asked: how many items, and which of their order.
+        rounding: by how much `distances` may be wrong.
+        asked: how many items, and which of their order matters.
         queries: (B, D).
         gallery: (G, D).
 
@@ -277,7 +277,7 @@ def _open_places(values: Tensor, rounding: Rounding, cutoffs: Tensor) -> Tensor:
 
     Args:
         values: (B, L), ascending.
-        rounding: of the values.
+        rounding: by how much `values` may be wrong.
         cutoffs: (C,), less than L.
     """
     edges = values[:, cutoffs - 1]

@@ -1,32 +1,17 @@
 """The end of a sweep in words and one table: the best trials, the baselines, what MDR gained. No figures of speech."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mdr_tune.config.domains import DIGITS, describe_value, tell_apart
 from mdr_tune.objectives import by_configuration, chosen_on, mean_over_seeds, on_front
 from mdr_tune.records import SweepResult, TrialRecord
-from mdr_tune.report.trial_table import trial_table
+from mdr_tune.report.trial_table import Row, trial_table
 from mdr_tune.words import count
 
 BEST_TRIALS_SHOWN = 5
 FRONT_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table of trials. Qualities are in percent."""
-
-    name: str
-    outcome: str
-    epochs: int
-    best_epoch: int
-    validation: float
-    test: float | None
-    parameters: str
-    seeds: int = 1
-    """Seeds in the mean that `validation` is."""
 
 
 def metric_label(metric: str) -> str:

@@ -1,18 +1,30 @@
 """The table of trials in Markdown, for the description of a sweep in the MLflow UI."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from mdr_tune.words import count
-
-if TYPE_CHECKING:
-    from mdr_tune.report.summary import Row
 
 ROOM = 3500
 """Characters that the rows may take: MLflow's stores take 5000 of a description, and it says more than the table."""
 
 
-def trial_table(rows: "Sequence[Row]", value_title: str, test_title: str) -> list[str]:
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of trials. Qualities are in percent."""
+
+    name: str
+    outcome: str
+    epochs: int
+    best_epoch: int
+    validation: float
+    test: float | None
+    parameters: str
+    seeds: int = 1
+    """Number of seeds whose mean `validation` is."""
+
+
+def trial_table(rows: Sequence[Row], value_title: str, test_title: str) -> list[str]:
     """Return the lines of the table; of a long one the first rows, and how many are not shown.
 
     Args:
@@ -32,7 +44,7 @@ def trial_table(rows: "Sequence[Row]", value_title: str, test_title: str) -> lis
     return head + cut_to_room(body, "`mdr-tune leaderboard` shows all trials")
 
 
-def cut_to_room(rows: "Sequence[str]", where: str) -> list[str]:
+def cut_to_room(rows: Sequence[str], where: str) -> list[str]:
     """Return the lines of a table's rows; of many the first ones, and how many are not shown.
 
     Args:

@@ -5,6 +5,7 @@ that it is given. An image thus loses the same activations wherever, and in whic
 """
 
 import sys
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -70,6 +71,27 @@ class GlobalDropout(nn.Dropout):
         return inputs * self.draws.keep_mask(self.layer, inputs.shape[1:], self.p, inputs)
 
 
+@cache
+def _global_stochastic_depth() -> type[nn.Module]:
+    """Return a class that is declared here alone, since it imports torchvision."""
+    from torchvision.ops import StochasticDepth
+
+    class GlobalStochasticDepth(StochasticDepth):
+        """`torchvision.ops.StochasticDepth` that draws for the global batch."""
+
+        layer: int
+        draws: Draws
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            """Drop images' branches, (n, ...); in the mode `batch` all of them or none."""
+            if not self.training or self.p == 0:
+                return inputs
+            ones = torch.Size([1] * (inputs.ndim - 1))
+            return inputs * self.draws.keep_mask(self.layer, ones, self.p, inputs, same_for_all=self.mode == "batch")
+
+    return GlobalStochasticDepth
+
+
 def make_draws_global(network: nn.Module) -> Draws:
     """Make every layer of `network` that drops draw for the global batch, in place; returns what they draw from."""
     draws = Draws()
@@ -77,9 +99,7 @@ def make_draws_global(network: nn.Module) -> Draws:
     if "torchvision" in sys.modules:  # else none of its layers is here, and importing it takes two seconds
         from torchvision.ops import StochasticDepth
 
-        from mdr_tune.training.global_stochastic_depth import GlobalStochasticDepth
-
-        kinds[StochasticDepth] = GlobalStochasticDepth
+        kinds[StochasticDepth] = _global_stochastic_depth()
     for number, layer in enumerate(network.modules()):
         kind = kinds.get(type(layer))
         if kind is not None:
