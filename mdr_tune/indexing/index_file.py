@@ -194,7 +194,7 @@ def _info(schema: pa.Schema) -> IndexInfo | None:
         return None
     try:  # json, unlike pydantic, reads names of folders that are not UTF-8
         return TypeAdapter(IndexInfo).validate_python(json.loads((schema.metadata or {}).get(METADATA_KEY, b"")))
-    except ValueError:  # pydantic's is one
+    except (ValueError, RecursionError):  # ValidationError is a ValueError
         return None
 
 
