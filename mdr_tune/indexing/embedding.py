@@ -18,6 +18,7 @@ from mdr_tune.errors import UserError
 from mdr_tune.indexing.embedder import Embedder
 from mdr_tune.indexing.index_file import IndexInfo, writing_index
 from mdr_tune.indexing.pictures import class_labels, list_images
+from mdr_tune.metric.ranking import can_be_ranked
 from mdr_tune.progress import Progress, no_progress
 
 BATCH_SIZE = 64
@@ -65,7 +66,7 @@ def embed_images(
         progress: Is told how many images are done.
 
     Raises:
-        UserError: An embedding is not finite: the model is broken.
+        UserError: An embedding is not finite, or too large to be compared: the model is broken.
     """
     paced = PacedProgress(progress, "embedding images", len(paths))
     ahead = max(2 * batch_size, 4 * threads_to_start())
@@ -77,8 +78,9 @@ def embed_images(
             embeddings = torch.empty(0, embedder.size)
             if kept:
                 embeddings = embedder.embed(torch.stack([image for _, image in kept]))
-            if not bool(embeddings.isfinite().all()):
-                raise UserError(f"the model {embedder.uri} gives embeddings that are not finite: take another one")
+            if not can_be_ranked(embeddings):
+                what = "embeddings that are not finite, or too large to be compared"
+                raise UserError(f"the model {embedder.uri} gives {what}: take another one")
             yield EmbeddedBatch([row for row, _ in kept], embeddings, [o for o in read if isinstance(o, LeftOut)])
             paced.advance(len(batch))
 

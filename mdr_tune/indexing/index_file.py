@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from mdr_tune.cache_files import atomic_write
 from mdr_tune.errors import UserError
+from mdr_tune.metric.ranking import can_be_ranked
 
 METADATA_KEY = b"mdr_tune.index"
 """Of the schema's metadata; its value is an `IndexInfo` as JSON."""
@@ -132,7 +133,8 @@ class EmbeddingIndex:
             rows: Of a block, at most; None is 64 MiB of them.
 
         Raises:
-            UserError: The file is damaged, or was changed since it was opened.
+            UserError: The file is damaged, or was changed since it was opened, or an embedding is not finite, or too
+                large to be compared.
         """
         start = 0
         try:
@@ -140,7 +142,11 @@ class EmbeddingIndex:
                 batches = file.iter_batches(rows or max(1, _BLOCK_NUMBERS // self.size), columns=["embedding"])
                 for batch in batches:
                     numbers = batch.column(0).flatten().to_numpy()
-                    yield start, torch.from_numpy(np.array(numbers).reshape(-1, self.size))
+                    embeddings = torch.from_numpy(np.array(numbers).reshape(-1, self.size))
+                    if not can_be_ranked(embeddings):
+                        what = "embeddings that are not finite, or too large to be compared"
+                        raise UserError(f"{self.file} has {what}: embed anew")
+                    yield start, embeddings
                     start += len(batch)
             if start != len(self):
                 raise UserError(f"{self.file} has {start:,} embeddings of {len(self):,} images: embed anew")

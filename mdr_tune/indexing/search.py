@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 
-from mdr_tune.errors import UserError
 from mdr_tune.indexing.index_file import EmbeddingIndex
 from mdr_tune.indexing.nearest import NEAREST, Backend, BackendChoice, choose_backend
 from mdr_tune.metric.near_ties import distances_of_pairs
@@ -53,7 +52,7 @@ def search_index(
     Raises:
         ValueError: Shapes do not fit, a query is not finite, or too large, or `top` is less than 1.
         UserError: FAISS is asked for and not installed, or the file cannot be read any more, or an embedding of it is
-            not finite, or too large.
+            not finite, or too large to be compared.
     """
     _check(index, queries, top, exclude)
     chosen = choose_backend(backend, len(index))
@@ -62,8 +61,6 @@ def search_index(
     best_rows = torch.empty(len(queries), 0, dtype=torch.int64)
     for start, block in index.blocks(block_rows):
         depth = min(top + (exclude is not None), len(block))
-        if not can_be_ranked(block):
-            raise UserError(f"{index.file} has embeddings that are not finite, or too large to be compared: embed anew")
         rows = NEAREST[chosen](queries, block, depth)
         pairs = torch.arange(len(rows)).repeat_interleave(depth), rows.flatten()
         squares = distances_of_pairs(queries, block, *pairs).view(rows.shape)  # different ones may have equal roots
