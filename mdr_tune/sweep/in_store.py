@@ -1,11 +1,14 @@
 """What a launch finds of its sweep in the MLflow store, asked before Ray is started."""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mdr_tune.errors import UserError
 from mdr_tune.mlflow_database import is_new
+from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.journal import Past
+from mdr_tune.sweep.resume import STUDIES
 from mdr_tune.sweep.stores import Stores, open_client
 from mdr_tune.words import count
 
@@ -28,6 +31,7 @@ def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = N
     """
     if stores.database is not None and is_new(stores.database):
         if past.parent_run_id is None:
+            _check_journal(name, past, [])
             return []
         raise UserError(_is_missing(stores, name, past, "there is no such file, or it is empty"))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: else minutes without a word
@@ -58,6 +62,7 @@ def _parent_run(stores: Stores, client: "MlflowClient", name: str, past: Past) -
     if experiment is not None:
         check_active(client, experiment)
     if past.parent_run_id is None:
+        _check_journal(name, past, [] if experiment is None else _unknown_trials(client, experiment, past))
         return None
     if experiment is None:
         raise UserError(_is_missing(stores, name, past, f"it has no experiment {name}"))
@@ -90,6 +95,48 @@ def _with_its_trials(
             f"({names}); restore: {restore_runs(client, [run.info.run_id for run in gone])}"
         )
     return parent
+
+
+def _unknown_trials(client: "MlflowClient", experiment: "Experiment", past: Past) -> list["Run"]:
+    """Return the runs of a launch's trials, found by the launch's name: the journal names no run of the launch."""
+    from mdr_tune.tracking.deleted import deleted_trials
+    from mdr_tune.tracking.experiment import child_runs
+
+    if past.folder is None:
+        return []
+    launches = client.search_runs([experiment.experiment_id], f"attributes.run_name = 'sweep {past.folder.name}'")
+    ids = [run.info.run_id for run in launches]
+    return [run for of in (child_runs, deleted_trials) for i in ids for run in of(client, experiment.experiment_id, i)]
+
+
+def _check_journal(name: str, past: Past, trials: Sequence["Run"]) -> None:
+    """Check that a launch whose journal names no run of MLflow has not begun: it would train all of it anew.
+
+    A launch that was killed before its first trial leaves such a journal, and nothing else.
+
+    Args:
+        name: Name of the sweep.
+        past: What the journal has.
+        trials: Runs of the launch's trials in MLflow.
+
+    Raises:
+        UserError: It has begun, so that its journal was lost.
+    """
+    if past.folder is None:
+        return
+    left = [part for part in (STUDIES, "tune", "test") if (past.folder / part).exists()]
+    if not left and not trials:
+        return
+    journal = past.folder / JOURNAL
+    state = "is missing" if not journal.exists() else "is empty" if not past.sessions else "has no trial"
+    there = [f"{count(len(trials), 'trial')} of this launch in MLflow"] if trials else []
+    there += [f"{', '.join(left)} beside it"] if left else []
+    is_one = len(trials or left) == 1
+    raise UserError(
+        f"--resume {name}: {journal} {state}, but there {'is' if is_one else 'are'} {', and '.join(there)}: "
+        "the launch has begun, and without the file it would train all of it again. Restore the file from a back-up, "
+        "or launch the sweep anew with --space"
+    )
 
 
 def _is_missing(stores: Stores, name: str, past: Past, why: str) -> str:

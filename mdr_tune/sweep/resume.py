@@ -90,12 +90,18 @@ def find_launch(stores: Stores, name: str) -> Stored:
         UserError: There is none, or it cannot be read.
     """
     sweeps = stores.storage / "sweeps"
-    launches = sorted(path.parent for path in (sweeps / name).glob(f"*/{PLAN}")) if name else []
+    launches = sorted(filter(_has_begun, (sweeps / name).glob("*"))) if name else []
     if not launches:
         known = sorted({path.parent.parent.name for path in sweeps.glob(f"*/*/{PLAN}")})
         there = did_you_mean(name, known) or (f" There: {', '.join(known)}." if known else "")
         raise UserError(f"--resume {name}: no such sweep in {sweeps}; --storage names another folder.{there}")
     return _read(launches[-1])
+
+
+def _has_begun(folder: Path) -> bool:
+    """Say whether a launch left something to go on with: its plan, or the journal of one whose plan was lost."""
+    journal = folder / JOURNAL
+    return (folder / PLAN).exists() or (journal.is_file() and journal.stat().st_size > 0)
 
 
 def _read(folder: Path) -> Stored:
@@ -119,7 +125,11 @@ def _read(folder: Path) -> Stored:
             legacy_draws=legacy_draws,
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); the sweep cannot be resumed") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"{file}: cannot be read ({reason}), so that the sweep cannot be resumed; restore it from a back-up, or "
+            "launch the sweep anew with --space"
+        ) from None
 
 
 def _checked_sweep(tree: Any) -> SweepConfig:

@@ -14,9 +14,11 @@ from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sqlite_address import sqlite_url
 from mdr_tune.sweep.in_store import check_in_store
+from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.journal import Past, read_past
 from mdr_tune.sweep.launch import run_on
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.resume import STUDIES
 from mdr_tune.sweep.stores import Stores
 from mdr_tune.tracking.deleted import describe_deleted
 from mdr_tune.tracking.experiment import open_experiment
@@ -132,6 +134,30 @@ def test_a_run_that_is_in_no_store_any_more(stores: Stores, tmp_path: Path) -> N
         gone, Past(parent_run_id="0" * 32)
     )
     assert not (tmp_path / "gone.db").exists()
+
+
+@pytest.mark.parametrize("lines", [None, "", '{"event": "ses', '{"event": "session", "time": 1.0}\n'])
+def test_a_launch_that_lost_its_journal_does_not_begin_anew(stores: Stores, tmp_path: Path, lines: str | None) -> None:
+    folder = tmp_path / "sweeps" / "letters" / "2026"
+    folder.mkdir(parents=True)
+    if lines is not None:
+        (folder / JOURNAL).write_text(lines)
+    assert check_in_store(stores, "letters", read_past(folder)) == []  # killed before its run was made
+    client, runs = client_of(stores), runs_of(stores)
+    client.set_tag(runs["sweep"], "mlflow.runName", "sweep 2026")
+    client.delete_run(runs["mdr-002"])
+    text = problem(stores, read_past(folder))
+    assert text.startswith(f"--resume letters: {folder}/journal.jsonl ")
+    assert ("is missing," if lines is None else "is empty," if "time" not in lines else "has no trial,") in text
+    assert "there are 3 trials of this launch in MLflow: the launch has begun" in text
+    (folder / STUDIES).touch()
+    assert "in MLflow, and optuna.db beside it: the launch" in problem(stores, read_past(folder))
+    gone = Stores(tmp_path, sqlite_url(tmp_path / "gone.db"))
+    assert "there is optuna.db beside it: the launch has begun" in problem(gone, read_past(folder))
+    for run_id in runs.values():
+        client.delete_run(run_id)
+    (folder / STUDIES).unlink()
+    assert check_in_store(stores, "letters", read_past(folder)) == []
 
 
 def test_an_extension_that_the_store_refuses_leaves_no_trace(stores: Stores, mlflow_globals_back: None) -> None:

@@ -15,6 +15,7 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.sqlite_address import sqlite_url
+from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.journal import Journal, Past
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.resume import (
@@ -69,6 +70,17 @@ def test_a_sweep_that_is_not_there(tmp_path: Path, name: str) -> None:
     store(tmp_path, "2026-01-01")
     with pytest.raises(UserError, match="letters"):
         find(tmp_path, name)
+
+
+def test_a_launch_that_lost_its_plan_is_not_passed_over(tmp_path: Path) -> None:
+    store(tmp_path, "2026-01-01")
+    newest = store(tmp_path, "2026-02-01")
+    (newest / PLAN).unlink()
+    (newest / JOURNAL).touch()  # killed before it wrote its plan
+    assert find(tmp_path).launch == "2026-01-01"
+    (newest / JOURNAL).write_text('{"event": "session", "time": 1.0}\n')
+    with pytest.raises(UserError, match=r"02-01/plan.json: cannot be read \(No such file .* restore it"):
+        find(tmp_path)
 
 
 def test_a_plan_of_another_version_or_torn_is_refused(tmp_path: Path) -> None:
