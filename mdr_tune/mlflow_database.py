@@ -7,7 +7,7 @@ import sqlite3
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mdr_tune.errors import UserError
 
@@ -58,11 +58,9 @@ def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tra
             if writes:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 connection.exec_driver_sql("ROLLBACK")
-            damage = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
-            if damage != "ok":
-                raise sqlite3.DatabaseError(" ".join(damage.split()))
+            check_whole(cast(sqlite3.Connection, connection.connection.driver_connection))
             check_schema(connection, uri, what)
-    except (sqlalchemy.exc.DBAPIError, sqlite3.Error) as error:
+    except (sqlalchemy.exc.DBAPIError, sqlite3.Error, UnicodeDecodeError) as error:
         reason = getattr(error, "orig", error)
         is_damaged = not isinstance(reason, sqlite3.OperationalError)  # which is a lock, or a missing right
         fix = f"{'restore a back-up of it, or ' if is_damaged else ''}choose another {flag}"
@@ -74,6 +72,17 @@ def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tra
 def connect(file: Path) -> sqlite3.Connection:
     """Return a connection to a database that is there; it can write if the file can be written."""
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)
+
+
+def check_whole(connection: sqlite3.Connection) -> None:
+    """Read all pages of a database.
+
+    Raises:
+        sqlite3.DatabaseError: One is damaged; the text is of one line.
+    """
+    (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if damage != "ok":
+        raise sqlite3.DatabaseError(" ".join(str(damage).split()))
 
 
 def check_schema(connection: "Connection", uri: str, what: str) -> None:

@@ -54,6 +54,13 @@ def test_one_that_this_mlflow_made_is_fine(file: Path) -> None:
     assert file.read_bytes() == before
 
 
+def test_text_in_it_that_is_no_text_is_damage(file: Path) -> None:
+    data = file.read_bytes()
+    assert data.count(b"CREATE TABLE metrics (") == 1
+    file.write_bytes(data.replace(b"CREATE TABLE metrics (", b"CREATE \x94\xf3\xff\x80E metrics ("))
+    assert "restore a back-up of it" in problem(file)
+
+
 def test_an_empty_file_is_for_mlflow_to_fill(tmp_path: Path) -> None:
     (tmp_path / "new.db").touch()
     check_file(tmp_path / "new.db", sqlite_url(tmp_path / "new.db"), "the MLflow store", writes=True)

@@ -68,4 +68,4 @@ def check_last_writer(run: "Run", name: str, folder: Path, stores: Stores, own: 
 
 def _sessions(folder: Path) -> list[str]:
     file = folder / FILE
-    return file.read_text().split() if file.exists() else []
+    return file.read_text(errors="replace").split() if file.exists() else []

@@ -1,7 +1,9 @@
 """Find a launch of a sweep in the storage, and what is needed to go on with it."""
 
+import contextlib
 import json
 import os
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from mdr_tune.config.space import parameter_tree, searched, walk
 from mdr_tune.config.space_checks import key_problems
 from mdr_tune.config.sweep import MOST_TRIALS, SweepConfig
 from mdr_tune.errors import UserError
+from mdr_tune.mlflow_database import check_whole, connect
 from mdr_tune.registry import did_you_mean
 from mdr_tune.sqlite_address import sqlite_options, sqlite_url
 from mdr_tune.sweep.journal import FILE as JOURNAL
@@ -250,13 +253,17 @@ def check_study(folder: Path) -> None:
     file = folder / STUDIES
     if not file.exists():
         return
+    from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
+        with contextlib.closing(connect(file)) as connection:
+            check_whole(connection)
         RDBStorage(sqlite_url(file)).get_all_studies()
-    except (SQLAlchemyError, RuntimeError) as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+    except (sqlite3.Error, SQLAlchemyError, StorageInternalError, RuntimeError, ValueError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
         raise UserError(
             f"{file}: Optuna cannot open it ({reason}); move it away: it is made again from the journal"
         ) from None

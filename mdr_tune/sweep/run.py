@@ -166,9 +166,16 @@ class SweepRun:
         until_room(lambda: write_details(details, folder), f"the test result of {record.name}", self._tell)
 
     def _known_details(self, record: TrialRecord) -> TestDetails | None:
-        """Return what an earlier session kept; None if it was of a version that kept nothing."""
+        """Return what an earlier session kept; None if it was of a version that kept nothing, or if it is damaged."""
         folder = self._details_of(record)
-        return read_details(folder) if folder.is_dir() else None
+        if not folder.is_dir():
+            return None
+        try:
+            return read_details(folder)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            self._tell(f"the details of {record.name}'s test in {folder} cannot be read ({reason}): they are left out")
+            return None
 
     def _scored(self, record: TrialRecord, metrics: dict[str, float], details: TestDetails | None) -> None:
         self.result.tests[record.name] = metrics

@@ -151,3 +151,11 @@ def test_a_store_of_an_older_version(original: Copy, tmp_path: Path) -> None:
     copy.goes_on()
     assert "was overtaken" in original.problem(copy)
     original.check()
+
+
+def test_a_damaged_list_of_sessions_is_no_traceback(template: Copy, tmp_path: Path) -> None:
+    copy = template.copied(tmp_path / "copy")
+    copy.goes_on()
+    copy.check()
+    (copy.storage / LAUNCH / FILE).write_bytes(b"\x94\xf3\xff\n")
+    assert "was overtaken" in copy.problem()

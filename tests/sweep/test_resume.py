@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import shutil
 import sqlite3
 from pathlib import Path
@@ -252,6 +253,33 @@ def test_studies_that_optuna_cannot_open(tmp_path: Path) -> None:
     (tmp_path / STUDIES).write_text("no database, but long enough to be taken for its header" * 9)
     with pytest.raises(UserError, match=r"cannot open it \(file is not a database\); move it away"):
         check_study(tmp_path)
+
+
+def problem_of_study(folder: Path) -> str | None:
+    try:
+        check_study(folder)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def test_studies_of_which_a_part_was_overwritten_or_lost(tmp_path: Path) -> None:
+    """Whatever is overwritten: Optuna reads it, or the message names the file."""
+    RDBStorage(sqlite_url(tmp_path / STUDIES))
+    whole, chance, refused = (tmp_path / STUDIES).read_bytes(), random.Random(0), []
+    damaged = [whole[: len(whole) // 2], whole[:50], whole[:5120] + chance.randbytes(5120) + whole[10240:]]
+    for size in [8, 5120] * 8:
+        start = chance.randrange(4096, len(whole) - size)
+        damaged.append(whole[:start] + chance.randbytes(size) + whole[start + size :])
+    for number, data in enumerate(damaged):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / STUDIES).write_bytes(data)
+        if (text := problem_of_study(folder)) is not None:
+            refused.append(number)
+            assert f"{folder / STUDIES}: Optuna cannot open it (" in text
+            assert len(text.splitlines()) == 1
+    assert refused[:3] == [0, 1, 2]
 
 
 def test_an_extension_goes_no_further_than_the_configurations(tmp_path: Path) -> None:
