@@ -17,9 +17,17 @@ MOST_LISTED = 1024
 def configuration_key(trial: TrialConfig) -> str:
     """Return a text that two trials share if, and only if, they are trained alike.
 
-    Every default and every `auto` is written out: levels {count: 1, spread: 2} are those of {count: 1, spread: 3}.
+    Every default and every `auto` is written out: levels {count: 1, spread: 2} are those of {count: 1, spread: 3}. What
+    the training does not look at is left out: a learning rate of the loss's parameters where it has none.
     """
-    return json.dumps(trial.flat(), sort_keys=True)
+    sections = {
+        "loss": trial.loss.in_force(),
+        "optimizer": trial.optimizer.in_force(trial.epochs, trial.loss.has_parameters),
+        "mdr": None if trial.mdr is None else trial.mdr.in_force(trial.optimizer.clip_gradient_norm is not None),
+        "curves": trial.measured_curves,
+    }
+    rest = {key: value for key, value in trial.flat().items() if key.partition(".")[0] not in sections}
+    return json.dumps({**rest, **sections}, sort_keys=True)
 
 
 def parameters_of(tree: Tree, point: dict[str, Any]) -> dict[str, Any]:

@@ -32,10 +32,21 @@ class _Loss(StrictModel):
     best_miner: ClassVar[str] = "all"
     """What `miner: auto` stands for."""
     uses_miner: ClassVar[bool] = True
+    learns: ClassVar[bool] = False
+    """Has parameters of its own, such as a proxy for each class."""
 
     def arguments(self) -> dict[str, Any]:
         """Return what the loss's factory takes."""
         return self.model_dump(exclude={"name"})
+
+    def in_force(self) -> dict[str, Any]:
+        """Return what makes a difference: two losses of which it is equal train alike."""
+        return self.model_dump()
+
+    @property
+    def has_parameters(self) -> bool:
+        """Whether `optimizer.loss_learning_rate` may be of any use."""
+        return self.learns
 
     @property
     def compares_directions(self) -> bool:
@@ -101,6 +112,15 @@ class MarginLossConfig(_Loss):
     learn_beta: bool = False
     best_miner = "distance_weighted"
 
+    @property
+    def has_parameters(self) -> bool:
+        """Beta, where it is learned."""
+        return self.learn_beta
+
+    def in_force(self) -> dict[str, Any]:
+        """All but `nu` where beta is not learned."""
+        return self.model_dump(exclude=set() if self.learn_beta else {"nu"})
+
     @model_validator(mode="after")
     def _reachable(self) -> "MarginLossConfig":
         if self.margin >= self.beta:
@@ -145,6 +165,7 @@ class ProxyNCALossConfig(_Loss):
     softmax_scale: Annotated[float, SCALE] = Field(1.0, gt=0)
     angular = True
     uses_miner = False
+    learns = True
 
 
 class ProxyAnchorLossConfig(_Loss):
@@ -156,6 +177,7 @@ class ProxyAnchorLossConfig(_Loss):
     alpha: Annotated[float, SCALE] = Field(32.0, gt=0)
     angular = True
     uses_miner = False
+    learns = True
 
 
 class ArcFaceLossConfig(_Loss):
@@ -167,6 +189,7 @@ class ArcFaceLossConfig(_Loss):
     scale: Annotated[float, SCALE] = Field(64.0, gt=0)
     angular = True
     uses_miner = False
+    learns = True
 
 
 class LibraryLossConfig(_Loss):
@@ -174,6 +197,8 @@ class LibraryLossConfig(_Loss):
 
     model_config = ConfigDict(extra="allow")
     name: str
+    learns = True
+    """Not known without making it."""
 
     @model_validator(mode="after")
     def _known_to_the_library(self) -> "LibraryLossConfig":
@@ -188,6 +213,13 @@ class LibraryLossConfig(_Loss):
         for key, value in self.arguments().items():
             if key in known and isinstance(value, int | float):
                 yield key, value, known[key]
+
+    def in_force(self) -> dict[str, Any]:
+        """All of the class's arguments, its defaults too; whole numbers as any other."""
+        from mdr_tune.metric.library_loss import library_loss_arguments
+
+        arguments = {**library_loss_arguments(self.name), **self.model_dump()}
+        return {key: float(value) if type(value) is int else value for key, value in arguments.items()}
 
     def known_arguments(self) -> list[str]:
         """Return the keyword arguments that a file may give."""

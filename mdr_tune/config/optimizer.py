@@ -1,6 +1,6 @@
 """The optimiser of a trial, its learning rates and their schedule."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -14,6 +14,10 @@ class _Schedule(StrictModel):
     warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
     """Epochs, fractions allowed, over which the learning rates rise linearly from 0, iteration by iteration."""
 
+    def in_force(self, epochs: int) -> dict[str, Any]:
+        """Return what makes a difference in so many epochs: two schedules of which it is equal train alike."""
+        return self.model_dump()
+
 
 class MultiStepScheduleConfig(_Schedule):
     """The learning rates are multiplied by `gamma` after each of the `milestones`."""
@@ -22,6 +26,11 @@ class MultiStepScheduleConfig(_Schedule):
     milestones: Annotated[list[Annotated[int, Field(ge=1)]], EPOCHS] = []
     """In epochs. The authors: 40, 60, 80 of 100. None: the learning rates are constant."""
     gamma: float = Field(0.2, gt=0, le=1)
+
+    def in_force(self, epochs: int) -> dict[str, Any]:
+        """All but milestones that no epoch is after, and `gamma` if no milestone is left."""
+        passed = sorted(milestone for milestone in self.milestones if milestone < epochs and self.gamma < 1)
+        return {**self.model_dump(), "milestones": passed, "gamma": self.gamma if passed else None}
 
 
 class CosineScheduleConfig(_Schedule):
@@ -54,6 +63,26 @@ class OptimizerConfig(StrictModel):
     clip_gradient_norm: float | None = Field(None, gt=0)
     """Largest norm of the gradient of all parameters together; null: not clipped."""
     schedule: ScheduleConfig = MultiStepScheduleConfig()
+
+    def in_force(self, epochs: int, loss_has_parameters: bool) -> dict[str, Any]:
+        """Return what makes a difference: two optimisers of which it is equal train alike.
+
+        Args:
+            epochs: Epochs of the trial.
+            loss_has_parameters: Whether there is anything that `loss_learning_rate` is of.
+        """
+        return {
+            **self.model_dump(),
+            "head_learning_rate": self.head_learning_rate or self.learning_rate,
+            "loss_learning_rate": (self.loss_learning_rate or self.learning_rate) if loss_has_parameters else None,
+            "momentum": self.chosen_momentum,
+            "schedule": self.schedule.in_force(epochs),
+        }
+
+    @property
+    def chosen_momentum(self) -> float | None:
+        """Momentum of sgd; None of another optimiser."""
+        return SGD_MOMENTUM if self.name == "sgd" and self.momentum is None else self.momentum
 
     @model_validator(mode="after")
     def _momentum_of_sgd(self) -> "OptimizerConfig":

@@ -120,6 +120,18 @@ class MDRConfig(StrictModel):
         """Return the levels as a list, whichever way they were written."""
         return self.levels.values() if isinstance(self.levels, LevelGrid) else list(self.levels)
 
+    def in_force(self, clips_gradients: bool) -> dict[str, Any]:
+        """Return what makes a difference: two of which it is equal train alike. Levels have no order.
+
+        Args:
+            clips_gradients: Whether the levels' gradient counts in the norm by which all gradients are clipped: else
+                nothing depends on the levels where the weight is 0.
+        """
+        if self.weight == 0 and not clips_gradients:
+            return {"weight": 0.0}
+        kept = self.model_dump(exclude=set() if self.learn_levels else {"level_decay"})
+        return {**kept, "levels": sorted(level + 0.0 for level in self.initial_levels())}  # + 0.0: -0.0 is 0.0
+
 
 class TrialConfig(StrictModel):
     """One training run: data, model, loss, MDR, optimisation, seed."""

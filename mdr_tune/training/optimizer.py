@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mdr_tune.config.optimizer import SGD_MOMENTUM, OptimizerConfig
+from mdr_tune.config.optimizer import OptimizerConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.objective import Objective
@@ -26,7 +26,8 @@ def make_optimizer(config: OptimizerConfig, model: EmbeddingModel, objective: Ob
     groups = [group for group in groups if group["params"]]
     fused = True if model.linear.weight.device.type == "cuda" else None
     if config.name == "sgd":
-        momentum = SGD_MOMENTUM if config.momentum is None else config.momentum
+        momentum = config.chosen_momentum
+        assert momentum is not None
         return torch.optim.SGD(groups, weight_decay=config.weight_decay, momentum=momentum, fused=fused)
     optimizer = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return optimizer(groups, weight_decay=config.weight_decay, fused=fused)

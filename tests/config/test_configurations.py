@@ -44,6 +44,65 @@ def test_the_key_tells_apart_what_is_trained_otherwise() -> None:
     assert configuration_key(as_grid) == configuration_key(TrialConfig())
 
 
+SGD = {"optimizer.name": "sgd"}
+STEPS = "optimizer.schedule.milestones"
+MARGIN = {"loss": {"name": "margin"}}
+
+
+@pytest.mark.parametrize(
+    ("base", "one", "other"),
+    [
+        ({}, {"optimizer.head_learning_rate": None}, {"optimizer.head_learning_rate": 1e-3}),
+        ({}, {"optimizer.loss_learning_rate": 0.1}, {"optimizer.loss_learning_rate": 0.2}),  # triplet learns nothing
+        ({"loss": {"name": "arcface"}}, {}, {"optimizer.loss_learning_rate": 1e-3}),
+        (SGD, {}, {"optimizer.momentum": 0.9}),
+        ({}, {"optimizer.schedule.gamma": 0.1}, {"optimizer.schedule.gamma": 0.2}),
+        ({STEPS: [4]}, {}, {STEPS: [4, 8, 60]}),  # of 8 epochs
+        ({}, {STEPS: [4, 2]}, {STEPS: [2, 4]}),
+        ({"optimizer.schedule.gamma": 1.0}, {STEPS: [4]}, {STEPS: [2]}),
+        ({}, {"mdr.levels": [1.0, 2.0]}, {"mdr.levels": [2.0, 1.0]}),
+        ({}, {"mdr.levels": [-3.0, 0.0, 3.0]}, {"mdr.levels": [-0.0, 3.0, -3.0]}),
+        ({"mdr.learn_levels": False}, {"mdr.level_decay": 0.1}, {"mdr.level_decay": 0.2}),
+        ({"mdr.weight": 0.0}, {"mdr.levels": [1.0]}, {"mdr.levels": [2.0]}),
+        (MARGIN, {"loss.nu": 0.1}, {"loss.nu": 0.2}),
+        ({}, {"miner": {"name": "auto"}}, {"miner": {"name": "distance_weighted"}}),
+        ({}, {"loss": {"name": "pml.CircleLoss"}}, {"loss": {"name": "pml.CircleLoss", "gamma": 80.0, "m": 0.4}}),
+        ({}, {"curves": ["train", "test"]}, {"curves": ["test", "train", "test"]}),
+    ],
+)
+def test_what_makes_no_difference_makes_no_other_configuration(
+    base: dict[str, Any], one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    trial = apply_settings(TrialConfig(), base)
+    assert configuration_key(apply_settings(trial, one)) == configuration_key(apply_settings(trial, other))
+
+
+@pytest.mark.parametrize(
+    ("base", "one", "other"),
+    [
+        ({}, {"optimizer.head_learning_rate": None}, {"optimizer.head_learning_rate": 2e-3}),
+        ({"loss": {"name": "arcface"}}, {}, {"optimizer.loss_learning_rate": 0.2}),
+        (SGD, {}, {"optimizer.momentum": 0.0}),
+        ({STEPS: [4]}, {"optimizer.schedule.gamma": 0.1}, {"optimizer.schedule.gamma": 0.2}),
+        ({STEPS: [4]}, {}, {STEPS: [4, 7]}),
+        ({STEPS: [4]}, {}, {STEPS: [4, 4]}),
+        ({STEPS: [4]}, {"epochs": 4}, {"epochs": 5}),
+        ({}, {"optimizer.schedule": {"name": "cosine"}}, {}),
+        ({}, {"mdr.levels": [1.0, 1.0]}, {"mdr.levels": [1.0]}),
+        ({}, {"mdr.level_decay": 0.1}, {"mdr.level_decay": 0.2}),
+        ({"mdr.weight": 0.0, "optimizer.clip_gradient_norm": 1.0}, {"mdr.levels": [1.0]}, {"mdr.levels": [2.0]}),
+        ({**MARGIN, "loss.learn_beta": True}, {"loss.nu": 0.1}, {"loss.nu": 0.2}),
+        ({}, {"miner": {"name": "auto"}}, {"miner": {"name": "distance_weighted", "weights": "stable"}}),
+        ({}, {"loss": {"name": "pml.CircleLoss"}}, {"loss": {"name": "pml.CircleLoss", "gamma": 81}}),
+    ],
+)
+def test_what_makes_a_difference_makes_another_configuration(
+    base: dict[str, Any], one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    trial = apply_settings(TrialConfig(), base)
+    assert configuration_key(apply_settings(trial, one)) != configuration_key(apply_settings(trial, other))
+
+
 def test_combinations_that_are_no_trial_are_not_listed() -> None:
     space = sweep_of({"batch.size": [8, 64], "batch.images_per_class": {"int": [4, 5]}}).space
     assert len(listed_configurations(TrialConfig(), space) or {}) == 3  # 8 images are not two classes of 5
