@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mdr_tune.cache_files import locked
+from mdr_tune.cache_files import locked, why_not_writable
 from mdr_tune.catalog import has_published_weights
 from mdr_tune.download import Digest, DownloadError, digest_of, download
 from mdr_tune.errors import UserError
@@ -73,7 +73,8 @@ def fetch_weights(name: str, weights: str) -> Path | None:
 
 
 def check_weights(name: str, weights: str) -> None:
-    """Check what can be checked without the network: the name, that a file is there, that a published one is whole.
+    """Check what can be checked without the network: the name, that a file is there, that a published one is whole or
+    can be written.
 
     Args:
         name: A valid name of a backbone.
@@ -89,6 +90,11 @@ def check_weights(name: str, weights: str) -> None:
         path = _published_path(urls[weights])
         if path.exists():
             _check_whole(path, urls[weights])
+        elif problem := why_not_writable(path.parent):
+            raise UserError(
+                f"backbone.weights: {weights} of {name} cannot be downloaded to {path.parent} ({problem}): set the "
+                f"environment variable TORCH_HOME to a writable folder, or put {urls[weights]} at {path}"
+            )
         return
     path = Path(os.path.expanduser(weights))
     if not os.path.isfile(path):  # Path.is_file raises for a name that no file can have

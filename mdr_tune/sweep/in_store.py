@@ -51,7 +51,22 @@ def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = N
     found = moved(name)
     if found is not None and found.now is None:
         raise UserError(str(found))
-    return [] if found is None else [f"{found}; the launch records the present place"]
+    notes = [] if found is None else [f"{found}; the launch records the present place"]
+    return [*notes, *(_champion_notes(stores, client, name) if past.finished else [])]
+
+
+def _champion_notes(stores: Stores, client: "MlflowClient", name: str) -> list[str]:
+    """Return a note if a sweep that came to its end has no champion any more."""
+    from mlflow.exceptions import MlflowException
+
+    from mdr_tune.tracking.champion import ALIAS
+
+    try:
+        client.get_model_version_by_alias(name, ALIAS)
+    except MlflowException:  # no such model or alias
+        where = stores.other_registry or stores.shown_uri
+        return [f"models:/{name}@{ALIAS} is not in {where} any more: the launch registers its winner anew"]
+    return []
 
 
 def _parent_run(stores: Stores, client: "MlflowClient", name: str, past: Past) -> "Run | None":

@@ -187,11 +187,32 @@ def _check_registry(stores: Stores, writes: bool) -> None:
                 f"{REGISTRY_VARIABLE} {escaped(registry)}: MLflow cannot register models in a folder; give a database "
                 "(sqlite:////absolute/path/mlflow.db) or a server, or unset it"
             )
-        return  # a registry of Databricks, or of a plugin
+        if writes:
+            _ask_registry(stores)
+        return
     file = sqlite_file(registry)
     if file is not None and not writes and is_new(file):
         raise UserError(f"{REGISTRY_VARIABLE} {stores.other_registry}: there is no such file; unset it, or mend it")
     _check_store(registry, f"the registry of {REGISTRY_VARIABLE}", writes, REGISTRY_VARIABLE)
+
+
+def _ask_registry(stores: Stores) -> None:
+    """Ask a registry of Databricks, of Unity Catalog or of a plugin for a model: it wants credentials, or a package.
+
+    Raises:
+        UserError: It does not answer.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: else minutes without a word
+    from mlflow.tracking._model_registry.client import ModelRegistryClient
+
+    try:
+        ModelRegistryClient(stores.registry_uri, stores.tracking_uri).search_registered_models(max_results=1)
+    except Exception as error:  # of whatever package it needs
+        reason = next(iter(str(error).splitlines()), type(error).__name__).partition(". ")[0]
+        raise UserError(
+            f"{REGISTRY_VARIABLE} {stores.other_registry}: the registry cannot be asked ({reason}), and a launch "
+            "registers its winner there; set up what it needs, or unset the variable"
+        ) from None
 
 
 def _check_store(uri: str, what: str, writes: bool, flag: str = "--tracking-uri") -> None:

@@ -14,6 +14,7 @@ import mlflow
 import numpy as np
 import torch
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.environment_variables import MLFLOW_REGISTRY_URI
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
@@ -85,7 +86,7 @@ def _resolve(uri: str, client: MlflowClient) -> _Found:
     try:
         version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
     except MlflowException as error:
-        raise UserError(f"{uri} is not in {_registry(client)} ({_first_line(error)}); {_known(client)}") from error
+        raise UserError(_not_found(uri, name, client, error)) from error
     return _Found(f"models:/{name}/{version.version}", version.run_id or None)
 
 
@@ -101,17 +102,50 @@ def _check_version(uri: str, client: MlflowClient) -> None:
     except MlflowException as error:
         if name.startswith("m-"):
             return
-        where = f"{_registry(client)} ({_first_line(error)})"
-        raise UserError(f"{uri} is not in {where}, and {missing}; {_known(client)}") from error
-    quote = '"' if "'" in name else "'"
-    versions = client.search_model_versions(
-        f"name = {quote}{name}{quote}", max_results=_NAMES_SHOWN, order_by=["version_number DESC"]
-    )
-    there = [f"@{alias}" for alias in sorted(model.aliases)] + [f"/{version.version}" for version in versions]
+        raise UserError(f"{_not_found(uri, name, client, error)}; {missing}") from error
+    there = _names(client, model)
     if not there:
-        raise UserError(f"{uri}: {missing}, and this model has no version: take another one; {_known(client)}")
-    shown = ", ".join(f"models:/{name}{ending}" for ending in there[:_NAMES_SHOWN])
-    raise UserError(f"{uri}: {missing}; there are {shown}")
+        raise UserError(f"{uri}: {missing}, and {_no_version(client, name)}")
+    raise UserError(f"{uri}: {missing}; there are {', '.join(there)}")
+
+
+def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException) -> str:
+    """Return why a registered model cannot be had, and what there is in its place.
+
+    Args:
+        uri: What was asked for.
+        name: Name of the model.
+        client: Client of the store.
+        error: What the registry answered.
+    """
+    if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        return f"{uri}: cannot ask {_registry(client)} ({_first_line(error).partition('. ')[0]})"
+    missing = f"{uri} is not in {_registry(client)} ({_first_line(error)})"
+    try:
+        there = _names(client, client.get_registered_model(name))
+    except MlflowException:  # no model of this name
+        return f"{missing}; {_known(client)}"
+    return f"{missing}; there are {', '.join(there)}" if there else f"{missing}: {_no_version(client, name)}"
+
+
+def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
+    """Return some addresses of a registered model's versions: its aliases, then the newest."""
+    quote = '"' if "'" in model.name else "'"
+    condition = f"name = {quote}{model.name}{quote}"
+    versions = client.search_model_versions(condition, max_results=_NAMES_SHOWN, order_by=["version_number DESC"])
+    there = [f"@{alias}" for alias in sorted(model.aliases)] + [f"/{version.version}" for version in versions]
+    return [f"models:/{model.name}{ending}" for ending in there[:_NAMES_SHOWN]]
+
+
+def _no_version(client: MlflowClient, name: str) -> str:
+    """Return that a registered model has no version, and where the files of a sweep's newest champion still are."""
+    text = f"{name} has no version: it lost them if they were deleted in MLflow, which cannot be undone"
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return f"{text}; {_known(client)}"
+    newest = [{"field_name": "creation_time", "ascending": False}]
+    kept = client.search_logged_models([experiment.experiment_id], max_results=1, order_by=newest)
+    return f"{text}; its newest files are still there: {kept[0].model_uri}" if kept else f"{text}; {_known(client)}"
 
 
 @contextmanager
@@ -141,11 +175,8 @@ def _known(client: MlflowClient) -> str:
         return "nor does it say which models it has"
     if not models:
         return "no model is registered in it: a launch registers its winner"
-    shown = []
-    for model in models:
-        names = [f"@{alias}" for alias in sorted(model.aliases)] or ["/VERSION"]
-        shown += [f"models:/{model.name}{name}" for name in names]
-    return f"it has {', '.join(shown[:_NAMES_SHOWN])}"
+    shown = [name for model in models for name in _names(client, model)]
+    return f"it has {', '.join(shown[:_NAMES_SHOWN])}" if shown else "no model in it has a version"
 
 
 def _check_folder(folder: str) -> Path:

@@ -235,8 +235,15 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
     publish(monkeypatch, "http://127.0.0.1:9/conv4-0123abcd.pth")
-    with pytest.raises(UserError, match=r"Not a directory.*TORCH_HOME"):
+    with pytest.raises(UserError, match=r"file is a file\).*TORCH_HOME"):
         fetch_weights("conv4", "DEFAULT")
+
+
+def test_a_folder_that_cannot_be_made_is_named_without_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", "/proc/torch")
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    with pytest.raises(UserError, match=r"cannot be downloaded to /proc/torch/hub/checkpoints .* TORCH_HOME"):
+        check_weights("resnet18", "DEFAULT")
 
 
 def saved(content: object, **options: bool) -> bytes:

@@ -160,6 +160,17 @@ def test_a_launch_that_lost_its_journal_does_not_begin_anew(stores: Stores, tmp_
     assert check_in_store(stores, "letters", read_past(folder)) == []
 
 
+def test_a_champion_that_was_deleted_is_told_before_it_is_registered_anew(stores: Stores) -> None:
+    client, run_id = client_of(stores), runs_of(stores)["sweep"]
+    assert check_in_store(stores, "letters", Past(parent_run_id=run_id)) == []
+    (note,) = check_in_store(stores, "letters", Past(parent_run_id=run_id, finished=True))
+    assert note.startswith(f"models:/letters@champion is not in {stores.tracking_uri} any more")
+    client.create_registered_model("letters")
+    client.create_model_version("letters", f"runs:/{run_id}/model")
+    client.set_registered_model_alias("letters", "champion", "1")
+    assert check_in_store(stores, "letters", Past(parent_run_id=run_id, finished=True)) == []
+
+
 def test_an_extension_that_the_store_refuses_leaves_no_trace(stores: Stores, mlflow_globals_back: None) -> None:
     """The experiment is deleted after the plan was made."""
     client, runs = client_of(stores), runs_of(stores)

@@ -272,7 +272,10 @@ def test_a_registry_elsewhere_is_checked_and_named(tmp_path: Path, monkeypatch: 
             check_stores(stores)
     for elsewhere in ("databricks", "databricks-uc", "uc:http://127.0.0.1:9", "plugin://x"):
         monkeypatch.setenv("MLFLOW_REGISTRY_URI", elsewhere)
-        check_stores(stores)
+        with pytest.raises(
+            UserError, match=f"MLFLOW_REGISTRY_URI {elsewhere}: the registry cannot be asked .* unset the"
+        ):
+            check_stores(stores)
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://me:secret@127.0.0.1:9")
     lines = stores.load_command("letters@champion").splitlines()
     assert lines[2] == 'mlflow.set_registry_uri("http://me:***@127.0.0.1:9")'

@@ -110,7 +110,7 @@ def test_a_registry_elsewhere_is_named_and_asked(
         with pytest.raises(UserError, match=rf"{uri} is not in {named} .*no model is registered in it"):
             load_embedder(uri, MlflowClient(store))
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "uc:nowhere")  # an address that cannot be asked
-    with pytest.raises(UserError, match=r"is not in uc:nowhere, the registry that .*; nor does it say which models"):
+    with pytest.raises(UserError, match=r"/1: cannot ask uc:nowhere, the registry that MLFLOW_REGISTRY_URI names \("):
         load_embedder(f"models:/{NAME}/1", MlflowClient(store))
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", store)
     assert load_embedder(f"models:/{NAME}@champion", MlflowClient(store)).size == 8
@@ -141,7 +141,9 @@ def test_a_model_without_a_version_is_told_which_there_are(client: MlflowClient,
         "models:/bare_letters@": f"models:/bare_letters@: {missing}; there are {', '.join(every)}",
         "models:/bare_letters's": f"models:/bare_letters's: {missing}; there are models:/bare_letters's/1",
         "models:/m-letters": f"models:/m-letters: {missing}; there are models:/m-letters/1",
-        "models:/empty_letters": f"models:/empty_letters: {missing}, and this model has no version",
+        "models:/empty_letters": f"models:/empty_letters: {missing}, and empty_letters has no version: it lost",
+        "models:/empty_letters@champion": f"models:/empty_letters@champion is not in {client.tracking_uri} (",
+        "models:/bare_letters/7": f"models:/bare_letters/7 is not in {client.tracking_uri} (",
         "models:/bar_letters": f"models:/bar_letters is not in {client.tracking_uri} (",
     }
     for uri, text in expected.items():
@@ -151,6 +153,16 @@ def test_a_model_without_a_version_is_told_which_there_are(client: MlflowClient,
     assert str(raised.value).count(missing) == 1
     assert f"models:/{NAME}@champion" in str(raised.value)  # of those there are
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.usefixtures("registered")
+def test_where_the_files_of_a_deleted_version_are_is_told(store: str, tmp_path: Path) -> None:
+    client = MlflowClient(f"sqlite:///{shutil.copy(store.removeprefix('sqlite:///'), tmp_path)}")
+    client.delete_model_version(NAME, "1")
+    with pytest.raises(UserError, match=rf"{NAME}@champion is not in .*: {NAME} has no version: ") as error:
+        load_embedder(f"models:/{NAME}@champion", client)
+    files = str(error.value).rpartition("; its newest files are still there: ")[2]
+    assert load_embedder(files, client).size == 8
 
 
 def test_a_model_without_the_size_of_images_is_told(
