@@ -122,8 +122,10 @@ class SweepEvidence:
         sweep: Its trials have whole histories, all metrics of all epochs, and their distances.
         facts: What was run.
         details: What the evaluations on the test classes found, by trial name; of trials that were evaluated.
+        deleted: Names of trials that were deleted in MLflow.
     """
 
     sweep: SweepRecords
     facts: SweepFacts
     details: dict[str, TestDetails] = field(default_factory=dict)
+    deleted: tuple[str, ...] = ()

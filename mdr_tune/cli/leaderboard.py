@@ -147,7 +147,7 @@ def _write_rows(kind: str, rows: list[dict[str, Cell]], output: Path | None, con
         writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        text = file.getvalue()
+        text = file.getvalue() if rows else ""
     if output is None:
         console.file.write(text)
     else:

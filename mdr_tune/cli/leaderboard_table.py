@@ -55,6 +55,8 @@ def leaderboard_table(
     head = Text(sweep.name, style="bold").append(f": {_counts(entries)}{state}", style="not bold")
     lines = [budget_note(entries), _left_out(columns, fitting), _not_shown(entries, shown)]
     notes = [Text(line, style="dim") for line in lines if line]
+    if not entries:
+        return Group(head, Text(), Text("No trial is recorded."))
     return Group(head, Text(), table, *([Text(), *notes] if notes else []))
 
 

@@ -132,14 +132,14 @@ def _keep(
     report: "Report",
     is_plain: bool,
 ) -> None:
-    """Log the report to the runs of its launches, unless one of them has not ended, and say where.
+    """Log the report to the runs of its launches, and say where; not if one of them has not ended, or has a better one.
 
     Args:
         is_plain: Whether it is what the launch itself makes at its end, and takes that one's place.
     """
     from mlflow.exceptions import MlflowException
 
-    from mdr_tune.report.manifest import check_not_poorer
+    from mdr_tune.report.manifest import why_poorer
     from mdr_tune.tracking.artifacts import OTHER_REPORTS, REPORT, log_report
 
     running = [evidence.sweep.name for evidence in evidences if evidence.sweep.status == "RUNNING"]
@@ -152,7 +152,9 @@ def _keep(
     try:
         for run_id in runs:
             before = _logged_manifest(client, run_id, place)
-            check_not_poorer(evidences, before, f"the report is in {report.folder}, but {place}/ of run {run_id}")
+            if why := why_poorer(evidences, before, f"{place}/ of run {run_id}"):
+                console.print(f"Not kept in MLflow: {why}.", style="yellow", soft_wrap=True, markup=False)
+                return
         for run_id in runs:
             log_report(client, run_id, report.folder, place)
         if is_plain:

@@ -37,15 +37,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_not_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], place: str) -> None:
-    """Check that a report has all that one of the same launches has, whose place it is to take.
+    """Check that a report has all that the one has whose place it is to take. Arguments as of `why_poorer`.
+
+    Raises:
+        UserError: It has not.
+    """
+    if why := why_poorer(evidences, before, place):
+        raise UserError(f"{why}. Look for what was lost (deleted runs or files), or name another folder")
+
+
+def why_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], place: str) -> str | None:
+    """Say which trials, distances or details a report lacks that another one of the same launches has; None if none.
 
     Args:
         evidences: What the new report is made from.
         before: The `report.json` of the report that is there; of an older version, it does not say what there was.
         place: Where that one is, for the message.
-
-    Raises:
-        UserError: The new one lacks trials, distances or details that the old one has.
     """
     known = before.get("trials", {})
     missing = [
@@ -55,12 +62,13 @@ def check_not_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, An
         for trial, parts in known.get(evidence.sweep.parent_run_id, {}).items()
         for what in ([f"{part} of {trial}" for part in parts if part not in now[trial]] if trial in now else [trial])
     ]
-    if missing:
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        raise UserError(
-            f"{place} holds a report of the same launch that has more: {', '.join(missing[:NAMED])}{more} cannot be "
-            "read from MLflow any more. Look for what was lost (deleted runs or files), or name another folder"
-        )
+    if not missing:
+        return None
+    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    return (
+        f"{place} holds a report of the same launch that has more: {', '.join(missing[:NAMED])}{more} cannot be read "
+        "from MLflow any more"
+    )
 
 
 def _parts(evidence: SweepEvidence) -> dict[str, list[str]]:

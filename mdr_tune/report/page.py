@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.section import Section
-from mdr_tune.report.output.what_was_run import failed_trials, how_the_numbers_were_made, state, what_was_run
+from mdr_tune.report.output.what_was_run import failed_trials, how_the_numbers_were_made, incomplete, what_was_run
 from mdr_tune.report.overview import Overview
 from mdr_tune.report.plots import ReportFigure
 
@@ -75,7 +75,7 @@ def _section(section: Section) -> dict[str, Any]:
     return {
         "slug": section.slug,
         "name": section.name,
-        "state": state(evidence),
+        "state": incomplete(evidence),
         "sentences": section.sentences,
         "caption": texts.caption(table),
         "splits": texts.splits(table.metrics),

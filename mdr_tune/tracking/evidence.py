@@ -20,6 +20,7 @@ from mdr_tune.distance_snapshot import DistanceSnapshot
 from mdr_tune.errors import UserError
 from mdr_tune.recorded import RecordedTrial, SweepEvidence
 from mdr_tune.test_details import TestDetails
+from mdr_tune.tracking.deleted import deleted_trials, describe_deleted
 from mdr_tune.tracking.details_files import read_details
 from mdr_tune.tracking.epochs import is_measured
 from mdr_tune.tracking.facts import read_facts
@@ -62,12 +63,14 @@ def read_evidence(client: MlflowClient, name: str, parent_run_id: str | None = N
     with ThreadPoolExecutor(THREADS, "read-mlflow") as pool:
         found = [one for one in pool.map(lambda trial: _read_trial(client, trial), begun) if one is not None]
     if not found:
-        raise UserError(f"{name}: no trial is recorded, so that there is nothing to report yet")
+        deleted = f". {gone}" if (gone := describe_deleted(client, sweep)) else " yet"
+        raise UserError(f"{name}: no trial is recorded, so that there is nothing to report{deleted}")
+    gone_runs = deleted_trials(client, sweep.experiment_id, sweep.parent_run_id)
     sweep = replace(sweep, trials=[one.trial for one in found])
     repeated = next((one.trial.run_id for one in found if one.repeats), None)
     facts = read_facts(client, sweep, _repeat(client, repeated))
     details = {one.trial.record.name: one.details for one in found if one.details is not None}
-    return SweepEvidence(sweep, facts, details)
+    return SweepEvidence(sweep, facts, details, tuple(run.info.run_name for run in gone_runs))
 
 
 def _read_trial(client: MlflowClient, trial: RecordedTrial) -> _TrialEvidence | None:

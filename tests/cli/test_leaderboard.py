@@ -168,3 +168,16 @@ def test_ctrl_c_ends_watching(
     code, output = run(capsys, "watched", "--watch")
     assert (code, len(drawn)) == (0, 3)
     assert "ended" not in output
+
+
+def test_a_sweep_all_of_whose_trials_were_deleted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    tracker = record_sweep(tmp_path / "runs", "letters", trials=1)
+    for run in tracker.client.search_runs([tracker.experiment_id]):
+        if run.info.run_id != tracker.parent_run_id:
+            tracker.client.delete_run(run.info.run_id)
+    code, output = run_and_read(capsys, "leaderboard", "letters", "--storage", "runs")
+    assert code == 0
+    first, second, third = (line for line in output.splitlines() if line)
+    assert (first, second) == ("letters: 0 trials", "No trial is recorded.")
+    assert third.startswith("Left out, since deleted in MLflow: mdr-001, triplet-001. To restore: for run in ")
+    assert run_and_read(capsys, "leaderboard", "letters", "--storage", "runs", "--format", "csv") == (0, "")

@@ -262,7 +262,30 @@ def test_a_moved_store_gives_the_same_report_and_lost_artifacts_replace_none(
     assert code == 2
     assert "r holds a report of the same launch that has more: distances of" in output
     code, output = run(capsys, "ablation_demo", "--storage", "runs", "--out", "another")
-    assert code == 2
-    assert f"the report is in another, but report/ of run {run_id} holds a report of the same launch that" in output
+    assert code == 0
+    assert f"Not kept in MLflow: report/ of run {run_id} holds a report of the same launch that has more" in output
+    assert "In MLflow" not in output
     assert (tmp_path / "r" / "index.html").read_bytes() == page
     assert logged.read_bytes() == page
+
+
+def test_a_report_says_which_trials_were_deleted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, evidence: SweepEvidence
+) -> None:
+    storage = tmp_path / "runs"
+    parent = record_evidence(storage, evidence).parent_run_id
+    assert run(capsys, "ablation_demo", "--storage", storage)[0] == 0
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    children = {child.info.run_name: child.info.run_id for child in child_runs(client, "1", parent)}
+    client.delete_run(children.pop("mdr-002"))
+    code, output = run(capsys, "ablation_demo", "--storage", storage, "--out", "new")
+    assert code == 0
+    assert "Left out, since deleted in MLflow: mdr-002. To restore: MLFLOW_TRACKING_URI" in output
+    assert f"Not kept in MLflow: report/ of run {parent} holds a report of the same launch that has more" in output
+    for page in ("report.md", "index.html"):
+        assert "Left out, since deleted in MLflow: mdr-002." in (tmp_path / "new" / page).read_text().replace("\\", "")
+    for run_id in children.values():
+        client.delete_run(run_id)
+    code, output = run(capsys, "ablation_demo", "--storage", storage, "--out", "none")
+    assert code == 2
+    assert "nothing to report. Left out, since deleted in MLflow: mdr-001" in output

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.section import Section
-from mdr_tune.report.output.what_was_run import failed_trials, how_the_numbers_were_made, state, what_was_run
+from mdr_tune.report.output.what_was_run import failed_trials, how_the_numbers_were_made, incomplete, what_was_run
 from mdr_tune.report.overview import Overview
 
 
@@ -43,7 +43,7 @@ def _section(section: Section, heading: str, is_first: bool) -> list[list[str]]:
     evidence, table = section.evidence, section.table
     under = heading + "#" if heading else "##"
     blocks = [[f"{heading} {escape(section.name)}"]] if heading else []
-    blocks.append([escape(sentence) for sentence in filter(None, [state(evidence)])])
+    blocks.append([escape(sentence) for sentence in filter(None, [incomplete(evidence)])])
     blocks.append([" ".join(map(escape, section.sentences))])
     if table.rows:
         blocks += [[escape(texts.caption(table))], _values(section)]

@@ -40,6 +40,13 @@ def state(evidence: SweepEvidence) -> str | None:
     return None
 
 
+def incomplete(evidence: SweepEvidence) -> str | None:
+    """Return what a report says first: that the launch has not ended, and which trials are not in the report."""
+    gone = sorted(evidence.deleted)
+    left_out = f"Left out, since deleted in MLflow: {', '.join(gone)}." if gone else None
+    return " ".join(filter(None, [state(evidence), left_out])) or None
+
+
 def protocol(evidence: SweepEvidence) -> str:
     """Return on which classes epochs were chosen."""
     return _PROTOCOLS.get(evidence.facts.protocol, evidence.facts.protocol)
