@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,11 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from mdr_tune.cli.terminal import exit_code
 from mdr_tune.signals import (
     interrupt_on_sigterm,
     interrupts_answered,
     interrupts_deferred,
-    sigterm_handler_kept,
+    obey_in_order,
+    raise_if_interrupted,
+    signal_handlers_kept,
     sigterm_interrupts,
 )
 from tests.waiting import HANG_S
@@ -60,14 +64,72 @@ def test_sigterm_interrupts_where_ctrl_c_is_ignored() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_second_sigterm_does_nothing() -> None:
+def test_a_second_sigterm_does_nothing_while_the_first_is_obeyed() -> None:
     """`timeout` sends it to its child, and to the group that the child is in."""
     got: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _frame: got.append(number))
+
+    def obey(number: int, _frame: object) -> None:
+        obey_in_order()
+        got.append(number)
+
+    signal.signal(signal.SIGINT, obey)
     with sigterm_interrupts():
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
     assert got == [signal.SIGINT]
+
+
+def test_a_second_sigterm_does_not_hinder_a_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdr_tune.signals.TWICE_WITHIN_S", 0.0)
+    cleaned: list[str] = []
+
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            try:
+                raise ValueError
+            except ValueError:
+                signal.raise_signal(signal.SIGHUP)
+            cleaned.append("all")
+
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
+        work()
+    assert cleaned == ["all"]
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_that_a_library_swallows_is_raised_again(
+    monkeypatch: pytest.MonkeyPatch, first: signal.Signals
+) -> None:
+    with sigterm_interrupts():
+        raise_if_interrupted()
+        with contextlib.suppress(KeyboardInterrupt):  # the library
+            signal.raise_signal(first)
+        signal.raise_signal(signal.SIGTERM)  # the same, to the group
+        with pytest.raises(KeyboardInterrupt):
+            raise_if_interrupted()
+        monkeypatch.setattr("mdr_tune.signals.TWICE_WITHIN_S", 0.0)
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+    with sigterm_interrupts():
+        raise_if_interrupted()  # nothing: that was another command's
+
+
+def test_an_error_that_a_library_makes_of_an_interrupt_is_told_as_an_interrupt(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def command() -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException:
+            raise ValueError from None
+        return 0
+
+    assert exit_code(command) == 1
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_terminal_that_is_closed_interrupts_unless_nohup_is_there() -> None:
@@ -75,7 +137,6 @@ def test_a_terminal_that_is_closed_interrupts_unless_nohup_is_there() -> None:
     signal.signal(signal.SIGINT, lambda number, _frame: got.append(number))
     with sigterm_interrupts():
         signal.raise_signal(signal.SIGHUP)
-        signal.raise_signal(signal.SIGTERM)
     assert got == [signal.SIGINT]
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with sigterm_interrupts():
@@ -87,7 +148,7 @@ def test_a_terminal_that_is_closed_interrupts_unless_nohup_is_there() -> None:
 def test_a_handler_that_a_library_installs_goes_with_the_block() -> None:
     got: list[str] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: got.append("ours"))
-    with sigterm_handler_kept():
+    with signal_handlers_kept():
         signal.signal(signal.SIGTERM, lambda number, _frame: got.append("the library's"))
     signal.raise_signal(signal.SIGTERM)
     assert got == ["ours"]

@@ -23,7 +23,9 @@ from mdr_tune.errors import UserError
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.last_word import last_word
+from mdr_tune.signals import was_interrupted
 from mdr_tune.sweep.journal import FILE as JOURNAL
+from mdr_tune.sweep.journal import Past, read_past
 from mdr_tune.sweep.launch import run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
 from mdr_tune.sweep.prepare import check_data, check_weights, left_to_launch, may_be_downloaded, missing_data, naming
@@ -97,7 +99,6 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
 
 def _new_plan(arguments: argparse.Namespace) -> Plan:
     from mdr_tune.sweep.in_store import check_in_store
-    from mdr_tune.sweep.journal import Past
     from mdr_tune.sweep.resources import placement_notes, with_workers, workers_note
     from mdr_tune.sweep.stores import check_stores, choose_stores
     from mdr_tune.sweep.warm_start import resolve
@@ -134,7 +135,6 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
 def _resumed_plan(arguments: argparse.Namespace) -> Plan:
     from mdr_tune.sweep import resume
     from mdr_tune.sweep.in_store import check_in_store
-    from mdr_tune.sweep.journal import read_past
     from mdr_tune.sweep.resources import placement_notes
     from mdr_tune.sweep.stores import check_stores, choose_stores
 
@@ -238,10 +238,13 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
         print_error(make_console(stderr=True), f"the sweep was given up: {error}")
         console.print(how_to_resume(plan), soft_wrap=True, markup=False)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as error:
+        if not isinstance(error, KeyboardInterrupt) and not was_interrupted():
+            raise
         print_error(make_console(stderr=True), "interrupted")
         if (plan.folder / JOURNAL).exists():
-            console.print(how_to_resume(plan), soft_wrap=True, markup=False)
+            line = "All of it was done and recorded." if read_past(plan.folder).finished else how_to_resume(plan)
+            console.print(line, soft_wrap=True, markup=False)
         return 1
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mdr_tune.cli.streams import Output
 from mdr_tune.errors import UserError
-from mdr_tune.signals import sigterm_interrupts
+from mdr_tune.signals import sigterm_interrupts, was_interrupted
 
 PIPE_WIDTH = 200
 
@@ -42,6 +42,9 @@ def exit_code(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         errors.print("interrupted", style="red")
     except (Exception, SystemExit) as error:  # a library's `sys.exit` too, which would end the command without a word
+        if was_interrupted():  # a library made another error of it
+            errors.print("interrupted", style="red")
+            return 1
         if (mistake := _mistake(error)) is not None:
             print_error(errors, mistake)
             return 2

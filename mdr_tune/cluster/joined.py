@@ -16,7 +16,7 @@ from mdr_tune.cluster.autoscaler import autoscaler_here, node_of
 from mdr_tune.cluster.environment import prepare_environment
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.errors import UserError
-from mdr_tune.signals import interrupts_answered, sigterm_handler_kept
+from mdr_tune.signals import interrupts_answered, signal_handlers_kept
 from mdr_tune.words import count
 
 CONNECT_TIMEOUT_S = 5.0
@@ -40,7 +40,7 @@ def connect(address: str) -> None:
     import ray
 
     try:
-        with interrupts_answered(), sigterm_handler_kept():  # Ray's ends the process in the middle of whatever runs
+        with interrupts_answered(), signal_handlers_kept():  # Ray's ends the process in the middle of whatever runs
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(_no_answer(address, str(error).splitlines()[0])) from None

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from mdr_tune.last_word import exit_at_once
-from mdr_tune.signals import INTERRUPTED_EXIT_CODE
+from mdr_tune.signals import INTERRUPTED_EXIT_CODE, obey_in_order, raise_if_interrupted
 
 
 class Interrupts:
@@ -25,10 +25,15 @@ class Interrupts:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Take SIGINT over within the block, in the main thread; outside of it, it raises KeyboardInterrupt."""
+        """Take SIGINT over within the block, in the main thread; outside of it, it raises KeyboardInterrupt.
+
+        Raises:
+            KeyboardInterrupt: One came before, and was swallowed.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        raise_if_interrupted()
         before = signal.signal(signal.SIGINT, self._on_sigint)
         try:
             yield
@@ -39,6 +44,7 @@ class Interrupts:
         if self.requested:
             exit_at_once(INTERRUPTED_EXIT_CODE, "interrupted twice: ended at once", self._at_once)
         self.requested = True
+        obey_in_order()
         # Not from here: the handler may have interrupted whoever holds the lock of the terminal.
         threading.Thread(target=self._tell, args=(_STOPPING,), daemon=True).start()
 

@@ -9,6 +9,7 @@ from mdr_tune import __version__
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.provenance import repeat_info
+from mdr_tune.signals import raise_if_interrupted, was_interrupted
 from mdr_tune.sweep.interrupts import Interrupts
 from mdr_tune.sweep.journal import Journal
 from mdr_tune.sweep.ledger import Ledger
@@ -111,12 +112,13 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
             run.search()
             if not run.result.interrupted:
                 run.evaluate()
+        raise_if_interrupted()
+        outcome = record_outcome(plan, run.result, tracker, status.stage)
     except BaseException as error:
-        is_interrupt = isinstance(error, KeyboardInterrupt)
+        is_interrupt = isinstance(error, KeyboardInterrupt) or was_interrupted()
         description.end("Interrupted" if is_interrupt else "Failed", "" if is_interrupt else str(error))
         tracker.close("KILLED" if is_interrupt else "FAILED")
         raise
-    outcome = record_outcome(plan, run.result, tracker, status.stage)
     if not run.result.interrupted and outcome.problem is None:  # else --resume makes up for what MLflow lacks
         run.finish()
     return outcome

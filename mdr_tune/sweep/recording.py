@@ -12,6 +12,7 @@ from mdr_tune.recorded import SweepEvidence
 from mdr_tune.records import SweepResult
 from mdr_tune.report.ablation_table import AblationTable
 from mdr_tune.report.summary import gains, markdown, verdict
+from mdr_tune.signals import raise_if_interrupted
 from mdr_tune.sweep.plan import Plan
 
 if TYPE_CHECKING:
@@ -69,11 +70,16 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
 
     Args:
         stage: Is told what takes a while.
+
+    Raises:
+        KeyboardInterrupt: An interrupt came, even if MLflow caught it. The tracker may be closed or not.
     """
     champion, report, problem = None, None, None
     try:
         champion = _register_winner(plan, result, tracker, stage)
+        raise_if_interrupted()
         _draw_figures(plan, result, tracker, stage)
+        raise_if_interrupted()
         command = load_command(plan) if champion else None
         has_report = result.winner is not None and not result.interrupted
         description = markdown(result, command)
@@ -87,12 +93,14 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
                 from mdr_tune.report.description import ablation_description
 
                 description = ablation_description(report.table, report.sentences, command)
+        raise_if_interrupted()
         tracker.describe(description, gains(result))
         tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
         if report is not None:  # not before: it says how the launch ended
             report = _write_report(plan, tracker, _ended(evidence), report, stage)
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
+    raise_if_interrupted()
     return LaunchOutcome(result, tracker.experiment_id, tracker.parent_run_id, champion, report, problem)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from mdr_tune.config.arms import Arm
 from mdr_tune.disk_space import until_room
 from mdr_tune.records import SweepListener, SweepResult, TrialRecord
+from mdr_tune.signals import raise_if_interrupted
 from mdr_tune.sweep.interrupts import Interrupts
 from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
@@ -142,6 +143,7 @@ class SweepRun:
         metric, lanes = self.result.metric, self._plan.lanes.num_lanes
         results = side_by_side(lambda record: evaluate_on_test(self._hub, record, metric), open_records, lanes)
         for record, result in results:
+            raise_if_interrupted()
             if isinstance(result, Exception):
                 self._tell(f"{record.name} has no test value: the checkpoint of its best epoch is damaged ({result})")
                 continue

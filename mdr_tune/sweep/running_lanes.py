@@ -9,6 +9,7 @@ from typing import Any
 from mdr_tune.cluster.environment import prepare_environment
 from mdr_tune.last_word import errors_are_the_last_word
 from mdr_tune.progress import Progress
+from mdr_tune.signals import raise_if_interrupted
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import ray_session
@@ -37,10 +38,12 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
     ):
         with prepare.naming(plan.file):
             data_is_ready.result()
+        raise_if_interrupted()
         if plan.preflight:
             from mdr_tune.sweep.preflight.run import run_preflight
 
             run_preflight(plan, stage)
+            raise_if_interrupted()
         plan.folder.mkdir(parents=True, exist_ok=True)  # not before: a launch that is refused leaves nothing
         from mdr_tune.lanes.lane import Lanes
 

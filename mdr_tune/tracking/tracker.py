@@ -327,7 +327,7 @@ class Tracker:
         self._writer.wait()
 
     def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Close the parent run and wait for all writes.
+        """Close the parent run and wait for all writes. If it was closed before, it has the new status then.
 
         Raises:
             TrackingLost: The store did not take some of them.

@@ -69,6 +69,10 @@ class OrderedWriter:
         self._lost: list[tuple[str | None, str]] = []
         self._told = 0
         self._store_is_gone = False
+        self._start()
+
+    def _start(self) -> None:
+        self._ends = False
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
         self._thread.start()
 
@@ -115,7 +119,7 @@ class OrderedWriter:
         self._say_what_was_lost()
 
     def close(self) -> None:
-        """Wait for all writes, and end the thread.
+        """Wait for all writes, and end the thread. A write that is queued later starts another one.
 
         Raises:
             TrackingLost: Some were dropped, which was not said before.
@@ -134,6 +138,8 @@ class OrderedWriter:
 
     def _append(self, item: _Item | None) -> None:
         self._queue.append(item)
+        if self._ends:
+            self._start()
         self._changed.notify()
 
     def _take(self) -> _Item | None:
@@ -141,6 +147,7 @@ class OrderedWriter:
             while (seconds := self._until_next()) is None or seconds > 0:
                 self._changed.wait(seconds)
             item = self._queue.popleft()
+            self._ends = item is None
             if item is not None and self._grows(item):
                 del self._growing[item.key]
             return item

@@ -177,3 +177,14 @@ def test_what_was_lost_is_told_once_and_forgotten_when_it_was_written_after_all(
     writer.wait()
     writer.close()
     assert done == []
+
+
+def test_what_is_queued_after_the_end_is_written_too() -> None:
+    done: list[str] = []
+    writer = OrderedWriter()
+    writer.put("one", noting(done, "one"))
+    writer.close()
+    writer.put("two", noting(done, "two"))
+    writer.close()
+    writer.close()
+    assert done == ["one", "two"]
