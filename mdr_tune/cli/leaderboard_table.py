@@ -9,8 +9,8 @@ from rich.text import Text
 
 from mdr_tune.config.domains import tell_apart
 from mdr_tune.recorded import SweepRecords
-from mdr_tune.report.leaderboard import TITLES, Entry, budget_note
-from mdr_tune.report.summary import format_parameters, metric_label
+from mdr_tune.report.leaderboard import Entry, budget_note, titles
+from mdr_tune.report.summary import format_parameters
 from mdr_tune.words import count
 
 PARAMETERS_WIDTH = 28
@@ -61,29 +61,27 @@ def leaderboard_table(
 
 
 def _columns(sweep: SweepRecords, entries: list[Entry]) -> list[_Column]:
-    label = metric_label(sweep.metric)
+    title = titles(sweep)
     several_arms = len({entry.arm for entry in entries}) > 1
     texts = tell_apart([entry.parameters for entry in entries], format_parameters)
     said = {entry.trial: text for entry, text in zip(entries, texts, strict=True)}
-    second = (
-        metric_label(sweep.second_metric).replace("images_per_s", TITLES["images_per_s"]) if sweep.second_metric else ""
-    )
+    second = title.get("second", "")
     return [
         _Column("rank", lambda e: "" if e.rank is None else str(e.rank), 9),
         _Column("trial", lambda e: e.trial, 9, right=False),
         _Column("arm", lambda e: e.arm if several_arms else "", 1, right=False),
         _Column("outcome", lambda e: e.outcome, 8, right=False),
         _Column("epochs", lambda e: str(e.epochs), 8),
-        _Column(label, lambda e: _number(e.best, 2), 9),
-        _Column(TITLES["best_epoch"], lambda e: "" if e.best_epoch is None else str(e.best_epoch), 5),
-        _Column(TITLES["mean"], lambda e: "" if e.mean is None else f"{e.mean:.2f} ({e.seeds})", 9),
+        _Column(title["best"], lambda e: _number(e.best, 2), 9),
+        _Column(title["best_epoch"], lambda e: "" if e.best_epoch is None else str(e.best_epoch), 5),
+        _Column(title["mean"], lambda e: "" if e.mean is None else f"{e.mean:.2f} ({e.seeds})", 9),
         _Column(second, _front, 9),
-        _Column(f"test {label}", lambda e: _number(e.test, 2), 7),
+        _Column(title["test"], lambda e: _number(e.test, 2), 7),
         _Column(
-            TITLES["images_per_s"], lambda e: "" if second == TITLES["images_per_s"] else _number(e.images_per_s, 0), 2
+            title["images_per_s"], lambda e: "" if second == title["images_per_s"] else _number(e.images_per_s, 0), 2
         ),
-        _Column(TITLES["epoch_s"], lambda e: _number(e.epoch_s, 2), 4),
-        _Column(TITLES["peak_gib"], lambda e: _number(e.peak_gib, 2), 3),
+        _Column(title["epoch_s"], lambda e: _number(e.epoch_s, 2), 4),
+        _Column(title["peak_gib"], lambda e: _number(e.peak_gib, 2), 3),
         _Column("parameters", lambda e: said[e.trial], 9, right=False),
     ]
 

@@ -19,12 +19,15 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError
 
 from mdr_tune.config.base import KeyProblem, StrictModel, tag
 from mdr_tune.config.explain import explain
+from mdr_tune.config.hints import flow
 from mdr_tune.config.trial import LevelGrid
 from mdr_tune.registry import nearest_name
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 IntRange = Annotated[list[int], Field(min_length=2, max_length=2)]
 KINDS = ("uniform", "loguniform", "int", "choice")
+_ENDS = (("min", "low", "lower", "minimum", "start"), ("max", "high", "upper", "maximum", "stop", "end"))
+_VALUES = ("values", "choices", "options", "categories", "grid")
 
 
 class Domain(StrictModel):
@@ -142,7 +145,26 @@ def _as_domain(value: Any) -> Any:
         return {"choice": value}
     if isinstance(value, int | float) and not isinstance(value, bool):
         return {"choice": [value]}
+    if isinstance(value, dict) and value.keys().isdisjoint(KINDS) and (meant := _other_form(value)):
+        raise ValueError(f"{value} is another program's way to say it: write {meant}")
+    if isinstance(value, str | bool) or value is None:
+        raise ValueError(f"expected what to search, such as {{uniform: [0, 1]}} or [a, b], got {value!r}")
     return value
+
+
+def _other_form(value: dict[Any, Any]) -> str:
+    """Return how a domain is written that is given as other search programs have it, or an empty text."""
+    given = {str(key).lower(): item for key, item in value.items()}
+    low, high = (next((given[key] for key in keys if key in given), None) for keys in _ENDS)
+    values = next((given[key] for key in _VALUES if isinstance(given.get(key), list)), None)
+    if values is not None:
+        return flow({"choice": values})
+    if not all(isinstance(end, int | float) for end in (low, high)):
+        return ""
+    says_log = any("log" in f"{key} {item}".lower() and item is not False for key, item in given.items())
+    kind = "loguniform" if says_log else "uniform"
+    whole = all(isinstance(end, int) for end in (low, high)) and not says_log
+    return flow({kind: [low, high]}) + (f", or {flow({'int': [low, high]})} for whole numbers" if whole else "")
 
 
 class LevelsDomain(StrictModel):

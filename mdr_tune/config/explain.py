@@ -3,24 +3,29 @@
 import ast
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from mdr_tune.config.base import KeyProblem, is_tag, tag_name
 from mdr_tune.config.hints import (
+    DOMAIN_KINDS,
+    NOTHING,
     all_keys,
     fields_at,
+    flow,
     in_quotes,
     meant_key,
+    meant_place,
     meant_value,
     members_at,
     models_at,
     searched_instead,
 )
+from mdr_tune.config.other_names import meant_name
 from mdr_tune.config.units import Unit
-from mdr_tune.registry import did_you_mean
-from mdr_tune.words import not_utf_8
+from mdr_tune.words import count, not_utf_8
 
 KeyPath = tuple[str, ...]
 _TYPE_NAMES = {
@@ -35,6 +40,10 @@ _TYPE_NAMES = {
     "model_attributes_type": "a mapping",
     "union_tag_not_found": "a name, or a mapping with a name",
     "finite_number": "a finite number",
+}
+_LENGTHS = {
+    **dict.fromkeys(("too_short", "string_too_short"), "at least"),
+    **dict.fromkeys(("too_long", "string_too_long"), "at most"),
 }
 _MOST_SHOWN = 200
 """Characters of a wrong value that a message repeats."""
@@ -84,11 +93,14 @@ def _explain_one(
     if kind == "missing":
         return path, "is missing"
     if kind in ("literal_error", "enum"):
-        return path, f"expected {context['expected']}, got {_show(value)}{searched_instead(path, value)}"
+        fix = searched_instead(path, value) or _meant_literal(context["expected"], value)
+        return path, f"expected {context['expected']}, got {_show(value)}{fix}"
     if kind == "union_tag_invalid":
         return (*path, "name"), _unknown_member(path[-1], context)
     if kind in _TYPE_NAMES:
-        fix = searched_instead(path, value) or meant_value(kind, value)
+        fix = searched_instead(path, value) or meant_value(kind, value, partial(_accepts, model, location))
+        if kind.startswith("model_") and (section := _meant_section(model, location, value)):
+            fix = section
         if kind == "string_type" and (as_text := quoted(path, value)):
             fix = f": put it in quotes: {as_text}"
         return path, f"expected {_TYPE_NAMES[kind]}, got {_show(value)}{fix}"
@@ -103,8 +115,54 @@ def _explain_one(
         problem = context["error"]
         more = tuple(problem.key.split(".")) if isinstance(problem, KeyProblem) else ()
         return (*path, *more), str(problem)
+    if kind in _LENGTHS:
+        return path, _wrong_length(kind, value, context)
     message = re.sub(r"^(List|String) should", "must", details["msg"].replace("Input should be", "must be"))
     return path, f"{message}, got {_show(value)}{_unit_hint(model, location, value)}"
+
+
+def _meant_literal(expected: str, value: Any) -> str:
+    """Say which of the values that pydantic lists was meant."""
+    known = re.findall(r"'([^']*)'", expected)
+    name = meant_name(str(value), known) if isinstance(value, str | int | float) else None
+    return f": write {name}" if name is not None else ""
+
+
+def _accepts(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> bool:
+    """Return whether the key at `location` takes a value, as far as its type goes; True for an entry of a list."""
+    while location and is_tag(location[-1]):
+        location = location[:-1]
+    key = location[-1] if location else None
+    owners = [m for _, m in models_at(model, location[:-1]) if key in m.model_fields]
+    return not owners or any(_takes(owner, str(key), value) for owner in owners)
+
+
+def _takes(owner: type[BaseModel], key: str, value: Any) -> bool:
+    try:
+        owner.model_validate({key: value})
+    except ValidationError as error:
+        return all(details["loc"][:1] not in ((key,), ()) for details in error.errors())
+    return True
+
+
+def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
+    """Say which key of a section takes the value that was given in place of the section."""
+    if value is True:
+        return ": write {}, whose keys all have defaults"
+    if value is None or value is False or str(value).lower() in NOTHING:
+        return ""
+    for _, section in models_at(model, location):
+        for key in section.model_fields:
+            if _takes(section, key, value):
+                return f": write {location[-1]}: {{{key}: {flow(value)}}}"
+    return ""
+
+
+def _wrong_length(kind: str, value: Any, context: dict[str, Any]) -> str:
+    """Say how long a list or text must be: pydantic would also tell when it counted."""
+    wanted = context["min_length" if kind.endswith("short") else "max_length"]
+    noun = "character" if kind.startswith("string") else "value"
+    return f"must have {_LENGTHS[kind]} {count(wanted, noun)}, got {_show(value)}"
 
 
 def _unit_hint(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
@@ -123,17 +181,25 @@ def _unknown_key(path: KeyPath, value: Any, known: list[str], model: type[BaseMo
         return _ACCUMULATION
     if "loss" in path and key in ("num_classes", "embedding_size"):
         return f"{key} comes from {'the data set' if key == 'num_classes' else 'embedding.size'}: leave it out."
-    if elsewhere := searched_instead(path, value):
+    if path[-1] in DOMAIN_KINDS and (elsewhere := searched_instead(path, value)):
+        return f"unknown key{elsewhere}"
+    if elsewhere := meant_place(path, value, all_keys(model), partial(_accepts_dotted, model)):
         return f"unknown key{elsewhere}"
     hint = meant_key(key, known, all_keys(model), ".".join(path[:-1]))
     return f"unknown key.{hint} Known here: {', '.join(known)}."
+
+
+def _accepts_dotted(model: type[BaseModel], key: str, value: Any) -> bool:
+    return _accepts(model, tuple(key.split(".")), value)
 
 
 def _unknown_member(kind: str, context: dict[str, Any]) -> str:
     """Say that no member of the union at key `kind` has this name; a tag that ends in a dot is a library's prefix."""
     name, *known = map(tag_name, [context["tag"], *ast.literal_eval(f"[{context['expected_tags']}]")])
     listed = [f"{member}<Class of pytorch-metric-learning>" if member.endswith(".") else member for member in known]
-    return f"unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {', '.join(listed)}."
+    meant = meant_name(name, known)
+    hint = f" Did you mean {meant!r}?" if meant is not None else ""
+    return f"unknown {kind} {name!r}.{hint} Known: {', '.join(listed)}."
 
 
 def _show(value: Any) -> str:

@@ -4,12 +4,13 @@ import json
 import shlex
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pydantic import BaseModel, Tag
 
 from mdr_tune.config.base import is_tag, tag_name
+from mdr_tune.config.other_names import meant_metric
 from mdr_tune.registry import did_you_mean, nearest_name
 
 _SHORT_FORMS = {
@@ -32,12 +33,15 @@ _SHORT_FORMS = {
     "warmup_epochs": ("warmup",),
     "gamma": ("lr_gamma",),
     "seed": ("random_seed", "random_state"),
+    "metric": ("objective", "monitor", "target_metric"),
+    "levels": ("level",),
 }
 _MEANT = {short: name for name, all_short in _SHORT_FORMS.items() for short in all_short}
 _MOST_SHOWN = 3
 _NEARLY_THE_SAME = 0.82
-_WORDS = {**dict.fromkeys(("yes", "on", "y", "true"), "true"), **dict.fromkeys(("no", "off", "n", "false"), "false")}
-_DOMAINS = {"uniform", "loguniform", "int", "choice"}
+_WORDS = {**dict.fromkeys(("yes", "on", "y", "true"), True), **dict.fromkeys(("no", "off", "n", "false"), False)}
+DOMAIN_KINDS = {"uniform", "loguniform", "int", "choice"}
+NOTHING = ("none", "null", "nil", "off", "no", "false")
 
 
 def models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | None, type[BaseModel]]]:
@@ -130,22 +134,32 @@ def meant_dotted(key: str, known: list[str], section: str = "") -> str:
     return f" Did you mean {' or '.join(nearest[:_MOST_SHOWN])}?" if nearest else ""
 
 
-def meant_value(expected: str, value: Any) -> str:
+def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> str:
     """Return what to write instead of a value of the wrong type, as the end of a sentence, or an empty text.
 
     Args:
         expected: Pydantic's name of the error.
         value: What was read.
+        accepts: Whether the key takes a value.
     """
-    if expected == "bool_type":
-        word = _WORDS.get(str(value).lower())
-        return f": write {word}" if isinstance(value, str) and word else ""
-    if expected in ("int_type", "int_from_float", "float_type"):
+    instead = next(filter(accepts, _likely(expected, value)), ...)
+    return "" if instead is ... else f": write {flow(instead)}"
+
+
+def _likely(expected: str, value: Any) -> Iterator[Any]:
+    """Yield what a value of the wrong type may have been meant to be, the likeliest first."""
+    word = str(value).strip().lower()
+    is_nothing = value is None or value is False or (isinstance(value, str) and word in NOTHING)
+    if expected == "bool_type" and isinstance(value, str) and word in _WORDS:
+        yield _WORDS[word]
+    elif expected in ("int_type", "int_from_float", "float_type"):
         number = _number(value)
-        whole = number is not None and number == number // 1
-        if number is not None and (whole or expected == "float_type"):
-            return f": write {int(number) if whole else repr(number)}"
-    return ""
+        if number is not None:
+            yield int(number) if number == number // 1 else number
+    if value is not None and is_nothing:
+        yield None
+    if expected == "list_type":
+        yield [] if is_nothing else list(value.values()) if isinstance(value, dict) else [value]
 
 
 def _number(value: Any) -> float | None:
@@ -157,28 +171,105 @@ def _number(value: Any) -> float | None:
     return number if abs(number) < 1e15 and not isinstance(value, bool) else None
 
 
+def several_values(key: str, value: Any) -> str:
+    """Return where several values, or a range, of a key of the trial belong, as the end of a sentence.
+
+    Args:
+        key: Dotted, below `trial`.
+        value: What stands there.
+    """
+    if key == "seed":
+        return f": for several seeds of each configuration write search.seeds_per_trial: {_length(value)}"
+    if key == "mdr.levels" and is_domain(value):
+        return f": to search levels write them under space, as {key}: {{count: [2, 3], spread: {{uniform: [1, 5]}}}}"
+    text = flow(value)
+    shown = text if len(text) <= 60 else "{...}" if isinstance(value, dict) else "[...]"
+    return f": to try several values write them under space, as {key}: {shown}"
+
+
+def _length(value: Any) -> int:
+    values = value.get("choice") if isinstance(value, dict) else value
+    return len(values) if isinstance(values, list) and len(values) > 1 else 3
+
+
+def is_domain(value: Any) -> bool:
+    """Return whether a value is written like the values of a searched key: {uniform: [0, 1]}."""
+    return isinstance(value, dict) and not value.keys().isdisjoint(DOMAIN_KINDS)
+
+
 def searched_instead(path: tuple[str, ...], value: Any) -> str:
-    """Return where several values, or a range, that stand under `trial` belong, as the end of a sentence."""
+    """Return where several values, or a range, that stand under `trial` at a known key belong, or an empty text."""
     if path[:1] != ("trial",) or len(path) < 2:
         return ""
-    if path[-1] in _DOMAINS:
+    if path[-1] in DOMAIN_KINDS:
         path, value = path[:-1], {path[-1]: value}
     if index := next((i for i, part in enumerate(path) if part.isdigit()), 0):
         path = path[:index]
-    is_domain = isinstance(value, dict) and not value.keys().isdisjoint(_DOMAINS)
-    if len(path) < 2 or not (is_domain or isinstance(value, list)):
+    if len(path) < 2 or not (is_domain(value) or isinstance(value, list)):
         return ""
-    text = "[[...], [...]]" if index else _flow(value)
-    shown = text if len(text) <= 60 else "{...}" if is_domain else "[...]"
-    return f": to try several values write them under space, as {'.'.join(path[1:])}: {shown}"
+    if index and isinstance(value, list):
+        return f": to try several values write them under space, as {'.'.join(path[1:])}: [[...], [...]]"
+    return several_values(".".join(path[1:]), value)
 
 
-def _flow(value: Any) -> str:
+def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Callable[[str, Any], bool]) -> str:
+    """Return what to write for an unknown key that stands for another, as the end of a sentence, or an empty text.
+
+    Only where what the key was given says more than its name: values to search, or a mapping with one key.
+
+    Args:
+        path: Of the unknown key.
+        value: What stands there.
+        known: Dotted keys of the whole file.
+        takes: Whether a dotted key takes a value.
+    """
+    given, in_space, is_nested = path, path[0] == "space", False
+    is_misspelt = nearest_name(path[0], sorted({key.split(".")[0] for key in known})) is not None
+    while isinstance(value, dict) and len(value) == 1 and not is_domain(value):
+        ((key, value),) = value.items()
+        path, is_nested = (*path, str(key)), True
+    parts = [part for name in path for part in name.split(".")]
+    full = _full_key([part for part in parts if part not in ("trial", "space")], known)
+    if full is None:
+        return ""
+    below = full.removeprefix("trial.")
+    if in_space:
+        return f". Keys of the space have dots: write {below}: {flow(value)}" if len(path) > 2 else ""
+    if full.startswith("trial.") and (is_domain(value) or (isinstance(value, list) and not takes(full, value))):
+        return several_values(below, value)
+    if full == "search.seeds" and isinstance(value, list):
+        return several_values("seed", value)
+    if full == "metric" and isinstance(value, str) and (metric := meant_metric(value)) is not None:
+        return f". Write {full}: {metric}"
+    if (len(given) == 1 and is_misspelt) or not (is_nested or "." in path[-1]):
+        return ""
+    *sections, last = full.split(".")
+    nested = "".join(f"{name}: {{" for name in sections) + f"{last}: {flow(value)}" + "}" * len(sections)
+    return f". Write {nested}, or --set {full}={flow(value)}"
+
+
+def _full_key(parts: list[str], known: list[str]) -> str | None:
+    """Return the one dotted key that is meant by the last part of a path, in the section that the path names."""
+    if not parts:
+        return None
+    *sections, last = parts
+    names = sorted({key.rpartition(".")[2] for key in known})
+    name = _MEANT.get(last.lower(), last)
+    if "." not in name and name not in names:
+        name = nearest_name(last, names, _NEARLY_THE_SAME) or last
+    found = [key for key in known if f".{key}".endswith(f".{name}")]
+    inside = [key for key in found if sections and sections[-1] in key.split(".")[:-1]]
+    chosen = sorted(inside or found, key=lambda key: (key.count("."), len(key)))
+    is_alone = len(chosen) == 1 or (chosen and chosen[0].count(".") < chosen[1].count("."))
+    return chosen[0] if is_alone else None
+
+
+def flow(value: Any) -> str:
     """Return a value as YAML writes it in a line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
+        return "[" + ", ".join(map(flow, value)) + "]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -191,7 +282,7 @@ def in_quotes(value: Any, written: str | None) -> str:
     """
     if written == "" or (written is None and isinstance(value, list | dict)):
         return ""
-    return json.dumps(_flow(value) if written is None else written, ensure_ascii=False)
+    return json.dumps(flow(value) if written is None else written, ensure_ascii=False)
 
 
 def flag_as_text(override: str, value: Any) -> str:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from mdr_tune.config.base import StrictModel, tag
 from mdr_tune.config.domains import Space
+from mdr_tune.config.other_names import meant_metric
 from mdr_tune.config.schedulers import AshaSchedulerConfig, SchedulerConfig
 from mdr_tune.config.stop import StopConfig
 from mdr_tune.config.trial import TrialConfig
@@ -22,9 +23,11 @@ PAPER_METRIC = "curves/test_recall_at_1"
 
 def _known_metric(metric: str) -> str:
     if re.fullmatch(r"(val/|curves/test_)(recall_at_[1-9][0-9]{0,8}|map_at_r|r_precision)", metric) is None:
+        meant = meant_metric(metric)
+        hint = f". Did you mean {meant}? Give" if meant is not None else ": give"
         raise ValueError(
-            f"unknown metric {metric!r}: give val/recall_at_1 (or another rank), val/map_at_r or val/r_precision; "
-            "with trial.protocol: paper curves/test_recall_at_1 and so on"
+            f"unknown metric {metric!r}{hint} val/recall_at_1 (or another rank), val/map_at_r or "
+            "val/r_precision; with trial.protocol: paper curves/test_recall_at_1 and so on"
         )
     return metric
 

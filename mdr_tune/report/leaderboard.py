@@ -10,6 +10,7 @@ from mdr_tune.objectives import best_epoch_key, best_key, by_configuration, on_f
 from mdr_tune.recorded import SEEDS_KEY, RecordedTrial, SweepRecords, mean_key, second_key
 from mdr_tune.registry import did_you_mean
 from mdr_tune.report.names import short_names
+from mdr_tune.report.summary import metric_label
 
 Cell = str | float | int | bool | None
 _HIGHER_FIRST = ("val/", "test/", "objective/", "time/images_per_s")
@@ -84,7 +85,7 @@ def leaderboard(sweep: SweepRecords, sort: str | None = None) -> list[Entry]:
     front = on_front(points) if sweep.second_metric else [None] * len(points)
     entries = [_entry(sweep, trial, on) for trial, on in zip(sweep.trials, front, strict=True)]
     order = _ranked(sweep, entries)
-    return order if sort is None else sorted(order, key=_sort_key(sort, entries))
+    return order if sort is None else sorted(order, key=_sort_key(sort, entries, titles(sweep)))
 
 
 def _ranked(sweep: SweepRecords, entries: list[Entry]) -> list[Entry]:
@@ -139,11 +140,19 @@ def _entry(sweep: SweepRecords, trial: RecordedTrial, on: bool | None) -> Entry:
     )
 
 
-def _sort_key(sort: str, entries: list[Entry]) -> Callable[[Entry], tuple[bool, bool, Any]]:
+def titles(sweep: SweepRecords) -> dict[str, str]:
+    """Return how a terminal's table heads each column that it does not head by its name."""
+    label = metric_label(sweep.metric)
+    second = metric_label(sweep.second_metric or "").replace("images_per_s", TITLES["images_per_s"])
+    return {**TITLES, **({"second": second} if second else {}), "best": label, "test": f"test {label}"}
+
+
+def _sort_key(sort: str, entries: list[Entry], by_title: dict[str, str]) -> Callable[[Entry], tuple[bool, bool, Any]]:
     parameters = list(dict.fromkeys(key for entry in entries for key in entry.parameters))
     metrics = {key for entry in entries for key in entry.metrics}
     short = {name: key for key, name in short_names(parameters).items()}
-    sort = next((name for name, title in TITLES.items() if title == sort), sort)
+    in_lower_case = {title.casefold(): name for name, title in by_title.items()}
+    given, sort = sort, in_lower_case.get(sort.casefold().removeprefix("val "), sort)
     if sort in COLUMNS:
         higher_first = sort in ("best", "mean", "second", "front", "test", "images_per_s", "epochs", "seeds")
         return _keyed(lambda entry: getattr(entry, sort), higher_first)
@@ -152,9 +161,13 @@ def _sort_key(sort: str, entries: list[Entry]) -> Callable[[Entry], tuple[bool, 
     key = sort if sort in parameters else short.get(sort)
     if key is not None:
         return _keyed(lambda entry: entry.parameters.get(key), higher_first=False)
+    if sort.casefold() == "parameters":
+        raise UserError(f"--sort {given}: that column has all of them: sort by one: {', '.join(parameters) or 'none'}")
     known = [*COLUMNS, *sorted(metrics), *parameters]
-    hint = did_you_mean(sort, [*known, *short, *TITLES.values()]) or meant_dotted(sort, parameters)
-    raise UserError(f"--sort {sort}: nothing is called so.{hint} Known: {', '.join(known)}")
+    last = {key.rpartition("/")[2]: key for key in sorted(metrics, reverse=True)}
+    near = did_you_mean(sort, [*known, *short, *by_title.values()])
+    hint = near or meant_dotted(sort, parameters) or (f" Did you mean {last[sort]!r}?" if sort in last else "")
+    raise UserError(f"--sort {given}: nothing is called so.{hint} Known: {', '.join(known)}")
 
 
 def _keyed(value: Callable[[Entry], Any], higher_first: bool) -> Callable[[Entry], tuple[bool, bool, Any]]:

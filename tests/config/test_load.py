@@ -1,8 +1,11 @@
 """From the YAML to a checked sweep: what is right is read, what is wrong is named with its place and the fix."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from mdr_tune.config.base import set_dotted
 from mdr_tune.config.load import read_sweep
@@ -13,6 +16,12 @@ from mdr_tune.errors import UserError
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 MAIN = (SPACES / "mdr_levels.yaml").read_text()
+SMALL = """
+name: small
+trial: {batch: {size: 16}, mdr: {momentum: 0.9}, optimizer: {name: adam}}
+search: {trials: 2}
+space: {loss.margin: {uniform: [0.1, 0.4]}}
+"""
 
 
 def problem(tmp_path: Path, text: str, *overrides: str) -> str:
@@ -66,7 +75,7 @@ def test_every_file_that_ships_is_valid(file: Path) -> None:
             "greater than or equal to 0, got -0.5",
         ),
         ("{uniform: [0.05, 0.5]}", "{choice: [0.1, high]}", "space.loss.margin", "expected a number, got 'high'"),
-        ("{uniform: [0.05, 0.5]}", "{choice: []}", "space.loss.margin.choice", "at least 1 item"),
+        ("{uniform: [0.05, 0.5]}", "{choice: []}", "space.loss.margin.choice", "must have at least 1 value, got []"),
         ("{uniform: [0.05, 0.5]}", "{}", "space.loss.margin", "give exactly one of uniform"),
         ("{loguniform: [0.01, 1]}", "{loguniform: [0, 1]}", "space.mdr.weight", "must start above 0"),
         ("loss.margin: {uni", "los.margin: {uni", "space.los.margin", "Did you mean loss.margin?"),
@@ -84,7 +93,7 @@ def test_every_file_that_ships_is_valid(file: Path) -> None:
             "metric: val/recall_at_1",
             "metric: val/recall",
             "metric",
-            "unknown metric 'val/recall': give val/recall_at_1",
+            "unknown metric 'val/recall'. Did you mean val/recall_at_1? Give",
         ),
     ],
 )
@@ -233,16 +242,94 @@ def test_a_bad_set_is_named(tmp_path: Path, override: str, what: str) -> None:
         ("search.trials=9223372036854775807", "search.trials: must be less than or equal to 1000000"),
         ("search.seeds_per_trial=100000000", "search.seeds_per_trial: must be less than or equal to 10000"),
         ("metric=val/recall_at_" + "9" * 5000, "unknown metric"),
+        ("trial.mdr.level=[-3, 0, 3]", "trial.mdr.level: unknown key. Did you mean 'levels'?"),
+        ("mdr.level=[-3, 0, 3]", "mdr: unknown key. Write trial: {mdr: {levels: [-3, 0, 3]}}, or --set"),
+        (
+            "space={mdr: {weight: [0, 1]}}",
+            "space.mdr.weight: unknown key. Keys of the space have dots: write mdr.weight:",
+        ),
+        ("space.loss.margin={min: 0, max: 1}", "write {uniform: [0, 1]}, or {int: [0, 1]} for whole numbers"),
+        ("space.loss.margin={low: 0.1, high: 1, log: true}", "write {loguniform: [0.1, 1]}"),
+        ("space.loss.margin={uniform: {min: 0, max: 1}}", "write [0, 1]"),
+        ("space.loss.margin={values: [0.1, 0.2]}", "write {choice: [0.1, 0.2]}"),
+        ("space.loss.margin='0.1'", "expected what to search, such as {uniform: [0, 1]} or [a, b], got '0.1'"),
+        ("trial.loss=TripletMarginLoss", "unknown loss 'TripletMarginLoss'. Did you mean 'triplet'?"),
+        ("trial.loss=CircleLoss", "unknown loss 'CircleLoss'. Did you mean 'pml.CircleLoss'?"),
+        ("trial.loss=infonce", "Did you mean 'pml.NTXentLoss'?"),
+        ("search.scheduler=ASHA", "Did you mean 'asha'?"),
+        ("metric=Recall@4", "unknown metric 'Recall@4'. Did you mean val/recall_at_4? Give"),
+        ("metric=MAP@R", "Did you mean val/map_at_r?"),
+        ("metric=accuracy", "unknown metric 'accuracy': give val/recall_at_1"),
+        ("trial.optimizer=AdamW", "expected 'adam', 'adamw' or 'sgd', got 'AdamW' (text): write adamw"),
+        ("search.sampler=TPESampler", "got 'TPESampler' (text): write tpe"),
+        ("search.sampler=bayes", "write tpe"),
+        ("trial.precision=float16", "got 'float16' (text): write fp16"),
+        ("trial.precision=16", "got 16: write fp16"),
+        ("baselines=triplet", "baselines: expected a list, got 'triplet' (text): write [triplet]"),
+        ("baselines=none", "expected a list, got 'none' (text): write []"),
+        ("trial.mdr=0.1", "trial.mdr: expected a mapping, got 0.1: write mdr: {weight: 0.1}"),
+        ("trial.mdr=[0, 1]", "write mdr: {levels: [0, 1]}"),
+        ("trial.mdr=none", "trial.mdr: expected a mapping, got 'none' (text): write null"),
+        ("trial.mdr={levels: none}", "trial.mdr.levels: expected a list, got 'none' (text)\n"),
+        ("trial.batch=64", "write batch: {size: 64}"),
+        ("trial.embedding=l2", "write embedding: {mode: l2}"),
+        ("search.seeds=[]", "must have at least 1 value, got []"),
     ],
 )
 def test_hints_say_what_was_probably_meant(tmp_path: Path, override: str, what: str) -> None:
-    assert what in problem(tmp_path, MAIN, override)
+    assert what in problem(tmp_path, MAIN, override) + "\n"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trial.optimizer.lr={loguniform: [1e-5, 1e-3]}",
+        "optimizer.lr={loguniform: [1e-5, 1e-3]}",
+        "lr=[1e-4, 1e-3]",
+        "trial.learning_rate=[1e-4, 1e-3]",
+        "optimizer.learning_rate={choice: [1e-4, 1e-3]}",
+        "trial.mdr.levels={uniform: [1, 2]}",
+        "trial.seeds=[1, 2]",
+        "trial.seed=[1, 2]",
+        "seeds=[1, 2]",
+        "mdr.weight={uniform: [0, 1]}",
+        "mdr.weight=0.5",
+        "objective=recall_at_1",
+        "objective.metric=recall_at_1",
+        "search.metric=Recall@1",
+    ],
+)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_what_a_hint_says_works(tmp_path: Path, override: str, in_file: bool) -> None:
+    """The text that follows `write`, or `as`, is added to the file, or given by --set."""
+    key, _, value = override.partition("=")
+    nested = value
+    for part in reversed(key.split(".")):
+        nested = f"{{{part}: {nested}}}"
+    tree = yaml.safe_load(SMALL)
+    merge(tree, yaml.safe_load(nested))
+    said = problem(tmp_path, yaml.safe_dump(tree)) if in_file else problem(tmp_path, SMALL, override)
+    advice = re.split(r"(?:, as| write|\. Write) (?=\S+: )", said)[1].partition(", or --set")[0]
+    name, _, text = advice.partition(": ")
+    if "under space" in said:
+        name = f"space.{name}"
+    file = tmp_path / "followed.yaml"
+    file.write_text(SMALL)
+    read_sweep(file, [f"{name}={text}"])
+
+
+def merge(tree: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            merge(tree[key], value)
+        else:
+            tree[key] = value
 
 
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("  epochs: 8\n", "  optimizer.momentum: 0.9\n", "write trial: {optimizer: {momentum: ...}} instead"),
+        ("  epochs: 8\n", "  optimizer.momentum: 0.9\n", "unknown key. Write trial: {optimizer: {momentum: 0.9}}, or"),
         (
             "name: mdr_levels\n",
             "name: 2024.10\n",

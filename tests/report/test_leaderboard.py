@@ -66,6 +66,10 @@ def test_the_best_come_first_seeds_below_their_first_and_what_diverged_last() ->
         ("s/epoch", leaderboard(FULL, sort="epoch_s")[0].trial),
         ("images/s", leaderboard(FULL, sort="images_per_s")[0].trial),
         ("outcome", "triplet-001"),
+        ("Recall@1", "triplet-001"),
+        ("val recall@1", "triplet-001"),
+        ("test Recall@1", "mdr-003"),
+        ("Peak GiB", leaderboard(FULL, sort="peak_gib")[0].trial),
     ],
 )
 def test_sort_keys(key: str, first: str) -> None:
@@ -79,6 +83,12 @@ def test_an_unknown_sort_key_names_the_nearest() -> None:
         leaderboard(FULL, sort="mdr.weigth")
     with pytest.raises(UserError, match=r"Did you mean 'images/s'\?"):
         leaderboard(FULL, sort="Images/sec")
+    with pytest.raises(UserError, match=r"--sort recal: .* Did you mean 'Recall@1'\?"):
+        leaderboard(FULL, sort="recal")
+    with pytest.raises(UserError, match=r"Did you mean 'train/loss'\?"):
+        leaderboard(FULL, sort="loss")
+    with pytest.raises(UserError, match=r"--sort parameters: that column has all of them: sort by one: mdr.weight,"):
+        leaderboard(FULL, sort="parameters")
 
 
 def test_flat_rows_have_everything_and_the_same_columns() -> None:

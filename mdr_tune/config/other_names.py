@@ -1,0 +1,51 @@
+"""What others call a loss, a sampler, a precision or a metric, and the name that it has here."""
+
+import re
+
+from mdr_tune.registry import nearest_name, plain_name
+
+_OTHER_NAMES = {
+    "fp32": ("float32", "float", "full", "32", "32-true"),
+    "fp16": ("float16", "half", "16", "16-mixed", "16-true", "amp"),
+    "bf16": ("bfloat16", "bf16-mixed", "mixed", "autocast", "true"),
+    "tpe": ("bayes", "bayesian", "bayesopt", "bayesian_optimization", "optuna"),
+    "qmc": ("sobol", "halton", "quasi_random"),
+    "gp": ("gaussian_process", "botorch"),
+    "asha": ("successive_halving", "async_hyperband"),
+    "triplet": ("triplet_margin", "batch_hard_triplet"),
+    "multi_similarity": ("ms", "multisim"),
+    "pml.NTXentLoss": ("infonce", "simclr"),
+}
+_CALLED = {plain_name(other): name for name, others in _OTHER_NAMES.items() for other in others}
+
+
+def meant_name(name: str, known: list[str]) -> str | None:
+    """Return which of the `known` names was probably meant: one that others call so, or one that is alike.
+
+    Args:
+        name: What was given.
+        known: Names there are. One that ends in a dot stands for all classes of a library.
+    """
+    called = _CALLED.get(plain_name(name))
+    own = [entry for entry in known if not entry.endswith(".")]
+    if called in own:
+        return called
+    nearest = nearest_name(name, own)
+    is_same = nearest is not None and plain_name(nearest) == plain_name(name)
+    if len(own) == len(known) or is_same:
+        return nearest
+    from mdr_tune.metric.library_arguments import loss_class_names  # here: it imports torch
+
+    classes = {plain_name(entry): f"{known[-1]}{entry}" for entry in loss_class_names()}
+    return called or classes.get(plain_name(name), nearest)
+
+
+def meant_metric(metric: str) -> str | None:
+    """Return the name of a metric that is written in another way: Recall@1 is val/recall_at_1."""
+    plain = re.sub(r"^(val(idation)?|test)[/_ .-]", "", metric.strip().lower().replace("@", "_at_"))
+    rank = re.fullmatch(r"r(?:ecall)?(?:_?at_?|_)?([1-9][0-9]{0,8})?", plain)
+    if rank is not None:
+        return f"val/recall_at_{rank[1] or 1}"
+    others = {"map": "map_at_r", "map_at_r": "map_at_r", "rp": "r_precision", "rprecision": "r_precision"}
+    other = others.get(plain, others.get(plain_name(plain)))
+    return f"val/{other}" if other else None
