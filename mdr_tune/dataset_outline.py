@@ -6,6 +6,8 @@ A launch, and its dry run, check with it what would else be found out after Ray 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mdr_tune.words import count
+
 
 @dataclass(frozen=True)
 class SplitOutline:
@@ -62,8 +64,9 @@ def why_unfillable(class_sizes: Sequence[int], batch_size: int, images_per_class
     most = sum(min(size, images_per_class) for size in class_sizes)
     if most >= batch_size:
         return None
+    classes, images = count(len(class_sizes), "class"), count(most, "image")
     return (
-        f"{images_per_class} images from each of {len(class_sizes)} classes make at most {most} images, "
+        f"{images_per_class} images from each of {classes} make at most {images}, "
         f"which cannot fill a batch of {batch_size}: lower batch.size, or raise batch.images_per_class where "
         "classes have more images"
     )

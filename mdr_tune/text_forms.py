@@ -17,7 +17,7 @@ INVISIBLE = (
 """Regular expression of a character that is not seen: Unicode's Default_Ignorable_Code_Point, but for the tags that
 flags are made of, and control characters."""
 
-_INVISIBLE, _BLANK = re.compile(INVISIBLE), re.compile(r"\s")
+_INVISIBLE, _BLANK, _TAGS = re.compile(INVISIBLE), re.compile(r"\s"), re.compile("[\U000e0000-\U000e007f]")
 
 
 def one_form(text: str) -> str:
@@ -28,6 +28,15 @@ def one_form(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text.strip()
     return _BLANK.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", text))).strip()
+
+
+def look(text: str) -> str:
+    """Return what texts have in common that differ in the width of letters, in ligatures, or in tags, at most.
+
+    Full-width letters, superscripts and ligatures are plain letters in it (NFKC), and the tag characters, which only
+    flags are made of, are left out. Two texts of one look may well mean two things: x² and x2.
+    """
+    return text if text.isascii() else one_form(unicodedata.normalize("NFKC", _TAGS.sub("", text)))
 
 
 class NamesOnDisk:

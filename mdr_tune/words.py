@@ -4,8 +4,13 @@ import re
 
 
 def count(number: float, unit: str) -> str:
-    """Return the number with its unit in the right form: `1 lane`, `2 lanes`, `0.5 GPU`."""
-    return f"{number} {unit}" + ("" if 0 < number <= 1 else "s")
+    """Return the number with its unit in the right form: `1 lane`, `2 lanes`, `0.5 GPU`, `3 classes`."""
+    return f"{number} {plural(number, unit)}"
+
+
+def plural(number: float, unit: str) -> str:
+    """Return a unit in the form that goes with a number: `lane`, `lanes`, `classes`."""
+    return unit if 0 < number <= 1 else f"{unit}es" if unit.endswith("s") else f"{unit}s"
 
 
 def escaped(text: str) -> str:

@@ -2,7 +2,15 @@
 
 import pytest
 
-from mdr_tune.words import escaped, not_utf_8, without_password
+from mdr_tune.words import count, escaped, not_utf_8, without_password
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "said"),
+    [(1, "class", "1 class"), (2, "class", "2 classes"), (0, "lane", "0 lanes"), (0.5, "GPU", "0.5 GPU")],
+)
+def test_units_have_the_form_that_goes_with_their_number(number: float, unit: str, said: str) -> None:
+    assert count(number, unit) == said
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from mdr_tune.config.overrides import read_override
 from mdr_tune.config.space import section_variants
 from mdr_tune.errors import UserError
 from mdr_tune.sweep.prepare import naming, of_dataset
+from mdr_tune.words import plural
 
 _PREPARE = """\
 Check a data set and build its cache of images, which trials read instead of the files. CUB-200-2011, Cars-196 and
@@ -124,7 +125,8 @@ def _prepare(data: DataConfig, console: Console) -> None:
         raise UserError(f"data: {data.name} cannot be prepared: {error}") from error
     _print(console, data.name)
     for part, (images, classes) in split_sizes(data.name, **data.arguments()).items():
-        _print(console, f"  {part:<13} {images:>9,} images of {classes:>7,} classes")
+        of_classes = f"of {classes:>7,} {plural(classes, 'class')}"
+        _print(console, f"  {part:<13} {images:>9,} {plural(images, 'image'):<6} {of_classes}")
     if dataset.cache_file is not None:
         _print_caches(console, dataset.cache_file)
 

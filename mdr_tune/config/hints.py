@@ -1,6 +1,8 @@
 """What a user probably meant: a key of another name, in another section, values to search that stand under `trial`."""
 
+import functools
 import json
+import re
 import shlex
 import types
 import typing
@@ -143,7 +145,13 @@ def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> st
         accepts: Whether the key takes a value.
     """
     instead = next(filter(accepts, _likely(expected, value)), ...)
-    return "" if instead is ... else f": write {flow(instead)}"
+    if instead is ...:
+        return ""
+    if isinstance(value, str) and re.fullmatch(_THOUSANDS, value.strip()):
+        return f": write {flow(instead)}, without separators"
+    if isinstance(value, str) and re.fullmatch(_BASE_60, value.strip()):
+        return f": write {flow(instead)}, if that is what it stands for, as in YAML 1.1"
+    return f": write {flow(instead)}"
 
 
 def _likely(expected: str, value: Any) -> Iterator[Any]:
@@ -162,10 +170,24 @@ def _likely(expected: str, value: Any) -> Iterator[Any]:
         yield [] if is_nothing else list(value.values()) if isinstance(value, dict) else [value]
 
 
+_THOUSANDS = r"[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?"
+_BASE_60 = r"[0-9]{1,9}(:[0-5]?[0-9])+"
+
+
+def _kindly(text: str) -> float:
+    if re.fullmatch(_THOUSANDS, text):
+        return float(text.replace(",", ""))
+    if re.fullmatch(_BASE_60, text):
+        return float(functools.reduce(lambda total, part: 60 * total + int(part), text.split(":"), 0))
+    if re.fullmatch(r"[-+]?0[bB][01]+", text):
+        return float(int(text, 2))
+    return float(text.replace(",", "."))
+
+
 def _number(value: Any) -> float | None:
-    """Return the number that a text is when read kindly (1_000; 0,5; one in quotes), or a number with a point."""
+    """Return the number that a text is when read kindly (1_000; 1,000; 0,5; 0b11; one in quotes), or a number."""
     try:
-        number = float(value.strip().replace("_", "").replace(",", ".") if isinstance(value, str) else value)
+        number = _kindly(value.strip().replace("_", "")) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
     return number if abs(number) < 1e15 and not isinstance(value, bool) else None

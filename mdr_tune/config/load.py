@@ -15,6 +15,7 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.sweep_checks import sweep_problems
 from mdr_tune.config.sweep_file import read_tree
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.config.trial_notes import trial_notes
 from mdr_tune.config.unit_notes import unit_notes
 from mdr_tune.errors import UserError
 
@@ -43,7 +44,8 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
     problems = space_problems(sweep) or sweep_problems(sweep) + search_problems(sweep)
     if problems:
         raise UserError("\n".join(source.problem(path, message) for path, message in problems))
-    return sweep, notes + _replaced_sections(tree, sweep) + _evaluation_notes(sweep) + unit_notes(sweep)
+    notes += _replaced_sections(tree, sweep) + _evaluation_notes(sweep)
+    return sweep, notes + unit_notes(sweep) + trial_notes(sweep)
 
 
 def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:

@@ -5,6 +5,7 @@ from mdr_tune.config.schedulers import HyperBandSchedulerConfig, PbtSchedulerCon
 from mdr_tune.config.space import grid_points, is_conditional, searched, section_variants
 from mdr_tune.config.space_checks import Problems
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.words import count
 
 
 def search_problems(sweep: SweepConfig) -> Problems:
@@ -153,9 +154,8 @@ def _pbt_problems(sweep: SweepConfig, scheduler: PbtSchedulerConfig, epochs: int
         if arm.trials < 2:
             problems.append((place, f"pbt needs a population of at least 2 trials, and{of_baseline} there is 1"))
         elif arm.trials * scheduler.quantile < 1:
-            message = (
-                f"{scheduler.quantile:g} of {arm.trials} trials{of_baseline} is not even one: none would be replaced"
-            )
+            share = f"{scheduler.quantile:g} of {count(arm.trials, 'trial')}{of_baseline}"
+            message = f"{share} is not even one: none would be replaced"
             problems.append(((*path, "quantile"), message))
     return problems
 

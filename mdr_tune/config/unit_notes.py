@@ -21,7 +21,7 @@ def unit_notes(sweep: SweepConfig) -> list[str]:
         found = unit.note(value)
         if found and not f"{key}.".startswith(replaced):
             notes[f"{key}: {found}"] = None
-    for key, trial in _trials_tried(sweep):
+    for key, trial in trials_tried(sweep):
         for inner, value, unit in trial.units():
             found = unit.note(value)
             if found and f"{inner}.".startswith(f"{key}."):
@@ -29,7 +29,7 @@ def unit_notes(sweep: SweepConfig) -> list[str]:
     return list(notes)
 
 
-def _trials_tried(sweep: SweepConfig) -> Iterator[tuple[str, TrialConfig]]:
+def trials_tried(sweep: SweepConfig) -> Iterator[tuple[str, TrialConfig]]:
     """Yield a trial for each choice and each end of a range, with the key that it is of."""
     for key, domain in sweep.space.items():
         tree = parameter_tree({key: domain})

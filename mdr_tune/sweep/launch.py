@@ -177,7 +177,9 @@ def _images(sweep: SweepConfig) -> dict[str, str]:
     if sweep.trial.protocol == "paper":  # whose trials train on the validation classes too
         held_out = sizes.pop("validation")
         sizes["train"] = (sizes["train"][0] + held_out[0], sizes["train"][1] + held_out[1])
-    parts = {part.replace(" ", "_"): f"{images} of {classes} classes" for part, (images, classes) in sizes.items()}
+    parts = {
+        part.replace(" ", "_"): f"{images} of {count(classes, 'class')}" for part, (images, classes) in sizes.items()
+    }
     return {**parts, "content": dataset_content(data.name, **data.arguments())}
 
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import unicodedata
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
     if storage is not None and "://" in storage:
         raise UserError(f"--storage {storage}: must be a folder; on a cluster, one that all nodes share (NFS, EFS)")
     folder = Path(os.path.expanduser(storage or "runs")).absolute()  # Path's own raises where ~name is no user
+    if control := next((c for c in str(folder) if unicodedata.category(c) == "Cc"), None):
+        raise UserError(f"--storage {str(folder)!r}: has {control!r} in it: name a folder without such characters")
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(folder / "mlflow.db")
     source = f"{'--tracking-uri' if tracking_uri else 'MLFLOW_TRACKING_URI'} {without_password(uri)}"
     if (file := sqlite_file(uri)) is not None:

@@ -70,6 +70,11 @@ def test_what_mlflow_cannot_track_to_is_refused_with_its_source(monkeypatch: pyt
         choose_stores(None, None)
 
 
+def test_a_storage_whose_path_has_several_lines_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^--storage '.*a\\nb': has '\\n' in it"):
+        choose_stores("a\nb", None)
+
+
 def test_a_check_of_new_places_leaves_nothing_behind(tmp_path: Path) -> None:
     check_stores(choose_stores("new/runs", None))
     check_stores(choose_stores("new/runs", "sqlite:///elsewhere/too/x.db"))

@@ -15,6 +15,7 @@ from mdr_tune.data.images.thread_map import PacedProgress, thread_map
 from mdr_tune.errors import UserError
 from mdr_tune.progress import Progress
 from mdr_tune.text_forms import NamesOnDisk, one_form
+from mdr_tune.words import escaped
 
 _VERSION = 1  # raise it with any change of what is hashed
 _EXAMPLES = 3
@@ -140,7 +141,8 @@ def _states(root: str, paths: Sequence[str]) -> list[FileState | _Failure]:
             found = os.stat(os.path.join(root, path))
         except OSError as error:
             there_is_none = isinstance(error, FileNotFoundError | NotADirectoryError)
-            entries.append(_Failure(path, None if there_is_none else _system_reason(error)))
+            reason = _where_it_leads(os.path.join(root, path)) if there_is_none else _system_reason(error)
+            entries.append(_Failure(path, reason))
             continue
         if stat.S_ISREG(found.st_mode):
             entries.append(FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns))
@@ -186,6 +188,15 @@ def _remembered(memory: Path) -> str | None:
 
 def _chunks(paths: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (paths[start : start + size] for start in range(0, len(paths), size))
+
+
+def _where_it_leads(file: str) -> str | None:
+    """Say where a link leads to which leads nowhere; None if it is no link."""
+    try:
+        target = os.readlink(file)
+    except OSError:
+        return None
+    return f"a link to {escaped(target)}, which is not there: copy what it stood for, or make that place reachable"
 
 
 def _with_similar_names(root: Path, missing: Sequence[_Failure]) -> list[_Failure]:

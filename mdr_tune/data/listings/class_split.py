@@ -13,6 +13,7 @@ from mdr_tune.data.dataset import SPLIT_NAMES, SplitName
 from mdr_tune.data.listings.listing import Listing
 from mdr_tune.data.seeding import derive_seed
 from mdr_tune.errors import UserError
+from mdr_tune.words import count
 
 MIN_TRAIN_CLASSES = 2
 """With one class there is no negative, and nothing to learn."""
@@ -63,7 +64,7 @@ def draw_classes(
     left = len(order) - len(drawn)
     if left < MIN_TRAIN_CLASSES:
         raise UserError(
-            f"{key}: of {len(order)} training classes, {len(drawn)} would be drawn and "
+            f"{key}: of {count(len(order), 'training class')}, {len(drawn)} would be drawn and "
             f"{left} left to train on, which takes at least {MIN_TRAIN_CLASSES}: draw fewer, or add classes"
         )
     return np.sort(drawn)

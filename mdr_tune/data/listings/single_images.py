@@ -8,6 +8,7 @@ from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
 from mdr_tune.data.listings.listing_checks import examples
 from mdr_tune.errors import UserError
+from mdr_tune.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,9 @@ def rows_with_something_to_retrieve(listing: Listing, single_image_classes: str)
     if single_image_classes == "keep" or not alone.any():
         return np.arange(len(listing))
     classes = np.unique(listing.class_ids[alone])
+    share = f"{len(classes):,} of {count(len(listing.class_names), 'class')}"
     what = (
-        f"nothing to retrieve in {len(classes):,} of {len(listing.class_names):,} classes, which have a single image "
+        f"nothing to retrieve in {share}, which have a single image "
         f"in their split, or none in the gallery: {examples(listing.class_names[index] for index in classes)}"
     )
     if single_image_classes == "refuse":

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from mdr_tune.text_forms import one_form
+from mdr_tune.text_forms import look, one_form
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ def class_name(folder: str) -> str:
 
 
 def warn_of_spellings(where: Path, written: Iterable[tuple[str, str]]) -> None:
-    """Log which classes are written in several ways that look the same.
+    """Log which classes are written in several ways that look the same, and which different ones look alike.
 
     Args:
         where: folder or table.
@@ -27,6 +27,14 @@ def warn_of_spellings(where: Path, written: Iterable[tuple[str, str]]) -> None:
     spellings = defaultdict(set)
     for name, spelling in written:
         spellings[name].add(spelling)
+    alike = defaultdict(list)
+    for name in sorted(spellings):
+        alike[look(name)].append(name)
+    if doubtful := [names for names in alike.values() if len(names) > 1]:
+        shown = "; ".join(" and ".join(map(ascii, names)) for names in doubtful[:_SHOWN])
+        more = "; ..." if len(doubtful) > _SHOWN else ""
+        what = "classes that look alike, and stay different classes: if they are one, give them one name"
+        logger.warning("%s: %s: %s%s", where, what, shown, more)
     if several := sorted(name for name in spellings if len(spellings[name]) > 1):
         shown = "; ".join(" and ".join(ascii(s) for s in sorted(spellings[name])) for name in several[:_SHOWN])
         more = "; ..." if len(several) > _SHOWN else ""

@@ -112,6 +112,15 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
         others = [name for name in names if name not in some]
         return f"{taken}; {examples(some)} would be a split's, but {examples(others)} would not; {_SPLIT_FOLDERS}"
     inner = sorted({f"{name}/{path.partition('/')[0]}" for name, path in below if "/" in path})
+    if inner and all(split_word(folder.rpartition("/")[2]) in SPLIT_WORDS for folder in inner):
+        turned = (
+            f"in them are folders named as splits, {examples(inner)}, whose images are all taken for training images: "
+            f"a split's folder is to be above its classes, train/CLASS/IMAGE; move them so, or list the images in a "
+            "table with data.split_column"
+        )
+        if len(names) >= FEWEST_CLASSES:
+            logger.warning("%s; %s", taken, turned)
+        return f"{taken}; {turned}"
     if sum("/" not in path for _, path in below) >= len(inner):  # a few images may lie beside folders of classes
         return f"{taken}; {_SPLIT_FOLDERS}"
     right_root = root / _folder_of_folders(found[0].paths) if len(names) == 1 else "the folder that they are in"

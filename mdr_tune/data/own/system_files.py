@@ -20,13 +20,14 @@ _NAMES = (
     *("lost+found", ".Trash", ".thumbnails", ".recycle", ".Recycle.Bin", ".zfs", ".snapshot", ".snapshots"),
     *("~snapshot", "~latest"),
     # Synology
-    *("@eaDir", "#recycle", "#snapshot", "@tmp", "@sharesnap", "@SynoDrive"),
+    *("@eaDir", "#recycle", "#snapshot", "@tmp", "@sharesnap", "@sharebin", "@SynoDrive"),
     # QNAP
-    *("@Recycle", "@Recently-Snapshot", "@__thumb", ".@__thumb", ".@__transcode", ".@upload_cache"),
+    *("@Recycle", "@Recently-Snapshot", "@__thumb", "@Transcode", ".@__thumb", ".@__transcode", ".@upload_cache"),
     # programs
     *("LOST.DIR", "__pycache__", ".ipynb_checkpoints", ".picasaoriginals", ".dropbox.cache", ".stversions"),
 )
-_PATTERNS = (r"\._[^/]*", r"\.Trash-[^/]*", r"found\.[0-9]{3}")  # AppleDouble; Linux' bin of a user; chkdsk's findings
+_PATTERNS = (r"\._[^/]*", r"\.Trash-[^/]*", r"found\.[0-9]{3}", "(?-i:Thumbs)")
+# AppleDouble; Linux' bin of a user; chkdsk's findings; what gallery programs make, while thumbs may be a class
 _ONE_OF_THEM = "|".join((*map(re.escape, _NAMES), *_PATTERNS))
 _NAME = re.compile(_ONE_OF_THEM, re.IGNORECASE)
 

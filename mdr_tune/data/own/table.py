@@ -3,6 +3,7 @@
 Column by column, never row by row: a million rows take seconds.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
@@ -17,9 +18,11 @@ from mdr_tune.data.listings.listing_checks import examples
 from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, Opening, draw_splits
 from mdr_tune.data.own.class_names import class_name, warn_of_spellings
 from mdr_tune.data.own.split_words import ROLE_WORDS, SPLIT_WORDS, split_word
-from mdr_tune.data.own.table_file import TableFile, read_table_file
+from mdr_tune.data.own.table_file import PERHAPS_MISSING, TableFile, read_table_file
 from mdr_tune.data.own.table_paths import listed_paths
 from mdr_tune.text_forms import one_form
+
+logger = logging.getLogger(__name__)
 
 
 class TableSource(ImageFileSource):
@@ -111,6 +114,14 @@ def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
     spelled = [class_name(text) for text in written]
     warn_of_spellings(table.file, ((name, text.strip()) for name, text in zip(spelled, written, strict=True)))
     names = sorted(set(spelled))
+    if doubtful := [name for name in names if PERHAPS_MISSING.fullmatch(name)]:
+        key = f"data.label_column: column {table.named['label_column']!r} of {table.file}"
+        logger.warning(
+            "%s has the label %s, which is a class like any other; if it stands for no label, leave these rows out, "
+            "or name data.label_column another column",
+            key,
+            examples(doubtful),
+        )
     id_of = {name: index for index, name in enumerate(names)}
     return np.array([id_of[name] for name in spelled], dtype=np.int64)[codes], tuple(names)
 

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +22,15 @@ from mdr_tune.text_forms import INVISIBLE, one_form
 _ROWS_SHOWN = 5
 _CHARACTERS_AT_ONCE = 1 << 20
 _BYTES_LOOKED_AT = 4096
-_MISSING = ("", "nan", "NaN", "NAN", "None", "null", "NULL", "NaT", "<NA>", "N/A", "n/a", "#N/A", "-nan", "-NaN")
-"""What programs write where a value is missing. NA is not among them: it is sodium, and Namibia."""
+_MISSING = (
+    *("", "nan", "NaN", "NAN", "-nan", "-NaN", "-NAN", "1.#QNAN", "-1.#IND", "None", "NaT", "<NA>"),  # Python
+    *("null", "Null", "NULL", "(null)", "(NULL)", "<null>", "<NULL>", "[null]", "[NULL]", "\\N"),  # databases
+    *("N/A", "n/a", "N/a", "#N/A", "#n/a", "#NA", "#N/A N/A", "#NULL!", "#REF!", "#VALUE!", "#NAME?"),  # sheets
+)
+"""What programs write where a value is missing, and nobody calls a class. NA is not among them: it is sodium, and
+Namibia."""
+PERHAPS_MISSING = re.compile(r"na|n\.?a\.|none|nil|undefined|missing|unknown|[-?.*#_]+", re.IGNORECASE)
+"""What may stand for a missing value, and may be a class."""
 
 # A quoted text may hold line breaks: captions beside the columns that are read.
 _CSV_PARSING = pa.csv.ParseOptions(newlines_in_values=True)

@@ -54,6 +54,12 @@ def test_missing_files_are_counted_and_some_are_named(root: Path) -> None:
         file_states(root, [*PATHS, "d.jpg"])
 
 
+def test_a_link_that_leads_nowhere_says_where_it_leads(root: Path) -> None:
+    (root / "gone.jpg").symlink_to("/nas/gone.jpg")
+    with pytest.raises(UserError, match=r"such as gone.jpg \(a link to /nas/gone.jpg, which is not there: copy what"):
+        file_states(root, [*PATHS, "gone.jpg"])
+
+
 def test_what_is_there_but_no_file_says_why(root: Path) -> None:
     (root / "loop.jpg").symlink_to("loop.jpg")
     with pytest.raises(UserError, match=r"such as b \(not a file\), loop.jpg \(too many levels of symbolic links\);"):

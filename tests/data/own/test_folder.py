@@ -110,6 +110,25 @@ def test_a_system_s_folder_beside_splits_is_no_other_folder(tmp_path: Path) -> N
     assert listed(list_folder(tmp_path)) == [("test/b/1.jpg", "test b"), ("train/a/1.jpg", "train a")]
 
 
+@pytest.mark.parametrize("other", ["\uff43ufi", "cu\ufb01", "cufi\U000e0041", "\u1d9cufi"])
+def test_folders_whose_names_look_alike_are_told_and_stay_two_classes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, other: str
+) -> None:
+    touch(tmp_path, "cufi/1.jpg", "bar/2.jpg", f"{other}/3.jpg")
+    assert len(list_folder(tmp_path).class_names) == 3
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path}: classes that look alike, and stay different classes: ")
+    assert ascii(other) in message
+
+
+def test_folders_of_splits_within_classes_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, *(f"{name}/{part}/1.jpg" for name in ("ant", "bee", "cat", "dog") for part in ("train", "test")))
+    list_folder(tmp_path)
+    (message,) = caplog.messages
+    assert "in them are folders named as splits, 'ant/test', 'ant/train', " in message
+    assert "a split's folder is to be above its classes, train/CLASS/IMAGE" in message
+
+
 @pytest.mark.parametrize("other", [unicodedata.normalize("NFD", "café"), "café\u200b", "café\u00a0", "café "])
 def test_folders_whose_names_look_the_same_are_one_class(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, other: str

@@ -9,6 +9,7 @@ from mdr_tune.data.own.system_files import IN_PATH, is_kept_by_a_system
 NAMES = ["@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "$Recycle.Bin", "System Volume Information", "lost+found"]
 NAMES += [".Trash-1000", ".Trashes", ".ipynb_checkpoints", "__MACOSX", ".AppleDouble", ".thumbnails", "Thumbs.db"]
 NAMES += ["@Recycle", ".@__thumb", "@Recently-Snapshot", "~snapshot", "._1.jpg", "found.000", "Icon\r"]
+NAMES += ["@sharebin", "@Transcode", "Thumbs"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -21,7 +22,7 @@ def test_what_systems_keep_is_told_by_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["recycled", "trash", "lost", "found", "thumbnails", "snapshot", "eaDir", "@home", "1.jpg"]
+    "name", ["recycled", "trash", "lost", "found", "thumbnails", "thumbs", "snapshot", "eaDir", "@home", "1.jpg"]
 )
 def test_a_class_may_be_named_nearly_so(name: str) -> None:
     assert not is_kept_by_a_system(name)

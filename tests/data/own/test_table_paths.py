@@ -1,6 +1,7 @@
 """Paths and labels as tables in the wild have them."""
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -132,18 +133,26 @@ def test_a_table_that_is_not_separated_by_commas_is_told(tmp_path: Path) -> None
         list_table(tmp_path / "t.csv", tmp_path)
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "None", "null", " nan ", "<NA>"])
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "null", " nan ", "<NA>", "\\N", "(null)", "#N/A", "n/a"])
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_words_for_missing_values_are_no_labels(tmp_path: Path, word: str, suffix: str) -> None:
     table = pa.table({"path": ["1", "2", "3"], "label": ["a", word, "NA"]})
     file = tmp_path / f"t.{suffix}"
     (pa.csv.write_csv if suffix == "csv" else pa.parquet.write_table)(table, file)
     row = 3 if suffix == "csv" else 1
-    what = (
-        rf"1 of 3 rows have no label \(such as '{word.strip()}', as programs write a missing value\); .* \(row {row};"
-    )
+    said = re.escape(repr(word.strip()))
+    what = rf"1 of 3 rows have no label \(such as {said}, as programs write a missing value\); .* \(row {row};"
     with pytest.raises(UserError, match=rf"data\.label_column: .*{what}"):
         list_table(file, tmp_path)
+
+
+@pytest.mark.parametrize("label", ["NA", "NONE", "nil", "none", "n.a.", "-", "?", "unknown"])
+def test_a_label_that_may_stand_for_none_is_a_class_that_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, label: str
+) -> None:
+    assert listing_of(tmp_path, ["1", "2"], ["nanny", label]).class_names == tuple(sorted(["nanny", label]))
+    (message,) = caplog.messages
+    assert f"has the label '{label}', which is a class like any other; if it stands for no label" in message
 
 
 def test_a_column_is_found_in_whichever_unicode_form_its_name_is(tmp_path: Path) -> None:

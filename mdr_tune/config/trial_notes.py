@@ -1,0 +1,43 @@
+"""Notes on numbers of a trial that do nothing beside its others: rates that change after its end, margins never met."""
+
+from collections.abc import Iterator
+
+from mdr_tune.config.optimizer import MultiStepScheduleConfig
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.config.unit_notes import trials_tried
+from mdr_tune.words import count
+
+LARGEST_DISTANCE = {"l2": "no distance exceeds 2", "rescale": "the mean distance of a batch is 1"}
+"""By embedding mode. A margin is compared with differences of distances."""
+_MARGINS = ("margin", "neg_margin", "pos_margin", "beta")
+_OF_DISTANCES = ("triplet", "contrastive", "margin", "pml.TripletMarginLoss", "pml.ContrastiveLoss", "pml.MarginLoss")
+
+
+def trial_notes(sweep: SweepConfig) -> list[str]:
+    """Return a note on each such number, of the file or of the ends of its space.
+
+    Args:
+        sweep: One that was checked.
+    """
+    tried = [trial for _, trial in trials_tried(sweep)]
+    return list(dict.fromkeys(note for trial in (tried or [sweep.trial]) for note in _notes(trial)))
+
+
+def _notes(trial: TrialConfig) -> Iterator[str]:
+    schedule, epochs = trial.optimizer.schedule, count(trial.epochs, "epoch")
+    if isinstance(schedule, MultiStepScheduleConfig):
+        late = [milestone for milestone in schedule.milestones if milestone >= trial.epochs]
+        if late:
+            says = f"{', '.join(map(str, late))} {'is' if len(late) == 1 else 'are'} never reached"
+            yield f"trial.optimizer.schedule.milestones: {says}: a trial has {epochs}"
+    warmups = {"optimizer.schedule": schedule.warmup_epochs, **({"mdr": trial.mdr.warmup_epochs} if trial.mdr else {})}
+    for section, warmup in warmups.items():
+        if warmup >= trial.epochs:
+            rises = "MDR's weight still rises" if section == "mdr" else "the learning rates still rise"
+            yield f"trial.{section}.warmup_epochs: {warmup:g}, of {epochs}: {rises} when a trial ends"
+    if trial.loss.name in _OF_DISTANCES and trial.embedding_mode in LARGEST_DISTANCE:
+        for key, value in trial.loss.arguments().items():
+            if key in _MARGINS and isinstance(value, int | float) and value > 2:
+                where = f"embedding.mode {trial.embedding_mode}, where {LARGEST_DISTANCE[trial.embedding_mode]}"
+                yield f"trial.loss.{key}: {value:g} is hardly met with {where}"

@@ -1,0 +1,54 @@
+"""Notes on numbers that do nothing beside the others of a trial."""
+
+from pathlib import Path
+
+import pytest
+
+from mdr_tune.config.load import read_sweep
+
+SWEEP = """
+name: small
+trial: {batch: {size: 16}, epochs: 2}
+search: {trials: 2}
+space: {mdr.weight: {loguniform: [0.01, 1]}}
+"""
+
+
+RESCALED = "embedding.mode rescale, where the mean distance of a batch is 1"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "notes"),
+    [
+        (["trial.optimizer.schedule={milestones: [1], warmup_epochs: 1}", "trial.mdr.warmup_epochs=1.5"], []),
+        (
+            ["trial.optimizer.schedule.milestones=[1, 2, 5]"],
+            ["trial.optimizer.schedule.milestones: 2, 5 are never reached: a trial has 2 epochs"],
+        ),
+        (
+            ["trial.optimizer.schedule={name: cosine, warmup_epochs: 3}"],
+            ["trial.optimizer.schedule.warmup_epochs: 3, of 2 epochs: the learning rates still rise when a trial ends"],
+        ),
+        (
+            ["trial.mdr.warmup_epochs=2"],
+            ["trial.mdr.warmup_epochs: 2, of 2 epochs: MDR's weight still rises when a trial ends"],
+        ),
+        (
+            ["space.epochs={int: [2, 9]}", "trial.optimizer.schedule.milestones=[5]"],
+            ["trial.optimizer.schedule.milestones: 5 is never reached: a trial has 2 epochs"],
+        ),
+        (
+            ["space.loss.margin={uniform: [1, 20]}"],
+            [f"trial.loss.margin: 20 is hardly met with {RESCALED}"],
+        ),
+        (
+            ["trial.loss={name: pml.TripletMarginLoss, margin: 20}", "trial.embedding.mode=l2"],
+            ["trial.loss.margin: 20 is hardly met with embedding.mode l2, where no distance exceeds 2"],
+        ),
+        (["trial.loss.margin=20", "trial.embedding.mode=none"], []),
+    ],
+)
+def test_what_does_nothing_is_noted(tmp_path: Path, overrides: list[str], notes: list[str]) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(SWEEP)
+    assert read_sweep(file, overrides)[1] == notes
