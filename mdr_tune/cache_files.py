@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from mdr_tune.disk_files import check_on_disk
 from mdr_tune.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file in `path`'s folder that becomes `path` if the block ends without an error.
 
     Readers see the old file or the whole new one, even after a power cut.
+
+    Raises:
+        NotOnDisk: (an OSError) `path` is a pipe or a device, which a file would replace.
     """
+    check_on_disk(path)
     descriptor, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -15,6 +15,7 @@ from torch import nn
 
 from mdr_tune.cache_files import locked, why_not_writable
 from mdr_tune.catalog import has_published_weights
+from mdr_tune.disk_files import check_on_disk
 from mdr_tune.download import Digest, DownloadError, digest_of, download
 from mdr_tune.errors import UserError
 from mdr_tune.registry import did_you_mean
@@ -184,6 +185,7 @@ def read_state_dict(path: Path) -> State:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice on other kinds of files
+            check_on_disk(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"backbone.weights: cannot read {path}: {error}") from None

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,6 +168,8 @@ def _columns(rows: list[dict[str, Cell]]) -> dict[str, list[Cell]]:
 def _writing(file: Path) -> Iterator[None]:
     """Turn what the file system refuses into a user's error."""
     try:
+        if file.is_fifo():
+            os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))  # an error where nobody reads: else it would hang
         yield
     except OSError as error:
         raise UserError(f"--output {file}: cannot be written ({error.strerror})") from None

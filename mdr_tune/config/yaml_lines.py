@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from mdr_tune.disk_files import check_on_disk
 from mdr_tune.errors import UserError
 
 KeyPath = tuple[str, ...]
@@ -148,6 +149,7 @@ def read_mapping(file: Path, keys: list[str], loader: type[yaml.SafeLoader] = Co
 
 def _text_of(file: Path) -> str:
     try:
+        check_on_disk(file)
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         beside = sorted(str(p) for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []

@@ -16,6 +16,7 @@ import torch
 from pydantic import TypeAdapter
 
 from mdr_tune.cache_files import atomic_write
+from mdr_tune.disk_files import check_on_disk
 from mdr_tune.errors import UserError
 from mdr_tune.metric.ranking import can_be_ranked
 
@@ -170,6 +171,7 @@ def read_index(file: Path) -> EmbeddingIndex:
         UserError: There is no such file, it is not Parquet, or damaged, or another program's.
     """
     try:
+        check_on_disk(file)
         source = _mapped(file)
         schema = pq.read_schema(source)
         info = _info(schema)

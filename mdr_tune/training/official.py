@@ -20,6 +20,7 @@ import torch
 
 from mdr_tune.cache_files import atomic_write
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.disk_files import check_on_disk
 from mdr_tune.errors import UserError
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.training.session import CHECKPOINT_VERSION
@@ -155,6 +156,7 @@ def convert_official(state: Mapping[str, torch.Tensor], mode: OfficialMode) -> t
 
 def _read(file: Path) -> bytes:
     try:
+        check_on_disk(file)
         return file.read_bytes()
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mdr_tune.disk_files import check_on_disk
 from mdr_tune.errors import UserError
 
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -46,6 +47,7 @@ def decode(path: str, size: int) -> np.ndarray:
         UnreadableFileError: (a UserError) the system's error.
     """
     try:
+        check_on_disk(path)
         content = Path(path).read_bytes()
     except OSError as error:
         raise UnreadableFileError(path, (error.strerror or str(error)).lower()) from error

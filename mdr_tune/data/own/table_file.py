@@ -15,6 +15,7 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet
 
+from mdr_tune.disk_files import check_on_disk
 from mdr_tune.errors import UserError
 from mdr_tune.registry import did_you_mean
 from mdr_tune.text_forms import INVISIBLE, one_form
@@ -120,6 +121,7 @@ def read_table_file(file: Path, named: Mapping[str, str]) -> TableFile:
     if not os.path.exists(file):  # Path.exists raises where a folder above must not be entered
         raise UserError(f"data.file: there is no file {file}")
     try:
+        check_on_disk(file)
         columns, named = _read_csv(file, named) if suffix == ".csv" else _read_parquet(file, named)
     except OSError as error:
         raise UserError(f"data.file: cannot read {file} ({error})") from error
