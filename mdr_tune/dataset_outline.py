@@ -53,6 +53,11 @@ def outline_glyphs(_name: str) -> DatasetOutline:
     return GLYPHS
 
 
+def largest_batch(class_sizes: Sequence[int], images_per_class: int) -> int:
+    """Return how many images one pass over all classes gives. Arguments as of `why_unfillable`."""
+    return sum(min(size, images_per_class) for size in class_sizes)
+
+
 def why_unfillable(class_sizes: Sequence[int], batch_size: int, images_per_class: int) -> str | None:
     """Say why one pass over all classes cannot fill a batch; None if it can.
 
@@ -61,7 +66,7 @@ def why_unfillable(class_sizes: Sequence[int], batch_size: int, images_per_class
         batch_size: Images in the global batch.
         images_per_class: Images drawn from a class that has that many; a smaller one gives all it has.
     """
-    most = sum(min(size, images_per_class) for size in class_sizes)
+    most = largest_batch(class_sizes, images_per_class)
     if most >= batch_size:
         return None
     classes, images = count(len(class_sizes), "class"), count(most, "image")

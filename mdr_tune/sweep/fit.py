@@ -9,7 +9,7 @@ from mdr_tune.config.data import DataConfig
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import BackboneConfig
-from mdr_tune.dataset_outline import DatasetOutline, why_unfillable
+from mdr_tune.dataset_outline import DatasetOutline, largest_batch, why_unfillable
 from mdr_tune.image_limits import CATALOG_LIMITS
 from mdr_tune.objectives import recall_rank
 from mdr_tune.words import count
@@ -41,7 +41,11 @@ def size_problems(sweep: SweepConfig, outline: DatasetOutline) -> list[str]:
     problems = []
     for batch in section_variants(sweep.trial, sweep.space, "batch"):
         if why := why_unfillable(sizes, batch.size, batch.images_per_class):
-            problems.append(f"batch: does not fit the data set {outline.name}: {why}")
+            most = largest_batch(sizes, batch.images_per_class)
+            is_searched = any(key.split(".")[0] == "batch" for key in sweep.space)
+            works = most >= 2 * batch.images_per_class and not is_searched
+            fix = f". For a first try add --set trial.batch.size={most}" if works else ""
+            problems.append(f"batch: does not fit the data set {outline.name}: {why}{fix}")
     return [*problems, *_metric_problems(sweep, outline)]
 
 

@@ -1,5 +1,6 @@
 """What is looked at before the first worker starts, and what is said about it."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mdr_tune.cli.launch import main
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
 from mdr_tune.progress import no_progress
@@ -154,7 +156,25 @@ def test_every_data_set_of_the_space_is_prepared(images: Path, tmp_path: Path) -
 def test_a_batch_that_cannot_be_filled(images: Path) -> None:
     text = refused(sweep_of(folder_of(images), batch={"size": 19, "images_per_class": 4}))
     assert text.startswith("batch: does not fit the data set folder: 4 images from each of 6 classes make at most 18")
+    assert text.endswith(". For a first try add --set trial.batch.size=18")
     prepare_data(sweep_of(folder_of(images), batch={"size": 18, "images_per_class": 4}), no_progress)
+
+
+def test_a_batch_that_no_size_mends_has_no_advice_of_one(images: Path) -> None:
+    assert "--set" not in refused(sweep_of(folder_of(images), batch={"size": 128, "images_per_class": 10}))
+
+
+def test_the_file_for_own_images_runs_on_few_of_them_as_it_says(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(__file__).parents[2] / "search_spaces" / "own_images.yaml"
+    weights = ("--set", "trial.backbone.weights=none")
+    flags = ["--space", str(file), "--storage", str(tmp_path / "runs"), "--dry-run", *weights]
+    flags += ["--set", f"trial.data.root={images}"]
+    assert main(flags) == 2
+    advice = re.search(r"add (--set) (\S+)$", capsys.readouterr().err.strip())
+    assert advice is not None
+    assert main([*flags, *advice.groups()]) == 0
 
 
 def test_the_batches_that_are_searched_are_those_that_count(images: Path) -> None:
@@ -163,7 +183,9 @@ def test_the_batches_that_are_searched_are_those_that_count(images: Path) -> Non
         return sweep_of(folder_of(images), space=space, batch={"size": 128, "images_per_class": 3})
 
     prepare_data(searching(8, 18), no_progress)  # no trial has the 128
-    assert "which cannot fill a batch of 20" in refused(searching(8, 20))
+    text = refused(searching(8, 20))
+    assert "which cannot fill a batch of 20" in text
+    assert "--set" not in text
 
 
 def test_with_the_authors_protocol_validation_classes_fill_batches_too(images: Path) -> None:
