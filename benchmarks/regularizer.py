@@ -30,6 +30,7 @@ PROBLEMS = (
     Problem(2048),
     Problem(128, with_triplets=True),
     Problem(512, with_triplets=True),
+    Problem(2048, with_triplets=True),
 )
 ROUNDS = 21
 TOLERANCE = 1e-2

@@ -38,8 +38,8 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How many times better ours is than theirs."""
-        if self.theirs is None:
+        """How many times better ours is than theirs; None without theirs, and beside zero."""
+        if not self.theirs or not self.ours:
             return None
         return self.ours / self.theirs if self.more_is_better else self.theirs / self.ours
 

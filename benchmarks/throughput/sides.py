@@ -1,4 +1,4 @@
-"""What is timed: a side runs rounds of training steps. Ours is here, the authors' is in authors.py."""
+"""What is timed: a side runs rounds of training steps. Ours is here, the other in plain.py or authors.py."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -8,7 +8,7 @@ import torch
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageDataset, ImageSplit
 from mdr_tune.training import Ranks, TrialSession
-from mdr_tune.training.official import convert_official
+from throughput import features
 
 IMAGES_PER_CLASS = 4
 LEARNING_RATE = 1e-4
@@ -27,16 +27,25 @@ class Setting:
     embedding_size: int = 512
 
     @property
+    def is_head_only(self) -> bool:
+        """Whether features are trained on, without a network before the embedding layer."""
+        return self.backbone == features.NAME
+
+    @property
+    def augments(self) -> bool:
+        return not self.is_head_only
+
+    @property
     def name(self) -> str:
         """Backbone and precision."""
         return f"{self.backbone} {self.precision}"
 
     def images(self) -> ImageSplit:
-        """Return random colour images on the device, twice the classes of a batch and twice the images of a class."""
+        """Return random images on the device, twice the classes of a batch and twice the images of a class."""
         labels = torch.arange(2 * self.batch_size // IMAGES_PER_CLASS).repeat_interleave(2 * IMAGES_PER_CLASS)
         generator = torch.Generator().manual_seed(0)
-        shape = (len(labels), 3, self.image_size, self.image_size)
-        images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        each = (1, features.SIZE, features.SIZE) if self.is_head_only else (3, self.image_size, self.image_size)
+        images = torch.randint(0, 256, (len(labels), *each), dtype=torch.uint8, generator=generator)
         return ImageSplit(images.to(self.device), labels.to(self.device))
 
     def config(self, iterations: int) -> TrialConfig:
@@ -45,6 +54,7 @@ class Setting:
             {
                 "backbone": {"name": self.backbone, "weights": "none"},
                 "batch_norm": "frozen",
+                "augmentation": "affine" if self.augments else "none",
                 "batch": {"size": self.batch_size, "images_per_class": IMAGES_PER_CLASS},
                 "embedding": {"size": self.embedding_size, "mode": "rescale"},
                 "loss": {"name": "triplet", "margin": 0.2},
@@ -73,13 +83,13 @@ class OurSide:
     def __init__(self, setting: Setting, iterations: int) -> None:
         split = setting.images()
         dataset = ImageDataset("random", {"train": split})
-        self.session = TrialSession(setting.config(iterations), dataset, Ranks(device=setting.device))
+        with features.in_the_catalog():
+            self.session = TrialSession(setting.config(iterations), dataset, Ranks(device=setting.device))
         set_batch_norm_statistics(self.session.model, split.images[torch.arange(setting.batch_size)])
 
-    def start_as(self, official: torch.nn.Module) -> None:
-        """Take the weights of a model of the authors."""
-        model, _ = convert_official(official.state_dict(), "rescale")
-        self.session.model.load_state_dict(model.state_dict())
+    def start_as(self, state: dict[str, torch.Tensor]) -> None:
+        """Take the weights and statistics of an `EmbeddingModel`."""
+        self.session.model.load_state_dict(state)
 
     def run_round(self) -> float:
         return self.session.train_epoch()["train/dml_loss"]

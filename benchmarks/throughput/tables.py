@@ -1,57 +1,105 @@
-"""What is printed: a table of both sides."""
+"""What is printed: a table of both sides, and its lines for `make bench`."""
 
 from dataclasses import dataclass
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
+from summary.rows import Row
 
 from throughput.sides import Setting
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came out of one setting; lists have our side first, then the authors' if it ran.
+    """What came out of one setting; pairs have our side first.
 
     Attributes:
+        setting: What was trained.
+        against: What the other side is.
         iterations: Timed steps of a side.
-        speeds: Images a second, the median of the rounds.
         rounds: Images a second of each round.
         peaks: GiB, None where not measured.
+        busy_s: Seconds of a step in which the device had anything to do.
         losses: Of the last round, without MDR: both sides should train alike.
     """
 
     setting: Setting
+    against: str
     iterations: int
-    speeds: list[float]
-    rounds: list[list[float]]
-    peaks: list[float | None]
-    losses: list[float]
+    rounds: tuple[list[float], list[float]]
+    peaks: tuple[float | None, float | None]
+    busy_s: tuple[float, float]
+    losses: tuple[float, float]
+
+    @property
+    def speeds(self) -> tuple[float, float]:
+        """Images a second, the medians of the rounds."""
+        return median(self.rounds[0]), median(self.rounds[1])
+
+    @property
+    def step_s(self) -> tuple[float, float]:
+        """Seconds a step, the medians of the rounds."""
+        return self.setting.batch_size / self.speeds[0], self.setting.batch_size / self.speeds[1]
+
+    @property
+    def idle(self) -> tuple[float, float]:
+        """Percent of a step in which the device had nothing to do."""
+        ours, theirs = (100 * max(0.0, 1 - busy / step) for busy, step in zip(self.busy_s, self.step_s, strict=True))
+        return ours, theirs
 
 
-def print_table(console: Console, results: list[Measured], with_authors: bool) -> None:
+def rows(results: list[Measured]) -> list[Row]:
+    """Return the lines of the table of `make bench`."""
+    found = []
+    for result in results:
+        setting, against, (ours, theirs) = result.setting, result.against, result.speeds
+        what = f"{_kind(setting)}, batch {setting.batch_size}"
+        if setting.is_head_only:
+            each = setting.batch_size
+            found.append(Row(what, against, "steps/s", ours / each, theirs / each, more_is_better=True))
+        else:
+            found.append(Row(what, against, "images/s", ours, theirs, more_is_better=True))
+        found.append(Row(f"{what}: share of a step in which the device idles", against, "%", *result.idle))
+        our_peak, their_peak = result.peaks
+        if our_peak is not None:
+            found.append(Row(f"{what}: peak memory", against, "GiB", our_peak, their_peak))
+    return found
+
+
+def _kind(setting: Setting) -> str:
+    if setting.is_head_only:
+        return f"training the head alone, {setting.precision}"
+    return f"training {setting.name}, {setting.image_size} px"
+
+
+def print_table(console: Console, results: list[Measured]) -> None:
     """Print one row a setting, and below it what the medians are of."""
     table = Table(title="Images a second in training", title_justify="left", title_style="bold")
-    for column in ("", "batch", "steps", "ours", "theirs", "ratio", "peak GiB", "loss at the end"):
+    for column in ("", "batch", "steps", "ours", "theirs", "ratio", "idle %", "peak GiB", "loss at the end"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for result in results:
+        ours, theirs = result.speeds
         table.add_row(
             result.setting.name,
             str(result.setting.batch_size),
             str(result.iterations),
-            *[*(f"{speed:.1f}" for speed in result.speeds), "-"][:2],
-            f"{result.speeds[0] / result.speeds[1]:.2f}" if len(result.speeds) > 1 else "-",
+            f"{ours:.1f}",
+            f"{theirs:.1f}",
+            f"{ours / theirs:.2f}",
+            " / ".join(f"{share:.0f}" for share in result.idle),
             " / ".join("-" if peak is None else f"{peak:.2f}" for peak in result.peaks),
             " / ".join(f"{loss:.3f}" for loss in result.losses),
         )
     console.print(table)
-    console.print("peak and loss: ours / theirs; the loss is that of the triplets in the last round", style="dim")
+    console.print(
+        "idle, peak and loss: ours / theirs; idle: the share of a step in which the device has nothing to do, on a CPU "
+        "in which no operation runs; the loss is that of the triplets in the last round",
+        style="dim",
+    )
     for result in results:
-        for side, rounds in zip(("ours", "theirs"), result.rounds, strict=False):
+        for side, rounds in zip(("ours", result.against), result.rounds, strict=True):
             each = ", ".join(f"{speed:.1f}" for speed in rounds)
             console.print(f"rounds of {result.setting.name}, {side}: {each}", style="dim")
-    if not with_authors:
-        console.print("The authors' code was not measured: give a checkout of it with --authors DIR.", style="dim")
-    elif any(len(result.speeds) == 1 for result in results):
-        console.print("The authors' code has bn_inception, resnet18 and resnet50 only.", style="dim")
     if all(result.peaks[0] is None for result in results):
         console.print("Peak memory is measured on CUDA only.", style="dim")

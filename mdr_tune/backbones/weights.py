@@ -66,9 +66,11 @@ def fetch_weights(name: str, weights: str) -> Path | None:
     Raises:
         UserError: There is no such file, no connection, or the file is damaged; the message says what to do.
     """
+    if weights == "none":
+        return None
     check_weights(name, weights)
     urls = published_urls(name)
-    if weights == "none" or (weights == "DEFAULT" and not urls):
+    if weights == "DEFAULT" and not urls:
         return None
     return _fetch_published(name, weights, urls[weights]) if weights in urls else Path(os.path.expanduser(weights))
 

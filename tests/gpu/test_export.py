@@ -2,22 +2,22 @@
 
 from pathlib import Path
 
-import mlflow
 import pytest
 import torch
-from mlflow import MlflowClient
 
 from mdr_tune.data import load_dataset
-from mdr_tune.tracking.champion import load_model, log_embedding_model
-from mdr_tune.tracking.loading import load_embedder
 from tests.gpu.first_steps import new_session
-from tests.mlflow_globals import mlflow_globals_kept
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("backbone", ["conv4", "resnet18"])
 def test_an_exported_model_moves(device: torch.device, backbone: str, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="needs mlflow, which is not installed here")
+    from mdr_tune.tracking.champion import load_model, log_embedding_model
+    from mdr_tune.tracking.loading import load_embedder
+    from tests.mlflow_globals import mlflow_globals_kept
+
     session = new_session(device, torch.float32, backbone={"name": backbone, "weights": "none"})
     session.train_epoch()
     torch.save(session.state_dict(), tmp_path / "checkpoint.pt")
@@ -26,7 +26,7 @@ def test_an_exported_model_moves(device: torch.device, backbone: str, tmp_path: 
         images = load_dataset("glyphs").split("validation").images[torch.arange(50)]
         uri = f"sqlite:///{tmp_path}/mlflow.db"
         mlflow.set_tracking_uri(uri)
-        client = MlflowClient(uri)
+        client = mlflow.MlflowClient(uri)
         experiment = client.create_experiment("exported", artifact_location=str(tmp_path / "artifacts"))
         run = client.create_run(experiment)
         version = log_embedding_model(client, experiment, run.info.run_id, "exported", model, shape)

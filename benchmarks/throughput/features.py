@@ -1,0 +1,41 @@
+"""A backbone that computes nothing: what is left of a step is its head, on the features of a frozen network."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import torch
+
+from mdr_tune.backbones import Backbone
+from mdr_tune.catalog import BACKBONES
+
+NAME = "features"
+SIZE = 32
+"""Height and width of the grey images whose pixels are the features, 1,024 of them."""
+
+
+class Features(Backbone):
+    """Pixels as features."""
+
+    name, in_channels, image_size, min_image_size, fixed_image_size = NAME, 1, SIZE, SIZE, True
+    feature_size = SIZE * SIZE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_normalization((127.5,), (63.75,))
+        self.unused = torch.nn.Parameter(torch.zeros(1))  # a trial's optimizer has a learning rate for the backbone
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)
+
+
+def make(name: str, weights: str) -> Features:
+    """Return it, as the catalog of backbones asks for it."""
+    return Features()
+
+
+@contextmanager
+def in_the_catalog() -> Iterator[None]:
+    """Have the catalog know it within the block."""
+    with mock.patch.dict(BACKBONES._places, {NAME: "throughput.features:make"}):
+        yield
