@@ -1,9 +1,12 @@
 """One rank of the exactness tests: trains trials and saves what it saw after each step. Run as a script.
 
 python trial_rank.py RANK WORLD_SIZE FOLDER [DEVICE]
+
+DEVICE is what all ranks compute on, the CPU if it is not given; `each` is a GPU for each rank, over NCCL.
 """
 
 import copy
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from mdr_tune.backbones import build_backbone
 from mdr_tune.config.trial import TrialConfig
@@ -32,11 +36,29 @@ def train(trial: dict[str, Any], ranks: Ranks) -> list[dict[str, Any]]:
     return steps
 
 
+def take_older_torch() -> None:
+    """Let DDP of an older torch have `forward_sync_buffers`: by the name it knows, it also leaves out a copy of equals."""
+    before: Any = DistributedDataParallel.__init__
+    if "forward_sync_buffers" in inspect.signature(before).parameters:
+        return
+
+    def init(self: Any, *args: Any, forward_sync_buffers: bool, **kwargs: Any) -> None:
+        before(self, *args, broadcast_buffers=forward_sync_buffers, **kwargs)
+
+    DistributedDataParallel.__init__ = init  # type: ignore[method-assign]
+
+
 def main() -> None:
+    take_older_torch()
     rank, world_size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store{world_size}", rank=rank, world_size=world_size)
-    ranks = Ranks.current(torch.device(sys.argv[4] if len(sys.argv) > 4 else "cpu"))
+    device = sys.argv[4] if len(sys.argv) > 4 else "cpu"
+    backend, device = ("nccl", f"cuda:{rank}") if device == "each" else ("gloo", device)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)  # as a lane's worker has it
+    store = f"file://{folder}/store{world_size}"
+    dist.init_process_group(backend, init_method=store, rank=rank, world_size=world_size)
+    ranks = Ranks.current(torch.device(device))
     trials = json.loads((folder / "trials.json").read_text())
     seen = {name: train(trial, ranks) for name, trial in trials.items()}
     split = load_dataset("glyphs").split("validation")
