@@ -41,6 +41,11 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run, print and write; returns the exit code."""
     arguments = make_parser().parse_args(argv)
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"--out {arguments.out}: no such folder can be made ({error.strerror}): name another", file=sys.stderr)
+        return 2
     environment = environment_for(arguments.cpu)
     machine = about.ask(environment)
     if machine.missing:
@@ -53,7 +58,6 @@ def main(argv: list[str] | None = None) -> int:
     print("\n".join([f"{machine.machine}{driver}", *report.notes(machine)]), flush=True)
     minutes = arguments.minutes or MINUTES * (3 if arguments.cpu else 1) + MORE_MINUTES * (machine.gpus > 1)
     end = time.monotonic() + 60 * minutes
-    arguments.out.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     with (arguments.out / "check.log").open("w", errors="replace") as log:
         for part in parts_for(arguments.cpu):

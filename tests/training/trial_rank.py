@@ -37,7 +37,7 @@ def train(trial: dict[str, Any], ranks: Ranks) -> list[dict[str, Any]]:
 
 
 def take_older_torch() -> None:
-    """Let DDP of an older torch have `forward_sync_buffers`: by the name it knows, it also leaves out a copy of equals."""
+    """Let an older torch's DDP take `forward_sync_buffers`, by the name that it knows for it."""
     before: Any = DistributedDataParallel.__init__
     if "forward_sync_buffers" in inspect.signature(before).parameters:
         return
