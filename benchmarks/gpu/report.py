@@ -10,6 +10,7 @@ from summary.tables import as_markdown
 
 from gpu.about import About
 from gpu.run import Result
+from mdr_tune.words import count
 
 
 def write(folder: Path, about: About, results: list[Result], on_cpu: bool, day: date) -> None:
@@ -38,7 +39,8 @@ def write(folder: Path, about: About, results: list[Result], on_cpu: bool, day: 
 def markdown(about: About, results: list[Result], on_cpu: bool, day: date) -> str:
     """Return the tables of parts and of figures, and what was skipped."""
     driver = f"driver {about.driver}" if about.driver else "driver not known"
-    lines = ["# GPU check" + (", tried on a CPU" if on_cpu else ""), "", f"{about.gpus} GPUs, {driver}."]
+    lines = ["# GPU check" + (", tried on a CPU" if on_cpu else ""), "", f"{about.machine}.", ""]
+    lines.append(f"{count(about.gpus, 'GPU')}, {driver}.")
     lines += [*notes(about), ""]
     lines += ["| part | shows | result | | seconds |", "| --- | --- | --- | --- | --- |"]
     for result in results:
@@ -46,7 +48,7 @@ def markdown(about: About, results: list[Result], on_cpu: bool, day: date) -> st
         lines.append(f"| {' | '.join(cells)} |")
     # What the benchmarks aim at is said of other machines.
     rows = [dataclasses.replace(row, aim=None) for result in results for row in result.rows]
-    lines += ["", as_markdown(rows, about.machine, day)]
+    lines += ["", as_markdown(rows, about.machine, day)] if rows else []
     skipped = [f"- {test}" for result in results for test in result.skipped]
     return "\n".join([*lines, *(["", "Skipped tests:", "", *skipped] if skipped else [])]) + "\n"
 

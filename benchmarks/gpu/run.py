@@ -15,6 +15,7 @@ from summary.process import BENCHMARKS, REPOSITORY
 from summary.rows import Row, read_rows
 
 from gpu.parts import Part
+from mdr_tune.words import count
 
 Status = Literal["passed", "failed", "out of time", "skipped"]
 END_S = 10.0
@@ -66,7 +67,7 @@ def run_part(part: Part, environment: dict[str, str], left_s: float, log: IO[str
         status: Status = "out of time" if code is None else "passed" if code == 0 else "failed"
         if part.kind == "benchmark":
             rows = read_rows(file) if file.exists() else []
-            detail = f"ended after {limit_s:.0f} s" if code is None else f"{len(rows)} figures"
+            detail = f"ended after {limit_s:.0f} s" if code is None else count(len(rows), "figure")
             return Result(part, status, detail, seconds, rows=rows, printed=printed)
         counts, skipped = read_tests(file) if file.exists() else ({}, [])
         detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no test ended"
