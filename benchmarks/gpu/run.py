@@ -70,7 +70,7 @@ def run_part(part: Part, environment: dict[str, str], left_s: float, log: IO[str
             detail = f"ended after {limit_s:.0f} s" if code is None else count(len(rows), "figure")
             return Result(part, status, detail, seconds, rows=rows, printed=printed)
         counts, skipped = read_tests(file) if file.exists() else ({}, [])
-        detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no test ended"
+        detail = ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "no test ended"
         if code == 0 and not counts.get("passed"):
             status = "skipped"
         return Result(part, status, detail, seconds, skipped, printed=printed)
