@@ -25,6 +25,7 @@ from mdr_tune.test_details import TestDetails
 from mdr_tune.tracking.epochs import entries_of, epoch_metrics, has_test_curves, values_in_force
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tags import (
+    COMPILED_TAG,
     COMPLETE_TAG,
     CURVES_READ,
     DEVICE_TAG,
@@ -353,8 +354,11 @@ class Tracker:
 
 def _first_tags(record: TrialRecord) -> list[Metric | RunTag]:
     """Return the tags that are known with the first epoch."""
-    device: list[Metric | RunTag] = [RunTag(DEVICE_TAG, record.device)] if record.device else []
-    return [*device, *([RunTag(TEST_READ_TAG, CURVES_READ)] if has_test_curves(record) else [])]
+    ran: list[Metric | RunTag] = []
+    if record.device:
+        is_compiled = record.config.get("compile", False)
+        ran = [RunTag(DEVICE_TAG, record.device), RunTag(COMPILED_TAG, "yes" if is_compiled else "no")]
+    return [*ran, *([RunTag(TEST_READ_TAG, CURVES_READ)] if has_test_curves(record) else [])]
 
 
 def _last_line(text: str) -> str:

@@ -389,6 +389,7 @@ def _compile(model: nn.Module) -> None:
     """
     torch.compiler.reset()
     torch._dynamo.config.fail_on_recompile_limit_hit = True
+    torch._dynamo.config.suppress_errors = False  # an environment variable sets it; what cannot be compiled raises
     model.compile()
 
 

@@ -353,7 +353,15 @@ def test_what_repeats_a_trial_lies_in_its_run(make_tracker: MakeTracker, client:
     tracker.close("FINISHED")
     run = client.get_run(tracker.run_id(record))
     assert json.loads(artifact(client, run, "repeat.json", tmp_path)) == {"command": "launch.py", "seed": 0}
-    assert run.data.tags["device"] == "cpu"
+    assert (run.data.tags["device"], run.data.tags["compiled"]) == ("cpu", "no")
+
+
+def test_a_run_says_that_its_network_was_compiled(make_tracker: MakeTracker, client: MlflowClient) -> None:
+    tracker, record = make_tracker(), trial("mdr-001")
+    record.config["compile"], record.device = True, "cpu"
+    tell(tracker, record, [50.0], "completed")
+    tracker.close("FINISHED")
+    assert client.get_run(tracker.run_id(record)).data.tags["compiled"] == "yes"
 
 
 def test_a_description_so_far_is_replaced_and_not_missed(
