@@ -18,14 +18,22 @@ import time
 from datetime import date
 from pathlib import Path
 
+try:
+    from rich.console import Console
+except ModuleNotFoundError:  # the first of what about.NEEDED names that would be missed
+    print("not installed: rich (docs/gpu.md says what is needed)", file=sys.stderr)
+    sys.exit(2)
+
 from gpu import about, report
 from gpu.parts import Part, parts_for
 from gpu.run import Result, run_part
 from summary.process import REPOSITORY
+from summary.tables import print_table as print_rows
 
 MINUTES, MORE_MINUTES = 10.0, 5.0
 """For what one GPU can show, and besides where there are several."""
 LINES_OF_A_FAILURE = 40
+WIDTH = 170
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -71,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
                 results.append(Result(part, "skipped", why_not))
             tell(results[-1])
             report.write(arguments.out, machine, results, arguments.cpu, date.today())
+    print_table(results)
     print(f"written: {arguments.out}/check.md, check.json, check.log", flush=True)
     return int(any(result.status in ("failed", "out of time") for result in results))
 
@@ -78,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 def environment_for(on_cpu: bool) -> dict[str, str]:
     """Return the variables of a part's process."""
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    variables = {**os.environ, "PYTHONPATH": path, "COLUMNS": "170", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    variables = {**os.environ, "PYTHONPATH": path, "COLUMNS": str(WIDTH), "TORCH_CPP_LOG_LEVEL": "ERROR"}
     return {**variables, "MDR_TUNE_TEST_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": ""} if on_cpu else variables
 
 
@@ -87,6 +96,14 @@ def lacking(part: Part, machine: about.About) -> str | None:
     if machine.gpus < part.gpus:
         return f"needs {part.gpus} GPUs, this machine has {machine.gpus}"
     return f"needs {part.needs}, which is not installed" if part.needs in machine.without else None
+
+
+def print_table(results: list[Result]) -> None:
+    """Print the parts' lines once more, together, below the figures."""
+    figures = report.figures(results)
+    if figures:
+        print_rows(Console(width=WIDTH), figures)
+    print("\n".join(result.line for result in results))
 
 
 def tell(result: Result) -> None:

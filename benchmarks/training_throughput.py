@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.authors is not None and not (arguments.authors / "model" / "embedding.py").is_file():
         print(f"--authors {arguments.authors}: no checkout of AAAI2021_MDR (no model/embedding.py)", file=sys.stderr)
         return 2
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
     small = arguments.small or device.type == "cpu"
     console.print(machine(device), style="dim")

@@ -30,7 +30,7 @@ class Part:
 def parts_for(on_cpu: bool) -> list[Part]:
     """Return all parts; on a CPU their sizes are small."""
     throughput = ("--small", "--backbones", "resnet18", "features") if on_cpu else ("--iterations", "60")
-    rounds, sizes = (("--rounds", "2"), ("--sizes", "2000")) if on_cpu else ((), ())
+    rounds, sizes = (("--rounds", "2"), ("--sizes", "2000")) if on_cpu else (("--rounds", "9"), ())
     slower = 3 if on_cpu else 1
     found = [
         Part("steps", "a step of each loss, miner and precision is the CPU's", "tests", ("test_first_step.py",), 150),

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
+from summary.rows import Row
 from summary.tables import as_markdown
 
 from gpu.about import About
@@ -46,11 +47,15 @@ def markdown(about: About, results: list[Result], on_cpu: bool, day: date) -> st
     for result in results:
         cells = (result.part.key, result.part.what, result.status, result.detail, f"{result.seconds:.0f}")
         lines.append(f"| {' | '.join(cells)} |")
-    # What the benchmarks aim at is said of other machines.
-    rows = [dataclasses.replace(row, aim=None) for result in results for row in result.rows]
+    rows = figures(results)
     lines += ["", as_markdown(rows, about.machine, day)] if rows else []
     skipped = [f"- {test}" for result in results for test in result.skipped]
     return "\n".join([*lines, *(["", "Skipped tests:", "", *skipped] if skipped else [])]) + "\n"
+
+
+def figures(results: list[Result]) -> list[Row]:
+    """Return what the benchmarks measured, without what they aim at: that is said of other machines."""
+    return [dataclasses.replace(row, aim=None) for result in results for row in result.rows]
 
 
 def notes(about: About) -> list[str]:

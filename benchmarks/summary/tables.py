@@ -22,9 +22,9 @@ def cells(row: Row) -> list[str]:
     return [row.what, row.against, row.unit, ours, theirs, ratio, limit, of_limit, aim, met]
 
 
-def print_table(console: Console, rows: list[Row]) -> None:
+def print_table(console: Console, rows: list[Row], title: str = "All benchmarks") -> None:
     """Print all lines; those that miss their aim stand out."""
-    table = Table(title="All benchmarks", title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold")
     for number, column in enumerate(COLUMNS):
         table.add_column(column, justify="right" if number > 2 else "left", no_wrap=number > 1)
     for row in rows:

@@ -26,7 +26,7 @@ class LoopSide:
         self._optimizer = torch.optim.Adam(groups, weight_decay=1e-5)
         self._split, self._iterations, self._epoch = setting.images(), iterations, 0
         self._batches = BatchSampler(self._split.labels, setting.batch_size, IMAGES_PER_CLASS, seed=0)
-        self._augments = setting.augments
+        self._device, self._augments = setting.device, setting.augments
 
     def prepare(self, images: Tensor) -> Tensor:
         """Return what `net` takes of augmented images."""
@@ -49,7 +49,7 @@ class LoopSide:
         return sum(losses) / len(losses)
 
     def _step(self, number: int, indices: Tensor) -> float:
-        images, labels = self._split.images[indices], self._split.labels[indices]
+        images, labels = self._split.images[indices], self._split.labels[indices].to(self._device)
         if self._augments:
             images = augment_affine(images, draw_affine_params(len(indices), 0, self._epoch, number))
         embeddings = self.embed(self.prepare(images))

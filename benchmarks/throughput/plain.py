@@ -20,11 +20,11 @@ class PlainSide(LoopSide):
             backbone = build_backbone(setting.backbone)
         net = EmbeddingModel(backbone, setting.embedding_size, "rescale", channels_last=False)
         super().__init__(setting, iterations, net, _TripletLoss(), TextbookMDR())
-        self._device, self._autocast = setting.device.type, setting.precision == "bf16"
+        self._autocast = setting.precision == "bf16"
         set_batch_norm_statistics(self.net, self._split.images[torch.arange(setting.batch_size)])
 
     def embed(self, images: Tensor) -> Tensor:
-        with torch.autocast(self._device, torch.bfloat16, enabled=self._autocast):
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
             embeddings: Tensor = self.net(images)
         embeddings, count = embeddings.float(), len(embeddings)
         return embeddings / (distances_of(embeddings).sum() / (count * (count - 1)))  # the mode rescale

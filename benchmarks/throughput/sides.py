@@ -41,12 +41,15 @@ class Setting:
         return f"{self.backbone} {self.precision}"
 
     def images(self) -> ImageSplit:
-        """Return random images on the device, twice the classes of a batch and twice the images of a class."""
+        """Return random images on the device, twice the classes of a batch and twice the images of a class.
+
+        The labels are on the CPU, as those of all data sets.
+        """
         labels = torch.arange(2 * self.batch_size // IMAGES_PER_CLASS).repeat_interleave(2 * IMAGES_PER_CLASS)
         generator = torch.Generator().manual_seed(0)
         each = (1, features.SIZE, features.SIZE) if self.is_head_only else (3, self.image_size, self.image_size)
         images = torch.randint(0, 256, (len(labels), *each), dtype=torch.uint8, generator=generator)
-        return ImageSplit(images.to(self.device), labels.to(self.device))
+        return ImageSplit(images.to(self.device), labels)
 
     def config(self, iterations: int) -> TrialConfig:
         """Return the trial: the authors' settings."""

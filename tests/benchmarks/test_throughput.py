@@ -1,5 +1,6 @@
 """benchmarks/training_throughput.py on tiny images, without the authors' code, which no test has."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from throughput.plain import PlainSide
 from throughput.sides import OurSide, Setting
 from throughput.tables import Measured, print_table, rows
 from training_throughput import main, measure
+
+from tests.pretended_gpu import pretended_gpu
 
 CPU = torch.device("cpu")
 TINY = Setting("resnet18", "fp32", CPU, batch_size=8, image_size=32, embedding_size=16)
@@ -60,6 +63,21 @@ def test_both_sides_train_alike(setting: Setting) -> None:
     torch.testing.assert_close(ours.session.model(images), plain.net(images), rtol=1e-3, atol=1e-4)
     # The first step's triplets are drawn at random, by each side its own: of embeddings at random they lose much alike.
     assert ours.run_round() == pytest.approx(plain.run_round(), abs=0.2)
+
+
+@pytest.mark.parametrize("setting", [TINY, HEAD], ids=lambda setting: setting.backbone)
+def test_no_side_mixes_devices(setting: Setting) -> None:
+    with pretended_gpu() as gpu:
+        on_gpu = dataclasses.replace(setting, device=gpu.device)
+        ours, plain = OurSide(on_gpu, iterations=2), PlainSide(on_gpu, iterations=2)
+        ours.start_as(plain.net.state_dict())
+        losses, waits = [], []
+        for side in (ours, plain):
+            gpu.forget()
+            losses.append(side.run_round())
+            waits.append(gpu.syncs["nonzero"])
+    assert all(0 < loss < 1 for loss in losses)
+    assert waits == [0, 2]  # the plain miner looks for its pairs in each step
 
 
 def test_what_overlaps_is_counted_once() -> None:
