@@ -87,7 +87,8 @@ def main(argv: list[str] | None = None) -> int:
 def environment_for(on_cpu: bool) -> dict[str, str]:
     """Return the variables of a part's process."""
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    variables = {**os.environ, "PYTHONPATH": path, "COLUMNS": str(WIDTH), "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    variables = {key: value for key, value in os.environ.items() if key != "MDR_TUNE_TEST_DEVICE"}
+    variables |= {"PYTHONPATH": path, "COLUMNS": str(WIDTH), "TORCH_CPP_LOG_LEVEL": "ERROR"}
     return {**variables, "MDR_TUNE_TEST_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": ""} if on_cpu else variables
 
 

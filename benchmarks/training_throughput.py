@@ -108,7 +108,7 @@ def measure(setting: Setting, rounds: int, iterations: int, authors: Path | None
             start = synchronized_time(setting.device)
             losses[number] = side.run_round()
             seconds[number].append(synchronized_time(setting.device) - start)
-    busy = [busy_seconds(side.run_round, setting.device) / iterations for side in sides]
+    busy = [busy_seconds(side.run_round, setting.device) for side in sides]
     images = iterations * setting.batch_size
     return Measured(
         setting,
@@ -116,7 +116,7 @@ def measure(setting: Setting, rounds: int, iterations: int, authors: Path | None
         rounds * iterations,
         ([images / value for value in seconds[0]], [images / value for value in seconds[1]]),
         peaks,
-        (busy[0], busy[1]),
+        (busy[0] and busy[0] / iterations, busy[1] and busy[1] / iterations),
         (losses[0], losses[1]),
     )
 

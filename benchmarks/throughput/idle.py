@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 import torch
 from torch._C._autograd import DeviceType
 
-_OF_THE_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 
-
-def busy_seconds(work: Callable[[], object], device: torch.device) -> float:
+def busy_seconds(work: Callable[[], object], device: torch.device) -> float | None:
     """Return the seconds in which a GPU had anything to do during `work`; on a CPU, in which an operation ran.
+
+    None where the profiler sees nothing, as in a container that does not let it.
 
     The profiler makes the CPU slower, and what the GPU does takes as long as without it. So the share of the time in
     which it idles is this beside the time of the same work without the profiler.
@@ -26,10 +26,12 @@ def busy_seconds(work: Callable[[], object], device: torch.device) -> float:
     assert profile.profiler.kineto_results is not None
     found = profile.profiler.kineto_results.events()
     if on_gpu:
-        counted = [event for event in found if event.activity_type() in _OF_THE_DEVICE]
+        counted = [
+            event for event in found if event.device_type() == DeviceType.CUDA and not event.is_user_annotation()
+        ]
     else:
         counted = [event for event in found if event.device_type() == DeviceType.CPU]
-    return covered((event.start_ns(), event.end_ns()) for event in counted) / 1e9
+    return covered((event.start_ns(), event.end_ns()) for event in counted) / 1e9 if counted else None
 
 
 def covered(intervals: Iterable[tuple[int, int]]) -> int:

@@ -20,7 +20,7 @@ class Measured:
         iterations: Timed steps of a side.
         rounds: Images a second of each round.
         peaks: GiB, None where not measured.
-        busy_s: Seconds of a step in which the device had anything to do.
+        busy_s: Seconds of a step in which the device had anything to do, None where not measured.
         losses: Of the last round, without MDR: both sides should train alike.
     """
 
@@ -29,7 +29,7 @@ class Measured:
     iterations: int
     rounds: tuple[list[float], list[float]]
     peaks: tuple[float | None, float | None]
-    busy_s: tuple[float, float]
+    busy_s: tuple[float | None, float | None]
     losses: tuple[float, float]
 
     @property
@@ -43,10 +43,12 @@ class Measured:
         return self.setting.batch_size / self.speeds[0], self.setting.batch_size / self.speeds[1]
 
     @property
-    def idle(self) -> tuple[float, float]:
-        """Percent of a step in which the device had nothing to do."""
-        ours, theirs = (100 * max(0.0, 1 - busy / step) for busy, step in zip(self.busy_s, self.step_s, strict=True))
-        return ours, theirs
+    def idle(self) -> tuple[float, float] | None:
+        """Percent of a step in which the device had nothing to do; None where not measured."""
+        (our_busy, their_busy), (our_step, their_step) = self.busy_s, self.step_s
+        if our_busy is None or their_busy is None:
+            return None
+        return 100 * max(0.0, 1 - our_busy / our_step), 100 * max(0.0, 1 - their_busy / their_step)
 
 
 def rows(results: list[Measured]) -> list[Row]:
@@ -60,7 +62,8 @@ def rows(results: list[Measured]) -> list[Row]:
             found.append(Row(what, against, "steps/s", ours / each, theirs / each, more_is_better=True))
         else:
             found.append(Row(what, against, "images/s", ours, theirs, more_is_better=True))
-        found.append(Row(f"{what}: share of a step in which the device idles", against, "%", *result.idle))
+        if result.idle is not None:
+            found.append(Row(f"{what}: share of a step in which the device idles", against, "%", *result.idle))
         our_peak, their_peak = result.peaks
         if our_peak is not None:
             found.append(Row(f"{what}: peak memory", against, "GiB", our_peak, their_peak))
@@ -87,7 +90,7 @@ def print_table(console: Console, results: list[Measured]) -> None:
             f"{ours:.1f}",
             f"{theirs:.1f}",
             f"{ours / theirs:.2f}",
-            " / ".join(f"{share:.0f}" for share in result.idle),
+            "-" if result.idle is None else " / ".join(f"{share:.0f}" for share in result.idle),
             " / ".join("-" if peak is None else f"{peak:.2f}" for peak in result.peaks),
             " / ".join(f"{loss:.3f}" for loss in result.losses),
         )

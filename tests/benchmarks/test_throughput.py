@@ -30,6 +30,7 @@ def test_both_sides_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
         assert list(measured.speeds) == [sorted(rounds)[1] for rounds in measured.rounds]
         assert min(measured.rounds[0] + measured.rounds[1]) > 0
         assert measured.peaks == (None, None)
+        assert measured.idle is not None
         assert all(0 <= share < 100 for share in measured.idle)
     print_table(Console(width=150), results)
     printed = capsys.readouterr().out
@@ -47,6 +48,7 @@ def test_steps_of_the_head_are_counted_and_memory_where_it_is_measured() -> None
     rounds = [80.0, 160.0, 160.0], [40.0, 40.0, 20.0]
     measured = Measured(HEAD, "another", 6, rounds, (1.0, 2.0), (0.04, 0.05), (0.0, 0.0))
     assert measured.idle == pytest.approx((20.0, 75.0))
+    assert dataclasses.replace(measured, busy_s=(None, 0.05)).idle is None
     speed, idle, peak = rows([measured])
     assert (speed.unit, speed.ours, speed.theirs, speed.ratio) == ("steps/s", 20.0, 5.0, 4.0)
     assert idle.ratio == pytest.approx(3.75)
@@ -69,7 +71,7 @@ def test_both_sides_train_alike(setting: Setting) -> None:
 def test_no_side_mixes_devices(setting: Setting) -> None:
     with pretended_gpu() as gpu:
         on_gpu = dataclasses.replace(setting, device=gpu.device)
-        ours, plain = OurSide(on_gpu, iterations=2), PlainSide(on_gpu, iterations=2)
+        ours, plain = OurSide(on_gpu, iterations=1), PlainSide(on_gpu, iterations=1)
         ours.start_as(plain.net.state_dict())
         losses, waits = [], []
         for side in (ours, plain):
@@ -77,14 +79,17 @@ def test_no_side_mixes_devices(setting: Setting) -> None:
             losses.append(side.run_round())
             waits.append(gpu.syncs["nonzero"])
     assert all(0 < loss < 1 for loss in losses)
-    assert waits == [0, 2]  # the plain miner looks for its pairs in each step
+    assert waits == [0, 1]  # the plain miner looks for its pairs
 
 
 def test_what_overlaps_is_counted_once() -> None:
     assert covered([(5, 9), (0, 2), (1, 3), (6, 7), (9, 10)]) == 3 + 5
     assert covered([]) == 0
+    assert busy_seconds(lambda: None, CPU) is None
     matrix = torch.ones(500, 500)
-    assert 0 < busy_seconds(lambda: matrix @ matrix, CPU) < 10
+    busy = busy_seconds(lambda: matrix @ matrix, CPU)
+    assert busy is not None
+    assert busy > 0
 
 
 def test_a_session_starts_with_frozen_statistics_of_a_batch() -> None:
