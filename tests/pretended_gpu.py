@@ -152,6 +152,8 @@ class _Functions(TorchFunctionMode):
         if func is torch.Tensor.backward:  # a Python function: what its graph calls shall be seen too
             with self:
                 return torch.autograd.backward(args[0], kwargs.pop("gradient", args[1] if args[1:] else None), **kwargs)
+        if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and isinstance(args[0], PretendedTensor):
+            args = (args[0], _without_lists(args[1]), *args[2:])
         if func is torch.Tensor.cuda:
             return args[0].to(META, **kwargs)
         if func is torch.Tensor.pin_memory:
@@ -193,6 +195,13 @@ class _Functions(TorchFunctionMode):
         if id(value) not in self._gpu.autocast_cache:
             self._gpu.autocast_cache[id(value)] = value, value.to(self._gpu.autocast_dtype)
         return self._gpu.autocast_cache[id(value)][1]
+
+
+def _without_lists(index: Any) -> Any:
+    """Return an index with tensors in place of lists of numbers, of which torch would make tensors without values."""
+    if isinstance(index, tuple):
+        return tuple(_without_lists(part) for part in index)
+    return torch.tensor(index) if isinstance(index, list) else index
 
 
 def _raise(value: Any) -> Any:

@@ -170,3 +170,15 @@ def test_all_is_as_before_afterwards() -> None:
     assert ThreadPoolExecutor.__module__ == "concurrent.futures.thread"
     with pytest.raises(RuntimeError, match="outside of"):
         there + 1
+
+
+def test_lists_are_indices_forward_and_backward() -> None:
+    with pretended_gpu() as gpu:
+        there = torch.ones(3, 3).to(gpu.device).requires_grad_()
+        changed = there.clone()
+        changed[[0, 1, 2], [0, 1, 2]] = 0
+        (changed.sum() + there[[0]].sum()).backward()
+        gradient, value = there.grad.cpu(), changed.detach().cpu()
+    off_diagonal = 1 - torch.eye(3)
+    assert torch.equal(value, off_diagonal)
+    assert torch.equal(gradient, off_diagonal + torch.tensor([1.0, 0, 0])[:, None])
