@@ -103,7 +103,7 @@ def print_table(results: list[Result]) -> None:
     """Print the parts' lines once more, together, below the figures."""
     figures = report.figures(results)
     if figures:
-        print_rows(Console(width=WIDTH), figures)
+        print_rows(Console(width=WIDTH), figures, "Figures")
     print("\n".join(result.line for result in results))
 
 

@@ -47,7 +47,7 @@ def parts_for(on_cpu: bool) -> list[Part]:
         Part("loss", "speed of MDR and of the miner", "benchmark", ("regularizer.py", *rounds), 90),
         Part("evaluation", "speed of an evaluation", "benchmark", ("evaluation.py", *sizes), 90),
         Part(
-            "nccl", "a rank for each GPU compute what one does", "tests", ("test_ranks.py", "-k", "nccl"), 120, gpus=2
+            "nccl", "a rank for each GPU computes what one does", "tests", ("test_ranks.py", "-k", "nccl"), 120, gpus=2
         ),
         Part("lanes", "lanes on several GPUs, their failures", "tests", ("test_lanes.py",), 300, gpus=2, needs="ray"),
     ]
