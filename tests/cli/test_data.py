@@ -426,12 +426,22 @@ sys.exit(main(["data", "prepare", "folder", "--root", sys.argv[1], "--set", "res
 """
 
 
-@pytest.mark.parametrize("sigint_is_ignored", [False, True])  # as in the background of a shell
-def test_sigterm_ends_a_build_and_leaves_nothing(sigint_is_ignored: bool, own: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "sigint_is_ignored"),
+    [
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),  # as in the background of a shell
+        (signal.SIGINT, False),
+        (signal.SIGHUP, False),
+    ],
+)
+def test_a_signal_ends_a_build_and_leaves_nothing(
+    number: signal.Signals, sigint_is_ignored: bool, own: Path, tmp_path: Path
+) -> None:
     wide = Image.effect_noise((2000, 2000), 50)
     for class_id in range(12):
-        for number in range(3, 9):
-            wide.save(own / f"class_{class_id}" / f"{number}.bmp")
+        for image in range(3, 9):
+            wide.save(own / f"class_{class_id}" / f"{image}.bmp")
     ignored = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if sigint_is_ignored else None
     arguments = [sys.executable, "-c", COMMAND, str(own)]
     with subprocess.Popen(arguments, preexec_fn=ignored, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -444,7 +454,7 @@ def test_sigterm_ends_a_build_and_leaves_nothing(sigint_is_ignored: bool, own: P
                 return bool(parts)
 
             wait_for(writes, "a cache", every_s=0.005)
-            os.kill(process.pid, signal.SIGTERM)
+            os.kill(process.pid, number)
             _, errors = process.communicate(timeout=HANG_S)
         finally:
             process.kill()
