@@ -19,13 +19,16 @@ SHOW_CURSOR = b"\x1b[?25h"
 _IN_ORDER = "in order"
 _GUARD = """
 trap '' INT TERM HUP
-message=$1
+message=$1 more=$3
 while read -r line; do
-  [ "$line" = "in order" ] && exit
-  message=$line
+  case $line in
+    "in order") exit ;;
+    "more: "*) more=${line#more: } ;;
+    *) message=$line ;;
+  esac
 done
 printf '%s\\n' "$message" >&2
-[ -e "$2" ] && printf '%s\\n' "$3" >&2
+[ -e "$2" ] && printf '%s\\n' "$more" >&2
 """
 
 
@@ -62,6 +65,11 @@ class _LastWord:
         with contextlib.suppress(OSError):  # a guard that somebody ended
             self._pipe.write(f"{' '.join(message.split())}\n".encode())
 
+    def replace_more(self, more: str) -> None:
+        """Have this said as the second line."""
+        self._more = " ".join(more.split())
+        self.tell(f"more: {self._more}")
+
     def more(self) -> str:
         """Return the second line, if its file exists."""
         return f"{self._more}\n" if self._file.exists() else ""
@@ -96,6 +104,12 @@ def errors_are_the_last_word() -> Iterator[None]:
         if _current is not None:
             _current.tell(f"error: {type(error).__name__}: {error}")
         raise
+
+
+def say_after_last_word(more: str) -> None:
+    """Have this said as the last word's second line from now on."""
+    if _current is not None:
+        _current.replace_more(more)
 
 
 def exit_at_once(code: int, reason: str, last: Callable[[], None] = lambda: None) -> NoReturn:

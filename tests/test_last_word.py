@@ -12,7 +12,7 @@ from mdr_tune.last_word import ENDED
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from mdr_tune.last_word import exit_at_once, last_word
+from mdr_tune.last_word import exit_at_once, last_word, say_after_last_word
 with last_word(Path("made"), "go on with it"):
     exec(sys.argv[1])
 print("after", file=sys.stderr)
@@ -36,6 +36,8 @@ def run(folder: Path, body: str) -> "subprocess.CompletedProcess[str]":
         ("Path('made').touch(); os._exit(1)", 1, f"{ENDED}\ngo on with it\n"),
         ("exit_at_once(3, 'Ray was lost')", 3, "error: Ray was lost\n"),
         ("Path('made').touch(); exit_at_once(3, 'Ray was lost')", 3, "error: Ray was lost\ngo on with it\n"),
+        ("Path('made').touch(); say_after_last_word('all done'); os._exit(1)", 1, f"{ENDED}\nall done\n"),
+        ("Path('made').touch(); say_after_last_word('all done'); exit_at_once(1, 'no')", 1, "error: no\nall done\n"),
         ("os.close(2); exit_at_once(3, 'Ray was lost')", 3, ""),
     ],
 )

@@ -26,7 +26,7 @@ from mdr_tune.last_word import last_word
 from mdr_tune.signals import was_interrupted
 from mdr_tune.sweep.journal import FILE as JOURNAL
 from mdr_tune.sweep.journal import Past, read_past
-from mdr_tune.sweep.launch import run_and_track
+from mdr_tune.sweep.launch import ALL_DONE, run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
 from mdr_tune.sweep.prepare import check_data, check_weights, left_to_launch, may_be_downloaded, missing_data, naming
 from mdr_tune.sweep.recording import LaunchOutcome
@@ -243,7 +243,7 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
             raise
         print_error(make_console(stderr=True), "interrupted")
         if (plan.folder / JOURNAL).exists():
-            line = "All of it was done and recorded." if read_past(plan.folder).finished else how_to_resume(plan)
+            line = ALL_DONE if read_past(plan.folder).finished else how_to_resume(plan)
             console.print(line, soft_wrap=True, markup=False)
         return 1
 

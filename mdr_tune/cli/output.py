@@ -50,7 +50,7 @@ def print_plan(console: Console, plan: Plan) -> None:
         table,
         "  search",
         sweep.search.sampler,
-        f"maximise {goal}, up to {plan.max_epochs} epochs, {describe_scheduler(sweep.search.scheduler)}",
+        f"maximise {goal}, up to {count(plan.max_epochs, 'epoch')}, {describe_scheduler(sweep.search.scheduler)}",
     )
     if limits := describe_stop(sweep.search.stop):
         _add(table, "", "ends at", limits)

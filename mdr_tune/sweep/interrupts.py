@@ -49,6 +49,21 @@ class Interrupts:
         threading.Thread(target=self._tell, args=(_STOPPING,), daemon=True).start()
 
 
+@contextmanager
+def ends_at_once_if_interrupted(at_once: Callable[[], None]) -> Iterator[None]:
+    """End this process without any clean-up for an interrupt within the block, in which Ray is ended.
+
+    The block cannot be left in the middle: of a Ray that is half ended, threads may start another one.
+
+    Args:
+        at_once: Called before.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        exit_at_once(1, "interrupted", at_once)
+
+
 _STOPPING = (
     "stopping: trials go on from their last epoch's checkpoint when the sweep is resumed (Ctrl-C again: at once)"
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mdr_tune import __version__
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.errors import UserError
+from mdr_tune.last_word import say_after_last_word
 from mdr_tune.provenance import repeat_info
 from mdr_tune.signals import raise_if_interrupted, was_interrupted
 from mdr_tune.sweep.interrupts import Interrupts
@@ -25,6 +26,8 @@ from mdr_tune.words import count
 
 if TYPE_CHECKING:
     from mdr_tune.tracking.tracker import Tracker
+
+ALL_DONE = "All of it was done and recorded."
 
 
 def run_and_track(
@@ -121,6 +124,8 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
         raise
     if not run.result.interrupted and outcome.problem is None:  # else --resume makes up for what MLflow lacks
         run.finish()
+        if not run.result.can_go_on:
+            say_after_last_word(ALL_DONE)
     return outcome
 
 

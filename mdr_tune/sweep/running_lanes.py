@@ -11,6 +11,7 @@ from mdr_tune.last_word import errors_are_the_last_word
 from mdr_tune.progress import Progress
 from mdr_tune.signals import raise_if_interrupted
 from mdr_tune.sweep import prepare
+from mdr_tune.sweep.interrupts import ends_at_once_if_interrupted
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.session import ray_session
 
@@ -46,6 +47,7 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
             raise_if_interrupted()
         plan.folder.mkdir(parents=True, exist_ok=True)  # not before: a launch that is refused leaves nothing
         from mdr_tune.lanes.lane import Lanes
+        from mdr_tune.lanes.ray_internals import end_ray_at_once
 
         session = f"-{plan.past.sessions}" if plan.resumes else ""  # Ray Train resumes a run of the same name
         lanes = Lanes(
@@ -55,7 +57,8 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
             with errors_are_the_last_word():  # an end of Ray that goes wrong may end this process
                 yield lanes.hub
         finally:
-            lanes.stop()
+            with ends_at_once_if_interrupted(end_ray_at_once):
+                lanes.stop()
 
 
 def _preparation(plan: Plan) -> Callable[[], None] | None:

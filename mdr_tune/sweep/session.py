@@ -10,6 +10,7 @@ from mdr_tune.cluster.environment import local_environment, prepare_environment
 from mdr_tune.cluster.ray_start import start_failure
 from mdr_tune.errors import UserError
 from mdr_tune.signals import interrupts_answered
+from mdr_tune.sweep.interrupts import ends_at_once_if_interrupted
 from mdr_tune.sweep.ray_watch import ended_if_ray_is_lost
 
 
@@ -38,7 +39,7 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     prepare_environment()
     import ray
 
-    from mdr_tune.lanes.ray_internals import close_session_folder, our_start_of_ray, owns_ray
+    from mdr_tune.lanes.ray_internals import close_session_folder, end_ray_at_once, our_start_of_ray, owns_ray
 
     _keep_off_the_terminal()
     started_here = not ray.is_initialized()
@@ -74,4 +75,5 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
             yield
     finally:
         if started_here:
-            ray.shutdown()
+            with ends_at_once_if_interrupted(end_ray_at_once):
+                ray.shutdown()

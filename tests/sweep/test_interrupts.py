@@ -36,3 +36,24 @@ def test_once_in_order_twice_at_once(times: int, code: int, lines: list[str]) ->
     told = [line for line in done.stdout.splitlines() if line.startswith("stopping")]
     assert len(told) == min(times, 1)
     assert [line for line in done.stdout.splitlines() if line not in told] == lines
+
+
+AT_THE_END = """
+import os, signal
+from mdr_tune.cli.terminal import exit_code
+from mdr_tune.sweep.interrupts import ends_at_once_if_interrupted
+def command():
+    try:
+        with ends_at_once_if_interrupted(lambda: print("Ray ends", flush=True)):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        print("cleaned up", flush=True)
+exit_code(command)
+"""
+
+
+def test_an_interrupt_while_ray_is_ended_ends_all_at_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END], capture_output=True, text=True, timeout=HANG_S, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "Ray ends\n", "error: interrupted\n")
