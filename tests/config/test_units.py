@@ -38,6 +38,7 @@ CASES: dict[str, list[str]] = {
     "trial: {optimizer: {learning_rate: 10, schedule: {milestones: [40, 8000]}}}": [
         "trial.optimizer.learning_rate: 10 is taken as the factor of a step; usual is at most 1",
         "trial.optimizer.schedule.milestones: 8000 is taken as epochs; is a number of iterations meant?",
+        "trial.optimizer.schedule.milestones: 40, 8000 are never reached: a trial has 8 epochs",
     ],
     "trial: {mdr: {levels: [-50, 0, 3]}}": [
         "trial.mdr.levels: -50 is taken as standard deviations of the distances; is a distance meant?"
