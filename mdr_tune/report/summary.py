@@ -1,5 +1,6 @@
 """The end of a sweep in words and one table: the best trials, the baselines, what MDR gained. No figures of speech."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -147,11 +148,11 @@ def verdict(result: SweepResult) -> list[str]:
     seeds = _seeds(result, winner)
     where = f"at epoch {epoch}" if seeds == 1 else f"in the mean of {seeds} seeds"
     split = chosen_on(result.metric)
-    parts = [f"{split} {label} {result.value(winner):.2f} {where}"]
+    parts = [f"{label} {result.value(winner):.2f} {where}"]
     if winner.arm in result.test and split != "test":
         parts.append(f"test {label} {result.test[winner.arm][test_key(result.metric)]:.2f}")
     parameters = said_parameters(result.records, result.metric)[winner.name] or "the file as it is"
-    lines = [f"Winner: {winner.name} ({parameters}): {', '.join(parts)}."]
+    lines = [f"Best on {split}: {winner.name} ({parameters}): {', '.join(parts)}."]
     lines += _circumstances(result)
     baselines = [arm for arm in result.best if arm != result.main_arm]
     if result.main_arm not in result.best:
@@ -163,8 +164,23 @@ def verdict(result: SweepResult) -> list[str]:
         return lines
     if winner.arm != result.main_arm:
         lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the {split} classes.")
+    lines += _not_better(result, baselines) if winner.arm == result.main_arm else []
     lines += [_gain(result, arm, label) for arm in baselines]
     lines.append(f"{_choice(result)} {_caution(result)}")
+    return lines
+
+
+def _not_better(result: SweepResult, baselines: Sequence[str]) -> list[str]:
+    """Return a sentence on the classes, validation or test, where the chosen MDR trial is no better than a baseline."""
+    found, lines = gains(result), []
+    for split in ("val", "test"):
+        classes = "validation" if split == "val" else "test"
+        points = {arm: round(found.get(f"gain/{split}_over_{arm}", math.inf), 2) for arm in baselines}
+        equal, better = [arm for arm in points if points[arm] == 0], [arm for arm in points if points[arm] < 0]
+        for arms, how in ((equal, "as good as"), (better, "better than")):
+            if arms:
+                are = "is" if len(arms) == 1 else "are"
+                lines.append(f"{' and '.join(arms)} without MDR {are} {how} that trial on the {classes} classes.")
     return lines
 
 

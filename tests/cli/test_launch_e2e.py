@@ -72,7 +72,7 @@ def test_it_ends_well_and_says_what_came_out(launched: Any) -> None:
     assert any("mdr-002" in line and "FAILED" in line for line in lines)
     assert any("can't allocate memory" in line for line in lines)
     for part in (
-        "Winner: ",
+        "Best on validation: ",
         "MDR over triplet: ",
         "on validation, ",
         "mlflow ui --host 127.0.0.1",
@@ -106,7 +106,7 @@ def test_every_trial_has_its_run_below_the_parent(launched: Any) -> None:
     }
     assert {name for name, run in runs.items() if run is not parent} == {"mdr-001", "mdr-002", "mdr-003", "triplet-001"}
     assert parent.info.status == "FINISHED"
-    assert "Winner" in parent.data.tags["mlflow.note.content"]
+    assert "Best on validation: " in parent.data.tags["mlflow.note.content"]
     run = runs["mdr-001"]
     assert run.data.params["mdr.weight"] == "0.1"
     assert run.data.params["mdr.levels"] == "[-3.0, 0.0, 3.0]"

@@ -132,7 +132,7 @@ def test_sentences_and_commands_are_whole_lines(width: int) -> None:
         '  model = mlflow.pytorch.load_model("models:/mdr_levels@champion")  # model(uint8 images (n, C, H, W))',
     ]
     assert (
-        "Winner: mdr-001 (levels 3 over ±2.40, weight 0.13, margin 0.2): validation Recall@1 62.50 at epoch 2, "
+        "Best on validation: mdr-001 (levels 3 over ±2.40, weight 0.13, margin 0.2): Recall@1 62.50 at epoch 2, "
         "test Recall@1 57.50."
     ) in lines
     assert "MDR over triplet: +2.25 points of Recall@1 on validation, -0.50 on test." in lines
@@ -173,14 +173,14 @@ def test_with_a_server_its_address_is_the_ui() -> None:
 def test_without_a_champion_there_is_nothing_to_load() -> None:
     lines = printed_result(80, make_plan(), outcome_of(version=None))
     assert not any("load_model" in line or "champion" in line for line in lines)
-    assert any(line.startswith("Winner: mdr-001") for line in lines)
+    assert any(line.startswith("Best on validation: mdr-001") for line in lines)
 
 
 def test_an_interrupted_sweep_shows_what_there_is() -> None:
     lines = printed_result(200, make_plan(), outcome_of(interrupted=True))
     assert any(line.startswith("Interrupted: this session chose no winner") for line in lines)
     assert any(line.split()[:5] == ["mdr-001", "completed", "2", "62.50", "levels"] for line in lines)
-    assert not any("Winner" in line or "champion" in line for line in lines)
+    assert not any("Best on" in line or "champion" in line for line in lines)
 
 
 def test_an_alias_that_moves_to_a_worse_model_is_told() -> None:

@@ -150,7 +150,8 @@ def test_gains_without_test_metrics_without_baselines_and_without_mdr() -> None:
 
 def test_mdr_wins() -> None:
     assert verdict(MDR_WINS) == [
-        "Winner: mdr-001 (weight 0.25): validation Recall@1 62.50 at epoch 2, test Recall@1 57.50.",
+        "Best on validation: mdr-001 (weight 0.25): Recall@1 62.50 at epoch 2, test Recall@1 57.50.",
+        "triplet without MDR is better than that trial on the test classes.",
         "MDR over triplet: +2.25 points of Recall@1 on validation, -0.50 on test.",
         "MDR over triplet_l2: +4.50 points of Recall@1 on validation, +7.50 on test.",
         "Each arm had its own search (mdr 2 trials and 4 epochs, triplet 2 trials and 3 epochs, triplet_l2 2 trials "
@@ -166,7 +167,7 @@ def test_a_baseline_wins_and_the_budgets_differ() -> None:
         test={"mdr": 48.0, "triplet": 47.0},
     )
     assert verdict(sweep) == [
-        "Winner: triplet-001 (the file as it is): validation Recall@1 60.50 at epoch 1, test Recall@1 47.00.",
+        "Best on validation: triplet-001 (the file as it is): Recall@1 60.50 at epoch 1, test Recall@1 47.00.",
         "A baseline wins: triplet without MDR beats every MDR trial on the validation classes.",
         "MDR over triplet: -10.50 points of Recall@1 on validation, +1.00 on test.",
         "Each arm had its own search (mdr 2 trials and 2 epochs, triplet 1 trial and 1 epoch), chosen on validation; "
@@ -176,21 +177,24 @@ def test_a_baseline_wins_and_the_budgets_differ() -> None:
 
 def test_at_a_tie_no_baseline_beats_mdr() -> None:
     sweep = result(record("mdr-001", [60.0]), record("triplet-001", [60.0]))
-    assert verdict(sweep)[0].startswith("Winner: mdr-001")
-    assert verdict(sweep)[1] == "MDR over triplet: +0.00 points of Recall@1 on validation."
+    assert verdict(sweep)[0].startswith("Best on validation: mdr-001")
+    assert verdict(sweep)[1:3] == [
+        "triplet without MDR is as good as that trial on the validation classes.",
+        "MDR over triplet: +0.00 points of Recall@1 on validation.",
+    ]
 
 
 def test_without_baselines_there_is_nothing_to_compare() -> None:
     sweep = result(record("mdr-001", [50.0], weight=0.25), test={"mdr": 48.0})
     assert verdict(sweep) == [
-        "Winner: mdr-001 (weight 0.25): validation Recall@1 50.00 at epoch 1, test Recall@1 48.00."
+        "Best on validation: mdr-001 (weight 0.25): Recall@1 50.00 at epoch 1, test Recall@1 48.00."
     ]
 
 
 def test_when_all_mdr_trials_failed_it_is_said() -> None:
     sweep = result(record("mdr-001", [], "failed"), record("triplet-001", [50.0]), test={"triplet": 48.0})
     assert verdict(sweep) == [
-        "Winner: triplet-001 (the file as it is): validation Recall@1 50.00 at epoch 1, test Recall@1 48.00.",
+        "Best on validation: triplet-001 (the file as it is): Recall@1 50.00 at epoch 1, test Recall@1 48.00.",
         "No MDR trial finished an epoch: what MDR gains is not known.",
     ]
 
@@ -215,7 +219,7 @@ def test_the_description_in_mlflow() -> None:
     load = 'model = mlflow.pytorch.load_model("models:/x@champion")'
     lines = markdown(MDR_WINS, load).splitlines()
     assert lines[0] == "### " + verdict(MDR_WINS)[0]
-    assert lines[2:5] == [f"- {line}" for line in verdict(MDR_WINS)[1:]]
+    assert lines[2:6] == [f"- {line}" for line in verdict(MDR_WINS)[1:]]
     table = [line for line in lines if line.startswith("|")]
     assert table == [
         "| trial | outcome | epochs | val Recall@1 | test Recall@1 | parameters |",
@@ -263,7 +267,9 @@ def test_a_configuration_with_several_seeds_is_its_mean() -> None:
         ("triplet-001", 55.0, 1),
     ]
     assert gains(sweep) == {"gain/val_over_triplet": 7.0}
-    assert verdict(sweep)[0] == "Winner: mdr-001 (the file as it is): validation Recall@1 62.00 in the mean of 3 seeds."
+    assert (
+        verdict(sweep)[0] == "Best on validation: mdr-001 (the file as it is): Recall@1 62.00 in the mean of 3 seeds."
+    )
     assert verdict(sweep)[-1].endswith("Means of 1 to 3 seeds each: small differences can be chance.")
     assert "| mdr-001 | completed | 1 | 3 | 62.00 |  |  |" in markdown(sweep, None)
 
@@ -300,4 +306,4 @@ def test_trials_that_are_equal_to_three_digits_are_told_apart() -> None:
         "levels 3 over ±2.400000, weight 0.1000001",
         "levels 3 over ±2.4000000, weight 0.1",
     ]
-    assert f"Winner: mdr-003 ({said[0]})" in verdict(sweep)[0]
+    assert f"Best on validation: mdr-003 ({said[0]})" in verdict(sweep)[0]
