@@ -23,6 +23,7 @@ from mdr_tune.config.stop import StopConfig
 from mdr_tune.objectives import chosen_on
 from mdr_tune.report.summary import BEST_TRIALS_SHOWN, table_rows, value_titles, verdict
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
+from mdr_tune.sweep.disk_use import describe_checkpoints, describe_used
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport, load_command
 from mdr_tune.sweep.stores import REGISTRY_VARIABLE
@@ -80,6 +81,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     if plan.stores.other_registry is not None:
         _add(table, "", "registry", f"{plan.stores.other_registry} ({REGISTRY_VARIABLE})")
     _add(table, "", "storage", str(plan.folder.parent))
+    if (checkpoints := describe_checkpoints(plan)) is not None:
+        _add(table, "", "checkpoints", checkpoints)
     console.print(table)
     for note in plan.notes:
         console.print(f"  note: {note}", soft_wrap=True, markup=False)
@@ -129,6 +132,7 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
         _print_search(console, plan, outcome)
     if outcome.report is not None:
         console.print(_where_the_report_is(plan, outcome.report), soft_wrap=True, markup=False)
+    console.print(describe_used(plan), soft_wrap=True, markup=False)
     if outcome.problem is not None:
         console.print(f"MLflow did not take all of it: {outcome.problem}", style="red", soft_wrap=True, markup=False)
     _print_where_next(console, plan, outcome)

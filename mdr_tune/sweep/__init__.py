@@ -20,5 +20,6 @@ The launch as a whole
     recording      champion, description, report; live_description: what is said on the way
     running_lanes  Ray and the lanes; session: Ray; watch: what the lanes have to say;
                    ray_watch: whether Ray is lost
+    disk_use       what its checkpoints may come to, and what is there after it
     rerun          one recorded trial once more
 """

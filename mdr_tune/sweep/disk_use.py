@@ -1,0 +1,66 @@
+"""What a launch takes on the disk: before it, what its checkpoints may come to; after it, what is there."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from mdr_tune.cache_files import existing_folder
+from mdr_tune.config.space import section_variants
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.disk_space import format_bytes
+from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.retention import LATEST
+from mdr_tune.words import count
+
+SMALL = "conv4"
+"""The backbone whose checkpoints take 1.5 MB, of which a plan says nothing."""
+
+
+def describe_checkpoints(plan: Plan) -> str | None:
+    """Return what the checkpoints of a launch may come to, and what is free; None if it is next to nothing."""
+    backbones = section_variants(plan.sweep.trial, plan.sweep.space, "backbone")
+    if {backbone.name for backbone in backbones} <= {SMALL}:
+        return None
+    epochs, trials = plan.max_epochs, plan.num_trials * len(plan.sweep.training_seeds)
+    kept = epochs if plan.sweep.checkpoints == "all" else min(epochs, LATEST + 1)
+    copies = 0 if plan.stores.artifact_root is None else epochs if plan.sweep.checkpoints == "all" else 1
+    size = max(checkpoint_bytes(plan.sweep.trial.model_copy(update={"backbone": b})) for b in backbones)
+    free = shutil.disk_usage(existing_folder(plan.stores.storage)).free
+    return (
+        f"up to {format_bytes(trials * (kept + copies) * size)}: {kept + copies} of {format_bytes(size)} for each of "
+        f"{count(trials, 'trial')}, {'those in MLflow included, ' if copies else ''}{format_bytes(free)} free"
+    )
+
+
+def checkpoint_bytes(trial: TrialConfig) -> int:
+    """Return about how large a checkpoint is: weights, and what the optimiser keeps of each; a loss's few are left out.
+
+    The network is only described, not made.
+    """
+    import torch
+
+    from mdr_tune.backbones import build_backbone
+
+    with torch.device("meta"):
+        backbone = build_backbone(trial.backbone.name, trial.backbone.weights, load=False)
+        embedding_layer = torch.nn.Linear(backbone.feature_size, trial.embedding.size)
+    model = torch.nn.ModuleList([backbone, embedding_layer])
+    parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    moments = 2 if trial.optimizer.name != "sgd" else 1 if trial.optimizer.chosen_momentum else 0
+    return parameters * (1 + moments) + buffers
+
+
+def describe_used(plan: Plan) -> str:
+    """Return what a launch, and the artifacts of its sweep in a local MLflow store, take now."""
+    artifacts = plan.stores.artifact_root
+    folders = [plan.folder, *([] if artifacts is None else [artifacts / plan.sweep.name])]
+    sizes = {folder: sum(_sizes(folder)) for folder in folders}
+    parts = ", ".join(f"{format_bytes(size)} in {folder}" for folder, size in sizes.items())
+    return f"On the disk: {parts}."
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            yield file.stat().st_size
