@@ -1,4 +1,4 @@
-"""What a sweep file may name: data sets, backbones, losses and miners. To add one, write it and give it a line here.
+"""What a sweep file may name: data sets and backbones. To add one, write it and give it a line here.
 
 Light on purpose: a file is checked before torch is imported.
 """
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from mdr_tune.backbones.base import Backbone
     from mdr_tune.data.dataset import OpenedDataset
     from mdr_tune.dataset_outline import DatasetOutline
-    from mdr_tune.metric.losses import MetricLoss
-    from mdr_tune.metric.mined import Miner
 
 # Callables (cache folder, progress, **arguments); the arguments are those of the data set's class in `config.data`.
 DATASETS: "Registry[Callable[..., OpenedDataset]]" = Registry("data set")
@@ -52,23 +50,3 @@ _WITHOUT_PUBLISHED_WEIGHTS = ("conv4",)
 def has_published_weights(backbone: str) -> bool:
     """Return whether somebody publishes trained weights of this (valid) name; without them DEFAULT means none."""
     return backbone not in _WITHOUT_PUBLISHED_WEIGHTS
-
-
-# Factories (embedding_size, num_classes, **arguments).
-LOSSES: "Registry[Callable[..., MetricLoss]]" = Registry("loss")
-LOSSES.add("triplet", "mdr_tune.metric.triplet:build_triplet")
-LOSSES.add("contrastive", "mdr_tune.metric.library_losses:build_contrastive")
-LOSSES.add("margin", "mdr_tune.metric.library_losses:build_margin")
-LOSSES.add("multi_similarity", "mdr_tune.metric.library_losses:build_multi_similarity")
-LOSSES.add("n_pair", "mdr_tune.metric.library_losses:build_n_pair")
-LOSSES.add("proxy_nca", "mdr_tune.metric.library_losses:build_proxy_nca")
-LOSSES.add("proxy_anchor", "mdr_tune.metric.library_losses:build_proxy_anchor")
-LOSSES.add("arcface", "mdr_tune.metric.library_losses:build_arcface")
-
-MINERS: "Registry[Callable[..., Miner]]" = Registry("miner")
-MINERS.add("distance_weighted", "mdr_tune.metric.distance_weighted:DistanceWeightedMiner")
-MINERS.add("all", "mdr_tune.metric.miners:AllMiner")
-MINERS.add("random", "mdr_tune.metric.miners:RandomMiner")
-MINERS.add("hard", "mdr_tune.metric.library_miners:hard_miner")
-MINERS.add("semi_hard", "mdr_tune.metric.library_miners:semi_hard_miner")
-MINERS.add("multi_similarity", "mdr_tune.metric.library_miners:multi_similarity_miner")

@@ -1,9 +1,9 @@
 """The strict base of every configuration model: no unknown key, no silent conversion of types."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any, TypeVar, Union, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag
 
 from mdr_tune.config.units import Unit
 
@@ -27,6 +27,48 @@ class StrictModel(BaseModel):
 
 def _numbers(value: Any) -> list[float]:
     return [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int | float)]
+
+
+class Named(StrictModel):
+    """One of the things of a kind, such as a loss, which a file chooses by its name.
+
+    A kind is a subclass of this one, and each thing of the kind a subclass of that: its `name` is a Literal, its other
+    fields are the keys that stand beside the name. `one_of` makes them known to a file.
+    """
+
+    name: str
+
+    def arguments(self) -> dict[str, Any]:
+        """Return all fields but the name."""
+        return self.model_dump(exclude={"name"})
+
+
+N = TypeVar("N", bound=Named)
+
+
+def members(kind: type[N]) -> dict[str, type[N]]:
+    """Return the things of a kind by name, in the order of their declaration, but the one that is found by a prefix.
+
+    Example:
+        >>> from mdr_tune.config.miners import Miner
+        >>> list(members(Miner))[:2]
+        ['auto', 'distance_weighted']
+    """
+    named = {get_args(member.model_fields["name"].annotation): member for member in kind.__subclasses__()}
+    return {names[0]: member for names, member in named.items() if names}
+
+
+def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -> Any:
+    """Return the type of a field that holds one of a kind, given by `name` or as the name alone.
+
+    Args:
+        kind: base class of the members.
+        default: name of the member where a mapping has no name.
+        library_prefix: beginning of the names that belong to the one member whose name is any text.
+    """
+    tags = dict.fromkeys(kind.__subclasses__(), library_prefix) | {cls: name for name, cls in members(kind).items()}
+    union: Any = Union.__getitem__(tuple(Annotated[member, Tag(tag(str(name)))] for member, name in tags.items()))
+    return Annotated[union, Discriminator(choose_by_name(default, library_prefix)), BeforeValidator(by_name)]
 
 
 class KeyProblem(ValueError):  # noqa: N818 - a ValueError that knows its key

@@ -1,18 +1,29 @@
-"""The metric-learning losses that a file may name, their arguments and ranges.
+"""The metric-learning losses that a file may name: their arguments, their ranges, and how each is built.
 
-To add one: a class here, a factory in `mdr_tune.metric`, a line in `mdr_tune.catalog.LOSSES`. Any other loss of
-pytorch-metric-learning needs neither: `{name: pml.CircleLoss, m: 0.4}`.
+To add one, add a class here. Any other loss of pytorch-metric-learning needs none: `{name: pml.CircleLoss, m: 0.4}`.
+
+The embedding mode of a trial has decided what embeddings are. So losses on Euclidean distances and dot products take
+them as they come, where pytorch-metric-learning would put them on the unit sphere. Losses on cosines compare directions
+by definition. Where a miner found nothing, the losses on pairs and triplets are 0, and those with a parameter for each
+class weigh all embeddings alike. Averages are the library's: where it counts only pairs or triplets with a loss above
+0, the docstring of `build` says so.
+
+A file is checked before torch is imported, so each `build` imports what it needs.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from mdr_tune.config.base import StrictModel, by_name, choose_by_name, tag
+from mdr_tune.config.base import Named, one_of
 from mdr_tune.config.units import COSINE, DEGREES, SCALE, TEMPERATURE, Unit
 
+if TYPE_CHECKING:
+    from mdr_tune.metric import MetricLoss
+
 PML = "pml."
+"""Beginning of the names of losses that are looked up in pytorch-metric-learning."""
 LIBRARY_UNITS = {
     "AngularLoss": {"alpha": DEGREES},
     "ArcFaceLoss": {"margin": DEGREES, "scale": SCALE},
@@ -26,18 +37,32 @@ LIBRARY_UNITS = {
 """Units of arguments of pytorch-metric-learning's classes that are easily taken for others."""
 
 
-class _Loss(StrictModel):
+class Loss(Named):
+    """A loss that a file may name.
+
+    Attributes:
+        angular: whether the loss compares directions only, so that embeddings belong on the unit sphere.
+        best_miner: name of the miner that `miner: auto` stands for.
+        uses_miner: whether the loss heeds what a miner chose.
+    """
+
     angular: ClassVar[bool] = False
-    """Compares directions only, so that embeddings belong on the unit sphere."""
     best_miner: ClassVar[str] = "all"
-    """What `miner: auto` stands for."""
     uses_miner: ClassVar[bool] = True
     learns: ClassVar[bool] = False
     """Has parameters of its own, such as a proxy for each class."""
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what the loss's factory takes."""
-        return self.model_dump(exclude={"name"})
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return a new loss. Its parameters are drawn from torch's global generator.
+
+        Args:
+            embedding_size: D.
+            num_classes: number of classes in the training data.
+
+        Raises:
+            ValueError: pytorch-metric-learning refuses an argument.
+        """
+        raise NotImplementedError
 
     def in_force(self) -> dict[str, Any]:
         """Return what makes a difference: two losses of which it is equal train alike."""
@@ -63,7 +88,7 @@ class _Loss(StrictModel):
         return None
 
 
-class TripletLossConfig(_Loss):
+class TripletLossConfig(Loss):
     """|anchor - positive| + margin < |anchor - negative| (FaceNet, CVPR 2015): the loss of the paper's main results."""
 
     name: Literal["triplet"] = "triplet"
@@ -77,8 +102,14 @@ class TripletLossConfig(_Loss):
             return f"margin: {self.margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
         return None
 
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return the triplet margin loss of MDR's paper, see `metric.triplet`."""
+        from mdr_tune.metric.triplet import TripletLoss
 
-class ContrastiveLossConfig(_Loss):
+        return TripletLoss(self.margin)
+
+
+class ContrastiveLossConfig(Loss):
     """Positives nearer than `pos_margin`, negatives further than `neg_margin` (Hadsell et al., CVPR 2006)."""
 
     name: Literal["contrastive"]
@@ -100,8 +131,21 @@ class ContrastiveLossConfig(_Loss):
             return f"neg_margin: {self.neg_margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
         return None
 
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return the mean of max(0, d - pos_margin) over positive pairs, plus max(0, neg_margin - d) over negative.
 
-class MarginLossConfig(_Loss):
+        Both means leave out pairs whose term is 0. Distances are not squared.
+        """
+        from pytorch_metric_learning import distances, losses
+
+        from mdr_tune.metric.library_adapter import LibraryLoss
+
+        distance = distances.LpDistance(normalize_embeddings=False, collect_stats=False)
+        loss = losses.ContrastiveLoss(self.pos_margin, self.neg_margin, distance=distance, collect_stats=False)
+        return LibraryLoss(loss)
+
+
+class MarginLossConfig(Loss):
     """Positives nearer than beta - margin, negatives further than beta + margin (Wu et al., ICCV 2017)."""
 
     name: Literal["margin"]
@@ -139,8 +183,23 @@ class MarginLossConfig(_Loss):
             )
         return None
 
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return the sum of max(0, d_ap - beta + margin) + max(0, beta - d_an + margin) over triplets, divided.
 
-class MultiSimilarityLossConfig(_Loss):
+        The divisor is the number of terms that are above 0. With `learn_beta`, nu * beta is added.
+        """
+        from pytorch_metric_learning import distances, losses
+
+        from mdr_tune.metric.library_adapter import LibraryLoss
+
+        distance = distances.LpDistance(normalize_embeddings=False, collect_stats=False)
+        loss = losses.MarginLoss(
+            self.margin, self.nu, self.beta, learn_beta=self.learn_beta, distance=distance, collect_stats=False
+        )
+        return LibraryLoss(loss)
+
+
+class MultiSimilarityLossConfig(Loss):
     """Multi-similarity loss (Wang et al., CVPR 2019), on cosines."""
 
     name: Literal["multi_similarity"]
@@ -150,15 +209,38 @@ class MultiSimilarityLossConfig(_Loss):
     angular = True
     best_miner = "multi_similarity"
 
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return the mean over anchors of two soft maxima, on cosines s.
 
-class NPairLossConfig(_Loss):
+        log(1 + sum_p exp(-alpha (s_p - base))) / alpha + log(1 + sum_n exp(beta (s_n - base))) / beta.
+        """
+        from pytorch_metric_learning import losses
+
+        from mdr_tune.metric.library_adapter import LibraryLoss
+
+        return LibraryLoss(losses.MultiSimilarityLoss(self.alpha, self.beta, self.base, collect_stats=False))
+
+
+class NPairLossConfig(Loss):
     """Multi-class N-pair loss (Sohn, NeurIPS 2016): one pair a class, all others' positives as negatives."""
 
     name: Literal["n_pair"]
     uses_miner = False
 
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return the cross-entropy of dot products, for the first positive pair of each class in the batch.
 
-class ProxyNCALossConfig(_Loss):
+        Of the pairs that a miner chose, it sees the first positive pair of each class.
+        """
+        from pytorch_metric_learning import distances, losses
+
+        from mdr_tune.metric.library_adapter import LibraryLoss
+
+        distance = distances.DotProductSimilarity(normalize_embeddings=False, collect_stats=False)
+        return LibraryLoss(losses.NPairsLoss(distance=distance, collect_stats=False))
+
+
+class ProxyNCALossConfig(Loss):
     """ProxyNCA (Movshovitz-Attias et al., ICCV 2017): one learned proxy a class."""
 
     name: Literal["proxy_nca"]
@@ -167,8 +249,21 @@ class ProxyNCALossConfig(_Loss):
     uses_miner = False
     learns = True
 
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return the cross-entropy of the negative squared distances to the proxies, all on the unit sphere.
 
-class ProxyAnchorLossConfig(_Loss):
+        The own class is in the denominator, unlike in the paper. A miner weights each embedding by the number of times
+        that it is an anchor.
+        """
+        from pytorch_metric_learning import losses
+
+        from mdr_tune.metric.library_adapter import LibraryLoss
+
+        loss = losses.ProxyNCALoss(num_classes, embedding_size, softmax_scale=self.softmax_scale, collect_stats=False)
+        return LibraryLoss(loss, num_classes)
+
+
+class ProxyAnchorLossConfig(Loss):
     """Proxy-Anchor (Kim et al., CVPR 2020): one learned proxy a class, on cosines."""
 
     name: Literal["proxy_anchor"]
@@ -179,8 +274,21 @@ class ProxyAnchorLossConfig(_Loss):
     uses_miner = False
     learns = True
 
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return Proxy-Anchor, on the cosines s of embeddings and proxies.
 
-class ArcFaceLossConfig(_Loss):
+        The mean over proxies with a positive of log(1 + sum_p exp(-alpha (s_p - margin))), plus the mean over all
+        proxies of log(1 + sum_n exp(alpha (s_n + margin))).
+        """
+        from pytorch_metric_learning import losses
+
+        from mdr_tune.metric.library_adapter import LibraryLoss
+
+        loss = losses.ProxyAnchorLoss(num_classes, embedding_size, self.margin, self.alpha, collect_stats=False)
+        return LibraryLoss(loss, num_classes)
+
+
+class ArcFaceLossConfig(Loss):
     """ArcFace (Deng et al., CVPR 2019): classification with an additive angular margin."""
 
     name: Literal["arcface"]
@@ -191,8 +299,20 @@ class ArcFaceLossConfig(_Loss):
     uses_miner = False
     learns = True
 
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return the cross-entropy of scaled cosines to class weights, the angle to the own class raised by the margin.
 
-class LibraryLossConfig(_Loss):
+        A miner weights each embedding by the number of times that it appears.
+        """
+        from pytorch_metric_learning import losses
+
+        from mdr_tune.metric.library_adapter import LibraryLoss
+
+        loss = losses.ArcFaceLoss(num_classes, embedding_size, self.margin, self.scale, collect_stats=False)
+        return LibraryLoss(loss, num_classes)
+
+
+class LibraryLossConfig(Loss):
     """Any loss of pytorch-metric-learning by its class name, its keyword arguments beside it."""
 
     model_config = ConfigDict(extra="allow")
@@ -241,17 +361,14 @@ class LibraryLossConfig(_Loss):
 
         return library_loss_takes_mined(self.name, self.arguments())
 
+    def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
+        """Return the library's loss, with the distance that the trial's embedding mode leaves to it."""
+        from mdr_tune.metric.library_loss import build_library_loss
 
-LossConfig = Annotated[
-    Annotated[TripletLossConfig, Tag(tag("triplet"))]
-    | Annotated[ContrastiveLossConfig, Tag(tag("contrastive"))]
-    | Annotated[MarginLossConfig, Tag(tag("margin"))]
-    | Annotated[MultiSimilarityLossConfig, Tag(tag("multi_similarity"))]
-    | Annotated[NPairLossConfig, Tag(tag("n_pair"))]
-    | Annotated[ProxyNCALossConfig, Tag(tag("proxy_nca"))]
-    | Annotated[ProxyAnchorLossConfig, Tag(tag("proxy_anchor"))]
-    | Annotated[ArcFaceLossConfig, Tag(tag("arcface"))]
-    | Annotated[LibraryLossConfig, Tag(tag(PML))],
-    Discriminator(choose_by_name("triplet", PML)),
-    BeforeValidator(by_name),
-]
+        return build_library_loss(self.name, self.arguments(), embedding_size, num_classes)
+
+
+if TYPE_CHECKING:
+    LossConfig = Loss
+else:
+    LossConfig = one_of(Loss, default="triplet", library_prefix=PML)

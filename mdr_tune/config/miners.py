@@ -1,77 +1,128 @@
-"""The miners that a file may name: which pairs or triplets of a batch the loss sees."""
+"""The miners that a file may name: which pairs or triplets of a batch the loss sees. To add one, add a class here."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import Field
 
-from mdr_tune.config.base import StrictModel, by_name, choose_by_name, tag
+from mdr_tune.config.base import Named, members, one_of
+
+if TYPE_CHECKING:
+    from mdr_tune.metric.mined import Miner as BuiltMiner
 
 
-class _Miner(StrictModel):
-    def arguments(self) -> dict[str, Any]:
-        """Return what the miner's constructor takes."""
-        return self.model_dump(exclude={"name"})
+class Miner(Named):
+    """A miner that a file may name."""
+
+    def build(self) -> "BuiltMiner":
+        """Return a new miner."""
+        raise NotImplementedError
 
 
 Weights = Literal["official", "stable"]
 
 
-class AutoMinerConfig(_Miner):
+class AutoMinerConfig(Miner):
     """What suits the loss: distance_weighted for triplet and margin, multi_similarity for its loss, else all pairs."""
 
     name: Literal["auto"] = "auto"
     weights: Weights = "official"
-    """Of distance_weighted, where that is chosen."""
+    """Weights of distance_weighted, where that is chosen."""
+
+    def chosen(self, name: str) -> Miner:
+        """Return the miner `name`, with the weights that this one has if they are its."""
+        if name == "distance_weighted":
+            return DistanceWeightedMinerConfig(name="distance_weighted", weights=self.weights)
+        return members(Miner)[name].model_validate({"name": name})
 
 
-class DistanceWeightedMinerConfig(_Miner):
+class DistanceWeightedMinerConfig(Miner):
     """Every positive pair once, its negative drawn by the inverse density of its distance (Wu et al., ICCV 2017)."""
 
     name: Literal["distance_weighted"]
     weights: Weights = "official"
     """`official`: as the authors' code, most anchors fall back to uniform in float32; `stable`: no underflow."""
 
+    def build(self) -> "BuiltMiner":
+        """Return the miner of `metric.distance_weighted`."""
+        from mdr_tune.metric.distance_weighted import DistanceWeightedMiner
 
-class AllMinerConfig(_Miner):
+        return DistanceWeightedMiner(self.weights)
+
+
+class AllMinerConfig(Miner):
     """Every pair, or every triplet, of the batch."""
 
     name: Literal["all"]
 
+    def build(self) -> "BuiltMiner":
+        """Return the miner that leaves nothing out."""
+        from mdr_tune.metric.miners import AllMiner
 
-class RandomMinerConfig(_Miner):
+        return AllMiner()
+
+
+class RandomMinerConfig(Miner):
     """Every positive pair once, its negative drawn uniformly."""
 
     name: Literal["random"]
 
+    def build(self) -> "BuiltMiner":
+        """Return the miner of `metric.miners`."""
+        from mdr_tune.metric.miners import RandomMiner
 
-class HardMinerConfig(_Miner):
+        return RandomMiner()
+
+
+class HardMinerConfig(Miner):
     """For each anchor the furthest positive and the nearest negative (Hermans et al., 2017)."""
 
     name: Literal["hard"]
 
+    def build(self) -> "BuiltMiner":
+        """Return the miner of one triplet an anchor."""
+        from pytorch_metric_learning import miners
 
-class SemiHardMinerConfig(_Miner):
+        from mdr_tune.metric.library_miner import LibraryMiner, euclidean
+
+        return LibraryMiner(miners.BatchHardMiner(distance=euclidean(), collect_stats=False))
+
+
+class SemiHardMinerConfig(Miner):
     """Negatives further than the positive, by less than `margin` (FaceNet, CVPR 2015)."""
 
     name: Literal["semi_hard"]
     margin: float = Field(0.2, gt=0)
 
+    def build(self) -> "BuiltMiner":
+        """Return the miner of all such triplets. The margin is in the units of the embeddings."""
+        from pytorch_metric_learning import miners
 
-class MultiSimilarityMinerConfig(_Miner):
+        from mdr_tune.metric.library_miner import LibraryMiner, euclidean
+
+        miner = miners.TripletMarginMiner(self.margin, "semihard", distance=euclidean(), collect_stats=False)
+        return LibraryMiner(miner)
+
+
+class MultiSimilarityMinerConfig(Miner):
     """Pairs harder than the easiest of the other kind less `epsilon`, on cosines (Wang et al., CVPR 2019)."""
 
     name: Literal["multi_similarity"]
     epsilon: float = Field(0.1, ge=0)
 
+    def build(self) -> "BuiltMiner":
+        """Return the miner of pairs.
 
-MinerConfig = Annotated[
-    Annotated[AutoMinerConfig, Tag(tag("auto"))]
-    | Annotated[DistanceWeightedMinerConfig, Tag(tag("distance_weighted"))]
-    | Annotated[AllMinerConfig, Tag(tag("all"))]
-    | Annotated[RandomMinerConfig, Tag(tag("random"))]
-    | Annotated[HardMinerConfig, Tag(tag("hard"))]
-    | Annotated[SemiHardMinerConfig, Tag(tag("semi_hard"))]
-    | Annotated[MultiSimilarityMinerConfig, Tag(tag("multi_similarity"))],
-    Discriminator(choose_by_name("auto")),
-    BeforeValidator(by_name),
-]
+        It keeps a negative whose cosine is above that of the least similar positive less `epsilon`, and a positive
+        whose cosine is below that of the most similar negative plus `epsilon`.
+        """
+        from pytorch_metric_learning import miners
+
+        from mdr_tune.metric.library_miner import LibraryMiner
+
+        return LibraryMiner(miners.MultiSimilarityMiner(self.epsilon, collect_stats=False))
+
+
+if TYPE_CHECKING:
+    MinerConfig = Miner
+else:
+    MinerConfig = one_of(Miner, default="auto")

@@ -2,10 +2,10 @@
 
 from pydantic import ValidationError
 
-from mdr_tune.catalog import LOSSES
 from mdr_tune.config.arms import baseline_names, baseline_space, baseline_trial, given_points, trial_of_point
+from mdr_tune.config.base import members
 from mdr_tune.config.explain import explain
-from mdr_tune.config.losses import PML
+from mdr_tune.config.losses import PML, Loss
 from mdr_tune.config.space import searched, section_variants
 from mdr_tune.config.space_checks import Problems, domain_problems
 from mdr_tune.config.sweep import SweepConfig
@@ -101,7 +101,7 @@ def _unknown_baseline(sweep: SweepConfig, name: str, known: list[str]) -> str:
     own = sweep.trial.loss.name
     message = f"unknown baseline {name!r}; with loss {own} there are: {', '.join(known)}."
     other = name.removesuffix("_l2")
-    if other in LOSSES or other.startswith(PML):
+    if other in members(Loss) or other.startswith(PML):
         return (
             f"{message} A baseline is this loss without MDR. To compare losses search them, without baselines: "
             f"space: {{loss: [{own}, {other}], mdr: [null, {{weight: 0.1}}]}}"

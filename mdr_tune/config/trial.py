@@ -12,7 +12,7 @@ from mdr_tune.config.base import KeyProblem, StrictModel, by_name, flatten, tag
 from mdr_tune.config.data import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
-from mdr_tune.config.miners import AutoMinerConfig, MinerConfig
+from mdr_tune.config.miners import AutoMinerConfig, Miner, MinerConfig
 from mdr_tune.config.optimizer import OptimizerConfig
 from mdr_tune.config.units import DEVIATIONS, EPOCHS
 from mdr_tune.errors import UserError
@@ -208,15 +208,9 @@ class TrialConfig(StrictModel):
         return self.batch_norm == "frozen" or (self.batch_norm == "auto" and self.backbone.pretrained)
 
     @property
-    def miner_name(self) -> str:
+    def chosen_miner(self) -> Miner:
         """The miner, `auto` decided."""
-        return self.loss.best_miner if self.miner.name == "auto" else self.miner.name
-
-    def miner_arguments(self) -> dict[str, Any]:
-        """Return what the constructor of the miner `miner_name` takes."""
-        if self.miner.name == "auto" and self.miner_name != "distance_weighted":
-            return {}  # its weights are those of distance_weighted
-        return self.miner.arguments()
+        return self.miner.chosen(self.loss.best_miner) if isinstance(self.miner, AutoMinerConfig) else self.miner
 
     @property
     def chosen_augmentation(self) -> AugmentationConfig:
@@ -243,7 +237,7 @@ class TrialConfig(StrictModel):
         if not isinstance(self.data, GlyphsDataConfig):
             tree["data"] |= {"resize": self.data.chosen_resize, "image_size": self.data.chosen_image_size}
         tree["embedding"]["mode"] = self.embedding_mode
-        tree["miner"] = {"name": self.miner_name, **self.miner_arguments()}
+        tree["miner"] = self.chosen_miner.model_dump()
         tree["augmentation"] = self.chosen_augmentation.model_dump()
         tree["batch_norm"] = "frozen" if self.freezes_batch_norm else "synced"
         if not self.backbone.pretrained:

@@ -10,10 +10,9 @@ from mdr_tune.metric.distance_tiles import Statistics
 from mdr_tune.metric.distance_weighted import DistanceWeightedMiner, MinerWeights, negative_weights
 from mdr_tune.metric.embedding import EmbeddingMode, apply_embedding_mode, apply_test_mode
 from mdr_tune.metric.gather import gather_in_rank_order, gather_without_gradient, shard_sizes, shard_slice
-from mdr_tune.metric.losses import MetricLoss, build_loss
+from mdr_tune.metric.losses import MetricLoss
 from mdr_tune.metric.mdr import MDRLoss
 from mdr_tune.metric.mined import Mined, Miner, Pairs, Triplets
-from mdr_tune.metric.miners import build_miner
 from mdr_tune.metric.retrieval import (
     QueryScores,
     examine_queries,
@@ -39,8 +38,6 @@ __all__ = [
     "Triplets",
     "apply_embedding_mode",
     "apply_test_mode",
-    "build_loss",
-    "build_miner",
     "examine_queries",
     "gather_in_rank_order",
     "gather_without_gradient",

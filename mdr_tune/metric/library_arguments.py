@@ -10,8 +10,8 @@ from pytorch_metric_learning import losses
 from torch import nn
 
 from mdr_tune.errors import UnknownName
-from mdr_tune.metric.arguments import unknown_argument
 from mdr_tune.metric.losses import LIBRARY_PREFIX
+from mdr_tune.registry import did_you_mean
 
 REQUIRED = inspect.Parameter.empty
 
@@ -113,7 +113,9 @@ def check_loss_class_arguments(class_name: str, arguments: Mapping[str, Any]) ->
         if key in _NOT_FROM_A_FILE:
             raise ValueError(f"{name}: {key} cannot be given in a file: {_NOT_FROM_A_FILE[key]}; leave it out")
         if key not in known:
-            raise unknown_argument(name, key, {key: _shown(key, known[key]) for key in known})
+            listed = ", ".join(_shown(argument, default) for argument, default in known.items()) or "none"
+            hint = did_you_mean(key, list(known))
+            raise UnknownName(f"{name} has no argument {key!r}.{hint} Known: {listed}.")
     missing = [key for key, default in known.items() if default is REQUIRED and key not in arguments]
     if missing:
         raise ValueError(f"{name} needs a value for {' and '.join(missing)}, which have no default")

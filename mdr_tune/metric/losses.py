@@ -1,13 +1,8 @@
-"""Metric-learning losses by name, and what they have in common."""
-
-from collections.abc import Mapping
-from typing import Any
+"""What metric-learning losses have in common. `mdr_tune.config.losses` has them by name."""
 
 import torch
 from torch import Tensor, nn
 
-from mdr_tune.catalog import LOSSES
-from mdr_tune.metric.arguments import check_arguments
 from mdr_tune.metric.batch_labels import Labels
 from mdr_tune.metric.mined import Mined
 
@@ -41,33 +36,3 @@ class MetricLoss(nn.Module):
             ValueError: wrong shapes, or labels beyond the classes.
         """
         raise NotImplementedError
-
-
-def build_loss(name: str, arguments: Mapping[str, Any], embedding_size: int, num_classes: int) -> MetricLoss:
-    """Return a new loss; its parameters are drawn from torch's global generator.
-
-    Args:
-        name: one of `mdr_tune.catalog.LOSSES`, or `pml.` and the name of a class of
-            `pytorch_metric_learning.losses`.
-        arguments: its keyword arguments; those left out have their defaults.
-        embedding_size: D.
-        num_classes: classes in the training data, for losses that have a parameter for each.
-
-    Raises:
-        ValueError: an unknown name (the known ones are listed) or an unknown argument, either an `UnknownName`; or a
-            value that the loss refuses.
-
-    Example:
-        >>> build_loss("triplet", {"margin": 0.1}, embedding_size=128, num_classes=10)
-        TripletLoss(margin=0.1)
-    """
-    if name.startswith(LIBRARY_PREFIX):
-        # Here, not above: most runs do without the library, and it takes seconds to import.
-        from mdr_tune.metric.library_loss import build_library_loss
-
-        return build_library_loss(name, arguments, embedding_size, num_classes)
-    if name not in LOSSES:
-        raise LOSSES.unknown(name, f" {LIBRARY_PREFIX}ClassName is any other loss of pytorch-metric-learning.")
-    factory = LOSSES[name]
-    check_arguments(f"loss {name!r}", factory, arguments, reserved=("embedding_size", "num_classes"))
-    return factory(embedding_size, num_classes, **arguments)

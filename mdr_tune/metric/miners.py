@@ -1,36 +1,11 @@
-"""Miners by name, and the two plain ones: everything, and a random negative for each positive pair."""
-
-from collections.abc import Mapping
-from typing import Any
+"""The two plain miners: everything, and a random negative for each positive pair."""
 
 import torch
 from torch import Tensor
 
-from mdr_tune.catalog import MINERS
-from mdr_tune.metric.arguments import check_arguments
 from mdr_tune.metric.batch_labels import Labels, class_ids, known_labels
 from mdr_tune.metric.distance import check_embeddings, full_precision
-from mdr_tune.metric.mined import Miner, Triplets, check_generator, draw_negatives, no_triplets
-
-
-def build_miner(name: str, arguments: Mapping[str, Any]) -> Miner:
-    """Return a miner.
-
-    Args:
-        name: one of `mdr_tune.catalog.MINERS`.
-        arguments: its keyword arguments; those left out have their defaults.
-
-    Raises:
-        ValueError: an unknown name (the known ones are listed) or an unknown argument, either an `UnknownName`; or a
-            value that the miner refuses.
-
-    Example:
-        >>> build_miner("semi_hard", {"margin": 0.1}).can_fall_back
-        False
-    """
-    factory = MINERS[name]
-    check_arguments(f"miner {name!r}", factory, arguments)
-    return factory(**arguments)
+from mdr_tune.metric.mined import Triplets, check_generator, draw_negatives, no_triplets
 
 
 class AllMiner:

@@ -51,11 +51,6 @@ class TripletLoss(MetricLoss):
         return f"margin={self.margin}"
 
 
-def build_triplet(embedding_size: int, num_classes: int, margin: float = 0.2) -> TripletLoss:
-    """Return the loss for `mdr_tune.catalog.LOSSES`; it needs neither size nor classes."""
-    return TripletLoss(margin)
-
-
 def triplet_margin_loss(
     embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float
 ) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.metric import MDRLoss, apply_embedding_mode, build_loss, build_miner
+from mdr_tune.metric import MDRLoss, apply_embedding_mode
 from mdr_tune.metric.batch_labels import Labels
 from mdr_tune.training.schedule import warmup_factor
 
@@ -35,8 +35,8 @@ class Objective(nn.Module):
     def __init__(self, config: TrialConfig, num_classes: int) -> None:
         super().__init__()
         self.mode = config.embedding_mode
-        self.miner = build_miner(config.miner_name, config.miner_arguments())
-        self.loss = build_loss(config.loss.name, config.loss.arguments(), config.embedding.size, num_classes)
+        self.miner = config.chosen_miner.build()
+        self.loss = config.loss.build(config.embedding.size, num_classes)
         self.mdr: MDRLoss | None = None
         if config.mdr is not None:
             levels = config.mdr.initial_levels()

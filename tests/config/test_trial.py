@@ -38,7 +38,7 @@ def problem(**trial: Any) -> str:
 )
 def test_what_auto_stands_for(loss: str, mode: str, miner: str) -> None:
     config = TrialConfig.model_validate({"loss": loss})
-    assert (config.embedding_mode, config.miner_name) == (mode, miner)
+    assert (config.embedding_mode, config.chosen_miner.name) == (mode, miner)
     flat = config.flat()
     assert (flat["loss.name"], flat["embedding.mode"], flat["miner.name"]) == (loss, mode, miner)
     assert TrialConfig.model_validate(config.model_dump()) == config

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 import torch
 
-from mdr_tune.catalog import LOSSES, MINERS
 from mdr_tune.metric.library_loss import library_loss_names
 from tests.gpu.first_steps import Step, difference, first_step, new_session, worst_metric
+from tests.metric.by_name import LOSSES, MINERS
 from tests.metric.loss_cases import KNOWN_WARNINGS, NEEDED
 
 CPU = torch.device("cpu")

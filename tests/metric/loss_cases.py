@@ -6,16 +6,14 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from mdr_tune.catalog import LOSSES
 from mdr_tune.metric import (
-    build_loss,
-    build_miner,
     gather_in_rank_order,
     gather_without_gradient,
     shard_sizes,
     shard_slice,
 )
 from mdr_tune.metric.library_loss import library_loss_names
+from tests.metric.by_name import LOSSES, build_loss, build_miner
 
 BATCH, FEATURES, SIZE, CLASSES = 13, 5, 4, 4  # 13 does not divide by 2
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pytorch_metric_learning import losses
 
-from mdr_tune.metric import Triplets, build_loss
+from mdr_tune.metric import Triplets
 from mdr_tune.metric.library_arguments import UNUSABLE
 from mdr_tune.metric.library_loss import (
     build_library_loss,
@@ -102,7 +102,7 @@ def test_mistakes_are_said(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         check_library_loss(f"pml.{name}", arguments)
     with pytest.raises(ValueError, match=message):
-        build_loss(f"pml.{name}", arguments, 8, 4)
+        build_library_loss(f"pml.{name}", arguments, 8, 4)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 import torch
 from pytorch_metric_learning.utils import common_functions
 
-from mdr_tune.catalog import LOSSES
-from mdr_tune.metric import Pairs, Triplets, build_loss, build_miner
+from mdr_tune.metric import Pairs, Triplets
 from mdr_tune.metric.library_loss import library_loss_names
+from tests.metric.by_name import LOSSES, build_loss, build_miner
 from tests.metric.loss_cases import CASES, CLASSES, KNOWN_WARNINGS, NEEDED, SIZE, Case, step
 from tests.ranks import run_ranks
 

@@ -10,13 +10,10 @@ import torch
 from pytorch_metric_learning.losses import TripletMarginLoss
 
 from mdr_tune import metric
-from mdr_tune.catalog import LOSSES, MINERS
 from mdr_tune.metric import (
     MDRLoss,
     apply_embedding_mode,
     apply_test_mode,
-    build_loss,
-    build_miner,
     examine_queries,
     gather_in_rank_order,
     gather_without_gradient,
@@ -27,6 +24,7 @@ from mdr_tune.metric import (
     score_queries,
     triplet_margin_loss,
 )
+from tests.metric.by_name import LOSSES, MINERS, build_loss, build_miner
 
 README = Path(__file__).parents[2] / "README.md"
 LABELS = torch.arange(3).repeat_interleave(4)
@@ -122,7 +120,7 @@ def test_an_array_as_gallery_or_as_triplets_is_refused_in_words():
 
 def test_every_public_function_is_tried_here():
     functions = {name for name in metric.__all__ if inspect.isfunction(getattr(metric, name))}
-    assert functions - set(WITH_ARRAYS) == {"build_loss", "build_miner", "shard_sizes", "shard_slice"}
+    assert functions - set(WITH_ARRAYS) == {"shard_sizes", "shard_slice"}
 
 
 def test_the_example_of_the_readme_runs():
