@@ -1,7 +1,7 @@
 """The kinds of samplers: how a trial of a study is drawn. `SeededSampler` asks one of them for each trial."""
 
 import warnings
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import optuna
@@ -49,8 +49,10 @@ def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None)
         new = _NewSobol(seed_of(search.seed, stream), len(arm.start_from), distributions)
     elif search.sampler == "grid":
         new = _NewGrid(grid_points(arm.space), distributions)
-    else:
+    elif search.sampler == "random":
         new = NewSampler()
+    else:
+        assert_never(search.sampler)
     return SeededSampler(search.seed, stream, new, arm, repeats=legacy_name is not None or search.may_repeat)
 
 

@@ -1,12 +1,14 @@
 """From a scheduler's configuration to the scheduler."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.schedulers import (
     AshaSchedulerConfig,
     HyperBandSchedulerConfig,
     MedianSchedulerConfig,
+    NoSchedulerConfig,
     PbtSchedulerConfig,
     SchedulerConfig,
 )
@@ -60,4 +62,6 @@ def make_scheduler(
             resample=config.resample,
             on_change=on_change,
         )
-    return LaneScheduler(num_lanes)
+    if isinstance(config, NoSchedulerConfig):
+        return LaneScheduler(num_lanes)
+    assert_never(config)
