@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mdr_tune.config.configurations import listed_configurations, num_points, parameters_of
+from mdr_tune.config.configurations import configuration_key, num_points, parameters_of
 from mdr_tune.config.domains import Domain, LevelsDomain, Space, describe_value
 from mdr_tune.config.explain import explain
 from mdr_tune.config.hints import meant_dotted
@@ -157,13 +157,22 @@ def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]
 
 def _grid_problems(sweep: SweepConfig) -> Problems:
     """Check that no two combinations of a grid are the same trial; `search_checks` tells if it is none."""
-    listed = listed_configurations(sweep.trial, sweep.space, MOST_COMBINATIONS)
-    combinations = num_points(parameter_tree(sweep.space))
-    if listed is None or len(listed) == combinations:
+    tree = parameter_tree(sweep.space)
+    if (combinations := num_points(tree)) > MOST_COMBINATIONS:
+        return []
+    found: dict[str, list[str]] = {}
+    for point in grid_points(sweep.space):
+        parameters = parameters_of(tree, point)
+        said = ", ".join(f"{name} {describe_value(value)}" for name, value in parameters.items())
+        found.setdefault(configuration_key(resolve(sweep.trial, sweep.space, parameters)), []).append(said)
+    same = next((said for said in found.values() if len(said) > 1), None)
+    if same is None:
         return []
     message = (
-        f"two combinations of the grid are the same trial: of {combinations:,} only {len(listed):,} differ. A choice "
-        "stands twice, written otherwise, or a key does nothing where another has some value"
+        f"of {combinations:,} combinations of the grid only {len(found):,} differ: ({same[0]}) and ({same[1]}) are the "
+        "same trial. Either a choice stands twice, or a key does nothing beside some value of another, such as "
+        "mdr.levels with mdr.weight 0. Then search the section as a whole: mdr: [null, {weight: 0.1, levels: [-3, 0, "
+        "3]}, ...]"
     )
     return [(("space",), message)]
 

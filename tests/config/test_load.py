@@ -459,9 +459,9 @@ def test_a_section_that_a_choice_replaces_is_noted(tmp_path: Path) -> None:
 
 def test_a_grid_with_the_same_trial_twice_is_refused(tmp_path: Path) -> None:
     text = "name: x\nsearch: {sampler: grid}\nspace:\n  loss: [triplet, {name: triplet, margin: 0.2}]\n"
-    assert "two combinations of the grid are the same trial: of 2 only 1 differ" in problem(tmp_path, text)
+    assert "of 2 combinations of the grid only 1 differ: (" in problem(tmp_path, text)
     text = "name: x\nsearch: {sampler: grid}\nspace:\n  mdr.levels: {count: {int: [1, 2]}, spread: [1, 2]}\n"
-    assert "of 4 only 3 differ" in problem(tmp_path, text)  # one level has no spread
+    assert "of 4 combinations of the grid only 3 differ: (" in problem(tmp_path, text)  # one level has no spread
 
 
 def test_a_starting_point_whose_values_do_not_go_together(tmp_path: Path) -> None:
