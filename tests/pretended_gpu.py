@@ -9,6 +9,7 @@ A tensor says that it is on `cuda:0`. It refuses what CUDA refuses: tensors of b
 for CPU tensors of 0 dimensions where CUDA takes them, and of indices), and a generator of the other device. Counted are
 the operations that start a kernel, those for which the CPU waits (`.item()`, `nonzero`, ...), and the copies from the
 CPU that are not out of pinned memory, or wait. Which operations wait is written down here, from torch's sources.
+Mistakes with streams are told (`pretended_streams.py`).
 
 How it works: torch's C++ sees a tensor of the device `meta`, so that nothing below the dispatcher runs and autograd
 needs no driver. A function mode turns `cuda` into `meta` on the way in, and does the casts of autocast; a dispatch mode
@@ -27,6 +28,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+
+from tests.pretended_streams import Memory, Stream, Streams
 
 CUDA, META, CPU = torch.device("cuda", 0), torch.device("meta"), torch.device("cpu")
 aten = torch.ops.aten
@@ -60,10 +63,12 @@ class PretendedTensor(torch.Tensor):
 
     Attributes:
         inside: The CPU tensor with its values.
+        memory: Where it would be on a GPU.
     """
 
     __torch_function__ = torch._C._disabled_torch_function_impl
     inside: torch.Tensor
+    memory: Memory
 
     @staticmethod
     def __new__(cls, inside: torch.Tensor) -> "PretendedTensor":
@@ -94,6 +99,9 @@ class PretendedTensor(torch.Tensor):
     def is_meta(self) -> bool:
         return False
 
+    def record_stream(self, stream: Stream) -> None:
+        self.memory.recorded.add(stream)
+
     def __repr__(self) -> str:
         return f"pretended {self.inside!r}"
 
@@ -106,6 +114,7 @@ class PretendedGPU:
         operations: Name of each operation that started a kernel, and how often.
         syncs: Name of each operation that the CPU waited for, and how often.
         copies: How often a tensor was copied onto it from memory that is not pinned, or by a copy that waits.
+        streams: Its streams, and the mistakes that were made with them.
     """
 
     device = CUDA
@@ -114,6 +123,7 @@ class PretendedGPU:
         self.operations: Counter[str] = Counter()
         self.syncs: Counter[str] = Counter()
         self.copies = 0
+        self.streams = Streams()
         self._pinned: dict[int, torch.Tensor] = {}
         self.autocast_dtype: torch.dtype | None = None
         self.autocast_cache: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -228,7 +238,21 @@ class _Dispatch(TorchDispatchMode):
         self._gpu = gpu
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
+        used = [
+            tensor for tensor in _tensors((args, tuple((kwargs or {}).values()))) if type(tensor) is PretendedTensor
+        ]
+        if not func.is_view:
+            self._gpu.streams.operate(func.overloadpacket.__name__, [tensor.memory for tensor in used])
+        result = self._run(func, args, dict(kwargs or {}))
+        if func._schema.is_mutable:
+            for tensor in used:
+                tensor.memory.wrote()
+        for tensor in _tensors((result,)):
+            if type(tensor) is PretendedTensor and not hasattr(tensor, "memory"):
+                tensor.memory = used[0].memory if func.is_view and used else Memory(self._gpu.streams)
+        return result
+
+    def _run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         tensors = _tensors((args, tuple(kwargs.values())))
         is_pretended = [isinstance(tensor, PretendedTensor) for tensor in tensors]
         target = kwargs.get("device")
@@ -384,7 +408,10 @@ def pretended_gpu() -> Iterator[PretendedGPU]:
     random_state = [torch.zeros(16, dtype=torch.uint8)]
     calls: dict[str, Callable[..., Any]] = {
         "_lazy_init": lambda: None,
+        "Stream": lambda device=None: Stream(),
         "current_device": lambda: 0,
+        "current_stream": lambda device=None: gpu.streams.current(),
+        "stream": gpu.streams.use,
         "device": lambda device: contextlib.nullcontext(),
         "device_count": lambda: 1,
         "empty_cache": lambda: None,

@@ -182,3 +182,19 @@ def test_lists_are_indices_forward_and_backward() -> None:
     off_diagonal = 1 - torch.eye(3)
     assert torch.equal(value, off_diagonal)
     assert torch.equal(gradient, off_diagonal + torch.tensor([1.0, 0, 0])[:, None])
+
+
+@pytest.mark.parametrize(("waits", "records"), [(True, True), (True, False), (False, True)])
+def test_what_one_stream_writes_and_another_uses(gpu: PretendedGPU, waits: bool, records: bool) -> None:
+    here, copies = torch.cuda.current_stream(gpu.device), torch.cuda.Stream(gpu.device)
+    with torch.cuda.stream(copies):
+        there = torch.ones(3).pin_memory().to(gpu.device, non_blocking=True)
+    if waits:
+        here.wait_stream(copies)
+    if records:
+        there.record_stream(here)
+    assert there[1:].sum().item() == 2
+    del there
+    expected = [] if records else ["memory was used on a stream that record_stream did not name"]
+    expected += [] if waits else ["sum does not wait for the stream that writes what it uses"]
+    assert gpu.streams.mistakes == expected

@@ -42,8 +42,8 @@ class InputPipeline:
     nothing, and the slices of any number of ranks make up the same global batch.
 
     On a CPU a background thread reads and augments. For a GPU it reads into pinned memory, and the calling thread sends
-    the batch off and augments it there, without waiting for the device. What follows from the labels is worked out in
-    the background too.
+    the batch off and augments it there, without waiting for the device. The copy has a stream of its own, so that it
+    runs while the step before computes. What follows from the labels is worked out in the background too.
 
     Args:
         split: What is trained on.
@@ -62,6 +62,7 @@ class InputPipeline:
         self._split, self._augmentation, self._seed, self._ranks = split, augmentation, seed, ranks
         self._stored_shape = tuple(split.images.shape[1:])  # (C, H, W)
         self._prefetch_batches = prefetch_batches
+        self._copies = torch.cuda.Stream(ranks.device) if ranks.device.type == "cuda" else None
         self.image_shape = (self._stored_shape[0], *augmentation.output_size(self._stored_shape))
         """(C, H, W) of what `epoch` yields."""
 
@@ -94,11 +95,22 @@ class InputPipeline:
             return _Read(_pin(images), _pin(params), labels.map(_pin))
 
     def _on_device(self, images: torch.Tensor, params: torch.Tensor, labels: BatchLabels) -> InputBatch:
-        device = self._ranks.device
-        if device.type != "cuda":
+        if self._copies is None:
             return InputBatch(images, labels)
-        images = self._augmentation(images.to(device, non_blocking=True), params)
-        return InputBatch(images, labels.map(lambda tensor: send(tensor, device)))
+        device = self._ranks.device
+        here = torch.cuda.current_stream(device)
+        with torch.cuda.stream(self._copies):
+            images = images.to(device, non_blocking=True)
+            labels = labels.map(lambda tensor: send(tensor, device))
+        here.wait_stream(self._copies)
+        _keep_for(here, images)
+        return InputBatch(self._augmentation(images, params), labels.map(partial(_keep_for, here)))
+
+
+def _keep_for(stream: torch.cuda.Stream, tensor: torch.Tensor) -> torch.Tensor:
+    """Have the memory of a tensor given away again only when `stream` is done with it."""
+    tensor.record_stream(stream)
+    return tensor
 
 
 def _pin(tensor: torch.Tensor) -> torch.Tensor:

@@ -98,6 +98,7 @@ def train_on_gpu(name: str) -> tuple[dict[str, float], Work]:
         metrics = train(name, Ranks(device=gpu.device), lambda: after_steps.append(_counted(gpu)))
     before, after = after_steps[-2:]
     operations, syncs = after[0] - before[0], after[1] - before[1]
+    assert not gpu.streams.mistakes, gpu.streams.mistakes[:3]
     work = {"operations": operations.total(), "syncs": dict(sorted(syncs.items())), "copies": after[2] - before[2]}
     return metrics, work
 
