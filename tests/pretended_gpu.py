@@ -124,6 +124,7 @@ class PretendedGPU:
         self.syncs: Counter[str] = Counter()
         self.copies = 0
         self.streams = Streams()
+        self.is_initialized = False
         self._pinned: dict[int, torch.Tensor] = {}
         self.autocast_dtype: torch.dtype | None = None
         self.autocast_cache: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -139,6 +140,11 @@ class PretendedGPU:
 
     def is_pinned(self, tensor: torch.Tensor) -> bool:
         return tensor.untyped_storage().data_ptr() in self._pinned
+
+    def reset_peak_memory_stats(self, device: Any = None) -> None:
+        """Do nothing, but not before CUDA is initialised."""
+        if not self.is_initialized:
+            raise RuntimeError("Invalid device argument 0: did you call init?")
 
     @contextlib.contextmanager
     def modes(self) -> Iterator[None]:
@@ -415,6 +421,7 @@ def pretended_gpu() -> Iterator[PretendedGPU]:
         "device": lambda device: contextlib.nullcontext(),
         "device_count": lambda: 1,
         "empty_cache": lambda: None,
+        "init": lambda: setattr(gpu, "is_initialized", True),
         "get_device_name": lambda device=None: "pretended GPU",
         "get_rng_state": lambda device=None: random_state[0].clone(),
         "is_available": lambda: True,
@@ -424,7 +431,7 @@ def pretended_gpu() -> Iterator[PretendedGPU]:
         "mem_get_info": lambda device=None: (2**30, 2**31),
         "memory_allocated": lambda device=None: 0,
         "memory_reserved": lambda device=None: 0,
-        "reset_peak_memory_stats": lambda device=None: None,
+        "reset_peak_memory_stats": gpu.reset_peak_memory_stats,
         "set_rng_state": lambda state, device=None: random_state.__setitem__(0, state.clone()),
         "synchronize": lambda device=None: gpu.syncs.update(["synchronize"]),
     }

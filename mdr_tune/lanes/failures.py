@@ -26,7 +26,7 @@ def failure_of(error: Exception, ranks: Ranks) -> Failure:
     Several ranks on GPUs are not used again unless the trial diverged: a collective of one of them may still wait for
     the others, and NCCL lets none pass it.
     """
-    kind = _kind_of(error, ranks.device)
+    kind = _kind_of(error, ranks)
     if kind == "diverged":
         return Failure(str(error), kind)
     may_be_stuck = ranks.world_size > 1 and ranks.device.type == "cuda"
@@ -34,12 +34,12 @@ def failure_of(error: Exception, ranks: Ranks) -> Failure:
     return Failure(text, kind, ends_group=kind != "failed" or may_be_stuck)
 
 
-def _kind_of(error: Exception, device: torch.device) -> FailureKind:
+def _kind_of(error: Exception, ranks: Ranks) -> FailureKind:
     if isinstance(error, TrialDiverged):
         return "diverged"
     if says_peer_lost(error):
         return "peer_lost"
-    return "device_lost" if _is_device_lost(error, device) else "failed"
+    return "device_lost" if _is_device_lost(error, ranks.device, ranks.world_size) else "failed"
 
 
 def says_peer_lost(error: Exception) -> bool:
@@ -48,7 +48,7 @@ def says_peer_lost(error: Exception) -> bool:
     return is_of_network or any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
 
 
-def _is_device_lost(error: Exception, device: torch.device) -> bool:
+def _is_device_lost(error: Exception, device: torch.device, world_size: int) -> bool:
     """Return whether this process cannot use its GPU any more.
 
     After a failed assertion in a kernel, an access to memory that is not its own, or an error of the hardware, all that
@@ -61,7 +61,8 @@ def _is_device_lost(error: Exception, device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     try:
-        torch.cuda.synchronize(device)
+        # A collective of this rank may wait for another rank, which will not come: then this is not to wait for it.
+        torch.cuda.synchronize(device) if world_size == 1 else torch.cuda.current_stream(device).query()
     except Exception:
         return True
     return False

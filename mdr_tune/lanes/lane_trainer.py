@@ -66,6 +66,10 @@ def make_trainer(
                 max_failures=-1,  # the hub counts, which knows why the workers left
                 controller_failure_limit=QUICK_START_FAILURES,
             ),
+            # Else NCCL's watchdog ends the process at an error of the GPU, before the worker can say that it was one.
+            worker_runtime_env={"env_vars": {"TORCH_NCCL_RETHROW_CUDA_ERRORS": "0"}}
+            if resources.gpus_per_worker
+            else None,
             logging_config=LoggingConfig(log_level="ERROR"),
             callbacks=[LostWorkers(hub, lane)],
         ),

@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
+from mdr_tune.errors import UserError
+from mdr_tune.lanes.failures import says_peer_lost
 from mdr_tune.training import Ranks
 
 FIRST_COLLECTIVE_S = 120.0
@@ -28,6 +30,10 @@ def meet(ranks: Ranks, data_timeout_s: float, give_up: Callable[[str], None]) ->
         data_timeout_s: How long others may take until they have their data.
         give_up: Is told why, in a thread of its own, if the first collective does not end. This call does not end
             then either.
+
+    Raises:
+        UserError: The first collective failed, and the message says what to set.
+        RuntimeError: Another worker is gone.
     """
     name = [uuid.uuid4().hex]
     if ranks.world_size == 1:
@@ -36,9 +42,16 @@ def meet(ranks: Ranks, data_timeout_s: float, give_up: Callable[[str], None]) ->
     store.set(f"has_data/{ranks.rank}", "")
     store.wait([f"has_data/{rank}" for rank in range(ranks.world_size)], timedelta(seconds=data_timeout_s))
     backend = dist.get_backend()
-    why = f"the first collective of its {ranks.world_size} workers did not end in {FIRST_COLLECTIVE_S:g} s: "
-    watch = threading.Timer(FIRST_COLLECTIVE_S, give_up, [why + _WHAT_TO_SET.get(backend, backend)])
+    first, what_to_set = f"the first collective of its {ranks.world_size} workers", _WHAT_TO_SET.get(backend, backend)
+    why = f"{first} did not end in {FIRST_COLLECTIVE_S:g} s: {what_to_set}"
+    watch = threading.Timer(FIRST_COLLECTIVE_S, give_up, [why])
     watch.start()
-    dist.broadcast_object_list(name, src=0)
-    watch.cancel()
+    try:
+        dist.broadcast_object_list(name, src=0)
+    except RuntimeError as error:
+        if says_peer_lost(error):
+            raise
+        raise UserError(f"{first} failed ({error}): {what_to_set}") from error
+    finally:
+        watch.cancel()
     return name[0]

@@ -6,6 +6,7 @@ import functools
 import gc
 import io
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,7 +109,7 @@ class LaneWorker:
             return Reply(value=getattr(self, f"_{command.kind}")(**command.payload))
         except Exception as error:
             failure = failure_of(error, self.ranks)
-        if failure.kind != "device_lost":
+        if not failure.ends_group:  # else the process ends, and to free memory of a GPU may wait for another rank
             self._forget_trial()
         return Reply(failure=failure)
 
@@ -124,6 +125,8 @@ class LaneWorker:
     def _forget_trial(self) -> None:
         """Free what the last trial had. A session is in circles of references, which only the collector frees."""
         self._session = None
+        if "torch._dynamo" in sys.modules:
+            torch.compiler.reset()  # what it keeps of a model would be frozen for ever
         gc.collect()
         gc.freeze()  # what is here now stays, modules above all: the next collection takes 10 ms instead of 200
         if self.ranks.device.type == "cuda":

@@ -123,7 +123,7 @@ def embed(
         batch = images[rows]
         if image_size is not None:
             batch = center_crop(batch, image_size)
-        if ranks.device.type != "cuda":
+        if ranks.device.type != "cuda" or batch.device.type == "cuda":
             return batch
         with torch.cuda.device(ranks.device):  # a thread starts out with GPU 0, and would open a context there
             return torch.empty_like(batch, pin_memory=True).copy_(batch)  # without the margins of the crop

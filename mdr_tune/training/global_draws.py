@@ -4,7 +4,9 @@ Each layer draws one mask for all images of the global batch from a seed of the 
 that it is given. An image thus loses the same activations wherever, and in whichever chunk, it is embedded.
 """
 
+import itertools
 import sys
+import weakref
 from functools import cache
 from typing import Any, cast
 
@@ -29,6 +31,8 @@ class Draws:
         self.batch_size = 0
         self.rows = slice(0)
         self._calls: dict[int, int] = {}
+        self._number = next(_numbers)
+        _draws[self._number] = self
 
     def at(self, step: tuple[int, ...], batch_size: int, rows: slice) -> None:
         """Prepare for a forward pass on some rows of a step's global batch."""
@@ -50,12 +54,36 @@ class Draws:
         Returns:
             (n, *shape), or (1, *shape) if it is the same for all.
         """
+        if torch.compiler.is_compiling():
+            # One operation that the compiler does not look into: a generator would break the network into pieces, of
+            # which it compiles eight at most.
+            op = torch.ops.mdr_tune.keep_mask
+            return cast(torch.Tensor, op(like.detach(), self._number, layer, list(shape), probability, same_for_all))
         call = self._calls[layer] = self._calls.get(layer, -1) + 1
         generator = torch.Generator().manual_seed(derive_seed("network", *self.step, layer, call))
         numbers = torch.rand((1 if same_for_all else self.batch_size, *shape), generator=generator)
         keep = (numbers if same_for_all else numbers[self.rows]) >= probability
         scale = 0.0 if probability >= 1 else 1.0 / (1.0 - probability)
         return send(keep, like.device).to(like.dtype) * scale
+
+
+_draws: "weakref.WeakValueDictionary[int, Draws]" = weakref.WeakValueDictionary()
+"""All draws there are: torch's operations take numbers, not objects."""
+_numbers = itertools.count()
+
+
+@torch.library.custom_op("mdr_tune::keep_mask", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
+def _keep_mask(
+    like: torch.Tensor, draws: int, layer: int, shape: list[int], probability: float, same_for_all: bool
+) -> torch.Tensor:
+    return _draws[draws].keep_mask(layer, torch.Size(shape), probability, like, same_for_all)
+
+
+@_keep_mask.register_fake
+def _(
+    like: torch.Tensor, draws: int, layer: int, shape: list[int], probability: float, same_for_all: bool
+) -> torch.Tensor:
+    return like.new_empty((1 if same_for_all else len(like), *shape))
 
 
 class GlobalDropout(nn.Dropout):

@@ -22,6 +22,7 @@ class PeakMemory:
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
         if ranks.device.type == "cuda":
+            torch.cuda.init()  # which the next call, unlike others, does not do by itself
             torch.cuda.reset_peak_memory_stats(ranks.device)
         else:
             _reset_peak_resident_set()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mdr_tune.training.evaluate import embed
 from mdr_tune.training.memory import GIB
 from tests.gpu.first_steps import new_session
 
@@ -33,5 +34,6 @@ def test_evaluation_has_room_where_training_had_some(device: torch.device, chunk
     peak_gib(device)
     session.train_epoch()
     training = peak_gib(device, 1.0)
-    session.evaluate("validation")
+    split = session.dataset.split("validation")
+    embed(session.model, split.images, session.ranks, batch_size=chunk_size or 64)
     assert peak_gib(device, 1.0) <= training

@@ -7,6 +7,7 @@ import threading
 import time
 from datetime import timedelta
 from multiprocessing.connection import Connection
+from unittest import mock
 
 import pytest
 import torch
@@ -77,9 +78,15 @@ def test_so_does_a_gpu_that_fails_when_it_is_asked(monkeypatch: pytest.MonkeyPat
 
 
 def test_several_ranks_on_gpus_are_not_used_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    asked = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: asked.append("synchronize"))
+    stream = mock.Mock(**{"query.side_effect": lambda: asked.append("query")})
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     assert kind_of(ValueError("margin"), "cuda", 2) == ("failed", True)
+    assert asked == ["query"]  # which does not wait for a collective that another rank never joins
     assert kind_of(ValueError("margin"), "cuda", 1) == ("failed", False)
+    stream.query.side_effect = RuntimeError("CUDA error: unspecified launch failure")
+    assert kind_of(ValueError("margin"), "cuda", 2) == ("device_lost", True)
     assert kind_of(ValueError("margin"), "cpu", 2) == ("failed", False)
     assert kind_of(TrialDiverged("the loss is not finite"), "cuda", 2) == ("diverged", False)
 

@@ -35,6 +35,15 @@ def test_a_first_collective_that_does_not_end_is_given_up_with_what_to_set(tmp_p
     assert "GLOO_SOCKET_IFNAME" in why
 
 
+def test_a_first_collective_that_fails_says_what_to_set_and_is_watched_no_more(tmp_path: Path) -> None:
+    run_ranks(SCRIPT, 2, str(tmp_path), "-1")
+    (told,) = json.loads((tmp_path / "told_0.json").read_text())
+    assert told.startswith(
+        "the first collective of its 2 workers failed (Call to posix_fallocate failed: No space left"
+    )
+    assert "GLOO_SOCKET_IFNAME" in told
+
+
 def test_a_worker_shares_the_cpus_of_its_node_once_the_node_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int]] = []
 

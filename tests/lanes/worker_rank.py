@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.errors import UserError
 from mdr_tune.lanes import meeting
 from mdr_tune.lanes.messages import Command
 from mdr_tune.lanes.worker import LaneWorker
@@ -109,6 +110,24 @@ def wait_for_one_that_does_not_come(ranks: Ranks, folder: Path) -> None:
     meeting.meet(ranks, TIMEOUT_S, give_up)
 
 
+def meet_over_broken_sockets(ranks: Ranks, folder: Path) -> None:
+    """The first collective raises, and the watch over it ends with it."""
+    meeting.FIRST_COLLECTIVE_S = 0.2
+
+    def fails(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("Call to posix_fallocate failed: No space left on device")
+
+    dist.broadcast_object_list = fails
+    told: list[str] = []
+    try:
+        meeting.meet(ranks, TIMEOUT_S, told.append)
+    except UserError as error:
+        told.append(str(error))
+    meeting.threading.Event().wait(1)
+    (folder / f"told_{ranks.rank}.json").write_text(json.dumps(told))
+    os._exit(0)
+
+
 def main() -> None:
     rank, world_size, folder, times = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
     torch.set_num_threads(1)
@@ -116,6 +135,8 @@ def main() -> None:
     ranks = Ranks.current(torch.device("cpu"))
     if times == 0:
         wait_for_one_that_does_not_come(ranks, folder)
+    if times < 0:
+        meet_over_broken_sockets(ranks, folder)
     assert meeting.meet(ranks, TIMEOUT_S, lambda why: None)
     seen = fail_often(ranks, times)
     (folder / f"rank_{rank}.json").write_text(json.dumps(seen))

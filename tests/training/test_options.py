@@ -288,6 +288,23 @@ def test_every_model_of_a_process_is_compiled(monkeypatch: pytest.MonkeyPatch) -
         assert len(compiled) > before
 
 
+def test_a_network_that_drops_is_compiled_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 layers of it drop. Torch compiles eight pieces of one code at most."""
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    compile_with = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda model: compile_with(model, backend=backend))
+    trial = {"backbone": {"name": "efficientnet_b0", "weights": "none"}, "batch_norm": "frozen", "iterations_per_epoch": 2}
+    eager, compiled = new_session(**trial), new_session(compile=True, **trial)
+    for _ in range(2):
+        assert compiled.train_epoch()["train/loss"] == pytest.approx(eager.train_epoch()["train/loss"], rel=1e-4)
+    assert len(graphs) == 1
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("fused", [True, None])
 def test_the_state_of_a_gpus_optimizer_goes_on_on_a_cpu_and_the_reverse(name: str, fused: bool | None) -> None:
