@@ -52,7 +52,27 @@ def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = N
     if found is not None and found.now is None:
         raise UserError(str(found))
     notes = [] if found is None else [f"{found}; the launch records the present place"]
+    if parent is not None:
+        notes += _lost_trials_notes(client, parent, past)
     return [*notes, *(_champion_notes(stores, client, name) if past.finished else [])]
+
+
+def _lost_trials_notes(client: "MlflowClient", parent: "Run", past: Past) -> list[str]:
+    """Return a note if trials came to their end in MLflow but not in the journal, which is written first."""
+    from mdr_tune.tracking.deleted import name_some
+    from mdr_tune.tracking.experiment import child_runs
+    from mdr_tune.tracking.tags import TRIAL_TAG
+
+    ended = {name for name, _, is_end in past.reports if is_end}
+    runs = child_runs(client, parent.info.experiment_id, parent.info.run_id, "attributes.status = 'FINISHED'")
+    lost = {run.data.tags[TRIAL_TAG] for run in runs if TRIAL_TAG in run.data.tags} - ended
+    if not lost:
+        return []
+    journal = JOURNAL if past.folder is None else past.folder / JOURNAL
+    return [
+        f"{journal} has lost lines: of it, {count(len(lost), 'trial')} came to the end in MLflow and not there "
+        f"({name_some(sorted(lost))}), and what it lacks is trained again. To keep it, restore the file from a back-up"
+    ]
 
 
 def _champion_notes(stores: Stores, client: "MlflowClient", name: str) -> list[str]:

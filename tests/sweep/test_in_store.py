@@ -24,7 +24,7 @@ from mdr_tune.tracking.deleted import describe_deleted
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.moved import follow
 from mdr_tune.tracking.reader import read_sweep
-from mdr_tune.tracking.tags import METRIC_TAG, run_tags
+from mdr_tune.tracking.tags import METRIC_TAG, TRIAL_TAG, run_tags
 from tests.faults.sweeps import Witness
 from tests.mlflow_globals import mlflow_globals_kept
 from tests.sweep.make import make_sweep
@@ -158,6 +158,19 @@ def test_a_launch_that_lost_its_journal_does_not_begin_anew(stores: Stores, tmp_
         client.delete_run(run_id)
     (folder / STUDIES).unlink()
     assert check_in_store(stores, "letters", read_past(folder)) == []
+
+
+def test_a_journal_that_lacks_trials_of_mlflow_is_told(stores: Stores, tmp_path: Path) -> None:
+    client, runs = client_of(stores), runs_of(stores)
+    for name in ("mdr-001", "mdr-002"):
+        client.set_tag(runs[name], TRIAL_TAG, name)
+        client.set_terminated(runs[name])
+    past = Past(parent_run_id=runs["sweep"], reports=[("mdr-001", 2, True), ("mdr-002", 1, False)], folder=tmp_path)
+    (note,) = check_in_store(stores, "letters", past)
+    assert note.startswith(f"{tmp_path / JOURNAL} has lost lines: of it, 1 trial came to the end in MLflow")
+    assert "(mdr-002)" in note
+    past.reports.append(("mdr-002", 2, True))
+    assert check_in_store(stores, "letters", past) == []
 
 
 def test_a_champion_that_was_deleted_is_told_before_it_is_registered_anew(stores: Stores) -> None:

@@ -298,7 +298,11 @@ def test_a_network_that_drops_is_compiled_in_one_piece(monkeypatch: pytest.Monke
 
     compile_with = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda model: compile_with(model, backend=backend))
-    trial = {"backbone": {"name": "efficientnet_b0", "weights": "none"}, "batch_norm": "frozen", "iterations_per_epoch": 2}
+    trial = {
+        "backbone": {"name": "efficientnet_b0", "weights": "none"},
+        "batch_norm": "frozen",
+        "iterations_per_epoch": 2,
+    }
     eager, compiled = new_session(**trial), new_session(compile=True, **trial)
     for _ in range(2):
         assert compiled.train_epoch()["train/loss"] == pytest.approx(eager.train_epoch()["train/loss"], rel=1e-4)
