@@ -74,12 +74,14 @@ def main(argv: list[str] | None = None) -> int:
             left_s = end - time.monotonic()
             why_not = None if arguments.cpu else lacking(part, machine)
             if why_not is None:
+                print(f"{part.key}: {part.what}; {min(part.limit_s, max(left_s, 0)):.0f} s at most ...", flush=True)
                 results.append(run_part(part, environment, left_s, log))
             else:
                 results.append(Result(part, "skipped", why_not))
             tell(results[-1])
             report.write(arguments.out, machine, results, arguments.cpu, date.today())
-    print_table(results)
+    if figures := report.figures(results):
+        print_rows(Console(width=WIDTH), figures, "Figures")
     print(f"written: {arguments.out}/check.md, check.json, check.log", flush=True)
     return int(any(result.status in ("failed", "out of time") for result in results))
 
@@ -97,14 +99,6 @@ def lacking(part: Part, machine: about.About) -> str | None:
     if machine.gpus < part.gpus:
         return f"needs {part.gpus} GPUs, this machine has {machine.gpus}"
     return f"needs {part.needs}, which is not installed" if part.needs in machine.without else None
-
-
-def print_table(results: list[Result]) -> None:
-    """Print the parts' lines once more, together, below the figures."""
-    figures = report.figures(results)
-    if figures:
-        print_rows(Console(width=WIDTH), figures, "Figures")
-    print("\n".join(result.line for result in results))
 
 
 def tell(result: Result) -> None:

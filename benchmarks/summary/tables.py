@@ -22,20 +22,27 @@ def cells(row: Row) -> list[str]:
     return [row.what, row.against, row.unit, ours, theirs, ratio, limit, of_limit, aim, met]
 
 
+def _columns(rows: list[Row]) -> tuple[str, ...]:
+    """Return the titles of the columns; those of aims, the last two, only if a line has one."""
+    return COLUMNS if any(row.aim is not None for row in rows) else COLUMNS[:-2]
+
+
 def print_table(console: Console, rows: list[Row], title: str = "All benchmarks") -> None:
     """Print all lines; those that miss their aim stand out."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    for number, column in enumerate(COLUMNS):
+    columns = _columns(rows)
+    for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number > 2 else "left", no_wrap=number > 1)
     for row in rows:
-        table.add_row(*cells(row), style="yellow" if row.is_met is False else None)
+        table.add_row(*cells(row)[: len(columns)], style="yellow" if row.is_met is False else None)
     console.print(table)
 
 
 def as_markdown(rows: list[Row], machine: str, day: date) -> str:
     """Return the section for docs/benchmarks.md, without its markers."""
-    lines = [f"{day.isoformat()}, {machine}.", "", f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in cells(row))} |" for row in rows]
+    columns = _columns(rows)
+    lines = [f"{day.isoformat()}, {machine}.", "", f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in cells(row)[: len(columns)])} |" for row in rows]
     return "\n".join(lines)
 
 

@@ -125,7 +125,7 @@ def test_the_tables_have_the_machine_the_parts_and_the_figures(tmp_path: Path) -
     assert "ray is not installed: what needs it is skipped." in page
     assert "This torch is older than 2.14, which mdr_tune asks for." in page
     assert "| speed | how fast | passed | 1 figure | 12 |" in page
-    assert "| a step | plain | images/s | 400 | 100 | 4.00 |  |  |  |  |" in page
+    assert "| a step | plain | images/s | 400 | 100 | 4.00 |  |  |\n" in page
     assert "- test_export: needs mlflow" in page
     found = json.loads((tmp_path / "check.json").read_text())
     assert found["about"]["driver"] == "580.159"
