@@ -101,7 +101,9 @@ def _explain_one(
         fix = searched_instead(path, value) or meant_value(kind, value, partial(_accepts, model, location))
         if kind.startswith("model_") and (section := _meant_section(model, location, value)):
             fix = section
-        if kind == "string_type" and (as_text := quoted(path, value)):
+        if kind == "string_type" and value is None and path[-1] == "weights":
+            fix = ": write none"
+        elif kind == "string_type" and (as_text := quoted(path, value)):
             fix = f": put it in quotes: {as_text}"
         return path, f"expected {_TYPE_NAMES[kind]}, got {_show(value)}{fix}"
     if kind == "string_pattern_mismatch":

@@ -129,6 +129,7 @@ def _read(folder: Path) -> Stored:
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else reason
         raise UserError(
             f"{file}: cannot be read ({reason}), so that the sweep cannot be resumed; restore it from a back-up, or "
             "launch the sweep anew with --space"

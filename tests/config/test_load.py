@@ -343,6 +343,7 @@ def merge(tree: dict[str, Any], more: dict[str, Any]) -> None:
         ("name: mdr_levels\n", "name: 010\n", 'name: expected text, got 10: put it in quotes: "010"'),
         ("name: mdr_levels\n", "name:\n", "name: expected text, got nothing (null)"),
         ("name: mdr_levels\n", "name: ~\n", 'put it in quotes: "~"'),
+        ("backbone: conv4\n", "backbone: {name: resnet18, weights: null}\n", "got nothing (null): write none"),
         ("start_from:", "1: 2\nstart_from:", "1: unknown key"),
         ("start_from:", "<x>: 2\nstart_from:", "<x>: unknown key"),
     ],

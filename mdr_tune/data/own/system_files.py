@@ -25,6 +25,7 @@ _NAMES = (
     *("@Recycle", "@Recently-Snapshot", "@__thumb", "@Transcode", ".@__thumb", ".@__transcode", ".@upload_cache"),
     # programs
     *("LOST.DIR", "__pycache__", ".ipynb_checkpoints", ".picasaoriginals", ".dropbox.cache", ".stversions"),
+    "_gsdata_",
 )
 _PATTERNS = (r"\._[^/]*", r"\.Trash-[^/]*", r"found\.[0-9]{3}", "(?-i:Thumbs)")
 # AppleDouble; Linux' bin of a user; chkdsk's findings; what gallery programs make, while thumbs may be a class

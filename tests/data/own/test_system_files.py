@@ -9,7 +9,7 @@ from mdr_tune.data.own.system_files import IN_PATH, is_kept_by_a_system
 NAMES = ["@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "$Recycle.Bin", "System Volume Information", "lost+found"]
 NAMES += [".Trash-1000", ".Trashes", ".ipynb_checkpoints", "__MACOSX", ".AppleDouble", ".thumbnails", "Thumbs.db"]
 NAMES += ["@Recycle", ".@__thumb", "@Recently-Snapshot", "~snapshot", "._1.jpg", "found.000", "Icon\r"]
-NAMES += ["@sharebin", "@Transcode", "Thumbs"]
+NAMES += ["@sharebin", "@Transcode", "Thumbs", "_gsdata_"]
 
 
 @pytest.mark.parametrize("name", NAMES)
