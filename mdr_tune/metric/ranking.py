@@ -5,8 +5,8 @@ equal distances, the one that comes first in the gallery is the nearer. So a ran
 nor on the number of threads or ranks, nor on how many queries are compared at a time.
 
 Nearly all distances need not be computed that way. A matrix product in the embeddings' own precision gives
-|g|^2 - 2 q.g with a known rounding, and near_ties.py settles what that leaves open. Copies of an embedding share a
-distance, and embeddings on a coarse binary grid (integers, signs) have exact products: nothing is open there.
+|g|^2 - 2 q.g with a known rounding, and near_ties.py settles what that leaves open. Embeddings on a coarse binary grid
+(integers, signs) have exact products: nothing is open there. Of embeddings with many copies one is compared for all.
 """
 
 import math
@@ -28,6 +28,9 @@ _GPU_BLOCK_ENTRIES = 2**27
 # selection and for the repair of ties.
 _GPU_SHARE = 1 / 4
 _FLOATS_PER_DISTANCE = 8
+
+_COPIES_LEFT_IN = 4
+"""Copies of an embedding are near ties like others, unless there are so many, in the mean, that all are in doubt."""
 
 _COMPARED_FIRST = 16
 """Columns of the embeddings that are compared first when copies are looked for."""
@@ -99,7 +102,7 @@ class _Prepared(NamedTuple):
     """What all blocks of queries need.
 
     Attributes:
-        gallery: (U, D), its different embeddings.
+        gallery: (U, D), its different embeddings; all of them, if few are copies.
         which: (G,) int64, the index of each item's embedding in `gallery`.
         centre: (D,), near the mean.
         centred: (U, D), the gallery less the centre. Distances do not change by that, but their products get smaller,
@@ -119,12 +122,14 @@ class _Prepared(NamedTuple):
 
     @property
     def has_copies(self) -> bool:
-        """Whether an embedding is in the gallery several times."""
+        """Whether an item of `gallery` stands for several."""
         return len(self.gallery) < len(self.which)
 
 
 def _prepare(queries: Tensor, gallery: Tensor) -> _Prepared:
     distinct, which = distinct_rows(gallery)
+    if len(distinct) * _COPIES_LEFT_IN > len(gallery):
+        distinct = which = torch.arange(len(gallery), device=gallery.device)
     different = gallery[distinct] if len(distinct) < len(gallery) else gallery
     centre = _centre(different)
     centred = different - centre

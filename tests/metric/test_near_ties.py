@@ -76,6 +76,7 @@ EMBEDDINGS = {
     "a spread of the smallest numbers": torch.randint(-3, 4, (40, 5), generator=torch.Generator().manual_seed(6))
     * 1e-45,
     "whole numbers whose squares are too small": torch.arange(-30, 30)[:, None] * 2.0**-75,
+    "five copies of each": on_sphere(14, 5).repeat(5, 1),
     "an outlier": torch.cat([on_sphere(60, 5), 1e4 * on_sphere(1, 5)]),
     "norms from 1e-5 to 1e5": on_sphere(60, 5) * torch.logspace(-5, 5, 60)[:, None],
     "tight clusters": (on_sphere(4, 6).repeat(15, 1) + 1e-6 * on_sphere(60, 6, seed=1)),
