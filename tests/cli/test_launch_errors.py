@@ -1,5 +1,7 @@
 """launch.py and the user's mistakes: one clear message, exit code 2, no traceback, nothing started, nothing left."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -209,3 +211,17 @@ def test_the_surface_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> 
         *("--space", "--trials", "--set", "--address", "--tracking-uri", "--storage", "--name", "--dry-run", "--help"),
         *("--resume", "--extend", "--time-budget", "--no-preflight"),
     }
+
+
+def test_an_interrupt_while_modules_are_imported_leaves_a_line_and_no_traceback() -> None:
+    code = (
+        "import runpy, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'mdr_tune.cli.launch':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "runpy.run_path('launch.py', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "interrupted: nothing was started\n")
