@@ -122,7 +122,8 @@ class Status:
         best = record.best(self._metric)
         label, _ = value_titles(self._metric)
         quality = f"{label} {best[0]:6.2f} (epoch {best[1]})" if best else "no result"
-        text = f"{record.name:<16} {OUTCOMES[record.outcome]:<13} {record.epochs:>3} epochs  {quality}"
+        epochs = "epoch" if record.epochs == 1 else "epochs"
+        text = f"{record.name:<16} {OUTCOMES[record.outcome]:<13} {record.epochs:>3} {epochs:<6}  {quality}"
         parameters = format_parameters(record.best_parameters(self._metric))
         bad = record.outcome in _BAD
         self._print(f"{text}  {parameters}".rstrip(), "red" if bad else "")

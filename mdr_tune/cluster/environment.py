@@ -13,6 +13,8 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own state is not used: the journal is, see `resume`
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that failed has no metric
     "TUNE_MAX_PENDING_TRIALS_PG": "16",  # trials that start side by side; there are never more than lanes
+    # Ray prints the traceback of a call whose result nobody takes, such as of a trial that is ended while it saves.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_worker_maximum_startup_concurrency": "8",  # on few cores Ray warns of our few processes otherwise
     "RAY_gcs_server_port_wait_time_s": "180",  # instead of 30: a loaded machine starts slowly
     "RAY_raylet_start_wait_time_s": "180",

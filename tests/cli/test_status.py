@@ -107,7 +107,7 @@ def test_a_line_for_each_finished_trial_however_wide_the_output(clock: Clock, wi
         "[1:15] mdr-001          completed       3 epochs  val Recall@1  62.50 (epoch 2)  "
         "levels 3 over ±2.40, weight 0.13, margin 0.2",
         "[1:15] 2/4 trials done · 1 stopped early · best 62.50 (mdr-001) · about 0:03 left",  # 3 epochs on 2 lanes
-        "[1:15] mdr-002          stopped early   1 epochs  val Recall@1   9.50 (epoch 1)  weight 0.5",
+        "[1:15] mdr-002          stopped early   1 epoch   val Recall@1   9.50 (epoch 1)  weight 0.5",
         "[1:15] mdr-003          killed          2 epochs  val Recall@1  41.00 (epoch 2)",
     ]
 
@@ -281,7 +281,7 @@ def test_a_trial_that_diverged_has_no_value_and_says_why(clock: Clock) -> None:
     status.trial_started(record("mdr-007.2", []))
     status.trial_ended(trial)
     assert output.getvalue().splitlines() == [
-        "[0:00] mdr-007.2        DIVERGED        1 epochs  no result",
+        "[0:00] mdr-007.2        DIVERGED        1 epoch   no result",
         "[0:00]                  all embeddings collapsed to one point",
     ]
 
