@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mdr_tune.words import escaped
 from tests.gpu.device import VARIABLE
 from tests.lane_session import hub  # noqa: F401 - a fixture
 from tests.small_disk import small_disk  # noqa: F401 - a fixture
@@ -40,7 +41,7 @@ def pytest_report_to_serializable() -> Generator[None, Any, Any]:
 
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+        return escaped(value)
     if isinstance(value, dict):
         return {_escaped(key): _escaped(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

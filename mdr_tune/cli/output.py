@@ -77,15 +77,19 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"{count(lanes.workers_per_lane, 'worker')} each, {lanes.cpus_per_worker} CPU{gpus}{kind} a worker{placement}",
     )
     _add(table, "  found", plan.machine.description, plan.machine.describe())
+    _add_stores(table, plan)
+    console.print(table)
+    for note in plan.notes:
+        console.print(f"  note: {note}", soft_wrap=True, markup=False)
+
+
+def _add_stores(table: Table, plan: Plan) -> None:
     _add(table, "  stores", "MLflow", plan.stores.shown_uri)
     if plan.stores.other_registry is not None:
         _add(table, "", "registry", f"{plan.stores.other_registry} ({REGISTRY_VARIABLE})")
     _add(table, "", "storage", str(plan.folder.parent))
     if (checkpoints := describe_checkpoints(plan)) is not None:
         _add(table, "", "checkpoints", checkpoints)
-    console.print(table)
-    for note in plan.notes:
-        console.print(f"  note: {note}", soft_wrap=True, markup=False)
 
 
 def describe_trials(arm: Arm, unit: str) -> str:

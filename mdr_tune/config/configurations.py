@@ -49,21 +49,18 @@ def _num_values(parameter: Parameter) -> float:
     return math.inf
 
 
-def listed_configurations(
-    trial: TrialConfig, space: Space, most: int = MOST_LISTED
-) -> dict[str, dict[str, Any]] | None:
+def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[str, Any]] | None:
     """Return a point of each different configuration, by its key: values by name in a study.
 
     Args:
         trial: The base trial.
         space: What is searched. Combinations that are no valid trial are left out.
-        most: Combinations that are tried.
 
     Returns:
-        None where there is no end of combinations, or there are more than `most`.
+        None where there is no end of combinations, or there are more than `MOST_LISTED`.
     """
     tree = parameter_tree(space)
-    if num_points(tree) > most:
+    if num_points(tree) > MOST_LISTED:
         return None
     found: dict[str, dict[str, Any]] = {}
     for point in grid_points(space):

@@ -44,13 +44,13 @@ class Loss(Named):
         angular: whether the loss compares directions only, so that embeddings belong on the unit sphere.
         best_miner: name of the miner that `miner: auto` stands for.
         uses_miner: whether the loss heeds what a miner chose.
+        learns: whether the loss has parameters of its own, such as a proxy for each class.
     """
 
     angular: ClassVar[bool] = False
     best_miner: ClassVar[str] = "all"
     uses_miner: ClassVar[bool] = True
     learns: ClassVar[bool] = False
-    """Has parameters of its own, such as a proxy for each class."""
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return a new loss. Its parameters are drawn from torch's global generator.
@@ -136,12 +136,11 @@ class ContrastiveLossConfig(Loss):
 
         Both means leave out pairs whose term is 0. Distances are not squared.
         """
-        from pytorch_metric_learning import distances, losses
+        from pytorch_metric_learning import losses
 
-        from mdr_tune.metric.library_adapter import LibraryLoss
+        from mdr_tune.metric.library_adapter import LibraryLoss, euclidean
 
-        distance = distances.LpDistance(normalize_embeddings=False, collect_stats=False)
-        loss = losses.ContrastiveLoss(self.pos_margin, self.neg_margin, distance=distance, collect_stats=False)
+        loss = losses.ContrastiveLoss(self.pos_margin, self.neg_margin, distance=euclidean(), collect_stats=False)
         return LibraryLoss(loss)
 
 
@@ -188,13 +187,12 @@ class MarginLossConfig(Loss):
 
         The divisor is the number of terms that are above 0. With `learn_beta`, nu * beta is added.
         """
-        from pytorch_metric_learning import distances, losses
+        from pytorch_metric_learning import losses
 
-        from mdr_tune.metric.library_adapter import LibraryLoss
+        from mdr_tune.metric.library_adapter import LibraryLoss, euclidean
 
-        distance = distances.LpDistance(normalize_embeddings=False, collect_stats=False)
         loss = losses.MarginLoss(
-            self.margin, self.nu, self.beta, learn_beta=self.learn_beta, distance=distance, collect_stats=False
+            self.margin, self.nu, self.beta, learn_beta=self.learn_beta, distance=euclidean(), collect_stats=False
         )
         return LibraryLoss(loss)
 

@@ -82,7 +82,8 @@ class HardMinerConfig(Miner):
         """Return the miner of one triplet an anchor."""
         from pytorch_metric_learning import miners
 
-        from mdr_tune.metric.library_miner import LibraryMiner, euclidean
+        from mdr_tune.metric.library_adapter import euclidean
+        from mdr_tune.metric.library_miner import LibraryMiner
 
         return LibraryMiner(miners.BatchHardMiner(distance=euclidean(), collect_stats=False))
 
@@ -97,7 +98,8 @@ class SemiHardMinerConfig(Miner):
         """Return the miner of all such triplets. The margin is in the units of the embeddings."""
         from pytorch_metric_learning import miners
 
-        from mdr_tune.metric.library_miner import LibraryMiner, euclidean
+        from mdr_tune.metric.library_adapter import euclidean
+        from mdr_tune.metric.library_miner import LibraryMiner
 
         miner = miners.TripletMarginMiner(self.margin, "semihard", distance=euclidean(), collect_stats=False)
         return LibraryMiner(miner)

@@ -132,14 +132,21 @@ def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Pat
 
 def _combination_problems(sweep: SweepConfig) -> Problems:
     """Try what the choices make of each other; more combinations than a computer tries in a second are not tried."""
+    is_listed = sweep.search.sampler == "grid" and num_points(parameter_tree(sweep.space)) <= MOST_COMBINATIONS
+    found: dict[str, list[str]] = {}
     for said, parameters in _combinations(sweep.space):
         try:
-            resolve(sweep.trial, sweep.space, parameters)
+            trial = resolve(sweep.trial, sweep.space, parameters)
         except ValidationError as error:
             key, message = explain(error, TrialConfig)[0]
-            together = ", ".join(f"{name} {describe_value(value)}" for name, value in said.items())
-            return [(("space",), f"{together} do not go together: {'.'.join(key)}: {message}")]
-    return _grid_problems(sweep) if sweep.search.sampler == "grid" else []
+            return [(("space",), f"{_together(said)} do not go together: {'.'.join(key)}: {message}")]
+        if is_listed:
+            found.setdefault(configuration_key(trial), []).append(_together(said))
+    return _repeats(found)
+
+
+def _together(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {describe_value(value)}" for name, value in values.items())
 
 
 def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -155,19 +162,12 @@ def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]
         yield choices, {**choices, **_low_ends(tree, choices)}
 
 
-def _grid_problems(sweep: SweepConfig) -> Problems:
-    """Check that no two combinations of a grid are the same trial; `search_checks` tells if it is none."""
-    tree = parameter_tree(sweep.space)
-    if (combinations := num_points(tree)) > MOST_COMBINATIONS:
-        return []
-    found: dict[str, list[str]] = {}
-    for point in grid_points(sweep.space):
-        parameters = parameters_of(tree, point)
-        said = ", ".join(f"{name} {describe_value(value)}" for name, value in parameters.items())
-        found.setdefault(configuration_key(resolve(sweep.trial, sweep.space, parameters)), []).append(said)
+def _repeats(found: dict[str, list[str]]) -> Problems:
+    """Return a problem if two combinations of a grid are the same trial. By configuration, what is said of each."""
     same = next((said for said in found.values() if len(said) > 1), None)
     if same is None:
         return []
+    combinations = sum(map(len, found.values()))
     message = (
         f"of {combinations:,} combinations of the grid only {len(found):,} differ: ({same[0]}) and ({same[1]}) are the "
         "same trial. Either a choice stands twice, or a key does nothing beside some value of another, such as "

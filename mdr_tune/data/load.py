@@ -59,8 +59,8 @@ def outline_files(name: str, *ways: Mapping[str, Any]) -> DatasetOutline:
     Raises:
         UserError: as `load_dataset`.
     """
-    arguments = [_source_arguments(name, keys) for keys in ways]
-    wanted = {_key(name, each, check_cache_dir()): each for each in arguments}
+    arguments, folder = [_source_arguments(name, keys) for keys in ways], check_cache_dir()
+    wanted = {_key(name, each, folder): each for each in arguments}
     if unopened := {key: each for key, each in wanted.items() if key not in _opened}:
         _look_at(name, unopened)
     outlines = [_opened[key].outline() for key in wanted if key in _opened]

@@ -64,6 +64,11 @@ class LibraryLoss(MetricLoss):
             )
 
 
+def euclidean() -> distances.LpDistance:
+    """Return Euclidean distances of embeddings as they are: the library would put them on the unit sphere."""
+    return distances.LpDistance(normalize_embeddings=False, collect_stats=False)
+
+
 class _BoundedCosine(distances.CosineSimilarity):
     """Cosines a few roundings short of 1 and -1, where the arccosine still has a finite gradient.
 

@@ -1,7 +1,7 @@
 """pytorch-metric-learning's miners, behind the interface of ours."""
 
 import torch
-from pytorch_metric_learning import distances, miners
+from pytorch_metric_learning import miners
 from torch import Tensor
 
 from mdr_tune.metric.batch_labels import Labels, class_ids
@@ -29,8 +29,3 @@ class LibraryMiner:
             return Pairs(*indices)
         anchors, positives, negatives = indices
         return Triplets(anchors, positives, negatives, embeddings.new_zeros(()))
-
-
-def euclidean() -> distances.LpDistance:
-    """Return Euclidean distances of embeddings as they are: the library would put them on the unit sphere."""
-    return distances.LpDistance(normalize_embeddings=False, collect_stats=False)
