@@ -1,32 +1,30 @@
 """How training images are varied: one draw for each image of the global batch, whatever the number of workers."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Field
 
-from mdr_tune.config.base import StrictModel, by_name, choose_by_name, tag
+from mdr_tune.config.base import Named, one_of
 from mdr_tune.config.units import SHARE
 
 
-class _Augmentation(StrictModel):
-    def arguments(self) -> dict[str, Any]:
-        """Return what the augmentation's constructor takes."""
-        return self.model_dump(exclude={"name"})
+class Augmentation(Named):
+    """An augmentation that a file may name."""
 
 
-class AutoAugmentationConfig(_Augmentation):
+class AutoAugmentationConfig(Augmentation):
     """What suits the data: affine for glyphs, else random_resized_crop with the authors' numbers."""
 
     name: Literal["auto"] = "auto"
 
 
-class AffineConfig(_Augmentation):
+class AffineConfig(Augmentation):
     """A little rotation, scale and shift; then the centre."""
 
     name: Literal["affine"]
 
 
-class NoAugmentationConfig(_Augmentation):
+class NoAugmentationConfig(Augmentation):
     """The centre, as in evaluation."""
 
     name: Literal["none"]
@@ -42,7 +40,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Ratio = Annotated[float, Field(gt=0)]
 
 
-class RandomResizedCropConfig(_Augmentation):
+class RandomResizedCropConfig(Augmentation):
     """A random part of the image, brought to `data.image_size`, perhaps mirrored. The numbers are the authors'."""
 
     name: Literal["random_resized_crop"]
@@ -56,14 +54,10 @@ class RandomResizedCropConfig(_Augmentation):
     """How pixels are resampled."""
 
 
-AugmentationConfig = Annotated[
-    Annotated[AutoAugmentationConfig, Tag(tag("auto"))]
-    | Annotated[AffineConfig, Tag(tag("affine"))]
-    | Annotated[NoAugmentationConfig, Tag(tag("none"))]
-    | Annotated[RandomResizedCropConfig, Tag(tag("random_resized_crop"))],
-    Discriminator(choose_by_name("auto")),
-    BeforeValidator(by_name),
-]
+if TYPE_CHECKING:
+    AugmentationConfig = Augmentation
+else:
+    AugmentationConfig = one_of(Augmentation, default="auto")
 
 
 def chosen_augmentation(
