@@ -29,8 +29,8 @@ from summary.machine import machine
 from summary.rows import Row, add_rows_option, write_rows
 
 from mdr_tune.cli.terminal import make_console
-from mdr_tune.indexing import IndexInfo, read_index, search_index
-from mdr_tune.indexing.index_file import writing_index
+from mdr_tune.retrieve import IndexInfo, read_index, search_index
+from mdr_tune.retrieve.index_file import writing_index
 
 DIMENSIONS, TOP, ROUNDS = 128, 10, 5
 OURS = "ours, from the file"

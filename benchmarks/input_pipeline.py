@@ -38,7 +38,7 @@ from summary.rows import add_rows_option, write_rows
 from mdr_tune.cli.terminal import make_console
 from mdr_tune.data.dataset import Images
 from mdr_tune.data.images.image_files import open_images
-from mdr_tune.progress import no_progress
+from mdr_tune.util.progress import no_progress
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -81,7 +81,7 @@ def measure(arguments: argparse.Namespace, console: Console, folder: Path) -> in
     from overhead.trials import compare, make_plan
 
     from mdr_tune.cluster.machine import this_machine
-    from mdr_tune.sweep.session import ray_session
+    from mdr_tune.sweep.ray_session import ray_session
 
     console.print(f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f} before the start", style="dim")
     launches, recipe_launches_s = launch_in_turn(arguments.rounds, folder)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.words import escaped
+from mdr_tune.util.words import escaped
 from tests.gpu.device import VARIABLE
 from tests.lane_session import hub  # noqa: F401 - a fixture
 from tests.small_disk import small_disk  # noqa: F401 - a fixture

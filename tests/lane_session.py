@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.lanes.resources import LaneResources
+from mdr_tune.lanes.lane_resources import LaneResources
 
 RESOURCES = LaneResources(
     num_lanes=1,
@@ -22,7 +22,7 @@ RESOURCES = LaneResources(
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory, glyph_cache: Path) -> Iterator[Any]:
     """The hub of one lane with two DDP workers, as a sweep starts it."""
-    from mdr_tune.sweep.session import ray_session
+    from mdr_tune.sweep.ray_session import ray_session
 
     with ray_session(None, num_cpus=3):  # one is free, for tests that start a lane of their own
         from mdr_tune.lanes.lane import Lanes

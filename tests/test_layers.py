@@ -8,22 +8,42 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mdr_tune"
-BELOW = {  # a layer imports itself, those listed, and the modules at the top of the package
-    "metric": set(),
-    "backbones": set(),
-    "config": {"metric", "backbones"},  # for names that only a library knows, and then only
-    "data": {"config"},  # for the keys of a data set, and their defaults
-    "training": {"metric", "backbones", "data", "config"},
-    "lanes": {"config", "backbones", "data", "training"},  # weights are fetched while a lane reads
-    "cluster": {"config"},
+BELOW = {  # a layer imports itself and those listed
+    "util": set(),
     "statistics": set(),
-    "report": {"config", "statistics"},
-    "tracking": {"config", "training", "indexing"},
-    "indexing": {"metric", "data"},
-    "sweep": {"config", "backbones", "data", "lanes", "tracking", "report", "cluster"},
-    "cli": {"config", "data", "training", "lanes", "report", "tracking", "sweep", "indexing", "cluster"},
+    "metric": {"util"},
+    "records": {"util"},
+    "backbones": {"util", "config"},
+    "config": {"util", "records", "metric", "backbones", "data"},  # of the last three, names alone
+    "data": {"util", "config"},  # for the keys of a data set, and their defaults
+    "training": {"util", "records", "metric", "backbones", "data", "config"},
+    "retrieve": {"util", "metric", "data"},
+    "checkpoints": {"util", "records"},
+    "lanes": {
+        "util",
+        "config",
+        "backbones",
+        "data",
+        "training",
+        "checkpoints",
+    },  # fetches weights
+    "search": {"util", "records", "config", "checkpoints"},
+    "tracking": {"util", "records", "config", "training", "retrieve"},
+    "cluster": {"util", "config", "tracking"},
+    "report": {"util", "records", "config", "statistics"},
+    "sweep": {
+        *("util", "records", "config", "backbones", "data", "checkpoints", "lanes", "search", "tracking"),
+        *("cluster", "report"),
+    },
+    "cli": {
+        *("util", "records", "config", "data", "training", "lanes", "search", "report", "tracking", "sweep"),
+        *("retrieve", "cluster"),
+    },
 }
-WITHOUT_RAY_AND_MLFLOW = ("metric", "backbones", "data", "config", "training", "report", "statistics", "indexing")
+WITHOUT_RAY_AND_MLFLOW = (
+    *("util", "statistics", "metric", "records", "backbones", "data", "config", "training", "checkpoints"),
+    *("report", "retrieve"),
+)
 
 
 def imports_of(file: Path) -> set[str]:
@@ -41,8 +61,9 @@ def files_of(layer: str) -> list[Path]:
     return sorted((PACKAGE / layer).rglob("*.py"))
 
 
-def test_every_folder_is_a_layer() -> None:
+def test_every_folder_is_a_layer_and_nothing_lies_loose() -> None:
     assert {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()} == set(BELOW)
+    assert [file.name for file in PACKAGE.glob("*.py")] == ["__init__.py"]
 
 
 @pytest.mark.parametrize("layer", BELOW)

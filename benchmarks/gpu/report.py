@@ -11,7 +11,7 @@ from summary.tables import as_markdown
 
 from gpu.about import About
 from gpu.run import Result
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 
 def write(folder: Path, about: About, results: list[Result], on_cpu: bool, day: date) -> None:

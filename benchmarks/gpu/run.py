@@ -15,7 +15,7 @@ from summary.process import BENCHMARKS, REPOSITORY
 from summary.rows import Row, read_rows
 
 from gpu.parts import Part
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 Status = Literal["passed", "failed", "out of time", "skipped"]
 END_S = 10.0

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from mdr_tune.cluster.machine import this_machine
-from mdr_tune.sweep.session import ray_session
+from mdr_tune.sweep.ray_session import ray_session
 from overhead.recipe import FIRST_STEP, run_as_documented
 from overhead.trials import make_plan
 

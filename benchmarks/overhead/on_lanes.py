@@ -4,10 +4,10 @@ import time
 
 import ray
 
-from mdr_tune.progress import no_progress
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.running_lanes import running_lanes
 from mdr_tune.sweep.search_run import ArmRun
+from mdr_tune.util.progress import no_progress
 from overhead.trials import Side, Stopwatch, open_books
 
 POLL_S = 0.05

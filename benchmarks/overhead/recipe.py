@@ -18,11 +18,11 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
+from mdr_tune.search.arm_search import ArmSearch
+from mdr_tune.search.trial_source import TrialSource
 from mdr_tune.sweep.events import TuneEvents
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.search import ArmSearch
 from mdr_tune.sweep.search_run import TRIAL_ACTOR
-from mdr_tune.sweep.trial_source import TrialSource
 from mdr_tune.training import Ranks, TrialSession
 from overhead.trials import Side, Stopwatch, open_books
 

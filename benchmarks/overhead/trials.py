@@ -9,12 +9,12 @@ from pathlib import Path
 
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.records import TrialRecord
-from mdr_tune.sweep.journal import Journal
-from mdr_tune.sweep.ledger import Ledger
+from mdr_tune.records.journal import Journal
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.search.ledger import Ledger
+from mdr_tune.search.stop_rules import StopRules
+from mdr_tune.sweep.lane_layout import fit_lanes
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.resources import fit_lanes
-from mdr_tune.sweep.stop_rules import StopRules
 from mdr_tune.sweep.stores import Stores
 
 WORKERS_PER_TRIAL = 2

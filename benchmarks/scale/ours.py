@@ -13,10 +13,10 @@ from rich.console import Console
 
 from mdr_tune.cli.pace import Pace
 from mdr_tune.cli.status import Status
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.search.stop_rules import StopRules
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.session import ray_session
-from mdr_tune.sweep.stop_rules import StopRules
+from mdr_tune.sweep.ray_session import ray_session
 from scale.meter import Meter, Stamps
 from scale.search import METRIC, make_plan
 
@@ -65,9 +65,9 @@ def run(trials: int, epochs: int, first: int, folder: Path) -> Stamps:
     plan = make_plan(trials, epochs, folder)
     with ray_session(None, plan.machine.cpus), open(os.devnull, "w") as nowhere:
         from mdr_tune.lanes.lane import start_hub
-        from mdr_tune.sweep.journal import Journal
+        from mdr_tune.records.journal import Journal
+        from mdr_tune.search.ledger import Ledger
         from mdr_tune.sweep.launch import _open_tracker
-        from mdr_tune.sweep.ledger import Ledger
         from mdr_tune.sweep.search_run import ArmRun
         from scale.trial import Nothing
 

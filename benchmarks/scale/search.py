@@ -5,10 +5,10 @@ from pathlib import Path
 
 from mdr_tune.cluster.machine import this_machine
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.sqlite_address import sqlite_url
+from mdr_tune.sweep.lane_layout import fit_lanes
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.resources import fit_lanes
 from mdr_tune.sweep.stores import Stores
+from mdr_tune.util.sqlite_address import sqlite_url
 
 METRIC = "val/recall_at_1"
 RANGES = {

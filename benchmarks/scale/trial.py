@@ -5,7 +5,7 @@ from typing import Any
 
 from ray import tune
 
-from mdr_tune.lanes.checkpoint_file import CheckpointInfo, read_info, write_checkpoint
+from mdr_tune.checkpoints.checkpoint_file import CheckpointInfo, read_info, write_checkpoint
 from scale.search import METRIC, recall
 
 STATE = b"0" * 100

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from mdr_tune.provenance import cpu, versions
+from mdr_tune.records.provenance import cpu, versions
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow")
 """Whose versions are said, where they are installed: the layer of training runs with torch alone."""

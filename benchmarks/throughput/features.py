@@ -7,7 +7,7 @@ from unittest import mock
 import torch
 
 from mdr_tune.backbones import Backbone
-from mdr_tune.catalog import BACKBONES
+from mdr_tune.config.catalog import BACKBONES
 
 NAME = "features"
 SIZE = 32

@@ -1,9 +1,17 @@
-"""Networks that turn images into feature vectors; found by name in `mdr_tune.catalog`, or else in torchvision."""
+"""Networks that turn images into feature vectors; found by their names.
 
-from mdr_tune.backbones.base import Backbone
-from mdr_tune.backbones.build import build_backbone, check_backbone_name, check_takes
-from mdr_tune.backbones.conv4 import Conv4
-from mdr_tune.backbones.weights import check_weights, fetch_weights
+The names below are imported when they are asked for: which images a network takes (`image_limits`) needs no torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from mdr_tune.util.lazy_names import lazy_name
+
+if TYPE_CHECKING:
+    from mdr_tune.backbones.base import Backbone
+    from mdr_tune.backbones.build import build_backbone, check_backbone_name, check_takes
+    from mdr_tune.backbones.conv4 import Conv4
+    from mdr_tune.backbones.weights import check_weights, fetch_weights
 
 __all__ = [
     "Backbone",
@@ -14,3 +22,17 @@ __all__ = [
     "check_weights",
     "fetch_weights",
 ]
+_MODULES = {
+    "base": ["Backbone"],
+    "build": ["build_backbone", "check_backbone_name", "check_takes"],
+    "conv4": ["Conv4"],
+    "weights": ["check_weights", "fetch_weights"],
+}
+
+
+def __getattr__(name: str) -> Any:
+    return lazy_name(__name__, _MODULES, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from mdr_tune.backbones.base import Backbone
+from mdr_tune.backbones.image_limits import CATALOG_LIMITS
 from mdr_tune.backbones.weights import fetch_weights, read_state_dict
-from mdr_tune.catalog import BACKBONES
-from mdr_tune.errors import UnknownName
-from mdr_tune.image_limits import CATALOG_LIMITS
-from mdr_tune.registry import did_you_mean
+from mdr_tune.config.catalog import BACKBONES
+from mdr_tune.util.errors import UnknownName
+from mdr_tune.util.registry import did_you_mean
 
 _LIST = "https://docs.pytorch.org/vision/stable/models.html#classification"
 
@@ -15,8 +15,8 @@ _LIST = "https://docs.pytorch.org/vision/stable/models.html#classification"
 def check_backbone_name(name: str) -> None:
     """Raise UnknownName, which suggests the nearest one, unless `build_backbone` knows `name`.
 
-    Imports torchvision if `name` is not in `mdr_tune.catalog.BACKBONES`, because any of its classification models will
-    do.
+    Imports torchvision if `name` is not in `mdr_tune.config.catalog.BACKBONES`: any of its classification models
+    will do.
     """
     if name in BACKBONES:
         return
@@ -35,7 +35,7 @@ def build_backbone(name: str, weights: str = "none", load: bool = True) -> Backb
     """Return a new backbone.
 
     Args:
-        name: One of `mdr_tune.catalog.BACKBONES`, or a classification model of torchvision by torchvision's name.
+        name: One of `mdr_tune.config.catalog.BACKBONES`, or the name of a classification model of torchvision.
         weights: `none`: drawn from torch's global generator. `DEFAULT`: the best published ones (Conv4 has none, and
             they are drawn). The name of published ones such as `IMAGENET1K_V1`. Else the path of a file with a state
             dict.

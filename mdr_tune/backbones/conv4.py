@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from mdr_tune.backbones.base import Backbone
-from mdr_tune.image_limits import CATALOG_LIMITS
+from mdr_tune.backbones.image_limits import CATALOG_LIMITS
 
 
 class Conv4(Backbone):

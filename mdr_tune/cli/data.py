@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from mdr_tune.cache_files import check_cache_dir
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.config.base import StrictModel, set_dotted
 from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
@@ -16,9 +15,10 @@ from mdr_tune.config.hints import flag_as_text, in_quotes
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.overrides import read_override
 from mdr_tune.config.space import section_variants
-from mdr_tune.errors import UserError
 from mdr_tune.sweep.prepare import naming, of_dataset
-from mdr_tune.words import plural
+from mdr_tune.util.cache_files import check_cache_dir
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import plural
 
 _PREPARE = """\
 Check a data set and build its cache of images, which trials read instead of the files. CUB-200-2011, Cars-196 and
@@ -109,7 +109,7 @@ def _place(path: tuple[str, ...]) -> str:
 
 
 def _prepare(data: DataConfig, console: Console) -> None:
-    from mdr_tune.catalog import DATASETS
+    from mdr_tune.config.catalog import DATASETS
     from mdr_tune.data import load_dataset, split_sizes
     from mdr_tune.data.published.benchmark import Benchmark
     from mdr_tune.data.published.fetch import fetch
@@ -135,7 +135,7 @@ def run_list(_: argparse.Namespace, console: Console) -> int:
     """List the caches of images; returns 0."""
     from mdr_tune.data.images.abandoned import abandoned_sizes
     from mdr_tune.data.images.image_cache import FOLDER, cached_files
-    from mdr_tune.disk_space import format_bytes
+    from mdr_tune.util.disk_space import format_bytes
 
     folder = check_cache_dir()
     unfinished = abandoned_sizes(folder / FOLDER)
@@ -171,7 +171,7 @@ def run_verify(_: argparse.Namespace, console: Console) -> int:
 
 def _print_caches(console: Console, only: Path | None = None) -> None:
     from mdr_tune.data.images.image_cache import cached_files
-    from mdr_tune.disk_space import format_bytes
+    from mdr_tune.util.disk_space import format_bytes
 
     for cached in cached_files(check_cache_dir()):
         if only in (None, cached.path):

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from mdr_tune.cli.model_arguments import add_model_arguments, load_model, naming, print_left_out
 from mdr_tune.cli.progress_bars import progress_bars
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 _DESCRIPTION = """\
 Embed all images in a folder and in those below it with a trained model. The Parquet file has a row an image: its path
@@ -37,8 +37,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         UserError: A flag is wrong, an image cannot be read with --strict, or none can.
     """
     _check(arguments)
-    from mdr_tune.indexing import embed_folder
-    from mdr_tune.indexing.pictures import list_images
+    from mdr_tune.retrieve import embed_folder
+    from mdr_tune.retrieve.pictures import list_images
 
     with naming("--images"):
         paths = list_images(arguments.images)  # before a model is fetched

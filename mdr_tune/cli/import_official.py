@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.errors import UserError
+from mdr_tune.records.journal import Past
 from mdr_tune.sweep.in_store import check_in_store
-from mdr_tune.sweep.journal import Past
 from mdr_tune.sweep.stores import Stores, check_stores, choose_stores, open_client, record_present_place
+from mdr_tune.util.errors import UserError
 
 if TYPE_CHECKING:
     from mdr_tune.training.official import ImportedModel

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from mdr_tune.cli.leaderboard import at_least_1
 from mdr_tune.cli.reading import add_store_arguments, open_store
-from mdr_tune.errors import UserError
-from mdr_tune.recorded import SweepRecords
-from mdr_tune.registry import did_you_mean
+from mdr_tune.records.recorded_sweep import SweepRecords
 from mdr_tune.report.budget import AtBudget
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.registry import did_you_mean
 
 FEW_TRIALS = 30
 LOPSIDED = 0.8
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """
     _, client = open_store(arguments)
     from mdr_tune.report.figures import draw_figures
-    from mdr_tune.tracking.artifacts import log_figures
+    from mdr_tune.tracking.launch_files import log_figures
     from mdr_tune.tracking.reader import read_sweep
 
     sweep = read_sweep(client, arguments.name, with_histories=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mdr_tune.cache_files import check_cache_dir
 from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.pace import Pace
 from mdr_tune.cli.status import Status
@@ -19,18 +18,19 @@ from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_li
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.unit_notes import unit_notes
-from mdr_tune.errors import UserError
+from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.messages import LaneEnded
-from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.last_word import last_word
-from mdr_tune.signals import was_interrupted
-from mdr_tune.sweep.journal import FILE as JOURNAL
-from mdr_tune.sweep.journal import Past, read_past
+from mdr_tune.records.journal import FILE as JOURNAL
+from mdr_tune.records.journal import Past, read_past
 from mdr_tune.sweep.launch import ALL_DONE, run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
 from mdr_tune.sweep.prepare import check_data, check_weights, left_to_launch, may_be_downloaded, missing_data, naming
 from mdr_tune.sweep.recording import LaunchOutcome
-from mdr_tune.words import not_utf_8
+from mdr_tune.util.cache_files import check_cache_dir
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.last_word import last_word
+from mdr_tune.util.signals import was_interrupted
+from mdr_tune.util.words import not_utf_8
 
 if TYPE_CHECKING:
     from mdr_tune.cluster.machine import Machine
@@ -99,7 +99,7 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
 
 def _new_plan(arguments: argparse.Namespace) -> Plan:
     from mdr_tune.sweep.in_store import check_in_store
-    from mdr_tune.sweep.resources import placement_notes, with_workers, workers_note
+    from mdr_tune.sweep.lane_layout import placement_notes, with_workers, workers_note
     from mdr_tune.sweep.stores import check_stores, choose_stores
     from mdr_tune.sweep.warm_start import resolve
 
@@ -133,23 +133,23 @@ def _new_plan(arguments: argparse.Namespace) -> Plan:
 
 
 def _resumed_plan(arguments: argparse.Namespace) -> Plan:
-    from mdr_tune.sweep import resume
+    from mdr_tune.sweep import stored_launches
     from mdr_tune.sweep.in_store import check_in_store
-    from mdr_tune.sweep.resources import placement_notes
+    from mdr_tune.sweep.lane_layout import placement_notes
     from mdr_tune.sweep.stores import check_stores, choose_stores
 
-    stored = resume.find_launch(choose_stores(arguments.storage, None), arguments.resume)
-    stores = resume.choose_store(stored, arguments.storage, arguments.tracking_uri)
-    sweep, past = resume.with_overrides(stored, _overrides(arguments)), read_past(stored.folder)
-    resume.check_not_running(stored.folder)
-    resume.check_study(stored.folder)
+    stored = stored_launches.find_launch(choose_stores(arguments.storage, None), arguments.resume)
+    stores = stored_launches.choose_store(stored, arguments.storage, arguments.tracking_uri)
+    sweep, past = stored_launches.with_overrides(stored, _overrides(arguments)), read_past(stored.folder)
+    stored_launches.check_not_running(stored.folder)
+    stored_launches.check_study(stored.folder)
     if arguments.extend is not None:
-        resume.check_can_extend(sweep, arguments.extend, past, stored.legacy_draws)
+        stored_launches.check_can_extend(sweep, arguments.extend, past, stored.legacy_draws)
     elif past.finished:
         raise UserError(f"--resume {sweep.name}: it is finished; --extend N adds N trials to each of its arms")
-    resume.check_budget(sweep, past)
+    stored_launches.check_budget(sweep, past)
     check_stores(stores)
-    found = check_in_store(stores, sweep.name, past, resume.own_stores(stored, arguments.storage))
+    found = check_in_store(stores, sweep.name, past, stored_launches.own_stores(stored, arguments.storage))
     machine, lanes, fits, missing = _checked(arguments, sweep, stored.file)
     return Plan(
         sweep=sweep,
@@ -193,7 +193,7 @@ def _checked(
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path, resumes: bool) -> LaneResources:
     """Return the lanes that fit; the error names the file."""
-    from mdr_tune.sweep.resources import fit_lanes
+    from mdr_tune.sweep.lane_layout import fit_lanes
 
     try:
         return fit_lanes(sweep, machine, keeps_workers=resumes)

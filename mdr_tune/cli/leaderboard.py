@@ -16,10 +16,10 @@ from rich.text import Text
 
 from mdr_tune.cli.leaderboard_table import leaderboard_table
 from mdr_tune.cli.reading import add_store_arguments, open_store
-from mdr_tune.errors import UserError
-from mdr_tune.recorded import SweepRecords
+from mdr_tune.records.recorded_sweep import SweepRecords
 from mdr_tune.report.leaderboard import Cell, flat_rows, leaderboard
 from mdr_tune.sweep.stores import check_exists
+from mdr_tune.util.errors import UserError
 
 REDRAW_EVERY_S = 2.0
 _LINES_AROUND = 9

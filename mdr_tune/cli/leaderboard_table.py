@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mdr_tune.config.domains import tell_apart
-from mdr_tune.recorded import SweepRecords
+from mdr_tune.records.recorded_sweep import SweepRecords
 from mdr_tune.report.leaderboard import Entry, budget_note, titles
 from mdr_tune.report.summary import format_parameters
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 PARAMETERS_WIDTH = 28
 """Characters that are left for the parameters, at the least: they go on in the next line."""

@@ -10,7 +10,7 @@ from mdr_tune.cluster.mlflow_server.arguments import add_arguments
 from mdr_tune.cluster.mlflow_server.command import run_server
 from mdr_tune.cluster.mlflow_server.service import ServerStatus
 from mdr_tune.cluster.mlflow_server.settings import ServerSettings, log_file, make_settings
-from mdr_tune.words import count, duration
+from mdr_tune.util.words import count, duration
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

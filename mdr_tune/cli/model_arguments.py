@@ -9,10 +9,10 @@ from rich.console import Console
 
 from mdr_tune.cli.leaderboard import at_least_1
 from mdr_tune.cli.reading import add_store_arguments, open_store
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 if TYPE_CHECKING:
-    from mdr_tune.indexing import Embedder, LeftOut
+    from mdr_tune.retrieve import Embedder, LeftOut
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, required: bool, help_text: str) -> None:

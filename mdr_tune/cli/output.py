@@ -20,14 +20,14 @@ from mdr_tune.config.schedulers import (
 )
 from mdr_tune.config.space import LevelsDomain, section_variants
 from mdr_tune.config.stop import StopConfig
-from mdr_tune.objectives import chosen_on
+from mdr_tune.records.objectives import chosen_on
 from mdr_tune.report.summary import BEST_TRIALS_SHOWN, table_rows, value_titles, verdict
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
 from mdr_tune.sweep.disk_use import describe_checkpoints, describe_used
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport, load_command
 from mdr_tune.sweep.stores import REGISTRY_VARIABLE
-from mdr_tune.words import count, duration
+from mdr_tune.util.words import count, duration
 
 PLACEMENTS = {"pack": "on as few nodes as possible", "spread": "on as many nodes as possible"}
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.records import TrialRecord
+from mdr_tune.lanes.lane_resources import LaneResources
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.sweep.cost import describe_hours, device_hours
 
 EPOCH_TIME = "time/epoch_s"

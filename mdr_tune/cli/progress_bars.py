@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
-from mdr_tune.progress import Progress as ProgressCall
+from mdr_tune.util.progress import Progress as ProgressCall
 
 _MANY = 10_000_000
 """More than there are images: bytes."""

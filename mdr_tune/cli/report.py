@@ -12,13 +12,13 @@ from rich.markup import escape
 
 from mdr_tune.cli.ablation_table import print_ablation
 from mdr_tune.cli.reading import add_store_arguments, open_store
-from mdr_tune.errors import UserError
-from mdr_tune.words import count
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import count
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from mdr_tune.recorded import SweepEvidence
+    from mdr_tune.records.recorded_sweep import SweepEvidence
     from mdr_tune.report.ablation_table import AblationTable
     from mdr_tune.report.build import Report
     from mdr_tune.sweep.stores import Stores
@@ -140,7 +140,7 @@ def _keep(
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.report.manifest import why_poorer
-    from mdr_tune.tracking.artifacts import OTHER_REPORTS, REPORT, log_report
+    from mdr_tune.tracking.launch_files import OTHER_REPORTS, REPORT, log_report
 
     running = [evidence.sweep.name for evidence in evidences if evidence.sweep.status == "RUNNING"]
     if running:
@@ -182,7 +182,7 @@ def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence
     """Describe the run of a finished grid by its table, as its launch does: one that could not left it to this."""
     from mdr_tune.report.ablation import summary_sentences
     from mdr_tune.report.description import ablation_description
-    from mdr_tune.tracking.artifacts import set_description
+    from mdr_tune.tracking.launch_files import set_description
 
     if not table.is_grid or evidence.sweep.status != "FINISHED":
         return

@@ -13,11 +13,11 @@ from rich.text import Text
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.cli.terminal import make_console, print_error
 from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed
-from mdr_tune.last_word import last_word
 from mdr_tune.report.comparison import Comparison, compare
 from mdr_tune.sweep.rerun import RerunPlan, plan_rerun, prepare_rerun, run_epochs, running_lane
 from mdr_tune.sweep.stores import check_exists, check_stores, choose_stores, open_client
-from mdr_tune.words import count
+from mdr_tune.util.last_word import last_word
+from mdr_tune.util.words import count
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mdr_tune.cache_files import atomic_write
 from mdr_tune.cli.leaderboard import at_least_1
 from mdr_tune.cli.model_arguments import add_model_arguments, naming
-from mdr_tune.errors import UserError
+from mdr_tune.util.cache_files import atomic_write
+from mdr_tune.util.errors import UserError
 
 if TYPE_CHECKING:
-    from mdr_tune.indexing import EmbeddingIndex, SearchResult
+    from mdr_tune.retrieve import EmbeddingIndex, SearchResult
 
 _DESCRIPTION = """\
 Find the images of an index that are nearest to each query, by Euclidean distance between embeddings, exactly. An index
@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if missing:
         raise UserError(f"--query {missing[0]}: there is no such file or folder")
     from mdr_tune.cli.search_queries import read_queries
-    from mdr_tune.indexing import read_index, search_index
-    from mdr_tune.indexing.nearest import choose_backend
+    from mdr_tune.retrieve import read_index, search_index
+    from mdr_tune.retrieve.nearest import choose_backend
 
     with naming("--index"):
         index = read_index(arguments.index)

@@ -11,11 +11,11 @@ import torch
 from mdr_tune.cli.model_arguments import load_model, naming, print_left_out
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.cli.terminal import make_console
-from mdr_tune.errors import UserError
-from mdr_tune.indexing import Embedder, EmbeddingIndex, embed_images, read_index
-from mdr_tune.indexing.pictures import list_images
-from mdr_tune.progress import no_progress
-from mdr_tune.words import escaped
+from mdr_tune.retrieve import Embedder, EmbeddingIndex, embed_images, read_index
+from mdr_tune.retrieve.pictures import list_images
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import no_progress
+from mdr_tune.util.words import escaped
 
 
 @dataclass(frozen=True)

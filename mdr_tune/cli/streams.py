@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-from mdr_tune.words import escaped
+from mdr_tune.util.words import escaped
 
 _NAMES: tuple[Literal["stdout"], Literal["stderr"]] = ("stdout", "stderr")
 _READER_IS_GONE = (errno.EPIPE, errno.EIO)

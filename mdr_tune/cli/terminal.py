@@ -11,8 +11,8 @@ from typing import IO, cast
 from rich.console import Console
 
 from mdr_tune.cli.streams import Output
-from mdr_tune.errors import UserError
-from mdr_tune.signals import sigterm_interrupts, was_interrupted
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.signals import sigterm_interrupts, was_interrupted
 
 PIPE_WIDTH = 200
 

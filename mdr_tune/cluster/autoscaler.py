@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from mdr_tune.cluster.machine import LOOPBACK, ComingNodes, Node
-from mdr_tune.words import count, duration
+from mdr_tune.util.words import count, duration
 
 ACCELERATOR = "accelerator_type:"
 """How Ray names the resource of a node that says which GPU it has."""

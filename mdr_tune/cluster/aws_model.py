@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 @cache

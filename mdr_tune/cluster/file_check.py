@@ -19,7 +19,7 @@ from mdr_tune.cluster.checks import (
     token,
 )
 from mdr_tune.cluster.cluster_file import Problem, read_cluster_file
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 _CHECKS = (
     provider.check_keys,

@@ -13,11 +13,11 @@ from typing import Any
 
 from mdr_tune.cluster.auth_token import close_token
 from mdr_tune.cluster.autoscaler import autoscaler_here, node_of
-from mdr_tune.cluster.environment import prepare_environment
 from mdr_tune.cluster.machine import Machine
-from mdr_tune.errors import UserError
-from mdr_tune.signals import interrupts_answered, signal_handlers_kept
-from mdr_tune.words import count
+from mdr_tune.cluster.ray_environment import prepare_environment
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.signals import interrupts_answered, signal_handlers_kept
+from mdr_tune.util.words import count
 
 CONNECT_TIMEOUT_S = 5.0
 HEAD_TIMEOUT_S = 20.0

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdr_tune.cpus import usable_cpus
-from mdr_tune.words import count
+from mdr_tune.util.cpus import usable_cpus
+from mdr_tune.util.words import count
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """By what a machine reaches itself alone."""

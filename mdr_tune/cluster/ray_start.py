@@ -5,7 +5,7 @@ import resource
 from pathlib import Path
 
 from mdr_tune.cluster.auth_token import token_file
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 LONGEST_SOCKET_PATH = 107
 """In bytes: `sun_path` of unix(7), without its final zero."""

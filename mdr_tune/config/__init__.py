@@ -1,11 +1,11 @@
 """What a user writes: one trial (`trial`), the search space (`space`), one sweep (`sweep`), and its YAML (`load`).
 
-Pydantic only: neither torch nor ray is imported when these modules are. The names below are imported when they are
-asked for.
+Neither torch nor Ray is imported with it. The names below are imported when they are asked for.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from mdr_tune.util.lazy_names import lazy_name
 
 if TYPE_CHECKING:
     from mdr_tune.config.load import read_sweep
@@ -21,13 +21,15 @@ __all__ = [
     "TrialConfig",
     "read_sweep",
 ]
-_MODULES = {"SweepConfig": "sweep", "read_sweep": "load"}
+_MODULES = {
+    "load": ["read_sweep"],
+    "sweep": ["SweepConfig"],
+    "trial": ["BackboneConfig", "BatchConfig", "EmbeddingConfig", "MDRConfig", "TrialConfig"],
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'trial')}"), name)
+    return lazy_name(__name__, _MODULES, name)
 
 
 def __dir__() -> list[str]:

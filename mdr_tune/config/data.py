@@ -1,7 +1,7 @@
 """Which images a trial sees, and how their classes are split.
 
 To add a data set: a class here (or a name in `BenchmarkDataConfig`), a source in `mdr_tune.data`, a line in
-`mdr_tune.catalog.DATASETS`.
+`mdr_tune.config.catalog.DATASETS`.
 """
 
 import os
@@ -12,12 +12,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from mdr_tune.catalog import RECALL_KS
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_name, flatten, tag
+from mdr_tune.config.catalog import RECALL_KS
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.units import SHARE
-from mdr_tune.errors import UserError
-from mdr_tune.words import not_utf_8
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import not_utf_8
 
 _NO_PATHS = (
     (r"[A-Za-z][A-Za-z0-9+.-]+://", "is an address, and files are read from this machine's disks: copy or mount them"),
@@ -284,7 +284,7 @@ def read_data(name: str, keys: Mapping[str, Any]) -> DataConfig:
     """Return a data set's section, checked, with its defaults.
 
     Args:
-        name: one of `mdr_tune.catalog.DATASETS`.
+        name: one of `mdr_tune.config.catalog.DATASETS`.
         keys: what a sweep file has below `trial.data`, beside the name.
 
     Raises:

@@ -25,7 +25,7 @@ from mdr_tune.config.hints import (
 )
 from mdr_tune.config.other_names import meant_name
 from mdr_tune.config.units import Unit
-from mdr_tune.words import count, not_utf_8
+from mdr_tune.util.words import count, not_utf_8
 
 KeyPath = tuple[str, ...]
 _TYPE_NAMES = {

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Tag
 
 from mdr_tune.config.base import is_tag, tag_name
 from mdr_tune.config.other_names import meant_metric
-from mdr_tune.registry import did_you_mean, nearest_name
+from mdr_tune.util.registry import did_you_mean, nearest_name
 
 _SHORT_FORMS = {
     "learning_rate": ("lr", "base_lr", "init_lr", "learningrate", "step_size"),

@@ -17,7 +17,7 @@ from mdr_tune.config.sweep_file import read_tree
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.config.trial_notes import trial_notes
 from mdr_tune.config.unit_notes import unit_notes
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]]:

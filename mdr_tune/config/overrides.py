@@ -6,7 +6,7 @@ from mdr_tune.config.base import set_dotted
 from mdr_tune.config.hints import flag_as_text
 from mdr_tune.config.sweep_file import Source
 from mdr_tune.config.yaml_lines import parse_flag
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[str, Any]:

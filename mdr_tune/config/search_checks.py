@@ -5,7 +5,7 @@ from mdr_tune.config.schedulers import HyperBandSchedulerConfig, PbtSchedulerCon
 from mdr_tune.config.space import grid_points, is_conditional, searched, section_variants
 from mdr_tune.config.space_checks import Problems
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 
 def search_problems(sweep: SweepConfig) -> Problems:

@@ -10,8 +10,8 @@ from mdr_tune.config.space import searched, section_variants
 from mdr_tune.config.space_checks import Problems, domain_problems
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.objectives import recall_rank
-from mdr_tune.registry import did_you_mean
+from mdr_tune.records.objectives import recall_rank
+from mdr_tune.util.registry import did_you_mean
 
 
 def sweep_problems(sweep: SweepConfig) -> Problems:

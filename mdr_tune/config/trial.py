@@ -6,16 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from mdr_tune.catalog import BACKBONES, has_published_weights
 from mdr_tune.config.augmentation import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, flatten, tag
+from mdr_tune.config.catalog import BACKBONES, has_published_weights
 from mdr_tune.config.data import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
 from mdr_tune.config.miners import AutoMinerConfig, Miner, MinerConfig
 from mdr_tune.config.optimizer import OptimizerConfig
 from mdr_tune.config.units import DEVIATIONS, EPOCHS
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 def _known_backbone(name: str) -> str:

@@ -6,7 +6,7 @@ from mdr_tune.config.optimizer import MultiStepScheduleConfig
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.config.unit_notes import trials_tried
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 LARGEST_DISTANCE = {"l2": "no distance exceeds 2", "rescale": "the mean distance of a batch is 1"}
 """By embedding mode. A margin is compared with differences of distances."""

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import yaml
 
-from mdr_tune.disk_files import check_on_disk
-from mdr_tune.errors import UserError
+from mdr_tune.util.disk_files import check_on_disk
+from mdr_tune.util.errors import UserError
 
 KeyPath = tuple[str, ...]
 MOST_NESTED = 50

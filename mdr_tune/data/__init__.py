@@ -1,10 +1,25 @@
-"""Data sets, their splits, the batch sampler and the augmentations; found by name in `mdr_tune.catalog`."""
+"""Data sets, their splits, the batch sampler and the augmentations.
 
-from mdr_tune.cache_files import cache_dir
-from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, Images, ImageSplit, SearchSplitName, SplitName
-from mdr_tune.data.load import dataset_content, is_decoded, load_dataset, outline_files, read_test_split, split_sizes
-from mdr_tune.data.sampler import BatchSampler
-from mdr_tune.data.seeding import derive_seed
+The names below are imported when they are asked for: what is known of a data set without its images (`outline`) needs
+no torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from mdr_tune.util.lazy_names import lazy_name
+
+if TYPE_CHECKING:
+    from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, Images, ImageSplit, SearchSplitName, SplitName
+    from mdr_tune.data.load import (
+        dataset_content,
+        is_decoded,
+        load_dataset,
+        outline_files,
+        read_test_split,
+        split_sizes,
+    )
+    from mdr_tune.data.sampler import BatchSampler
+    from mdr_tune.data.seeding import derive_seed
 
 __all__ = [
     "SPLIT_NAMES",
@@ -14,7 +29,6 @@ __all__ = [
     "Images",
     "SearchSplitName",
     "SplitName",
-    "cache_dir",
     "dataset_content",
     "derive_seed",
     "is_decoded",
@@ -23,3 +37,17 @@ __all__ = [
     "read_test_split",
     "split_sizes",
 ]
+_MODULES = {
+    "dataset": ["SPLIT_NAMES", "ImageDataset", "ImageSplit", "Images", "SearchSplitName", "SplitName"],
+    "load": ["dataset_content", "is_decoded", "load_dataset", "outline_files", "read_test_split", "split_sizes"],
+    "sampler": ["BatchSampler"],
+    "seeding": ["derive_seed"],
+}
+
+
+def __getattr__(name: str) -> Any:
+    return lazy_name(__name__, _MODULES, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import torch
 
-from mdr_tune.dataset_outline import DatasetOutline, SplitOutline
+from mdr_tune.data.outline import DatasetOutline, SplitOutline
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mdr_tune.cache_files import cache_dir, check_cache_dir
-from mdr_tune.catalog import DATASETS
+from mdr_tune.config.catalog import DATASETS
 from mdr_tune.config.data import read_data
 from mdr_tune.data.dataset import ImageDataset, ImageSplit, OpenedDataset
 from mdr_tune.data.listings.open_listing import (
@@ -16,8 +15,9 @@ from mdr_tune.data.listings.open_listing import (
     find_listed,
     open_listed,
 )
-from mdr_tune.dataset_outline import DatasetOutline
-from mdr_tune.progress import Progress, no_progress
+from mdr_tune.data.outline import DatasetOutline
+from mdr_tune.util.cache_files import cache_dir, check_cache_dir
+from mdr_tune.util.progress import Progress, no_progress
 
 
 def load_dataset(name: str, progress: Progress = no_progress, **keys: Any) -> ImageDataset:

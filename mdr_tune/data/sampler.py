@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from mdr_tune.data.outline import why_unfillable
 from mdr_tune.data.seeding import derive_seed
-from mdr_tune.dataset_outline import why_unfillable
 
 
 class BatchSampler:

@@ -10,9 +10,9 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2.api.config import LoggingConfig
 
 from mdr_tune.lanes.fixed_workers import FixedWorkers
+from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.lost_workers import LostWorkers
 from mdr_tune.lanes.ray_internals import owns_ray
-from mdr_tune.lanes.resources import LaneResources
 from mdr_tune.lanes.worker import run_worker
 
 SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0

@@ -22,7 +22,7 @@ from mdr_tune.lanes.messages import (
     TrialFailedDiverging,
     WorkerProcess,
 )
-from mdr_tune.lanes.progress import StallWatch
+from mdr_tune.lanes.stall_watch import StallWatch
 
 
 async def _nobody(ready: bool) -> None:

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from mdr_tune.errors import UserError
 from mdr_tune.lanes.failures import says_peer_lost
 from mdr_tune.training import Ranks
+from mdr_tune.util.errors import UserError
 
 FIRST_COLLECTIVE_S = 120.0
 """How long the first collective may take. NCCL makes its connections in it, which takes seconds."""

@@ -19,7 +19,7 @@ import ray._private.utils
 import ray._private.worker
 
 from mdr_tune.lanes.processes import end_sessions
-from mdr_tune.signals import interrupts_deferred
+from mdr_tune.util.signals import interrupts_deferred
 
 T = TypeVar("T")
 

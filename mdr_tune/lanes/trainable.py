@@ -15,9 +15,9 @@ import ray
 from ray import tune
 from ray.exceptions import ObjectLostError, OwnerDiedError
 
-from mdr_tune.lanes.checkpoint_file import CHECKPOINT_FILE, CheckpointInfo, Origin, write_checkpoint, write_marker
-from mdr_tune.lanes.checkpoint_search import complete, read_newest
-from mdr_tune.lanes.disk_room import write_when_there_is_room
+from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE, CheckpointInfo, Origin, write_checkpoint, write_marker
+from mdr_tune.checkpoints.newest import complete, read_newest
+from mdr_tune.checkpoints.room import write_when_there_is_room
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.lanes.messages import (
     LOST_A_WORKER,

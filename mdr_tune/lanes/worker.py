@@ -18,16 +18,16 @@ import torch.distributed as dist
 
 from mdr_tune.backbones.weights import fetch_weights
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.cpus import share_cpus
 from mdr_tune.data import load_dataset, read_test_split
 from mdr_tune.data.dataset import ImageSplit
-from mdr_tune.errors import UserError
 from mdr_tune.lanes.failures import failure_of, says_peer_lost
 from mdr_tune.lanes.heartbeat import Heartbeat
 from mdr_tune.lanes.meeting import meet
 from mdr_tune.lanes.messages import Command, Reply
 from mdr_tune.lanes.processes import this_process
 from mdr_tune.training import Ranks, TrialSession
+from mdr_tune.util.cpus import share_cpus
+from mdr_tune.util.errors import UserError
 
 
 class LaneAborted(RuntimeError):  # noqa: N818

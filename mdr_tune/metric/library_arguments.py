@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from pytorch_metric_learning import losses
 from torch import nn
 
-from mdr_tune.errors import UnknownName
 from mdr_tune.metric.losses import LIBRARY_PREFIX
-from mdr_tune.registry import did_you_mean
+from mdr_tune.util.errors import UnknownName
+from mdr_tune.util.registry import did_you_mean
 
 REQUIRED = inspect.Parameter.empty
 

@@ -4,19 +4,19 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mdr_tune.objectives import best_key, recall_rank
-from mdr_tune.recorded import RecordedTrial, SweepEvidence
+from mdr_tune.records.objectives import best_key, recall_rank
+from mdr_tune.records.query_details import TestDetails
+from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
 from mdr_tune.report.ablation_notes import named_baseline, notes
 from mdr_tune.report.ablation_table import AblationTable, Estimate, TableRow
 from mdr_tune.report.chance import near_chance
-from mdr_tune.report.configurations import UNSAID, method_of, settings_of, tuned_setting, varied
-from mdr_tune.report.differences import baseline_pairs, compare_rows, pairs_with
 from mdr_tune.report.gains import summary_sentences
 from mdr_tune.report.overview import Overview, overview
+from mdr_tune.report.row_differences import baseline_pairs, compare_rows, pairs_with
+from mdr_tune.report.row_settings import UNSAID, method_of, settings_of, tuned_setting, varied
 from mdr_tune.report.summary import test_key
 from mdr_tune.report.table_rows import Configuration, best_rows, grid_rows
 from mdr_tune.statistics import bootstrap_means, mean_interval
-from mdr_tune.test_details import TestDetails
 
 __all__ = ["Overview", "ablation_table", "overview", "summary_sentences"]
 

@@ -5,14 +5,14 @@ from statistics import median
 
 import numpy as np
 
-from mdr_tune.recorded import SweepFacts
+from mdr_tune.records.query_details import TestDetails
+from mdr_tune.records.recorded_sweep import SweepFacts
 from mdr_tune.report.ablation_table import TableRow
-from mdr_tune.report.differences import Pair, paired_queries
 from mdr_tune.report.output.texts import full_title, number, row_title
+from mdr_tune.report.row_differences import Pair, paired_queries
 from mdr_tune.report.table_rows import Configuration
 from mdr_tune.statistics import bootstrap_difference, smallest_separated
-from mdr_tune.test_details import TestDetails
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 
 def notes(

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mdr_tune.records import TrialRecord
-from mdr_tune.words import count
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.util.words import count
 
 MIN_TRIALS = 8
 """Fewer say little about a parameter."""

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdr_tune.errors import UserError
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation import ablation_table, summary_sentences
 from mdr_tune.report.ablation_table import AblationTable
 from mdr_tune.report.manifest import MANIFEST, check_not_poorer, make_manifest, read_manifest
@@ -18,6 +17,7 @@ from mdr_tune.report.overview import overview
 from mdr_tune.report.page import page
 from mdr_tune.report.plots import draw
 from mdr_tune.report.replacing import replacing, restore
+from mdr_tune.util.errors import UserError
 
 
 @dataclass(frozen=True)

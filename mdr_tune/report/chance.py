@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mdr_tune.records.query_details import TestDetails
 from mdr_tune.report.ablation_table import TableRow
 from mdr_tune.report.output.texts import number, row_title
-from mdr_tune.test_details import TestDetails
 
 METRIC = "test/recall_at_1"
 NEAR = 3.0

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 NOT_COMPARED = ("time/", "memory/")
 """Groups of metrics that measure the machine, not the trial."""

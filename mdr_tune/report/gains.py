@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from mdr_tune.objectives import best_key
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.objectives import best_key
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, Difference, Estimate, TableRow, Verdict
-from mdr_tune.report.configurations import WITH_MDR, comparable_key
 from mdr_tune.report.output.texts import full_title, number, p_value, row_title, signed
-from mdr_tune.words import count
+from mdr_tune.report.row_settings import WITH_MDR, comparable_key
+from mdr_tune.util.words import count
 
 NAMED = 3
 """Rows named in a sentence; of more the number is said."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdr_tune.config.hints import meant_dotted
-from mdr_tune.errors import UserError
-from mdr_tune.objectives import best_epoch_key, best_key, by_configuration, on_front
-from mdr_tune.recorded import SEEDS_KEY, RecordedTrial, SweepRecords, mean_key, second_key
-from mdr_tune.registry import did_you_mean
+from mdr_tune.records.objectives import best_epoch_key, best_key, by_configuration, on_front
+from mdr_tune.records.recorded_sweep import SEEDS_KEY, RecordedTrial, SweepRecords, mean_key, second_key
 from mdr_tune.report.names import short_names
 from mdr_tune.report.summary import metric_label
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.registry import did_you_mean
 
 Cell = str | float | int | bool | None
 _HIGHER_FIRST = ("val/", "test/", "objective/", "time/images_per_s")

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mdr_tune.errors import UserError
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
+from mdr_tune.util.errors import UserError
 
 MANIFEST = "report.json"
 """Lists the files of a report: a folder that holds anything else is not replaced."""

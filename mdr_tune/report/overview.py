@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mdr_tune.objectives import recall_rank
+from mdr_tune.records.objectives import recall_rank
 from mdr_tune.report.ablation_table import AblationTable, Estimate
 
 

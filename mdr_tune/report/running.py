@@ -3,8 +3,8 @@
 import datetime
 from collections.abc import Sequence
 
-from mdr_tune.objectives import chosen_on
-from mdr_tune.records import Outcome, SweepResult, TrialRecord
+from mdr_tune.records.objectives import chosen_on
+from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord
 from mdr_tune.report.summary import (
     configuration_values,
     metric_label,
@@ -13,7 +13,7 @@ from mdr_tune.report.summary import (
     value_titles,
 )
 from mdr_tune.report.trial_table import trial_table
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 NAMED = 5
 """Trials whose names are told."""

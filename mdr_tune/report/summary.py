@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from mdr_tune.config.domains import DIGITS, describe_value, tell_apart
-from mdr_tune.objectives import by_configuration, chosen_on, mean_over_seeds, on_front
-from mdr_tune.records import SweepResult, TrialRecord
+from mdr_tune.records.objectives import by_configuration, chosen_on, mean_over_seeds, on_front
+from mdr_tune.records.trial_record import SweepResult, TrialRecord
 from mdr_tune.report.trial_table import Row, trial_table
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 BEST_TRIALS_SHOWN = 5
 FRONT_SHOWN = 5

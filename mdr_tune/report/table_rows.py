@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mdr_tune.objectives import best_epoch_key, by_configuration, mean_over_seeds
-from mdr_tune.recorded import RecordedTrial, SweepEvidence
-from mdr_tune.records import TrialRecord
-from mdr_tune.report.configurations import drawn, key_of
+from mdr_tune.records.objectives import best_epoch_key, by_configuration, mean_over_seeds
+from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.report.row_settings import drawn, key_of
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 ROOM = 3500
 """Characters that the rows may take: MLflow's stores take 5000 of a description, and it says more than the table."""

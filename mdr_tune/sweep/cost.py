@@ -20,12 +20,12 @@ from mdr_tune.config.schedulers import (
 )
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.errors import UserError
-from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.records import TrialRecord
-from mdr_tune.sweep.journal import read_records
-from mdr_tune.sweep.resume import PLAN
-from mdr_tune.words import duration
+from mdr_tune.lanes.lane_resources import LaneResources
+from mdr_tune.records.journal import read_records
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.sweep.stored_launches import PLAN
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import duration
 
 if TYPE_CHECKING:
     from mdr_tune.sweep.plan import Plan
@@ -193,7 +193,7 @@ def asha_survivors(trials: int, rungs: int, factor: int) -> list[float]:
 
 
 def hyperband_epochs(trials: int, max_epochs: int, factor: int) -> int:
-    """Return the epochs of HyperBand, whose brackets `mdr_tune.sweep.schedulers.hyperband` describes."""
+    """Return the epochs of HyperBand, whose brackets `mdr_tune.search.schedulers.hyperband` describes."""
     highest = 0
     while factor ** (highest + 1) <= max_epochs:
         highest += 1

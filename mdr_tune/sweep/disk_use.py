@@ -4,13 +4,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from mdr_tune.cache_files import existing_folder
+from mdr_tune.checkpoints.retention import LATEST
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.disk_space import format_bytes
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.retention import LATEST
-from mdr_tune.words import count
+from mdr_tune.util.cache_files import existing_folder
+from mdr_tune.util.disk_space import format_bytes
+from mdr_tune.util.words import count
 
 SMALL = "conv4"
 """The backbone whose checkpoints take 1.5 MB, of which a plan says nothing."""

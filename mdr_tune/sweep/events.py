@@ -8,10 +8,10 @@ from ray import cloudpickle as ray_pickle
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
+from mdr_tune.checkpoints.checkpoint_file import read_info
 from mdr_tune.config.arms import Arm
-from mdr_tune.lanes.checkpoint_file import read_info
-from mdr_tune.records import Change, TrialRecord
-from mdr_tune.sweep.ledger import Ledger
+from mdr_tune.records.trial_record import Change, TrialRecord
+from mdr_tune.search.ledger import Ledger
 
 METRIC_GROUPS = ("train/", "val/", "curves/", "mdr/", "time/", "memory/")
 NOTHING_TO_TAKE_OVER = 2**31

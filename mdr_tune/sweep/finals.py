@@ -9,11 +9,11 @@ from typing import Any
 import ray
 from ray.exceptions import ObjectLostError, OwnerDiedError
 
-from mdr_tune.lanes.checkpoint_file import CheckpointDamaged, read_checkpoint
+from mdr_tune.checkpoints.checkpoint_file import CheckpointDamaged, read_checkpoint
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.lanes.messages import LaneLost
-from mdr_tune.records import TrialRecord
-from mdr_tune.test_details import TestDetails
+from mdr_tune.records.query_details import TestDetails
+from mdr_tune.records.trial_record import TrialRecord
 
 TRIES = 3
 """How often an evaluation is begun: a lane that loses a worker comes back."""

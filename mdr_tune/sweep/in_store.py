@@ -4,13 +4,13 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mdr_tune.errors import UserError
-from mdr_tune.mlflow_database import is_new
-from mdr_tune.sweep.journal import FILE as JOURNAL
-from mdr_tune.sweep.journal import Past
-from mdr_tune.sweep.resume import STUDIES
+from mdr_tune.records.journal import FILE as JOURNAL
+from mdr_tune.records.journal import Past
+from mdr_tune.sweep.stored_launches import STUDIES
 from mdr_tune.sweep.stores import Stores, open_client
-from mdr_tune.words import count
+from mdr_tune.tracking.mlflow_database import is_new
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import count
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from mdr_tune.last_word import exit_at_once
-from mdr_tune.signals import INTERRUPTED_EXIT_CODE, obey_in_order, raise_if_interrupted
+from mdr_tune.util.last_word import exit_at_once
+from mdr_tune.util.signals import INTERRUPTED_EXIT_CODE, obey_in_order, raise_if_interrupted
 
 
 class Interrupts:

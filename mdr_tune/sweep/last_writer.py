@@ -10,10 +10,10 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdr_tune.cache_files import atomic_write
-from mdr_tune.errors import UserError
 from mdr_tune.sweep.stores import Stores
 from mdr_tune.tracking.tags import SESSION_TAG
+from mdr_tune.util.cache_files import atomic_write
+from mdr_tune.util.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

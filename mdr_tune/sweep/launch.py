@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from mdr_tune import __version__
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.errors import UserError
-from mdr_tune.last_word import say_after_last_word
-from mdr_tune.provenance import repeat_info
-from mdr_tune.signals import raise_if_interrupted, was_interrupted
+from mdr_tune.records.journal import Journal
+from mdr_tune.records.provenance import repeat_info
+from mdr_tune.search.ledger import Ledger
+from mdr_tune.search.stop_rules import StopRules
 from mdr_tune.sweep.interrupts import Interrupts
-from mdr_tune.sweep.journal import Journal
-from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.prepare import naming, prepare_weights
 from mdr_tune.sweep.recording import LaunchOutcome, record_outcome
-from mdr_tune.sweep.resume import another_runs, save_plan
 from mdr_tune.sweep.run import LaunchListener, SweepRun
 from mdr_tune.sweep.running_lanes import running_lanes
-from mdr_tune.sweep.stop_rules import StopRules
+from mdr_tune.sweep.stored_launches import another_runs, save_plan
 from mdr_tune.sweep.stores import open_client, record_present_place, without_password
-from mdr_tune.words import count
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.last_word import say_after_last_word
+from mdr_tune.util.signals import raise_if_interrupted, was_interrupted
+from mdr_tune.util.words import count
 
 if TYPE_CHECKING:
     from mdr_tune.tracking.tracker import Tracker

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from mdr_tune.config.arms import Arm
-from mdr_tune.records import SweepResult, TrialRecord
+from mdr_tune.records.query_details import TestDetails
+from mdr_tune.records.trial_record import SweepResult, TrialRecord
 from mdr_tune.report.running import best_so_far, running_markdown
-from mdr_tune.test_details import TestDetails
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import Arm, arms, repeated_points
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.sweep.journal import Past
+from mdr_tune.lanes.lane_resources import LaneResources
+from mdr_tune.records.journal import Past
 from mdr_tune.sweep.stores import Stores
 
 

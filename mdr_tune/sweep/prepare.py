@@ -7,16 +7,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mdr_tune.catalog import OUTLINES
+from mdr_tune.config.catalog import OUTLINES
 from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.dataset_outline import DatasetOutline
-from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress
-from mdr_tune.sweep.fit import backbone_problems, size_notes, size_problems
-from mdr_tune.text_forms import NamesOnDisk, one_form
+from mdr_tune.data.outline import DatasetOutline
+from mdr_tune.sweep.data_fit import backbone_problems, size_notes, size_problems
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress
+from mdr_tune.util.text_forms import NamesOnDisk, one_form
 
 SLOW_S = 1.0
 """How long the files of a data set are looked at without a word."""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from mdr_tune.last_word import exit_at_once
+from mdr_tune.util.last_word import exit_at_once
 
 POLL_S = 0.5
 HEAD_POLL_S = 5.0

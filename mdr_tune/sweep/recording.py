@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdr_tune.config.space import searched
-from mdr_tune.recorded import SweepEvidence
-from mdr_tune.records import SweepResult
+from mdr_tune.records.recorded_sweep import SweepEvidence
+from mdr_tune.records.trial_record import SweepResult
 from mdr_tune.report.ablation_table import AblationTable
 from mdr_tune.report.summary import gains, markdown, verdict
-from mdr_tune.signals import raise_if_interrupted
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.util.signals import raise_if_interrupted
 
 if TYPE_CHECKING:
     from mdr_tune.tracking.champion import Registration
@@ -124,7 +124,7 @@ def _write_report(
 ) -> LaunchReport:
     """Write the report and keep it in the launch's run; what hinders that is no fault of the sweep."""
     from mdr_tune.report.build import build_report
-    from mdr_tune.tracking.artifacts import log_report
+    from mdr_tune.tracking.launch_files import log_report
 
     stage("writing the report")
     try:
@@ -137,7 +137,7 @@ def _write_report(
 
 def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> "Registration | None":
     """Register the best trial's model; returns its place, None if there is no winner."""
-    from mdr_tune.lanes.checkpoint_file import CHECKPOINT_FILE
+    from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE
     from mdr_tune.sweep.finals import best_checkpoint
     from mdr_tune.tracking.champion import register_champion
 
@@ -166,7 +166,7 @@ def _draw_figures(plan: Plan, result: SweepResult, tracker: "Tracker", stage: St
         return
     stage("drawing the figures")
     from mdr_tune.report.figures import sweep_figures
-    from mdr_tune.tracking.artifacts import log_figures
+    from mdr_tune.tracking.launch_files import log_figures
 
     with tempfile.TemporaryDirectory() as folder:
         files = sweep_figures(main, result.metric, Path(folder), result.second_metric)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from mdr_tune.cluster.environment import prepare_environment
 from mdr_tune.cluster.machine import Machine, this_machine
+from mdr_tune.cluster.ray_environment import prepare_environment
 from mdr_tune.cluster.ray_start import check_ray_can_start
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.errors import UserError
-from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.progress import Progress
-from mdr_tune.provenance import differences, repeat_info
+from mdr_tune.lanes.lane_resources import LaneResources
+from mdr_tune.records.provenance import differences, repeat_info
 from mdr_tune.sweep import prepare
-from mdr_tune.sweep.resources import fit_lanes
-from mdr_tune.sweep.session import ray_session
-from mdr_tune.words import count
+from mdr_tune.sweep.lane_layout import fit_lanes
+from mdr_tune.sweep.ray_session import ray_session
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress
+from mdr_tune.util.words import count
 
 if TYPE_CHECKING:
     from mdr_tune.tracking.rerun import Original

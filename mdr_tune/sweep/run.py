@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mdr_tune.config.arms import Arm
-from mdr_tune.disk_space import until_room
-from mdr_tune.records import SweepListener, SweepResult, TrialRecord
-from mdr_tune.signals import raise_if_interrupted
+from mdr_tune.records.query_details import TestDetails
+from mdr_tune.records.trial_record import SweepListener, SweepResult, TrialRecord
+from mdr_tune.search.ledger import Ledger
+from mdr_tune.search.stop_rules import StopRules
 from mdr_tune.sweep.interrupts import Interrupts
-from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.stop_rules import StopRules
-from mdr_tune.test_details import TestDetails
 from mdr_tune.tracking.details_files import read_details, write_details
+from mdr_tune.util.disk_space import until_room
+from mdr_tune.util.signals import raise_if_interrupted
 
 POLL_S = 0.2
 NAMED = 3

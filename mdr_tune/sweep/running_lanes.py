@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from mdr_tune.cluster.environment import prepare_environment
-from mdr_tune.last_word import errors_are_the_last_word
-from mdr_tune.progress import Progress
-from mdr_tune.signals import raise_if_interrupted
+from mdr_tune.cluster.ray_environment import prepare_environment
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.interrupts import ends_at_once_if_interrupted
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.session import ray_session
+from mdr_tune.sweep.ray_session import ray_session
+from mdr_tune.util.last_word import errors_are_the_last_word
+from mdr_tune.util.progress import Progress
+from mdr_tune.util.signals import raise_if_interrupted
 
 
 @contextlib.contextmanager
@@ -41,7 +41,7 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
             data_is_ready.result()
         raise_if_interrupted()
         if plan.preflight:
-            from mdr_tune.sweep.preflight.run import run_preflight
+            from mdr_tune.sweep.preflight.preflight import run_preflight
 
             run_preflight(plan, stage)
             raise_if_interrupted()

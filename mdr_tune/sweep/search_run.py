@@ -13,20 +13,20 @@ from mdr_tune.config.arms import Arm
 from mdr_tune.config.space import searched
 from mdr_tune.lanes.messages import LaneEnded
 from mdr_tune.lanes.trainable import LaneTrial
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.journal import Past
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.search.arm_search import ArmSearch
+from mdr_tune.search.ledger import Ledger
+from mdr_tune.search.schedulers import SYNCHRONOUS, make_scheduler, replay
+from mdr_tune.search.schedulers.lane_scheduler import LaneScheduler
+from mdr_tune.search.seeded_sampler import NothingNewError
+from mdr_tune.search.stop_rules import StopRules
+from mdr_tune.search.trial_source import TrialSource
 from mdr_tune.sweep.events import TuneEvents
-from mdr_tune.sweep.journal import Past
-from mdr_tune.sweep.ledger import Ledger
 from mdr_tune.sweep.one_trial import OneTrial
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.resume import STUDIES
-from mdr_tune.sweep.schedulers import SYNCHRONOUS, make_scheduler, replay
-from mdr_tune.sweep.schedulers.lane_scheduler import LaneScheduler
-from mdr_tune.sweep.search import ArmSearch
-from mdr_tune.sweep.seeded_sampler import NothingNewError
-from mdr_tune.sweep.stop_rules import StopRules
-from mdr_tune.sweep.trial_source import TrialSource
-from mdr_tune.words import count
+from mdr_tune.sweep.stored_launches import STUDIES
+from mdr_tune.util.words import count
 
 TRIAL_ACTOR = {"node:__internal_head__": 0.001}
 """What a trial's thin actor reserves: next to nothing, on the head node, beside the storage and the hub."""

@@ -11,13 +11,13 @@ from mdr_tune.config.points import point_of_trial
 from mdr_tune.config.space import apply_settings
 from mdr_tune.config.sweep import SweepConfig, WarmStartConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.errors import UserError
-from mdr_tune.records import TrialRecord
-from mdr_tune.registry import did_you_mean
-from mdr_tune.sweep.journal import FILE as JOURNAL
-from mdr_tune.sweep.journal import read_records
-from mdr_tune.sweep.resume import PLAN
-from mdr_tune.words import count
+from mdr_tune.records.journal import FILE as JOURNAL
+from mdr_tune.records.journal import read_records
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.sweep.stored_launches import PLAN
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.words import count
 
 
 def resolve(sweep: SweepConfig, storage: Path) -> tuple[SweepConfig, list[str]]:

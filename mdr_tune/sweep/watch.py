@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from mlflow.types import Schema, TensorSpec
 
 from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.objectives import best_key
+from mdr_tune.records.objectives import best_key
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 
 ALIAS = "champion"

@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage, Run, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mdr_tune.recorded import SweepRecords
-from mdr_tune.words import without_password
+from mdr_tune.records.recorded_sweep import SweepRecords
+from mdr_tune.util.words import without_password
 
 NAMED = 5
 """Deleted trials whose names are told."""

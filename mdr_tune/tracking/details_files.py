@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdr_tune.test_details import ShownImage, ShownQuery, TestDetails
+from mdr_tune.records.query_details import ShownImage, ShownQuery, TestDetails
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,9 +6,9 @@ from typing import Any
 
 from mlflow.entities import Metric, RunTag
 
-from mdr_tune.objectives import best_epoch_key, best_key
-from mdr_tune.recorded import EPOCHS_KEY
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.objectives import best_epoch_key, best_key
+from mdr_tune.records.recorded_sweep import EPOCHS_KEY
+from mdr_tune.records.trial_record import TrialRecord
 
 TEST_CURVES = "curves/test_"
 """How the metrics begin that are of the test classes, after each epoch."""

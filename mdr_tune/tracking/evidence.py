@@ -16,18 +16,18 @@ from typing import Any, TypeVar
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mdr_tune.distance_snapshot import DistanceSnapshot
-from mdr_tune.errors import UserError
-from mdr_tune.recorded import RecordedTrial, SweepEvidence
-from mdr_tune.test_details import TestDetails
+from mdr_tune.records.distance_snapshot import DistanceSnapshot
+from mdr_tune.records.query_details import TestDetails
+from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
 from mdr_tune.tracking.deleted import deleted_trials, describe_deleted
 from mdr_tune.tracking.details_files import read_details
 from mdr_tune.tracking.epochs import is_measured
 from mdr_tune.tracking.facts import read_facts
+from mdr_tune.tracking.query_scores import DETAILS_FOLDER
 from mdr_tune.tracking.reader import read_history, read_sweep
 from mdr_tune.tracking.rerun import REPEAT_FILE
-from mdr_tune.tracking.test_scores import DETAILS_FOLDER
 from mdr_tune.tracking.tracker import DISTANCES_FILE
+from mdr_tune.util.errors import UserError
 
 THREADS = 4
 _GONE = "RESOURCE_DOES_NOT_EXIST"

@@ -7,8 +7,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mdr_tune.errors import UserError
 from mdr_tune.tracking.deleted import is_deleted, restore_experiment
+from mdr_tune.util.errors import UserError
 
 RUNS_A_PAGE = 1000
 

@@ -9,7 +9,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mdr_tune.recorded import SweepFacts, SweepRecords
+from mdr_tune.records.recorded_sweep import SweepFacts, SweepRecords
 from mdr_tune.tracking.reader import literal
 
 

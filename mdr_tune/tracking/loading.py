@@ -22,11 +22,11 @@ from torch.export.passes import move_to_device_pass
 from yaml import YAMLError
 
 from mdr_tune.config.data import USUAL_RESIZE_PER_IMAGE_SIZE
-from mdr_tune.errors import UserError
-from mdr_tune.indexing import Embedder
+from mdr_tune.retrieve import Embedder
 from mdr_tune.tracking.champion import RESIZE_KEY
 from mdr_tune.training.model import ImageShape
-from mdr_tune.words import without_password
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import without_password
 
 logger = logging.getLogger(__name__)
 

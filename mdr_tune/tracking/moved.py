@@ -19,8 +19,8 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from mdr_tune.errors import UserError
-from mdr_tune.mlflow_database import ARTIFACTS, connect
+from mdr_tune.tracking.mlflow_database import ARTIFACTS, connect
+from mdr_tune.util.errors import UserError
 
 logger = logging.getLogger(__name__)
 

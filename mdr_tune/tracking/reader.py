@@ -10,14 +10,14 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from mdr_tune.config.base import set_dotted
-from mdr_tune.errors import UserError
-from mdr_tune.recorded import EPOCHS_KEY, RecordedTrial, SweepRecords
-from mdr_tune.records import Outcome, TrialRecord
-from mdr_tune.registry import did_you_mean
+from mdr_tune.records.recorded_sweep import EPOCHS_KEY, RecordedTrial, SweepRecords
+from mdr_tune.records.trial_record import Outcome, TrialRecord
 from mdr_tune.tracking import tags
 from mdr_tune.tracking.deleted import deleted_runs, deleted_trials, is_deleted, restore_runs
 from mdr_tune.tracking.experiment import check_active, child_runs
-from mdr_tune.words import not_utf_8
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.words import not_utf_8
 
 _DEFAULT_EXPERIMENT_ID = "0"
 

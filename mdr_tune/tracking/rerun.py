@@ -15,14 +15,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.errors import UserError
 from mdr_tune.tracking.epochs import is_measured
 from mdr_tune.tracking.experiment import check_active
 from mdr_tune.tracking.tags import DEVICE_TAG, EXPLOITED_TAG, run_tags
 from mdr_tune.tracking.trial_runs import log_params
+from mdr_tune.util.errors import UserError
 
 REPEAT_FILE = "repeat.json"
-"""The artifact of each trial's run that says what repeats it: `mdr_tune.provenance.repeat_info`."""
+"""The artifact of each trial's run that says what repeats it: `mdr_tune.records.provenance.repeat_info`."""
 RERUN_TAG = "rerun_of"
 """Set on the run of a rerun: the id of the run that it repeats."""
 EQUAL_TAG = "rerun_equal"

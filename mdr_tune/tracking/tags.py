@@ -11,8 +11,8 @@ from mlflow.entities import RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from mdr_tune.config.space import describe_value
-from mdr_tune.records import Change, TrialRecord
-from mdr_tune.words import escaped
+from mdr_tune.records.trial_record import Change, TrialRecord
+from mdr_tune.util.words import escaped
 
 TRIAL_TAG = "mdr_tune.trial"
 """A trial's name; with the parent run's id, what its run is found by."""

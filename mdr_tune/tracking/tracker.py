@@ -18,12 +18,13 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.objectives import best_key, mean_over_seeds
-from mdr_tune.recorded import EPOCHS_KEY, SEEDS_KEY, mean_key, second_key
-from mdr_tune.records import TrialRecord
-from mdr_tune.test_details import TestDetails
+from mdr_tune.records.objectives import best_key, mean_over_seeds
+from mdr_tune.records.query_details import TestDetails
+from mdr_tune.records.recorded_sweep import EPOCHS_KEY, SEEDS_KEY, mean_key, second_key
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.tracking.epochs import entries_of, epoch_metrics, has_test_curves, values_in_force
 from mdr_tune.tracking.experiment import open_experiment
+from mdr_tune.tracking.query_scores import TestScores
 from mdr_tune.tracking.tags import (
     COMPILED_TAG,
     COMPLETE_TAG,
@@ -38,10 +39,9 @@ from mdr_tune.tracking.tags import (
     note_tags,
     run_tags,
 )
-from mdr_tune.tracking.test_scores import TestScores
 from mdr_tune.tracking.trial_runs import PARAM_VALUE_LIMIT, PARAMS_A_BATCH, TrialRuns, log_params
 from mdr_tune.tracking.writer import OrderedWriter
-from mdr_tune.words import escaped
+from mdr_tune.util.words import escaped
 
 __all__ = ["PARAMS_A_BATCH", "PARAM_VALUE_LIMIT", "TEST_READ_TAG", "Tracker", "best_key", "open_experiment", "run_tags"]
 

@@ -8,10 +8,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
 from mdr_tune.config.base import flatten
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.tracking.experiment import child_runs
 from mdr_tune.tracking.tags import COMPLETE_TAG, OUTCOME_TAG, TRIAL_TAG, trial_tags
-from mdr_tune.words import escaped
+from mdr_tune.util.words import escaped
 
 PARAM_VALUE_LIMIT = 6000
 PARAMS_A_BATCH = 100

@@ -9,7 +9,7 @@ from mdr_tune.data.augmentations.cropping import center_crop
 from mdr_tune.data.dataset import Images, ImageSplit
 from mdr_tune.metric import QueryScores, examine_queries, gather_without_gradient, metrics_from_sums, shard_sizes
 from mdr_tune.metric.retrieval import DEFAULT_KS
-from mdr_tune.test_details import ShownImage, ShownQuery, TestDetails
+from mdr_tune.records.query_details import ShownImage, ShownQuery, TestDetails
 from mdr_tune.training.evaluate import EVALUATION_BATCH, embed_split, usable_ks
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks

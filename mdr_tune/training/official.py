@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 import torch
 
-from mdr_tune.cache_files import atomic_write
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.disk_files import check_on_disk
-from mdr_tune.errors import UserError
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.training.session import CHECKPOINT_VERSION
-from mdr_tune.words import escaped
+from mdr_tune.util.cache_files import atomic_write
+from mdr_tune.util.disk_files import check_on_disk
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import escaped
 
 OfficialMode = Literal["rescale", "l2"]
 """Their class: `Embedding` is `rescale`, `L2NormEmbedding` (run.py --l2norm) is `l2`. The tensors of both have the same

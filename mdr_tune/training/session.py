@@ -16,17 +16,15 @@ from mdr_tune.data.augmentations.augmentation import Augmentation, build_augment
 from mdr_tune.data.dataset import ImageDataset, ImageSplit, SearchSplitName
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
-from mdr_tune.distance_snapshot import DistanceSnapshot
-from mdr_tune.errors import UserError
 from mdr_tune.metric import gather_in_rank_order, shard_sizes, shard_slice
 from mdr_tune.metric.retrieval import EmbeddingsNotFinite
-from mdr_tune.test_details import TestDetails
+from mdr_tune.records.distance_snapshot import DistanceSnapshot
+from mdr_tune.records.query_details import TestDetails
 from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.collapse import distance_moments, is_collapsed
 from mdr_tune.training.evaluate import EVALUATION_BATCH, evaluate
 from mdr_tune.training.examine import examine
 from mdr_tune.training.finite import FiniteNumbers, TrialDiverged
-from mdr_tune.training.fit import check_fits
 from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.input_pipeline import InputBatch, InputPipeline
 from mdr_tune.training.large_batch import embed_in_chunks
@@ -36,6 +34,8 @@ from mdr_tune.training.objective import Objective, Terms
 from mdr_tune.training.optimizer import load_optimizer_state, make_optimizer, set_learning_rates
 from mdr_tune.training.ranks import Ranks
 from mdr_tune.training.snapshot import held_shares, normalized_distances, snapshot_epochs, take_snapshot
+from mdr_tune.training.trial_fit import check_fits
+from mdr_tune.util.errors import UserError
 
 CHECKPOINT_VERSION = 2
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from mdr_tune.distance_snapshot import BINS, HIGH, LOW, DistanceSnapshot
 from mdr_tune.metric import EmbeddingMode, MDRLoss, apply_embedding_mode
+from mdr_tune.records.distance_snapshot import BINS, HIGH, LOW, DistanceSnapshot
 
 LEAST_STD = 1e-12
 

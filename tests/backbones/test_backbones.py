@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mdr_tune.backbones import Backbone, build_backbone
-from mdr_tune.catalog import BACKBONES
+from mdr_tune.config.catalog import BACKBONES
 
 NAMES = tuple(BACKBONES)
 SIZE = 32  # all of them take it, and it is quick

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mdr_tune.backbones import Backbone, build_backbone, check_backbone_name, check_takes
+from mdr_tune.backbones.image_limits import CATALOG_LIMITS
 from mdr_tune.backbones.torchvision_models import classification_models, image_limits
-from mdr_tune.catalog import BACKBONES, has_published_weights
-from mdr_tune.errors import UserError
-from mdr_tune.image_limits import CATALOG_LIMITS
+from mdr_tune.config.catalog import BACKBONES, has_published_weights
+from mdr_tune.util.errors import UserError
 
 REGISTERED = ("bn_inception", "conv4", "googlenet", "resnet18", "resnet50")
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from mdr_tune.backbones import build_backbone
 from mdr_tune.backbones.torchvision_models import TorchvisionBackbone, classification_models, remove_head
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 # torch's own count (torchvision 0.29); a new torchvision may bring more, and the test below then tries them too.
 AT_LEAST = 80

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from mdr_tune import download as downloading
 from mdr_tune.backbones import build_backbone, check_weights, fetch_weights, weights
 from mdr_tune.backbones.torchvision_models import classification_models
 from mdr_tune.backbones.weights import load_weights, published_urls, read_state_dict
-from mdr_tune.catalog import BACKBONES
-from mdr_tune.errors import UserError
+from mdr_tune.config.catalog import BACKBONES
+from mdr_tune.util import download as downloading
+from mdr_tune.util.errors import UserError
 from tests.file_server import FileServer, serving
 
 

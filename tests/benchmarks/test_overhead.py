@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.cluster.machine import Machine
-from mdr_tune.records import TrialRecord
-from mdr_tune.sweep.journal import read_events
+from mdr_tune.records.journal import read_events
+from mdr_tune.records.trial_record import TrialRecord
 from tests.waiting import HANG_S
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

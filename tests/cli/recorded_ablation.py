@@ -6,7 +6,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tracker import Tracker
 

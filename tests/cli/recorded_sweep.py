@@ -7,7 +7,7 @@ import numpy as np
 from mlflow import MlflowClient
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.records import Outcome, TrialRecord
+from mdr_tune.records.trial_record import Outcome, TrialRecord
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tracker import Tracker
 

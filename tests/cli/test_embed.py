@@ -19,8 +19,8 @@ from PIL import Image
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageSplit, load_dataset, read_test_split
-from mdr_tune.indexing import read_index
 from mdr_tune.metric import retrieval_metrics
+from mdr_tune.retrieve import read_index
 from mdr_tune.tracking.champion import register_champion
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.moved import follow

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mdr_tune.cli.launch import main
-from mdr_tune.sweep.session import ray_session
+from mdr_tune.sweep.ray_session import ray_session
 from tests.cli.as_a_user import LAUNCH, run_python, write_pictures
 from tests.data.images.pictures import truncate
 

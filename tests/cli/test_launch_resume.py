@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.records import TrialRecord
-from mdr_tune.sqlite_address import sqlite_url
-from mdr_tune.sweep.journal import read_past
+from mdr_tune.records.journal import read_past
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.util.sqlite_address import sqlite_url
 from tests.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.ray
@@ -204,7 +204,7 @@ def test_killed_interrupted_moved_and_resumed(tmp_path: Path, undisturbed: Launc
     check_all_end(left)
 
 
-@pytest.mark.slow  # tests/sweep/test_resume.py extends in one process
+@pytest.mark.slow  # tests/sweep/test_stored_launches.py extends in one process
 def test_extended(tmp_path: Path) -> None:
     launches = Launches(tmp_path / "work", ASHA)
     launches.to_the_end("--space", "sweep.yaml")

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from mdr_tune.cli.leaderboard_table import leaderboard_table
-from mdr_tune.recorded import SweepRecords
+from mdr_tune.records.recorded_sweep import SweepRecords
 from mdr_tune.report.leaderboard import leaderboard
 from mdr_tune.tracking.reader import read_sweep
 from mdr_tune.tracking.tracker import Tracker

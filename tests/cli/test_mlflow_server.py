@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.cluster.mlflow_server import service
-from mdr_tune.cluster.mlflow_server.processes import ProcessId
+from mdr_tune.cluster.mlflow_server.server_process import ProcessId
 from mdr_tune.cluster.mlflow_server.settings import make_settings, server_folder, write_settings
 from mdr_tune.cluster.mlflow_server.state import ServiceState
 from tests.cli.run_command import run_and_read, run_command

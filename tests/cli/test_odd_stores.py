@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.cli.launch import main as launch
-from mdr_tune.mlflow_database import schema_versions
+from mdr_tune.tracking.mlflow_database import schema_versions
 from tests.cli.run_command import run_command
 from tests.mlflow_globals import mlflow_globals_kept
 

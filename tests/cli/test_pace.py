@@ -6,9 +6,9 @@ import pytest
 
 from mdr_tune.cli.pace import Pace
 from mdr_tune.cluster.machine import Machine
-from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.records import Outcome, TrialRecord
-from mdr_tune.sweep.resources import fit_lanes
+from mdr_tune.lanes.lane_resources import LaneResources
+from mdr_tune.records.trial_record import Outcome, TrialRecord
+from mdr_tune.sweep.lane_layout import fit_lanes
 
 
 def lanes(num: int = 1, workers: int = 1, gpus: int = 0) -> LaneResources:

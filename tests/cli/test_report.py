@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from rich.console import Console
 
 from mdr_tune.cli.ablation_table import print_ablation
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation import ablation_table, summary_sentences
 from mdr_tune.report.description import ablation_description
 from mdr_tune.report.plots import FIGURES

@@ -16,8 +16,8 @@ import pytest
 
 from mdr_tune.cli.main import main
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.provenance import repeat_info
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.provenance import repeat_info
+from mdr_tune.records.trial_record import TrialRecord
 from tests.waiting import HANG_S, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def record_and_rerun(folder: Path) -> None:
 
     Runs in a process of its own, so that no lane of another test has the CPUs.
     """
-    from mdr_tune.sweep.session import ray_session
+    from mdr_tune.sweep.ray_session import ray_session
 
     with ray_session(None, num_cpus=2):
         ids = record_trials(folder)
@@ -60,7 +60,7 @@ def record_trials(folder: Path) -> dict[str, str]:
     from mdr_tune.config.sweep import SweepConfig
     from mdr_tune.lanes.hub import unwrap
     from mdr_tune.lanes.lane import Lanes
-    from mdr_tune.sweep.resources import fit_lanes
+    from mdr_tune.sweep.lane_layout import fit_lanes
     from mdr_tune.tracking.tracker import Tracker, open_experiment
 
     resources = {"workers_per_trial": 2, "lanes": 1}

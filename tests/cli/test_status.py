@@ -15,8 +15,8 @@ from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.records import Change, Outcome, TrialRecord
-from mdr_tune.sweep.resources import fit_lanes
+from mdr_tune.records.trial_record import Change, Outcome, TrialRecord
+from mdr_tune.sweep.lane_layout import fit_lanes
 
 METRIC = "val/recall_at_1"
 TRACEBACK = "Traceback (most recent call last):\n  File x, line 1\nTrialDiverged: the loss is not finite\n\n"

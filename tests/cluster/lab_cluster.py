@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from mdr_tune.records import TrialRecord
-from mdr_tune.sweep.journal import read_records
+from mdr_tune.records.journal import read_records
+from mdr_tune.records.trial_record import TrialRecord
 from tests.cluster.lab import Lab, Node
 from tests.waiting import wait_for
 

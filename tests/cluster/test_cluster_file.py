@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mdr_tune.cluster.file_check import check_cluster_file
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.cluster.shipped import AWS, ONPREM, PROJECT, changed, make_home, with_values_set
 
 Change = Callable[[dict[str, Any]], object]

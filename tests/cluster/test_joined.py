@@ -6,7 +6,7 @@ import pytest
 
 from mdr_tune.cluster import joined
 from mdr_tune.cluster.joined import connect, not_joined
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 def test_addresses_and_names() -> None:

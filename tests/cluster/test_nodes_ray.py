@@ -15,7 +15,7 @@ import torch
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
-from mdr_tune.sweep.journal import read_past
+from mdr_tune.records.journal import read_past
 from mdr_tune.training import Ranks, TrialSession
 from tests.cluster.fake_cloud import fake_cloud, kill_node, nodes_with
 from tests.waiting import HANG_S, wait_for

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.cluster.ray_start import SOCKET, check_ray_can_start, start_failure
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 @pytest.fixture(autouse=True)

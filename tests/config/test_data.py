@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mdr_tune.catalog import DATASETS, RECALL_KS
+from mdr_tune.config.catalog import DATASETS, RECALL_KS
 from mdr_tune.config.data import BenchmarkDataConfig
 from mdr_tune.config.explain import explain
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 CUB = {"name": "cub200", "root": "/data"}
 

@@ -12,7 +12,7 @@ from mdr_tune.config.load import read_sweep
 from mdr_tune.config.overrides import override
 from mdr_tune.config.space import resolve
 from mdr_tune.config.sweep_file import read_tree
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 MAIN = (SPACES / "mdr_levels.yaml").read_text()

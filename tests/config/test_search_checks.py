@@ -7,7 +7,7 @@ import pytest
 from mdr_tune.config.arms import arms
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.sweep import SweepConfig, WarmStartConfig
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 MAIN = (Path(__file__).parents[2] / "search_spaces" / "mdr_levels.yaml").read_text()
 """8 trials, ASHA, 8 epochs, two baselines that search the margin alone, one point to start from."""

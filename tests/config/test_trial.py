@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from mdr_tune.config.explain import explain
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 def problem(**trial: Any) -> str:

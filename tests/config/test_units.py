@@ -8,7 +8,7 @@ import pytest
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.unit_notes import unit_notes
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 def notes(text: str, tmp_path: Path, *overrides: str) -> list[str]:

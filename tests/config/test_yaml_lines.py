@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mdr_tune.config.yaml_lines import MOST_NESTED, RayLoader, parse_flag, parse_yaml, read_mapping
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from mdr_tune.catalog import DATASETS
+from mdr_tune.config.catalog import DATASETS
 from mdr_tune.data import ImageDataset, ImageSplit, load_dataset, read_test_split, split_sizes
-from mdr_tune.dataset_outline import GLYPHS
-from mdr_tune.errors import UserError
+from mdr_tune.data.outline import GLYPHS
+from mdr_tune.util.errors import UserError
 
 
 def split(images: torch.Tensor, *labels: int) -> ImageSplit:

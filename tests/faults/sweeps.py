@@ -9,7 +9,7 @@ import ray
 
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.sweep.launch import run_on
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.recording import LaunchOutcome

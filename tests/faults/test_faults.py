@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import ray
 
-from mdr_tune.lanes.checkpoint_file import CHECKPOINT_FILE
-from mdr_tune.records import TrialRecord
+from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE
+from mdr_tune.records.trial_record import TrialRecord
 from tests.faults.sweeps import (
     in_mlflow,
     in_study,

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from mdr_tune.cli.launch import main
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 some_seeds = pytest.mark.parametrize(
     "seeds", [range(300), pytest.param(range(300, 5300), marks=pytest.mark.slow)], ids=["few", "many"]

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mdr_tune.indexing import read_index, search_index
-from mdr_tune.indexing.index_file import METADATA_KEY
+from mdr_tune.retrieve import read_index, search_index
+from mdr_tune.retrieve.index_file import METADATA_KEY
 from tests.fuzz.attempts import check_each, some_seeds
-from tests.indexing.make import write
+from tests.retrieve.make import write
 
 ODD: tuple[Any, ...] = (None, 0, -1, True, 1.5, 10**30, float("inf"), "", "x", "\0", "\ud800", [], {}, [1, 2])
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from mdr_tune.cluster.machine import Machine
-from mdr_tune.errors import UserError
-from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.sweep.journal import FILE, Journal, read_past
+from mdr_tune.lanes.lane_resources import LaneResources
+from mdr_tune.records.journal import FILE, Journal, read_past
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.resume import PLAN, save_plan
+from mdr_tune.sweep.stored_launches import PLAN, save_plan
 from mdr_tune.sweep.stores import Stores
+from mdr_tune.util.errors import UserError
 from tests.fuzz.attempts import check_each, dry_run, some_seeds
 from tests.sweep.make import METRIC, make_sweep
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.messages import LaneLost, TrialFailed
-from mdr_tune.lanes.resources import LaneResources
 from tests.waiting import HANG_S
 
 WORKERS = 2
@@ -50,7 +50,7 @@ def hub(device: torch.device, tmp_path_factory: pytest.TempPathFactory) -> Itera
         pytest.skip("needs two GPUs")
     pytest.importorskip("ray", reason="needs ray, which is not installed here")
     from mdr_tune.lanes.lane import Lanes
-    from mdr_tune.sweep.session import ray_session
+    from mdr_tune.sweep.ray_session import ray_session
 
     with ray_session(None, num_cpus=WORKERS + 1):
         resources = LaneResources(

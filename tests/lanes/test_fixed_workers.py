@@ -12,9 +12,9 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy, ResizeDecision
 
 from mdr_tune.lanes.fixed_workers import FixedWorkers
+from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.lane_trainer import make_trainer
 from mdr_tune.lanes.ray_internals import owns_ray
-from mdr_tune.lanes.resources import LaneResources
 
 STARTED_HERE = SimpleNamespace(is_head=lambda: True)
 JOINED = SimpleNamespace(is_head=lambda: False)

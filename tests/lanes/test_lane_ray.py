@@ -11,9 +11,9 @@ import pytest
 import ray
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.errors import UserError
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed, TrialFailedDiverging
+from mdr_tune.util.errors import UserError
 from tests.lane_session import RESOURCES
 from tests.waiting import HANG_S, wait_for
 

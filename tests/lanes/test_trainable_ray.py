@@ -18,7 +18,7 @@ import torch
 from ray.train._internal.storage import StorageContext
 from ray.tune.result import TRIAL_INFO
 
-from mdr_tune.lanes.checkpoint_file import CHECKPOINT_FILE, INFO_FILE, read_checkpoint, read_info
+from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE, INFO_FILE, read_checkpoint, read_info
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.lanes.messages import LaneLost
 from mdr_tune.lanes.trainable import LaneTrial

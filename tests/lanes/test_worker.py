@@ -8,8 +8,8 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from mdr_tune.cpus import threads_to_start
 from mdr_tune.lanes import worker
+from mdr_tune.util.cpus import threads_to_start
 from tests.ranks import run_ranks
 
 SCRIPT = Path(__file__).with_name("worker_rank.py")
@@ -52,7 +52,7 @@ def test_a_worker_shares_the_cpus_of_its_node_once_the_node_is_prepared(monkeypa
         raise InterruptedError("as far as this test goes")
 
     for name, value in (("_processes", 1), ("_fewest_threads", 1), ("usable_cpus", lambda: 48)):
-        monkeypatch.setattr(f"mdr_tune.cpus.{name}", value)
+        monkeypatch.setattr(f"mdr_tune.util.cpus.{name}", value)
     monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(worker, "ray", MagicMock())
     monkeypatch.setattr(worker, "meet", meet)

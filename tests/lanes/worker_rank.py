@@ -12,11 +12,11 @@ import torch
 import torch.distributed as dist
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.errors import UserError
 from mdr_tune.lanes import meeting
 from mdr_tune.lanes.messages import Command
 from mdr_tune.lanes.worker import LaneWorker
 from mdr_tune.training import Ranks, TrialSession
+from mdr_tune.util.errors import UserError
 
 TRIAL = TrialConfig.from_keys(
     {

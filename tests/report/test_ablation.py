@@ -7,11 +7,11 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from mdr_tune.errors import UserError
-from mdr_tune.recorded import RecordedTrial, SweepEvidence
-from mdr_tune.records import Change
+from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
+from mdr_tune.records.trial_record import Change
 from mdr_tune.report.ablation import ablation_table
 from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.util.errors import UserError
 from tests.report.make_evidence import make_evidence
 
 COLUMNS = [*(f"test/recall_at_{k}" for k in (1, 2, 4, 8)), "test/map_at_r", "test/r_precision", "val/best_recall_at_1"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation import ablation_table
 from mdr_tune.statistics import bootstrap_difference
 from tests.report.make_evidence import make_evidence

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdr_tune.records import Change, TrialRecord
+from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.report.budget import TooFewTrials, at_budget
 from mdr_tune.report.figures import budget_title, draw_figures, sweep_figures
 from mdr_tune.report.study import choices_in_words, importances, make_study

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation import ablation_table, summary_sentences
 from tests.report.make_evidence import make_evidence
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.errors import UserError
-from mdr_tune.objectives import mean_over_seeds, on_front
-from mdr_tune.recorded import RecordedTrial, SweepRecords
-from mdr_tune.records import Outcome, TrialRecord
+from mdr_tune.records.objectives import mean_over_seeds, on_front
+from mdr_tune.records.recorded_sweep import RecordedTrial, SweepRecords
+from mdr_tune.records.trial_record import Outcome, TrialRecord
 from mdr_tune.report.leaderboard import budget_note, flat_rows, leaderboard
 from mdr_tune.report.names import short_names
+from mdr_tune.util.errors import UserError
 
 METRIC = "val/recall_at_1"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.records import Outcome, SweepResult, TrialRecord, best_record
+from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, best_record
 from mdr_tune.report import summary
 from mdr_tune.report.summary import (
     BEST_TRIALS_SHOWN,

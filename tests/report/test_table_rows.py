@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mdr_tune.recorded import RecordedTrial, SweepEvidence
+from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
 from mdr_tune.report.table_rows import best_rows, grid_rows
 from tests.report.make_evidence import make_evidence
 

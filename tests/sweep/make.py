@@ -4,7 +4,7 @@ from typing import Any
 
 from mdr_tune.config.arms import Arm, main_arm
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.trial_record import TrialRecord
 
 METRIC = "val/recall_at_1"
 

@@ -15,7 +15,7 @@ from mdr_tune.config.arms import Arm
 from mdr_tune.config.schedulers import SchedulerConfig
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.lanes.resources import LaneResources
+from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.sweep.cost import (
     Cost,
     Epochs,
@@ -29,7 +29,7 @@ from mdr_tune.sweep.cost import (
     hyperband_epochs,
     measured_epoch,
 )
-from mdr_tune.sweep.resources import fit_lanes
+from mdr_tune.sweep.lane_layout import fit_lanes
 
 
 def lanes(num: int = 1, workers: int = 2, gpus: int = 0) -> LaneResources:
@@ -255,7 +255,7 @@ def test_time_in_words_says_where_it_is_from() -> None:
 
 def write_launch(storage: Path, launch: str, seconds: list[float], workers: int = 2, **trial: Any) -> Path:
     """Write the files that a launch leaves: its plan, and a journal of one trial."""
-    from mdr_tune.sweep.journal import Journal
+    from mdr_tune.records.journal import Journal
 
     device, gpus = trial.pop("device", "cpu"), trial.pop("gpus", "auto")
     folder = storage / "sweeps" / trial.pop("sweep", "earlier") / launch

@@ -9,12 +9,12 @@ import torch
 
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.sqlite_address import sqlite_url
+from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.sweep.disk_use import checkpoint_bytes, describe_checkpoints, describe_used
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.stores import Stores
 from mdr_tune.training.session import TrialSession
+from mdr_tune.util.sqlite_address import sqlite_url
 from tests.sweep.make import make_sweep
 
 RESNET = {"name": "resnet18", "weights": "none"}

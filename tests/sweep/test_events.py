@@ -14,11 +14,11 @@ from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
 from ray.tune.experiment.trial import _TrainingRunMetadata
 
-from mdr_tune.lanes.checkpoint_file import CheckpointInfo, Origin, write_checkpoint
-from mdr_tune.records import TrialRecord
+from mdr_tune.checkpoints.checkpoint_file import CheckpointInfo, Origin, write_checkpoint
+from mdr_tune.records.journal import Journal
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.search.ledger import Ledger
 from mdr_tune.sweep.events import TuneEvents
-from mdr_tune.sweep.journal import Journal
-from mdr_tune.sweep.ledger import Ledger
 from tests.sweep.make import METRIC, Heard, make_arm, make_record
 
 EPOCHS = 3

@@ -10,21 +10,21 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mdr_tune.cluster.machine import Machine
-from mdr_tune.errors import UserError
-from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.sqlite_address import sqlite_url
+from mdr_tune.lanes.lane_resources import LaneResources
+from mdr_tune.records.journal import FILE as JOURNAL
+from mdr_tune.records.journal import Past, read_past
 from mdr_tune.sweep.in_store import check_in_store
-from mdr_tune.sweep.journal import FILE as JOURNAL
-from mdr_tune.sweep.journal import Past, read_past
 from mdr_tune.sweep.launch import run_on
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.resume import STUDIES
+from mdr_tune.sweep.stored_launches import STUDIES
 from mdr_tune.sweep.stores import Stores
 from mdr_tune.tracking.deleted import describe_deleted
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.moved import follow
 from mdr_tune.tracking.reader import read_sweep
 from mdr_tune.tracking.tags import METRIC_TAG, TRIAL_TAG, run_tags
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.sqlite_address import sqlite_url
 from tests.faults.sweeps import Witness
 from tests.mlflow_globals import mlflow_globals_kept
 from tests.sweep.make import make_sweep

@@ -8,15 +8,15 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mdr_tune.errors import UserError
-from mdr_tune.sqlite_address import sqlite_url
+from mdr_tune.records.journal import Past
 from mdr_tune.sweep.in_store import check_in_store
-from mdr_tune.sweep.journal import Past
 from mdr_tune.sweep.last_writer import FILE, claim, new_session
 from mdr_tune.sweep.stores import Stores
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.moved import follow
 from mdr_tune.tracking.tags import METRIC_TAG, SESSION_TAG, run_tags
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.sqlite_address import sqlite_url
 
 LAUNCH = Path("sweeps", "letters", "2026-01-01")
 

@@ -11,15 +11,15 @@ import pytest
 from mlflow import MlflowClient
 
 from mdr_tune.cluster.machine import Machine
-from mdr_tune.lanes.resources import LaneResources
-from mdr_tune.signals import sigterm_interrupts
-from mdr_tune.sqlite_address import sqlite_url
+from mdr_tune.lanes.lane_resources import LaneResources
+from mdr_tune.records.journal import read_past
 from mdr_tune.sweep import launch, recording
-from mdr_tune.sweep.journal import read_past
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.run import SweepRun
 from mdr_tune.sweep.stores import Stores
 from mdr_tune.tracking.tracker import Tracker
+from mdr_tune.util.signals import sigterm_interrupts
+from mdr_tune.util.sqlite_address import sqlite_url
 from tests.faults.sweeps import Witness
 from tests.mlflow_globals import mlflow_globals_kept
 from tests.sweep.make import make_sweep

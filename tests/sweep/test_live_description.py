@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.records import Outcome, TrialRecord
+from mdr_tune.records.trial_record import Outcome, TrialRecord
 from mdr_tune.sweep.live_description import LiveDescription
 
 METRIC = "val/recall_at_1"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import ray
 
+from mdr_tune.checkpoints.checkpoint_file import read_checkpoint
 from mdr_tune.config.arms import main_arm
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.lanes.checkpoint_file import read_checkpoint
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.sweep.cost import estimate
 from tests.faults.sweeps import METRIC, SWEEP, in_mlflow, numbers, run, same_each_run

@@ -7,8 +7,8 @@ import pytest
 
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.sweep.lane_layout import fit_lanes
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.sweep.resources import fit_lanes
 from mdr_tune.sweep.stores import Stores
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from mdr_tune.cli.launch import main
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.errors import UserError
-from mdr_tune.progress import no_progress
 from mdr_tune.sweep.prepare import check_data, left_to_launch, missing_data, naming, paths_of, prepare_data
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import no_progress
 from tests.data.published.layouts import picture
 
 LETTERS = "abcdefghijkl"

@@ -13,8 +13,8 @@ from mdr_tune.sweep.ray_watch import HEAD_GONE_AFTER_S, Head
 LOSES_RAY = """
 import os, signal, stat, sys, time
 from pathlib import Path
-from mdr_tune.last_word import last_word
-from mdr_tune.sweep.session import ray_session
+from mdr_tune.util.last_word import last_word
+from mdr_tune.sweep.ray_session import ray_session
 
 os.umask(0o022)
 with last_word(Path(sys.argv[0]), "go on with it"), ray_session(None, 1):

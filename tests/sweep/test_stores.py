@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from mdr_tune.errors import UserError
-from mdr_tune.mlflow_database import NEEDED_TABLES, schema_versions
 from mdr_tune.sweep.stores import Stores, check_readable, check_stores, choose_stores
+from mdr_tune.tracking.mlflow_database import NEEDED_TABLES, schema_versions
+from mdr_tune.util.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ import pytest
 from mdr_tune.config.arms import arms
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.errors import UserError
-from mdr_tune.sweep.journal import Journal
+from mdr_tune.records.journal import Journal
 from mdr_tune.sweep.warm_start import resolve
+from mdr_tune.util.errors import UserError
 
 METRIC = "val/map_at_r"
 SPACE: dict[str, Any] = {

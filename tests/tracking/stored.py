@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.tracking.experiment import child_runs
 
 METRIC = "val/recall_at_1"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mdr_tune.test_details import ShownImage, ShownQuery, TestDetails
+from mdr_tune.records.query_details import ShownImage, ShownQuery, TestDetails
 from mdr_tune.tracking.details_files import CENTRES, GALLERY, QUERIES, read_details, write_details
 from tests.tracking.told import plain
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from mdr_tune.errors import UserError
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.tracking.evidence import read_evidence
 from mdr_tune.tracking.tracker import Tracker
+from mdr_tune.util.errors import UserError
 from tests.report.make_evidence import make_evidence
 from tests.tracking.stored import add_epoch, make_trial
 from tests.tracking.told import open_tracker, plain, tell, told

@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from mdr_tune.errors import UserError
 from mdr_tune.tracking.champion import load_model, log_embedding_model, register_champion
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.loading import GRAPH, load_embedder, needs_store
+from mdr_tune.util.errors import UserError
 from tests.mlflow_globals import mlflow_globals_kept
 from tests.tracking.tiny_trial import noise_images, save, trained
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import pytest
 from mlflow import MlflowClient
 
-from mdr_tune.errors import UserError
-from mdr_tune.sqlite_address import sqlite_url
 from mdr_tune.tracking import moved
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.moved import follow, record_place
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.sqlite_address import sqlite_url
 
 
 class Store(NamedTuple):

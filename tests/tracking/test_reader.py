@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from mdr_tune.errors import UserError
-from mdr_tune.records import Change, TrialRecord
+from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.tracking.experiment import child_runs, open_experiment
 from mdr_tune.tracking.reader import read_sweep
 from mdr_tune.tracking.tracker import Tracker
+from mdr_tune.util.errors import UserError
 from tests.tracking.stored import METRIC, add_epoch, make_trial
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from mdr_tune.distance_snapshot import DistanceSnapshot
-from mdr_tune.records import Change, TrialRecord
+from mdr_tune.records.distance_snapshot import DistanceSnapshot
+from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tracker import Tracker
 from mdr_tune.tracking.writer import OrderedWriter, TrackingLost

@@ -11,14 +11,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.errors import UserError
-from mdr_tune.objectives import best_key
-from mdr_tune.records import Change, Outcome, TrialRecord
+from mdr_tune.records.objectives import best_key
+from mdr_tune.records.trial_record import Change, Outcome, TrialRecord
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tags import TRIAL_TAG
 from mdr_tune.tracking.tracker import Tracker
 from mdr_tune.tracking.trial_runs import PARAM_VALUE_LIMIT
 from mdr_tune.tracking.writer import OrderedWriter, TrackingLost
+from mdr_tune.util.errors import UserError
 
 METRIC = "val/recall_at_1"
 TRACEBACK = "Traceback (most recent call last):\n  ...\nTrialDiverged: the loss is not finite in epoch 1, step 2\n"

@@ -6,8 +6,8 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from mdr_tune.recorded import SweepEvidence
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.recorded_sweep import SweepEvidence
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.tracker import Tracker
 

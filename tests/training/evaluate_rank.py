@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from mdr_tune.backbones import Backbone
 from mdr_tune.data import ImageSplit
-from mdr_tune.test_details import ShownImage
+from mdr_tune.records.query_details import ShownImage
 from mdr_tune.training import EmbeddingModel, Ranks
 from mdr_tune.training.evaluate import evaluate
 from mdr_tune.training.examine import examine

@@ -9,8 +9,8 @@ import torch
 
 from mdr_tune.config import BackboneConfig, TrialConfig
 from mdr_tune.data import load_dataset
-from mdr_tune.errors import UserError
 from mdr_tune.training import TrialSession
+from mdr_tune.util.errors import UserError
 from tests.cli.as_a_user import write_pictures
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "library.md"

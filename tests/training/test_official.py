@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mdr_tune.errors import UserError
 from mdr_tune.tracking.champion import load_model
 from mdr_tune.training.official import OfficialMode, convert_official, import_official, write_checkpoint
+from mdr_tune.util.errors import UserError
 from tests.official_state import FEATURE_SIZES, example_image, official_state
 
 AUTHORS = json.loads((Path(__file__).parent / "fixtures" / "official_embeddings.json").read_text())

@@ -7,8 +7,8 @@ import torch
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
-from mdr_tune.distance_snapshot import BINS, HIGH, LOW, DistanceSnapshot
 from mdr_tune.metric import MDRLoss, apply_embedding_mode
+from mdr_tune.records.distance_snapshot import BINS, HIGH, LOW, DistanceSnapshot
 from mdr_tune.training import TrialSession
 from mdr_tune.training.snapshot import held_shares, normalized_distances, snapshot_epochs, take_snapshot
 

@@ -7,7 +7,7 @@ from mdr_tune.cluster.aws_model import run_instances
 from mdr_tune.cluster.checks.schema import unknown_key
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem
 from mdr_tune.config.yaml_lines import KeyPath
-from mdr_tune.registry import did_you_mean
+from mdr_tune.util.registry import did_you_mean
 
 _OF_RAY = "SubnetIds"  # not a parameter of the request: Ray takes the subnets from it in turn
 _SET_BY_RAY = ("MinCount", "MaxCount", "SubnetId")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from mdr_tune.cluster.aws_model import regions
 from mdr_tune.cluster.checks.schema import unknown_key
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
-from mdr_tune.registry import did_you_mean
+from mdr_tune.util.registry import did_you_mean
 
 _COMMON = ["type", "use_internal_ips", "use_external_head_ip", "disable_node_updaters", "disable_launch_config_check"]
 _KEYS = {

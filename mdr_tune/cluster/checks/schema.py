@@ -11,7 +11,7 @@ from typing import Any
 
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem
 from mdr_tune.config.yaml_lines import KeyPath
-from mdr_tune.registry import did_you_mean
+from mdr_tune.util.registry import did_you_mean
 
 _TYPES = {
     "object": "a mapping",

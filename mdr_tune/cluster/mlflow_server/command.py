@@ -6,7 +6,7 @@ import sys
 
 from mdr_tune.cluster.mlflow_server.environment import server_environment
 from mdr_tune.cluster.mlflow_server.settings import ServerSettings, log_file, read_settings, server_folder
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 WORKERS = 2
 """Processes that answer requests, of 250 MB of memory (measured). One answers while the other takes a large file."""

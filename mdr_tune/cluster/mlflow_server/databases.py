@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from mdr_tune.cluster.mlflow_server.settings import ServerSettings
-from mdr_tune.disk_space import check_free
-from mdr_tune.errors import UserError
-from mdr_tune.mlflow_database import check_file, check_schema
+from mdr_tune.tracking.mlflow_database import check_file, check_schema
+from mdr_tune.util.disk_space import check_free
+from mdr_tune.util.errors import UserError
 
 NEEDED_BYTES = 200_000_000
 """Free space to begin with, for a local database or local artifacts."""

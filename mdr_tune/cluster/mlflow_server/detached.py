@@ -9,7 +9,7 @@ import sys
 import time
 
 from mdr_tune.cluster.mlflow_server.environment import server_environment
-from mdr_tune.cluster.mlflow_server.processes import ProcessId
+from mdr_tune.cluster.mlflow_server.server_process import ProcessId
 from mdr_tune.cluster.mlflow_server.settings import ServerSettings, log_file, server_folder
 from mdr_tune.cluster.mlflow_server.state import ServiceState
 from mdr_tune.cluster.mlflow_server.supervisor import SupervisorRecord, end_left_over_server, is_supervised

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mdr_tune.cluster.mlflow_server.settings import ServerSettings, server_folder
-from mdr_tune.errors import UserError
-from mdr_tune.sqlite_address import sqlite_url
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.sqlite_address import sqlite_url
 
 _KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _ALWAYS = {

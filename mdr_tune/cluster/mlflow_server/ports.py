@@ -5,7 +5,7 @@ import os
 import socket
 from pathlib import Path
 
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 _LISTENING = "0A"
 

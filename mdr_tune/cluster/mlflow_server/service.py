@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from mdr_tune.cluster.mlflow_server.artifacts import check_artifacts
+from mdr_tune.cluster.mlflow_server.artifact_folder import check_artifacts
 from mdr_tune.cluster.mlflow_server.databases import check_database
 from mdr_tune.cluster.mlflow_server.detached import DetachedService
 from mdr_tune.cluster.mlflow_server.environment import (
@@ -35,7 +35,7 @@ from mdr_tune.cluster.mlflow_server.settings import (
 )
 from mdr_tune.cluster.mlflow_server.state import Service, ServiceState
 from mdr_tune.cluster.mlflow_server.systemd import SystemdService, runs_systemd
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 START_TIMEOUT_S = 240.0
 """Imports, and the tables of a new database, on a slow machine."""

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mdr_tune.errors import UserError
-from mdr_tune.sqlite_address import sqlite_file, sqlite_options, sqlite_url
-from mdr_tune.words import not_utf_8, without_password
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.sqlite_address import sqlite_file, sqlite_options, sqlite_url
+from mdr_tune.util.words import not_utf_8, without_password
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 5000

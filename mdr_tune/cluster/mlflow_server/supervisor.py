@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-from mdr_tune.cluster.mlflow_server.processes import ProcessId, end_group
+from mdr_tune.cluster.mlflow_server.server_process import ProcessId, end_group
 from mdr_tune.cluster.mlflow_server.settings import log_file, server_folder
 
 FIRST_PAUSE_S = 1.0

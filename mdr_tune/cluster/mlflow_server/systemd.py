@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdr_tune.cluster.mlflow_server.processes import ProcessId
+from mdr_tune.cluster.mlflow_server.server_process import ProcessId
 from mdr_tune.cluster.mlflow_server.settings import log_file, server_folder
 from mdr_tune.cluster.mlflow_server.state import ServiceState
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 UNIT = "mdr-tune-mlflow.service"
 RUNTIME = Path("/run/systemd/system")

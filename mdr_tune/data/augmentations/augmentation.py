@@ -7,7 +7,7 @@ import torch
 
 from mdr_tune.data.augmentations.affine import augment_affine, draw_affine_params
 from mdr_tune.data.augmentations.cropping import center_crop
-from mdr_tune.registry import Registry
+from mdr_tune.util.registry import Registry
 
 
 class Augmentation(Protocol):

@@ -18,11 +18,11 @@ import pyarrow as pa
 import torch
 from PIL import features
 
-from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, ImageSplit, OpenedDataset, SplitName
 from mdr_tune.data.glyphs import render
 from mdr_tune.data.glyphs.letters import FACES, distinct_letters, font_path
-from mdr_tune.progress import Progress, no_progress
+from mdr_tune.util.cache_files import atomic_write, locked
+from mdr_tune.util.progress import Progress, no_progress
 
 logger = logging.getLogger(__name__)
 

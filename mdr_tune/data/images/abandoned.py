@@ -42,7 +42,7 @@ def abandoned_sizes(folder: Path) -> list[tuple[Path, int]]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether somebody holds the lock that belongs to `path`, as `mdr_tune.cache_files.locked` does."""
+    """Return whether somebody holds the lock that belongs to `path`, as `mdr_tune.util.cache_files.locked` does."""
     try:
         with path.with_name(path.name + ".lock").open("rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

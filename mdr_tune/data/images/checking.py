@@ -12,15 +12,15 @@ import numpy as np
 import PIL
 from PIL import features
 
-from mdr_tune.cache_files import atomic_write, locked
 from mdr_tune.data.images.copies import first_with, pixel_hash
 from mdr_tune.data.images.corrupt import refuse_corrupt
 from mdr_tune.data.images.decoding import CorruptImageError, decode
 from mdr_tune.data.images.fingerprint import content_key, remembered_key
 from mdr_tune.data.images.image_cache import FOLDER, as_text
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
-from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress
+from mdr_tune.util.cache_files import atomic_write, locked
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress
 
 
 class CheckedImages(NamedTuple):

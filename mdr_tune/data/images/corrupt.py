@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 Corrupt = Literal["refuse", "skip"]
 

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mdr_tune.cache_files import atomic_write, locked
-from mdr_tune.cpus import usable_cpus
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
-from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress
-from mdr_tune.text_forms import NamesOnDisk, one_form
-from mdr_tune.words import escaped
+from mdr_tune.util.cache_files import atomic_write, locked
+from mdr_tune.util.cpus import usable_cpus
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress
+from mdr_tune.util.text_forms import NamesOnDisk, one_form
+from mdr_tune.util.words import escaped
 
 _VERSION = 1  # raise it with any change of what is hashed
 _EXAMPLES = 3

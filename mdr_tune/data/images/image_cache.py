@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from mdr_tune.data.images.thread_map import thread_map
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 FORMAT = "1"  # raise it with any change of the columns, the metadata or the decoding
 FOLDER = "images"  # below the cache folder

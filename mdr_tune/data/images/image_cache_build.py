@@ -17,7 +17,6 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from mdr_tune.cache_files import atomic_write, existing_folder, locked
 from mdr_tune.data.images.abandoned import abandoned_sizes, is_locked, remove_abandoned
 from mdr_tune.data.images.checking import decoder_versions
 from mdr_tune.data.images.corrupt import Corrupt, finding, refuse_corrupt
@@ -34,9 +33,10 @@ from mdr_tune.data.images.image_cache import (
     rows_per_batch,
 )
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
-from mdr_tune.disk_space import format_bytes
-from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress
+from mdr_tune.util.cache_files import atomic_write, existing_folder, locked
+from mdr_tune.util.disk_space import format_bytes
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from mdr_tune.data.images.corrupt import Corrupt
 from mdr_tune.data.images.decoding import CorruptImageError, decode
 from mdr_tune.data.images.image_cache_build import find_cache, open_cache
 from mdr_tune.data.images.thread_map import thread_map
-from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress
 
 
 def open_images(
@@ -83,7 +83,7 @@ def find_images(
 class DecodedImages:
     """Images that are decoded at each read, on as many threads as this process may start.
 
-    See `mdr_tune.data.dataset.Images` and `mdr_tune.cpus.threads_to_start`.
+    See `mdr_tune.data.dataset.Images` and `mdr_tune.util.cpus.threads_to_start`.
     """
 
     cache_file = None

@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from mdr_tune.cpus import threads_to_start
-from mdr_tune.progress import Progress
+from mdr_tune.util.cpus import threads_to_start
+from mdr_tune.util.progress import Progress
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -12,8 +12,8 @@ import numpy as np
 from mdr_tune.data.dataset import SPLIT_NAMES, SplitName
 from mdr_tune.data.listings.listing import Listing
 from mdr_tune.data.seeding import derive_seed
-from mdr_tune.errors import UserError
-from mdr_tune.words import count
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import count
 
 MIN_TRAIN_CLASSES = 2
 """With one class there is no negative, and nothing to learn."""

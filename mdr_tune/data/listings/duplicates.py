@@ -12,8 +12,8 @@ from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.images.copies import first_with
 from mdr_tune.data.images.fingerprint import file_hashes, file_states
 from mdr_tune.data.listings.listing import Listing
-from mdr_tune.errors import UserError
-from mdr_tune.words import count
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import count
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from mdr_tune.data.listings.duplicates import Duplicates, check_copied_files, ch
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, ChosenImages, Listing, assemble
 from mdr_tune.data.listings.listing_checks import check_disjoint, check_roles, check_splits, warn_of_easy_splits
 from mdr_tune.data.listings.single_images import rows_with_something_to_retrieve
-from mdr_tune.dataset_outline import DatasetOutline, SplitOutline
-from mdr_tune.progress import Progress, no_progress
+from mdr_tune.data.outline import DatasetOutline, SplitOutline
+from mdr_tune.util.progress import Progress, no_progress
 
 
 class Opening(TypedDict):

@@ -7,8 +7,8 @@ import numpy as np
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
 from mdr_tune.data.listings.listing_checks import examples
-from mdr_tune.errors import UserError
-from mdr_tune.words import count
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import count
 
 logger = logging.getLogger(__name__)
 

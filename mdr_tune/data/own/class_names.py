@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from mdr_tune.text_forms import look, one_form
+from mdr_tune.util.text_forms import look, one_form
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, 
 from mdr_tune.data.own.class_names import class_name, warn_of_spellings
 from mdr_tune.data.own.split_words import SPLIT_WORDS, split_word
 from mdr_tune.data.own.system_files import is_hidden, is_kept_by_a_system, warn_of_system_files
-from mdr_tune.errors import UserError
-from mdr_tune.words import count, not_utf_8
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import count, not_utf_8
 
 logger = logging.getLogger(__name__)
 

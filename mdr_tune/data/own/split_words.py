@@ -2,7 +2,7 @@
 
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY
-from mdr_tune.text_forms import one_form
+from mdr_tune.util.text_forms import one_form
 
 _TRAIN, _VALIDATION, _TEST = range(len(SPLIT_NAMES))
 

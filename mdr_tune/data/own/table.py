@@ -20,7 +20,7 @@ from mdr_tune.data.own.class_names import class_name, warn_of_spellings
 from mdr_tune.data.own.split_words import ROLE_WORDS, SPLIT_WORDS, split_word
 from mdr_tune.data.own.table_file import PERHAPS_MISSING, TableFile, read_table_file
 from mdr_tune.data.own.table_paths import listed_paths
-from mdr_tune.text_forms import one_form
+from mdr_tune.util.text_forms import one_form
 
 logger = logging.getLogger(__name__)
 

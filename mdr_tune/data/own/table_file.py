@@ -15,10 +15,10 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet
 
-from mdr_tune.disk_files import check_on_disk
-from mdr_tune.errors import UserError
-from mdr_tune.registry import did_you_mean
-from mdr_tune.text_forms import INVISIBLE, one_form
+from mdr_tune.util.disk_files import check_on_disk
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.text_forms import INVISIBLE, one_form
 
 _ROWS_SHOWN = 5
 _CHARACTERS_AT_ONCE = 1 << 20

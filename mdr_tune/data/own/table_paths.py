@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from mdr_tune.data.listings.listing_checks import examples
 from mdr_tune.data.own.system_files import IN_PATH, warn_of_system_files
 from mdr_tune.data.own.table_file import TableFile
-from mdr_tune.text_forms import INVISIBLE, NamesOnDisk
-from mdr_tune.words import count
+from mdr_tune.util.text_forms import INVISIBLE, NamesOnDisk
+from mdr_tune.util.words import count
 
 # Of paths that may name a file that another spelling names too: absolute, or with an empty segment, "." or "..".
 _OTHER_SPELLINGS = r"^/|//|(^|/)\.\.?(/|$)"

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
 from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, draw_splits
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 class Count(NamedTuple):

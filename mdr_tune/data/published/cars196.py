@@ -16,11 +16,11 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from mdr_tune.catalog import RECALL_KS
+from mdr_tune.config.catalog import RECALL_KS
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.published.benchmark import Archive, Benchmark, Count, find_home
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 _TITLE = "Cars-196"
 _HOMES = ("", "Cars196", "cars196", "CARS196", "stanford_cars")

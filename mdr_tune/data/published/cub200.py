@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdr_tune.catalog import RECALL_KS
+from mdr_tune.config.catalog import RECALL_KS
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.published.benchmark import Archive, Benchmark, Count, find_home

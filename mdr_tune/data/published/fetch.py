@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from mdr_tune.cache_files import locked
 from mdr_tune.data.published.benchmark import Archive, Benchmark
 from mdr_tune.data.published.unpack import unpack
-from mdr_tune.disk_space import format_bytes
-from mdr_tune.download import Digest, DownloadError, digest_of, download
-from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress
+from mdr_tune.util.cache_files import locked
+from mdr_tune.util.disk_space import format_bytes
+from mdr_tune.util.download import Digest, DownloadError, digest_of, download
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress
 
 
 def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:

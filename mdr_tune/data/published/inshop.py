@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mdr_tune.catalog import RECALL_KS
+from mdr_tune.config.catalog import RECALL_KS
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
 from mdr_tune.data.published.benchmark import Archive, Benchmark, Count, find_home
 from mdr_tune.data.published.text_list import TextList, read_list
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 _TITLE = "In-Shop Clothes Retrieval"
 _HOMES = (

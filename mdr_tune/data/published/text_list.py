@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from mdr_tune.disk_space import check_free
-from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress
+from mdr_tune.util.disk_space import check_free
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress
 
 _DAMAGED = (tarfile.ReadError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
 _REPORT_EVERY = 100  # members

@@ -7,7 +7,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, Estimate, TableRow
 from mdr_tune.report.output.texts import differences_of
 

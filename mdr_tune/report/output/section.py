@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable
 from mdr_tune.report.plots import ReportFigure
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from mdr_tune.report.ablation_table import AblationTable, Difference, Estimate, TableRow
-from mdr_tune.report.configurations import WITH_MDR
 from mdr_tune.report.overview import Overview
+from mdr_tune.report.row_settings import WITH_MDR
 from mdr_tune.report.summary import metric_label
 
 MINUS = "\N{MINUS SIGN}"

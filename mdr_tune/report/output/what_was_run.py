@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable
-from mdr_tune.words import count, duration, without_password
+from mdr_tune.util.words import count, duration, without_password
 
 _PROTOCOLS = {
     "validation": "Epochs and configurations were chosen on the validation classes; the test classes had no say.",

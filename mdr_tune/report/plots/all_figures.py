@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable
 from mdr_tune.report.plots.by_setting import by_setting
 from mdr_tune.report.plots.class_centres import class_centres

@@ -4,10 +4,9 @@ import textwrap
 from collections.abc import Sequence
 
 from mdr_tune.report.ablation_table import AblationTable, TableRow
-from mdr_tune.report.configurations import WITH_MDR
 from mdr_tune.report.output.texts import full_title
 from mdr_tune.report.plots.drawing import Drawing, new_figure
-from mdr_tune.report.plots.errors import draw_estimates, within_percent
+from mdr_tune.report.plots.error_bars import draw_estimates, within_percent
 from mdr_tune.report.plots.rows import (
     MOST_LINES,
     few,
@@ -17,6 +16,7 @@ from mdr_tune.report.plots.rows import (
     of_all,
     sentence_start,
 )
+from mdr_tune.report.row_settings import WITH_MDR
 from mdr_tune.report.style import BLUE, DASHES, GREY, VERMILLION, Look
 
 MOST_ROWS = 30

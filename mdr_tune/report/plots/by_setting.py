@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mdr_tune.config.domains import describe_value, tell_apart
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, TableRow
-from mdr_tune.report.configurations import SETTING_DIGITS
 from mdr_tune.report.names import short_names
 from mdr_tune.report.output.texts import full_title
 from mdr_tune.report.plots.by_category import points_by_category
 from mdr_tune.report.plots.drawing import Drawing, new_figure
-from mdr_tune.report.plots.errors import draw_estimates, within_percent
+from mdr_tune.report.plots.error_bars import draw_estimates, within_percent
 from mdr_tune.report.plots.rows import intervals_in_words, method_looks, sentence_start
+from mdr_tune.report.row_settings import SETTING_DIGITS
 from mdr_tune.report.style import Look
 
 if TYPE_CHECKING:

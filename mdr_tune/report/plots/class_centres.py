@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.query_details import TestDetails
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.plots.drawing import Drawing, panel_grid
 from mdr_tune.report.plots.rows import best_and_baselines, best_in_words, label
 from mdr_tune.report.style import BLUE, COLOURS, MARKERS
-from mdr_tune.test_details import TestDetails
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

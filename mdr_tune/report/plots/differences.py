@@ -3,14 +3,14 @@
 import textwrap
 from typing import Any
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, Difference, TableRow, Verdict
 from mdr_tune.report.output.texts import full_title
 from mdr_tune.report.plots.drawing import Drawing, new_figure
-from mdr_tune.report.plots.errors import draw_estimates
+from mdr_tune.report.plots.error_bars import draw_estimates
 from mdr_tune.report.plots.rows import intervals_in_words, label, sentence_start
 from mdr_tune.report.style import GREEN, GREY, VERMILLION, Look
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 MOST = 30
 VERDICTS: dict[Verdict, Look] = {

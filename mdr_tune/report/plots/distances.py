@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdr_tune.distance_snapshot import BINS, HIGH, LOW, DistanceSnapshot
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.distance_snapshot import BINS, HIGH, LOW, DistanceSnapshot
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.rows import best_and_baselines, best_in_words, completed, label

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.query_details import ShownImage, ShownQuery
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.rows import best_and_baselines, best_in_words, label
 from mdr_tune.report.style import GREEN, VERMILLION, WIDTH
-from mdr_tune.test_details import ShownImage, ShownQuery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.plots.drawing import Drawing, legend_height, panel_grid, whole_epochs
 from mdr_tune.report.plots.rows import completed, few, label, looks, of_all, seeds_in_words

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mdr_tune.config.domains import describe_value, tell_apart
-from mdr_tune.recorded import SweepEvidence
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.recorded_sweep import SweepEvidence
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.ablation_table import AblationTable, TableRow
-from mdr_tune.report.configurations import SETTING_DIGITS
 from mdr_tune.report.plots.drawing import Drawing
 from mdr_tune.report.plots.level_trajectories import MOST_PANELS, initial_levels
 from mdr_tune.report.plots.row_panels import row_panels
 from mdr_tune.report.plots.rows import completed, few, has_mdr, of_all, seeds_in_words
 from mdr_tune.report.plots.series import numbered, series
+from mdr_tune.report.row_settings import SETTING_DIGITS
 from mdr_tune.report.style import COLOURS
 
 if TYPE_CHECKING:

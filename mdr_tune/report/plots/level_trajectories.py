@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdr_tune.recorded import SweepEvidence
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.recorded_sweep import SweepEvidence
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.plots.drawing import Drawing
 from mdr_tune.report.plots.row_panels import row_panels

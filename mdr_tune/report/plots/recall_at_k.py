@@ -1,9 +1,9 @@
 """Recall@K on the test classes over K."""
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable
 from mdr_tune.report.plots.drawing import Drawing, legend_height, new_figure
-from mdr_tune.report.plots.errors import draw_estimates
+from mdr_tune.report.plots.error_bars import draw_estimates
 from mdr_tune.report.plots.rows import few, intervals_in_words, label, looks, of_all
 
 MOST_ROWS = 8

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mdr_tune.recorded import SweepEvidence
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.recorded_sweep import SweepEvidence
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.ablation_table import TableRow
 from mdr_tune.report.plots.drawing import panel_grid, whole_epochs
 from mdr_tune.report.plots.rows import completed, label

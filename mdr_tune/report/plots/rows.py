@@ -3,13 +3,13 @@
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
-from mdr_tune.recorded import SweepEvidence
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.recorded_sweep import SweepEvidence
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.ablation_table import AblationTable, Estimate, TableRow
-from mdr_tune.report.configurations import WITH_MDR
 from mdr_tune.report.output.texts import full_title
+from mdr_tune.report.row_settings import WITH_MDR
 from mdr_tune.report.style import COLOURS, DASHES, MARKERS, Look
-from mdr_tune.words import count
+from mdr_tune.util.words import count
 
 LABEL_WIDTH = 34
 """Characters of a label's line."""

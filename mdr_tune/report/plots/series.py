@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.statistics.interval import mean_interval
 
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.preflight.judge import BRING_DATA, of_versions
 from mdr_tune.sweep.preflight.probe import versions
 from mdr_tune.sweep.preflight.problems import Problem, as_lines
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from mdr_tune.cluster.mlflow_server import service
 from mdr_tune.cluster.mlflow_server.ports import listening_pid
 from mdr_tune.cluster.mlflow_server.settings import log_file, make_settings, server_folder
 from mdr_tune.cluster.mlflow_server.supervisor import SupervisorRecord, is_supervised
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.cluster.mlflow_server.home import processes_of, server_home, status_code
 from tests.mlflow_globals import mlflow_globals_kept
 from tests.waiting import wait_for

@@ -14,7 +14,7 @@ import pytest
 
 from mdr_tune.cluster.mlflow_server import service
 from mdr_tune.cluster.mlflow_server.settings import log_file, make_settings, server_folder
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.cluster.mlflow_server.home import processes_of, server_home
 from tests.cluster.mlflow_server.postgresql import PASSWORD, Postgresql, postgresql, program
 from tests.waiting import HANG_S, wait_for

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.cluster.mlflow_server import detached, systemd
-from mdr_tune.cluster.mlflow_server.artifacts import check_artifacts
+from mdr_tune.cluster.mlflow_server.artifact_folder import check_artifacts
 from mdr_tune.cluster.mlflow_server.command import LOG_LIMIT_BYTES, _limit_log, run_server, server_command
 from mdr_tune.cluster.mlflow_server.databases import check_database
 from mdr_tune.cluster.mlflow_server.environment import (
@@ -24,7 +24,7 @@ from mdr_tune.cluster.mlflow_server.environment import (
     write_auth_files,
 )
 from mdr_tune.cluster.mlflow_server.ports import check_port, listening_pid
-from mdr_tune.cluster.mlflow_server.processes import ProcessId, end_group
+from mdr_tune.cluster.mlflow_server.server_process import ProcessId, end_group
 from mdr_tune.cluster.mlflow_server.settings import (
     log_file,
     make_settings,
@@ -32,8 +32,8 @@ from mdr_tune.cluster.mlflow_server.settings import (
     server_folder,
     write_settings,
 )
-from mdr_tune.errors import UserError
-from mdr_tune.mlflow_database import schema_versions
+from mdr_tune.tracking.mlflow_database import schema_versions
+from mdr_tune.util.errors import UserError
 
 
 @pytest.fixture

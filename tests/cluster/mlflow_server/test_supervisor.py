@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.cluster.mlflow_server.processes import ProcessId
+from mdr_tune.cluster.mlflow_server.server_process import ProcessId
 from mdr_tune.cluster.mlflow_server.settings import log_file
 from mdr_tune.cluster.mlflow_server.supervisor import SupervisorRecord, end_left_over_server, is_supervised
 from tests.cluster.mlflow_server.home import processes_of

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mdr_tune.data.images import copies
 from mdr_tune.data.images.image_files import open_images
-from mdr_tune.progress import no_progress
+from mdr_tune.util.progress import no_progress
 from tests.data.images.pictures import write_pictures
 
 

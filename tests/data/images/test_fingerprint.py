@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.data.images.fingerprint import content_key, file_hashes, file_states
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 PATHS = ["a/1.jpg", "a/2.jpg", "b/3.jpg"]
 

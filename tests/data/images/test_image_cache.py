@@ -16,13 +16,13 @@ import pyarrow as pa
 import pytest
 import torch
 
-from mdr_tune.cache_files import locked
 from mdr_tune.data.images import image_cache, thread_map
 from mdr_tune.data.images.abandoned import abandoned_sizes
 from mdr_tune.data.images.cached_images import CachedImages
 from mdr_tune.data.images.image_cache import CacheFile, DamagedCacheError, cached_files, verify
 from mdr_tune.data.images.image_cache_build import find_cache, open_cache
-from mdr_tune.errors import UserError
+from mdr_tune.util.cache_files import locked
+from mdr_tune.util.errors import UserError
 from tests.data.images.pictures import expected_images, read_as_the_authors, truncate, write_pictures
 
 NUMBER, SIZE, BATCH_ROWS = 11, 16, 4

@@ -10,8 +10,8 @@ import torch
 
 from mdr_tune.data.dataset import Images
 from mdr_tune.data.images.image_files import find_images, open_images
-from mdr_tune.errors import UserError
-from mdr_tune.progress import Progress, no_progress
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress, no_progress
 from tests.data.images.pictures import expected_images, truncate, write_pictures
 
 NUMBER, SIZE = 9, 16

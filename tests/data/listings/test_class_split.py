@@ -6,7 +6,7 @@ import pytest
 
 from mdr_tune.data import derive_seed
 from mdr_tune.data.listings.class_split import draw_classes, with_test, with_validation
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.listings.listings import listing_of, written
 
 CLASSES = np.array([3, 4, 7, 10, 11, 12, 20, 21, 22, 30, 31])

@@ -8,7 +8,7 @@ import pytest
 from mdr_tune.data.listings import duplicates
 from mdr_tune.data.listings.duplicates import check_copied_files, check_duplicates
 from mdr_tune.data.listings.listing import Listing
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.listings.listings import listing_of
 
 IMAGES = ["train a", "train a", "train b", "validation c", "validation c", "test d", "test e", "test e"]

@@ -7,7 +7,7 @@ from mdr_tune.data.listings.listing_checks import (
     examples,
     warn_of_easy_splits,
 )
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.listings.listings import listing_of
 
 GOOD = ("train a", "train b", "validation c", "test d")

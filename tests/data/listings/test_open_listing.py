@@ -13,9 +13,9 @@ from mdr_tune.data.dataset import ImageSplit, OpenedDataset
 from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
 from mdr_tune.data.listings.open_listing import draw_splits, open_listing
-from mdr_tune.dataset_outline import SplitOutline
-from mdr_tune.errors import UserError
-from mdr_tune.progress import no_progress
+from mdr_tune.data.outline import SplitOutline
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import no_progress
 from tests.data.listings.listings import listing_of
 
 SIZE = 8

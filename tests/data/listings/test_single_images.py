@@ -6,7 +6,7 @@ import pytest
 
 from mdr_tune.data.listings.listing import Listing
 from mdr_tune.data.listings.single_images import rows_with_something_to_retrieve
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.listings.listings import listing_of, written
 
 MIXED = listing_of("train a", "train b", "train b", "test c", "test d", "test d", "test d", "validation e", "train f")

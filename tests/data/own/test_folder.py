@@ -12,7 +12,7 @@ from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.listing import Listing
 from mdr_tune.data.listings.listing_checks import check_disjoint
 from mdr_tune.data.own.folder import FOLDER, list_folder
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.listings.listings import written
 
 

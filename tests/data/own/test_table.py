@@ -13,7 +13,7 @@ from PIL import Image
 
 from mdr_tune.data.listings.class_split import draw_classes
 from mdr_tune.data.own.table import TABLE, list_table
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.listings.listings import written
 
 Write = Callable[..., Path]

@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from mdr_tune.data.own.table_file import read_table_file
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 NAMED = {"path_column": "path", "label_column": "label"}
 

@@ -13,7 +13,7 @@ import pytest
 from mdr_tune.data.listings.listing import Listing
 from mdr_tune.data.listings.listing_checks import check_disjoint
 from mdr_tune.data.own.table import list_table
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.listings.listings import written
 
 COMPOSED = "café"

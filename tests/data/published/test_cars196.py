@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 
 from mdr_tune.data.published.cars196 import CARS196, read
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.published.layouts import Pictures, full_cars196, write_cars196, write_cars196_devkit
 
 FEW = [2, 1, 3] + [1] * 94 + [2, 3, 1] + [1] * 95 + [4]  # classes 1 .. 196

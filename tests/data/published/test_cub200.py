@@ -5,7 +5,7 @@ import pytest
 
 from mdr_tune.data.listings.listing import BOTH
 from mdr_tune.data.published.cub200 import CUB200, read
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.published.layouts import full_cub200, write_cub200
 
 FEW = [2, 1, 3] + [1] * 96 + [2, 3, 1] + [1] * 97 + [4]  # classes 1 .. 200

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune import download
 from mdr_tune.data.published.benchmark import Archive, Benchmark
 from mdr_tune.data.published.cars196 import CARS196
 from mdr_tune.data.published.cub200 import CUB200
 from mdr_tune.data.published.fetch import fetch, is_unpacked
 from mdr_tune.data.published.inshop import INSHOP
 from mdr_tune.data.published.sop import SOP
-from mdr_tune.errors import UserError
-from mdr_tune.progress import no_progress
+from mdr_tune.util import download
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import no_progress
 from tests.data.published.layouts import write_cars196, write_cars196_devkit, write_cub200, write_inshop, write_sop
 from tests.file_server import FileServer, serving
 

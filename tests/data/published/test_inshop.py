@@ -4,7 +4,7 @@ import pytest
 
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY
 from mdr_tune.data.published.inshop import INSHOP, read
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.published.layouts import full_inshop, write_inshop
 
 TRAIN, QUERIES, GALLERIES = [2, 1, 3, 5, 2], [2, 1, 3, 2], [1, 4, 2, 2]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.data.published.sop import SOP, read
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 from tests.data.published.layouts import full_sop, write_sop
 
 TRAIN, TEST = [2, 1, 3, 5, 2, 2, 2, 2, 2, 2, 2, 4, 3], [4, 2, 2]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mdr_tune.data.published.text_list import read_list
-from mdr_tune.errors import UserError
+from mdr_tune.util.errors import UserError
 
 
 def write(path: Path, text: str) -> Path:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from mdr_tune.data.published.unpack import unpack
-from mdr_tune.errors import UserError
-from mdr_tune.progress import no_progress
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import no_progress
 from tests.waiting import HANG_S
 
 FILES = {f"data/class_{number % 7}/{number}.txt": f"image {number} ".encode() * number for number in range(250)}

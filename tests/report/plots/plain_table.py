@@ -6,7 +6,7 @@ from typing import Any
 
 from scipy import stats
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation_table import AblationTable, Difference, Estimate, TableRow
 
 METRIC = "test/recall_at_1"

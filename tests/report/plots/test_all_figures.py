@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdr_tune.recorded import SweepEvidence
+from mdr_tune.records.query_details import ShownImage
+from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.plots import FIGURES, ReportFigure, draw
 from mdr_tune.report.style import WIDTH, save, styled
-from mdr_tune.test_details import ShownImage
 from tests.report.make_evidence import make_evidence
 from tests.report.plots.plain_table import plain_table
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mdr_tune.distance_snapshot import BINS, HIGH, LOW
-from mdr_tune.records import TrialRecord
+from mdr_tune.records.distance_snapshot import BINS, HIGH, LOW
+from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.plots.distances import density, distances
 from mdr_tune.report.plots.learning_curves import curve_keys, learning_curves
 from mdr_tune.report.plots.level_shares import level_shares

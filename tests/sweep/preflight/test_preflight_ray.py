@@ -40,7 +40,7 @@ LAUNCH = "import sys; from mdr_tune.cli.launch import main; sys.exit(main())"
 PREFLIGHT = """
 import sys
 from mdr_tune.cli.launch import make_parser, make_plan
-from mdr_tune.sweep.preflight.run import run_preflight
+from mdr_tune.sweep.preflight.preflight import run_preflight
 from mdr_tune.sweep.prepare import prepare_data
 plan = make_plan(make_parser().parse_args(["--space", "sweep.yaml"]))
 prepare_data(plan.sweep, lambda *_: None)
@@ -162,7 +162,7 @@ def test_nodes_that_are_in_order(cluster: dict[str, str], images: Path, tmp_path
 def test_all_that_is_wrong_on_all_nodes_is_told_at_once(cluster: dict[str, str], images: Path, tmp_path: Path) -> None:
     copy, bare = tmp_path / "copy", tmp_path / "bare"
     shutil.copytree(Path(mdr_tune.__file__).parent, copy / "mdr_tune", ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / "mdr_tune" / "words.py").open("a") as file:
+    with (copy / "mdr_tune" / "util" / "words.py").open("a") as file:
         file.write("# edited\n")
     bare.mkdir()
     (bare / "sitecustomize.py").write_text(WITHOUT_PACKAGE)

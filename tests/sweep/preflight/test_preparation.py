@@ -8,9 +8,9 @@ import torch
 
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.data.images import image_cache_build
-from mdr_tune.errors import UserError
 from mdr_tune.sweep.preflight.preparation import NodePreparation, contents, different_data, gpu_problems
 from mdr_tune.sweep.preflight.probe import versions
+from mdr_tune.util.errors import UserError
 from tests.data.published.layouts import picture
 
 

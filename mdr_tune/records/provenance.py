@@ -1,0 +1,165 @@
+"""What is needed to run a trial again: its configuration, the versions, the source's commit, the processor."""
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from mdr_tune import __version__
+from mdr_tune.util.words import without_password
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "ray",
+    "optuna",
+    "mlflow",
+    "pytorch-metric-learning",
+    "scipy",
+)
+GIT_TIMEOUT_S = 2.0
+_SOURCE = Path(__file__).parent
+
+
+def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str) -> dict[str, Any]:
+    """Return what repeats a trial, as plain JSON.
+
+    What does not change while a process lives is found out once: a call costs microseconds. Processor and system are
+    this process's, the driver's: the workers of a cluster may have others.
+
+    Args:
+        config: The whole trial, nested, the seed included.
+        workers: DDP ranks; another number rounds differently.
+        threads: Of torch in each of them; another number rounds differently.
+        command: What the user typed.
+    """
+    return {
+        "config": config,
+        "seed": config.get("seed"),
+        "workers": workers,
+        "threads": threads,
+        "versions": versions(),
+        "source": source(),
+        "cpu": cpu(),
+        "system": system(),
+        "command": without_password(command),
+    }
+
+
+@functools.cache
+def versions() -> dict[str, str | None]:
+    """Return the versions of Python, of this package and of what it computes with; None for what is not there.
+
+    CUDA and cuDNN are those that torch was built for. Nothing is imported for it.
+    """
+    found: dict[str, str | None] = {"python": platform.python_version(), "mdr_tune": __version__}
+    found.update({package: _version(package) for package in PACKAGES})
+    return {**found, "cuda": _cuda(), "cudnn": _cudnn()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cuda() -> str | None:
+    """Read torch's own record of it, `torch/version.py`: to import torch takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).parent / "version.py"
+    found = re.search(r"^cuda[^=\n]*= *'([^']+)'", file.read_text(), re.MULTILINE) if file.exists() else None
+    return found[1] if found else None
+
+
+def _cudnn() -> str | None:
+    """Return the version of the package that torch requires for it."""
+    try:
+        required = importlib.metadata.requires("torch") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    names = [found[0] for line in required if (found := re.match(r"nvidia-cudnn[\w-]*", line))]
+    return _version(names[0]) if names else None
+
+
+@functools.cache
+def source() -> dict[str, Any] | None:
+    """Return `commit` and `dirty` of the repository that this package runs from; None if it runs from none.
+
+    Files that git does not know of do not make it dirty.
+    """
+    return source_of(_SOURCE)
+
+
+def source_of(folder: Path) -> dict[str, Any] | None:
+    """Return `commit` and `dirty` of the repository that has `folder` among its files, else None."""
+    # A package that was installed into a folder inside of some repository is not that repository's.
+    if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    commit, status = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain", "--untracked-files=no")
+    if commit is None or status is None:
+        return None
+    return {"commit": commit.strip(), "dirty": bool(status.strip())}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git prints; None if there is no git, no repository, or no answer in time."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # as a hook sets them
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+@functools.cache
+def cpu() -> str:
+    """Return the processor's model: kernels are chosen by what it can do."""
+    file = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)$", file.read_text(), re.MULTILINE) if file.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+@functools.cache
+def system() -> str:
+    """Return the operating system and the C library, whose mathematical functions are used."""
+    return " ".join(part for part in (platform.system(), platform.machine(), *platform.libc_ver()) if part)
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Say how the surroundings of two runs differ, a line each: `torch: 2.14.1 then, 2.15.0 now`.
+
+    Args:
+        then: What `repeat_info` returned for the one.
+        now: And for the other. Configuration and command are not compared.
+    """
+    old, new = _surroundings(then), _surroundings(now)
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    lines = [f"{key}: {old.get(key, 'not known')} then, {new.get(key, 'not known')} now" for key in changed]
+    dirty = [when for when, info in (("then", then), ("now", now)) if (info.get("source") or {}).get("dirty")]
+    if dirty:
+        lines.append(f"source: files differ from the commit ({' and '.join(dirty)}), and how is not recorded")
+    return lines
+
+
+def _surroundings(info: dict[str, Any]) -> dict[str, str]:
+    """Return what is compared, as texts; without what was not there."""
+    source = info.get("source") or {}
+    found = {
+        **info.get("versions", {}),
+        "commit": source.get("commit"),
+        **{key: info.get(key) for key in ("cpu", "system", "device", "workers", "threads")},
+    }
+    return {key: str(value) for key, value in found.items() if value is not None}

@@ -1,0 +1,151 @@
+"""Images in batches through a model, the next ones being decoded on threads meanwhile; a folder of them into a file."""
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from mdr_tune import __version__
+from mdr_tune.data.images.corrupt import finding
+from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError
+from mdr_tune.data.images.thread_map import PacedProgress, thread_map
+from mdr_tune.metric.ranking import can_be_ranked
+from mdr_tune.retrieve.embedder import Embedder
+from mdr_tune.retrieve.index_file import IndexInfo, writing_index
+from mdr_tune.retrieve.pictures import class_labels, list_images
+from mdr_tune.util.cpus import threads_to_start
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress, no_progress
+
+BATCH_SIZE = 64
+
+
+class LeftOut(NamedTuple):
+    """An image without an embedding: its path as it was given, and why, in a few words."""
+
+    path: str
+    reason: str
+
+
+class EmbeddedBatch(NamedTuple):
+    """What came out of a batch: `rows` (n,) of the paths, their embeddings (n, D), and what could not be read."""
+
+    rows: list[int]
+    embeddings: torch.Tensor
+    left_out: list[LeftOut]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What became of a folder: the number of images in the file, and those that are not."""
+
+    images: int
+    left_out: list[LeftOut]
+
+
+def embed_images(
+    embedder: Embedder,
+    root: Path,
+    paths: Sequence[str],
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = no_progress,
+) -> Iterator[EmbeddedBatch]:
+    """Yield the embeddings of image files, in order, batch by batch; what cannot be read is told beside them.
+
+    At any time two batches of images are in memory, or four images a CPU if that is more.
+
+    Args:
+        embedder: The model.
+        root: What `paths` are relative to; an absolute path stands for itself.
+        paths: Of image files.
+        batch_size: Images that go through the network at a time, at least 1.
+        progress: Is told how many images are done.
+
+    Raises:
+        UserError: An embedding is not finite, or too large to be compared: the model is broken.
+    """
+    paced = PacedProgress(progress, "embedding images", len(paths))
+    ahead = max(2 * batch_size, 4 * threads_to_start())
+    with thread_map(partial(_read, embedder, root), paths, ahead=ahead) as pictures:
+        for start in range(0, len(paths), batch_size):
+            batch = range(start, min(start + batch_size, len(paths)))
+            read = [next(pictures) for _ in batch]
+            kept = [(row, image) for row, image in zip(batch, read, strict=True) if isinstance(image, torch.Tensor)]
+            embeddings = torch.empty(0, embedder.size)
+            if kept:
+                embeddings = embedder.embed(torch.stack([image for _, image in kept]))
+            if not can_be_ranked(embeddings):
+                what = "embeddings that are not finite, or too large to be compared"
+                raise UserError(f"the model {embedder.uri} gives {what}: take another one")
+            yield EmbeddedBatch([row for row, _ in kept], embeddings, [o for o in read if isinstance(o, LeftOut)])
+            paced.advance(len(batch))
+
+
+def embed_folder(
+    embedder: Embedder,
+    folder: Path,
+    file: Path,
+    *,
+    batch_size: int = BATCH_SIZE,
+    strict: bool = False,
+    progress: Progress = no_progress,
+    paths: Sequence[str] | None = None,
+) -> Embedded:
+    """Embed all images in a folder and in those below it into a Parquet file, which replaces one of that name.
+
+    The file has a row an image, in the order of `list_images`: `path` relative to the folder, `label` (`class_labels`)
+    and `embedding`, D numbers. It is there once it is whole, and memory does not grow with the number of images, but
+    for their paths. Images that cannot be read are left out.
+
+    Args:
+        embedder: The model.
+        folder: With images.
+        file: To write.
+        batch_size: Images that go through the network at a time, at least 1.
+        strict: Stop at the first image that cannot be read.
+        progress: Is told how many images are done.
+        paths: The images of the folder, if `list_images` has listed them.
+
+    Raises:
+        UserError: There are no images, none or (`strict`) not all can be read, or the file cannot be written.
+    """
+    paths = list_images(folder) if paths is None else paths
+    labels = class_labels(paths)
+    left_out: list[LeftOut] = []
+    with writing_index(file, _info(embedder, folder), embedder.size) as index:
+        for batch in embed_images(embedder, folder, paths, batch_size, progress):
+            left_out += batch.left_out
+            if strict and left_out:
+                path, reason = left_out[0]
+                raise UserError(f"{folder}: {path} cannot be decoded ({reason}): mend or delete it")
+            index.add([paths[row] for row in batch.rows], [labels[row] for row in batch.rows], batch.embeddings)
+        if len(left_out) == len(paths):
+            raise UserError(f"{folder}: {finding(left_out, len(paths))}")
+    return Embedded(len(paths) - len(left_out), left_out)
+
+
+def _read(embedder: Embedder, root: Path, path: str) -> torch.Tensor | LeftOut:
+    try:
+        return embedder.read(root / path)
+    except CorruptImageError as error:
+        return LeftOut(path, error.reason)
+    except UnreadableFileError as error:
+        cause = error.__cause__
+        return LeftOut(path, str(getattr(cause, "strerror", None) or cause).lower())
+
+
+def _info(embedder: Embedder, folder: Path) -> IndexInfo:
+    return IndexInfo(
+        model=embedder.uri,
+        identity=embedder.identity,
+        run_id=embedder.run_id,
+        root=str(folder.absolute()),
+        image_shape=embedder.image_shape,
+        resize=embedder.resize,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        version=__version__,
+    )

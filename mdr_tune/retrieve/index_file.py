@@ -1,0 +1,210 @@
+"""The file of embeddings: Parquet with the columns path, label and embedding, and the model's particulars."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from pydantic import TypeAdapter
+
+from mdr_tune.metric.ranking import can_be_ranked
+from mdr_tune.util.cache_files import atomic_write
+from mdr_tune.util.disk_files import check_on_disk
+from mdr_tune.util.errors import UserError
+
+METADATA_KEY = b"mdr_tune.index"
+"""Of the schema's metadata; its value is an `IndexInfo` as JSON."""
+_ROW_GROUP_NUMBERS = 2**22
+"""16 MiB of float32: what a writer holds."""
+_BLOCK_NUMBERS = 2**24
+"""64 MiB of float32: what a reader holds."""
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """How an index was made.
+
+    Attributes:
+        model: URI of the model, a version.
+        identity: Of the model; two indexes are comparable if theirs is the same (`Embedder.identity`).
+        run_id: The MLflow run that trained the model.
+        root: The folder that the paths are relative to.
+        image_shape: (C, H, W) of what the network saw.
+        resize: Height and width, in pixels, before the middle was cut out.
+        created: Date and time in UTC, ISO 8601.
+        version: Of this program.
+    """
+
+    model: str
+    identity: str
+    run_id: str | None
+    root: str
+    image_shape: tuple[int, int, int]
+    resize: int
+    created: str
+    version: str
+
+
+class IndexWriter:
+    """Takes embeddings as they come and writes them in row groups."""
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, size: int) -> None:
+        self._writer, self._schema, self._size = writer, schema, size
+        self._paths: list[str] = []
+        self._labels: list[str | None] = []
+        self._embeddings: list[torch.Tensor] = []
+
+    def add(self, paths: Sequence[str], labels: Sequence[str | None], embeddings: torch.Tensor) -> None:
+        """Append n rows; `embeddings` is (n, D) float32 on the CPU."""
+        self._paths += paths
+        self._labels += labels
+        self._embeddings.append(embeddings)
+        if len(self._paths) * self._size >= _ROW_GROUP_NUMBERS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been added since the last row group."""
+        if not self._paths:
+            return
+        numbers = torch.cat(self._embeddings).contiguous().numpy().reshape(-1)
+        embeddings = pa.FixedSizeListArray.from_arrays(pa.array(numbers), self._size)
+        columns = [pa.array(self._paths, pa.string()), pa.array(self._labels, pa.string()), embeddings]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        self._paths, self._labels, self._embeddings = [], [], []
+
+
+@contextmanager
+def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWriter]:
+    """Give a writer of embeddings of `size` numbers. `file` is there, whole, once the block has ended without an error.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    embedding = pa.field("embedding", pa.list_(pa.float32(), size), nullable=False)
+    columns = [pa.field("path", pa.string(), nullable=False), pa.field("label", pa.string()), embedding]
+    schema = pa.schema(columns, metadata={METADATA_KEY: json.dumps(asdict(info)).encode()})
+    # Embeddings hardly get smaller by compression, and as they are they are read at the speed of memory.
+    how: dict[str, Any] = {
+        "compression": {"path": "zstd", "label": "zstd", "embedding.list.element": "none"},
+        "use_dictionary": ["label"],
+        "write_statistics": False,
+    }
+    try:
+        with atomic_write(file) as opened, pq.ParquetWriter(opened, schema, **how) as writer:
+            rows = IndexWriter(writer, schema, size)
+            yield rows
+            rows.flush()
+    except OSError as error:
+        raise UserError(f"cannot write {file} ({error.strerror or error})") from error
+
+
+@dataclass(frozen=True)
+class EmbeddingIndex:
+    """An opened file of N embeddings of D numbers. Paths and labels are in memory, the embeddings are not.
+
+    Attributes:
+        file: The Parquet file.
+        info: How it was made.
+        paths: N, relative to `info.root`.
+        labels: N, null where there is none.
+        size: D.
+    """
+
+    file: Path
+    info: IndexInfo
+    paths: pa.ChunkedArray
+    labels: pa.ChunkedArray
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def blocks(self, rows: int | None = None) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield the embeddings in blocks: the first row's number, and (n, D) float32.
+
+        Args:
+            rows: Of a block, at most; None is 64 MiB of them.
+
+        Raises:
+            UserError: The file is damaged, or was changed since it was opened, or an embedding is not finite, or too
+                large to be compared.
+        """
+        start = 0
+        try:
+            with pq.ParquetFile(_mapped(self.file)) as file:
+                batches = file.iter_batches(rows or max(1, _BLOCK_NUMBERS // self.size), columns=["embedding"])
+                for batch in batches:
+                    numbers = batch.column(0).flatten().to_numpy()
+                    embeddings = torch.from_numpy(np.array(numbers).reshape(-1, self.size))
+                    if not can_be_ranked(embeddings):
+                        what = "embeddings that are not finite, or too large to be compared"
+                        raise UserError(f"{self.file} has {what}: embed anew")
+                    yield start, embeddings
+                    start += len(batch)
+            if start != len(self):
+                raise UserError(f"{self.file} has {start:,} embeddings of {len(self):,} images: embed anew")
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{self.file} cannot be read any more ({_first_line(error)}): embed anew") from error
+
+    def embeddings(self) -> torch.Tensor:
+        """Return all embeddings, (N, D) float32, in memory."""
+        return torch.cat([torch.empty(0, self.size), *(block for _, block in self.blocks())])
+
+    def rows_of(self, paths: Sequence[str | None]) -> torch.Tensor:
+        """Return the row of each path, relative to `info.root`; -1 of those that are not in the index. (n,) int64."""
+        rows = pc.index_in(pa.array(paths, pa.string()), value_set=self.paths.combine_chunks(), skip_nulls=True)
+        return torch.from_numpy(np.array(pc.fill_null(rows, -1), dtype=np.int64))
+
+
+def read_index(file: Path) -> EmbeddingIndex:
+    """Open a file that `embed_folder` wrote; no embedding is read yet.
+
+    Raises:
+        UserError: There is no such file, it is not Parquet, or damaged, or another program's.
+    """
+    try:
+        check_on_disk(file)
+        source = _mapped(file)
+        schema = pq.read_schema(source)
+        info = _info(schema)
+        if info is None:
+            raise UserError(f"{file} was not made by `mdr-tune embed`, or is damaged: give a file that was made so")
+        table = pq.read_table(source, columns=["path", "label"])
+        table.validate(full=True)  # texts are UTF-8
+        if len(table) == 0 or table["path"].null_count:
+            raise UserError(f"{file} has {'no rows' if len(table) == 0 else 'rows without a path'}: embed anew")
+    except FileNotFoundError:
+        raise UserError(f"there is no file {file}: `mdr-tune embed` makes it") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read as Parquet ({_first_line(error)}): `mdr-tune embed` makes it") from None
+    return EmbeddingIndex(file, info, table["path"], table["label"], schema.field("embedding").type.list_size)
+
+
+def _mapped(file: Path) -> pa.MemoryMappedFile:
+    return pa.memory_map(os.fsencode(file))  # as bytes: pyarrow takes no text that is not UTF-8
+
+
+def _info(schema: pa.Schema) -> IndexInfo | None:
+    """Return what the metadata say, None if the schema is not that of an index."""
+    types = {field.name: field.type for field in schema}
+    embedding = types.get("embedding")
+    if types.get("path") != pa.string() or types.get("label") != pa.string():
+        return None
+    if not isinstance(embedding, pa.FixedSizeListType) or embedding.value_type != pa.float32():
+        return None
+    try:  # json, unlike pydantic, reads names of folders that are not UTF-8
+        return TypeAdapter(IndexInfo).validate_python(json.loads((schema.metadata or {}).get(METADATA_KEY, b"")))
+    except (ValueError, RecursionError):  # ValidationError is a ValueError
+        return None
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,91 @@
+"""The nearest images of a whole index to each query, by Euclidean distance, block by block of the file."""
+
+from dataclasses import dataclass
+
+import torch
+
+from mdr_tune.metric.near_ties import distances_of_pairs
+from mdr_tune.metric.ranking import can_be_ranked
+from mdr_tune.retrieve.index_file import EmbeddingIndex
+from mdr_tune.retrieve.nearest import NEAREST, Backend, BackendChoice, choose_backend
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What was found for each of Q queries, nearest first.
+
+    Attributes:
+        rows: (Q, k) int64, of the index; -1 where there was nothing left to find.
+        distances: (Q, k) float32, in the units of the embeddings; inf where there was nothing left.
+        backend: What searched.
+    """
+
+    rows: torch.Tensor
+    distances: torch.Tensor
+    backend: Backend
+
+
+@torch.no_grad()
+def search_index(
+    index: EmbeddingIndex,
+    queries: torch.Tensor,
+    top: int = 10,
+    *,
+    exclude: torch.Tensor | None = None,
+    backend: BackendChoice = "auto",
+    block_rows: int | None = None,
+) -> SearchResult:
+    """Return the `top` nearest rows of an index to each query, exactly; of equal distances the earlier row.
+
+    The file is read once, 64 MiB of it at a time. The distances that decide, and are returned, are those of the
+    differences themselves, in float64, so that an image finds itself at 0. Matrix products only tell which of them need
+    not be computed.
+
+    Args:
+        index: Of N embeddings of D numbers.
+        queries: (Q, D), finite, on the CPU.
+        top: How many, at least 1; k is that or N, if N is less.
+        exclude: (Q,) int64, a row that a query is not to find, such as itself; -1 for none.
+        backend: `faiss`, `exact` (torch), or `auto`: FAISS where it is installed and the index is large.
+        block_rows: Rows that are read at a time; None chooses by the memory.
+
+    Raises:
+        ValueError: Shapes do not fit, a query is not finite, or too large, or `top` is less than 1.
+        UserError: FAISS is asked for and not installed, or the file cannot be read any more, or an embedding of it is
+            not finite, or too large to be compared.
+    """
+    _check(index, queries, top, exclude)
+    chosen = choose_backend(backend, len(index))
+    queries = queries.float().contiguous()
+    best = torch.empty(len(queries), 0, dtype=torch.float64)
+    best_rows = torch.empty(len(queries), 0, dtype=torch.int64)
+    for start, block in index.blocks(block_rows):
+        depth = min(top + (exclude is not None), len(block))
+        rows = NEAREST[chosen](queries, block, depth)
+        pairs = torch.arange(len(rows)).repeat_interleave(depth), rows.flatten()
+        squares = distances_of_pairs(queries, block, *pairs).view(rows.shape)  # different ones may have equal roots
+        rows = rows + start
+        if exclude is not None:
+            excluded = rows == exclude[:, None]
+            squares[excluded] = torch.inf
+            rows[excluded] = -1
+        best, best_rows = _nearest(torch.cat([best, squares], dim=1), torch.cat([best_rows, rows], dim=1), top)
+    return SearchResult(best_rows, best.sqrt().float(), chosen)
+
+
+def _nearest(squares: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the `top` smallest squared distances of each query and their rows; equal ones by row."""
+    rows, places = rows.sort(dim=1)
+    squares, order = squares.gather(1, places).sort(dim=1, stable=True)
+    return squares[:, :top], rows.gather(1, order)[:, :top]
+
+
+def _check(index: EmbeddingIndex, queries: torch.Tensor, top: int, exclude: torch.Tensor | None) -> None:
+    if queries.ndim != 2 or len(queries) == 0 or queries.shape[1] != index.size:
+        raise ValueError(f"queries must be (Q, {index.size}) with at least one row, got {tuple(queries.shape)}")
+    if not can_be_ranked(queries.float()):
+        raise ValueError("queries must be finite, and their squares as well")
+    if top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
+    if exclude is not None and exclude.shape != (len(queries),):
+        raise ValueError(f"exclude must be ({len(queries)},), got {tuple(exclude.shape)}")

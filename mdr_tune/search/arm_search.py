@@ -1,0 +1,187 @@
+"""The search of one arm: its study in Optuna, asked for trials and told how they end."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+from mdr_tune.config.arms import Arm
+from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
+from mdr_tune.config.sweep import SearchConfig
+from mdr_tune.search.samplers import make_sampler, quiet_optuna, without_warnings
+from mdr_tune.search.seeded_sampler import NothingNewError, distribution
+from mdr_tune.util.sqlite_address import sqlite_url
+
+BUSY_TIMEOUT_S = 60.0
+"""How long to wait for the store while another process, such as optuna-dashboard, has it locked."""
+
+
+class ArmSearch(OptunaSearch):
+    """OptunaSearch over an arm's space; suggests whole trials, so that nothing behind it knows the space.
+
+    Trials are named after the arm and their number in the study, `mdr-007` being number 6. A suggestion is
+    `{"trial": <nested TrialConfig>, "parameters": <what was drawn, by dotted key>}`. Only this object writes to the
+    study. To tell it the same twice does nothing, so that a journal may be told again from its start.
+
+    Args:
+        arm: Whose space is searched.
+        search: The sampler and its seed.
+        metrics: What is maximised: one, or two.
+        storage: The sqlite file of the study; made if need be.
+        study_name: A study of this name goes on.
+        legacy_draws: It goes on as version 1 of a plan has it: seeded by its name, with repeated configurations.
+    """
+
+    def __init__(
+        self,
+        arm: Arm,
+        search: SearchConfig,
+        metrics: list[str],
+        storage: Path,
+        study_name: str,
+        legacy_draws: bool = False,
+    ) -> None:
+        self._arm, self._tree, self._metrics = arm, parameter_tree(arm.space), metrics
+        quiet_optuna()
+        url, timeout = sqlite_url(storage), {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+        super().__init__(
+            self._draw,
+            metric=metrics if len(metrics) > 1 else metrics[0],
+            mode=["max"] * len(metrics) if len(metrics) > 1 else "max",
+            sampler=make_sampler(search, arm, study_name if legacy_draws else None),
+            study_name=study_name,
+            storage=RDBStorage(url, engine_kwargs=timeout),
+        )
+        self._study: optuna.Study = self._ot_study
+        if self._study.metric_names != metrics:
+            with without_warnings():
+                self._study.set_metric_names(metrics)
+        trials = self._study.get_trials(deepcopy=False)
+        self._trials = {trial.number: _Known.of(trial) for trial in trials if trial.state != TrialState.WAITING}
+
+    def next_name(self) -> str | None:
+        """Ask the study for one trial more; returns its name, or None if there is nothing that no trial had yet."""
+        trial = self._study.ask()
+        self._trials[trial.number] = _Known(trial._trial_id)
+        try:
+            self._draw(trial)
+        except NothingNewError:
+            return None
+        return f"{self._arm.name}-{trial.number + 1:03d}"
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the trial of a name that `next_name` gave."""
+        return self.adopt(int(trial_id.removeprefix(f"{self._arm.name}-")) - 1)
+
+    def adopt(self, number: int) -> dict[str, Any]:
+        """Return a trial that was asked for before, in this process or in another.
+
+        A crash may have come while its parameters were stored, or have lost the study's last trials: they are drawn
+        again then, and the same, if the trials before them are as they were.
+
+        Raises:
+            NothingNewError: It was never drawn, since nothing was left that no trial had yet.
+        """
+        while number not in self._trials:
+            self.next_name()
+        stored = self._trials[number].parameters
+        try:
+            parameters = draw(self._tree, lambda parameter: stored[parameter.name])
+        except KeyError:
+            parameters = self._draw(Trial(self._study, self._trials[number].trial_id))
+        return {"trial": resolve(self._arm.trial, self._arm.space, parameters).model_dump(), "parameters": parameters}
+
+    def known_numbers(self) -> list[int]:
+        """Return the numbers of all trials that were asked for."""
+        return sorted(self._trials)
+
+    def running_numbers(self) -> list[int]:
+        """Return the numbers of the trials that have not ended."""
+        return sorted(number for number, known in self._trials.items() if known.state == TrialState.RUNNING)
+
+    def enqueue(self, points: list[dict[str, Any]]) -> None:
+        """Let points be tried next, each by name in the study, see `points.encode_point`."""
+        for point in points:
+            self._study.enqueue_trial(point)
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Tell a trial's metric after an epoch; one that is not finite is not told, nor one of two metrics."""
+        known = self._trials[number]
+        if len(self._metrics) > 1 or not math.isfinite(value) or known.reported.get(epoch) == value:
+            return
+        if known.state.is_finished():
+            raise ValueError(f"trial {number} has ended: epoch {epoch} cannot have {value} now")
+        self._study._storage.set_trial_intermediate_value(known.trial_id, epoch, value)
+        known.reported[epoch] = value
+
+    def complete(self, number: int, values: list[float]) -> None:
+        """Tell that a trial came to its end, and its value of each metric; it failed if one is not finite."""
+        if all(map(math.isfinite, values)):
+            self._tell(number, TrialState.COMPLETE, values, "completed")
+        else:
+            self.fail(number, f"its values are not finite: {values}")
+
+    def prune(self, number: int) -> None:
+        """Tell that a trial was stopped early: it has the value of its last report."""
+        self._tell(number, TrialState.PRUNED, None, "stopped_early")
+
+    def fail(self, number: int, why: str) -> None:
+        """Tell that a trial has no value."""
+        self._tell(number, TrialState.FAIL, None, why)
+
+    def _tell(self, number: int, state: TrialState, values: list[float] | None, outcome: str) -> None:
+        known = self._trials[number]
+        if known.state == state and (values is None or known.values == values):
+            return
+        if known.state.is_finished():
+            raise ValueError(f"trial {number} ended as {known.state.name}: it cannot end as {state.name} {values} now")
+        self._study._storage.set_trial_user_attr(known.trial_id, "outcome", outcome)
+        self._study.tell(Trial(self._study, known.trial_id), values, state)
+        known.state, known.values = state, values
+
+    def _draw(self, trial: Trial) -> dict[str, Any]:
+        """Let the study draw a trial's parameters; returns them by dotted key.
+
+        Raises:
+            NothingNewError: Nothing is left that no trial had yet; the trial has failed, in the study alone.
+        """
+        try:
+            parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))
+        except NothingNewError:
+            self.fail(trial.number, "nothing was left that no trial had yet")
+            raise
+        self._trials[trial.number].parameters = trial.params
+        return parameters
+
+
+def _ask(trial: Trial, parameter: Parameter) -> Any:
+    found = distribution(parameter)
+    if isinstance(found, CategoricalDistribution):
+        return trial.suggest_categorical(parameter.name, found.choices)
+    if isinstance(found, IntDistribution):
+        return trial.suggest_int(parameter.name, found.low, found.high)
+    assert isinstance(found, FloatDistribution)
+    return trial.suggest_float(parameter.name, found.low, found.high, log=found.log)
+
+
+@dataclass
+class _Known:
+    """What the study has of a trial: looked up here, as a look into the store takes longer the more trials it has."""
+
+    trial_id: int
+    """Of the store."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    reported: dict[int, float] = field(default_factory=dict)
+    state: TrialState = TrialState.RUNNING
+    values: list[float] | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "_Known":
+        """Return what a stored trial has."""
+        return cls(trial._trial_id, trial.params, dict(trial.intermediate_values), trial.state, trial.values)

@@ -1,0 +1,67 @@
+"""From a scheduler's configuration to the scheduler."""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from mdr_tune.config.arms import Arm
+from mdr_tune.config.schedulers import (
+    AshaSchedulerConfig,
+    HyperBandSchedulerConfig,
+    MedianSchedulerConfig,
+    NoSchedulerConfig,
+    PbtSchedulerConfig,
+    SchedulerConfig,
+)
+from mdr_tune.search.schedulers.early_stopping import asha, median_stopping
+from mdr_tune.search.schedulers.hyperband import HyperBand
+from mdr_tune.search.schedulers.lane_scheduler import LaneScheduler
+from mdr_tune.search.schedulers.pbt import OnChange, PopulationBasedTraining
+
+SYNCHRONOUS = ("hyperband", "pbt")
+"""Schedulers whose trials wait for each other. After an interruption all of an arm's trials go through Tune again."""
+
+
+def make_scheduler(
+    config: SchedulerConfig,
+    *,
+    arm: Arm,
+    seed: int,
+    max_epochs: int,
+    num_lanes: int,
+    on_change: OnChange,
+    earlier: Sequence[int] = (),
+) -> LaneScheduler:
+    """Return the scheduler of an arm; the metric comes from the TuneConfig.
+
+    Args:
+        config: Which, and its options.
+        arm: Whose trials.
+        seed: Of what population based training draws.
+        max_epochs: Of the longest trial.
+        num_lanes: Trials that can run side by side.
+        on_change: Told when population based training lets a trial take over another's state.
+        earlier: Of a search that was extended: the configurations that it had before each extension.
+    """
+    ends = (*earlier, arm.trials)
+    if isinstance(config, AshaSchedulerConfig):
+        return asha(num_lanes, max_epochs, config.grace_epochs, config.reduction_factor)
+    if isinstance(config, MedianSchedulerConfig):
+        return median_stopping(num_lanes, config.grace_epochs, config.min_trials)
+    if isinstance(config, HyperBandSchedulerConfig):
+        return HyperBand(num_lanes, ends, max_epochs, config.reduction_factor)
+    if isinstance(config, PbtSchedulerConfig):
+        return PopulationBasedTraining(
+            num_lanes,
+            arm=arm,
+            ends=ends,
+            seed=seed,
+            max_epochs=max_epochs,
+            interval_epochs=config.interval_epochs,
+            quantile=config.quantile,
+            keys=config.perturb,
+            resample=config.resample,
+            on_change=on_change,
+        )
+    if isinstance(config, NoSchedulerConfig):
+        return LaneScheduler(num_lanes)
+    assert_never(config)

@@ -1,0 +1,111 @@
+"""When a search ends before its trials are used up: budgets of time and GPU hours, a target, no progress."""
+
+import math
+import time
+from collections.abc import Callable
+
+from mdr_tune.config.arms import Arm
+from mdr_tune.config.stop import StopConfig
+from mdr_tune.records.objectives import mean_over_seeds
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.util.words import count, duration
+
+
+class StopRules:
+    """Says whether an arm's search should end. A listener of the sweep.
+
+    Args:
+        config: The rules.
+        arms: All arms, in order: what is left of a budget when one begins is shared among it and those after it, by
+            their trials.
+        metric: The sweep's.
+        gpus_per_trial: For the GPU hours.
+        seeds_per_trial: Training seeds of a configuration that survives, whose mean is its value.
+        used_s: Wall time that earlier sessions of the sweep took.
+        clock: Seconds, from any start.
+    """
+
+    def __init__(
+        self,
+        config: StopConfig,
+        arms: list[Arm],
+        metric: str,
+        gpus_per_trial: float,
+        seeds_per_trial: int = 1,
+        used_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._metric, self._gpus_per_trial = config, metric, gpus_per_trial
+        self._arms, self._seeds_per_trial = arms, seeds_per_trial
+        self._clock, self._began = clock, clock() - used_s
+        self._gpu_s = 0.0
+        self._time_until: dict[str, float] = {}
+        self._gpu_until: dict[str, float] = {}
+        self._seeds: dict[str, list[TrialRecord]] = {}
+        self._best: dict[str, float] = {}
+        self._without_progress: dict[str, int] = {}
+
+    @property
+    def limits_time(self) -> bool:
+        """Whether there is a budget of time."""
+        return self._config.time is not None
+
+    def past(self, records: list[TrialRecord]) -> None:
+        """Take in the trials of earlier sessions, in the order in which they ended."""
+        for record in records:
+            self._gpu_s += self._gpus_per_trial * sum(epoch.get("time/epoch_s", 0.0) for epoch in record.history)
+            if record.ended:
+                self.trial_ended(record)
+
+    def begin(self, arm: str) -> None:
+        """The search of an arm begins: it gets its share of what is left."""
+        names = [other.name for other in self._arms]
+        left = self._arms[names.index(arm) :]
+        share = left[0].trials / sum(other.trials for other in left)
+        if self._config.time is not None:
+            used = self._clock() - self._began
+            self._time_until[arm] = used + share * (self._config.time - used)
+        if self._config.gpu_hours is not None:
+            self._gpu_until[arm] = self._gpu_s + share * (3600 * self._config.gpu_hours - self._gpu_s)
+
+    def trial_started(self, record: TrialRecord) -> None:
+        """Nothing to count."""
+
+    def epoch_finished(self, record: TrialRecord) -> None:
+        """Count the GPU time."""
+        self._gpu_s += self._gpus_per_trial * record.history[-1].get("time/epoch_s", 0.0)
+
+    def trial_noted(self, record: TrialRecord) -> None:
+        """Nothing to count."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """Count the configurations without a new best, each once all of its seeds ended."""
+        if not record.ended:
+            return
+        seeds = self._seeds.setdefault(record.config_name, [])
+        seeds.append(record)
+        if seeds[0].outcome == "completed" and len(seeds) < self._seeds_per_trial:
+            return
+        found = mean_over_seeds(seeds, self._metric) or seeds[0].best(self._metric)
+        if found is not None and found[0] > self._best.get(record.arm, -math.inf):
+            self._best[record.arm] = found[0]
+            self._without_progress[record.arm] = 0
+        else:
+            self._without_progress[record.arm] = self._without_progress.get(record.arm, 0) + 1
+
+    def out_of_budget(self, arm: str) -> str | None:
+        """Say why the trials that run should be stopped now, if they should."""
+        if self._clock() - self._began >= self._time_until.get(arm, math.inf):
+            return f"its share of the time budget of {duration(self._config.time or 0)} is used up"
+        if self._gpu_s >= self._gpu_until.get(arm, math.inf):
+            return f"its share of the budget of {self._config.gpu_hours:g} GPU hours is used up"
+        return None
+
+    def closed(self, arm: str) -> str | None:
+        """Say why no further trial should be started, if so."""
+        target, patience = self._config.target, self._config.patience
+        if target is not None and self._best.get(arm, -math.inf) >= target:
+            return f"the target of {target:g} is reached"
+        if patience is not None and self._without_progress.get(arm, 0) >= patience:
+            return f"no new best in {count(patience, 'trial')}"
+        return self.out_of_budget(arm)

@@ -1,0 +1,237 @@
+"""Where Tune's trials come from: what an interrupted sweep left, new ones of the search, further seeds of good ones.
+
+A `SearchAlgorithm` of its own, because Tune's generator makes up random trial ids, counts paused trials as running, and
+knows nothing of trials that were begun before.
+"""
+
+import copy
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ray.tune.experiment import Experiment, Trial
+from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
+from ray.tune.search import SearchAlgorithm
+
+from mdr_tune.config.arms import Arm
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.search.ledger import Ledger
+
+MOST_TIMES_LOST = 2
+"""How often a trial is handed out once more after Tune gave it up."""
+
+
+class Suggestions(Protocol):
+    """The search behind a source of trials."""
+
+    def next_name(self) -> str | None:
+        """Ask the study for the next configuration; returns its name, None if none is left."""
+
+    def suggest(self, name: str) -> dict[str, Any] | None:
+        """Return `{"trial": ..., "parameters": ...}` of a configuration that was asked for."""
+
+
+class TrialSource(SearchAlgorithm):
+    """Hands out the trials of one arm, as many at a time as there are lanes.
+
+    Args:
+        arm: Whose trials.
+        search: Suggests configurations.
+        ledger: Knows the trials of earlier sessions, and what became of those handed out.
+        num_lanes: Trials that are pending or running at a time; paused ones do not count.
+        seeds: Training seeds of a configuration.
+        replays: Every trial of the arm goes through Tune again, recorded epochs answered from the record.
+        orphans: Suggestions by name that the study holds as running and that never began: a crash came between.
+        closed: Says why no further configuration is to be started, if so.
+    """
+
+    def __init__(
+        self,
+        arm: Arm,
+        search: Suggestions,
+        ledger: Ledger,
+        num_lanes: int,
+        seeds: Sequence[int],
+        replays: bool,
+        orphans: dict[str, dict[str, Any]],
+        closed: Callable[[], str | None],
+    ) -> None:
+        self._arm, self._search, self._ledger = arm, search, ledger
+        self._num_lanes, self._replays, self._closed = num_lanes, replays, closed
+        self._seeds = seeds
+        self._orphans = deque(orphans.items())
+        self._past = deque(record for record in ledger.of_arm(arm.name) if replays or not record.ended)
+        self._asked = sum(record.seed_index == 0 for record in ledger.of_arm(arm.name)) + len(orphans)
+        self._unseeded: dict[str, None] = {}
+        """Configurations that may yet earn further seeds; in order."""
+        if ledger.gives_further_seeds:
+            firsts = (record.name for record in ledger.of_arm(arm.name) if record.seed_index == 0)
+            self._unseeded = dict.fromkeys(firsts)
+        self._open: dict[str, Trial] = {}
+        self._made: dict[str, Trial] = {}
+        self._lost: deque[str] = deque()
+        self._times_lost: Counter[str] = Counter()
+        self._stopped = False
+        self.has_nothing_new = False
+        """Whether the search found no configuration that no earlier trial had."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its search algorithm with the experiment; what is needed to go on is in the journal."""
+        return {}
+
+    @property
+    def metric(self) -> None:
+        """Nothing: the ledger tells the study."""
+        return None
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Nothing to set."""
+        return True
+
+    @property
+    def total_samples(self) -> int:
+        """Configurations of the arm."""
+        return self._arm.trials
+
+    def add_configurations(self, experiments: Any) -> None:
+        """Take what all trials share from Tune's experiment."""
+        experiment = experiments[0] if isinstance(experiments, list) else experiments
+        assert isinstance(experiment, Experiment)
+        self._spec, self._parser = experiment.spec, _make_parser()
+        for record in self._past:
+            self._made[record.name] = self._make(record.name, self._past_config(record))
+
+    def past_trials(self) -> dict[str, Trial]:
+        """Return Tune's trials that go on from an earlier session, by name; known once Tune has the experiment."""
+        return dict(self._made)
+
+    def next_trial(self) -> Trial | None:
+        """Return a trial if a lane is free for it and there is one."""
+        self._open = {name: trial for name, trial in self._open.items() if not trial.is_finished()}
+        if self._stopped or sum(trial.status != Trial.PAUSED for trial in self._open.values()) >= self._num_lanes:
+            return None
+        trial = self._lost_trial() or self._past_trial() or self._further_seed() or self._new_trial()
+        if trial is not None:
+            self._open[trial.trial_id] = trial
+        return trial
+
+    def _lost_trial(self) -> Trial | None:
+        """Return anew a trial that Tune gave up, with the checkpoint that it would have gone on from."""
+        if not self._lost:
+            return None
+        lost = self._made[self._lost.popleft()]
+        trial = self._make(lost.trial_id, lost.config)
+        trial.run_metadata.checkpoint_manager = lost.run_metadata.checkpoint_manager
+        return trial
+
+    def goes_on(self, name: str) -> bool:
+        """Say whether a trial that Tune gave up is handed out once more."""
+        return name in self._lost
+
+    def _past_trial(self) -> Trial | None:
+        return self._made[self._past.popleft().name] if self._past else None
+
+    def _past_config(self, record: TrialRecord) -> dict[str, Any]:
+        latest = max(record.checkpoints, default=None)
+        return {
+            "trial": record.config,
+            "parameters": record.parameters,
+            "resume": None if latest is None else {"checkpoint": record.checkpoints[latest], "epoch": latest},
+            "recorded": record.history if self._replays else [],
+            "exempt": record.seed_index > 0,
+            "failure": _failure(record),
+        }
+
+    def _further_seed(self) -> Trial | None:
+        """Return the next seed of a configuration whose first seed came to its end, or has only to have begun."""
+        for name in list(self._unseeded):
+            record = self._ledger.trial(name)
+            if record is None or not (record.ended or self._ledger.gives_every_seed):
+                continue
+            for index in self._ledger.missing_seeds(record):
+                seed_name = f"{name}.{index + 1}"
+                if seed_name not in self._made:
+                    config = {**record.config, "seed": self._seeds[index]}
+                    return self._make(seed_name, _fresh(config, record.parameters, exempt=True))
+            del self._unseeded[name]
+        return None
+
+    def _new_trial(self) -> Trial | None:
+        if self._orphans:
+            return self._first_seed(*self._orphans.popleft())
+        if self._no_more_asked or self._closed() is not None:
+            return None
+        name = self._search.next_name()
+        if name is None:
+            self.has_nothing_new = True
+            return None
+        self._asked += 1
+        found = self._search.suggest(name)
+        assert found is not None  # it was asked for
+        return self._first_seed(name, found)
+
+    @property
+    def _no_more_asked(self) -> bool:
+        return self._asked >= self._arm.trials or self.has_nothing_new
+
+    def _first_seed(self, name: str, suggestion: dict[str, Any]) -> Trial:
+        if self._ledger.gives_further_seeds:
+            self._unseeded[name] = None
+        return self._make(name, _fresh(suggestion["trial"], suggestion["parameters"]))
+
+    def _make(self, name: str, config: dict[str, Any]) -> Trial:
+        spec = {**self._spec, "config": copy.deepcopy(config)}
+        self._made[name] = _create_trial_from_spec(spec, self._parser, experiment_tag=name, trial_id=name)
+        return self._made[name]
+
+    def is_finished(self) -> bool:
+        """Say whether no trial will come any more."""
+        if self._stopped:
+            return True
+        if self._lost or not all(trial.is_finished() for trial in self._open.values()):
+            return False  # not while one is paused: Tune would start a process anew for each that goes on
+        no_more = not self._past and not self._orphans and (self._no_more_asked or bool(self._closed()))
+        return no_more and not self._unseeded
+
+    def set_finished(self) -> None:
+        """Tune ends the experiment."""
+        self._stopped = True
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Nothing to do: the ledger tells the study."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take back a trial that Tune gave up; of all else the ledger tells the study.
+
+        A process that is lost while Tune makes it ready for another trial counts twice, and the second time for good.
+        """
+        if error and self._times_lost[trial_id] < MOST_TIMES_LOST:
+            self._times_lost[trial_id] += 1
+            self._lost.append(trial_id)
+
+    def save_to_dir(self, dirpath: str, **kwargs: Any) -> None:
+        """Nothing to save: the journal and the study have it."""
+
+    def has_checkpoint(self, dirpath: str) -> bool:
+        """Say no, see `save_to_dir`."""
+        return False
+
+    def restore_from_dir(self, dirpath: str) -> None:
+        """Never called: a sweep is resumed from its journal."""
+        raise NotImplementedError("a sweep is resumed from its journal")
+
+
+def _fresh(trial: dict[str, Any], parameters: dict[str, Any], exempt: bool = False) -> dict[str, Any]:
+    return {
+        "trial": trial,
+        "parameters": parameters,
+        "resume": None,
+        "recorded": [],
+        "exempt": exempt,
+        "failure": None,
+    }
+
+
+def _failure(record: TrialRecord) -> dict[str, Any] | None:
+    """Return how a trial of an earlier session failed, for one that goes through Tune again."""
+    return {"kind": record.outcome, "text": record.error} if record.outcome in ("failed", "diverged") else None

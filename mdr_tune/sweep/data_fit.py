@@ -1,0 +1,88 @@
+"""Whether the backbones, batches and metrics of a sweep fit its data sets: known before an image is decoded.
+
+Without torch as long as no backbone needs it: a sweep file is checked before that is imported.
+"""
+
+from collections.abc import Iterator
+
+from mdr_tune.backbones.image_limits import CATALOG_LIMITS
+from mdr_tune.config.data import DataConfig
+from mdr_tune.config.space import section_variants
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.trial import BackboneConfig
+from mdr_tune.data.outline import DatasetOutline, largest_batch, why_unfillable
+from mdr_tune.records.objectives import recall_rank
+from mdr_tune.util.words import count
+
+
+def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
+    """Say which backbones of the sweep do not take the images of a data set; each problem begins with its key."""
+    problems = []
+    for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
+        try:
+            _check_takes(backbone, data.input_shape)
+        except ValueError as error:
+            problems.append(f"backbone: {backbone.name} does not fit the data set {data.name}: {error}")
+    return problems
+
+
+def _check_takes(backbone: BackboneConfig, shape: tuple[int, ...]) -> None:
+    if backbone.name in CATALOG_LIMITS:  # without torch
+        CATALOG_LIMITS[backbone.name].check(shape)
+        return
+    from mdr_tune.backbones import check_takes
+
+    check_takes(backbone.name, backbone.weights, shape)
+
+
+def size_problems(sweep: SweepConfig, outline: DatasetOutline) -> list[str]:
+    """Say which batches cannot be filled, and which metrics not be measured; each problem begins with its key."""
+    sizes = _training_class_sizes(sweep, outline)
+    problems = []
+    for batch in section_variants(sweep.trial, sweep.space, "batch"):
+        if why := why_unfillable(sizes, batch.size, batch.images_per_class):
+            most = largest_batch(sizes, batch.images_per_class)
+            is_searched = any(key.split(".")[0] == "batch" for key in sweep.space)
+            works = most >= 2 * batch.images_per_class and not is_searched
+            fix = f". For a first try add --set trial.batch.size={most}" if works else ""
+            problems.append(f"batch: does not fit the data set {outline.name}: {why}{fix}")
+    return [*problems, *_metric_problems(sweep, outline)]
+
+
+def _training_class_sizes(sweep: SweepConfig, outline: DatasetOutline) -> tuple[int, ...]:
+    joined = outline.validation.class_sizes if sweep.trial.protocol == "paper" else ()
+    return outline.train.class_sizes + joined
+
+
+def _metric_problems(sweep: SweepConfig, outline: DatasetOutline) -> Iterator[str]:
+    for key, metric in (("metric", sweep.metric), ("second_metric", sweep.second_metric or "")):
+        rank = recall_rank(metric)
+        name, split = ("test", outline.test) if metric.startswith("curves/") else ("validation", outline.validation)
+        if rank is not None and rank > split.num_retrievable:
+            yield (
+                f"{key}: {metric} needs {rank} images to retrieve, but the {name} classes of {outline.name} have "
+                f"{split.num_retrievable}: choose a smaller rank, or hold out more classes (data.{name})"
+            )
+
+
+def size_notes(sweep: SweepConfig, data: DataConfig, outline: DatasetOutline) -> list[str]:
+    """Say where training or evaluation does other than its keys say, since the data set is too small for them."""
+    sizes, notes = _training_class_sizes(sweep, outline), []
+    for batch in section_variants(sweep.trial, sweep.space, "batch"):
+        smaller = sum(size < batch.images_per_class for size in sizes)
+        if smaller:
+            notes.append(
+                f"trial.batch: images_per_class is {batch.images_per_class}, but {smaller:,} of {len(sizes):,} "
+                f"training classes of {outline.name} have fewer images (the smallest {min(sizes)}): they give all they "
+                "have, and a batch has more classes"
+            )
+    splits = {"test": outline.test}
+    if sweep.trial.protocol == "validation":
+        splits["validation"] = outline.validation
+    for name, split in splits.items():
+        if left_out := [k for k in data.recall_ks if k > split.num_retrievable]:
+            notes.append(
+                f"trial.data: Recall@{', '.join(map(str, left_out))} is not measured on the {name} classes of "
+                f"{outline.name}, where a query has {count(split.num_retrievable, 'image')} to retrieve"
+            )
+    return list(dict.fromkeys(notes))

@@ -1,0 +1,149 @@
+"""The checks of a launch, before its first worker starts."""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from mdr_tune.cluster.autoscaler import node_of
+from mdr_tune.cluster.machine import Node
+from mdr_tune.sweep import prepare
+from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.preflight import judge, probe
+from mdr_tune.sweep.preflight.artifact_store import check_artifacts
+from mdr_tune.sweep.preflight.data_on_nodes import check_data
+from mdr_tune.sweep.preflight.nodes import Nodes, names_of, probes_on
+from mdr_tune.sweep.preflight.problems import Problem, as_lines
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import count
+
+Tell = Callable[[str], None]
+
+
+def run_preflight(plan: Plan, tell: Tell) -> None:
+    """Check that the sweep can run on all nodes of the cluster that this process is connected to.
+
+    On one machine that is its GPUs alone, if they are used.
+
+    Args:
+        plan: The launch.
+        tell: Takes a line for the user: what is done, and notes.
+
+    Raises:
+        UserError: It cannot; the message has a line for each problem, with the nodes that have it and what to do.
+    """
+    if plan.address is None:
+        if plan.lanes.gpus_per_worker:
+            _settle(judge.of_gpus("this machine", plan.machine.gpus, probe.gpus()), tell)
+        return
+    started = time.monotonic()
+    nodes = _useful_nodes(plan)
+    tell(f"preflight: looking at {count(len(nodes), 'node')}")
+    with probes_on(nodes, needs_gpus=plan.lanes.gpus_per_worker > 0) as asked:
+        problems = [*_of_nodes(plan, asked, nodes), *_of_clocks(asked), *_of_paths(plan, asked)]
+        problems += [*_of_storage(plan, asked, nodes), *_of_network(asked, nodes), *check_artifacts(plan)]
+        _settle([*asked.problems, *problems], tell)
+    _settle(check_data(plan, names_of(nodes), tell), tell)
+    tell(f"preflight: {count(len(nodes), 'node')} in order ({time.monotonic() - started:.0f} s)")
+
+
+def _useful_nodes(plan: Plan) -> dict[str, Node]:
+    """Return the head node and all that have room for a worker, by Ray's id."""
+    found = {}
+    for entry in ray.nodes():
+        node = node_of(entry["Resources"], entry["NodeManagerAddress"])
+        lanes = plan.lanes
+        has_room = node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type) > 0
+        if entry["Alive"] and (has_room or "node:__internal_head__" in entry["Resources"]):
+            found[str(entry["NodeID"])] = node
+    return found
+
+
+def _of_nodes(plan: Plan, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
+    """What each node by itself is, compared with the driver's."""
+    uses_gpus = plan.lanes.gpus_per_worker > 0
+    facts = asked.ask(lambda _, actor: actor.facts.remote(uses_gpus), probe.GPU_TIMEOUT_S + 60)
+    problems = judge.of_versions(probe.versions(), facts)
+    if uses_gpus:
+        problems += judge.of_collectives(facts)
+        counted = {name: nodes[node_id].gpus for node_id, name in names_of(nodes).items()}
+        for name, said in facts.items():
+            problems += judge.of_gpus(name, counted[name], said["gpus"])
+    elif plan.lanes.workers_per_lane > 1 and len(nodes) > 1:
+        problems += judge.of_names(facts, _spans_nodes(plan, nodes))
+    return problems
+
+
+def _spans_nodes(plan: Plan, nodes: dict[str, Node]) -> bool:
+    """Say whether the workers of a trial cannot or shall not be on one node."""
+    lanes = plan.lanes
+    places = [
+        node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
+        for node in nodes.values()
+    ]
+    return lanes.placement == "spread" or max(places, default=0) < lanes.workers_per_lane
+
+
+def _of_clocks(asked: Nodes) -> list[Problem]:
+    before = time.time()
+    said = asked.ask(lambda _, actor: actor.clock.remote())  # the processes are there by now: they answer at once
+    return judge.of_clocks(before, said, time.time())
+
+
+def _of_paths(plan: Plan, asked: Nodes) -> list[Problem]:
+    """Whether each node has the files of the data sets and the weights."""
+    paths = [str(path) for path in prepare.paths_of(plan.sweep)]
+    return judge.of_paths(asked.ask(lambda _, actor: actor.unreadable.remote(paths))) if paths else []
+
+
+def _of_storage(plan: Plan, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
+    """Whether the nodes see the storage: what is written on one is read on another.
+
+    Trials write their checkpoints on the head node, the sweep reads them where it runs. Other nodes need not see it:
+    what they train comes to the head, and what they go on from is sent to them.
+    """
+    folder = next(path for path in (plan.stores.storage, *plan.stores.storage.parents) if path.exists())
+    file, content = folder / f".preflight-{uuid.uuid4().hex}", uuid.uuid4().hex
+    file.write_text(content)
+    try:
+        seen = asked.ask(lambda _, actor: actor.content.remote(str(file)))
+    finally:
+        file.unlink(missing_ok=True)
+    blind = [node for node, found in seen.items() if found != content]
+    head = names_of(nodes)[_head_id()]
+    if head in blind:
+        what = f"{plan.stores.storage} is another folder than here, where the sweep runs"
+        fix = "run launch.py on the head node, or give a --storage that both mount (NFS, EFS)"
+        return [Problem("storage", head, what, fix)]
+    what = f"{plan.stores.storage} is not seen: checkpoints and state are on {head} alone"
+    fix = "a --resume has to run there; a --storage that all nodes mount (NFS, EFS) outlives that machine"
+    return [Problem("storage", node, what, fix, is_note=True) for node in blind]
+
+
+def _head_id() -> str:
+    heads = [entry for entry in ray.nodes() if entry["Alive"] and "node:__internal_head__" in entry["Resources"]]
+    return str(heads[0]["NodeID"])
+
+
+def _of_network(asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
+    """Whether each node can open a connection to each other."""
+    if len(asked.names) < 2:
+        return []
+    addresses = {name: nodes[node_id].address for node_id, name in names_of(nodes).items()}
+    ports = asked.ask(lambda name, actor: actor.listen.remote(addresses[name]))
+
+    def question(me: str, actor: Any) -> Any:
+        return actor.unreachable.remote([(addresses[name], port) for name, port in ports.items() if name != me])
+
+    return judge.of_network(asked.ask(question, len(ports) * probe.CONNECT_TIMEOUT_S + 60))
+
+
+def _settle(problems: list[Problem], tell: Tell) -> None:
+    """Tell the notes, and refuse to go on if there is more than notes."""
+    for line in as_lines(problem for problem in problems if problem.is_note):
+        tell(f"preflight: note: {line}")
+    if lines := as_lines(problem for problem in problems if not problem.is_note):
+        more = "--no-preflight starts the sweep all the same"
+        raise UserError("\n".join([*(f"preflight: {line}" for line in lines), f"preflight: {more}"]))

@@ -1,7 +1,0 @@
-"""Which trials are stopped early, put aside or taken over, on a given number of lanes."""
-
-from mdr_tune.sweep.schedulers.build import SYNCHRONOUS, make_scheduler
-from mdr_tune.sweep.schedulers.early_stopping import replay
-from mdr_tune.sweep.schedulers.pbt import OnChange
-
-__all__ = ["SYNCHRONOUS", "OnChange", "make_scheduler", "replay"]

@@ -1,0 +1,31 @@
+"""Whether a trial fits its data set, told with the key that is to be changed."""
+
+import contextlib
+from collections.abc import Iterator
+
+from mdr_tune.backbones import check_takes
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import BatchSampler, ImageDataset
+from mdr_tune.util.errors import UserError
+
+
+def check_fits(config: TrialConfig, dataset: ImageDataset) -> None:
+    """Check that the backbone takes the images, and that the training classes fill a batch.
+
+    Raises:
+        UserError: They do not; the message begins with the key.
+    """
+    backbone, batch = config.backbone, config.batch
+    with _told_with("backbone", f"{backbone.name} does not fit the data set {dataset.name}"):
+        check_takes(backbone.name, backbone.weights, dataset.input_shape(config.data.chosen_image_size))
+    trained_on = dataset.with_all_training_classes() if config.protocol == "paper" else dataset
+    with _told_with("batch", f"does not fit the data set {dataset.name}"):
+        BatchSampler(trained_on.split("train").labels, batch.size, batch.images_per_class, config.seed)
+
+
+@contextlib.contextmanager
+def _told_with(key: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{key}: {what}: {error}") from None

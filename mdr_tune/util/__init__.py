@@ -1,0 +1,1 @@
+"""What any part of the program may need: text, files, disks, signals, progress, errors."""

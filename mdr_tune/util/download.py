@@ -1,0 +1,163 @@
+"""Large files from the network: resumed where an earlier attempt ended, checked, and there as a whole or not at all."""
+
+import hashlib
+import http.client
+import os
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from mdr_tune.util.disk_space import check_free
+from mdr_tune.util.progress import Progress, no_progress
+
+_TIMEOUT_S = 30.0  # to connect, and between two pieces of the file
+_WAITS_S = (1.0, 4.0, 15.0)  # after a failure that may pass; as many attempts in a row may bring nothing new
+_PIECE = 1 << 18  # bytes
+
+
+class DownloadError(Exception):
+    """A file could not be had from the network. Its text says why."""
+
+
+class _CutShort(ConnectionError):  # noqa: N818 - it says what happened
+    """The connection ended before the file did."""
+
+
+class Digest(NamedTuple):
+    """What the content of a file must have.
+
+    Attributes:
+        algorithm: `md5` or `sha256`. MD5 tells a damaged file from a whole one; it is no safeguard.
+        begins: the digest in hexadecimal, or its beginning.
+    """
+
+    algorithm: Literal["md5", "sha256"]
+    begins: str
+
+
+def download(
+    urls: Sequence[str], path: Path, digest: Digest, progress: Progress = no_progress, size_bytes: int | None = None
+) -> None:
+    """Make `path`, from the first of the URLs that has the right file.
+
+    What has come is in `<path>.part` until all has, so that a later call, in this process or the next, goes on
+    from there (FTP and servers that know no ranges start over).
+
+    Args:
+        urls: http, https or ftp.
+        path: of the file to be, in a folder that exists.
+        digest: what its content must have.
+        progress: is told the bytes that are there and all that there will be, 0 where that is unknown.
+        size_bytes: its size, if it is known.
+
+    Raises:
+        DownloadError: no URL gave the file; the message says why, for each of several.
+        UserError: the disk has no room for it.
+    """
+    reasons = []
+    for url in urls:
+        try:
+            _download_from(url, path, digest, progress, size_bytes)
+            return
+        except DownloadError as error:
+            reasons.append(f"{url}: {error}" if len(urls) > 1 else str(error))
+    raise DownloadError("; ".join(reasons))
+
+
+def digest_of(path: Path, algorithm: Literal["md5", "sha256"], progress: Progress = no_progress) -> str:
+    """Return the digest of a file, in hexadecimal."""
+    digest, done, size_bytes = hashlib.new(algorithm, usedforsecurity=False), 0, path.stat().st_size
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+            done += len(piece)
+            progress(f"checking {path.name.removesuffix('.part')}", done, size_bytes)
+    return digest.hexdigest()
+
+
+def _download_from(url: str, path: Path, digest: Digest, progress: Progress, size_bytes: int | None) -> None:
+    part = path.with_name(path.name + ".part")
+    attempts_in_vain = 0
+    while True:
+        before = _size(part)
+        try:
+            _receive(url, part, path.name, progress, size_bytes)
+            break
+        except (OSError, http.client.HTTPException) as error:
+            attempts_in_vain = 0 if _size(part) > before else attempts_in_vain + 1
+            if not _may_pass(error):
+                raise DownloadError(_reason(error)) from None
+            if attempts_in_vain > len(_WAITS_S):
+                raise DownloadError(f"{_reason(error)} ({attempts_in_vain} times in a row)") from None
+            time.sleep(_WAITS_S[max(attempts_in_vain - 1, 0)])
+    found = digest_of(part, digest.algorithm, progress)
+    if not found.startswith(digest.begins):
+        size = _size(part)
+        part.unlink()  # going on from it could only end in the same way
+        raise DownloadError(
+            f"what came is damaged or another file: {digest.algorithm.upper()} {found} of {size:,} bytes, "
+            f"expected {digest.begins}"
+        )
+    os.replace(part, path)
+
+
+def _receive(url: str, part: Path, name: str, progress: Progress, size_bytes: int | None) -> None:
+    """Fetch what `part` lacks of the file, or all of it if the server cannot go on from there."""
+    start = _size(part)
+    if start and start == size_bytes:
+        return  # ended between the last byte and the check
+    headers = {"User-Agent": "mdr-tune", **({"Range": f"bytes={start}-"} if start else {})}
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+            return  # there is nothing after what `part` has: whether that is the file, its digest will say
+        raise
+    with response:
+        if start and not _continues(response, start):
+            start = 0
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdecimal() else size_bytes
+        if total is not None:
+            check_free(part.parent, total - start, f"to download {name}")
+        with part.open("ab" if start else "wb") as file:
+            done = start
+            while piece := response.read(_PIECE):
+                file.write(piece)
+                done += len(piece)
+                progress(f"downloading {name}", done, total or 0)
+            file.flush()
+            os.fsync(file.fileno())
+    if total is not None and done < total:
+        raise _CutShort(f"the connection ended after {done:,} of {total:,} bytes")
+
+
+def _continues(response: http.client.HTTPResponse, start: int) -> bool:
+    """Return whether a response begins at byte `start` of the file; one over FTP has no status, and does not."""
+    content_range = response.headers.get("Content-Range", "")
+    return response.status == http.client.PARTIAL_CONTENT and content_range.startswith(f"bytes {start}-")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether it makes sense to try again soon."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code in (http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS) or error.code >= 500
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)):
+        return False  # no network, nobody there, or not who it should be
+    return isinstance(cause, (TimeoutError, ConnectionError, ssl.SSLError, EOFError, http.client.HTTPException))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
