@@ -1,0 +1,69 @@
+"""A storage that commit 1c01d8f wrote: `done` ended, `cut` was interrupted after its first epoch of four.
+
+Both have two steps an epoch of a random search of `mdr.weight` on the letters. Its folder was /store; the reports are
+left out.
+"""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from mdr_tune.records.journal import read_past
+from tests.cli.as_a_user import LAUNCH, MDR_TUNE, run_python
+from tests.cli.run_command import run_command
+
+STORE = Path(__file__).parent / "fixtures" / "store_1c01d8f.tar.xz"
+TRIAL_OF_DONE = "276f839509004047aa900e70922642d9"
+SEEN = "val/recall_at_1"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    with tarfile.open(STORE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "runs"
+
+
+def test_it_is_read(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, table, _ = run_command(capsys, "leaderboard", "done", "--storage", storage)
+    assert code == 0
+    assert table.splitlines()[-1].split()[:7] == ["1", "mdr-001", "completed", "1", "1.09", "1", "0.53"]
+    out = storage / "report"
+    assert run_command(capsys, "report", "done", "--storage", storage, "--out", out, "--no-log")[0] == 0
+    assert "1.09" in (out / "report.md").read_text()
+
+
+def test_its_model_embeds(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures, out = storage / "pictures", storage / "pictures.parquet"
+    pictures.mkdir()
+    Image.new("L", (32, 32)).save(pictures / "black.png")
+    of_the_champion = ("--model", "models:/done@champion", "--storage", storage)
+    code, _, said = run_command(capsys, "embed", "--images", pictures, "--out", out, *of_the_champion)
+    assert (code, pq.read_table(out).num_rows) == (0, 1), said
+
+
+@pytest.mark.ray
+def test_a_launch_of_it_is_resumed(storage: Path) -> None:
+    (folder,) = (storage / "sweeps" / "cut").iterdir()
+    before = (folder / "journal.jsonl").read_text()
+    done = run_python(storage.parent, LAUNCH, "--resume", "cut")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "journal.jsonl").read_text().startswith(before)
+    first, second = read_past(folder).records
+    assert [(trial.outcome, trial.epochs) for trial in (first, second)] == [("completed", 2), ("completed", 2)]
+    recorded = next(json.loads(line) for line in before.splitlines() if json.loads(line)["event"] == "epoch")
+    assert first.history[0][SEEN] == recorded["metrics"][SEEN]
+    assert "goes on after epoch 1" in done.stdout + done.stderr
+
+
+@pytest.mark.ray
+def test_a_trial_of_it_is_rerun(storage: Path) -> None:
+    arguments = (*MDR_TUNE, "rerun", TRIAL_OF_DONE, "--storage", str(storage))
+    done = run_python(storage.parent, *arguments)
+    assert done.returncode in (0, 1), done.stderr  # 1: another processor rounds otherwise
+    assert "commit: 1c01d8f" in done.stdout
+    assert "Recorded as run" in done.stdout
