@@ -1,4 +1,4 @@
-"""Read ahead on a background thread, while the caller works on what was read before."""
+"""Read the next items on a background thread while the caller works on the current one."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -11,20 +11,21 @@ Result = TypeVar("Result")
 
 
 def prefetch(read: Callable[[Item], Result], items: Iterable[Item], depth: int = 2) -> Generator[Result, None, None]:
-    """Yield `read(item)` for each item, in order, while up to `depth` further ones are read in the background.
+    """Yield `read(item)` for each item, in order, while up to `depth` further items are read in the background.
 
-    One thread reads, one item at a time, from the first `next` on; `items` themselves are iterated over by the caller's
-    thread. When the last result was taken, an exception was raised or the generator was closed, the thread has ended
-    before control comes back: it finishes the item that it is at, and reads no further one.
+    One thread reads, one item at a time, from the first `next` on. The caller's thread iterates over `items`. When the
+    generator is exhausted, raises or is closed, the reading thread finishes its current item and ends before control
+    returns to the caller.
 
     Args:
-        read: is called once for each item.
-        items: may be endless.
-        depth: results that are read or being read, and not yet asked for; 0 reads in the caller's thread as asked.
+        read: function that reads an item; called once for each.
+        items: items to read; may be endless.
+        depth: number of results to have ready, or in the making, before they are asked for. With 0, the caller's thread
+            reads each item when it is asked for.
 
     Raises:
-        ValueError: `depth` is negative (at the first `next`).
-        Exception: what `read` raises, in place of that item's result; then the generator is at its end.
+        ValueError: `depth` is negative (raised at the first `next`).
+        Exception: an exception of `read`, in place of that item's result; it ends the generator.
 
     Example:
         >>> list(prefetch(len, ["a", "bc", ""]))

@@ -1,4 +1,4 @@
-"""Which images form a batch: the *global* batch, of which each rank takes its slice."""
+"""The batch sampler: draws *global* batches, of which each rank takes its slice."""
 
 import numpy as np
 import torch
@@ -11,20 +11,20 @@ class BatchSampler:
     """Draws batches of a few images from each of many classes, as the authors of MDR do.
 
     For each batch the classes are put in random order. From each in turn, min(`images_per_class`, size
-    of the class) images are drawn without replacement, until the batch is full; what exceeds
-    `batch_size` is cut off, so the last class may contribute fewer. No class comes up twice in a
+    of the class) images are drawn without replacement, until the batch is full. Images beyond
+    `batch_size` are cut off, so the last class may contribute fewer. No class comes up twice in a
     batch, hence no image either. Batches are independent of each other.
 
-    An epoch's batches depend on (seed, epoch) only: they come from one generator seeded with
-    `derive_seed("sampler", seed, epoch)`, and neither the number of ranks nor the epochs drawn before
-    have a say. A longer epoch begins with the batches of a shorter one.
+    An epoch's batches come from one generator seeded with `derive_seed("sampler", seed, epoch)`. They do
+    not depend on the number of ranks or on the epochs drawn before. A longer epoch begins with the batches
+    of a shorter one.
 
     Source: the sampler of the authors' code for Kim & Park, AAAI 2021 (arXiv 2102.04223).
 
     Args:
         labels: (n,) integer class of each image.
         batch_size: images in the global batch.
-        images_per_class: images drawn from a class that has that many, at least 2 (a positive pair).
+        images_per_class: images drawn from each class, at least 2 (a positive pair); a smaller class gives all it has.
         seed: the trial's seed.
 
     Raises:

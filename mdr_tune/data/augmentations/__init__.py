@@ -1,1 +1,1 @@
-"""What happens to training images, drawn for the global batch; and the centre crop of an evaluation."""
+"""Augmentations of training images, drawn for the global batch, and the centre crop for evaluations."""

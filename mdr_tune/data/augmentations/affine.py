@@ -1,4 +1,4 @@
-"""Light geometric augmentation of training images, the same for any number of ranks."""
+"""Small random rotations, scalings and shifts of training images, the same for any number of ranks."""
 
 import math
 
@@ -14,16 +14,16 @@ MAX_SHIFT_PX = 2.0
 
 
 def draw_affine_params(batch_size: int, seed: int, epoch: int, step: int) -> torch.Tensor:
-    """Draw the affine change of every image of a *global* batch, of which a rank takes its slice.
+    """Draw the affine change of each image of a *global* batch, of which a rank takes its slice.
 
-    The numbers come from one generator seeded with `derive_seed("augment", seed, epoch, step)`, row by
-    row: row i is a function of (seed, epoch, step, i).
+    One generator, seeded with `derive_seed("augment", seed, epoch, step)`, draws the numbers row by row:
+    row i is a function of (seed, epoch, step, i).
 
     Args:
         batch_size: images in the global batch, B.
         seed: the trial's seed.
-        epoch: from 0.
-        step: the batch's number within the epoch, from 0.
+        epoch: index of the epoch, from 0.
+        step: index of the batch within the epoch, from 0.
 
     Returns:
         (B, 4) float32: rotation in radians, scale factor, shift right and shift down in pixels;
@@ -36,13 +36,13 @@ def draw_affine_params(batch_size: int, seed: int, epoch: int, step: int) -> tor
 
 
 def augment_affine(images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-    """Rotate, scale and shift each image about its centre, bilinearly, repeating the border outside.
+    """Rotate and scale each image about its centre and shift it; bilinear, with the border repeated outside.
 
     Each image is computed on its own: a slice of a batch gives that slice of the batch's result.
 
     Args:
-        images: (n, C, H, W) uint8 or float, any range (0..255 here).
-        params: (n, 4) from `draw_affine_params`, on any device.
+        images: (n, C, H, W) uint8 or float, in any range (0..255 in this project).
+        params: (n, 4) rows of the result of `draw_affine_params`, on any device.
 
     Returns:
         (n, C, H, W) float32 in the range and on the device of `images`.
@@ -59,10 +59,10 @@ def augment_affine(images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
 
 
 def _sampling_grid(params: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Return where each output pixel looks in its input image, (n, H, W, 2) in -1 .. 1, x before y.
+    """Return the point of the input image that each output pixel samples, (n, H, W, 2) in -1 .. 1, x before y.
 
-    The inverse of "rotate and scale, then shift": source = rotate(-angle) (output - shift) / scale.
-    Written out because the matrix product in `F.affine_grid` rounds differently for other batch sizes.
+    This is the inverse of "rotate and scale, then shift": source = rotate(-angle) (output - shift) / scale.
+    It is written out because the matrix product in `F.affine_grid` rounds differently for other batch sizes.
     """
     angle, scale, shift_x, shift_y = (column[:, None, None] for column in params.unbind(1))  # (n, 1, 1)
     x = torch.arange(width, device=params.device) + 0.5 - width / 2  # (W,) pixels from the centre

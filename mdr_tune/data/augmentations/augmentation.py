@@ -1,4 +1,4 @@
-"""What happens to training images before the network sees them; found by name, seeded for the global batch."""
+"""Augmentations of training images: the interface, the simple ones, and the registry that finds them by name."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -11,16 +11,16 @@ from mdr_tune.util.registry import Registry
 
 
 class Augmentation(Protocol):
-    """A random change of each image, in two steps: numbers are drawn for the global batch, and applied to a slice.
+    """A random change of each image, in two steps: `draw` for the global batch, then the call on a rank's slice.
 
-    So the images of a batch depend on (seed, epoch, step) and not on how many ranks share it.
+    So the images of a batch depend on (seed, epoch, step), and not on how many ranks share it.
     """
 
     def output_size(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return height and width of what images of `image_shape` (C, H, W) become, in pixels.
+        """Return height and width, in pixels, of the results for images of `image_shape` (C, H, W).
 
         Raises:
-            ValueError: they are too small.
+            ValueError: the images are too small.
         """
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
@@ -30,19 +30,20 @@ class Augmentation(Protocol):
             batch_size: images in the global batch, B.
             image_shape: (C, H, W) of the images.
             seed: the trial's seed.
-            epoch: from 0.
-            step: the batch's number within the epoch, from 0.
+            epoch: index of the epoch, from 0.
+            step: index of the batch within the epoch, from 0.
 
         Returns:
             (B, k) float32 on the CPU.
         """
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Return the changed images, each on its own.
+        """Return the changed images. Each is computed on its own.
 
         Args:
             images: (n, C, H, W) uint8 on any device.
-            params: (n, k) float32 on the CPU, rows of what `draw` gave; pinned if the device shall not be waited for.
+            params: (n, k) float32 on the CPU, the rows of `draw`'s result for these images. In pinned memory, copying
+                them to the device does not block.
 
         Returns:
             (n, C, *output_size) uint8, or float32 in 0..255, on the device of `images`.
@@ -50,42 +51,42 @@ class Augmentation(Protocol):
 
 
 class Affine:
-    """A small rotation, scaling and shift (`augment_affine`), then the middle.
+    """A small rotation, scaling and shift (`augment_affine`), followed by a centre crop.
 
     Args:
-        image_size: height and width of the middle in pixels; None: the whole image.
+        image_size: height and width of the crop in pixels; None keeps the whole image.
     """
 
     def __init__(self, image_size: int | None = None) -> None:
         self._middle = CenterCrop(image_size)
 
     def output_size(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return height and width of the result; ValueError if the images are smaller."""
+        """Return height and width of the results; raise ValueError if the images are smaller."""
         return self._middle.output_size(image_shape)
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
-        """Draw (B, 4), see `draw_affine_params`; `image_shape` has no say."""
+        """Return (B, 4) from `draw_affine_params`; `image_shape` is not used."""
         return draw_affine_params(batch_size, seed, epoch, step)
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Return (n, C, *output_size) float32."""
-        # The shift into the image would show its repeated border: the middle is taken last.
+        """Return the changed images, (n, C, *output_size) float32."""
+        # A shift moves the repeated border into the image; the crop comes last, to cut it off.
         changed = augment_affine(images, params.to(images.device, non_blocking=True))
         return self._middle(changed, params[:, :0])
 
 
 class CenterCrop:
-    """No change at all: the middle of each image, a view.
+    """The augmentation that changes nothing: a view of the middle of each image.
 
     Args:
-        image_size: height and width of the middle in pixels; None: the whole image.
+        image_size: height and width of the crop in pixels; None keeps the whole image.
     """
 
     def __init__(self, image_size: int | None = None) -> None:
         self._image_size = image_size
 
     def output_size(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return height and width of the middle; ValueError if the images are smaller."""
+        """Return height and width of the crop; raise ValueError if the images are smaller."""
         height, width = self._crop(torch.empty(image_shape, device="meta")[None]).shape[-2:]
         return height, width
 
@@ -94,7 +95,7 @@ class CenterCrop:
         return torch.empty(batch_size, 0)
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Return (n, C, *output_size), of the dtype of `images`."""
+        """Return the cropped images, (n, C, *output_size), of the dtype of `images`."""
         return self._crop(images)
 
     def _crop(self, images: torch.Tensor) -> torch.Tensor:
@@ -108,15 +109,15 @@ AUGMENTATIONS.add("none", "mdr_tune.data.augmentations.augmentation:CenterCrop")
 
 
 def build_augmentation(name: str, image_size: int | None, **arguments: Any) -> Augmentation:
-    """Make an augmentation by its name: affine, random_resized_crop, or none.
+    """Make an augmentation by its name.
 
     Args:
-        name: of the augmentation.
-        image_size: height and width of its results in pixels; None: those of the images (random_resized_crop: their
-            height, both ways).
-        arguments: others that it takes; only random_resized_crop has any.
+        name: affine, random_resized_crop, or none.
+        image_size: height and width of the results in pixels. None: those of the images; with random_resized_crop,
+            which makes squares, the images' height for both.
+        arguments: further arguments of the augmentation; only random_resized_crop has any.
 
     Raises:
-        ValueError: the name is unknown, and the message lists the known ones; or an argument is out of range.
+        ValueError: the name is unknown (the message lists the known ones), or an argument is out of range.
     """
     return AUGMENTATIONS[name](image_size, **arguments)

@@ -1,4 +1,4 @@
-"""Cut a box out of each image and bring it to one size, antialiased; on a GPU, a batch in a few operations."""
+"""Cut a box out of each image and resize it with antialiasing; on a GPU, a whole batch in a few operations."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -10,19 +10,20 @@ Interpolation = Literal["lanczos", "bicubic", "bilinear"]
 
 
 def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolation: Interpolation) -> torch.Tensor:
-    """Cut out, resize and mirror images, each by its own box, resampled as Pillow does it.
+    """Cut a box out of each image, resize it as Pillow does, and mirror it if the box says so.
 
-    On a CPU by torch's kernels for uint8, which are the fastest there, image by image. They give Pillow's pixels but
-    for a rounding here and there, rows resampled before columns. (Pillow 13 begins with the columns where that is less
-    work; in Lanczos' and bicubic resampling, which cut off overshoot in between, a few pixels then differ by more.)
-    A GPU has no Lanczos kernel, and calls for single images would keep the CPU busy: there it is `resample`, whose
-    result is not rounded.
+    On a CPU, torch's kernels for uint8 do it image by image; they are the fastest there. Their pixels are Pillow's, but
+    for a rounding here and there; rows are resampled before columns. (Pillow 13 begins with the columns where that is
+    less work. Lanczos' and bicubic resampling cut off overshoot in between, so a few pixels then differ by more.)
+
+    On a GPU, `resample` does it, whose result is not rounded: there is no Lanczos kernel, and calls for single images
+    would keep the CPU busy.
 
     Args:
-        images: (n, C, H, W) uint8. Fastest if the channels lie side by side in memory.
+        images: (n, C, H, W) uint8. Channels-last memory is the fastest.
         boxes: (n, 5), on the CPU: top, left, height and width in whole pixels; 1 for mirrored, else 0.
-        size: height and width of the result in pixels.
-        interpolation: how pixels are resampled.
+        size: height and width of the results in pixels.
+        interpolation: name of the resampling filter.
 
     Returns:
         (n, C, size, size), contiguous: uint8 on a CPU, float32 in 0..255 elsewhere. Each image is computed on its own.
@@ -38,16 +39,16 @@ def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolat
 
 
 def resample(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolation: Interpolation) -> torch.Tensor:
-    """Do what `crop_resize` does by two products with matrices of weights, one from either side of the images.
+    """Do the same as `crop_resize`, by two matrix products that resample all images of the batch at once.
 
-    Rows first, and overshoot is cut off after either product; nothing is rounded, so that the result is
-    the same for any slice of a batch up to float32's precision.
+    The first product resamples rows, the second one columns. Overshoot is cut off after each. Nothing is rounded,
+    so the result is the same for any slice of a batch, up to float32's precision.
 
     Args:
         images: (n, C, H, W), values in 0..255, on any device.
         boxes: (n, 5) on the same device, as in `crop_resize`.
-        size: as there.
-        interpolation: as there.
+        size: height and width of the results in pixels.
+        interpolation: name of the resampling filter.
 
     Returns:
         (n, C, size, size) float32 in 0..255.
@@ -71,9 +72,19 @@ def _weights(
     kernel: Callable[[torch.Tensor], torch.Tensor],
     reach: float,
 ) -> torch.Tensor:
-    """Return how much of each input pixel each output pixel is made of along one side, (n, size, pixels), sum 1.
+    """Return the weight of each input pixel in each output pixel along one side, (n, size, pixels).
 
-    The kernel stands over the middle of the output pixel; where the box is made smaller, it is as much wider.
+    The weights of an output pixel sum to 1. The kernel is centred on the output pixel. Where the box is made smaller,
+    the kernel is wider by the same factor.
+
+    Args:
+        start: (n,) first pixel of each box along this side.
+        length: (n,) length of each box along this side in pixels.
+        mirrored: (n,) 1 for boxes to be mirrored along this side, else 0.
+        pixels: length of the images along this side.
+        size: length of the results along this side in pixels.
+        kernel: weight at a distance from the middle of the output pixel.
+        reach: distance beyond which the kernel is zero.
     """
     start, length, mirrored = (column[:, None, None] for column in (start, length, mirrored))  # (n, 1, 1)
     output = torch.arange(size, device=start.device)[:, None]  # (size, 1)
@@ -91,7 +102,7 @@ def _lanczos(x: torch.Tensor) -> torch.Tensor:
 
 
 def _bicubic(x: torch.Tensor) -> torch.Tensor:
-    """Keys' kernel with a = -1/2, as Pillow's and torch's where they antialias."""
+    """Keys' kernel with a = -1/2, which Pillow has, and torch where it antialiases."""
     x = x.abs()
     return torch.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2)
 
@@ -100,7 +111,7 @@ def _bilinear(x: torch.Tensor) -> torch.Tensor:
     return 1 - x.abs()
 
 
-# Each with the distance beyond which it is zero, in output pixels, or input pixels where the box is made larger.
+# Kernels, with the distance beyond which they are zero: in output pixels, or input pixels where a box is made larger.
 _KERNELS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], float]] = {
     "lanczos": (_lanczos, 3.0),
     "bicubic": (_bicubic, 2.0),

@@ -1,4 +1,4 @@
-"""The middle of images: what an evaluation looks at, and training without augmentation."""
+"""The centre crop of images, for evaluations and for training without augmentation."""
 
 import torch
 
@@ -6,12 +6,12 @@ import torch
 def center_crop(images: torch.Tensor, size: int) -> torch.Tensor:
     """Return a view of the middle of each image, size x size pixels.
 
-    Where the margins cannot be equal, the middle lies where torchvision's `CenterCrop` puts it: half a margin is
-    rounded to the nearest whole pixel, halves to the even one.
+    Where the margins cannot be equal, the crop lies where torchvision's `CenterCrop` puts it: the margin at the top or
+    left is rounded to the nearest whole pixel, a half to the even one.
 
     Args:
         images: (n, C, H, W).
-        size: of the result in pixels, both ways.
+        size: height and width of the crop in pixels.
 
     Returns:
         (n, C, size, size), sharing the memory of `images`.

@@ -10,27 +10,28 @@ import torch
 from mdr_tune.data.augmentations.crop_resize import Interpolation, crop_resize
 from mdr_tune.data.seeding import derive_seed
 
-# The authors' settings; theirs for the ratio are torchvision's defaults, written with two digits.
+# The authors' settings. Their ratios are torchvision's defaults (3/4 and 4/3), written with two digits.
 SCALE = (0.16, 1.0)
 RATIO = (0.75, 1.33)
 FLIP = 0.5
 
-ATTEMPTS = 10  # as torchvision's RandomResizedCrop
+ATTEMPTS = 10  # as in torchvision's RandomResizedCrop
 
 
 def draw_boxes(
     uniform: np.ndarray, height: int, width: int, scale: Sequence[float] = SCALE, ratio: Sequence[float] = RATIO
 ) -> np.ndarray:
-    """Return a part of an image for each row of random numbers, by the rule of torchvision's `RandomResizedCrop`.
+    """Return a box in an image for each row of random numbers, by the rule of torchvision's `RandomResizedCrop`.
 
-    Ten times an area, uniform over `scale` as a share of the image's, and a ratio of width to height, log-uniform over
-    `ratio`; the first box that fits into the image, its sides rounded to whole pixels, is put where each position is
-    equally likely. If none fits: the largest box in the middle whose ratio is within `ratio`.
+    There are ten attempts at a size. Each takes an area, whose share of the image is uniform over `scale`, and a ratio
+    of width to height, which is log-uniform over `ratio`; the sides are rounded to whole pixels. The first size that
+    fits into the image is taken, and all positions of the box are equally likely. If no size fits, the box is the
+    largest one in the middle whose ratio is within `ratio`.
 
     Args:
-        uniform: (B, 22) in [0, 1): ten areas, ten ratios, a place down and a place right.
-        height: of the images, in pixels.
-        width: of the images, in pixels.
+        uniform: (B, 22) in [0, 1): ten areas, ten ratios, a vertical and a horizontal position.
+        height: height of the images in pixels.
+        width: width of the images in pixels.
         scale: least and largest share of the image's area.
         ratio: least and largest width / height.
 
@@ -48,7 +49,7 @@ def draw_boxes(
     free = np.array([height, width]) - sizes
     places = np.minimum(
         np.floor(uniform[:, 2 * ATTEMPTS :] * (free + 1)).astype(np.int64), free
-    )  # product may round up
+    )  # the product may round up to free + 1
     boxes = np.concatenate([places, sizes], axis=1)
     boxes[~fits.any(axis=1)] = _central_box(height, width, ratio)
     return boxes
@@ -65,18 +66,18 @@ def _central_box(height: int, width: int, ratio: Sequence[float]) -> tuple[int, 
 
 
 class RandomResizedCrop:
-    """An `Augmentation`: a random part of each image, resized to a square, with antialiasing, mirrored by chance.
+    """An `Augmentation`: a random part of each image, resized to a square with antialiasing, mirrored by chance.
 
-    The authors resample with Pillow's Lanczos filter; so does this. On parts of a photo its pixels are 0.04 grey values
-    off from theirs in the mean (0.3 on a GPU, where they are not rounded), bicubic ones 1.0 and bilinear ones 2.1
-    (tests/data/test_crop_resize.py).
+    The default filter is Lanczos', as the authors resample with Pillow. On parts of a photo the pixels then differ from
+    Pillow's by 0.04 grey values in the mean (0.3 on a GPU, where they are not rounded). Bicubic pixels differ by 1.0,
+    bilinear ones by 2.1 (tests/data/augmentations/test_crop_resize.py).
 
     Args:
-        image_size: height and width of the result in pixels; None: the height of the images.
+        image_size: height and width of the results in pixels; None: the height of the images for both.
         scale: least and largest share of the image's area that is cut out.
-        ratio: least and largest width / height of what is cut out.
-        flip: probability that an image is mirrored, left for right.
-        interpolation: how pixels are resampled.
+        ratio: least and largest width / height of the part that is cut out.
+        flip: probability that an image is mirrored, left to right.
+        interpolation: name of the resampling filter.
 
     Raises:
         ValueError: a number is out of range.
@@ -105,14 +106,15 @@ class RandomResizedCrop:
         self._interpolation: Interpolation = interpolation
 
     def output_size(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return height and width of what images (C, H, W) become, in pixels."""
+        """Return height and width, in pixels, of the results for images of `image_shape` (C, H, W)."""
         size = self._image_size or image_shape[1]
         return size, size
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
         """Draw the part of each image of a global batch, and whether it is mirrored.
 
-        From one generator seeded with `derive_seed("random_resized_crop", seed, epoch, step)`, row by row.
+        One generator, seeded with `derive_seed("random_resized_crop", seed, epoch, step)`, draws the numbers row by
+        row.
 
         Returns:
             (B, 5) float32: top, left, height and width in whole pixels; 1 for mirrored, else 0.
@@ -124,9 +126,13 @@ class RandomResizedCrop:
         return torch.from_numpy(params.astype(np.float32))
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Cut out, resize and mirror images (n, C, H, W) uint8, each by its row of `params` (n, 5), on the CPU.
+        """Cut out, resize and mirror each image by its row of `params`.
 
         Each image is computed on its own: a slice of a batch gives that slice of the batch's result.
+
+        Args:
+            images: (n, C, H, W) uint8 on any device.
+            params: (n, 5) on the CPU, rows of the result of `draw`.
 
         Returns:
             (n, C, S, S) on the device of `images`, contiguous: uint8 on a CPU, float32 in 0..255 elsewhere.

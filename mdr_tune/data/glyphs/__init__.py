@@ -1,1 +1,1 @@
-"""The embedded data set `glyphs`: letters, rendered here, so that there is something to search on at once."""
+"""The embedded data set `glyphs`: letters rendered on this machine, so that a search needs no download."""

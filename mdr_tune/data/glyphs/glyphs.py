@@ -1,8 +1,8 @@
 """The embedded data set `glyphs`: zero-shot retrieval of letters, with nothing to download.
 
-A class is a letter, its twelve images are that letter in the twelve DejaVu faces, each slanted, moved
-and made noisy at random. Train on some letters, retrieve others. Rendered once, in seconds, into one
-Arrow file in the cache folder; memory-mapped from then on.
+A class is a letter. Its twelve images are that letter in the twelve DejaVu faces, each slanted, moved
+and made noisy at random. Train on some letters, retrieve others. The images are rendered once, in
+seconds, into one Arrow file in the cache folder, and memory-mapped from then on.
 """
 
 import hashlib
@@ -26,23 +26,24 @@ from mdr_tune.util.progress import Progress, no_progress
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # raise it with any change that changes the images, the labels or the splits
-SEED = 2021  # of the images and of the split: a property of the data set, not of a trial
-SPLIT_PERCENT = {"train": 50, "validation": 15, "test": 35}  # of the classes
+VERSION = 1  # raise it with any change of the images, the labels or the splits
+SEED = 2021  # seed of the images and of the split; it belongs to the data set, not to a trial
+SPLIT_PERCENT = {"train": 50, "validation": 15, "test": 35}  # shares of the classes
 IMAGE_BYTES = render.IMAGE_SIZE**2
 
 _CHECKSUM_KEY = b"images_crc32"
 
 
 class _CorruptFileError(Exception):
-    """The cache file is not what `prepare` writes: cut short, damaged, or something else."""
+    """The cache file is not a complete file of `prepare`: it is cut short, damaged, or something else."""
 
 
 def prepare(cache_dir: Path) -> Path:
     """Return the data set's Arrow file below `cache_dir`, rendering it if there is no valid one.
 
-    One record batch with the columns image (1024 bytes, row by row), label, codepoint, face and split;
-    each split is one contiguous range. Any number of processes may call this at once: one renders.
+    The file has one record batch with the columns image (1024 bytes, row by row), label, codepoint, face
+    and split; each split is one contiguous range of rows. Any number of processes may call this at once:
+    one renders, and the others wait.
     """
     path = cache_dir / f"glyphs-v{VERSION}-{_fingerprint()}.arrow"
     with locked(path):
@@ -55,10 +56,10 @@ def prepare(cache_dir: Path) -> Path:
 
 
 def open_glyphs(cache_dir: Path, _progress: Progress = no_progress) -> OpenedDataset:
-    """Return the data set: (n, 1, 32, 32) images that are views of the memory-mapped file, rendered if need be.
+    """Return the data set, rendering it if need be. Its images, (n, 1, 32, 32), are views of the memory-mapped file.
 
-    Rendering takes seconds, of which no progress is told. The mapping is private and copy-on-write: processes share the
-    file's pages, and one that writes into the images changes its own copy only.
+    Rendering takes seconds and reports no progress. The mapping is private and copy-on-write: processes share the
+    file's pages, and a process that writes into the images changes only its own copy.
     """
     batch, pixels = _open(prepare(cache_dir))
     images = torch.from_numpy(pixels)
@@ -78,8 +79,8 @@ def open_glyphs(cache_dir: Path, _progress: Progress = no_progress) -> OpenedDat
 def split_letters() -> dict[str, list[int]]:
     """Return the code points of each split's classes, in the order of their labels.
 
-    The `distinct_letters` in a seeded random order, cut at `SPLIT_PERCENT`, ascending within a split.
-    Labels count through the splits in the order of `SPLIT_NAMES`.
+    The `distinct_letters` are put in a seeded random order, divided by `SPLIT_PERCENT`, and sorted within
+    each split. Labels count on from split to split, in the order of `SPLIT_NAMES`.
     """
     letters = np.random.default_rng(SEED).permutation(distinct_letters())
     percent = np.cumsum([SPLIT_PERCENT[name] for name in SPLIT_NAMES[:-1]])
@@ -88,7 +89,7 @@ def split_letters() -> dict[str, list[int]]:
 
 
 def _render_table() -> pa.RecordBatch:
-    """Draw all images, class after class, each class in the order of `FACES`."""
+    """Render all images, class after class, each class in the order of `FACES`."""
     codes_of = split_letters()
     codes = [code for name in SPLIT_NAMES for code in codes_of[name]]
     renderers = [render.GlyphRenderer(face, SEED) for face in range(len(FACES))]
@@ -112,15 +113,15 @@ def _names(ids: np.ndarray, names: tuple[str, ...]) -> pa.DictionaryArray:
 
 
 def _open(path: Path) -> tuple[pa.RecordBatch, np.ndarray]:
-    """Map the file and return its record batch and its images, (n, 1, 32, 32) uint8; nothing is copied.
+    """Map the file; return its record batch and its images, (n, 1, 32, 32) uint8, without copying them.
 
     Raises:
-        _CorruptFileError: it is not a complete file that `prepare` wrote.
+        _CorruptFileError: the file is not a complete one that `prepare` wrote.
     """
     try:
         with path.open("rb") as file:
-            # Not pa.memory_map: that maps read-only, and an in-place operation on such a tensor is a
-            # segfault; into a private copy-on-write mapping it changes this process's copy.
+            # Not pa.memory_map, which maps read-only: an in-place operation on such a tensor is a segfault.
+            # In a private copy-on-write mapping, it changes this process's copy.
             mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         whole = pa.py_buffer(mapping)
         batch = pa.ipc.open_file(pa.BufferReader(whole)).get_batch(0)
@@ -147,10 +148,10 @@ def _is_valid(path: Path) -> bool:
 
 @cache
 def _fingerprint() -> str:
-    """Hash all that the file's content depends on and that `VERSION` does not cover."""
+    """Return a hash of all that the file's content depends on and that `VERSION` does not cover."""
     digest = hashlib.blake2b(digest_size=6)
     digest.update(repr((SEED, SPLIT_PERCENT, render.parameters(), distinct_letters())).encode())
-    # The rasteriser: another version may shade an edge otherwise.
+    # The rasteriser: another version may shade edges otherwise.
     digest.update(f"{PIL.__version__} {features.version('freetype2')}".encode())
     for face in FACES:
         digest.update(font_path(face).read_bytes())

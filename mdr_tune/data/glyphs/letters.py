@@ -1,4 +1,4 @@
-"""Which letters are the classes of `glyphs`, and the twelve typefaces that draw them."""
+"""The letters that are the classes of `glyphs`, and the twelve typefaces that draw them."""
 
 import pathlib
 import unicodedata
@@ -33,9 +33,9 @@ def font_path(face: str) -> pathlib.Path:
 
 @cache
 def shared_letters() -> tuple[int, ...]:
-    """Return the code points of the letters that all twelve faces can draw, in order: 1,511 of them.
+    """Return the code points of the 1,511 letters that all twelve faces can draw, ascending.
 
-    A letter is what Unicode puts in a category that begins with L (Lu, Ll, Lt, Lm, Lo).
+    A letter is a character in one of Unicode's categories that begin with L (Lu, Ll, Lt, Lm, Lo).
     """
     char_maps = (ft2font.FT2Font(str(font_path(face))).get_charmap() for face in FACES)
     shared = set.intersection(*(set(char_map) for char_map in char_maps))
@@ -44,11 +44,11 @@ def shared_letters() -> tuple[int, ...]:
 
 @cache
 def distinct_letters() -> tuple[int, ...]:
-    """Return the `shared_letters` of different shape, in order: 1,384 of them.
+    """Return the code points of the 1,384 `shared_letters` that differ in shape, ascending.
 
     Latin A, Greek Alpha and Cyrillic A are three code points, but no image can tell them apart. Letters
-    whose outlines in DejaVu Sans are equal point by point, wherever they stand on the line, count once,
-    as the lowest code point. Outlines in font units do not depend on a rasteriser or its version.
+    whose outlines in DejaVu Sans are equal point by point, except for their horizontal position, count as
+    one, the lowest code point. Outlines in font units do not depend on a rasteriser or its version.
     """
     font = ft2font.FT2Font(str(font_path("DejaVuSans")))
     first_with: dict[bytes, int] = {}

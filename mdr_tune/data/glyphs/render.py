@@ -1,4 +1,4 @@
-"""Draws one letter in one face as a small, slanted, noisy grey image."""
+"""Draw a letter in one face as a small, slanted, noisy grey image."""
 
 import math
 
@@ -12,23 +12,23 @@ OVERSAMPLING = 2  # the letter is drawn and moved at twice the size, then averag
 FONT_SIZE = 64  # pixels per em of the drawing
 CANVAS_SIZE = 128  # pixels; the widest letter fits
 
-# A letter's larger side would be 64 * x pixels for a side of x em. Half of the difference to TYPICAL_SIDE
-# (on the log scale) is evened out: small letters stay smaller, but keep enough pixels to be read.
+# A letter whose larger side is x em is drawn 64 * x pixels large. Half of its difference to TYPICAL_SIDE (on the
+# log scale) is then evened out: small letters stay smaller, but keep enough pixels to be read.
 TYPICAL_SIDE = 48.0  # pixels of the drawing; about the height of a capital
-SHOWN_SIDE = 21.0  # pixels of the image that TYPICAL_SIDE is shown at
-MAX_SHOWN_SIDE = 26.0  # pixels of the image
+SHOWN_SIDE = 21.0  # pixels of the image; the size at which TYPICAL_SIDE is shown
+MAX_SHOWN_SIDE = 26.0  # pixels of the image; the largest size of any letter, before the random scaling
 
 MAX_ROTATION_RAD = math.radians(15)
 MAX_LOG_SCALE = math.log(1.15)
 MAX_SHEAR = 0.2
 MAX_SHIFT = 2.5  # pixels of the image
 PAPER_RANGE = (0.0, 90.0)  # grey value of the background
-CONTRAST_RANGE = (70.0, 165.0)  # added where there is ink
-NOISE_STD_RANGE = (5.0, 25.0)  # grey values
+CONTRAST_RANGE = (70.0, 165.0)  # grey values added where there is ink
+NOISE_STD_RANGE = (5.0, 25.0)  # standard deviation of the noise, in grey values
 
 
 def parameters() -> dict[str, object]:
-    """Return the constants of this module that an image depends on, by name."""
+    """Return the values of this module's public constants, by name; the images depend on them."""
     return {name: value for name, value in sorted(globals().items()) if name.isupper() and name[0] != "_"}
 
 
@@ -37,7 +37,7 @@ class GlyphRenderer:
 
     Args:
         face: index into `FACES`.
-        seed: of the data set, not of a trial.
+        seed: seed of the data set, not of a trial.
     """
 
     def __init__(self, face: int, seed: int) -> None:
@@ -49,7 +49,7 @@ class GlyphRenderer:
     def render(self, code: int) -> np.ndarray:
         """Return the letter's image, (32, 32) uint8: light ink on darker paper, with noise.
 
-        All that is random comes from `np.random.default_rng([seed, code, face])`, so an image does not
+        All random numbers come from `np.random.default_rng([seed, code, face])`, so an image does not
         depend on which others are drawn.
         """
         generator = np.random.default_rng([self.seed, code, self.face])
@@ -78,7 +78,7 @@ class GlyphRenderer:
         return canvas, int(max(right - left, bottom - top, 1))
 
 
-# Low and high ends of what `render` draws: angle, log scale, shear, two shifts, paper, contrast, noise.
+# Low and high ends of the random numbers of `render`: angle, log scale, shear, two shifts, paper, contrast, noise.
 _SYMMETRIC = (MAX_ROTATION_RAD, MAX_LOG_SCALE, MAX_SHEAR, MAX_SHIFT, MAX_SHIFT)
 _UNIFORM_BOUNDS = tuple(
     zip(*((-high, high) for high in _SYMMETRIC), PAPER_RANGE, CONTRAST_RANGE, NOISE_STD_RANGE, strict=True)
@@ -88,10 +88,10 @@ _UNIFORM_BOUNDS = tuple(
 def _inverse_affine(
     angle: float, zoom: float, shear: float, shift_x: float, shift_y: float
 ) -> tuple[float, float, float, float, float, float]:
-    """Return Pillow's (a, b, c, d, e, f): where in the drawing the pixel (x, y) of the result looks.
+    """Return Pillow's (a, b, c, d, e, f), which map a pixel (x, y) of the result to a point of the drawing.
 
-    The change itself is: from the drawing's centre, shear, rotate, zoom, then shift from the result's
-    centre. Here it is undone, last step first.
+    The transformation itself shears, rotates and zooms about the drawing's centre, then shifts from the
+    result's centre. Pillow needs its inverse, in which the steps are undone, the last one first.
     """
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
     a, b = cos - shear * -sin, sin - shear * cos

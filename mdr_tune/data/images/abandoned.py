@@ -1,4 +1,4 @@
-"""Half-written files of processes that were killed, and how to tell them from those that are being written."""
+"""Find and delete temporary files that killed processes left half-written, but not those still being written."""
 
 import fcntl
 from contextlib import suppress
@@ -6,23 +6,24 @@ from pathlib import Path
 
 
 def remove_abandoned(folder: Path, held: Path | None = None) -> None:
-    """Delete the temporary files in `folder` that nobody writes any more.
+    """Delete the temporary files in `folder` that no process writes any more.
 
-    All names are looked at, since the files may be large, and a killed sweep is not always started again as it was.
+    This includes temporary files of other caches than the caller's: they may be large, and a killed sweep is not always
+    started again with the same data.
 
     Args:
-        folder: of the files.
-        held: the path in it whose lock the caller has.
+        folder: folder of the files.
+        held: path in `folder` whose lock the caller holds.
     """
     for temporary in abandoned(folder, held):
         temporary.unlink(missing_ok=True)
 
 
 def abandoned(folder: Path, held: Path | None = None) -> list[Path]:
-    """Return these files, sorted.
+    """Return the temporary files in `folder` that no process writes any more, sorted.
 
-    `atomic_write` removes its own file, unless the process is killed. The file would have become the name without its
-    last two parts, and who writes it holds the lock of that name.
+    `atomic_write` removes its temporary file `TARGET.RANDOM.tmp` unless the process is killed. A writer holds the lock
+    of TARGET, so a temporary file is abandoned if nobody holds that lock, or if the caller does (`held`).
     """
     found = []
     for temporary in sorted(folder.glob("*.tmp")):
@@ -33,7 +34,7 @@ def abandoned(folder: Path, held: Path | None = None) -> list[Path]:
 
 
 def abandoned_sizes(folder: Path) -> list[tuple[Path, int]]:
-    """Return these files with their sizes in bytes; one that another process removes meanwhile is left out."""
+    """Return the abandoned files with their sizes in bytes; a file that another process just removed is left out."""
     sizes = []
     for path in abandoned(folder):
         with suppress(FileNotFoundError):
@@ -42,12 +43,12 @@ def abandoned_sizes(folder: Path) -> list[tuple[Path, int]]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether somebody holds the lock that belongs to `path`, as `mdr_tune.util.cache_files.locked` does."""
+    """Return whether a process holds the lock that `mdr_tune.util.cache_files.locked` takes for `path`."""
     try:
         with path.with_name(path.name + ".lock").open("rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except OSError:  # taken; or another user's, so that nothing is known
+    except OSError:  # the lock is taken, or it is another user's and cannot be tried
         return True
     return False

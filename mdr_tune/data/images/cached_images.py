@@ -1,4 +1,4 @@
-"""The images of a cache file as a data set reads them."""
+"""The images of a cache file as a data set's image source."""
 
 from pathlib import Path
 
@@ -23,16 +23,16 @@ class CachedImages:
 
     @property
     def content(self) -> str:
-        """A hash of the files, their paths, and how they were decoded."""
+        """Hash of the files, their paths, and how they were decoded."""
         return self._file.metadata.key
 
     @property
     def cache_file(self) -> Path:
-        """The cache file."""
+        """Path of the cache file."""
         return self._file.path
 
     def first_copies(self) -> np.ndarray:
-        """Return for each image the first one with the same pixels, (n,) int64; itself, if there is no earlier one."""
+        """Return for each image the index of the first with the same pixels, (n,) int64; its own if it is the first."""
         return first_copies(self._file)
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class CachedImages:
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
         """Return a copy of the images `indices` (m,) int64: (m, 3, size, size) uint8, in channels-last memory.
 
-        That is how they lie in the file, and what torchvision's resize and convolutions are fastest with.
+        The file has this memory layout, and torchvision's resize and convolutions are fastest with it.
         """
         rows = self._file.readable[indices.numpy()].tolist()
         size = self._file.metadata.size_px

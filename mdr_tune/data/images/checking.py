@@ -1,4 +1,4 @@
-"""Images that no cache keeps, decoded once before the first is used, so that corrupt ones are named at the start."""
+"""Check images that are not cached: decode all of them before the first is used, to find corrupt ones at the start."""
 
 import json
 import os
@@ -24,11 +24,11 @@ from mdr_tune.util.progress import Progress
 
 
 class CheckedImages(NamedTuple):
-    """What is known of n images that can all be decoded.
+    """Result of a check of n images, all of which can be decoded.
 
     Attributes:
-        content: a hash of the files and their paths, see `content_key`.
-        first_copies: (n,) int64, of each image the first one with the same pixels; itself, if there is no earlier one.
+        content: hash of the files and their paths, see `content_key`.
+        first_copies: (n,) int64, for each image the index of the first with the same pixels; its own if it is first.
     """
 
     content: str
@@ -36,25 +36,26 @@ class CheckedImages(NamedTuple):
 
 
 def decoder_versions() -> list[str | None]:
-    """Return the versions of what decodes; another one may round a pixel otherwise, or refuse an image."""
+    """Return the versions of Pillow and its decoders; another version may round pixels otherwise or refuse an image."""
     return [PIL.__version__, *(features.version(part) for part in ("jpg", "libjpeg_turbo", "webp"))]
 
 
 def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> CheckedImages:
-    """Decode all files, unless this has been done for the same content and size; keep a small file with what was found.
+    """Decode all files, and remember the result in a small file below `folder`.
 
-    Of several processes one decodes, and the others wait.
+    If the result for the same content, size and decoders is remembered already, nothing is decoded. If several
+    processes call this at once, one decodes and the others wait.
 
     Args:
         root: the folder that `paths` are relative to.
-        paths: of the files.
-        folder: the cache folder; the small file lies below it.
-        progress: is told how many files have been read, and then how many decoded.
+        paths: paths of the files.
+        folder: the cache folder.
+        progress: callback that is told how many files have been read, and then how many have been decoded.
         size: height and width, in pixels, at which images are compared.
 
     Raises:
-        UserError: files are missing, cannot be read, or are corrupt, all of which are named; or `folder` cannot be
-            written to.
+        UserError: files are missing, cannot be read, or are corrupt (the message names up to twenty); or `folder`
+            cannot be written to.
     """
     folder = folder / FOLDER
     with _disk_errors(folder):
@@ -78,12 +79,12 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
 
 
 def find_checked(root: Path, paths: Sequence[str], folder: Path, size: int) -> CheckedImages | None:
-    """Return what `check_images` remembers; None if it would have to decode. Nothing is written.
+    """Return the remembered result of `check_images`; None if `check_images` would have to decode. Write nothing.
 
     Arguments are those of `check_images`.
 
     Raises:
-        UserError: files are missing.
+        UserError: files are missing, or `folder` cannot be read.
     """
     folder = folder / FOLDER
     with _disk_errors(folder):
@@ -107,7 +108,7 @@ def _memory(folder: Path, content: str, size: int) -> Path:
 
 
 def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None:
-    """Return what an earlier check of that many images found, with the same decoders; None if there is nothing."""
+    """Return the result of an earlier check of `number` images with the same decoders; None if there is none."""
     try:
         remembered = json.loads(memory.read_bytes())
         if remembered["decoders"] != decoder_versions():
@@ -115,7 +116,7 @@ def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None
         first = np.arange(number)
         copies, originals = remembered["copies"]
         first[copies] = originals
-    except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):  # none, or damaged
+    except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):  # no file, or a damaged one
         return None
     return CheckedImages(content, first)
 
@@ -123,7 +124,7 @@ def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None
 def _decoded(
     root: Path, paths: Sequence[str], progress: Progress, size: int
 ) -> tuple[list[tuple[str, str]], list[bytes]]:
-    """Decode all files; return path and reason of the corrupt ones, and the hashes of the others' pixels."""
+    """Decode all files; return path and reason of the corrupt ones, and pixel hashes of the others."""
     errors, hashes = [], []
     paced = PacedProgress(progress, "checking images", len(paths))
     with thread_map(partial(_hash, root=str(root), size=size), paths) as found:

@@ -1,4 +1,4 @@
-"""Which images have the same pixels as an earlier one, once they are decoded and brought to their size."""
+"""Find images that have the same pixels as an earlier one, after decoding and resizing."""
 
 import hashlib
 from collections.abc import Hashable, Sequence
@@ -10,20 +10,21 @@ from mdr_tune.data.images.thread_map import thread_map
 
 
 def pixel_hash(pixels: np.ndarray) -> bytes:
-    """Return what no two images share whose pixels, uint8 in one piece of memory, differ."""
+    """Return a 16-byte hash of an image's pixels, a contiguous uint8 array."""
     return hashlib.blake2b(pixels.data, digest_size=16).digest()
 
 
 def first_with(hashes: Sequence[Hashable]) -> np.ndarray:
-    """Return for each of n hashes the index of the first that is equal, (n,) int64; its own, if it is the first."""
+    """Return for each of n hashes the index of the first equal one, (n,) int64; its own index if it is the first."""
     first: dict[Hashable, int] = {}
     return np.array([first.setdefault(key, index) for index, key in enumerate(hashes)], dtype=np.int64)
 
 
 def first_copies(file: CacheFile) -> np.ndarray:
-    """Return for each readable image of a cache the first one with the same pixels, (n,) int64, as `first_with`.
+    """Return for each readable image of a cache the index of the first with the same pixels, (n,) int64.
 
-    The checksums in the file say which images may be equal; of those alone the pixels are read.
+    The index is the image's own if it is the first. Only images that share their checksum with another one can be
+    equal, so only their pixels are read.
     """
     _, group, sizes = np.unique(file.checksums, return_inverse=True, return_counts=True)
     candidates = np.flatnonzero(sizes[group] > 1)

@@ -1,4 +1,4 @@
-"""What is said about images that cannot be decoded."""
+"""Messages about images that cannot be decoded."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,17 +7,17 @@ from mdr_tune.util.errors import UserError
 
 Corrupt = Literal["refuse", "skip"]
 
-_NAMED = 20  # a message names as many
+_NAMED = 20  # images that a message names at most
 
 
 def refuse_corrupt(errors: Sequence[tuple[str, str]], total: int, corrupt: Corrupt, skipping_needs: str = "") -> None:
     """Raise a UserError that names the corrupt images, unless they may be skipped and others are left.
 
     Args:
-        errors: path and reason of each, at least one.
-        total: number of images, the corrupt ones among them.
-        corrupt: `data.corrupt`.
-        skipping_needs: what else has to be set for them to be skipped.
+        errors: path and reason of each corrupt image; at least one.
+        total: number of all images, corrupt ones included.
+        corrupt: value of `data.corrupt`.
+        skipping_needs: another setting that skipping needs, such as `data.cache: true`; the message says so.
     """
     if corrupt == "refuse":
         condition = f", which needs {skipping_needs}" if skipping_needs else ""
@@ -30,7 +30,7 @@ def refuse_corrupt(errors: Sequence[tuple[str, str]], total: int, corrupt: Corru
 
 
 def finding(errors: Sequence[tuple[str, str]], total: int) -> str:
-    """Return how many images are corrupt, and the first of them with their reasons."""
+    """Return a text that says how many images are corrupt, and names the first of them with their reasons."""
     named = ", ".join(f"{path} ({reason})" for path, reason in errors[:_NAMED])
     more = f" and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
     return f"{len(errors):,} of {total:,} images cannot be decoded: {named}{more}"

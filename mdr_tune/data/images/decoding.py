@@ -1,4 +1,4 @@
-"""From an image file to RGB pixels of one size, as the authors' transform makes them."""
+"""Decode an image file to RGB pixels of one size, as the authors' transform does."""
 
 import io
 from pathlib import Path
@@ -13,11 +13,11 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 class CorruptImageError(Exception):
-    """The file can be read, but its bytes are no image, or not a whole one.
+    """The file can be read, but its bytes are not a complete image.
 
     Attributes:
-        path: of the file, as it was asked for.
-        reason: in a few words.
+        path: path of the file, as `decode` was given it.
+        reason: why it cannot be decoded, in a few words.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -26,7 +26,7 @@ class CorruptImageError(Exception):
 
 
 class UnreadableFileError(UserError):
-    """The system does not let the file be read: permissions, or a disk or a network that fails."""
+    """The system cannot read the file: missing permissions, or a disk or network error."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"data.root: the system could not read {path} ({reason}); try again")
@@ -35,16 +35,18 @@ class UnreadableFileError(UserError):
 def decode(path: str, size: int) -> np.ndarray:
     """Return the file's image, resized to a square with Lanczos' filter: (size, size, 3) uint8, RGB.
 
-    Pixel for pixel what torchvision's `Resize((size, size), LANCZOS)` makes of what its `default_loader` reads: the
-    shape is not kept, transparency is dropped, and an orientation that is noted in the EXIF data is not applied. Of
-    several frames the first is taken. Of 16-bit grey values the high byte is taken, as Pillow does of 16-bit
-    colours; its own conversion would cut them off at 255.
+    The pixels are those of torchvision's `default_loader` followed by `Resize((size, size), LANCZOS)`: the aspect ratio
+    is not kept, transparency is dropped, and an orientation in the EXIF data is not applied. If the file has several
+    frames, the first is taken. Two kinds of files are treated otherwise. Of 16-bit grey values the high byte is taken,
+    as Pillow does with 16-bit colours, since Pillow's own conversion would cut them off at 255. Images of 32-bit pixels
+    are refused.
 
     Source: `build_transform` of the authors' code for Kim & Park, AAAI 2021.
 
     Raises:
-        CorruptImageError: empty, truncated, not an image, or more pixels than Pillow allows (`MAX_IMAGE_PIXELS`).
-        UnreadableFileError: (a UserError) the system's error.
+        CorruptImageError: the file is empty, truncated, not an image, of 32-bit pixels, or has more pixels than Pillow
+            allows (twice `MAX_IMAGE_PIXELS`).
+        UnreadableFileError: (a UserError) the system cannot read the file.
     """
     try:
         check_on_disk(path)
@@ -62,12 +64,12 @@ def decode(path: str, size: int) -> np.ndarray:
         raise CorruptImageError(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from error
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's readers raise what their parsers run into: OSError, SyntaxError, struct.error
+    except Exception as error:  # Pillow's readers raise all kinds: OSError, SyntaxError, struct.error
         raise CorruptImageError(path, _reason(error)) from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    # Up to Pillow 11 a 16-bit PNG has the mode I, whose values then end at 65535; so it is with a PPM to this day.
+    # Up to Pillow 11 a 16-bit PNG has mode I, with values up to 65535; a 16-bit PPM still has it in later versions.
     if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

@@ -1,4 +1,4 @@
-"""What identifies the content of a data set's files, found without reading them again at each start."""
+"""Identify the content of a data set's files by a hash, without reading the files again at each start."""
 
 import hashlib
 import json
@@ -17,16 +17,16 @@ from mdr_tune.util.progress import Progress
 from mdr_tune.util.text_forms import NamesOnDisk, one_form
 from mdr_tune.util.words import escaped
 
-_VERSION = 1  # raise it with any change of what is hashed
+_VERSION = 1  # raise it whenever the hashed data changes
 _EXAMPLES = 3
-_THREADS = max(16, usable_cpus())  # they wait for the disk or the network, more than they compute
+_THREADS = max(16, usable_cpus())  # the threads wait for disk or network more than they compute
 _STATS_A_TASK, _HASHES_A_TASK = 1024, 32  # a task costs about as much as ten stats of a local file
 
 
 class FileState(NamedTuple):
-    """What changes whenever a file's content does.
+    """Size and times of a file, which change whenever its content does.
 
-    The change time is among it since the system sets it, whatever a copying program does to the modification time.
+    The change time is included because the system sets it, even where a copying program resets the modification time.
     """
 
     size: int
@@ -36,14 +36,14 @@ class FileState(NamedTuple):
 
 class _Failure(NamedTuple):
     path: str
-    reason: str | None  # None: there is no such file
+    reason: str | None  # None if there is no such file
 
 
 def file_states(root: Path, paths: Sequence[str]) -> list[FileState]:
     """Return the state of each file; `paths` are relative to `root`, or absolute.
 
     Raises:
-        UserError: `root` is no folder, or some of the files are missing, with their number and a few of them.
+        UserError: `root` is not a folder, or files are missing; the message has their number and names a few.
     """
     if not os.path.isdir(root):
         raise UserError(f"data.root: there is no folder {root}")
@@ -61,7 +61,7 @@ def file_states(root: Path, paths: Sequence[str]) -> list[FileState]:
 
 
 def remembered_key(root: Path, paths: Sequence[str], folder: Path) -> str | None:
-    """Return what `content_key` remembers in `folder`, None if the files have to be read.
+    """Return the key that `content_key` remembers in `folder`; None if it would have to read the files.
 
     Raises:
         UserError: as `file_states`.
@@ -72,9 +72,10 @@ def remembered_key(root: Path, paths: Sequence[str], folder: Path) -> str | None
 def content_key(root: Path, paths: Sequence[str], folder: Path, progress: Progress) -> str:
     """Return a hash (hexadecimal) of the paths, in their order, and of the content of the files.
 
-    The same files under another `root` have the same key. To hash them takes as long as to read them, so the key is
-    remembered in `folder` (which exists), in a small file that is named by the state of all files: as long as none of
-    them changes, the next call costs no more than their stats. Of several processes one hashes, and the others wait.
+    The same files under another `root` have the same key. Hashing takes as long as reading all files, so the key is
+    remembered in a small file in `folder` (which exists). The name of that file is made from the states of all image
+    files: as long as none of these changes, the next call only needs their states. If several processes call this at
+    once, one hashes and the others wait.
 
     Raises:
         UserError: as `file_states`; or some files cannot be read.
@@ -101,12 +102,12 @@ def file_hashes(
 
     Args:
         root: the folder that `paths` are relative to.
-        paths: of the files.
-        num_bytes: the most that is read of each, from its middle; None: all of it.
-        advance: is told how many more files have been read.
+        paths: paths of the files.
+        num_bytes: number of bytes to read from the middle of each file; None reads the whole file.
+        advance: callback that is told how many more files have been read.
 
     Raises:
-        UserError: at the end, some cannot be read.
+        UserError: some files cannot be read; raised after the hashes of all others.
     """
     failures: list[_Failure] = []
     read = partial(_hashes, str(root), num_bytes)
@@ -182,7 +183,7 @@ def _remembered(memory: Path) -> str | None:
         return str(remembered["content"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):  # damaged: hashed anew, and written anew
+    except (ValueError, KeyError, TypeError):  # a damaged file: the content is hashed again, and the file written again
         return None
 
 
@@ -191,7 +192,7 @@ def _chunks(paths: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def _where_it_leads(file: str) -> str | None:
-    """Say where a link leads to which leads nowhere; None if it is no link."""
+    """Return a text that says where a broken link leads; None if `file` is not a link."""
     try:
         target = os.readlink(file)
     except OSError:
@@ -200,7 +201,7 @@ def _where_it_leads(file: str) -> str | None:
 
 
 def _with_similar_names(root: Path, missing: Sequence[_Failure]) -> list[_Failure]:
-    """Say of missing files if there is one whose name differs in case or in characters that are not seen only."""
+    """Add to each missing file the file that may be meant: its name differs only in case or in invisible characters."""
     names = NamesOnDisk(root, lambda name: one_form(name).casefold())
     found = [names.find(failure.path) if failure.reason is None else None for failure in missing]
     return [

@@ -1,13 +1,15 @@
-"""The format of an image cache: an Arrow IPC file that other programs can read too, and how it is opened and checked.
+"""The format of an image cache, and how it is opened and checked.
 
-One row a file of the data set, in record batches of a fixed number of rows, the last one shorter:
+A cache is an Arrow IPC file, so that other programs can read it too. It has one row for each file of the data set, in
+record batches of a fixed number of rows, of which the last may be shorter. Its columns:
 
-- `path` (string): as the data set lists it.
-- `image` (fixed-size binary): height x width x RGB, row by row; null if the file holds no image that can be decoded.
-- `crc32` (uint32): of these bytes; null likewise.
+- `path` (string): path of the file, as the data set lists it.
+- `image` (fixed-size binary): height x width x RGB, row by row; null if the file cannot be decoded.
+- `crc32` (uint32): CRC-32 of the image's bytes; null if there is no image.
 - `error` (string): why there is no image; null if there is one.
 
-The schema's metadata holds what the file was made for: format, name of the data set, pixels, rows, key.
+The schema's metadata says what the cache is for: format, name of the data set, size of an image in pixels, number of
+rows, and key (a hash of all that the cache depends on).
 """
 
 import mmap
@@ -26,24 +28,27 @@ import pyarrow as pa
 from mdr_tune.data.images.thread_map import thread_map
 from mdr_tune.util.errors import UserError
 
-FORMAT = "1"  # raise it with any change of the columns, the metadata or the decoding
-FOLDER = "images"  # below the cache folder
+FORMAT = "1"  # raise it whenever the columns, the metadata or the decoding change
+FOLDER = "images"  # name of the folder, in the cache folder, that holds the caches
 _NAME = re.compile(r"(?P<name>.+)-(?P<size>\d+)px-(?P<key>[0-9a-f]+)")
 _MOST_BATCH_ROWS = 256
 _MOST_BATCH_BYTES = 64 << 20
 
 
 class DamagedCacheError(Exception):
-    """The file is not a whole image cache: cut short, damaged, or something else."""
+    """The file is not a complete image cache: it is cut short, damaged, or something else."""
 
 
 class CachedFile(NamedTuple):
-    """What `cached_files` says of one.
+    """A cache file as `cached_files` lists it.
 
     Attributes:
-        images: how many it has; 0 if there is a problem.
-        bytes: its size; 0 if the system does not tell.
-        problem: "damaged" as a whole, or "unreadable" and the system's reason; None if it can be used.
+        path: path of the file.
+        name: name of the data set.
+        size_px: height and width of the images in pixels.
+        images: number of images that could be decoded; 0 if there is a problem.
+        bytes: size of the file in bytes; 0 if the system does not tell.
+        problem: "damaged", or "unreadable" with the system's reason; None if the file can be used.
     """
 
     path: Path
@@ -55,7 +60,15 @@ class CachedFile(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """What a cache file was made for."""
+    """What a cache file was made for.
+
+    Attributes:
+        format: version of the file format, see `FORMAT`.
+        name: name of the data set.
+        size_px: height and width of the images in pixels.
+        rows: number of files of the data set, corrupt ones included.
+        key: hash of all that the cache depends on, hexadecimal.
+    """
 
     format: str
     name: str
@@ -64,7 +77,7 @@ class Metadata(NamedTuple):
     key: str
 
     def schema(self) -> pa.Schema:
-        """Return the schema of the file, this metadata in it."""
+        """Return the schema of the file, with this metadata in it."""
         columns = {
             "path": pa.string(),
             "image": pa.binary(image_bytes(self.size_px)),
@@ -75,42 +88,43 @@ class Metadata(NamedTuple):
 
     @classmethod
     def of_schema(cls, schema: pa.Schema) -> "Metadata":
-        """Read what `schema` wrote; KeyError or ValueError if it did not."""
+        """Return the metadata in a schema that `schema` made; raise KeyError or ValueError if there is none."""
         text = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
         return cls(text["format"], text["name"], int(text["size_px"]), int(text["rows"]), text["key"])
 
 
 def image_bytes(size_px: int) -> int:
-    """Return the bytes of one image of size_px x size_px RGB pixels."""
+    """Return the size in bytes of one image of size_px x size_px RGB pixels."""
     return size_px * size_px * 3
 
 
 def rows_per_batch(size_px: int) -> int:
-    """Return the rows of a record batch: some tens of megabytes."""
+    """Return the number of rows in a full record batch, which has at most 64 MiB of pixels."""
     return max(1, min(_MOST_BATCH_ROWS, _MOST_BATCH_BYTES // image_bytes(size_px)))
 
 
 def as_text(path: str) -> str:
-    """Return a path as the cache stores it; bytes of a file name that are no UTF-8 are escaped."""
+    """Return a path as the cache stores it: bytes that are not UTF-8 are escaped."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 class CacheFile:
-    """An opened cache file, of which a few bytes have been read.
+    """An opened cache file. Opening it checks all columns but the images, and of these only the first and the last.
 
-    The file is mapped read-only into memory and shared by all processes of a node. Nothing that a caller gets is a
-    view of the mapping, so unlike with the glyphs it need not be copy-on-write; that kind of mapping the kernel
-    refuses for a file that is larger than the memory. The mapping outlives the file's name: a rebuild or a deletion
-    leaves those who read undisturbed.
+    The file is mapped read-only into memory and shared by all processes of a node. The mapping is not copy-on-write, as
+    that of the glyphs is, because the kernel refuses such a mapping of a file that is larger than the memory. It need
+    not be: views of the mapping cannot be written to, and data sets get copies. The mapping outlives the file's name,
+    so a rebuild or a deletion does not disturb readers.
 
     Raises:
-        DamagedCacheError: cut short, of another format, or its first or last image has another checksum.
-        OSError: the system cannot open or map it.
+        DamagedCacheError: the file is cut short or has another format, or its first or last image does not match its
+            checksum.
+        OSError: the system cannot open or map the file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as file:  # an error of the system says nothing about the file
+        with path.open("rb") as file:  # outside the try: an OSError here does not mean that the file is damaged
             if not os.fstat(file.fileno()).st_size:
                 raise DamagedCacheError("empty")
             self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -127,7 +141,7 @@ class CacheFile:
 
     def _check_batches(self) -> None:
         for batch in self._batches:
-            batch.validate(full=True)  # all but the pixels; who follows an offset that is wrong ends with a segfault
+            batch.validate(full=True)  # all but the pixels; a wrong offset would be a segfault later
             counts = {batch[column].null_count for column in ("image", "crc32")}
             if counts != {len(batch) - batch["error"].null_count}:
                 raise DamagedCacheError("some images have neither pixels nor an error")
@@ -141,35 +155,35 @@ class CacheFile:
 
     @cached_property
     def readable(self) -> np.ndarray:
-        """The rows that have an image, (n,) int64 ascending."""
+        """Indices of the rows that have an image, (n,) int64 ascending."""
         valid = [batch["image"].is_valid().to_numpy(zero_copy_only=False) for batch in self._batches]
         return np.flatnonzero(np.concatenate([np.zeros(0, bool), *valid]))
 
     @cached_property
     def checksums(self) -> np.ndarray:
-        """The CRC-32 of each readable image's pixels, (n,) uint32."""
+        """CRC-32 of each readable image's pixels, (n,) uint32."""
         columns = pa.chunked_array([batch["crc32"] for batch in self._batches], pa.uint32())
         checksums: np.ndarray = columns.drop_null().to_numpy()
         return checksums
 
     @cached_property
     def pixels(self) -> list[np.ndarray]:
-        """The images of each record batch, (rows, size, size, 3) uint8, views of the file that cannot be written to."""
+        """Images of each record batch, (rows, size, size, 3) uint8: read-only views of the file."""
         size = self.metadata.size_px
         arrays = (np.frombuffer(batch["image"].buffers()[1], np.uint8) for batch in self._batches)
         return [array.reshape(-1, size, size, 3) for array in arrays]
 
     def pixels_of(self, row: int) -> np.ndarray:
-        """Return the image of a row that has one, (size, size, 3) uint8, a view of the file."""
+        """Return the image of a row that has one, (size, size, 3) uint8: a read-only view of the file."""
         number, place = divmod(row, rows_per_batch(self.metadata.size_px))
         pixels: np.ndarray = self.pixels[number][place]
         return pixels
 
     def copy_rows(self, rows: Sequence[int], images: np.ndarray) -> None:
-        """Copy the images of some rows, which have one each, into `images` (m, size, size, 3)."""
+        """Copy the images of `rows`, all of which must have one, into `images` (m, size, size, 3)."""
         places = [divmod(row, rows_per_batch(self.metadata.size_px)) for row in rows]
-        # A disk then reads all of them side by side; the copies alone would have it read one after the other.
-        # Measured with a file that is not in memory: a third of the time.
+        # Announced first, the disk reads all images at once; the copies alone would have it read one after another.
+        # For a file that is not in memory, this was measured to take a third of the time.
         for number, row in places:
             self._announce(number, row)
         for image, (number, row) in zip(images, places, strict=True):
@@ -183,16 +197,16 @@ class CacheFile:
 
     @cached_property
     def _offsets(self) -> list[int]:
-        """Where the images of each record batch begin in the file, bytes."""
+        """Position in the file, in bytes, at which the images of each record batch begin."""
         return [batch["image"].buffers()[1].address - self._whole.address for batch in self._batches]
 
     def has_paths(self, paths: Sequence[str]) -> bool:
-        """Return whether these are the paths of the rows."""
+        """Return whether `paths` are the paths of the rows, in this order."""
         wanted = pa.chunked_array([[as_text(path) for path in paths]], pa.string())
         return bool(pa.chunked_array([batch["path"] for batch in self._batches], pa.string()).equals(wanted))
 
     def errors(self) -> list[tuple[str, str]]:
-        """Return path and reason of the rows without an image."""
+        """Return path and reason of each row without an image."""
         with_errors = [batch.filter(batch["error"].is_valid()) for batch in self._batches if batch["error"].null_count]
         return [
             (path.as_py(), reason.as_py())
@@ -201,7 +215,7 @@ class CacheFile:
         ]
 
     def damaged(self) -> list[str]:
-        """Read all images, and return the paths of those that do not match their checksum."""
+        """Read all images; return the paths of those that do not match their checksum."""
         with thread_map(self._damaged_paths, range(len(self._batches))) as parts:
             return [path for part in parts for path in part]
 
@@ -217,10 +231,10 @@ class CacheFile:
 
 
 def verify(path: Path) -> list[str]:
-    """Read all of a cache file, and return the paths of the images that do not match their checksum.
+    """Read all of a cache file; return the paths of the images that do not match their checksum.
 
     Raises:
-        UserError: the file as a whole is damaged, or cannot be read.
+        UserError: the file is damaged as a whole, or cannot be read.
     """
     try:
         return CacheFile(path).damaged()
@@ -233,7 +247,7 @@ def verify(path: Path) -> list[str]:
 
 
 def cached_files(folder: Path) -> list[CachedFile]:
-    """Return the image caches below the cache folder `folder`, sorted by path; what has another name is none."""
+    """Return the image caches in the cache folder `folder`, sorted by path; files with other names are left out."""
     paths = sorted((folder / FOLDER).glob("*.arrow"))
     named = [(path, match) for path in paths if (match := _NAME.fullmatch(path.stem))]
     found = [_described(path, match["name"], int(match["size"])) for path, match in named]
@@ -241,7 +255,7 @@ def cached_files(folder: Path) -> list[CachedFile]:
 
 
 def _described(path: Path, name: str, size_px: int) -> CachedFile | None:
-    """Return what is known of the file that is named like a cache; None if it is no file, such as a folder."""
+    """Return a description of what has the name of a cache; None if it is not a regular file."""
     size_bytes = 0
     try:
         status = path.stat()

@@ -1,4 +1,4 @@
-"""Decode images once, into a cache file that all processes of a node map: find it, build it, or build it anew."""
+"""Find, build or rebuild the cache file of a data set's decoded images, which all processes of a node map."""
 
 import errno
 import glob
@@ -40,17 +40,26 @@ from mdr_tune.util.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-_ROW_BYTES = 200  # of a path, a checksum and what Arrow adds; generous
+_ROW_BYTES = 200  # for a path, a checksum and Arrow's own data; a generous estimate
 
 
 def open_cache(
     name: str, root: Path, paths: Sequence[str], folder: Path, progress: Progress, *, size: int, corrupt: Corrupt
 ) -> CacheFile:
-    """Return the cache of the files `paths`, one row each, decoded to (size, size, 3).
+    """Return the cache of the files `paths`, one row for each, decoded to (size, size, 3); build it if need be.
 
-    It lies below `folder` and is named by what it depends on: paths, content of the files, size, versions of the
-    decoders. If there is none, or a damaged one, it is built. Of several processes one builds, the others wait; one
-    that is killed leaves no file that could be taken for a cache.
+    The cache is built if there is none, or if it is damaged. Its name has a hash of all that it depends on: paths and
+    content of the files, size, versions of the decoders. If several processes call this at once, one builds and the
+    others wait. A process that is killed leaves no file that could be taken for a cache.
+
+    Args:
+        name: name of the data set.
+        root: the folder that `paths` are relative to.
+        paths: paths of the files.
+        folder: the cache folder.
+        progress: callback that is told how many files have been read, and then how many have been decoded.
+        size: height and width of the decoded images in pixels.
+        corrupt: what to do about images that cannot be decoded.
 
     Raises:
         UserError: files are missing or cannot be read; images are corrupt, and `corrupt` is "refuse"; none can be
@@ -74,12 +83,13 @@ def open_cache(
 def find_cache(
     name: str, root: Path, paths: Sequence[str], folder: Path, *, size: int, corrupt: Corrupt
 ) -> CacheFile | None:
-    """Return the cache that `open_cache` would find; None if it would have to make one. Nothing is written.
+    """Return the cache that `open_cache` would find; None if `open_cache` would have to build one. Write nothing.
 
     Arguments are those of `open_cache`.
 
     Raises:
-        UserError: as `open_cache`; without a cache that is files that are missing, and a disk that is too small.
+        UserError: as `open_cache`; but where there is no cache, only missing files and a disk that is too small are
+            found.
     """
     folder = folder / FOLDER
     with _disk_errors(folder):
@@ -90,12 +100,12 @@ def find_cache(
             return None
         metadata, path = _named(folder, name, content, size, len(paths))
         if not path.exists():
-            if not is_locked(path):  # else another process makes it, and some of the space is taken by what it has
+            if not is_locked(path):  # if locked, a process is building it, and its part of it is on the disk
                 _check_space(folder, name, size, len(paths))
             return None
         try:
             file = _opened(path, metadata, paths)
-        except DamagedCacheError:  # told by `open_cache`, which makes it anew
+        except DamagedCacheError:  # `open_cache` logs this, and builds it anew
             return None
     return _without_corrupt(file, len(paths), corrupt)
 
@@ -106,7 +116,7 @@ def _named(folder: Path, name: str, content: str, size: int, rows: int) -> tuple
 
 
 def _without_corrupt(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile:
-    """Return the file; refuse, or tell, that images in it are corrupt."""
+    """Return the file; if it has corrupt images, refuse them or log a warning, as `corrupt` says."""
     if errors := file.errors():
         refuse_corrupt(errors, total, corrupt)
         logger.warning("%s; they are left out (data.corrupt: skip)", finding(errors, total))
@@ -114,10 +124,10 @@ def _without_corrupt(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile
 
 
 def _content(name: str, root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> str:
-    """Return the key of the files' content; if they have to be read for it, see to the disk space before."""
+    """Return the key of the files' content; check the disk space first if the files have to be read for it."""
     if (known := remembered_key(root, paths, folder)) is not None:
         return known
-    # The same files may have been moved; whether one of these caches is theirs will be seen once they are read.
+    # A cache of this name and size may be of the same files in another place, which is known once they are read.
     if not any(folder.glob(f"{glob.escape(name)}-{size}px-*.arrow")):
         remove_abandoned(folder)
         _check_space(folder, name, size, len(paths))
@@ -125,20 +135,20 @@ def _content(name: str, root: Path, paths: Sequence[str], folder: Path, progress
 
 
 def _key(content: str, size: int) -> str:
-    """Hash all that a cache depends on."""
+    """Return a hash of all that a cache depends on, hexadecimal."""
     made_of = repr((FORMAT, content, size, tuple(decoder_versions())))
     return hashlib.blake2b(made_of.encode(), digest_size=10).hexdigest()
 
 
 def _valid(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile | None:
-    """Open the cache, if there is one; remove it, if it is damaged."""
+    """Return the cache; None if there is none, or if it was damaged, and is now removed."""
     if not path.exists():
         return None
     try:
         return _opened(path, metadata, paths)
     except DamagedCacheError as error:
         logger.warning("the image cache %s is damaged (%s); building it anew", path, error)
-        path.unlink()  # now: the disk may not have the space for both
+        path.unlink()  # now, because the disk may not have room for both
         return None
 
 
@@ -150,7 +160,10 @@ def _opened(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile:
 
 
 def _check_space(folder: Path, name: str, size: int, rows: int) -> None:
-    """Check the disk of `folder`, which need not exist; what `remove_abandoned` would remove counts as free."""
+    """Raise a UserError if the disk of `folder`, which need not exist, has no room for a cache of `rows` images.
+
+    The files that `remove_abandoned` would delete count as free space.
+    """
     needed = _file_bytes(size, rows)
     free = shutil.disk_usage(existing_folder(folder)).free + sum(left for _, left in abandoned_sizes(folder))
     if needed > free:
@@ -163,14 +176,14 @@ def _check_space(folder: Path, name: str, size: int, rows: int) -> None:
 def _build(
     path: Path, metadata: Metadata, root: Path, paths: Sequence[str], progress: Progress, corrupt: Corrupt
 ) -> None:
-    """Write the cache; with corrupt images that are refused, name them all and leave nothing."""
+    """Write the cache; if corrupt images are refused, raise the UserError about them and leave no file."""
     with atomic_write(path) as file:
         if errors := _write_rows(file, metadata, root, paths, progress, corrupt):
             refuse_corrupt(errors, len(paths), corrupt)
 
 
 class _Row(NamedTuple):
-    """One file's columns: an image and its checksum, or an error."""
+    """Columns of one file: path, and either image and checksum or an error."""
 
     path: str
     pixels: np.ndarray | None
@@ -183,7 +196,8 @@ def _write_rows(
 ) -> list[tuple[str, str]]:
     """Decode all files and write them; return path and reason of the corrupt ones.
 
-    After a corrupt image that is refused nothing more is written. About 200 MB of memory are used.
+    After a corrupt image that is refused, nothing more is written, but the other files are decoded to find all corrupt
+    ones. About 200 MB of memory are used.
     """
     schema, batch_rows = metadata.schema(), rows_per_batch(metadata.size_px)
     errors: list[tuple[str, str]] = []
@@ -235,7 +249,7 @@ _OTHER_WAYS = (
 
 @contextmanager
 def _disk_errors(folder: Path) -> Iterator[None]:
-    """Say what a disk that is full, or does not work, means for the user."""
+    """Turn an OSError in the block into a UserError that says what to do about a full or failing disk."""
     try:
         yield
     except OSError as error:

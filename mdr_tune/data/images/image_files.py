@@ -1,4 +1,4 @@
-"""The image files of a data set as `Images`: from the cache, or decoded as they are asked for."""
+"""The image files of a data set as `Images`: read from the cache, or decoded at each read."""
 
 import os
 from collections.abc import Sequence
@@ -29,20 +29,21 @@ def open_images(
     cache: bool,
     corrupt: Corrupt,
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray]":
-    """Return the images that can be read, and which of `paths` they are.
+    """Return the images that can be decoded, and their indices in `paths`.
 
-    Image i is the file `paths[rows[i]]`: RGB, resized to `resize` x `resize` pixels with Lanczos' filter, as
-    `mdr_tune.data.images.decoding.decode` makes it, whether it comes from the cache or not.
+    Image i is the file `paths[rows[i]]`, as `mdr_tune.data.images.decoding.decode` makes it: RGB, resized to `resize` x
+    `resize` pixels with Lanczos' filter. It is the same whether it comes from the cache or not.
 
     Args:
-        name: of the data set, for the name of the cache and for messages.
+        name: name of the data set, for the name of the cache and for messages.
         root: the folder that `paths` are relative to.
-        paths: of n files, with forward slashes; an absolute path stands for itself.
-        folder: the cache folder; without `cache` a few bytes are kept in it, that the images have been checked.
-        progress: is told what a build or a check has done, from the calling thread, four times a second at most.
-        resize: pixels.
-        cache: keep the decoded images, n x resize x resize x 3 bytes, for all processes and later starts. If not,
-            each read decodes its images; the first start with a content decodes all of them once, to check them.
+        paths: paths of n files, with forward slashes; an absolute path stands for itself.
+        folder: the cache folder. Without `cache`, a small file in it remembers that the images have been checked.
+        progress: callback that is told how far a build or a check is, from the calling thread, at most four times a
+            second.
+        resize: height and width of the images in pixels.
+        cache: whether to keep the decoded images, n x resize x resize x 3 bytes, for all processes and later starts.
+            If not, each read decodes its images; all are decoded once at the first start with them, to check them.
         corrupt: what to do about files whose content cannot be decoded. "skip" leaves them out and logs a warning;
             it needs the cache, which remembers them.
 
@@ -51,8 +52,9 @@ def open_images(
         rows: (m,) int64, ascending indices into `paths`.
 
     Raises:
-        UserError: files are missing (before anything is read) or cannot be read; images are corrupt and are to be
-            refused (all are named, up to twenty, with the cache and without); or the cache has no place.
+        UserError: files are missing (found before anything is read) or cannot be read; images are corrupt and are
+            refused (the message names up to twenty); "skip" is asked for without the cache; or there is no room for the
+            cache.
     """
     if cache:
         file = open_cache(name, root, paths, folder, progress, size=resize, corrupt=corrupt)
@@ -69,9 +71,9 @@ def open_images(
 def find_images(
     name: str, root: Path, paths: Sequence[str], folder: Path, *, resize: int, cache: bool, corrupt: Corrupt
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray] | None":
-    """Return what `open_images` would; None if it would have to decode. Nothing is written.
+    """Return what `open_images` would return; None if `open_images` would have to decode. Write nothing.
 
-    Arguments and errors are those of `open_images`; a cache that is to be made must have its place on the disk.
+    Arguments and errors are those of `open_images`. If the cache is yet to be built, the disk must have room for it.
     """
     if cache:
         file = find_cache(name, root, paths, folder, size=resize, corrupt=corrupt)
@@ -81,9 +83,9 @@ def find_images(
 
 
 class DecodedImages:
-    """Images that are decoded at each read, on as many threads as this process may start.
+    """Images that are decoded at each read (`mdr_tune.data.dataset.Images`).
 
-    See `mdr_tune.data.dataset.Images` and `mdr_tune.util.cpus.threads_to_start`.
+    As many threads decode as `mdr_tune.util.cpus.threads_to_start` says.
     """
 
     cache_file = None
@@ -94,11 +96,11 @@ class DecodedImages:
 
     @property
     def content(self) -> str:
-        """A hash of the files and their paths."""
+        """Hash of the files and their paths."""
         return self._checked.content
 
     def first_copies(self) -> np.ndarray:
-        """Return for each image the first one with the same pixels, (n,) int64; itself, if there is no earlier one."""
+        """Return for each image the index of the first with the same pixels, (n,) int64; its own if it is the first."""
         return self._checked.first_copies
 
     @property
@@ -110,7 +112,7 @@ class DecodedImages:
         return len(self._paths)
 
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
-        """Decode the images `indices` (m,) int64: (m, 3, size, size) uint8, in channels-last memory.
+        """Decode and return the images `indices` (m,) int64: (m, 3, size, size) uint8, in channels-last memory.
 
         Raises:
             UserError: one of them is corrupt or cannot be read.

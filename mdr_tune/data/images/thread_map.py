@@ -1,4 +1,4 @@
-"""A function applied to many items by threads: results in order, and no more of them in memory than asked for."""
+"""Apply a function to many items on threads: results come in order, and only a limited number wait in memory."""
 
 import time
 from collections import deque
@@ -20,16 +20,17 @@ _REPORT_EVERY_S = 0.25
 def thread_map(
     function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None, ahead: int | None = None
 ) -> Iterator[Iterator[R]]:
-    """Give an iterator over `function(item)`, in the order of the items.
+    """Yield an iterator over `function(item)`, in the order of the items, for the `with` block.
 
-    An exception of the function is raised in its place. When the block is left, early or not, what has not been
-    begun is dropped, and the threads have ended; a Ctrl-C therefore waits for one item of each thread at most.
+    An exception of `function` is raised in place of the result. Leaving the block, early or not, drops the items that
+    have not been begun and waits until the threads have ended. So a Ctrl-C waits for one item of each thread at most.
 
     Args:
-        function: should release Python's lock for most of its time, as reading, hashing and decoding do.
-        items: are taken from the calling thread.
-        threads: None: `threads_to_start`.
-        ahead: the most results that wait to be taken or are being computed. None: four a thread.
+        function: function to apply; it should release Python's lock most of the time, as reading, hashing and decoding
+            do.
+        items: items to apply it to; the calling thread iterates over them.
+        threads: number of threads; None for `threads_to_start()`.
+        ahead: largest number of results that wait to be taken or are being computed; None for four times the threads.
     """
     threads = threads or threads_to_start()
     pool = ThreadPoolExecutor(threads)
@@ -50,7 +51,13 @@ def thread_map(
 
 
 class PacedProgress:
-    """Counts what is done and passes it on: at once when it begins and ends, in between four times a second."""
+    """Counts finished items and reports them: at the beginning, at the end, and at most four times a second between.
+
+    Args:
+        progress: callback that gets the reports.
+        what: what is being done, in words.
+        total: number of items.
+    """
 
     def __init__(self, progress: Progress, what: str, total: int) -> None:
         self._progress, self._what, self._total = progress, what, total
@@ -58,7 +65,7 @@ class PacedProgress:
         self._report()
 
     def advance(self, number: int = 1) -> None:
-        """Count `number` more items as done."""
+        """Count `number` more items as finished."""
         self._done += number
         if self._done == self._total or time.monotonic() >= self._next_report_s:
             self._report()

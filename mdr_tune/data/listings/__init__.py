@@ -1,1 +1,1 @@
-"""From a list of image files to splits: classes drawn for validation and test, checked, numbered."""
+"""Turn a list of image files into splits: draw validation and test classes, check them, number the labels."""

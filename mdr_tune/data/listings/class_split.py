@@ -1,6 +1,7 @@
-"""Validation and test classes, drawn out of the training classes.
+"""Draw validation and test classes out of the training classes.
 
-By class, never by image: what is measured is the retrieval of classes that the network was not trained on.
+Whole classes are drawn, never single images, because retrieval is measured on classes that the network was not trained
+on.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import count
 
 MIN_TRAIN_CLASSES = 2
-"""With one class there is no negative, and nothing to learn."""
+"""Fewest classes to train on. With one class there are no negatives, and nothing to learn."""
 
 
 def draw_classes(
@@ -30,21 +31,21 @@ def draw_classes(
 ) -> np.ndarray:
     """Return some of the classes, ascending: a fraction of them, or one of several folds.
 
-    The classes are put in a random order that depends on their ids, `purpose` and `seed` only, not on how many images
-    they have or how these are ordered. A fraction is the front of that order, so that a larger one with the same seed
-    holds the smaller one. The folds are consecutive parts of it: each class is in exactly one, and their sizes differ
-    by at most one.
+    The classes are put in a random order that depends only on their ids, `purpose` and `seed`, not on the number or
+    order of their images. A fraction is the front of that order, so that a larger fraction with the same seed contains
+    the smaller one. The folds are consecutive parts of the order: each class is in exactly one fold, and the sizes of
+    folds differ by at most one.
 
     Args:
         class_ids: (n,) integers, the class of each image; or each class once.
         purpose: "validation" or "test", the name of the split and of its key in `data`.
-        fraction: the share of the classes to draw, rounded to whole classes, at least one. Either this or `folds`.
-        folds: the number of parts.
-        fold: which of them, 0 .. folds - 1.
-        seed: of the order.
+        fraction: share of the classes to draw, rounded to whole classes, at least one. Give either this or `folds`.
+        folds: number of folds.
+        fold: index of the fold to return, 0 .. folds - 1.
+        seed: seed of the random order.
 
     Raises:
-        UserError: a number is out of range, or fewer than two classes would be left to train on.
+        UserError: a number is out of range, or fewer than `MIN_TRAIN_CLASSES` would be left to train on.
         ValueError: neither or both of `fraction` and `folds` are given.
     """
     if (fraction is None) == (folds is None):
@@ -83,10 +84,10 @@ def _check_fold(purpose: str, folds: int, fold: int, num_classes: int) -> None:
 
 
 def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
-    """Return the listing with validation classes: its own, or else some of the training classes.
+    """Return the listing with validation classes: its own if it has any, else some of the training classes.
 
     Args:
-        listing: of a data set that has training images.
+        listing: listing of a data set that has training images.
         validation: `fraction` and `seed`, or `folds`, `fold` and `seed`, as `draw_classes` takes them.
 
     Raises:
@@ -96,7 +97,7 @@ def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
 
 
 def with_test(listing: Listing, test: Mapping[str, Any]) -> Listing:
-    """Return the listing with test classes: its own, or else some of the training classes.
+    """Return the listing with test classes: its own if it has any, else some of the training classes.
 
     Call this before `with_validation`, so that the test classes are the same in all folds of a cross-validation.
     Arguments and errors are those of `with_validation`.

@@ -1,6 +1,6 @@
-"""Images with the same pixels: reported, and refused across splits unless a user wants to keep them.
+"""Report images with the same pixels, and refuse them in different splits unless the user wants to keep them.
 
-Copies of a file are found before an image is decoded.
+Copies of files are found before any image is decoded.
 """
 
 import logging
@@ -30,10 +30,10 @@ def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Dup
     Args:
         listing: n images in their splits.
         first_copies: (n,) integers, equal for images with equal pixels.
-        duplicates: what becomes of equal images in different splits. "refuse": they are an error. "keep": a warning.
+        duplicates: what to do about equal images in different splits. "refuse": raise an error. "keep": log a warning.
 
     Raises:
-        UserError: some are in more than one split, and that is refused; the message names some of them.
+        UserError: equal images are in different splits, and are refused; the message names some of them.
     """
     _, copy_of, sizes = np.unique(first_copies, return_inverse=True, return_counts=True)
     if len(sizes) == len(listing):
@@ -53,16 +53,16 @@ def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Dup
 
 
 def check_copied_files(listing: Listing) -> None:
-    """Check that no file has the same bytes as one in another split. Empty files, which are no images, do not count.
+    """Check that no file has the same bytes as a file in another split. Empty files, which are no images, do not count.
 
-    Few files are read as a whole: sizes differ mostly, and else a few bytes from the middle.
+    Few files are read as a whole: most differ in size, and most others in a few KB from the middle.
 
     Raises:
-        UserError: some have, and the message names some of them; or files are missing or cannot be read.
+        UserError: there are such copies, and the message names some of them; or files are missing or cannot be read.
     """
     sizes = [state.size for state in file_states(listing.root, listing.paths)]
     first = first_with([size or -row for row, size in enumerate(sizes)])
-    for num_bytes in (_MIDDLE_BYTES, None):  # of those that are equal so far
+    for num_bytes in (_MIDDLE_BYTES, None):  # the hashes of files that are equal so far
         rows = np.flatnonzero(_across_splits(listing, first))
         hashes = file_hashes(listing.root, [listing.paths[row] for row in rows], num_bytes)
         equal = first_with(list(zip(first[rows].tolist(), hashes, strict=True)))
@@ -74,7 +74,7 @@ def check_copied_files(listing: Listing) -> None:
 
 
 def _across_splits(listing: Listing, first_copies: np.ndarray) -> np.ndarray:
-    """Return which images are equal to one in another split, (n,) bool."""
+    """Return which images are equal to an image in another split, (n,) bool."""
     in_splits = _num_different(first_copies, listing.splits, len(listing))
     across: np.ndarray = in_splits[first_copies] > 1
     return across
@@ -88,7 +88,7 @@ def _refusal(what: str) -> UserError:
 
 
 def _num_different(copy_of: np.ndarray, values: np.ndarray, num_sets: int) -> np.ndarray:
-    """Return how many different values each set of equal images has, (num_sets,)."""
+    """Return how many distinct values each set of equal images has, (num_sets,)."""
     pairs = np.unique(np.stack([copy_of, values.astype(np.int64)]), axis=1)
     return np.bincount(pairs[0], minlength=num_sets)
 
@@ -99,12 +99,12 @@ def _in_classes(listing: Listing, rows: np.ndarray) -> str:
 
 
 def _shown(listing: Listing, copy_of: np.ndarray, rows: np.ndarray) -> str:
-    """Return some of the sets of equal images among `rows`, (n,) bool, with their splits and classes."""
+    """Return a text that names some of the sets of equal images among `rows`, (n,) bool, with splits and classes."""
     sets = np.unique(copy_of[rows])
     texts = []
     for one in sets[:_SETS_SHOWN]:
         members = np.flatnonzero(copy_of == one)
-        # Of each split, and each class in it, one image, before further ones of the same.
+        # First one image of each split and class, then further images of the same.
         _, different = np.unique(np.stack([listing.splits, listing.class_ids])[:, members], axis=1, return_index=True)
         chosen = dict.fromkeys([*members[different].tolist(), *members.tolist()])
         images = [_image(listing, row) for row in list(chosen)[:_IMAGES_SHOWN]]

@@ -19,21 +19,21 @@ from mdr_tune.data.dataset import (
 )
 
 BOTH, QUERY, GALLERY = 0, 1, 2
-"""What an image is in an evaluation: a query and part of the gallery, or one of them only."""
+"""Roles of an image in an evaluation: both a query and part of the gallery, or only one of them."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """n image files.
+    """The n image files of a data set, with their classes, splits and roles.
 
     Attributes:
         root: the folder that `paths` are relative to.
-        paths: of the files, with forward slashes.
+        paths: paths of the files, with forward slashes.
         class_ids: (n,) int64, indices into `class_names`.
-        class_names: in an order that does not depend on the machine.
+        class_names: names of the classes, in an order that does not depend on the machine.
         splits: (n,) int8, indices into `SPLIT_NAMES`.
         roles: (n,) int8, `BOTH`, `QUERY` or `GALLERY`. Training images are `BOTH`.
-        remark: what else a user should know where the classes turn out to be too few.
+        remark: explanation for errors about too few classes, such as what was taken for a class; may be empty.
     """
 
     root: Path
@@ -53,11 +53,11 @@ class Listing:
 
     @property
     def remark_as_end(self) -> str:
-        """The remark as the end of a message."""
+        """The remark as the end of a message; empty if there is none."""
         return f". {self.remark}" if self.remark else ""
 
     def select(self, rows: np.ndarray) -> "Listing":
-        """Return the listing of some of the files; `rows` is an index array or a mask."""
+        """Return the listing of some of the files; `rows` is an array of indices or a mask."""
         rows = np.arange(len(self))[rows]
         return dataclasses.replace(
             self,
@@ -68,7 +68,7 @@ class Listing:
         )
 
     def rows(self, split: SplitName, *roles: int) -> np.ndarray:
-        """Return the indices of a split's files, in order; with `roles`, of those that have one of these only."""
+        """Return the indices of a split's files, ascending; if `roles` are given, only of files with one of them."""
         mask = self.splits == SPLIT_NAMES.index(split)
         return np.flatnonzero(mask & np.isin(self.roles, roles) if roles else mask)
 
@@ -78,7 +78,7 @@ class Listing:
 
 
 class ChosenImages:
-    """Some of the images of another source, by their indices there."""
+    """A selection of another source's images, `rows` being their indices there."""
 
     def __init__(self, images: Images, rows: np.ndarray) -> None:
         self._images, self._rows = images, torch.from_numpy(rows)
@@ -103,10 +103,18 @@ def assemble(
     pixels: str = "",
     cache_file: Path | None = None,
 ) -> OpenedDataset:
-    """Make the splits of a listing and of its images, `images[i]` being the file `listing.paths[i]`.
+    """Return the data set of a listing and its images.
 
-    Labels count through the splits in the order of `SPLIT_NAMES`, within a split by class id. `pixels` is a hash of
-    what the images hold, `cache_file` the cache that they are read from.
+    Labels count on from split to split, in the order of `SPLIT_NAMES`; within a split they are in the order of the
+    class ids.
+
+    Args:
+        name: name of the data set.
+        listing: n files in their splits.
+        images: n images, `images[i]` being the file `listing.paths[i]`.
+        recall_ks: the ranks K at which Recall@K is measured.
+        pixels: hash of the content of the images.
+        cache_file: cache that the images are read from; None if there is none.
     """
     order = np.concatenate([listing.classes(split) for split in SPLIT_NAMES])
     label_of = np.full(len(listing.class_names), -1, dtype=np.int64)
@@ -127,7 +135,7 @@ def assemble(
 
 
 def _content(listing: Listing, pixels: str) -> str:
-    """Hash which file is what, and what all of them hold."""
+    """Return a hash of the images, their paths, classes, splits and roles, hexadecimal."""
     digest = hashlib.blake2b(repr((pixels, listing.class_names, listing.paths)).encode(), digest_size=10)
     for column in (listing.class_ids, listing.splits, listing.roles):
         digest.update(column.astype(np.int64).tobytes())

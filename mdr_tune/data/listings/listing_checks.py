@@ -1,4 +1,4 @@
-"""What a listing must be, for training and retrieval to make sense."""
+"""Check that training and retrieval make sense with the splits, classes and roles of a listing."""
 
 import logging
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 NUM_EXAMPLES = 3
 
 FEWEST_CLASSES = MIN_TRAIN_CLASSES + 2
-"""Of all three splits together."""
+"""Fewest classes of all three splits together: those to train on, and one each for validation and test."""
 
 _EMPTY = {
     "train": "no image is in the training split: whatever else is drawn or given, there must be classes to train on",
@@ -34,11 +34,12 @@ def examples(values: Iterable[str]) -> str:
 def check_roles(listing: Listing) -> None:
     """Check that queries and galleries are what an evaluation can use.
 
-    A split's images are either all compared with each other, or each is a query or part of the gallery. An image that
-    is both, among others that are not, would find itself in the gallery.
+    Either all images of a split are compared with each other, or each is a query or part of the gallery. An image that
+    is both, in a split with queries or galleries, would find itself in the gallery.
 
     Raises:
-        UserError: they are not; the message counts them.
+        UserError: roles are mixed, are given to training images, or there are queries without a gallery or the reverse;
+            the message counts the images.
     """
     if marked := len(listing.rows("train", QUERY, GALLERY)):
         raise UserError(
@@ -64,10 +65,10 @@ def check_roles(listing: Listing) -> None:
 def check_disjoint(listing: Listing) -> None:
     """Check that no two splits share a class.
 
-    Whole classes are drawn, and images only ever left out, so that once is enough for a listing and all made of it.
+    One check of a listing holds for all listings made from it: later steps draw whole classes or leave images out.
 
     Raises:
-        UserError: some do; the message names the splits and some of the classes.
+        UserError: splits share classes; the message names the splits and some of the classes.
     """
     in_split = np.zeros((len(SPLIT_NAMES), len(listing.class_names)), dtype=bool)
     in_split[listing.splits, listing.class_ids] = True
@@ -84,10 +85,10 @@ def check_disjoint(listing: Listing) -> None:
 
 
 def check_splits(listing: Listing) -> None:
-    """Check that no split is empty, and that there is more than one class to train on.
+    """Check that no split is empty, and that there are at least `MIN_TRAIN_CLASSES` to train on.
 
     Raises:
-        UserError: one of these; the message names the split.
+        UserError: a split is empty, which the message names, or there are too few training classes.
     """
     for split in SPLIT_NAMES:
         if not len(listing.rows(split)):
@@ -100,7 +101,7 @@ def check_splits(listing: Listing) -> None:
 
 
 def warn_of_easy_splits(listing: Listing) -> None:
-    """Log a warning if a split that is measured has a single class, so that whatever is retrieved is right."""
+    """Log a warning if the validation or test split has one class and no gallery: whatever is retrieved is right."""
     for split in SPLIT_NAMES[1:]:
         if len(listing.classes(split)) == 1 and not len(listing.rows(split, GALLERY)):
             logger.warning(

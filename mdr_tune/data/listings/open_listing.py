@@ -1,4 +1,4 @@
-"""From the listing of a data set's files to the data set: splits drawn and checked, images ready to be read."""
+"""Turn a listing of image files into a data set: draw and check the splits, then open the images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,33 +21,33 @@ from mdr_tune.util.progress import Progress, no_progress
 
 
 class Opening(TypedDict):
-    """What every source of image files is given beside the files, and passes on to `open_listing`."""
+    """Arguments that every source of image files takes beside those for the files, and passes on to `draw_splits`."""
 
     recall_ks: Sequence[int]
     """The ranks K at which Recall@K is measured, ascending."""
     resize: int
-    """Height and width that images are brought to, in pixels."""
+    """Height and width that images are resized to, in pixels."""
     cache: bool
-    """Whether images are decoded once and kept in the cache folder, or decoded each time they are read."""
+    """Whether images are decoded once and kept in the cache folder, or decoded at each read."""
     corrupt: Corrupt
-    """What becomes of images that cannot be decoded."""
+    """What to do about images that cannot be decoded."""
     single_image_classes: Literal["refuse", "drop", "keep"]
-    """What becomes of images that have nothing to retrieve."""
+    """What to do about images that have nothing to retrieve."""
     duplicates: NotRequired[Duplicates]
-    """What becomes of images with the same pixels in different splits; they are refused unless given."""
+    """What to do about images with the same pixels in different splits; "refuse" if the key is left out."""
     validation: Mapping[str, Any]
-    """Which classes are for validation, unless the listing says so itself; as `with_validation` takes it."""
+    """How to draw the validation classes if the listing has none; see `with_validation`."""
     test: Mapping[str, Any] | None
-    """Which classes are for the test, unless the listing says so itself."""
+    """How to draw the test classes if the listing has none; None draws none."""
 
 
 class ListedDataset(NamedTuple):
-    """A data set of image files of which no image has been read: its splits are drawn and checked.
+    """A data set of image files whose splits are drawn and checked, but of which no image has been read.
 
     Attributes:
-        name: of the data set.
-        listing: of the images that are used, each in its split.
-        opening: how they are to be opened.
+        name: name of the data set.
+        listing: listing of the images that are used, each in its split.
+        opening: arguments for drawing the splits and opening the images.
     """
 
     name: str
@@ -59,7 +59,7 @@ class ListedDataset(NamedTuple):
         return DatasetOutline(self.name, *(_outline(self.listing, split) for split in SPLIT_NAMES))
 
     def read_as(self, resize: int, cache: bool) -> "ListedDataset":
-        """Return the same images, to be brought to another size or kept otherwise."""
+        """Return the same data set with another `resize` and `cache`, see `Opening`."""
         return self._replace(opening={**self.opening, "resize": resize, "cache": cache})
 
 
@@ -71,20 +71,21 @@ def _outline(listing: Listing, split: SplitName) -> SplitOutline:
 
 
 def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> ListedDataset:
-    """Draw the classes of the splits, and check everything that can be before an image is read.
+    """Draw the classes of the splits, and check everything that can be checked before an image is read.
 
     Args:
-        name: of the data set.
-        listing: of its files; validation and test images may be missing.
+        name: name of the data set.
+        listing: listing of its files; it may lack validation and test images.
         opening: see `Opening`.
 
     Raises:
-        UserError: a split is empty or cannot be drawn; a class is in two splits; images have nothing to retrieve.
+        UserError: a split is empty or cannot be drawn; a class is in two splits; roles are not as `check_roles` wants
+            them; images have nothing to retrieve, and are refused.
     """
     check_roles(listing)
-    check_disjoint(listing)  # first: a stray image in another split is also the only one of its class there
+    check_disjoint(listing)  # first: a stray image in a wrong split is also the only one of its class there
     listing = listing.select(rows_with_something_to_retrieve(listing, opening["single_image_classes"]))
-    if len(listing.rows("train")):  # without any, check_splits knows a better message than a draw would
+    if len(listing.rows("train")):  # without any, check_splits has a better message than drawing would
         if opening["test"]:
             listing = with_test(listing, opening["test"])
         listing = with_validation(listing, opening["validation"])
@@ -95,24 +96,24 @@ def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> List
 def open_listing(
     name: str, listing: Listing, folder: Path, progress: Progress, **opening: Unpack[Opening]
 ) -> OpenedDataset:
-    """Draw the splits of a listing, and open them: `draw_splits`, then `open_listed`, whose errors it has."""
+    """Draw the splits of a listing and open the data set: `draw_splits`, then `open_listed`, with their errors."""
     return open_listed(draw_splits(name, listing, **opening), folder, progress)
 
 
 def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> OpenedDataset:
-    """Return the data set with its images, decoded once.
+    """Return the data set with its images, all of which have been decoded at least once.
 
-    Classes have been drawn from those listed, so that an image that turns out corrupt does not move others between
-    splits.
+    The classes of the splits have been drawn from the listing already, so that a corrupt image does not move other
+    images between splits.
 
     Args:
-        listed: what `draw_splits` made.
+        listed: data set from `draw_splits`.
         folder: the cache folder.
-        progress: is told how far the making of the cache is.
+        progress: callback that is told how far the building of the cache is.
 
     Raises:
         UserError: files are missing or corrupt; without the corrupt ones a split is empty, or images have nothing to
-            retrieve; an image is in two splits.
+            retrieve; images with the same pixels are in different splits.
     """
     name, listing, opening = listed
     found = open_images(
@@ -129,12 +130,12 @@ def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> Open
 
 
 def find_listed(listed: ListedDataset, folder: Path) -> OpenedDataset | None:
-    """Return what `open_listed` would; None if it would have to decode images. Nothing is written.
+    """Return what `open_listed` would return; None if `open_listed` would have to decode images. Write nothing.
 
-    Without decoded images, files must be there, and the disk have room for a cache of them.
+    If images would have to be decoded, the files must exist, and the disk must have room for a cache of them.
 
     Args:
-        listed: what `draw_splits` made.
+        listed: data set from `draw_splits`.
         folder: the cache folder, which need not exist.
 
     Raises:
@@ -154,19 +155,26 @@ def find_listed(listed: ListedDataset, folder: Path) -> OpenedDataset | None:
 
 
 def check_copies(listed: ListedDataset) -> None:
-    """Check, before an image is decoded, that no file is a copy of one in another split, unless such are kept.
+    """Check, before any image is decoded, that no file is a copy of a file in another split.
 
-    Where corrupt images are skipped, it is known only later which images are used: `open_listed` looks then.
+    Nothing is checked if such copies are kept, or if corrupt images are skipped. In the latter case it is not known yet
+    which images are used, and `open_listed` finds the copies.
 
     Raises:
-        UserError: some are.
+        UserError: there are such copies.
     """
     if (listed.opening.get("duplicates", "refuse"), listed.opening["corrupt"]) == ("refuse", "refuse"):
         check_copied_files(listed.listing)
 
 
 def _assembled(listed: ListedDataset, pixels: CachedImages | DecodedImages, readable: np.ndarray) -> OpenedDataset:
-    """Return the data set of the images that can be read, `readable` (m,) int64 of those listed, once checked."""
+    """Return the data set of the images that can be decoded, after checking it.
+
+    Args:
+        listed: data set from `draw_splits`.
+        pixels: m images.
+        readable: (m,) int64, the index of each in the listing.
+    """
     name, listing, opening = listed
     images: Images = pixels
     first_copies = pixels.first_copies()
@@ -181,19 +189,28 @@ def _assembled(listed: ListedDataset, pixels: CachedImages | DecodedImages, read
 
 
 class ImageFileSource(ABC):
-    """A data set of image files as the catalog has it: listed without reading an image, or, called, opened."""
+    """A source of a data set of image files: `listed` lists it without reading an image, and a call opens it.
+
+    The catalog (`mdr_tune.config.catalog.DATASETS`) holds such sources.
+    """
 
     @abstractmethod
     def listed(self, *args: Any, **arguments: Any) -> ListedDataset:
         """List the files, draw the splits, and check both.
 
         Args:
-            args: none.
-            arguments: as of the data set's class in `mdr_tune.config.data`; plain values.
+            args: none; sources name their own keyword arguments.
+            arguments: values of the keys of the data set's class in `mdr_tune.config.data`.
         """
 
     def __call__(self, folder: Path, progress: Progress = no_progress, **arguments: Any) -> OpenedDataset:
-        """Return the data set; `folder` is the cache folder, `progress` is told how far the making of a cache is."""
+        """Return the opened data set.
+
+        Args:
+            folder: the cache folder.
+            progress: callback that is told how far the building of the cache is.
+            arguments: as for `listed`.
+        """
         return open_listed(self.listed(**arguments), folder, progress)
 
 

@@ -1,4 +1,4 @@
-"""Images that have nothing to retrieve: the only one of a class, or a query whose class is not in the gallery."""
+"""Find images with nothing to retrieve: the only image of a class, or a query whose class is not in the gallery."""
 
 import logging
 
@@ -14,15 +14,15 @@ logger = logging.getLogger(__name__)
 
 
 def rows_with_something_to_retrieve(listing: Listing, single_image_classes: str) -> np.ndarray:
-    """Return the indices, ascending, of the images to go on with.
+    """Return the indices, ascending, of the images to use.
 
-    Within its split, an image can retrieve the others of its class; a query, those of its class in the gallery. The
-    gallery itself stays whole, also where nobody asks for a class of it.
+    An image can retrieve the other images of its class in its split; a query can retrieve those of its class in the
+    gallery. The gallery always stays whole, even if no query has one of its classes.
 
     Args:
-        listing: of any images.
-        single_image_classes: what becomes of images with nothing to retrieve. "keep": they stay (and count as
-            misses). "drop": they are left out, with a warning. "refuse": they are an error.
+        listing: listing of the images.
+        single_image_classes: what to do about images with nothing to retrieve. "keep": they stay, and count as
+            misses. "drop": they are left out, with a warning. "refuse": they are an error.
 
     Raises:
         UserError: there are such images, and they are refused; the message names some of their classes.

@@ -1,4 +1,4 @@
-"""Names of classes in users' own data: of folders, or a table's labels."""
+"""Class names in users' own data, which are names of folders or labels in a table."""
 
 import logging
 from collections import defaultdict
@@ -13,16 +13,16 @@ _SHOWN = 3
 
 
 def class_name(folder: str) -> str:
-    """Return the class that a folder's name says; names that look the same are one class."""
+    """Return the name of the class that a folder's name or a label means; names that look the same are one class."""
     return one_form(folder) or folder
 
 
 def warn_of_spellings(where: Path, written: Iterable[tuple[str, str]]) -> None:
-    """Log which classes are written in several ways that look the same, and which different ones look alike.
+    """Log a warning about classes that are spelled in several ways, and about different classes that look alike.
 
     Args:
-        where: folder or table.
-        written: names of classes, each with a spelling of it.
+        where: the folder or table that the names are in.
+        written: pairs of a class name and a spelling of it in the data.
     """
     spellings = defaultdict(set)
     for name, spelling in written:

@@ -24,7 +24,8 @@ from mdr_tune.util.words import count, not_utf_8
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Of the files that are taken for images, in lower or upper case. Of several frames or pages, the first is read."""
+"""Suffixes of files that are taken for images, in lower or upper case. If a file has several frames or pages, the first
+is read."""
 
 _SUFFIXES_SHOWN = 5
 _SPLIT_FOLDERS = f"folders of splits would be named {', '.join(SPLIT_WORDS)}"
@@ -46,16 +47,19 @@ FOLDER = FolderSource()
 def list_folder(root: Path) -> Listing:
     """List the images below `root`, class by class.
 
-    Either `root/CLASS/.../IMAGE`, or `root/SPLIT/CLASS/.../IMAGE` if all folders in `root` are named as splits: train,
-    validation, test, query, gallery, or another of `SPLIT_WORDS`. Names of classes that look the same are one class.
-    Images are told by `SUFFIXES`; other files are left out with a warning, so is what systems keep for themselves, and
-    without one what is hidden. Links are followed. The order is that of the names' code points, folder by folder, on
-    every machine.
+    The layout is `root/CLASS/.../IMAGE`. If all folders in `root` are named as splits (train, validation, test, query,
+    gallery, or another of `SPLIT_WORDS`), it is `root/SPLIT/CLASS/.../IMAGE`. Names of classes that look the same are
+    one class.
+
+    Images are recognised by `SUFFIXES`. Other files, and what systems keep for themselves, are left out with a warning;
+    hidden files are left out without one. Links are followed. Folders and files are ordered by the code points of their
+    names, folder by folder, so that the order is the same on every machine.
 
     Raises:
-        UserError: there is no such folder, it cannot be read, it has no images, or splits are mixed with other folders.
+        UserError: there is no such folder, it cannot be read, it has no images, a name in it is not UTF-8, or several
+            folders named as splits are mixed with others.
     """
-    if not os.path.isdir(root):  # Path.is_dir raises where a folder above must not be entered
+    if not os.path.isdir(root):  # not Path.is_dir, which raises if a folder above must not be entered
         raise UserError(f"data.root: there is no folder {root}")
     left_out = _LeftOut()
     found = [item for part in _parts(root, left_out) for item in _class_folders(root, part, left_out)]
@@ -69,7 +73,7 @@ def list_folder(root: Path) -> Listing:
             f"data.root: no images in class folders of {root}: expected CLASS/IMAGE or train/CLASS/IMAGE in it, with "
             f"images' names ending in {', '.join(SUFFIXES)}{low}"
         )
-    if problem := not_utf_8(*paths):  # names of files are bytes to the system, and text to the cache
+    if problem := not_utf_8(*paths):  # file names are bytes to the system, but text in the cache
         raise UserError(f"data.root: {problem}")
     if empty := [f"{item.part.folder}{item.name}" for item in found if not item.paths]:
         logger.warning("%s: no images in %s, such as %s", root, count(len(empty), "class folder"), examples(empty))
@@ -90,9 +94,9 @@ def list_folder(root: Path) -> Listing:
 
 
 class _Part(NamedTuple):
-    """A folder of class folders."""
+    """A folder of class folders: the root, or the folder of a split in it."""
 
-    folder: str  # relative to the root: "", or "train/" and the like
+    folder: str  # path relative to the root: "", or such as "train/"
     split: int
     role: int
 
@@ -100,11 +104,15 @@ class _Part(NamedTuple):
 class _ClassFolder(NamedTuple):
     part: _Part
     name: str
-    paths: list[str]  # relative to the root
+    paths: list[str]  # of its images, relative to the root
 
 
 def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
-    """Return what to say where there are too few classes; log that `root` may be one level too high."""
+    """Return the listing's `remark`: which folders were taken for classes, and what may be wrong with the layout.
+
+    If there are enough classes for a search, but the layout is likely wrong, log a warning as well: `root` may be one
+    level too high, or class folders may have split folders in them.
+    """
     names = [f"{item.part.folder}{item.name}" for item in found]
     below = [(name, path[len(name) + 1 :]) for name, item in zip(names, found, strict=True) for path in item.paths]
     taken = f"Taken for classes in {root}: {examples(names)}{', ...' if len(names) > NUM_EXAMPLES else ''}"
@@ -121,7 +129,7 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
         if len(names) >= FEWEST_CLASSES:
             logger.warning("%s; %s", taken, turned)
         return f"{taken}; {turned}"
-    if sum("/" not in path for _, path in below) >= len(inner):  # a few images may lie beside folders of classes
+    if sum("/" not in path for _, path in below) >= len(inner):  # fewer may lie beside folders of classes
         return f"{taken}; {_SPLIT_FOLDERS}"
     right_root = root / _folder_of_folders(found[0].paths) if len(names) == 1 else "the folder that they are in"
     level = (
@@ -134,7 +142,7 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
 
 
 def _folder_of_folders(paths: list[str]) -> str:
-    """Return the folder in which all folders of images are, but for images beside such folders."""
+    """Return the folder that all folders of images lie in; folders that have folders in them do not count."""
     folders = {os.path.dirname(path) for path in paths}
     above = {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
     return os.path.commonpath({os.path.dirname(folder) for folder in folders - above})
@@ -142,11 +150,11 @@ def _folder_of_folders(paths: list[str]) -> str:
 
 @dataclass(frozen=True)
 class _LeftOut:
-    """What was found in folders and is not read.
+    """Files and folders that were found and are left out.
 
     Attributes:
-        others: number of files in class folders that are no images, by suffix.
-        system_files: paths of files and folders that systems keep.
+        others: number of files in class folders that are not images by their suffix, by suffix.
+        system_files: paths of files and folders that systems keep for themselves.
     """
 
     others: Counter[str] = field(default_factory=Counter)
@@ -154,13 +162,13 @@ class _LeftOut:
 
 
 def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
-    """Return the folders in which class folders are: the root itself, or the splits in it."""
+    """Return the folders that hold class folders: the root itself, or the split folders in it."""
     names = [entry.name for entry in _visible(root, left_out) if _is_folder(entry)]
     splits = [name for name in names if split_word(name) in SPLIT_WORDS]
     others = [name for name in names if name not in splits]
     if splits and not others:
         return [_Part(f"{name}/", *SPLIT_WORDS[split_word(name)]) for name in splits]
-    if len(splits) > 1:  # one may well be a class: trains
+    if len(splits) > 1:  # a single one may well be a class, such as trains
         raise UserError(
             f"data.root: in {root}, {examples(splits)} are named as splits, and {examples(others)} not: put class "
             "folders either all into splits or all side by side, and move other folders elsewhere"
@@ -169,9 +177,9 @@ def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
 
 
 def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_ClassFolder]:
-    """Read the class folders of a part, in order; warn of images beside them, note what in them is left out."""
+    """Yield the class folders of a part, in order; warn of images beside them, note others in `left_out`."""
     part_folder = root / part.folder
-    # Not to be entered from within a class: a link that leads there would make other classes' images its own.
+    # Never entered from within a class: a link to one of these would give the class the images of others.
     above = {_identity(root), _identity(part_folder)}
     loose = []
     for entry in _visible(part_folder, left_out):
@@ -186,10 +194,10 @@ def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_Cla
 
 
 def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _LeftOut) -> Iterator[str]:
-    """Yield `relative/...` of the images in a folder and in those below it, each folder once, in order.
+    """Yield the paths `relative/...` of the images in a folder and the folders below it, in order.
 
-    What else is there is noted in `left_out`.
-    A link that leads nowhere is yielded: it is a missing image.
+    Each folder is read once. Files that are not images are noted in `left_out`. A broken link with the suffix of an
+    image is yielded, as a missing image.
     """
     if (identity := _identity(folder)) in seen:
         return
@@ -204,7 +212,7 @@ def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _L
 
 
 def _warn_of_others(root: Path, others: Counter[str]) -> None:
-    """Log which files in class folders are no images by their names: photographs, perhaps, that none would miss."""
+    """Log which files in class folders are not images by their names, since a user may take some of them for images."""
     if not others:
         return
     by_number = sorted(others.items(), key=lambda item: (-item[1], item[0]))
@@ -216,7 +224,7 @@ def _warn_of_others(root: Path, others: Counter[str]) -> None:
 
 
 def _visible(folder: str | Path, left_out: _LeftOut) -> list["os.DirEntry[str]"]:
-    """Return what is in a folder, by name, without what is hidden and what systems keep there."""
+    """Return the entries of a folder, by name, without hidden ones and without what systems keep there."""
     with _reading(folder), os.scandir(folder) as entries:
         shown = [entry for entry in entries if not is_hidden(entry.name)]
     left_out.system_files.update(entry.path for entry in shown if is_kept_by_a_system(entry.name))
@@ -224,7 +232,7 @@ def _visible(folder: str | Path, left_out: _LeftOut) -> list["os.DirEntry[str]"]
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    # Not entry.is_dir() alone: it raises on a link that leads to itself.
+    # Not entry.is_dir() alone, which raises on a link that leads to itself.
     return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
 
 

@@ -1,4 +1,4 @@
-"""What splits and roles are called in users' own data: names of folders, values of a table's columns."""
+"""Words for splits and roles in users' own data: names of folders, or values in a table's columns."""
 
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY
@@ -18,11 +18,13 @@ SPLIT_WORDS: dict[str, tuple[int, int]] = {
     "query": (_TEST, QUERY),
     "gallery": (_TEST, GALLERY),
 }
-"""Index of the split in `SPLIT_NAMES`, and role. A query or gallery image is a test image, as in In-Shop's list."""
+"""Index of the split in `SPLIT_NAMES`, and role, by word. As in In-Shop's list, a query or gallery image is a test
+image."""
 
 ROLE_WORDS: dict[str, int] = {"query": QUERY, "gallery": GALLERY, "both": BOTH, "": BOTH}
+"""Role by word."""
 
 
 def split_word(text: str) -> str:
-    """Return a folder's name, or a cell, as `SPLIT_WORDS` and `ROLE_WORDS` would have it."""
+    """Return a folder's name, or the text of a cell, in the form of the keys of `SPLIT_WORDS` and `ROLE_WORDS`."""
     return one_form(text).lower()

@@ -1,4 +1,4 @@
-"""What systems leave among a user's images: thumbnails, recycle bins, snapshots, notes of their own."""
+"""Recognise what systems leave among a user's images: thumbnails, recycle bins, snapshots, files with settings."""
 
 import logging
 import os
@@ -28,32 +28,33 @@ _NAMES = (
     "_gsdata_",
 )
 _PATTERNS = (r"\._[^/]*", r"\.Trash-[^/]*", r"found\.[0-9]{3}", "(?-i:Thumbs)")
-# AppleDouble; Linux' bin of a user; chkdsk's findings; what gallery programs make, while thumbs may be a class
+# In order: AppleDouble files, a user's bin on Linux, files that chkdsk recovered, and thumbnails of gallery programs,
+# with a capital T only, because thumbs may be a class.
 _ONE_OF_THEM = "|".join((*map(re.escape, _NAMES), *_PATTERNS))
 _NAME = re.compile(_ONE_OF_THEM, re.IGNORECASE)
 
 IN_PATH = rf"(?i)(^|/)({_ONE_OF_THEM})(/|$)"
-"""Regular expression of a path with such a name among its folders, or at its end; for Arrow too."""
+"""Regular expression that finds such a name anywhere in a path. Python and Arrow both understand it."""
 
 _NAMES_SHOWN = 5
 
 
 def is_kept_by_a_system(name: str) -> bool:
-    """Return whether a file or folder has a name that systems and programs give to what they keep for themselves."""
+    """Return whether systems or programs give this name to files or folders that they keep for themselves."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is not shown to users."""
+    """Return whether a file or folder of this name is hidden from users."""
     return name.startswith(".")
 
 
 def warn_of_system_files(root: Path, paths: Iterable[str]) -> None:
-    """Log what was left out since a system keeps it; nothing where that is nothing.
+    """Log which files and folders were left out because systems keep them for themselves; nothing if there are none.
 
     Args:
-        root: folder of the images.
-        paths: the files and folders that were left out, each by one spelling.
+        root: folder of the images, or table that lists them.
+        paths: paths of the files and folders that were left out.
     """
     names = Counter(os.path.basename(path) for path in paths)
     if not names:

@@ -1,6 +1,6 @@
-"""Your own images in a table, CSV or Parquet: a path and a label a row, perhaps a split and a role.
+"""Your own images in a table, CSV or Parquet: each row has a path and a label, perhaps a split and a role.
 
-Column by column, never row by row: a million rows take seconds.
+The table is processed by columns, never by rows, so that a million rows take seconds.
 """
 
 import logging
@@ -63,26 +63,27 @@ def list_table(
     split_column: str | None = None,
     role_column: str | None = None,
 ) -> Listing:
-    """List the images of a table, in its order.
+    """List the images of a table, in the order of its rows.
 
-    A label is the name of a class: text without the space around it, or a whole number, and the same in CSV and in
-    Parquet (007 and 7 are two labels in text). Labels that look the same are one class, with a warning. Classes
-    are ordered by name, code point by code point, so that neither the order of the rows nor the format has a say in
-    which ones are drawn for validation.
+    A label is the name of a class: text, without the space around it, or a whole number. A label means the same in CSV
+    and in Parquet. As text, 007 and 7 are two labels. Labels that look the same are one class, with a warning. Classes
+    are ordered by the code points of their names, so that the classes drawn for validation do not depend on the order
+    of the rows or on the format.
 
     Args:
         file: CSV with a header (`.csv`), Parquet (`.parquet`), or a folder of Parquet files.
         root: the folder that paths are relative to.
-        path_column: of the images' paths, relative to `root` or absolute; each file once, however it is spelled. What
-            systems keep for themselves, such as `@eaDir/...`, is left out with a warning.
-        label_column: of the labels.
-        split_column: of train, validation (or val), test, query, gallery, or another of `SPLIT_WORDS`; query and
-            gallery are test images. In any case, with or without space. None: all rows are training images, of which
-            the other splits are to be drawn.
-        role_column: of query, gallery, both or nothing. None: what `split_column` says.
+        path_column: name of the column of paths, relative to `root` or absolute. Each file may be listed once, however
+            its path is spelled. What systems keep for themselves, such as `@eaDir/...`, is left out with a warning.
+        label_column: name of the column of labels.
+        split_column: name of the column of splits: train, validation (or val), test, query, gallery, or another of
+            `SPLIT_WORDS`, in lower or upper case, with or without space around it. Query and gallery images are test
+            images. None: all rows are training images, from which the other splits are to be drawn.
+        role_column: name of the column of roles: query, gallery, both or nothing. None: roles are what `split_column`
+            says.
 
     Raises:
-        UserError: the file, a column or a value is not as it should be; the message names rows.
+        UserError: the file, a column or a value is not as it should be; a message about values names their rows.
     """
     named = {"path_column": path_column, "label_column": label_column}
     named |= {"split_column": split_column} if split_column is not None else {}
@@ -104,7 +105,7 @@ def list_table(
 
 
 def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the class ids, (n,) int64, and the names of the classes."""
+    """Return the class id of each row, (n,) int64, and the names of the classes."""
     labels = table.text("label_column", numbers=True)
     if (missing := table.is_missing(labels)).any():
         words = sorted({one_form(label or "") for label in labels.filter(pa.array(missing)).to_pylist()} - {""})
@@ -127,7 +128,11 @@ def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarray:
-    """Return which of the words that have `meanings` each row's value is, (n,) indices; an error names them."""
+    """Return for each row the index of its word among the keys of `meanings`, (n,).
+
+    Raises:
+        UserError: a value is none of these words; the message lists them.
+    """
     codes, written = _distinct(pc.fill_null(table.text(key), ""))
     known = {word: index for index, word in enumerate(meanings)}
     words = [split_word(text) for text in written]
@@ -141,6 +146,6 @@ def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarra
 
 
 def _distinct(values: pa.Array) -> tuple[np.ndarray, list[str]]:
-    """Return the index of each value, (n,), among the different ones, and these in the order of the rows."""
+    """Return the index of each value among the distinct values, (n,), and these in the order they first appear."""
     encoded = values.dictionary_encode()
     return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()

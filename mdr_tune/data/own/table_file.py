@@ -1,4 +1,4 @@
-"""Some columns of a CSV file, a Parquet file or a folder of them as text, and errors that say which rows are wrong."""
+"""Read columns of a CSV file, a Parquet file or a folder of Parquet files, with errors that name the wrong rows."""
 
 import codecs
 import os
@@ -28,24 +28,24 @@ _MISSING = (
     *("null", "Null", "NULL", "(null)", "(NULL)", "<null>", "<NULL>", "[null]", "[NULL]", "\\N"),  # databases
     *("N/A", "n/a", "N/a", "#N/A", "#n/a", "#NA", "#N/A N/A", "#NULL!", "#REF!", "#VALUE!", "#NAME?"),  # sheets
 )
-"""What programs write where a value is missing, and nobody calls a class. NA is not among them: it is sodium, and
-Namibia."""
+"""Texts that programs write where a value is missing, and that are no names of classes. NA is not among them: it may be
+sodium or Namibia."""
 PERHAPS_MISSING = re.compile(r"na|n\.?a\.|none|nil|undefined|missing|unknown|[-?.*#_]+", re.IGNORECASE)
-"""What may stand for a missing value, and may be a class."""
+"""Texts that may stand for a missing value, but may also be a class."""
 
-# A quoted text may hold line breaks: captions beside the columns that are read.
+# Quoted text may hold line breaks: there may be captions in columns that are not read.
 _CSV_PARSING = pa.csv.ParseOptions(newlines_in_values=True)
 
 
 @dataclass(frozen=True)
 class TableFile:
-    """The columns that were asked for, of n > 0 rows.
+    """Columns of a table file, with n > 0 rows.
 
     Attributes:
-        file: where they come from.
-        named: the columns' names as the file has them, by the keys of `data` that name them.
-        columns: the table.
-        first_row: the number of the first row, as messages count.
+        file: path of the file.
+        named: names of the columns as the file spells them, by the keys of `data` that name them.
+        columns: the columns, as an Arrow table.
+        first_row: number of the first row, as messages count rows.
     """
 
     file: Path
@@ -61,10 +61,10 @@ class TableFile:
 
         Args:
             key: `path_column` or another of `named`.
-            numbers: whether whole numbers will do as well; they are written out.
+            numbers: whether the column may hold whole numbers instead, which are turned into text.
 
         Raises:
-            UserError: the column holds something else.
+            UserError: the column holds another type.
         """
         column = self.columns[self.named[key]]
         if pa.types.is_dictionary(column.type):
@@ -83,12 +83,18 @@ class TableFile:
 
     @staticmethod
     def is_missing(values: pa.Array) -> np.ndarray:
-        """Return where text (n,) is null, empty, or a word that stands for a missing value: (n,) bool."""
+        """Return which of `values`, (n,) text, are null, empty or a word for a missing value: (n,) bool."""
         words = pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.fill_null(values, ""), INVISIBLE, ""))
         return np.asarray(pc.is_in(words, value_set=pa.array(_MISSING, words.type)).to_numpy(zero_copy_only=False))
 
     def wrong(self, key: str, rows: np.ndarray, what: str) -> UserError:
-        """Return the error that says what is wrong with some rows, (n,) bool, in a column."""
+        """Return the error about some rows of a column.
+
+        Args:
+            key: `path_column` or another of `named`.
+            rows: (n,) bool, True for the rows that are wrong.
+            what: what is wrong with them: the verb phrase after "3 of 10 rows".
+        """
         numbers = np.flatnonzero(rows) + self.first_row
         shown = ", ".join(str(number) for number in numbers[:_ROWS_SHOWN])
         row = "row" if len(numbers) == 1 else "rows"
@@ -100,25 +106,25 @@ class TableFile:
 
 
 def read_table_file(file: Path, named: Mapping[str, str]) -> TableFile:
-    """Read some columns of a file whose name ends in .csv (with a header) or .parquet, or of a folder of Parquet files.
+    """Read some columns of a CSV file with a header (`.csv`), a Parquet file (`.parquet`) or a folder of Parquet files.
 
-    A folder's files are read by the code points of their names, one after the other. Folders in it that are named
-    `column=value` are a column of text.
+    A folder's files are read one after the other, in the order of their paths' code points. Folders in it that are
+    named `column=value` make a column of text.
 
-    In messages, rows count as one who looks into the file would: in CSV from the header on, which is row 1 (blank
-    lines do not count), in Parquet from 0.
+    Messages number rows as a user sees them in the file: in CSV the header is row 1 and blank lines do not count; in
+    Parquet the first row is row 0.
 
     Args:
-        file: to read.
-        named: columns, by the keys of `data` that name them.
+        file: file or folder to read.
+        named: names of the columns, by the keys of `data` that name them.
 
     Raises:
-        UserError: there is no such file, it cannot be read, it has no rows, or not these columns.
+        UserError: there is no such file, it cannot be read, it has no rows, or it lacks one of the columns.
     """
     suffix = ".parquet" if os.path.isdir(file) else file.suffix.lower()
     if suffix not in (".csv", ".parquet"):
         raise UserError(f"data.file: {file} is named neither .csv nor .parquet, the formats that can be read")
-    if not os.path.exists(file):  # Path.exists raises where a folder above must not be entered
+    if not os.path.exists(file):  # not Path.exists, which raises if a folder above must not be entered
         raise UserError(f"data.file: there is no file {file}")
     try:
         check_on_disk(file)
@@ -142,13 +148,13 @@ def _read_csv(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[str,
     with pa.csv.open_csv(file, parse_options=_CSV_PARSING) as reader:
         named = _check_columns(file, named, reader.schema.names)
     wanted = list(dict.fromkeys(named.values()))
-    # Text, whatever it looks like: 007 is no number, and NA no missing value.
+    # All as text, whatever it looks like: 007 is not a number, and NA is not a missing value.
     as_text = pa.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()))
     return pa.csv.read_csv(file, parse_options=_CSV_PARSING, convert_options=as_text), named
 
 
 def _looks_like_utf_16(file: Path) -> bool:
-    """Return whether a file begins with UTF-16's mark, or has a zero for every other byte, as Latin letters have."""
+    """Return whether a file begins with UTF-16's byte order mark, or with bytes of which every other is often zero."""
     with file.open("rb") as opened:
         start = opened.read(_BYTES_LOOKED_AT)
     return start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or any(
@@ -157,7 +163,7 @@ def _looks_like_utf_16(file: Path) -> bool:
 
 
 def _is_utf8(file: Path) -> bool:
-    # Asked once a CSV cannot be read: what Arrow says does not always mention an encoding.
+    # Checked when a CSV cannot be read, because Arrow's error does not always mention the encoding.
     try:
         with file.open(encoding="utf-8") as text:
             while text.read(_CHARACTERS_AT_ONCE):
@@ -178,7 +184,7 @@ def _read_parquet(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[
     of_folders = dict.fromkeys((name for name, equals, _ in folders if equals), pa.string())
     named = _check_columns(file, named, [*of_folders, *(name for name in schemas[0].names if name not in of_folders)])
     wanted = list(dict.fromkeys(named.values()))
-    # A column that is empty in a file has no type there; any other difference is an error.
+    # A column that is empty in one of the files has no type there; any other difference of types is an error.
     of_files = [pa.schema([field for field in schema if field.name in wanted]) for schema in schemas]
     dataset = pa.dataset.dataset(
         list(map(str, parts)),
@@ -191,7 +197,7 @@ def _read_parquet(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[
 
 
 def _parquet_files(folder: Path) -> list[Path]:
-    """Return the Parquet files below a folder, without what programs hide there."""
+    """Return the Parquet files below a folder, without those that programs hide there (names with . or _ in front)."""
     found = [path for path in sorted(folder.rglob("*.parquet")) if path.is_file()]
     found = [path for path in found if not any(part[0] in "._" for part in path.relative_to(folder).parts)]
     if not found:
@@ -202,7 +208,11 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 
 def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> dict[str, str]:
-    """Return `named` as the file writes it; raise a UserError if a column is not there, or not only once."""
+    """Return `named` with the columns' names as the file spells them.
+
+    Raises:
+        UserError: a column is not there, or there are several of its name.
+    """
     as_written = {one_form(name): name for name in names}
     named = {key: name if name in names else as_written.get(one_form(name), name) for key, name in named.items()}
     for key, name in named.items():

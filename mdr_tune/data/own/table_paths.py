@@ -1,4 +1,4 @@
-"""The paths in a table: what is none is refused with a remedy, what the disk spells otherwise is found."""
+"""Check the paths in a table: refuse text that is not a path, and find files that the disk spells otherwise."""
 
 import os
 import posixpath
@@ -17,12 +17,18 @@ from mdr_tune.data.own.table_file import TableFile
 from mdr_tune.util.text_forms import INVISIBLE, NamesOnDisk
 from mdr_tune.util.words import count
 
-# Of paths that may name a file that another spelling names too: absolute, or with an empty segment, "." or "..".
+# Finds paths that may have another spelling: absolute ones, and those with an empty segment, "." or "..".
 _OTHER_SPELLINGS = r"^/|//|(^|/)\.\.?(/|$)"
 
 
 class _NoPath(NamedTuple):
-    """Text that is likely no path: `pattern` finds it; the rows `have` it, and `remedy` says what to write."""
+    """A kind of text that is likely not a path.
+
+    Attributes:
+        pattern: regular expression that finds it.
+        have: what is wrong with such rows: the verb phrase after "3 of 10 rows".
+        remedy: what the user should do.
+    """
 
     pattern: str
     have: str
@@ -53,12 +59,13 @@ _NO_PATHS = (
 
 
 def listed_paths(table: TableFile, root: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the images' paths as the disk spells them, and which rows, (n,) bool, are of images and not a system's.
+    """Return the paths of all rows as the disk spells them, and a mask of the rows to use, (n,) bool.
 
-    They are otherwise kept as they are written: a ".." after a link leads elsewhere than its text says.
+    Rows that are not used list what systems keep for themselves. Apart from the disk's spelling, paths stay as they are
+    written: after a link, ".." leads elsewhere than the text suggests.
 
     Raises:
-        UserError: a row has no path, or one that cannot be meant, or several have the same.
+        UserError: a row has no path, or text that is likely not a path, or several rows list the same file.
     """
     paths = table.text("path_column")
     if (missing := table.is_missing(paths)).any():
@@ -75,7 +82,7 @@ def listed_paths(table: TableFile, root: Path) -> tuple[tuple[str, ...], np.ndar
 
 
 def _refuse(table: TableFile, paths: pa.Array, root: Path, mistake: _NoPath) -> None:
-    """Raise a UserError if paths match that no file has."""
+    """Raise a UserError if paths match the pattern of `mistake`, and there is no file of that name."""
     matches = np.flatnonzero(pc.match_substring_regex(paths, mistake.pattern).to_numpy(zero_copy_only=False))
     wrong = np.zeros(len(paths), dtype=bool)
     for row in matches:
@@ -86,7 +93,7 @@ def _refuse(table: TableFile, paths: pa.Array, root: Path, mistake: _NoPath) -> 
 
 
 def _as_on_disk(paths: pa.Array, root: Path) -> pa.Array:
-    """Return the paths in the Unicode form of the disk, which another system may have chosen."""
+    """Return the paths in the Unicode form that the disk has; the table may come from a system that uses another."""
     several_forms = pc.invert(pc.string_is_ascii(paths))
     names = NamesOnDisk(root, lambda name: unicodedata.normalize("NFC", name))
     found = [names.find(path) or path for path in paths.filter(several_forms).to_pylist()]
@@ -106,12 +113,12 @@ def _refuse_repeated(table: TableFile, files: pa.Array) -> None:
 
 
 def _normalised(paths: pa.Array, root: Path) -> pa.Array:
-    """Return one spelling of each path, (n,) text: relative to `root`, if the file is below it."""
+    """Return one spelling of each path, (n,) text: relative to `root` if the file is below it, else absolute."""
     several = pc.match_substring_regex(paths, _OTHER_SPELLINGS)
     above = os.path.abspath(root).rstrip("/") + "/"
 
     def normalise(path: str) -> str:
-        absolute = "/" + posixpath.normpath(posixpath.join(above, path)).lstrip("/")  # normpath leaves // in front
+        absolute = "/" + posixpath.normpath(posixpath.join(above, path)).lstrip("/")  # normpath keeps a leading //
         return absolute.removeprefix(above)
 
     normalised = [normalise(path) for path in paths.filter(several).to_pylist()]
