@@ -1,4 +1,4 @@
-"""Tell from a worker's exception whether the trial, another worker or the device is to blame."""
+"""Find out from a worker's exception whether the trial, another worker or the device is to blame."""
 
 import traceback
 
@@ -13,7 +13,7 @@ _PEER_LOST_SIGNS = (
     "connection reset",
     "broken pipe",
     "connection refused",
-    "remote process exited",  # NCCL, of ncclRemoteError, and so are the next two
+    "remote process exited",  # NCCL's, for ncclRemoteError, as the next two
     "remote process exiting",
     "remote peer",
     "communicator was aborted",
@@ -21,10 +21,15 @@ _PEER_LOST_SIGNS = (
 
 
 def failure_of(error: Exception, ranks: Ranks) -> Failure:
-    """Return why a worker's command failed.
+    """Return the failure that a worker's exception stands for.
 
-    Several ranks on GPUs are not used again unless the trial diverged: a collective of one of them may still wait for
-    the others, and NCCL lets none pass it.
+    The workers stay in use if the trial diverged, or if only its code failed. But several ranks on GPUs are given up
+    even if only the code failed: a collective of one of them may still wait for the others, and NCCL runs no other
+    collective before it.
+
+    Args:
+        error: Exception of a command.
+        ranks: The worker's rank and device.
     """
     kind = _kind_of(error, ranks)
     if kind == "diverged":
@@ -43,16 +48,16 @@ def _kind_of(error: Exception, ranks: Ranks) -> FailureKind:
 
 
 def says_peer_lost(error: Exception) -> bool:
-    """Return whether an exception of a collective says that another worker is gone."""
-    is_of_network = isinstance(error, dist.DistNetworkError)  # rank 0, who has the store, is gone
+    """Return whether an exception, such as that of a collective, says that another worker is gone."""
+    is_of_network = isinstance(error, dist.DistNetworkError)  # rank 0, which has the store, is gone
     return is_of_network or any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
 
 
 def _is_device_lost(error: Exception, device: torch.device, world_size: int) -> bool:
     """Return whether this process cannot use its GPU any more.
 
-    After a failed assertion in a kernel, an access to memory that is not its own, or an error of the hardware, all that
-    follows on the GPU fails.
+    After a failed assertion in a kernel, an illegal memory access or a hardware error, everything that follows on the
+    GPU fails. If the exception does not tell, the device is asked.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return False
@@ -61,7 +66,7 @@ def _is_device_lost(error: Exception, device: torch.device, world_size: int) -> 
     if device.type != "cuda":
         return False
     try:
-        # A collective of this rank may wait for another rank, which will not come: then this is not to wait for it.
+        # With several ranks, do not synchronize: a collective may wait for a rank that will not come.
         torch.cuda.synchronize(device) if world_size == 1 else torch.cuda.current_stream(device).query()
     except Exception:
         return True

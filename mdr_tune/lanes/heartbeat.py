@@ -1,4 +1,4 @@
-"""A worker's pulse: a thread that tells the hub how far the worker is, and ends the process if it is stuck."""
+"""A worker's heartbeat: a thread that tells the hub how far the worker is, and ends the process if it is stuck."""
 
 import os
 import threading
@@ -7,17 +7,21 @@ from collections.abc import Callable
 
 BEAT_EVERY_S = 2.0
 TIME_TO_LEAVE_S = 5.0
-"""A worker whose group is dismissed leaves by itself once its command is done. After so long it is stuck in it."""
+"""Time for a worker to leave by itself after its group was dismissed. Then it must be stuck in a command."""
 
 
 class Heartbeat:
-    """Beats until the block is left; a context manager.
+    """A context manager that beats in a thread until its block is left.
 
     Args:
-        beat: Tells the hub this rank's count of steps; returns whether the worker's group is still wanted.
-        count: Returns the count.
-        end_process: What to do if the group is not wanted and the block is not left: Ray Train starts the lane anew
-            when its workers are gone, and a thread that is stuck in a collective cannot be ended in another way.
+        beat: Function that tells the hub this rank's count of steps, and returns whether the worker's group is still
+            wanted.
+        count: Function that returns the count of steps.
+        end_process: Function that is called if the group is no longer wanted, but the block is not left in time. The
+            default ends the process, because a thread that is stuck in a collective cannot be ended in another way.
+            Ray Train starts the lane anew when its workers are gone.
+        every_s: Time between two beats, in seconds.
+        time_to_leave_s: Time to leave the block, in seconds.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class Heartbeat:
             while self._beat(self._count()):
                 if self._left.wait(self._every_s):
                     return
-        except Exception:  # the hub is gone, and with it the sweep: Ray ends this process
+        except Exception:  # hub and sweep are gone: Ray ends this process
             if not self._left.is_set():
                 traceback.print_exc()
             return

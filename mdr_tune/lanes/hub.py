@@ -1,4 +1,4 @@
-"""The actor that holds a sweep's mailboxes and leases its lanes. One small process for the whole sweep."""
+"""The hub: the actor that holds a sweep's mailboxes and leases its lanes. One small process for the whole sweep."""
 
 import functools
 from typing import Any
@@ -20,10 +20,10 @@ from mdr_tune.lanes.messages import (
 from mdr_tune.lanes.processes import end_process
 
 Outcome = tuple[str, Any]
-"""("ok", value) or the kind of failure and its text. Exceptions are not raised through Ray, which would wrap them."""
+"""("ok", value), or a failure's kind and text. Exceptions are not raised through Ray, which would wrap them."""
 
 _FAILURES: dict[str, type[Exception]] = {
-    "diverged": TrialFailedDiverging,  # before the class that it is a kind of, as is device_lost
+    "diverged": TrialFailedDiverging,  # before its base class, as is device_lost
     "failed": TrialFailed,
     "device_lost": DeviceLost,
     "lost": LaneLost,
@@ -32,7 +32,7 @@ _FAILURES: dict[str, type[Exception]] = {
 
 
 def unwrap(outcome: Outcome) -> Any:
-    """Return the value of an outcome, or raise its failure (TrialFailed, LaneLost or LaneEnded)."""
+    """Return the value of an outcome, or raise its failure (TrialFailed, LaneLost, LaneEnded or a subclass)."""
     kind, value = outcome
     if kind in _FAILURES:
         raise _FAILURES[kind](value)
@@ -44,16 +44,16 @@ def _outcome_of(error: Exception) -> Outcome:
 
 
 class LaneHub:
-    """One mailbox a lane, who holds it, and what there is to tell the user. Made an async actor by `lane.start_hub`.
+    """Holds a mailbox for each lane, the leases of the lanes, and news for the user. `start_hub` makes it a Ray actor.
 
     Args:
-        num_lanes: How many mailboxes.
-        world_size: Workers in each lane.
+        num_lanes: Number of lanes.
+        world_size: Number of workers in each lane.
         stuck_worker_timeout_s: See `Mailbox`.
         stalled_worker_timeout_s: See `Mailbox`.
-        max_restarts: How often a lane may lose a worker before it is given up.
-        node: Ray's id of the node that the hub is on. Stuck workers on it are ended by the hub, those on other nodes
-            end themselves; only a stopped process there has to wait for Ray.
+        max_restarts: How often a lane may lose a worker; it is given up when it loses one more.
+        node: Ray's id of the node that the hub is on. The hub ends stuck workers on this node. Stuck workers on other
+            nodes end themselves, except for stopped processes (SIGSTOP), which are left to Ray.
     """
 
     def __init__(
@@ -81,20 +81,21 @@ class LaneHub:
         ]
 
     async def lease(self, holder: str, token: str = "") -> Outcome:
-        """Lease a lane to a trial; the outcome's value is the lane's number. See `Leases`."""
+        """Lease a lane to a trial; the outcome's value is the index of the lane. See `Leases.lease`."""
         try:
             return "ok", await self._leases.lease(holder, token)
         except (LaneEnded, LaneLost) as error:
             return _outcome_of(error)
 
     async def release(self, holder: str, token: str | None = None) -> None:
-        """Take a trial's lane back, or what it waits for. See `Leases`."""
+        """Take a trial's lane back, or end its wait for one. See `Leases.release`."""
         await self._leases.release(holder, token)
 
     async def submit(self, holder: str, kind: CommandKind, payload: dict[str, Any]) -> Outcome:
         """Run a command on the lane that `holder` has; see `Mailbox.submit`.
 
-        A lane that ends is lost to its trial, which goes on on another one; it ends the sweep if it was the last.
+        If the lane ends, the outcome is "lost", and the trial goes on on another lane. If no lane is left, or the sweep
+        is stopping, the outcome is "ended".
         """
         lane = self._leases.lane_of(holder)
         if lane is None:
@@ -114,25 +115,25 @@ class LaneHub:
         self._news.append(text)
 
     async def take_news(self) -> list[str]:
-        """Return what there is to tell the user, in order, and forget it."""
+        """Return the lines for the user, in order, and forget them."""
         news = list(self._news)
         self._news.clear()
         return news
 
     async def join(self, lane: int, group: str, rank: int, process: WorkerProcess) -> int:
-        """See `Mailbox.join`."""
+        """Announce a worker of a lane; see `Mailbox.join`."""
         return await self._mailboxes[lane].join(group, rank, process)
 
     async def next_command(self, lane: int, group: str, after: int) -> Command:
-        """See `Mailbox.next_command`."""
+        """Wait for a lane's next command; see `Mailbox.next_command`."""
         return await self._mailboxes[lane].next_command(group, after)
 
     async def beat(self, lane: int, group: str, rank: int, count: int) -> bool:
-        """See `Mailbox.beat`."""
+        """Note a worker's count of steps; see `Mailbox.beat`."""
         return await self._mailboxes[lane].beat(group, rank, count)
 
     async def post(self, lane: int, group: str, rank: int, number: int, reply: Reply) -> None:
-        """See `Mailbox.post`."""
+        """Take a worker's reply; see `Mailbox.post`."""
         await self._mailboxes[lane].post(group, rank, number, reply)
 
     async def ready_lanes(self) -> int:
@@ -140,7 +141,7 @@ class LaneHub:
         return sum(mailbox.ready for mailbox in self._mailboxes)
 
     async def lane_places(self) -> list[list[str]]:
-        """Return the addresses of the nodes of each lane's workers, by rank; [] for a lane that is not up."""
+        """Return for each lane the addresses of its workers' nodes, by rank; [] for a lane that is not up."""
         return [mailbox.places for mailbox in self._mailboxes]
 
     async def worker_pids(self, lane: int) -> dict[int, int]:
@@ -148,8 +149,11 @@ class LaneHub:
         return self._mailboxes[lane].worker_pids
 
     async def lose_workers(self, lane: int) -> bool:
-        """Ray Train found workers of a lane gone; returns whether it shall not replace them: the lane has ended, or the
-        sweep is over."""
+        """Note that Ray Train found workers of a lane gone; return whether it must not replace them.
+
+        They are not to be replaced if the lane has ended or the sweep is stopping. A lane that has lost workers more
+        than `max_restarts` times is ended here.
+        """
         mailbox = self._mailboxes[lane]
         await mailbox.lose_workers()
         if mailbox.times_lost > self._max_restarts:
@@ -161,12 +165,12 @@ class LaneHub:
         return self._mailboxes[lane].times_up
 
     async def end_lane(self, lane: int, why: str) -> None:
-        """A lane has no workers any more, nor will it: they cannot start, or Ray Train has given up. Said once."""
+        """End a lane for good: its workers cannot start, or Ray Train has given up. Only the first call counts."""
         if self._mailboxes[lane].has_ended:
             return
         if not await self.is_stopping():
             self._news.append(f"lane {lane + 1} is given up: {why}")
-        await self._leases.withdraw(lane, why)  # first: who loses it by what follows must not get it again
+        await self._leases.withdraw(lane, why)  # first: a trial that loses it below must not get it again
         await self._mailboxes[lane].end(why)
 
     async def stop(self) -> None:
@@ -175,10 +179,10 @@ class LaneHub:
             await mailbox.stop()
 
     async def is_stopping(self) -> bool:
-        """Say whether the workers were told to leave."""
+        """Return whether the workers were told to leave."""
         return any(mailbox.is_stopping for mailbox in self._mailboxes)
 
     def _end_processes(self, workers: list[WorkerProcess]) -> None:
-        """End those of these workers that run on the hub's node. Ray Train then starts the lane's workers anew."""
+        """End the processes of `workers` that run on the hub's node. Ray Train then starts the lane's workers anew."""
         for worker in workers:
             end_process(worker, self._node)

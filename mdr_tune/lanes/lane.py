@@ -1,4 +1,4 @@
-"""Start the hub and the lanes of a sweep, each lane a `TorchTrainer.fit()` in a thread of the driver; stop them."""
+"""Start and stop the hub and the lanes of a sweep. Each lane is a `TorchTrainer.fit()` in a thread of the driver."""
 
 import contextlib
 import logging
@@ -22,7 +22,7 @@ STOP_TIMEOUT_S = 30.0
 STOP_POLL_S = 0.2
 START_TRIES = 3
 RESTART_AFTER_S = 5.0
-"""A node that is lost is Ray's for some seconds more."""
+"""Time before a lane is started again: for some seconds, Ray still counts a lost node as its own."""
 
 
 def start_hub(resources: LaneResources) -> Any:
@@ -44,14 +44,16 @@ class Lanes:
     """The running lanes of a sweep.
 
     Args:
-        resources: How many, and what each worker gets.
-        name: Unique for this launch; Ray Train resumes a run of the same name.
+        resources: Number of lanes, and what each worker gets.
+        name: Name of the Ray Train runs. It must be unique for this launch, because Ray Train resumes a run of the same
+            name.
         storage: Folder for Ray Train's own records.
-        prepare: Called by each worker, on its node, before it takes commands; whatever it raises ends the lane.
+        prepare: Function that each worker calls, on its node, before it takes commands. An exception in it ends the
+            lane.
 
     Attributes:
-        hub: The lanes' hub.
-        threads: One a lane, which waits for its end.
+        hub: Handle of the hub's actor.
+        threads: Threads that run the lanes, one for each lane; a thread ends with its lane.
     """
 
     def __init__(
@@ -70,10 +72,11 @@ class Lanes:
             thread.start()
 
     def _run(self, lane: int, trainer: Any) -> None:
-        """Body of a lane's thread: have its workers run until they are told to stop, or cannot be had.
+        """Run a lane until its workers are told to stop or cannot be started: the body of the lane's thread.
 
-        Ray Train replaces workers that are lost, but its controller fails if a node goes away while it starts some
-        there. Then it is started again, unless it fails START_TRIES times in a row before the workers are there.
+        Ray Train itself replaces lost workers, but its controller fails if a node goes away while workers are started
+        on it. The trainer is then started again, `max_restarts` times at most. The lane is given up if START_TRIES
+        tries in a row fail before the workers are there.
         """
         from ray.train import ControllerError
 
@@ -102,7 +105,7 @@ class Lanes:
         return make_trainer(self.hub, lane, self._resources, name, self._storage, self._prepare)
 
     def _ask(self, answer: Any) -> Any:
-        """Return an answer of the hub; None if the sweep is over, and the hub may be gone."""
+        """Return the value of an `answer` of the hub; None if the lanes are being stopped or the hub is gone."""
         if self._stopping:
             return None
         with contextlib.suppress(RayActorError):
@@ -110,20 +113,20 @@ class Lanes:
         return None
 
     def stop(self) -> None:
-        """Tell the workers to leave, and wait until they have. Lanes whose workers are not there are given up."""
+        """Tell the workers to leave and wait until they have left; a lane whose workers are not there is given up."""
         self._stopping = True
         try:
             are_up = [bool(places) for places in ray.get(self.hub.lane_places.remote())]
             ray.get(self.hub.stop.remote())
-        except RayActorError:  # the hub is gone, and with it the workers: what ended it is the error to see
+        except RayActorError:  # hub and workers are gone: the user should see the error that ended them
             return
         for thread, is_up in zip(self.threads, are_up, strict=True):
             thread.join(STOP_TIMEOUT_S if is_up else 0)
         end = time.monotonic() + STOP_TIMEOUT_S
         while any(thread.is_alive() for thread in self.threads) and time.monotonic() < end:
-            for pid in controllers() - self._other_controllers:  # one that is being started comes later
+            for pid in controllers() - self._other_controllers:  # repeated: one may be starting
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)  # its `fit()` then raises
-            for thread in self.threads:  # a call of Ray's in one of them after Ray's end would end this process
+                    os.kill(pid, signal.SIGKILL)  # the lane's `fit()` then raises
+            for thread in self.threads:  # one that calls Ray after Ray's end would end this process
                 thread.join(STOP_POLL_S)
         ray.kill(self.hub)

@@ -1,4 +1,4 @@
-"""Which trial has which lane. Plain asyncio, as the mailbox."""
+"""Leases of lanes to trials. Plain asyncio, as the mailbox."""
 
 import asyncio
 import contextlib
@@ -21,13 +21,17 @@ class _Waiting:
 
 
 class Leases:
-    """Leases of `num_lanes` lanes, by the name of the trial that holds them.
+    """Leases of `num_lanes` lanes. A *holder* is the name of the trial that has a lane.
 
-    Only a lane that is up can be leased, to those that wait in their order, first of all to trials that lost one: a
-    lane whose node is gone may never come back, and nobody waits for it while another is free.
+    Only a lane that is *up* can be leased: all its workers are there. Trials wait in the order in which they asked. A
+    trial that lost its lane goes before all others, and may get another lane than before, because a lane whose node is
+    gone may never come back.
 
-    A trial may have had two actors, of which the older one cleans up late: each gives its own token with its lease, and
-    can give back that lease only. The driver gives back whatever a trial has.
+    A trial may have two actors for a while, of which the older one cleans up late. So each actor leases with a token of
+    its own, and gives back only what was leased with that token. The driver gives back whatever a trial has.
+
+    Args:
+        num_lanes: Number of lanes; their indices count from 0.
     """
 
     def __init__(self, num_lanes: int) -> None:
@@ -35,7 +39,7 @@ class Leases:
         self._up: set[int] = set()
         self._held: dict[str, _Held] = {}
         self._lost: set[str] = set()
-        """Who had a lane that went down, and has no other yet."""
+        """Names of the trials whose lane went down, and that have not got another one yet."""
         self._waiting: list[_Waiting] = []
         self._changed = asyncio.Condition()
         self._why_ended = ""
@@ -48,11 +52,17 @@ class Leases:
         return me in [*first, *(waiting for waiting in self._waiting if not waiting.goes_first)][: len(self._free())]
 
     async def lease(self, holder: str, token: str = "") -> int:
-        """Return a lane for `holder`, waiting for one if need be; the same lane if it holds one already.
+        """Lease a lane to `holder` and return its index, waiting for a free lane if need be.
+
+        A holder that has a lane already gets the same one, and `token` becomes the token of its lease.
+
+        Args:
+            holder: Name of the trial.
+            token: Token of the actor that asks.
 
         Raises:
             LaneEnded: No lane is left to wait for.
-            LaneLost: The lease was given back while it was waited for: its trial ended, and nobody will use the lane.
+            LaneLost: `release` was called while the holder waited: its trial ended, and nobody will use the lane.
         """
         async with self._changed:
             if holder in self._held:
@@ -68,7 +78,7 @@ class Leases:
                     raise LaneLost("was given back while the trial waited for it")
                 if not self._usable:
                     raise LaneEnded(f"no lane is left: {self._why_ended}")
-                if holder in self._held:  # by an older actor of the trial, that is gone
+                if holder in self._held:  # an older actor of the trial, which is gone, waited too and got it
                     self._held[holder].token = token
                     return self._held[holder].lane
                 self._lost.discard(holder)
@@ -79,25 +89,27 @@ class Leases:
                     self._waiting.remove(me)
 
     def lane_of(self, holder: str) -> int | None:
-        """Return the lane that `holder` has, if any."""
+        """Return the index of the lane that `holder` has; None if it has none."""
         held = self._held.get(holder)
         return None if held is None else held.lane
 
     @property
     def any_usable(self) -> bool:
-        """Whether a lane is left that has not ended."""
+        """Whether any lane has not ended."""
         return bool(self._usable)
 
     def has_lost(self, holder: str) -> bool:
-        """Say whether the lane that `holder` had went down, and it has no other yet."""
+        """Return whether the lane that `holder` had went down, and the holder has no other lane yet."""
         return holder in self._lost
 
     async def release(self, holder: str, token: str | None = None) -> None:
-        """Give back what a holder has or waits for; that is nothing, often, because several clean up after one trial.
+        """Give back the lane that a holder has, or end its wait for one.
+
+        Often there is nothing to give back, because several processes clean up after a trial.
 
         Args:
-            holder: The trial.
-            token: Give back only what was leased with it; None is whatever there is.
+            holder: Name of the trial.
+            token: Token of the lease or wait to end; None ends either, whatever its token.
         """
         async with self._changed:
             self._waiting = [w for w in self._waiting if w.holder != holder or token not in (None, w.token)]
@@ -109,7 +121,7 @@ class Leases:
             self._changed.notify_all()
 
     async def set_up(self, lane: int, is_up: bool) -> None:
-        """Take note that the workers of a lane are all there, or are not: then who holds it loses it."""
+        """Note whether the workers of a lane are all there; if they are not, its holder loses the lane."""
         async with self._changed:
             if is_up and lane in self._usable:
                 self._up.add(lane)
@@ -118,7 +130,12 @@ class Leases:
             self._changed.notify_all()
 
     async def withdraw(self, lane: int, why: str) -> None:
-        """Take a lane that has ended out of use."""
+        """Take a lane that has ended out of use for good; its holder loses it.
+
+        Args:
+            lane: Index of the lane.
+            why: Why it ended; told to trials that wait if no lane is left.
+        """
         async with self._changed:
             if lane in self._usable:
                 self._usable.remove(lane)

@@ -1,6 +1,6 @@
-"""The mailbox of one lane: a trial puts a command in, every worker takes it out, their replies make one answer.
+"""The mailbox of one lane: a trial submits a command, every worker takes it, and their replies make one answer.
 
-Plain asyncio: the hub runs it inside of a Ray actor, the tests run it without Ray.
+Plain asyncio: the hub runs it in a Ray actor, the tests run it without Ray.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from mdr_tune.lanes.stall_watch import StallWatch
 
 
 async def _nobody(ready: bool) -> None:
-    """Tell nobody."""
+    """Do nothing: the default of `tell_ready`."""
 
 
 _BLAMED_FIRST: tuple[FailureKind, ...] = ("device_lost", "failed", "diverged", "peer_lost")
-"""Of the failures of several workers, which is told: the one that others may follow from."""
+"""Kinds of failures by priority: if several workers fail, the answer is the failure that may have caused the others."""
 
 
 def _error_of(failure: Failure) -> Exception:
@@ -50,19 +50,21 @@ def _error_of(failure: Failure) -> Exception:
 class Mailbox:
     """Commands for, and replies from, the workers of one lane.
 
-    The workers of a lane come and go as a *group* (Ray Train replaces all of them when one is lost). A group announces
-    itself by `join`; the appearance of a new group means that the one before is dead, whatever it still says. A group
-    that cannot be used any more is *dismissed*: its workers leave as soon as they ask for a command, or beat.
+    The workers of a lane come and go as a *group*, because Ray Train replaces all of them when one is lost. The workers
+    of a group announce themselves by `join`. When a new group appears, the one before is dead, and whatever it still
+    sends is ignored. A group that cannot be used any more is *dismissed*: its workers leave at their next request for a
+    command, or their next beat.
 
     Args:
-        world_size: Workers in the lane.
-        stuck_worker_timeout_s: When a worker reported an exception: how long the others may stay silent, probably
-            stuck in a collective that will never complete, before the group is dismissed.
-        stalled_worker_timeout_s: How long all workers may go without a step before the group is dismissed.
-        end_processes: Is given the workers of a dismissed group that may be stuck, and ends those that it can reach.
-        tell: Takes a line for the user.
-        tell_ready: Is told when all workers are there, and when they are not any more: before the command that runs
-            then fails, so that whoever sent it finds the lane lost.
+        world_size: Number of workers in the lane.
+        stuck_worker_timeout_s: Time that the other workers have to reply after one reported an exception. Then they are
+            probably stuck in a collective that will never complete, and the group is dismissed.
+        stalled_worker_timeout_s: Time without a step of any worker after which the group is dismissed.
+        end_processes: Function that is given the workers of a dismissed group that may be stuck, and ends those that it
+            can reach.
+        tell: Function that takes a line for the user.
+        tell_ready: Function that is told True when all workers are there, and False when they no longer are. The latter
+            comes before the running command fails, so that its sender finds the lane lost.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Mailbox:
         self._group: str | None = None
         self._joined: dict[int, WorkerProcess] = {}
         self._dismissed: set[str] = set()
-        self._command = Command(0, "stop")  # number 0 is never delivered
+        self._command = Command(0, "stop")  # never delivered: workers ask for numbers above 0
         self._replies: dict[int, Reply] = {}
         self._answer: asyncio.Future[Any] | None = None
         self._ended: str | None = None
@@ -97,7 +99,7 @@ class Mailbox:
 
     @property
     def ready(self) -> bool:
-        """Whether all workers of the current group have joined and none was dismissed."""
+        """Whether all workers of the current group have joined, and the group was not dismissed."""
         return len(self._joined) == self.world_size and self._group not in self._dismissed
 
     @property
@@ -107,12 +109,12 @@ class Mailbox:
 
     @property
     def times_lost(self) -> int:
-        """How often a worker was lost. That all were sent away because a trial failed does not count."""
+        """How often a worker was lost. A restart because a trial failed does not count."""
         return self._times_lost
 
     @property
     def has_ended(self) -> bool:
-        """Whether there will be no workers any more."""
+        """Whether the lane has ended: there will be no workers any more."""
         return self._ended is not None
 
     @property
@@ -122,7 +124,7 @@ class Mailbox:
 
     @property
     def places(self) -> list[str]:
-        """The addresses of the nodes that the workers are on, by rank; none while they are not all there."""
+        """Addresses of the nodes that the workers are on, by rank; empty while they are not all there."""
         return [self._joined[rank].address for rank in sorted(self._joined)] if self.ready else []
 
     @property
@@ -133,19 +135,19 @@ class Mailbox:
     async def submit(
         self, kind: CommandKind, payload: dict[str, Any], is_wanted: Callable[[], bool] = lambda: True
     ) -> Any:
-        """Have all workers run a command; returns the value that rank 0 replied.
+        """Have all workers run a command; return the value that rank 0 replied.
 
-        Waits for the workers if they are not there yet, and for a command before it, whose trial may be gone.
+        The command waits until all workers are there, and until an earlier command is over, whose trial may be gone.
 
         Args:
-            kind: What they are to do.
-            payload: Its arguments.
-            is_wanted: Whether the sender still has the lane, when the command's turn has come.
+            kind: Kind of the command.
+            payload: Arguments of the command.
+            is_wanted: Function that returns whether the sender still has the lane; called while the command waits.
 
         Raises:
-            TrialFailed: A worker's code raised, or the trial diverged.
-            LaneLost: A worker went away, or all of them are stuck.
-            LaneEnded: There will be no workers any more.
+            TrialFailed: A worker's code raised an exception, or the trial diverged.
+            LaneLost: A worker is gone, all of them are stuck, or the sender no longer has the lane.
+            LaneEnded: The lane has ended, so that there will be no workers any more, or the sweep is over.
         """
         async with self._turn:
             async with self._changed:
@@ -165,7 +167,15 @@ class Mailbox:
             return await self._answer
 
     async def join(self, group: str, rank: int, process: WorkerProcess = WorkerProcess()) -> int:  # noqa: B008 - frozen
-        """Announce a worker; returns the number of the last command, after which it shall ask for the next."""
+        """Announce a worker; return the number of the last command.
+
+        The worker is to ask for the command after that number.
+
+        Args:
+            group: Name of the worker's group.
+            rank: The worker's rank.
+            process: The worker's process.
+        """
         async with self._changed:
             if group != self._group:
                 if self._group is not None:
@@ -181,7 +191,7 @@ class Mailbox:
             return self._command.number
 
     async def lose_workers(self) -> None:
-        """Take note that Ray Train found a worker gone, and will replace all of them when it can."""
+        """Note that Ray Train found a worker gone, and will replace all workers when it can."""
         if self._restarts_for_trial:
             self._restarts_for_trial -= 1
         else:
@@ -193,7 +203,7 @@ class Mailbox:
                 self._changed.notify_all()
 
     async def next_command(self, group: str, after: int) -> Command:
-        """Wait for the command that follows number `after`."""
+        """Wait for the command after number `after` and return it; `abort` or `stop` if the group is to leave."""
         async with self._changed:
             await self._changed.wait_for(
                 lambda: self._stopping or group in self._dismissed or self._command.number > after
@@ -203,18 +213,18 @@ class Mailbox:
             return Command(after, "stop") if self._stopping else self._command
 
     async def beat(self, group: str, rank: int, count: int) -> bool:
-        """Take a worker's count of steps; returns whether its group is still wanted, and if not it shall leave."""
+        """Note a worker's count of steps; return whether its group is still wanted. If not, the worker is to leave."""
         if group == self._group and self._stall_watch is not None:
             self._stall_watch.beat(rank, count, asyncio.get_running_loop().time())
         return group not in self._dismissed and not self._stopping
 
     async def post(self, group: str, rank: int, number: int, reply: Reply) -> None:
-        """Take a worker's reply. Replies of a dead group, or to an old command, are dropped."""
+        """Take a worker's reply to command `number`. Replies of a dead group, or to an old command, are dropped."""
         if group != self._group or not self._is_running(number):
             return
         self._replies[rank] = reply
         is_device_lost = reply.failure is not None and reply.failure.kind == "device_lost"
-        if len(self._replies) == self.world_size or is_device_lost:  # whose worker has left
+        if len(self._replies) == self.world_size or is_device_lost:  # its worker has left
             await self._settle()
         elif reply.failure is not None:
             self._start_watchdog(self._wait_for_others(number))
@@ -228,13 +238,13 @@ class Mailbox:
         task.add_done_callback(self._watchdogs.discard)
 
     async def _wait_for_others(self, number: int) -> None:
-        """A rank failed: give the others some time to reply, and settle without them."""
+        """Give the other ranks some time to reply after one failed, then settle without them."""
         await asyncio.sleep(self.stuck_worker_timeout_s)
         if self._is_running(number):
             await self._settle()
 
     async def _watch_for_stall(self, number: int, watch: StallWatch) -> None:
-        """Dismiss the group if a command makes no progress."""
+        """Dismiss the group if the running command makes no progress."""
         while self._is_running(number):
             await asyncio.sleep(self.stalled_worker_timeout_s / 20)
             if self._is_running(number) and watch.has_stalled(asyncio.get_running_loop().time()):
@@ -248,7 +258,7 @@ class Mailbox:
                     self._changed.notify_all()
 
     async def _settle(self) -> None:
-        """Turn the replies that are there into the answer; dismiss the group if it cannot be used any more."""
+        """Make the answer from the replies so far; dismiss the group if it cannot be used any more."""
         assert self._answer is not None
         replies = [self._replies[rank] for rank in sorted(self._replies)]
         failures = [reply.failure for reply in replies if reply.failure is not None]
@@ -265,7 +275,7 @@ class Mailbox:
             self._changed.notify_all()
 
     async def _dismiss(self) -> None:
-        """Have the group leave; those workers that have not replied may not be able to, and are ended."""
+        """Have the group leave. Workers that have not replied may be stuck, so their processes are ended."""
         assert self._group is not None
         self._dismissed.add(self._group)
         await self._tell_ready(False)
@@ -276,14 +286,14 @@ class Mailbox:
             self._answer.set_exception(error)
 
     async def end(self, why: str) -> None:
-        """The lane's trainer has given up: nothing will be answered any more. Why, is what was said first."""
+        """End the lane for good: the running command and all further ones fail. The first call's `why` counts."""
         async with self._changed:
             self._ended = self._ended or why
             self._fail(LaneEnded(self._ended))
             self._changed.notify_all()
 
     async def stop(self) -> None:
-        """Tell the workers to leave. Those in the middle of a command are ended: an epoch may last for hours."""
+        """Tell the workers to leave. Those in the middle of a command are killed, since an epoch may last for hours."""
         async with self._changed:
             self._stopping = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""How the workers of a lane find each other: once all have their data, by one collective that must not take long."""
+"""Bring the workers of a lane together: wait until all have their data, then try one collective with a time limit."""
 
 import threading
 import uuid
@@ -12,7 +12,7 @@ from mdr_tune.training import Ranks
 from mdr_tune.util.errors import UserError
 
 FIRST_COLLECTIVE_S = 120.0
-"""How long the first collective may take. NCCL makes its connections in it, which takes seconds."""
+"""Time limit of the first collective, in which NCCL makes its connections; that takes seconds."""
 
 _WHAT_TO_SET = {
     "nccl": "the GPUs do not reach each other. NCCL_DEBUG=INFO has its log say why. What often helps: more shared "
@@ -23,17 +23,17 @@ _WHAT_TO_SET = {
 
 
 def meet(ranks: Ranks, data_timeout_s: float, give_up: Callable[[str], None]) -> str:
-    """Wait for all workers of the lane; returns a name that this incarnation of the lane has, and no other.
+    """Wait for all workers of the lane; return a unique name for this group of them.
 
     Args:
-        ranks: Of the lane.
-        data_timeout_s: How long others may take until they have their data.
-        give_up: Is told why, in a thread of its own, if the first collective does not end. This call does not end
-            then either.
+        ranks: This worker's rank among the lane's workers, and its device.
+        data_timeout_s: Time limit for the other workers to get their data.
+        give_up: Function that is told why, in a thread of its own, if the first collective does not end. `meet` does
+            not return then either.
 
     Raises:
-        UserError: The first collective failed, and the message says what to set.
-        RuntimeError: Another worker is gone.
+        UserError: The first collective failed; the message says what to set.
+        RuntimeError: Another worker is gone, or has no data in time.
     """
     name = [uuid.uuid4().hex]
     if ranks.world_size == 1:

@@ -1,27 +1,29 @@
-"""What passes between a trial, the hub and the workers of a lane. Light: every process of a sweep imports it."""
+"""Messages between a trial, the hub and the workers of a lane. Imports little: every process of a sweep imports it."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 CommandKind = Literal["start", "epoch", "save", "test", "abort", "stop"]
-"""`start` a trial, anew or from a checkpoint; train and validate one `epoch`; `save` a checkpoint; `test`:
-evaluate on the test classes, which no search does.
-`abort`: leave, the lane is about to be restarted; `stop`: leave, the sweep is over."""
+"""Kinds of commands. `start`: build a trial, from scratch or from a checkpoint. `epoch`: train and validate one epoch.
+`save`: return the bytes of a checkpoint. `test`: evaluate on the test classes, which no search does. `abort`: leave,
+because the lane is restarted. `stop`: leave, because the sweep is over."""
 
 FailureKind = Literal["diverged", "failed", "peer_lost", "device_lost"]
-"""`diverged`: the trial's numbers went wrong, not its code. `failed`: its code raised. `peer_lost`: another worker went
-away, so that this one is not to blame. `device_lost`: the GPU computes nothing more in this process."""
+"""Kinds of failures of a worker. `diverged`: the trial's numbers went wrong, not its code. `failed`: its code raised an
+exception. `peer_lost`: another worker is gone, so this one is not to blame. `device_lost`: the GPU can no longer be
+used by this process."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What all workers of a lane are to do next.
+    """A command to all workers of a lane.
 
     Attributes:
-        number: Counts up over the lane's life.
+        number: Number of the command, counted up over the lane's life.
+        kind: Kind of the command.
         payload: Keyword arguments of the command.
-        renew_group: Join in a new process group first. Set after a command that failed, but did not diverge: ranks
-            may have run different numbers of collectives in the old one.
+        renew_group: Whether the workers form a new process group first. Set after a command that failed for another
+            reason than divergence, since ranks may then have run different numbers of collectives in the old group.
     """
 
     number: int
@@ -32,12 +34,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a worker could not do what it was told.
+    """The reason why a worker could not run a command.
 
     Attributes:
-        text: A traceback; one sentence for a trial that diverged.
-        kind: Who is to blame.
-        ends_group: No command can be run by these workers any more.
+        text: Traceback; for a trial that diverged, one sentence instead.
+        kind: Kind of the failure, which says who is to blame.
+        ends_group: Whether the lane's present workers can run no further command.
     """
 
     text: str
@@ -47,7 +49,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of a command on one worker: a value, or a failure."""
+    """The result of a command on one worker: a value, or a failure."""
 
     value: Any = None
     failure: Failure | None = None
@@ -55,8 +57,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """Where a worker runs: process id, Ray's id of the node, when it was started, and the node's IP address. See
-    `processes`."""
+    """A worker's process (see `processes`).
+
+    Attributes:
+        pid: Process id.
+        node: Ray's id of the node.
+        started: When the process was started; tells it from a later process with the same id.
+        address: IP address of the node.
+    """
 
     pid: int = 0
     node: str = ""
@@ -65,26 +73,26 @@ class WorkerProcess:
 
 
 LOST_A_WORKER = "lost a worker"
-"""What a lane did, as `LaneLost` says it, that restarts since a worker or its node is gone."""
+"""Text of the `LaneLost` error that a trial gets when its lane restarts because a worker or a node died."""
 
 
 class TrialFailed(Exception):  # noqa: N818 - an outcome of a trial
-    """The trial's own code raised on a worker; the text is the worker's traceback."""
+    """The trial's own code raised an exception on a worker; the text is the worker's traceback."""
 
 
 class TrialFailedDiverging(TrialFailed):
-    """The trial's numbers stopped being finite, or its embeddings collapsed; the text is the reason, one sentence."""
+    """The trial's numbers stopped being finite, or its embeddings collapsed; the text is the reason in one sentence."""
 
 
 class LaneLost(Exception):  # noqa: N818
     """The lane restarts in the middle of a command; the trial can go on from a checkpoint.
 
-    The text says what the lane did, to be read after "the lane": `lost a worker`.
+    The text is a verb phrase that follows "the lane", such as `lost a worker`.
     """
 
 
 class DeviceLost(LaneLost):
-    """A GPU stopped computing in a worker's process, so that the lane restarts; the text is the worker's traceback."""
+    """A worker's process can no longer use its GPU, so the lane restarts; the text is the worker's traceback."""
 
 
 class LaneEnded(Exception):  # noqa: N818

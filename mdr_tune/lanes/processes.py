@@ -1,4 +1,4 @@
-"""Which process a worker is, and how it is ended from another one on the same node."""
+"""Identify a worker's process, and end it from another process on the same node."""
 
 import contextlib
 import os
@@ -10,22 +10,22 @@ from mdr_tune.lanes.messages import WorkerProcess
 
 
 def this_process(node: str, address: str = "") -> WorkerProcess:
-    """Return how others find this process.
+    """Return the identity of this process, by which others find it.
 
     Args:
         node: Ray's id of the node that it is on.
-        address: Its IP address.
+        address: IP address of the node.
     """
     return WorkerProcess(os.getpid(), node, _started(os.getpid()), address)
 
 
 def end_process(process: WorkerProcess, node: str) -> None:
-    """SIGKILL a process, if it is on this node and still the same one.
+    """Kill a process if it is on this node and still the same one.
 
-    Not a milder signal, because what is to be ended may be stopped, or may hold the interpreter's lock in a library.
+    The signal is SIGKILL, because the process may be stopped, or may hold the interpreter's lock in a library.
 
     Args:
-        process: Which.
+        process: The process.
         node: Ray's id of this node.
     """
     if process.node == node and _started(process.pid) == process.started:
@@ -34,13 +34,14 @@ def end_process(process: WorkerProcess, node: str) -> None:
 
 
 def end_sessions(leaders: Collection[int]) -> None:
-    """SIGKILL all processes of sessions of the system's, on this node.
+    """Kill (SIGKILL) all processes on this node that belong to some sessions of the operating system.
 
     Args:
-        leaders: Ids of the sessions, which are those of their first processes; where there is no /proc, only these end.
+        leaders: Ids of the sessions, which are the process ids of their first processes. Without /proc, only these
+            processes are killed.
     """
     ended: set[int] = set()
-    while found := {*leaders, *_members(leaders)} - ended:  # once more: a process may have started another
+    while found := {*leaders, *_members(leaders)} - ended:  # until none is left: one may have started another
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -48,7 +49,7 @@ def end_sessions(leaders: Collection[int]) -> None:
 
 
 def _members(sessions: Collection[int]) -> Iterator[int]:
-    """Yield the processes of sessions."""
+    """Yield the ids of the processes that belong to `sessions`."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(ProcessLookupError):
             if os.getsid(pid := int(folder.name)) in sessions:
@@ -56,9 +57,9 @@ def _members(sessions: Collection[int]) -> Iterator[int]:
 
 
 def _started(pid: int) -> str:
-    """Return when a process was started, which tells it from a later one with its id; "" if there is no such process.
+    """Return when a process was started; "" if there is no such process.
 
-    Where there is no /proc, it is "" for all.
+    The time tells it from a later process with the same id. Without /proc, it is "" for all processes.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name before may have blanks

@@ -1,12 +1,12 @@
-"""How far the workers of a lane are in a command, and whether they have stalled. Without a clock of its own."""
+"""Detect that the workers of a lane make no progress in a command. Callers give the time."""
 
 
 class StallWatch:
-    """Finds out that no rank has got any further for too long.
+    """Watches the progress of all ranks in one command.
 
     Args:
-        limit_s: How long that is.
-        now: Seconds, when the command was given.
+        limit_s: Longest time without progress of any rank, in seconds.
+        now: Time at which the command was given, in seconds of any clock.
     """
 
     def __init__(self, limit_s: float, now: float) -> None:
@@ -15,10 +15,10 @@ class StallWatch:
         self._counts: dict[int, int] = {}
 
     def beat(self, rank: int, count: int, now: float) -> None:
-        """Take a rank's count of steps; that it differs from the last one is what matters."""
+        """Note a rank's count of steps at time `now`; a count other than the rank's last one is progress."""
         if self._counts.get(rank) != count:
             self._counts[rank], self._moved_at = count, now
 
     def has_stalled(self, now: float) -> bool:
-        """Return whether no rank's count has changed within the limit."""
+        """Return whether no rank has made progress within the limit."""
         return now - self._moved_at > self._limit_s

@@ -1,4 +1,4 @@
-"""What each worker of a lane does: take the next command, run it on the trial's session, reply. Until told to stop."""
+"""The loop of each worker of a lane: take a command, run it on the trial's session, reply, until told to stop."""
 
 import dataclasses
 import datetime
@@ -31,33 +31,33 @@ from mdr_tune.util.errors import UserError
 
 
 class LaneAborted(RuntimeError):  # noqa: N818
-    """Raised in the worker to make Ray Train restart the lane."""
+    """Raised in a worker to make Ray Train restart the lane."""
 
 
 def run_worker(config: dict[str, Any]) -> None:
-    """The training function of a lane's TorchTrainer.
+    """Run one worker of a lane until it is told to stop: the training function of the lane's TorchTrainer.
 
     Args:
-        config: `hub` (actor handle), `lane` (number), `cpus_per_worker`, `workers_on_a_node`, `collective_timeout_s`,
-            and `prepare`, which is called before the worker joins, or None: it checks the node and brings the data onto
-            it.
+        config: `hub` (actor handle), `lane` (index of the lane, from 0), `cpus_per_worker`, `workers_on_a_node`,
+            `collective_timeout_s`, and `prepare`. The last is a function, or None, that is called before the worker
+            joins; it checks the node and brings the data onto it.
     """
     from ray.train.torch import get_device
 
     hub, lane = config["hub"], config["lane"]
     try:
         torch.set_num_threads(config["cpus_per_worker"])
-        torch.backends.cudnn.benchmark = True  # all steps of a trial have batches of one shape
+        torch.backends.cudnn.benchmark = True  # pays off: all steps of a trial have batches of one shape
         if config["prepare"] is not None:
             config["prepare"]()
-        share_cpus(config["workers_on_a_node"], config["cpus_per_worker"])  # `prepare` decodes in one process of all
+        share_cpus(config["workers_on_a_node"], config["cpus_per_worker"])  # only one worker decodes in `prepare`
         worker = LaneWorker(Ranks.current(get_device()), config["collective_timeout_s"])
         group = meet(worker.ranks, config["collective_timeout_s"], functools.partial(_give_up, hub, lane))
         rank = worker.ranks.rank
         process = this_process(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address())
         last = ray.get(hub.join.remote(lane, group, rank, process))
-    except Exception as error:  # would be the same after each of Ray Train's restarts: tell the trials at once
-        if says_peer_lost(error):  # another worker's failure, or its node's: with new workers it may go well
+    except Exception as error:  # a restart by Ray Train would fail the same way: end the lane at once
+        if says_peer_lost(error):  # another worker or its node failed: new workers may do better
             raise
         ray.get(hub.end_lane.remote(lane, str(error) if isinstance(error, UserError) else traceback.format_exc()))
         raise
@@ -72,20 +72,20 @@ def run_worker(config: dict[str, Any]) -> None:
             last = command.number
             ray.get(hub.post.remote(lane, group, rank, last, reply))
             if reply.failure is not None and reply.failure.kind == "device_lost":
-                os._exit(1)  # to leave in order takes calls of the GPU's driver, which fail or never return
+                os._exit(1)  # an orderly exit calls the GPU's driver, which fails or never returns
 
 
 def _give_up(hub: Any, lane: int, why: str) -> None:
     ray.get(hub.end_lane.remote(lane, why))
-    os._exit(1)  # the main thread is in a collective that does not end
+    os._exit(1)  # the main thread hangs in a collective
 
 
 class LaneWorker:
-    """Runs commands; holds the session of the trial that has the lane.
+    """Runs commands, and holds the session of the trial that has the lane.
 
     Args:
-        ranks: Of the lane.
-        collective_timeout_s: How long a collective of a new process group may take.
+        ranks: This worker's rank among the lane's workers, and its device.
+        collective_timeout_s: Time limit of a collective in a new process group.
     """
 
     def __init__(self, ranks: Ranks, collective_timeout_s: float) -> None:
@@ -96,25 +96,25 @@ class LaneWorker:
         self._reads = 0
 
     def count(self) -> int:
-        """Return a number that grows while this worker gets on: with steps, and all the time that it reads data."""
+        """Return a count of progress. It grows with each step, and with each call while data is being read."""
         self._reads += self._is_reading
         session = self._session
         return self._reads + (0 if session is None else session.progress)
 
     def handle(self, command: Command) -> Reply:
-        """Run one command; an exception becomes a reply."""
+        """Run one command and return its reply; an exception becomes a reply with a failure."""
         try:
             if command.renew_group and self.ranks.world_size > 1:
                 self._renew_group()
             return Reply(value=getattr(self, f"_{command.kind}")(**command.payload))
         except Exception as error:
             failure = failure_of(error, self.ranks)
-        if not failure.ends_group:  # else the process ends, and to free memory of a GPU may wait for another rank
+        if not failure.ends_group:  # else the process ends soon, and freeing a GPU's memory might wait for another rank
             self._forget_trial()
         return Reply(failure=failure)
 
     def _renew_group(self) -> None:
-        """Join the other ranks in a new process group, and leave the one before, unless it is torch's default."""
+        """Join the other ranks in a new process group, and destroy the one before, unless it is torch's default."""
         before = self.ranks.group
         group = dist.new_group(timeout=datetime.timedelta(seconds=self._collective_timeout_s))
         assert isinstance(group, dist.ProcessGroup)  # every rank of the lane is a member
@@ -123,17 +123,22 @@ class LaneWorker:
             dist.destroy_process_group(before)
 
     def _forget_trial(self) -> None:
-        """Free what the last trial had. A session is in circles of references, which only the collector frees."""
+        """Free the last trial's session. It has reference cycles, which only the garbage collector frees."""
         self._session = None
         if "torch._dynamo" in sys.modules:
-            torch.compiler.reset()  # what it keeps of a model would be frozen for ever
+            torch.compiler.reset()  # the next lines would freeze for ever what it keeps of a model
         gc.collect()
-        gc.freeze()  # what is here now stays, modules above all: the next collection takes 10 ms instead of 200
+        gc.freeze()  # what is left stays, mostly modules: the next collection takes 10 ms, not 200
         if self.ranks.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _start(self, trial: dict[str, Any], checkpoint: ray.ObjectRef | None) -> int:
-        """Build the trial anew, or from a checkpoint; returns the epochs that it has completed."""
+        """Build the session of a trial; return the number of epochs that it has completed.
+
+        Args:
+            trial: The trial's configuration.
+            checkpoint: Reference to the bytes of a checkpoint to go on from; None to start from scratch.
+        """
         self._forget_trial()
         config = TrialConfig.model_validate(trial)
         with self._reading():
@@ -148,14 +153,17 @@ class LaneWorker:
         return session.epoch
 
     def _epoch(self) -> dict[str, Any]:
-        """Return the epoch's metrics, the `device` that they were made on, and at some epochs the `distances`."""
+        """Train and validate one epoch; return its metrics and the name of the `device`.
+
+        At some epochs the result has a snapshot of the `distances` too.
+        """
         session = self._running()
         metrics = session.run_epoch()
         snapshot = {} if session.snapshot is None else {"distances": session.snapshot.as_dict()}
         return {**metrics, "device": session.device_name, **snapshot}
 
     def _save(self) -> ray.ObjectRef | None:
-        """Return a reference to the checkpoint's bytes; on rank 0 only, where the mailbox looks."""
+        """Return a reference to a checkpoint's bytes on rank 0, whose value the mailbox takes; None on other ranks."""
         if self.ranks.rank != 0:
             return None
         buffer = io.BytesIO()
@@ -163,23 +171,25 @@ class LaneWorker:
         return ray.put(buffer.getvalue())
 
     def _test(self) -> dict[str, Any]:
-        """Evaluate on the test classes; returns the metrics, and on rank 0 a reference to the details.
+        """Evaluate on the test classes; return the metrics, and on rank 0 a reference to the details of each query.
 
-        Only `sweep.finals` asks for it.
+        Only `sweep.finals` sends this command.
         """
         session = self._running()
         metrics, details = session.examine_test(self._read_test(session.config))
         return {"metrics": metrics, "details": ray.put(details) if self.ranks.rank == 0 else None}
 
     def _read_test(self, config: TrialConfig) -> ImageSplit:
-        """Return the test classes: for the final evaluation, and for trials that are to be evaluated on them on the
-        way, which no search may have."""
+        """Return the test classes.
+
+        They are for the final evaluation, and for curves of trials that are not part of a search (`measured_curves`).
+        """
         with self._reading():
             return read_test_split(config.data.name, **config.data.arguments())
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Say that it gets on within the block, which may decode images for minutes: that is no stall."""
+        """Count as making progress in the block: it may decode images for minutes, which is no stall."""
         self._is_reading = True
         try:
             yield
