@@ -1,4 +1,4 @@
-"""Independent random streams from one trial seed: hash what a draw is for, not a running counter."""
+"""Derive the seeds of independent random streams from one trial seed, by hashing what each stream is for."""
 
 import hashlib
 import operator

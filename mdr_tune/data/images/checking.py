@@ -79,7 +79,7 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
 
 
 def find_checked(root: Path, paths: Sequence[str], folder: Path, size: int) -> CheckedImages | None:
-    """Return the remembered result of `check_images`; None if `check_images` would have to decode. Write nothing.
+    """Return the remembered result of `check_images`; None if `check_images` would have to decode. Nothing is written.
 
     Arguments are those of `check_images`.
 

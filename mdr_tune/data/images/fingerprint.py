@@ -201,7 +201,7 @@ def _where_it_leads(file: str) -> str | None:
 
 
 def _with_similar_names(root: Path, missing: Sequence[_Failure]) -> list[_Failure]:
-    """Add to each missing file the file that may be meant: its name differs only in case or in invisible characters."""
+    """Return the missing files, with a hint where a file has the same name but for case and invisible characters."""
     names = NamesOnDisk(root, lambda name: one_form(name).casefold())
     found = [names.find(failure.path) if failure.reason is None else None for failure in missing]
     return [

@@ -109,7 +109,7 @@ def as_text(path: str) -> str:
 
 
 class CacheFile:
-    """An opened cache file. Opening it checks all columns but the images, and of these only the first and the last.
+    """An opened cache file. Opening it checks all columns but the images; of the images, only the first and the last.
 
     The file is mapped read-only into memory and shared by all processes of a node. The mapping is not copy-on-write, as
     that of the glyphs is, because the kernel refuses such a mapping of a file that is larger than the memory. It need
@@ -255,7 +255,7 @@ def cached_files(folder: Path) -> list[CachedFile]:
 
 
 def _described(path: Path, name: str, size_px: int) -> CachedFile | None:
-    """Return a description of what has the name of a cache; None if it is not a regular file."""
+    """Return the description of a path that is named like a cache; None if it is not a regular file."""
     size_bytes = 0
     try:
         status = path.stat()

@@ -83,7 +83,7 @@ def open_cache(
 def find_cache(
     name: str, root: Path, paths: Sequence[str], folder: Path, *, size: int, corrupt: Corrupt
 ) -> CacheFile | None:
-    """Return the cache that `open_cache` would find; None if `open_cache` would have to build one. Write nothing.
+    """Return the cache that `open_cache` would find; None if `open_cache` would have to build one. Nothing is written.
 
     Arguments are those of `open_cache`.
 
@@ -100,7 +100,7 @@ def find_cache(
             return None
         metadata, path = _named(folder, name, content, size, len(paths))
         if not path.exists():
-            if not is_locked(path):  # if locked, a process is building it, and its part of it is on the disk
+            if not is_locked(path):  # a locked one is being built, and takes up part of the space already
                 _check_space(folder, name, size, len(paths))
             return None
         try:

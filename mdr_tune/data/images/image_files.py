@@ -32,7 +32,7 @@ def open_images(
     """Return the images that can be decoded, and their indices in `paths`.
 
     Image i is the file `paths[rows[i]]`, as `mdr_tune.data.images.decoding.decode` makes it: RGB, resized to `resize` x
-    `resize` pixels with Lanczos' filter. It is the same whether it comes from the cache or not.
+    `resize` pixels with Lanczos' filter. The pixels are the same with and without the cache.
 
     Args:
         name: name of the data set, for the name of the cache and for messages.
@@ -43,7 +43,8 @@ def open_images(
             second.
         resize: height and width of the images in pixels.
         cache: whether to keep the decoded images, n x resize x resize x 3 bytes, for all processes and later starts.
-            If not, each read decodes its images; all are decoded once at the first start with them, to check them.
+            If not, each read decodes its images. The first start with these files then decodes all of them once, to
+            check them.
         corrupt: what to do about files whose content cannot be decoded. "skip" leaves them out and logs a warning;
             it needs the cache, which remembers them.
 
@@ -71,7 +72,7 @@ def open_images(
 def find_images(
     name: str, root: Path, paths: Sequence[str], folder: Path, *, resize: int, cache: bool, corrupt: Corrupt
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray] | None":
-    """Return what `open_images` would return; None if `open_images` would have to decode. Write nothing.
+    """Return what `open_images` would return; None if `open_images` would have to decode. Nothing is written.
 
     Arguments and errors are those of `open_images`. If the cache is yet to be built, the disk must have room for it.
     """

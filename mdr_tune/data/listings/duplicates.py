@@ -62,7 +62,7 @@ def check_copied_files(listing: Listing) -> None:
     """
     sizes = [state.size for state in file_states(listing.root, listing.paths)]
     first = first_with([size or -row for row, size in enumerate(sizes)])
-    for num_bytes in (_MIDDLE_BYTES, None):  # the hashes of files that are equal so far
+    for num_bytes in (_MIDDLE_BYTES, None):  # each round reads only files that are equal so far
         rows = np.flatnonzero(_across_splits(listing, first))
         hashes = file_hashes(listing.root, [listing.paths[row] for row in rows], num_bytes)
         equal = first_with(list(zip(first[rows].tolist(), hashes, strict=True)))

@@ -113,7 +113,7 @@ def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> Open
 
     Raises:
         UserError: files are missing or corrupt; without the corrupt ones a split is empty, or images have nothing to
-            retrieve; images with the same pixels are in different splits.
+            retrieve; images with the same pixels are in different splits, and are refused.
     """
     name, listing, opening = listed
     found = open_images(
@@ -130,7 +130,7 @@ def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> Open
 
 
 def find_listed(listed: ListedDataset, folder: Path) -> OpenedDataset | None:
-    """Return what `open_listed` would return; None if `open_listed` would have to decode images. Write nothing.
+    """Return what `open_listed` would return; None if `open_listed` would have to decode images. Nothing is written.
 
     If images would have to be decoded, the files must exist, and the disk must have room for a cache of them.
 

@@ -177,7 +177,10 @@ def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
 
 
 def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_ClassFolder]:
-    """Yield the class folders of a part, in order; warn of images beside them, note others in `left_out`."""
+    """Yield the class folders of a part, in order.
+
+    Images beside them are left out with a warning. What is left out in them is noted in `left_out`.
+    """
     part_folder = root / part.folder
     # Never entered from within a class: a link to one of these would give the class the images of others.
     above = {_identity(root), _identity(part_folder)}
@@ -212,7 +215,7 @@ def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _L
 
 
 def _warn_of_others(root: Path, others: Counter[str]) -> None:
-    """Log which files in class folders are not images by their names, since a user may take some of them for images."""
+    """Log which files in class folders are not images by their names: some may be photographs in another format."""
     if not others:
         return
     by_number = sorted(others.items(), key=lambda item: (-item[1], item[0]))
