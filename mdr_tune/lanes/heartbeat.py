@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 BEAT_EVERY_S = 2.0
 TIME_TO_LEAVE_S = 5.0
-"""Time for a worker to leave by itself after its group was dismissed. Then it must be stuck in a command."""
+"""Time for a worker to leave by itself after its group was dismissed; one that takes longer is stuck in a command."""
 
 
 class Heartbeat:

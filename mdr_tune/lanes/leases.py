@@ -95,7 +95,7 @@ class Leases:
 
     @property
     def any_usable(self) -> bool:
-        """Whether any lane has not ended."""
+        """Whether there is a lane that has not ended."""
         return bool(self._usable)
 
     def has_lost(self, holder: str) -> bool:

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 CommandKind = Literal["start", "epoch", "save", "test", "abort", "stop"]
 """Kinds of commands. `start`: build a trial, from scratch or from a checkpoint. `epoch`: train and validate one epoch.
-`save`: return the bytes of a checkpoint. `test`: evaluate on the test classes, which no search does. `abort`: leave,
-because the lane is restarted. `stop`: leave, because the sweep is over."""
+`save`: make a checkpoint and return a reference to its bytes. `test`: evaluate on the test classes, which no search
+does. `abort`: leave, because the lane is restarted. `stop`: leave, because the sweep is over."""
 
 FailureKind = Literal["diverged", "failed", "peer_lost", "device_lost"]
 """Kinds of failures of a worker. `diverged`: the trial's numbers went wrong, not its code. `failed`: its code raised an

@@ -39,8 +39,8 @@ def run_worker(config: dict[str, Any]) -> None:
 
     Args:
         config: `hub` (actor handle), `lane` (index of the lane, from 0), `cpus_per_worker`, `workers_on_a_node`,
-            `collective_timeout_s`, and `prepare`. The last is a function, or None, that is called before the worker
-            joins; it checks the node and brings the data onto it.
+            `collective_timeout_s`, and `prepare`. `prepare` is a function that is called before the worker joins, or
+            None; it checks the node and brings the data onto it.
     """
     from ray.train.torch import get_device
 
@@ -163,7 +163,7 @@ class LaneWorker:
         return {**metrics, "device": session.device_name, **snapshot}
 
     def _save(self) -> ray.ObjectRef | None:
-        """Return a reference to a checkpoint's bytes on rank 0, whose value the mailbox takes; None on other ranks."""
+        """Return a reference to a checkpoint's bytes on rank 0, whose reply becomes the answer; None on other ranks."""
         if self.ranks.rank != 0:
             return None
         buffer = io.BytesIO()
