@@ -1,4 +1,4 @@
-"""One trial on one rank: build, train an epoch, evaluate, checkpoint. DDP, but neither Ray nor MLflow."""
+"""One trial on one rank: build it, train an epoch, evaluate, checkpoint. Uses DDP, but neither Ray nor MLflow."""
 
 from mdr_tune.training.finite import TrialDiverged
 from mdr_tune.training.model import EmbeddingModel

@@ -1,8 +1,8 @@
-"""BatchNorm whose training statistics span the global batch, so that W ranks equal one.
+"""BatchNorm whose training statistics span the global batch, so that W ranks compute what one rank would.
 
-torch's SyncBatchNorm runs on GPUs only, and waits for the GPU three times a layer, as it asks how many images the
-others have. Here every rank knows all ranks' shares of a batch, which may differ in size. It costs one small all-gather
-forward and one backward a layer.
+torch's SyncBatchNorm runs on GPUs only. It waits for the GPU three times a layer, because it asks how many images the
+other ranks have. Here every rank knows how many images each rank holds; these shares may differ in size. The cost is
+one small all-gather a layer in the forward pass, and one in the backward pass.
 """
 
 from typing import Any, cast
@@ -18,13 +18,14 @@ from mdr_tune.training.ranks import Ranks
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """`nn.BatchNorm2d` over the global batch; the same parameters, buffers and state dict.
 
-    In eval mode, and with one rank, it is `nn.BatchNorm2d`. Gradients are those of one rank with the global batch, in
-    the convention of this project: each rank's incoming gradient is W times its share, and DDP averages parameters.
+    In eval mode, and with one rank, it behaves as `nn.BatchNorm2d`. Gradients are those of one rank with the global
+    batch, in the convention of this project: each rank's incoming gradient is W times its share, and DDP averages the
+    gradients of the parameters over the ranks.
 
     Attributes:
         ranks: The ranks that share a batch.
         shares: Number of images of each rank.
-        weights: (W, 1), the same as a tensor of the layer's dtype, on its device.
+        weights: (W, 1), `shares` as a tensor of the layer's dtype, on the layer's device.
     """
 
     ranks = Ranks()
@@ -36,7 +37,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         if not self.training or self.ranks.world_size == 1 or self.running_mean is None:
             return super().forward(inputs)
         assert len(inputs) == self.shares[self.ranks.rank]
-        full = inputs.to(self.weight.dtype)  # of lower precision under autocast: moments and sums are not
+        full = inputs.to(self.weight.dtype)  # autocast gives lower precision, which moments and sums must not have
         pixels = inputs[0, 0].numel()
         count = sum(self.shares) * pixels
         mean, variance = _global_moments(full.detach(), self.weights * pixels, count, self.ranks)
@@ -61,16 +62,16 @@ def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> 
     """Make every `nn.BatchNorm2d` in `module` take its training statistics over `ranks`, in place.
 
     Args:
-        module: Is on its device, in its dtype.
-        ranks: They share each batch.
-        batch_size: Images in the global batch, in each step of training.
+        module: The network, already on its device and in its dtype.
+        ranks: The ranks that share each batch.
+        batch_size: Number of images in the global batch of every training step.
     """
     if ranks.world_size == 1:
         return
     shares = shard_sizes(batch_size, ranks.world_size)
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.__class__ = GlobalBatchNorm2d  # the same state; only `forward` and what it shares are new
+            layer.__class__ = GlobalBatchNorm2d  # the state is kept; only `forward` and these attributes are new
             synchronized = cast(GlobalBatchNorm2d, layer)
             synchronized.ranks, synchronized.shares = ranks, shares
             synchronized.weights = layer.weight.new_tensor(shares)[:, None]
@@ -81,13 +82,14 @@ def _global_moments(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean (C,) and biased variance (C,) over all ranks.
 
-    The ranks' moments are combined as Chan, Golub and LeVeque (1979) do, which does not cancel.
+    The ranks' moments are combined by the formula of Chan, Golub and LeVeque (1979), which loses nothing to
+    cancellation.
 
     Args:
-        inputs: (n, C, H, W), of this rank.
-        counts: (W, 1), values a channel that each rank has.
-        total: Their sum.
-        ranks: All of them make this call.
+        inputs: (n, C, H, W), the inputs of this rank.
+        counts: (W, 1), number of values that each rank has in a channel.
+        total: Sum of `counts`.
+        ranks: The ranks; each of them must make this call.
     """
     # The kernel of BatchNorm itself: 4 (NCHW) to 20 (channels last) times faster than torch.var_mean on a CPU.
     mean, variance = torch.ops.aten.batch_norm_update_stats(inputs, None, None, 0.0)  # (C,), (C,)
@@ -98,7 +100,7 @@ def _global_moments(
 
 
 class _Normalize(torch.autograd.Function):
-    """Normalisation with given global moments, whose backward accounts for their dependence on all ranks' inputs."""
+    """Normalise with given global moments; the backward accounts for the moments' dependence on all ranks' inputs."""
 
     @staticmethod
     def forward(
@@ -125,7 +127,7 @@ class _Normalize(torch.autograd.Function):
             grad_output, inputs, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
         )
         channels = len(weight)
-        # Gathered and added up: gloo's all-reduce takes several times as long for so few numbers.
+        # Gather and add up: gloo's all-reduce takes several times as long for so few numbers.
         sums = ctx.ranks.all_gather(torch.cat([grad_weight, grad_bias])).sum(0)  # (2C,)
         sum_weight, sum_bias = sums[:channels] / ctx.count, sums[channels:] / ctx.count  # (C,) both
         # What the moments contribute: -weight / std * (mean(grad) + normalised * mean(grad * normalised)).

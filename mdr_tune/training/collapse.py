@@ -1,8 +1,8 @@
-"""Whether all embeddings have become one: how far apart those of a batch are, and when that is too little to rank by.
+"""Detect a collapse: the distances within a batch differ by too little to rank images by them.
 
-Any loss can end there: a margin that no triplet meets pushes every embedding to one point, or, on a sphere, to points
-that are all equally far from each other. All images are then each other's neighbours, and what MDR divides by, the
-deviation of the distances, is zero.
+Any loss can end there. A margin that no triplet meets pushes every embedding to one point, or, on a sphere, to points
+that are all equally far from each other. All images are then each other's neighbours. MDR, too, breaks down: it divides
+by the deviation of the distances, which is zero.
 """
 
 import torch
@@ -10,26 +10,31 @@ import torch
 from mdr_tune.metric import EmbeddingMode, apply_test_mode
 
 LEAST_RELATIVE_STD = 1e-3
-"""Deviation of the distances over their mean, below which they are one distance. Of independent normal coordinates it
-is 1 / sqrt(2 D): 0.03 for D = 512, 0.016 for 2048, and 0.001 for half a million. Networks that were never trained have
-0.03 (2,048 dimensions, normalised) to 0.5, as their embeddings fill few dimensions."""
+"""Ratio of the distances' standard deviation to their mean at or below which all distances count as equal.
+
+Embeddings with independent normal coordinates have a ratio of 1 / sqrt(2 D): 0.03 for D = 512, 0.016 for 2048, and
+0.001 for half a million. Networks that were never trained have 0.03 (2,048 dimensions, normalised) to 0.5, since their
+embeddings fill few dimensions."""
 LEAST_STD_IN_ROUNDING = 1 / 8
-"""The same over the embeddings' norm, in units of what a number is rounded by in the trial's precision: 1.5e-8 of the
-norm for fp32, 1e-4 for fp16, 1e-3 for bf16. Where all embeddings are one but for rounding, the mean distance is about
-that much, and its deviation less by sqrt(2 D). Networks that were never trained have
-0.02 of the norm, and more."""
+"""Standard deviation of the distances at or below which all distances count as equal, in units of the rounding.
+
+The rounding is the embeddings' norm times the epsilon of the trial's precision. The bound is thus 1.5e-8 of the norm
+for fp32, 1e-4 for fp16 and 1e-3 for bf16. Where all embeddings are equal but for rounding, the mean distance is about
+the rounding, and the standard deviation is smaller by a factor of sqrt(2 D). Networks that were never trained have a
+standard deviation of 0.02 of the norm or more."""
 
 
 @torch.no_grad()
 def distance_moments(embeddings: torch.Tensor, mode: EmbeddingMode) -> tuple[float, float, float]:
-    """Return mean and standard deviation of the distances between the embeddings of a batch, and their norm.
+    """Return mean and standard deviation of the distances between a batch's embeddings, and the embeddings' norm.
 
-    The distances are those of retrieval: embeddings of the mode `l2` are normalised first, others are left raw. In
-    float64, and around their centre, so that what is measured is not the rounding of |a|^2 + |b|^2 - 2ab.
+    The distances are those of retrieval: embeddings of the mode `l2` are normalised first, others are left raw. They
+    are computed in float64 after the embeddings are centred; otherwise the result would be dominated by the rounding of
+    |a|^2 + |b|^2 - 2ab.
 
     Args:
-        embeddings: (N, D), raw, of the global batch; N is at least 3.
-        mode: Of the trial.
+        embeddings: (N, D), raw embeddings of the global batch; N is at least 3.
+        mode: The trial's embedding mode.
 
     Returns:
         Mean and population standard deviation of the Euclidean distances off the diagonal, and the root mean square of
@@ -48,13 +53,13 @@ def distance_moments(embeddings: torch.Tensor, mode: EmbeddingMode) -> tuple[flo
 
 
 def is_collapsed(mean: float, std: float, norm: float, precision: torch.dtype) -> bool:
-    """Return whether the distances of a batch do not differ by enough to mean anything.
+    """Return whether the distances of a batch differ by too little to mean anything.
 
     Args:
-        mean: Of the distances.
-        std: Of the distances.
+        mean: Mean of the distances.
+        std: Standard deviation of the distances.
         norm: Root mean square of the embeddings' norms.
-        precision: What the network computes in.
+        precision: The dtype that the network computes in.
     """
     rounding = torch.finfo(precision).eps * norm
     return std <= max(LEAST_RELATIVE_STD * mean, LEAST_STD_IN_ROUNDING * rounding)

@@ -1,4 +1,4 @@
-"""Retrieval quality of a model on a split, the work shared by the ranks."""
+"""Measure the retrieval quality of a model on a split; the ranks share the work."""
 
 from collections.abc import Callable, Sequence
 from typing import TypedDict
@@ -21,7 +21,7 @@ from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
 
 EVALUATION_BATCH = 256
-"""Images embedded at a time, if no other number is given."""
+"""Default number of images that a rank embeds at a time."""
 
 
 def evaluate(
@@ -33,26 +33,28 @@ def evaluate(
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
 ) -> dict[str, float]:
-    """Return Recall@K, MAP@R and R-precision of each image as a query to the gallery, or to all others, in percent.
+    """Return Recall@K, MAP@R and R-precision of a model on a split, in percent.
 
-    The value is the same on all ranks, and up to rounding the same for any number of them: nothing is padded, each
-    image is embedded and each query scored once. The network computes in full float32, whatever it was trained in.
+    Each image of the split is a query once. It is compared with the gallery, or, where the split has none, with all
+    other images of the split. The metrics are the same on all ranks, and for any number of ranks but for rounding:
+    nothing is padded, each image is embedded once, and each query is scored once. The network computes in full float32,
+    whatever precision it was trained in.
 
     Args:
-        model: Is in the mode it was in, training or not, afterwards.
+        model: The model. It is put into eval mode for the call, and back into its mode afterwards.
         split: The queries, and the gallery if there is one.
-        ranks: All of them make this call.
-        recall_ks: The ranks K; those beyond what can be retrieved are left out, and 1 is always among them.
-        image_size: Height and width, in pixels, of the middle of the images that the model sees; None is all of them.
-        on_batch: Called after each batch that this rank has embedded.
-        batch_size: Images that this rank embeds at a time. Where a GPU has no room for them, it is halved.
+        ranks: The ranks that share the work; each of them must make this call.
+        recall_ks: The ranks K. Those beyond the number of items to retrieve are left out, and 1 is always added.
+        image_size: Height and width, in pixels, of the centre crop that the model sees; None leaves images whole.
+        on_batch: Function that is called after each batch that this rank has embedded.
+        batch_size: Number of images that this rank embeds at a time. It is halved while a GPU has no room for them.
 
     Returns:
         `recall_at_{K}` for each K, ascending, `map_at_r` and `r_precision`.
 
     Raises:
-        ValueError: There is no query or nothing to retrieve, images are smaller than `image_size`, or embeddings are
-            not finite.
+        ValueError: There is no query or nothing to retrieve, or images are smaller than `image_size`.
+        EmbeddingsNotFinite: Embeddings are not finite, or too large to be ranked.
     """
     ks = usable_ks(split, recall_ks)
     sums = score_queries(ks=ks, **embed_split(model, split, ranks, image_size, on_batch, batch_size))
@@ -60,7 +62,11 @@ def evaluate(
 
 
 def usable_ks(split: ImageSplit, recall_ks: Sequence[int]) -> list[int]:
-    """Return the ranks K that can be retrieved, ascending, 1 among them; ValueError if nothing can."""
+    """Return the ranks K that do not exceed the number of items to retrieve, ascending; 1 is always among them.
+
+    Raises:
+        ValueError: There is no query, or nothing to retrieve.
+    """
     retrievable = len(split) - 1 if split.gallery is None else len(split.gallery)
     if len(split) == 0 or retrievable < 1:
         queries = f"{len(split)} queries and a gallery of {retrievable}"
@@ -70,7 +76,7 @@ def usable_ks(split: ImageSplit, recall_ks: Sequence[int]) -> list[int]:
 
 
 class EmbeddedSplit(TypedDict):
-    """A split as `score_queries` takes it, with the queries of this rank."""
+    """The arguments of `score_queries` for a split: all embeddings, and the `rows` that are this rank's queries."""
 
     embeddings: torch.Tensor
     labels: torch.Tensor
@@ -87,7 +93,7 @@ def embed_split(
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
 ) -> EmbeddedSplit:
-    """Embed queries and gallery; arguments as of `evaluate`."""
+    """Embed the queries and the gallery of a split. Arguments are those of `evaluate`."""
     gallery, device = split.gallery, ranks.device
 
     def embed_all(images: Images) -> torch.Tensor:
@@ -111,12 +117,12 @@ def embed(
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
 ) -> torch.Tensor:
-    """Embed all images, each rank a slice, the next batch being read while the network computes.
+    """Embed images: each rank embeds a slice of them, and reads its next batch while the network computes.
 
     Arguments and errors are those of `evaluate`.
 
     Returns:
-        (n, D), in order, on every rank.
+        (n, D), the embeddings of all images in their order, on every rank.
     """
 
     def read(rows: torch.Tensor) -> torch.Tensor:
@@ -125,11 +131,11 @@ def embed(
             batch = center_crop(batch, image_size)
         if ranks.device.type != "cuda" or batch.device.type == "cuda":
             return batch
-        with torch.cuda.device(ranks.device):  # a thread starts out with GPU 0, and would open a context there
-            return torch.empty_like(batch, pin_memory=True).copy_(batch)  # without the margins of the crop
+        with torch.cuda.device(ranks.device):  # a new thread's current device is GPU 0, where it would open a context
+            return torch.empty_like(batch, pin_memory=True).copy_(batch)  # copies the crop without its margins
 
     mine = shard_slice(len(images), ranks.world_size, ranks.rank)
-    # A rank without an image, of a split that has fewer than there are ranks, asks for none.
+    # Where a split has fewer images than there are ranks, some ranks have none, and read no batch.
     batches = torch.arange(mine.start, mine.stop).split(batch_size) if mine.stop > mine.start else ()
     parts = [model.linear.weight.new_empty(0, model.linear.out_features)]
     was_training = model.training
@@ -145,7 +151,7 @@ def embed(
 
 
 def _forward(model: EmbeddingModel, images: torch.Tensor, at_once: int) -> tuple[torch.Tensor, int]:
-    """Return the embeddings (n, D), and how many images there was room for at a time."""
+    """Return the embeddings (n, D) of images (n, C, H, W), and the number of images that fitted into memory at once."""
     while True:
         try:
             with full_float32(images.device.type):
@@ -153,6 +159,6 @@ def _forward(model: EmbeddingModel, images: torch.Tensor, at_once: int) -> tuple
         except torch.OutOfMemoryError:
             if at_once == 1:
                 raise
-        # Not above: until the exception is gone, its frames hold what was computed.
+        # Not in the except clause: there the exception's frames still hold the tensors that were computed.
         at_once = -(-min(at_once, len(images)) // 2)
         torch.cuda.empty_cache()

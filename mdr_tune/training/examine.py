@@ -1,4 +1,4 @@
-"""An evaluation that keeps what it found of each query: for intervals over queries, class centres, galleries."""
+"""Evaluate and keep the details: scores of each query for intervals, class centres, pictures of some queries."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,9 +15,9 @@ from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.ranks import Ranks
 
 SHOWN_QUERIES, NEIGHBOURS = 5, 6
-"""Of the best and of the worst queries each, and the images beside each."""
+"""Number of best queries and of worst queries that are shown, and number of neighbours shown beside each query."""
 THUMBNAIL = 96
-"""Height and width, in pixels, that larger pictures are brought to."""
+"""Height and width, in pixels, that larger pictures are shrunk to."""
 
 
 def examine(
@@ -29,9 +29,9 @@ def examine(
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
 ) -> tuple[dict[str, float], TestDetails]:
-    """Return the metrics of `evaluate`, to the bit, and the details behind them.
+    """Return the metrics of `evaluate`, bit by bit the same, and the details behind them.
 
-    Arguments and errors are those of `evaluate`. The pictures are on rank 0 only.
+    Arguments and errors are those of `evaluate`. Only rank 0 gets the pictures.
     """
     ks = usable_ks(split, recall_ks)
     embedded = embed_split(model, split, ranks, image_size, on_batch, batch_size)
@@ -76,10 +76,19 @@ def class_centres(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch
 
 
 def best_and_worst(scores: QueryScores, labels: torch.Tensor, most: int = SHOWN_QUERIES) -> tuple[list[int], list[int]]:
-    """Return the queries with the highest and with the lowest average precision, each of another class.
+    """Return the queries with the highest average precision and those with the lowest.
 
-    Among equals, the worst is the one whose first hit comes last; then the order of the split decides. Queries without
-    anything to retrieve are not among them, nor is one among both.
+    Within each of the two lists, every query is of a different class. Among queries of equal precision, the one whose
+    first hit comes earlier is better; after that the order of the split decides. Queries without anything to retrieve
+    are left out.
+
+    Args:
+        scores: Scores of all n queries of a split.
+        labels: (n,), classes of the queries.
+        most: Greatest length of each list. At most half of the queries are in one list.
+
+    Returns:
+        Indices of the best queries, the best first, and of the worst ones, the worst first.
     """
     rank = np.where(scores.first_hit.numpy() > 0, scores.first_hit.numpy(), np.iinfo(np.int64).max)
     precision = scores.average_precision.numpy()
@@ -108,7 +117,7 @@ def _show(kind: str, index: int, scores: QueryScores, split: ImageSplit, image_s
 
 
 def _pictures(images: Images, labels: torch.Tensor, indices: torch.Tensor, image_size: int | None) -> list[ShownImage]:
-    """Return what the network saw of some images, small."""
+    """Return thumbnails of the images at `indices` (m,), cropped as the network saw them."""
     pixels = images[indices]  # (m, C, H, W)
     if image_size is not None:
         pixels = center_crop(pixels, image_size)

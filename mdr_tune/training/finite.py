@@ -1,4 +1,4 @@
-"""Whether embeddings and losses are finite numbers: asked at each step on a CPU, at the end of an epoch on a GPU."""
+"""Check that embeddings and losses are finite: at each step on a CPU, at the end of an epoch on a GPU."""
 
 import math
 
@@ -6,30 +6,31 @@ import torch
 
 
 class TrialDiverged(RuntimeError):  # noqa: N818 - an outcome of a trial more than an error of the program
-    """Embeddings or losses stopped being finite numbers, or all embeddings became one. The text is one sentence."""
+    """Embeddings or losses stopped being finite numbers, or the embeddings collapsed. The text is one sentence."""
 
 
 class FiniteNumbers:
-    """Ends a trial at the first step of an epoch whose embeddings or loss are not finite.
+    """End a trial whose embeddings or loss are not finite; the error names the first such step of the epoch.
 
-    On a CPU it ends there. To look at a number on a GPU would be to wait for the GPU, in each step. There, what is seen
-    is kept, and looked at when the epoch is over; the sentence is the same. Until then the losses are given zeros for
-    embeddings that are not finite, as a kernel that makes an index of NaN may end the process's whole CUDA context.
-    What the other steps of such an epoch make of weights and averages is of no use.
+    On a CPU the trial ends at that step. On a GPU, looking at a number in each step would mean waiting for the GPU each
+    time. There the numbers are kept, and looked at when the epoch is over; the error is the same. Until then the losses
+    are given zeros in place of a batch's embeddings if these are not all finite. Otherwise a kernel that turns NaN into
+    an index might end the process's whole CUDA context. The weights and averages that result from the rest of such an
+    epoch are of no use.
 
     Args:
-        epoch: From 1.
+        epoch: Number of the epoch, from 1.
     """
 
     def __init__(self, epoch: int) -> None:
         self._epoch = epoch
-        self._seen: list[torch.Tensor] = []  # of each step, two of (): zero or NaN for its embeddings, and its loss
+        self._seen: list[torch.Tensor] = []  # two scalars a step: 0, or NaN if an embedding is not finite; and the loss
 
     def embeddings(self, embeddings: torch.Tensor, step: int) -> torch.Tensor:
-        """Note the embeddings (N, D) of a step, from 0; returns those that the losses shall see.
+        """Note the embeddings (N, D) of a step, counted from 0, and return the embeddings to compute the losses with.
 
         Raises:
-            TrialDiverged: They are on a CPU, and not finite.
+            TrialDiverged: The embeddings are on a CPU, and not finite.
         """
         if embeddings.device.type == "cpu":
             if not bool(torch.isfinite(embeddings).all()):
@@ -40,10 +41,10 @@ class FiniteNumbers:
         return embeddings.masked_fill(finite != 0, 0.0)
 
     def loss(self, loss: torch.Tensor, step: int) -> None:
-        """Note the loss () of a step, from 0, after its embeddings.
+        """Note the loss () of a step, counted from 0; the step's embeddings must be noted before.
 
         Raises:
-            TrialDiverged: It is on a CPU, and not finite.
+            TrialDiverged: The loss is on a CPU, and not finite.
         """
         if loss.device.type != "cpu":
             self._seen.append(loss.detach())
@@ -51,10 +52,10 @@ class FiniteNumbers:
             raise self._diverged(2 * step + 1)
 
     def end_epoch(self) -> None:
-        """Look at what was noted on a GPU.
+        """Check the numbers that were noted on a GPU during the epoch.
 
         Raises:
-            TrialDiverged: Something was not finite.
+            TrialDiverged: A number is not finite.
         """
         if not self._seen:
             return

@@ -1,7 +1,8 @@
-"""Dropout and stochastic depth that draw for the global batch, so that neither ranks nor chunks change what is dropped.
+"""Dropout and stochastic depth whose draws depend neither on the number of ranks nor on the chunks of a batch.
 
-Each layer draws one mask for all images of the global batch from a seed of the step, and applies the rows of the images
-that it is given. An image thus loses the same activations wherever, and in whichever chunk, it is embedded.
+In each step, each layer draws one mask for all images of the global batch, from a seed of the step. It applies the
+mask's rows of the images that it is given. An image thus loses the same activations on whichever rank, and in whichever
+chunk, it is embedded.
 """
 
 import itertools
@@ -18,12 +19,12 @@ from mdr_tune.metric.transfer import send
 
 
 class Draws:
-    """What the layers of a network draw from: set before each forward pass in training.
+    """Source of the masks of a network's layers. In training, `at` is called before each forward pass.
 
     Attributes:
-        step: Identifies the optimiser step: seed of the trial, epoch, number of the step.
-        batch_size: Images in the global batch, B.
-        rows: Which of them the next forward pass gets.
+        step: Identity of the optimiser step: seed of the trial, epoch, number of the step within the epoch.
+        batch_size: Number of images in the global batch, B.
+        rows: Images of the global batch that the next forward pass gets.
     """
 
     def __init__(self) -> None:
@@ -35,28 +36,28 @@ class Draws:
         _draws[self._number] = self
 
     def at(self, step: tuple[int, ...], batch_size: int, rows: slice) -> None:
-        """Prepare for a forward pass on some rows of a step's global batch."""
+        """Prepare for a forward pass on the images `rows` of a step's global batch. See the attributes."""
         self.step, self.batch_size, self.rows = step, batch_size, rows
         self._calls = {}
 
     def keep_mask(
         self, layer: int, shape: torch.Size, probability: float, like: torch.Tensor, same_for_all: bool = False
     ) -> torch.Tensor:
-        """Return 0 where something is dropped, with `probability`, else 1 / (1 - probability).
+        """Return a random mask to multiply activations by: 0 drops, 1 / (1 - probability) keeps.
 
         Args:
-            layer: Number of the layer; its second call in a pass draws anew.
-            shape: Of one image's mask.
-            probability: In [0, 1].
-            like: (n, ...), whose dtype and device the mask has; n is the number of `rows`.
-            same_for_all: One draw for all images of the batch.
+            layer: Number of the layer. A second call for the same layer in a forward pass draws anew.
+            shape: Shape of one image's mask.
+            probability: Probability to drop, in [0, 1].
+            like: (n, ...), a tensor with the dtype and the device of the mask; n is the number of `rows`.
+            same_for_all: Whether one draw is made for all images of the global batch.
 
         Returns:
-            (n, *shape), or (1, *shape) if it is the same for all.
+            (n, *shape), or (1, *shape) with `same_for_all`.
         """
         if torch.compiler.is_compiling():
-            # One operation that the compiler does not look into: a generator would break the network into pieces, of
-            # which it compiles eight at most.
+            # The compiler does not look into this operation. A generator in sight of the compiler would break the
+            # network into pieces, and no more than eight pieces are compiled.
             op = torch.ops.mdr_tune.keep_mask
             return cast(torch.Tensor, op(like.detach(), self._number, layer, list(shape), probability, same_for_all))
         call = self._calls[layer] = self._calls.get(layer, -1) + 1
@@ -68,7 +69,7 @@ class Draws:
 
 
 _draws: "weakref.WeakValueDictionary[int, Draws]" = weakref.WeakValueDictionary()
-"""All draws there are: torch's operations take numbers, not objects."""
+"""All living `Draws` by number: torch's custom operations take numbers, not objects."""
 _numbers = itertools.count()
 
 
@@ -93,7 +94,7 @@ class GlobalDropout(nn.Dropout):
     draws: Draws
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Drop elements of (n, ...)."""
+        """Drop single elements of the inputs (n, ...)."""
         if not self.training or self.p == 0:
             return inputs
         return inputs * self.draws.keep_mask(self.layer, inputs.shape[1:], self.p, inputs)
@@ -101,7 +102,7 @@ class GlobalDropout(nn.Dropout):
 
 @cache
 def _global_stochastic_depth() -> type[nn.Module]:
-    """Return a class that is declared here alone, since it imports torchvision."""
+    """Return the class GlobalStochasticDepth. It is declared in a function because its base needs torchvision."""
     from torchvision.ops import StochasticDepth
 
     class GlobalStochasticDepth(StochasticDepth):
@@ -111,7 +112,7 @@ def _global_stochastic_depth() -> type[nn.Module]:
         draws: Draws
 
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            """Drop images' branches, (n, ...); in the mode `batch` all of them or none."""
+            """Drop the branch (...) of single images of (n, ...); in the mode `batch`, of all images or of none."""
             if not self.training or self.p == 0:
                 return inputs
             ones = torch.Size([1] * (inputs.ndim - 1))
@@ -121,17 +122,17 @@ def _global_stochastic_depth() -> type[nn.Module]:
 
 
 def make_draws_global(network: nn.Module) -> Draws:
-    """Make every layer of `network` that drops draw for the global batch, in place; returns what they draw from."""
+    """Make every dropping layer of `network` draw for the global batch, in place; return the source of their masks."""
     draws = Draws()
     kinds: dict[type, Any] = {nn.Dropout: GlobalDropout}
-    if "torchvision" in sys.modules:  # else none of its layers is here, and importing it takes two seconds
+    if "torchvision" in sys.modules:  # otherwise the network has none of its layers, and the import takes two seconds
         from torchvision.ops import StochasticDepth
 
         kinds[StochasticDepth] = _global_stochastic_depth()
     for number, layer in enumerate(network.modules()):
         kind = kinds.get(type(layer))
         if kind is not None:
-            layer.__class__ = kind  # the same state; only `forward`, the number and the draws are new
+            layer.__class__ = kind  # the state is kept; only `forward` and the two attributes that follow are new
             dropping = cast(GlobalDropout, layer)
             dropping.layer, dropping.draws = number, draws
     return draws

@@ -1,4 +1,4 @@
-"""From the indices of a global batch to this rank's augmented images, on its device, read ahead in the background."""
+"""Turn the indices of a global batch into this rank's augmented images, on its device, reading ahead meanwhile."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -20,7 +20,7 @@ class InputBatch(NamedTuple):
 
     Attributes:
         images: (n, C, H, W) uint8, or float32 in 0..255: this rank's slice of the global batch, augmented.
-        labels: of the whole global batch, B images.
+        labels: labels of the whole global batch, B images.
     """
 
     images: torch.Tensor
@@ -28,7 +28,7 @@ class InputBatch(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What comes from the background: on a CPU ready for use, for a GPU unchanged images in pinned memory."""
+    """A batch from the background thread: for a CPU ready for use, for a GPU not yet augmented, in pinned memory."""
 
     images: torch.Tensor  # (n, C, H, W)
     params: torch.Tensor  # (n, k)
@@ -36,21 +36,21 @@ class _Read(NamedTuple):
 
 
 class InputPipeline:
-    """Reads and augments the batches of one rank.
+    """Read and augment the batches of one rank.
 
-    The numbers follow from the split, the augmentation, the seed and the batches; how far it reads ahead changes
+    The images depend only on the split, the augmentation, the seed and the batches. Reading further ahead changes
     nothing, and the slices of any number of ranks make up the same global batch.
 
-    On a CPU a background thread reads and augments. For a GPU it reads into pinned memory, and the calling thread sends
-    the batch off and augments it there, without waiting for the device. The copy has a stream of its own, so that it
-    runs while the step before computes. What follows from the labels is worked out in the background too.
+    For a CPU, a background thread reads and augments. For a GPU, the background thread reads into pinned memory; the
+    calling thread sends the batch to the GPU and augments it there, without waiting for the GPU. The copy has a stream
+    of its own, so that it runs while the previous step computes. `BatchLabels` are made in the background too.
 
     Args:
-        split: What is trained on.
-        augmentation: What happens to its images.
-        seed: The trial's.
-        ranks: Where this process stands, and its device.
-        prefetch_batches: How many batches are read ahead, at most; 0 reads each as it is asked for.
+        split: The images to train on.
+        augmentation: The augmentation of the images.
+        seed: Seed of the trial.
+        ranks: Rank and device of this process.
+        prefetch_batches: Greatest number of batches that are read ahead; 0 reads each batch when it is asked for.
 
     Raises:
         ValueError: The augmentation crops more than the images have.
@@ -64,17 +64,17 @@ class InputPipeline:
         self._prefetch_batches = prefetch_batches
         self._copies = torch.cuda.Stream(ranks.device) if ranks.device.type == "cuda" else None
         self.image_shape = (self._stored_shape[0], *augmentation.output_size(self._stored_shape))
-        """(C, H, W) of what `epoch` yields."""
+        """(C, H, W) of the images that `epoch` yields."""
 
     def epoch(self, epoch: int, batches: torch.Tensor) -> Generator[InputBatch, None, None]:
         """Yield the input of each step of an epoch.
 
-        The background thread has ended when the last batch was taken, or the generator is closed (leaving a `for`
-        loop over it is enough).
+        The background thread has ended once the last batch is taken, or once the generator is closed. Leaving a `for`
+        loop over the generator closes it.
 
         Args:
-            epoch: From 0.
-            batches: (steps, B) int64, image indices into the split.
+            epoch: Number of the epoch, from 0.
+            batches: (steps, B) int64, indices of images in the split.
         """
         read = partial(self._read, epoch)
         with closing(prefetch(read, enumerate(batches), self._prefetch_batches)) as reads:
@@ -82,7 +82,7 @@ class InputPipeline:
                 yield self._on_device(images, params, labels)
 
     def _read(self, epoch: int, numbered: tuple[int, torch.Tensor]) -> _Read:
-        """Read this rank's images of the batch `numbered`, its number and its indices (B,)."""
+        """Read this rank's images of a batch; `numbered` is the number of the step and the batch's indices (B,)."""
         step, indices = numbered
         mine = shard_slice(len(indices), self._ranks.world_size, self._ranks.rank)
         images = self._split.images[indices[mine]]
@@ -90,7 +90,7 @@ class InputPipeline:
         labels = BatchLabels.of(self._split.labels[indices])
         if self._ranks.device.type != "cuda":
             return _Read(self._augmentation(images, params), params, labels)
-        # A thread starts out with GPU 0 as its current device, and would open a context there.
+        # A new thread's current device is GPU 0, where it would open a context.
         with torch.cuda.device(self._ranks.device):
             return _Read(_pin(images), _pin(params), labels.map(_pin))
 
@@ -108,11 +108,11 @@ class InputPipeline:
 
 
 def _keep_for(stream: torch.cuda.Stream, tensor: torch.Tensor) -> torch.Tensor:
-    """Have the memory of a tensor given away again only when `stream` is done with it."""
+    """Keep the memory of a tensor from being reused before `stream` is done with the tensor; return the tensor."""
     tensor.record_stream(stream)
     return tensor
 
 
 def _pin(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a copy in pinned memory; of a split that is on the GPU already, the tensor itself."""
+    """Return a copy of a CPU tensor in pinned memory; a tensor of a split that is on the GPU is returned itself."""
     return tensor.pin_memory() if tensor.device.type == "cpu" else tensor

@@ -1,10 +1,10 @@
-"""Embed a batch in chunks, with the gradients of the whole batch: its memory is that of one chunk.
+"""Embed a batch in chunks, with the gradients of the whole batch but the memory of one chunk.
 
-Two passes, as GradCache does (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup",
-2021): the first embeds all chunks without a graph; the loss of the whole batch gives the gradient of each embedding;
-the second embeds each chunk again, with a graph, and sends its embeddings' gradient through it. Nothing is
-approximated, as long as an image's embedding depends on that image alone: BatchNorm frozen, and what is dropped at
-random drawn by image (`global_draws`).
+The first pass embeds all chunks without a graph. The loss of the whole batch then gives the gradient of each embedding.
+The second pass embeds each chunk again, with a graph, and sends its embeddings' gradient through the graph. Nothing is
+approximated as long as an image's embedding depends on that image alone: BatchNorm has to be frozen, and dropout drawn
+by image (`global_draws`).
+Source: GradCache, Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021.
 """
 
 import contextlib
@@ -18,17 +18,18 @@ from torch.nn.parallel import DistributedDataParallel
 def embed_in_chunks(
     model: nn.Module, embed: Callable[[slice], torch.Tensor], num_images: int, chunk_size: int
 ) -> tuple[torch.Tensor, Callable[[], None]]:
-    """Embed images without keeping a graph; returns the embeddings and the second pass.
+    """Embed images without keeping a graph; return the embeddings and a function that makes the second pass.
 
     Args:
-        model: What `embed` calls; if it is DDP, the ranks' gradients are averaged once, in the last chunk.
-        embed: From which of the images to their embeddings (c, D); called twice a chunk, it must do the same twice.
-        num_images: n.
-        chunk_size: c, at least 1.
+        model: The model that `embed` calls. With DDP, the ranks' gradients are averaged once, in the last chunk.
+        embed: Function from a slice of the images to their embeddings (c, D). It is called twice for each chunk, and
+            must return the same both times.
+        num_images: Number of images, n.
+        chunk_size: Number of images in a chunk, c, at least 1.
 
     Returns:
-        (n, D), a leaf that wants a gradient, and a function to call when it has one: it adds the gradients of the
-        model's parameters.
+        The embeddings (n, D), a leaf that requires a gradient; and the second pass, to call when the embeddings have
+        their gradient. It adds to the gradients of the model's parameters.
     """
     chunks = [slice(start, min(start + chunk_size, num_images)) for start in range(0, num_images, chunk_size)]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The most memory that a trial has used."""
+"""Measure the peak memory of a trial."""
 
 import torch
 import torch.distributed as dist
@@ -9,26 +9,27 @@ GIB = 2**30
 
 
 class PeakMemory:
-    """Measures from its making on.
+    """Peak memory since this object was made.
 
-    On a GPU it is what torch had allocated for tensors at most. On a CPU it is the peak resident set of the process,
-    which has the libraries in it (0.3 GiB and more), and what the allocator kept from a trial before. Linux can set
-    that peak back; where it cannot be (another system, or /proc is read-only), it is that of the process's whole life.
+    On a GPU it is the most that torch has allocated for tensors. On a CPU it is the peak resident set of the process.
+    The resident set includes the libraries (0.3 GiB and more), and memory that the allocator kept from an earlier
+    trial. Linux can reset its peak. Where it cannot be reset (another system, or a read-only /proc), it is the peak of
+    the process's whole life.
 
     Args:
-        ranks: All of them make the same calls.
+        ranks: The ranks; each of them must make the same calls.
     """
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
         if ranks.device.type == "cuda":
-            torch.cuda.init()  # which the next call, unlike others, does not do by itself
+            torch.cuda.init()  # unlike other calls, the next one does not do so itself
             torch.cuda.reset_peak_memory_stats(ranks.device)
         else:
             _reset_peak_resident_set()
 
     def peak_gib(self) -> float:
-        """Return the most so far on any rank, in GiB."""
+        """Return the greatest peak of all ranks so far, in GiB."""
         device = self._ranks.device
         mine = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _peak_resident_set()
         most = torch.tensor([mine / GIB], dtype=torch.float64, device=device)
@@ -38,16 +39,16 @@ class PeakMemory:
 
 
 def device_name(device: torch.device) -> str:
-    """Return `cpu`, or the name of a GPU."""
+    """Return the name of a GPU, or `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _reset_peak_resident_set() -> None:
     try:
         with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # proc_pid_clear_refs(5): sets the peak resident set to what it is now
+            file.write("5")  # proc_pid_clear_refs(5): sets the peak resident set to the present one
     except OSError:
-        return  # then it stays what it was; see PeakMemory
+        return  # the peak is not reset; see PeakMemory
 
 
 def _peak_resident_set() -> int:
@@ -57,7 +58,7 @@ def _peak_resident_set() -> int:
             line = next(line for line in file if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     except (OSError, StopIteration):
-        import resource  # of Unix only, where /proc may be missing
+        import resource  # exists on Unix only, also where there is no /proc
         import sys
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

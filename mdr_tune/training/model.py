@@ -1,4 +1,4 @@
-"""The model that is searched, checkpointed and registered: normalisation, backbone, embedding layer."""
+"""The model that is trained, checkpointed and registered: normalisation, backbone, embedding layer."""
 
 import torch
 from torch import nn
@@ -8,17 +8,17 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.metric import EmbeddingMode, apply_test_mode
 
 ImageShape = tuple[int, int, int]
-"""(C, H, W)."""
+"""(C, H, W) of an image."""
 
 
 class EmbeddingModel(nn.Module):
-    """Images in, embeddings out.
+    """Network from images to embeddings.
 
     Args:
         backbone: The network before the embedding layer.
         size: Length of an embedding, D.
         mode: `l2` puts embeddings on the unit sphere; `rescale` and `none` leave them raw at test time.
-        channels_last: Memory layout of images and convolutions; usually the faster one.
+        channels_last: Whether images and convolutions have the memory layout "channels last", usually the faster one.
     """
 
     def __init__(self, backbone: Backbone, size: int, mode: EmbeddingMode, channels_last: bool = True) -> None:
@@ -31,14 +31,14 @@ class EmbeddingModel(nn.Module):
 
     @classmethod
     def from_config(cls, config: TrialConfig, pretrained: bool = True) -> "EmbeddingModel":
-        """Build the model of a trial; what is not pretrained is drawn from torch's global generator.
+        """Build the model of a trial. Weights that are not pretrained are drawn from torch's global generator.
 
         Args:
-            config: The trial.
-            pretrained: False leaves the backbone's published weights alone: a checkpoint is loaded next.
+            config: Configuration of the trial.
+            pretrained: Whether to load the backbone's published weights; False where a checkpoint is loaded next.
 
         Raises:
-            UserError: The weights cannot be had.
+            UserError: The published weights cannot be obtained.
         """
         backbone = build_backbone(config.backbone.name, config.backbone.weights, load=pretrained)
         return cls(backbone, config.embedding.size, config.embedding_mode, config.channels_last)
@@ -50,8 +50,8 @@ class EmbeddingModel(nn.Module):
             images: (n, C, H, W), uint8 or float in 0..255, grey or RGB, of a size that the backbone takes.
 
         Returns:
-            (n, D). In training mode the raw output of the linear layer: the training transform spans the global batch
-            and is applied after the gather. In eval mode what retrieval compares by Euclidean distance.
+            (n, D). In training mode, the raw output of the linear layer: the training transform spans the global batch
+            and is applied after the gather. In eval mode, the embeddings that retrieval compares by Euclidean distance.
         """
         normalized = self.backbone.normalize(images).to(self.linear.weight.dtype, memory_format=self._memory_format)
         embeddings: torch.Tensor = self.linear(self.backbone(normalized).flatten(1))

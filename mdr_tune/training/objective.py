@@ -1,4 +1,4 @@
-"""What is minimised: the metric-learning loss on mined pairs or triplets, plus MDR, over the global batch."""
+"""The objective of training: the metric-learning loss on mined pairs or triplets, plus MDR, over the global batch."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from mdr_tune.training.schedule import warmup_factor
 
 
 class Terms(NamedTuple):
-    """The scalar parts of one step's objective; `total` carries the gradient."""
+    """The scalar terms of one step's objective; only `total` has a gradient."""
 
     total: torch.Tensor
     dml_loss: torch.Tensor
@@ -22,14 +22,17 @@ class Terms(NamedTuple):
 
 
 class Objective(nn.Module):
-    """total = loss + weight * MDR + level_decay * sum of squared levels (Kim & Park, AAAI 2021, section 3).
+    """Compute total = loss + weight * MDR + level_decay * sum of squared levels (Kim & Park, AAAI 2021, section 3).
 
-    Its parameters (the levels, a loss's proxies) see the full gradient on each rank, because each rank computes the
-    loss of the whole gathered batch. They are therefore kept out of DDP, which would average equal gradients at best.
+    Without MDR, the total is the loss alone. Levels that are not learned do not decay.
+
+    The parameters of the objective (the levels, a loss's proxies) get the full gradient on each rank, because each rank
+    computes the loss of the whole gathered batch. They are therefore kept out of DDP, which would at best average equal
+    gradients.
 
     Args:
-        config: The trial.
-        num_classes: Of the training split, whose labels are 0 .. num_classes - 1.
+        config: Configuration of the trial.
+        num_classes: Number of classes in the training split; labels are 0 to num_classes - 1.
     """
 
     def __init__(self, config: TrialConfig, num_classes: int) -> None:
@@ -47,13 +50,14 @@ class Objective(nn.Module):
     def forward(
         self, embeddings: torch.Tensor, labels: Labels, generator: torch.Generator, epochs_done: float = 0.0
     ) -> Terms:
-        """Score one global batch.
+        """Return the objective of one global batch.
 
         Args:
-            embeddings: (N, D) raw embeddings of the global batch, in rank order, equal on all ranks.
-            labels: (N,) class ids, or what is known of them.
-            generator: The miner's, on the CPU, in the same state on all ranks.
-            epochs_done: Epochs of training when this step is done, with fractions: what the weight's warm-up goes by.
+            embeddings: (N, D), raw embeddings of the global batch, in rank order, equal on all ranks.
+            labels: (N,) class ids, or the batch's `BatchLabels`.
+            generator: Generator that miner and loss draw from, on the CPU, in the same state on all ranks.
+            epochs_done: Number of epochs trained once this step is done, with fractions. The warm-up of MDR's weight
+                depends on it.
         """
         embeddings = apply_embedding_mode(embeddings, self.mode)
         mined = self.miner(embeddings, labels, generator)
@@ -67,11 +71,11 @@ class Objective(nn.Module):
         return Terms(total, dml_loss.detach(), mdr_loss.detach(), fallback)
 
     def weight_at(self, epochs_done: float) -> float:
-        """Return the weight of MDR after so many epochs."""
+        """Return the weight of MDR after `epochs_done` epochs, its warm-up included."""
         return self.weight * warmup_factor(epochs_done, self.warmup_epochs)
 
     def describe(self, epochs_done: float) -> dict[str, float]:
-        """Return the weight, the levels and the moving averages of MDR, as metrics."""
+        """Return the weight, the levels and the moving averages of MDR as metrics; empty without MDR."""
         if self.mdr is None:
             return {}
         metrics = {f"mdr/level_{i}": level for i, level in enumerate(self.mdr.levels.tolist())}

@@ -1,6 +1,7 @@
-"""Models trained with the code of MDR's authors: read, and turned into models of this package.
+"""Import models that were trained with the code of MDR's authors.
 
-Their code (https://github.com/kakaoenterprise/AAAI2021_MDR, run.py) saves `torch.save(model.state_dict(), "best.pth")`.
+The authors' code (https://github.com/kakaoenterprise/AAAI2021_MDR, run.py) saves a model by
+`torch.save(model.state_dict(), "best.pth")`.
 
 Example:
     >>> imported = import_official(Path("best.pth"), mode="rescale")  # doctest: +SKIP
@@ -27,22 +28,23 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import escaped
 
 OfficialMode = Literal["rescale", "l2"]
-"""Their class: `Embedding` is `rescale`, `L2NormEmbedding` (run.py --l2norm) is `l2`. The tensors of both have the same
-names, so that a file does not tell; at test time the first gives raw embeddings, the second unit vectors."""
+"""Embedding mode of one of the authors' models: `rescale` for their class `Embedding`, `l2` for `L2NormEmbedding`
+(run.py --l2norm). A file does not tell which of the two it is, since their tensors have the same names. At test time
+`Embedding` gives raw embeddings, `L2NormEmbedding` unit vectors."""
 
 IMAGE_SHAPE: ImageShape = (3, 224, 224)
 RESIZE = 256
-"""Height and width, in pixels, that their transform brings images to before it cuts the middle out."""
+"""Height and width, in pixels, that the authors' transform resizes images to before its centre crop."""
 CHECKPOINT_NAME = "model.pt"
 _SOURCE_CODE = "https://github.com/kakaoenterprise/AAAI2021_MDR"
 
-# A tensor that a backbone has and those further down have not.
+# For each backbone, a tensor by which it is recognised: those further down do not have it.
 _RECOGNISED_BY = {
     "bn_inception": "base.model.conv1_7x7_s2.weight",
     "resnet50": "base.layer1.0.conv3.weight",
     "resnet18": "base.layer1.0.conv2.weight",
 }
-# From the names of ours to theirs, the longest beginning first.
+# From the prefixes of tensor names here to those in the authors' code. A longer prefix stands before a shorter one.
 _THEIR_PREFIXES = {
     "bn_inception": {"backbone.": "base.model.", "linear.": "linear."},
     "resnet50": {"backbone.network.": "base.", "linear.": "linear."},
@@ -51,19 +53,20 @@ _THEIR_PREFIXES = {
 _UNUSED = (
     "base.model.last_linear.weight",
     "base.model.last_linear.bias",
-)  # the classifier that their forward leaves out
+)  # the classifier, which the authors' forward does not use
 _SHOWN_KEYS = 3
 
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """A model of theirs as one of ours.
+    """One of the authors' models, converted to a model of this package.
 
     Attributes:
-        model: On the CPU, in eval mode. Takes uint8 images (n, 3, 224, 224), RGB; gives their embeddings (n, D).
-        config: Says what the model is: `backbone`, `embedding`, `batch_norm`. A state dict does not tell how it was
-            trained: the other keys have their defaults, and mean nothing.
-        source: File name, SHA256 and where the code is from; texts.
+        model: The model, on the CPU, in eval mode. It takes uint8 images (n, 3, 224, 224), RGB, and returns their
+            embeddings (n, D).
+        config: Description of the model by the keys `backbone`, `embedding` and `batch_norm`. The other keys have their
+            defaults and mean nothing, since a state dict does not tell how the model was trained.
+        source: File name (`file`), SHA256 (`sha256`) and URL of the authors' code (`code`).
     """
 
     model: EmbeddingModel
@@ -71,14 +74,17 @@ class ImportedModel:
     source: dict[str, str]
 
     def describe(self) -> str:
-        """Return what it is, in a line."""
+        """Return a description of the model in one line."""
         return (
             f"{self.config.backbone.name}, embeddings of {self.config.embedding.size} numbers, mode "
             f"{self.config.embedding.mode}, from {self.source['file']} (SHA256 {self.source['sha256'][:12]}...)"
         )
 
     def checkpoint(self) -> dict[str, Any]:
-        """Return what `mdr_tune.tracking.champion.load_model` reads; without an optimiser, no trial goes on from it."""
+        """Return a checkpoint for `mdr_tune.tracking.champion.load_model`.
+
+        It has no optimiser state, so that no trial can be resumed from it.
+        """
         return {
             "version": CHECKPOINT_VERSION,
             "config": self.config.model_dump(),
@@ -89,10 +95,11 @@ class ImportedModel:
 
 
 def import_official(file: Path, mode: OfficialMode) -> ImportedModel:
-    """Read a file of theirs and convert it; nothing in the file is executed.
+    """Read a file that the authors' code saved, and convert its model. Nothing in the file is executed.
 
     Raises:
-        UserError: It is not the state dict of one of their models; the message names the file and what is wrong.
+        UserError: The file cannot be read, or is not the state dict of one of the authors' models; the message names
+            the file and what is wrong.
     """
     content = _read(file)
     try:
@@ -104,10 +111,12 @@ def import_official(file: Path, mode: OfficialMode) -> ImportedModel:
 
 
 def write_checkpoint(imported: ImportedModel, folder: Path) -> Path:
-    """Write `folder`/model.pt, whole or not at all; the folder is made if need be. Returns the file.
+    """Write `folder`/model.pt, whole or not at all, and return its path. A missing folder is made.
+
+    A model.pt that holds the same bytes already is left alone.
 
     Raises:
-        UserError: There is a model.pt already, and it is not this one, or it cannot be written.
+        UserError: The folder has a model.pt of another model, or the file cannot be written.
     """
     buffer = io.BytesIO()
     torch.save(imported.checkpoint(), buffer)
@@ -126,15 +135,17 @@ def write_checkpoint(imported: ImportedModel, folder: Path) -> Path:
 
 
 def convert_official(state: Mapping[str, torch.Tensor], mode: OfficialMode) -> tuple[EmbeddingModel, TrialConfig]:
-    """Return a model that embeds as theirs with this state dict does after `eval()`, and what describes it.
+    """Convert a state dict of the authors' code to a model of this package and its configuration.
+
+    In eval mode the model returns the same embeddings as the authors' model with this state dict.
 
     Args:
-        state: Of their `Embedding` or `L2NormEmbedding`, on any of their backbones; also from inside of DataParallel,
-            whose `module.` before each name goes.
-        mode: Which of the two classes it was; see `OfficialMode`.
+        state: State dict of the authors' `Embedding` or `L2NormEmbedding`, on any of their backbones. The prefix
+            `module.` that DataParallel puts before each name is removed.
+        mode: Mode that stands for one of the two classes; see `OfficialMode`.
 
     Raises:
-        UserError: It is not: a tensor is missing, unexpected, of another shape or kind, or not finite.
+        UserError: A tensor is missing, unexpected, of another shape or kind, or not finite.
     """
     _check_is_state_dict(state)
     if all(key.startswith("module.") for key in state):
@@ -143,7 +154,7 @@ def convert_official(state: Mapping[str, torch.Tensor], mode: OfficialMode) -> t
     config = TrialConfig.model_validate(
         {
             "backbone": {"name": backbone, "weights": "none"},
-            "batch_norm": "frozen",  # as theirs is in training
+            "batch_norm": "frozen",  # as in the authors' training
             "embedding": {"size": _embedding_size(state), "mode": mode},
         }
     )
@@ -172,7 +183,7 @@ def _unpickle(content: bytes) -> Any:
                 f"holds pickled objects besides tensors, whose code would run as they are read: {advice}"
             ) from None
         raise UserError(f"is no file of torch.save, or is damaged: {advice}") from None
-    except Exception:  # what the reader of pickles and archives trips over in a file of another kind: nearly anything
+    except Exception:  # the readers of pickles and archives raise nearly anything for a file of another kind
         raise UserError(f"is no file of torch.save, or is damaged: {advice}") from None
 
 
@@ -207,7 +218,7 @@ def _embedding_size(state: Mapping[str, torch.Tensor]) -> int:
 
 
 def _their_key(key: str, backbone: str) -> str:
-    """Return their name of the tensor that is `key` here."""
+    """Return the name that the tensor `key` of this package has in the authors' code."""
     for ours, theirs in _THEIR_PREFIXES[backbone].items():
         if key.startswith(ours):
             return theirs + key.removeprefix(ours)

@@ -1,4 +1,4 @@
-"""The optimiser of a trial: which parameters have which learning rate, and how the rates change."""
+"""Make the optimiser of a trial, set its learning rates, and load its state."""
 
 from typing import Any
 
@@ -13,9 +13,11 @@ from mdr_tune.training.schedule import learning_rate_factor
 
 
 def make_optimizer(config: OptimizerConfig, model: EmbeddingModel, objective: Objective) -> torch.optim.Optimizer:
-    """Return the optimiser over backbone, embedding layer, the loss's parameters and the levels, in this order.
+    """Return the optimiser of a trial, with its parameter groups in this order.
 
-    On a GPU it is torch's fused one: one kernel for many parameters, without a wait for the device.
+    The groups are `backbone`, `head` (the embedding layer), `loss` (the loss's parameters) and `levels` (those of MDR).
+    A group without parameters to train is left out. On a GPU the optimiser is torch's fused one, which updates many
+    parameters in one kernel and does not wait for the GPU.
     """
     groups = [
         _group("backbone", model.backbone, config.learning_rate),
@@ -39,10 +41,18 @@ def _group(name: str, module: nn.Module | None, learning_rate: float) -> dict[st
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, iteration: int) -> dict[str, float]:
-    """Set the learning rates of an iteration, from 0 over all epochs; returns those in use as metrics.
+    """Set the learning rates of an iteration and return them as metrics.
 
-    They follow from the iteration alone, so that there is no schedule's state to save, and an fp16 step that was
-    left out does not shift the epochs.
+    The rates follow from the number of the iteration alone. So there is no state of a schedule to save, and a skipped
+    fp16 step does not shift the schedule.
+
+    Args:
+        optimizer: Optimiser of `make_optimizer`.
+        config: Configuration of the trial.
+        iteration: Number of the iteration, from 0 over all epochs.
+
+    Returns:
+        `train/learning_rate`, that of the backbone, and `train/<group>_learning_rate` of each group with another one.
     """
     factor = learning_rate_factor(config.optimizer.schedule, iteration, config.iterations_per_epoch, config.epochs)
     for group in optimizer.param_groups:
@@ -53,10 +63,11 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, it
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load what an optimizer remembers of the parameters; its settings stay those of the trial's configuration.
+    """Load the state that an optimizer keeps of each parameter; its settings stay those of this trial's configuration.
 
-    A checkpoint has settings too. They are another trial's where population based training took its state over, or
-    another device's, which decide where torch puts the counts of steps.
+    The settings in a checkpoint are not loaded, since they may not fit. They are another trial's where population based
+    training took over that trial's state. They may also be another device's, and decide where torch puts the counts of
+    steps.
     """
     own = optimizer.state_dict()["param_groups"]
     groups = [

@@ -1,4 +1,4 @@
-"""Where a process stands among the DDP ranks of its trial."""
+"""The rank of a process among the DDP ranks of its trial."""
 
 from dataclasses import dataclass, field
 
@@ -11,13 +11,13 @@ from mdr_tune.metric import gather_without_gradient
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's rank, how many there are, what they compute on, and the group that joins them.
+    """Rank of this process, number of ranks, device and process group; by default a single rank on the CPU.
 
     Attributes:
-        rank: From 0.
+        rank: Number of this rank, from 0.
         world_size: Number of ranks, W.
-        device: What this rank computes on.
-        group: The process group; None is the default one. Not used when `world_size` is 1.
+        device: Device that this rank computes on.
+        group: Process group of the ranks; None is the default group. Not used when `world_size` is 1.
     """
 
     rank: int = 0
@@ -27,26 +27,26 @@ class Ranks:
 
     @classmethod
     def current(cls, device: torch.device, group: dist.ProcessGroup | None = None) -> "Ranks":
-        """Return where this process stands in `group`, or alone if torch.distributed is not initialised."""
+        """Return this process's ranks in `group`, or a single rank if torch.distributed is not initialised."""
         if not dist.is_initialized():
             return cls(device=device)
         return cls(dist.get_rank(group), dist.get_world_size(group), device, group)
 
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum `tensor` over the ranks, in place; returns it."""
+        """Sum `tensor` over the ranks, in place, and return it."""
         if self.world_size > 1:
             dist.all_reduce(tensor, group=self.group)
         return tensor
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return what each rank passed, (W, *shape), in rank order; of one shape on all."""
+        """Return the ranks' tensors, which have one shape, stacked in rank order: (W, *shape)."""
         return gather_without_gradient(tensor[None], [1] * self.world_size, self.group)
 
     def share_gradients(self, module: nn.Module) -> None:
         """Give every rank the gradients that rank 0 has of `module`'s parameters.
 
-        For parameters outside of DDP whose gradient each rank computes in full: equal but for the order in which a
-        GPU sums, which would let the ranks' parameters drift apart.
+        This is for parameters outside of DDP whose gradient each rank computes in full. The ranks' gradients are equal
+        but for the order in which a GPU sums. That difference would let the ranks' parameters drift apart.
         """
         gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
         if self.world_size == 1 or not gradients:

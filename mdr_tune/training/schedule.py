@@ -1,4 +1,4 @@
-"""How learning rates and the weight of MDR change: factors that follow from the position in the training alone."""
+"""Factors of the learning rates and of MDR's weight, which depend on the position in the training alone."""
 
 import math
 
@@ -6,20 +6,20 @@ from mdr_tune.config.optimizer import CosineScheduleConfig, MultiStepScheduleCon
 
 
 def warmup_factor(epochs_done: float, warmup_epochs: float) -> float:
-    """Return what a linear warm-up multiplies by: 0 at the start, 1 from `warmup_epochs` on."""
+    """Return the factor of a linear warm-up: 0 at the start, 1 from `warmup_epochs` on."""
     return 1.0 if warmup_epochs <= 0 else min(1.0, epochs_done / warmup_epochs)
 
 
 def learning_rate_factor(
     schedule: MultiStepScheduleConfig | CosineScheduleConfig, iteration: int, iterations_per_epoch: int, epochs: int
 ) -> float:
-    """Return what the learning rates are multiplied by in one iteration of a trial.
+    """Return the factor of all learning rates in one iteration of a trial.
 
     Args:
-        schedule: Multi-step or cosine, with its warm-up.
-        iteration: From 0, over all epochs.
-        iterations_per_epoch: Of the trial.
-        epochs: Of the trial.
+        schedule: Multi-step or cosine schedule, with its warm-up.
+        iteration: Number of the iteration, from 0 over all epochs.
+        iterations_per_epoch: Number of iterations in each epoch of the trial.
+        epochs: Number of epochs of the trial.
     """
     warmup = warmup_factor((iteration + 1) / iterations_per_epoch, schedule.warmup_epochs)
     if isinstance(schedule, CosineScheduleConfig):

@@ -1,4 +1,4 @@
-"""One trial on one rank, as it lives between two commands: model, objective, optimiser, generators, epoch."""
+"""The state of one trial on one rank, kept from command to command: model, objective, optimiser, generators, epoch."""
 
 import contextlib
 import time
@@ -42,10 +42,10 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrialSession:
-    """A trial from its first epoch to its last.
+    """Train and evaluate one trial, from its first epoch to its last.
 
-    All that it does follows from `config` and `dataset`; the number of ranks changes rounding only, and what the
-    process ran before changes nothing.
+    The results depend on `config` and `dataset` alone. The number of ranks changes rounding only, and trials that ran
+    in the process before change nothing.
 
     Example (one process, no Ray):
         >>> session = TrialSession.from_config({"epochs": 1, "iterations_per_epoch": 2})
@@ -54,14 +54,14 @@ class TrialSession:
         1
 
     Args:
-        config: The trial.
-        dataset: The data that `config.data` names.
-        ranks: Where this process stands; every rank makes the same calls in the same order.
-        dtype: Of parameters and losses.
-        test: The test classes, where `config.measured_curves` asks for them.
+        config: Configuration of the trial.
+        dataset: The data set that `config.data` names.
+        ranks: Rank of this process; None is a single rank. Every rank must make the same calls in the same order.
+        dtype: Dtype of parameters and losses.
+        test: The test classes; needed if `config.measured_curves` asks for them.
 
     Raises:
-        ValueError: `config.measured_curves` asks for the test classes, and they are not given.
+        ValueError: `config.measured_curves` asks for the test classes, and `test` is None.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class TrialSession:
         self.config, self.dataset, self.ranks = config, dataset, ranks or Ranks()
         self._curve_test = test
         self.snapshot: DistanceSnapshot | None = None
-        """How the distances lay after the last epoch, if it is one of `snapshot_epochs`."""
+        """Snapshot of the distances after the last epoch; None if that is not one of `snapshot_epochs`."""
         self.epoch = 0
-        """Epochs completed."""
+        """Number of completed epochs."""
         self.progress = 0
-        """Steps and evaluated batches of this rank so far: as long as it grows, the rank is not stuck."""
+        """Number of steps and evaluated batches of this rank so far. As long as it grows, the rank is not stuck."""
         self._peak_memory = PeakMemory(self.ranks)
         device, train = self.ranks.device, dataset.split("train")
         torch.manual_seed(derive_seed("model", config.seed))
@@ -114,16 +114,18 @@ class TrialSession:
         dtype: torch.dtype = torch.float32,
         test: ImageSplit | None = None,
     ) -> "TrialSession":
-        """Check a trial, load its data set, and return its session. Of several ranks, each makes this call.
+        """Check a trial's configuration, load its data set, and return its session. Each rank must make this call.
 
         Args:
-            config: The trial, or the keys that a sweep file has below `trial`, with defaults for the others.
-            ranks: As of the class.
-            dtype: As of the class.
-            test: As of the class.
+            config: Configuration of the trial; or the keys that a sweep file has below `trial`, where a missing key has
+                its default.
+            ranks: See the class.
+            dtype: See the class.
+            test: See the class.
 
         Raises:
-            UserError: A key is unknown, or its value wrong or not fit for the data set; data or weights cannot be had.
+            UserError: A key is unknown, a value is wrong or does not fit the data set, `test` is missing, or data or
+                weights cannot be obtained.
         """
         if not isinstance(config, TrialConfig):
             config = TrialConfig.from_keys(config)
@@ -134,7 +136,10 @@ class TrialSession:
         return cls(config, dataset, ranks, dtype, test)
 
     def run_epoch(self) -> dict[str, float]:
-        """Train one epoch and evaluate, on the validation classes and for the curves; returns the metrics by name.
+        """Train one epoch, evaluate, and return the metrics by name.
+
+        The evaluation is on the validation classes if `config.protocol` is `validation`, and on those splits that
+        learning curves are wanted of.
 
         Raises:
             TrialDiverged: Numbers stopped being finite, or the embeddings collapsed.
@@ -151,7 +156,7 @@ class TrialSession:
         return metrics
 
     def _curves(self) -> dict[str, float]:
-        """Evaluate what learning curves are wanted of: `curves/train_recall_at_1` and so on, in percent."""
+        """Return the metrics of the learning curves that are wanted, such as `curves/train_recall_at_1`, in percent."""
         metrics: dict[str, float] = {}
         for name in self.config.measured_curves:
             split = self._curve_test if name == "test" else self.dataset.split("train")
@@ -161,11 +166,14 @@ class TrialSession:
 
     @property
     def device_name(self) -> str:
-        """What this rank computes on: `cpu`, or a GPU's name."""
+        """Name of the GPU that this rank computes on, or `cpu`."""
         return device_name(self.ranks.device)
 
     def train_epoch(self) -> dict[str, float]:
-        """Train one epoch; returns its mean losses, the distances of its last batch, and the state of MDR after it.
+        """Train one epoch and return its metrics.
+
+        The metrics are the epoch's mean losses, the distances within its last batch, the learning rates, and the state
+        of MDR after the epoch.
 
         Raises:
             TrialDiverged: Numbers stopped being finite, or the embeddings collapsed.
@@ -192,7 +200,7 @@ class TrialSession:
         }
 
     def _step(self, number: int, batch: InputBatch) -> dict[str, torch.Tensor]:
-        """One optimiser step on a global batch of B images, of which this rank has n; returns what it measured."""
+        """Make one optimiser step on a global batch, B images, n on this rank; return the metrics, () each."""
         ranks = self.ranks
         iteration = self.epoch * self.config.iterations_per_epoch + number
         self._learning_rates = set_learning_rates(self._optimizer, self.config, iteration)
@@ -219,13 +227,25 @@ class TrialSession:
         return measured
 
     def _lower_scale(self, one: torch.Tensor) -> torch.Tensor:
-        """Update the scale of the loss; returns `one` () if that lowered it, as a step that overflowed was left out."""
-        before = self._scaler.scale(one)  # not `get_scale`, which waits for a GPU
+        """Update the scale of the loss; return `one` () if the scale was lowered, else 0.
+
+        The scale is lowered when the gradients of a step overflowed, so that the optimiser skipped the step.
+        """
+        before = self._scaler.scale(one)  # `get_scale` would wait for a GPU
         self._scaler.update()
         return one * (self._scaler.scale(one) < before)
 
     def _distances(self, batch: torch.Tensor) -> dict[str, float]:
-        """Return how the distances lie within the last global batch (B,), the same on all ranks."""
+        """Return metrics of the distances within the last global batch; take a snapshot if the epoch is to have one.
+
+        The metrics are the same on all ranks.
+
+        Args:
+            batch: (B,), indices of the batch's images.
+
+        Raises:
+            TrialDiverged: The embeddings collapsed.
+        """
         mean, std, norm = distance_moments(self._last_embeddings, self.config.embedding_mode)
         if is_collapsed(mean, std, norm, self._autocast or self._last_embeddings.dtype):
             raise TrialDiverged(
@@ -242,12 +262,14 @@ class TrialSession:
         return {"train/distance_mean": mean, "train/distance_std": std, **held}
 
     def _embed(self, number: int, images: torch.Tensor, size: int) -> tuple[torch.Tensor, Callable[[], None]]:
-        """Return the embeddings (n, D) of this rank's share of the batch, and what to call after the loss's backward.
+        """Return the embeddings (n, D) of this rank's images, and a function to call after the backward of the loss.
+
+        The function makes the second pass of a batch that is embedded in chunks; otherwise it does nothing.
 
         Args:
-            number: The step within the epoch.
-            images: (n, C, H, W).
-            size: Images in the global batch.
+            number: Number of the step within the epoch, from 0.
+            images: (n, C, H, W), this rank's images.
+            size: Number of images in the global batch.
         """
         first = shard_slice(size, self.ranks.world_size, self.ranks.rank).start
         step = (self.config.seed, self.epoch, number)
@@ -261,7 +283,7 @@ class TrialSession:
         return embed(slice(0, len(images))), lambda: None
 
     def _network(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings (n, D) of images (n, C, H, W), the network in the trial's precision."""
+        """Return the embeddings (n, D) of images (n, C, H, W), computed in the trial's precision."""
         device = self.ranks.device.type
         with torch.autocast(device, self._autocast, enabled=self._autocast is not None):
             embeddings: torch.Tensor = self._parallel_model(images)
@@ -276,20 +298,20 @@ class TrialSession:
         return measured
 
     def _clip_gradients(self, max_norm: float) -> torch.Tensor:
-        """Scale the gradient of all parameters together to `max_norm` if it is longer; returns its norm before."""
+        """Scale the joint gradient of all parameters down to `max_norm` if it is longer; return its norm before."""
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         return nn.utils.clip_grad_norm_(parameters, max_norm)
 
     def evaluate(self, split: SearchSplitName) -> dict[str, float]:
-        """Return the retrieval metrics on training or validation classes, as `train/...` or `val/...`, in percent."""
+        """Return the metrics on training or validation classes, named `train/...` or `val/...`, in percent."""
         return self._evaluate({"train": "train", "validation": "val"}[split], self.dataset.split(split))
 
     def evaluate_test(self, split: ImageSplit) -> dict[str, float]:
-        """Return the retrieval metrics on the test classes, as `test/...`: for a final evaluation only."""
+        """Return the metrics on the test classes, named `test/...`, in percent. For a final evaluation only."""
         return self._evaluate("test", split)
 
     def examine_test(self, split: ImageSplit) -> tuple[dict[str, float], TestDetails]:
-        """Return what `evaluate_test` does, and what was found for each query; the pictures on rank 0 only."""
+        """Return the metrics of `evaluate_test`, and the details of each query. Only rank 0 gets the pictures."""
         with self._finite():
             metrics, details = examine(self.model, split, self.ranks, *self._evaluation)
         return {f"test/{name}": value for name, value in metrics.items()}, details
@@ -303,10 +325,10 @@ class TrialSession:
 
     @property
     def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None], int]:
-        """The arguments of `evaluate` that follow the ranks.
+        """The arguments of `evaluate` that follow `ranks`.
 
-        A GPU embeds no more images at a time than it has room for in training. On a CPU there is room, and another
-        number would change the last bits.
+        On a GPU the batch is no larger than a rank's in training, for which there is room. On a CPU there is room
+        enough, and another batch size would change the last bits.
         """
         batch_size = EVALUATION_BATCH
         if self.ranks.device.type == "cuda":
@@ -318,16 +340,17 @@ class TrialSession:
     def _finite(self) -> Iterator[None]:
         try:
             yield
-        except EmbeddingsNotFinite as error:  # on all ranks, which rank the same gathered embeddings
+        except EmbeddingsNotFinite as error:  # on all ranks: they rank the same embeddings
             raise TrialDiverged(f"an embedding is not finite after epoch {self.epoch}, or too large") from error
 
     def _count_progress(self) -> None:
         self.progress += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to go on: tensors and plain values, so that `weights_only=True` loads it.
+        """Return the state that the trial can go on from.
 
-        The tensors are on the CPU, so that a machine without a GPU loads them as well.
+        It holds tensors and plain values only, so that `torch.load` reads it with `weights_only=True`. The tensors are
+        on the CPU, so that a machine without a GPU loads them as well.
         """
         state = {
             "version": CHECKPOINT_VERSION,
@@ -344,11 +367,11 @@ class TrialSession:
         return on_cpu
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`, written by any number of ranks.
+        """Go on from a state that `state_dict` returned, on any number of ranks.
 
         Raises:
-            ValueError: The state is of another version.
-            RuntimeError: Shapes differ: the state is of another model.
+            ValueError: The state has another version.
+            RuntimeError: Shapes differ, since the state is another model's.
         """
         if state["version"] != CHECKPOINT_VERSION:
             raise ValueError(f"checkpoint of version {state['version']}; this program reads {CHECKPOINT_VERSION}")
@@ -361,7 +384,11 @@ class TrialSession:
 
 
 def _means(measured: torch.Tensor) -> torch.Tensor:
-    """Return the means of (steps, k) over the steps; a gradient that overflowed, and was left out, has no norm."""
+    """Return the mean over the steps of (steps, k) numbers.
+
+    Where a mean is not finite, the numbers that are not finite are left out: a skipped step, whose gradient overflowed,
+    has no gradient norm.
+    """
     means = measured.mean(0)
     finite = measured.masked_fill(~measured.isfinite(), torch.nan)
     return torch.where(means.isfinite(), means, finite.nanmean(0))
@@ -373,7 +400,10 @@ def _augmentation(config: TrialConfig) -> Augmentation:
 
 
 def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """Wrap the model in DDP if there are several ranks. BatchNorm's buffers stay equal on all by themselves."""
+    """Return the model wrapped in DDP, or the model itself if there is one rank.
+
+    DDP does not send buffers: those of BatchNorm stay equal on all ranks by themselves.
+    """
     if ranks.world_size == 1:
         return model
     return DistributedDataParallel(
@@ -384,12 +414,13 @@ def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
 def _compile(model: nn.Module) -> None:
     """Compile a model in place, as if it were the first of the process.
 
-    Torch compiles a piece of code for a few kinds of arguments, models among them. Then it runs that code as it is, and
-    only its log says so. Here each model starts from nothing, and one that reaches the limit by itself raises.
+    Torch compiles a piece of code for a limited number of kinds of arguments, and a model counts as an argument. Beyond
+    the limit it runs the code without compiling it, and only its log says so. Here earlier models do not count, and a
+    model that reaches the limit alone raises an error.
     """
     torch.compiler.reset()
     torch._dynamo.config.fail_on_recompile_limit_hit = True
-    torch._dynamo.config.suppress_errors = False  # an environment variable sets it; what cannot be compiled raises
+    torch._dynamo.config.suppress_errors = False  # an environment variable may set it; failures to compile shall raise
     model.compile()
 
 

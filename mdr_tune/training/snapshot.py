@@ -1,4 +1,4 @@
-"""How the distances of a batch lie between MDR's levels: what the report draws of a training."""
+"""Take snapshots of a training for the report: how the distances of a batch lie relative to MDR's levels."""
 
 import math
 
@@ -11,7 +11,7 @@ LEAST_STD = 1e-12
 
 
 def snapshot_epochs(epochs: int) -> tuple[int, ...]:
-    """Return the epochs after which a snapshot is taken: the first, the middle one, the last."""
+    """Return the epochs after which a snapshot is taken: the first, the middle and the last of `epochs`."""
     return tuple(sorted({1, math.ceil(epochs / 2), epochs}))
 
 
@@ -19,17 +19,17 @@ def snapshot_epochs(epochs: int) -> tuple[int, ...]:
 def normalized_distances(
     embeddings: torch.Tensor, labels: torch.Tensor, mode: EmbeddingMode, mdr: MDRLoss | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return z = (d - mean) / std of all pairs of a batch, each once, and which are of one class.
+    """Return the normalised distance z = (d - mean) / std of each pair of a batch, and whether it is of one class.
 
     Args:
-        embeddings: (N, D), raw, of the global batch.
-        labels: (N,).
-        mode: What training makes of the embeddings before the losses see them.
-        mdr: Whose moving averages normalise; None: mean and deviation of the batch, as MDR's first step would take
-            them, over the whole matrix with its zeros.
+        embeddings: (N, D), raw embeddings of the global batch.
+        labels: (N,), their classes.
+        mode: Embedding mode that training applies before the losses.
+        mdr: The MDR loss whose moving averages are `mean` and `std`. None: mean and standard deviation of the batch's
+            whole distance matrix, the zeros of the diagonal included, as MDR's first step takes them by default.
 
     Returns:
-        (N (N - 1) / 2,) twice: float, and bool.
+        z, (N (N - 1) / 2,) float64, each pair once; and (N (N - 1) / 2,) bool, True for pairs of one class.
     """
     seen = apply_embedding_mode(embeddings, mode).double()
     distances = torch.cdist(seen, seen, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(0)
@@ -39,11 +39,13 @@ def normalized_distances(
 
 
 def held_shares(z: torch.Tensor, levels: torch.Tensor) -> list[float]:
-    """Return for each level the share of the pairs that are nearest to it; a pair between two is the lower one's.
+    """Return, for each level, the share of the pairs that are nearest to it.
+
+    A pair that lies as far from two levels counts for the lower one.
 
     Args:
-        z: (P,), the normalised distances.
-        levels: (L,), in any order.
+        z: (P,), normalised distances.
+        levels: (L,), in any order, which is also the order of the shares.
     """
     ascending, order = levels.to(z.dtype).sort()
     nearest = order[torch.bucketize(z, (ascending[1:] + ascending[:-1]) / 2)]
@@ -52,7 +54,14 @@ def held_shares(z: torch.Tensor, levels: torch.Tensor) -> list[float]:
 
 
 def take_snapshot(epoch: int, z: torch.Tensor, same: torch.Tensor, mdr: MDRLoss | None) -> DistanceSnapshot:
-    """Return the histograms of a batch after an epoch; arguments as `normalized_distances` returns them."""
+    """Return the snapshot of a batch after an epoch: histograms of its distances, and MDR's levels with their shares.
+
+    Args:
+        epoch: Number of the epoch, from 1.
+        z: (P,), normalised distances, as `normalized_distances` returns them.
+        same: (P,) bool, whether each pair is of one class.
+        mdr: The MDR loss; None if the trial has none.
+    """
     places = ((z - LOW) / (HIGH - LOW) * BINS).floor().long().clamp(0, BINS - 1)
     of_same, of_different = (torch.bincount(places[kind], minlength=BINS).tolist() for kind in (same, ~same))
     if mdr is None:

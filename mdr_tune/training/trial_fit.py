@@ -1,4 +1,4 @@
-"""Whether a trial fits its data set, told with the key that is to be changed."""
+"""Check that a trial fits its data set; an error names the key to change."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,7 +13,8 @@ def check_fits(config: TrialConfig, dataset: ImageDataset) -> None:
     """Check that the backbone takes the images, and that the training classes fill a batch.
 
     Raises:
-        UserError: They do not; the message begins with the key.
+        UserError: The backbone does not take the images, or the classes do not fill a batch. The message begins with
+            the key to change.
     """
     backbone, batch = config.backbone, config.batch
     with _told_with("backbone", f"{backbone.name} does not fit the data set {dataset.name}"):
