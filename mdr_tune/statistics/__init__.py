@@ -1,4 +1,4 @@
-"""What a difference is worth: intervals, paired differences, Holm's correction, the bootstrap. numpy and scipy only."""
+"""Judge differences: intervals, paired differences, Holm's correction, the bootstrap. Needs numpy and scipy only."""
 
 from mdr_tune.statistics.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_means
 from mdr_tune.statistics.holm import holm

@@ -1,8 +1,8 @@
-"""The bootstrap over the queries of one run: how far a mean over these queries may be from that over all of their kind.
+"""The bootstrap over the queries of one run: how much a mean would vary if other queries of the same kind were drawn.
 
-It says nothing of what another training seed would have given. Queries of one class share their gallery and are not
-independent, so that resampling single queries understates the uncertainty: with `classes`, whole classes are resampled,
-which is right where the question is what other classes would give, and is mostly wider.
+It says nothing about what another training seed would give. Queries of one class share their positives and are not
+independent, so that resampling single queries understates the uncertainty. With `classes`, whole classes are resampled
+instead. That is right where the question is what other classes would give; the interval is mostly wider.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from mdr_tune.statistics.interval import CONFIDENCE, Interval
 
 RESAMPLES = 2000
 DRAWS_AT_ONCE = 4_000_000
-"""Indices held at a time, 8 bytes each."""
+"""Number of indices in memory at a time, 8 bytes each."""
 
 
 def bootstrap_mean(
@@ -20,17 +20,17 @@ def bootstrap_mean(
     """Return the mean of `values` and its 95 % percentile interval by the bootstrap.
 
     Args:
-        values: (n,), one a query; NaN is left out.
-        classes: (n,), the class of each query: whole classes are resampled then. None: single queries are.
-        seed: Of the resampling; the same arguments give the same interval.
-        resamples: How many.
+        values: (n,), one value a query; NaN is left out.
+        classes: (n,), the class of each query, to resample whole classes; None resamples single queries.
+        seed: Seed of the resampling; the same arguments give the same interval.
+        resamples: Number of resamples.
 
     Returns:
-        `n` is the number of queries that are not NaN. Of one query, or one class, or of equal ones,
-        there is no interval.
+        Mean and interval, where `n` is the number of queries whose value is not NaN. There is no interval (`low` and
+        `high` are None) for one query or one class alone, and where the ends would be equal, as for equal values.
 
     Raises:
-        ValueError: There is no query, or the shapes do not fit.
+        ValueError: All values are NaN, there are none, or the shapes do not fit.
 
     Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
@@ -44,14 +44,14 @@ def bootstrap_difference(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """Return the mean of `values - baseline`, paired by query, and its interval: see `bootstrap_mean`.
+    """Return the mean of `values - baseline`, paired by query, and its interval. See `bootstrap_mean`.
 
     Args:
-        values: (n,), NaN where there is none: the pair is left out.
-        baseline: (n,), the same queries in the same order.
-        classes: (n,).
-        seed: Of the resampling.
-        resamples: How many.
+        values: (n,), one value a query; a pair with NaN is left out.
+        baseline: (n,), values of the same queries in the same order; a pair with NaN is left out.
+        classes: (n,), the class of each query, or None.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
 
     Raises:
         ValueError: There is no pair, or the shapes do not fit.
@@ -64,22 +64,22 @@ def bootstrap_difference(
 def bootstrap_means(
     values: np.ndarray, classes: np.ndarray | None = None, seed: int = 0, resamples: int = RESAMPLES
 ) -> list[Interval]:
-    """Return the interval of each column of `values`, all with the same resamples: see `bootstrap_mean`.
+    """Return mean and interval of each column of `values`, all from the same resamples. See `bootstrap_mean`.
 
     Args:
-        values: (n, m), m metrics of n queries. NaN is left out of its column.
-        classes: (n,).
-        seed: Of the resampling.
-        resamples: How many.
+        values: (n, m), m metrics of n queries. A NaN is left out of its column.
+        classes: (n,), the class of each query, or None.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
 
     Raises:
-        ValueError: A column is empty, or the shapes do not fit.
+        ValueError: A column has no value but NaN, or the shapes do not fit.
     """
     values = np.asarray(values, dtype=np.float64)
     there = ~np.isnan(values)
     if values.ndim != 2 or not there.any(axis=0).all() or (classes is not None and len(classes) != len(values)):
         raise ValueError(f"expected (n, m) values, some of them in each column, and n classes; got {values.shape}")
-    sums, sizes = np.where(there, values, 0.0), there.astype(np.float64)  # of the units that are resampled
+    sums, sizes = np.where(there, values, 0.0), there.astype(np.float64)  # of each unit, a query or a class
     if classes is not None:
         _, unit = np.unique(classes, return_inverse=True)
         sums, sizes = _by_unit(sums, unit), _by_unit(sizes, unit)
@@ -89,24 +89,31 @@ def bootstrap_means(
     result = []
     for column, low, high in zip(range(values.shape[1]), lows, highs, strict=True):
         n = int(there[:, column].sum())
-        one = int((sizes[:, column] > 0).sum()) < 2 or low == high  # a width of 0 would claim certainty
+        one = int((sizes[:, column] > 0).sum()) < 2 or low == high  # an interval of width 0 would claim certainty
         mean = float(sums[:, column].sum() / n)
         result.append(Interval(mean, None if one else float(low), None if one else float(high), n))
     return result
 
 
 def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Add up the rows of each unit: (n, m) -> (units, m)."""
+    """Return the sum of the rows (n, m) of each unit, (units, m); `unit` (n,) is the unit of each row."""
     total = np.zeros((int(unit.max()) + 1, values.shape[1]))
     np.add.at(total, unit, values)
     return total
 
 
 def _resampled(sums: np.ndarray, sizes: np.ndarray, seed: int, resamples: int) -> np.ndarray:
-    """Return the mean of each resample, (resamples, m); NaN where one holds no value at all.
+    """Return the mean of each resample, (resamples, m); NaN where a resample holds no value of a column.
 
-    Units are counted, and sums weighed by the counts: one draw serves all columns. In blocks, so that memory does not
-    grow with resamples x units; a block draws on where the one before it ended.
+    A resample is a count of how often each unit was drawn. A mean is the weighted sum of the units' sums over that of
+    their sizes, with the counts as weights, so that one draw serves all columns. The resamples are drawn in blocks, so
+    that memory does not grow with resamples x units. The size of the blocks does not change the draws.
+
+    Args:
+        sums: (units, m), sum of the values of each unit.
+        sizes: (units, m), number of values of each unit.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
     """
     rng, units = np.random.default_rng(seed), len(sums)
     means = np.empty((resamples, sums.shape[1]))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Return the p-values corrected by Holm's step-down method, in the order given.
 
-    Where every difference with a corrected p of at most 0.05 is called real, the chance that any of them is not is at
-    most 5 %, however the tests depend on each other: of m tests the k-th smallest p is multiplied by m - k + 1, made at
-    least as large as those before, and at most 1. None, a test that could not be made, is not among the m and stays.
+    Call every difference real whose corrected p is at most 0.05. Then the chance that any of them is not real is at
+    most 5 %, however the tests depend on each other. Of m tests, the k-th smallest p is multiplied by m - k + 1, raised
+    to the corrected p before it if that is larger, and limited to 1. A p of None, for a test that could not be made,
+    stays None and does not count among the m.
 
     Raises:
         ValueError: A p-value is not in [0, 1].

@@ -1,4 +1,4 @@
-"""The mean of a few values, and how far it may be off."""
+"""The mean of a few values, with its 95 % interval by Student's t."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-9
-"""Values whose deviation is below this share of the largest are equal but for rounding."""
+"""Values count as equal if their standard deviation is at most this share of the scale that `spread` is given."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Interval:
     """A mean with its 95 % interval.
 
     Attributes:
-        mean: Of the values.
-        low: Lower end; None where there is no interval.
-        high: Upper end.
-        n: Values in the mean.
+        mean: Mean of the values.
+        low: Lower end of the interval; None where there is no interval.
+        high: Upper end of the interval; None where there is no interval.
+        n: Number of values.
     """
 
     mean: float
@@ -31,8 +31,9 @@ class Interval:
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Return the mean and its 95 % interval by Student's t: mean -+ t(0.975, n - 1) s / sqrt(n).
 
-    It holds for values that are independent and about normally distributed; training seeds are taken to be so. One
-    value has no interval. Equal values have none either: the formula's is of width 0, as if nothing could be off.
+    The interval holds for values that are independent and about normally distributed; results of different training
+    seeds are taken to be so. One value has no interval. Nor have equal values: the interval of the formula would have a
+    width of 0, as if the mean could not be off.
 
     Args:
         values: (n,), in any unit.
@@ -54,11 +55,13 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
 
 
 def spread(values: np.ndarray, scale: float) -> float | None:
-    """Return the unbiased standard deviation; None of fewer than two values, or where they are equal but for rounding.
+    """Return the unbiased standard deviation of the values.
+
+    It is None where there are fewer than two values, or where the values are equal but for rounding.
 
     Args:
-        values: (n,).
-        scale: Size of the numbers that the values were computed from.
+        values: (n,), in any unit.
+        scale: Magnitude of the numbers that the values were computed from, which their rounding depends on.
     """
     if len(values) < 2:
         return None
@@ -69,11 +72,11 @@ def spread(values: np.ndarray, scale: float) -> float | None:
 def smallest_separated(deviation: float, n: int) -> float:
     """Return the smallest absolute mean of n values that a two-sided t-test sets apart from 0 at p = 0.05.
 
-    It is half the width of their 95 % interval.
+    It is half the width of the values' 95 % interval.
 
     Args:
-        deviation: Their standard deviation.
-        n: At least 2.
+        deviation: Standard deviation of the values.
+        n: Number of values, at least 2.
     """
     from scipy import stats  # takes a good part of a second to import
 

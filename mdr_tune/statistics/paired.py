@@ -1,4 +1,4 @@
-"""The difference of two sets of runs that have their seeds in common."""
+"""The difference between two sets of runs, paired by training seed."""
 
 import math
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ from mdr_tune.statistics.interval import mean_interval, spread
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The mean of the differences of pairs.
+    """The mean difference of the pairs, with its interval and its test.
 
     Attributes:
-        mean: Of the differences.
-        low: Lower end of its 95 % t-interval; None where there is none.
-        high: Upper end.
-        p: Of the two-sided paired t-test; None where there is none.
-        differences: By key.
-        left_out: Keys that one of the two lacks.
+        mean: Mean of the differences.
+        low: Lower end of the 95 % t-interval; None where there is no interval.
+        high: Upper end of the interval; None where there is no interval.
+        p: p-value of the two-sided paired t-test; None where there is no test.
+        differences: Difference of each pair, by training seed.
+        left_out: Training seeds that only one of the two sets has.
     """
 
     mean: float
@@ -31,7 +31,7 @@ class PairedDifference:
 
     @property
     def n(self) -> int:
-        """Pairs."""
+        """Number of pairs."""
         return len(self.differences)
 
     @property
@@ -41,15 +41,15 @@ class PairedDifference:
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference | None:
-    """Return `values` less `baseline`, over the keys that both have; None if there are no such keys.
+    """Return the mean of `values` less `baseline` over the seeds that both have; None if there is no such seed.
 
-    What a seed does to both runs of a pair (the first weights, the order of the batches) is taken out, so that the
-    difference varies less than the values. One pair has neither interval nor p. Nor have differences that are all
-    equal: p would be 0, or undefined, on the strength of a spread that cannot be true.
+    A seed affects both runs of a pair alike (the first weights, the order of the batches). The difference of a pair is
+    free of that effect, and so varies less than the values. A single pair has neither interval nor p. Nor have
+    differences that are all equal: p would be 0, or undefined, on the strength of a spread that cannot be true.
 
     Args:
-        values: By training seed.
-        baseline: By training seed.
+        values: Value of each run, by training seed.
+        baseline: Value of each run of the baseline, by training seed.
 
     Raises:
         ValueError: A value is not finite.
