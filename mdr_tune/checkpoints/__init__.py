@@ -1,1 +1,1 @@
-"""Checkpoints of a trial: the file, the newest whole one, room for it, which are kept."""
+"""Checkpoints of a trial: write and check them, find the newest whole one, wait for room, choose which to keep."""

@@ -1,8 +1,11 @@
-"""A trial's checkpoint in the folder that Tune gives: written whole or not at all, checked when it is read.
+"""Read and write a trial's checkpoint in the folder that Tune gives. Each file is written whole, and checked when read.
 
-`checkpoint.pt` is the state, as `TrialSession.state_dict` has it; `checkpoint.json` says of which epoch and trial it
-is, its size and SHA-256. A *marker* is a checkpoint.json alone: of a trial that answers from what was recorded before
-an interruption, and has no state in memory. It says from where the state can be had.
+`checkpoint.pt` is the trial's state, as `TrialSession.state_dict` returns it. `checkpoint.json` holds the epoch, the
+trial, and size and SHA-256 of the state.
+
+A *marker* is a checkpoint.json without a checkpoint.pt. It is written for a trial that has no state in memory, because
+the trial repeats the results that were recorded before an interruption. In place of size and SHA-256 it holds an
+*origin*: where to get the state from.
 """
 
 import dataclasses
@@ -24,7 +27,12 @@ class CheckpointDamaged(Exception):  # noqa: N818 - says what is the matter
 
 @dataclass(frozen=True)
 class Stage:
-    """Epochs that follow on a state: trained with this trial's configuration, until so many are done."""
+    """A span of epochs that are trained with one configuration.
+
+    Attributes:
+        trial: The trial's configuration during these epochs.
+        until: Epoch that the span ends with, counted from 1.
+    """
 
     trial: dict[str, Any]
     until: int
@@ -32,15 +40,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class Origin:
-    """From where a trial's state after some epoch can be had: a checkpoint, and what is trained from there.
+    """Where to get a trial's state after some epoch from: a checkpoint, and the stages to train from there.
 
-    More than one stage if population based training changed the configuration on the way.
+    There is more than one stage if population based training changed the configuration on the way.
 
     Attributes:
-        folder: The checkpoint; None to start from scratch.
-        epoch: The epoch that it holds; 0 from scratch.
-        stages: What is trained, in order.
-        data: The checkpoint's bytes, or a reference to them, once read. Is not part of a marker.
+        folder: Folder of the checkpoint; None to start from scratch.
+        epoch: Epoch of the checkpoint; 0 to start from scratch.
+        stages: Stages to train, in order.
+        data: Bytes of the checkpoint's state, or a reference to them, once they are read. Not written to a marker.
     """
 
     folder: str | None = None
@@ -50,31 +58,35 @@ class Origin:
 
     @property
     def until(self) -> int:
-        """The epoch whose state it leads to."""
+        """Epoch of the state that this origin leads to."""
         return self.stages[-1].until if self.stages else self.epoch
 
     def then(self, trial: dict[str, Any], until: int) -> "Origin":
-        """Return the origin with training up to an epoch added. There is always a stage then, if only of no epochs."""
+        """Return this origin followed by training with the configuration `trial` up to the epoch `until`.
+
+        The result has a stage in any case, if need be one without epochs.
+        """
         stages = self.stages
         before = stages[-2].until if len(stages) > 1 else self.epoch
-        if stages and (stages[-1].trial == trial or stages[-1].until == before):  # goes on, or did nothing
+        if stages and (stages[-1].trial == trial or stages[-1].until == before):  # the stage goes on, or has no epochs
             stages = stages[:-1]
         return dataclasses.replace(self, stages=(*stages, Stage(trial, until)))
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What checkpoint.json says.
+    """Content of checkpoint.json.
 
     Attributes:
-        name: Of the trial.
-        epoch: The epoch that it is of.
-        trial: The trial's configuration at that epoch.
-        source: What the trial went on from when it took over another one's state, or after an interruption; None if it
-            did neither. Older checkpoints of another source do not lead to this one.
-        size: Of the state's file, in bytes.
-        sha256: Of the state's file.
-        origin: Of a marker, in place of size and sum.
+        name: Name of the trial.
+        epoch: Epoch after which the checkpoint was written.
+        trial: Configuration of the trial at that epoch.
+        source: Origin of the state that the trial last went on from, when it took over another trial's state or was
+            resumed after an interruption; None if neither happened. An older checkpoint with another source does not
+            lead to this one.
+        size: Size of checkpoint.pt in bytes; None in a marker.
+        sha256: SHA-256 of checkpoint.pt; None in a marker.
+        origin: Origin of the state in a marker; None in other checkpoints.
     """
 
     name: str
@@ -87,22 +99,22 @@ class CheckpointInfo:
 
 
 def write_checkpoint(folder: Path, data: bytes, info: CheckpointInfo) -> None:
-    """Write a state and what it is.
+    """Write a checkpoint: the state, then its checkpoint.json.
 
     Args:
-        folder: An existing one.
-        data: The state.
-        info: What it is; size and sum are filled in.
+        folder: Folder to write to, which exists.
+        data: Bytes of the state.
+        info: Content of checkpoint.json; its size and SHA-256 are filled in.
 
     Raises:
-        OSError: The disk is full, or worse. What was there before is untouched.
+        OSError: A file cannot be written, such as on a full disk. An earlier file of that name is left as it was.
     """
     _write(folder / CHECKPOINT_FILE, data)
     write_marker(folder, dataclasses.replace(info, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
 
 
 def write_marker(folder: Path, info: CheckpointInfo) -> None:
-    """Write what a checkpoint is, without a state."""
+    """Write a checkpoint.json alone."""
     values = dataclasses.asdict(info)
     for key in ("source", "origin"):
         if values[key] is not None:
@@ -111,10 +123,10 @@ def write_marker(folder: Path, info: CheckpointInfo) -> None:
 
 
 def read_info(folder: Path) -> CheckpointInfo:
-    """Read what a checkpoint is.
+    """Return the content of a checkpoint.json.
 
     Raises:
-        CheckpointDamaged: It is not there, or not whole.
+        CheckpointDamaged: The file is missing, or not whole.
     """
     try:
         values = json.loads((folder / INFO_FILE).read_bytes())
@@ -126,10 +138,10 @@ def read_info(folder: Path) -> CheckpointInfo:
 
 
 def read_checkpoint(folder: Path) -> bytes:
-    """Return the state in a checkpoint's folder, after checking that it is what was written.
+    """Return the state in a checkpoint's folder after checking its size and SHA-256.
 
     Raises:
-        CheckpointDamaged: It is not, or it is not there.
+        CheckpointDamaged: A file is missing, or not as it was written.
     """
     info = read_info(folder)
     try:
@@ -146,7 +158,7 @@ def read_checkpoint(folder: Path) -> bytes:
 
 
 def folders_before(folder: Path) -> list[Path]:
-    """Return the older checkpoints of the same trial that are kept, the newest first."""
+    """Return the folders of the same trial's older checkpoints that still exist, the newest first."""
     number = _number(folder)
     siblings = folder.parent.iterdir() if number is not None and folder.parent.is_dir() else iter(())
     older = [(_number(sibling), sibling) for sibling in siblings]
@@ -155,7 +167,7 @@ def folders_before(folder: Path) -> list[Path]:
 
 
 def _number(folder: Path) -> int | None:
-    """Return the number in a name as Tune makes it, checkpoint_000003."""
+    """Return the number in a folder's name that Tune made, such as checkpoint_000003; None for another name."""
     match = re.fullmatch(r"checkpoint_(\d+)", folder.name)
     return int(match[1]) if match else None
 
@@ -167,7 +179,7 @@ def _origin(values: dict[str, Any] | None) -> Origin | None:
 
 
 def _write(file: Path, data: bytes) -> None:
-    """Write a file under another name, wait until it is on the disk, and give it its name."""
+    """Write a file under a temporary name, wait until it is on the disk, and rename it."""
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
         with unfinished.open("wb") as stream:

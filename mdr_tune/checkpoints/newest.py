@@ -1,4 +1,4 @@
-"""Read a trial's checkpoint, or if it is damaged the newest one before it that is whole."""
+"""Read a trial's checkpoint, or, if it is damaged, the newest earlier checkpoint that is whole."""
 
 import dataclasses
 from pathlib import Path
@@ -15,13 +15,14 @@ from mdr_tune.checkpoints.checkpoint_file import (
 
 
 class Found(NamedTuple):
-    """What a checkpoint, or one before it, gives.
+    """Result of reading a checkpoint, or an earlier one in its place.
 
     Attributes:
-        origin: Leads to the state of the epoch that was asked for. Its `data` are the bytes; it has none if it starts
-            from scratch, or if a marker was found, and that is what `complete` is for.
-        note: What was the matter, for the user; None if nothing was.
-        info: Of the checkpoint that was asked for, or if it cannot say it of the one that was found.
+        origin: Origin of the state of the epoch that was asked for. Its `data` are the bytes that were read. `data` is
+            None if the origin starts from scratch, or if a marker was found; `complete` reads the state of a marker.
+        note: Message for the user about damage; None if nothing was damaged.
+        info: Content of the checkpoint.json that was asked for; if that is damaged, of the one that was found instead.
+            None if there is neither, or if nothing had to be read.
     """
 
     origin: Origin
@@ -30,12 +31,15 @@ class Found(NamedTuple):
 
 
 def read_newest(folder: Path, epoch: int | None, trial: dict[str, Any]) -> Found:
-    """Read the checkpoint in `folder`; if it is damaged the one before it of the same trial, and so on.
+    """Read the checkpoint in `folder`; if it is damaged, the same trial's checkpoint before it, and so on.
+
+    If none is whole, the origin is the source that the checkpoint.json names, or a start from scratch. In place of a
+    damaged checkpoint, the origin has a stage with the epochs that have to be trained again.
 
     Args:
-        folder: As Tune names it, checkpoint_000003; those before it are its siblings.
-        epoch: The epoch that it should be of, as far as known; is used if the checkpoint cannot say it.
-        trial: The configuration that the epochs after an older one are trained with, if no checkpoint says it.
+        folder: Folder of the checkpoint, named by Tune: checkpoint_000003. Earlier checkpoints are its siblings.
+        epoch: Epoch of the checkpoint as far as it is known; used if checkpoint.json is damaged.
+        trial: Configuration to train the missing epochs with if no checkpoint.json tells it.
     """
     asked: CheckpointInfo | None = None
     problem: str | None = None
@@ -57,9 +61,9 @@ def read_newest(folder: Path, epoch: int | None, trial: dict[str, Any]) -> Found
 
 
 def _leads_to(info: CheckpointInfo, asked: CheckpointInfo | None, epoch: int | None) -> bool:
-    """Return whether training on from a checkpoint leads to the one that was asked for."""
+    """Return whether training on from the checkpoint of `info` leads to the checkpoint that was asked for."""
     if epoch is not None and info.epoch > epoch:
-        return False  # of the time before the trial was set back
+        return False  # from before the trial was set back to an earlier epoch
     return asked is None or info.source == asked.source
 
 
@@ -69,11 +73,11 @@ def _found(origin: Origin, info: CheckpointInfo, until: int, problem: str | None
 
 
 def complete(origin: Origin, trial: dict[str, Any]) -> Found:
-    """Read what an origin starts from, if that has not been done; with a checkpoint that is damaged, one before it.
+    """Read the checkpoint that an origin starts from, unless it has been read; if it is damaged, an earlier one.
 
     Args:
-        origin: As a marker has it.
-        trial: The configuration that the epochs after an older checkpoint are trained with, if no checkpoint says it.
+        origin: Origin of a state, such as a marker holds.
+        trial: Configuration to train the missing epochs with if no checkpoint.json tells it.
     """
     if origin.folder is None or origin.data is not None:
         return Found(origin)

@@ -1,19 +1,21 @@
-"""Which checkpoints of a trial are kept on the disk."""
+"""Choose which checkpoints of a trial are kept on the disk."""
 
 from mdr_tune.records.trial_record import TrialRecord
 
 LATEST = 2
-"""The newest, and the one before it, should the newest turn out to be damaged."""
+"""Number of newest checkpoints that are kept: a second one in case the newest turns out to be damaged."""
 
 
 def superseded(record: TrialRecord, metric: str, keep_from: int) -> list[int]:
-    """Return the epochs whose checkpoints are needed no more.
+    """Return the epochs whose checkpoints are not needed any more, ascending.
 
-    Needed are that of the best epoch, the newest, and those that another trial may still take over.
+    The checkpoint of the best epoch is needed, and so are the `LATEST` newest ones, and those that another trial may
+    still take over.
 
     Args:
-        metric: By which the best epoch is chosen.
-        keep_from: The first epoch whose checkpoint may be taken over.
+        record: Record of the trial.
+        metric: Name of the metric that the best epoch is chosen by.
+        keep_from: First epoch whose checkpoint another trial may take over.
     """
     epochs = sorted(record.checkpoints)
     best = record.best(metric)

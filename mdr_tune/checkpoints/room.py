@@ -1,4 +1,4 @@
-"""Write a checkpoint once there is room for it, instead of failing a trial whose state would be lost."""
+"""Wait until there is room for a checkpoint, instead of failing a trial whose state would be lost."""
 
 import errno
 import shutil
@@ -9,7 +9,7 @@ from typing import TypeVar
 from mdr_tune.util.disk_space import GIVE_UP_AFTER_S, until_room
 
 SPARE_BYTES = 1 << 20
-"""What is left alone beside a checkpoint, for the small files of everybody else."""
+"""Number of bytes that stay free beside a checkpoint, for the small files of other programs."""
 T = TypeVar("T")
 
 
@@ -21,18 +21,19 @@ def write_when_there_is_room(
     poll_s: float | None = None,
     give_up_after_s: float = GIVE_UP_AFTER_S,
 ) -> T:
-    """Call `write` once there is room, and again if the disk turns out to be full; returns what it returns.
+    """Call `write` once there is room, again if the disk turns out to be full, and return its result.
 
     Args:
-        write: Writes the files, and leaves nothing behind when it raises.
-        folders: Existing ones, each of which will take `size_bytes` more; several may be on the same disk.
-        size_bytes: How much one copy takes.
-        tell: Takes a line when the waiting begins, and when it is over.
-        poll_s: Time between two looks; see `until_room`.
-        give_up_after_s: How long to wait.
+        write: Function that writes the files. It leaves nothing behind when it raises.
+        folders: Existing folders, each of which will take `size_bytes` more. Several may be on the same disk.
+        size_bytes: Size of the files in one folder.
+        tell: Function that is called with a line of text when the waiting begins, and when it is over.
+        poll_s: Time between two tries in seconds; None is that of `until_room`.
+        give_up_after_s: Longest time to wait, in seconds.
 
     Raises:
-        OSError: There was no room for too long; or what `write` raises, but for a full disk.
+        OSError: There was no room for too long.
+        Exception: Any error of `write` other than a full disk.
     """
 
     def attempt() -> T:
@@ -43,7 +44,7 @@ def write_when_there_is_room(
 
 
 def _check_room(folders: list[Path], size_bytes: int) -> None:
-    """Raise what a full disk raises unless each of the folders has room for all that goes to its disk."""
+    """Raise the OSError of a full disk unless each disk has room for the files of all folders on it."""
     wanted: dict[int, int] = {}
     for folder in folders:
         device = folder.stat().st_dev
