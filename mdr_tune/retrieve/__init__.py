@@ -1,11 +1,11 @@
-"""A folder of images as embeddings in a file, and the nearest of them to a query. Needs neither Ray nor MLflow.
+"""Embed a folder of images into a file, and find the images nearest to a query. Needs neither Ray nor MLflow.
 
-embedder     a model and what an image has to be made into for it
-pictures     which images are below a folder
-embed_folder images in batches through the model; a folder into a file
-index_file   the Parquet file of embeddings: written, opened, read in blocks
-nearest      which rows of a block are the nearest: torch, or FAISS
-index_search the nearest of a whole file, block by block
+embedder      a model, and the preparation of its images
+pictures      list the images below a folder, and their classes
+embed_folder  embed images in batches; embed a folder into a file
+index_file    write, open and read the Parquet file of embeddings
+nearest       find the nearest rows of a block, by torch or FAISS
+index_search  find the nearest rows of a whole file, block by block
 """
 
 from mdr_tune.retrieve.embed_folder import Embedded, LeftOut, embed_folder, embed_images

@@ -1,4 +1,4 @@
-"""Images in batches through a model, the next ones being decoded on threads meanwhile; a folder of them into a file."""
+"""Embed images in batches while threads decode the next ones; embed a folder of images into a file."""
 
 import datetime
 from collections.abc import Iterator, Sequence
@@ -25,14 +25,25 @@ BATCH_SIZE = 64
 
 
 class LeftOut(NamedTuple):
-    """An image without an embedding: its path as it was given, and why, in a few words."""
+    """An image without an embedding.
+
+    Attributes:
+        path: Path of the image as it was given.
+        reason: Why the image could not be read, in a few words.
+    """
 
     path: str
     reason: str
 
 
 class EmbeddedBatch(NamedTuple):
-    """What came out of a batch: `rows` (n,) of the paths, their embeddings (n, D), and what could not be read."""
+    """Embeddings of one batch of images.
+
+    Attributes:
+        rows: Indices of the n embedded images in `paths`.
+        embeddings: (n, D) float32, on the CPU.
+        left_out: Images of the batch that could not be read.
+    """
 
     rows: list[int]
     embeddings: torch.Tensor
@@ -41,7 +52,12 @@ class EmbeddedBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Embedded:
-    """What became of a folder: the number of images in the file, and those that are not."""
+    """Result of embedding a folder.
+
+    Attributes:
+        images: Number of images in the file.
+        left_out: Images that could not be read, and are not in the file.
+    """
 
     images: int
     left_out: list[LeftOut]
@@ -54,16 +70,17 @@ def embed_images(
     batch_size: int = BATCH_SIZE,
     progress: Progress = no_progress,
 ) -> Iterator[EmbeddedBatch]:
-    """Yield the embeddings of image files, in order, batch by batch; what cannot be read is told beside them.
+    """Yield the embeddings of image files, batch by batch in the order of `paths`.
 
-    At any time two batches of images are in memory, or four images a CPU if that is more.
+    An image that cannot be read is named in its batch instead. Two batches of images are in memory at a time, or four
+    images a thread if that is more.
 
     Args:
         embedder: The model.
-        root: What `paths` are relative to; an absolute path stands for itself.
-        paths: Of image files.
-        batch_size: Images that go through the network at a time, at least 1.
-        progress: Is told how many images are done.
+        root: Folder that `paths` are relative to; an absolute path stands for itself.
+        paths: Paths of image files.
+        batch_size: Number of images in a batch, at least 1.
+        progress: Called with the number of images that are done.
 
     Raises:
         UserError: An embedding is not finite, or too large to be compared: the model is broken.
@@ -95,23 +112,25 @@ def embed_folder(
     progress: Progress = no_progress,
     paths: Sequence[str] | None = None,
 ) -> Embedded:
-    """Embed all images in a folder and in those below it into a Parquet file, which replaces one of that name.
+    """Embed all images in a folder and in the folders below it into a Parquet file.
 
-    The file has a row an image, in the order of `list_images`: `path` relative to the folder, `label` (`class_labels`)
-    and `embedding`, D numbers. It is there once it is whole, and memory does not grow with the number of images, but
-    for their paths. Images that cannot be read are left out.
+    The file has one row an image, in the order of `list_images`: `path` relative to the folder, `label` (see
+    `class_labels`) and `embedding`, D numbers. Images that cannot be read are left out. The file appears when it is
+    whole, and replaces an earlier file of that name. Memory does not grow with the number of images, but for their
+    paths.
 
     Args:
         embedder: The model.
-        folder: With images.
-        file: To write.
-        batch_size: Images that go through the network at a time, at least 1.
-        strict: Stop at the first image that cannot be read.
-        progress: Is told how many images are done.
-        paths: The images of the folder, if `list_images` has listed them.
+        folder: Folder with the images.
+        file: File to write.
+        batch_size: Number of images that go through the network at a time, at least 1.
+        strict: Whether to stop at the first image that cannot be read.
+        progress: Called with the number of images that are done.
+        paths: Result of `list_images` for the folder, if the caller has it already.
 
     Raises:
-        UserError: There are no images, none or (`strict`) not all can be read, or the file cannot be written.
+        UserError: There are no images, no image can be read, an image cannot be read (with `strict`), an embedding is
+            not finite or too large, or the file cannot be written.
     """
     paths = list_images(folder) if paths is None else paths
     labels = class_labels(paths)

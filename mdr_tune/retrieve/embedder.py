@@ -1,4 +1,4 @@
-"""A trained model, and what an image file has to be made into before the model sees it."""
+"""A trained model, and how image files are prepared for it."""
 
 import os
 from collections.abc import Callable
@@ -18,14 +18,15 @@ class Embedder:
     """A model that embeds image files as an evaluation embeds them.
 
     Attributes:
-        network: From uint8 images (n, C, H, W) on `device`, any n >= 1, to embeddings (n, D) float32.
-        image_shape: (C, H, W) of what the network sees; H = W, and C is 1 (grey) or 3 (RGB).
-        size: D.
-        resize: Height and width, in pixels, that an image is brought to before the middle is cut out.
-        uri: Where the model is found again: a version, never an alias, which may move on.
-        identity: Differs between any two models that were ever logged; the same wherever a copy is loaded from.
-        run_id: The MLflow run that trained it, if that is known.
-        device: What the network computes on.
+        network: Function from uint8 images (n, C, H, W) on `device`, with any n >= 1, to embeddings (n, D) float32.
+        image_shape: (C, H, W) of the network's images; H = W, and C is 1 (grey) or 3 (RGB).
+        size: Length of an embedding, D.
+        resize: Height and width, in pixels, that an image is resized to before its centre crop.
+        uri: URI to load the model from again. It names a version, never an alias, since an alias may move on.
+        identity: Text that differs between any two models that were ever logged, and is the same for all copies of one
+            model.
+        run_id: ID of the MLflow run that trained the model; None if it is not known.
+        device: Device that the network computes on.
     """
 
     network: Callable[[torch.Tensor], torch.Tensor]
@@ -38,24 +39,24 @@ class Embedder:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def read(self, path: str | os.PathLike[str]) -> torch.Tensor:
-        """Return an image file as the network takes it, (C, H, W) uint8 on the CPU.
+        """Read an image file and return it prepared for the network, (C, H, W) uint8 on the CPU.
 
-        Resized to a square by Lanczos' filter, the middle cut out; converted to grey (ITU-R 601) for a network that
-        wants that.
+        The image is resized to a square by Lanczos' filter and cropped at the centre. For a network of one channel it
+        is converted to grey (ITU-R 601).
 
         Raises:
-            CorruptImageError: The file is no image, or not a whole one.
-            UnreadableFileError: The system does not let it be read.
+            CorruptImageError: The file is not an image, or not a whole one.
+            UnreadableFileError: The operating system does not let the file be read.
         """
         channels, height, _ = self.image_shape
         pixels = decode(os.fspath(path), self.resize)  # (resize, resize, 3)
         if channels == 1:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-        image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))  # Pillow's memory is not to be written
+        image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))  # Pillow's memory must not be written to
         return center_crop(image[None], height)[0]
 
     @torch.no_grad()
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings (n, D) float32, on the CPU, of images (n, C, H, W) uint8."""
+        """Return the embeddings (n, D) float32, on the CPU, of uint8 images (n, C, H, W)."""
         with full_float32(self.device.type):
             return self.network(images.to(self.device)).float().cpu()

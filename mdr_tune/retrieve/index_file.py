@@ -1,4 +1,4 @@
-"""The file of embeddings: Parquet with the columns path, label and embedding, and the model's particulars."""
+"""The index file: Parquet with the columns path, label and embedding, and metadata about the model."""
 
 import json
 import os
@@ -21,26 +21,26 @@ from mdr_tune.util.disk_files import check_on_disk
 from mdr_tune.util.errors import UserError
 
 METADATA_KEY = b"mdr_tune.index"
-"""Of the schema's metadata; its value is an `IndexInfo` as JSON."""
+"""Key in the metadata of the Parquet schema. Its value is an `IndexInfo` as JSON."""
 _ROW_GROUP_NUMBERS = 2**22
-"""16 MiB of float32: what a writer holds."""
+"""Numbers that a writer holds before it writes a row group: 16 MiB of float32."""
 _BLOCK_NUMBERS = 2**24
-"""64 MiB of float32: what a reader holds."""
+"""Numbers in a block that is read: 64 MiB of float32."""
 
 
 @dataclass(frozen=True)
 class IndexInfo:
-    """How an index was made.
+    """Metadata of an index: how it was made.
 
     Attributes:
-        model: URI of the model, a version.
-        identity: Of the model; two indexes are comparable if theirs is the same (`Embedder.identity`).
-        run_id: The MLflow run that trained the model.
-        root: The folder that the paths are relative to.
-        image_shape: (C, H, W) of what the network saw.
-        resize: Height and width, in pixels, before the middle was cut out.
+        model: URI of the model's version.
+        identity: Identity of the model (`Embedder.identity`). Two indexes are comparable if they have the same.
+        run_id: ID of the MLflow run that trained the model; None if it is not known.
+        root: Folder that the paths are relative to.
+        image_shape: (C, H, W) of the network's images.
+        resize: Height and width, in pixels, that images were resized to before their centre crop.
         created: Date and time in UTC, ISO 8601.
-        version: Of this program.
+        version: Version of this program.
     """
 
     model: str
@@ -54,7 +54,7 @@ class IndexInfo:
 
 
 class IndexWriter:
-    """Takes embeddings as they come and writes them in row groups."""
+    """Collect embeddings and write them to a Parquet file in row groups."""
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, size: int) -> None:
         self._writer, self._schema, self._size = writer, schema, size
@@ -63,7 +63,7 @@ class IndexWriter:
         self._embeddings: list[torch.Tensor] = []
 
     def add(self, paths: Sequence[str], labels: Sequence[str | None], embeddings: torch.Tensor) -> None:
-        """Append n rows; `embeddings` is (n, D) float32 on the CPU."""
+        """Add n rows; `embeddings` is (n, D) float32 on the CPU. A row group is written once it is full."""
         self._paths += paths
         self._labels += labels
         self._embeddings.append(embeddings)
@@ -71,7 +71,7 @@ class IndexWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has been added since the last row group."""
+        """Write the rows that were added since the last row group."""
         if not self._paths:
             return
         numbers = torch.cat(self._embeddings).contiguous().numpy().reshape(-1)
@@ -83,7 +83,9 @@ class IndexWriter:
 
 @contextmanager
 def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWriter]:
-    """Give a writer of embeddings of `size` numbers. `file` is there, whole, once the block has ended without an error.
+    """Yield a writer for an index of embeddings of `size` numbers.
+
+    The file appears, whole, when the `with` block ends without an error.
 
     Raises:
         UserError: The file cannot be written.
@@ -91,7 +93,7 @@ def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWrite
     embedding = pa.field("embedding", pa.list_(pa.float32(), size), nullable=False)
     columns = [pa.field("path", pa.string(), nullable=False), pa.field("label", pa.string()), embedding]
     schema = pa.schema(columns, metadata={METADATA_KEY: json.dumps(asdict(info)).encode()})
-    # Embeddings hardly get smaller by compression, and as they are they are read at the speed of memory.
+    # Compression hardly makes embeddings smaller, and without it they are read at the speed of memory.
     how: dict[str, Any] = {
         "compression": {"path": "zstd", "label": "zstd", "embedding.list.element": "none"},
         "use_dictionary": ["label"],
@@ -108,14 +110,14 @@ def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWrite
 
 @dataclass(frozen=True)
 class EmbeddingIndex:
-    """An opened file of N embeddings of D numbers. Paths and labels are in memory, the embeddings are not.
+    """An opened index file of N embeddings. Paths and labels are in memory, the embeddings are not.
 
     Attributes:
         file: The Parquet file.
-        info: How it was made.
-        paths: N, relative to `info.root`.
-        labels: N, null where there is none.
-        size: D.
+        info: Metadata of the index.
+        paths: N paths of the images, relative to `info.root`.
+        labels: N classes of the images, null for an image without a class.
+        size: Length of an embedding, D.
     """
 
     file: Path
@@ -128,13 +130,13 @@ class EmbeddingIndex:
         return len(self.paths)
 
     def blocks(self, rows: int | None = None) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield the embeddings in blocks: the first row's number, and (n, D) float32.
+        """Yield the embeddings in blocks: the number of the block's first row, and its embeddings (n, D) float32.
 
         Args:
-            rows: Of a block, at most; None is 64 MiB of them.
+            rows: Greatest number of rows in a block; None is as many as 64 MiB hold.
 
         Raises:
-            UserError: The file is damaged, or was changed since it was opened, or an embedding is not finite, or too
+            UserError: The file is damaged or has changed since it was opened, or an embedding is not finite or too
                 large to be compared.
         """
         start = 0
@@ -159,16 +161,16 @@ class EmbeddingIndex:
         return torch.cat([torch.empty(0, self.size), *(block for _, block in self.blocks())])
 
     def rows_of(self, paths: Sequence[str | None]) -> torch.Tensor:
-        """Return the row of each path, relative to `info.root`; -1 of those that are not in the index. (n,) int64."""
+        """Return the row of each path, (n,) int64, -1 for a path that is not in the index. Paths are as in `paths`."""
         rows = pc.index_in(pa.array(paths, pa.string()), value_set=self.paths.combine_chunks(), skip_nulls=True)
         return torch.from_numpy(np.array(pc.fill_null(rows, -1), dtype=np.int64))
 
 
 def read_index(file: Path) -> EmbeddingIndex:
-    """Open a file that `embed_folder` wrote; no embedding is read yet.
+    """Open a file that `embed_folder` wrote, without reading its embeddings yet.
 
     Raises:
-        UserError: There is no such file, it is not Parquet, or damaged, or another program's.
+        UserError: The file does not exist, is not Parquet, is damaged, has no rows, or was written by another program.
     """
     try:
         check_on_disk(file)
@@ -189,18 +191,18 @@ def read_index(file: Path) -> EmbeddingIndex:
 
 
 def _mapped(file: Path) -> pa.MemoryMappedFile:
-    return pa.memory_map(os.fsencode(file))  # as bytes: pyarrow takes no text that is not UTF-8
+    return pa.memory_map(os.fsencode(file))  # as bytes: pyarrow does not accept a text that is not UTF-8
 
 
 def _info(schema: pa.Schema) -> IndexInfo | None:
-    """Return what the metadata say, None if the schema is not that of an index."""
+    """Return the metadata in a schema; None if the schema is not that of an index."""
     types = {field.name: field.type for field in schema}
     embedding = types.get("embedding")
     if types.get("path") != pa.string() or types.get("label") != pa.string():
         return None
     if not isinstance(embedding, pa.FixedSizeListType) or embedding.value_type != pa.float32():
         return None
-    try:  # json, unlike pydantic, reads names of folders that are not UTF-8
+    try:  # unlike pydantic, json reads folder names that are not UTF-8
         return TypeAdapter(IndexInfo).validate_python(json.loads((schema.metadata or {}).get(METADATA_KEY, b"")))
     except (ValueError, RecursionError):  # ValidationError is a ValueError
         return None

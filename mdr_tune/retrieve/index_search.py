@@ -1,4 +1,4 @@
-"""The nearest images of a whole index to each query, by Euclidean distance, block by block of the file."""
+"""Find the images of an index that are nearest to each query by Euclidean distance, one block of the file at a time."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from mdr_tune.retrieve.nearest import NEAREST, Backend, BackendChoice, choose_ba
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What was found for each of Q queries, nearest first.
+    """The nearest rows of an index to each of Q queries, nearest first.
 
     Attributes:
-        rows: (Q, k) int64, of the index; -1 where there was nothing left to find.
-        distances: (Q, k) float32, in the units of the embeddings; inf where there was nothing left.
-        backend: What searched.
+        rows: (Q, k) int64, rows of the index; -1 where no row was left to find.
+        distances: (Q, k) float32, in the units of the embeddings; infinity where no row was left.
+        backend: Backend that searched.
     """
 
     rows: torch.Tensor
@@ -35,24 +35,24 @@ def search_index(
     backend: BackendChoice = "auto",
     block_rows: int | None = None,
 ) -> SearchResult:
-    """Return the `top` nearest rows of an index to each query, exactly; of equal distances the earlier row.
+    """Return the `top` nearest rows of an index to each query. The search is exact.
 
-    The file is read once, 64 MiB of it at a time. The distances that decide, and are returned, are those of the
-    differences themselves, in float64, so that an image finds itself at 0. Matrix products only tell which of them need
-    not be computed.
+    Of rows at equal distances, the first is the nearer. The file is read once, 64 MiB at a time. The order and the
+    returned distances come from the differences of the embeddings in float64, so that an image finds itself at
+    distance 0. Matrix products only tell which of these distances need not be computed.
 
     Args:
-        index: Of N embeddings of D numbers.
+        index: Index of N embeddings of D numbers.
         queries: (Q, D), finite, on the CPU.
-        top: How many, at least 1; k is that or N, if N is less.
-        exclude: (Q,) int64, a row that a query is not to find, such as itself; -1 for none.
-        backend: `faiss`, `exact` (torch), or `auto`: FAISS where it is installed and the index is large.
-        block_rows: Rows that are read at a time; None chooses by the memory.
+        top: Number of rows to find, at least 1; k is `top`, or N if that is less.
+        exclude: (Q,) int64, a row that each query must not find, such as its own; -1 excludes none.
+        backend: `faiss`, `exact` (torch), or `auto`: FAISS if it is installed and the index is large.
+        block_rows: Number of rows that are read at a time; None is as many as 64 MiB hold.
 
     Raises:
-        ValueError: Shapes do not fit, a query is not finite, or too large, or `top` is less than 1.
-        UserError: FAISS is asked for and not installed, or the file cannot be read any more, or an embedding of it is
-            not finite, or too large to be compared.
+        ValueError: Shapes do not fit, a query is not finite or too large, or `top` is less than 1.
+        UserError: FAISS is asked for and not installed, the file cannot be read any more, or one of its embeddings is
+            not finite or too large to be compared.
     """
     _check(index, queries, top, exclude)
     chosen = choose_backend(backend, len(index))
@@ -63,7 +63,7 @@ def search_index(
         depth = min(top + (exclude is not None), len(block))
         rows = NEAREST[chosen](queries, block, depth)
         pairs = torch.arange(len(rows)).repeat_interleave(depth), rows.flatten()
-        squares = distances_of_pairs(queries, block, *pairs).view(rows.shape)  # different ones may have equal roots
+        squares = distances_of_pairs(queries, block, *pairs).view(rows.shape)  # different squares may have equal roots
         rows = rows + start
         if exclude is not None:
             excluded = rows == exclude[:, None]
@@ -74,7 +74,7 @@ def search_index(
 
 
 def _nearest(squares: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the `top` smallest squared distances of each query and their rows; equal ones by row."""
+    """Return the `top` smallest squared distances of each query, and their rows; equal ones in the order of rows."""
     rows, places = rows.sort(dim=1)
     squares, order = squares.gather(1, places).sort(dim=1, stable=True)
     return squares[:, :top], rows.gather(1, order)[:, :top]

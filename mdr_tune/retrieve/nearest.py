@@ -1,4 +1,4 @@
-"""Which rows of a block of embeddings are the nearest to each query: by torch, or by FAISS where it is installed."""
+"""Find the rows of a block of embeddings that are nearest to each query, by torch, or by FAISS if it is installed."""
 
 import importlib
 import importlib.util
@@ -14,18 +14,20 @@ from mdr_tune.util.errors import UserError
 Backend = Literal["exact", "faiss"]
 BackendChoice = Literal["auto", "exact", "faiss"]
 Nearest = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
-"""From queries (Q, D), a block (B, D) and a depth k <= B to the rows (Q, k) of the nearest, int64; of equally near rows
-the first. In which order they are is open."""
+"""Function from queries (Q, D), a block (B, D) and a depth k <= B to the k nearest rows of each query, (Q, k) int64.
+
+Of equally near rows, the first ones are among the k. The k rows may be in any order."""
 
 FAISS_FROM_ROWS = 100_000
-"""From how many rows on FAISS is taken by itself: below, the time goes into reading the file."""
+"""Least number of rows for which `auto` chooses FAISS. With fewer, most of the time goes into reading the file."""
 
 _SPARE = 8
-"""Embeddings that FAISS is asked for beyond those wanted. The last of them tells how near all others may be at most."""
+"""Number of embeddings that FAISS is asked for beyond those that are wanted. The farthest of all that it finds tells how
+near the others can be at most."""
 
 
 def choose_backend(choice: BackendChoice, rows: int) -> Backend:
-    """Return what searches an index of so many rows. Both are exact.
+    """Return the backend that searches an index of `rows` rows. Both backends are exact.
 
     Raises:
         UserError: FAISS is asked for and not installed.
@@ -39,22 +41,22 @@ def choose_backend(choice: BackendChoice, rows: int) -> Backend:
 
 
 def nearest_by_torch(queries: torch.Tensor, block: torch.Tensor, depth: int) -> torch.Tensor:
-    """Return the nearest rows by matrix products, some queries at a time; see `Nearest`."""
+    """Return the nearest rows by torch's matrix products, some queries at a time. See `Nearest`."""
     everything = slice(0, len(queries))
     return torch.cat([rows for _, rows in nearest_items(queries, block, depth, everything, excludes_self=False)])
 
 
 def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> torch.Tensor:
-    """Return the nearest rows by FAISS' flat index; see `Nearest`.
+    """Return the nearest rows by FAISS' flat index. See `Nearest`.
 
-    FAISS is given each embedding once: it does not promise in which order it returns copies. Its distances are as
-    rounded as those of any product. Queries for which they leave open what is nearest go to torch.
+    FAISS gets each distinct embedding once, since it does not promise an order among copies. Its distances are rounded
+    as any product is. Queries for which the rounding leaves open which rows are the nearest are given to torch.
     """
     faiss = importlib.import_module("faiss")
 
     distinct, which = distinct_rows(block)
     different = block[distinct]
-    centre = different.mean(dim=0)  # a product loses less the nearer to the origin its factors are
+    centre = different.mean(dim=0)  # products of smaller numbers lose less by rounding
     centred, centred_queries = different - centre, queries - centre
     flat = faiss.IndexFlatL2(block.shape[1])
     flat.add(centred.numpy())
@@ -69,10 +71,10 @@ def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
     enough = min(depth, len(distinct))
     farthest = by_faiss.amax(dim=1) - query_norms.square()
     least = farthest - rounding.absolute.squeeze(1) - rounding.relative * farthest + query_norms.square()
-    is_open = distances[:, enough - 1] >= least  # an embedding that was not found may be as near
+    is_open = distances[:, enough - 1] >= least  # an embedding that FAISS did not find may be as near
     is_open &= found.shape[1] < len(distinct)
     if len(distinct) < len(block):
-        is_open |= (distances.diff(dim=1) == 0).any(dim=1)  # rows of several embeddings take turns
+        is_open |= (distances.diff(dim=1) == 0).any(dim=1)  # the rows of equally near embeddings alternate
     nearest = _with_copies(found.gather(1, order), which.argsort(stable=True), torch.bincount(which), depth)
     if bool(is_open.any()):
         nearest[is_open] = nearest_by_torch(queries[is_open], block, depth)
@@ -80,19 +82,19 @@ def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
 
 
 def _with_copies(found: torch.Tensor, rows: torch.Tensor, sizes: torch.Tensor, depth: int) -> torch.Tensor:
-    """Return the rows of a ranking of distinct embeddings, where all rows of an embedding follow each other.
+    """Return the `depth` nearest rows, from a ranking of distinct embeddings: each stands for all rows that equal it.
 
     Args:
-        found: (Q, k), indices of distinct embeddings, nearest first, which have at least `depth` rows together.
-        rows: (B,), the rows of the first embedding, ascending, then those of the second, and so on.
-        sizes: number of rows of each distinct embedding.
-        depth: how many rows are returned.
+        found: (Q, k), indices of distinct embeddings, nearest first. Together they have at least `depth` rows.
+        rows: (B,), the rows of the first distinct embedding, ascending, then those of the second, and so on.
+        sizes: (U,), number of rows of each distinct embedding.
+        depth: number of rows to return for each query.
 
     Returns:
         (Q, depth) int64.
     """
     starts = sizes.cumsum(0) - sizes
-    ends = sizes[found].cumsum(1)  # (Q, k): places taken by the nearest embeddings up to each
+    ends = sizes[found].cumsum(1)  # (Q, k): number of places that the embeddings up to each take
     places = torch.arange(depth).expand(len(found), -1).contiguous()
     which = torch.searchsorted(ends, places, right=True)
     taken_before = (ends - sizes[found]).gather(1, which)

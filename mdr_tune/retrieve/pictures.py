@@ -1,4 +1,4 @@
-"""Which images are below a folder, and which class their folders say."""
+"""List the images below a folder, and tell their classes by their folders."""
 
 import os
 from collections.abc import Sequence
@@ -13,14 +13,15 @@ from mdr_tune.util.words import not_utf_8
 
 
 def list_images(folder: Path) -> list[str]:
-    """Return the images in a folder and in those below it, relative to it, with forward slashes.
+    """Return the paths of the images in a folder and in the folders below it.
 
-    Images are told by `mdr_tune.data.own.folder.SUFFIXES`. What is hidden is left out, and with a warning what systems
-    keep for themselves. Links are followed, each folder is read once. The order is the same on every machine: a
-    folder's own images by the code points of their names, then its folders, likewise.
+    The paths are relative to the folder, with forward slashes. Images are files with a suffix in
+    `mdr_tune.data.own.folder.SUFFIXES`. Hidden files and folders are left out. So are those that operating systems keep
+    for themselves, with a warning. Links are followed, and each folder is read once. The order is the same on every
+    machine: first a folder's own images by the code points of their names, then its folders in the same way.
 
     Raises:
-        UserError: It is no folder, it cannot be read, has no images, or names that are not UTF-8.
+        UserError: The folder does not exist, is a file, cannot be read, has no images, or has names that are not UTF-8.
     """
     if not os.path.isdir(folder):
         if os.path.exists(folder):
@@ -31,7 +32,7 @@ def list_images(folder: Path) -> list[str]:
     system_files: list[str] = []
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_cannot_list):
         status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:  # a link that leads back
+        if (status.st_dev, status.st_ino) in seen:  # reached before, by another link
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -51,10 +52,10 @@ def list_images(folder: Path) -> list[str]:
 
 
 def class_labels(paths: Sequence[str]) -> list[str | None]:
-    """Return the class of each image as `data: {name: folder}` has it, None where its path has no folder.
+    """Return the class of each image, as `data: {name: folder}` in a sweep file would have it.
 
-    It is the first folder of the path; the second where all first ones are named as splits (train, test, ...). Names
-    that look the same are one class.
+    The class is the first folder of the path. Where all first folders are named as splits (train, test, ...), it is the
+    second. Names that look the same are one class. An image whose path has no such folder has no class (None).
     """
     folders = [path.split("/")[:-1] for path in paths]
     firsts = {parts[0] if parts else "" for parts in folders}
