@@ -1,7 +1,7 @@
 """The method: MDR, losses, miners, the exact gather for DDP, retrieval metrics.
 
-Needs torch only; what builds on pytorch-metric-learning (the `library_*` files and `regularizer`) is imported when it
-is asked for.
+This package needs torch only. The modules that need pytorch-metric-learning (`library_*` and `regularizer`) are not
+imported here.
 """
 
 from mdr_tune.metric.batch_labels import BatchLabels

@@ -1,4 +1,4 @@
-"""The labels of a batch and what follows from them alone, worked out on the CPU, so that nobody has to ask a GPU."""
+"""The labels of a batch and all that follows from them alone, computed on the CPU to avoid waits for a GPU."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,11 +11,11 @@ from mdr_tune.metric.transfer import send
 
 @dataclass(frozen=True)
 class BatchLabels:
-    """The labels of a batch of N, its P positive pairs, and the negatives that they need.
+    """The labels of a batch of N, its P positive pairs, and the number of negatives to draw for them.
 
-    A positive pair is an ordered pair of two members of a class. There is one for each of its anchor's positives, and
-    the pairs are sorted by anchor and then positive. For each of the R anchors as many negatives are drawn as the most
-    frequent one needs; some of these draws are left over.
+    A positive pair is an ordered pair (anchor, positive) of two members of a class. The pairs are sorted by anchor and
+    then positive. R embeddings are the anchor of at least one pair. For each of these R anchors as many negatives are
+    drawn as the anchor with the most pairs needs, so that some draws are left over.
 
     Example:
         >>> labels = BatchLabels.of(torch.tensor([0, 1, 0]))
@@ -24,13 +24,13 @@ class BatchLabels:
 
     Attributes:
         on_cpu: (N,), the classes, on the CPU.
-        values: (N,), the classes, on the device of the embeddings, as are all tensors below.
-        anchors: (P,), int64, the pairs' anchors.
-        positives: (P,), int64, the pairs' positives.
+        values: (N,), the classes, on the device of the embeddings. All tensors below are on that device too.
+        anchors: (P,), int64, the anchor of each pair.
+        positives: (P,), int64, the positive of each pair.
         rows: (R,), int64, the anchors, each once, ascending.
-        slots: (P,), int64, where the draw for a pair is among R x `draws`, counted through row by row.
-        draws: draws for each anchor: the most positives that one has; 0 if there are no pairs.
-        num_triplets: positive pairs, each with each negative of its anchor.
+        slots: (P,), int64, the index of each pair's draw in the flattened (R, draws) matrix of all draws.
+        draws: number of draws for each anchor, the greatest number of positives of any anchor; 0 if there are no pairs.
+        num_triplets: number of triplets, which are all positive pairs with each negative of their anchor.
     """
 
     on_cpu: Tensor
@@ -44,18 +44,18 @@ class BatchLabels:
 
     @classmethod
     def of(cls, labels: Tensor) -> "BatchLabels":
-        """Work it out from labels (N,) on the CPU, in time and memory of N + P. The result is on the CPU."""
+        """Return the `BatchLabels` of labels (N,) on the CPU, on the CPU too. Time and memory grow with N + P."""
         count = len(labels)
         _, classes, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
         members = classes.argsort(stable=True)  # (N,), class after class
         place = torch.empty_like(members)
         place[members] = torch.arange(count)
-        first_member = (sizes.cumsum(0) - sizes)[classes]  # (N,), where in `members` the own class begins
+        first_member = (sizes.cumsum(0) - sizes)[classes]  # (N,), where each embedding's class begins in `members`
         positives_of = sizes[classes] - 1  # (N,)
         anchors = torch.arange(count).repeat_interleave(positives_of)
         numbers = torch.arange(len(anchors)) - (positives_of.cumsum(0) - positives_of)[anchors]  # 0, 1, ... per anchor
         places = numbers + first_member[anchors]
-        places += places >= place[anchors]  # past the anchor itself
+        places += places >= place[anchors]  # skips the anchor itself
         draws = int(positives_of.max()) if count else 0
         row_of = (positives_of > 0).cumsum(0) - 1
         return cls(
@@ -73,7 +73,7 @@ class BatchLabels:
         return len(self.on_cpu)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "BatchLabels":
-        """Return them with every tensor but `on_cpu` changed, such as brought to another memory."""
+        """Return a copy where `change` is applied to every tensor but `on_cpu`, such as to move them to a GPU."""
         return replace(
             self,
             values=change(self.values),
@@ -85,17 +85,17 @@ class BatchLabels:
 
 
 Labels = Tensor | BatchLabels
-"""What miners and losses take: the classes (N,), or all that is known of them. A tensor on a GPU has to be fetched, for
-which the CPU waits."""
+"""Labels as miners and losses take them: the classes (N,), or their `BatchLabels`. A tensor on a GPU has to be fetched,
+and the CPU waits for that."""
 
 
 def class_ids(labels: Labels) -> Tensor:
-    """Return the classes (N,) as a tensor, on the device where they are."""
+    """Return the classes (N,) as a tensor: `labels` itself, or the `values` of its `BatchLabels`."""
     return labels.values if isinstance(labels, BatchLabels) else labels
 
 
 def known_labels(labels: Labels, device: torch.device) -> BatchLabels:
-    """Return what is known of a batch's labels, on the device of its embeddings."""
+    """Return the `BatchLabels` of a batch, computed from a tensor and sent to `device` if `labels` is a tensor."""
     if isinstance(labels, BatchLabels):
         return labels
     return BatchLabels.of(labels.cpu()).map(lambda tensor: send(tensor, device))

@@ -4,28 +4,29 @@ import torch
 from torch import Tensor
 
 SQUARED_DISTANCE_FLOOR = 1e-12
-"""Squared distances are clamped here before the root (the authors' code, `pdist`)."""
+"""Least squared distance; smaller ones are raised to it before the root, as in `pdist` of the authors' code."""
 
 
 def pairwise_distances(embeddings: Tensor, squared: bool = False, eps: float = SQUARED_DISTANCE_FLOOR) -> Tensor:
-    """Return the Euclidean distance between each two embeddings, differentiably.
+    """Return the Euclidean distances between all pairs of embeddings, differentiably.
 
-    Computed as |a|^2 + |b|^2 - 2ab, clamped at `eps` before the root; the diagonal is 0. No gradient flows
+    They are computed as |a|^2 + |b|^2 - 2ab, clamped at `eps` before the root; the diagonal is 0. No gradient flows
     through a clamped entry or through the diagonal, so duplicates are safe.
     Source: `pdist` of the authors' code (Kim & Park, AAAI 2021).
 
-    Half-precision embeddings are converted to float32 first, and autocast has no say.
+    Half-precision embeddings are converted to float32 first, and autocast is off inside.
 
     Args:
-        embeddings: (N, D), a floating-point type.
-        squared: return squared distances, for which the root is left out.
-        eps: floor of the squared distances off the diagonal.
+        embeddings: (N, D), of a floating-point type.
+        squared: whether to return squared distances, without the root.
+        eps: least squared distance off the diagonal; smaller ones are raised to it.
 
     Returns:
-        (N, N), in the units of `embeddings` (squared, if asked).
+        (N, N), in the units of `embeddings`, or in squared units with `squared`.
 
     Raises:
-        ValueError: `embeddings` has not two dimensions.
+        TypeError: `embeddings` is not a tensor.
+        ValueError: `embeddings` does not have two dimensions, or no floating-point type.
     """
     check_embeddings(embeddings)
     embeddings = full_precision(embeddings)
@@ -40,15 +41,15 @@ def pairwise_distances(embeddings: Tensor, squared: bool = False, eps: float = S
 
 
 def full_precision(embeddings: Tensor) -> Tensor:
-    """Return float16 and bfloat16 embeddings as float32, differentiably; others are returned as they are.
+    """Return float16 and bfloat16 embeddings as float32, differentiably, and others unchanged.
 
-    Distances between close embeddings are differences of nearly equal numbers.
+    Half precision is too coarse: distances between close embeddings are differences of nearly equal numbers.
     """
     return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
 
 
 def check_tensors(**given: object) -> None:
-    """Raise a TypeError unless all are tensors; each is named by its keyword."""
+    """Raise a TypeError unless all arguments are tensors. The message names the argument by its keyword."""
     for name, value in given.items():
         if not isinstance(value, Tensor):
             kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
@@ -56,9 +57,11 @@ def check_tensors(**given: object) -> None:
 
 
 def check_embeddings(embeddings: Tensor, labels: Tensor | None = None) -> None:
-    """Raise a ValueError unless `embeddings` is a floating-point (N, D) and `labels`, if given, (N,).
+    """Check that `embeddings` is a floating-point tensor (N, D), and `labels`, if given, a tensor (N,).
 
-    A TypeError if they are no tensors, but arrays or lists.
+    Raises:
+        TypeError: one of them is not a tensor, but an array or a list, say.
+        ValueError: the shape or the dtype is wrong.
     """
     check_tensors(embeddings=embeddings)
     if labels is not None:

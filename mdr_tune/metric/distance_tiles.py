@@ -1,7 +1,8 @@
-"""The distance matrix of a batch as the tiles of its upper half, for work that must not hold N x N floats.
+"""Compute the upper half of a batch's distance matrix in tiles, without holding all N x N distances.
 
-A tile is either square, on the diagonal (weight 1: it holds both orders of each of its pairs), or a strip to
-the right of one (weight 2: each entry stands for its mirror image too). No gradient is recorded here.
+A tile is either a square on the diagonal or a strip to the right of such a square. A square has weight 1, since it
+holds both orders of each of its pairs. A strip has weight 2, since each of its entries also stands for its mirror
+image. No gradient is recorded here.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from mdr_tune.metric.transfer import send
 
 Statistics = Literal["official", "offdiagonal"]
 
-# Rows of a tile. On a CPU a strip and its temporaries should stay in the cache; elsewhere few large kernels
-# win.
+# Number of rows of a tile. On a CPU a strip and its temporaries should stay in the cache; elsewhere a few large kernels
+# are faster.
 _TILE_ROWS_CPU = 512
 _TILE_ROWS_ACCELERATOR = 2048
 
@@ -32,21 +33,21 @@ class DistanceTile:
 
     @property
     def weight(self) -> int:
-        """How many entries of the N x N matrix each entry of the tile stands for."""
+        """Number of entries of the N x N matrix that each entry of the tile stands for."""
         return 1 if self.is_diagonal else 2
 
 
 def distance_tiles(embeddings: Tensor, tile_rows: int | None = None) -> list[DistanceTile]:
-    """Compute the upper half of the distance matrix in tiles; the same formula as `pairwise_distances`.
+    """Return the upper half of the distance matrix in tiles.
 
-    Autocast has no say.
+    The formula is that of `pairwise_distances`. Autocast is off inside.
 
     Args:
         embeddings: (N, D).
-        tile_rows: rows of a tile; None chooses by the device.
+        tile_rows: number of rows of a tile; None chooses it by the device.
 
     Returns:
-        The tiles, those on the diagonal first; their diagonal entries are 0.
+        The tiles: first the squares on the diagonal, whose own diagonal entries are 0, then the strips.
     """
     if tile_rows is None:
         tile_rows = _TILE_ROWS_CPU if embeddings.device.type == "cpu" else _TILE_ROWS_ACCELERATOR
@@ -60,7 +61,7 @@ def _distance_tiles(embeddings: Tensor, tile_rows: int) -> list[DistanceTile]:
     tiles, squared_norms = [], []
     for block, start in zip(blocks, starts, strict=True):
         products = block @ block.t()
-        # Read off the products, not summed anew: one pass over the embeddings less.
+        # Read off the products instead of summed anew, which saves one pass over the embeddings.
         squared_norms.append(products.diagonal().clone())
         distances = _distances_in_place(products, squared_norms[-1], squared_norms[-1]).fill_diagonal_(0.0)
         rows = slice(start, start + len(block))
@@ -80,15 +81,18 @@ def _distances_in_place(products: Tensor, row_squares: Tensor, column_squares: T
 
 
 def tile_statistics(tiles: list[DistanceTile], statistics: Statistics) -> tuple[Tensor, Tensor]:
-    """Return the mean and the unbiased standard deviation of the distance matrix that `tiles` is the half of.
+    """Return the mean and the unbiased standard deviation of the entries of a distance matrix.
 
-    `official` counts all N * N entries, the N zeros of the diagonal included (what the authors' code does);
-    `offdiagonal` the N * (N - 1) others. With `offdiagonal` the diagonal entries of the tiles are
-    overwritten. The tiles' own moments are combined by Chan et al. (1983), so nothing is lost to
-    cancellation.
+    The moments of the tiles are combined by the formula of Chan et al. (1983), which loses nothing to cancellation.
+
+    Args:
+        tiles: the upper half of the matrix, from `distance_tiles`. With `offdiagonal` their diagonal entries are
+            overwritten.
+        statistics: `official` counts all N * N entries, the N zeros of the diagonal included, as the authors' code
+            does; `offdiagonal` counts the other N * (N - 1).
 
     Returns:
-        Two tensors of shape (), in the units of the embeddings.
+        Mean and standard deviation, of shape () each, in the units of the embeddings.
     """
     if len(tiles) == 1 and statistics == "official":
         return tiles[0].distances.mean(), tiles[0].distances.std()
@@ -97,7 +101,7 @@ def tile_statistics(tiles: list[DistanceTile], statistics: Statistics) -> tuple[
         distances = tile.distances
         mean = distances.sum() / max(_counted_entries(tile, statistics), 1)
         if statistics == "offdiagonal" and tile.is_diagonal:
-            # On their mean, the diagonal entries add nothing to the sum of squared deviations.
+            # Diagonal entries that are set to the mean add nothing to the sum of squared deviations.
             distances.diagonal().copy_(mean)
         means.append(mean)
         sums_of_squares.append(distances.var(correction=0) * (distances.numel() * tile.weight))

@@ -1,4 +1,4 @@
-"""Distance-weighted mining: triplets whose negatives are spread evenly over the distances."""
+"""Distance-weighted mining: draw triplets whose negatives are spread evenly over the distances."""
 
 from typing import Literal, get_args
 
@@ -17,8 +17,8 @@ MinerWeights = Literal["official", "stable"]
 class DistanceWeightedMiner:
     """Use every ordered positive pair once, with a negative drawn by the inverse density of its distance.
 
-    Source: Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017, as in the authors' code of
-    MDR. See `negative_weights` for the arguments and what they raise.
+    Arguments and errors are those of `negative_weights`.
+    Source: Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017, as in the code of MDR's authors.
     """
 
     can_fall_back = True
@@ -37,17 +37,17 @@ class DistanceWeightedMiner:
 
         Args:
             embeddings: (N, D), of any length; they are put on the unit sphere first.
-            labels: (N,), the classes, on any device; or what is known of them.
-            generator: on the CPU, wherever the embeddings are (`torch.Generator()`). For the same draws on all
-                ranks, seed it alike on each.
+            labels: (N,), the classes, on any device; or their `BatchLabels`.
+            generator: generator on the CPU (`torch.Generator()`), also for embeddings on a GPU. Seed it alike on all
+                ranks for the same draws on each.
 
         Returns:
-            The triplets, ordered by anchor and then positive, on the device of `embeddings`. They are empty
-            when no class has two members or there is one class only. For embeddings that are not finite, on a
-            GPU, negatives may be any embeddings.
+            The triplets, ordered by anchor and then positive, on the device of `embeddings`. They are empty when no
+            class has two members or there is only one class. Where embeddings on a GPU are not finite, a negative may
+            be any embedding.
 
         Raises:
-            ValueError: wrong shapes, a generator of a GPU, or embeddings on the CPU that are not finite.
+            ValueError: wrong shapes, a generator on a GPU, or embeddings on the CPU that are not finite.
         """
         check_embeddings(embeddings, class_ids(labels))
         check_generator(generator)
@@ -72,30 +72,31 @@ def negative_weights(
     cutoff: float = 0.5,
     nonzero_loss_cutoff: float = 1.4,
 ) -> tuple[Tensor, Tensor]:
-    """Return the probability of each embedding to be drawn as the negative of each anchor.
+    """Return, for each anchor, the probability of each embedding to be drawn as its negative.
 
-    The weight of a distance d on the unit sphere is 1 / q(d), q(d) ~ d^(D-2) * (1 - d^2 / 4)^((D-3)/2),
-    computed as a logarithm from which the row's maximum is subtracted. It is 0 for the anchor's own class and
-    from `nonzero_loss_cutoff` on. A row that has no weight left falls back to uniform over its negatives.
+    The weight of a distance d on the unit sphere is 1 / q(d), where q(d) ~ d^(D-2) * (1 - d^2 / 4)^((D-3)/2). It is
+    computed as a logarithm from which the maximum of the row is subtracted. The weight is 0 for the anchor's own class,
+    and for distances from `nonzero_loss_cutoff` on. A row whose weights are all 0 falls back to equal weights for all
+    negatives.
 
-    From a distance of 2 on (opposite embeddings, or rounding) 1 - d^2 / 4 is not positive; it is then set to
-    the smallest positive number, where the authors' code ends with NaN.
+    From a distance of 2 on (opposite embeddings, or rounding), 1 - d^2 / 4 is not positive. It is then set to the
+    smallest positive number, where the authors' code ends with NaN.
 
     Args:
         embeddings: (N, D), of any length; they are put on the unit sphere first.
-        labels: (N,).
-        weights: which maximum is subtracted. `official`, as the authors' code does: over the whole row, own
-            class and diagonal (with distance 1) included; large D and float32 then underflow most rows.
-            `stable`: over the valid negatives.
-        cutoff: smaller distances are raised to it, above 0.
-        nonzero_loss_cutoff: negatives at this distance or further are not drawn.
+        labels: (N,), the classes.
+        weights: which maximum is subtracted. `official` is that of the whole row, the own class and the diagonal (as
+            distance 1) included, as in the authors' code; with a large D most rows then underflow in float32. `stable`
+            is that of the valid negatives.
+        cutoff: least distance, above 0; smaller distances are raised to it.
+        nonzero_loss_cutoff: negatives at this distance or farther are not drawn.
 
     Returns:
-        (N, N), rows that sum to 1 (to 0 where an anchor has no negatives), and (N,), bool, which rows fell
-        back.
+        The probabilities, (N, N), whose rows sum to 1, or to 0 where an anchor has no negatives; and which rows fell
+        back, (N,) bool.
 
     Raises:
-        ValueError: wrong shapes, an unknown name, or cutoffs out of order.
+        ValueError: wrong shapes, an unknown name in `weights`, or cutoffs out of order.
     """
     check_embeddings(embeddings, labels)
     _check_arguments(weights, cutoff, nonzero_loss_cutoff)
@@ -107,7 +108,7 @@ def negative_weights(
     if weights == "stable":
         log_weights.masked_fill_(invalid, -torch.inf)
     maxima = log_weights.amax(dim=1, keepdim=True)
-    maxima.masked_fill_(maxima == -torch.inf, 0.0)  # a row without a valid negative, in `stable`
+    maxima.masked_fill_(maxima == -torch.inf, 0.0)  # with `stable`, a row without a valid negative
     row_weights = log_weights.sub_(maxima).exp_().masked_fill_(invalid, 0.0)
     fell_back = row_weights.sum(dim=1) == 0
     row_weights.masked_fill_(fell_back[:, None] & negatives, 1.0)
@@ -116,11 +117,11 @@ def negative_weights(
 
 
 def _all_finite(embeddings: Tensor) -> bool:
-    return bool(torch.stack(embeddings.aminmax()).isfinite().all())  # NaN goes into both
+    return bool(torch.stack(embeddings.aminmax()).isfinite().all())  # a NaN makes both extremes NaN
 
 
 def _distances_on_sphere(embeddings: Tensor) -> Tensor:
-    """Return the (N, N) distances of the normalised embeddings; 1 on the diagonal, as the authors have."""
+    """Return the distances (N, N) of the normalised embeddings, with a diagonal of 1 as in the authors' code."""
     on_sphere = functional.normalize(embeddings, dim=1, p=2)
     (whole,) = distance_tiles(on_sphere, tile_rows=max(1, len(on_sphere)))
     return whole.distances.fill_diagonal_(1.0)

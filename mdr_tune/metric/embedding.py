@@ -1,4 +1,4 @@
-"""What is done to embeddings before the losses see them, and before retrieval."""
+"""Transform embeddings before the losses in training, and before retrieval."""
 
 from typing import Literal, get_args
 
@@ -11,16 +11,16 @@ EmbeddingMode = Literal["rescale", "l2", "none"]
 
 
 def apply_embedding_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
-    """Transform the embeddings of a training batch; of the whole batch, gathered from all ranks.
+    """Transform the embeddings of a training batch for the losses.
 
-    `rescale` divides by the batch's mean distance between two different embeddings, with gradient through
-    that mean (the "learning without L2 norm" of Kim & Park, AAAI 2021, section 3.1); `l2` puts each embedding
-    on the unit sphere; `none` leaves them as they are. Half-precision embeddings, such as `torch.autocast` gives, are
-    returned as float32, in which losses are computed.
+    The batch must be the whole one, gathered from all ranks. Half-precision embeddings, such as `torch.autocast`
+    returns, become float32, in which losses are computed.
 
     Args:
         embeddings: (N, D); N is at least 2 for `rescale`.
-        mode: one of the above.
+        mode: `rescale` divides by the batch's mean distance between two different embeddings, with gradient through
+            that mean (the "learning without L2 norm" of Kim & Park, AAAI 2021, section 3.1). `l2` puts each embedding
+            on the unit sphere. `none` leaves embeddings unchanged.
 
     Returns:
         (N, D); for `rescale` in units of the mean distance.
@@ -39,10 +39,10 @@ def apply_embedding_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
 
 
 def apply_test_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
-    """Transform embeddings for retrieval: `l2` puts them on the unit sphere, the others leave them raw.
+    """Transform embeddings for retrieval: `l2` puts them on the unit sphere, other modes leave them raw.
 
-    A batch's mean distance has no meaning for single images, so what was trained with `rescale` is compared
-    raw, as in the authors' code.
+    The mean distance of a batch has no meaning for single images. Embeddings of a model that was trained with `rescale`
+    are therefore compared raw, as in the authors' code.
 
     Args:
         embeddings: (N, D).

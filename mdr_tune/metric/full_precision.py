@@ -1,4 +1,4 @@
-"""Matrix products and convolutions in full float32, whatever the process has chosen for its networks."""
+"""Compute matrix products and convolutions in full float32, whatever precision the process uses for its networks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,28 +9,30 @@ import torch
 
 @contextmanager
 def full_float32(device_type: str) -> Iterator[None]:
-    """Within it, float32 products and convolutions are that: no TF32 on a GPU, no bfloat16 on a CPU, no autocast.
+    """Compute float32 products and convolutions of the `with` block in full float32.
 
-    On a GPU torch convolves float32 tensors in TF32 unless it is told otherwise.
+    There is no TF32 on a GPU, no bfloat16 on a CPU, and no autocast. By default torch convolves float32 tensors in TF32
+    on a GPU.
 
-    All settings are those of the caller again afterwards, also after an exception. They are the whole process's: what
-    another thread multiplies meanwhile is exact as well.
+    The caller's settings are restored afterwards, also after an exception. All but autocast are settings of the whole
+    process, so that products of other threads are computed in full float32 meanwhile too.
 
     Args:
-        device_type: what autocast is switched off for, `cpu` or `cuda`.
+        device_type: type of the device that autocast is switched off for, `cpu` or `cuda`.
     """
     cudnn: Any = torch.backends.cudnn
     cpu: Any = torch.backends.mkldnn
-    # What torch calls RNN's is set with the convolutions': torch does not tell the older setting while they differ.
+    # The setting for RNNs goes with that for convolutions: while the two differ, torch refuses to read the older
+    # setting.
     newer: list[Any] = [torch.backends.cuda.matmul, cpu.matmul, cpu.conv, cudnn.conv, cudnn.rnn]
     saved = [operation.fp32_precision for operation in newer]
     for operation in newer:
         operation.fp32_precision = "ieee"
-    # Read second and set too: torch refuses to tell it while the newer ones contradict it, and refuses to multiply on a
-    # GPU while it contradicts them.
+    # Torch refuses to read the older setting while the newer ones contradict it, so the newer ones are set first. The
+    # older one is set too, since torch refuses to multiply on a GPU while it contradicts the newer ones.
     older = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
-    cudnn.allow_tf32 = False  # the older setting of convolutions, which sets the newer ones as well
+    cudnn.allow_tf32 = False  # the older setting for convolutions, which changes the newer ones as well
     cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "ieee"
     try:
         with torch.autocast(device_type, enabled=False):

@@ -1,9 +1,9 @@
-"""The shards of a global batch, and how the ranks put it together again.
+"""Split a global batch into shards, and gather it from the ranks again.
 
-Every rank then computes the full, unscaled loss of the global batch. The gradient of a rank's parameters is
-made of its own slice only, and DDP averages over the W ranks; the gather's backward therefore returns W times
-the own slice, so that the average is exactly the gradient of one process with the whole batch. Parameters of
-the loss itself, such as MDR's levels, see the full gradient on each rank and need no scaling.
+After the gather, every rank computes the full, unscaled loss of the global batch. The gradient of a rank's network
+parameters comes from its own slice only, and DDP averages gradients over the W ranks. The gather's backward therefore
+returns W times the own slice, so that the average is exactly the gradient of one process with the whole batch.
+Parameters of the loss itself, such as MDR's levels, get the full gradient on each rank and need no scaling.
 """
 
 from typing import Any
@@ -17,9 +17,9 @@ from mdr_tune.metric.distance import check_tensors
 
 
 def shard_sizes(total: int, world_size: int) -> list[int]:
-    """Return how many of `total` items each of `world_size` ranks holds; the first ranks hold one more.
+    """Return the number of items that each rank holds of `total` items.
 
-    The split is that of `torch.tensor_split`.
+    The split is that of `torch.tensor_split`: if `world_size` does not divide `total`, the first ranks hold one more.
 
     Raises:
         ValueError: `total` is negative or `world_size` below 1.
@@ -31,7 +31,7 @@ def shard_sizes(total: int, world_size: int) -> list[int]:
 
 
 def shard_slice(total: int, world_size: int, rank: int) -> slice:
-    """Return which of `total` items `rank` holds, in rank order without gaps.
+    """Return the slice of `total` items that `rank` holds. The slices follow each other in rank order without gaps.
 
     Raises:
         ValueError: as `shard_sizes`, or `rank` is not in [0, world_size).
@@ -46,13 +46,12 @@ def shard_slice(total: int, world_size: int, rank: int) -> slice:
 def gather_in_rank_order(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None = None) -> Tensor:
     """Concatenate the ranks' tensors in rank order, differentiably.
 
-    The gradient of `local` is W times its slice of the result's gradient (see the head of this file). Each
-    rank must call it, with the same `sizes`. Without an initialised process group, or with one rank, it
-    returns `local`.
+    The gradient of `local` is W times its slice of the result's gradient (see the head of this file). Each rank must
+    make this call with the same `sizes`. Without an initialised process group, or with one rank, the result is `local`.
 
     Args:
-        local: (n_r, D), or any shape that the ranks share but for its first dimension.
-        sizes: n_r of each rank; they may differ, and be 0.
+        local: (n_r, D), this rank's tensor; or any shape that is the same on all ranks but for its first dimension.
+        sizes: n_r of each rank; sizes may differ, and may be 0.
         group: the process group; None is the default one.
 
     Returns:
@@ -95,7 +94,7 @@ class _GatherInRankOrder(torch.autograd.Function):
 
 
 def _gather(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> Tensor:
-    """All-gather, padded to the largest shard, since not every backend takes shards of different sizes."""
+    """Gather with padding to the largest shard, since not every backend takes shards of different sizes."""
     padded = local.new_zeros((max(sizes), *local.shape[1:]))
     padded[: len(local)] = local
     shards = [torch.empty_like(padded) for _ in sizes]

@@ -1,4 +1,4 @@
-"""pytorch-metric-learning's losses, behind the interface of ours."""
+"""Adapter that gives pytorch-metric-learning's losses the interface of this package's losses."""
 
 import torch
 from pytorch_metric_learning import distances, losses, reducers
@@ -10,19 +10,19 @@ from mdr_tune.metric.library_random import library_draws_from
 from mdr_tune.metric.losses import MetricLoss
 from mdr_tune.metric.mined import Mined, Triplets
 
-# They raise an error when they are given indices.
+# Losses that raise an error when they are given indices of pairs or triplets.
 _MAKE_THEIR_OWN_PAIRS = (losses.InstanceLoss, losses.P2SGradLoss, losses.PNPLoss, losses.RankedListLoss)
 
-# They look a cosine up in a histogram that ends at 1, or take its arccosine (those that clamp it first are safe).
+# Losses that look a cosine up in a histogram that ends at 1, or take its arccosine without clamping it first.
 _BREAK_BEYOND_ONE = (losses.HistogramLoss, losses.TupletMarginLoss)
 
 
 class LibraryLoss(MetricLoss):
-    """Adapter of a loss of the library: a scalar with a gradient, whose chance comes from the generator.
+    """Adapter of a loss of the library: returns a scalar with a gradient, and draws at random from the generator.
 
     Args:
-        loss: it is kept, not copied; its parameters are this module's.
-        num_classes: labels from there on are refused; None if the loss has no parameter for each class.
+        loss: the library's loss. It is kept, not copied, and its parameters become parameters of this module.
+        num_classes: number of classes; labels beyond it are refused. None if the loss has no parameters by class.
     """
 
     def __init__(self, loss: losses.BaseMetricLossFunction, num_classes: int | None = None) -> None:
@@ -36,9 +36,13 @@ class LibraryLoss(MetricLoss):
         self.num_classes = num_classes
 
     def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
-        """Return the loss. See `MetricLoss.forward`; one seed is drawn from `generator` at each call.
+        """Return the loss. See `MetricLoss.forward`.
 
-        Half-precision embeddings are converted to float32 first, and autocast is off inside.
+        One seed is drawn from `generator` at each call. Half-precision embeddings are converted to float32 first, and
+        autocast is off inside.
+
+        Raises:
+            ValueError: as `MetricLoss.forward`, or `mined` is given to a loss that makes its own pairs.
         """
         check_embeddings(embeddings, class_ids(labels))
         embeddings = full_precision(embeddings)
@@ -50,11 +54,11 @@ class LibraryLoss(MetricLoss):
         autocast_off = torch.autocast(embeddings.device.type, enabled=False)
         with library_draws_from(generator, embeddings.device), autocast_off:
             value: Tensor = self.loss(embeddings, labels, indices)
-        # A sum that nothing was added to has no gradient, and some values have the shape (1,).
+        # A loss without any pair has no gradient, and some losses have the shape (1,).
         return value.reshape(()) if value.requires_grad else value.reshape(()) + embeddings.sum() * 0
 
     def _check_labels(self, labels: Tensor) -> None:
-        """Refuse labels without a parameter: on a GPU, using them would end the whole CUDA context."""
+        """Raise a ValueError for labels without a parameter: on a GPU, using them would end the whole CUDA context."""
         if self.num_classes is None or labels.numel() == 0:
             return
         lowest, highest = int(labels.min()), int(labels.max())
@@ -65,16 +69,18 @@ class LibraryLoss(MetricLoss):
 
 
 def euclidean() -> distances.LpDistance:
-    """Return Euclidean distances of embeddings as they are: the library would put them on the unit sphere."""
+    """Return the library's Euclidean distance, for embeddings as they are.
+
+    By default the library would put embeddings on the unit sphere.
+    """
     return distances.LpDistance(normalize_embeddings=False, collect_stats=False)
 
 
 class _BoundedCosine(distances.CosineSimilarity):
-    """Cosines a few roundings short of 1 and -1, where the arccosine still has a finite gradient.
+    """Cosine similarity that is clamped a few roundings short of 1 and -1, so that its arccosine has a finite gradient.
 
-    Rounding takes the cosine of two embeddings of one direction to 1 or beyond; the arccosine of what is
-    beyond is NaN, and its gradient at 1 is infinite. HistogramLoss, which converts to float32, has no bin
-    from 1 on.
+    Rounding takes the cosine of two embeddings of the same direction to 1 or beyond. The arccosine of a number beyond 1
+    is NaN, and its gradient at 1 is infinite. HistogramLoss, which converts to float32, has no bin from 1 on.
     """
 
     def compute_mat(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
@@ -84,7 +90,7 @@ class _BoundedCosine(distances.CosineSimilarity):
 
 
 class _MeanOrZero(reducers.MeanReducer):
-    """The mean, and zero of no embeddings: NCA leaves out those whose probability of a positive is 0."""
+    """Mean of the losses, 0 if there are none: NCA leaves out embeddings whose probability of a positive is 0."""
 
     def element_reduction(
         self, element_losses: Tensor, loss_indices: Tensor, embeddings: Tensor, labels: Tensor

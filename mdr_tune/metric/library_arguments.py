@@ -1,4 +1,4 @@
-"""What a file may say of a loss of pytorch-metric-learning: its class, the names of its arguments, their ranges."""
+"""Check what a file says about a loss of pytorch-metric-learning: its class, its arguments and their ranges."""
 
 import inspect
 import math
@@ -21,7 +21,7 @@ _SET_BY_THE_TRIAL = {
     "collect_stats": "always off",
 }
 
-# Python objects, and numbers that mean something only together with one of them.
+# Arguments that take Python objects, and numbers that mean something only together with such an object.
 _NOT_FROM_A_FILE = {
     "distance": "the class's own distance is used",
     "reducer": "the class's own reducer is used",
@@ -61,8 +61,8 @@ _ANGLE = _Range("an angle from 0 to below 180 degrees", lambda value: 0 <= value
 _ACUTE_ANGLE = _Range("an angle from 0 to below 90 degrees", lambda value: 0 <= value < 90)
 _COSINE = _Range("from -1 to 1, as cosines are", lambda value: -1 <= value <= 1)
 
-# Of arguments of this name, or of one class; all others must be _NOT_NEGATIVE. Those that a cosine is compared with
-# may be negative (CircleLoss's m, too: a positive pair is wanted above 1 - m, a negative one below m).
+# Ranges of arguments, by name or by class and name; all other arguments must be _NOT_NEGATIVE. Arguments that a cosine
+# is compared with may be negative. CircleLoss's m is one: positive pairs are wanted above 1 - m, negative ones below m.
 _RANGES = {
     **dict.fromkeys(("temperature", "scale", "softmax_scale", "gamma", "la", "anneal"), _POSITIVE),
     **dict.fromkeys(("delta", "n_bins", "num_bins", "centers_per_class", "sub_centers"), _POSITIVE),
@@ -81,16 +81,19 @@ _RANGES = {
 
 
 def loss_class_names() -> list[str]:
-    """Return the names of the classes that can be used, sorted."""
+    """Return the names of the library's loss classes that can be used, sorted."""
     classes = inspect.getmembers(losses, inspect.isclass)
     return [name for name, kind in classes if issubclass(kind, losses.BaseMetricLossFunction) and name not in UNUSABLE]
 
 
 def loss_class_arguments(class_name: str) -> dict[str, Any]:
-    """Return the keyword arguments that a file may give for a class, and their defaults, `REQUIRED` if there is none.
+    """Return the keyword arguments that a file may give for a loss class.
+
+    Returns:
+        Default of each argument by name; `REQUIRED` if the argument has none.
 
     Raises:
-        ValueError: the library has no such loss, or it cannot be used; the message says what would work.
+        ValueError: the library has no such loss, or the loss cannot be used; the message says what would work.
     """
     if class_name in UNUSABLE:
         raise ValueError(f"{LIBRARY_PREFIX}{class_name} cannot be used: {UNUSABLE[class_name]}")
@@ -104,7 +107,10 @@ def loss_class_arguments(class_name: str) -> dict[str, Any]:
 
 
 def check_loss_class_arguments(class_name: str, arguments: Mapping[str, Any]) -> None:
-    """Raise a ValueError if an argument is unknown, is missing, or has a value of the wrong kind or range."""
+    """Raise a ValueError unless a file's arguments for a loss class can be used.
+
+    An argument may be unknown, not to be given in a file, missing, or of the wrong kind or range.
+    """
     name = LIBRARY_PREFIX + class_name
     known = loss_class_arguments(class_name)
     for key in arguments:
@@ -126,10 +132,12 @@ def check_loss_class_arguments(class_name: str, arguments: Mapping[str, Any]) ->
 
 
 def constructor_defaults(kind: type) -> dict[str, Any]:
-    """Return the keyword arguments of a class's constructor and of those that it hands its `**kwargs` on to.
+    """Return the keyword arguments of a class's constructor, and of the base classes' constructors.
+
+    A constructor of the library hands its `**kwargs` on to its base class.
 
     Returns:
-        The defaults by name, `inspect.Parameter.empty` where there is none.
+        Default of each argument by name; `REQUIRED` (`inspect.Parameter.empty`) if the argument has none.
     """
     known: dict[str, Any] = {}
     for base in kind.__mro__:
@@ -159,7 +167,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_type(name: str, key: str, value: Any, default: Any) -> None:
-    """Raise a ValueError if `value` is of another kind than the default."""
+    """Raise a ValueError if the type of `value` does not fit the default. Without a default, a number is wanted."""
     if key == "triplets_per_anchor":
         fits, wanted = (
             value == "all" or (isinstance(value, int) and _is_number(value) and value >= 1),
@@ -177,7 +185,7 @@ def _check_type(name: str, key: str, value: Any, default: Any) -> None:
 
 
 def _check_range(class_name: str, key: str, value: float) -> None:
-    """Raise a ValueError if the number is one that the loss computes with, but that makes no sense."""
+    """Raise a ValueError if a number is outside the range where it makes sense; the loss itself would accept it."""
     allowed = _RANGES.get(f"{class_name}.{key}", _RANGES.get(key, _NOT_NEGATIVE))
     if not (allowed.holds(value) and value < math.inf):
         raise ValueError(f"{LIBRARY_PREFIX}{class_name}: {key} must be {allowed.text}; got {value!r}")

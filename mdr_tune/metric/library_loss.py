@@ -1,4 +1,4 @@
-"""Any loss of pytorch-metric-learning by its class name (`pml.CircleLoss`), checked before it is trained with."""
+"""Build and check losses of pytorch-metric-learning by their class name, such as `pml.CircleLoss`."""
 
 import json
 import warnings
@@ -21,10 +21,10 @@ from mdr_tune.metric.library_arguments import (
 )
 from mdr_tune.metric.losses import LIBRARY_PREFIX
 
-# What the library's constructors call the two sizes that a trial knows.
+# From the names that the library's constructors use to the two sizes that a trial knows.
 _SIZES = {"num_classes": "num_classes", "embedding_size": "embedding_size", "descriptors_dim": "embedding_size"}
 
-# Defined on the unit sphere: they assert it, or (ProxyNCA) compare with proxies that are on it.
+# Losses that are defined on the unit sphere: they assert it, or (ProxyNCA) compare with proxies on it.
 _ON_THE_SPHERE = (losses.AngularLoss, losses.FastAPLoss, losses.ProxyNCALoss)
 
 _TRIAL_EMBEDDINGS, _TRIAL_SIZE, _TRIAL_CLASSES = 12, 6, 4
@@ -33,12 +33,12 @@ _TRIAL_EMBEDDINGS, _TRIAL_SIZE, _TRIAL_CLASSES = 12, 6, 4
 def check_library_loss(name: str, arguments: Mapping[str, Any]) -> None:
     """Raise a ValueError unless a trial can train with this loss; the message says what would work.
 
-    The loss is built, and trained for two steps on a dozen random embeddings and on equal ones. Results are
-    remembered.
+    The loss is built. It must have a finite value and gradient for a dozen random embeddings, twice, and for equal
+    embeddings. Results are cached.
 
     Args:
-        name: of a class of `pytorch_metric_learning.losses`, with `pml.` before it.
-        arguments: keyword arguments of its constructor, as a file gives them.
+        name: name of a class of `pytorch_metric_learning.losses`, after the prefix `pml.`.
+        arguments: keyword arguments of the class's constructor, as a file gives them.
 
     Example:
         >>> check_library_loss("pml.CircleLoss", {"m": 0.4})
@@ -51,17 +51,11 @@ def check_library_loss(name: str, arguments: Mapping[str, Any]) -> None:
 
 
 def library_loss_is_angular(name: str, arguments: Mapping[str, Any]) -> bool:
-    """Return whether the lengths of embeddings mean nothing to this loss, only their directions.
+    """Return whether this loss depends only on the directions of embeddings, not on their lengths.
 
-    Found out by trying: each of a dozen embeddings is made longer by another factor. Those defined on the unit sphere
-    are angular, though AngularLoss computes one of its products with embeddings as they come.
-
-    Args:
-        name: as for `check_library_loss`.
-        arguments: as for `check_library_loss`.
-
-    Raises:
-        ValueError: as `check_library_loss`.
+    This is tried out: each of a dozen embeddings is made longer by a different factor, and the value must not change.
+    Losses that are defined on the unit sphere always count as angular, although AngularLoss computes one of its
+    products with embeddings as they come. Arguments and errors are those of `check_library_loss`.
     """
     check_library_loss(name, arguments)
     class_name = name.removeprefix(LIBRARY_PREFIX)
@@ -69,31 +63,26 @@ def library_loss_is_angular(name: str, arguments: Mapping[str, Any]) -> bool:
 
 
 def library_loss_takes_mined(name: str, arguments: Mapping[str, Any]) -> bool:
-    """Return whether this loss can be used with a miner other than `all`; some make their own pairs of a batch.
+    """Return whether this loss can be used with a miner other than `all`. Some losses make their own pairs of a batch.
 
-    Args:
-        name: as for `check_library_loss`.
-        arguments: as for `check_library_loss`.
-
-    Raises:
-        ValueError: as `check_library_loss`.
+    Arguments and errors are those of `check_library_loss`.
     """
     check_library_loss(name, arguments)
     return _build_for_trial(name.removeprefix(LIBRARY_PREFIX), _canonical(arguments)).takes_mined
 
 
 def build_library_loss(name: str, arguments: Mapping[str, Any], embedding_size: int, num_classes: int) -> LibraryLoss:
-    """Return a new loss of the library; its parameters are drawn from torch's global generator.
+    """Return a new loss of the library. Its parameters are drawn from torch's global generator.
 
-    Embeddings are taken as they come where the class's default is the Euclidean distance (or, in NPairsLoss,
-    the dot product) on the unit sphere; AngularLoss, FastAPLoss and ProxyNCALoss, which are defined on the
-    sphere, and all that compare cosines stay so.
+    By default, many classes put embeddings on the unit sphere first. Those of them that then take the Euclidean
+    distance, and NPairsLoss, which takes the dot product, are changed to take embeddings as they come. Losses that
+    compare cosines are not changed, nor are AngularLoss, FastAPLoss and ProxyNCALoss, which are defined on the sphere.
 
     Args:
         name: as for `check_library_loss`.
         arguments: as for `check_library_loss`.
-        embedding_size: D.
-        num_classes: classes in the training data.
+        embedding_size: length of an embedding, D.
+        num_classes: number of classes in the training data.
 
     Raises:
         ValueError: as `check_library_loss`.
@@ -103,7 +92,7 @@ def build_library_loss(name: str, arguments: Mapping[str, Any], embedding_size: 
 
 
 def library_loss_names() -> list[str]:
-    """Return the names of the classes that can be used, sorted."""
+    """Return the names of the library's loss classes that can be used, sorted, without the prefix `pml.`."""
     return loss_class_names()
 
 
@@ -114,10 +103,10 @@ def library_loss_arguments(name: str) -> dict[str, Any]:
         name: as for `check_library_loss`.
 
     Returns:
-        Their defaults by name, `inspect.Parameter.empty` for those that must be given.
+        Default of each argument by name; `inspect.Parameter.empty` for an argument that must be given.
 
     Raises:
-        ValueError: the library has no such loss, or it cannot be used; the message says what would work.
+        ValueError: the library has no such loss, or the loss cannot be used; the message says what would work.
 
     Example:
         >>> library_loss_arguments("pml.CircleLoss")
@@ -146,7 +135,7 @@ def _build(class_name: str, arguments: Mapping[str, Any], embedding_size: int, n
 
 @lru_cache(maxsize=1024)
 def _problem_in_training(class_name: str, canonical_arguments: str) -> str | None:
-    """Return what goes wrong when the loss is built and trained for two steps; None if nothing does."""
+    """Return the problem in building the loss or in computing its value and gradient; None if there is none."""
     try:
         loss = _build_for_trial(class_name, canonical_arguments)
         for embeddings in (_trial_embeddings(), _trial_embeddings(), torch.ones(_TRIAL_EMBEDDINGS, _TRIAL_SIZE)):
@@ -155,7 +144,7 @@ def _problem_in_training(class_name: str, canonical_arguments: str) -> str | Non
             value.backward()
             if leaf.grad is None or not (value.isfinite() and leaf.grad.isfinite().all()):
                 return "its value or its gradient is not finite"
-    except Exception as error:  # the library's own: any kind, and all mean that it does not train
+    except Exception as error:  # the library raises errors of any kind, and each means that the loss does not train
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -188,7 +177,7 @@ def _trial_value(loss: LibraryLoss, embeddings: Tensor) -> Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back the library's warnings, of which most are of deprecated calls in its own code."""
+    """Suppress the library's warnings, most of which are about deprecated calls in its own code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

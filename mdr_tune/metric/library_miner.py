@@ -1,4 +1,4 @@
-"""pytorch-metric-learning's miners, behind the interface of ours."""
+"""Adapter that gives pytorch-metric-learning's miners the interface of this package's miners."""
 
 import torch
 from pytorch_metric_learning import miners
@@ -10,7 +10,7 @@ from mdr_tune.metric.mined import Pairs, Triplets, no_triplets
 
 
 class LibraryMiner:
-    """Adapter of one of the library's miners that draw nothing at random."""
+    """Adapter of a miner of the library. The miner must draw nothing at random."""
 
     can_fall_back = False
 
@@ -19,9 +19,9 @@ class LibraryMiner:
 
     @torch.no_grad()
     def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Triplets | Pairs:
-        """Choose from a batch; `generator` is not used. See `Miner`. The library's code waits for a GPU."""
+        """Choose from a batch. See `Miner`. `generator` is not used, and the library's code waits for a GPU."""
         check_embeddings(embeddings, class_ids(labels))
-        if len(embeddings) == 0:  # on which some of the library's end with an IndexError
+        if len(embeddings) == 0:  # some of the library's miners raise an IndexError then
             return no_triplets(embeddings)
         with torch.autocast(embeddings.device.type, enabled=False):
             indices = self._miner(full_precision(embeddings), class_ids(labels).to(embeddings.device))

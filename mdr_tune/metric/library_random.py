@@ -1,4 +1,4 @@
-"""Chance inside of pytorch-metric-learning: from our generator, and without a trace in the global ones."""
+"""Make pytorch-metric-learning draw from a given generator, without a trace in the global generators."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,14 @@ from pytorch_metric_learning.utils import common_functions
 
 @contextmanager
 def library_draws_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
-    """Let what runs inside draw as `generator` says, through torch's global generators and the library's numpy.
+    """Make the random draws of the `with` block follow `generator`.
 
-    One seed is drawn from `generator`; the global generators are seeded with it, and set back at the end.
+    One seed is drawn from `generator`. Torch's global generators and the library's numpy generator are seeded with it,
+    and set back at the end.
 
     Args:
-        generator: on the CPU, in the same state on all ranks, so that they draw alike.
-        device: what the library computes on; its generator is seeded too, if it is a GPU.
+        generator: generator on the CPU, in the same state on all ranks, so that they draw alike.
+        device: device that the library computes on. If it is a GPU, its generator is seeded too.
     """
     seed = int(torch.randint(2**31, (), generator=generator))
     on_gpu = device.type == "cuda"

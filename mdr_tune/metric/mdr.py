@@ -16,30 +16,29 @@ class MDRLoss(nn.Module):
 
     The distances are normalised by moving averages of their mean and standard deviation, through which no
     gradient flows: z_ij = (d_ij - mean) / std. The loss is the mean over i != j of min_k |z_ij - s_k|. The
-    weight of the loss and the decay of the levels are the caller's.
+    weight of the loss and the decay of the levels are left to the caller.
     Source: Kim & Park, "Multi-level Distance Regularization for Deep Metric Learning", AAAI 2021; the
     defaults are the authors'.
 
-    In training mode each call updates the averages, then uses them; the first call sets them. In evaluation
-    mode they are used and not updated, and a module without averages yet uses the batch's own statistics.
+    In training mode each call updates the averages, then uses them; the first call sets them. In evaluation mode the
+    averages are used and not updated. A module that has no averages yet then uses the batch's own statistics.
 
-    A pair as far from two levels counts for the lower one; the authors' code takes the one with the lower
-    index, which is the same while the levels are ascending. A pair exactly on a level has no gradient, nor
-    has a pair of duplicates (squared distance at or below 1e-12).
+    A pair that is equally far from two levels counts for the lower one. The authors' code takes the level with the
+    lower index, which is the same while the levels are ascending. A pair exactly on a level has no gradient, nor has a
+    pair of duplicates (squared distance at or below 1e-12).
 
-    Where all distances are equal there is no deviation to divide by. Deviations below the float type's
-    epsilon times the mean, which is rounding noise, are therefore raised to that in the division (not in the
-    average).
+    Where all distances are equal, there is no deviation to divide by. Deviations below the float type's epsilon times
+    the mean are rounding noise. In the division they are therefore raised to that bound; the average is not changed.
 
     Args:
         levels: initial levels s_k, in standard deviations from the mean, in any order.
-        momentum: share of the old average kept at each step, in [0, 1).
+        momentum: share of the old average that is kept at each step, in [0, 1).
         statistics: `official` takes mean and deviation over the whole N x N matrix, the zeros of the diagonal
             included, as the authors' code does; `offdiagonal` leaves them out.
-        learn_levels: whether the levels get a gradient; without, they stay where they begin.
+        learn_levels: whether the levels get a gradient; without one they keep their initial values.
 
     Attributes:
-        levels: parameter (L,), in the state dict whether it is learned or not.
+        levels: parameter (L,), in the state dict whether the levels are learned or not.
         mean: buffer (), moving average of the mean distance, in the units of the embeddings.
         std: buffer (), moving average of the unbiased standard deviation, in the units of the embeddings.
         initialized: buffer (), bool, whether `mean` and `std` hold averages yet.
@@ -83,18 +82,18 @@ class MDRLoss(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return the regularisation loss of a batch, and in training mode update the averages.
 
-        It is computed in the levels' dtype, in float32 at least, whatever the embeddings are and whether autocast is
-        on: distances between close embeddings are differences of nearly equal numbers. The gradient of the embeddings
-        has their dtype.
+        The loss is computed in the levels' dtype, in float32 at least, whatever the dtype of the embeddings is, also
+        under autocast: distances between close embeddings are differences of nearly equal numbers. The gradient of the
+        embeddings has their dtype.
 
         Args:
-            embeddings: (N, D), as the metric-learning loss compares them; N is at least 2, and 3 for `offdiagonal`.
+            embeddings: (N, D), as the metric-learning loss compares them; N is at least 2, or 3 for `offdiagonal`.
 
         Returns:
             The loss, of shape (), in standard deviations of the distances.
 
         Raises:
-            TypeError: `embeddings` is no tensor.
+            TypeError: `embeddings` is not a tensor.
             ValueError: the batch is too small, or of the wrong shape or kind.
         """
         self._check(embeddings)
@@ -111,8 +110,7 @@ class MDRLoss(nn.Module):
         known, old_mean, old_std = self.initialized, self.mean.to(batch_mean.dtype), self.std.to(batch_std.dtype)
         if not self.training:
             return torch.where(known, old_mean, batch_mean), torch.where(known, old_std, batch_std)
-        # The first batch replaces the zeros. Not an `if`: reading a flag that lives on a GPU would wait for
-        # it.
+        # The first batch replaces the zeros. An `if` would read the flag, and so wait for a GPU where the flag is.
         kept = known.to(batch_mean.dtype).mul_(self.momentum)
         mean, std = torch.lerp(batch_mean, old_mean, kept), torch.lerp(batch_std, old_std, kept)
         self.mean.copy_(mean)

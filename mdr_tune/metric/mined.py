@@ -1,4 +1,4 @@
-"""What a miner finds in a batch: indices of triplets, of pairs, or None for all of them."""
+"""The choice of a miner in a batch: indices of triplets or of pairs, or None for all of them."""
 
 from typing import NamedTuple, Protocol
 
@@ -10,7 +10,7 @@ from mdr_tune.metric.transfer import send
 
 
 class Triplets(NamedTuple):
-    """Indices into a batch, and how the miner fared."""
+    """Triplets as indices into a batch, and the share of anchors for which the miner fell back to uniform draws."""
 
     anchors: Tensor  # (T,), int64
     positives: Tensor  # (T,), int64
@@ -19,7 +19,7 @@ class Triplets(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Indices into a batch: P positive pairs and, apart from them, Q negative pairs."""
+    """Pairs as indices into a batch: P positive pairs and, independent of them, Q negative pairs."""
 
     anchors: Tensor  # (P,), int64
     positives: Tensor  # (P,), int64
@@ -28,54 +28,54 @@ class Pairs(NamedTuple):
 
 
 def no_triplets(embeddings: Tensor) -> Triplets:
-    """Return what a miner returns that found nothing, on the device of `embeddings`."""
+    """Return empty triplets, on the device of `embeddings`."""
     nothing = torch.empty(0, dtype=torch.int64, device=embeddings.device)
     return Triplets(nothing, nothing, nothing, embeddings.new_zeros(()))
 
 
 Mined = Triplets | Pairs | None
-"""None stands for all pairs, or all triplets, of the batch."""
+"""Choice of a miner. None stands for all pairs, or all triplets, of the batch."""
 
 
 class Miner(Protocol):
-    """Chooses what a loss sees of a batch.
+    """Choose the pairs or triplets of a batch that a loss sees.
 
-    It draws from nothing but the generator, so that ranks with alike generators choose alike.
+    A miner draws from nothing but the generator, so that ranks whose generators are in the same state choose alike.
     """
 
     @property
     def can_fall_back(self) -> bool:
-        """Whether `Triplets.fallback_fraction` says anything; where it does not, it is 0."""
+        """Whether the miner has a fallback. For a miner without one, `Triplets.fallback_fraction` is always 0."""
 
     def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Mined:
         """Choose from a batch, without recording a gradient.
 
         Args:
             embeddings: (N, D), as the loss will see them.
-            labels: (N,), integers, on any device; or what is known of them.
-            generator: on the CPU, wherever the embeddings are, in the same state on all ranks.
+            labels: (N,), integers, the classes, on any device; or their `BatchLabels`.
+            generator: generator on the CPU, also for embeddings on a GPU, in the same state on all ranks.
 
         Returns:
-            Indices on the device of `embeddings`; empty ones where the batch has nothing to offer.
+            Indices on the device of `embeddings`, empty where the batch has no pairs or triplets; or None for all.
 
         Raises:
-            ValueError: wrong shapes, or a generator of a GPU.
+            ValueError: wrong shapes, or a generator on a GPU.
         """
 
 
 def draw_negatives(weights: Tensor, labels: BatchLabels, generator: torch.Generator) -> Tensor:
-    """Draw a negative for each positive pair, by the weights of its anchor's row.
+    """Draw a negative for each positive pair, with the weights in the row of its anchor.
 
-    For each row as many are drawn as the most frequent anchor needs: a row is summed up once, and not once for each of
-    its pairs.
+    For each anchor as many negatives are drawn as the anchor with the most pairs needs. So a row is summed up once, and
+    not once for each pair.
 
     Args:
-        weights: (N, N), not negative, the sum of an anchor's row above 0.
-        labels: the batch's, with P positive pairs, P above 0.
-        generator: on the CPU.
+        weights: (N, N), not negative; the sum of each anchor's row is above 0.
+        labels: labels of the batch, with P positive pairs; P is above 0.
+        generator: generator on the CPU.
 
     Returns:
-        (P,), columns of weight above 0.
+        (P,), indices of the negatives, all with a weight above 0.
     """
     of_anchors = weights[labels.rows]  # (R, N)
     if weights.device.type == "cpu":
@@ -86,38 +86,39 @@ def draw_negatives(weights: Tensor, labels: BatchLabels, generator: torch.Genera
 
 
 def draw_by_cpu(weights: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-    """Do what `torch.multinomial` does on a CPU, with replacement, by the same random numbers, for weights on a GPU.
+    """Draw columns from weights on a GPU as `torch.multinomial` on a CPU does with replacement.
 
-    The columns are the same but where rounding decides, and the generator's state afterwards is the same. Nobody waits:
-    a row with numbers that are not finite gives any of its columns.
+    The random numbers are the same, and so is the generator's state afterwards. The columns are the same but where
+    rounding decides. The CPU does not wait for the GPU, so that no error is raised: any column may be drawn from a row
+    with numbers that are not finite.
 
     Args:
-        weights: (R, N), not negative, the sum of each row above 0.
-        draws: from each row, at least 1.
-        generator: on the CPU.
+        weights: (R, N), not negative; the sum of each row is above 0.
+        draws: number of draws from each row, at least 1.
+        generator: generator on the CPU.
 
     Returns:
-        (R, draws), columns.
+        (R, draws), indices of columns.
     """
-    if draws == 1:  # torch's short cut for one draw
+    if draws == 1:  # torch has a shortcut for one draw, with other random numbers
         exponential = torch.empty(weights.shape, dtype=weights.dtype).exponential_(generator=generator)
         return (weights / send(exponential, weights.device)).argmax(dim=1, keepdim=True)
     uniform = torch.rand(len(weights), draws, dtype=torch.float64, generator=generator)
     sums = weights.cumsum(dim=1, dtype=torch.float64)
     places = torch.searchsorted(sums, send(uniform, weights.device) * sums[:, -1:])
-    return places.clamp_(max=weights.shape[1] - 1)  # NaN is found behind the last column
+    return places.clamp_(max=weights.shape[1] - 1)  # a NaN is placed behind the last column
 
 
 def mined_triplets(mined: Mined, labels: Labels) -> tuple[Tensor, Tensor, Tensor]:
-    """Return anchors, positives and negatives, (T,) each, whatever the miner returned.
+    """Return a miner's choice as anchors, positives and negatives, (T,) each.
 
-    Pairs become the triplets of each positive pair with each negative pair of the same anchor, None becomes
-    all triplets of the batch, by anchor, positive and negative. The same triplets in the same order as
+    Pairs become triplets: each positive pair with each negative pair of the same anchor. None becomes all triplets of
+    the batch, sorted by anchor, positive and negative. The triplets and their order are those of
     pytorch-metric-learning's `convert_to_triplets`, without its N x N x N intermediate.
 
     Args:
-        mined: what a miner returned for the batch.
-        labels: (N,), or what is known of them; used for None only.
+        mined: choice of a miner for the batch.
+        labels: (N,), the classes, or their `BatchLabels`; used if `mined` is None only.
     """
     if isinstance(mined, Triplets):
         return mined.anchors, mined.positives, mined.negatives
@@ -128,13 +129,13 @@ def mined_triplets(mined: Mined, labels: Labels) -> tuple[Tensor, Tensor, Tensor
     is_triplet = labels.values[labels.anchors][:, None] != labels.values  # (P, N)
     if is_triplet.device.type == "cpu":
         of_pair, negatives = is_triplet.nonzero(as_tuple=True)
-    else:  # slower on a CPU; a GPU need not be asked how many there are
+    else:  # slower on a CPU; spares a wait for a GPU to count them
         of_pair, negatives = torch.nonzero_static(is_triplet, size=labels.num_triplets).unbind(1)
     return labels.anchors[of_pair], labels.positives[of_pair], negatives
 
 
 def check_generator(generator: torch.Generator) -> None:
-    """Raise a ValueError unless `generator` is on the CPU, where it draws the same whatever computes."""
+    """Raise a ValueError unless `generator` is on the CPU, where its draws do not depend on the embeddings' device."""
     if generator.device.type != "cpu":
         raise ValueError(
             f"the generator is on {generator.device}, but negatives are drawn on the CPU, so that they are the same on "

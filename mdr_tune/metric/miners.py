@@ -1,4 +1,4 @@
-"""The two plain miners: everything, and a random negative for each positive pair."""
+"""The two plain miners: one chooses everything, the other a random negative for each positive pair."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from mdr_tune.metric.mined import Triplets, check_generator, draw_negatives, no_
 
 
 class AllMiner:
-    """Leave nothing out: the loss sees all pairs, or all triplets, of the batch."""
+    """Choose everything: the loss sees all pairs, or all triplets, of the batch."""
 
     can_fall_back = False
 
@@ -19,7 +19,7 @@ class AllMiner:
 
 
 class RandomMiner:
-    """Use every ordered positive pair once, with a negative drawn uniformly from all of the anchor's."""
+    """Use every ordered positive pair once, with a negative drawn uniformly from all negatives of its anchor."""
 
     can_fall_back = False
 

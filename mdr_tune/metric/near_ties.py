@@ -1,10 +1,13 @@
-"""Order items whose distances differ by less than a matrix product rounds them.
+"""Order items whose distances are so close that the rounding of a matrix product hides which is nearer.
 
-A product may round the same sum differently at different places of its result, and each processor has products of its
-own. How far it can be wrong is bounded, though, so it decides between items whose distances differ by more than that.
-What it leaves open is compared by differences, in float64, added up in a fixed order. Those are elementwise operations,
-which give the same bits on every processor. They are slow, so where many items of a query are open (tight clusters, a
-query that is far from all), products of the embeddings' parts, which round next to nothing, decide first.
+A matrix product may round the same sum differently at different places of its result, and each processor rounds in its
+own way. The rounding is bounded, though, so the product decides between items whose distances differ by more than the
+bound. Items that the product leaves open are compared by the differences of their embeddings, in float64, added up in a
+fixed order. These are elementwise operations, which give the same bits on every processor, but are slow. So where many
+items of a query are open (tight clusters, or a query that is far from all items), products of the embeddings' parts,
+which round next to nothing, decide first.
+
+In shapes there are B queries and G gallery items, with embeddings of D numbers. q is a query, g an item.
 """
 
 from typing import NamedTuple
@@ -13,24 +16,24 @@ import torch
 from torch import Tensor
 
 _NUMBERS_AT_ONCE = {"cpu": 2**18, "cuda": 2**24}
-"""Differences that exist at once. On a CPU 2 MiB of float64, which a core's cache holds."""
+"""Number of differences in memory at once. On a CPU they are 2 MiB of float64, which a core's cache holds."""
 _PLACES_AT_ONCE = 2**20
-"""Places of rankings that are put in order at once."""
+"""Number of places of rankings that are put in order at once."""
 _PARTS_AT_ONCE = {"cpu": 2**21, "cuda": 2**24}
-"""Numbers of a gallery that are in parts at once, of which there are some five copies in float64."""
+"""How many numbers of a gallery are split into parts at once. Some five copies of them exist then in float64."""
 _ITEMS_PER_DIFFERENCE = 16
-"""Items whose distances are had by the embeddings' parts in the time that one takes by differences."""
+"""Number of distances that take as long by products of parts as one distance by differences."""
 
 
 def squared_distances(queries: Tensor, items: Tensor) -> Tensor:
     """Return |q - g|^2 of each pair, the same bits on every processor.
 
     Args:
-        queries: (P, D).
-        items: (P, D).
+        queries: (P, D), the query of each pair.
+        items: (P, D), the item of each pair.
 
     Returns:
-        (P,) float64, exact if all numbers are whole multiples of a power of two, up to some 2^22 times that.
+        (P,) float64. They are exact if all numbers are whole multiples of a power of two, up to some 2^22 times it.
     """
     terms = (queries.double() - items.double()).square_()
     while (width := terms.shape[1]) > 1:
@@ -41,7 +44,7 @@ def squared_distances(queries: Tensor, items: Tensor) -> Tensor:
 
 
 def distances_of_pairs(queries: Tensor, gallery: Tensor, rows: Tensor, items: Tensor) -> Tensor:
-    """Return `squared_distances` of the queries `rows` (P,) to `items` (P,) of the gallery, some at a time."""
+    """Return `squared_distances` (P,) between the queries `rows` (P,) and the gallery's `items` (P,), in blocks."""
     at_once = max(1, _NUMBERS_AT_ONCE[gallery.device.type] // gallery.shape[1])
     pairs = zip(rows.split(at_once), items.split(at_once), strict=True)
     # index_select is ten times as fast as indexing.
@@ -49,64 +52,66 @@ def distances_of_pairs(queries: Tensor, gallery: Tensor, rows: Tensor, items: Te
 
 
 class Rounding(NamedTuple):
-    """By how much computed distances of each query may be wrong: a value v by `absolute + relative * v`.
+    """Bound of the rounding of computed distances: a value v may be wrong by `absolute + relative * v`.
 
     Attributes:
-        absolute: (B, 1).
-        relative: less than 1.
+        absolute: (B, 1), the absolute part for each query.
+        relative: the relative part, less than 1.
     """
 
     absolute: Tensor
     relative: float
 
     def of(self, rows: Tensor) -> "Rounding":
-        """Return that of some of the queries."""
+        """Return the bound for the queries `rows`."""
         return Rounding(self.absolute[rows], self.relative)
 
     def least(self, values: Tensor) -> Tensor:
-        """Return the least values, (B, C), that may belong to items as far as those of `values`, (B, C), or farther."""
+        """Return the bounds, (B, C), from which on an item may be as far as an item of the computed value `values`."""
         return (values * (1 - self.relative) - 2 * self.absolute) / (1 + self.relative)
 
     def most(self, values: Tensor) -> Tensor:
-        """Return the largest values, (B, C), that may belong to items as near as those of `values`, (B, C)."""
+        """Return the bounds, (B, C), up to which an item may be as near as an item of the computed value `values`."""
         return (values * (1 + self.relative) + 2 * self.absolute) / (1 - self.relative)
 
 
 def product_rounding(query_norms: Tensor, dimensions: int) -> Rounding:
-    """Return by how much |g|^2 - 2 q.g may differ from its value, whatever the product's kernel.
+    """Return the bound of the rounding of |g|^2 - 2 q.g, whatever the kernel of the matrix product.
 
-    A sum of D products is within D u of the sum of their magnitudes, in any order, where u is half the distance from 1
-    to the next number. The magnitudes add up to |g|^2 + 2 |q||g| at most (Cauchy and Schwarz), less than
-    (|q| + |g|)^2 <= (2 |q| + |q - g|)^2 <= 8 |q|^2 + 2 |q - g|^2 = 10 |q|^2 + 2 (|g|^2 - 2 q.g). So an item that is
-    far away does not make near ones less certain.
+    A sum of D products is wrong by at most D u times the sum of their magnitudes, in any order of adding, where u is
+    half the distance from 1 to the next number. The magnitudes add up to at most |g|^2 + 2 |q||g| (Cauchy and Schwarz),
+    which is less than (|q| + |g|)^2 <= (2 |q| + |q - g|)^2 <= 8 |q|^2 + 2 |q - g|^2 = 10 |q|^2 + 2 (|g|^2 - 2 q.g). The
+    bound of an item thus depends on its own distance: an item that is far away does not make near ones less certain.
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1.
 
     Args:
-        query_norms: (B,), of centred queries.
-        dimensions: D.
+        query_norms: (B,), norms of the centred queries.
+        dimensions: length of an embedding, D.
     """
     relative = product_error(dimensions, query_norms.dtype)
     underflow = 4 * dimensions * torch.finfo(query_norms.dtype).tiny  # smaller numbers may count as 0
-    of_value = relative / (1 - 2 * relative)  # the value that is known is the rounded one
+    of_value = relative / (1 - 2 * relative)  # the bound is applied to the rounded value
     return Rounding((10 * of_value * query_norms.square() + 2 * underflow)[:, None], 2 * of_value)
 
 
 def product_error(dimensions: int, dtype: torch.dtype) -> float:
-    """Return by how much a sum of D products may be wrong, as a share of the sum of their magnitudes.
+    """Return the bound of the rounding of a sum of D products, as a share of the sum of their magnitudes.
 
-    24 u of it cover that q and g were centred, that |g|^2 is added, `squared_distances`, and the arithmetic of
-    `Rounding`.
+    It includes 24 u (see `product_rounding`) for the rounding elsewhere: centring q and g, adding |g|^2,
+    `squared_distances`, and the arithmetic of `Rounding`.
     """
     sum_of_products = (dimensions + 24) * torch.finfo(dtype).eps / 2
-    return min(sum_of_products / (1 - sum_of_products), 1 / 4)  # from 2^21 dimensions on no float32 decides anything
+    return min(sum_of_products / (1 - sum_of_products), 1 / 4)  # from 2^21 dimensions on, float32 decides nothing
 
 
 def exact_step(reach: Tensor) -> Tensor:
-    """Return a power of two of whose whole multiples no sum of |q|^2 + |g|^2 - 2 q.g rounds, in any order.
+    """Return a power of two, the step, such that sums do not round if all embeddings are whole multiples of it.
+
+    The sums are |q|^2 + |g|^2 - 2 q.g, in any order of adding. They are less than 2^24 times the square of the step (in
+    float32), and so fit the mantissa.
 
     Args:
-        reach: the largest |q| + |g|, a scalar; its dtype is that of the sums. They are less than 2^24 times the square
-            of the step (float32).
+        reach: the largest |q| + |g|, a scalar, of the dtype of the sums.
     """
     largest_whole_number = 2 / torch.finfo(reach.dtype).eps
     _, exponent = torch.frexp(reach / largest_whole_number**0.5)
@@ -114,28 +119,29 @@ def exact_step(reach: Tensor) -> Tensor:
 
 
 def products_are_exact(embeddings: Tensor, centre: Tensor, reach: Tensor) -> bool:
-    """Tell whether no sum of |g|^2 - 2 q.g rounds, in any order: all numbers are whole multiples of `exact_step`.
+    """Return whether all numbers are whole multiples of `exact_step`, so that no sum of |g|^2 - 2 q.g rounds.
 
     Args:
-        embeddings: (N, D), queries and gallery.
-        centre: (D,), what is subtracted from them.
-        reach: the largest |q| + |g| after that, a scalar.
+        embeddings: (N, D), queries or gallery.
+        centre: (D,), the point that is subtracted from the embeddings.
+        reach: the largest |q| + |g| after the subtraction, a scalar.
     """
     step = exact_step(reach)
     if step.square() < torch.finfo(step.dtype).tiny:  # squares of small numbers would count as 0
         return False
-    # Nearly all embeddings that are on no such grid show it in their first row.
+    # The first row comes first, since it nearly always gives away embeddings that are not such multiples.
     return all(bool((numbers.remainder(step) == 0).all()) for numbers in (embeddings[0], centre, embeddings))
 
 
 class Asked(NamedTuple):
-    """Which part of the order of the items matters. The rest need not be found out exactly.
+    """The part of the order of the items that matters. The rest need not be exact.
 
     Attributes:
-        cutoffs: (C,) int64, ascending from 1 on, on the CPU. The first k items are the k nearest for each cutoff k. The
-            order among items without a cutoff between them may be wrong by the rounding.
-        labels: classes of the queries, (B,), and of the gallery, (G,), int64. If they are given, the order among items
-            of the query's class may be wrong by the rounding, and so may the order among all others.
+        cutoffs: (C,) int64, ranks of at least 1, ascending, on the CPU. For each cutoff k, the first k items must be
+            the k nearest. The order among items without a cutoff between them may be wrong by the rounding.
+        labels: classes of the queries, (B,), and of the gallery, (G,), int64; None if the classes do not matter. With
+            labels, the order among items of the query's class may be wrong by the rounding, and so may the order among
+            items of other classes.
     """
 
     cutoffs: Tensor
@@ -143,30 +149,30 @@ class Asked(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """How many items are asked for."""
+        """Number of items that are asked for, the last cutoff."""
         return int(self.cutoffs[-1])
 
     def of(self, rows: Tensor | slice) -> "Asked":
-        """Return what is asked of some of the queries."""
+        """Return the part that matters for the queries `rows`."""
         return self if self.labels is None else Asked(self.cutoffs, (self.labels[0][rows], self.labels[1]))
 
 
 def nearest_in_order(
     distances: Tensor, rounding: Rounding, asked: Asked, queries: Tensor, gallery: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the nearest items of each query. Of equally near ones, the first in the gallery is the nearer.
+    """Return the nearest items of each query. Of equally near items, the first in the gallery counts as the nearer.
 
     Args:
-        distances: (B, G), for each query |q - g|^2 less a number of its own, right within `rounding`; infinity for an
-            item that is not to be found.
-        rounding: by how much `distances` may be wrong.
-        asked: how many items, and which of their order matters.
+        distances: (B, G), |q - g|^2 less a number that is the same for all items of a query, correct within
+            `rounding`; infinity for an item that must not be found.
+        rounding: bound of the rounding of `distances`.
+        asked: number of items, and the part of their order that matters.
         queries: (B, D).
         gallery: (G, D).
 
     Returns:
-        The items, (B, K) int64, where K is `asked.depth`. Their ranks, (B, K) int64, ascending, the same for items
-        that are equally near.
+        The items, (B, K) int64, where K is `asked.depth`; and their ranks, (B, K) int64, from 0, ascending, equal for
+        items that are equally near as far as their order matters.
     """
     size = distances.shape[1]
     looked_at = min(size, asked.depth + 8 + asked.depth // 8)
@@ -184,7 +190,7 @@ def nearest_in_order(
 def _settle_all(
     distances: Tensor, rounding: Rounding, asked: Asked, queries: Tensor, gallery: Tensor, looked_at: int
 ) -> tuple[Tensor, Tensor]:
-    """Return what `nearest_in_order` does, looking at more and more items where that is needed, and leaving nothing."""
+    """Return the result of `nearest_in_order`, looking at more and more items until no query is left undecided."""
     size = distances.shape[1]
     items, ranks, rows = _settle(distances, rounding, asked, queries, gallery, looked_at, most_open=size)
     if len(rows):
@@ -202,12 +208,12 @@ def _settle(
     looked_at: int,
     most_open: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what `nearest_in_order` does, and the rows that are left undecided, ascending, (U,).
+    """Return the result of `nearest_in_order`, and the queries that are left undecided, (U,), ascending.
 
     Args:
-        looked_at: the nearest by `distances` that are looked at, at least as many as the last cutoff. Rows where items
-            beyond them may belong before the last cutoff are left.
-        most_open: rows where more places are open than that are left.
+        looked_at: number of items that are looked at, the nearest by `distances`; at least the last cutoff. A query is
+            left undecided if an item beyond them may belong before the last cutoff.
+        most_open: greatest number of open places; a query with more of them is left undecided.
     """
     values, items = distances.topk(looked_at, dim=1, largest=False, sorted=True)
     ranks = torch.arange(looked_at, device=items.device).repeat(len(items), 1)
@@ -230,10 +236,11 @@ def _settle(
 
 
 def distances_by_parts(queries: Tensor, gallery: Tensor) -> tuple[Tensor, Rounding]:
-    """Return |q - g|^2, (B, G) float64, and how far it may be wrong, by products: three times the work of one.
+    """Return |q - g|^2, (B, G) float64, and the bound of its rounding, computed by products of the embeddings' parts.
 
-    A number is a whole multiple of a step and a rest of at most half a step. Products of multiples are exact. All
-    others have a rest as one factor: they are small, and so is their rounding.
+    Each number is split into two parts, a whole multiple of a step and a rest of at most half a step. Products of two
+    multiples are exact. All other products have a rest as a factor, so that they are small, and so is their rounding.
+    The work is three times that of a plain product.
     Source: Ozaki et al., Error-free transformations of matrix multiplication, Numerical Algorithms 59, 2012.
 
     Args:
@@ -255,13 +262,18 @@ def distances_by_parts(queries: Tensor, gallery: Tensor) -> tuple[Tensor, Roundi
         g_factors = torch.cat([g_rest, items], dim=1)
         small = torch.addmm(g_small_squares, factors, g_factors.t(), alpha=-2).add_(small_squares[:, None])
         torch.add(exact, small, out=out)
-    magnitudes = 2.1 * dimensions**0.5 * step * reach  # of the products that are not exact: a rest is step / 2 sqrt(D)
+    magnitudes = 2.1 * dimensions**0.5 * step * reach  # of the inexact products: the norm of a rest is sqrt(D) step / 2
     absolute = product_error(2 * dimensions, reach.dtype) * magnitudes + 8 * dimensions * limits.tiny
     return distances, Rounding(absolute.expand(len(queries), 1), product_error(16, reach.dtype))
 
 
 def _parts(embeddings: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the whole multiples of the step in (n, D) float64, the rests, and the parts of the squared norms, (n,)."""
+    """Split embeddings (n, D) float64 into whole multiples of the step and rests.
+
+    Returns:
+        The multiples, (n, D); the rests, (n, D); the squared norms of the multiples, (n,); and the squared norms of the
+        embeddings less those, (n,).
+    """
     whole = (embeddings / step).round_().mul_(step)
     rest = embeddings - whole
     return whole, rest, whole.square().sum(dim=1), ((whole + embeddings) * rest).sum(dim=1)
@@ -273,24 +285,28 @@ def _largest_norm(embeddings: Tensor) -> Tensor:
 
 
 def _open_places(values: Tensor, rounding: Rounding, cutoffs: Tensor) -> Tensor:
-    """Return of which items it is open on which side of a cutoff they are, (B, L) bool.
+    """Return which places are open, (B, L) bool: the item at an open place may belong to the other side of a cutoff.
 
     Args:
-        values: (B, L), ascending.
-        rounding: by how much `values` may be wrong.
-        cutoffs: (C,), less than L.
+        values: (B, L), computed distances, ascending.
+        rounding: bound of the rounding of `values`.
+        cutoffs: (C,), cutoffs less than L.
     """
     edges = values[:, cutoffs - 1]
     begin = torch.searchsorted(values, rounding.least(edges))
     end = torch.searchsorted(values, rounding.most(edges), right=True)
-    is_open = (end > cutoffs).long()  # there are items behind the cutoff that may belong before it
+    is_open = (end > cutoffs).long()  # an item behind the cutoff may belong before it
     changes = torch.zeros(len(values), values.shape[1] + 1, dtype=torch.int64, device=values.device)
     changes.scatter_add_(1, begin, is_open).scatter_add_(1, end, -is_open)
     return changes.cumsum(dim=1)[:, :-1] > 0
 
 
 def _of_both_kinds(is_open: Tensor, is_hit: Tensor) -> Tensor:
-    """Return the open places, (B, L) bool, without runs of places that follow each other where all or none is a hit."""
+    """Return the open places, (B, L) bool, less the runs whose items are all hits or all misses.
+
+    A run is a sequence of adjacent open places. A hit is an item of the query's class. Without both kinds in a run, its
+    order does not matter.
+    """
     starts = is_open.clone()
     starts[:, 1:] &= ~is_open[:, :-1]
     run = starts.flatten().cumsum(dim=0)
@@ -301,17 +317,17 @@ def _of_both_kinds(is_open: Tensor, is_hit: Tensor) -> Tensor:
 
 
 def _in_order(rows: Tensor, places: Tensor, items: Tensor, queries: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort the items of each run of places that follow each other, by distance, then by their index.
+    """Sort the items of each run of adjacent places by distance, then by index.
 
     Args:
-        rows: (P,), ascending, of the queries.
-        places: (P,), ascending within a row.
-        items: (P,).
+        rows: (P,), the query of each place, ascending.
+        places: (P,), the places, ascending for each query.
+        items: (P,), the item at each place.
         queries: (B, D).
         gallery: (G, D).
 
     Returns:
-        The items for these places, (P,), and their ranks, (P,): of equally near items, the place of the first.
+        The items in order, (P,), and their ranks, (P,): the place of an item, or of the first of equally near ones.
     """
     distances = distances_of_pairs(queries, gallery, rows, items)
     follows = (rows[1:] == rows[:-1]) & (places[1:] == places[:-1] + 1)

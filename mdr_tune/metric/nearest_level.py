@@ -1,9 +1,9 @@
-"""Mean distance of all pairs of a batch to their nearest level: value and closed-form gradient in one sweep.
+"""Mean distance of a batch's pairs to their nearest level: value and closed-form gradient in one sweep.
 
-The textbook form makes L x N x N intermediates and lets autograd keep them. Here the half matrix of
-`distance_tiles` is visited once: a tile's nearest level, its share of the loss and of the levels' gradient, and what
-its pairs pull with are worked out while it is in the cache. The pulls take the place of the distances and wait for the
-backward, which multiplies them with the embeddings.
+The textbook form makes L x N x N intermediates, which autograd keeps. Here each tile of `distance_tiles` is visited
+once. While the tile is in the cache, the nearest levels, the tile's share of the loss and of the levels' gradient, and
+the pulls of its pairs are computed. A pull is the sign of the nearest level's distance less the pair's own. The pulls
+are stored in the place of the distances until the backward multiplies them with the embeddings.
 """
 
 import math
@@ -24,17 +24,17 @@ def mean_distance_to_nearest_level(
 ) -> Tensor:
     """Return the mean over i != j of min_k |(d_ij - mean) / std - s_k|, differentiably.
 
-    A pair that lies as far from two levels counts for the lower one; equal levels count as the first of them;
-    a pair that lies on a level has no gradient, nor has a pair whose squared distance is at or below its
-    floor of 1e-12. `mean` and `std` are constants. It can be differentiated once.
+    A pair that is equally far from two levels counts for the lower one. Equal levels count as the first of them. A pair
+    that lies on a level has no gradient, nor has a pair whose squared distance is at or below the floor of 1e-12.
+    `mean` and `std` are constants. The loss can be differentiated once.
     Source: equation of the MDR loss, Kim & Park (AAAI 2021).
 
     Args:
         embeddings: (N, D).
         levels: (L,), in standard deviations from the mean, in any order.
-        tiles: what `distance_tiles(embeddings)` returned; they are used up (overwritten and removed).
-        mean: (), in the units of the distances.
-        std: (), in the units of the distances, above 0.
+        tiles: result of `distance_tiles(embeddings)`. The tiles are overwritten and removed from the list.
+        mean: (), mean to normalise by, in the units of the distances.
+        std: (), standard deviation to normalise by, in the units of the distances, above 0.
 
     Returns:
         The loss, of shape (), in standard deviations.
@@ -62,7 +62,7 @@ class _MeanDistanceToNearestLevel(torch.autograd.Function):
             if ctx.needs_input_grad[0]:
                 places.append((tile.rows, tile.columns))
                 coefficients.append(_coefficients(tile, pulls))
-            del tile, pulls  # what was overwritten goes before the next tile's temporaries come
+            del tile, pulls  # free their memory before the next tile needs some
         pairs = len(embeddings) * (len(embeddings) - 1)
         scale = (pairs * std).reciprocal_()
         level_gradient = _level_gradient(sums[1:], sorted_levels, order) if ctx.needs_input_grad[1] else None
@@ -94,9 +94,9 @@ class _Thresholds:
 def _visit(tile: DistanceTile, thresholds: _Thresholds) -> tuple[Tensor, Tensor]:
     """Return the tile's pulls, sign(nearest target - distance), and 1 + L sums over the tile.
 
-    The sums are that of |nearest target - distance|, and those of the pulls at sorted level k or above.
-    The passes are many, but each is a vectorised one within the cache; `torch.bucketize` and a look-up need
-    two and take four times as long on a CPU.
+    The first sum is that of |nearest target - distance|. For each sorted level follows the sum of the pulls of pairs
+    whose nearest level is this one or a higher one. There are many passes, but each is vectorised and stays within the
+    cache. `torch.bucketize` and a look-up need two passes, and take four times as long on a CPU.
     """
     distances = tile.distances
     nearest, beyond = torch.empty_like(distances), torch.empty_like(distances)
@@ -116,17 +116,18 @@ def _visit(tile: DistanceTile, thresholds: _Thresholds) -> tuple[Tensor, Tensor]
 
 
 def _coefficients(tile: DistanceTile, pulls: Tensor) -> Tensor:
-    """Return by what the differences of the tile's embeddings are multiplied, (rows, columns): pull / distance.
+    """Return the coefficients of a tile for the backward, (rows, columns).
 
-    Of a diagonal tile, what its embeddings are: C + C^T, less its own sum of rows on the diagonal. `pulls` and the
+    For a strip they are C = pull / distance, and multiply the differences of embeddings. For a diagonal tile they are
+    C + C^T with the sum of each row subtracted on the diagonal, and multiply the embeddings themselves. `pulls` and the
     tile's distances are overwritten.
     """
-    # Clamped distances and the diagonal become infinite, so their coefficients 0.
+    # Clamped distances and the diagonal become infinite, so that their coefficients are 0.
     floor = _distance_floor(tile.distances.dtype)
     coefficients = pulls.div_(torch.threshold_(tile.distances, floor, math.inf))
     if not tile.is_diagonal:
         return coefficients
-    # A matrix product need not round e_i e_j and e_j e_i alike, so the two orders may differ.
+    # A matrix product may round e_i e_j and e_j e_i differently, so the two orders of a pair may differ.
     laplacian = torch.add(coefficients, coefficients.t(), out=tile.distances)
     laplacian.diagonal().sub_(laplacian.sum(dim=1))
     return laplacian
@@ -135,9 +136,10 @@ def _coefficients(tile: DistanceTile, pulls: Tensor) -> Tensor:
 def _put_embedding_gradient(
     gradient: Tensor, embeddings: Tensor, rows: slice, columns: slice, coefficients: Tensor
 ) -> None:
-    """Give both ends of a tile's pairs their sum of pull_ij * (e_j - e_i) / d_ij, i and j in either order.
+    """Put the gradient from a tile's pairs into `gradient`, for both embeddings of each pair.
 
-    A diagonal tile sets its rows of `gradient`, a strip adds to those of its two sides.
+    The gradient of embedding i is the sum of pull_ij * (e_j - e_i) / d_ij over both orders of each pair. A diagonal
+    tile sets its rows of `gradient`. A strip adds to the rows of its two sides, so it has to come later.
     """
     own, other = embeddings[rows], embeddings[columns]
     if rows == columns:
@@ -152,14 +154,20 @@ def _put_embedding_gradient(
 
 @cache
 def _distance_floor(dtype: torch.dtype) -> float:
-    """Return the root of the squared distances' floor as that dtype rounds it."""
+    """Return the root of `SQUARED_DISTANCE_FLOOR`, rounded in `dtype`."""
     return torch.tensor(SQUARED_DISTANCE_FLOOR, dtype=dtype).sqrt().item()
 
 
 def _level_gradient(pulls_from: Tensor, sorted_levels: Tensor, order: Tensor) -> Tensor:
-    """Return the sum of pulls at each level, (L,) in the parameter's order, from those at or above it."""
+    """Return the sum of the pulls at each level, (L,), in the order of the parameter.
+
+    Args:
+        pulls_from: (L,), for each sorted level, the sum of the pulls at this level and at higher ones.
+        sorted_levels: (L,), the levels, ascending.
+        order: (L,), index in the parameter of each sorted level.
+    """
     pulls_at = pulls_from.clone()
     pulls_at[:-1].sub_(pulls_from[1:])
-    # A level that is NaN is found nowhere: the clamp keeps the index valid, and the loss is NaN anyway.
+    # A level of NaN is found nowhere. The clamp keeps its index valid; the loss is NaN anyway.
     first_of_equals = torch.searchsorted(sorted_levels, sorted_levels).clamp_(max=len(order) - 1)
     return torch.zeros_like(pulls_at).index_add_(0, order[first_of_equals], pulls_at)

@@ -1,12 +1,13 @@
-"""Which items of a gallery are nearest to each query, in blocks of queries: N x N distances never exist at once.
+"""Find the gallery items nearest to each query, in blocks of queries, so that N x N distances never exist at once.
 
-Items are compared by |q - g|^2, computed in float64 from the embeddings' differences, in a fixed order. Among items at
-equal distances, the one that comes first in the gallery is the nearer. So a ranking depends neither on the processor
-nor on the number of threads or ranks, nor on how many queries are compared at a time.
+Items are compared by |q - g|^2, computed in float64 from the embeddings' differences, in a fixed order. Of items at
+equal distances, the one that comes first in the gallery counts as the nearer. So a ranking depends neither on the
+processor, nor on the number of threads or ranks, nor on how many queries are compared at a time.
 
 Nearly all distances need not be computed that way. A matrix product in the embeddings' own precision gives
-|g|^2 - 2 q.g with a known rounding, and near_ties.py settles what that leaves open. Embeddings on a coarse binary grid
-(integers, signs) have exact products: nothing is open there. Of embeddings with many copies one is compared for all.
+|g|^2 - 2 q.g with a bounded rounding, and near_ties.py decides where the rounding leaves the order open. Embeddings on
+a coarse binary grid (integers, signs) have exact products, which leave nothing open. Where the gallery has many copies,
+each distinct embedding is compared once.
 """
 
 import math
@@ -19,21 +20,23 @@ from torch import Tensor
 from mdr_tune.metric.full_precision import full_float32
 from mdr_tune.metric.near_ties import Asked, Rounding, nearest_in_order, product_rounding, products_are_exact
 
-# Distances of one block. On a CPU 64 MiB of float32: half of it or four times as many are as fast, within a tenth
-# (60,000 x 512, 128 to 1,120 queries at a time, on two cores). A GPU wants large kernels, up to half a GiB.
+# Number of distances in one block. On a CPU they are 64 MiB of float32. Half as many or four times as many take the
+# same time within a tenth (60,000 x 512, 128 to 1,120 queries at a time, on two cores). A GPU needs large kernels, up
+# to half a GiB.
 _CPU_BLOCK_ENTRIES = 2**24
 _GPU_BLOCK_ENTRIES = 2**27
 
-# Of a GPU's free memory a block may take a quarter, all temporaries counted: up to eight floats a distance, for the
+# A block may take a quarter of a GPU's free memory, including all temporaries: up to eight floats a distance, for the
 # selection and for the repair of ties.
 _GPU_SHARE = 1 / 4
 _FLOATS_PER_DISTANCE = 8
 
 _COPIES_LEFT_IN = 4
-"""Copies of an embedding are near ties like others, unless there are so many, in the mean, that all are in doubt."""
+"""Mean number of copies of an embedding from which on each distinct embedding is compared once. With fewer copies, they
+are treated as near ties like others."""
 
 _COMPARED_FIRST = 16
-"""Columns of the embeddings that are compared first when copies are looked for."""
+"""Number of columns of the embeddings that are compared first in the search for copies."""
 
 
 def nearest_items(
@@ -46,32 +49,33 @@ def nearest_items(
     cutoffs: Sequence[int] | None = None,
     labels: tuple[Tensor, Tensor] | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield blocks of the queries `rows` with the indices of the `depth` nearest gallery items of each.
+    """Yield blocks of the queries `rows` with the indices of each query's `depth` nearest gallery items.
 
     Args:
         queries: (N, D), finite.
-        gallery: (G, D), finite, of the same dtype.
-        depth: 1 .. G, or G - 1 with `excludes_self`.
-        rows: of the queries; start and stop are given and within them.
-        excludes_self: query i is not to find item i.
-        block_size: queries at a time; None chooses by the memory.
-        cutoffs: ranks from 1 to `depth`. The first k items are the k nearest for each k of them and for `depth`, but
-            not more: items without a cutoff between them may be in any order. None: all items are in order.
-        labels: classes of the queries, (N,), and of the gallery, (G,). Items of the query's class that are nearly
-            equally near may then be in each other's place, and so may all others. None: all items are in order.
+        gallery: (G, D), finite, of the dtype of `queries`.
+        depth: number of items to find for each query, from 1 to G, or to G - 1 with `excludes_self`.
+        rows: slice of the queries to rank; start and stop are given and within the queries.
+        excludes_self: whether query i must not find item i.
+        block_size: number of queries in a block; None chooses it by the memory.
+        cutoffs: ranks from 1 to `depth`. Only for these k, and for `depth`, the first k items must be the k nearest;
+            items without a cutoff between them may be in any order. None: all items are in order.
+        labels: classes of the queries, (N,), and of the gallery, (G,). With labels, items of the query's class that are
+            nearly equally near may be in each other's place, and so may items of other classes. None: all items are in
+            order, as far as `cutoffs` demand.
 
     Yields:
-        Slices of the queries, in order, and (B, depth) int64, nearest first.
+        The block as a slice of the queries, in order; and its items, (B, depth) int64, nearest first.
     """
     if block_size is None:
         block_size = _block_size(gallery)
     prepared = _prepare(queries, gallery)
-    # Copies take places of their own between the items, so that all of those have to be in order.
+    # Copies of an item are put between the items later, so that all distinct items have to be in order.
     reached = min(depth + (excludes_self and prepared.has_copies), len(prepared.gallery))
     asked = Asked(torch.arange(1, reached + 1) if cutoffs is None else torch.tensor(sorted({*cutoffs, depth})), labels)
     if prepared.has_copies:
         asked = Asked(torch.arange(1, reached + 1))
-    # One piece of memory for all blocks: getting a new one from the system takes a fifth of the time of the products.
+    # All blocks use the same memory: getting new memory from the system takes a fifth of the time of the products.
     rows_at_once = min(block_size, rows.stop - rows.start)
     buffer = gallery.new_empty(rows_at_once, len(prepared.gallery))
     for first in range(rows.start, rows.stop, block_size):
@@ -99,16 +103,16 @@ def nearest_items(
 
 
 class _Prepared(NamedTuple):
-    """What all blocks of queries need.
+    """Data that all blocks of queries share.
 
     Attributes:
-        gallery: (U, D), its different embeddings; all of them, if few are copies.
+        gallery: (U, D), the distinct embeddings of the gallery; the whole gallery if few of its embeddings are copies.
         which: (G,) int64, the index of each item's embedding in `gallery`.
-        centre: (D,), near the mean.
-        centred: (U, D), the gallery less the centre. Distances do not change by that, but their products get smaller,
-            and so does the rounding.
-        squared_norms: (U,), of `centred`. Those of the queries do not change the order.
-        rounding: how far products with each of the N queries may be wrong.
+        centre: (D,), a point near the mean of `gallery`.
+        centred: (U, D), `gallery` less the centre. Centring changes no distance, but makes products smaller, and so
+            their rounding.
+        squared_norms: (U,), squared norms of `centred`. Those of the queries do not change the order.
+        rounding: bound of the rounding of products with each of the N queries.
         is_exact: whether the products do not round at all.
     """
 
@@ -122,7 +126,7 @@ class _Prepared(NamedTuple):
 
     @property
     def has_copies(self) -> bool:
-        """Whether an item of `gallery` stands for several."""
+        """Whether an embedding of `gallery` stands for several items."""
         return len(self.gallery) < len(self.which)
 
 
@@ -150,20 +154,20 @@ def _prepare(queries: Tensor, gallery: Tensor) -> _Prepared:
 def _centre(gallery: Tensor) -> Tensor:
     """Return a point near the mean of the gallery, (D,).
 
-    A coordinate of the point is the mean, rounded to a power of two that is an eighth to a quarter of what the
-    coordinate spreads over: embeddings on a coarse binary grid, such as integers, stay on one.
+    Each coordinate is the mean rounded to a whole multiple of a power of two, which is an eighth to a quarter of the
+    coordinate's spread. So embeddings on a coarse binary grid, such as integers, stay on such a grid when centred.
     """
     least, most = gallery.amin(dim=0), gallery.amax(dim=0)
     _, exponent = torch.frexp(most - least)  # the spread is 0.5 to 1 times 2 ** exponent
     step = torch.ldexp(torch.ones_like(least), exponent - 3)
-    # A step of 0 is that of a spread of a few of the smallest numbers there are.
+    # The step is 0 where the spread is a few of the smallest numbers that there are.
     return torch.where(step > 0, (gallery.mean(dim=0) / step).round() * step, least)
 
 
 def can_be_ranked(embeddings: Tensor) -> bool:
-    """Tell whether all distances are finite: |g|^2 and 2 q.g are, with room to centre and add them up."""
+    """Return whether embeddings (n, D) have finite distances: |g|^2 and 2 q.g are finite, with room for sums."""
     limit = (torch.finfo(embeddings.dtype).max / 16) ** 0.5
-    return bool((torch.linalg.vector_norm(embeddings, dim=1) <= limit).all())  # nor is NaN
+    return bool((torch.linalg.vector_norm(embeddings, dim=1) <= limit).all())  # False for NaN, too
 
 
 def _block_size(gallery: Tensor) -> int:
@@ -177,14 +181,14 @@ def _block_size(gallery: Tensor) -> int:
 
 
 def distinct_rows(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the different embeddings among some of which several may be equal.
+    """Return the distinct rows of a matrix, and which of them each row equals.
 
     Args:
         embeddings: (G, D).
 
     Returns:
-        The row of the first of each of the U different embeddings, ascending, (U,) int64; and for each row, which of
-        them it equals, (G,) int64 from 0 to U - 1.
+        The first row of each of the U distinct embeddings, (U,) int64, ascending; and for each row, the number of the
+        distinct embedding that it equals, (G,) int64, from 0 to U - 1.
     """
     first = torch.arange(len(embeddings), device=embeddings.device)
     # Copies agree in any few columns. To compare all columns of all rows would take as long as ranking 6,000 of them.
@@ -200,7 +204,7 @@ def distinct_rows(embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _distances(queries: Tensor, prepared: _Prepared, buffer: Tensor) -> Tensor:
-    """Return squared distances of centred queries less their squared norms, (B, U), in the memory of `buffer`."""
+    """Return the squared distances of centred queries (B, D) less the queries' squared norms, (B, U), in `buffer`."""
     out = buffer[: len(queries)]
     with full_float32(queries.device.type):
         torch.addmm(prepared.squared_norms, queries, prepared.centred.t(), alpha=-2, out=out)
@@ -208,11 +212,11 @@ def _distances(queries: Tensor, prepared: _Prepared, buffer: Tensor) -> Tensor:
 
 
 def _nearest(distances: Tensor, depth: int) -> Tensor:
-    """Return the columns of the `depth` smallest entries of each row, (B, depth), equal ones by column."""
-    beyond = min(depth + 1, distances.shape[1])  # one further item shows a tie at the edge
+    """Return the columns of the `depth` smallest entries of each row, (B, depth), equal entries by column."""
+    beyond = min(depth + 1, distances.shape[1])  # one item more shows whether there is a tie at the edge
     nearest = distances.topk(beyond, dim=1, largest=False, sorted=True)
     values, items = nearest.values[:, :depth], nearest.indices[:, :depth]
-    # Where the tie goes on beyond the depth, it is not only open in which order the nearest are, but which they are.
+    # Where a tie goes on beyond the depth, not only the order of the nearest items is open, but also which they are.
     at_edge = (nearest.values[:, depth:] == values[:, -1:]).any(dim=1)
     cut_off = at_edge.nonzero().squeeze(1)
     if len(cut_off):
@@ -228,8 +232,8 @@ def _nearest(distances: Tensor, depth: int) -> Tensor:
 
 
 def _columns_within(distances: Tensor, edge: Tensor, depth: int) -> Tensor:
-    """Return the columns of the `depth` smallest entries, ascending, the largest of them being `edge` (B, 1)."""
+    """Return the columns, ascending, of each row's `depth` smallest entries, the largest of which is `edge` (B, 1)."""
     nearer, equal = distances < edge, distances == edge
-    places = depth - nearer.sum(dim=1, keepdim=True)  # for the equal ones; the first get them
+    places = depth - nearer.sum(dim=1, keepdim=True)  # left for entries equal to the edge; the first get them
     chosen = nearer | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= places))
     return chosen.nonzero()[:, 1].view(-1, depth)

@@ -18,22 +18,22 @@ from mdr_tune.metric.mdr import MDRLoss
 class MDRRegularizer(BaseRegularizer):
     """Multi-level Distance Regularization as an `embedding_regularizer` of any of the library's losses.
 
-    The library adds embedding_reg_weight * (mdr + level_decay * sum_k s_k^2) to its loss. The authors' total,
-    dml + weight * mdr + 0.01 * sum_k s_k^2, is had with `embedding_reg_weight=weight` and
-    `level_decay=0.01 / weight`.
+    The library adds embedding_reg_weight * (mdr + level_decay * sum_k s_k^2) to its loss. For the authors' total,
+    dml + weight * mdr + 0.01 * sum_k s_k^2, set `embedding_reg_weight=weight` and `level_decay=0.01 / weight`.
 
-    The levels are among `loss.parameters()`, for the optimizer, and the moving averages in
-    `loss.state_dict()`. `loss.eval()` stops the averages, as `MDRLoss` says.
+    The levels are among `loss.parameters()`, for the optimizer. The moving averages are in `loss.state_dict()`.
+    `loss.eval()` stops the updates of the averages; see `MDRLoss`.
 
-    It is computed in the levels' dtype (float32) whatever the embeddings are, under `torch.autocast` too.
+    The regularisation is computed in the levels' dtype (float32), whatever the dtype of the embeddings is, also under
+    `torch.autocast`.
 
     Args:
-        levels: as of `MDRLoss`.
-        momentum: as of `MDRLoss`.
-        statistics: as of `MDRLoss`.
-        level_decay: factor of the sum of squared levels, which `embedding_reg_weight` multiplies too.
-        learn_levels: as of `MDRLoss`.
-        **kwargs: of the library's `BaseRegularizer`.
+        levels: see `MDRLoss`.
+        momentum: see `MDRLoss`.
+        statistics: see `MDRLoss`.
+        level_decay: factor of the sum of squared levels. `embedding_reg_weight` multiplies this sum too.
+        learn_levels: see `MDRLoss`.
+        **kwargs: arguments of the library's `BaseRegularizer`.
 
     Raises:
         ValueError: as `MDRLoss`, or `level_decay` is negative.
@@ -60,10 +60,10 @@ class MDRRegularizer(BaseRegularizer):
         return self.mdr.levels
 
     def compute_loss(self, embeddings: Tensor) -> dict[str, dict[str, Any]]:
-        """Return the regularisation of a batch the way the library's reducers take it.
+        """Return the regularisation of a batch in the form that the library's reducers take.
 
         Args:
-            embeddings: (N, D), as they were passed to the loss: not normalised by its distance.
+            embeddings: (N, D), as passed to the loss, not normalised by the loss's distance.
         """
         total = self.mdr(embeddings) + self.level_decay * self.levels.square().sum()
         return {"loss": {"losses": total, "indices": None, "reduction_type": "already_reduced"}}

@@ -1,8 +1,8 @@
 """Recall@K, MAP@R and R-precision of a retrieval by Euclidean distance.
 
-`score_queries` scores any slice of the queries and returns sums; sums of different slices (of different
-ranks) add up, and `metrics_from_sums` turns them into percentages. `retrieval_metrics` is the two in one
-call. How the gallery is ranked, and what becomes of equal distances, is in ranking.py.
+`score_queries` scores any slice of the queries and returns sums. The sums of different slices, such as those of the
+ranks, can be added up, and `metrics_from_sums` turns them into percentages. `retrieval_metrics` does both in one call.
+ranking.py ranks the gallery, and says how items at equal distances are ordered.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ DEFAULT_KS = (1, 2, 4, 8)
 
 
 class EmbeddingsNotFinite(ValueError):  # noqa: N818 - says what is the matter
-    """There are embeddings that no distance can be had of."""
+    """Embeddings are not finite, or so large that their distances are not finite."""
 
 
 def retrieval_metrics(
@@ -31,14 +31,14 @@ def retrieval_metrics(
 ) -> dict[str, float]:
     """Return Recall@K for each K, MAP@R and R-precision, by Euclidean distance, in percent.
 
-    Recall@K is the share of queries with an item of their class among the K nearest. R is the number of items
-    of a query's class; R-precision is the share of them among the R nearest, and MAP@R the mean over the
-    ranks i <= R of the precision at i where rank i is a hit, else 0. Queries with R = 0 count as misses in
-    Recall@K and are left out of MAP@R and R-precision (as pytorch-metric-learning does), which are NaN if no
-    query is left.
+    Recall@K is the share of queries with an item of their class among the K nearest items. R is the number of items of
+    a query's class that can be retrieved. A query's R-precision is the share of the R nearest items that are of its
+    class. Its average precision at R is the mean over the ranks i <= R of the precision at i if rank i is a hit, and
+    else of 0; MAP@R is the mean of that. Queries with R = 0 count as misses in Recall@K. They are left out of MAP@R and
+    R-precision, as in pytorch-metric-learning; both are NaN if no query is left.
     Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020.
 
-    Arguments and errors are those of `score_queries`, over all queries.
+    Arguments and errors are those of `score_queries`. All queries are scored.
 
     Returns:
         `recall_at_{K}` for each K, `map_at_r` and `r_precision`.
@@ -57,42 +57,44 @@ def score_queries(
     gallery_labels: Tensor | None = None,
     block_size: int | None = None,
 ) -> Tensor:
-    """Score the queries `rows` and return sums over them, which can be added to those of other rows.
+    """Score the queries `rows` and return sums over them, which can be added to the sums of other rows.
 
-    Items are ranked by the Euclidean distances of the embeddings as they are given, whatever TF32 or autocast is set
-    to; at equal distances the first in the gallery comes first. The sums are the same on every processor.
+    Items are ranked by Euclidean distance, without any normalisation of the embeddings; settings of TF32 and autocast
+    have no effect. Of items at equal distances, the first in the gallery comes first. The sums are the same on every
+    processor.
 
     Args:
-        embeddings: (N, D), the queries; without a gallery also what they are compared with.
-        labels: (N,), their classes, integers.
+        embeddings: (N, D), the queries, and without `gallery` also the items.
+        labels: (N,), classes of the queries, integers.
         ks: the ranks K of Recall@K, each at least 1.
-        rows: which queries to score, a slice of step 1; None is all of them.
-        gallery: (G, D), what the queries are compared with. None: all of `embeddings`, each query without
-            itself (by index, so that a duplicate of it counts).
-        gallery_labels: (G,), with `gallery`.
-        block_size: queries compared at a time; None chooses by the memory (on a CPU 64 MiB of float32 distances, and
-            at most four times that in temporaries; on a GPU a share of what is free).
+        rows: slice of the queries to score, of step 1; None is all queries.
+        gallery: (G, D), the items. None: the items are all of `embeddings`, and a query does not find itself. It may
+            find a duplicate of itself, which has another index.
+        gallery_labels: (G,), classes of the items, given together with `gallery`.
+        block_size: number of queries that are compared at a time. None chooses it by the memory: on a CPU 64 MiB of
+            float32 distances, and at most four times that in temporaries; on a GPU a share of the free memory.
 
     Returns:
-        (len(ks) + 4,), float64: hits at each K, sum of average precisions at R, sum of R-precisions, number
+        (len(ks) + 4,), float64: number of hits at each K, sum of average precisions at R, sum of R-precisions, number
         of queries with R > 0, number of queries.
 
     Raises:
-        EmbeddingsNotFinite: they are not, or are so large that their distances are not.
-        ValueError: wrong shapes, or a K beyond the items that can be retrieved.
+        EmbeddingsNotFinite: embeddings are not finite, or so large that their distances are not finite.
+        ValueError: wrong shapes, a K below 1 or beyond the number of items to retrieve, `rows` with another step than
+            1, or `block_size` below 1.
     """
     return _score(_problem(embeddings, labels, gallery, gallery_labels, ks), ks, rows, block_size)[0]
 
 
 class QueryScores(NamedTuple):
-    """What was found for each of n queries.
+    """Scores and nearest items of each of n queries.
 
     Attributes:
-        first_hit: (n,) int64, the rank of the nearest item of its class, from 1; 0 where there is none among the
-            `max(*ks, R)` nearest, R being the largest of all queries, also of those that other ranks score.
-        average_precision: (n,) float64, at R, 0 to 1; NaN where R is 0.
-        r_precision: (n,) float64, as well.
-        nearest: (n, k) int64, the nearest items of the gallery, the nearest first.
+        first_hit: (n,) int64, rank of the nearest item of the query's class, from 1; 0 if there is none among the
+            `max(*ks, R)` nearest items. Here R is the largest R of all queries, including those that other ranks score.
+        average_precision: (n,) float64, average precision at R, from 0 to 1; NaN where R is 0.
+        r_precision: (n,) float64, R-precision, from 0 to 1; NaN where R is 0.
+        nearest: (n, k) int64, the k nearest items of the gallery, nearest first.
     """
 
     first_hit: Tensor
@@ -114,10 +116,11 @@ def examine_queries(
 ) -> tuple[Tensor, QueryScores]:
     """Score the queries `rows`; return the sums of `score_queries`, and the scores of each query.
 
-    Arguments and errors are those of `score_queries`.
+    Other arguments, and errors, are those of `score_queries`.
 
     Args:
-        neighbours: how many of the nearest items are named, as far as so many were looked at.
+        neighbours: greatest number of nearest items that are returned for each query. It is limited to the number of
+            items that the scores need.
     """
     problem = _problem(embeddings, labels, gallery, gallery_labels, ks)
     sums, columns = _score(problem, ks, rows, block_size, neighbours)
@@ -127,7 +130,7 @@ def examine_queries(
 def _score(
     problem: "_Problem", ks: Sequence[int], rows: slice | None, block_size: int | None, neighbours: int | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the sums, and, if `neighbours` are wanted, the columns of `QueryScores`."""
+    """Return the sums and the columns of `QueryScores`; there are no columns if `neighbours` is None."""
     start, stop, step = (rows or slice(None)).indices(len(problem.queries))
     if step != 1:
         raise ValueError(f"rows must be a slice of step 1, got {rows}")
@@ -139,12 +142,13 @@ def _score(
     depth = max(*ks, max_relevant)
     parts: list[QueryScores] = []
     if neighbours is not None:
-        # All ranks look at as many items: their columns have to fit together, and 0 has to mean the same in each.
+        # All ranks look at the same number of items: columns have one width, and a first hit of 0 has one meaning.
         depth = max([depth, *relevant.tolist()])
         none = relevant.new_empty(0)
         parts.append(QueryScores(none, none.double(), none.double(), none.view(0, min(neighbours, depth))))
     sums = torch.zeros(len(ks) + 4, dtype=torch.float64, device=problem.queries.device)
-    # Sums ask at which ranks up to R, and before which ks, there are hits, the scores of each query for the items too.
+    # The sums need only the ranks of hits up to R, and whether there are hits up to each K. The scores of each query
+    # need the items too.
     blocks = nearest_items(
         problem.queries,
         problem.gallery,
@@ -168,11 +172,13 @@ def _score(
 
 
 def metrics_from_sums(sums: Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
-    """Turn the (added up) sums of `score_queries` with the same `ks` into percentages; 0 / 0 is NaN.
+    """Return the metrics in percent from sums of `score_queries`, which may be added up over slices of the queries.
+
+    A metric without a query is NaN.
 
     Args:
-        sums: (len(ks) + 4,).
-        ks: the ranks K that the sums were made with.
+        sums: (len(ks) + 4,), the sums.
+        ks: the ranks K that the sums were computed with.
 
     Returns:
         `recall_at_{K}` for each K, `map_at_r` and `r_precision`, in percent.
@@ -201,7 +207,7 @@ class _Problem(NamedTuple):
 def _problem(
     embeddings: Tensor, labels: Tensor, gallery: Tensor | None, gallery_labels: Tensor | None, ks: Sequence[int]
 ) -> _Problem:
-    """Check the arguments of `score_queries`; return what is to be ranked, in full precision."""
+    """Check the arguments of `score_queries`; return queries and gallery with the embeddings in float32 or float64."""
     check_embeddings(embeddings, labels)
     if (gallery is None) != (gallery_labels is None):
         raise ValueError("give gallery and gallery_labels together, or neither")
@@ -233,7 +239,7 @@ def _check_ks(ks: Sequence[int], retrievable: int) -> None:
 
 
 def _count_relevant(problem: _Problem) -> Tensor:
-    """Return R, how many items of its class each query can retrieve; (N,)."""
+    """Return R of each query, (N,): the number of items of its class that it can retrieve."""
     classes, class_of_item = torch.unique(torch.cat([problem.gallery_labels, problem.labels]), return_inverse=True)
     items = len(problem.gallery_labels)
     counts = torch.bincount(class_of_item[:items], minlength=len(classes))
@@ -244,8 +250,9 @@ def _precisions(hits: Tensor, relevant: Tensor, max_relevant: int) -> tuple[Tens
     """Return average precision at R and R-precision of a block's queries, (B,) float64 each, 0 where R is 0.
 
     Args:
-        hits: (B, depth).
-        relevant: (B,), the R of each query, none above `max_relevant`.
+        hits: (B, depth) bool, whether the item at each rank is of the query's class.
+        relevant: (B,), R of each query.
+        max_relevant: upper bound of `relevant`, at most `depth`.
     """
     ranks = torch.arange(1, max_relevant + 1, device=hits.device)
     hits_within_r = hits[:, :max_relevant] & (ranks <= relevant[:, None])
@@ -258,7 +265,7 @@ def _precisions(hits: Tensor, relevant: Tensor, max_relevant: int) -> tuple[Tens
 def _block_sums(
     hits: Tensor, relevant: Tensor, ks: Sequence[int], average_precision: Tensor, r_precision: Tensor
 ) -> Tensor:
-    """Return the sums of a block, from its hits (B, depth), the R of its queries and their precisions, (B,) each."""
+    """Return the sums of a block from its hits (B, depth), and the R and the precisions of its queries, (B,) each."""
     return torch.stack(
         [hits[:, :k].any(dim=1).sum().to(torch.float64) for k in ks]
         + [average_precision.sum(), r_precision.sum()]

@@ -1,11 +1,11 @@
-"""From the CPU to a GPU, without waiting for it."""
+"""Send tensors from the CPU to a GPU without waiting for the GPU."""
 
 import torch
 from torch import Tensor
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a CPU tensor on `device`. To a GPU it goes out of pinned memory, so that the CPU does not wait."""
+    """Return a CPU tensor on `device`. It is copied to a GPU from pinned memory, so that the CPU does not wait."""
     if device.type == "cpu":
         return tensor
     pinned = tensor if tensor.is_pinned() else tensor.pin_memory()

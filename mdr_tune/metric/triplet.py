@@ -13,8 +13,8 @@ from mdr_tune.metric.mined import Mined, mined_triplets
 
 _EPS = 1e-6  # added to each coordinate of a difference by `functional.triplet_margin_loss`
 
-# Numbers in a block of differences. On a CPU a block and its temporaries should stay in the cache; elsewhere few large
-# kernels win.
+# How many numbers a block of differences holds. On a CPU a block and its temporaries should stay in the cache;
+# elsewhere a few large kernels are faster.
 _BLOCK_ELEMENTS_CPU = 2**17
 _BLOCK_ELEMENTS_ACCELERATOR = 2**25
 
@@ -22,12 +22,12 @@ _BLOCK_ELEMENTS_ACCELERATOR = 2**25
 class TripletLoss(MetricLoss):
     """Mean over triplets of max(0, |anchor - positive| - |anchor - negative| + margin).
 
-    Source: Schroff et al., "FaceNet", CVPR 2015, with distances instead of squared ones; equal to
-    `torch.nn.functional.triplet_margin_loss` with its defaults (p = 2, 1e-6 added to each difference), which
-    is what the authors' code of MDR calls. Pairs and None are turned into triplets by `mined_triplets`.
+    The loss equals `torch.nn.functional.triplet_margin_loss` with its defaults (p = 2, 1e-6 added to each difference),
+    which the code of MDR's authors calls. `mined_triplets` turns pairs and None into triplets.
+    Source: Schroff et al., "FaceNet", CVPR 2015, with distances in place of squared distances.
 
     Args:
-        margin: in the units of the embeddings, at least 0; 0.2 is the authors'.
+        margin: margin in the units of the embeddings, at least 0; the authors use 0.2.
 
     Raises:
         ValueError: `margin` is negative or not a number.
@@ -54,22 +54,23 @@ class TripletLoss(MetricLoss):
 def triplet_margin_loss(
     embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float
 ) -> Tensor:
-    """Return the triplet margin loss; without triplets a zero that still has a (zero) gradient.
+    """Return the triplet margin loss; without triplets, a zero with a gradient of zeros.
 
-    It can be differentiated once. Half-precision embeddings are converted to float32 first.
+    The loss can be differentiated once. Half-precision embeddings are converted to float32 first.
 
     Args:
         embeddings: (N, D).
         anchors: (T,), indices of embeddings.
         positives: (T,), indices of embeddings.
         negatives: (T,), indices of embeddings.
-        margin: in the units of the embeddings.
+        margin: margin in the units of the embeddings.
 
     Returns:
         The loss, of shape (), in the units of the embeddings.
 
     Raises:
-        ValueError: `embeddings` is not (N, D), or the index tensors differ in shape.
+        TypeError: an argument other than `margin` is not a tensor.
+        ValueError: `embeddings` is not a floating-point (N, D), or the index tensors differ in shape.
     """
     check_embeddings(embeddings)
     check_tensors(anchors=anchors, positives=positives, negatives=negatives)
@@ -88,12 +89,12 @@ def triplet_margin_loss(
 
 
 class _TripletMargin(torch.autograd.Function):
-    """`functional.triplet_margin_loss` of rows of one matrix: value and closed-form gradient.
+    """Compute `functional.triplet_margin_loss` of rows of one matrix: value and closed-form gradient.
 
-    Autograd would keep three (T, D) selections and make three (T, D) gradients of them. Here differences are formed
-    block by block for their lengths alone; the gradient is that of springs between pairs, (N, N) coefficients, and
-    becomes (N, D) in one matrix product. Of a pair whose distance is a fraction f of its embeddings' length, the float
-    type's epsilon / f of the gradient is rounding.
+    Autograd would keep three (T, D) selections, and make three (T, D) gradients of them. Here differences are formed
+    block by block, for their lengths alone. The gradient is that of springs between pairs: (N, N) coefficients, which
+    one matrix product turns into (N, D). For a pair whose distance is a fraction f of its embeddings' length, the
+    relative rounding of the gradient is the float type's epsilon / f.
     """
 
     @staticmethod
@@ -115,11 +116,11 @@ class _TripletMargin(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         embeddings, coefficients = ctx.saved_tensors
-        # Each c_ij pulls i by c_ij (e_i - e_j + eps), and j the other way; what pulls at itself, nowhere.
+        # Each c_ij pulls i by c_ij (e_i - e_j + eps), and j the other way. A pull of i at itself has no effect.
         outgoing, incoming = coefficients.sum(dim=1), coefficients.sum(dim=0)
         laplacian = coefficients + coefficients.t()
         laplacian.neg_().diagonal().add_(outgoing + incoming)
-        # With `out` it is left alone by an autocast around the backward: large numbers cancel in this product.
+        # With `out`, an autocast around the backward does not change the product, in which large numbers cancel.
         gradient = torch.mm(laplacian, embeddings, out=torch.empty_like(embeddings))
         gradient.add_((outgoing - incoming).mul_(_EPS)[:, None])
         return gradient.mul_(loss_gradient), None, None, None, None
@@ -138,29 +139,30 @@ def _distances(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives
         chosen = embeddings.index_select(0, anchors[part])
         for others, found in zip((positives, negatives), distances, strict=True):
             differences = embeddings.index_select(0, others[part])
-            # In this order: to an embedding with large numbers the epsilon would add nothing.
+            # The epsilon is added last: added to an embedding with large numbers, it would be lost.
             torch.sub(chosen, differences, out=differences).add_(_EPS)
             torch.linalg.vector_norm(differences, dim=1, out=found[part])
     return distances[0], distances[1]
 
 
 def _quotients(counted: Tensor, distances: Tensor) -> Tensor:
-    """Return counted / distances, (T,), and 0 where the distance is."""
+    """Return counted / distances, (T,); 0 where the distance is 0."""
     return (counted / distances).masked_fill_(distances == 0, 0.0)
 
 
 def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
-    """Add values (T,) to those entries (T,) of `target`, in an order that is the same each time."""
+    """Add `values` (T,) to the entries `indices` (T,) of `target`, in the same order each time."""
     if target.device.type == "cpu":
         target.index_add_(0, indices, values)
-    else:  # where `index_add_` adds in any order, which changes the last bits
+    else:  # there `index_add_` adds in any order, which changes the last bits
         target.index_put_((indices,), values, accumulate=True)
 
 
 def _many_triplets(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:
-    """Look the distances up among those of all ordered pairs: N x N numbers instead of 3 x T x D.
+    """Return the loss of more than N x N triplets on a CPU.
 
-    For a CPU. On a GPU the backward of `cdist` would take N x N x D numbers.
+    The distances are looked up among those of all ordered pairs, which takes N x N numbers in place of 3 x T x D. On a
+    GPU the backward of `cdist` would take N x N x D numbers.
     """
     distances = _pair_distances(embeddings)
     return (distances[anchors, positives] - distances[anchors, negatives] + margin).clamp_min(0).mean()
@@ -169,6 +171,6 @@ def _many_triplets(embeddings: Tensor, anchors: Tensor, positives: Tensor, negat
 def _pair_distances(embeddings: Tensor) -> Tensor:
     """Return |e_i - e_j + eps| of all ordered pairs, (N, N), differentiably.
 
-    Of differences, not products, so that near duplicates are as far apart as in `_distances`.
+    It is computed from differences, not products, so that near duplicates are as far apart as in `_distances`.
     """
     return torch.cdist(embeddings + _EPS, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
