@@ -52,7 +52,7 @@ class Embedder:
         pixels = decode(os.fspath(path), self.resize)  # (resize, resize, 3)
         if channels == 1:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-        image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))  # Pillow's memory must not be written to
+        image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))  # Pillow's memory is not to be written
         return center_crop(image[None], height)[0]
 
     @torch.no_grad()

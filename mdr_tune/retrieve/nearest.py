@@ -19,10 +19,10 @@ Nearest = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 Of equally near rows, the first ones are among the k. The k rows may be in any order."""
 
 FAISS_FROM_ROWS = 100_000
-"""Least number of rows for which `auto` chooses FAISS. With fewer, most of the time goes into reading the file."""
+"""Least number of rows for which `auto` chooses FAISS. With fewer, reading the file takes most of the time."""
 
 _SPARE = 8
-"""Number of embeddings that FAISS is asked for beyond those that are wanted. The farthest of all that it finds tells how
+"""Number of embeddings that FAISS is asked for beyond those that are wanted. The farthest embedding found tells how
 near the others can be at most."""
 
 

@@ -52,7 +52,7 @@ def list_images(folder: Path) -> list[str]:
 
 
 def class_labels(paths: Sequence[str]) -> list[str | None]:
-    """Return the class of each image, as `data: {name: folder}` in a sweep file would have it.
+    """Return the class of each image by the rules of `data: {name: folder}` in a sweep file.
 
     The class is the first folder of the path. Where all first folders are named as splits (train, test, ...), it is the
     second. Names that look the same are one class. An image whose path has no such folder has no class (None).
