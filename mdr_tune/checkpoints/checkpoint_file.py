@@ -114,7 +114,7 @@ def write_checkpoint(folder: Path, data: bytes, info: CheckpointInfo) -> None:
 
 
 def write_marker(folder: Path, info: CheckpointInfo) -> None:
-    """Write a checkpoint.json alone."""
+    """Write a checkpoint.json without a state."""
     values = dataclasses.asdict(info)
     for key in ("source", "origin"):
         if values[key] is not None:

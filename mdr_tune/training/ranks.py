@@ -1,4 +1,4 @@
-"""The rank of a process among the DDP ranks of its trial."""
+"""The rank of this process among the DDP ranks of its trial, and collective operations of the ranks."""
 
 from dataclasses import dataclass, field
 

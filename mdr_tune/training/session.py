@@ -200,7 +200,7 @@ class TrialSession:
         }
 
     def _step(self, number: int, batch: InputBatch) -> dict[str, torch.Tensor]:
-        """Make one optimiser step on a global batch, B images, n on this rank; return the metrics, () each."""
+        """Make one optimiser step on a global batch of B images, of which this rank has n; return its metrics."""
         ranks = self.ranks
         iteration = self.epoch * self.config.iterations_per_epoch + number
         self._learning_rates = set_learning_rates(self._optimizer, self.config, iteration)

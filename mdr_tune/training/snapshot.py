@@ -41,7 +41,7 @@ def normalized_distances(
 def held_shares(z: torch.Tensor, levels: torch.Tensor) -> list[float]:
     """Return, for each level, the share of the pairs that are nearest to it.
 
-    A pair that lies as far from two levels counts for the lower one.
+    A pair that is equally far from two levels counts for the lower one.
 
     Args:
         z: (P,), normalised distances.
