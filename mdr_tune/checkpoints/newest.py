@@ -33,8 +33,8 @@ class Found(NamedTuple):
 def read_newest(folder: Path, epoch: int | None, trial: dict[str, Any]) -> Found:
     """Read the checkpoint in `folder`; if it is damaged, the same trial's checkpoint before it, and so on.
 
-    If none is whole, the origin is the source that the checkpoint.json names, or a start from scratch. In place of a
-    damaged checkpoint, the origin has a stage with the epochs that have to be trained again.
+    If none is whole, the origin starts from the source that checkpoint.json names, or from scratch. An origin that
+    replaces a damaged checkpoint has a stage with the epochs to train again.
 
     Args:
         folder: Folder of the checkpoint, named by Tune: checkpoint_000003. Earlier checkpoints are its siblings.

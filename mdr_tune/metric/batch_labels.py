@@ -44,7 +44,7 @@ class BatchLabels:
 
     @classmethod
     def of(cls, labels: Tensor) -> "BatchLabels":
-        """Return the `BatchLabels` of labels (N,) on the CPU, on the CPU too. Time and memory grow with N + P."""
+        """Return the `BatchLabels` of labels (N,), both on the CPU. Time and memory grow with N + P."""
         count = len(labels)
         _, classes, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
         members = classes.argsort(stable=True)  # (N,), class after class

@@ -52,7 +52,7 @@ def distances_of_pairs(queries: Tensor, gallery: Tensor, rows: Tensor, items: Te
 
 
 class Rounding(NamedTuple):
-    """Bound of the rounding of computed distances: a value v may be wrong by `absolute + relative * v`.
+    """Bound of the rounding of computed distances: a value v may be wrong by up to `absolute + relative * v`.
 
     Attributes:
         absolute: (B, 1), the absolute part for each query.

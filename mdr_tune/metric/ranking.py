@@ -4,7 +4,7 @@ Items are compared by |q - g|^2, computed in float64 from the embeddings' differ
 equal distances, the one that comes first in the gallery counts as the nearer. So a ranking depends neither on the
 processor, nor on the number of threads or ranks, nor on how many queries are compared at a time.
 
-Nearly all distances need not be computed that way. A matrix product in the embeddings' own precision gives
+Few distances have to be computed that way. A matrix product in the embeddings' own precision gives
 |g|^2 - 2 q.g with a bounded rounding, and near_ties.py decides where the rounding leaves the order open. Embeddings on
 a coarse binary grid (integers, signs) have exact products, which leave nothing open. Where the gallery has many copies,
 each distinct embedding is compared once.
@@ -32,7 +32,7 @@ _GPU_SHARE = 1 / 4
 _FLOATS_PER_DISTANCE = 8
 
 _COPIES_LEFT_IN = 4
-"""Mean number of copies of an embedding from which on each distinct embedding is compared once. With fewer copies, they
+"""Mean number of items that share an embedding from which on each distinct embedding is compared once. Below it, copies
 are treated as near ties like others."""
 
 _COMPARED_FIRST = 16
@@ -165,7 +165,10 @@ def _centre(gallery: Tensor) -> Tensor:
 
 
 def can_be_ranked(embeddings: Tensor) -> bool:
-    """Return whether embeddings (n, D) have finite distances: |g|^2 and 2 q.g are finite, with room for sums."""
+    """Return whether embeddings (n, D) are finite, and small enough for finite distances.
+
+    Both |g|^2 and 2 q.g have to be finite, with room to centre them and add them up.
+    """
     limit = (torch.finfo(embeddings.dtype).max / 16) ** 0.5
     return bool((torch.linalg.vector_norm(embeddings, dim=1) <= limit).all())  # False for NaN, too
 

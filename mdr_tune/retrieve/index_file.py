@@ -34,7 +34,7 @@ class IndexInfo:
 
     Attributes:
         model: URI of the model's version.
-        identity: Identity of the model (`Embedder.identity`). Two indexes are comparable if they have the same.
+        identity: Identity of the model (`Embedder.identity`). Two indexes are comparable if their identities are equal.
         run_id: ID of the MLflow run that trained the model; None if it is not known.
         root: Folder that the paths are relative to.
         image_shape: (C, H, W) of the network's images.

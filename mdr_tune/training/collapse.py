@@ -1,8 +1,8 @@
 """Detect a collapse: the distances within a batch differ by too little to rank images by them.
 
 Any loss can end there. A margin that no triplet meets pushes every embedding to one point, or, on a sphere, to points
-that are all equally far from each other. All images are then each other's neighbours. MDR, too, breaks down: it divides
-by the deviation of the distances, which is zero.
+that are all equally far from each other. All images are then each other's neighbours, and the deviation of the
+distances, which MDR divides by, is zero.
 """
 
 import torch
