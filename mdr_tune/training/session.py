@@ -327,7 +327,7 @@ class TrialSession:
     def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None], int]:
         """The arguments of `evaluate` that follow `ranks`.
 
-        On a GPU the batch is no larger than a rank's in training, for which there is room. On a CPU there is room
+        On a GPU no more images are embedded at a time than in training, for which there is room. On a CPU there is room
         enough, and another batch size would change the last bits.
         """
         batch_size = EVALUATION_BATCH
