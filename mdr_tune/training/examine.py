@@ -76,7 +76,7 @@ def class_centres(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch
 
 
 def best_and_worst(scores: QueryScores, labels: torch.Tensor, most: int = SHOWN_QUERIES) -> tuple[list[int], list[int]]:
-    """Return the queries with the highest average precision and those with the lowest.
+    """Return the queries with the highest average precision, and those of the others with the lowest.
 
     Within each of the two lists, every query is of a different class. Among queries of equal precision, the one whose
     first hit comes earlier is better; after that the order of the split decides. Queries without anything to retrieve
@@ -96,7 +96,9 @@ def best_and_worst(scores: QueryScores, labels: torch.Tensor, most: int = SHOWN_
     worst_first = known[np.lexsort((known, -rank[known], precision[known]))]
     best_first = known[np.lexsort((known, rank[known], -precision[known]))]
     most = min(most, len(known) // 2)
-    return _of_different_classes(best_first, labels, most), _of_different_classes(worst_first, labels, most)
+    best = _of_different_classes(best_first, labels, most)
+    behind_the_best = best_first[best_first.tolist().index(best[-1]) + 1 :] if best else best_first
+    return best, _of_different_classes(worst_first[np.isin(worst_first, behind_the_best)], labels, most)
 
 
 def _of_different_classes(order: np.ndarray, labels: torch.Tensor, most: int) -> list[int]:
