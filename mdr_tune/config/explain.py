@@ -151,7 +151,7 @@ def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any
     """Say which key of a section takes the value that was given in place of the section."""
     if value is True:
         return ": write {}, whose keys all have defaults"
-    if value is None or value is False or str(value).lower() in NOTHING:
+    if not location or value is None or value is False or str(value).lower() in NOTHING:
         return ""
     for _, section in models_at(model, location):
         for key in section.model_fields:

@@ -144,7 +144,7 @@ def _checked_sweep(tree: Any) -> SweepConfig:
     except ValidationError as error:
         problems = explain(error, SweepConfig)
     if problems:
-        raise ValueError("; ".join(f"{'.'.join(path)}: {message}" for path, message in problems))
+        raise ValueError("; ".join(f"{'.'.join(path) or 'sweep'}: {message}" for path, message in problems))
     return sweep
 
 

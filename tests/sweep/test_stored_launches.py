@@ -108,12 +108,14 @@ def test_a_plan_of_another_version_or_torn_is_refused(tmp_path: Path) -> None:
             'name: expected text, got 3: put it in quotes: "3"; trial.epochs: expected a whole number',
         ),
         ({"search": None}, "search: expected a mapping, got nothing (null)"),
+        ("tpe", "sweep: expected a mapping, got 'tpe' (text)"),
     ],
 )
-def test_a_plan_whose_sweep_is_damaged_is_refused(tmp_path: Path, damage: dict[str, Any], problem: str) -> None:
+def test_a_plan_whose_sweep_is_damaged_is_refused(tmp_path: Path, damage: Any, problem: str) -> None:
     file = store(tmp_path, "2026-01-01") / PLAN
     content = json.loads(file.read_text())
-    file.write_text(json.dumps({**content, "sweep": {**content["sweep"], **damage}}))
+    sweep = {**content["sweep"], **damage} if isinstance(damage, dict) else damage
+    file.write_text(json.dumps({**content, "sweep": sweep}))
     with pytest.raises(UserError) as error:
         find(tmp_path)
     assert str(error.value).startswith(f"{file}: cannot be read ({problem}")
