@@ -4,15 +4,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.report.names import full_title, metric_label
 from mdr_tune.report.output import texts
+from mdr_tune.report.rows import AblationTable
 
 _STYLES = {"better": "green", "worse": "red", "not separated": "", "not known": "dim"}
 
 
 def print_ablation(console: Console, table: AblationTable) -> None:
     """Print a row for each configuration, one for each difference, and the notes; other metrics are the report's."""
-    head = Text(table.sweep, style="bold").append(f": {texts.full_title(table.metric)}, ", style="not bold")
+    head = Text(table.sweep, style="bold").append(f": {full_title(table.metric)}, ", style="not bold")
     console.print(head.append(texts.caption(table), style="not bold"), soft_wrap=True)
     if not table.rows:
         console.print("No trial has a result yet.")
@@ -30,7 +31,7 @@ def _values(table: AblationTable) -> Table:
     best = texts.highest(table).get(table.metric)
     drawn = _empty(["row", *texts.name_titles(table)])
     drawn.add_column("seeds", no_wrap=True)
-    drawn.add_column(texts.column_title(table.metric), justify="right", no_wrap=True)
+    drawn.add_column(metric_label(table.metric), justify="right", no_wrap=True)
     for row in table.rows:
         cells = [row.name, *texts.name_cells(table, row), texts.seeds(row, table.metric)]
         value = Text(texts.value(row.estimates.get(table.metric)), style="bold" if row.name == best else "")

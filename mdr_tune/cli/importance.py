@@ -82,8 +82,8 @@ def _compare(sweep: SweepRecords, arguments: argparse.Namespace) -> AtBudget:
 
 def _print(console: Console, sweep: SweepRecords, found: AtBudget) -> None:
     from mdr_tune.report.figures import budget_title
+    from mdr_tune.report.names import metric_label
     from mdr_tune.report.study import EVALUATOR, by_importance, importances, make_study
-    from mdr_tune.report.summary import metric_label
 
     study = make_study(found)
     shares, names = importances(study), by_importance(study)

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from mdr_tune.config.domains import tell_apart
 from mdr_tune.records.recorded_sweep import SweepRecords
-from mdr_tune.report.leaderboard import Entry, budget_note, titles
-from mdr_tune.report.summary import format_parameters
+from mdr_tune.report.leaderboard import Line, budget_note, titles
+from mdr_tune.report.names import format_parameters
 from mdr_tune.util.words import count
 
 PARAMETERS_WIDTH = 28
@@ -28,13 +28,13 @@ class _Column:
     """
 
     title: str
-    text: Callable[[Entry], str]
+    text: Callable[[Line], str]
     keep: int
     right: bool = True
 
 
 def leaderboard_table(
-    sweep: SweepRecords, entries: list[Entry], width: int, top: int | None = None, state: str = ""
+    sweep: SweepRecords, entries: list[Line], width: int, top: int | None = None, state: str = ""
 ) -> RenderableType:
     """Return the table with a line about the launch above it and notes below.
 
@@ -60,7 +60,7 @@ def leaderboard_table(
     return Group(head, Text(), table, *([Text(), *notes] if notes else []))
 
 
-def _columns(sweep: SweepRecords, entries: list[Entry]) -> list[_Column]:
+def _columns(sweep: SweepRecords, entries: list[Line]) -> list[_Column]:
     title = titles(sweep)
     several_arms = len({entry.arm for entry in entries}) > 1
     texts = tell_apart([entry.parameters for entry in entries], format_parameters)
@@ -90,11 +90,11 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _front(entry: Entry) -> str:
+def _front(entry: Line) -> str:
     return "" if entry.second is None else f"{entry.second:.4g}{' *' if entry.front else '  '}"
 
 
-def _fitting(columns: list[_Column], entries: list[Entry], width: int) -> list[_Column]:
+def _fitting(columns: list[_Column], entries: list[Line], width: int) -> list[_Column]:
     """Return the columns that fit, the parameters at their least width."""
 
     def needed(column: _Column) -> int:
@@ -107,7 +107,7 @@ def _fitting(columns: list[_Column], entries: list[Entry], width: int) -> list[_
     return kept
 
 
-def _counts(entries: list[Entry]) -> str:
+def _counts(entries: list[Line]) -> str:
     outcomes = dict.fromkeys(entry.outcome for entry in entries)
     parts = [f"{sum(entry.outcome == outcome for entry in entries)} {outcome}" for outcome in outcomes]
     return ", ".join([count(len(entries), "trial"), *parts])
@@ -118,7 +118,7 @@ def _left_out(columns: list[_Column], fitting: list[_Column]) -> str | None:
     return f"No room for: {', '.join(missing)}. --format csv has everything." if missing else None
 
 
-def _not_shown(entries: list[Entry], shown: list[Entry]) -> str | None:
+def _not_shown(entries: list[Line], shown: list[Line]) -> str | None:
     starred = "* on the Pareto front: no other is as good in both. " if any(entry.front for entry in shown) else ""
     more = f"{len(entries) - len(shown)} more trials." if len(shown) < len(entries) else ""
     return (starred + more).strip() or None

@@ -21,7 +21,8 @@ from mdr_tune.config.schedulers import (
 from mdr_tune.config.space import LevelsDomain, section_variants
 from mdr_tune.config.stop import StopConfig
 from mdr_tune.records.objectives import chosen_on
-from mdr_tune.report.summary import BEST_TRIALS_SHOWN, table_rows, value_titles, verdict
+from mdr_tune.report.description import BEST_TRIALS_SHOWN, trial_table
+from mdr_tune.report.sentences import verdict
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
 from mdr_tune.sweep.disk_use import describe_checkpoints, describe_used
 from mdr_tune.sweep.plan import Plan
@@ -156,13 +157,12 @@ def _print_ablation(console: Console, report: LaunchReport) -> None:
 
 def _print_search(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     result = outcome.result
-    values = value_titles(result.metric)
+    titles, rows = trial_table(result)
     table = Table(title=None, pad_edge=False, box=None, header_style="bold", padding=(0, 1))
-    for column in ("trial", "outcome", "epochs", *values, "parameters"):
-        table.add_column(column, justify="right" if column in ("epochs", *values) else "left")
-    for row in table_rows(result):
-        test = "" if row.test is None else f"{row.test:.2f}"
-        _add(table, row.name, row.outcome, str(row.epochs), f"{row.validation:.2f}", test, row.parameters)
+    for column in titles:
+        table.add_column(column, justify="left" if column in ("trial", "outcome", "parameters") else "right")
+    for cells in rows:
+        _add(table, *cells)
     if table.row_count:
         console.print(table)
         main = sum(r.arm == result.main_arm and r.seed_index == 0 for r in result.records)

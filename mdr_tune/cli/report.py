@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from mdr_tune.records.recorded_sweep import SweepEvidence
-    from mdr_tune.report.ablation_table import AblationTable
     from mdr_tune.report.build import Report
+    from mdr_tune.report.rows import AblationTable
     from mdr_tune.sweep.stores import Stores
 
 _DESCRIPTION = """\
@@ -107,8 +107,8 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _print(console: Console, evidence: "SweepEvidence", table: "AblationTable") -> None:
-    from mdr_tune.report.ablation import summary_sentences
     from mdr_tune.report.output.what_was_run import state
+    from mdr_tune.report.sentences import summary_sentences
 
     unfinished = state(evidence)
     if unfinished:
@@ -180,8 +180,8 @@ def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[st
 
 def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence", table: "AblationTable") -> None:
     """Describe the run of a finished grid by its table, as its launch does: one that could not left it to this."""
-    from mdr_tune.report.ablation import summary_sentences
     from mdr_tune.report.description import ablation_description
+    from mdr_tune.report.sentences import summary_sentences
     from mdr_tune.tracking.launch_files import set_description
 
     if not table.is_grid or evidence.sweep.status != "FINISHED":

@@ -13,7 +13,7 @@ from mdr_tune.cli.pace import Pace
 from mdr_tune.config.arms import Arm
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.trial_record import Change, TrialRecord
-from mdr_tune.report.summary import format_parameters, value_titles
+from mdr_tune.report.names import format_parameters, value_titles
 from mdr_tune.util.words import count
 
 PROGRESS_EVERY_S = 15.0

@@ -1,24 +1,20 @@
-"""Make the table of an ablation from what was recorded: means with intervals, and differences to the baselines."""
+"""The table of an ablation, made from what was recorded: means with intervals, and differences to the baselines."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from mdr_tune.records.objectives import best_key, recall_rank
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
-from mdr_tune.report.ablation_notes import named_baseline, notes
-from mdr_tune.report.ablation_table import AblationTable, Estimate, TableRow
-from mdr_tune.report.chance import near_chance
-from mdr_tune.report.gains import summary_sentences
-from mdr_tune.report.overview import Overview, overview
+from mdr_tune.report.ablation_notes import notes
+from mdr_tune.report.names import test_key
 from mdr_tune.report.row_differences import baseline_pairs, compare_rows, pairs_with
-from mdr_tune.report.row_settings import UNSAID, method_of, settings_of, tuned_setting, varied
-from mdr_tune.report.summary import test_key
-from mdr_tune.report.table_rows import Configuration, best_rows, grid_rows
+from mdr_tune.report.row_settings import UNSAID, settings_of, tuned_setting, varied
+from mdr_tune.report.rows import AblationTable, Estimate, Row, best_parameters, best_rows, grid_rows
 from mdr_tune.statistics import bootstrap_means, mean_interval
-
-__all__ = ["Overview", "ablation_table", "overview", "summary_sentences"]
 
 
 def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> AblationTable:
@@ -36,25 +32,20 @@ def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> Abla
         UserError: `baseline` is none of the rows; the text names them.
     """
     is_grid = evidence.facts.sampler == "grid"
-    configurations = grid_rows(evidence) if is_grid else best_rows(evidence)
-    metric, metrics = _metrics(evidence, [trial for c in configurations for trial in c.ran])
-    one_run_each = all(len(configuration.ran) < 2 for configuration in configurations)
-    details = evidence.details if one_run_each else {}
-    rows = _rows(configurations, _settings(configurations, evidence), evidence.sweep.metric, metrics, details)
-    pairs = pairs_with(configurations, baseline) if baseline is not None else baseline_pairs(configurations, is_grid)
-    rows = compare_rows(rows, configurations, pairs, metric, details)
+    rows = grid_rows(evidence) if is_grid else best_rows(evidence)
+    metric, metrics = _metrics(evidence, [trial for row in rows for trial in row.ran])
+    details = evidence.details if all(len(row.ran) < 2 for row in rows) else {}
+    rows = [replace(row, estimates=_estimates(row, metrics, details)) for row in _with_settings(rows, is_grid)]
+    pairs = pairs_with(rows, baseline) if baseline is not None else baseline_pairs(rows, is_grid)
+    rows = compare_rows(rows, pairs, metric, details)
     return AblationTable(
         sweep=evidence.sweep.name,
-        data=", ".join(dict.fromkeys(str(c.config["data"]["name"]) for c in configurations)),
+        data=", ".join(dict.fromkeys(str(row.first.config["data"]["name"]) for row in rows)),
         metric=metric,
         metrics=metrics,
         rows=rows,
         is_grid=is_grid,
-        notes=[
-            *notes(evidence.facts, metric, rows, configurations, pairs, details),
-            *([] if baseline is None else [named_baseline(baseline)]),
-            *near_chance(rows, evidence.details),
-        ],
+        notes=notes(evidence, metric, rows, pairs, details, baseline),
         protocol=evidence.facts.protocol,
     )
 
@@ -76,48 +67,30 @@ def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, li
     return wanted, columns if chosen_on_test else [*columns, of_validation]
 
 
-def _settings(configurations: list[Configuration], evidence: SweepEvidence) -> list[str]:
-    """Return what each row is beside its method: of a grid what varies, of a search all that it found."""
-    if evidence.facts.sampler != "grid":
-        return [tuned_setting(c.config, c.best_parameters(evidence.sweep.metric)) for c in configurations]
-    return settings_of([c.config for c in configurations], [c.parameters for c in configurations])
-
-
-def _rows(
-    configurations: list[Configuration],
-    settings: list[str],
-    sweep_metric: str,
-    metrics: list[str],
-    details: dict[str, TestDetails],
-) -> list[TableRow]:
-    parameters = [configuration.parameters for configuration in configurations]
+def _with_settings(rows: list[Row], is_grid: bool) -> list[Row]:
+    """Return the rows with what each is beside its method: of a grid what varies, of a search all that it found."""
+    parameters = [row.parameters for row in rows]
+    configs = [row.first.config for row in rows]
+    settings = settings_of(configs, parameters) if is_grid else [tuned_setting(*_tuned(row)) for row in rows]
     keys = [key for key in varied(parameters) if key not in UNSAID]
     return [
-        TableRow(
-            name=configuration.name,
-            method=method_of(configuration.config),
-            setting=setting,
-            values={key: configuration.parameters[key] for key in keys if key in configuration.parameters},
-            seeds=sorted(trial.record.seed for trial in configuration.ran),
-            failed_seeds=configuration.failed(),
-            estimates=_estimates(configuration, metrics, details),
-            epochs=configuration.best_epochs(sweep_metric),
-            trials={trial.record.seed: trial.record.name for trial in configuration.trials},
-        )
-        for configuration, setting in zip(configurations, settings, strict=True)
+        replace(row, setting=setting, values={key: known[key] for key in keys if key in known})
+        for row, setting, known in zip(rows, settings, parameters, strict=True)
     ]
 
 
-def _estimates(
-    configuration: Configuration, metrics: list[str], details: dict[str, TestDetails]
-) -> dict[str, Estimate]:
+def _tuned(row: Row) -> tuple[dict[str, Any], dict[str, Any]]:
+    return row.first.config, best_parameters(row.trials[0], row.metric)
+
+
+def _estimates(row: Row, metrics: list[str], details: dict[str, TestDetails]) -> dict[str, Estimate]:
     estimates: dict[str, Estimate] = {}
     for metric in metrics:
-        values = configuration.values(metric)
+        values = row.values_of(metric)
         if values:
             found = mean_interval(list(values.values()))
             estimates[metric] = Estimate(found.mean, found.low, found.high, found.n, values)
-    found_details = [details[t.record.name] for t in configuration.ran if t.record.name in details]
+    found_details = [details[trial.record.name] for trial in row.ran if trial.record.name in details]
     of_test = [metric for metric in estimates if metric.startswith("test/")]
     return {**estimates, **_over_queries(found_details[0], of_test)} if found_details and of_test else estimates
 

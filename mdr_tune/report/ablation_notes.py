@@ -6,42 +6,55 @@ from statistics import median
 import numpy as np
 
 from mdr_tune.records.query_details import TestDetails
-from mdr_tune.records.recorded_sweep import SweepFacts
-from mdr_tune.report.ablation_table import TableRow
-from mdr_tune.report.output.texts import full_title, number, row_title
+from mdr_tune.records.recorded_sweep import SweepEvidence, SweepFacts
+from mdr_tune.report.names import full_title
+from mdr_tune.report.output.texts import number
 from mdr_tune.report.row_differences import Pair, paired_queries
-from mdr_tune.report.table_rows import Configuration
+from mdr_tune.report.rows import Row
 from mdr_tune.statistics import bootstrap_difference, smallest_separated
 from mdr_tune.util.words import count
 
+CHANCE_METRIC = "test/recall_at_1"
+NEAR = 3.0
+"""Times the chance level: below that a mean is called near it."""
+NAMED = 3
+"""Rows named in the note on chance; of more the number is said."""
+
 
 def notes(
-    facts: SweepFacts,
+    evidence: SweepEvidence,
     metric: str,
-    rows: Sequence[TableRow],
-    configurations: Sequence[Configuration],
+    rows: Sequence[Row],
     pairs: Sequence[Pair],
     details: dict[str, TestDetails],
+    baseline: str | None = None,
 ) -> list[str]:
-    """Return the notes below a table, as sentences."""
-    if not any(configuration.ran for configuration in configurations):
-        return _missing_seeds(facts, metric, rows, configurations)
-    return [
-        *_choice(facts, metric),
-        *_few_seeds(rows),
-        *_family(rows),
-        *_single_runs(configurations, pairs, metric, details),
-        *_missing_seeds(facts, metric, rows, configurations),
-        *_without_difference(rows, pairs),
-    ]
+    """Return the notes below a table, as sentences.
 
-
-def named_baseline(name: str) -> str:
-    """Return what to mind where a user named the row that all others are compared with."""
-    return (
-        f"Every row is compared with {name}, which was named for this report: if it was named for its values, p is "
-        "too small."
-    )
+    Args:
+        evidence: What was recorded.
+        metric: Metric that the rows are compared at.
+        rows: The table's.
+        pairs: What was compared.
+        details: By trial name, if intervals are over queries.
+        baseline: Name of the row that a user named, for all others to be compared with.
+    """
+    found = _missing_seeds(evidence.facts, metric, rows)
+    if any(row.ran for row in rows):
+        found = [
+            *_choice(evidence.facts, metric),
+            *_few_seeds(rows),
+            *_family(rows),
+            *_single_runs(rows, pairs, metric, details),
+            *found,
+            *_without_difference(rows, pairs),
+        ]
+    if baseline is not None:
+        found.append(
+            f"Every row is compared with {baseline}, which was named for this report: if it was named for its values, "
+            "p is too small."
+        )
+    return [*found, *near_chance(rows, evidence.details)]
 
 
 def _choice(facts: SweepFacts, metric: str) -> list[str]:
@@ -59,7 +72,7 @@ def _choice(facts: SweepFacts, metric: str) -> list[str]:
     return [f"{what} {verb} chosen on validation classes; the test classes had no say.{all_shown}"]
 
 
-def _few_seeds(rows: Sequence[TableRow]) -> list[str]:
+def _few_seeds(rows: Sequence[Row]) -> list[str]:
     """Return which differences so few seeds can tell from chance, going by how much the differences of this table vary:
     n is the largest number of pairs, and the deviation the median of the deviations."""
     tested = [d.estimate for row in rows for d in row.differences if d.p is not None]
@@ -74,7 +87,7 @@ def _few_seeds(rows: Sequence[TableRow]) -> list[str]:
     ]
 
 
-def _family(rows: Sequence[TableRow]) -> list[str]:
+def _family(rows: Sequence[Row]) -> list[str]:
     tests = sum(difference.p is not None for row in rows for difference in row.differences)
     if not tests:
         return []
@@ -86,11 +99,9 @@ def _family(rows: Sequence[TableRow]) -> list[str]:
     ]
 
 
-def _single_runs(
-    configurations: Sequence[Configuration], pairs: Sequence[Pair], metric: str, details: dict[str, TestDetails]
-) -> list[str]:
+def _single_runs(rows: Sequence[Row], pairs: Sequence[Pair], metric: str, details: dict[str, TestDetails]) -> list[str]:
     """Return what intervals over queries leave out, and how much wider they are over classes."""
-    if any(len(configuration.ran) > 1 for configuration in configurations):
+    if any(len(row.ran) > 1 for row in rows):
         return []
     unknown = "whether a difference is MDR's or the seed's is not known"
     if not details or not metric.startswith("test/"):
@@ -102,7 +113,7 @@ def _single_runs(
     ratios = [
         ratio
         for pair in pairs
-        if (queries := paired_queries(configurations[pair.row], configurations[pair.baseline], metric, details))
+        if (queries := paired_queries(rows[pair.row], rows[pair.baseline], metric, details))
         and (ratio := _class_ratio(*queries)) is not None
     ]
     if ratios:
@@ -124,21 +135,20 @@ def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -
     return widths[1] / widths[0]
 
 
-def _missing_seeds(
-    facts: SweepFacts, metric: str, rows: Sequence[TableRow], configurations: Sequence[Configuration]
-) -> list[str]:
+def _missing_seeds(facts: SweepFacts, metric: str, rows: Sequence[Row]) -> list[str]:
     """Return a sentence for each row that lacks a seed, or the value of one."""
     sentences = []
     listed = set(facts.seeds) if facts.sampler == "grid" and len(facts.seeds) > 1 else set()
-    for row, configuration in zip(rows, configurations, strict=True):
+    for row in rows:
         missing = [f"seed {seed} {_ended(outcome)}" for seed, outcome in sorted(row.failed_seeds.items())]
-        missing += [f"seed {seed} was not begun" for seed in sorted(listed - set(row.trials))]
-        has_value = configuration.values(metric)
+        begun = {trial.record.seed for trial in row.trials}
+        missing += [f"seed {seed} was not begun" for seed in sorted(listed - begun)]
+        has_value = row.values_of(metric)
         without = [f"seed {seed} has no {full_title(metric)}" for seed in row.seeds if seed not in has_value]
         if missing:
             missing[-1] += "; it is in no mean" if len(missing) == 1 else "; they are in no mean"
         if missing or without:
-            sentences.append(f"{row.name} ({row_title(row)}): {', '.join([*without, *missing])}.")
+            sentences.append(f"{row.name} ({row.title}): {', '.join([*without, *missing])}.")
     return sentences
 
 
@@ -146,9 +156,44 @@ def _ended(outcome: str) -> str:
     return {"running": "is still running", "killed": "was interrupted"}.get(outcome, outcome)
 
 
-def _without_difference(rows: Sequence[TableRow], pairs: Sequence[Pair]) -> list[str]:
+def _without_difference(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[str]:
     return [
         f"{rows[p.row].name} and {rows[p.baseline].name} have no seed in common that gave a value: no difference."
         for p in pairs
         if rows[p.baseline].name not in [difference.baseline for difference in rows[p.row].differences]
+    ]
+
+
+def chance_recall(labels: np.ndarray) -> float:
+    """Return Recall@1 of a retrieval in random order, in percent.
+
+    The nearest of the n - 1 other images is of the query's class, which has R others, with probability R / (n - 1).
+
+    Args:
+        labels: (n,), the class of each query; every query is in the gallery of the others.
+    """
+    _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    return float(100.0 * np.mean(sizes[place] - 1) / max(len(labels) - 1, 1))
+
+
+def near_chance(rows: Sequence[Row], details: dict[str, TestDetails]) -> list[str]:
+    """Return the note on rows whose mean test Recall@1 is below three times the chance level; none if there is none.
+
+    Args:
+        details: By trial name; a row without has no chance level.
+    """
+    found = []
+    for row in rows:
+        labels = next((details[trial.record.name].labels for trial in row.trials if trial.record.name in details), None)
+        if labels is not None and CHANCE_METRIC in row.estimates:
+            chance = chance_recall(labels)
+            if row.estimates[CHANCE_METRIC].mean < NEAR * chance:
+                found.append((row, chance))
+    if not found:
+        return []
+    named = "; ".join(f"{row.name} ({row.title})" for row, _ in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return [
+        f"Near chance: the mean test Recall@1 of {named}{more} is below {NEAR:g} times what a random order gives "
+        f"({number(found[0][1])} percent), so that a difference to such a row says little."
     ]

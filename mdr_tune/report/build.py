@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation import ablation_table, summary_sentences
-from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.report.ablation import ablation_table
 from mdr_tune.report.manifest import MANIFEST, check_not_poorer, make_manifest, read_manifest
 from mdr_tune.report.output.data_files import difference_rows, trial_rows, value_rows, write_rows
 from mdr_tune.report.output.latex import latex, overview_latex
@@ -15,8 +14,10 @@ from mdr_tune.report.output.markdown import markdown
 from mdr_tune.report.output.section import DIFFERENCES, OVERVIEW, TRIALS, Section, slugs
 from mdr_tune.report.overview import overview
 from mdr_tune.report.page import page
-from mdr_tune.report.plots import draw
+from mdr_tune.report.plots.all_figures import draw
 from mdr_tune.report.replacing import replacing, restore
+from mdr_tune.report.rows import AblationTable
+from mdr_tune.report.sentences import summary_sentences
 from mdr_tune.util.errors import UserError
 
 

@@ -1,11 +1,108 @@
-"""The description of an ablation's run in the MLflow UI: what was found, the table, how to load the winner."""
+"""The description of a sweep's run in the MLflow UI, in Markdown: while it runs, at its end, and of an ablation.
 
-from collections.abc import Sequence
+`trial_table` is also the table that the terminal shows at the end of a search.
+"""
 
-from mdr_tune.report.ablation_table import AblationTable, TableRow
+import datetime
+from collections.abc import Iterable, Sequence
+
+from mdr_tune.records.objectives import chosen_on
+from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord
+from mdr_tune.report.names import full_title, test_key, value_titles
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.markdown import escape, table_lines
-from mdr_tune.report.trial_table import cut_to_room
+from mdr_tune.report.rows import AblationTable, Row, best_of, result_rows, said_outcome, said_parameters
+from mdr_tune.report.sentences import best_trial, verdict
+from mdr_tune.util.words import count
+
+ROOM = 3500
+"""Characters that a table's rows may take: MLflow's stores take 5000 of a description, which says more."""
+BEST_TRIALS_SHOWN = 5
+NAMED = 5
+"""Trials whose names are told."""
+_FAILURES: tuple[Outcome, ...] = ("failed", "diverged")
+
+
+def trial_table(result: SweepResult) -> tuple[list[str], list[list[str]]]:
+    """Return the titles and cells of the best configurations of the main search, then the best of each baseline.
+
+    Of a grid all configurations are shown, in its order. The value of one with several seeds is their mean.
+    """
+    rows = result_rows(result)
+    main = [r for r in rows if r.first.arm == result.main_arm and best_of(r.trials[0], r.metric) is not None]
+    if not result.shows_all:
+        main = sorted(main, key=lambda row: -(row.value or (0.0, 0))[0])[:BEST_TRIALS_SHOWN]
+    baselines = [record.config_name for arm, record in result.best.items() if arm != result.main_arm]
+    shown = [*main, *(row for name in baselines for row in rows if row.name == name)]
+    said = said_parameters([trial for row in rows for trial in row.trials], result.metric)
+    several = any((row.value or (0.0, 1))[1] > 1 for row in shown)
+    titles = ["trial", "outcome", "epochs", *(["seeds"] if several else []), *value_titles(result.metric), "parameters"]
+    return titles, [_cells(row, several, said[row.first.name]) for row in shown]
+
+
+def _cells(row: Row, several: bool, parameters: str) -> list[str]:
+    (value, seeds), test = row.value or (0.0, 1), row.mean_of(test_key(row.metric))
+    numbers = [str(row.first.epochs), *([str(seeds)] if several else []), f"{value:.2f}"]
+    shown_test = "" if test is None else f"{test:.2f}"
+    return [row.name, said_outcome(row.first.outcome), *numbers, shown_test, parameters]
+
+
+def _trial_lines(result: SweepResult) -> list[str]:
+    """Return the table of trials; of a long one the first rows, and how many are not shown."""
+    titles, cells = trial_table(result)
+    head = [_line(titles), "|" + " --- |" * len(titles)]
+    return head + _cut_to_room([_line(row) for row in cells], "`mdr-tune leaderboard` shows all trials")
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _cut_to_room(rows: Sequence[str], where: str) -> list[str]:
+    """Return the lines of a table's rows; of many the first ones, how many are not shown, and where they are."""
+    left = ROOM
+    for number, row in enumerate(rows):
+        left -= len(row) + 1
+        if left < 0:
+            return [*rows[:number], "", f"{count(len(rows) - number, 'further row')}: {where}."]
+    return list(rows)
+
+
+def search_description(result: SweepResult, load_command: str | None) -> str:
+    """Return the description of a search that came to its end."""
+    first, *further = verdict(result)
+    lines = [f"### {first}", "", *(f"- {line}" for line in further), "", *_trial_lines(result)]
+    return "\n".join([*lines, *(_code("Load the winner:", load_command))])
+
+
+def running_description(
+    result: SweepResult, total: int, doing: str, now: datetime.datetime, head: str = "Running"
+) -> str:
+    """Return the description while the sweep runs, or of one that was cut off.
+
+    Args:
+        result: So far; `best` as `rows.best_so_far` returns it.
+        total: Trials that the sweep has if nothing ends it early.
+        doing: What it does now, in words.
+        now: The time that the description says it is of.
+        head: What the sweep is, in a word: `Running`, `Interrupted`, `Failed`.
+    """
+    done = sum(record.ended for record in result.records)
+    best = "No trial has a value yet."
+    if result.winner is not None:
+        best = f"Best so far on {chosen_on(result.metric)}: {best_trial(result)}."
+    lines = [f"### {head}: {done} of {count(max(total, done), 'trial')} done", ""]
+    lines += [f"- As of {now:%Y-%m-%d %H:%M}: {doing}.", f"- {best}"]
+    lines += [f"- {sentence}" for outcome in _FAILURES if (sentence := _failures(result.records, outcome))]
+    return "\n".join([*lines, "", *(_trial_lines(result) if trial_table(result)[1] else [])])
+
+
+def _failures(records: Sequence[TrialRecord], outcome: Outcome) -> str | None:
+    names = [record.name for record in records if record.outcome == outcome]
+    if not names:
+        return None
+    more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+    return f"{count(len(names), 'trial')} {outcome}: {', '.join(names[:NAMED] + more)}."
 
 
 def ablation_description(table: AblationTable, sentences: Sequence[str], load_command: str | None) -> str:
@@ -17,7 +114,7 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
     """
     lines = [f"### {escape(sentences[0])}", ""] if sentences else []
     lines += [*(f"- {escape(sentence)}" for sentence in sentences[1:]), "", escape(texts.caption(table)), ""]
-    titles = ["row", *texts.name_titles(table), "seeds", texts.full_title(table.metric), "beside the baseline"]
+    titles = ["row", *texts.name_titles(table), "seeds", full_title(table.metric), "beside the baseline"]
     rows = [
         [
             row.name,
@@ -29,21 +126,17 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
         for row in table.rows
     ]
     head, rule, *body = table_lines(titles, rows, len(titles))
-    lines += [head, rule, *cut_to_room(body, "in the report")]
+    lines += [head, rule, *_cut_to_room(body, "in the report")]
     lines += ["", "The whole report: artifacts, `report/index.html`."]
-    if load_command:
-        lines += [
-            "",
-            f"Load the winner ({texts.protocol(table.protocol)}; first seed of the best mean):",
-            "",
-            "```python",
-            load_command,
-            "```",
-        ]
-    return "\n".join(lines)
+    winner = f"Load the winner ({texts.protocol(table.protocol)}; first seed of the best mean):"
+    return "\n".join([*lines, *_code(winner, load_command)])
 
 
-def _beside(row: TableRow) -> str:
+def _code(head: str, load_command: str | None) -> list[str]:
+    return ["", head, "", "```python", load_command, "```"] if load_command else []
+
+
+def _beside(row: Row) -> str:
     found = [
         f"{texts.signed(d.estimate.mean)} {texts.spread(d.estimate)} over {d.label}: {d.verdict}"
         for d in row.differences

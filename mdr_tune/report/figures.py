@@ -9,9 +9,9 @@ from mdr_tune.records.objectives import chosen_on
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.axes import tidy_axis, tidy_parallel
 from mdr_tune.report.budget import AtBudget, TooFewTrials, at_budget
+from mdr_tune.report.names import metric_label
 from mdr_tune.report.study import EVALUATOR, by_importance, importances, make_study
 from mdr_tune.report.style import BLUE, DPI, optuna_pyplot
-from mdr_tune.report.summary import metric_label
 from mdr_tune.util.words import count
 
 if TYPE_CHECKING:

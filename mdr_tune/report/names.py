@@ -1,6 +1,51 @@
-"""Parameters under the short names that people say: `mdr.levels.spread` is `levels spread`."""
+"""Metrics and parameters as people say them: `val/recall_at_1` is `validation Recall@1`, `batch.size` `batch size`."""
 
 from collections.abc import Iterable
+from typing import Any
+
+from mdr_tune.config.domains import DIGITS, describe_value
+from mdr_tune.records.objectives import chosen_on
+
+
+def quality(metric: str) -> str:
+    """Return what a metric measures, less its classes and epoch: `curves/best_test_recall_at_1` -> `recall_at_1`."""
+    name = metric.split("/")[-1].removeprefix("best_")
+    return name.removeprefix("test_").removeprefix("train_")
+
+
+def metric_label(metric: str) -> str:
+    """Return a metric as the field writes it: `val/recall_at_1`, `curves/test_recall_at_1` -> `Recall@1`."""
+    name = quality(metric)
+    if name.startswith("recall_at_"):
+        return "Recall@" + name.removeprefix("recall_at_")
+    return {"map_at_r": "MAP@R", "r_precision": "R-precision"}.get(name, name)
+
+
+def test_key(metric: str) -> str:
+    """Return the test metric that stands beside a metric of each epoch, of validation or a curve."""
+    return "test/" + quality(metric)
+
+
+def split_of(metric: str) -> str:
+    """Return which classes a metric is of: `test`, `validation` or `training`."""
+    group, _, name = metric.partition("/")
+    if group == "test" or name.removeprefix("best_").startswith("test_"):
+        return "test"
+    return "validation" if group == "val" else "training"
+
+
+def full_title(metric: str) -> str:
+    """Return a metric with its split: `test Recall@1`."""
+    return f"{split_of(metric)} {metric_label(metric)}"
+
+
+def value_titles(metric: str) -> tuple[str, str]:
+    """Return the titles of the columns with the value that chooses and the test value: `val Recall@1`, `test Recall@1`.
+
+    With the authors' protocol both are of the test classes.
+    """
+    label = metric_label(metric)
+    return f"{'val' if chosen_on(metric) == 'validation' else 'best test'} {label}", f"test {label}"
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
@@ -30,3 +75,27 @@ def _last(key: str) -> str:
 
 def _said(part: str) -> str:
     return part.replace("_", " ")
+
+
+def format_parameters(parameters: dict[str, Any], digits: int = DIGITS) -> str:
+    """Return sampled parameters in one short line: `levels 3 over ±2.40, weight 0.13, margin 0.2`.
+
+    Args:
+        parameters: By dotted key.
+        digits: Significant digits of a number; of the levels' spread and offset one less are behind the point.
+    """
+    left = dict(parameters)
+    parts: list[str] = []
+    if any(key.startswith("mdr.levels.") for key in left):
+        count, spread = left.pop("mdr.levels.count", None), left.pop("mdr.levels.spread", None)
+        offset = left.pop("mdr.levels.offset", None)
+        text = "levels" + (f" {count}" if count is not None else "")
+        text += f" over ±{spread:.{digits - 1}f}" if spread is not None else ""
+        parts.append(text + (f" about {offset:.{digits - 1}f}" if offset is not None else ""))
+    names = [key.split(".")[-1] for key in left]
+    for key, value in left.items():
+        group, _, short = key.rpartition(".")
+        if short == "size" or names.count(short) > 1:
+            short = f"{group} {short}".strip()
+        parts.append(f"{short} {describe_value(value, digits)}")
+    return ", ".join(parts)

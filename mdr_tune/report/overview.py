@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mdr_tune.records.objectives import recall_rank
-from mdr_tune.report.ablation_table import AblationTable, Estimate
+from mdr_tune.report.rows import AblationTable, Estimate
 
 
 @dataclass(frozen=True)

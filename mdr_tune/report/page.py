@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.names import full_title, metric_label
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.section import Section
 from mdr_tune.report.output.what_was_run import failed_trials, how_the_numbers_were_made, incomplete, what_was_run
 from mdr_tune.report.overview import Overview
-from mdr_tune.report.plots import ReportFigure
+from mdr_tune.report.plots.drawing import ReportFigure
+from mdr_tune.report.rows import AblationTable, Row
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -56,7 +57,7 @@ def page(
     )
 
 
-def _first_rows(sections: Sequence[Section]) -> list[TableRow]:
+def _first_rows(sections: Sequence[Section]) -> list[Row]:
     """Return the rows of the first table that has any: what the names in it say is told below it."""
     return next((section.table.rows for section in sections if section.table.rows), [])
 
@@ -65,7 +66,7 @@ def _overview(overview: Overview) -> dict[str, Any]:
     return {
         "caption": texts.overview_caption(overview),
         "groups": texts.overview_groups(overview),
-        "titles": [texts.column_title(column.metric) for column in overview.columns],
+        "titles": [metric_label(column.metric) for column in overview.columns],
         "rows": texts.overview_rows(overview),
     }
 
@@ -79,9 +80,9 @@ def _section(section: Section) -> dict[str, Any]:
         "sentences": section.sentences,
         "caption": texts.caption(table),
         "splits": texts.splits(table.metrics),
-        "titles": [texts.column_title(metric) for metric in table.metrics],
+        "titles": [metric_label(metric) for metric in table.metrics],
         "rows": _rows(table),
-        "metric": texts.full_title(table.metric),
+        "metric": full_title(table.metric),
         "has_separated": any(map(texts.is_separated, table.rows)),
         "has_differences": bool(texts.differences_of(table)),
         "differences_caption": texts.differences_caption(table),
@@ -113,7 +114,7 @@ def _rows(table: AblationTable) -> list[dict[str, Any]]:
     ]
 
 
-def _value(table: AblationTable, row: TableRow, metric: str, is_highest: bool) -> dict[str, Any] | None:
+def _value(table: AblationTable, row: Row, metric: str, is_highest: bool) -> dict[str, Any] | None:
     estimate = row.estimates.get(metric)
     if estimate is None:
         return None

@@ -8,8 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from mdr_tune.config.base import flatten
 from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.config.losses import LossConfig
-from mdr_tune.report.names import short_names
-from mdr_tune.report.summary import format_parameters
+from mdr_tune.report.names import format_parameters, short_names
 
 WITH_MDR = " + MDR"
 MODE = "embedding.mode"

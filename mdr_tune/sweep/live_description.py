@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from mdr_tune.config.arms import Arm
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.trial_record import SweepResult, TrialRecord
-from mdr_tune.report.running import best_so_far, running_markdown
+from mdr_tune.report.description import running_description
+from mdr_tune.report.rows import best_so_far
 
 logger = logging.getLogger(__name__)
 
@@ -113,4 +114,4 @@ class LiveDescription:
             main_arm=self._main_arm,
             shows_all=self._shows_all,
         )
-        return running_markdown(result, self._total, self._doing, datetime.datetime.now(), self._head)
+        return running_description(result, self._total, self._doing, datetime.datetime.now(), self._head)

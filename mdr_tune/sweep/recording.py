@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from mdr_tune.config.space import searched
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.records.trial_record import SweepResult
-from mdr_tune.report.ablation_table import AblationTable
-from mdr_tune.report.summary import gains, markdown, verdict
+from mdr_tune.report.description import ablation_description, search_description
+from mdr_tune.report.rows import AblationTable
+from mdr_tune.report.sentences import gains, summary_sentences, verdict
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.util.signals import raise_if_interrupted
 
@@ -82,7 +83,7 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
         raise_if_interrupted()
         command = load_command(plan) if champion else None
         has_report = result.winner is not None and not result.interrupted
-        description = markdown(result, command)
+        description = search_description(result, command)
         if has_report:
             tracker.flush()
             from mdr_tune.tracking.evidence import read_evidence
@@ -90,8 +91,6 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
             evidence = read_evidence(tracker.client, plan.sweep.name, tracker.parent_run_id)
             report = _what_was_found(evidence)
             if report.table.is_grid:
-                from mdr_tune.report.description import ablation_description
-
                 description = ablation_description(report.table, report.sentences, command)
         raise_if_interrupted()
         tracker.describe(description, gains(result))
@@ -107,7 +106,6 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
 def _what_was_found(evidence: SweepEvidence) -> LaunchReport:
     """Return the table and its sentences; the report is not written yet."""
     from mdr_tune.report.ablation import ablation_table
-    from mdr_tune.report.gains import summary_sentences
 
     table = ablation_table(evidence)
     return LaunchReport(table, summary_sentences(evidence, table), None)

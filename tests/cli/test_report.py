@@ -16,9 +16,10 @@ from rich.console import Console
 
 from mdr_tune.cli.ablation_table import print_ablation
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation import ablation_table, summary_sentences
+from mdr_tune.report.ablation import ablation_table
 from mdr_tune.report.description import ablation_description
-from mdr_tune.report.plots import FIGURES
+from mdr_tune.report.plots.all_figures import FIGURES
+from mdr_tune.report.sentences import summary_sentences
 from mdr_tune.tracking.experiment import child_runs
 from mdr_tune.tracking.tags import OUTCOME_TAG
 from tests.cli.recorded_ablation import record_evidence

@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
 from mdr_tune.records.trial_record import Change
 from mdr_tune.report.ablation import ablation_table
-from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.rows import AblationTable, Row
 from mdr_tune.util.errors import UserError
 from tests.report.make_evidence import make_evidence
 
@@ -18,7 +18,7 @@ COLUMNS = [*(f"test/recall_at_{k}" for k in (1, 2, 4, 8)), "test/map_at_r", "tes
 BASELINES = {"mdr-001": ["triplet-001", "triplet_l2-001"], "mdr-002": ["triplet-002", "triplet_l2-002"]}
 
 
-def row_of(table: AblationTable, name: str) -> TableRow:
+def row_of(table: AblationTable, name: str) -> Row:
     return next(row for row in table.rows if row.name == name)
 
 
@@ -52,13 +52,8 @@ def test_a_row_is_its_seeds_and_says_which_failed() -> None:
     evidence = make_evidence()
     row = row_of(ablation_table(evidence), "mdr-001")
     assert (row.seeds, row.failed_seeds) == ([0, 1], {2: "diverged"})
-    assert row.trials == {0: "mdr-001", 1: "mdr-001.2", 2: "mdr-001.3"}
-    histories = {t.record.name: t.record.history for t in evidence.sweep.trials}
-    best = {
-        seed: int(max(histories[row.trials[seed]], key=lambda epoch: epoch["val/recall_at_1"])["epoch"])
-        for seed in row.seeds
-    }
-    assert row.epochs == best
+    assert {seed: record.name for seed, record in row.records.items()} == {0: "mdr-001", 1: "mdr-001.2"}
+    assert [trial.record.name for trial in row.trials] == ["mdr-001", "mdr-001.2", "mdr-001.3"]
 
 
 def test_each_mean_and_interval_is_scipys() -> None:

@@ -9,8 +9,12 @@ from scipy import stats
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation import ablation_table
+from mdr_tune.report.ablation_notes import CHANCE_METRIC as METRIC
+from mdr_tune.report.ablation_notes import chance_recall, near_chance
+from mdr_tune.report.rows import Estimate, Row
 from mdr_tune.statistics import bootstrap_difference
 from tests.report.make_evidence import make_evidence
+from tests.report.plots.plain_table import made_row
 
 
 def note_with(evidence: SweepEvidence, words: str) -> str:
@@ -111,3 +115,46 @@ def test_a_baseline_that_was_named_is_called_that() -> None:
     assert not any(words in note for note in ablation_table(evidence).notes)
     (note,) = [note for note in ablation_table(evidence, "triplet-002").notes if words in note]
     assert note.startswith("Every row is compared with triplet-002, which was named for this report:")
+
+
+def test_the_level_is_the_share_of_ordered_pairs_that_are_of_one_class() -> None:
+    labels = np.array([5, 5, 5, 2, 2, 9])
+    same = [a == b for i, a in enumerate(labels) for j, b in enumerate(labels) if i != j]
+    assert chance_recall(labels) == pytest.approx(100.0 * np.mean(same))
+    assert chance_recall(np.array([3])) == 0.0
+
+
+def rows(*means: float) -> list[Row]:
+    return [
+        replace(
+            made_row(f"mdr-00{i}", "triplet + MDR", f"weight {i}", 0.0),
+            estimates={METRIC: Estimate(mean, None, None, 1)},
+        )
+        for i, mean in enumerate(means)
+    ]
+
+
+def test_rows_below_three_times_chance_are_named_three_at_most() -> None:
+    details = make_evidence(seeds=1).details["mdr-001"]  # 20 classes of 20 images: 19 of 399, 4.76 percent
+    found = {f"mdr-00{i}": details for i in range(6)}
+    limit = 3 * 100 * 19 / 399
+    assert near_chance(rows(limit + 0.001, 60.0), found) == []
+    assert near_chance(rows(limit - 0.001, 60.0), found) == [
+        "Near chance: the mean test Recall@1 of mdr-000 (triplet + MDR, weight 0) is below 3 times what a random order "
+        "gives (4.76 percent), so that a difference to such a row says little."
+    ]
+    (note,) = near_chance(rows(1.0, 2.0, 60.0, 3.0, 4.0, 5.0), found)
+    named = [f"mdr-00{i} (triplet + MDR, weight {i})" for i in (0, 1, 3)]
+    assert f"{'; '.join(named)} and 2 more is below" in note
+    assert near_chance(rows(1.0), {}) == []
+
+
+def test_it_is_a_note_of_the_table_with_several_seeds_too() -> None:
+    evidence = make_evidence()
+    assert not any(note.startswith("Near chance") for note in ablation_table(evidence).notes)
+    low = [
+        replace(t, metrics=t.metrics | {METRIC: 6.0}) if t.record.config_name == "triplet-001" else t
+        for t in evidence.sweep.trials
+    ]
+    table = ablation_table(replace(evidence, sweep=replace(evidence.sweep, trials=low)))
+    assert [note for note in table.notes if note.startswith("Near chance: the mean test Recall@1 of triplet-001 (")]

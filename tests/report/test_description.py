@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from mdr_tune.report.ablation_table import AblationTable
-from mdr_tune.report.description import ablation_description
+from mdr_tune.report.description import ROOM, ablation_description
 from mdr_tune.report.output import texts
-from mdr_tune.report.trial_table import ROOM
+from mdr_tune.report.rows import AblationTable
 from tests.report.make_evidence import make_evidence
 from tests.report.plots.plain_table import plain_table
 

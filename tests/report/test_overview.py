@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from mdr_tune.report.ablation import ablation_table, overview
-from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.report.ablation import ablation_table
+from mdr_tune.report.overview import overview
+from mdr_tune.report.rows import AblationTable
 from tests.report.make_evidence import make_evidence
 
 

@@ -14,7 +14,7 @@ from mdr_tune.report.output.section import Section
 from mdr_tune.report.output.texts import MINUS
 from mdr_tune.report.overview import overview
 from mdr_tune.report.page import SVG_BYTES, page
-from mdr_tune.report.plots import ReportFigure
+from mdr_tune.report.plots.drawing import ReportFigure
 from tests.report.sections import HOSTILE, hostile_section, plain_section
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}

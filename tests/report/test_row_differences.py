@@ -13,19 +13,19 @@ from mdr_tune.records.recorded_sweep import RecordedTrial
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.row_differences import baseline_pairs
 from mdr_tune.report.row_settings import has_mdr, method_of, settings_of
-from mdr_tune.report.table_rows import Configuration
+from mdr_tune.report.rows import Row
 from tests.report.make_evidence import nested
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
 
-def configuration(**values: Any) -> Configuration:
+def configuration(**values: Any) -> Row:
     record = TrialRecord("t-001", "t", 0, {}, nested(TrialConfig.model_validate(values)), outcome="completed")
     trial = RecordedTrial(record, "0", {})
-    return Configuration("t-001", [trial], [trial])
+    return Row([trial], "", [trial])
 
 
-def pairs(*configurations: Configuration, is_grid: bool = True) -> list[tuple[int, int]]:
+def pairs(*configurations: Row, is_grid: bool = True) -> list[tuple[int, int]]:
     return [(pair.row, pair.baseline) for pair in baseline_pairs(list(configurations), is_grid)]
 
 
@@ -60,7 +60,7 @@ def test_a_baseline_that_is_there_twice_counts_once() -> None:
     assert pairs(configuration(), configuration(mdr=None), configuration(mdr=None)) == [(0, 1)]
 
 
-def rows_of(file: Path) -> list[Configuration]:
+def rows_of(file: Path) -> list[Row]:
     """Return the rows that a sweep file will have, as they will be recorded."""
     sweep, _ = read_sweep(file, [])
     rows = []
@@ -70,15 +70,15 @@ def rows_of(file: Path) -> list[Configuration]:
             parameters = draw(tree, lambda parameter: point[parameter.name])  # noqa: B023 - called at once
             trial = resolve(arm.trial, arm.space, parameters)
             record = TrialRecord(f"{arm.name}-{number + 1:03d}", arm.name, number, parameters, nested(trial))
-            rows.append(Configuration(record.name, [RecordedTrial(record, "0", {})], []))
+            rows.append(Row([RecordedTrial(record, "0", {})], ""))
     return rows
 
 
 @pytest.mark.parametrize("file", sorted(SPACES.glob("ablation_*.yaml")), ids=lambda file: file.stem)
 def test_in_every_ablation_of_the_package_each_row_with_mdr_has_a_baseline(file: Path) -> None:
     rows = rows_of(file)
-    with_mdr = [place for place, row in enumerate(rows) if has_mdr(row.config)]
+    with_mdr = [place for place, row in enumerate(rows) if has_mdr(row.first.config)]
     assert sorted({pair.row for pair in baseline_pairs(rows, is_grid=True)}) == with_mdr
-    settings = settings_of([row.config for row in rows], [row.parameters for row in rows])
-    titles = [(method_of(row.config), setting) for row, setting in zip(rows, settings, strict=True)]
+    settings = settings_of([row.first.config for row in rows], [row.parameters for row in rows])
+    titles = [(method_of(row.first.config), setting) for row, setting in zip(rows, settings, strict=True)]
     assert len(set(titles)) == len(rows)

@@ -46,7 +46,7 @@ def test_it_says_how_far_the_sweep_is_and_who_leads() -> None:
     assert lines[0] == "### Running: 6 of 9 trials done"
     assert re.fullmatch(r"- As of \d{4}-\d\d-\d\d \d\d:\d\d: searching mdr\.", lines[2])
     assert lines[3:] == [
-        "- Best so far: triplet-003 (the file as it is), validation Recall@1 70.00.",
+        "- Best so far on validation: triplet-003 (the file as it is): Recall@1 70.00 at epoch 1.",
         "- 1 trial failed: triplet-002.",
         "- 1 trial diverged: mdr-002.2.",
         "",
@@ -91,7 +91,7 @@ def test_with_the_authors_protocol_it_is_the_test_value_that_leads() -> None:
     record = trial("mdr-001", [50.0])
     record.history[0]["curves/test_recall_at_1"] = 44.0
     live(written, metric="curves/test_recall_at_1").trial_ended(record)
-    assert "Best so far: mdr-001 (the file as it is), test Recall@1 44.00." in written[0]
+    assert "Best so far on test: mdr-001 (the file as it is): Recall@1 44.00 at epoch 1." in written[0]
     assert "| best test Recall@1 | test Recall@1 |" in written[0]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable, Estimate, TableRow
 from mdr_tune.report.output.texts import differences_of
+from mdr_tune.report.rows import AblationTable, Estimate, Row
 
 Cell = str | int | float | None
 Rows = list[dict[str, Cell]]
@@ -73,7 +73,7 @@ def trial_rows(evidence: SweepEvidence, table: AblationTable) -> Rows:
     return rows
 
 
-def _of(table: AblationTable, row: TableRow) -> dict[str, Cell]:
+def _of(table: AblationTable, row: Row) -> dict[str, Cell]:
     return {
         "sweep": table.sweep,
         "data": table.data,

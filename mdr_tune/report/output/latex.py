@@ -1,9 +1,10 @@
 """A table for a paper, with booktabs. Bold is kept for rows that seeds tell apart from all of their baselines."""
 
-from mdr_tune.report.ablation_table import Estimate
+from mdr_tune.report.names import full_title, metric_label
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.section import Section
 from mdr_tune.report.overview import Overview
+from mdr_tune.report.rows import Estimate
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -50,7 +51,7 @@ def latex(section: Section) -> str:
 def overview_latex(overview: Overview) -> str:
     """Return the table that has several sweeps beside each other."""
     heads, rules = _groups(texts.overview_groups(overview), 2)
-    titles = ["method", *(texts.column_title(column.metric) for column in overview.columns)]
+    titles = ["method", *(metric_label(column.metric) for column in overview.columns)]
     rows = [_line([*map(escape, row)]) for row in texts.overview_rows(overview)]
     lines = [_line(["", *heads]), rules, _line([*map(escape, titles)]), r"\midrule", *rows]
     return _float(lines, "l" + "r" * len(overview.columns), texts.overview_caption(overview), "tab:overview") + "\n"
@@ -70,7 +71,7 @@ def _values(section: Section) -> str:
     table = section.table
     names = texts.name_titles(table)
     heads, rules = _groups(texts.splits(table.metrics), len(names) + 2)
-    titles = [*names, "$n$", *(escape(texts.column_title(metric)) for metric in table.metrics)]
+    titles = [*names, "$n$", *(escape(metric_label(metric)) for metric in table.metrics)]
     lines = [_line([""] * (len(names) + 1) + heads), rules, _line(titles), r"\midrule"]
     for row in table.rows:
         values = [
@@ -81,7 +82,7 @@ def _values(section: Section) -> str:
             _line([*map(escape, texts.name_cells(table, row)), str(texts.seeds_in(row, table.metric)), *values])
         )
     caption = f"{section.name}: {texts.caption(table)}"
-    bold = f" Bold: better than each baseline by {texts.full_title(table.metric)}, Holm-corrected p at most 0.05."
+    bold = f" Bold: better than each baseline by {full_title(table.metric)}, Holm-corrected p at most 0.05."
     if any(texts.is_separated(row) for row in table.rows):
         caption += bold
     return _float(lines, "l" * len(names) + "r" * (1 + len(table.metrics)), caption, f"tab:{section.slug}")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mdr_tune.report.names import full_title, metric_label
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.section import Section
 from mdr_tune.report.output.what_was_run import failed_trials, how_the_numbers_were_made, incomplete, what_was_run
@@ -30,7 +31,7 @@ def markdown(sections: Sequence[Section], title: str, overview: Overview | None 
     """
     blocks = [[f"# {escape(title)}"]]
     if overview is not None:
-        titles = ["method", *(f"{c.data}: {texts.column_title(c.metric)}" for c in overview.columns)]
+        titles = ["method", *(f"{c.data}: {metric_label(c.metric)}" for c in overview.columns)]
         blocks += [[escape(texts.overview_caption(overview))], table_lines(titles, texts.overview_rows(overview), 1)]
         blocks.append([escape(texts.glossary(overview.methods))])
     first = next((section for section in sections if section.table.rows), None) if overview is None else None
@@ -77,7 +78,7 @@ def _section(section: Section, heading: str, is_first: bool) -> list[list[str]]:
 def _values(section: Section) -> list[str]:
     table = section.table
     names = texts.name_titles(table)
-    titles = [*names, "seeds", *(texts.full_title(metric) for metric in table.metrics)]
+    titles = [*names, "seeds", *(full_title(metric) for metric in table.metrics)]
     best = texts.highest(table)
     rows = []
     for row in table.rows:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable
-from mdr_tune.report.plots import ReportFigure
+from mdr_tune.report.plots.drawing import ReportFigure
+from mdr_tune.report.rows import AblationTable
 
 OVERVIEW = "overview"
 """Name of the table of several sweeps."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from mdr_tune.report.ablation_table import AblationTable, Difference, Estimate, TableRow
+from mdr_tune.report.names import full_title, split_of
 from mdr_tune.report.overview import Overview
 from mdr_tune.report.row_settings import WITH_MDR
-from mdr_tune.report.summary import metric_label
+from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
@@ -67,7 +67,7 @@ def pairs(difference: Difference) -> str:
     return f"{n} {unit[:-1] if unit == 'seeds' and n == 1 else unit}"
 
 
-def seeds_in(row: TableRow, metric: str) -> int:
+def seeds_in(row: Row, metric: str) -> int:
     """Return how many seeds are in a row's mean of a metric: one that ran to its end may lack a test value."""
     estimate = row.estimates.get(metric)
     if estimate is None:
@@ -75,30 +75,10 @@ def seeds_in(row: TableRow, metric: str) -> int:
     return estimate.n if estimate.over == "seeds" else 1
 
 
-def seeds(row: TableRow, metric: str) -> str:
+def seeds(row: Row, metric: str) -> str:
     """Return how many seeds are in a row's mean, and of how many where some are not: `3`, `2 of 3`."""
     found, begun = seeds_in(row, metric), len(row.seeds) + len(row.failed_seeds)
     return str(found) if found == begun else f"{found} of {begun}"
-
-
-def split_of(metric: str) -> str:
-    """Return which classes a metric is of: `test`, `validation` or `training`."""
-    group, _, name = metric.partition("/")
-    if group == "test" or name.removeprefix("best_").startswith("test_"):
-        return "test"
-    return "validation" if group == "val" else "training"
-
-
-def column_title(metric: str) -> str:
-    """Return a metric without its split: `val/best_recall_at_1` -> `Recall@1`."""
-    group, _, name = metric.partition("/")
-    name = name.removeprefix("best_").removeprefix("test_").removeprefix("train_")
-    return metric_label(f"{group}/{name}")
-
-
-def full_title(metric: str) -> str:
-    """Return a metric with its split: `test Recall@1`."""
-    return f"{split_of(metric)} {column_title(metric)}"
 
 
 def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
@@ -113,11 +93,6 @@ def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
     return found
 
 
-def row_title(row: TableRow) -> str:
-    """Return a row in words: `triplet + MDR, embedding size 64`."""
-    return f"{row.method}, {row.setting}" if row.setting else row.method
-
-
 def highest(table: AblationTable) -> dict[str, str]:
     """Return the name of the row with the highest mean of each metric; of metrics that several rows have."""
     found: dict[str, str] = {}
@@ -128,7 +103,7 @@ def highest(table: AblationTable) -> dict[str, str]:
     return found
 
 
-def is_separated(row: TableRow) -> bool:
+def is_separated(row: Row) -> bool:
     """Return whether seeds tell that a row is better than every baseline it has."""
     return bool(row.differences) and all(difference.verdict == "better" for difference in row.differences)
 
@@ -155,12 +130,12 @@ def name_titles(table: AblationTable) -> list[str]:
     return ["setting", "method"] if any(row.setting for row in table.rows) else ["method"]
 
 
-def name_cells(table: AblationTable, row: TableRow) -> list[str]:
+def name_cells(table: AblationTable, row: Row) -> list[str]:
     """Return the cells that name a row."""
     return [row.setting, row.method] if len(name_titles(table)) == 2 else [row.method]
 
 
-def differences_of(table: AblationTable) -> list[tuple[TableRow, Difference]]:
+def differences_of(table: AblationTable) -> list[tuple[Row, Difference]]:
     """Return every difference of a table beside its row, in the order of the rows."""
     return [(row, difference) for row in table.rows for difference in row.differences]
 

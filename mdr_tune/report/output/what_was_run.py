@@ -3,7 +3,7 @@
 from collections import Counter
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable
+from mdr_tune.report.rows import AblationTable
 from mdr_tune.util.words import count, duration, without_password
 
 _PROTOCOLS = {

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable
 from mdr_tune.report.plots.by_setting import by_setting
 from mdr_tune.report.plots.class_centres import class_centres
 from mdr_tune.report.plots.differences import differences
@@ -12,9 +11,9 @@ from mdr_tune.report.plots.distances import distances
 from mdr_tune.report.plots.drawing import Drawing, ReportFigure
 from mdr_tune.report.plots.galleries import gallery_best, gallery_worst
 from mdr_tune.report.plots.learning_curves import learning_curves
-from mdr_tune.report.plots.level_shares import level_shares
-from mdr_tune.report.plots.level_trajectories import level_trajectories
+from mdr_tune.report.plots.levels import level_shares, level_trajectories
 from mdr_tune.report.plots.recall_at_k import recall_at_k
+from mdr_tune.report.rows import AblationTable
 from mdr_tune.report.style import save, styled
 
 FIGURES: dict[str, Callable[[SweepEvidence, AblationTable], Drawing | None]] = {

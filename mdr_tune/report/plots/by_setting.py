@@ -1,19 +1,25 @@
-"""The table's metric over what was varied: lines over a number, or points side by side over anything else."""
+"""The table's metric over what was varied: lines over a number, or points in groups over anything else."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable, TableRow
-from mdr_tune.report.names import short_names
-from mdr_tune.report.output.texts import full_title
-from mdr_tune.report.plots.by_category import points_by_category
+from mdr_tune.report.names import full_title, short_names
 from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.error_bars import draw_estimates, within_percent
-from mdr_tune.report.plots.rows import intervals_in_words, method_looks, sentence_start
+from mdr_tune.report.plots.shown_rows import (
+    MOST_LINES,
+    few,
+    intervals_in_words,
+    method_looks,
+    of_all,
+    sentence_start,
+)
 from mdr_tune.report.row_settings import SETTING_DIGITS
-from mdr_tune.report.style import Look
+from mdr_tune.report.rows import AblationTable, Row
+from mdr_tune.report.style import BLUE, DASHES, GREY, VERMILLION, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +29,11 @@ LOG_RATIO = 8.0
 
 _APART = 0.012
 """Between the points of two methods, as a share of the axis."""
+MOST_ROWS = 30
+MOST_METHODS = 4
+"""Up to this many each has its own look; more are told by their names, and look as with or without MDR."""
+NOTHING_VARIED = "as in the file"
+WITHOUT = "no MDR"
 
 
 def by_setting(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
@@ -31,16 +42,16 @@ def by_setting(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None
     if len(rows) < 2:
         return None
     key = number_varied(rows)
-    return points_by_category(table, rows) if key is None else _lines(table, rows, key)
+    return _points(table, rows) if key is None else _lines(table, rows, key)
 
 
-def number_of(row: TableRow, key: str) -> float | None:
+def number_of(row: Row, key: str) -> float | None:
     """Return the row's value of `key` if it is a number."""
     value = row.values.get(key)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def number_varied(rows: Sequence[TableRow]) -> str | None:
+def number_varied(rows: Sequence[Row]) -> str | None:
     """Return the key over which lines can be drawn: numbers, in each method each at most once, in one at least two.
 
     The one with the most values, if several can.
@@ -58,7 +69,7 @@ def number_varied(rows: Sequence[TableRow]) -> str | None:
     return max((key for key, size in sizes.items() if size > 1), key=lambda key: sizes[key], default=None)
 
 
-def _lines(table: AblationTable, rows: list[TableRow], key: str) -> Drawing:
+def _lines(table: AblationTable, rows: list[Row], key: str) -> Drawing:
     figure = new_figure(4.3)
     axes = figure.subplots()
     numbers = sorted({value for row in rows if (value := number_of(row, key)) is not None})
@@ -104,7 +115,7 @@ def is_log(numbers: list[float]) -> bool:
     return numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_RATIO
 
 
-def _band(axes: "Axes", row: TableRow, metric: str, look: Look) -> None:
+def _band(axes: "Axes", row: Row, metric: str, look: Look) -> None:
     estimate = row.estimates[metric]
     axes.axhline(estimate.mean, **look.line(), label=row.method)
     if estimate.low is not None and estimate.high is not None:
@@ -117,3 +128,66 @@ def _ticks(axes: "Axes", values: list[float]) -> None:
         axes.set_xscale("log")
     axes.set_xticks(values, tell_apart(values, describe_value, SETTING_DIGITS))
     axes.minorticks_off()
+
+
+def _points(table: AblationTable, rows: Sequence[Row]) -> Drawing:
+    """Draw each row's estimate and the values of its seeds, in groups of one setting (or one loss)."""
+    shown = few(table, MOST_ROWS, lambda row: row in rows)
+    looks = _category_looks(table)
+    groups: dict[str, list[Row]] = {}
+    for row in shown:
+        groups.setdefault(group_name(table, row), []).append(row)
+    figure = new_figure(1.3 + 0.3 * len(shown) + 0.22 * len(groups))
+    axes = figure.subplots()
+    place, ticks = 0.0, []
+    named: set[str] = set()
+    for of_group in groups.values():
+        places = [place + i for i in range(len(of_group))]
+        for at, row in zip(places, of_group, strict=True):
+            name, look = looks[row.method]
+            estimate = row.estimates[table.metric]
+            seeds = list(estimate.values.values())
+            axes.plot(seeds, [at] * len(seeds), linestyle="none", marker="|", markersize=8, color=GREY, zorder=1)
+            draw_estimates(axes, [at], [estimate], look, "_" if name in named else name, across=True)
+            named.add(name)
+        ticks.append((places[0] + places[-1]) / 2)
+        place = places[-1] + 1.7
+        axes.axhline(place - 0.85, color="#e4e4e4", linewidth=0.8)
+    axes.set_yticks(ticks, [_wrapped(name) for name in groups])
+    axes.set_ylim(place - 0.85, -0.85)
+    axes.set_xlabel(f"{full_title(table.metric)}, %")
+    axes.grid(axis="y", visible=False)
+    within_percent(axes, "x")
+    figure.legend(loc="outside upper center", ncols=3)
+    words = intervals_in_words([row.estimates[table.metric] for row in shown])
+    strokes = " Grey strokes are single seeds." if any(row.estimates[table.metric].values for row in shown) else ""
+    caption = f"{sentence_start(full_title(table.metric))} of each row, in the mean. {words}{strokes}"
+    title = f"{sentence_start(full_title(table.metric))} by setting"
+    return Drawing(figure, title, caption + of_all(shown, table, lambda row: row in rows))
+
+
+def group_name(table: AblationTable, row: Row) -> str:
+    """Return under which name a row stands: its setting; its loss where there are many, and with it if both vary."""
+    base = row.loss_name
+    several_settings = len({other.setting for other in table.rows}) > 1
+    if not several_settings:
+        return base
+    alone = not any(other.has_mdr for other in table.rows if other.setting == row.setting)
+    setting = row.setting or (WITHOUT if alone else NOTHING_VARIED)
+    return setting if _few_methods(table) else f"{base}, {setting}"
+
+
+def _wrapped(name: str) -> str:
+    return textwrap.fill(name, 24, max_lines=MOST_LINES, placeholder=" \N{HORIZONTAL ELLIPSIS}")
+
+
+def _few_methods(table: AblationTable) -> bool:
+    return len({row.method for row in table.rows}) <= MOST_METHODS and len({row.setting for row in table.rows}) > 1
+
+
+def _category_looks(table: AblationTable) -> dict[str, tuple[str, Look]]:
+    """Return the name in the legend and the look of each method."""
+    if _few_methods(table):
+        return {method: (method, look) for method, look in method_looks(table).items()}
+    with_mdr, without = Look(BLUE, "o", "-", True), Look(VERMILLION, "s", DASHES[0], False)
+    return {row.method: ("with MDR", with_mdr) if row.has_mdr else ("without MDR", without) for row in table.rows}

@@ -9,9 +9,9 @@ import numpy as np
 
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.plots.drawing import Drawing, panel_grid
-from mdr_tune.report.plots.rows import best_and_baselines, best_in_words, label
+from mdr_tune.report.plots.shown_rows import best_and_baselines, best_in_words, label
+from mdr_tune.report.rows import AblationTable, Row
 from mdr_tune.report.style import BLUE, COLOURS, MARKERS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
     if not common:
         rows, common = rows[-1:], _seeds(evidence, rows[-1])
     seed = min(common)
-    details = [evidence.details[row.trials[seed]] for row in rows]
+    details = [evidence.details[row.records[seed].name] for row in rows]
     classes = shared_classes(details)
     if len(classes) < FEWEST_CLASSES:
         return None
@@ -44,7 +44,7 @@ def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
         axes.set_title(label(row, 26))
     total = max(len(found.centre_labels) for found in details)
     number = f"{len(classes)} test classes" if len(classes) == total else f"{len(classes)} of {total} test classes"
-    names = ", ".join(row.trials[seed] for row in rows)
+    names = ", ".join(row.records[seed].name for row in rows)
     colours = " A class has the same colour and shape in all panels." if _told_apart(len(classes)) else ""
     chosen = best_in_words(table, rows)
     caption = (
@@ -74,12 +74,12 @@ def project(centres: np.ndarray) -> np.ndarray:
     return np.asarray(tsne.fit_transform(centres))
 
 
-def _seeds(evidence: SweepEvidence, row: TableRow) -> set[int]:
+def _seeds(evidence: SweepEvidence, row: Row) -> set[int]:
     """Return the row's seeds with centres that t-SNE can place."""
     return {
         seed
         for seed in row.seeds
-        if (found := evidence.details.get(row.trials[seed])) is not None
+        if (found := evidence.details.get(row.records[seed].name)) is not None
         and len(found.centres) >= FEWEST_CLASSES
         and found.centres.shape[1] >= 2
         and np.isfinite(found.centres).all()

@@ -4,11 +4,11 @@ import textwrap
 from typing import Any
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable, Difference, TableRow, Verdict
-from mdr_tune.report.output.texts import full_title
+from mdr_tune.report.names import full_title
 from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.error_bars import draw_estimates
-from mdr_tune.report.plots.rows import intervals_in_words, label, sentence_start
+from mdr_tune.report.plots.shown_rows import intervals_in_words, label, sentence_start
+from mdr_tune.report.rows import AblationTable, Difference, Row, Verdict
 from mdr_tune.report.style import GREEN, GREY, VERMILLION, Look
 from mdr_tune.util.words import count
 
@@ -53,16 +53,16 @@ def differences(_evidence: SweepEvidence, table: AblationTable) -> Drawing | Non
     return Drawing(figure, "Differences to the baselines", caption)
 
 
-def _label(row: TableRow, difference: Difference) -> str:
+def _label(row: Row, difference: Difference) -> str:
     return f"{label(row, 38)}\n" + textwrap.fill(f"less {difference.label}", 38)
 
 
-def _pairing(shown: list[tuple[TableRow, Difference]]) -> str:
+def _pairing(shown: list[tuple[Row, Difference]]) -> str:
     kinds = sorted({difference.estimate.over for _, difference in shown}, reverse=True)
     return "paired by " + " or by ".join({"seeds": "seed", "queries": "query"}[kind] for kind in kinds)
 
 
-def _write_n(axes: Any, shown: list[tuple[TableRow, Difference]]) -> None:
+def _write_n(axes: Any, shown: list[tuple[Row, Difference]]) -> None:
     """Write at the right edge how many seeds each difference rests on."""
     for i, (_, difference) in enumerate(shown):
         n = difference.estimate.n

@@ -6,9 +6,9 @@ import numpy as np
 
 from mdr_tune.records.distance_snapshot import BINS, HIGH, LOW, DistanceSnapshot
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.plots.drawing import Drawing, new_figure
-from mdr_tune.report.plots.rows import best_and_baselines, best_in_words, completed, label
+from mdr_tune.report.plots.shown_rows import best_and_baselines, best_in_words, label
+from mdr_tune.report.rows import AblationTable, Row
 from mdr_tune.report.style import BLUE, GREY, VERMILLION
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ def density(counts: list[int]) -> np.ndarray:
     return np.asarray(values / (total * (HIGH - LOW) / BINS))
 
 
-def distances(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
+def distances(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
     """Draw the best row with MDR and its baselines, a column a moment; None if no distances are recorded."""
-    rows = best_and_baselines(table, lambda row: _seed(evidence, row) is not None, MOST_ROWS)
+    rows = best_and_baselines(table, lambda row: _seed(row) is not None, MOST_ROWS)
     if not rows:
         return None
-    found = [(row, _snapshots(evidence, row)) for row in rows]
+    found = [(row, _snapshots(row)) for row in rows]
     columns = max(len(snapshots) for _, snapshots in found)
     figure = new_figure(1.9 * len(rows) + 0.9)
     grid = figure.subplots(len(rows), columns, sharex=True, sharey="row", squeeze=False)
@@ -43,11 +43,11 @@ def distances(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
     figure.supxlabel("normalised distance z = (d \N{MINUS SIGN} mean) / deviation", fontsize=10)
     handles, labels = grid[-1][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    return Drawing(figure, "Distances within a batch", _caption(evidence, table, rows))
+    return Drawing(figure, "Distances within a batch", _caption(table, rows))
 
 
-def _caption(evidence: SweepEvidence, table: AblationTable, rows: list[TableRow]) -> str:
-    names = ", ".join(row.trials[_seed(evidence, row) or 0] for row in rows)
+def _caption(table: AblationTable, rows: list[Row]) -> str:
+    names = ", ".join(row.records[_seed(row) or 0].name for row in rows)
     return (
         "Density of the normalised distances in the last batch of an epoch, pairs of one class and of two classes "
         "apart, each with an area of 1, and MDR's levels at that moment. "
@@ -56,14 +56,14 @@ def _caption(evidence: SweepEvidence, table: AblationTable, rows: list[TableRow]
     )
 
 
-def _seed(evidence: SweepEvidence, row: TableRow) -> int | None:
+def _seed(row: Row) -> int | None:
     """Return the first of the row's seeds with distances."""
-    return next((seed for seed, record in sorted(completed(evidence, row).items()) if record.distances), None)
+    return next((seed for seed, record in sorted(row.records.items()) if record.distances), None)
 
 
-def _snapshots(evidence: SweepEvidence, row: TableRow) -> list[DistanceSnapshot]:
-    seed = _seed(evidence, row)
-    return [] if seed is None else completed(evidence, row)[seed].distances
+def _snapshots(row: Row) -> list[DistanceSnapshot]:
+    seed = _seed(row)
+    return [] if seed is None else row.records[seed].distances
 
 
 def _panel(axes: "Axes", snapshot: DistanceSnapshot) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mdr_tune.report.ablation_table import Estimate
+from mdr_tune.report.rows import Estimate
 from mdr_tune.report.style import Look
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import numpy as np
 
 from mdr_tune.records.query_details import ShownImage, ShownQuery
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable, TableRow
 from mdr_tune.report.plots.drawing import Drawing, new_figure
-from mdr_tune.report.plots.rows import best_and_baselines, best_in_words, label
+from mdr_tune.report.plots.shown_rows import best_and_baselines, best_in_words, label
+from mdr_tune.report.rows import AblationTable, Row
 from mdr_tune.report.style import GREEN, VERMILLION, WIDTH
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def gallery_worst(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
 
 
 def shown_queries(
-    evidence: SweepEvidence, row: TableRow, kind: Literal["best", "worst"]
+    evidence: SweepEvidence, row: Row, kind: Literal["best", "worst"]
 ) -> tuple[int, list[ShownQuery]] | None:
     """Return the first seed of a row that has pictures, and its queries of a kind; None if none has."""
     for seed in sorted(row.seeds):
-        details = evidence.details.get(row.trials[seed])
+        details = evidence.details.get(row.records[seed].name)
         found = [query for query in details.shown if query.kind == kind] if details else []
         if found:
             return seed, found[:MOST_QUERIES]
@@ -63,7 +63,7 @@ def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best"
     figure = new_figure(WIDTH / (width + 0.2) * sum(heights) + 0.35 * len(blocks))
     panels = figure.subplots(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (row, (seed, queries)), height in zip(panels, blocks, heights, strict=True):
-        axes.set_title(f"{label(row, 60)} ({row.trials[seed]}, seed {seed})", loc="left")
+        axes.set_title(f"{label(row, 60)} ({row.records[seed].name}, seed {seed})", loc="left")
         _block(axes, queries)
         axes.set_xlim(-0.1, width - _GAP + 0.1)
         axes.set_ylim(height, 0)
@@ -79,7 +79,7 @@ def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best"
     return Drawing(figure, f"{kind.capitalize()} queries", caption)
 
 
-def _left_out(table: AblationTable, shown: list[TableRow]) -> str:
+def _left_out(table: AblationTable, shown: list[Row]) -> str:
     """Return a sentence on the methods that the figure does not show, with a blank before it; empty if it has all."""
     methods = [row.method for row in shown]
     left = [method for method in dict.fromkeys(row.method for row in table.rows) if method not in methods]

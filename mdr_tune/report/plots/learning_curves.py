@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable, TableRow
+from mdr_tune.report.names import metric_label, quality
 from mdr_tune.report.plots.drawing import Drawing, legend_height, panel_grid, whole_epochs
-from mdr_tune.report.plots.rows import completed, few, label, looks, of_all, seeds_in_words
 from mdr_tune.report.plots.series import Series, series
+from mdr_tune.report.plots.shown_rows import few, label, looks, of_all, seeds_in_words
+from mdr_tune.report.rows import AblationTable, Row
 from mdr_tune.report.style import Look
-from mdr_tune.report.summary import metric_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ MOST_ROWS = 4
 
 def curve_keys(metric: str) -> dict[str, str]:
     """Return the metrics of each split that are of the sweep's metric: {"train": "curves/train_recall_at_1", ...}."""
-    name = metric.split("/")[-1].removeprefix("test_").removeprefix("train_")
+    name = quality(metric)
     return {"train": f"curves/train_{name}", "validation": f"val/{name}", "test": f"curves/test_{name}"}
 
 
@@ -28,8 +28,8 @@ def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | 
     known = {key for trial in evidence.sweep.trials for epoch in trial.record.history for key in epoch}
     splits = {split: key for split, key in curve_keys(evidence.sweep.metric).items() if key in known}
 
-    def usable(row: TableRow) -> bool:
-        found = [series(completed(evidence, row), key) for key in splits.values()]
+    def usable(row: Row) -> bool:
+        found = [series(row.records, key) for key in splits.values()]
         return any(values is not None and len(values.epochs) > 1 for values in found)
 
     rows = few(table, MOST_ROWS, usable)
@@ -40,7 +40,7 @@ def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | 
     known_looks = looks(table, rows)
     for axes, (split, key) in zip(panels, splits.items(), strict=True):
         for row in rows:
-            values = series(completed(evidence, row), key)
+            values = series(row.records, key)
             if values is not None:
                 _curve(axes, values, known_looks[row.name], label(row))
         axes.set_title(f"{split} classes")

@@ -11,7 +11,7 @@ from mdr_tune.report.output.markdown import escape, markdown
 from mdr_tune.report.output.section import Section
 from mdr_tune.report.output.texts import MINUS
 from mdr_tune.report.overview import overview
-from mdr_tune.report.plots import ReportFigure
+from mdr_tune.report.plots.drawing import ReportFigure
 from tests.report.sections import HOSTILE, hostile_section, plain_section
 
 

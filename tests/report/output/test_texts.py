@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from mdr_tune.report.ablation_table import Estimate, TableRow
+from mdr_tune.report.names import full_title
 from mdr_tune.report.output import texts
 from mdr_tune.report.overview import overview
+from mdr_tune.report.rows import Estimate, Row
 from tests.report.make_evidence import make_evidence
-from tests.report.plots.plain_table import plain_table
+from tests.report.plots.plain_table import made_trials, plain_table
 
 
 @pytest.mark.parametrize(
@@ -49,17 +50,18 @@ def test_intervals() -> None:
 
 def test_metrics_and_their_classes() -> None:
     metrics = ["test/recall_at_1", "test/map_at_r", "val/best_recall_at_1"]
-    assert [texts.full_title(metric) for metric in metrics] == ["test Recall@1", "test MAP@R", "validation Recall@1"]
-    assert texts.full_title("curves/best_test_recall_at_1") == "test Recall@1"
+    assert [full_title(metric) for metric in metrics] == ["test Recall@1", "test MAP@R", "validation Recall@1"]
+    assert full_title("curves/best_test_recall_at_1") == "test Recall@1"
     assert texts.splits(metrics) == [("test", 2), ("validation", 1)]
 
 
 def test_seeds_that_are_missing_are_counted_and_so_are_those_without_the_value() -> None:
     found = {"test/recall_at_1": Estimate(50.0, 49.0, 51.0, 2)}
-    assert texts.seeds(TableRow("mdr-001", "triplet + MDR", "", {}, [0, 1], {}, found), "test/recall_at_1") == "2"
-    failed = TableRow("mdr-001", "triplet + MDR", "", {}, [0, 1], {2: "failed"}, found)
+    trials = made_trials("mdr-001", 3)
+    assert texts.seeds(Row(trials[:2], "", trials[:2], estimates=found), "test/recall_at_1") == "2"
+    failed = Row(trials, "", trials[:2], estimates=found)
     assert texts.seeds(failed, "test/recall_at_1") == "2 of 3"
-    damaged = TableRow("mdr-001", "triplet + MDR", "", {}, [0, 1, 2], {}, found)  # a test value is missing
+    damaged = Row(trials, "", trials, estimates=found)  # a test value is missing
     assert texts.seeds(damaged, "test/recall_at_1") == "2 of 3"
     assert texts.seeds(damaged, "val/best_recall_at_1") == "0 of 3"
 

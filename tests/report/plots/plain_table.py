@@ -6,10 +6,11 @@ from typing import Any
 
 from scipy import stats
 
-from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation_table import AblationTable, Difference, Estimate, TableRow
+from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
+from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row
 
-METRIC = "test/recall_at_1"
+METRIC, SWEEP_METRIC = "test/recall_at_1", "val/recall_at_1"
 
 
 def estimate(values: dict[int, float]) -> Estimate:
@@ -32,36 +33,42 @@ def plain_table(evidence: SweepEvidence) -> AblationTable:
     return AblationTable(evidence.sweep.name, "glyphs", METRIC, metrics, compared, True, [])
 
 
-def made_table(rows: list[TableRow]) -> AblationTable:
+def made_table(rows: list[Row]) -> AblationTable:
     """Return a table of rows that no trial is behind."""
     return AblationTable("made", "glyphs", METRIC, [METRIC], rows, True, [])
 
 
-def made_row(name: str, method: str, setting: str, mean: float, **values: Any) -> TableRow:
+def made_row(name: str, method: str, setting: str, mean: float, **values: Any) -> Row:
     """Return a row of three seeds about a mean; `values` with `__` for dots."""
     keys = {key.replace("__", "."): value for key, value in values.items()}
     found = {METRIC: estimate({0: mean - 1, 1: mean, 2: mean + 1})}
-    return TableRow(name, method, setting, keys, [0, 1, 2], {}, found)
+    return Row(trials := made_trials(name, 3), SWEEP_METRIC, trials, method, setting, keys, found)
 
 
-def _row(name: str, trials: list[Any]) -> TableRow:
+def made_trials(name: str, seeds: int) -> list[RecordedTrial]:
+    """Return trials of a configuration that say nothing but their seeds."""
+    names = [name if seed == 0 else f"{name}.{seed + 1}" for seed in range(seeds)]
+    records = [TrialRecord(one, "mdr", 0, {}, {"seed": seed}, seed) for seed, one in enumerate(names)]
+    return [RecordedTrial(record, "", {}) for record in records]
+
+
+def _row(name: str, trials: list[Any]) -> Row:
     arm = name.rsplit("-", 1)[0]
     size = trials[0].record.parameters["embedding.size"]
     done = {trial.record.seed: trial for trial in trials if trial.record.outcome == "completed"}
     keys = [key for key in trials[0].metrics if key.startswith("test/")]
-    return TableRow(
-        name,
+    return Row(
+        trials,
+        SWEEP_METRIC,
+        list(done.values()),
         "triplet + MDR" if arm == "mdr" else arm,
         f"embedding size {size}",
         {"embedding.size": size},
-        sorted(done),
-        {trial.record.seed: trial.record.outcome for trial in trials if trial.record.seed not in done},
         {key: estimate({seed: trial.metrics[key] for seed, trial in done.items()}) for key in keys},
-        trials={trial.record.seed: trial.record.name for trial in trials},
     )
 
 
-def _differences(row: TableRow, rows: list[TableRow]) -> list[Difference]:
+def _differences(row: Row, rows: list[Row]) -> list[Difference]:
     if not row.name.startswith("mdr"):
         return []
     own = row.estimates[METRIC].values

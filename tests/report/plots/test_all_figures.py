@@ -12,7 +12,8 @@ from PIL import Image
 
 from mdr_tune.records.query_details import ShownImage
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.plots import FIGURES, ReportFigure, draw
+from mdr_tune.report.plots.all_figures import FIGURES, draw
+from mdr_tune.report.plots.drawing import ReportFigure
 from mdr_tune.report.style import WIDTH, save, styled
 from tests.report.make_evidence import make_evidence
 from tests.report.plots.plain_table import plain_table

@@ -11,8 +11,7 @@ from mdr_tune.records.distance_snapshot import BINS, HIGH, LOW
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.plots.distances import density, distances
 from mdr_tune.report.plots.learning_curves import curve_keys, learning_curves
-from mdr_tune.report.plots.level_shares import level_shares
-from mdr_tune.report.plots.level_trajectories import level_trajectories
+from mdr_tune.report.plots.levels import level_shares, level_trajectories
 from mdr_tune.report.plots.series import series
 from tests.report.make_evidence import EPOCHS, make_evidence
 from tests.report.plots.plain_table import plain_table
@@ -52,7 +51,7 @@ def test_levels_begin_at_their_initial_values_and_end_where_they_were_learned() 
 
 def test_more_rows_than_there_is_room_for_are_said() -> None:
     best = [row for row in TABLE.rows if row.name == "mdr-002"]
-    rows = [replace(best[0], name=f"mdr-{i}") for i in range(8)]
+    rows = [replace(best[0], setting=f"size {i}") for i in range(8)]
     drawing = level_trajectories(EVIDENCE, replace(TABLE, rows=rows))
     assert drawing is not None
     assert len(drawing.figure.axes) == 6

@@ -110,9 +110,7 @@ def test_methods_that_the_gallery_leaves_out_are_named() -> None:
     assert drawing is not None
     assert len(drawing.figure.axes) == 2
     assert drawing.caption.endswith(" Left out: triplet_l2.")
-    many = [
-        replace(row, name=f"x-{i}", method=f"loss_{i}", differences=[]) for i, row in enumerate([TABLE.rows[2]] * 8)
-    ]
+    many = [replace(row, method=f"loss_{i}", differences=[]) for i, row in enumerate([TABLE.rows[2]] * 8)]
     drawing = gallery_worst(EVIDENCE, replace(TABLE, rows=[*TABLE.rows, *many]))
     assert drawing is not None
     assert drawing.caption.endswith(" Left out: loss_0, loss_1, loss_2, loss_3, loss_4, loss_5 and 2 more.")

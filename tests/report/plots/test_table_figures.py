@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mdr_tune.report.ablation_table import Difference, Estimate
-from mdr_tune.report.plots.by_category import group_name
-from mdr_tune.report.plots.by_setting import beside, by_setting, number_varied
+from mdr_tune.report.plots.by_setting import beside, by_setting, group_name, number_varied
 from mdr_tune.report.plots.differences import differences
 from mdr_tune.report.plots.drawing import legend_height
 from mdr_tune.report.plots.recall_at_k import recall_at_k
-from mdr_tune.report.plots.rows import best_and_baselines, few, intervals_in_words, label, looks, method_looks
+from mdr_tune.report.plots.shown_rows import best_and_baselines, few, intervals_in_words, label, looks, method_looks
+from mdr_tune.report.rows import Difference, Estimate
 from tests.report.make_evidence import make_evidence
 from tests.report.plots.plain_table import METRIC, made_row, made_table, plain_table
 

@@ -1,9 +1,10 @@
-"""What MDR gained, in sentences."""
+"""What MDR gained, in the sentences of a report."""
 
 from dataclasses import replace
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.ablation import ablation_table, summary_sentences
+from mdr_tune.report.ablation import ablation_table
+from mdr_tune.report.sentences import summary_sentences
 from tests.report.make_evidence import make_evidence
 
 

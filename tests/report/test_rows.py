@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from mdr_tune.records.objectives import mean_over_seeds
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
-from mdr_tune.report.table_rows import best_rows, grid_rows
+from mdr_tune.report.rows import best_of, best_rows, grid_rows, rows_of
 from tests.report.make_evidence import make_evidence
 
 
@@ -37,7 +38,7 @@ def test_a_seed_in_the_space_makes_one_row_of_its_configurations() -> None:
         trials.append(replace(trial, record=record))
     first, second = grid_rows(with_trials(evidence, trials))
     assert (first.name, names(first.trials)) == ("mdr-001", ["mdr-001", "mdr-002", "mdr-003"])
-    assert sorted(second.values("test/recall_at_1")) == [0, 1, 2]
+    assert sorted(second.values_of("test/recall_at_1")) == [0, 1, 2]
 
 
 def test_the_best_of_each_arm_is_the_best_in_the_mean_over_its_seeds() -> None:
@@ -71,12 +72,16 @@ def test_of_single_runs_the_best_counts_though_it_was_stopped_early() -> None:
 
 def test_arms_without_a_value_have_no_row_in_a_search() -> None:
     evidence = make_evidence()
-    trials = [replace(t, record=replace(t.record, history=[], outcome="failed")) for t in evidence.sweep.trials]
+    failed = [replace(trial.record, history=[], outcome="failed") for trial in evidence.sweep.trials]
+    trials = [RecordedTrial(record, "", {}) for record in failed]
     assert best_rows(with_trials(evidence, trials)) == []
 
 
-def test_the_epoch_of_the_best_value_is_known_without_the_history() -> None:
-    evidence = make_evidence()
-    expected = grid_rows(evidence)[1].best_epochs("val/recall_at_1")
-    trials = [replace(t, record=replace(t.record, history=[])) for t in evidence.sweep.trials]
-    assert grid_rows(with_trials(evidence, trials))[1].best_epochs("val/recall_at_1") == expected == {0: 8, 1: 8, 2: 8}
+def test_the_best_epoch_and_the_mean_are_the_same_without_the_histories() -> None:
+    sweep = make_evidence().sweep
+    without = [replace(trial, record=replace(trial.record, history=[])) for trial in sweep.trials]
+    found, expected = rows_of(without, sweep.metric)[1], rows_of(sweep.trials, sweep.metric)[1]
+    assert [best_of(trial, sweep.metric) for trial in found.trials] == [
+        trial.record.best(sweep.metric) for trial in expected.trials
+    ]
+    assert found.value == found.mean == mean_over_seeds((t.record for t in expected.trials), sweep.metric)

@@ -5,19 +5,10 @@ from typing import Any
 import pytest
 
 from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, best_record
-from mdr_tune.report import summary
-from mdr_tune.report.summary import (
-    BEST_TRIALS_SHOWN,
-    Row,
-    format_parameters,
-    gains,
-    make_row,
-    markdown,
-    metric_label,
-    pareto_front,
-    table_rows,
-    verdict,
-)
+from mdr_tune.report.description import BEST_TRIALS_SHOWN, search_description, trial_table
+from mdr_tune.report.names import format_parameters, metric_label
+from mdr_tune.report.names import test_key as beside
+from mdr_tune.report.sentences import gains, verdict
 
 METRIC = "val/recall_at_1"
 CAUTION = "One seed each: differences of this size can be chance."
@@ -67,7 +58,7 @@ def test_metrics_are_written_as_the_field_does(metric: str, label: str) -> None:
 
 @pytest.mark.parametrize("metric", ["val/recall_at_1", "curves/test_recall_at_1", "curves/train_recall_at_1"])
 def test_the_test_metric_beside_a_metric_of_each_epoch(metric: str) -> None:
-    assert summary.test_key(metric) == "test/recall_at_1"
+    assert beside(metric) == "test/recall_at_1"
 
 
 @pytest.mark.parametrize(
@@ -98,30 +89,26 @@ def test_parameters_in_one_line(parameters: dict[str, Any], text: str) -> None:
     assert parameters == before
 
 
-def test_a_row_says_where_the_best_epoch_was() -> None:
-    trial = record("mdr-007", [50.0, 62.5, 60.0], "stopped_early", **{"loss.margin": 0.2})
-    assert make_row(trial, METRIC, {"test/recall_at_1": 57.5}) == Row(
-        "mdr-007", "stopped early", 3, 2, 62.5, 57.5, "margin 0.2"
-    )
-    assert make_row(trial, METRIC, None) == Row("mdr-007", "stopped early", 3, 2, 62.5, None, "margin 0.2")
+def cells(sweep: SweepResult) -> list[dict[str, str]]:
+    """The table at the end of a search, each row by its titles."""
+    titles, rows = trial_table(sweep)
+    return [dict(zip(titles, row, strict=True)) for row in rows]
+
+
+def names(sweep: SweepResult) -> list[str]:
+    return [row["trial"] for row in cells(sweep)]
 
 
 def test_the_last_of_equal_epochs_is_the_best_as_for_ray_s_checkpoints() -> None:
-    row = make_row(record("mdr-001", [60.0, 62.5, 62.5, 61.0]), METRIC, None)
-    assert row is not None
-    assert row.best_epoch == 3
-
-
-def test_a_trial_without_an_epoch_has_no_row() -> None:
-    assert make_row(record("mdr-001", [], "failed"), METRIC, None) is None
+    assert " 62.50 at epoch 3." in verdict(result(record("mdr-001", [60.0, 62.5, 62.5, 61.0])))[0]
 
 
 def test_the_table_has_the_best_trials_then_the_best_of_each_baseline() -> None:
-    assert [(row.name, row.validation, row.test) for row in table_rows(MDR_WINS)] == [
-        ("mdr-001", 62.5, 57.5),
-        ("mdr-002", 40.0, None),  # was not evaluated on test: it is not the best of its arm
-        ("triplet-001", 60.25, 58.0),
-        ("triplet_l2-001", 58.0, 50.0),
+    assert [(row["trial"], row["val Recall@1"], row["test Recall@1"]) for row in cells(MDR_WINS)] == [
+        ("mdr-001", "62.50", "57.50"),
+        ("mdr-002", "40.00", ""),  # was not evaluated on test: it is not the best of its arm
+        ("triplet-001", "60.25", "58.00"),
+        ("triplet_l2-001", "58.00", "50.00"),
     ]
 
 
@@ -129,7 +116,7 @@ def test_the_table_is_sorted_and_cut() -> None:
     recalls = [50.0, 70.0, 60.0, 40.0, 65.0, 55.0, 45.0]
     sweep = result(*[record(f"mdr-{i:03d}", [recall]) for i, recall in enumerate(recalls, 1)])
     assert BEST_TRIALS_SHOWN == 5
-    assert [row.validation for row in table_rows(sweep)] == [70.0, 65.0, 60.0, 55.0, 50.0]
+    assert [row["val Recall@1"] for row in cells(sweep)] == ["70.00", "65.00", "60.00", "55.00", "50.00"]
 
 
 def test_gains_are_differences_of_the_best_trials() -> None:
@@ -204,7 +191,7 @@ def test_no_winner() -> None:
     assert verdict(sweep) == [
         "No trial finished an epoch: there is no winner. The MLflow runs of the failed trials say why."
     ]
-    assert table_rows(sweep) == []
+    assert names(sweep) == []
 
 
 def test_an_interrupted_sweep_does_not_claim_that_nothing_ran() -> None:
@@ -212,12 +199,12 @@ def test_an_interrupted_sweep_does_not_claim_that_nothing_ran() -> None:
     assert verdict(sweep) == [
         "Interrupted: this session chose no winner and read no test classes. What was recorded is in MLflow."
     ]
-    assert [(row.name, row.outcome, row.validation) for row in table_rows(sweep)] == [("mdr-001", "killed", 60.0)]
+    assert trial_table(sweep)[1] == [["mdr-001", "killed", "2", "60.00", "", ""]]
 
 
 def test_the_description_in_mlflow() -> None:
     load = 'model = mlflow.pytorch.load_model("models:/x@champion")'
-    lines = markdown(MDR_WINS, load).splitlines()
+    lines = search_description(MDR_WINS, load).splitlines()
     assert lines[0] == "### " + verdict(MDR_WINS)[0]
     assert lines[2:6] == [f"- {line}" for line in verdict(MDR_WINS)[1:]]
     table = [line for line in lines if line.startswith("|")]
@@ -234,7 +221,7 @@ def test_the_description_in_mlflow() -> None:
 
 
 def test_the_description_without_a_champion_has_no_code() -> None:
-    assert "```" not in markdown(MDR_WINS, None)
+    assert "```" not in search_description(MDR_WINS, None)
 
 
 def test_a_grid_shows_every_row_in_its_order() -> None:
@@ -244,7 +231,7 @@ def test_a_grid_shows_every_row_in_its_order() -> None:
     for each in records:
         each.arm = "trial"
     found = SweepResult(METRIC, records, {"trial": records[1]}, {}, main_arm="trial", shows_all=True)
-    assert [row.name for row in table_rows(found)] == [f"trial-{i}" for i in range(6)]
+    assert names(found) == [f"trial-{i}" for i in range(6)]
     assert verdict(found)[1:] == ["One seed a row: differences of a few points can be chance."]
 
 
@@ -261,17 +248,17 @@ def test_a_configuration_with_several_seeds_is_its_mean() -> None:
         *seeds("mdr-001", 60.0, 62.0, 64.0), *seeds("mdr-002", 63.0, 50.0, 52.0), *seeds("triplet-001", 55.0)
     )
     sweep.best = {"mdr": sweep.records[0], "triplet": sweep.records[-1]}
-    assert [(row.name, row.validation, row.seeds) for row in table_rows(sweep)] == [
-        ("mdr-001", 62.0, 3),
-        ("mdr-002", 55.0, 3),
-        ("triplet-001", 55.0, 1),
+    assert [(row["trial"], row["val Recall@1"], row["seeds"]) for row in cells(sweep)] == [
+        ("mdr-001", "62.00", "3"),
+        ("mdr-002", "55.00", "3"),
+        ("triplet-001", "55.00", "1"),
     ]
     assert gains(sweep) == {"gain/val_over_triplet": 7.0}
     assert (
         verdict(sweep)[0] == "Best on validation: mdr-001 (the file as it is): Recall@1 62.00 in the mean of 3 seeds."
     )
     assert verdict(sweep)[-1].endswith("Means of 1 to 3 seeds each: small differences can be chance.")
-    assert "| mdr-001 | completed | 1 | 3 | 62.00 |  |  |" in markdown(sweep, None)
+    assert "| mdr-001 | completed | 1 | 3 | 62.00 |  |  |" in search_description(sweep, None)
 
 
 def test_why_the_search_ended_and_what_diverged_is_said() -> None:
@@ -282,7 +269,7 @@ def test_why_the_search_ended_and_what_diverged_is_said() -> None:
         "The search ended before its trials were used up: mdr-001 reached the target.",
         "1 trial diverged and has no value.",
     ]
-    assert [row.name for row in table_rows(sweep)] == ["mdr-001"]
+    assert names(sweep) == ["mdr-001"]
 
 
 def test_the_pareto_front_is_said() -> None:
@@ -290,7 +277,6 @@ def test_the_pareto_front_is_said() -> None:
     for each, speed in zip(records, [100.0, 200.0, 150.0, 90.0], strict=True):
         each.history[0]["time/images_per_s"] = speed
     records[3].outcome = "diverged"
-    assert [r.name for r in pareto_front(records, METRIC, "time/images_per_s")] == ["mdr-001", "mdr-002"]
     sweep = result(*records, second_metric="time/images_per_s")
     assert verdict(sweep)[-1] == "Pareto front of Recall@1 and images/s: mdr-001 (60.00, 100), mdr-002 (50.00, 200)."
 
@@ -300,7 +286,7 @@ def test_trials_that_are_equal_to_three_digits_are_told_apart() -> None:
     for trial, (weight, spread) in zip(records, [(0.1, 2.4), (0.1000001, 2.4), (0.1, 2.4000001)], strict=True):
         trial.parameters = {"mdr.levels.count": 3, "mdr.levels.spread": spread, "mdr.weight": weight}
     sweep = SweepResult(METRIC, records=records, best={"mdr": records[2]})
-    said = [row.parameters for row in table_rows(sweep)]
+    said = [row["parameters"] for row in cells(sweep)]
     assert said == [
         "levels 3 over ±2.4000001, weight 0.1",
         "levels 3 over ±2.400000, weight 0.1000001",

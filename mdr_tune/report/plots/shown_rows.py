@@ -3,11 +3,9 @@
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
-from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.records.trial_record import TrialRecord
-from mdr_tune.report.ablation_table import AblationTable, Estimate, TableRow
-from mdr_tune.report.output.texts import full_title
+from mdr_tune.report.names import full_title
 from mdr_tune.report.row_settings import WITH_MDR
+from mdr_tune.report.rows import AblationTable, Estimate, Row
 from mdr_tune.report.style import COLOURS, DASHES, MARKERS, Look
 from mdr_tune.util.words import count
 
@@ -17,12 +15,7 @@ MOST_LINES = 3
 """Of a label, for its setting."""
 
 
-def has_mdr(row: TableRow) -> bool:
-    """Return whether the row was trained with MDR."""
-    return row.method.endswith(WITH_MDR)
-
-
-def label(row: TableRow, width: int = LABEL_WIDTH) -> str:
+def label(row: Row, width: int = LABEL_WIDTH) -> str:
     """Return what a row is called in a figure, in lines of at most `width` characters; a long setting is cut,
     and the row named instead."""
     if not row.setting:
@@ -34,9 +27,9 @@ def label(row: TableRow, width: int = LABEL_WIDTH) -> str:
     return "\n".join([f"{textwrap.fill(row.method, width)},", *setting])
 
 
-def best_in_words(table: AblationTable, rows: Sequence[TableRow]) -> str:
+def best_in_words(table: AblationTable, rows: Sequence[Row]) -> str:
     """Return why the last of a figure's rows is in it, with a blank before it: `best_and_baselines` chose it."""
-    among = "Of the rows with MDR the one" if has_mdr(rows[-1]) else "The row"
+    among = "Of the rows with MDR the one" if rows[-1].has_mdr else "The row"
     return f" {among} with the highest mean of {full_title(table.metric)} is shown."
 
 
@@ -45,12 +38,12 @@ def sentence_start(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def mean_of(table: AblationTable, row: TableRow) -> float:
+def mean_of(table: AblationTable, row: Row) -> float:
     """Return the row's mean at the table's metric; minus infinity if it has none."""
     return row.estimates[table.metric].mean if table.metric in row.estimates else float("-inf")
 
 
-def best_and_baselines(table: AblationTable, usable: Callable[[TableRow], bool], most: int = 3) -> list[TableRow]:
+def best_and_baselines(table: AblationTable, usable: Callable[[Row], bool], most: int = 3) -> list[Row]:
     """Return the best row with MDR (of all, if there is none with it) after its baselines, of rows that are usable.
 
     Args:
@@ -58,7 +51,7 @@ def best_and_baselines(table: AblationTable, usable: Callable[[TableRow], bool],
         most: Rows in all.
     """
     rows = [row for row in table.rows if row.seeds and usable(row)]
-    candidates = [row for row in rows if has_mdr(row)] or rows
+    candidates = [row for row in rows if row.has_mdr] or rows
     if not candidates:
         return []
     best = max(candidates, key=lambda row: mean_of(table, row))
@@ -66,7 +59,7 @@ def best_and_baselines(table: AblationTable, usable: Callable[[TableRow], bool],
     return [*[row for row in rows if row.name in baselines and row is not best][: most - 1], best]
 
 
-def few(table: AblationTable, most: int, usable: Callable[[TableRow], bool] = lambda _: True) -> list[TableRow]:
+def few(table: AblationTable, most: int, usable: Callable[[Row], bool] = lambda _: True) -> list[Row]:
     """Return at most `most` rows, in the table's order: the best, its baselines, then the next best."""
     rows = [row for row in table.rows if row.seeds and usable(row)]
     if len(rows) <= most:
@@ -77,24 +70,24 @@ def few(table: AblationTable, most: int, usable: Callable[[TableRow], bool] = la
     return [row for row in rows if row in chosen]
 
 
-def of_all(shown: Sequence[TableRow], table: AblationTable, among: Callable[[TableRow], bool] = lambda _: True) -> str:
-    """Return a sentence on the rows that a figure has no room for, with a blank before it; empty if it shows all."""
+def of_all(
+    shown: Sequence[Row], table: AblationTable, among: Callable[[Row], bool] = lambda _: True, what: str = "rows"
+) -> str:
+    """Return a sentence on the rows that a figure has no room for, with a blank before it; empty if it shows all.
+
+    Args:
+        among: Whether a row could be in the figure.
+        what: Such rows in words.
+    """
     possible = sum(1 for row in table.rows if row.seeds and among(row))
     if len(shown) >= possible:
         return ""
-    what = " with MDR" if among is has_mdr else ""
-    best = "the best with MDR" if any(map(has_mdr, table.rows)) else "the best"
+    best = "the best with MDR" if any(row.has_mdr for row in table.rows) else "the best"
     chosen = f"{best} at {full_title(table.metric)}, its baselines, then the next best"
-    return f" Shown are {len(shown)} of {possible} rows{what}: {chosen}."
+    return f" Shown are {len(shown)} of {possible} {what}: {chosen}."
 
 
-def completed(evidence: SweepEvidence, row: TableRow) -> dict[int, TrialRecord]:
-    """Return the records of the row's seeds that ran to their end, by seed."""
-    records = {trial.record.name: trial.record for trial in evidence.sweep.trials}
-    return {seed: records[row.trials[seed]] for seed in row.seeds}
-
-
-def looks(table: AblationTable, shown: Sequence[TableRow]) -> dict[str, Look]:
+def looks(table: AblationTable, shown: Sequence[Row]) -> dict[str, Look]:
     """Return how each row of a figure looks, by its name.
 
     Rows with a method each look as their methods do in other figures; else each row has its own colour and shape. Lines
@@ -104,7 +97,7 @@ def looks(table: AblationTable, shown: Sequence[TableRow]) -> dict[str, Look]:
     if len({row.method for row in shown}) == len(shown):
         return {row.name: methods[row.method] for row in shown}
     return {
-        row.name: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], methods[row.method].dash, has_mdr(row))
+        row.name: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], methods[row.method].dash, row.has_mdr)
         for i, row in enumerate(shown)
     }
 

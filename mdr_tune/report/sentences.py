@@ -1,0 +1,327 @@
+"""Which row is the best and what MDR gained, in plain sentences: the one place where they are made.
+
+`verdict` is of a sweep that just ended: the best trial of each arm, in points. `summary_sentences` is of a report's
+table, in which differences have intervals.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mdr_tune.records.objectives import best_key, chosen_on, on_front
+from mdr_tune.records.recorded_sweep import SweepEvidence
+from mdr_tune.records.trial_record import SweepResult
+from mdr_tune.report.names import full_title, metric_label, test_key
+from mdr_tune.report.output.texts import number, p_value, signed
+from mdr_tune.report.row_settings import comparable_key
+from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row, Verdict, result_rows, said_parameters
+from mdr_tune.util.words import count
+
+NAMED = 3
+"""Rows named in a sentence; of more the number is said."""
+FRONT_SHOWN = 5
+SAID: dict[Verdict, str] = {
+    "better": "better",
+    "worse": "worse",
+    "not separated": "the seeds do not separate the two",
+    "not known": "it is not known whether another seed would give the same",
+}
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Differences that are told together: all to the same kind of baseline."""
+
+    name: str
+    found: list[tuple[Row, Difference]]
+
+
+def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str]:
+    """Return what the table says, in at most six sentences: the best row, then MDR beside each kind of baseline."""
+    sentences = [*_best_row(evidence, table)]
+    if not sentences:
+        return ["No trial ran to its end: there is nothing to compare."]
+    groups = _groups(evidence, table)
+    if not groups:
+        return [*sentences, _nothing_compared(table)]
+    tests = sum(difference.p is not None for row in table.rows for difference in row.differences)
+    for group in groups:
+        sentences += _gain(group, table.metric, tests > 1)
+    return sentences
+
+
+def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
+    """Return the sentence on the row that is the best on the classes that the protocol chooses on."""
+    chosen_by = best_key(evidence.sweep.metric)
+    by = chosen_by if chosen_by in table.metrics else table.metric
+    rows = [row for row in table.rows if by in row.estimates and table.metric in row.estimates]
+    best = max(rows, key=lambda row: row.estimates[by].mean, default=None)
+    if best is None:
+        return []
+    estimate = best.estimates[table.metric]
+    how = "on validation" if by != table.metric else f"by {full_title(table.metric)}"
+    return [f"Best {how}: {best.title}, with {full_title(table.metric)} {_told(estimate)}."]
+
+
+def _told(estimate: Estimate) -> str:
+    """Return a value with its interval and n: `79.92 (95 % interval 75.20 to 84.63, n = 3 seeds)`."""
+    if estimate.low is None or estimate.high is None:
+        return f"{number(estimate.mean)} ({_n(estimate)}, no interval)"
+    ends = f"{number(estimate.low)} to {number(estimate.high)}"
+    return f"{number(estimate.mean)} (95 % interval {ends}, {_n(estimate)})"
+
+
+def _told_difference(difference: Difference, is_corrected: bool, unit: str = "") -> str:
+    """Return a difference with its interval, p and n; of the only test of a table, p is not corrected for anything."""
+    estimate = difference.estimate
+    parts = [] if estimate.low is None or estimate.high is None else [_ends(estimate.low, estimate.high)]
+    if difference.p_holm is not None:
+        name = "corrected p" if is_corrected else "p"
+        parts.append(f"{name} {_equals(p_value(difference.p_holm))}")
+    return f"{signed(estimate.mean)}{unit} ({', '.join([*parts, _n(estimate)])})"
+
+
+def _equals(text: str) -> str:
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _ends(low: float, high: float) -> str:
+    return f"95 % interval {signed(low)} to {signed(high)}"
+
+
+def _n(estimate: Estimate) -> str:
+    return f"n = {count(estimate.n, 'seed')}" if estimate.over == "seeds" else f"over {estimate.n} queries, one seed"
+
+
+def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
+    """Return the differences by the kind of their baseline: the same without MDR, or in another embedding mode; all
+    together where the rows are compared with one that the user named."""
+    rows = {row.name: row for row in table.rows}
+    found = [(row, difference) for row in table.rows for difference in row.differences]
+    if not all(_is_gain(evidence, table, row, rows[d.baseline]) for row, d in found):
+        names = " and ".join(dict.fromkeys(f"{d.baseline} ({rows[d.baseline].title})" for _, d in found))
+        return [_Group(f"Other rows beside {names}", found)]
+    same = [(row, d) for row, d in found if d.label == row.loss_name]
+    other = [(row, d) for row, d in found if d.label != row.loss_name]
+    groups = []
+    for pairs, several in ((same, "the same loss without MDR"), (other, "another loss or embedding mode without MDR")):
+        labels = list(dict.fromkeys(difference.label for _, difference in pairs))
+        if pairs:
+            groups.append(_Group(f"MDR over {labels[0] if len(labels) == 1 else several}", pairs))
+    return groups
+
+
+def _is_gain(evidence: SweepEvidence, table: AblationTable, row: Row, baseline: Row) -> bool:
+    """Say whether a difference is what MDR does: of a search whose arms were tuned apart, or all else being equal."""
+    if not row.has_mdr or baseline.has_mdr:
+        return False
+    keys = {
+        record.config_name: comparable_key(record.config)
+        for record in evidence.sweep.records
+        if record.config_name in (row.name, baseline.name)
+    }
+    return not table.is_grid or keys[row.name] == keys[baseline.name]
+
+
+def _gain(group: _Group, metric: str, is_corrected: bool) -> list[str]:
+    """Return one sentence on a single difference; of several, one on both ends of their range and one on what the
+    seeds tell."""
+    title = full_title(metric)
+    if len(group.found) == 1:
+        _, difference = group.found[0]
+        told = _told_difference(difference, is_corrected, f" points of {title}")
+        return [f"{group.name}: {told}: {SAID[difference.verdict]}."]
+    return [f"{group.name}: {_range(group, title, is_corrected)}.", f"{group.name}: {_counts(group.found)}."]
+
+
+def _range(group: _Group, title: str, is_corrected: bool) -> str:
+    """Return the smallest and the largest difference, each with its row, or what all of them come to."""
+    ordered = sorted(group.found, key=lambda pair: pair[1].estimate.mean)
+    (least, bottom), (most, top) = ordered[0], ordered[-1]
+    low, high = (signed(difference.estimate.mean) for difference in (bottom, top))
+    if low == high:
+        return f"{low} points of {title} in each of {len(ordered)} rows"
+    one_method = len({row.method for row, _ in group.found}) == 1
+    lowest, highest = (row.setting if one_method and row.setting else row.title for row in (least, most))
+    return (
+        f"{low} to {high} points of {title} in {len(ordered)} rows; the lowest with {lowest}: "
+        f"{_told_difference(bottom, is_corrected)}; the highest with {highest}: {_told_difference(top, is_corrected)}"
+    )
+
+
+def _counts(found: list[tuple[Row, Difference]]) -> str:
+    """Return how many rows are better, worse and neither; the worse ones by name."""
+    rows: dict[str, list[Row]] = {verdict: [] for verdict in SAID}
+    for row, difference in found:
+        rows[difference.verdict].append(row)
+    if len(rows["not known"]) == len(found):
+        return f"in {len(found)} of {len(found)} rows {SAID['not known']}"
+    parts = [f"better in {len(rows['better'])} of {len(found)} rows"]
+    parts += [f"worse in {len(rows['worse'])} ({_named(rows['worse'])})"] if rows["worse"] else []
+    parts += [f"in {len(rows[v])} {SAID[v]}" for v in ("not separated", "not known") if rows[v]]
+    return ", ".join(parts)
+
+
+def _named(rows: list[Row]) -> str:
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    return "; ".join(row.title for row in rows[:NAMED]) + more
+
+
+def _nothing_compared(table: AblationTable) -> str:
+    if not any(row.has_mdr for row in table.rows):
+        return "No row has MDR: nothing is said of it."
+    if all(row.has_mdr for row in table.rows):
+        return "No row is without MDR: what MDR gains is not known."
+    return "No row with MDR has a baseline that is equal but for MDR and gave a value: what MDR gains is not known."
+
+
+def verdict(result: SweepResult) -> list[str]:
+    """Return the sentences that say who won, on which classes, and by how much."""
+    winner, label = result.winner, metric_label(result.metric)
+    if winner is None and result.interrupted:
+        no_test = "" if result.test_was_read_on_the_way else " and read no test classes"
+        return [f"Interrupted: this session chose no winner{no_test}. What was recorded is in MLflow."]
+    if winner is None:
+        return ["No trial finished an epoch: there is no winner. The MLflow runs of the failed trials say why."]
+    best, split = _best_rows(result), chosen_on(result.metric)
+    lines = [f"Best on {split}: {best_trial(result)}.", *_circumstances(result)]
+    baselines = [arm for arm in result.best if arm != result.main_arm]
+    if result.main_arm not in result.best:
+        return [*lines, "No MDR trial finished an epoch: what MDR gains is not known."]
+    if result.shows_all:  # the best of many rows beside a baseline says little of MDR
+        chance = "One seed a row: differences of a few points can be chance."
+        in_report = "What MDR gained, row by row and paired by seed, is in the report."
+        return [*lines, chance if _seeds(best[winner.arm]) == 1 else in_report]
+    if not baselines:
+        return lines
+    if winner.arm != result.main_arm:
+        lines.append(f"A baseline wins: {winner.arm} without MDR beats every MDR trial on the {split} classes.")
+    found = gains(result)
+    lines += _not_better(found, baselines) if winner.arm == result.main_arm else []
+    lines += [_gain_over(arm, found, label) for arm in baselines]
+    lines.append(f"{_arms_choice(result)} {_caution(best)}")
+    return lines
+
+
+def best_trial(result: SweepResult) -> str:
+    """Return the best trial in words: `mdr-007 (margin 0.2): Recall@1 62.50 at epoch 2, test Recall@1 57.50`."""
+    winner, label = result.winner, metric_label(result.metric)
+    assert winner is not None
+    rows = result_rows(result)
+    row = next(row for row in rows if row.name == winner.config_name)
+    value, seeds = row.value or (0.0, 1)
+    _, epoch = winner.best(result.metric) or (0.0, 0)
+    parts = [f"{label} {value:.2f} {f'at epoch {epoch}' if seeds == 1 else f'in the mean of {seeds} seeds'}"]
+    test = row.mean_of(test_key(result.metric))
+    if test is not None and chosen_on(result.metric) != "test":
+        parts.append(f"test {label} {test:.2f}")
+    said = said_parameters([trial for row in rows for trial in row.trials], result.metric)
+    return f"{winner.name} ({said[winner.name] or 'the file as it is'}): {', '.join(parts)}"
+
+
+def _best_rows(result: SweepResult) -> dict[str, Row]:
+    """Return the row of the best trial of each arm."""
+    rows = {row.name: row for row in result_rows(result)}
+    return {arm: rows[record.config_name] for arm, record in result.best.items()}
+
+
+def _seeds(row: Row) -> int:
+    """Return how many seeds are in the value of a row."""
+    return 1 if row.value is None else row.value[1]
+
+
+def gains(result: SweepResult) -> dict[str, float]:
+    """Return what the best MDR trial gains over each baseline, in points: `gain/val_over_triplet`, and on test.
+
+    With the authors' protocol there is no value of validation. Of a grid, whose rows are compared one by one, none.
+    """
+    found: dict[str, float] = {}
+    best = _best_rows(result)
+    if result.main_arm not in best or result.shows_all:
+        return found
+    mdr, on_validation = best.pop(result.main_arm), chosen_on(result.metric) == "validation"
+    for arm, row in best.items():
+        if mdr.value is None or row.value is None:
+            continue
+        if on_validation:
+            found[f"gain/val_over_{arm}"] = mdr.value[0] - row.value[0]
+        tests = [one.mean_of(test_key(result.metric)) for one in (mdr, row)]
+        if tests[0] is not None and tests[1] is not None:
+            found[f"gain/test_over_{arm}"] = tests[0] - tests[1]
+    return found
+
+
+def _gain_over(arm: str, found: dict[str, float], label: str) -> str:
+    keys = {f"gain/val_over_{arm}": "on validation", f"gain/test_over_{arm}": "on test"}
+    parts = [(found[key], where) for key, where in keys.items() if key in found]
+    if not parts:
+        return f"MDR over {arm}: not known, as a test value is missing."
+    (first, where), *more = parts
+    further = "".join(f", {value:+.2f} {there}" for value, there in more)
+    return f"MDR over {arm}: {first:+.2f} points of {label} {where}{further}."
+
+
+def _not_better(found: dict[str, float], baselines: Sequence[str]) -> list[str]:
+    """Return a sentence on the classes, validation or test, where the chosen MDR trial is no better than a baseline."""
+    lines = []
+    for split, classes in (("val", "validation"), ("test", "test")):
+        points = {arm: round(found.get(f"gain/{split}_over_{arm}", math.inf), 2) for arm in baselines}
+        equal, better = [arm for arm in points if points[arm] == 0], [arm for arm in points if points[arm] < 0]
+        for arms, how in ((equal, "as good as"), (better, "better than")):
+            if arms:
+                are = "is" if len(arms) == 1 else "are"
+                lines.append(f"{' and '.join(arms)} without MDR {are} {how} that trial on the {classes} classes.")
+    return lines
+
+
+def _arms_choice(result: SweepResult) -> str:
+    """Return how the compared trials were chosen, and how often the test classes were read."""
+    split = chosen_on(result.metric)
+    own = f"Each arm had its own search ({_budget(result)}), chosen on {split}"
+    if split == "test":
+        return f"{own}, as the authors do: its values are too good by that choice."
+    if result.test_was_read_on_the_way:
+        return f"{own}; test was read after each epoch, and chose nothing."
+    return f"{own}; test was read once, for these trials."
+
+
+def _budget(result: SweepResult) -> str:
+    """Return how many trials and epochs each compared arm had: early stopping gives arms different epochs."""
+    parts = []
+    for arm in result.best:
+        records = [record for record in result.records if record.arm == arm]
+        parts.append(f"{arm} {count(len(records), 'trial')} and {count(sum(r.epochs for r in records), 'epoch')}")
+    return ", ".join(parts)
+
+
+def _caution(best: dict[str, Row]) -> str:
+    counts = {_seeds(row) for row in best.values()}
+    if counts == {1}:
+        return "One seed each: differences of this size can be chance."
+    how_many = " to ".join(str(number) for number in sorted({min(counts), max(counts)}))
+    return f"Means of {how_many} seeds each: small differences can be chance."
+
+
+def _circumstances(result: SweepResult) -> list[str]:
+    """Return the sentences on why the search ended, on trials without a value, and on the Pareto front."""
+    lines = []
+    if result.stopped_because:
+        lines.append(f"The search ended before its trials were used up: {result.stopped_because}.")
+    diverged = sum(record.outcome == "diverged" for record in result.records)
+    if diverged:
+        lines.append(f"{count(diverged, 'trial')} diverged and {'has' if diverged == 1 else 'have'} no value.")
+    if result.second_metric is not None:
+        lines.append(_front_sentence(result, result.second_metric))
+    return lines
+
+
+def _front_sentence(result: SweepResult, second_metric: str) -> str:
+    main = [record for record in result.records if record.arm == result.main_arm]
+    values = [record.objectives([result.metric, second_metric]) for record in main]
+    points = [None if value is None else (value[0], value[1]) for value in values]
+    on = zip(main, points, on_front(points), strict=True)
+    front = sorted(((point, r.name) for r, point, is_on in on if is_on and point), key=lambda pair: -pair[0][0])
+    shown = [f"{name} ({first:.2f}, {second:.4g})" for (first, second), name in front[:FRONT_SHOWN]]
+    more = f" and {len(front) - FRONT_SHOWN} more" if len(front) > FRONT_SHOWN else ""
+    second_label = metric_label(second_metric).replace("images_per_s", "images/s")
+    return f"Pareto front of {metric_label(result.metric)} and {second_label}: {', '.join(shown)}{more}."
