@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from mdr_tune.config.catalog import has_published_weights
-from mdr_tune.util.cache_files import locked, why_not_writable
-from mdr_tune.util.disk_files import check_on_disk
+from mdr_tune.util.cache_folder import locked
 from mdr_tune.util.download import Digest, DownloadError, digest_of, download
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import check_on_disk, why_not_writable
 from mdr_tune.util.registry import did_you_mean
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from mdr_tune.config.load import read_sweep
 from mdr_tune.config.overrides import read_override
 from mdr_tune.config.space import section_variants
 from mdr_tune.sweep.prepare import naming, of_dataset
-from mdr_tune.util.cache_files import check_cache_dir
+from mdr_tune.util.cache_folder import check_cache_dir
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import plural
 

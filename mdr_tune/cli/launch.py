@@ -26,7 +26,7 @@ from mdr_tune.sweep.launch import ALL_DONE, run_and_track
 from mdr_tune.sweep.plan import Plan, repeat_notes
 from mdr_tune.sweep.prepare import check_data, check_weights, left_to_launch, may_be_downloaded, missing_data, naming
 from mdr_tune.sweep.recording import LaunchOutcome
-from mdr_tune.util.cache_files import check_cache_dir
+from mdr_tune.util.cache_folder import check_cache_dir
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.last_word import last_word
 from mdr_tune.util.signals import was_interrupted

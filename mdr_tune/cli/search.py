@@ -13,8 +13,8 @@ from rich.text import Text
 
 from mdr_tune.cli.leaderboard import at_least_1
 from mdr_tune.cli.model_arguments import add_model_arguments, naming
-from mdr_tune.util.cache_files import atomic_write
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import atomic_write
 
 if TYPE_CHECKING:
     from mdr_tune.retrieve import EmbeddingIndex, SearchResult

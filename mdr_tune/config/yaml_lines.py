@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import yaml
 
-from mdr_tune.util.disk_files import check_on_disk
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import check_on_disk
 
 KeyPath = tuple[str, ...]
 MOST_NESTED = 50

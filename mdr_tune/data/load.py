@@ -16,7 +16,7 @@ from mdr_tune.data.listings.open_listing import (
     open_listed,
 )
 from mdr_tune.data.outline import DatasetOutline
-from mdr_tune.util.cache_files import cache_dir, check_cache_dir
+from mdr_tune.util.cache_folder import cache_dir, check_cache_dir
 from mdr_tune.util.progress import Progress, no_progress
 
 

@@ -9,7 +9,7 @@ from mdr_tune.report.row_settings import comparable_key, embedding_mode, has_mdr
 from mdr_tune.report.rows import Difference, Estimate, Row, Verdict
 from mdr_tune.statistics import bootstrap_difference, holm, paired_difference
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.registry import nearest_name
+from mdr_tune.util.registry import did_you_mean
 
 SIGNIFICANT = 0.05
 
@@ -51,19 +51,12 @@ def pairs_with(rows: list[Row], name: str) -> list[Pair]:
     """
     names = [row.name for row in rows]
     if name not in names:
-        guess = _meant(name, names)
-        hint = f" Did you mean {guess!r}?" if guess else ""
+        # Of the same number, `mdr-003` for `mdr-3` or the trial `mdr-003.2`: the next number is another configuration,
+        # however much alike the two names look.
+        wanted = _number(name.partition(".")[0])
+        hint = did_you_mean(name, [] if wanted is None else [known for known in names if _number(known) == wanted])
         raise UserError(f"no row {name!r} to compare with.{hint} The table has: {', '.join(names) or 'none'}")
     return [Pair(row, names.index(name)) for row in range(len(names)) if row != names.index(name)]
-
-
-def _meant(name: str, names: list[str]) -> str | None:
-    """Return the row that was probably meant: one of the same number, `mdr-003` for `mdr-3` or the trial `mdr-003.2`.
-
-    The next number is another configuration, however much alike the two names look.
-    """
-    wanted = _number(name.partition(".")[0])
-    return None if wanted is None else nearest_name(name, [known for known in names if _number(known) == wanted])
 
 
 def _number(name: str) -> int | None:

@@ -16,9 +16,8 @@ import torch
 from pydantic import TypeAdapter
 
 from mdr_tune.metric.ranking import can_be_ranked
-from mdr_tune.util.cache_files import atomic_write
-from mdr_tune.util.disk_files import check_on_disk
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import atomic_write, check_on_disk
 
 METADATA_KEY = b"mdr_tune.index"
 """Key in the metadata of the Parquet schema. Its value is an `IndexInfo` as JSON."""

@@ -1,9 +1,8 @@
 """Judge differences: intervals, paired differences, Holm's correction, the bootstrap. Needs numpy and scipy only."""
 
 from mdr_tune.statistics.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_means
-from mdr_tune.statistics.holm import holm
 from mdr_tune.statistics.interval import Interval, mean_interval, smallest_separated
-from mdr_tune.statistics.paired import PairedDifference, paired_difference
+from mdr_tune.statistics.paired import PairedDifference, holm, paired_difference
 
 __all__ = [
     "Interval",

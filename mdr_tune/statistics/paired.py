@@ -1,7 +1,7 @@
-"""The difference between two sets of runs, paired by training seed."""
+"""The difference between two sets of runs, paired by training seed; p-values of several, corrected by Holm."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,6 @@ class PairedDifference:
         high: Upper end of the interval; None where there is no interval.
         p: p-value of the two-sided paired t-test; None where there is no test.
         differences: Difference of each pair, by training seed.
-        left_out: Training seeds that only one of the two sets has.
     """
 
     mean: float
@@ -27,17 +26,11 @@ class PairedDifference:
     high: float | None
     p: float | None
     differences: dict[int, float]
-    left_out: list[int]
 
     @property
     def n(self) -> int:
         """Number of pairs."""
         return len(self.differences)
-
-    @property
-    def deviation(self) -> float | None:
-        """The unbiased standard deviation of the differences; None where there is no test."""
-        return None if self.p is None else float(np.std(list(self.differences.values()), ddof=1))
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference | None:
@@ -69,7 +62,6 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
         high=None if deviation is None else interval.high,
         p=None if deviation is None else _p_value(interval.mean, deviation, len(common)),
         differences=dict(zip(common, differences.tolist(), strict=True)),
-        left_out=sorted(values.keys() ^ baseline.keys()),
     )
 
 
@@ -77,3 +69,27 @@ def _p_value(mean: float, deviation: float, n: int) -> float:
     from scipy import stats  # takes a good part of a second to import
 
     return 2.0 * float(stats.t.sf(abs(mean) / deviation * math.sqrt(n), n - 1))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return the p-values corrected by Holm's step-down method, in the order given.
+
+    Call every difference real whose corrected p is at most 0.05. Then the chance that any of them is not real is at
+    most 5 %, however the tests depend on each other. Of m tests, the k-th smallest p is multiplied by m - k + 1, raised
+    to the corrected p before it if that is larger, and limited to 1. A p of None, for a test that could not be made,
+    stays None and does not count among the m.
+
+    Raises:
+        ValueError: A p-value is not in [0, 1].
+
+    Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 1979.
+    """
+    family = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for before, (p, place) in enumerate(family):
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"a p-value lies in 0 to 1, got {p}")
+        largest = max(largest, min(1.0, p * (len(family) - before)))
+        corrected[place] = largest
+    return corrected

@@ -8,8 +8,8 @@ from mdr_tune.checkpoints.retention import LATEST
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.util.cache_files import existing_folder
 from mdr_tune.util.disk_space import format_bytes
+from mdr_tune.util.files import existing_folder
 from mdr_tune.util.words import count
 
 SMALL = "conv4"

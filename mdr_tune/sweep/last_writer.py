@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from mdr_tune.sweep.stores import Stores
 from mdr_tune.tracking.tags import SESSION_TAG
-from mdr_tune.util.cache_files import atomic_write
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import atomic_write
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

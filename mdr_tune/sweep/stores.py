@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdr_tune.tracking.mlflow_database import ARTIFACTS, check_file, check_schema, is_new
-from mdr_tune.util.cache_files import why_not_writable
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import why_not_writable
 from mdr_tune.util.sqlite_address import sqlite_file, sqlite_options, sqlite_url
 from mdr_tune.util.words import escaped, not_utf_8
 from mdr_tune.util.words import without_password as without_password

@@ -22,9 +22,8 @@ import torch
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.training.model import EmbeddingModel, ImageShape
 from mdr_tune.training.session import CHECKPOINT_VERSION
-from mdr_tune.util.cache_files import atomic_write
-from mdr_tune.util.disk_files import check_on_disk
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import atomic_write, check_on_disk
 from mdr_tune.util.words import escaped
 
 OfficialMode = Literal["rescale", "l2"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from mdr_tune.statistics.holm import holm
+from mdr_tune.statistics.paired import holm
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 40])

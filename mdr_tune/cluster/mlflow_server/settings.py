@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import atomic_write
 from mdr_tune.util.sqlite_address import sqlite_file, sqlite_options, sqlite_url
 from mdr_tune.util.words import not_utf_8, without_password
 
@@ -121,9 +122,8 @@ def write_settings(settings: ServerSettings) -> None:
     """Keep the settings for the server's next starts; the file is replaced whole or not at all."""
     file = _settings_file()
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = file.with_suffix(".new")
-    new.write_text(settings.to_json())
-    os.replace(new, file)
+    with atomic_write(file, mode=0o600) as opened:
+        opened.write(settings.to_json().encode())
 
 
 def read_settings() -> ServerSettings | None:

@@ -20,6 +20,7 @@ from types import FrameType
 
 from mdr_tune.cluster.mlflow_server.server_process import ProcessId, end_group
 from mdr_tune.cluster.mlflow_server.settings import log_file, server_folder
+from mdr_tune.util.files import atomic_write
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
@@ -50,9 +51,8 @@ class SupervisorRecord:
 
     def write(self) -> None:
         """Replace the record, whole or not at all."""
-        new = _record_file().with_suffix(".new")
-        new.write_text(json.dumps(asdict(self)))
-        os.replace(new, _record_file())
+        with atomic_write(_record_file(), mode=0o600) as file:
+            file.write(json.dumps(asdict(self)).encode())
 
     @staticmethod
     def read() -> "SupervisorRecord | None":

@@ -21,7 +21,8 @@ from PIL import features
 from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, ImageSplit, OpenedDataset, SplitName
 from mdr_tune.data.glyphs import render
 from mdr_tune.data.glyphs.letters import FACES, distinct_letters, font_path
-from mdr_tune.util.cache_files import atomic_write, locked
+from mdr_tune.util.cache_folder import locked
+from mdr_tune.util.files import atomic_write
 from mdr_tune.util.progress import Progress, no_progress
 
 logger = logging.getLogger(__name__)

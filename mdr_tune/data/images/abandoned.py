@@ -43,7 +43,7 @@ def abandoned_sizes(folder: Path) -> list[tuple[Path, int]]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock that `mdr_tune.util.cache_files.locked` takes for `path`."""
+    """Return whether a process holds the lock that `mdr_tune.util.cache_folder.locked` takes for `path`."""
     try:
         with path.with_name(path.name + ".lock").open("rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

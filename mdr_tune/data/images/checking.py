@@ -18,8 +18,9 @@ from mdr_tune.data.images.decoding import CorruptImageError, decode
 from mdr_tune.data.images.fingerprint import content_key, remembered_key
 from mdr_tune.data.images.image_cache import FOLDER, as_text
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
-from mdr_tune.util.cache_files import atomic_write, locked
+from mdr_tune.util.cache_folder import locked
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import atomic_write
 from mdr_tune.util.progress import Progress
 
 

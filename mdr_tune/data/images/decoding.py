@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mdr_tune.util.disk_files import check_on_disk
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import check_on_disk
 
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 

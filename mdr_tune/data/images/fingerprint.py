@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
-from mdr_tune.util.cache_files import atomic_write, locked
+from mdr_tune.util.cache_folder import locked
 from mdr_tune.util.cpus import usable_cpus
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import atomic_write
 from mdr_tune.util.progress import Progress
 from mdr_tune.util.text_forms import NamesOnDisk, one_form
 from mdr_tune.util.words import escaped

@@ -33,9 +33,10 @@ from mdr_tune.data.images.image_cache import (
     rows_per_batch,
 )
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
-from mdr_tune.util.cache_files import atomic_write, existing_folder, locked
+from mdr_tune.util.cache_folder import locked
 from mdr_tune.util.disk_space import format_bytes
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import atomic_write, existing_folder
 from mdr_tune.util.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet
 
-from mdr_tune.util.disk_files import check_on_disk
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import check_on_disk
 from mdr_tune.util.registry import did_you_mean
 from mdr_tune.util.text_forms import INVISIBLE, one_form
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mdr_tune.data.published.benchmark import Archive, Benchmark
 from mdr_tune.data.published.unpack import unpack
-from mdr_tune.util.cache_files import locked
+from mdr_tune.util.cache_folder import locked
 from mdr_tune.util.disk_space import format_bytes
 from mdr_tune.util.download import Digest, DownloadError, digest_of, download
 from mdr_tune.util.errors import UserError

@@ -26,21 +26,13 @@ def _rounded(value: float) -> float:
     return round(value, 2) + 0.0  # + 0.0 makes 0.0 of -0.0
 
 
-def half_width(estimate: Estimate) -> float | None:
-    """Return half of a symmetric interval; None without an interval, and of one over queries, which has two sides."""
-    if estimate.low is None or estimate.high is None or estimate.over != "seeds":
-        return None
-    return (estimate.high - estimate.low) / 2
-
-
 def spread(estimate: Estimate) -> str:
     """Return what is known of a mean: `± 0.45` over seeds, `[71.2, 74.0]` over queries, nothing without either."""
     if estimate.low is None or estimate.high is None:
         return ""
-    half = half_width(estimate)
-    if half is None:
+    if estimate.over == "queries":  # such an interval has two sides
         return f"[{number(estimate.low)}, {number(estimate.high)}]"
-    return f"± {number(half)}"
+    return f"± {number((estimate.high - estimate.low) / 2)}"
 
 
 def interval(estimate: Estimate) -> str:

@@ -21,7 +21,7 @@ from mdr_tune.data.images.abandoned import abandoned_sizes
 from mdr_tune.data.images.cached_images import CachedImages
 from mdr_tune.data.images.image_cache import CacheFile, DamagedCacheError, cached_files, verify
 from mdr_tune.data.images.image_cache_build import find_cache, open_cache
-from mdr_tune.util.cache_files import locked
+from mdr_tune.util.cache_folder import locked
 from mdr_tune.util.errors import UserError
 from tests.data.images.pictures import expected_images, read_as_the_authors, truncate, write_pictures
 

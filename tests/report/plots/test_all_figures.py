@@ -77,7 +77,8 @@ def test_the_same_evidence_gives_the_same_bytes(drawn: list[ReportFigure], tmp_p
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     before = {key: value for key, value in matplotlib.rcParams.items() if not key.startswith("backend")}
-    draw(without(replace(EVIDENCE, details={}), "mdr/"), plain_table(EVIDENCE), tmp_path)
+    evidence = without(replace(EVIDENCE, details={}), "mdr/")
+    draw(evidence, plain_table(evidence), tmp_path)
     assert before == {key: value for key, value in matplotlib.rcParams.items() if not key.startswith("backend")}
 
 
@@ -93,7 +94,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
 def test_a_figure_without_data_is_left_out(lacking: set[str], prefixes: tuple[str, ...], details: bool) -> None:
     evidence = without(EVIDENCE, *prefixes)
     evidence = evidence if details else replace(evidence, details={})
-    assert lacking == {name for name in FIGURES if FIGURES[name](evidence, plain_table(EVIDENCE)) is None}
+    assert lacking == {name for name in FIGURES if FIGURES[name](evidence, plain_table(evidence)) is None}
 
 
 def test_nothing_but_a_table_without_rows_gives_no_figure() -> None:

@@ -15,9 +15,8 @@ from mdr_tune.data.images.decoding import decode
 from mdr_tune.data.own.table_file import read_table_file
 from mdr_tune.retrieve.index_file import read_index
 from mdr_tune.training.official import import_official
-from mdr_tune.util.cache_files import atomic_write
-from mdr_tune.util.disk_files import NotOnDisk, check_on_disk
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import NotOnDisk, atomic_write, check_on_disk
 
 
 @pytest.fixture
@@ -76,3 +75,35 @@ def test_files_folders_and_nothing_pass(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("", "file", "none"):
         check_on_disk(tmp_path / name)
+
+
+def test_atomic_write_replaces_on_success(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with atomic_write(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_atomic_write_leaves_everything_as_it_was_on_error(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def write_half() -> None:
+        with atomic_write(path) as file:
+            file.write(b"ne")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_atomic_write_gives_the_permissions_that_are_asked_for(tmp_path: Path) -> None:
+    for name, mode in (("shared", 0o644), ("secret", 0o600)):
+        with atomic_write(tmp_path / name, mode) as file:
+            file.write(b"x")
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.util.cache_files import atomic_write, cache_dir, check_cache_dir, locked
+from mdr_tune.util.cache_folder import cache_dir, check_cache_dir, locked
 from mdr_tune.util.errors import UserError
 from tests.waiting import wait_for
 
@@ -47,31 +47,6 @@ def test_a_cache_that_cannot_be_made_is_known_before(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "new" / "cache"))
     assert check_cache_dir() == tmp_path / "new" / "cache"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "loop"]
-
-
-def test_atomic_write_replaces_on_success(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    with atomic_write(path) as file:
-        file.write(b"new")
-        assert path.read_bytes() == b"old"
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_atomic_write_leaves_everything_as_it_was_on_error(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def write_half() -> None:
-        with atomic_write(path) as file:
-            file.write(b"ne")
-            raise RuntimeError("half way")
-
-    with pytest.raises(RuntimeError, match="half way"):
-        write_half()
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:

@@ -1,17 +1,16 @@
-"""The cache folder, and how several processes share what is made in it: a lock and an atomic rename."""
+"""The cache folder, and the lock by which several processes share what is made in it."""
 
 import fcntl
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from mdr_tune.util.disk_files import check_on_disk
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import why_not_writable
 
 logger = logging.getLogger(__name__)
 
@@ -47,23 +46,6 @@ def check_cache_dir() -> Path:
     if problem := why_not_writable(folder):
         raise UserError(_not_writable(str(folder), problem))
     return folder
-
-
-def why_not_writable(folder: Path) -> str | None:
-    """Say why a folder cannot be written, or made; None if it can. Nothing is left behind."""
-    try:
-        existing = existing_folder(folder)
-        if not existing.is_dir():
-            return f"{existing} is {'a file' if existing.exists() else 'a link that leads nowhere'}"
-        with tempfile.TemporaryFile(dir=existing):
-            return None
-    except OSError as error:
-        return error.strerror or str(error)
-
-
-def existing_folder(path: Path) -> Path:
-    """Return the path, or the nearest one above it that exists, if only as a link; OSError if a name is too long."""
-    return next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
 
 
 def _cache_location() -> Path:
@@ -107,26 +89,3 @@ def _acquire(lock_file: BinaryIO, path: Path) -> None:
             return
     logger.warning("waiting for another process that is making %s", path)
     fcntl.flock(lock_file, fcntl.LOCK_EX)
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file in `path`'s folder that becomes `path` if the block ends without an error.
-
-    Readers see the old file or the whole new one, even after a power cut.
-
-    Raises:
-        NotOnDisk: (an OSError) `path` is a pipe or a device, which a file would replace.
-    """
-    check_on_disk(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fchmod(descriptor, 0o644)  # mkstemp gives 0600; a cache may be shared between users
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
