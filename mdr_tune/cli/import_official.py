@@ -95,7 +95,7 @@ def _register(name: str, stores: Stores, imported: "ImportedModel", file: Path, 
     """Register the model and say how to load it."""
     import mlflow
 
-    from mdr_tune.tracking.imported import register_import
+    from mdr_tune.tracking.champion import register_import
     from mdr_tune.tracking.tracker import open_experiment
 
     stores.storage.mkdir(parents=True, exist_ok=True)

@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """
     _, client = open_store(arguments)
     from mdr_tune.report.figures import draw_figures
-    from mdr_tune.tracking.launch_files import log_figures
     from mdr_tune.tracking.reader import read_sweep
+    from mdr_tune.tracking.run_files import log_figures
 
     sweep = read_sweep(client, arguments.name, with_histories=True)
     found = _compare(sweep, arguments)

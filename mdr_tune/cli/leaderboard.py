@@ -20,6 +20,7 @@ from mdr_tune.records.recorded_sweep import SweepRecords
 from mdr_tune.report.leaderboard import Cell, flat_rows, leaderboard
 from mdr_tune.sweep.stores import check_exists
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import first_line
 
 REDRAW_EVERY_S = 2.0
 _LINES_AROUND = 9
@@ -120,16 +121,12 @@ def _watch(arguments: argparse.Namespace, console: Console, read: Callable[[], S
                 try:
                     sweep, problem = read(), ""
                 except (MlflowException, RequestException, SQLAlchemyError, OSError, UserError) as error:
-                    problem = f" · the store does not answer ({_first_line(error)})"
+                    line = first_line(error)
+                    problem = f" · the store does not answer ({line if len(line) <= 60 else line[:57] + '...'})"
     except KeyboardInterrupt:
         return 0
     console.print(Text(f"The sweep ended: {sweep.status}.", style="dim"))
     return 0
-
-
-def _first_line(error: BaseException) -> str:
-    line = next(iter(str(error).splitlines()), type(error).__name__)
-    return line if len(line) <= 60 else line[:57] + "..."
 
 
 def _write_rows(kind: str, rows: list[dict[str, Cell]], output: Path | None, console: Console) -> None:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from mdr_tune.cli.ablation_table import print_ablation
 from mdr_tune.cli.reading import add_store_arguments, open_store
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.words import count
+from mdr_tune.util.words import count, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -140,7 +140,7 @@ def _keep(
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.report.manifest import why_poorer
-    from mdr_tune.tracking.launch_files import OTHER_REPORTS, REPORT, log_report
+    from mdr_tune.tracking.run_files import OTHER_REPORTS, REPORT, log_report
 
     running = [evidence.sweep.name for evidence in evidences if evidence.sweep.status == "RUNNING"]
     if running:
@@ -160,10 +160,8 @@ def _keep(
         if is_plain:
             _describe(stores, client, evidences[0], report.tables[0])
     except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"the report is in {report.folder}, but MLflow did not take it ({reason}); --no-log keeps it out of MLflow"
-        ) from None
+        problem = f"the report is in {report.folder}, but MLflow did not take it ({first_line(error)})"
+        raise UserError(f"{problem}; --no-log keeps it out of MLflow") from None
     console.print(f"In MLflow: {place}/ of run {', '.join(runs)}", soft_wrap=True, markup=False)
 
 
@@ -182,7 +180,7 @@ def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence
     """Describe the run of a finished grid by its table, as its launch does: one that could not left it to this."""
     from mdr_tune.report.description import ablation_description
     from mdr_tune.report.sentences import summary_sentences
-    from mdr_tune.tracking.launch_files import set_description
+    from mdr_tune.tracking.run_files import set_description
 
     if not table.is_grid or evidence.sweep.status != "FINISHED":
         return

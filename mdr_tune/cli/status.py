@@ -14,7 +14,7 @@ from mdr_tune.config.arms import Arm
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.report.names import format_parameters, value_titles
-from mdr_tune.util.words import count
+from mdr_tune.util.words import count, last_line
 
 PROGRESS_EVERY_S = 15.0
 SUMMARY_EVERY_S = 60.0
@@ -128,7 +128,7 @@ class Status:
         bad = record.outcome in _BAD
         self._print(f"{text}  {parameters}".rstrip(), "red" if bad else "")
         if record.error:
-            self._print(f"{'':<16} {_last_line(record.error)}", "red")
+            self._print(f"{'':<16} {last_line(record.error)}", "red")
         if record.ended:
             self._summarise()
 
@@ -197,8 +197,3 @@ def _describe(change: Change) -> str:
 def _clock(seconds: float) -> str:
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
-
-
-def _last_line(traceback: str) -> str:
-    lines = [line.strip() for line in traceback.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else ""

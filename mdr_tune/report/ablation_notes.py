@@ -12,7 +12,7 @@ from mdr_tune.report.output.texts import number
 from mdr_tune.report.row_differences import Pair, paired_queries
 from mdr_tune.report.rows import Row
 from mdr_tune.statistics import bootstrap_difference, smallest_separated
-from mdr_tune.util.words import count
+from mdr_tune.util.words import count, some
 
 CHANCE_METRIC = "test/recall_at_1"
 NEAR = 3.0
@@ -191,9 +191,8 @@ def near_chance(rows: Sequence[Row], details: dict[str, TestDetails]) -> list[st
                 found.append((row, chance))
     if not found:
         return []
-    named = "; ".join(f"{row.name} ({row.title})" for row, _ in found[:NAMED])
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    named = some([f"{row.name} ({row.title})" for row, _ in found], NAMED, "; ")
     return [
-        f"Near chance: the mean test Recall@1 of {named}{more} is below {NEAR:g} times what a random order gives "
+        f"Near chance: the mean test Recall@1 of {named} is below {NEAR:g} times what a random order gives "
         f"({number(found[0][1])} percent), so that a difference to such a row says little."
     ]

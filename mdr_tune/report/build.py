@@ -19,6 +19,7 @@ from mdr_tune.report.replacing import replacing, restore
 from mdr_tune.report.rows import AblationTable
 from mdr_tune.report.sentences import summary_sentences
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import some
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,7 @@ def check_folder(folder: Path) -> None:
         return
     foreign = sorted(set(_files_below(folder, folder)) - _listed(folder))
     if foreign:
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        raise UserError(f"{folder} holds {foreign[0]}{more}, not of a report: name another folder, or move it away")
+        raise UserError(f"{folder} holds {some(foreign, 1)}, not of a report: name another folder, or move it away")
 
 
 def _listed(folder: Path) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import some
 
 MANIFEST = "report.json"
 """Lists the files of a report: a folder that holds anything else is not replaced."""
@@ -64,9 +65,8 @@ def why_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], pl
     ]
     if not missing:
         return None
-    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     return (
-        f"{place} holds a report of the same launch that has more: {', '.join(missing[:NAMED])}{more} cannot be read "
+        f"{place} holds a report of the same launch that has more: {some(missing, NAMED)} cannot be read "
         "from MLflow any more"
     )
 

@@ -15,7 +15,7 @@ from mdr_tune.report.names import full_title, metric_label, test_key
 from mdr_tune.report.output.texts import number, p_value, signed
 from mdr_tune.report.row_settings import comparable_key
 from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row, Verdict, result_rows, said_parameters
-from mdr_tune.util.words import count
+from mdr_tune.util.words import count, some
 
 NAMED = 3
 """Rows named in a sentence; of more the number is said."""
@@ -157,14 +157,10 @@ def _counts(found: list[tuple[Row, Difference]]) -> str:
     if len(rows["not known"]) == len(found):
         return f"in {len(found)} of {len(found)} rows {SAID['not known']}"
     parts = [f"better in {len(rows['better'])} of {len(found)} rows"]
-    parts += [f"worse in {len(rows['worse'])} ({_named(rows['worse'])})"] if rows["worse"] else []
+    worse = some([row.title for row in rows["worse"]], NAMED, "; ")
+    parts += [f"worse in {len(rows['worse'])} ({worse})"] if worse else []
     parts += [f"in {len(rows[v])} {SAID[v]}" for v in ("not separated", "not known") if rows[v]]
     return ", ".join(parts)
-
-
-def _named(rows: list[Row]) -> str:
-    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
-    return "; ".join(row.title for row in rows[:NAMED]) + more
 
 
 def _nothing_compared(table: AblationTable) -> str:
@@ -321,7 +317,6 @@ def _front_sentence(result: SweepResult, second_metric: str) -> str:
     points = [None if value is None else (value[0], value[1]) for value in values]
     on = zip(main, points, on_front(points), strict=True)
     front = sorted(((point, r.name) for r, point, is_on in on if is_on and point), key=lambda pair: -pair[0][0])
-    shown = [f"{name} ({first:.2f}, {second:.4g})" for (first, second), name in front[:FRONT_SHOWN]]
-    more = f" and {len(front) - FRONT_SHOWN} more" if len(front) > FRONT_SHOWN else ""
+    shown = some([f"{name} ({first:.2f}, {second:.4g})" for (first, second), name in front], FRONT_SHOWN)
     second_label = metric_label(second_metric).replace("images_per_s", "images/s")
-    return f"Pareto front of {metric_label(result.metric)} and {second_label}: {', '.join(shown)}{more}."
+    return f"Pareto front of {metric_label(result.metric)} and {second_label}: {shown}."

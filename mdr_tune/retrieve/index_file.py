@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from mdr_tune.metric.ranking import can_be_ranked
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import atomic_write, check_on_disk
+from mdr_tune.util.words import first_line
 
 METADATA_KEY = b"mdr_tune.index"
 """Key in the metadata of the Parquet schema. Its value is an `IndexInfo` as JSON."""
@@ -153,7 +154,7 @@ class EmbeddingIndex:
             if start != len(self):
                 raise UserError(f"{self.file} has {start:,} embeddings of {len(self):,} images: embed anew")
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{self.file} cannot be read any more ({_first_line(error)}): embed anew") from error
+            raise UserError(f"{self.file} cannot be read any more ({first_line(error)}): embed anew") from error
 
     def embeddings(self) -> torch.Tensor:
         """Return all embeddings, (N, D) float32, in memory."""
@@ -185,7 +186,7 @@ def read_index(file: Path) -> EmbeddingIndex:
     except FileNotFoundError:
         raise UserError(f"there is no file {file}: `mdr-tune embed` makes it") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read as Parquet ({_first_line(error)}): `mdr-tune embed` makes it") from None
+        raise UserError(f"{file} cannot be read as Parquet ({first_line(error)}): `mdr-tune embed` makes it") from None
     return EmbeddingIndex(file, info, table["path"], table["label"], schema.field("embedding").type.list_size)
 
 
@@ -205,7 +206,3 @@ def _info(schema: pa.Schema) -> IndexInfo | None:
         return TypeAdapter(IndexInfo).validate_python(json.loads((schema.metadata or {}).get(METADATA_KEY, b"")))
     except (ValueError, RecursionError):  # ValidationError is a ValueError
         return None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -10,7 +10,7 @@ from mdr_tune.sweep.stored_launches import STUDIES
 from mdr_tune.sweep.stores import Stores, open_client
 from mdr_tune.tracking.mlflow_database import is_new
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.words import count
+from mdr_tune.util.words import count, some
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,7 +59,7 @@ def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = N
 
 def _lost_trials_notes(client: "MlflowClient", parent: "Run", past: Past) -> list[str]:
     """Return a note if trials came to their end in MLflow but not in the journal, which is written first."""
-    from mdr_tune.tracking.deleted import name_some
+    from mdr_tune.tracking.deleted import NAMED
     from mdr_tune.tracking.experiment import child_runs
     from mdr_tune.tracking.tags import TRIAL_TAG
 
@@ -71,7 +71,8 @@ def _lost_trials_notes(client: "MlflowClient", parent: "Run", past: Past) -> lis
     journal = JOURNAL if past.folder is None else past.folder / JOURNAL
     return [
         f"{journal} has lost lines: of it, {count(len(lost), 'trial')} came to the end in MLflow and not there "
-        f"({name_some(sorted(lost))}), and what it lacks is trained again. To keep it, restore the file from a back-up"
+        f"({some(sorted(lost), NAMED)}), and what it lacks is trained again. To keep it, restore the file from a "
+        "back-up"
     ]
 
 
@@ -110,7 +111,7 @@ def _with_its_trials(
     """Return the run of the launch; check that it and the runs of its trials are there."""
     from mlflow.exceptions import MlflowException
 
-    from mdr_tune.tracking.deleted import deleted_trials, is_deleted, name_some, restore_runs
+    from mdr_tune.tracking.deleted import NAMED, deleted_trials, is_deleted, restore_runs
 
     resume = f"--resume {experiment.name}"
     try:
@@ -124,7 +125,7 @@ def _with_its_trials(
         command = restore_runs(client, [parent_run_id, *(run.info.run_id for run in gone)])
         raise UserError(f"{resume}: its run {parent_run_id} was deleted in MLflow; restore it: {command}")
     if gone:
-        names = name_some([run.info.run_name for run in gone])
+        names = some(sorted(run.info.run_name for run in gone), NAMED)
         raise UserError(
             f"{resume}: {count(len(gone), 'trial')} of it {'was' if len(gone) == 1 else 'were'} deleted in MLflow "
             f"({names}); restore: {restore_runs(client, [run.info.run_id for run in gone])}"

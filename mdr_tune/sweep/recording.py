@@ -122,7 +122,7 @@ def _write_report(
 ) -> LaunchReport:
     """Write the report and keep it in the launch's run; what hinders that is no fault of the sweep."""
     from mdr_tune.report.build import build_report
-    from mdr_tune.tracking.launch_files import log_report
+    from mdr_tune.tracking.run_files import log_report
 
     stage("writing the report")
     try:
@@ -164,7 +164,7 @@ def _draw_figures(plan: Plan, result: SweepResult, tracker: "Tracker", stage: St
         return
     stage("drawing the figures")
     from mdr_tune.report.figures import sweep_figures
-    from mdr_tune.tracking.launch_files import log_figures
+    from mdr_tune.tracking.run_files import log_figures
 
     with tempfile.TemporaryDirectory() as folder:
         files = sweep_figures(main, result.metric, Path(folder), result.second_metric)

@@ -12,7 +12,7 @@ from mdr_tune.search.ledger import Ledger
 from mdr_tune.search.stop_rules import StopRules
 from mdr_tune.sweep.interrupts import Interrupts
 from mdr_tune.sweep.plan import Plan
-from mdr_tune.tracking.details_files import read_details, write_details
+from mdr_tune.tracking.query_scores import read_details, write_details
 from mdr_tune.util.disk_space import until_room
 from mdr_tune.util.signals import raise_if_interrupted
 

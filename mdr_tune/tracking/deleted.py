@@ -9,7 +9,7 @@ from mlflow.entities import Experiment, LifecycleStage, Run, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mdr_tune.records.recorded_sweep import SweepRecords
-from mdr_tune.util.words import without_password
+from mdr_tune.util.words import some, without_password
 
 NAMED = 5
 """Deleted trials whose names are told."""
@@ -60,14 +60,9 @@ def describe_deleted(client: MlflowClient, sweep: SweepRecords) -> str | None:
     gone = deleted_trials(client, sweep.experiment_id, sweep.parent_run_id)
     if not gone:
         return None
+    names = some(sorted(run.info.run_name for run in gone), NAMED)
     command = restore_runs(client, [run.info.run_id for run in gone])
-    return f"Left out, since deleted in MLflow: {name_some([run.info.run_name for run in gone])}. To restore: {command}"
-
-
-def name_some(names: Sequence[str]) -> str:
-    """Return the first of some names in order, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(sorted(names)[:NAMED]) + more
+    return f"Left out, since deleted in MLflow: {names}. To restore: {command}"
 
 
 def _command(client: MlflowClient, *arguments: str) -> str:

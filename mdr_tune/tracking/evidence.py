@@ -5,9 +5,10 @@ exists for SQL stores only; `get_metric_history_bulk_interval` for all, but it i
 took longer here.) On a server on the same machine 60 trials took 29 s one after another, 12 s in four threads.
 """
 
+import datetime
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,16 +19,16 @@ from mlflow.exceptions import MlflowException
 
 from mdr_tune.records.distance_snapshot import DistanceSnapshot
 from mdr_tune.records.query_details import TestDetails
-from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
+from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence, SweepFacts, SweepRecords
 from mdr_tune.tracking.deleted import deleted_trials, describe_deleted
-from mdr_tune.tracking.details_files import read_details
 from mdr_tune.tracking.epochs import is_measured
-from mdr_tune.tracking.facts import read_facts
-from mdr_tune.tracking.query_scores import DETAILS_FOLDER
-from mdr_tune.tracking.reader import read_history, read_sweep
+from mdr_tune.tracking.query_scores import DETAILS_FOLDER, read_details
+from mdr_tune.tracking.reader import literal, read_history, read_sweep
 from mdr_tune.tracking.rerun import REPEAT_FILE
+from mdr_tune.tracking.run_files import read_text
 from mdr_tune.tracking.tracker import DISTANCES_FILE
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import first_line
 
 THREADS = 4
 _GONE = "RESOURCE_DOES_NOT_EXIST"
@@ -84,21 +85,20 @@ def _read_trial(client: MlflowClient, trial: RecordedTrial) -> _TrialEvidence | 
             return None
         raise
     details = None
-    with tempfile.TemporaryDirectory() as folder:
-        if DISTANCES_FILE in files:
-            record.distances = _readable(trial, lambda: _distances(client, run_id, folder)) or []
-        if DETAILS_FOLDER in files:
-            details = _readable(trial, lambda: _details(client, run_id, folder))
+    if DISTANCES_FILE in files:
+        record.distances = _readable(trial, lambda: _distances(client, run_id)) or []
+    if DETAILS_FOLDER in files:
+        details = _readable(trial, lambda: _details(client, run_id))
     return _TrialEvidence(trial, details, REPEAT_FILE in files)
 
 
-def _distances(client: MlflowClient, run_id: str, folder: str) -> list[DistanceSnapshot]:
-    text = Path(client.download_artifacts(run_id, DISTANCES_FILE, folder)).read_text(encoding="utf-8")
-    return [DistanceSnapshot.from_dict(values) for values in json.loads(text)]
+def _distances(client: MlflowClient, run_id: str) -> list[DistanceSnapshot]:
+    return [DistanceSnapshot.from_dict(values) for values in json.loads(read_text(client, run_id, DISTANCES_FILE))]
 
 
-def _details(client: MlflowClient, run_id: str, folder: str) -> TestDetails:
-    return read_details(Path(client.download_artifacts(run_id, DETAILS_FOLDER, folder)))
+def _details(client: MlflowClient, run_id: str) -> TestDetails:
+    with tempfile.TemporaryDirectory() as folder:
+        return read_details(Path(client.download_artifacts(run_id, DETAILS_FOLDER, folder)))
 
 
 def _readable(trial: RecordedTrial, read: Callable[[], T]) -> T | None:
@@ -106,8 +106,7 @@ def _readable(trial: RecordedTrial, read: Callable[[], T]) -> T | None:
     try:
         return read()
     except (MlflowException, OSError, ValueError, TypeError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        trial.record.notes.append(f"an artifact of run {trial.run_id} cannot be read: {reason}")
+        trial.record.notes.append(f"an artifact of run {trial.run_id} cannot be read: {first_line(error)}")
         return None
 
 
@@ -116,9 +115,69 @@ def _repeat(client: MlflowClient, run_id: str | None) -> dict[str, Any]:
     if run_id is None:
         return {}
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            text = Path(client.download_artifacts(run_id, REPEAT_FILE, folder)).read_text(encoding="utf-8")
-        found: dict[str, Any] = json.loads(text)
+        found: dict[str, Any] = json.loads(read_text(client, run_id, REPEAT_FILE))
     except (MlflowException, OSError, ValueError):
         return {}
     return found
+
+
+def read_facts(client: MlflowClient, sweep: SweepRecords, repeat: Mapping[str, Any]) -> SweepFacts:
+    """Return what was run in a launch; what an earlier version did not record is empty.
+
+    Args:
+        sweep: The launch, with its trials.
+        repeat: `provenance.repeat_info` of one of them.
+    """
+    run = client.get_run(sweep.parent_run_id)
+    params, configs = run.data.params, [record.config for record in sweep.records]
+    ended = run.info.end_time if sweep.status != "RUNNING" else None  # a sweep that goes on keeps its earlier end
+    return SweepFacts(
+        started=_time(run.info.start_time),
+        ended=None if ended is None else _time(ended),
+        command=_text(client, sweep.parent_run_id, "command.txt").strip(),
+        protocol=next((str(config["protocol"]) for config in configs if "protocol" in config), "validation"),
+        sampler=params.get("search.sampler", ""),
+        seeds=_seeds(params, sweep),
+        epochs=sorted({int(config["epochs"]) for config in configs if "epochs" in config}),
+        workers_per_trial=int(params.get("workers_per_trial", 1)),
+        images=_below("images.", params),
+        versions=_versions(params, repeat),
+        commit=_commit(repeat),
+        devices=sorted({record.device for record in sweep.records if record.device is not None}),
+        sweep_file=_text(client, sweep.parent_run_id, "sweep.yaml"),
+    )
+
+
+def _time(ms: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(ms / 1000)
+
+
+def _text(client: MlflowClient, run_id: str, file: str) -> str:
+    """Return a file of the launch's run; nothing if it was lost."""
+    try:
+        return read_text(client, run_id, file)
+    except (MlflowException, OSError):
+        return ""
+
+
+def _seeds(params: Mapping[str, str], sweep: SweepRecords) -> list[int]:
+    """Return the seeds that were listed; else those that the trials had."""
+    listed = literal(params.get("search.seeds", ""))
+    return listed if isinstance(listed, list) else sorted({record.seed for record in sweep.records})
+
+
+def _below(prefix: str, params: Mapping[str, str]) -> dict[str, str]:
+    return {key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)}
+
+
+def _versions(params: Mapping[str, str], repeat: Mapping[str, Any]) -> dict[str, str]:
+    """Return those of one trial, which are of all packages; else the few that the launch's run has."""
+    found = {package: version for package, version in repeat.get("versions", {}).items() if version is not None}
+    return found or _below("versions.", params)
+
+
+def _commit(repeat: Mapping[str, Any]) -> str | None:
+    source = repeat.get("source")
+    if source is None:
+        return None
+    return str(source["commit"]) + (" + changes" if source["dirty"] else "")

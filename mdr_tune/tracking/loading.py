@@ -26,7 +26,7 @@ from mdr_tune.retrieve import Embedder
 from mdr_tune.tracking.champion import RESIZE_KEY
 from mdr_tune.training.model import ImageShape
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.words import without_password
+from mdr_tune.util.words import first_line, without_password
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def load_embedder(uri: str, client: MlflowClient | None = None, device: torch.de
             with _globals_at(client.tracking_uri):
                 local = mlflow.artifacts.download_artifacts(found.uri, dst_path=folder)
         except (MlflowException, OSError) as error:
-            raise UserError(f"the files of {uri} cannot be had ({_first_line(error)})") from error
+            raise UserError(f"the files of {uri} cannot be had ({first_line(error)})") from error
         if not (Path(local) / "MLmodel").is_file():
             raise UserError(f"the files of {uri} are gone: there is no MLmodel where {_registry(client)} has them")
         return _load(Path(local), found, device)
@@ -119,8 +119,8 @@ def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException
         error: What the registry answered.
     """
     if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-        return f"{uri}: cannot ask {_registry(client)} ({_first_line(error).partition('. ')[0]})"
-    missing = f"{uri} is not in {_registry(client)} ({_first_line(error)})"
+        return f"{uri}: cannot ask {_registry(client)} ({first_line(error).partition('. ')[0]})"
+    missing = f"{uri} is not in {_registry(client)} ({first_line(error)})"
     try:
         there = _names(client, client.get_registered_model(name))
     except MlflowException:  # no model of this name
@@ -215,7 +215,7 @@ def _describe(folder: Path, uri: str) -> Model:
     try:
         return Model.load(str(folder))
     except (YAMLError, MlflowException, ValueError, TypeError, AttributeError, LookupError) as error:
-        raise UserError(f"{uri}: its MLmodel is damaged ({_first_line(error)}): get the model again") from error
+        raise UserError(f"{uri}: its MLmodel is damaged ({first_line(error)}): get the model again") from error
 
 
 def _is_whole(archive: Path) -> bool:
@@ -275,7 +275,3 @@ def _resize(described: Model, image_shape: ImageShape, uri: str) -> int:
     assumed = height if channels == 1 else round(height * USUAL_RESIZE_PER_IMAGE_SIZE)
     logger.warning("%s does not say what its images were resized to: %d pixels are taken for granted", uri, assumed)
     return assumed
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -2,11 +2,9 @@
 
 import json
 import math
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from mlflow import MlflowClient
@@ -17,6 +15,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.tracking.epochs import is_measured
 from mdr_tune.tracking.experiment import check_active
+from mdr_tune.tracking.reader import read_history
+from mdr_tune.tracking.run_files import read_text
 from mdr_tune.tracking.tags import DEVICE_TAG, EXPLOITED_TAG, run_tags
 from mdr_tune.tracking.trial_runs import log_params
 from mdr_tune.util.errors import UserError
@@ -78,7 +78,8 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
     check_active(client, client.get_experiment(run.info.experiment_id))  # the rerun is a run in it too
     _check_repeatable(client, run)
     tags, parent = run.data.tags, client.get_run(run.data.tags[MLFLOW_PARENT_RUN_ID])
-    history = _history(client, run)
+    measured = [key for key in run.data.metrics if key.startswith(_MEASURED_GROUPS) and is_measured(key)]
+    history = read_history(client, run_id, measured)
     if not history:
         raise UserError(f"{run_id}: {tags[MLFLOW_RUN_NAME]} recorded no epoch: there is nothing to compare with")
     return Original(
@@ -115,21 +116,8 @@ def _repeat(client: MlflowClient, run: Run) -> dict[str, Any]:
             f"{run.info.run_id}: has no artifact {REPEAT_FILE}, because an older version of this program recorded it, "
             "or because the store did not take it: what it ran with is not known exactly. Its parameters are in MLflow"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        found: dict[str, Any] = json.loads(
-            Path(client.download_artifacts(run.info.run_id, REPEAT_FILE, folder)).read_text(encoding="utf-8")
-        )
+    found: dict[str, Any] = json.loads(read_text(client, run.info.run_id, REPEAT_FILE))
     return found
-
-
-def _history(client: MlflowClient, run: Run) -> list[dict[str, float]]:
-    """Return what the trial measured, an entry an epoch."""
-    epochs: dict[int, dict[str, float]] = {}
-    for key in run.data.metrics:
-        if key.startswith(_MEASURED_GROUPS) and is_measured(key):
-            for entry in client.get_metric_history(run.info.run_id, key):
-                epochs.setdefault(entry.step, {})[key] = entry.value
-    return [{"epoch": float(epoch), **epochs[epoch]} for epoch in sorted(epochs)]
 
 
 def _image_content(params: Mapping[str, str]) -> str | None:

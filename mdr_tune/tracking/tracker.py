@@ -41,7 +41,7 @@ from mdr_tune.tracking.tags import (
 )
 from mdr_tune.tracking.trial_runs import PARAM_VALUE_LIMIT, PARAMS_A_BATCH, TrialRuns, log_params
 from mdr_tune.tracking.writer import OrderedWriter
-from mdr_tune.util.words import escaped
+from mdr_tune.util.words import escaped, last_line
 
 __all__ = ["PARAMS_A_BATCH", "PARAM_VALUE_LIMIT", "TEST_READ_TAG", "Tracker", "best_key", "open_experiment", "run_tags"]
 
@@ -192,7 +192,7 @@ class Tracker:
         if record.outcome == "diverged":  # in place of the best value so far, which nobody should sort by
             entries.append(Metric(best_key(self._metric), math.nan, when, record.epochs + 1))
         if record.error is not None:
-            entries.append(RunTag(WHY_TAG, _last_line(escaped(record.error))[:TAG_LIMIT]))
+            entries.append(RunTag(WHY_TAG, last_line(escaped(record.error))[:TAG_LIMIT]))
             if record.outcome == "failed":
                 self.client.log_text(run_id, escaped(record.error), "traceback.txt")
         if record.distances:
@@ -359,11 +359,6 @@ def _first_tags(record: TrialRecord) -> list[Metric | RunTag]:
         is_compiled = record.config.get("compile", False)
         ran = [RunTag(DEVICE_TAG, record.device), RunTag(COMPILED_TAG, "yes" if is_compiled else "no")]
     return [*ran, *([RunTag(TEST_READ_TAG, CURVES_READ)] if has_test_curves(record) else [])]
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
 
 
 def _now_ms() -> int:

@@ -1,6 +1,7 @@
 """Small helpers for sentences that people read."""
 
 import re
+from collections.abc import Sequence
 
 
 def count(number: float, unit: str) -> str:
@@ -11,6 +12,23 @@ def count(number: float, unit: str) -> str:
 def plural(number: float, unit: str) -> str:
     """Return a unit in the form that goes with a number: `lane`, `lanes`, `classes`."""
     return unit if 0 < number <= 1 else f"{unit}es" if unit.endswith("s") else f"{unit}s"
+
+
+def some(names: Sequence[str], most: int, between: str = ", ") -> str:
+    """Return the first of some names, and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text; the name of its class if it has no text."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def last_line(text: str) -> str:
+    """Return the last line that is not blank: of a traceback the one that says what was wrong."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 def escaped(text: str) -> str:

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport
-from mdr_tune.tracking.details_files import read_details
+from mdr_tune.tracking.query_scores import read_details
 from tests.faults.sweeps import SWEEP, in_mlflow, run, same_each_run
 
 pytestmark = pytest.mark.ray

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mdr_tune.records.query_details import ShownImage, ShownQuery, TestDetails
-from mdr_tune.tracking.details_files import CENTRES, GALLERY, QUERIES, read_details, write_details
+from mdr_tune.tracking.query_scores import CENTRES, GALLERY, QUERIES, read_details, write_details
 from tests.tracking.told import plain
 
 GREY = np.arange(20, dtype=np.uint8).reshape(1, 4, 5)

@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mdr_tune.records.trial_record import TrialRecord
-from mdr_tune.tracking.details_files import read_details
+from mdr_tune.tracking.query_scores import read_details
 from tests.tracking.stored import Counting, add_epoch, all_files, history, make_trial
 from tests.tracking.test_details_files import DETAILS
 from tests.tracking.told import open_tracker, plain, tell

@@ -4,7 +4,7 @@ from collections import Counter
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.rows import AblationTable
-from mdr_tune.util.words import count, duration, without_password
+from mdr_tune.util.words import count, duration, last_line, without_password
 
 _PROTOCOLS = {
     "validation": "Epochs and configurations were chosen on the validation classes; the test classes had no say.",
@@ -85,13 +85,12 @@ def _when(evidence: SweepEvidence) -> str:
 def failed_trials(evidence: SweepEvidence) -> list[tuple[str, str, str]]:
     """Return name, outcome and reason of the trials that did not run to their end."""
     bad = [record for record in evidence.sweep.records if record.outcome in ("failed", "diverged", "killed")]
-    return [(record.name, record.outcome, _last_line(record.error)) for record in bad]
+    return [(record.name, record.outcome, _why(record.error)) for record in bad]
 
 
-def _last_line(error: str | None) -> str:
-    """Return the line of a traceback that says what was wrong."""
-    lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
-    text = lines[-1] if lines else ""
+def _why(error: str | None) -> str:
+    """Return the line of a traceback that says what was wrong, cut where it is long."""
+    text = last_line(error or "")
     return text if len(text) <= _ERROR_CHARACTERS else text[: _ERROR_CHARACTERS - 3] + "..."
 
 

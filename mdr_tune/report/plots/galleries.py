@@ -10,6 +10,7 @@ from mdr_tune.report.plots.drawing import Drawing, new_figure
 from mdr_tune.report.plots.shown_rows import best_and_baselines, best_in_words, label
 from mdr_tune.report.rows import AblationTable, Row
 from mdr_tune.report.style import GREEN, VERMILLION, WIDTH
+from mdr_tune.util.words import some
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,8 +86,7 @@ def _left_out(table: AblationTable, shown: list[Row]) -> str:
     left = [method for method in dict.fromkeys(row.method for row in table.rows) if method not in methods]
     if not left:
         return ""
-    more = f" and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
-    return f" Left out: {', '.join(left[:MOST_NAMED])}{more}."
+    return f" Left out: {some(left, MOST_NAMED)}."
 
 
 def _block(axes: "Axes", queries: list[ShownQuery]) -> None:

@@ -1,5 +1,6 @@
-"""Files and words that belong to a launch as a whole."""
+"""Files of a run, and the words and files that belong to a launch as a whole."""
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +9,17 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 REPORT, OTHER_REPORTS = "report", "reports"
 """Where a launch's run has its own report, and those that compare otherwise or have several sweeps."""
+
+
+def read_text(client: MlflowClient, run_id: str, file: str) -> str:
+    """Return a text that is an artifact of a run.
+
+    Raises:
+        MlflowException: It is not there.
+        OSError: It is not there, in a local store.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(client.download_artifacts(run_id, file, folder)).read_text(encoding="utf-8")
 
 
 def log_figures(client: MlflowClient, parent_run_id: str, files: Iterable[Path]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from mdr_tune.tracking.launch_files import log_figures, log_report
+from mdr_tune.tracking.run_files import log_figures, log_report
 from tests.tracking.stored import all_files
 from tests.tracking.told import open_tracker
 
