@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mdr_tune.cli.terminal import say
 from mdr_tune.report.names import full_title, metric_label
 from mdr_tune.report.output import texts
 from mdr_tune.report.rows import AblationTable
@@ -14,7 +15,7 @@ _STYLES = {"better": "green", "worse": "red", "not separated": "", "not known": 
 def print_ablation(console: Console, table: AblationTable) -> None:
     """Print a row for each configuration, one for each difference, and the notes; other metrics are the report's."""
     head = Text(table.sweep, style="bold").append(f": {full_title(table.metric)}, ", style="not bold")
-    console.print(head.append(texts.caption(table), style="not bold"), soft_wrap=True)
+    say(console, head.append(texts.caption(table), style="not bold"))
     if not table.rows:
         console.print("No trial has a result yet.")
         return
@@ -24,7 +25,7 @@ def print_ablation(console: Console, table: AblationTable) -> None:
         console.print(_differences(table))
     console.print()
     for note in table.notes:
-        console.print(Text(f"- {note}", style="dim"), soft_wrap=True)
+        say(console, Text(f"- {note}", style="dim"))
 
 
 def _values(table: AblationTable) -> Table:

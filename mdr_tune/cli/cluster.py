@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mdr_tune.cli.terminal import say
 from mdr_tune.cluster.file_check import check_cluster_file
 
 _CHECK = """\
@@ -30,5 +31,5 @@ def run_check(arguments: argparse.Namespace, console: Console) -> int:
         UserError: It is not; one line for each problem.
     """
     check_cluster_file(arguments.file)
-    console.print(f"{arguments.file}: fine", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"{arguments.file}: fine")
     return 0

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from mdr_tune.cli.progress_bars import progress_bars
+from mdr_tune.cli.terminal import say
 from mdr_tune.config.base import StrictModel, set_dotted
 from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
 from mdr_tune.config.explain import explain
@@ -78,7 +79,7 @@ def _of_sweep(arguments: argparse.Namespace, console: Console) -> list[DataConfi
             raise UserError(f"--{key} goes with a NAME; with --space, which names them all, use --set {key}={value}")
     sweep, notes = read_sweep(arguments.space, [f"trial.data.{override}" for override in arguments.set])
     for note in notes:
-        _print(console, f"note: {note}")
+        say(console, f"note: {note}")
     return section_variants(sweep.trial, sweep.space, "data")
 
 
@@ -123,10 +124,10 @@ def _prepare(data: DataConfig, console: Console) -> None:
             dataset = load_dataset(data.name, of_dataset(data.name, progress), **data.arguments())
     except OSError as error:
         raise UserError(f"data: {data.name} cannot be prepared: {error}") from error
-    _print(console, data.name)
+    say(console, data.name)
     for part, (images, classes) in split_sizes(data.name, **data.arguments()).items():
         of_classes = f"of {classes:>7,} {plural(classes, 'class')}"
-        _print(console, f"  {part:<13} {images:>9,} {plural(images, 'image'):<6} {of_classes}")
+        say(console, f"  {part:<13} {images:>9,} {plural(images, 'image'):<6} {of_classes}")
     if dataset.cache_file is not None:
         _print_caches(console, dataset.cache_file)
 
@@ -140,12 +141,12 @@ def run_list(_: argparse.Namespace, console: Console) -> int:
     folder = check_cache_dir()
     unfinished = abandoned_sizes(folder / FOLDER)
     if not cached_files(folder) and not unfinished:
-        _print(console, f"no caches of images below {folder}")
+        say(console, f"no caches of images below {folder}")
         return 0
-    _print(console, f"caches below {folder}; a cache that is deleted is made again when it is needed")
+    say(console, f"caches below {folder}; a cache that is deleted is made again when it is needed")
     _print_caches(console)
     for path, size_bytes in unfinished:
-        _print(console, f"  unfinished, removed by the next build: {format_bytes(size_bytes):>9}  {path}")
+        say(console, f"  unfinished, removed by the next build: {format_bytes(size_bytes):>9}  {path}")
     return 0
 
 
@@ -155,7 +156,7 @@ def run_verify(_: argparse.Namespace, console: Console) -> int:
 
     damaged, folder = False, check_cache_dir()
     if not (files := cached_files(folder)):
-        _print(console, f"no caches of images below {folder}")
+        say(console, f"no caches of images below {folder}")
     for cached in files:
         try:
             wrong = verify(cached.path)
@@ -165,7 +166,7 @@ def run_verify(_: argparse.Namespace, console: Console) -> int:
             example = f"{len(wrong):,} damaged, such as {wrong[0]}: delete it" if wrong else "intact"
             state = f"{cached.path}: {cached.images:,} images, {example}"
         damaged |= bool(wrong)
-        _print(console, state)
+        say(console, state)
     return 1 if damaged else 0
 
 
@@ -177,11 +178,7 @@ def _print_caches(console: Console, only: Path | None = None) -> None:
         if only in (None, cached.path):
             size = f"{cached.size_px} x {cached.size_px}"
             state = cached.problem or f"{cached.images:,} images"
-            _print(
+            say(
                 console,
                 f"  cache {cached.name:<8} {state:>16} {size:>11} {format_bytes(cached.bytes):>9}  {cached.path}",
             )
-
-
-def _print(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True, markup=False)

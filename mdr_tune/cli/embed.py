@@ -6,8 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mdr_tune.cli.model_arguments import add_model_arguments, load_model, naming, print_left_out
+from mdr_tune.cli.flags import add_model_arguments, load_model, naming, print_left_out
 from mdr_tune.cli.progress_bars import progress_bars
+from mdr_tune.cli.terminal import say
 from mdr_tune.util.errors import UserError
 
 _DESCRIPTION = """\
@@ -54,12 +55,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             paths=paths,
         )
     print_left_out(console, done.left_out, done.images + len(done.left_out))
-    console.print(
-        f"{done.images:,} embeddings of {embedder.size} numbers, by {embedder.uri} on {embedder.device.type}: "
-        f"{arguments.out}",
-        soft_wrap=True,
-        markup=False,
-    )
+    made = f"{done.images:,} embeddings of {embedder.size} numbers, by {embedder.uri} on {embedder.device.type}"
+    say(console, f"{made}: {arguments.out}")
     return 0
 
 

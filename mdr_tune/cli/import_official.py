@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from rich.console import Console
 
+from mdr_tune.cli.terminal import say
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.records.journal import Past
 from mdr_tune.sweep.in_store import check_in_store
@@ -59,14 +60,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from mdr_tune.training.official import import_official, write_checkpoint
 
     imported = import_official(arguments.file, arguments.mode or "rescale")
-    _print(console, imported.describe())
+    say(console, imported.describe())
     if arguments.mode is None:
-        _print(console, "Taken for their Embedding, raw at test time; for an L2NormEmbedding pass --mode l2.")
+        say(console, "Taken for their Embedding, raw at test time; for an L2NormEmbedding pass --mode l2.")
     file = write_checkpoint(imported, arguments.out)
-    _print(console, f"Written to {file}. Load it:")
-    _print(console, "  from pathlib import Path")
-    _print(console, "  from mdr_tune.tracking.champion import load_model")
-    _print(console, f"  model, image_shape = load_model(Path({str(file.absolute())!r}))")
+    say(console, f"Written to {file}. Load it:")
+    say(console, "  from pathlib import Path")
+    say(console, "  from mdr_tune.tracking.champion import load_model")
+    say(console, f"  model, image_shape = load_model(Path({str(file.absolute())!r}))")
     if stores is not None:
         _register(arguments.register, stores, imported, file, console)
     return 0
@@ -105,14 +106,10 @@ def _register(name: str, stores: Stores, imported: "ImportedModel", file: Path, 
     experiment_id = open_experiment(client, name, stores.artifact_root)
     registered = register_import(client, experiment_id, name, imported, file)
     if stores.artifact_root is not None:
-        _print(console, f"Its artifacts are below {stores.artifact_root}.")
+        say(console, f"Its artifacts are below {stores.artifact_root}.")
     where = f" in {stores.other_registry}" if stores.other_registry else ""
     state = ", alias champion" if registered.is_champion else f"; the champion is still version {registered.champion}"
-    _print(console, f"Registered as {name} version {registered.version}{where}{state}. Load it without this package:")
+    say(console, f"Registered as {name} version {registered.version}{where}{state}. Load it without this package:")
     model = f"{name}@champion" if registered.is_champion else f"{name}/{registered.version}"
     for line in stores.load_command(model).splitlines():
-        _print(console, f"  {line}")
-
-
-def _print(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True, markup=False)
+        say(console, f"  {line}")

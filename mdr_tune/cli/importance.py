@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mdr_tune.cli.leaderboard import at_least_1
-from mdr_tune.cli.reading import add_store_arguments, open_store
+from mdr_tune.cli.flags import add_store_arguments, at_least_1, open_store
+from mdr_tune.cli.terminal import say
 from mdr_tune.records.recorded_sweep import SweepRecords
 from mdr_tune.report.budget import AtBudget
 from mdr_tune.util.errors import UserError
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise UserError(f"--output {folder}: cannot be written ({error.strerror})") from None
     log_figures(client, sweep.parent_run_id, files)
     names = ", ".join(file.name for file in files)
-    console.print(f"Figures in {folder}, and in figures/ of run {sweep.parent_run_id}: {names}", soft_wrap=True)
+    say(console, f"Figures in {folder}, and in figures/ of run {sweep.parent_run_id}: {names}")
     return 0
 
 
@@ -87,11 +87,11 @@ def _print(console: Console, sweep: SweepRecords, found: AtBudget) -> None:
 
     study = make_study(found)
     shares, names = importances(study), by_importance(study)
-    console.print(Text(sweep.name, style="bold").append(f": {budget_title(found)}", style="not bold"), soft_wrap=True)
+    say(console, Text(sweep.name, style="bold").append(f": {budget_title(found)}", style="not bold"))
     if not names:
         console.print("No parameter varies among these trials.")
         return
-    console.print(f"Share of the variation of {metric_label(sweep.metric)} ({EVALUATOR}):", soft_wrap=True)
+    say(console, f"Share of the variation of {metric_label(sweep.metric)} ({EVALUATOR}):")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
     for name in names:
         share = shares.get(name)
@@ -105,6 +105,6 @@ def _print(console: Console, sweep: SweepRecords, found: AtBudget) -> None:
         value, times = values.most_common(1)[0]
         if times >= LOPSIDED * values.total():
             text = f"{name}: {times} of {values.total()} trials have {value}, so that its share says little."
-            console.print(text, style="dim", soft_wrap=True, markup=False)
+            say(console, text, style="dim")
     if len(shares) < len(names):
         console.print("Without a number: not all trials have it, and there are too few to weigh it.", style="dim")

@@ -14,7 +14,7 @@ from mdr_tune.cli.output import print_plan, print_result
 from mdr_tune.cli.pace import Pace
 from mdr_tune.cli.status import Status
 from mdr_tune.cli.streams import with_forgiving_output
-from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries
+from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries, say
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.unit_notes import unit_notes
@@ -186,7 +186,7 @@ def _checked(
         check_cache_dir()
         if arguments.address is None:
             check_ray_can_start()
-        notes = check_data(sweep, lambda text: console.print(text, soft_wrap=True, markup=False, style="dim"))
+        notes = check_data(sweep, lambda text: say(console, text, style="dim"))
     machine = this_machine() if arguments.address is None else _cluster_at(arguments.address)
     return machine, _fit(sweep, machine, file, arguments.resume is not None), notes, missing
 
@@ -207,7 +207,7 @@ def _cluster_at(address: str) -> "Machine":
 
     connect(address)
     console = make_console()
-    return joined_cluster(lambda text: console.print(text, soft_wrap=True, markup=False, style="dim"))
+    return joined_cluster(lambda text: say(console, text, style="dim"))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -227,16 +227,16 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
         what = "file, stores and resources" if plan.missing_data else "file, data, stores and resources"
         console.print(f"Dry run: {what} check out; nothing was started.")
         for problem in plan.missing_data:
-            console.print(f"Not there yet: {problem}", soft_wrap=True, markup=False)
+            say(console, f"Not there yet: {problem}")
         for line in left_to_launch(plan.sweep):
-            console.print(line, soft_wrap=True, markup=False)
+            say(console, line)
         return 0
     try:
         with last_word(plan.folder / JOURNAL, how_to_resume(plan)):
             return launch(plan, console)
     except LaneEnded as error:
         print_error(make_console(stderr=True), f"the sweep was given up: {error}")
-        console.print(how_to_resume(plan), soft_wrap=True, markup=False)
+        say(console, how_to_resume(plan))
         return 1
     except (KeyboardInterrupt, Exception) as error:
         if not isinstance(error, KeyboardInterrupt) and not was_interrupted():
@@ -244,7 +244,7 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
         print_error(make_console(stderr=True), "interrupted")
         if (plan.folder / JOURNAL).exists():
             line = ALL_DONE if read_past(plan.folder).finished else how_to_resume(plan)
-            console.print(line, soft_wrap=True, markup=False)
+            say(console, line)
         return 1
 
 
@@ -269,7 +269,7 @@ def launch(plan: Plan, console: Console) -> int:
             status.finish()
             print_result(console, plan, outcome)
             if outcome.result.interrupted or outcome.result.can_go_on:
-                console.print(how_to_resume(plan, outcome.result.can_go_on), soft_wrap=True, markup=False)
+                say(console, how_to_resume(plan, outcome.result.can_go_on))
 
         outcome = run_and_track(plan, status, shlex.join([sys.executable, *sys.argv]), show)
     for problem in (problems := _problems(outcome)):

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import csv
 import io
 import json
 import os
@@ -14,10 +13,12 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from mdr_tune.cli.flags import add_store_arguments, at_least_1, open_store
 from mdr_tune.cli.leaderboard_table import leaderboard_table
-from mdr_tune.cli.reading import add_store_arguments, open_store
+from mdr_tune.cli.terminal import say
 from mdr_tune.records.recorded_sweep import SweepRecords
-from mdr_tune.report.leaderboard import Cell, flat_rows, leaderboard
+from mdr_tune.report.leaderboard import flat_rows, leaderboard
+from mdr_tune.report.output.data_files import Rows, csv_text, write_parquet
 from mdr_tune.sweep.stores import check_exists
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import first_line
@@ -47,13 +48,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run)
 
 
-def at_least_1(text: str) -> int:
-    """Return the number that a flag was given; argparse's error if it is none, or below 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Print or write the leaderboard; returns 0.
 
@@ -78,7 +72,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     elif arguments.output is None:
         console.print(_table(arguments, sweep, console, arguments.top))
         if gone := describe_deleted(client, sweep):
-            console.print(gone, style="yellow", soft_wrap=True, markup=False)
+            say(console, gone, style="yellow")
     else:
         plain = Console(file=io.StringIO(), width=200, highlight=False)
         with plain.capture() as text:
@@ -129,36 +123,17 @@ def _watch(arguments: argparse.Namespace, console: Console, read: Callable[[], S
     return 0
 
 
-def _write_rows(kind: str, rows: list[dict[str, Cell]], output: Path | None, console: Console) -> None:
+def _write_rows(kind: str, rows: Rows, output: Path | None, console: Console) -> None:
     if kind == "parquet":
         assert output is not None
-        import pyarrow
-        import pyarrow.parquet
-
-        with _writing(output), output.open("wb") as opened:  # pyarrow takes no path that is not UTF-8
-            pyarrow.parquet.write_table(pyarrow.table(_columns(rows)), opened)
+        with _writing(output):
+            write_parquet(rows, output)
         return
-    if kind == "json":
-        text = json.dumps(rows, indent=2) + "\n"
-    else:
-        file = io.StringIO()
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        text = file.getvalue() if rows else ""
+    text = json.dumps(rows, indent=2) + "\n" if kind == "json" else csv_text(rows)
     if output is None:
         console.file.write(text)
     else:
         _write_text(output, text)
-
-
-def _columns(rows: list[dict[str, Cell]]) -> dict[str, list[Cell]]:
-    """Return the rows by column; a column that mixes texts and numbers (a parameter's choices) becomes text."""
-    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
-    for name, values in columns.items():
-        if any(isinstance(value, str) for value in values):
-            columns[name] = [None if value is None else str(value) for value in values]
-    return columns
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import time
 
 from rich.console import Console
 
+from mdr_tune.cli.terminal import say
 from mdr_tune.cluster.mlflow_server import service
 from mdr_tune.cluster.mlflow_server.arguments import add_arguments
 from mdr_tune.cluster.mlflow_server.command import run_server
@@ -35,9 +36,9 @@ def run_install(arguments: argparse.Namespace, console: Console) -> int:
         arguments.basic_auth,
     )
     if not settings.listens_on_loopback_only:
-        _print(console, f"warning: {_warning(settings)}")
-    service.install(settings, lambda sentence: _print(console, sentence))
-    _print(console, f"Its log: {log_file()}")
+        say(console, f"warning: {_warning(settings)}")
+    service.install(settings, lambda sentence: say(console, sentence))
+    say(console, f"Its log: {log_file()}")
     return 0
 
 
@@ -47,7 +48,7 @@ def run_uninstall(_arguments: argparse.Namespace, console: Console) -> int:
     Raises:
         UserError: It is another user's.
     """
-    service.uninstall(lambda sentence: _print(console, sentence))
+    service.uninstall(lambda sentence: say(console, sentence))
     return 0
 
 
@@ -55,10 +56,10 @@ def run_status(_arguments: argparse.Namespace, console: Console) -> int:
     """Print how the server is; returns 0 if it answers, else 1."""
     status = service.status()
     if status is None:
-        _print(console, "no MLflow server is installed here; `mdr-tune mlflow-server install` makes one")
+        say(console, "no MLflow server is installed here; `mdr-tune mlflow-server install` makes one")
         return 1
     for name, text in _rows(status):
-        _print(console, f"{name:<10} {text}")
+        say(console, f"{name:<10} {text}")
     return 0 if status.answers and status.state is not None else 1
 
 
@@ -99,7 +100,3 @@ def _rows(status: ServerStatus) -> list[tuple[str, str]]:
         ("artifacts", settings.artifacts_destination),
         ("log", str(log_file())),
     ]
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mdr_tune.cli.ablation_table import print_ablation
+from mdr_tune.cli.terminal import say
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.schedulers import (
     AshaSchedulerConfig,
@@ -36,7 +37,7 @@ PLACEMENTS = {"pack": "on as few nodes as possible", "spread": "on as many nodes
 def print_plan(console: Console, plan: Plan) -> None:
     """Print space, budget, lanes, resources and stores."""
     sweep, lanes = plan.sweep, plan.lanes
-    console.print(Text(sweep.name, style="bold").append(f": {plan.file}", style="not bold"), soft_wrap=True)
+    say(console, Text(sweep.name, style="bold").append(f": {plan.file}", style="not bold"))
     table = Table.grid(padding=(0, 2))
     for _ in range(3):
         table.add_column(overflow="fold")  # a long path goes on in the next line; nothing is cut off
@@ -81,7 +82,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     _add_stores(table, plan)
     console.print(table)
     for note in plan.notes:
-        console.print(f"  note: {note}", soft_wrap=True, markup=False)
+        say(console, f"  note: {note}")
 
 
 def _add_stores(table: Table, plan: Plan) -> None:
@@ -136,10 +137,10 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     else:
         _print_search(console, plan, outcome)
     if outcome.report is not None:
-        console.print(_where_the_report_is(plan, outcome.report), soft_wrap=True, markup=False)
-    console.print(describe_used(plan), soft_wrap=True, markup=False)
+        say(console, _where_the_report_is(plan, outcome.report))
+    say(console, describe_used(plan))
     if outcome.problem is not None:
-        console.print(f"MLflow did not take all of it: {outcome.problem}", style="red", soft_wrap=True, markup=False)
+        say(console, f"MLflow did not take all of it: {outcome.problem}", style="red")
     _print_where_next(console, plan, outcome)
 
 
@@ -152,7 +153,7 @@ def _where_the_report_is(plan: Plan, report: LaunchReport) -> str:
 def _print_ablation(console: Console, report: LaunchReport) -> None:
     print_ablation(console, report.table)
     for sentence in report.sentences:
-        console.print(sentence, soft_wrap=True, markup=False)
+        say(console, sentence)
 
 
 def _print_search(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
@@ -168,25 +169,25 @@ def _print_search(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
         main = sum(r.arm == result.main_arm and r.seed_index == 0 for r in result.records)
         if main > BEST_TRIALS_SHOWN and not result.shows_all:
             shown = f"The best {BEST_TRIALS_SHOWN} of {main} trials; all: mdr-tune leaderboard {plan.sweep.name}"
-            console.print(shown, style="dim", soft_wrap=True)
+            say(console, shown, style="dim")
         console.print()
     for line in verdict(result):
-        console.print(line, soft_wrap=True, markup=False)
+        say(console, line)
 
 
 def _print_where_next(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     console.print("\nBrowse the trials (the plus sign before the run unfolds them):")
     for line in ui_lines(plan, outcome.experiment_id):
-        console.print(f"  {line}", soft_wrap=True, markup=False)
+        say(console, f"  {line}")
     champion = outcome.champion
     if champion is not None:
         registry = f", in {plan.stores.other_registry}" if plan.stores.other_registry else ""
         version = f"{plan.sweep.name} version {champion.version}, alias champion{registry}"
-        console.print(f"Load the winner ({version}):", soft_wrap=True, markup=False)
+        say(console, f"Load the winner ({version}):")
         for line in load_command(plan).splitlines():
-            console.print(f"  {line}", soft_wrap=True, markup=False)
+            say(console, f"  {line}")
         if champion.previous_version is not None:
-            console.print(moved_alias(champion.previous_version, champion.previous_value, outcome), soft_wrap=True)
+            say(console, moved_alias(champion.previous_version, champion.previous_value, outcome))
 
 
 def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> str:

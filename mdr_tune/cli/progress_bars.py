@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
+from mdr_tune.cli.terminal import say
 from mdr_tune.util.progress import Progress as ProgressCall
 
 _MANY = 10_000_000
@@ -31,7 +32,7 @@ def progress_bars(console: Console) -> Iterator[ProgressCall]:
             bars.update(tasks[what], completed=done, total=total or None)
             if not console.is_terminal and (what, done == total) not in told:
                 told.add((what, done == total))
-                console.print(f"{what}: {done:,} of {total:,}" if total else what, soft_wrap=True, markup=False)
+                say(console, f"{what}: {done:,} of {total:,}" if total else what)
 
         yield show
 

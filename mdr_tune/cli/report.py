@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from mdr_tune.cli.ablation_table import print_ablation
-from mdr_tune.cli.reading import add_store_arguments, open_store
+from mdr_tune.cli.flags import add_store_arguments, open_store
+from mdr_tune.cli.terminal import say
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import count, first_line
 
@@ -72,9 +73,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             report = build_report(evidences, folder, arguments.baseline, lambda step: status.update(escape(step)))
     for evidence, table in zip(evidences, report.tables, strict=True):
         if gone := describe_deleted(client, evidence.sweep):
-            console.print(gone, style="yellow", soft_wrap=True, markup=False)
+            say(console, gone, style="yellow")
         _print(console, evidence, table)
-    console.print(f"Report: {report.folder / 'index.html'} ({_others(report)})", soft_wrap=True, markup=False)
+    say(console, f"Report: {report.folder / 'index.html'} ({_others(report)})")
     if not arguments.no_log:
         is_plain = len(evidences) == 1 and arguments.baseline is None
         _keep(console, stores, client, evidences, report, is_plain)
@@ -112,9 +113,9 @@ def _print(console: Console, evidence: "SweepEvidence", table: "AblationTable") 
 
     unfinished = state(evidence)
     if unfinished:
-        console.print(unfinished, style="yellow", soft_wrap=True, markup=False)
+        say(console, unfinished, style="yellow")
     print_ablation(console, table)
-    console.print(" ".join(summary_sentences(evidence, table)), soft_wrap=True, markup=False)
+    say(console, " ".join(summary_sentences(evidence, table)))
     console.print()
 
 
@@ -145,7 +146,7 @@ def _keep(
     running = [evidence.sweep.name for evidence in evidences if evidence.sweep.status == "RUNNING"]
     if running:
         text = f"Not kept in MLflow: {', '.join(running)} has not ended, and a launch logs its report at its end."
-        console.print(text, soft_wrap=True, markup=False)
+        say(console, text)
         return
     place = REPORT if is_plain else f"{OTHER_REPORTS}/{report.folder.resolve().name}"
     runs = [evidence.sweep.parent_run_id for evidence in evidences]
@@ -153,7 +154,7 @@ def _keep(
         for run_id in runs:
             before = _logged_manifest(client, run_id, place)
             if why := why_poorer(evidences, before, f"{place}/ of run {run_id}"):
-                console.print(f"Not kept in MLflow: {why}.", style="yellow", soft_wrap=True, markup=False)
+                say(console, f"Not kept in MLflow: {why}.", style="yellow")
                 return
         for run_id in runs:
             log_report(client, run_id, report.folder, place)
@@ -162,7 +163,7 @@ def _keep(
     except (MlflowException, OSError) as error:
         problem = f"the report is in {report.folder}, but MLflow did not take it ({first_line(error)})"
         raise UserError(f"{problem}; --no-log keeps it out of MLflow") from None
-    console.print(f"In MLflow: {place}/ of run {', '.join(runs)}", soft_wrap=True, markup=False)
+    say(console, f"In MLflow: {place}/ of run {', '.join(runs)}")
 
 
 def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mdr_tune.cli.progress_bars import progress_bars
-from mdr_tune.cli.terminal import make_console, print_error
+from mdr_tune.cli.terminal import make_console, print_error, say
 from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed
 from mdr_tune.report.comparison import Comparison, compare
 from mdr_tune.sweep.rerun import RerunPlan, plan_rerun, prepare_rerun, run_epochs, running_lane
@@ -58,12 +58,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     client = open_client(stores)
     original = read_original(client, arguments.run_id, stores.shown_uri)
     plan = plan_rerun(original, arguments.epochs, shlex.join([sys.executable, *sys.argv]))
-    _print(console, _sentence(plan))
+    say(console, _sentence(plan))
     _print_surroundings(console, plan.differences)
     with progress_bars(console) as progress:
-        images = prepare_rerun(plan, lambda text: _print(console, text), progress)
+        images = prepare_rerun(plan, lambda text: say(console, text), progress)
     if images is not None:
-        _print(console, f"  {images}")
+        say(console, f"  {images}")
     return _run_and_compare(plan, client, console)
 
 
@@ -77,19 +77,19 @@ def _sentence(plan: RerunPlan) -> str:
 
 
 def _print_surroundings(console: Console, lines: list[str]) -> None:
-    _print(console, "What differs from then:" if lines else "Versions, commit, processor and device are those of then.")
+    say(console, "What differs from then:" if lines else "Versions, commit, processor and device are those of then.")
     for line in lines:
-        _print(console, f"  {line}")
+        say(console, f"  {line}")
 
 
 def _run_and_compare(plan: RerunPlan, client: "MlflowClient", console: Console) -> int:
     from mdr_tune.tracking.rerun import RerunRun
 
     done: list[dict[str, float]] = []
-    _print(console, f"starting Ray and {count(plan.lanes.workers_per_lane, 'worker')}")
+    say(console, f"starting Ray and {count(plan.lanes.workers_per_lane, 'worker')}")
     with (
         last_word(),
-        running_lane(plan, lambda text: _print(console, text)) as hub,
+        running_lane(plan, lambda text: say(console, text)) as hub,
         RerunRun(client, plan.original, plan.sweep.trial, plan.repeat) as recorded,
     ):
         try:
@@ -98,19 +98,19 @@ def _run_and_compare(plan: RerunPlan, client: "MlflowClient", console: Console) 
                     recorded.log_epoch(metrics)
                     done.append(metrics)
                     so_far = "equal so far" if compare(plan.original.history, done).equal else "different"
-                    _print(console, f"epoch {len(done)} of {plan.epochs}: {so_far}")
+                    say(console, f"epoch {len(done)} of {plan.epochs}: {so_far}")
         except (TrialFailed, LaneLost, LaneEnded) as error:
             print_error(make_console(stderr=True), f"the rerun failed in epoch {len(done) + 1}: {error}")
             return 1
         result = compare(plan.original.history, done)
         recorded.log_comparison(result.equal, f"Rerun of {plan.original.name}. {result.describe()}")
     _print_comparison(console, plan, result)
-    _print(console, f"Recorded as run {recorded.run_id}.")
+    say(console, f"Recorded as run {recorded.run_id}.")
     return 0 if result.equal else 1
 
 
 def _print_comparison(console: Console, plan: RerunPlan, result: Comparison) -> None:
-    console.print(Text(result.describe(), style="green" if result.equal else "red"), soft_wrap=True)
+    say(console, Text(result.describe(), style="green" if result.equal else "red"))
     if result.equal:
         return
     table = Table(pad_edge=False, box=None, header_style="bold", padding=(0, 1))
@@ -126,10 +126,6 @@ def _print_comparison(console: Console, plan: RerunPlan, result: Comparison) -> 
         )
     console.print(table)
     if len(result.differences) > SHOWN_DIFFERENCES:
-        _print(console, f"and {len(result.differences) - SHOWN_DIFFERENCES} more metrics")
+        say(console, f"and {len(result.differences) - SHOWN_DIFFERENCES} more metrics")
     if plan.repeat["device"] != "cpu":
-        _print(console, "A GPU may sum in another order from run to run: small differences are expected on one.")
-
-
-def _print(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True, markup=False)
+        say(console, "A GPU may sum in another order from run to run: small differences are expected on one.")

@@ -1,8 +1,6 @@
 """`mdr-tune search --index FILE --query IMAGE ...`: the images of an index that are nearest to others."""
 
 import argparse
-import csv
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mdr_tune.cli.leaderboard import at_least_1
-from mdr_tune.cli.model_arguments import add_model_arguments, naming
+from mdr_tune.cli.flags import add_model_arguments, at_least_1, naming
+from mdr_tune.cli.terminal import say
+from mdr_tune.report.output.data_files import Rows, csv_text
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import atomic_write
 
@@ -25,7 +24,6 @@ is what `mdr-tune embed` writes. FAISS is used where it is installed and the ind
 """
 _MODEL = "what embeds the queries; default: the version that made the index. Another model's distances mean nothing"
 _COLUMNS = ("query", "rank", "path", "distance", "label")
-_Row = dict[str, str | int | float | None]
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -73,12 +71,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.out is not None:
         _write(arguments.out, _rows(index, queries.names, found))
         shown = f"{len(queries.names):,} queries: {arguments.out}"
-        console.print(f"{shown} ({_how(index, found)})", soft_wrap=True, markup=False)
+        say(console, f"{shown} ({_how(index, found)})")
         return 0
     for number, name in enumerate(queries.names):
-        console.print(Text(name, style="bold"), soft_wrap=True)
+        say(console, Text(name, style="bold"))
         console.print(_table(index, found, number))
-    console.print(Text(_how(index, found), style="dim"), soft_wrap=True)
+    say(console, Text(_how(index, found), style="dim"))
     return 0
 
 
@@ -108,7 +106,7 @@ def _table(index: "EmbeddingIndex", found: "SearchResult", query: int) -> Table:
     return table
 
 
-def _rows(index: "EmbeddingIndex", names: list[str], found: "SearchResult") -> list[_Row]:
+def _rows(index: "EmbeddingIndex", names: list[str], found: "SearchResult") -> Rows:
     return [
         dict(zip(_COLUMNS, (name, *hit), strict=True))
         for query, name in enumerate(names)
@@ -116,15 +114,8 @@ def _rows(index: "EmbeddingIndex", names: list[str], found: "SearchResult") -> l
     ]
 
 
-def _write(file: Path, rows: list[_Row]) -> None:
-    if file.suffix == ".json":
-        text = json.dumps(rows, indent=2) + "\n"
-    else:
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        text = buffer.getvalue()
+def _write(file: Path, rows: Rows) -> None:
+    text = json.dumps(rows, indent=2) + "\n" if file.suffix == ".json" else csv_text(rows, _COLUMNS)
     try:
         with atomic_write(file) as opened:
             opened.write(text.encode())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mdr_tune.cli.model_arguments import load_model, naming, print_left_out
+from mdr_tune.cli.flags import load_model, naming, print_left_out
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.cli.terminal import make_console
 from mdr_tune.retrieve import Embedder, EmbeddingIndex, embed_images, read_index

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import IO, cast
 
 from rich.console import Console
+from rich.text import Text
 
 from mdr_tune.cli.streams import Output
 from mdr_tune.util.errors import UserError
@@ -24,10 +25,15 @@ def make_console(stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(file=file, stderr=stderr, highlight=False, width=PIPE_WIDTH)
 
 
+def say(console: Console, text: str | Text, style: str | None = None) -> None:
+    """Print a sentence as it is: brackets are no markup, and a line is broken by nothing but the terminal."""
+    console.print(text, style=style, soft_wrap=True, markup=False)
+
+
 def print_error(errors: Console, message: str) -> None:
     """Print each line of a message as an error; at least one line."""
     for line in message.splitlines() or ["no reason was given"]:
-        errors.print(f"error: {line}", style="red", soft_wrap=True, markup=False)
+        say(errors, f"error: {line}", "red")
 
 
 def exit_code(command: Callable[[], int]) -> int:
@@ -48,7 +54,7 @@ def exit_code(command: Callable[[], int]) -> int:
         if (mistake := _mistake(error)) is not None:
             print_error(errors, mistake)
             return 2
-        errors.print(traceback.format_exc(), markup=False, soft_wrap=True)
+        say(errors, traceback.format_exc())
     return 1
 
 

@@ -8,11 +8,11 @@ from mdr_tune.config.hints import meant_dotted
 from mdr_tune.records.objectives import on_front
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepRecords, second_key
 from mdr_tune.report.names import metric_label, short_names, test_key
+from mdr_tune.report.output.data_files import Rows, cell
 from mdr_tune.report.rows import best_of, best_parameters, rows_of, said_outcome
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.registry import did_you_mean
 
-Cell = str | float | int | bool | None
 _HIGHER_FIRST = ("val/", "test/", "objective/", "time/images_per_s")
 _HIGHER_COLUMNS = ("best", "mean", "second", "front", "test", "images_per_s", "epochs", "seeds")
 
@@ -160,7 +160,7 @@ def _keyed(value: Callable[[Line], Any], higher_first: bool) -> Callable[[Line],
     return key
 
 
-def flat_rows(lines: list[Line]) -> list[dict[str, Cell]]:
+def flat_rows(lines: list[Line]) -> Rows:
     """Return each line with a column for each value, parameter (`mdr.weight`) and metric (`train/loss`).
 
     A parameter with the name of a column is `trial.epochs`. All rows have the same columns; what a trial lacks is None,
@@ -171,15 +171,11 @@ def flat_rows(lines: list[Line]) -> list[dict[str, Cell]]:
     return [
         {
             **{name: getattr(line, name) for name in COLUMNS},
-            **{f"trial.{key}" if key in COLUMNS else key: _cell(line.parameters.get(key)) for key in parameters},
+            **{f"trial.{key}" if key in COLUMNS else key: cell(line.parameters.get(key)) for key in parameters},
             **{key: line.metrics.get(key) for key in metrics},
         }
         for line in lines
     ]
-
-
-def _cell(value: Any) -> Cell:
-    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def budget_note(lines: list[Line]) -> str | None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DETAILS_FOLDER = "test"
-"""Below it a run has the files of `details_files`."""
+"""Below it a run has the files of `write_details`."""
+QUERIES, CENTRES, GALLERY = "queries.parquet", "class_centres.parquet", "gallery.parquet"
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,6 @@ class TestScores:
         before = f"{CURVES_READ}; " if self.has_curves else ""
         read = RunTag(TEST_READ_TAG, f"{before}{when}, after epoch {self.epoch}")
         return [*entries_of(self.metrics, self.epoch, self.when_ms), read]
-
-
-QUERIES, CENTRES, GALLERY = "queries.parquet", "class_centres.parquet", "gallery.parquet"
 
 
 def write_details(details: TestDetails, folder: Path) -> None:

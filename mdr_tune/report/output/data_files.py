@@ -1,9 +1,11 @@
-"""The numbers of a table as CSV and Parquet, unrounded: values, differences, and each trial's, to recompute them from.
+"""Rows as CSV and Parquet; those of a report, unrounded: values, differences, and each trial's, to recompute them from.
 
 A row is one observation, so that any program can group and filter them.
 """
 
 import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ def trial_rows(evidence: SweepEvidence, table: AblationTable) -> Rows:
                 "seed": record.seed,
                 "outcome": record.outcome,
                 "epochs": trial.epochs,
-                **{f"parameter:{key}": _cell(record.parameters.get(key)) for key in parameters},
+                **{f"parameter:{key}": cell(record.parameters.get(key)) for key in parameters},
                 **{key: trial.metrics.get(key) for key in metrics},
             }
         )
@@ -94,31 +96,40 @@ def _estimate(estimate: Estimate) -> dict[str, Cell]:
     }
 
 
-def _cell(value: Any) -> Cell:
+def cell(value: Any) -> Cell:
+    """Return a value as a table has it: a list or section is its text."""
     return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def csv_text(rows: Rows, columns: Sequence[str] = ()) -> str:
+    """Return rows as CSV; without rows the titles alone, if they are given."""
+    titles = list(rows[0]) if rows else columns
+    file = io.StringIO()
+    if titles:
+        writer = csv.DictWriter(file, titles, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return file.getvalue()
+
+
+def write_parquet(rows: Rows, file: Path) -> None:
+    """Write rows as Parquet; a column that mixes texts and numbers, a parameter's choices, becomes text."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    for name, values in columns.items():
+        if any(isinstance(value, str) for value in values):
+            columns[name] = [None if value is None else str(value) for value in values]
+    with file.open("wb") as opened:  # pyarrow takes no path that is not UTF-8
+        pyarrow.parquet.write_table(pyarrow.table(columns), opened)
 
 
 def write_rows(rows: Rows, folder: Path, name: str) -> list[Path]:
     """Write rows as `name.csv` and `name.parquet`; returns the two files. Without rows nothing is written."""
     if not rows:
         return []
-    import pyarrow
-    import pyarrow.parquet
-
     as_csv, as_parquet = folder / f"{name}.csv", folder / f"{name}.parquet"
-    with as_csv.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    with as_parquet.open("wb") as file_of_bytes:  # pyarrow takes no path that is not UTF-8
-        pyarrow.parquet.write_table(pyarrow.table(_columns(rows)), file_of_bytes)
+    as_csv.write_text(csv_text(rows), encoding="utf-8", newline="")
+    write_parquet(rows, as_parquet)
     return [as_csv, as_parquet]
-
-
-def _columns(rows: Rows) -> dict[str, list[Cell]]:
-    """Return the rows by column; a column that mixes texts and numbers, a parameter's choices, becomes text."""
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    for name, values in columns.items():
-        if any(isinstance(value, str) for value in values):
-            columns[name] = [None if value is None else str(value) for value in values]
-    return columns

@@ -1,18 +1,49 @@
-"""What `embed` and `search` share: the flags that name a model, loading it, and errors that name the flag."""
+"""What several commands share: flags that name a store or a model, opening or loading it, errors that name the flag."""
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mdr_tune.cli.leaderboard import at_least_1
-from mdr_tune.cli.reading import add_store_arguments, open_store
+from mdr_tune.cli.terminal import say
+from mdr_tune.sweep.stores import Stores, check_readable, choose_stores, open_client
 from mdr_tune.util.errors import UserError
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from mdr_tune.retrieve import Embedder, LeftOut
+
+
+def at_least_1(text: str) -> int:
+    """Return the number that a flag was given; argparse's error if it is none, or below 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def add_store_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --tracking-uri and --storage, as launch.py has them."""
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow; default: MLFLOW_TRACKING_URI, or mlflow.db in the storage"
+    )
+    parser.add_argument("--storage", metavar="DIR", help="the sweep's storage; default: runs")
+
+
+def open_store(arguments: argparse.Namespace) -> "tuple[Stores, MlflowClient]":
+    """Return the stores that the flags name, and a client that does not wait long for an answer.
+
+    Raises:
+        UserError: There is no such store, it cannot be read, or it does not answer.
+    """
+    stores = choose_stores(arguments.storage, arguments.tracking_uri)
+    check_readable(stores)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    return stores, open_client(stores)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, required: bool, help_text: str) -> None:
@@ -52,4 +83,4 @@ def print_left_out(console: Console, left_out: "Sequence[LeftOut]", total: int) 
         return
     from mdr_tune.data.images.corrupt import finding
 
-    console.print(f"Left out: {finding(left_out, total)}", style="yellow", soft_wrap=True, markup=False)
+    say(console, f"Left out: {finding(left_out, total)}", style="yellow")
