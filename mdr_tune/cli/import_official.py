@@ -97,7 +97,7 @@ def _register(name: str, stores: Stores, imported: "ImportedModel", file: Path, 
     import mlflow
 
     from mdr_tune.tracking.champion import register_import
-    from mdr_tune.tracking.tracker import open_experiment
+    from mdr_tune.tracking.experiment import open_experiment
 
     stores.storage.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(stores.tracking_uri)

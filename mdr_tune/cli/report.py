@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """
     _check(arguments)
     stores, client = open_store(arguments)
-    from mdr_tune.report.build import build_report, check_folder
+    from mdr_tune.report.build import build_report
+    from mdr_tune.report.report_folder import check_folder
     from mdr_tune.tracking.deleted import describe_deleted
     from mdr_tune.tracking.evidence import read_evidence
 
@@ -140,7 +141,7 @@ def _keep(
     """
     from mlflow.exceptions import MlflowException
 
-    from mdr_tune.report.manifest import why_poorer
+    from mdr_tune.report.report_folder import why_poorer
     from mdr_tune.tracking.run_files import OTHER_REPORTS, REPORT, log_report
 
     running = [evidence.sweep.name for evidence in evidences if evidence.sweep.status == "RUNNING"]
@@ -168,7 +169,7 @@ def _keep(
 
 def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[str, Any]:
     """Return the `report.json` of the report that a run has; nothing if it has none."""
-    from mdr_tune.report.manifest import MANIFEST, read_manifest
+    from mdr_tune.report.report_folder import MANIFEST, read_manifest
 
     file = f"{place}/{MANIFEST}"
     if file not in [entry.path for entry in client.list_artifacts(run_id, place)]:

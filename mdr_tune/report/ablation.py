@@ -89,7 +89,7 @@ def _estimates(row: Row, metrics: list[str], details: dict[str, TestDetails]) ->
         values = row.values_of(metric)
         if values:
             found = mean_interval(list(values.values()))
-            estimates[metric] = Estimate(found.mean, found.low, found.high, found.n, values)
+            estimates[metric] = Estimate(**vars(found), values=values)
     found_details = [details[trial.record.name] for trial in row.ran if trial.record.name in details]
     of_test = [metric for metric in estimates if metric.startswith("test/")]
     return {**estimates, **_over_queries(found_details[0], of_test)} if found_details and of_test else estimates
@@ -100,6 +100,6 @@ def _over_queries(details: TestDetails, metrics: Iterable[str]) -> dict[str, Est
     names = list(metrics)
     columns = np.stack([details.per_query(metric.removeprefix("test/")) for metric in names], axis=1)
     return {
-        metric: Estimate(found.mean, found.low, found.high, found.n, over="queries")
+        metric: Estimate(**vars(found), over="queries")
         for metric, found in zip(names, bootstrap_means(columns), strict=True)
     }

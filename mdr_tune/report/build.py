@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.ablation import ablation_table
-from mdr_tune.report.manifest import MANIFEST, check_not_poorer, make_manifest, read_manifest
 from mdr_tune.report.output.data_files import difference_rows, trial_rows, value_rows, write_rows
 from mdr_tune.report.output.latex import latex, overview_latex
 from mdr_tune.report.output.markdown import markdown
@@ -15,11 +14,18 @@ from mdr_tune.report.output.section import DIFFERENCES, OVERVIEW, TRIALS, Sectio
 from mdr_tune.report.overview import overview
 from mdr_tune.report.page import page
 from mdr_tune.report.plots.all_figures import draw
-from mdr_tune.report.replacing import replacing, restore
+from mdr_tune.report.report_folder import (
+    MANIFEST,
+    check_folder,
+    check_not_poorer,
+    files_below,
+    make_manifest,
+    read_manifest,
+    replacing,
+    restore,
+)
 from mdr_tune.report.rows import AblationTable
 from mdr_tune.report.sentences import summary_sentences
-from mdr_tune.util.errors import UserError
-from mdr_tune.util.words import some
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,8 @@ def build_report(
         files = [
             "index.html",
             "report.md",
-            *_files_below(made / "tables", made),
-            *_files_below(made / "figures", made),
+            *files_below(made / "tables", made),
+            *files_below(made / "figures", made),
             MANIFEST,
         ]
         manifest = make_manifest(evidences, [section.name for section in sections], files)
@@ -104,30 +110,3 @@ def _write_tables(section: Section, folder: Path) -> None:
     write_rows(value_rows(table), folder, slug)
     write_rows(difference_rows(table), folder, f"{slug}{DIFFERENCES}")
     write_rows(trial_rows(section.evidence, table), folder, f"{slug}{TRIALS}")
-
-
-def _files_below(folder: Path, root: Path) -> list[str]:
-    return sorted(str(file.relative_to(root)) for file in folder.rglob("*") if file.is_file())
-
-
-def check_folder(folder: Path) -> None:
-    """See that a report may be written: there is no such folder, it is empty, or it holds a report and nothing else.
-
-    Raises:
-        UserError: It does not; the text names what is in the way.
-    """
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir():
-        above = "" if there == folder else f"{folder}: "
-        raise UserError(f"{above}{there} is a file: name a folder for the report")
-    if there != folder:
-        return
-    foreign = sorted(set(_files_below(folder, folder)) - _listed(folder))
-    if foreign:
-        raise UserError(f"{folder} holds {some(foreign, 1)}, not of a report: name another folder, or move it away")
-
-
-def _listed(folder: Path) -> set[str]:
-    """Return the files of the report in a folder; none if there is no report."""
-    files = read_manifest(folder).get("files", [])
-    return {file for file in files if isinstance(file, str)} if isinstance(files, list) else set()

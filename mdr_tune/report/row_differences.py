@@ -105,7 +105,7 @@ def _over_queries(
     if pair is None:
         return None
     found = bootstrap_difference(pair[0], pair[1])
-    return Estimate(found.mean, found.low, found.high, found.n, over="queries"), None
+    return Estimate(**vars(found), over="queries"), None
 
 
 def paired_queries(

@@ -14,6 +14,7 @@ from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
 from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord
 from mdr_tune.report.names import format_parameters
 from mdr_tune.report.row_settings import WITH_MDR, drawn, key_of, method_of
+from mdr_tune.statistics import Interval
 
 Verdict = Literal["better", "worse", "not separated", "not known"]
 """Of a row beside its baseline. `not separated`: the interval of the difference holds 0, or the corrected p is above
@@ -21,22 +22,14 @@ Verdict = Literal["better", "worse", "not separated", "not known"]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean and what is known of it, in the units of its values.
+class Estimate(Interval):
+    """A mean with its 95 % interval, in the units of its values.
 
     Attributes:
-        mean: Of the values.
-        low: Lower end of the 95 % interval; None where there is none.
-        high: Upper end.
-        n: Values in the mean.
         values: By training seed; empty for an interval over queries.
         over: What the interval is over: `seeds`, Student's t; or `queries`, a bootstrap of a single run.
     """
 
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
     values: dict[int, float] = field(default_factory=dict)
     over: Literal["seeds", "queries"] = "seeds"
 

@@ -6,31 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mdr_tune.statistics.interval import mean_interval, spread
+from mdr_tune.statistics.interval import Interval, mean_interval, spread
 
 
 @dataclass(frozen=True)
-class PairedDifference:
+class PairedDifference(Interval):
     """The mean difference of the pairs, with its interval and its test.
 
     Attributes:
-        mean: Mean of the differences.
-        low: Lower end of the 95 % t-interval; None where there is no interval.
-        high: Upper end of the interval; None where there is no interval.
         p: p-value of the two-sided paired t-test; None where there is no test.
         differences: Difference of each pair, by training seed.
     """
 
-    mean: float
-    low: float | None
-    high: float | None
     p: float | None
     differences: dict[int, float]
-
-    @property
-    def n(self) -> int:
-        """Number of pairs."""
-        return len(self.differences)
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference | None:
@@ -60,6 +49,7 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
         mean=interval.mean,
         low=None if deviation is None else interval.low,
         high=None if deviation is None else interval.high,
+        n=len(common),
         p=None if deviation is None else _p_value(interval.mean, deviation, len(common)),
         differences=dict(zip(common, differences.tolist(), strict=True)),
     )

@@ -141,7 +141,8 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
     import mlflow
 
     from mdr_tune.sweep.last_writer import check_last_writer, claim, new_session
-    from mdr_tune.tracking.tracker import Tracker, open_experiment
+    from mdr_tune.tracking.experiment import open_experiment
+    from mdr_tune.tracking.tracker import Tracker
 
     mlflow.set_tracking_uri(plan.stores.tracking_uri)
     client = open_client(plan.stores)

@@ -23,7 +23,6 @@ from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.recorded_sweep import EPOCHS_KEY, SEEDS_KEY, mean_key, second_key
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.tracking.epochs import entries_of, epoch_metrics, has_test_curves, values_in_force
-from mdr_tune.tracking.experiment import open_experiment
 from mdr_tune.tracking.query_scores import TestScores
 from mdr_tune.tracking.tags import (
     COMPILED_TAG,
@@ -39,11 +38,9 @@ from mdr_tune.tracking.tags import (
     note_tags,
     run_tags,
 )
-from mdr_tune.tracking.trial_runs import PARAM_VALUE_LIMIT, PARAMS_A_BATCH, TrialRuns, log_params
+from mdr_tune.tracking.trial_runs import TrialRuns, log_params
 from mdr_tune.tracking.writer import OrderedWriter
 from mdr_tune.util.words import escaped, last_line
-
-__all__ = ["PARAMS_A_BATCH", "PARAM_VALUE_LIMIT", "TEST_READ_TAG", "Tracker", "best_key", "open_experiment", "run_tags"]
 
 logger = logging.getLogger(__name__)
 

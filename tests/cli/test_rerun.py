@@ -61,7 +61,8 @@ def record_trials(folder: Path) -> dict[str, str]:
     from mdr_tune.lanes.hub import unwrap
     from mdr_tune.lanes.lane import Lanes
     from mdr_tune.sweep.lane_layout import fit_lanes
-    from mdr_tune.tracking.tracker import Tracker, open_experiment
+    from mdr_tune.tracking.experiment import open_experiment
+    from mdr_tune.tracking.tracker import Tracker
 
     resources = {"workers_per_trial": 2, "lanes": 1}
     lane = fit_lanes(SweepConfig.model_validate({"name": "x", "resources": resources}), this_machine())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.report.replacing import ABANDONED_S, replacing, restore
+from mdr_tune.report.report_folder import ABANDONED_S, replacing, restore
 from tests.waiting import HANG_S
 
 

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.tracking.champion import Registration, evaluation_resize, load_model, register_champion
-from mdr_tune.tracking.tracker import open_experiment
+from mdr_tune.tracking.experiment import open_experiment
 from tests.tracking.tiny_trial import noise_images, save, trained
 
 LOAD = """

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.names import full_title, short_names
-from mdr_tune.report.plots.drawing import Drawing, new_figure
-from mdr_tune.report.plots.error_bars import draw_estimates, within_percent
+from mdr_tune.report.plots.drawing import Drawing, draw_estimates, new_figure, within_percent
 from mdr_tune.report.plots.shown_rows import (
     MOST_LINES,
     few,

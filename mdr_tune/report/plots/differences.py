@@ -5,8 +5,7 @@ from typing import Any
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.names import full_title
-from mdr_tune.report.plots.drawing import Drawing, new_figure
-from mdr_tune.report.plots.error_bars import draw_estimates
+from mdr_tune.report.plots.drawing import Drawing, draw_estimates, new_figure
 from mdr_tune.report.plots.shown_rows import intervals_in_words, label, sentence_start
 from mdr_tune.report.rows import AblationTable, Difference, Row, Verdict
 from mdr_tune.report.style import GREEN, GREY, VERMILLION, Look

@@ -1,8 +1,7 @@
 """Recall@K on the test classes over K."""
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.plots.drawing import Drawing, legend_height, new_figure
-from mdr_tune.report.plots.error_bars import draw_estimates
+from mdr_tune.report.plots.drawing import Drawing, draw_estimates, legend_height, new_figure
 from mdr_tune.report.plots.shown_rows import few, intervals_in_words, label, looks, of_all
 from mdr_tune.report.rows import AblationTable
 
