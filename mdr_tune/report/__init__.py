@@ -1,19 +1,17 @@
 """What a person reads of a sweep: tables, sentences, figures and pages from recorded trials.
 
-While it runs, and of a search
-    summary        the end of a search in words and one table; running: the description of one that runs
-    leaderboard    trials ranked; trial_table: them as Markdown
-    budget, study, figures, axes    what mattered among the parameters, at equal budget
+What all is made of
+    rows           one configuration with its seeds, and the table of an ablation
+    names, row_settings    metrics, parameters, methods and settings as people say them
+    row_differences    which rows are compared, and how
+    sentences      who is the best and what MDR gained; ablation_notes: what a reader must know beside that
+A sweep
+    leaderboard    its trials ranked
+    description    of its run in MLflow: while it runs, at its end, and of an ablation
+    budget, study, figures    what mattered among the parameters, at equal budget
     comparison     two runs of one trial, number by number
-An ablation's table
-    ablation_table    what it is made of
-    ablation       evidence -> table; table_rows: trials -> rows
-    configurations    what a row is called, and which rows may be compared; differences: the comparison
-    ablation_notes, chance    what a reader must know; gains: what MDR gained, in sentences
-    overview       several sweeps beside each other
 The report
-    build          a folder with all of it; replacing: whole or not at all
+    ablation       evidence -> table; overview: several sweeps beside each other
+    build          a folder with all of it; report_folder: what may be replaced, whole or not at all
     page           HTML; output/: words, Markdown, LaTeX, CSV; plots/: figures; style: how they look
-    description    the table for the run's description in MLflow
-names          parameters as people say them
 """

@@ -12,7 +12,7 @@ from mdr_tune.report.names import full_title, test_key, value_titles
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.markdown import escape, table_lines
 from mdr_tune.report.rows import AblationTable, Row, best_of, result_rows, said_outcome, said_parameters
-from mdr_tune.report.sentences import best_trial, verdict
+from mdr_tune.report.sentences import beside_baselines, best_trial, verdict
 from mdr_tune.util.words import count
 
 ROOM = 3500
@@ -94,7 +94,8 @@ def running_description(
     lines = [f"### {head}: {done} of {count(max(total, done), 'trial')} done", ""]
     lines += [f"- As of {now:%Y-%m-%d %H:%M}: {doing}.", f"- {best}"]
     lines += [f"- {sentence}" for outcome in _FAILURES if (sentence := _failures(result.records, outcome))]
-    return "\n".join([*lines, "", *(_trial_lines(result) if trial_table(result)[1] else [])])
+    table = _trial_lines(result)
+    return "\n".join([*lines, "", *(table if len(table) > 2 else [])])  # more than its head
 
 
 def _failures(records: Sequence[TrialRecord], outcome: Outcome) -> str | None:
@@ -121,7 +122,7 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
             *texts.name_cells(table, row),
             texts.seeds(row, table.metric),
             texts.value(row.estimates.get(table.metric)),
-            _beside(row),
+            beside_baselines(row),
         ]
         for row in table.rows
     ]
@@ -134,11 +135,3 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
 
 def _code(head: str, load_command: str | None) -> list[str]:
     return ["", head, "", "```python", load_command, "```"] if load_command else []
-
-
-def _beside(row: Row) -> str:
-    found = [
-        f"{texts.signed(d.estimate.mean)} {texts.spread(d.estimate)} over {d.label}: {d.verdict}"
-        for d in row.differences
-    ]
-    return "; ".join(found)
