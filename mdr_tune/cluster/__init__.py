@@ -4,9 +4,8 @@ machine        nodes and those that may come, as a plan counts them             
 joined         join a running cluster; what it has                                      Ray
 autoscaler     what the head's autoscaler may add, and what it does                     Ray
 environment    what Ray reads from the environment                                      plain Python
-file_check     all checks of a cluster file, each a function in `checks/`               plain Python, botocore's data
+file_check     all checks of a cluster file, each a function in `checks/`               Ray, botocore's data
 cluster_file   a cluster file and where in it each key stands                           plain Python
 aws_instances  vCPUs and GPUs of machine types                                          plain Python
-aws_model      what EC2 takes, from botocore's description of it                        botocore
-mlflow_server/ the MLflow server as a service
+mlflow_server/ the MLflow server as a service, under systemd or supervisord
 """

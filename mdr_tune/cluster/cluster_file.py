@@ -1,6 +1,7 @@
 """A cluster file, which `ray up FILE` reads: what is written in it, where, and what Ray makes of it."""
 
 import copy
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any, NamedTuple
 from mdr_tune.config.yaml_lines import KeyPath, RayLoader, read_mapping
 
 TOP_KEYS = ["cluster_name", "provider", "auth", "file_mounts", "available_node_types", "head_start_ray_commands"]
+
+
+_EXAMPLES = [ipaddress.IPv4Network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
 
 
 class Problem(NamedTuple):
@@ -59,6 +63,16 @@ class ClusterFile:
         for name, node_type in as_mapping(self.tree.get("available_node_types")).items():
             yield str(name), ("available_node_types", str(name)), as_mapping(node_type)
 
+    def node_type(self, name: str) -> dict[str, Any]:
+        """Return the node type of a name that `node_types` yields."""
+        return as_mapping(self.tree["available_node_types"][name])
+
+    def aws_machines(self) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
+        """Yield each kind of AWS's machines: its node type's name, the key path of its `node_config`, and that."""
+        if self.is_aws:
+            for name, path, node_type in self.node_types():
+                yield name, (*path, "node_config"), as_mapping(node_type.get("node_config"))
+
     def describe(self, problem: Problem) -> str:
         """Return `file:line: key: message`; the line is that of the nearest key that is written."""
         path = problem.path
@@ -85,3 +99,12 @@ def as_mapping(value: Any) -> dict[str, Any]:
 def as_list(value: Any) -> list[Any]:
     """Return a value if it is a list, else an empty one: another check says that it should be one."""
     return value if isinstance(value, list) else []
+
+
+def is_example(address: str) -> bool:
+    """Return whether an address, or a network such as 203.0.113.7/32, is one for documentation (RFC 5737)."""
+    try:
+        network = ipaddress.IPv4Network(address, strict=False)
+    except ValueError:
+        return False
+    return any(network.subnet_of(example) for example in _EXAMPLES)

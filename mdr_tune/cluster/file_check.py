@@ -3,56 +3,31 @@
 from dataclasses import replace
 from pathlib import Path
 
-from mdr_tune.cluster.checks import (
-    aws_machines,
-    aws_request,
-    counts,
-    firewall,
-    installation,
-    listening,
-    mlflow_commands,
-    own_machines,
-    paths,
-    provider,
-    schema,
-    secrets,
-    token,
-)
+from mdr_tune.cluster.checks import access, aws_machines, installation, schema
 from mdr_tune.cluster.cluster_file import Problem, read_cluster_file
 from mdr_tune.util.errors import UserError
 
 _CHECKS = (
-    provider.check_keys,
-    provider.check_region,
-    provider.check_key_pair_name,
-    provider.check_user,
-    own_machines.check_addresses,
-    own_machines.check_autoscaler,
-    counts.check_workers,
-    counts.check_idle_timeout,
-    aws_request.check_node_config,
+    access.check_security_groups,
+    access.check_open_ports,
+    access.check_dashboard,
+    access.check_mlflow,
+    access.check_token,
+    access.check_secrets,
+    access.check_metadata_service,
+    access.check_role,
+    access.check_encryption,
+    aws_machines.check_request,
     aws_machines.check_resources,
     aws_machines.check_gpu_is_supported,
     aws_machines.check_head_is_on_demand,
     aws_machines.check_image,
-    aws_machines.check_volumes,
-    aws_machines.check_metadata_service,
-    aws_machines.check_role,
-    aws_machines.check_key_pair,
-    firewall.check_firewall,
-    paths.check_file_mounts,
-    paths.check_ssh_key,
-    installation.check_project_is_copied,
-    installation.check_project_is_installed,
-    installation.check_placeholders,
-    installation.check_scripts_are_there,
+    aws_machines.check_workers,
+    installation.check_addresses,
+    installation.check_bucket,
+    installation.check_files,
     installation.check_versions,
-    listening.check_head_start,
-    listening.check_worker_start,
-    mlflow_commands.check_mlflow_is_private,
-    mlflow_commands.check_mlflow_command,
-    token.check_token,
-    secrets.check_secrets,
+    installation.check_autoscaler,
 )
 
 
@@ -65,10 +40,8 @@ def check_cluster_file(file: Path) -> None:
         UserError: With a line for each problem: file, line, key, what is wrong and what would be right.
     """
     cluster = read_cluster_file(file)
-    found = list(schema.check_schema(cluster))
-    if not found:
-        effective, found = schema.completed(cluster)
-        cluster = replace(cluster, effective=effective)
+    effective, found = schema.completed(cluster)
+    cluster = replace(cluster, effective=effective)
     if not found:
         found = [problem for check in _CHECKS for problem in check(cluster)]
     if found:

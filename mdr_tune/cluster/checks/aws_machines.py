@@ -1,23 +1,47 @@
-"""Machines of AWS: what they have, how they are paid, what they start from, what is on their disks."""
+"""Machines of AWS: whether there are such, what they have, how they are paid, what they start from."""
 
-import re
 from collections.abc import Iterator
-from typing import Any
 
 from mdr_tune.cluster.aws_instances import TOO_OLD, gpus, is_arm, vcpus
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
-from mdr_tune.config.yaml_lines import KeyPath
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.registry import did_you_mean
 
-_IMAGE = re.compile(r"ami-[0-9a-f]{8,17}|resolve:ssm:.+")
+_OF_RAY = "SubnetIds"  # not a parameter of the request: Ray takes the subnets from it in turn
 _KIND = "accelerator_type:"
-_SMALLEST_ROOT_GB = 50  # the image, the environment (10 GB while it is installed), something to work with
+
+
+def check_request(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield what botocore, without network, says against the request that each `node_config` becomes."""
+    if not cluster.is_aws:
+        return
+    try:
+        import botocore.session
+        from botocore.validate import ParamValidator
+    except ModuleNotFoundError:
+        raise UserError(
+            "boto3 is not installed, which `ray up` needs for AWS too: pip install 'mdr_tune[cluster]'"
+        ) from None
+    shape = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
+    types = shape.members["InstanceType"].enum
+    for _, path, config in cluster.aws_machines():
+        request = {key: value for key, value in config.items() if key != _OF_RAY}
+        report = ParamValidator().validate({**request, "MinCount": 1, "MaxCount": 1}, shape).generate_report()
+        for line in report.splitlines():
+            yield Problem(path, f"AWS refuses it: {line}")
+        instance_type = config.get("InstanceType")
+        if instance_type is None:
+            yield Problem((*path, "InstanceType"), "is missing")
+        elif instance_type not in types:
+            guess = did_you_mean(str(instance_type), types)
+            yield Problem((*path, "InstanceType"), f"AWS knows no {instance_type!r} here.{guess}")
 
 
 def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield resources that are not written, or that the instance type does not have."""
-    for _, path, node_type in _aws_types(cluster):
-        instance_type = str(_config(node_type).get("InstanceType", ""))
-        resources, here = node_type.get("resources", {}), (*path, "resources")
+    for name, path, config in cluster.aws_machines():
+        instance_type, here = str(config.get("InstanceType", "")), (*path[:-1], "resources")
+        resources = as_mapping(cluster.node_type(name).get("resources"))
         cpus, accelerators = vcpus(instance_type), gpus(instance_type)
         if "CPU" not in resources:
             yield Problem((*here, "CPU"), f"is missing{f': {instance_type} has {cpus}' if cpus else ''}")
@@ -28,7 +52,7 @@ def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
         number, kind = accelerators
         if resources.get("GPU", 0) != number:
             yield Problem((*here, "GPU"), f"{resources.get('GPU', 0)} is written, but {instance_type} has {number}")
-        for key in resources:
+        for key in map(str, resources):
             if key.startswith(_KIND) and key != f"{_KIND}{kind}":
                 has = f"those of {instance_type} are {kind}" if number else f"{instance_type} has no GPU"
                 yield Problem((*here, key), f"not this GPU: {has}")
@@ -36,108 +60,55 @@ def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
 
 def check_gpu_is_supported(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield GPUs on which the pinned PyTorch does not run."""
-    for _, path, node_type in _aws_types(cluster):
-        instance_type = str(_config(node_type).get("InstanceType", ""))
+    for _, path, config in cluster.aws_machines():
+        instance_type = str(config.get("InstanceType", ""))
         _, kind = gpus(instance_type) or (0, "")
         if kind in TOO_OLD:
             yield Problem(
-                (*path, "node_config", "InstanceType"),
+                (*path, "InstanceType"),
                 f"{instance_type} has {kind} GPUs, too old for the pinned PyTorch: take g4dn, g5, g6, p4d or newer",
             )
 
 
 def check_head_is_on_demand(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield that AWS could take the head back at any time, and the sweep with it."""
-    for name, path, node_type in _aws_types(cluster):
-        market = as_mapping(_config(node_type).get("InstanceMarketOptions"))
+    for name, path, config in cluster.aws_machines():
+        market = as_mapping(config.get("InstanceMarketOptions"))
         if name == cluster.head_type and market.get("MarketType") == "spot":
             yield Problem(
-                (*path, "node_config", "InstanceMarketOptions"),
+                (*path, "InstanceMarketOptions"),
                 "the head must not be a spot instance: with it go the sweep, its checkpoints and MLflow. Remove this.",
             )
 
 
 def check_image(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield images that are too old, that nobody has, or that lack the driver for the GPUs."""
-    for _, path, node_type in _aws_types(cluster):
-        config, here = _config(node_type), (*path, "node_config", "ImageId")
-        image, accelerators = str(config.get("ImageId", "")), gpus(str(config.get("InstanceType", "")))
+    """Yield images that are too old, that nobody has, that lack the driver, or are for other processors."""
+    for _, path, config in cluster.aws_machines():
+        image, instance_type = str(config.get("ImageId", "")), str(config.get("InstanceType", ""))
+        number, _ = gpus(instance_type) or (0, "")
+        problem = ""
         if image.lower() in ("", "latest_dlami"):
-            yield Problem(
-                here, "is missing: Ray would take Ubuntu 18.04, too old for the pinned packages; see cluster.yaml"
-            )
+            problem = "is missing: Ray would take Ubuntu 18.04, too old for the pinned packages; see cluster.yaml"
         elif image.startswith("ami-") and not image.removeprefix("ami-").strip("0"):
-            yield Problem(here, f"{image} is an example: set an image of your region")
-        elif not _IMAGE.fullmatch(image):
-            yield Problem(here, f"expected ami-... of your region, or resolve:ssm:PARAMETER, got {image!r}")
-        elif "/canonical/" in image and accelerators is not None and accelerators[0]:
-            yield Problem(
-                here, "Canonical's Ubuntu has no NVIDIA driver; take a Deep Learning Base image, see cluster.yaml"
-            )
-        elif ("amd64" in image or "x86_64" in image) and is_arm(str(config.get("InstanceType", ""))):
-            yield Problem(here, f"is for x86_64, but {config['InstanceType']} is an ARM machine")
+            problem = f"{image} is an example: set an image of your region"
+        elif "/canonical/" in image and number:
+            problem = "Canonical's Ubuntu has no NVIDIA driver; take a Deep Learning Base image, see cluster.yaml"
+        elif ("amd64" in image or "x86_64" in image) and is_arm(instance_type):
+            problem = f"is for x86_64, but {instance_type} is an ARM machine"
+        if problem:
+            yield Problem((*path, "ImageId"), problem)
 
 
-def check_volumes(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield disks that are too small or not encrypted."""
-    for _, path, node_type in _aws_types(cluster):
-        here = (*path, "node_config", "BlockDeviceMappings")
-        written = _config(node_type).get("BlockDeviceMappings", [])
-        if not isinstance(written, list) or not all(isinstance(disk, dict) for disk in written):
-            continue  # check_node_config says so
-        volumes = [(i, as_mapping(disk["Ebs"])) for i, disk in enumerate(written) if "Ebs" in disk]
-        if not volumes:
-            yield Problem(here, f"is missing: the image's own disk is too small; give {_SMALLEST_ROOT_GB} GB or more")
-        for i, volume in volumes:
-            if volume.get("Encrypted") is not True:
-                yield Problem((*here, str(i), "Ebs", "Encrypted"), "expected true: the disk holds data, token and key")
-        sizes = [volume["VolumeSize"] for _, volume in volumes if isinstance(volume.get("VolumeSize"), int)]
-        if volumes and max(sizes, default=0) < _SMALLEST_ROOT_GB:
-            yield Problem(
-                (*here, str(volumes[0][0]), "Ebs", "VolumeSize"),
-                f"expected {_SMALLEST_ROOT_GB} GB or more: the image and the environment need half of that",
-            )
-
-
-def check_metadata_service(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield that the machine's credentials could be read by a forged request (IMDSv1)."""
-    for _, path, node_type in _aws_types(cluster):
-        if as_mapping(_config(node_type).get("MetadataOptions")).get("HttpTokens") != "required":
-            yield Problem(
-                (*path, "node_config", "MetadataOptions"),
-                "expected {HttpTokens: required}, so that only processes that ask for a token read the machine's role",
-            )
-
-
-def check_role(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a role that does not say which, and that Ray would make one for the head."""
-    for name, path, node_type in _aws_types(cluster):
-        profile = _config(node_type).get("IamInstanceProfile")
-        if profile is None and name == cluster.head_type:
-            yield Problem(
-                (*path, "node_config", "IamInstanceProfile"),
-                "is missing: Ray would make a role that may do everything in EC2 and S3; clusters/aws_account.yaml "
-                "makes one that may do what is needed",
-            )
-        if isinstance(profile, dict) and not {"Name", "Arn"} & set(profile):
-            yield Problem((*path, "node_config", "IamInstanceProfile"), "expected {Name: ...} or {Arn: ...}")
-
-
-def check_key_pair(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a key of your own that AWS is not told to put on the machines."""
-    if "ssh_private_key" not in as_mapping(cluster.tree.get("auth")):
+def check_workers(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield numbers of workers that contradict each other, or leave nobody to train."""
+    if not cluster.is_aws:
         return
-    for _, path, node_type in _aws_types(cluster):
-        if "KeyName" not in _config(node_type) and "UserData" not in _config(node_type):
-            yield Problem(
-                (*path, "node_config", "KeyName"), "is missing: AWS's name of the key that auth.ssh_private_key is"
-            )
-
-
-def _aws_types(cluster: ClusterFile) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
-    if cluster.is_aws:
-        yield from cluster.node_types()
-
-
-def _config(node_type: dict[str, Any]) -> dict[str, Any]:
-    return as_mapping(node_type.get("node_config"))
+    most, can_train = cluster.effective.get("max_workers", 0), False
+    for name, path, node_type in cluster.node_types():
+        fewest = node_type.get("min_workers", 0)
+        highest = min(most, node_type.get("max_workers", 0 if name == cluster.head_type else most))
+        if fewest > highest:
+            yield Problem((*path, "min_workers"), f"{fewest} is more than max_workers of the type or the cluster")
+        can_train = can_train or highest > 0
+    if not can_train:
+        yield Problem(("max_workers",), "no worker may ever start: set it, and that of a worker's type, to 1 or more")

@@ -1,95 +1,78 @@
-"""What the machines install: the project, its pinned packages, and no other versions of them."""
+"""What is copied to the machines and installed there, and what of the examples was not set."""
 
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mdr_tune.cluster.checks.commands import Command, setup_commands, setups
-from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
+from mdr_tune.cluster.checks.access import TOKEN_PLACE
+from mdr_tune.cluster.checks.commands import Command, ray_starts, setup_commands
+from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_list, as_mapping, is_example
+from mdr_tune.config.yaml_lines import KeyPath
 
-_NODE_SETUP = "setup_node.sh"
-_PARTS = ("mdr_tune", "clusters", "launch.py", "requirements.txt", "pyproject.toml")
+_HEAD_ADDRESSES = ("head_ip", "external_head_ip")
 _BUCKET = re.compile(r"s3://BUCKET\b")
 _NIGHTLY = re.compile(r"ray-wheels|\.dev\d+|nightly|^--pre$")
-_OPTIONS_WITH_VALUE = ("-i", "-f", "-c", "--index-url", "--extra-index-url", "--find-links", "--constraint", "--python")
 
 
-def check_project_is_copied(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield parts of the project that nothing copies to the machines."""
-    mounts = as_mapping(cluster.tree.get("file_mounts"))
-    for part in _PARTS:
-        remote = f"~/mdr_tune/{part}"
-        if not _is_copied(remote, mounts):
-            yield Problem(("file_mounts", remote), f"is missing: the machines need it; write {remote}: {part}")
+def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield addresses of own machines that are the example's."""
+    provider = cluster.provider
+    places: list[tuple[KeyPath, object]] = [(("provider", key), provider.get(key)) for key in _HEAD_ADDRESSES]
+    places += [(("provider", "worker_ips", str(i)), ip) for i, ip in enumerate(as_list(provider.get("worker_ips")))]
+    for path, address in places:
+        if is_example(str(address)):
+            yield Problem(path, f"{address}: is an address for examples: set your machine's")
 
 
-def check_placeholders(cluster: ClusterFile) -> Iterator[Problem]:
+def check_bucket(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield commands in which the example's bucket still stands."""
-    for command in _all_setup(cluster):
-        if any(_BUCKET.search(word) for word in command.words):
+    for command in setup_commands(cluster):
+        if any(map(_BUCKET.search, command.words)):
             yield Problem(command.path, "s3://BUCKET is an example: write the name of your bucket")
 
 
-def check_project_is_installed(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield kinds of machines on which nothing installs the project and its pinned packages."""
-    for kind in ("head", "worker"):
-        for path, commands in setups(cluster, kind):
-            if not any(command.runs_script(_NODE_SETUP) for command in commands):
-                instead = "; these commands take the place of the shared ones" if len(path) > 1 else ""
-                yield Problem(
-                    path, f"nothing installs the project: bash ~/mdr_tune/clusters/{_NODE_SETUP} does{instead}"
-                )
-    of_head = [command for command in setup_commands(cluster, "head") if command.runs_script(_NODE_SETUP)]
-    if of_head and not any("--head" in command.words for command in of_head):
-        yield Problem(
-            of_head[-1].path,
-            f"expected {_NODE_SETUP} --head: without it launch.py there looks for no cluster or MLflow",
-        )
-
-
-def check_scripts_are_there(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield files of the project that a command runs and that nothing copies to the machines."""
-    mounts = as_mapping(cluster.tree.get("file_mounts"))
-    for command in _all_setup(cluster):
-        for word in command.words[:2]:
-            if word.startswith("~/mdr_tune/") and not _is_copied(word, mounts):
-                yield Problem(command.path, f"{word}: no entry of file_mounts puts it there")
+def check_files(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield files of this machine that the cluster file names and that are not there."""
+    named = {("file_mounts", str(remote)): str(local) for remote, local in _mounts(cluster).items()}
+    if "ssh_private_key" in (auth := as_mapping(cluster.tree.get("auth"))):
+        named["auth", "ssh_private_key"] = str(auth["ssh_private_key"])
+    elif not cluster.is_aws:
+        yield Problem(("auth", "ssh_private_key"), "is missing: the key that opens all machines")
+    for path, local in named.items():
+        if not os.path.exists(os.path.expanduser(local)):  # Path.exists raises for a name that no file can have
+            how = " Make it: ray get-auth-token --generate" if path[-1] == TOKEN_PLACE else ""
+            yield Problem(path, f"{local}: no such file or folder (paths start in {Path.cwd()}).{how}")
 
 
 def check_versions(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield packages that would be installed in another version than the one in requirements.txt, or a nightly one."""
     pins = _pins(Path("requirements.txt"))
-    for command in _all_setup(cluster):
-        if "pip" not in (word.rpartition("/")[2] for word in command.words) or "install" not in command.words:
+    for command in setup_commands(cluster):
+        if not command.runs("pip", "install"):
             continue
         nightly = [word for word in command.words if _NIGHTLY.search(word)]
-        if nightly:
-            yield Problem(command.path, f"installs an unreleased version ({nightly[0]}); {_how_to_install()}")
-            continue
-        for name, text, fits in _installed(command, pins):
-            if not fits:
-                yield Problem(
-                    command.path,
-                    f"installs {text}, but requirements.txt pins {name}=={pins[name]}; {_how_to_install()}",
-                )
+        others = [f"{word}, but requirements.txt pins {pin}" for word, pin in _other_versions(command, pins)]
+        for what in [f"an unreleased version ({nightly[0]})"] if nightly else others:
+            yield Problem(command.path, f"installs {what}; clusters/setup_node.sh installs what is pinned")
 
 
-def _how_to_install() -> str:
-    return f"clusters/{_NODE_SETUP} installs what is pinned"
+def check_autoscaler(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield that the head would run no autoscaler, or one that never starts a worker on machines of one's own."""
+    for start in ray_starts(cluster, "head"):
+        if start.option("--autoscaling-config") is None:
+            yield Problem(
+                start.path, "--autoscaling-config=~/ray_bootstrap_config.yaml is missing: no worker would ever start"
+            )
+        if not cluster.is_aws and start.variables.get("RAY_enable_autoscaler_v2") != "0":
+            yield Problem(
+                start.path,
+                "expected RAY_enable_autoscaler_v2=0 before `ray start`: Ray's default never starts a worker here",
+            )
 
 
-def _all_setup(cluster: ClusterFile) -> list[Command]:
-    both = [*setup_commands(cluster, "head"), *setup_commands(cluster, "worker")]
-    return [command for i, command in enumerate(both) if command not in both[:i]]
-
-
-def _is_copied(remote: str, mounts: dict[str, object]) -> bool:
-    for place, local in mounts.items():
-        if remote == place or remote.startswith(f"{str(place).rstrip('/')}/"):
-            below = remote[len(str(place).rstrip("/")) :].lstrip("/")
-            return os.path.exists(Path(os.path.expanduser(str(local))) / below)
-    return False
+def _mounts(cluster: ClusterFile) -> dict[str, object]:
+    return as_mapping(cluster.tree.get("file_mounts"))
 
 
 def _pins(file: Path) -> dict[str, str]:
@@ -97,29 +80,22 @@ def _pins(file: Path) -> dict[str, str]:
 
     if not file.is_file():
         return {}
-    pins = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"python_full_version": "3.11.0"}):
-                pins[requirement.name] = next(iter(requirement.specifier)).version
-    return pins
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    pinned = [pin for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate()]
+    return {pin.name: next(iter(pin.specifier)).version for pin in pinned}
 
 
-def _installed(command: Command, pins: dict[str, str]) -> Iterator[tuple[str, str, bool]]:
-    """Yield the pinned packages that a command names: name, what is asked for, and whether that can only be the pin."""
+def _other_versions(command: Command, pins: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the pinned packages that a command may install in another version: as they are written, and the pin."""
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
-    words = command.words[command.words.index("install") + 1 :]
-    for before, word in zip(["", *words], words, strict=False):
-        if word.startswith("-") or before in _OPTIONS_WITH_VALUE:
-            continue
+    for word in command.words[command.words.index("install") + 1 :]:
         try:
             requirement = Requirement(word)
-        except InvalidRequirement:
+        except InvalidRequirement:  # an option, a path, an address
             continue
         name = str(canonicalize_name(requirement.name))
-        if name in pins:
-            exact = any(part.operator == "==" for part in requirement.specifier)
-            yield name, word, exact and requirement.specifier.contains(pins[name], prereleases=True)
+        is_exact = any(part.operator == "==" for part in requirement.specifier)
+        if name in pins and not (is_exact and requirement.specifier.contains(pins[name], prereleases=True)):
+            yield word, f"{name}=={pins[name]}"
