@@ -1,4 +1,4 @@
-"""`mdr-tune mlflow-server`: an MLflow server that is there again after a crash and a reboot."""
+"""`mdr-tune mlflow-server`: an MLflow server that is there again after a crash."""
 
 import argparse
 import time
@@ -7,18 +7,61 @@ from rich.console import Console
 
 from mdr_tune.cli.terminal import say
 from mdr_tune.cluster.mlflow_server import service
-from mdr_tune.cluster.mlflow_server.arguments import add_arguments
-from mdr_tune.cluster.mlflow_server.command import run_server
 from mdr_tune.cluster.mlflow_server.service import ServerStatus
-from mdr_tune.cluster.mlflow_server.settings import ServerSettings, log_file, make_settings
+from mdr_tune.cluster.mlflow_server.settings import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    ServerSettings,
+    log_file,
+    make_settings,
+)
 from mdr_tune.util.words import count, duration
+
+_INSTALL = """\
+Start an MLflow server on this machine and keep it running, also after a crash: as a systemd service, which comes back
+after a reboot too, or elsewhere under supervisord. Returns when the server answers. A second time with the same options
+nothing happens; with others the server is started again. docs/mlflow_server.md has more.
+"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to those of mdr-tune."""
     parser = commands.add_parser("mlflow-server", help="run an MLflow server on this machine as a service")
-    actions = {"install": run_install, "uninstall": run_uninstall, "status": run_status, "run": run_run}
-    add_arguments(parser, actions)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    install = actions.add_parser("install", help="start the server and keep it running", description=_INSTALL)
+    install.set_defaults(run=run_install)
+    install.add_argument(
+        "--backend-store-uri",
+        metavar="URI",
+        help="database: sqlite:////path/mlflow.db (default: in ~/mdr_tune_mlflow) or postgresql://user@host/database, "
+        "with the password in ~/.pgpass",
+    )
+    install.add_argument(
+        "--artifacts-destination",
+        metavar="PLACE",
+        help="checkpoints, models, figures: a folder (default: ~/mdr_tune_mlflow/artifacts) or s3://bucket/prefix; "
+        "clients reach them through the server, without credentials",
+    )
+    install.add_argument("--port", type=int, default=DEFAULT_PORT, help="default: %(default)s")
+    install.add_argument(
+        "--host", default=DEFAULT_HOST, help="address to listen on; default: %(default)s, this machine alone"
+    )
+    install.add_argument(
+        "--public-url",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="https://name by which browsers reach the server through a proxy; may be repeated",
+    )
+    install.add_argument(
+        "--basic-auth", action="store_true", help="ask for a user and a password; see docs/mlflow_server.md"
+    )
+    for name, run, text in (
+        ("uninstall", run_uninstall, "end the server for good; its data stays"),
+        ("status", run_status, "show whether the server runs, since when, and its settings"),
+        ("run", run_run, "be the installed server, in the foreground: what the service does"),
+    ):
+        actions.add_parser(name, help=text).set_defaults(run=run)
 
 
 def run_install(arguments: argparse.Namespace, console: Console) -> int:
@@ -69,7 +112,7 @@ def run_run(_arguments: argparse.Namespace, _console: Console) -> int:
     Raises:
         UserError: None is installed.
     """
-    run_server()
+    service.run_server()
     raise AssertionError("the process is the server's by now")
 
 
@@ -86,8 +129,8 @@ def _rows(status: ServerStatus) -> list[tuple[str, str]]:
     if state is None or state.process is None:
         running = "no" if state is None else "no; it is about to be started again"
     else:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.process.started_at))
-        running = f"since {since} ({duration(time.time() - state.process.started_at)}), process {state.process.pid}"
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.process.create_time()))
+        running = f"since {since} ({duration(time.time() - state.process.create_time())}), process {state.process.pid}"
         running += "" if status.answers else "; does not answer"
     auth = "with user and password" if settings.basic_auth else "without password"
     return [

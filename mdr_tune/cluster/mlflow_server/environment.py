@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from mdr_tune.cluster.mlflow_server.settings import ServerSettings, server_folde
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.sqlite_address import sqlite_url
 
+MARK = "MDR_TUNE_MLFLOW_SERVER"
+"""Variable of the server and of all processes it starts: the server's folder."""
 _KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _ALWAYS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -33,6 +34,11 @@ def environment_file() -> Path:
     return server_folder() / "environment"
 
 
+def auth_database() -> Path:
+    """Return the file with the users and the hashes of their passwords."""
+    return server_folder() / "basic_auth.db"
+
+
 def read_environment_file() -> dict[str, str]:
     """Return the variables of `environment_file`, none if it does not exist.
 
@@ -44,28 +50,27 @@ def read_environment_file() -> dict[str, str]:
     file = environment_file()
     if not file.exists():
         return {}
-    if stat.S_IMODE(file.stat().st_mode) & 0o077:
+    if file.stat().st_mode & 0o077:
         raise UserError(f"{file}: other users may read or write it, and it may hold credentials; chmod 600 {file}")
     return {name: value for name, value in dotenv_values(file, interpolate=False).items() if value is not None}
 
 
-def server_environment(settings: ServerSettings, base: Mapping[str, str] | None = None) -> dict[str, str]:
+def server_environment(settings: ServerSettings, base: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return all variables of the server's process.
 
-    Of the environment of whoever starts it only what a login gives is kept: a variable that is set in one shell alone
-    would be missing after a reboot.
+    Of `base` only what a login gives is kept: a variable of one shell alone would be missing after a reboot.
 
     Args:
-        settings: Of the server.
-        base: The environment of whoever starts it; this process's if not given.
+        settings: Settings of the server.
+        base: Environment of whoever starts the server.
 
     Raises:
-        UserError: As of `read_environment_file`.
+        UserError: Others may read `environment_file`.
     """
-    base = os.environ if base is None else base
     kept = {name: base[name] for name in _KEPT if name in base}
     program_path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    found = {**kept, "HOME": str(Path.home()), "PATH": program_path, **_ALWAYS, **read_environment_file()}
+    home = {"HOME": str(Path.home()), "PATH": program_path, MARK: str(server_folder())}
+    found = {**kept, **home, **_ALWAYS, **read_environment_file()}
     if settings.basic_auth:
         found.setdefault("MLFLOW_AUTH_CONFIG_PATH", str(_auth_config_file()))
         found.setdefault("MLFLOW_FLASK_SERVER_SECRET_KEY", _secret_key())
@@ -90,20 +95,12 @@ def write_auth_files() -> None:
     """Write what MLflow's basic authentication needs: its configuration, and a secret key against forged forms."""
     uri = sqlite_url(auth_database()).replace("%", "%%")  # in such a file % begins a reference
     _write_private(_auth_config_file(), _AUTH_CONFIG.format(database_uri=uri))
-    if not _secret_key_file().exists():
+    if not _secret_key():
         _write_private(_secret_key_file(), secrets.token_urlsafe(32))
 
 
-def auth_database() -> Path:
-    """Return the file with the users and the hashes of their passwords."""
-    return server_folder() / "basic_auth.db"
-
-
 def _secret_key() -> str:
-    try:
-        return _secret_key_file().read_text().strip()
-    except FileNotFoundError:
-        return ""
+    return _secret_key_file().read_text().strip() if _secret_key_file().exists() else ""
 
 
 def _auth_config_file() -> Path:

@@ -1,20 +1,17 @@
-"""The MLflow server as a service: installed once, there again after a crash and a reboot, until it is uninstalled."""
+"""The MLflow server as a service: installed once, there again after a crash, until it is uninstalled."""
 
 import hashlib
 import os
-import subprocess
+import shutil
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
-from mdr_tune.cluster.mlflow_server.artifact_folder import check_artifacts
-from mdr_tune.cluster.mlflow_server.databases import check_database
-from mdr_tune.cluster.mlflow_server.detached import DetachedService
 from mdr_tune.cluster.mlflow_server.environment import (
     as_the_server,
     auth_database,
@@ -23,34 +20,28 @@ from mdr_tune.cluster.mlflow_server.environment import (
     server_environment,
     write_auth_files,
 )
-from mdr_tune.cluster.mlflow_server.ports import check_port
+from mdr_tune.cluster.mlflow_server.keepers import Keeper, KeeperState, Supervisord, end_left_over, make_keeper
 from mdr_tune.cluster.mlflow_server.settings import (
     ServerSettings,
     forget_settings,
     log_file,
-    make_settings,
     read_settings,
     server_folder,
     write_settings,
 )
-from mdr_tune.cluster.mlflow_server.state import Service, ServiceState
-from mdr_tune.cluster.mlflow_server.systemd import SystemdService, runs_systemd
+from mdr_tune.cluster.mlflow_server.store_checks import check_artifacts, check_database, check_port
 from mdr_tune.util.errors import UserError
 
 START_TIMEOUT_S = 240.0
 """Imports, and the tables of a new database, on a slow machine."""
 FAILED_AFTER_RESTARTS = 2
 LOG_LINES = 15
+LOG_LIMIT_BYTES = 10_000_000
+WORKERS = 2
+"""Processes that answer requests, of 250 MB of memory (measured). One answers while the other takes a large file."""
+_UVICORN_OPTIONS = "--no-access-log --timeout-worker-healthcheck 60 --timeout-graceful-shutdown 10"
 _HEALTH_TIMEOUT_S = 5.0
 _POLL_S = 0.5
-_FIXES = {
-    "address already in use": "the port is taken; end what listens there, or choose another --port",
-    "disk is full": "make room on the disk",
-    "No space left on device": "make room on the disk",
-    "out-of-date database schema": "make a back-up, then run the command that the log names",
-    "password authentication failed": "put the password into ~/.pgpass (chmod 600)",
-    "MLFLOW_AUTH_ADMIN_PASSWORD": "choose another MLFLOW_AUTH_ADMIN_PASSWORD",
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class ServerStatus:
 
     settings: ServerSettings
     keeper: str
-    state: ServiceState | None
+    state: KeeperState | None
     answers: bool
 
 
@@ -82,20 +73,21 @@ def install(settings: ServerSettings, tell: Callable[[str], None]) -> ServerStat
     Raises:
         UserError: Something that the server needs is missing, or it does not start; then it is not installed.
     """
-    service = make_service(settings)
+    settings = settings.model_copy(update={"started_with": _fingerprint()})
+    keeper = make_keeper()
     before = read_settings()
-    is_running = before is not None and service.state() is not None
-    if before == settings and is_running and _fingerprint(settings) == _kept_fingerprint() and answers(settings):
+    is_running = before is not None and keeper.state() is not None
+    if before == settings and is_running and answers(settings):
         tell("The MLflow server runs already, with these settings")
-        return status_of(settings, service)
+        return _status_of(settings, keeper)
     check_settings(settings)
     if before is not None and is_running:
         if before.port != settings.port:  # else its own server has it
             check_port(settings.host, settings.port)
         tell("The MLflow server is stopped, to be started with other settings")
-    service.stop()  # also what a killed supervisor left behind
+    keeper.stop()  # also what a killed supervisord left behind
     check_port(settings.host, settings.port)
-    return _start(settings, service, tell)
+    return _start(settings, keeper, tell)
 
 
 def uninstall(tell: Callable[[str], None]) -> None:
@@ -108,9 +100,8 @@ def uninstall(tell: Callable[[str], None]) -> None:
         UserError: It is another user's.
     """
     settings = read_settings()
-    make_service(settings or make_settings()).stop()
+    make_keeper().stop()
     forget_settings()
-    _fingerprint_file().unlink(missing_ok=True)
     if settings is None:
         tell("There is no MLflow server installed")
     else:
@@ -127,17 +118,47 @@ def status() -> ServerStatus | None:
         UserError: Its settings cannot be read.
     """
     settings = read_settings()
-    return None if settings is None else status_of(settings, make_service(settings))
+    return None if settings is None else _status_of(settings, make_keeper())
 
 
-def status_of(settings: ServerSettings, service: Service) -> ServerStatus:
-    """Return how a server is that was installed with these settings."""
-    return ServerStatus(settings, service.description, service.state(), answers(settings))
+def run_server() -> None:
+    """Become the server that `install` described; does not return.
+
+    Raises:
+        UserError: Nothing is installed.
+    """
+    settings = read_settings()
+    if settings is None:
+        raise UserError("there is no MLflow server to run; `mdr-tune mlflow-server install` makes one")
+    if isinstance(make_keeper(), Supervisord):  # systemd ends all processes of its unit by itself
+        end_left_over()
+    limit_log()
+    os.umask(0o077)  # the data is the user's
+    os.chdir(server_folder())
+    command = server_command(settings)
+    os.execve(command[0], command, server_environment(settings))
 
 
-def make_service(settings: ServerSettings) -> Service:
-    """Return what keeps a server running on this machine."""
-    return SystemdService() if runs_systemd() else DetachedService(settings)
+def server_command(settings: ServerSettings) -> list[str]:
+    """Return the command line of the server; no secret is in it."""
+    command = [sys.executable, "-m", "mlflow", "server"]
+    command += ["--backend-store-uri", settings.backend_store_uri]
+    command += ["--artifacts-destination", settings.artifacts_destination, "--serve-artifacts"]
+    command += ["--host", settings.host, "--port", str(settings.port), "--workers", str(WORKERS)]
+    command += ["--allowed-hosts", ",".join(settings.allowed_hosts)]
+    if settings.allowed_origins:
+        command += ["--cors-allowed-origins", ",".join(settings.allowed_origins)]
+    if settings.basic_auth:
+        command += ["--app-name", "basic-auth"]
+    return [*command, "--uvicorn-opts", _UVICORN_OPTIONS]
+
+
+def limit_log() -> None:
+    """Keep the last log aside once it is large; emptied in place, since the keeper holds it open for appending."""
+    file = log_file()
+    if file.exists() and file.stat().st_size > LOG_LIMIT_BYTES:
+        shutil.copyfile(file, file.with_suffix(".log.1"))
+        os.truncate(file, 0)
 
 
 def check_settings(settings: ServerSettings) -> None:
@@ -149,8 +170,8 @@ def check_settings(settings: ServerSettings) -> None:
     if settings.basic_auth:
         _check_auth(settings)
     with as_the_server(settings):
-        check_database(settings)
-        check_artifacts(settings)
+        check_database(settings.backend_store_uri)
+        check_artifacts(settings.artifacts_destination)
 
 
 def answers(settings: ServerSettings) -> bool:
@@ -159,80 +180,59 @@ def answers(settings: ServerSettings) -> bool:
     try:
         with opener.open(f"{settings.address}/health", timeout=_HEALTH_TIMEOUT_S) as response:
             return bool(response.read() == b"OK")
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False
 
 
-def _start(settings: ServerSettings, service: Service, tell: Callable[[str], None]) -> ServerStatus:
+def _status_of(settings: ServerSettings, keeper: Keeper) -> ServerStatus:
+    return ServerStatus(settings, keeper.description, keeper.state(), answers(settings))
+
+
+def _start(settings: ServerSettings, keeper: Keeper, tell: Callable[[str], None]) -> ServerStatus:
     if settings.basic_auth:
         write_auth_files()
     write_settings(settings)
-    _fingerprint_file().write_text(_fingerprint(settings))
     log_begins = log_file().stat().st_size if log_file().exists() else 0
     tell("The MLflow server starts, which takes half a minute, with a new database more")
-    after_reboot = service.start()
-    if not _wait_until_it_answers(settings, service):
-        service.stop()
+    try:
+        after_reboot = keeper.start()
+        _wait_until_it_answers(settings, keeper, log_begins)
+    except UserError:
+        keeper.stop()
         forget_settings()
-        raise UserError(_why_it_failed(log_begins))
+        raise
     tell(f"The MLflow server answers at {settings.address}. {after_reboot}")
-    return status_of(settings, service)
+    return _status_of(settings, keeper)
 
 
-def _wait_until_it_answers(settings: ServerSettings, service: Service) -> bool:
+def _wait_until_it_answers(settings: ServerSettings, keeper: Keeper, log_begins: int) -> None:
     end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end:
-        state = service.state()
+        state = keeper.state()
         if state is None or state.restarts >= FAILED_AFTER_RESTARTS:
-            return False
+            break
         if state.process is not None and answers(settings):
-            return True
+            return
         time.sleep(_POLL_S)
-    return False
-
-
-def _why_it_failed(log_begins: int) -> str:
-    """Return the error of a start that failed: the last lines of the log, and what to do if that is known."""
     text = log_file().read_bytes()[log_begins:].decode(errors="replace") if log_file().exists() else ""
-    lines = [line for line in text.splitlines() if not _is_of_a_traceback(line)][-LOG_LINES:]
-    fix = next((fix for sign, fix in _FIXES.items() if sign in text), "see the log")
-    return "\n".join([f"the MLflow server does not start: {fix}. The end of {log_file()}:", *lines])
-
-
-def _is_of_a_traceback(line: str) -> bool:
-    """Say whether a line of the log is empty, or leads to the line that names the error."""
-    return not line.strip() or line[0].isspace() or line.startswith(("Traceback", "During handling", "The above"))
+    lines = [line for line in text.splitlines() if line.strip() and not line[0].isspace()][-LOG_LINES:]
+    raise UserError("\n".join([f"the MLflow server does not start. The end of {log_file()}:", *lines]))
 
 
 def _check_auth(settings: ServerSettings) -> None:
     """Check the package that MLflow's basic authentication needs, and the first password."""
-    environment = server_environment(settings)
-    import_it = [sys.executable, "-c", "import flask_wtf"]
-    if subprocess.run(import_it, env=environment, capture_output=True, check=False).returncode != 0:
+    if find_spec("flask_wtf") is None:
         raise UserError(
             f"--basic-auth: needs a package that is not installed; {sys.executable} -m pip install 'Flask-WTF<2'"
         )
-    if not auth_database().exists() and not environment.get("MLFLOW_AUTH_ADMIN_PASSWORD"):
+    if not auth_database().exists() and not server_environment(settings).get("MLFLOW_AUTH_ADMIN_PASSWORD"):
         raise UserError(
             f"--basic-auth: the user `admin` has no password yet; put the line MLFLOW_AUTH_ADMIN_PASSWORD=... into "
             f"{environment_file()} (chmod 600)"
         )
 
 
-def _fingerprint(settings: ServerSettings) -> str:
-    """Return what must be the same for a running server to be left alone: settings, programs, variables."""
-    programs = [sys.executable, str(Path(__file__).parent), version("mlflow")]
-    variables = sorted(read_environment_file().items())
-    text = repr([settings.to_json(), programs, variables, os.getuid()])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _kept_fingerprint() -> str:
-    try:
-        return _fingerprint_file().read_text()
-    except FileNotFoundError:
-        return ""
-
-
-def _fingerprint_file() -> Path:
-    return server_folder() / "started_with"
+def _fingerprint() -> str:
+    """Return what, beside the settings, must be the same for a running server to be left alone: programs, variables."""
+    programs = [sys.executable, str(Path(__file__).parent), version("mlflow"), os.getuid()]
+    return hashlib.sha256(repr([programs, sorted(read_environment_file().items())]).encode()).hexdigest()

@@ -1,12 +1,12 @@
 """What an MLflow server is started with, and the folder that holds its settings, its log and, by default, its data."""
 
 import ipaddress
-import json
 import os
 import socket
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import atomic_write
@@ -16,7 +16,7 @@ from mdr_tune.util.words import not_utf_8, without_password
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
 POSTGRESQL_DRIVER = "postgresql+psycopg2"
-"""Said in the URI: SQLAlchemy takes another one, which is not installed, for a bare `postgresql:`."""
+"""Driver named in the URI: for a bare `postgresql:` SQLAlchemy takes another one, which is not installed."""
 _ANY_ADDRESS = ("0.0.0.0", "::")
 
 
@@ -25,9 +25,13 @@ def server_folder() -> Path:
     return Path.home() / "mdr_tune_mlflow"
 
 
-@dataclass(frozen=True)
-class ServerSettings:
-    """Where the server keeps what it is told, and where it listens.
+def log_file() -> Path:
+    """Return the file that takes what the server prints."""
+    return server_folder() / "server.log"
+
+
+class ServerSettings(BaseModel):
+    """Where the server keeps its data, and where it listens.
 
     Attributes:
         backend_store_uri: Database of runs, metrics and models: `sqlite:////absolute/path` or
@@ -37,7 +41,10 @@ class ServerSettings:
         port: TCP port to listen on.
         public_urls: Further addresses, `https://name`, at which browsers and clients reach it through a proxy.
         basic_auth: Whether the server asks for a user and a password.
+        started_with: Hash of programs and variables with which it was started; empty before.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend_store_uri: str
     artifacts_destination: str
@@ -45,21 +52,12 @@ class ServerSettings:
     port: int = DEFAULT_PORT
     public_urls: tuple[str, ...] = ()
     basic_auth: bool = False
-
-    @property
-    def sqlite_file(self) -> Path | None:
-        """The database's file, None for PostgreSQL."""
-        return sqlite_file(self.backend_store_uri)
-
-    @property
-    def artifacts_folder(self) -> Path | None:
-        """The folder of the artifacts, None for S3."""
-        return None if "://" in self.artifacts_destination else Path(self.artifacts_destination)
+    started_with: str = ""
 
     @property
     def listens_on_loopback_only(self) -> bool:
         """Whether only processes of this machine can connect."""
-        return is_loopback(self.host)
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
     @property
     def address(self) -> str:
@@ -71,7 +69,7 @@ class ServerSettings:
     def allowed_hosts(self) -> list[str]:
         """The Host headers that are answered: loopback at any port (an SSH tunnel may end at another), and names."""
         hosts = [pattern for name in ("localhost", "127.0.0.1") for pattern in (name, f"{name}:*")]
-        hosts += [urlsplit(url).netloc for url in self._reached_at()]
+        hosts += [urlsplit(url).netloc for url in self.allowed_origins]
         if self.host in _ANY_ADDRESS:
             hosts += [f"{name}:{self.port}" for name in dict.fromkeys((socket.gethostname(), socket.getfqdn()))]
         return list(dict.fromkeys(hosts))
@@ -79,21 +77,8 @@ class ServerSettings:
     @property
     def allowed_origins(self) -> list[str]:
         """The pages, beside those of loopback, whose scripts may write: the server's own, as a browser sees it."""
-        return list(self._reached_at())
-
-    def _reached_at(self) -> tuple[str, ...]:
-        named = not self.listens_on_loopback_only and self.host not in _ANY_ADDRESS
-        return (*((self.address,) if named else ()), *self.public_urls)
-
-    def to_json(self) -> str:
-        """Return the settings as JSON."""
-        return json.dumps(asdict(self), indent=1)
-
-    @staticmethod
-    def from_json(text: str) -> "ServerSettings":
-        """Return the settings that `to_json` wrote."""
-        values = json.loads(text)
-        return ServerSettings(**{**values, "public_urls": tuple(values["public_urls"])})
+        is_named = not self.listens_on_loopback_only and self.host not in _ANY_ADDRESS
+        return [*([self.address] if is_named else []), *self.public_urls]
 
 
 def make_settings(
@@ -109,12 +94,15 @@ def make_settings(
     Raises:
         UserError: Something has a form that cannot be right; nothing was tried yet.
     """
-    backend = backend_store_uri or sqlite_url(server_folder() / "mlflow.db")
-    artifacts = artifacts_destination or str(server_folder() / "artifacts")
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: must lie between 1 and 65535")
     return ServerSettings(
-        _backend(backend), _artifacts(artifacts), _host(host), port, tuple(map(_public_url, public_urls)), basic_auth
+        backend_store_uri=_backend(backend_store_uri or sqlite_url(server_folder() / "mlflow.db")),
+        artifacts_destination=_artifacts(artifacts_destination or str(server_folder() / "artifacts")),
+        host=_host(host),
+        port=port,
+        public_urls=tuple(map(_public_url, public_urls)),
+        basic_auth=basic_auth,
     )
 
 
@@ -123,7 +111,7 @@ def write_settings(settings: ServerSettings) -> None:
     file = _settings_file()
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with atomic_write(file, mode=0o600) as opened:
-        opened.write(settings.to_json().encode())
+        opened.write(settings.model_dump_json(indent=1).encode())
 
 
 def read_settings() -> ServerSettings | None:
@@ -133,11 +121,14 @@ def read_settings() -> ServerSettings | None:
         UserError: The file is damaged.
     """
     try:
-        return ServerSettings.from_json(_settings_file().read_text())
+        return ServerSettings.model_validate_json(_settings_file().read_bytes())
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{_settings_file()}: cannot be read ({error}); run `mdr-tune mlflow-server install`") from None
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise UserError(
+            f"{_settings_file()}: cannot be read ({reason}); run `mdr-tune mlflow-server install`"
+        ) from None
 
 
 def forget_settings() -> None:
@@ -145,52 +136,31 @@ def forget_settings() -> None:
     _settings_file().unlink(missing_ok=True)
 
 
-def log_file() -> Path:
-    """Return the file that takes what the server prints."""
-    return server_folder() / "server.log"
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether an address can be reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _settings_file() -> Path:
     return server_folder() / "settings.json"
 
 
 def _backend(uri: str) -> str:
-    scheme, _, rest = uri.partition("://")
     if (file := sqlite_file(uri)) is not None:
         return sqlite_url(Path(os.path.expanduser(file)).absolute(), sqlite_options(uri))
-    if scheme in ("postgresql", "postgres", POSTGRESQL_DRIVER):
-        return _postgresql(uri, rest)
-    raise UserError(
-        f"--backend-store-uri {without_password(uri)}: must be sqlite:////absolute/path/mlflow.db or "
-        "postgresql://user@host/database"
-    )
-
-
-def _postgresql(uri: str, rest: str) -> str:
-    parts = urlsplit(f"//{rest}")
-    if parts.password is not None or "password=" in parts.query:
-        shown = without_password(uri).partition("?")[0]
-        line = f"{parts.hostname or 'localhost'}:{_port_of(parts.netloc)}:{parts.path.lstrip('/')}:{parts.username}"
+    scheme, _, rest = uri.partition("://")
+    if scheme not in ("postgresql", "postgres", POSTGRESQL_DRIVER):
         raise UserError(
-            f"--backend-store-uri {shown}: has a password in it, which process lists and logs would show. Put the "
-            f"line {line}:PASSWORD into ~/.pgpass (chmod 600), and leave the password out here"
+            f"--backend-store-uri {without_password(uri)}: must be sqlite:////absolute/path/mlflow.db or "
+            "postgresql://user@host/database"
         )
-    if not parts.path.lstrip("/"):
+    parts = urlsplit(f"//{rest}")
+    database = parts.path.lstrip("/")
+    if parts.password is not None or "password=" in parts.query:
+        port = parts.netloc.rpartition("@")[2].partition(":")[2] or "5432"
+        raise UserError(
+            f"--backend-store-uri {without_password(uri).partition('?')[0]}: has a password in it, which process lists "
+            f"and logs would show. Put the line {parts.hostname or 'localhost'}:{port}:{database}:{parts.username}:"
+            "PASSWORD into ~/.pgpass (chmod 600), and leave the password out here"
+        )
+    if not database:
         raise UserError(f"--backend-store-uri {uri}: names no database; write postgresql://user@host/database")
     return f"{POSTGRESQL_DRIVER}://{rest}"
-
-
-def _port_of(netloc: str) -> str:
-    port = netloc.rpartition("@")[2].rpartition(":")[2]
-    return port if port.isdigit() else "5432"
 
 
 def _artifacts(place: str) -> str:

@@ -1,23 +1,26 @@
 """A home for an MLflow server that a test installs: nothing of the user's own is touched, nothing is left running."""
 
 import os
+import socket
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
-from mdr_tune.cluster.mlflow_server import service
+from mdr_tune.cluster.mlflow_server import keepers, service
+from tests.mlflow_globals import mlflow_globals_kept
 
 
 @contextmanager
 def server_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Make `folder` the home, on a machine as if without systemd and cron; uninstall at the end."""
+    """Make `folder` the home, on a machine as if without systemd; uninstall at the end."""
     folder.mkdir(exist_ok=True)
     monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setattr("mdr_tune.cluster.mlflow_server.systemd.RUNTIME", folder / "no_systemd")
-    monkeypatch.setattr("mdr_tune.cluster.mlflow_server.detached.CRONTAB", "no-crontab-in-tests")
+    monkeypatch.setattr(keepers, "RUNTIME", folder / "no_systemd")
     try:
         yield folder
     finally:
@@ -29,12 +32,11 @@ def server_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def processes_of(home: Path) -> list[str]:
     """Return the command lines of all processes whose home is `home`, this one left out."""
     found = []
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in psutil.process_iter():
         try:
-            variables = (process / "environ").read_bytes().split(b"\0")
-            if f"HOME={home}".encode() in variables and int(process.name) != os.getpid():
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
+            if process.pid != os.getpid() and process.environ().get("HOME") == str(home):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
             continue
     return found
 
@@ -47,3 +49,38 @@ def status_code(url: str, headers: dict[str, str] | None = None, data: bytes | N
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def log_a_run(address: str) -> str:
+    """Write a run with a metric and a file; returns its id."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(address)
+    run = client.create_run("0")
+    client.log_metric(run.info.run_id, "val/recall_at_1", 61.5)
+    client.log_text(run.info.run_id, "hello", "note.txt")
+    return str(run.info.run_id)
+
+
+def read_the_run(address: str, run_id: str) -> tuple[float, str]:
+    """Return the metric and the file's text."""
+    import mlflow
+
+    with mlflow_globals_kept():
+        mlflow.set_tracking_uri(address)
+        value = mlflow.get_run(run_id).data.metrics["val/recall_at_1"]
+        return value, mlflow.artifacts.load_text(f"runs:/{run_id}/note.txt")
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that others may not read."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    file.chmod(0o600)
