@@ -63,10 +63,6 @@ class ClusterFile:
         for name, node_type in as_mapping(self.tree.get("available_node_types")).items():
             yield str(name), ("available_node_types", str(name)), as_mapping(node_type)
 
-    def node_type(self, name: str) -> dict[str, Any]:
-        """Return the node type of a name that `node_types` yields."""
-        return as_mapping(self.tree["available_node_types"][name])
-
     def aws_machines(self) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
         """Yield each kind of AWS's machines: its node type's name, the key path of its `node_config`, and that."""
         if self.is_aws:

@@ -39,9 +39,11 @@ def check_request(cluster: ClusterFile) -> Iterator[Problem]:
 
 def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield resources that are not written, or that the instance type does not have."""
-    for name, path, config in cluster.aws_machines():
-        instance_type, here = str(config.get("InstanceType", "")), (*path[:-1], "resources")
-        resources = as_mapping(cluster.node_type(name).get("resources"))
+    if not cluster.is_aws:
+        return
+    for _, path, node_type in cluster.node_types():
+        instance_type = str(as_mapping(node_type.get("node_config")).get("InstanceType", ""))
+        resources, here = as_mapping(node_type.get("resources")), (*path, "resources")
         cpus, accelerators = vcpus(instance_type), gpus(instance_type)
         if "CPU" not in resources:
             yield Problem((*here, "CPU"), f"is missing{f': {instance_type} has {cpus}' if cpus else ''}")

@@ -74,7 +74,7 @@ class Systemd:
         """Return how the server is, None if nothing keeps it running."""
         if not (SYSTEM_UNITS / UNIT).exists():
             return None
-        shown = _as_root("systemctl", "show", UNIT, "--property=ActiveState,MainPID,NRestarts")
+        shown = _run(["systemctl", "show", UNIT, "--property=ActiveState,MainPID,NRestarts"])
         values = dict(line.partition("=")[::2] for line in shown.splitlines())
         if values["ActiveState"] == "inactive":
             return None
@@ -84,11 +84,10 @@ class Systemd:
 
     def _check_owner(self) -> None:
         """Refuse to replace or remove the server of another user."""
-        unit = SYSTEM_UNITS / UNIT
-        lines = unit.read_text(encoding="utf-8").splitlines() if unit.exists() else []
-        owner = next((line.removeprefix("User=") for line in lines if line.startswith("User=")), _user())
-        if owner != _user():
-            raise UserError(f"{unit}: is the MLflow server of {owner}; use theirs, or let them uninstall it")
+        if (owner := _unit_owner()) not in (None, _user()):
+            raise UserError(
+                f"{SYSTEM_UNITS / UNIT}: is the MLflow server of {owner}; use theirs, or let them uninstall it"
+            )
 
 
 class Supervisord:
@@ -133,10 +132,10 @@ Keeper = Systemd | Supervisord
 
 
 def make_keeper() -> Keeper:
-    """Return what keeps a server running on this machine."""
-    if RUNTIME.is_dir() and (os.geteuid() == 0 or _may_sudo()):
-        return Systemd()
-    return Supervisord()
+    """Return what keeps, or would keep, the user's server running on this machine."""
+    if not RUNTIME.is_dir() or _supervisord() is not None:
+        return Supervisord()
+    return Systemd() if os.geteuid() == 0 or _unit_owner() == _user() or _may_sudo() else Supervisord()
 
 
 def end_left_over() -> None:
@@ -206,6 +205,15 @@ def _is_watched(process: psutil.Process) -> bool:
         return any(map(_is_supervisord, process.parents()))
     except psutil.NoSuchProcess:
         return False
+
+
+def _unit_owner() -> str | None:
+    """Return whose server this machine's unit is, None if there is none."""
+    unit = SYSTEM_UNITS / UNIT
+    if not unit.exists():
+        return None
+    lines = unit.read_text(encoding="utf-8").splitlines()
+    return next((line.removeprefix("User=") for line in lines if line.startswith("User=")), "root")
 
 
 def _may_sudo() -> bool:

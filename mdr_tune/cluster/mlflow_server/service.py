@@ -83,10 +83,10 @@ def install(settings: ServerSettings, tell: Callable[[str], None]) -> ServerStat
     check_settings(settings)
     if before is not None and is_running:
         if before.port != settings.port:  # else its own server has it
-            check_port(settings.host, settings.port)
+            check_port(settings.port)
         tell("The MLflow server is stopped, to be started with other settings")
     keeper.stop()  # also what a killed supervisord left behind
-    check_port(settings.host, settings.port)
+    check_port(settings.port)
     return _start(settings, keeper, tell)
 
 

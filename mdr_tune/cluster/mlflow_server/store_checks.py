@@ -1,8 +1,6 @@
 """What is checked before the MLflow server is started: its database, the place of its artifacts, its port."""
 
-import errno
 import os
-import socket
 import sys
 import tempfile
 import uuid
@@ -87,36 +85,24 @@ def check_artifacts(place: str) -> None:
         ) from None
 
 
-def check_port(host: str, port: int) -> None:
-    """Check that a server may listen there.
+def check_port(port: int) -> None:
+    """Check that nobody listens at a port of this machine.
 
     Raises:
-        UserError: Another process does, or the address is not this machine's; the text names the process if it can.
+        UserError: Another process does; the text names it if it is the user's.
     """
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a connection may linger
-        try:
-            probe.bind((host, port))
-            return
-        except PermissionError:
-            raise UserError(f"--port {port}: only root may listen below 1024; choose a higher one") from None
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise UserError(f"--host {host}: cannot be listened on ({error.strerror})") from None
-    raise UserError(
-        f"--port {port}: is taken by {_listener(port)}; end that process, or choose another port "
-        "(and the same in MLFLOW_TRACKING_URI)"
-    )
-
-
-def _listener(port: int) -> str:
-    """Return which process listens on a port, in words."""
     import psutil
 
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-            return f"process {connection.pid} ({' '.join(psutil.Process(connection.pid).cmdline())[:80]})"
-    return "a process of another user"
+        if connection.status != psutil.CONN_LISTEN or connection.laddr.port != port:
+            continue
+        who = "a process of another user"
+        if connection.pid is not None:
+            who = f"process {connection.pid} ({' '.join(psutil.Process(connection.pid).cmdline())[:80]})"
+        raise UserError(
+            f"--port {port}: is taken by {who}; end that process, or choose another port "
+            "(and the same in MLFLOW_TRACKING_URI)"
+        )
 
 
 def _check_writable(folder: Path, flag: str) -> None:
