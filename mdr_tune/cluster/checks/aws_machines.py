@@ -1,6 +1,8 @@
 """Machines of AWS: whether there are such, what they have, how they are paid, what they start from."""
 
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 from mdr_tune.cluster.aws_instances import TOO_OLD, gpus, is_arm, vcpus
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
@@ -15,18 +17,11 @@ def check_request(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield what botocore, without network, says against the request that each `node_config` becomes."""
     if not cluster.is_aws:
         return
-    try:
-        import botocore.session
-        from botocore.validate import ParamValidator
-    except ModuleNotFoundError:
-        raise UserError(
-            "boto3 is not installed, which `ray up` needs for AWS too: pip install 'mdr_tune[cluster]'"
-        ) from None
-    shape = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
+    shape, validator = _run_instances()
     types = shape.members["InstanceType"].enum
     for _, path, config in cluster.aws_machines():
         request = {key: value for key, value in config.items() if key != _OF_RAY}
-        report = ParamValidator().validate({**request, "MinCount": 1, "MaxCount": 1}, shape).generate_report()
+        report = validator.validate({**request, "MinCount": 1, "MaxCount": 1}, shape).generate_report()
         for line in report.splitlines():
             yield Problem(path, f"AWS refuses it: {line}")
         instance_type = config.get("InstanceType")
@@ -114,3 +109,17 @@ def check_workers(cluster: ClusterFile) -> Iterator[Problem]:
         can_train = can_train or highest > 0
     if not can_train:
         yield Problem(("max_workers",), "no worker may ever start: set it, and that of a worker's type, to 1 or more")
+
+
+@cache
+def _run_instances() -> tuple[Any, Any]:
+    """Return botocore's description of the request that starts machines, and what validates one against it."""
+    try:
+        import botocore.session
+        from botocore.validate import ParamValidator
+    except ModuleNotFoundError:
+        raise UserError(
+            "boto3 is not installed, which `ray up` needs for AWS too: pip install 'mdr_tune[cluster]'"
+        ) from None
+    ec2 = botocore.session.get_session().get_service_model("ec2")
+    return ec2.operation_model("RunInstances").input_shape, ParamValidator()

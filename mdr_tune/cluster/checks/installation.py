@@ -40,9 +40,11 @@ def check_files(cluster: ClusterFile) -> Iterator[Problem]:
     elif not cluster.is_aws:
         yield Problem(("auth", "ssh_private_key"), "is missing: the key that opens all machines")
     for path, local in named.items():
-        if not os.path.exists(os.path.expanduser(local)):  # Path.exists raises for a name that no file can have
+        place = os.path.expanduser(local)
+        if not os.path.exists(place):  # Path.exists raises for a name that no file can have
+            where = "" if os.path.isabs(place) else f" in {Path.cwd()}, from where `ray up` would be called"
             how = " Make it: ray get-auth-token --generate" if path[-1] == TOKEN_PLACE else ""
-            yield Problem(path, f"{local}: no such file or folder (paths start in {Path.cwd()}).{how}")
+            yield Problem(path, f"{local}: no such file or folder{where}.{how}")
 
 
 def check_versions(cluster: ClusterFile) -> Iterator[Problem]:
