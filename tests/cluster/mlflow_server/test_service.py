@@ -18,7 +18,7 @@ from mdr_tune.cluster.mlflow_server.environment import (
     server_environment,
     write_auth_files,
 )
-from mdr_tune.cluster.mlflow_server.service import LOG_LIMIT_BYTES, limit_log, run_server, server_command
+from mdr_tune.cluster.mlflow_server.service import LOG_LIMIT_BYTES, limit_log, server_command
 from mdr_tune.cluster.mlflow_server.settings import (
     log_file,
     make_settings,
@@ -235,11 +235,6 @@ def test_a_taken_port_is_said_with_its_process() -> None:
         with pytest.raises(UserError, match=rf"--port {port}: is taken by process {os.getpid()} \("):
             check_port(port)
     check_port(port)
-
-
-def test_run_without_an_installed_server_says_so(home: Path) -> None:
-    with pytest.raises(UserError, match="mlflow-server install"):
-        run_server()
 
 
 def test_a_large_log_is_put_aside_while_it_is_open(home: Path) -> None:
