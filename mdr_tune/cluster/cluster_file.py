@@ -69,12 +69,14 @@ class ClusterFile:
             for name, path, node_type in self.node_types():
                 yield name, (*path, "node_config"), as_mapping(node_type.get("node_config"))
 
+    def line(self, path: KeyPath) -> int:
+        """Return the line of a key path, or of the nearest key above it that is written; 0 if none is."""
+        return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 0)
+
     def describe(self, problem: Problem) -> str:
-        """Return `file:line: key: message`; the line is that of the nearest key that is written."""
-        path = problem.path
-        line = next((self.lines[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in self.lines), None)
-        place = f"{self.file}:{line}" if line else str(self.file)
-        return f"{place}: {'.'.join(path)}: {problem.message}" if path else f"{place}: {problem.message}"
+        """Return `file:line: key: message`."""
+        line, key = self.line(problem.path), [".".join(problem.path)] if problem.path else []
+        return ": ".join([f"{self.file}:{line}" if line else str(self.file), *key, problem.message])
 
 
 def read_cluster_file(file: Path) -> ClusterFile:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mdr_tune.cluster.checks import access, aws_machines, installation, schema
-from mdr_tune.cluster.cluster_file import Problem, read_cluster_file
+from mdr_tune.cluster.cluster_file import ClusterFile, Problem, read_cluster_file
 from mdr_tune.util.errors import UserError
 
 _CHECKS = (
@@ -45,16 +45,12 @@ def check_cluster_file(file: Path) -> None:
     if not found:
         found = [problem for check in _CHECKS for problem in check(cluster)]
     if found:
-        raise UserError("\n".join(cluster.describe(problem) for problem in _in_order(found, cluster.lines)))
+        raise UserError("\n".join(map(cluster.describe, _in_order(found, cluster))))
 
 
-def _in_order(found: list[Problem], lines: dict[tuple[str, ...], int]) -> list[Problem]:
+def _in_order(found: list[Problem], cluster: ClusterFile) -> list[Problem]:
     """Return the problems by line; those of keys that are not written come first, those behind an alias once."""
-
-    def line(path: tuple[str, ...]) -> int:
-        return next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), 0)
-
     once: dict[object, Problem] = {}
     for problem in found:
-        once.setdefault((line(problem.path), problem.path[-2:], problem.message), problem)
-    return sorted(once.values(), key=lambda problem: line(problem.path))
+        once.setdefault((cluster.line(problem.path), problem.path[-2:], problem.message), problem)
+    return sorted(once.values(), key=lambda problem: cluster.line(problem.path))
