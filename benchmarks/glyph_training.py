@@ -21,6 +21,7 @@ from summary.machine import machine
 from summary.rows import Row, add_rows_option, write_rows
 
 from mdr_tune.cli.terminal import make_console
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.data import load_dataset
 
 ROUNDS = 7
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     console = make_console()
     console.print(machine(torch.device("cpu")), style="dim")
-    load_dataset("glyphs")  # rendered once, before the ranks read it
+    load_dataset(GlyphsDataConfig())  # rendered once, before the ranks read it
     with RanksSide(2, 1) as two, RanksSide(1, 2) as one:
         for _ in range(arguments.rounds + 1):
             two.run_round()

@@ -3,19 +3,21 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Collection, Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mdr_tune"
-BELOW = {  # a layer imports itself and those listed
+BELOW: dict[str, set[str]] = {  # a layer imports itself and those listed
     "util": set(),
     "statistics": set(),
     "metric": {"util"},
     "records": {"util"},
-    "backbones": {"util", "config"},
-    "config": {"util", "records", "metric", "backbones", "data"},  # of the last three, names alone
-    "data": {"util", "config"},  # for the keys of a data set, and their defaults
+    "backbones": {"util"},
+    "data": {"util"},
+    "config": {"util", "records", "metric", "backbones", "data"},  # of the last three, without torch until it builds
     "training": {"util", "records", "metric", "backbones", "data", "config"},
     "retrieve": {"util", "metric", "data"},
     "checkpoints": {"util", "records"},
@@ -57,6 +59,18 @@ def imports_of(file: Path) -> set[str]:
     return found
 
 
+def modules_imported_by(file: Path, known: Collection[str]) -> set[str]:
+    """Return those of the `known` modules that a file names in its imports: not the packages that they are in."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found.update(name if name in known else node.module for name in names)
+    return found & set(known)
+
+
 def files_of(layer: str) -> list[Path]:
     return sorted((PACKAGE / layer).rglob("*.py"))
 
@@ -74,6 +88,27 @@ def test_a_layer_imports_only_from_below(layer: str) -> None:
             parts = name.split(".")
             if parts[0] == "mdr_tune" and len(parts) > 1 and parts[1] in BELOW:
                 assert parts[1] in allowed, f"{file.relative_to(PACKAGE)} imports {name}"
+
+
+def check_no_circle(graph: Mapping[str, Iterable[str]]) -> None:
+    """Fail with the names on a circle, if there is one."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"imports go in a circle: {' <- '.join(error.args[1])}")
+
+
+def test_layers_import_each_other_in_no_circle() -> None:
+    check_no_circle(BELOW)
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    """Imports within functions, and for types alone, count as all others do."""
+    files = {".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts): file for file in PACKAGE.rglob("*.py")}
+    known = {name.removesuffix(".__init__"): file for name, file in files.items()}
+    graph = {name: modules_imported_by(file, known) for name, file in known.items()}
+    assert "mdr_tune.config.trial" in graph["mdr_tune.training.session"]
+    check_no_circle(graph)
 
 
 def test_a_launch_imports_no_code_that_it_may_not_need() -> None:

@@ -35,7 +35,7 @@ def train_loop(config: dict[str, Any]) -> None:
     stamps = {LOOP_ENTERED: time.time()}
     torch.set_num_threads(1)
     trial = TrialConfig.model_validate(config["trial"])
-    dataset = load_dataset(trial.data.name, **trial.data.arguments())
+    dataset = load_dataset(trial.data)
     session = TrialSession(trial, dataset, Ranks.current(get_device()))
     stamps[FIRST_STEP] = time.time()
     for _ in range(trial.epochs):

@@ -20,7 +20,7 @@ from torchvision.transforms import (
 
 from mdr_tune.backbones import build_backbone
 from mdr_tune.data import Images, ImageSplit
-from mdr_tune.data.augmentations.augmentation import build_augmentation
+from mdr_tune.data.augmentations import random_resized_crop
 from mdr_tune.training import Ranks
 from mdr_tune.training.input_pipeline import InputPipeline
 
@@ -77,7 +77,7 @@ class OurSide:
     def __init__(self, name: str, images: Images, steps: int, normalize: bool = True) -> None:
         self.name, self.steps = name if normalize else f"{name}{NOT_NORMALIZED}", steps
         split = ImageSplit(images, torch.zeros(len(images), dtype=torch.int64))
-        augmentation = build_augmentation("random_resized_crop", IMAGE_SIZE)
+        augmentation = random_resized_crop.RandomResizedCrop(IMAGE_SIZE)
         self._pipeline = InputPipeline(split, augmentation, seed=0, ranks=Ranks())
         self._normalize = build_backbone(BACKBONE).normalize if normalize else None
         self.dtype = torch.float32 if normalize else torch.uint8

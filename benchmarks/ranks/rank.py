@@ -6,6 +6,7 @@ import time
 import torch
 import torch.distributed as dist
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.training import Ranks, TrialSession
@@ -27,7 +28,7 @@ def main() -> None:
             "iterations_per_epoch": ITERATIONS,
         }
     )
-    session = TrialSession(config, load_dataset("glyphs"), Ranks.current(torch.device("cpu")))
+    session = TrialSession(config, load_dataset(GlyphsDataConfig()), Ranks.current(torch.device("cpu")))
     for _ in sys.stdin:
         start = time.perf_counter()
         loss = session.train_epoch()["train/loss"]

@@ -6,8 +6,9 @@ from unittest import mock
 
 import torch
 
-from mdr_tune.backbones import Backbone
-from mdr_tune.config.catalog import BACKBONES
+from mdr_tune.backbones import Backbone, families
+from mdr_tune.backbones.family import BackboneFamily
+from mdr_tune.backbones.image_limits import ImageLimits
 
 NAME = "features"
 SIZE = 32
@@ -29,13 +30,21 @@ class Features(Backbone):
         return images.flatten(1)
 
 
-def make(name: str, weights: str) -> Features:
-    """Return it, as the catalog of backbones asks for it."""
-    return Features()
+class _FeaturesFamily(BackboneFamily):
+    """The one network."""
+
+    names = (NAME,)
+    has_published_weights = False
+
+    def image_limits(self, name: str, weights: str) -> ImageLimits:
+        return ImageLimits(name, 1, SIZE, SIZE, fixed_image_size=True)
+
+    def make(self, name: str, weights: str) -> Features:
+        return Features()
 
 
 @contextmanager
-def in_the_catalog() -> Iterator[None]:
-    """Have the catalog know it within the block."""
-    with mock.patch.dict(BACKBONES._places, {NAME: "throughput.features:make"}):
+def in_the_families() -> Iterator[None]:
+    """Have its name found within the block."""
+    with mock.patch.object(families, "FAMILIES", [*families.FAMILIES, _FeaturesFamily()]):
         yield

@@ -16,7 +16,7 @@ class PlainSide(LoopSide):
 
     def __init__(self, setting: Setting, iterations: int) -> None:
         torch.manual_seed(0)
-        with features.in_the_catalog():
+        with features.in_the_families():
             backbone = build_backbone(setting.backbone)
         net = EmbeddingModel(backbone, setting.embedding_size, "rescale", channels_last=False)
         super().__init__(setting, iterations, net, _TripletLoss(), TextbookMDR())

@@ -86,7 +86,7 @@ class OurSide:
     def __init__(self, setting: Setting, iterations: int) -> None:
         split = setting.images()
         dataset = ImageDataset("random", {"train": split})
-        with features.in_the_catalog():
+        with features.in_the_families():
             self.session = TrialSession(setting.config(iterations), dataset, Ranks(device=setting.device))
         set_batch_norm_statistics(self.session.model, split.images[torch.arange(setting.batch_size)])
 

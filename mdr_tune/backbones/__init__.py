@@ -1,6 +1,7 @@
 """Networks that turn images into feature vectors; found by their names.
 
-The names below are imported when they are asked for: which images a network takes (`image_limits`) needs no torch.
+The names below are imported when they are asked for: what is known of a network without making it (`families`) needs
+no torch.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,23 +10,24 @@ from mdr_tune.util.lazy_names import lazy_name
 
 if TYPE_CHECKING:
     from mdr_tune.backbones.base import Backbone
-    from mdr_tune.backbones.build import build_backbone, check_backbone_name, check_takes
+    from mdr_tune.backbones.build import build_backbone
     from mdr_tune.backbones.conv4 import Conv4
+    from mdr_tune.backbones.families import check_takes
     from mdr_tune.backbones.weights import check_weights, fetch_weights
 
 __all__ = [
     "Backbone",
     "Conv4",
     "build_backbone",
-    "check_backbone_name",
     "check_takes",
     "check_weights",
     "fetch_weights",
 ]
 _MODULES = {
     "base": ["Backbone"],
-    "build": ["build_backbone", "check_backbone_name", "check_takes"],
+    "build": ["build_backbone"],
     "conv4": ["Conv4"],
+    "families": ["check_takes"],
     "weights": ["check_weights", "fetch_weights"],
 }
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mdr_tune.backbones.image_limits import ImageLimits
-from mdr_tune.backbones.weights import State, load_weights
+from mdr_tune.backbones.state_dicts import State, load_weights
 
 # Where the layers of torch and torchvision keep the probability with which they drop something in training:
 # Dropout and StochasticDepth `p`, attention `dropout` and `attention_dropout`, DenseNet's layers `drop_rate`.

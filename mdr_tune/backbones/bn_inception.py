@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from mdr_tune.backbones.base import Backbone
-from mdr_tune.backbones.weights import State, load_weights
+from mdr_tune.backbones.state_dicts import State, load_weights
 
 
 class _Block(NamedTuple):
@@ -137,8 +137,3 @@ def _halve(images: torch.Tensor) -> torch.Tensor:
     """
     odd = (images.shape[2] % 2, images.shape[3] % 2)
     return F.max_pool2d(images, 3, stride=2, padding=odd, ceil_mode=True)
-
-
-def make(name: str, weights: str) -> BNInception:
-    """Return a BN-Inception, whatever its weights."""
-    return BNInception()

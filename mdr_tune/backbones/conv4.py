@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from mdr_tune.backbones.base import Backbone
-from mdr_tune.backbones.image_limits import CATALOG_LIMITS
 
 
 class Conv4(Backbone):
@@ -24,7 +23,10 @@ class Conv4(Backbone):
         ValueError: `width` is not a positive even number.
     """
 
-    name, _, image_size, min_image_size, fixed_image_size = CATALOG_LIMITS["conv4"]
+    name = "conv4"
+    image_size = 32
+    min_image_size = 32
+    fixed_image_size = True
 
     def __init__(self, in_channels: int = 1, width: int = 64) -> None:
         super().__init__()
@@ -42,11 +44,6 @@ class Conv4(Backbone):
         """Map normalised images (n, in_channels, 32, 32) to features (n, feature_size)."""
         features: torch.Tensor = self.blocks(images)
         return features
-
-
-def make(name: str, weights: str) -> Conv4:
-    """Return a Conv4 for grey images, whatever its weights."""
-    return Conv4()
 
 
 def _block(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -45,16 +45,3 @@ class ImageLimits(NamedTuple):
 
 def _text(shape: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, shape))})"
-
-
-CATALOG_LIMITS = {
-    limits.name: limits
-    for limits in (
-        ImageLimits("conv4", in_channels=1, image_size=32, min_image_size=32, fixed_image_size=True),
-        ImageLimits("bn_inception", in_channels=3, image_size=224, min_image_size=7),
-        ImageLimits("googlenet", in_channels=3, image_size=224, min_image_size=15),
-        ImageLimits("resnet18", in_channels=3, image_size=224, min_image_size=1),
-        ImageLimits("resnet50", in_channels=3, image_size=224, min_image_size=1),
-    )
-}
-"""Limits of the catalog's backbones, whatever their weights; of others torchvision is asked."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from mdr_tune.backbones.base import Backbone
 from mdr_tune.backbones.image_limits import ImageLimits
-from mdr_tune.backbones.weights import State, load_weights
+from mdr_tune.backbones.state_dicts import State, load_weights
 
 # GoogLeNet and Inception v3 were trained on values in -1..1. torchvision brings them there inside the network
 # (`transform_input`) from what its other models take; here `normalize` does.

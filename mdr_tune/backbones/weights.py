@@ -1,19 +1,13 @@
-"""Trained weights: found in torch.hub's folder or downloaded there, checked, and loaded into a network."""
+"""Published weights: found in torch.hub's folder or downloaded there, and checked."""
 
 import logging
 import os
-import pickle
 import re
-import struct
-import warnings
-from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from mdr_tune.config.catalog import has_published_weights
+from mdr_tune.backbones.families import family_of
 from mdr_tune.util.cache_folder import locked
 from mdr_tune.util.download import Digest, DownloadError, digest_of, download
 from mdr_tune.util.errors import UserError
@@ -22,34 +16,10 @@ from mdr_tune.util.registry import did_you_mean
 
 logger = logging.getLogger(__name__)
 
-State = dict[str, torch.Tensor]
-
-# The BN-Inception of the pretrainedmodels project, which the authors of MDR start from. This is the authors' copy
-# (https://github.com/kakaoenterprise/AAAI2021_MDR); the file is the one of http://data.lip6.fr/cadene/pretrainedmodels/.
-_BN_INCEPTION = "https://github.com/anonymous-ai-research/pretrained/raw/master/pretrained/bn_inception-52deb4733.pth"
-# What `torch.load` raises on files that it did not write, or that were damaged since.
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-)
-
 
 def published_urls(name: str) -> dict[str, str]:
     """Return where the published weights of a backbone are, by their names; the best ones also as DEFAULT."""
-    if not has_published_weights(name):
-        return {}
-    if name == "bn_inception":
-        return {"IMAGENET1K_V1": _BN_INCEPTION, "DEFAULT": _BN_INCEPTION}
-    from torchvision.models import get_model_weights
-
-    return {entry: weights.url for entry, weights in get_model_weights(name).__members__.items()}
+    return family_of(name).published_urls(name)
 
 
 def fetch_weights(name: str, weights: str) -> Path | None:
@@ -146,60 +116,3 @@ def _expected_hash(path: Path) -> str:
     found = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
     assert found is not None, path.name
     return found[1]
-
-
-def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[State], State] | None = None) -> None:
-    """Load a state dict into a network: every tensor, and nothing else.
-
-    Args:
-        network: What to load into.
-        state: What `read_state_dict` gave.
-        path: Where it is from, for messages.
-        adapt: Renames and drops keys first.
-
-    Raises:
-        UserError: It is not this network's, or has numbers that are not finite.
-    """
-    if adapt is not None:
-        adapted = OrderedDict(adapt(state))
-        vars(adapted).update(getattr(state, "__dict__", {}))  # the versions of its layers, which some of them ask for
-        state = adapted
-    try:
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except (RuntimeError, ValueError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if "Error(s) in loading" not in line]
-        raise UserError(f"backbone.weights: {path} does not fit the network: {_first(lines)}") from None
-    problems = [f"{what} {_first(keys)}" for what, keys in (("lacks", missing), ("has unknown", unexpected)) if keys]
-    if problems:
-        raise UserError(f"backbone.weights: {path} does not fit the network: it {' and '.join(problems)}")
-    odd = [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]
-    if odd:
-        raise UserError(f"backbone.weights: {path} has values that are not finite in {_first(odd)}: take other weights")
-
-
-def read_state_dict(path: Path) -> State:
-    """Return the tensors of a file by `torch.save`, by their names. Nothing in the file is executed.
-
-    Raises:
-        UserError: It is something else.
-    """
-    expected = "a state dict is expected, saved by torch.save(model.state_dict(), path)"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice on other kinds of files
-            check_on_disk(path)
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"backbone.weights: cannot read {path}: {error}") from None
-    except _UNREADABLE:  # torch's message advises to load it with weights_only=False, which would execute what is in it
-        raise UserError(
-            f"backbone.weights: cannot read {path}: it is damaged or another kind of file; {expected}"
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise UserError(f"backbone.weights: {path} holds no state dict (names and their tensors); {expected}")
-    return state
-
-
-def _first(names: list[str], limit: int = 3) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

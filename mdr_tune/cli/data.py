@@ -10,7 +10,7 @@ from rich.console import Console
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.cli.terminal import say
 from mdr_tune.config.base import StrictModel, set_dotted
-from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
+from mdr_tune.config.data import DataConfig
 from mdr_tune.config.explain import explain
 from mdr_tune.config.hints import flag_as_text, in_quotes
 from mdr_tune.config.load import read_sweep
@@ -110,22 +110,16 @@ def _place(path: tuple[str, ...]) -> str:
 
 
 def _prepare(data: DataConfig, console: Console) -> None:
-    from mdr_tune.config.catalog import DATASETS
     from mdr_tune.data import load_dataset, split_sizes
-    from mdr_tune.data.published.benchmark import Benchmark
-    from mdr_tune.data.published.fetch import fetch
 
     try:
         with progress_bars(console) as progress:
-            if isinstance(data, BenchmarkDataConfig):
-                benchmark = DATASETS[data.name]
-                assert isinstance(benchmark, Benchmark)
-                fetch(benchmark, Path(data.root), progress)
-            dataset = load_dataset(data.name, of_dataset(data.name, progress), **data.arguments())
+            data.fetch(progress)
+            dataset = load_dataset(data, of_dataset(data.name, progress))
     except OSError as error:
         raise UserError(f"data: {data.name} cannot be prepared: {error}") from error
     say(console, data.name)
-    for part, (images, classes) in split_sizes(data.name, **data.arguments()).items():
+    for part, (images, classes) in split_sizes(data).items():
         of_classes = f"of {classes:>7,} {plural(classes, 'class')}"
         say(console, f"  {part:<13} {images:>9,} {plural(images, 'image'):<6} {of_classes}")
     if dataset.cache_file is not None:

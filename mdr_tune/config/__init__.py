@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mdr_tune.util.lazy_names import lazy_name
 
 if TYPE_CHECKING:
+    from mdr_tune.config.data import read_data
     from mdr_tune.config.load import read_sweep
     from mdr_tune.config.sweep import SweepConfig
     from mdr_tune.config.trial import BackboneConfig, BatchConfig, EmbeddingConfig, MDRConfig, TrialConfig
@@ -19,9 +20,11 @@ __all__ = [
     "MDRConfig",
     "SweepConfig",
     "TrialConfig",
+    "read_data",
     "read_sweep",
 ]
 _MODULES = {
+    "data": ["read_data"],
     "load": ["read_sweep"],
     "sweep": ["SweepConfig"],
     "trial": ["BackboneConfig", "BatchConfig", "EmbeddingConfig", "MDRConfig", "TrialConfig"],

@@ -1,15 +1,30 @@
-"""How training images are varied: one draw for each image of the global batch, whatever the number of workers."""
+"""How training images are varied: one draw for each image of the global batch, whatever the number of workers.
+
+To add an augmentation, add a class here.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mdr_tune.config.base import Named, one_of
+from mdr_tune.config.base import Named, members, one_of
 from mdr_tune.config.units import SHARE
+
+if TYPE_CHECKING:
+    from mdr_tune.data.augmentations.augmentation import Augmentation as BuiltAugmentation
 
 
 class Augmentation(Named):
     """An augmentation that a file may name."""
+
+    def build(self, image_size: int | None) -> "BuiltAugmentation":
+        """Return the augmentation.
+
+        Args:
+            image_size: height and width of its results in pixels; None: those of the images (random_resized_crop: their
+                height, both ways).
+        """
+        raise NotImplementedError
 
 
 class AutoAugmentationConfig(Augmentation):
@@ -23,11 +38,23 @@ class AffineConfig(Augmentation):
 
     name: Literal["affine"]
 
+    def build(self, image_size: int | None) -> "BuiltAugmentation":
+        """Return the augmentation of `data.augmentations.affine`."""
+        from mdr_tune.data.augmentations.augmentation import Affine
+
+        return Affine(image_size)
+
 
 class NoAugmentationConfig(Augmentation):
     """The centre, as in evaluation."""
 
     name: Literal["none"]
+
+    def build(self, image_size: int | None) -> "BuiltAugmentation":
+        """Return the centre crop."""
+        from mdr_tune.data.augmentations.augmentation import CenterCrop
+
+        return CenterCrop(image_size)
 
 
 def _ascending(pair: list[float]) -> list[float]:
@@ -53,6 +80,12 @@ class RandomResizedCropConfig(Augmentation):
     interpolation: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
     """How pixels are resampled."""
 
+    def build(self, image_size: int | None) -> "BuiltAugmentation":
+        """Return the random crop, mirrored or not."""
+        from mdr_tune.data.augmentations.random_resized_crop import RandomResizedCrop
+
+        return RandomResizedCrop(image_size, **self.arguments())
+
 
 if TYPE_CHECKING:
     AugmentationConfig = Augmentation
@@ -60,10 +93,8 @@ else:
     AugmentationConfig = one_of(Augmentation, default="auto")
 
 
-def chosen_augmentation(
-    augmentation: AugmentationConfig, best: Literal["affine", "random_resized_crop"]
-) -> AugmentationConfig:
+def chosen_augmentation(augmentation: AugmentationConfig, best: str) -> AugmentationConfig:
     """Return the augmentation, `auto` being replaced by what suits the data, `best`."""
     if augmentation.name != "auto":
         return augmentation
-    return AffineConfig(name=best) if best == "affine" else RandomResizedCropConfig(name=best)
+    return members(Augmentation)[best].model_validate({"name": best})

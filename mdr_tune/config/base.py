@@ -32,8 +32,8 @@ def _numbers(value: Any) -> list[float]:
 class Named(StrictModel):
     """One of the things of a kind, such as a loss, which a file chooses by its name.
 
-    A kind is a subclass of this one, and each thing of the kind a subclass of that: its `name` is a Literal, its other
-    fields are the keys that stand beside the name. `one_of` makes them known to a file.
+    A kind is a subclass of this one, and each thing of the kind a subclass of that, directly or not: its `name` is a
+    Literal, its other fields are the keys that stand beside the name. `one_of` makes them known to a file.
     """
 
     name: str
@@ -54,8 +54,14 @@ def members(kind: type[N]) -> dict[str, type[N]]:
         >>> list(members(Miner))[:2]
         ['auto', 'distance_weighted']
     """
-    named = {get_args(member.model_fields["name"].annotation): member for member in kind.__subclasses__()}
+    named = {get_args(member.model_fields["name"].annotation): member for member in _leaves(kind)}
     return {names[0]: member for names, member in named.items() if names}
+
+
+def _leaves(kind: type[N]) -> Iterator[type[N]]:
+    """Yield the classes below `kind` that have none below them, in the order of their declaration."""
+    for member in kind.__subclasses__():
+        yield from _leaves(member) if member.__subclasses__() else [member]
 
 
 def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -> Any:
@@ -66,7 +72,7 @@ def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -
         default: name of the member where a mapping has no name.
         library_prefix: beginning of the names that belong to the one member whose name is any text.
     """
-    tags = dict.fromkeys(kind.__subclasses__(), library_prefix) | {cls: name for name, cls in members(kind).items()}
+    tags = dict.fromkeys(_leaves(kind), library_prefix) | {cls: name for name, cls in members(kind).items()}
     union: Any = Union.__getitem__(tuple(Annotated[member, Tag(tag(str(name)))] for member, name in tags.items()))
     return Annotated[union, Discriminator(choose_by_name(default, library_prefix)), BeforeValidator(by_name)]
 

@@ -1,23 +1,29 @@
-"""Which images a trial sees, and how their classes are split.
+"""The data sets that a file may name: their keys, and how each is opened. To add one, add a class here.
 
-To add a data set: a class here (or a name in `BenchmarkDataConfig`), a source in `mdr_tune.data`, a line in
-`mdr_tune.config.catalog.DATASETS`.
+What reads the files is in `mdr_tune.data`. A sweep file is checked before torch is imported, so methods import what
+they need.
 """
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from mdr_tune.config.base import KeyProblem, StrictModel, by_name, choose_by_name, flatten, tag
-from mdr_tune.config.catalog import RECALL_KS
+from mdr_tune.config.base import KeyProblem, Named, StrictModel, flatten, members, one_of, tag
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.units import SHARE
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import Progress
+from mdr_tune.util.registry import unknown_name
 from mdr_tune.util.words import not_utf_8
+
+if TYPE_CHECKING:
+    from mdr_tune.data.dataset import OpenedDataset
+    from mdr_tune.data.listings.open_listing import ListedDataset
+    from mdr_tune.data.outline import DatasetOutline
+    from mdr_tune.data.published.benchmark import Benchmark
 
 _NO_PATHS = (
     (r"[A-Za-z][A-Za-z0-9+.-]+://", "is an address, and files are read from this machine's disks: copy or mount them"),
@@ -78,44 +84,108 @@ def _keys(value: Any) -> Any:
     return value if isinstance(value, dict) else type(value).model_fields if isinstance(value, StrictModel) else ()
 
 
-class GlyphsDataConfig(StrictModel):
-    """Letters that need no download: 32 x 32 pixels, grey, with splits of its own."""
+class Dataset(Named):
+    """A data set that a file may name.
 
-    name: Literal["glyphs"] = "glyphs"
-    chosen_image_size: ClassVar[int | None] = None
-    """The network sees the images as they are."""
-    best_augmentation: ClassVar[Literal["affine", "random_resized_crop"]] = "affine"
-    """What `augmentation: auto` stands for."""
+    What stands here suits data that are neither published nor files to be resized; a class says where it is otherwise.
+
+    Attributes:
+        usual_ks: ranks K at which the field reports Recall@K.
+        best_augmentation: name of the augmentation that `augmentation: auto` stands for.
+        is_published: whether `fetch` can bring it here, or says where it is to be had.
+    """
+
+    usual_ks: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
+    best_augmentation: ClassVar[str] = "random_resized_crop"
+    is_published: ClassVar[bool] = False
 
     @property
     def recall_ks(self) -> tuple[int, ...]:
-        """The ranks K at which Recall@K is measured."""
-        return (1, 2, 4, 8)
-
-    def arguments(self) -> dict[str, Any]:
-        """Return what `mdr_tune.data.load_dataset` takes beside the name: the keys of this section, as plain values."""
-        return {}
-
-    def source_arguments(self) -> dict[str, Any]:
-        """Return what the data set's source takes: plain values."""
-        return {}
-
-    def describe_evaluation(self) -> str:
-        """Return nothing: an evaluation sees all of a picture."""
-        return ""
-
-    def evaluation_note(self) -> str:
-        """Return nothing: there is nothing to know."""
-        return ""
+        """The ranks K at which Recall@K is measured, ascending."""
+        return self.usual_ks
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of what the network sees."""
-        return (1, 32, 32)
+        raise NotImplementedError
+
+    @property
+    def chosen_resize(self) -> int | None:
+        """Height and width, in pixels, that every image is brought to; None: each stays as it is."""
+        return None
+
+    @property
+    def chosen_image_size(self) -> int | None:
+        """Height and width, in pixels, that the network sees; None: all of the image."""
+        return None
+
+    def source_arguments(self) -> dict[str, Any]:
+        """Return, as plain values, all that the images and their splits depend on."""
+        return self.arguments()
 
     def measured_on(self) -> dict[str, Any]:
-        """Return what decides which images trials are compared on."""
-        return {"name": self.name}
+        """Return what decides which images trials are compared on, flat."""
+        return flatten(self.model_dump())
+
+    def describe_evaluation(self) -> str:
+        """Return how much of a picture an evaluation sees; nothing if that is all."""
+        return ""
+
+    def evaluation_note(self) -> str:
+        """Return what to know of the part of a picture that an evaluation sees; nothing if that is most of it."""
+        return ""
+
+    def fetch(self, progress: Progress) -> None:
+        """Bring the files of a published data set here; of another do nothing.
+
+        Raises:
+            UserError: They cannot be downloaded; the message says which files to put where.
+        """
+
+    def outline(self) -> "DatasetOutline | None":
+        """Return how many images there are, if that is known without looking."""
+        return None
+
+    def listed(self) -> "ListedDataset | None":
+        """List the image files, draw the splits, and check both; None: the images are no files.
+
+        Raises:
+            UserError: Files are missing or do not fit the keys.
+        """
+        return None
+
+    def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
+        """Return the data set. It is called where `listed` gives None.
+
+        Args:
+            folder: The cache folder.
+            progress: Is told how far that is.
+        """
+        raise NotImplementedError
+
+
+class GlyphsDataConfig(Dataset):
+    """Letters that need no download: 32 x 32 pixels, grey, with splits of its own."""
+
+    name: Literal["glyphs"] = "glyphs"
+    best_augmentation = "affine"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what the network sees: the images as they are."""
+        return (1, 32, 32)
+
+    def outline(self) -> "DatasetOutline":
+        """Return the numbers of what is rendered."""
+        from mdr_tune.data.outline import GLYPHS
+
+        return GLYPHS
+
+    def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
+        """Return the letters, rendered if they were not."""
+        from mdr_tune.data.glyphs.glyphs import open_glyphs
+
+        return open_glyphs(folder)
 
 
 _USUAL_RESIZE, _USUAL_IMAGE_SIZE = 256, 224
@@ -132,7 +202,7 @@ Pixels = Annotated[
 ]
 
 
-class _ImageFilesConfig(StrictModel):
+class _ImageFiles(Dataset):
     resize: Pixels = "auto"
     """Height and width, in pixels, that every image is brought to, by Lanczos resampling; what the cache holds. `auto`:
     what `image_size` is to it as 224 is to 256, the authors' sizes."""
@@ -145,10 +215,9 @@ class _ImageFilesConfig(StrictModel):
     """What becomes of images that cannot be decoded."""
     validation: ClassShare = ClassFraction()
     """Classes held out of the training classes, on which trials are compared."""
-    best_augmentation: ClassVar[Literal["affine", "random_resized_crop"]] = "random_resized_crop"
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "_ImageFilesConfig":
+    def _fits_together(self) -> "_ImageFiles":
         size, resize = self.chosen_image_size, self.chosen_resize
         if size > resize:
             raise KeyProblem("image_size", f"{size} is more than resize ({resize}), which it is cut out of: raise it")
@@ -156,13 +225,10 @@ class _ImageFilesConfig(StrictModel):
             raise KeyProblem("corrupt", "skip needs the cache, whose making finds the corrupt images: set cache: true")
         return self
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what `mdr_tune.data.load_dataset` takes beside the name: the keys of this section, as plain values."""
-        return self.model_dump(exclude={"name"})
-
     def source_arguments(self) -> dict[str, Any]:
-        """Return what the data set's source takes: plain values."""
-        return {**self.model_dump(exclude={"name", "image_size"}), "resize": self.chosen_resize}
+        """Return, as plain values, the keys with every `auto` decided, but for what is cut out of an image."""
+        kept = self.model_dump(exclude={"name", "image_size", "recall_at"})
+        return {**kept, "resize": self.chosen_resize, "recall_ks": list(self.recall_ks)}
 
     @property
     def chosen_resize(self) -> int:
@@ -201,20 +267,81 @@ class _ImageFilesConfig(StrictModel):
         return flatten(self.model_dump(exclude={"image_size", "resize", "cache"}))
 
 
-class BenchmarkDataConfig(_ImageFilesConfig):
+class Published(_ImageFiles):
     """A data set of the paper, in its original layout and with the paper's split of the classes."""
 
-    name: Literal["cub200", "cars196", "sop", "inshop"]
     root: LocalPath = Field(DEFAULT_ROOT, validate_default=True)
     """The folder that the archive was unpacked in; `mdr-tune data prepare` makes it."""
+    is_published = True
 
-    @property
-    def recall_ks(self) -> tuple[int, ...]:
-        """The ranks K of the paper's table."""
-        return RECALL_KS[self.name]
+    def benchmark(self) -> "Benchmark":
+        """Return what is known of the published files."""
+        raise NotImplementedError
+
+    def fetch(self, progress: Progress) -> None:
+        """Bring the published files to `root`, unless they are there."""
+        from mdr_tune.data.published.fetch import fetch
+
+        fetch(self.benchmark(), Path(self.root), progress)
+
+    def listed(self) -> "ListedDataset":
+        """List the copy below `root`, whose lists must be whole."""
+        return self.benchmark().listed(**self.source_arguments())
 
 
-class _OwnDataConfig(_ImageFilesConfig):
+class CUB200DataConfig(Published):
+    """CUB-200-2011 (Wah et al., 2011): birds."""
+
+    name: Literal["cub200"]
+    usual_ks = (1, 2, 4, 8)
+
+    def benchmark(self) -> "Benchmark":
+        """Return what `data.published` knows of it."""
+        from mdr_tune.data.published.cub200 import CUB200
+
+        return CUB200
+
+
+class Cars196DataConfig(Published):
+    """Cars-196 (Krause et al., 2013): cars by make, model and year."""
+
+    name: Literal["cars196"]
+    usual_ks = (1, 2, 4, 8)
+
+    def benchmark(self) -> "Benchmark":
+        """Return what `data.published` knows of it."""
+        from mdr_tune.data.published.cars196 import CARS196
+
+        return CARS196
+
+
+class SOPDataConfig(Published):
+    """Stanford Online Products (Oh Song et al., CVPR 2016): things for sale."""
+
+    name: Literal["sop"]
+    usual_ks = (1, 10, 100, 1000)
+
+    def benchmark(self) -> "Benchmark":
+        """Return what `data.published` knows of it."""
+        from mdr_tune.data.published.sop import SOP
+
+        return SOP
+
+
+class InShopDataConfig(Published):
+    """In-Shop Clothes Retrieval (Liu et al., CVPR 2016): garments, with queries and a gallery."""
+
+    name: Literal["inshop"]
+    usual_ks = (1, 10, 20, 30, 40)
+
+    def benchmark(self) -> "Benchmark":
+        """Return what `data.published` knows of it."""
+        from mdr_tune.data.published.inshop import INSHOP
+
+        return INSHOP
+
+
+class _Own(_ImageFiles):
     test: ClassShare | None = ClassFraction(fraction=0.3)
     """Classes held out for the final evaluation, where the data have no test split of their own."""
     single_image_classes: Literal["refuse", "drop"] = "refuse"
@@ -229,21 +356,21 @@ class _OwnDataConfig(_ImageFilesConfig):
         """The ranks K at which Recall@K is measured, ascending."""
         return tuple(sorted(set(self.recall_at)))
 
-    def source_arguments(self) -> dict[str, Any]:
-        """Return what the data set's source takes: plain values."""
-        own = super().source_arguments()
-        del own["recall_at"]
-        return {**own, "recall_ks": list(self.recall_ks)}
 
-
-class FolderDataConfig(_OwnDataConfig):
+class FolderDataConfig(_Own):
     """Your images: a folder of class folders, or of train, validation, test (or query, gallery) with class folders."""
 
     name: Literal["folder"]
     root: LocalPath
 
+    def listed(self) -> "ListedDataset":
+        """List the images below `root`."""
+        from mdr_tune.data.own.folder import listed_folder
 
-class TableDataConfig(_OwnDataConfig):
+        return listed_folder(**self.source_arguments())
+
+
+class TableDataConfig(_Own):
     """Your images, listed in a Parquet or CSV file: a path and a label a row, perhaps a split and a role."""
 
     name: Literal["table"]
@@ -259,37 +386,40 @@ class TableDataConfig(_OwnDataConfig):
     """Column of query or gallery; an empty cell is both."""
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return what the data set's source takes: plain values."""
+        """As of all files, and the folder that `root: null` stands for."""
         return {**super().source_arguments(), "root": self.root or str(Path(self.file).parent)}
 
+    def listed(self) -> "ListedDataset":
+        """List the images of the table."""
+        from mdr_tune.data.own.table import listed_table
 
-DataConfig = Annotated[
-    Annotated[GlyphsDataConfig, Tag(tag("glyphs"))]
-    | Annotated[BenchmarkDataConfig, Tag(tag("cub200"))]
-    | Annotated[BenchmarkDataConfig, Tag(tag("cars196"))]
-    | Annotated[BenchmarkDataConfig, Tag(tag("sop"))]
-    | Annotated[BenchmarkDataConfig, Tag(tag("inshop"))]
-    | Annotated[FolderDataConfig, Tag(tag("folder"))]
-    | Annotated[TableDataConfig, Tag(tag("table"))],
-    Discriminator(choose_by_name("glyphs")),
-    BeforeValidator(by_name),
-]
+        return listed_table(**self.source_arguments())
+
+
+if TYPE_CHECKING:
+    DataConfig = Dataset
+else:
+    DataConfig = one_of(Dataset, default="glyphs")
 
 
 class _DataSection(StrictModel):
     data: DataConfig
 
 
-def read_data(name: str, keys: Mapping[str, Any]) -> DataConfig:
-    """Return a data set's section, checked, with its defaults.
+def read_data(name: str, **keys: Any) -> Dataset:
+    """Return a data set, its keys checked, for `mdr_tune.data.load_dataset`.
 
     Args:
-        name: one of `mdr_tune.config.catalog.DATASETS`.
-        keys: what a sweep file has below `trial.data`, beside the name.
+        name: Of the data set.
+        keys: What a sweep file has below `trial.data`, beside the name (docs/sweep_file.md); a key that is left out has
+            its default.
 
     Raises:
-        UserError: With a line for each key that is not as it should be.
+        UserError: With a line for each key that is not as it should be; for an unknown name an `UnknownName`, which
+            lists the known ones.
     """
+    if name not in (known := members(Dataset)):
+        raise unknown_name("data set", name, known)
     try:
         return _DataSection.model_validate({"data": {"name": name, **keys}}).data
     except ValidationError as error:

@@ -5,7 +5,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.explain import explain
 from mdr_tune.config.overrides import override
 from mdr_tune.config.search_checks import search_problems
@@ -62,7 +61,7 @@ def _evaluation_notes(sweep: SweepConfig) -> list[str]:
     """Note where an evaluation sees little of each picture, and where each searched size has a cache of its own."""
     variants = section_variants(sweep.trial, sweep.space, "data")
     notes = [data.evaluation_note() for data in variants]
-    sizes = sorted({data.chosen_resize for data in variants if not isinstance(data, GlyphsDataConfig)})
+    sizes = sorted({data.chosen_resize for data in variants if data.chosen_resize is not None})
     if len(sizes) > 1 and "data.image_size" in sweep.space:
         notes.append(
             f"images are brought to {sizes[0]} to {sizes[-1]} pixels, as data.image_size has it, and each such size "

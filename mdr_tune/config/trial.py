@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
+from mdr_tune.backbones.families import family_of
 from mdr_tune.config.augmentation import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
 from mdr_tune.config.base import KeyProblem, StrictModel, by_name, flatten, tag
-from mdr_tune.config.catalog import BACKBONES, has_published_weights
 from mdr_tune.config.data import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
@@ -19,10 +19,7 @@ from mdr_tune.util.errors import UserError
 
 
 def _known_backbone(name: str) -> str:
-    if name not in BACKBONES:
-        from mdr_tune.backbones import check_backbone_name  # here: it imports torchvision
-
-        check_backbone_name(name)
+    family_of(name)
     return name
 
 
@@ -63,7 +60,7 @@ class BackboneConfig(StrictModel):
     @property
     def pretrained(self) -> bool:
         """Whether the network starts from trained weights."""
-        return self.weights != "none" and (self.weights != "DEFAULT" or has_published_weights(self.name))
+        return self.weights != "none" and (self.weights != "DEFAULT" or family_of(self.name).has_published_weights)
 
 
 EmbeddingModeOrAuto = Literal["auto", "rescale", "l2", "none"]
@@ -234,7 +231,7 @@ class TrialConfig(StrictModel):
         tree = self.model_dump()
         if self.mdr is not None:
             tree["mdr"]["levels"] = self.mdr.initial_levels()
-        if not isinstance(self.data, GlyphsDataConfig):
+        if self.data.chosen_resize is not None:
             tree["data"] |= {"resize": self.data.chosen_resize, "image_size": self.data.chosen_image_size}
         tree["embedding"]["mode"] = self.embedding_mode
         tree["miner"] = self.chosen_miner.model_dump()

@@ -11,6 +11,7 @@ from mdr_tune.util.lazy_names import lazy_name
 if TYPE_CHECKING:
     from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, Images, ImageSplit, SearchSplitName, SplitName
     from mdr_tune.data.load import (
+        DataSource,
         dataset_content,
         is_decoded,
         load_dataset,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SPLIT_NAMES",
     "BatchSampler",
+    "DataSource",
     "ImageDataset",
     "ImageSplit",
     "Images",
@@ -39,7 +41,10 @@ __all__ = [
 ]
 _MODULES = {
     "dataset": ["SPLIT_NAMES", "ImageDataset", "ImageSplit", "Images", "SearchSplitName", "SplitName"],
-    "load": ["dataset_content", "is_decoded", "load_dataset", "outline_files", "read_test_split", "split_sizes"],
+    "load": [
+        *("DataSource", "dataset_content", "is_decoded", "load_dataset", "outline_files", "read_test_split"),
+        "split_sizes",
+    ],
     "sampler": ["BatchSampler"],
     "seeding": ["derive_seed"],
 }

@@ -48,11 +48,6 @@ GLYPHS = DatasetOutline("glyphs", *(SplitOutline((12,) * classes) for classes in
 """Twelve typefaces draw each letter (`mdr_tune.data.glyphs`)."""
 
 
-def outline_glyphs(_name: str) -> DatasetOutline:
-    """Return the numbers of `glyphs`."""
-    return GLYPHS
-
-
 def largest_batch(class_sizes: Sequence[int], images_per_class: int) -> int:
     """Return how many images one pass over all classes gives. Arguments as of `why_unfillable`."""
     return sum(min(size, images_per_class) for size in class_sizes)

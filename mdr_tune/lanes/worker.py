@@ -142,7 +142,7 @@ class LaneWorker:
         self._forget_trial()
         config = TrialConfig.model_validate(trial)
         with self._reading():
-            dataset = load_dataset(config.data.name, **config.data.arguments())
+            dataset = load_dataset(config.data)
             fetch_weights(config.backbone.name, config.backbone.weights)
         test = self._read_test(config) if "test" in config.measured_curves else None
         session = TrialSession(config, dataset, self.ranks, test=test)
@@ -185,7 +185,7 @@ class LaneWorker:
         They are for the final evaluation, and for curves of trials that are not part of a search (`measured_curves`).
         """
         with self._reading():
-            return read_test_split(config.data.name, **config.data.arguments())
+            return read_test_split(config.data)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

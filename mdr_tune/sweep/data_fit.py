@@ -5,11 +5,10 @@ Without torch as long as no backbone needs it: a sweep file is checked before th
 
 from collections.abc import Iterator
 
-from mdr_tune.backbones.image_limits import CATALOG_LIMITS
+from mdr_tune.backbones import check_takes
 from mdr_tune.config.data import DataConfig
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.config.trial import BackboneConfig
 from mdr_tune.data.outline import DatasetOutline, largest_batch, why_unfillable
 from mdr_tune.records.objectives import recall_rank
 from mdr_tune.util.words import count
@@ -20,19 +19,10 @@ def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
     problems = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         try:
-            _check_takes(backbone, data.input_shape)
+            check_takes(backbone.name, backbone.weights, data.input_shape)
         except ValueError as error:
             problems.append(f"backbone: {backbone.name} does not fit the data set {data.name}: {error}")
     return problems
-
-
-def _check_takes(backbone: BackboneConfig, shape: tuple[int, ...]) -> None:
-    if backbone.name in CATALOG_LIMITS:  # without torch
-        CATALOG_LIMITS[backbone.name].check(shape)
-        return
-    from mdr_tune.backbones import check_takes
-
-    check_takes(backbone.name, backbone.weights, shape)
 
 
 def size_problems(sweep: SweepConfig, outline: DatasetOutline) -> list[str]:

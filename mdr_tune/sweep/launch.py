@@ -179,14 +179,14 @@ def _images(sweep: SweepConfig) -> dict[str, str]:
     from mdr_tune.data import dataset_content, split_sizes
 
     data = sweep.trial.data
-    sizes = split_sizes(data.name, **data.arguments())
+    sizes = split_sizes(data)
     if sweep.trial.protocol == "paper":  # whose trials train on the validation classes too
         held_out = sizes.pop("validation")
         sizes["train"] = (sizes["train"][0] + held_out[0], sizes["train"][1] + held_out[1])
     parts = {
         part.replace(" ", "_"): f"{images} of {count(classes, 'class')}" for part, (images, classes) in sizes.items()
     }
-    return {**parts, "content": dataset_content(data.name, **data.arguments())}
+    return {**parts, "content": dataset_content(data)}
 
 
 def parent_params(plan: Plan, images: dict[str, str]) -> dict[str, object]:

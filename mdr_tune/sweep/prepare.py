@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mdr_tune.config.catalog import OUTLINES
-from mdr_tune.config.data import BenchmarkDataConfig, DataConfig
+from mdr_tune.config.data import DataConfig
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
@@ -90,16 +89,16 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
 
 def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda text: None) -> DatasetOutline:
     """Return the outline of the one data set of a sweep, which may be read in several sizes, with and without cache."""
-    name = ways[0].name
-    if name in OUTLINES:
-        return OUTLINES[name](name)
+    if known := ways[0].outline():
+        return known
     from mdr_tune.data import outline_files
 
+    name = ways[0].name
     slow = threading.Timer(SLOW_S, tell, [f"looking at the images of {name}"])
     slow.daemon = True
     slow.start()
     try:
-        return outline_files(name, *(data.arguments() for data in ways))
+        return outline_files(*ways)
     except OSError as error:
         raise UserError(f"data: {name} cannot be read: {error}") from error
     finally:
@@ -122,11 +121,11 @@ def left_to_launch(sweep: SweepConfig) -> list[str]:
 
 def _is_decoded(data: DataConfig) -> bool:
     """Return whether `check_data` found the images decoded, or a data set needs no decoding."""
-    if data.name in OUTLINES or _missing(data):
-        return data.name in OUTLINES
+    if data.outline() is not None or _missing(data):
+        return data.outline() is not None
     from mdr_tune.data import is_decoded
 
-    return is_decoded(data.name, **data.arguments())
+    return is_decoded(data)
 
 
 def missing_data(sweep: SweepConfig) -> list[str]:
@@ -137,7 +136,7 @@ def missing_data(sweep: SweepConfig) -> list[str]:
 
 def may_be_downloaded(sweep: SweepConfig) -> bool:
     """Return whether the data set is a published one, which a user may have yet to download."""
-    return isinstance(sweep.trial.data, BenchmarkDataConfig)
+    return sweep.trial.data.is_published
 
 
 def _missing(data: DataConfig) -> list[str]:
@@ -147,7 +146,7 @@ def _missing(data: DataConfig) -> list[str]:
         if path is not None and not os.path.exists(path):  # Path.exists raises on a name that is too long
             fix = (
                 f"run mdr-tune data prepare {data.name} --root {shlex.quote(path)}, or set {key} to where it is"
-                if isinstance(data, BenchmarkDataConfig)
+                if data.is_published
                 else _nearly(path)
             )
             problems.append(f"data.{key}: there is no {path}: {fix}")
@@ -193,7 +192,7 @@ def _load(data: DataConfig, progress: Progress) -> None:
     from mdr_tune.data import load_dataset
 
     try:
-        load_dataset(data.name, of_dataset(data.name, progress), **data.arguments())
+        load_dataset(data, of_dataset(data.name, progress))
     except OSError as error:
         raise UserError(f"data: {data.name} cannot be prepared: {error}") from error
 

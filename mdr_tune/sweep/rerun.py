@@ -142,7 +142,7 @@ def prepare_rerun(plan: RerunPlan, stage: Callable[[str], None], progress: Progr
 
     data = plan.sweep.trial.data
     then = plan.original.image_content
-    if then is None or then == dataset_content(data.name, **data.arguments()):
+    if then is None or then == dataset_content(data):
         return None
     return f"images: the files of {data.name}, their labels or the split are not those of then"
 

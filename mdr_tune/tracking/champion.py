@@ -18,7 +18,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import best_key
 from mdr_tune.tracking.tags import run_tags
@@ -59,7 +58,7 @@ def evaluation_resize(config: TrialConfig, image_shape: ImageShape) -> int:
 
     Glyphs have the size that the network sees.
     """
-    return image_shape[-1] if isinstance(config.data, GlyphsDataConfig) else config.data.chosen_resize
+    return config.data.chosen_resize or image_shape[-1]
 
 
 def register_champion(

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
-from mdr_tune.data.augmentations.augmentation import Augmentation, build_augmentation
+from mdr_tune.data.augmentations.augmentation import Augmentation
 from mdr_tune.data.dataset import ImageDataset, ImageSplit, SearchSplitName
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
@@ -131,7 +131,7 @@ class TrialSession:
             config = TrialConfig.from_keys(config)
         if "test" in config.measured_curves and test is None:
             raise UserError("curves: the test classes are to be evaluated after each epoch: give them as `test`")
-        dataset = load_dataset(config.data.name, **config.data.arguments())
+        dataset = load_dataset(config.data)
         check_fits(config, dataset)
         return cls(config, dataset, ranks, dtype, test)
 
@@ -395,8 +395,7 @@ def _means(measured: torch.Tensor) -> torch.Tensor:
 
 
 def _augmentation(config: TrialConfig) -> Augmentation:
-    chosen = config.chosen_augmentation
-    return build_augmentation(chosen.name, config.data.chosen_image_size, **chosen.arguments())
+    return config.chosen_augmentation.build(config.data.chosen_image_size)
 
 
 def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:

@@ -1,14 +1,9 @@
-"""Names for extensible things (backbones, data sets): a name in the YAML finds what is behind it, when it is needed."""
+"""Errors for a name that nothing has: the nearest known one is suggested."""
 
 import difflib
-import importlib
-from collections.abc import Iterator
-from typing import Generic, TypeVar, cast
+from collections.abc import Iterable
 
 from mdr_tune.util.errors import UnknownName
-
-T = TypeVar("T")
-
 
 _KINDS = ("loss", "miner", "sampler", "scheduler", "schedule", "optimizer", "search", "dataset")
 
@@ -43,40 +38,7 @@ def did_you_mean(name: str, known: list[str]) -> str:
     return f" Did you mean {guess!r}?" if guess is not None else ""
 
 
-class Registry(Generic[T]):
-    """Names, and where in the package their things are. Nothing is imported before it is asked for.
-
-    Example:
-        >>> roots: Registry[object] = Registry("root")
-        >>> roots.add("square", "math:sqrt")
-        >>> roots["square"](9.0)
-        3.0
-    """
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._places: dict[str, str] = {}
-
-    def add(self, name: str, place: str) -> None:
-        """Register what stands at `place`, written `package.module:attribute`; a name can be taken only once."""
-        if name in self._places:
-            raise ValueError(f"{self.kind} {name!r} is registered already")
-        self._places[name] = place
-
-    def __getitem__(self, name: str) -> T:
-        if name not in self._places:
-            raise self.unknown(name)
-        module, _, attribute = self._places[name].partition(":")
-        return cast(T, getattr(importlib.import_module(module), attribute))
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._places
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._places))
-
-    def unknown(self, name: str, more: str = "") -> UnknownName:
-        """Return the error that `name` is unknown: which one it may have meant, which are known, and what more."""
-        return UnknownName(
-            f"unknown {self.kind} {name!r}.{did_you_mean(name, list(self))} Known: {', '.join(self)}.{more}"
-        )
+def unknown_name(kind: str, name: str, known: Iterable[str], more: str = "") -> UnknownName:
+    """Return the error that nothing of a kind has this name: which one was likely meant, which are known, what more."""
+    names = sorted(known)
+    return UnknownName(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.{more}")

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mdr_tune.backbones import Backbone, build_backbone
-from mdr_tune.config.catalog import BACKBONES
+from mdr_tune.backbones.families import FAMILIES
 
-NAMES = tuple(BACKBONES)
+NAMES = [name for family in FAMILIES for name in family.names]
 SIZE = 32  # all of them take it, and it is quick
 
 

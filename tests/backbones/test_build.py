@@ -6,10 +6,9 @@ from functools import cache
 import pytest
 import torch
 
-from mdr_tune.backbones import Backbone, build_backbone, check_backbone_name, check_takes
-from mdr_tune.backbones.image_limits import CATALOG_LIMITS
+from mdr_tune.backbones import Backbone, build_backbone, check_takes
+from mdr_tune.backbones.families import FAMILIES, family_of
 from mdr_tune.backbones.torchvision_models import classification_models, image_limits
-from mdr_tune.config.catalog import BACKBONES, has_published_weights
 from mdr_tune.util.errors import UserError
 
 REGISTERED = ("bn_inception", "conv4", "googlenet", "resnet18", "resnet50")
@@ -24,12 +23,12 @@ def made(name: str, weights: str) -> Backbone:
 
 
 def test_registered_names() -> None:
-    assert tuple(BACKBONES) == REGISTERED
+    assert tuple(sorted(name for family in FAMILIES for name in family.names)) == REGISTERED
 
 
 @pytest.mark.parametrize("name", [*REGISTERED, "resnet101", "vit_b_16", "efficientnet_v2_s"])
 def test_known_names_pass(name: str) -> None:
-    check_backbone_name(name)
+    assert family_of(name) in FAMILIES
 
 
 @pytest.mark.parametrize(
@@ -37,7 +36,7 @@ def test_known_names_pass(name: str) -> None:
     [("conv-4", "conv4"), ("resnet51", "resnet50"), ("ResNet50", "resnet50"), ("efficientnet_b9", "efficientnet_b")],
 )
 def test_unknown_name_suggests_the_nearest_and_says_where_the_list_is(name: str, meant: str) -> None:
-    for function in (check_backbone_name, build_backbone):
+    for function in (family_of, build_backbone):
         with pytest.raises(UserError, match=f"unknown backbone '{name}'. Did you mean '{meant}") as caught:
             function(name)
         assert "Known: bn_inception, conv4, googlenet" in str(caught.value)
@@ -47,11 +46,11 @@ def test_unknown_name_suggests_the_nearest_and_says_where_the_list_is(name: str,
 @pytest.mark.parametrize("name", ["quantized_resnet18", "raft_small", "fcn_resnet50", "zzz"])
 def test_other_kinds_of_torchvision_models_are_unknown(name: str) -> None:
     with pytest.raises(ValueError, match="unknown backbone"):
-        check_backbone_name(name)
+        family_of(name)
 
 
 def test_conv4_alone_has_no_published_weights() -> None:
-    assert [name for name in REGISTERED if not has_published_weights(name)] == ["conv4"]
+    assert [name for name in REGISTERED if not family_of(name).has_published_weights] == ["conv4"]
 
 
 def test_conv4_is_built_without_torchvision() -> None:
@@ -69,8 +68,9 @@ def test_without_loading_the_network_is_made_for_the_weights_but_needs_no_file(m
     assert build_backbone("conv4", "/nowhere/weights.pt", load=False).feature_size == 256
 
 
-def test_the_limits_of_each_backbone_of_the_catalog_are_written_down() -> None:
-    assert {name: made(name, "none").image_limits for name in BACKBONES} == CATALOG_LIMITS
+def test_the_limits_of_each_family_s_own_names_are_written_down() -> None:
+    for name in REGISTERED:
+        assert family_of(name).image_limits(name, "none") == made(name, "none").image_limits
 
 
 @pytest.mark.parametrize("name", sorted({*REGISTERED, *classification_models()}))

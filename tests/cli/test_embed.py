@@ -17,6 +17,7 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageSplit, load_dataset, read_test_split
 from mdr_tune.metric import retrieval_metrics
@@ -47,7 +48,7 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Letters:
     """Train a few epochs, register the champion, write letters as PNGs, and embed them in a process of its own."""
     folder = tmp_path_factory.mktemp("letters")
     config = {"embedding": {"size": 32, "mode": "l2"}, "epochs": 5, "iterations_per_epoch": 40}
-    session = TrialSession(TrialConfig.model_validate(config), load_dataset("glyphs"))
+    session = TrialSession(TrialConfig.model_validate(config), load_dataset(GlyphsDataConfig()))
     for _ in range(5):
         session.train_epoch()
     torch.save(session.state_dict(), folder / "checkpoint.pt")
@@ -59,7 +60,7 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Letters:
         experiment = open_experiment(client, "letters", storage / "mlartifacts")
         run = client.create_run(experiment).info.run_id
         register_champion(client, experiment, run, "letters", folder / "checkpoint.pt", "val/recall_at_1")
-    test = read_test_split("glyphs")
+    test = read_test_split(GlyphsDataConfig())
     split = ImageSplit(test.images[torch.arange(LETTERS * FACES)], test.labels[: LETTERS * FACES])
     for number, (image, label) in enumerate(zip(split.images[torch.arange(len(split))], split.labels, strict=True)):
         file = folder / "pictures" / f"letter_{label}" / f"face_{number % FACES:02d}.png"

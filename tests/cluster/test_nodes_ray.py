@@ -129,7 +129,7 @@ def epochs_alone(config: dict[str, Any]) -> list[dict[str, Any]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        session = TrialSession(trial, load_dataset(trial.data.name, **trial.data.arguments()), Ranks())
+        session = TrialSession(trial, load_dataset(trial.data), Ranks())
         return [without_times(session.run_epoch()) for _ in range(trial.epochs)]
     finally:
         torch.set_num_threads(threads)

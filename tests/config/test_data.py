@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mdr_tune.config.catalog import DATASETS, RECALL_KS
-from mdr_tune.config.data import BenchmarkDataConfig
+from mdr_tune.config.base import members
+from mdr_tune.config.data import Dataset, Published, read_data
 from mdr_tune.config.explain import explain
 from mdr_tune.config.load import read_sweep
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.util.errors import UserError
+from mdr_tune.util.errors import UnknownName, UserError
 
 CUB = {"name": "cub200", "root": "/data"}
 
@@ -32,10 +32,36 @@ def test_a_name_is_enough(name: str) -> None:
     assert TrialConfig.model_validate(config.model_dump()) == config
 
 
+NAMES = ["glyphs", "cub200", "cars196", "sop", "inshop", "folder", "table"]
+
+
 def test_every_data_set_can_be_named() -> None:
+    assert list(members(Dataset)) == NAMES
     own = {"folder": {"root": "a"}, "table": {"file": "a.csv"}}
-    for name in DATASETS:
+    for name in NAMES:
         assert TrialConfig.model_validate({"data": {"name": name, **own.get(name, {})}}).data.name == name
+
+
+def test_an_unknown_data_set_lists_the_known_ones() -> None:
+    known = (
+        r"unknown data set 'glyph'\. Did you mean 'glyphs'\? Known: cars196, cub200, folder, glyphs, inshop, sop, table"
+    )
+    with pytest.raises(UnknownName, match=known):
+        read_data("glyph")
+    with pytest.raises(ValidationError) as caught:
+        TrialConfig.model_validate({"data": "glyph"})
+    ((path, message),) = explain(caught.value, TrialConfig)
+    assert (path, message) == (
+        ("data", "name"),
+        f"unknown data 'glyph'. Did you mean 'glyphs'? Known: {', '.join(NAMES)}.",
+    )
+
+
+@pytest.mark.parametrize("name", ["cub200", "cars196", "sop", "inshop"])
+def test_a_published_data_set_has_one_name(name: str) -> None:
+    data = read_data(name)
+    assert isinstance(data, Published)
+    assert data.benchmark().name == name
 
 
 def test_the_settings_of_the_paper_are_the_default() -> None:
@@ -51,6 +77,7 @@ def test_the_settings_of_the_paper_are_the_default() -> None:
     }
     assert config.data.source_arguments() == {
         "root": str(Path("datasets").absolute()),
+        "recall_ks": [1, 2, 4, 8],
         "resize": 256,
         "cache": True,
         "corrupt": "refuse",
@@ -117,9 +144,13 @@ def test_a_path_may_look_like_an_address_if_it_is_there(tmp_path: Path, monkeypa
     assert data.arguments()["root"] == str(tmp_path / "~nobody_of_this_name/b")
 
 
-@pytest.mark.parametrize("name", RECALL_KS)
-def test_recall_is_measured_at_the_ranks_of_the_paper(name: str) -> None:
-    assert BenchmarkDataConfig(name=name).recall_ks == RECALL_KS[name]  # type: ignore[arg-type]
+def test_recall_is_measured_at_the_ranks_of_the_paper() -> None:
+    assert {name: read_data(name).recall_ks for name in ("cub200", "cars196", "sop", "inshop")} == {
+        "cub200": (1, 2, 4, 8),
+        "cars196": (1, 2, 4, 8),
+        "sop": (1, 10, 100, 1000),
+        "inshop": (1, 10, 20, 30, 40),
+    }
 
 
 def test_glyphs_are_augmented_as_ever() -> None:

@@ -1,29 +1,19 @@
 import pytest
 import torch
 
-from mdr_tune.config.catalog import DATASETS
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.data import ImageDataset, ImageSplit, load_dataset, read_test_split, split_sizes
 from mdr_tune.data.outline import GLYPHS
-from mdr_tune.util.errors import UserError
 
 
 def split(images: torch.Tensor, *labels: int) -> ImageSplit:
     return ImageSplit(images, torch.tensor(labels))
 
 
-def test_known_names() -> None:
-    assert list(DATASETS) == ["cars196", "cub200", "folder", "glyphs", "inshop", "sop", "table"]
-
-
-def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"Did you mean 'glyphs'\? Known: cars196, cub200"):
-        load_dataset("glyph")
-
-
 def test_the_numbers_of_glyphs_are_known_without_rendering_them(glyphs_dataset: ImageDataset) -> None:
     parts = {"train": GLYPHS.train, "validation": GLYPHS.validation, "test": GLYPHS.test}
     found = {"train": glyphs_dataset.split("train"), "validation": glyphs_dataset.split("validation")}
-    for name, part in {**found, "test": read_test_split("glyphs")}.items():
+    for name, part in {**found, "test": read_test_split(GlyphsDataConfig())}.items():
         outline = parts[name]
         assert outline is not None
         assert torch.equal(torch.unique(part.labels, return_counts=True)[1], torch.tensor(outline.class_sizes))
@@ -31,18 +21,18 @@ def test_the_numbers_of_glyphs_are_known_without_rendering_them(glyphs_dataset: 
 
 
 def test_dataset_is_loaded_once_per_process(glyphs_dataset: ImageDataset) -> None:
-    assert load_dataset("glyphs") is glyphs_dataset
+    assert load_dataset(GlyphsDataConfig()) is glyphs_dataset
 
 
 def test_search_code_cannot_get_the_test_split(glyphs_dataset: ImageDataset) -> None:
     with pytest.raises(ValueError, match="no split 'test' to search on; choose one of train, validation"):
         glyphs_dataset.split("test")  # type: ignore[arg-type]
     seen = torch.cat([part.labels for part in glyphs_dataset.splits.values()])
-    assert not torch.isin(read_test_split("glyphs").labels, seen).any()
+    assert not torch.isin(read_test_split(GlyphsDataConfig()).labels, seen).any()
 
 
 def test_sizes_of_the_splits() -> None:
-    assert split_sizes("glyphs") == {"train": (8304, 692), "validation": (2484, 207), "test": (5820, 485)}
+    assert split_sizes(GlyphsDataConfig()) == {"train": (8304, 692), "validation": (2484, 207), "test": (5820, 485)}
 
 
 def test_split_checks_its_tensors() -> None:

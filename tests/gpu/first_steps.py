@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.training import Ranks, TrialSession
@@ -30,7 +31,7 @@ class Step(NamedTuple):
 def new_session(device: torch.device, dtype: torch.dtype = torch.float64, **changes: Any) -> TrialSession:
     """Return a session of TRIAL with other sections."""
     config = TrialConfig.model_validate({**TRIAL, **changes})
-    return TrialSession(config, load_dataset("glyphs"), Ranks(device=device), dtype)
+    return TrialSession(config, load_dataset(GlyphsDataConfig()), Ranks(device=device), dtype)
 
 
 def first_step(device: torch.device, dtype: torch.dtype = torch.float64, **changes: Any) -> Step:

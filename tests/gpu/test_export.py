@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.data import load_dataset
 from tests.gpu.first_steps import new_session
 
@@ -23,7 +24,7 @@ def test_an_exported_model_moves(device: torch.device, backbone: str, tmp_path: 
     torch.save(session.state_dict(), tmp_path / "checkpoint.pt")
     model, shape = load_model(tmp_path / "checkpoint.pt")
     with mlflow_globals_kept():
-        images = load_dataset("glyphs").split("validation").images[torch.arange(50)]
+        images = load_dataset(GlyphsDataConfig()).split("validation").images[torch.arange(50)]
         uri = f"sqlite:///{tmp_path}/mlflow.db"
         mlflow.set_tracking_uri(uri)
         client = mlflow.MlflowClient(uri)

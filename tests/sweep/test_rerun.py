@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mdr_tune.cluster.machine import Machine
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.provenance import repeat_info
 from mdr_tune.sweep import rerun
@@ -84,7 +85,7 @@ def test_other_images_are_told() -> None:
 
     from mdr_tune.data import dataset_content
 
-    same = dataset_content("glyphs")
+    same = dataset_content(GlyphsDataConfig())
     assert prepare_rerun(plan_rerun(original(content=same), None, ""), silent, silent) is None
     assert prepare_rerun(plan_rerun(original(content=None), None, ""), silent, silent) is None
     told = prepare_rerun(plan_rerun(original(content="other"), None, ""), silent, silent)

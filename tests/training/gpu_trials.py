@@ -16,6 +16,7 @@ from unittest import mock
 
 import torch
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageDataset, ImageSplit, load_dataset
 from mdr_tune.training import Ranks, TrialSession
@@ -63,7 +64,7 @@ Work = dict[str, Any]
 
 def small_glyphs() -> ImageDataset:
     """Return a few classes of glyphs."""
-    whole = load_dataset("glyphs")
+    whole = load_dataset(GlyphsDataConfig())
     train, validation = whole.split("train"), whole.split("validation")
     rows = torch.arange(TRAINED_IMAGES)
     images = validation.images[torch.arange(VALIDATED_IMAGES)]

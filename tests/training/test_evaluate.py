@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mdr_tune.backbones import build_backbone
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.data import ImageSplit, load_dataset
 from mdr_tune.metric import retrieval_metrics
 from mdr_tune.training import EmbeddingModel, Ranks
@@ -53,7 +54,7 @@ def test_the_middle_of_the_images_is_what_counts() -> None:
 
 def test_a_real_network_in_training_mode_is_evaluated_in_eval_mode() -> None:
     torch.manual_seed(0)
-    split = load_dataset("glyphs").split("validation")
+    split = load_dataset(GlyphsDataConfig()).split("validation")
     part = ImageSplit(split.images[:300], split.labels[:300])
     model = EmbeddingModel(build_backbone("conv4"), 16, "l2")
     with torch.no_grad():

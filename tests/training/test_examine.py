@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset, read_test_split
 from mdr_tune.data.dataset import ImageSplit
@@ -20,13 +21,13 @@ from tests.training.naive_retrieval import NaiveQuery, embeddings_of, naive_ks, 
 @pytest.fixture(scope="module")
 def session() -> TrialSession:
     tree = {"batch": {"size": 32}, "iterations_per_epoch": 4, "embedding": {"size": 16}}
-    session = TrialSession(TrialConfig.model_validate(tree), load_dataset("glyphs"))
+    session = TrialSession(TrialConfig.model_validate(tree), load_dataset(GlyphsDataConfig()))
     session.train_epoch()
     return session
 
 
 def test_the_metrics_are_those_of_the_evaluation_and_follow_from_the_queries(session: TrialSession) -> None:
-    split = read_test_split("glyphs")
+    split = read_test_split(GlyphsDataConfig())
     metrics, details = session.examine_test(split)
     assert metrics == session.evaluate_test(split)
     for key, value in metrics.items():
@@ -34,7 +35,7 @@ def test_the_metrics_are_those_of_the_evaluation_and_follow_from_the_queries(ses
 
 
 def test_each_query_has_the_ranks_that_a_loop_finds(session: TrialSession) -> None:
-    whole = read_test_split("glyphs")
+    whole = read_test_split(GlyphsDataConfig())
     split = ImageSplit(whole.images[:48], whole.labels[:48])
     _, details = examine(session.model, split, Ranks())
     embeddings = embed(session.model, split.images, Ranks()).double()
@@ -115,7 +116,7 @@ def test_the_order_of_the_ranks_matters(name: str) -> None:
 
 
 def test_queries_with_a_gallery(session: TrialSession) -> None:
-    whole = read_test_split("glyphs")
+    whole = read_test_split(GlyphsDataConfig())
     split = ImageSplit(whole.images[:24:2], whole.labels[:24:2], ImageSplit(whole.images[1:24:2], whole.labels[1:24:2]))
     metrics, details = examine(session.model, split, Ranks())
     assert metrics == evaluate(session.model, split, Ranks())

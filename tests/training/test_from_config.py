@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mdr_tune.config import BackboneConfig, TrialConfig
+from mdr_tune.config.data import GlyphsDataConfig, read_data
 from mdr_tune.data import load_dataset
 from mdr_tune.training import TrialSession
 from mdr_tune.util.errors import UserError
@@ -39,16 +40,18 @@ def test_the_document_s_example_runs(capsys: pytest.CaptureFixture[str], images:
 def test_keys_and_a_configuration_are_the_same_trial() -> None:
     config = TrialConfig.model_validate(SMALL)
     one, other = (TrialSession.from_config(given) for given in (SMALL, config))
-    by_hand = TrialSession(config, load_dataset("glyphs"))
+    by_hand = TrialSession(config, load_dataset(GlyphsDataConfig()))
     assert one.config == other.config == config
     losses = [session.train_epoch()["train/loss"] for session in (one, other, by_hand)]
     assert losses == [losses[0]] * 3
 
 
 def test_a_data_set_has_its_defaults(images: Path) -> None:
-    dataset = load_dataset("folder", root="images", resize=24, image_size=24)
+    dataset = load_dataset(read_data("folder", root="images", resize=24, image_size=24))
     assert (dataset.image_shape, dataset.recall_ks) == ((3, 24, 24), (1, 2, 4, 8))
-    assert load_dataset("folder", root=str(images), resize=24, image_size=24, recall_at=[4, 2, 1, 8]) is dataset
+    assert (
+        load_dataset(read_data("folder", root=str(images), resize=24, image_size=24, recall_at=[4, 2, 1, 8])) is dataset
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,7 @@ def test_a_mistake_is_told_with_its_key(keys: dict[str, Any], message: str) -> N
 )
 def test_a_mistake_in_a_data_set_is_told_with_its_key(images: Path, keys: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        load_dataset("folder", **keys)
+        load_dataset(read_data("folder", **keys))
     assert str(caught.value).startswith(message)
 
 

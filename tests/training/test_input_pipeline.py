@@ -1,17 +1,27 @@
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 
+from mdr_tune.config import augmentation as config
+from mdr_tune.config.base import members
 from mdr_tune.data import BatchSampler, ImageSplit
 from mdr_tune.data.augmentations.affine import augment_affine, draw_affine_params
-from mdr_tune.data.augmentations.augmentation import AUGMENTATIONS, build_augmentation
+from mdr_tune.data.augmentations.augmentation import Augmentation
 from mdr_tune.metric import shard_slice
 from mdr_tune.training import Ranks
 from mdr_tune.training.input_pipeline import InputBatch, InputPipeline
 
 SEED = 3
+AUGMENTATIONS = sorted(members(config.Augmentation).keys() - {"auto"})
+
+
+def build(name: str, image_size: int | None, **arguments: Any) -> Augmentation:
+    return members(config.Augmentation)[name].model_validate({"name": name, **arguments}).build(image_size)
+
+
 EPOCH = 2
 
 
@@ -55,14 +65,14 @@ def batches(split: ImageSplit) -> torch.Tensor:
 def run(
     split: ImageSplit, batches: torch.Tensor, name: str, ranks: Ranks | None = None, prefetch_batches: int = 2
 ) -> list[InputBatch]:
-    pipeline = InputPipeline(split, build_augmentation(name, 16), SEED, ranks or Ranks(), prefetch_batches)
+    pipeline = InputPipeline(split, build(name, 16), SEED, ranks or Ranks(), prefetch_batches)
     return list(pipeline.epoch(EPOCH, batches))
 
 
 def test_affine_images_are_bit_identical_to_augment_affine(split: ImageSplit, batches: torch.Tensor) -> None:
     """For glyphs (no crop): the numbers of all trials before this class existed."""
     ranks = Ranks(rank=1, world_size=3)
-    pipeline = InputPipeline(split, build_augmentation("affine", None), SEED, ranks)
+    pipeline = InputPipeline(split, build("affine", None), SEED, ranks)
     results = list(pipeline.epoch(EPOCH, batches))
     assert len(results) == len(batches)
     for step, (indices, result) in enumerate(zip(batches, results, strict=True)):
@@ -72,7 +82,7 @@ def test_affine_images_are_bit_identical_to_augment_affine(split: ImageSplit, ba
         assert torch.equal(result.labels.values, split.labels[indices])
 
 
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_numbers_do_not_depend_on_how_far_it_reads_ahead(name: str, split: ImageSplit, batches: torch.Tensor) -> None:
     expected = run(split, batches, name, prefetch_batches=0)
     for prefetch_batches in (1, 2, 9):
@@ -81,7 +91,7 @@ def test_numbers_do_not_depend_on_how_far_it_reads_ahead(name: str, split: Image
             assert torch.equal(one.labels.values, other.labels.values)
 
 
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_the_slices_of_all_ranks_are_the_batch_of_one(
     name: str, world_size: int, split: ImageSplit, batches: torch.Tensor
@@ -94,7 +104,7 @@ def test_the_slices_of_all_ranks_are_the_batch_of_one(
 
 
 def test_each_epoch_and_each_seed_is_augmented_anew(split: ImageSplit, batches: torch.Tensor) -> None:
-    crop = build_augmentation("random_resized_crop", 16)
+    crop = build("random_resized_crop", 16)
 
     def first(seed: int, epoch: int) -> torch.Tensor:
         return next(InputPipeline(split, crop, seed, Ranks(), 0).epoch(epoch, batches)).images
@@ -113,13 +123,13 @@ def test_a_rank_reads_its_own_images_only(split: ImageSplit, batches: torch.Tens
 def test_what_is_told_of_the_shape_is_true(split: ImageSplit, batches: torch.Tensor) -> None:
     for name in AUGMENTATIONS:
         for image_size in (None, 16):
-            pipeline = InputPipeline(split, build_augmentation(name, image_size), SEED, Ranks())
+            pipeline = InputPipeline(split, build(name, image_size), SEED, Ranks())
             assert all(result.images.shape == (22, *pipeline.image_shape) for result in pipeline.epoch(0, batches))
 
 
 def test_a_crop_larger_than_the_images_is_an_error_before_anything_is_read(split: ImageSplit) -> None:
     with pytest.raises(ValueError, match="crop of 25 pixels"):
-        InputPipeline(split, build_augmentation("none", 25), SEED, Ranks())
+        InputPipeline(split, build("none", 25), SEED, Ranks())
 
 
 @pytest.mark.parametrize("prefetch_batches", [0, 1, 2])
@@ -128,7 +138,7 @@ def test_an_error_while_reading_is_raised_in_its_place(
 ) -> None:
     broken = batches.clone()
     broken[2, 0] = 60  # there are 60
-    pipeline = InputPipeline(split, build_augmentation("none", 16), SEED, Ranks(), prefetch_batches)
+    pipeline = InputPipeline(split, build("none", 16), SEED, Ranks(), prefetch_batches)
     results = pipeline.epoch(EPOCH, broken)
     assert all(torch.equal(next(results).labels.values, split.labels[indices]) for indices in broken[:2])
     with pytest.raises(IndexError):
@@ -137,7 +147,7 @@ def test_an_error_while_reading_is_raised_in_its_place(
 
 def test_an_error_in_a_step_ends_the_reading(split: ImageSplit, batches: torch.Tensor) -> None:
     images = CountingImages(split.images)
-    pipeline = InputPipeline(ImageSplit(images, split.labels), build_augmentation("none", 16), SEED, Ranks(), 1)
+    pipeline = InputPipeline(ImageSplit(images, split.labels), build("none", 16), SEED, Ranks(), 1)
 
     def train() -> None:
         for _ in pipeline.epoch(EPOCH, batches):
@@ -151,12 +161,12 @@ def test_an_error_in_a_step_ends_the_reading(split: ImageSplit, batches: torch.T
 
 def test_results_are_not_overwritten_by_later_ones(split: ImageSplit, batches: torch.Tensor) -> None:
     kept = run(split, batches, "random_resized_crop")
-    fresh = InputPipeline(split, build_augmentation("random_resized_crop", 16), SEED, Ranks()).epoch(EPOCH, batches)
+    fresh = InputPipeline(split, build("random_resized_crop", 16), SEED, Ranks()).epoch(EPOCH, batches)
     assert all(torch.equal(old.images, new.images) for old, new in zip(kept, fresh, strict=True))
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_on_a_gpu_the_numbers_are_those_of_the_cpu_but_for_rounding(
     name: str, split: ImageSplit, batches: torch.Tensor
 ) -> None:

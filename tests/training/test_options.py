@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.optimizer import OptimizerConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
@@ -28,7 +29,7 @@ TRIAL: dict[str, Any] = {
 
 
 def new_session(dtype: torch.dtype = torch.float32, **changes: Any) -> TrialSession:
-    return TrialSession(TrialConfig.model_validate({**TRIAL, **changes}), load_dataset("glyphs"), dtype=dtype)
+    return TrialSession(TrialConfig.model_validate({**TRIAL, **changes}), load_dataset(GlyphsDataConfig()), dtype=dtype)
 
 
 def torch_rates(make_schedule: Any, iterations: int) -> list[float]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.training import TrialDiverged, TrialSession
@@ -22,7 +23,7 @@ TRIAL: dict[str, Any] = {
 
 
 def new_session(**changes: Any) -> TrialSession:
-    return TrialSession(TrialConfig.model_validate({**TRIAL, **changes}), load_dataset("glyphs"))
+    return TrialSession(TrialConfig.model_validate({**TRIAL, **changes}), load_dataset(GlyphsDataConfig()))
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:

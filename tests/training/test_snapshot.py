@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.metric import MDRLoss, apply_embedding_mode
@@ -63,7 +64,7 @@ def test_it_is_taken_early_mid_and_at_the_end(epochs: int, wanted: tuple[int, ..
 @pytest.mark.parametrize("mdr", [None, {"weight": 0.1, "levels": [-3, 0, 3]}])
 def test_a_session_takes_it_at_these_epochs(mdr: object) -> None:
     tree = {"batch": {"size": 16}, "iterations_per_epoch": 1, "epochs": 4, "mdr": mdr}
-    session = TrialSession(TrialConfig.model_validate(tree), load_dataset("glyphs"))
+    session = TrialSession(TrialConfig.model_validate(tree), load_dataset(GlyphsDataConfig()))
     taken = []
     for _ in range(4):
         metrics = session.train_epoch()

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from mdr_tune.backbones import build_backbone
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageSplit, load_dataset
 from mdr_tune.training import EmbeddingModel, Ranks, TrialSession
@@ -27,7 +28,7 @@ def train(trial: dict[str, Any], ranks: Ranks) -> list[dict[str, Any]]:
     """Train a trial whose epochs are one step long; returns losses, MDR's state and the weights after each."""
     config = TrialConfig.model_validate({**trial, "iterations_per_epoch": 1})
     dtype = torch.float64 if config.precision == "fp32" else torch.float32
-    session = TrialSession(config, load_dataset("glyphs"), ranks, dtype)
+    session = TrialSession(config, load_dataset(GlyphsDataConfig()), ranks, dtype)
     steps = []
     for _ in range(config.epochs):
         metrics = session.train_epoch()
@@ -61,7 +62,7 @@ def main() -> None:
     ranks = Ranks.current(torch.device(device))
     trials = json.loads((folder / "trials.json").read_text())
     seen = {name: train(trial, ranks) for name, trial in trials.items()}
-    split = load_dataset("glyphs").split("validation")
+    split = load_dataset(GlyphsDataConfig()).split("validation")
     part = ImageSplit(split.images[torch.arange(601)], split.labels[:601])  # a number that neither 2 nor 3 divides
     torch.manual_seed(0)
     model = EmbeddingModel(build_backbone("conv4"), 16, "rescale").to(ranks.device, torch.float64)

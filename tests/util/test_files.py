@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.backbones.weights import read_state_dict
+from mdr_tune.backbones.state_dicts import read_state_dict
 from mdr_tune.cli.leaderboard import _write_text
 from mdr_tune.config.yaml_lines import read_mapping
 from mdr_tune.data.images.decoding import decode

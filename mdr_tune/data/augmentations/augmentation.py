@@ -1,13 +1,11 @@
-"""Augmentations of training images: the interface, the simple ones, and the registry that finds them by name."""
+"""Augmentations of training images: the interface, and the simple ones. Seeded for the global batch."""
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from mdr_tune.data.augmentations.affine import augment_affine, draw_affine_params
 from mdr_tune.data.augmentations.cropping import center_crop
-from mdr_tune.util.registry import Registry
 
 
 class Augmentation(Protocol):
@@ -100,24 +98,3 @@ class CenterCrop:
 
     def _crop(self, images: torch.Tensor) -> torch.Tensor:
         return images if self._image_size is None else center_crop(images, self._image_size)
-
-
-AUGMENTATIONS: "Registry[Callable[..., Augmentation]]" = Registry("augmentation")
-AUGMENTATIONS.add("affine", "mdr_tune.data.augmentations.augmentation:Affine")
-AUGMENTATIONS.add("random_resized_crop", "mdr_tune.data.augmentations.random_resized_crop:RandomResizedCrop")
-AUGMENTATIONS.add("none", "mdr_tune.data.augmentations.augmentation:CenterCrop")
-
-
-def build_augmentation(name: str, image_size: int | None, **arguments: Any) -> Augmentation:
-    """Make an augmentation by its name.
-
-    Args:
-        name: affine, random_resized_crop, or none.
-        image_size: height and width of the results in pixels. None: those of the images; with random_resized_crop,
-            which makes squares, the images' height for both.
-        arguments: further arguments of the augmentation; only random_resized_crop has any.
-
-    Raises:
-        ValueError: the name is unknown (the message lists the known ones), or an argument is out of range.
-    """
-    return AUGMENTATIONS[name](image_size, **arguments)

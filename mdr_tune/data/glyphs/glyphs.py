@@ -56,11 +56,11 @@ def prepare(cache_dir: Path) -> Path:
     return path
 
 
-def open_glyphs(cache_dir: Path, _progress: Progress = no_progress) -> OpenedDataset:
+def open_glyphs(cache_dir: Path) -> OpenedDataset:
     """Return the data set, rendering it if need be. Its images, (n, 1, 32, 32), are views of the memory-mapped file.
 
-    Rendering takes seconds and reports no progress. The mapping is private and copy-on-write: processes share the
-    file's pages, and a process that writes into the images changes only its own copy.
+    The mapping is private and copy-on-write: processes share the file's pages, and a process that writes into the images
+    changes only its own copy.
     """
     batch, pixels = _open(prepare(cache_dir))
     images = torch.from_numpy(pixels)

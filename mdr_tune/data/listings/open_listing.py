@@ -1,6 +1,5 @@
 """Turn a listing of image files into a data set: draw and check the splits, then open the images."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, Unpack
@@ -17,7 +16,7 @@ from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, ChosenImages, L
 from mdr_tune.data.listings.listing_checks import check_disjoint, check_roles, check_splits, warn_of_easy_splits
 from mdr_tune.data.listings.single_images import rows_with_something_to_retrieve
 from mdr_tune.data.outline import DatasetOutline, SplitOutline
-from mdr_tune.util.progress import Progress, no_progress
+from mdr_tune.util.progress import Progress
 
 
 class Opening(TypedDict):
@@ -186,32 +185,6 @@ def _assembled(listed: ListedDataset, pixels: CachedImages | DecodedImages, read
     check_duplicates(listing, first_copies, opening.get("duplicates", "refuse"))
     warn_of_easy_splits(listing)
     return assemble(name, listing, images, tuple(opening["recall_ks"]), pixels.content, pixels.cache_file)
-
-
-class ImageFileSource(ABC):
-    """A source of a data set of image files: `listed` lists it without reading an image, and a call opens it.
-
-    The catalog (`mdr_tune.config.catalog.DATASETS`) holds such sources.
-    """
-
-    @abstractmethod
-    def listed(self, *args: Any, **arguments: Any) -> ListedDataset:
-        """List the files, draw the splits, and check both.
-
-        Args:
-            args: none; sources name their own keyword arguments.
-            arguments: values of the keys of the data set's class in `mdr_tune.config.data`.
-        """
-
-    def __call__(self, folder: Path, progress: Progress = no_progress, **arguments: Any) -> OpenedDataset:
-        """Return the opened data set.
-
-        Args:
-            folder: the cache folder.
-            progress: callback that is told how far the building of the cache is.
-            arguments: as for `listed`.
-        """
-        return open_listed(self.listed(**arguments), folder, progress)
 
 
 def _check(listing: Listing) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.listings.listing_checks import FEWEST_CLASSES, NUM_EXAMPLES, examples
-from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, Opening, draw_splits
+from mdr_tune.data.listings.open_listing import ListedDataset, Opening, draw_splits
 from mdr_tune.data.own.class_names import class_name, warn_of_spellings
 from mdr_tune.data.own.split_words import SPLIT_WORDS, split_word
 from mdr_tune.data.own.system_files import is_hidden, is_kept_by_a_system, warn_of_system_files
@@ -33,15 +33,9 @@ _SPLIT_FOLDERS = f"folders of splits would be named {', '.join(SPLIT_WORDS)}"
 _FolderId = tuple[int, int]  # device and inode
 
 
-class FolderSource(ImageFileSource):
-    """The images below a folder."""
-
-    def listed(self, *, root: str, **opening: Unpack[Opening]) -> ListedDataset:
-        """List the images below `root`; see `list_folder` for the layout, `draw_splits` for the rest."""
-        return draw_splits("folder", list_folder(Path(root)), **opening)
-
-
-FOLDER = FolderSource()
+def listed_folder(*, root: str, **opening: Unpack[Opening]) -> ListedDataset:
+    """List the images below `root`; see `list_folder` for the layout, `draw_splits` for the rest."""
+    return draw_splits("folder", list_folder(Path(root)), **opening)
 
 
 def list_folder(root: Path) -> Listing:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.listings.listing_checks import examples
-from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, Opening, draw_splits
+from mdr_tune.data.listings.open_listing import ListedDataset, Opening, draw_splits
 from mdr_tune.data.own.class_names import class_name, warn_of_spellings
 from mdr_tune.data.own.split_words import ROLE_WORDS, SPLIT_WORDS, split_word
 from mdr_tune.data.own.table_file import PERHAPS_MISSING, TableFile, read_table_file
@@ -25,33 +25,26 @@ from mdr_tune.util.text_forms import one_form
 logger = logging.getLogger(__name__)
 
 
-class TableSource(ImageFileSource):
-    """The images that a table lists."""
-
-    def listed(
-        self,
-        *,
-        file: str,
-        root: str,
-        path_column: str,
-        label_column: str,
-        split_column: str | None,
-        role_column: str | None,
-        **opening: Unpack[Opening],
-    ) -> ListedDataset:
-        """List the images of a table; see `list_table` for its columns, `draw_splits` for the rest."""
-        listing = list_table(
-            Path(file),
-            Path(root),
-            path_column=path_column,
-            label_column=label_column,
-            split_column=split_column,
-            role_column=role_column,
-        )
-        return draw_splits("table", listing, **opening)
-
-
-TABLE = TableSource()
+def listed_table(
+    *,
+    file: str,
+    root: str,
+    path_column: str,
+    label_column: str,
+    split_column: str | None,
+    role_column: str | None,
+    **opening: Unpack[Opening],
+) -> ListedDataset:
+    """List the images of a table; see `list_table` for its columns, `draw_splits` for the rest."""
+    listing = list_table(
+        Path(file),
+        Path(root),
+        path_column=path_column,
+        label_column=label_column,
+        split_column=split_column,
+        role_column=role_column,
+    )
+    return draw_splits("table", listing, **opening)
 
 
 def list_table(

@@ -1,13 +1,13 @@
 """A published data set with a fixed split: what it is made of, and how a copy of it is checked and opened."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
-from mdr_tune.data.listings.open_listing import ImageFileSource, ListedDataset, draw_splits
+from mdr_tune.data.listings.open_listing import ListedDataset, draw_splits
 from mdr_tune.util.errors import UserError
 
 
@@ -53,7 +53,7 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Benchmark(ImageFileSource):
+class Benchmark:
     """A published data set.
 
     Attributes:
@@ -63,7 +63,6 @@ class Benchmark(ImageFileSource):
             is none, or if a list is malformed.
         expected: the size of the parts `train` and `test`; `train`, `query` and `gallery` where the test split has
             these.
-        recall_ks: the ranks at which the field reports Recall@K.
         archives: what it is published as.
         homes: the folders below `data.root` in which it may lie.
         by_hand: how to get it where a download does not work. Sentences.
@@ -73,7 +72,6 @@ class Benchmark(ImageFileSource):
     title: str
     read: Callable[[Path], Listing]
     expected: Mapping[str, Count]
-    recall_ks: tuple[int, ...]
     archives: tuple[Archive, ...]
     homes: tuple[str, ...] = ("",)
     by_hand: str = ""
@@ -82,6 +80,7 @@ class Benchmark(ImageFileSource):
         self,
         *,
         root: str,
+        recall_ks: Sequence[int],
         resize: int,
         cache: bool,
         corrupt: Literal["refuse", "skip"],
@@ -91,6 +90,7 @@ class Benchmark(ImageFileSource):
 
         Args:
             root: the folder that holds the data set, or that it is.
+            recall_ks: the ranks K at which Recall@K is measured, ascending.
             resize: edge of the images, in pixels.
             cache: whether decoded images are kept in `folder`.
             corrupt: what to do about images that cannot be decoded, `refuse` or `skip`.
@@ -104,7 +104,7 @@ class Benchmark(ImageFileSource):
         return draw_splits(
             self.name,
             listing,
-            recall_ks=self.recall_ks,
+            recall_ks=recall_ks,
             resize=resize,
             cache=cache,
             corrupt=corrupt,

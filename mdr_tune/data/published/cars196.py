@@ -16,7 +16,6 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from mdr_tune.config.catalog import RECALL_KS
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.published.benchmark import Archive, Benchmark, Count, find_home
@@ -142,7 +141,6 @@ CARS196 = Benchmark(
     title=_TITLE,
     read=read,
     expected={"train": Count(8_054, 98), "test": Count(8_131, 98)},
-    recall_ks=RECALL_KS["cars196"],
     # The URLs are those of the authors of MDR. The host has stopped serving them, but what they were is known.
     archives=(
         Archive(

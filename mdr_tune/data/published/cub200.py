@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mdr_tune.config.catalog import RECALL_KS
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.published.benchmark import Archive, Benchmark, Count, find_home
@@ -66,7 +65,6 @@ CUB200 = Benchmark(
     title=_TITLE,
     read=read,
     expected={"train": Count(5_864, 100), "test": Count(5_924, 100)},
-    recall_ks=RECALL_KS["cub200"],
     archives=(
         Archive(
             name="CUB_200_2011.tgz",

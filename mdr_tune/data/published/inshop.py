@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mdr_tune.config.catalog import RECALL_KS
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
 from mdr_tune.data.published.benchmark import Archive, Benchmark, Count, find_home
@@ -83,7 +82,6 @@ INSHOP = Benchmark(
     title=_TITLE,
     read=read,
     expected={"train": Count(25_882, 3_997), "query": Count(14_218, 3_985), "gallery": Count(12_612, 3_985)},
-    recall_ks=RECALL_KS["inshop"],
     archives=(
         Archive(name="list_eval_partition.txt", makes=_LISTS),
         Archive(name="img.zip", makes=("img", "Img/img"), lies_in=("", "Img")),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mdr_tune.config.catalog import RECALL_KS
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, Listing
 from mdr_tune.data.published.benchmark import Archive, Benchmark, Count, find_home
@@ -55,7 +54,6 @@ SOP = Benchmark(
     title=_TITLE,
     read=read,
     expected={"train": Count(59_551, 11_318), "test": Count(60_502, 11_316)},
-    recall_ks=RECALL_KS["sop"],
     archives=(
         Archive(
             name="Stanford_Online_Products.zip",

@@ -34,11 +34,8 @@ def contents(sweep: SweepConfig) -> dict[str, str]:
     """Return a hash of the images, labels and splits of each data set of a sweep, as they are on this node."""
     from mdr_tune.data import dataset_content
 
-    found = {}
-    for data in section_variants(sweep.trial, sweep.space, "data"):
-        arguments = data.arguments()
-        found[f"{data.name} {arguments}"] = dataset_content(data.name, **arguments)
-    return found
+    variants = section_variants(sweep.trial, sweep.space, "data")
+    return {f"{data.name} {data.arguments()}": dataset_content(data) for data in variants}
 
 
 def different_data(here: dict[str, str], there: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from mdr_tune.config.data import GlyphsDataConfig
 from mdr_tune.data import SPLIT_NAMES, ImageDataset, ImageSplit, read_test_split
 from mdr_tune.data.glyphs import glyphs
 from mdr_tune.data.glyphs.letters import FACES, distinct_letters
@@ -40,7 +41,7 @@ def renderings(monkeypatch: pytest.MonkeyPatch, batch: pa.RecordBatch) -> list[i
 
 
 def all_splits(dataset: ImageDataset) -> dict[str, ImageSplit]:
-    return {**dataset.splits, "test": read_test_split("glyphs")}
+    return {**dataset.splits, "test": read_test_split(GlyphsDataConfig())}
 
 
 def test_sizes_of_the_splits(glyphs_dataset: ImageDataset) -> None:

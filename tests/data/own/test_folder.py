@@ -11,8 +11,10 @@ from PIL import Image
 from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.listing import Listing
 from mdr_tune.data.listings.listing_checks import check_disjoint
-from mdr_tune.data.own.folder import FOLDER, list_folder
+from mdr_tune.data.listings.open_listing import open_listed
+from mdr_tune.data.own.folder import list_folder, listed_folder
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import no_progress
 from tests.data.listings.listings import written
 
 
@@ -306,17 +308,20 @@ def test_of_several_frames_the_first_is_read(tmp_path: Path) -> None:
         for folder in "abcd":
             (tmp_path / folder).mkdir(exist_ok=True)
             frames[0].save(tmp_path / folder / name, save_all=True, append_images=frames[1:])
-    searched, _ = FOLDER(
+    searched, _ = open_listed(
+        listed_folder(
+            root=str(tmp_path),
+            recall_ks=[1],
+            resize=8,
+            cache=False,
+            corrupt="refuse",
+            single_image_classes="refuse",
+            duplicates="keep",
+            validation={"folds": 3, "fold": 0, "seed": 0},
+            test={"folds": 4, "fold": 0, "seed": 0},
+        ),
         tmp_path / "cache",
-        root=str(tmp_path),
-        recall_ks=[1],
-        resize=8,
-        cache=False,
-        corrupt="refuse",
-        single_image_classes="refuse",
-        duplicates="keep",
-        validation={"folds": 3, "fold": 0, "seed": 0},
-        test={"folds": 4, "fold": 0, "seed": 0},
+        no_progress,
     )
     images = searched.split("train").images[torch.arange(6)]
     assert (images == torch.tensor([255, 0, 0]).view(3, 1, 1)).all()
@@ -360,17 +365,20 @@ def test_a_folder_is_opened(tmp_path: Path) -> None:
             (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
             colours[name] = (30 * number, 200, 90)
             Image.new("RGB", (9, 7), colours[name]).save(tmp_path / "root" / name)
-    searched, test = FOLDER(
+    searched, test = open_listed(
+        listed_folder(
+            root=str(tmp_path / "root"),
+            recall_ks=[1, 2],
+            resize=8,
+            cache=False,
+            corrupt="refuse",
+            single_image_classes="drop",
+            duplicates="keep",
+            validation={"fraction": 0.5, "seed": 0},
+            test={"folds": 3, "fold": 0, "seed": 0},
+        ),
         tmp_path / "cache",
-        root=str(tmp_path / "root"),
-        recall_ks=[1, 2],
-        resize=8,
-        cache=False,
-        corrupt="refuse",
-        single_image_classes="drop",
-        duplicates="keep",
-        validation={"fraction": 0.5, "seed": 0},
-        test={"folds": 3, "fold": 0, "seed": 0},
+        no_progress,
     )
     assert [len(searched.split("train")), len(searched.split("validation")), len(test)] == [4, 4, 4]
     assert (searched.name, searched.recall_ks, searched.image_shape) == ("folder", (1, 2), (3, 8, 8))

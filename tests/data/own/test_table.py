@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from mdr_tune.data.listings.class_split import draw_classes
-from mdr_tune.data.own.table import TABLE, list_table
+from mdr_tune.data.listings.open_listing import open_listed
+from mdr_tune.data.own.table import list_table, listed_table
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.progress import no_progress
 from tests.data.listings.listings import written
 
 Write = Callable[..., Path]
@@ -176,21 +178,24 @@ def test_a_table_is_opened(write: Write, tmp_path: Path) -> None:
         label=["a", "a", "b", "b", "c", "c", "t", "t", "u", "u"],
         split=["train"] * 6 + ["query", "gallery"] * 2,
     )
-    searched, test = TABLE(
+    searched, test = open_listed(
+        listed_table(
+            file=str(file),
+            root=str(tmp_path),
+            path_column="path",
+            label_column="label",
+            split_column="split",
+            role_column=None,
+            recall_ks=[1],
+            resize=8,
+            cache=True,
+            corrupt="refuse",
+            single_image_classes="refuse",
+            validation={"folds": 3, "fold": 1, "seed": 0},
+            test=None,
+        ),
         tmp_path / "cache",
-        file=str(file),
-        root=str(tmp_path),
-        path_column="path",
-        label_column="label",
-        split_column="split",
-        role_column=None,
-        recall_ks=[1],
-        resize=8,
-        cache=True,
-        corrupt="refuse",
-        single_image_classes="refuse",
-        validation={"folds": 3, "fold": 1, "seed": 0},
-        test=None,
+        no_progress,
     )
     (validation,) = draw_classes(np.arange(3), "validation", folds=3, fold=1)
     rows = {"validation": [2 * validation, 2 * validation + 1]}

@@ -1,0 +1,133 @@
+"""The families of backbones, and how a name finds its own.
+
+To add one, add a class here, or a file with one; and name it in `FAMILIES`.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from mdr_tune.backbones.family import BackboneFamily
+from mdr_tune.backbones.image_limits import ImageLimits
+from mdr_tune.util.errors import UnknownName
+from mdr_tune.util.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from mdr_tune.backbones.base import Backbone
+
+
+class Conv4Family(BackboneFamily):
+    """The small network of the few-shot literature, for grey images."""
+
+    names = ("conv4",)
+    has_published_weights = False
+
+    def image_limits(self, name: str, weights: str) -> ImageLimits:
+        """Return those of four halvings of 32 pixels."""
+        return ImageLimits(name, in_channels=1, image_size=32, min_image_size=32, fixed_image_size=True)
+
+    def make(self, name: str, weights: str) -> "Backbone":
+        """Return a Conv4 for grey images."""
+        from mdr_tune.backbones.conv4 import Conv4
+
+        return Conv4()
+
+
+class BNInceptionFamily(BackboneFamily):
+    """BN-Inception of the pretrainedmodels project, which the authors of MDR start from."""
+
+    names = ("bn_inception",)
+
+    def image_limits(self, name: str, weights: str) -> ImageLimits:
+        """Return those of a network that is halved to a last map of one pixel at least."""
+        return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
+
+    def published_urls(self, name: str) -> dict[str, str]:
+        """Return the authors' copy (https://github.com/kakaoenterprise/AAAI2021_MDR).
+
+        The file is the one of http://data.lip6.fr/cadene/pretrainedmodels/.
+        """
+        url = "https://github.com/anonymous-ai-research/pretrained/raw/master/pretrained/bn_inception-52deb4733.pth"
+        return {"IMAGENET1K_V1": url, "DEFAULT": url}
+
+    def make(self, name: str, weights: str) -> "Backbone":
+        """Return a BN-Inception."""
+        from mdr_tune.backbones.bn_inception import BNInception
+
+        return BNInception()
+
+
+class TorchvisionFamily(BackboneFamily):
+    """Every classification model of torchvision, by torchvision's name."""
+
+    _LIMITS: ClassVar = {
+        "googlenet": ImageLimits("googlenet", in_channels=3, image_size=224, min_image_size=15),
+        "resnet18": ImageLimits("resnet18", in_channels=3, image_size=224, min_image_size=1),
+        "resnet50": ImageLimits("resnet50", in_channels=3, image_size=224, min_image_size=1),
+    }
+    """Whatever their weights; of other models torchvision is asked."""
+    names = tuple(_LIMITS)
+    others = (
+        "by torchvision's own names its other classification models "
+        "(https://docs.pytorch.org/vision/stable/models.html#classification)"
+    )
+
+    def other_names(self) -> Sequence[str]:
+        """Return the names of all of torchvision's classification models."""
+        from mdr_tune.backbones.torchvision_models import classification_models
+
+        return classification_models()
+
+    def image_limits(self, name: str, weights: str) -> ImageLimits:
+        """Return what is published with the weights."""
+        if name in self._LIMITS:
+            return self._LIMITS[name]
+        from mdr_tune.backbones.torchvision_models import image_limits
+
+        return image_limits(name, weights)
+
+    def published_urls(self, name: str) -> dict[str, str]:
+        """Return what torchvision lists."""
+        from torchvision.models import get_model_weights
+
+        return {entry: weights.url for entry, weights in get_model_weights(name).__members__.items()}
+
+    def make(self, name: str, weights: str) -> "Backbone":
+        """Return a model of torchvision without its classification layer."""
+        from mdr_tune.backbones.torchvision_models import TorchvisionBackbone
+
+        return TorchvisionBackbone(name, weights)
+
+
+FAMILIES: list[BackboneFamily] = [Conv4Family(), BNInceptionFamily(), TorchvisionFamily()]
+
+
+def family_of(name: str) -> BackboneFamily:
+    """Return the family of a backbone. A library is imported only if `name` is none of the families' `names`.
+
+    Raises:
+        UnknownName: No family has it; the message suggests the nearest name.
+    """
+    found = [family for family in FAMILIES if name in family.names] or [
+        family for family in FAMILIES if name in family.other_names()
+    ]
+    if found:
+        return found[0]
+    known = sorted(listed for family in FAMILIES for listed in family.names)
+    others = [other for family in FAMILIES for other in family.other_names()]
+    more = "".join(f", and {family.others}" for family in FAMILIES if family.others)
+    raise UnknownName(
+        f"unknown backbone {name!r}.{did_you_mean(name, [*known, *others])} Known: {', '.join(known)}{more}."
+    )
+
+
+def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError, which says what would work, unless the backbone takes images of `shape` (C, H, W).
+
+    As `Backbone.check_image_shape`, without making the network, which may take gigabytes and many seconds.
+
+    Args:
+        name: As of `build_backbone`.
+        weights: As of `build_backbone`; a vision transformer's image size depends on them. No file is needed.
+        shape: Of one image.
+    """
+    family_of(name).image_limits(name, weights).check(shape)

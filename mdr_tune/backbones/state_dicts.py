@@ -1,0 +1,86 @@
+"""Files with the tensors of a network: read, and loaded into it."""
+
+import pickle
+import struct
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mdr_tune.util.disk_files import check_on_disk
+from mdr_tune.util.errors import UserError
+
+State = dict[str, torch.Tensor]
+
+# What `torch.load` raises on files that it did not write, or that were damaged since.
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+
+
+def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[State], State] | None = None) -> None:
+    """Load a state dict into a network: every tensor, and nothing else.
+
+    Args:
+        network: What to load into.
+        state: What `read_state_dict` gave.
+        path: Where it is from, for messages.
+        adapt: Renames and drops keys first.
+
+    Raises:
+        UserError: It is not this network's, or has numbers that are not finite.
+    """
+    if adapt is not None:
+        adapted = OrderedDict(adapt(state))
+        vars(adapted).update(getattr(state, "__dict__", {}))  # the versions of its layers, which some of them ask for
+        state = adapted
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except (RuntimeError, ValueError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if "Error(s) in loading" not in line]
+        raise UserError(f"backbone.weights: {path} does not fit the network: {_first(lines)}") from None
+    problems = [f"{what} {_first(keys)}" for what, keys in (("lacks", missing), ("has unknown", unexpected)) if keys]
+    if problems:
+        raise UserError(f"backbone.weights: {path} does not fit the network: it {' and '.join(problems)}")
+    odd = [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]
+    if odd:
+        raise UserError(f"backbone.weights: {path} has values that are not finite in {_first(odd)}: take other weights")
+
+
+def read_state_dict(path: Path) -> State:
+    """Return the tensors of a file by `torch.save`, by their names. Nothing in the file is executed.
+
+    Raises:
+        UserError: It is something else.
+    """
+    expected = "a state dict is expected, saved by torch.save(model.state_dict(), path)"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice on other kinds of files
+            check_on_disk(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"backbone.weights: cannot read {path}: {error}") from None
+    except _UNREADABLE:  # torch's message advises to load it with weights_only=False, which would execute what is in it
+        raise UserError(
+            f"backbone.weights: cannot read {path}: it is damaged or another kind of file; {expected}"
+        ) from None
+    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise UserError(f"backbone.weights: {path} holds no state dict (names and their tensors); {expected}")
+    return state
+
+
+def _first(names: list[str], limit: int = 3) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
