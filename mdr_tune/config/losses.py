@@ -18,12 +18,17 @@ from pydantic import ConfigDict, Field, model_validator
 
 from mdr_tune.config.base import Named, one_of
 from mdr_tune.config.units import COSINE, DEGREES, SCALE, TEMPERATURE, Unit
+from mdr_tune.util.registry import LIBRARY_PREFIX
 
 if TYPE_CHECKING:
     from mdr_tune.metric import MetricLoss
 
-PML = "pml."
-"""Beginning of the names of losses that are looked up in pytorch-metric-learning."""
+LIBRARY_MARGINS = {
+    "TripletMarginLoss": ("margin",),
+    "ContrastiveLoss": ("neg_margin", "pos_margin"),
+    "MarginLoss": ("margin", "beta"),
+}
+"""Arguments of pytorch-metric-learning's classes that are compared with distances, or with their differences."""
 LIBRARY_UNITS = {
     "AngularLoss": {"alpha": DEGREES},
     "ArcFaceLoss": {"margin": DEGREES, "scale": SCALE},
@@ -43,12 +48,14 @@ class Loss(Named):
     Attributes:
         angular: whether the loss compares directions only, so that embeddings belong on the unit sphere.
         best_miner: name of the miner that `miner: auto` stands for.
+        margin_keys: keys of what is compared with distances, or with their differences.
         uses_miner: whether the loss heeds what a miner chose.
         learns: whether the loss has parameters of its own, such as a proxy for each class.
     """
 
     angular: ClassVar[bool] = False
     best_miner: ClassVar[str] = "all"
+    margin_keys: ClassVar[tuple[str, ...]] = ()
     uses_miner: ClassVar[bool] = True
     learns: ClassVar[bool] = False
 
@@ -67,6 +74,11 @@ class Loss(Named):
     def in_force(self) -> dict[str, Any]:
         """Return what makes a difference: two losses of which it is equal train alike."""
         return self.model_dump()
+
+    def margins(self) -> dict[str, float]:
+        """Return what is compared with distances, or with their differences, by key."""
+        numbers = {key: value for key, value in self.arguments().items() if isinstance(value, int | float)}
+        return {key: number for key, number in numbers.items() if key in self.margin_keys}
 
     @property
     def has_parameters(self) -> bool:
@@ -95,6 +107,7 @@ class TripletLossConfig(Loss):
     margin: float = Field(0.2, ge=0)
     """In the units of the embeddings: of their mean distance with `rescale`, of the sphere's radius with `l2`."""
     best_miner = "distance_weighted"
+    margin_keys = ("margin",)
 
     def problem_with(self, mode: str) -> str | None:
         """A margin beyond the sphere's diameter."""
@@ -115,6 +128,7 @@ class ContrastiveLossConfig(Loss):
     name: Literal["contrastive"]
     pos_margin: float = Field(0.0, ge=0)
     neg_margin: float = Field(1.0, gt=0)
+    margin_keys = ("neg_margin", "pos_margin")
 
     @model_validator(mode="after")
     def _ordered(self) -> "ContrastiveLossConfig":
@@ -154,6 +168,7 @@ class MarginLossConfig(Loss):
     """Weight of beta in the loss where beta is learned."""
     learn_beta: bool = False
     best_miner = "distance_weighted"
+    margin_keys = ("margin", "beta")
 
     @property
     def has_parameters(self) -> bool:
@@ -325,9 +340,16 @@ class LibraryLossConfig(Loss):
         check_library_loss(self.name, self.arguments())
         return self
 
+    def margins(self) -> dict[str, float]:
+        """As of the class."""
+        known = LIBRARY_MARGINS.get(self.name.removeprefix(LIBRARY_PREFIX), ())
+        return {
+            key: value for key, value in self.arguments().items() if key in known and isinstance(value, int | float)
+        }
+
     def units(self) -> Iterator[tuple[str, float, Unit]]:
         """Yield each argument that has a unit in the library."""
-        known = LIBRARY_UNITS.get(self.name.removeprefix(PML), {})
+        known = LIBRARY_UNITS.get(self.name.removeprefix(LIBRARY_PREFIX), {})
         for key, value in self.arguments().items():
             if key in known and isinstance(value, int | float):
                 yield key, value, known[key]
@@ -369,4 +391,4 @@ class LibraryLossConfig(Loss):
 if TYPE_CHECKING:
     LossConfig = Loss
 else:
-    LossConfig = one_of(Loss, default="triplet", library_prefix=PML)
+    LossConfig = one_of(Loss, default="triplet", library_prefix=LIBRARY_PREFIX)

@@ -5,13 +5,13 @@ from pydantic import ValidationError
 from mdr_tune.config.arms import baseline_names, baseline_space, baseline_trial, given_points, trial_of_point
 from mdr_tune.config.base import members
 from mdr_tune.config.explain import explain
-from mdr_tune.config.losses import PML, Loss
+from mdr_tune.config.losses import Loss
 from mdr_tune.config.space import searched, section_variants
 from mdr_tune.config.space_checks import Problems, domain_problems
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import recall_rank
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.registry import LIBRARY_PREFIX, did_you_mean
 
 
 def sweep_problems(sweep: SweepConfig) -> Problems:
@@ -101,7 +101,7 @@ def _unknown_baseline(sweep: SweepConfig, name: str, known: list[str]) -> str:
     own = sweep.trial.loss.name
     message = f"unknown baseline {name!r}; with loss {own} there are: {', '.join(known)}."
     other = name.removesuffix("_l2")
-    if other in members(Loss) or other.startswith(PML):
+    if other in members(Loss) or other.startswith(LIBRARY_PREFIX):
         return (
             f"{message} A baseline is this loss without MDR. To compare losses search them, without baselines: "
             f"space: {{loss: [{own}, {other}], mdr: [null, {{weight: 0.1}}]}}"

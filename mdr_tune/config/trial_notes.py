@@ -10,8 +10,6 @@ from mdr_tune.util.words import count
 
 LARGEST_DISTANCE = {"l2": "no distance exceeds 2", "rescale": "the mean distance of a batch is 1"}
 """By embedding mode. A margin is compared with differences of distances."""
-_MARGINS = ("margin", "neg_margin", "pos_margin", "beta")
-_OF_DISTANCES = ("triplet", "contrastive", "margin", "pml.TripletMarginLoss", "pml.ContrastiveLoss", "pml.MarginLoss")
 
 
 def trial_notes(sweep: SweepConfig) -> list[str]:
@@ -36,8 +34,8 @@ def _notes(trial: TrialConfig) -> Iterator[str]:
         if warmup >= trial.epochs:
             rises = "MDR's weight still rises" if section == "mdr" else "the learning rates still rise"
             yield f"trial.{section}.warmup_epochs: {warmup:g}, of {epochs}: {rises} when a trial ends"
-    if trial.loss.name in _OF_DISTANCES and trial.embedding_mode in LARGEST_DISTANCE:
-        for key, value in trial.loss.arguments().items():
-            if key in _MARGINS and isinstance(value, int | float) and value > 2:
+    if trial.embedding_mode in LARGEST_DISTANCE:
+        for key, value in trial.loss.margins().items():
+            if value > 2:
                 where = f"embedding.mode {trial.embedding_mode}, where {LARGEST_DISTANCE[trial.embedding_mode]}"
                 yield f"trial.loss.{key}: {value:g} is hardly met with {where}"

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 from pytorch_metric_learning import losses
 from torch import nn
 
-from mdr_tune.metric.losses import LIBRARY_PREFIX
 from mdr_tune.util.errors import UnknownName
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.registry import LIBRARY_PREFIX, did_you_mean
 
 REQUIRED = inspect.Parameter.empty
 

@@ -6,9 +6,6 @@ from torch import Tensor, nn
 from mdr_tune.metric.batch_labels import Labels
 from mdr_tune.metric.mined import Mined
 
-LIBRARY_PREFIX = "pml."
-"""Prefix in the names of losses of pytorch-metric-learning, such as `pml.CircleLoss`."""
-
 
 class MetricLoss(nn.Module):
     """A loss on the embeddings of a whole, gathered batch. Its parameters, such as proxies or a margin, belong to it.

@@ -173,6 +173,10 @@ def can_be_ranked(embeddings: Tensor) -> bool:
     return bool((torch.linalg.vector_norm(embeddings, dim=1) <= limit).all())  # False for NaN, too
 
 
+NOT_RANKED = "embeddings that are not finite, or too large to be compared"
+"""What `can_be_ranked` is false for, in words."""
+
+
 def _block_size(gallery: Tensor) -> int:
     entries = _CPU_BLOCK_ENTRIES
     if gallery.device.type == "cuda":

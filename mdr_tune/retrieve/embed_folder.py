@@ -13,7 +13,7 @@ from mdr_tune import __version__
 from mdr_tune.data.images.corrupt import finding
 from mdr_tune.data.images.decoding import CorruptImageError, UnreadableFileError
 from mdr_tune.data.images.thread_map import PacedProgress, thread_map
-from mdr_tune.metric.ranking import can_be_ranked
+from mdr_tune.metric.ranking import NOT_RANKED, can_be_ranked
 from mdr_tune.retrieve.embedder import Embedder
 from mdr_tune.retrieve.index_file import IndexInfo, writing_index
 from mdr_tune.retrieve.pictures import class_labels, list_images
@@ -96,8 +96,7 @@ def embed_images(
             if kept:
                 embeddings = embedder.embed(torch.stack([image for _, image in kept]))
             if not can_be_ranked(embeddings):
-                what = "embeddings that are not finite, or too large to be compared"
-                raise UserError(f"the model {embedder.uri} gives {what}: take another one")
+                raise UserError(f"the model {embedder.uri} gives {NOT_RANKED}: take another one")
             yield EmbeddedBatch([row for row, _ in kept], embeddings, [o for o in read if isinstance(o, LeftOut)])
             paced.advance(len(batch))
 

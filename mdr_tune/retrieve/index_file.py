@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import TypeAdapter
 
-from mdr_tune.metric.ranking import can_be_ranked
+from mdr_tune.metric.ranking import NOT_RANKED, can_be_ranked
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import atomic_write, check_on_disk
 from mdr_tune.util.words import first_line
@@ -147,8 +147,7 @@ class EmbeddingIndex:
                     numbers = batch.column(0).flatten().to_numpy()
                     embeddings = torch.from_numpy(np.array(numbers).reshape(-1, self.size))
                     if not can_be_ranked(embeddings):
-                        what = "embeddings that are not finite, or too large to be compared"
-                        raise UserError(f"{self.file} has {what}: embed anew")
+                        raise UserError(f"{self.file} has {NOT_RANKED}: embed anew")
                     yield start, embeddings
                     start += len(batch)
             if start != len(self):

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 from mdr_tune.util.errors import UnknownName
 
+LIBRARY_PREFIX = "pml."
+"""Beginning of the names of losses that are looked up in pytorch-metric-learning, such as `pml.CircleLoss`."""
 _KINDS = ("loss", "miner", "sampler", "scheduler", "schedule", "optimizer", "search", "dataset")
 
 
