@@ -16,8 +16,9 @@ from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 from ray.tune.search.optuna import OptunaSearch
 
-from mdr_tune.search.samplers import make_sampler, quiet_optuna
+from mdr_tune.search.seeded_sampler import make_sampler
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.util.quiet_optuna import quiet_optuna
 from scale.meter import Meter, Stamps
 from scale.search import METRIC, RANGES, make_plan
 from scale.trial import Nothing

@@ -127,7 +127,7 @@ def _with_budget(sweep: SweepConfig, arm: Arm, repeats: bool) -> Arm:
     searched, otherwise as many as it has configurations, at most."""
     if not searched(arm.space):
         return replace(arm, trials=1, wanted=1)
-    if sweep.search.sampler == "grid":
+    if sweep.search.sampler_class.lists_all:
         size = len(grid_points(arm.space))
         return replace(arm, trials=size, wanted=size, configurations=size)
     if repeats or sweep.search.may_repeat:

@@ -1,6 +1,7 @@
 """The checks of how a space is searched: which sampler, scheduler, seeds and objectives go together."""
 
 from mdr_tune.config.arms import Arm, arms
+from mdr_tune.config.samplers import SAMPLERS
 from mdr_tune.config.schedulers import HyperBandSchedulerConfig, PbtSchedulerConfig
 from mdr_tune.config.space import grid_points, is_conditional, searched, section_variants
 from mdr_tune.config.space_checks import Problems
@@ -11,7 +12,7 @@ from mdr_tune.util.words import count
 def search_problems(sweep: SweepConfig) -> Problems:
     """Check sampler, scheduler, seeds and objectives, of a sweep whose space is valid."""
     grid = _grid_problems(sweep)
-    problems = grid + _cmaes_problems(sweep) + _second_metric_problems(sweep) + _scheduler_problems(sweep)
+    problems = grid + _sampler_problems(sweep) + _second_metric_problems(sweep) + _scheduler_problems(sweep)
     return problems + _seeds_problems(sweep) + _test_curve_problems(sweep)
 
 
@@ -61,7 +62,7 @@ def _test_curve_problems(sweep: SweepConfig) -> Problems:
 
 def _grid_problems(sweep: SweepConfig) -> Problems:
     """A grid is all of its combinations: nothing else says how many trials there are, or which come first."""
-    if sweep.search.sampler != "grid":
+    if not sweep.search.sampler_class.lists_all:
         return []
     try:
         size = len(grid_points(sweep.space))
@@ -80,21 +81,24 @@ def _grid_problems(sweep: SweepConfig) -> Problems:
     return problems
 
 
-def _cmaes_problems(sweep: SweepConfig) -> Problems:
-    """CMA-ES moves a normal distribution: over at least two numbers, the same in every trial."""
-    if sweep.search.sampler != "cmaes":
+def _sampler_problems(sweep: SweepConfig) -> Problems:
+    """Check what the sampler asks of the space and of the objectives."""
+    sampler, path = sweep.search.sampler_class, ("search", "sampler")
+    if sweep.second_metric is not None and sampler.has_one_objective:
+        *others, last = (name for name, other in SAMPLERS.items() if not other.has_one_objective)
+        take = f"{', '.join(others)} or {last}"
+        return [(path, f"{sampler.name} has one objective; with second_metric take {take}")]
+    if not sampler.needs_two_numbers:
         return []
-    path = ("search", "sampler")
-    if sweep.second_metric is not None:
-        return [(path, "cmaes has one objective; with second_metric take tpe, gp, random, qmc or grid")]
     if is_conditional(sweep.space):
-        return [(path, "cmaes cannot search keys that exist only with some choice: take tpe")]
+        return [(path, f"{sampler.name} cannot search keys that exist only with some choice: take tpe")]
     problems: Problems = []
     for arm, place in _arms_with_place(sweep, path):
         numbers = [key for key, domain in searched(arm.space).items() if domain.choice is None]
         if len(numbers) < 2 and (searched(arm.space) or place == path):
             there = f"the space{_of_baseline(arm, place)} has {', '.join(numbers) or 'none'}"
-            problems.append((place, f"cmaes needs at least two keys that are numbers (ranges), and {there}: take tpe"))
+            needs = f"{sampler.name} needs at least two keys that are numbers (ranges)"
+            problems.append((place, f"{needs}, and {there}: take tpe"))
     return problems
 
 

@@ -132,7 +132,7 @@ def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Pat
 
 def _combination_problems(sweep: SweepConfig) -> Problems:
     """Try what the choices make of each other; more combinations than a computer tries in a second are not tried."""
-    is_listed = sweep.search.sampler == "grid" and num_points(parameter_tree(sweep.space)) <= MOST_COMBINATIONS
+    is_listed = sweep.search.sampler_class.lists_all and num_points(parameter_tree(sweep.space)) <= MOST_COMBINATIONS
     found: dict[str, list[str]] = {}
     for said, parameters in _combinations(sweep.space):
         try:

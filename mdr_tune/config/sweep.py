@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from mdr_tune.config.base import StrictModel, tag
 from mdr_tune.config.domains import Space
 from mdr_tune.config.other_names import meant_metric
+from mdr_tune.config.samplers import SAMPLERS, Sampler, SamplerName
 from mdr_tune.config.schedulers import AshaSchedulerConfig, SchedulerConfig
 from mdr_tune.config.stop import StopConfig
 from mdr_tune.config.trial import TrialConfig
@@ -66,7 +67,7 @@ def _different(seeds: list[int]) -> list[int]:
 class SearchConfig(StrictModel):
     """How the space is searched."""
 
-    sampler: Literal["tpe", "gp", "random", "qmc", "cmaes", "grid"] = "tpe"
+    sampler: SamplerName = "tpe"
     """`tpe`: tree-structured Parzen estimators; `gp`: a Gaussian process; `qmc`: a scrambled Sobol sequence, evener
     than random; `cmaes`: evolution of a normal distribution; `grid`: every combination of the choices, once."""
     trials: int = Field(12, ge=1, le=MOST_TRIALS)
@@ -87,6 +88,11 @@ class SearchConfig(StrictModel):
     place of `trial.seed` and `seeds_per_trial`."""
     scheduler: SchedulerConfig = AshaSchedulerConfig()
     stop: StopConfig = StopConfig()
+
+    @property
+    def sampler_class(self) -> type[Sampler]:
+        """The class that `sampler` names."""
+        return SAMPLERS[self.sampler]
 
     @property
     def may_repeat(self) -> bool:
@@ -209,4 +215,4 @@ class SweepConfig(StrictModel):
     @property
     def is_ablation(self) -> bool:
         """Whether every combination is trained to its end: what its report shows is a table of all of them."""
-        return self.search.sampler == "grid" and self.search.scheduler.name == "none"
+        return self.search.sampler_class.lists_all and self.search.scheduler.name == "none"

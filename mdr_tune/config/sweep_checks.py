@@ -35,7 +35,7 @@ def _start_problems(sweep: SweepConfig) -> Problems:
             problems.append((("start_from", str(i)), f"{'.'.join(key)}: {message}"))
         except (ValueError, TypeError) as error:
             problems.append((("start_from", str(i)), str(error)))
-    if sweep.search.sampler == "grid":
+    if sweep.search.sampler_class.lists_all:
         return problems  # it takes none, see `search_checks`
     points, trials = sweep.start_from, sweep.search.trials
     if not isinstance(points, list):

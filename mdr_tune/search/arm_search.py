@@ -12,10 +12,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from mdr_tune.config.arms import Arm
+from mdr_tune.config.distributions import distribution
 from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
 from mdr_tune.config.sweep import SearchConfig
-from mdr_tune.search.samplers import make_sampler, quiet_optuna, without_warnings
-from mdr_tune.search.seeded_sampler import NothingNewError, distribution
+from mdr_tune.search.seeded_sampler import NothingNewError, make_sampler
+from mdr_tune.util.quiet_optuna import quiet_optuna, without_warnings
 from mdr_tune.util.sqlite_address import sqlite_url
 
 BUSY_TIMEOUT_S = 60.0

@@ -13,15 +13,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.configurations import configuration_key, listed_configurations, parameters_of
-from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve, walk
+from mdr_tune.config.distributions import distributions_of, value_at
+from mdr_tune.config.samplers import Sampler, StudyToSample, was_enqueued
+from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
+from mdr_tune.config.sweep import SearchConfig
 
 TRIES = 10
 """How often a sampler draws before its trial is drawn at random from what no trial had yet."""
@@ -33,29 +36,35 @@ class NothingNewError(Exception):
     """No configuration was found that no earlier trial of the study had."""
 
 
-class NewSampler:
-    """Makes the sampler of one trial: random."""
+def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None) -> BaseSampler:
+    """Return the sampler of an arm's study, which also tries the arm's `start_from` first.
 
-    def __call__(self, seed: int, study: Study, trial: FrozenTrial, attempt: int = 0) -> BaseSampler:
-        """Return a sampler that draws `trial`, which was drawn in vain `attempt` times before."""
-        return RandomSampler(seed)
+    Args:
+        search: Names the sampler and its seed.
+        arm: Whose trials are drawn.
+        legacy_name: Name of a study that goes on as it began: seeded by its name, with repeated configurations.
+    """
+    stream = arm.name if legacy_name is None else legacy_name
+    given = StudyToSample(arm.trials, len(arm.start_from), seed_of(search.seed, stream), arm.space)
+    sampler = search.sampler_class(given)
+    return SeededSampler(search.seed, stream, sampler, arm, repeats=legacy_name is not None or search.may_repeat)
 
 
 class SeededSampler(BaseSampler):
-    """Draws each trial from a sampler of its own, made anew, until it is one that no earlier trial was.
+    """Draws each trial from a sampler of Optuna's that is made anew, until it is one that no earlier trial was.
 
     Args:
         seed: Seed of the search.
         stream: Name that is mixed into the seed, so that no two studies of a sweep draw the same.
-        new: Makes a trial's sampler from a seed.
+        sampler: Draws one trial, or makes what does, from a seed.
         arm: Whose trials are drawn. The first have the values of its `start_from`; what one leaves open is drawn
             parameter by parameter.
         repeats: A configuration may be drawn again.
     """
 
-    def __init__(self, seed: int, stream: str, new: NewSampler, arm: Arm, repeats: bool = False) -> None:
-        self._seed, self._stream, self._new, self._arm, self._repeats = seed, stream, new, arm, repeats
-        self._distributions, self._tree = distributions_of(arm), parameter_tree(arm.space)
+    def __init__(self, seed: int, stream: str, sampler: Sampler, arm: Arm, repeats: bool = False) -> None:
+        self._seed, self._stream, self._sampler, self._arm, self._repeats = seed, stream, sampler, arm, repeats
+        self._distributions, self._tree = distributions_of(arm.space), parameter_tree(arm.space)
         self._drawn: dict[str, Any] = {}
         """The trial that is drawn now: values by name."""
         self._keys: dict[int, str] = {}
@@ -99,8 +108,7 @@ class SeededSampler(BaseSampler):
         if trial.number < len(self._arm.start_from):
             together = self._arm.start_from[trial.number]
         else:
-            sampler = self._fresh(study, trial, attempt)
-            together = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
+            together = self._sampler.together(self._seed_of(trial, attempt), study, trial, attempt)
         point: dict[str, Any] = {}
 
         def choose(parameter: Parameter) -> Any:
@@ -151,51 +159,15 @@ class SeededSampler(BaseSampler):
         return {key for number, key in self._keys.items() if number < trial.number}
 
     def _independent(self, study: Study, trial: FrozenTrial, name: str, attempt: int) -> Any:
-        sampler = self._fresh(study, trial, attempt, name)
+        sampler = self._sampler.fresh(self._seed_of(trial, attempt, name))
         return sampler.sample_independent(study, trial, name, self._distributions[name])
 
-    def _fresh(self, study: Study, trial: FrozenTrial, attempt: int = 0, parameter: str = "") -> BaseSampler:
+    def _seed_of(self, trial: FrozenTrial, attempt: int, parameter: str = "") -> int:
         again = [attempt] if attempt else []
-        return self._new(seed_of(self._seed, self._stream, trial.number, parameter, *again), study, trial, attempt)
+        return seed_of(self._seed, self._stream, trial.number, parameter, *again)
 
 
 def seed_of(*parts: int | str) -> int:
     """Mix numbers and names to a seed of 32 bits."""
     numbers = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in parts]
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def was_enqueued(trial: FrozenTrial) -> bool:
-    """Say whether a user's point was put into the study for this trial, as `Study.enqueue_trial` marks it."""
-    return "fixed_params" in trial.system_attrs
-
-
-def distributions_of(arm: Arm) -> dict[str, BaseDistribution]:
-    """Return what each parameter of an arm can be, by its name in the study."""
-    return {parameter.name: distribution(parameter) for parameter in walk(parameter_tree(arm.space))}
-
-
-def distribution(parameter: Parameter) -> BaseDistribution:
-    """Return Optuna's form of what a parameter can be."""
-    domain = parameter.domain
-    if domain.choice is not None:
-        return CategoricalDistribution([branch.stored for branch in parameter.branches])
-    if domain.int is not None:
-        low, high = domain.int
-        return IntDistribution(low, high)
-    lowest, highest = domain.probes()
-    return FloatDistribution(lowest, highest, log=domain.loguniform is not None)
-
-
-def value_at(found: BaseDistribution, u: float) -> Any:
-    """Return the value of a distribution at `u` of [0, 1)."""
-    if isinstance(found, CategoricalDistribution):
-        return found.choices[int(u * len(found.choices))]
-    if isinstance(found, IntDistribution):
-        return found.low + int(u * (found.high - found.low + 1))
-    assert isinstance(found, FloatDistribution)
-    if found.log:
-        value = float(np.exp(np.log(found.low) + u * (np.log(found.high) - np.log(found.low))))
-    else:
-        value = float(found.low + u * (found.high - found.low))
-    return min(max(value, found.low), found.high)  # rounding may leave the range

@@ -68,7 +68,7 @@ class SweepRun:
             plan.metrics[0],
             records=ledger.records,
             main_arm=plan.arms[0].name,
-            shows_all=plan.sweep.search.sampler == "grid",
+            shows_all=plan.sweep.search.sampler_class.lists_all,
             second_metric=plan.sweep.second_metric,
         )
 

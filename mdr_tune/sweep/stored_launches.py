@@ -300,7 +300,7 @@ def check_can_extend(sweep: SweepConfig, trials: int, past: Past, legacy_draws: 
         raise UserError(f"--extend {trials}: give the number of trials to add, 1 or more")
     if sweep.search.trials + sum(past.extensions) + trials > MOST_TRIALS:
         raise UserError(f"--extend {trials}: a search has at most {MOST_TRIALS:,} trials")
-    if sweep.search.sampler == "grid":
+    if sweep.search.sampler_class.lists_all:
         raise UserError("--extend: a grid has all of its combinations already; launch a file with more choices")
     if sweep.search.scheduler.name == "pbt":
         raise UserError("--extend: a population cannot grow once it has begun; launch it anew with more trials")

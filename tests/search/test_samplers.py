@@ -13,11 +13,11 @@ from ray import cloudpickle
 
 from mdr_tune.config.arms import arms
 from mdr_tune.config.configurations import configuration_key
+from mdr_tune.config.distributions import distribution
 from mdr_tune.config.space import parameter_tree, resolve
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.search.arm_search import ArmSearch
-from mdr_tune.search.seeded_sampler import distribution
 from tests.waiting import HANG_S
 
 PLAIN: dict[str, Any] = {
