@@ -12,13 +12,6 @@ from rich.text import Text
 from mdr_tune.cli.ablation_table import print_ablation
 from mdr_tune.cli.terminal import say
 from mdr_tune.config.arms import Arm
-from mdr_tune.config.schedulers import (
-    AshaSchedulerConfig,
-    HyperBandSchedulerConfig,
-    MedianSchedulerConfig,
-    PbtSchedulerConfig,
-    SchedulerConfig,
-)
 from mdr_tune.config.space import LevelsDomain, section_variants
 from mdr_tune.config.stop import StopConfig
 from mdr_tune.records.objectives import chosen_on
@@ -53,7 +46,7 @@ def print_plan(console: Console, plan: Plan) -> None:
         table,
         "  search",
         sweep.search.sampler,
-        f"maximise {goal}, up to {count(plan.max_epochs, 'epoch')}, {describe_scheduler(sweep.search.scheduler)}",
+        f"maximise {goal}, up to {count(plan.max_epochs, 'epoch')}, {sweep.search.scheduler.describe()}",
     )
     if limits := describe_stop(sweep.search.stop):
         _add(table, "", "ends at", limits)
@@ -102,20 +95,6 @@ def describe_trials(arm: Arm, unit: str) -> str:
     if arm.configurations is None or arm.configurations == arm.trials:
         return trials
     return f"{trials} of the {arm.configurations:,} different configurations of its space"
-
-
-def describe_scheduler(scheduler: SchedulerConfig) -> str:
-    """Return in a few words what becomes of trials before their end."""
-    if isinstance(scheduler, AshaSchedulerConfig):
-        return f"ASHA after epoch {scheduler.grace_epochs}, 1 of {scheduler.reduction_factor} goes on"
-    if isinstance(scheduler, MedianSchedulerConfig):
-        return f"median stopping after epoch {scheduler.grace_epochs}"
-    if isinstance(scheduler, HyperBandSchedulerConfig):
-        return f"HyperBand, 1 of {scheduler.reduction_factor} goes on"
-    if isinstance(scheduler, PbtSchedulerConfig):
-        every = count(scheduler.interval_epochs, "epoch")
-        return f"population based training of {' and '.join(scheduler.perturb)} every {every}"
-    return "none is stopped early"
 
 
 def describe_stop(stop: StopConfig) -> str:

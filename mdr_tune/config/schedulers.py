@@ -1,20 +1,45 @@
-"""Which trials are stopped early, put aside or taken over: the schedulers of a search, found by name."""
+"""Which trials are stopped early, put aside or taken over: the schedulers that a file may name, and their keys.
 
-from typing import Annotated, Literal
+To add one, add a class here, and to `SchedulerConfig`; then `mdr_tune.search.schedulers.build` has to make it, and
+`mdr_tune.sweep.cost` to say what it costs: the type checker tells where.
+"""
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from mdr_tune.config.base import StrictModel, by_name, choose_by_name, tag
+from pydantic import Field, model_validator
+
+from mdr_tune.config.base import Named, one_of
 from mdr_tune.config.units import SHARE
+from mdr_tune.util.words import count
 
 
-class NoSchedulerConfig(StrictModel):
+class Scheduler(Named):
+    """A scheduler that a file may name.
+
+    Attributes:
+        waits: whether trials wait for each other. After an interruption all of an arm's trials go through Tune again.
+        takes_over: whether trials go on from the states of others, with other values than they began with.
+    """
+
+    waits: ClassVar[bool] = False
+    takes_over: ClassVar[bool] = False
+
+    def describe(self) -> str:
+        """Return in a few words what becomes of trials before their end."""
+        raise NotImplementedError
+
+
+class NoSchedulerConfig(Scheduler):
     """Every trial has all of its epochs."""
 
     name: Literal["none"]
 
+    def describe(self) -> str:
+        """Return that nothing does."""
+        return "none is stopped early"
 
-class AshaSchedulerConfig(StrictModel):
+
+class AshaSchedulerConfig(Scheduler):
     """ASHA (Li et al., MLSys 2020): at each rung the worse trials of those that came so far are stopped."""
 
     name: Literal["asha"] = "asha"
@@ -23,8 +48,12 @@ class AshaSchedulerConfig(StrictModel):
     reduction_factor: int = Field(3, ge=2)
     """One of this many trials goes on at each rung."""
 
+    def describe(self) -> str:
+        """Return when trials are first compared, and how many go on."""
+        return f"ASHA after epoch {self.grace_epochs}, 1 of {self.reduction_factor} goes on"
 
-class MedianSchedulerConfig(StrictModel):
+
+class MedianSchedulerConfig(Scheduler):
     """Median stopping (Golovin et al., KDD 2017): a trial ends whose best is below the median of the others' means."""
 
     name: Literal["median"]
@@ -33,16 +62,25 @@ class MedianSchedulerConfig(StrictModel):
     min_trials: int = Field(3, ge=1)
     """Other trials that must have come as far before one is stopped."""
 
+    def describe(self) -> str:
+        """Return when trials are first compared."""
+        return f"median stopping after epoch {self.grace_epochs}"
 
-class HyperBandSchedulerConfig(StrictModel):
+
+class HyperBandSchedulerConfig(Scheduler):
     """HyperBand (Li et al., JMLR 2018): trials of a bracket pause at each rung until all are there; the best go on."""
 
     name: Literal["hyperband"]
     reduction_factor: int = Field(3, ge=2)
     """One of this many trials of a bracket goes on at each rung."""
+    waits = True
+
+    def describe(self) -> str:
+        """Return how many go on."""
+        return f"HyperBand, 1 of {self.reduction_factor} goes on"
 
 
-class PbtSchedulerConfig(StrictModel):
+class PbtSchedulerConfig(Scheduler):
     """Population based training (Jaderberg et al., 2017), synchronous: all trials are the population."""
 
     name: Literal["pbt"]
@@ -55,6 +93,8 @@ class PbtSchedulerConfig(StrictModel):
     value stays within the range that the space gives."""
     resample: Annotated[float, SHARE] = Field(0.25, ge=0, le=1)
     """Probability that a value which is searched is drawn anew instead of multiplied."""
+    waits = True
+    takes_over = True
 
     @model_validator(mode="after")
     def _something_to_perturb(self) -> "PbtSchedulerConfig":
@@ -62,13 +102,14 @@ class PbtSchedulerConfig(StrictModel):
             raise ValueError("perturb: name mdr.weight, optimizer.learning_rate or both, each once")
         return self
 
+    def describe(self) -> str:
+        """Return what is perturbed, and how often."""
+        return f"population based training of {' and '.join(self.perturb)} every {count(self.interval_epochs, 'epoch')}"
 
-SchedulerConfig = Annotated[
-    Annotated[NoSchedulerConfig, Tag(tag("none"))]
-    | Annotated[AshaSchedulerConfig, Tag(tag("asha"))]
-    | Annotated[MedianSchedulerConfig, Tag(tag("median"))]
-    | Annotated[HyperBandSchedulerConfig, Tag(tag("hyperband"))]
-    | Annotated[PbtSchedulerConfig, Tag(tag("pbt"))],
-    Discriminator(choose_by_name("asha")),
-    BeforeValidator(by_name),
-]
+
+if TYPE_CHECKING:  # each by itself: chains that forget one are told
+    SchedulerConfig = (
+        NoSchedulerConfig | AshaSchedulerConfig | MedianSchedulerConfig | HyperBandSchedulerConfig | PbtSchedulerConfig
+    )
+else:
+    SchedulerConfig = one_of(Scheduler, default="asha")

@@ -2,7 +2,7 @@
 
 from mdr_tune.config.arms import Arm, arms
 from mdr_tune.config.samplers import SAMPLERS
-from mdr_tune.config.schedulers import HyperBandSchedulerConfig, PbtSchedulerConfig
+from mdr_tune.config.schedulers import AshaSchedulerConfig, MedianSchedulerConfig, PbtSchedulerConfig
 from mdr_tune.config.space import grid_points, is_conditional, searched, section_variants
 from mdr_tune.config.space_checks import Problems
 from mdr_tune.config.sweep import SweepConfig
@@ -124,7 +124,7 @@ def _scheduler_problems(sweep: SweepConfig) -> Problems:
     path = ("search", "scheduler")
     fewest = min(section_variants(sweep.trial, sweep.space, "epochs"))
     problems: Problems = []
-    if isinstance(scheduler, HyperBandSchedulerConfig | PbtSchedulerConfig):
+    if scheduler.waits:
         if sweep.search.seeds_per_trial > 1:
             message = (
                 f"{scheduler.name} compares trials that run side by side, each with one seed: leave it out, or take "
@@ -134,7 +134,7 @@ def _scheduler_problems(sweep: SweepConfig) -> Problems:
         if "epochs" in searched(sweep.space):
             message = f"cannot be searched with {scheduler.name}, which compares trials at the same epochs"
             problems.append((("space", "epochs"), message))
-    elif scheduler.name != "none" and scheduler.grace_epochs > fewest:
+    elif isinstance(scheduler, AshaSchedulerConfig | MedianSchedulerConfig) and scheduler.grace_epochs > fewest:
         problems.append(((*path, "grace_epochs"), f"{scheduler.grace_epochs} is more than trial.epochs ({fewest})"))
     if isinstance(scheduler, PbtSchedulerConfig):
         problems += _pbt_problems(sweep, scheduler, fewest)

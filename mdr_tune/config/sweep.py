@@ -97,7 +97,7 @@ class SearchConfig(StrictModel):
     @property
     def may_repeat(self) -> bool:
         """Whether two trials may begin with one configuration: in a population, whose trials go on with others."""
-        return self.scheduler.name == "pbt"
+        return self.scheduler.takes_over
 
     def training_seeds(self, first: int) -> list[int]:
         """Return the training seeds of a configuration, the first of which is `first` unless they are listed."""

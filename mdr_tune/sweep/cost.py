@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from mdr_tune.config.arms import Arm
 from mdr_tune.config.schedulers import (
     AshaSchedulerConfig,
     HyperBandSchedulerConfig,
+    MedianSchedulerConfig,
     NoSchedulerConfig,
     PbtSchedulerConfig,
     SchedulerConfig,
@@ -161,7 +162,9 @@ def arm_epochs(arm: Arm, scheduler: SchedulerConfig, seeds: int) -> Epochs:
         steps = np.diff([0, *rungs, longest])
         expected = float(np.dot(survivors, steps)) + survivors[-1] * (seeds - 1) * longest
         return Epochs(least, expected, most)
-    return Epochs(least, None, most)
+    if isinstance(scheduler, AshaSchedulerConfig | MedianSchedulerConfig):
+        return Epochs(least, None, most)
+    assert_never(scheduler)
 
 
 def asha_rungs(scheduler: AshaSchedulerConfig, max_epochs: int) -> list[int]:

@@ -17,7 +17,7 @@ from mdr_tune.records.journal import Past
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.search.arm_search import ArmSearch
 from mdr_tune.search.ledger import Ledger
-from mdr_tune.search.schedulers import SYNCHRONOUS, make_scheduler, replay
+from mdr_tune.search.schedulers import make_scheduler, replay
 from mdr_tune.search.schedulers.lane_scheduler import LaneScheduler
 from mdr_tune.search.seeded_sampler import NothingNewError
 from mdr_tune.search.stop_rules import StopRules
@@ -75,7 +75,7 @@ class ArmRun:
         self._plan, self._arm, self._hub, self._ledger, self._past = plan, arm, hub, ledger, past
         self._rules, self._is_interrupted, self._trainable = rules, is_interrupted, trainable
         self._config = plan.sweep.search.scheduler
-        self._replays = self._config.name in SYNCHRONOUS
+        self._replays = self._config.waits
         self._has_stopped_lanes = False
 
     def _release_lane(self, name: str) -> None:
@@ -99,7 +99,7 @@ class ArmRun:
             orphans,
             closed=lambda: self._rules.closed(arm.name),
         )
-        self._events = TuneEvents(arm, ledger, self._release_lane, source.goes_on, self._config.name == "pbt")
+        self._events = TuneEvents(arm, ledger, self._release_lane, source.goes_on, self._config.takes_over)
         scheduler = make_scheduler(
             self._config,
             arm=arm,

@@ -302,7 +302,7 @@ def check_can_extend(sweep: SweepConfig, trials: int, past: Past, legacy_draws: 
         raise UserError(f"--extend {trials}: a search has at most {MOST_TRIALS:,} trials")
     if sweep.search.sampler_class.lists_all:
         raise UserError("--extend: a grid has all of its combinations already; launch a file with more choices")
-    if sweep.search.scheduler.name == "pbt":
+    if sweep.search.scheduler.takes_over:
         raise UserError("--extend: a population cannot grow once it has begun; launch it anew with more trials")
     if not searched(sweep.space):
         raise UserError("--extend: nothing is searched, so that there is nothing to add")

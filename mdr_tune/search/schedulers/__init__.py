@@ -1,7 +1,7 @@
 """Which trials are stopped early, put aside or taken over, on a given number of lanes."""
 
-from mdr_tune.search.schedulers.build import SYNCHRONOUS, make_scheduler
+from mdr_tune.search.schedulers.build import make_scheduler
 from mdr_tune.search.schedulers.early_stopping import replay
 from mdr_tune.search.schedulers.pbt import OnChange
 
-__all__ = ["SYNCHRONOUS", "OnChange", "make_scheduler", "replay"]
+__all__ = ["OnChange", "make_scheduler", "replay"]

@@ -17,9 +17,6 @@ from mdr_tune.search.schedulers.hyperband import HyperBand
 from mdr_tune.search.schedulers.lane_scheduler import LaneScheduler
 from mdr_tune.search.schedulers.pbt import OnChange, PopulationBasedTraining
 
-SYNCHRONOUS = ("hyperband", "pbt")
-"""Schedulers whose trials wait for each other. After an interruption all of an arm's trials go through Tune again."""
-
 
 def make_scheduler(
     config: SchedulerConfig,
