@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from mdr_tune.config.optimizer import MultiStepScheduleConfig
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.config.unit_notes import trials_tried
@@ -24,11 +23,9 @@ def trial_notes(sweep: SweepConfig) -> list[str]:
 
 def _notes(trial: TrialConfig) -> Iterator[str]:
     schedule, epochs = trial.optimizer.schedule, count(trial.epochs, "epoch")
-    if isinstance(schedule, MultiStepScheduleConfig):
-        late = [milestone for milestone in schedule.milestones if milestone >= trial.epochs]
-        if late:
-            says = f"{', '.join(map(str, late))} {'is' if len(late) == 1 else 'are'} never reached"
-            yield f"trial.optimizer.schedule.milestones: {says}: a trial has {epochs}"
+    if late := schedule.never_reached(trial.epochs):
+        says = f"{', '.join(map(str, late))} {'is' if len(late) == 1 else 'are'} never reached"
+        yield f"trial.optimizer.schedule.milestones: {says}: a trial has {epochs}"
     warmups = {"optimizer.schedule": schedule.warmup_epochs, **({"mdr": trial.mdr.warmup_epochs} if trial.mdr else {})}
     for section, warmup in warmups.items():
         if warmup >= trial.epochs:

@@ -47,8 +47,8 @@ def checkpoint_bytes(trial: TrialConfig) -> int:
     model = torch.nn.ModuleList([backbone, embedding_layer])
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
-    moments = 2 if trial.optimizer.name != "sgd" else 1 if trial.optimizer.chosen_momentum else 0
-    return parameters * (1 + moments) + buffers
+    copies = trial.optimizer.chosen.copies_per_weight(trial.optimizer.chosen_momentum)
+    return parameters * (1 + copies) + buffers
 
 
 def describe_used(plan: Plan) -> str:

@@ -27,12 +27,7 @@ def make_optimizer(config: OptimizerConfig, model: EmbeddingModel, objective: Ob
     ]
     groups = [group for group in groups if group["params"]]
     fused = True if model.linear.weight.device.type == "cuda" else None
-    if config.name == "sgd":
-        momentum = config.chosen_momentum
-        assert momentum is not None
-        return torch.optim.SGD(groups, weight_decay=config.weight_decay, momentum=momentum, fused=fused)
-    optimizer = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return optimizer(groups, weight_decay=config.weight_decay, fused=fused)
+    return config.chosen.build(groups, config.weight_decay, config.chosen_momentum, fused)
 
 
 def _group(name: str, module: nn.Module | None, learning_rate: float) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """Factors of the learning rates and of MDR's weight, which depend on the position in the training alone."""
 
-import math
-
-from mdr_tune.config.optimizer import CosineScheduleConfig, MultiStepScheduleConfig
+from mdr_tune.config.optimizer import Schedule
 
 
 def warmup_factor(epochs_done: float, warmup_epochs: float) -> float:
@@ -10,19 +8,14 @@ def warmup_factor(epochs_done: float, warmup_epochs: float) -> float:
     return 1.0 if warmup_epochs <= 0 else min(1.0, epochs_done / warmup_epochs)
 
 
-def learning_rate_factor(
-    schedule: MultiStepScheduleConfig | CosineScheduleConfig, iteration: int, iterations_per_epoch: int, epochs: int
-) -> float:
+def learning_rate_factor(schedule: Schedule, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
     """Return the factor of all learning rates in one iteration of a trial.
 
     Args:
-        schedule: Multi-step or cosine schedule, with its warm-up.
+        schedule: Schedule of the trial, with its warm-up.
         iteration: Number of the iteration, from 0 over all epochs.
         iterations_per_epoch: Number of iterations in each epoch of the trial.
         epochs: Number of epochs of the trial.
     """
     warmup = warmup_factor((iteration + 1) / iterations_per_epoch, schedule.warmup_epochs)
-    if isinstance(schedule, CosineScheduleConfig):
-        return warmup * 0.5 * (1.0 + math.cos(math.pi * iteration / (iterations_per_epoch * epochs)))
-    passed = sum(milestone <= iteration // iterations_per_epoch for milestone in schedule.milestones)
-    return warmup * float(schedule.gamma**passed)
+    return warmup * schedule.factor(iteration, iterations_per_epoch, epochs)
