@@ -14,6 +14,7 @@ from ray import cloudpickle
 from mdr_tune.config.arms import arms
 from mdr_tune.config.configurations import configuration_key
 from mdr_tune.config.distributions import distribution
+from mdr_tune.config.samplers import SAMPLERS
 from mdr_tune.config.space import parameter_tree, resolve
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
@@ -47,6 +48,10 @@ CASES = {
 }
 TRIALS = {case: 12 if case == "cmaes" else 7 for case in CASES}
 """Beyond those at random; CMA-ES learns from 7 at a time."""
+
+
+def test_every_sampler_is_among_the_cases() -> None:
+    assert {sampler for sampler, _ in CASES.values()} == set(SAMPLERS)
 
 
 def open_search(folder: Path, case: str, metrics: int = 1, legacy: bool = False, **changes: Any) -> ArmSearch:

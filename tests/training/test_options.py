@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from mdr_tune.config.data import GlyphsDataConfig
-from mdr_tune.config.optimizer import OptimizerConfig
+from mdr_tune.config.optimizer import OPTIMIZERS, OptimizerConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.training import EmbeddingModel, TrialSession
@@ -310,7 +310,7 @@ def test_a_network_that_drops_is_compiled_in_one_piece(monkeypatch: pytest.Monke
     assert len(graphs) == 1
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("fused", [True, None])
 def test_the_state_of_a_gpus_optimizer_goes_on_on_a_cpu_and_the_reverse(name: str, fused: bool | None) -> None:
     """GPUs get the fused optimiser, which keeps its counts of steps elsewhere. Torch has it for CPUs too."""

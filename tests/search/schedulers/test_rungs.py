@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.search.schedulers.cases import SEED, config_of, names_of, random_gains, scheduler_of
+from mdr_tune.config.base import members
+from mdr_tune.config.schedulers import Scheduler
+from tests.search.schedulers.cases import METRIC, SEED, config_of, names_of, random_gains, scheduler_of
 from tests.search.schedulers.naive import Curves, naive_hyperband, naive_pbt, values
 from tests.search.schedulers.tune_by_hand import TuneByHand
 
@@ -98,3 +100,9 @@ def test_an_extended_search_decides_of_its_first_trials_as_it_did(config: dict[s
     assert {name: after[name] for name in first} == before
     assert [change for change in changes if change[0] in first] == changes_before
     assert all((source in first) == (name in first) for name, _, source, _ in changes)
+
+
+@pytest.mark.parametrize("name", members(Scheduler))
+def test_every_scheduler_can_be_made_and_told(name: str) -> None:
+    assert scheduler_of({"name": name}, 4, 2, 4).metric == METRIC
+    assert members(Scheduler)[name].model_validate({"name": name}).describe()
