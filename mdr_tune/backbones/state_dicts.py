@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mdr_tune.util.disk_files import check_on_disk
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import check_on_disk
 
 State = dict[str, torch.Tensor]
 

@@ -23,7 +23,6 @@ from mdr_tune.data.glyphs import render
 from mdr_tune.data.glyphs.letters import FACES, distinct_letters, font_path
 from mdr_tune.util.cache_folder import locked
 from mdr_tune.util.files import atomic_write
-from mdr_tune.util.progress import Progress, no_progress
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ def prepare(cache_dir: Path) -> Path:
 def open_glyphs(cache_dir: Path) -> OpenedDataset:
     """Return the data set, rendering it if need be. Its images, (n, 1, 32, 32), are views of the memory-mapped file.
 
-    The mapping is private and copy-on-write: processes share the file's pages, and a process that writes into the images
+    The mapping is private and copy-on-write: processes share the pages of the file. A process that writes into the images
     changes only its own copy.
     """
     batch, pixels = _open(prepare(cache_dir))
