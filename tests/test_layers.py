@@ -1,6 +1,7 @@
 """The layers of the package: what each may import. Read from the sources, so that nothing is executed."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping
@@ -29,9 +30,9 @@ BELOW: dict[str, set[str]] = {  # a layer imports itself and those listed
         "training",
         "checkpoints",
     },  # fetches weights
-    "search": {"util", "records", "config", "checkpoints"},
+    "search": {"util", "records", "config", "checkpoints", "lanes"},  # of the last, Ray's seams alone
     "tracking": {"util", "records", "config", "training", "retrieve"},
-    "cluster": {"util", "config", "tracking"},
+    "cluster": {"util", "config", "tracking", "lanes"},  # of the last, Ray's seams alone
     "report": {"util", "records", "config", "statistics"},
     "sweep": {
         *("util", "records", "config", "backbones", "data", "checkpoints", "lanes", "search", "tracking"),
@@ -109,6 +110,93 @@ def test_modules_import_each_other_in_no_circle() -> None:
     graph = {name: modules_imported_by(file, known) for name, file in known.items()}
     assert "mdr_tune.config.trial" in graph["mdr_tune.training.session"]
     check_no_circle(graph)
+
+
+SEAMS = "mdr_tune.lanes.ray_seams"
+NOT_DOCUMENTED = ("ray.autoscaler.v2", "ray.experimental", "ray.train.v2", "ray.tune.execution")
+"""Parts of Ray without an underscore that its documentation does not promise either."""
+NOT_PROMISED = {
+    *("run_metadata", "checkpoint_manager", "latest_checkpoint_result", "pickled_error_file", "get_error"),
+    *("get_live_trials", "stop_trial"),
+}
+"""Attributes of Tune's trials and of its controller, for which the same holds."""
+
+
+@pytest.mark.parametrize("layer", ["search", "cluster"])
+def test_of_the_lanes_only_the_seams_of_ray_are_for_others(layer: str) -> None:
+    used = {name for file in files_of(layer) for name in imports_of(file) if name.startswith("mdr_tune.lanes")}
+    assert {name for name in used if not name.startswith(SEAMS)} == set()
+
+
+def test_private_names_of_ray_are_in_one_file() -> None:
+    files = [file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "lanes" / "ray_seams.py"]
+    found = {str(file.relative_to(PACKAGE)): private_names_of_ray(ast.parse(file.read_text())) for file in files}
+    assert {file: names for file, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import ray._private.worker",
+        "import ray\nray._private.worker",
+        "import ray.tune as tune\ntune.Trainable._report",
+        "from ray import _raylet",
+        "from ray.tune.experiment.config_parser import _make_parser",
+        "def use():\n    from ray.train.v2.api.config import LoggingConfig",
+        "import ray.autoscaler.v2.sdk",
+        "node = 'node:__internal_head__'",
+        "def end(trial):\n    trial.run_metadata.clear()",
+    ],
+)
+def test_a_private_name_of_ray_is_found(code: str) -> None:
+    assert private_names_of_ray(ast.parse(code))
+
+
+def private_names_of_ray(tree: ast.AST) -> list[str]:
+    """Return the names in a source that are Ray's own, or that its documentation does not promise."""
+    found, of_ray = [], set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [(alias.name, alias.asname or alias.name.split(".")[0]) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [(f"{node.module}.{alias.name}", alias.asname or alias.name) for alias in node.names]
+        else:
+            continue
+        rays = [(module, name) for module, name in modules if module.split(".")[0] == "ray"]
+        of_ray.update(name for _, name in rays)
+        private = (module for module, _ in rays if "._" in module or module.startswith(NOT_DOCUMENTED))
+        found += private
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "__internal_head__" in node.value:
+            found.append(node.value)
+        if not isinstance(node, ast.Attribute):
+            continue
+        root: ast.expr = node
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        is_rays = isinstance(root, ast.Name) and root.id in of_ray and re.match("_[^_]", node.attr)
+        if is_rays or node.attr in NOT_PROMISED:
+            found.append(ast.unparse(node))
+    return found
+
+
+def classes_of_ray() -> list[tuple[str, str]]:
+    """Return module and name of each class of ours that has a class of Ray's among its bases, by its source."""
+    found, known = [], set()
+    trees = {file: ast.parse(file.read_text()) for file in PACKAGE.rglob("*.py") if file.name != "ray_seams.py"}
+    for tree in trees.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ray":
+                known.update(alias.asname or alias.name for alias in node.names)
+    for _ in range(3):  # a base may be a class of ours that has one
+        for file, tree in trees.items():
+            module = ".".join(("mdr_tune", *file.relative_to(PACKAGE).with_suffix("").parts))
+            for node in ast.iter_child_nodes(tree):
+                bases = {ast.unparse(base).split(".")[0] for base in getattr(node, "bases", ())}
+                if isinstance(node, ast.ClassDef) and bases & known and (module, node.name) not in found:
+                    found.append((module, node.name))
+                    known.add(node.name)
+    return found
 
 
 def test_a_launch_imports_no_code_that_it_may_not_need() -> None:

@@ -1,6 +1,5 @@
 """What the autoscaler of the cluster may add, and what it does at the moment. Asked on the head node."""
 
-import json
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from mdr_tune.cluster.machine import LOOPBACK, ComingNodes, Node
+from mdr_tune.lanes.ray_seams import HEAD_RESOURCE, MONITORS, autoscaler_report, autoscaler_status
 from mdr_tune.util.words import count, duration
 
 ACCELERATOR = "accelerator_type:"
@@ -54,7 +54,7 @@ class Autoscaler:
         label = node.get("Labels", {}).get("ray.io/node-group")
         if label in types:
             return str(label)
-        if "node:__internal_head__" in node["Resources"]:
+        if HEAD_RESOURCE in node["Resources"]:
             return None
         has = node_of(node["Resources"])
         return next((name for name, kind in types.items() if _is_like(node_of(kind.get("resources", {})), has)), None)
@@ -64,9 +64,7 @@ class Autoscaler:
         return self._activity_v2() if self.is_v2 else self._activity_v1()
 
     def _activity_v2(self) -> str:
-        from ray.autoscaler.v2.sdk import get_cluster_status
-
-        status = get_cluster_status(self.gcs_address)
+        status = autoscaler_status(self.gcs_address)
         starting: Counter[str] = Counter()
         since = []
         for launch in status.pending_launches:
@@ -83,13 +81,7 @@ class Autoscaler:
         return "; ".join(parts)
 
     def _activity_v1(self) -> str:
-        from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-        from ray.experimental.internal_kv import _internal_kv_get
-
-        status = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
-        if not status:
-            return ""
-        report = json.loads(status).get("autoscaler_report", {})
+        report = autoscaler_report()
         starting = Counter({name: number for name, number in report.get("pending_launches", {}).items() if number})
         addresses = [str(node[0]) for node in report.get("pending_nodes", [])]
         parts = [f"the autoscaler starts {_listed(starting)}"] if starting else []
@@ -125,9 +117,8 @@ def autoscaler_here(gcs_address: str) -> Autoscaler | None:
 
     for process in psutil.process_iter(["cmdline"]):
         arguments: list[str] = process.info["cmdline"] or []
-        script = next((argument for argument in arguments if argument.endswith("autoscaler/v2/monitor.py")), None)
-        script = script or next((a for a in arguments if a.endswith("autoscaler/_private/monitor.py")), None)
-        if script is None or not _is_same(_value(arguments, "--gcs-address"), gcs_address):
+        is_v2 = next((v2 for end, v2 in MONITORS.items() if any(one.endswith(end) for one in arguments)), None)
+        if is_v2 is None or not _is_same(_value(arguments, "--gcs-address"), gcs_address):
             continue
         file = _value(arguments, "--autoscaling-config")
         if file is None:
@@ -136,7 +127,7 @@ def autoscaler_here(gcs_address: str) -> Autoscaler | None:
             config = yaml.safe_load(Path(file).expanduser().read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError):
             return None
-        return Autoscaler(config, gcs_address, is_v2="/v2/" in script) if isinstance(config, dict) else None
+        return Autoscaler(config, gcs_address, is_v2) if isinstance(config, dict) else None
     return None
 
 

@@ -11,9 +11,8 @@ processes       identify a worker's process, and end it from another one        
 hub             the actor that holds the mailboxes of a sweep and leases its lanes      asyncio
 lane            start and stop the hub and the lanes of a sweep                         Ray
 lane_trainer    the TorchTrainer of a lane                                              Ray Train
-fixed_workers   no requests to an autoscaler that has no nodes to add                   Ray Train
 lost_workers    tell the hub about lost workers; do not replace them after the end      Ray Train
-ray_internals   uses of Ray's private names                                             Ray
+ray_seams       every private name of Ray, each behind a function of ours               Ray inside
 worker          the loop of each worker: take a command, run it, reply                  Ray Train, training/
 meeting         how the workers of a lane find each other                               torch.distributed
 failures        tell from an exception whether trial, worker or GPU is to blame         torch

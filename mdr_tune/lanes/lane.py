@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError
 
 from mdr_tune.lanes.hub import LaneHub
 from mdr_tune.lanes.lane_resources import LaneResources
-from mdr_tune.lanes.ray_internals import controllers
+from mdr_tune.lanes.ray_seams import controllers
 
 logger = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 30.0

@@ -4,15 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray.train import FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-from ray.train.v2.api.config import LoggingConfig
 
-from mdr_tune.lanes.fixed_workers import FixedWorkers
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.lost_workers import LostWorkers
-from mdr_tune.lanes.ray_internals import owns_ray
+from mdr_tune.lanes.ray_seams import LeanTrainer
 from mdr_tune.lanes.worker import run_worker
 
 SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0
@@ -76,18 +73,5 @@ def make_trainer(
     )
 
 
-class _LaneTrainer(TorchTrainer):
-    """A TorchTrainer without two processes that a lane has no use for, each two seconds of a core until it is there.
-
-    One hands out shards of Ray Datasets, of which a lane has none; the other asks the autoscaler for nodes. Where this
-    process started Ray there are none to add.
-    """
-
-    def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()
-        return [callback for callback in callbacks if not isinstance(callback, DatasetsCallback)]
-
-    def _initialize_and_run_controller(self, **arguments: Any) -> Result:
-        if owns_ray():
-            arguments["scaling_policy"] = FixedWorkers(self.scaling_config)
-        return super()._initialize_and_run_controller(**arguments)
+class _LaneTrainer(LeanTrainer, TorchTrainer):
+    """A TorchTrainer without the processes that a lane has no use for."""

@@ -3,9 +3,7 @@
 Imports neither torch nor Ray Train, so that the process is there in a second.
 """
 
-import contextlib
 import dataclasses
-import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +26,7 @@ from mdr_tune.lanes.messages import (
     TrialFailed,
     TrialFailedDiverging,
 )
+from mdr_tune.lanes.ray_seams import StoredTrainable, saved_result
 
 __all__ = ["CHECKPOINT_FILE", "LaneTrial"]
 MAX_TRIES_AFTER_LOSS = 3
@@ -36,7 +35,7 @@ MAX_DEVICES_LOST = 2
 T = TypeVar("T")
 
 
-class LaneTrial(tune.Trainable):
+class LaneTrial(StoredTrainable, tune.Trainable):
     """Runs one trial on a leased lane.
 
     Tune's config holds:
@@ -84,7 +83,7 @@ class LaneTrial(tune.Trainable):
         self._started = False
         self._notes: list[str] = []
         self._devices_lost = 0  # since the last epoch that was reported
-        self._last_result = None  # or a checkpoint that is saved before the first step is taken for the last trial's
+        self.forget_last_result()
 
     def step(self) -> dict[str, Any]:
         """Return the next epoch: a recorded one, or one that is trained and validated on the lane."""
@@ -138,10 +137,10 @@ class LaneTrial(tune.Trainable):
 
     def restore(self, checkpoint_path: Any) -> None:
         """Load a checkpoint as Tune does; a folder that is gone is one that is damaged."""
-        checkpoint = getattr(checkpoint_path, "checkpoint", None)
-        epoch = getattr(checkpoint_path, "metrics", {}).get("epoch")
+        checkpoint, metrics = saved_result(checkpoint_path)
+        epoch = metrics.get("epoch")
         self._restored_epoch = None if epoch is None else int(epoch)
-        if checkpoint is not None and self._has_local_storage:
+        if checkpoint is not None and self.storage_folder is not None:
             Path(checkpoint.path).mkdir(parents=True, exist_ok=True)
         super().restore(checkpoint_path)
 
@@ -226,35 +225,16 @@ class LaneTrial(tune.Trainable):
     def _submit(self, kind: CommandKind, payload: dict[str, Any]) -> Any:
         return unwrap(ray.get(self._hub.submit.remote(self._holder, kind, payload)))
 
-    @property
-    def _has_local_storage(self) -> bool:
-        return self._storage is not None and self._storage.storage_filesystem.type_name == "local"
-
     def _write(self, write: Callable[[], T], folder: Path, size_bytes: int) -> T:
         """Write a checkpoint once there is room: in Tune's temporary folder, and for the copy in the storage."""
-        folders = [folder, Path(self._storage.experiment_fs_path)] if self._has_local_storage else [folder]
+        folders = [folder] if self.storage_folder is None else [folder, self.storage_folder]
         return write_when_there_is_room(write, folders, size_bytes, self._tell)
 
-    def _report_class_trainable_checkpoint(self, checkpoint_dir: str, checkpoint_dict_or_path: Any) -> Any:
-        """Have Tune copy a checkpoint to the storage; a copy that found the disk full is removed, and made again."""
-        index = self._storage.current_checkpoint_index if self._storage else None
-
-        def copy() -> Any:
-            try:
-                return super(LaneTrial, self)._report_class_trainable_checkpoint(
-                    checkpoint_dir, checkpoint_dict_or_path
-                )
-            except OSError:
-                if self._has_local_storage and self._storage.current_checkpoint_index != index:
-                    with contextlib.suppress(OSError):
-                        shutil.rmtree(self._storage.checkpoint_fs_path)
-                    self._storage.current_checkpoint_index = index
-                raise
-
-        size = sum(file.stat().st_size for file in Path(checkpoint_dir).iterdir())
-        folder = self._storage.experiment_fs_path if self._has_local_storage else checkpoint_dir
-        result = write_when_there_is_room(copy, [Path(folder)], size, self._tell)
-        if self._has_local_storage and self._origin.data is not None and self._origin.epoch == self._epoch:
+    def store(self, folder: Path, copy: Callable[[], Any]) -> Any:
+        """Have Tune copy a checkpoint to the storage, once there is room."""
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        result = write_when_there_is_room(copy, [self.storage_folder or folder], size, self._tell)
+        if self.storage_folder is not None and self._origin.data is not None and self._origin.epoch == self._epoch:
             self._origin = dataclasses.replace(self._origin, folder=result.checkpoint.path)  # for markers after it
         return result
 

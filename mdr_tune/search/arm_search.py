@@ -15,6 +15,7 @@ from mdr_tune.config.arms import Arm
 from mdr_tune.config.distributions import distribution
 from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
 from mdr_tune.config.sweep import SearchConfig
+from mdr_tune.lanes.ray_seams import study_of
 from mdr_tune.search.seeded_sampler import NothingNewError, make_sampler
 from mdr_tune.util.quiet_optuna import quiet_optuna, without_warnings
 from mdr_tune.util.sqlite_address import sqlite_url
@@ -59,7 +60,7 @@ class ArmSearch(OptunaSearch):
             study_name=study_name,
             storage=RDBStorage(url, engine_kwargs=timeout),
         )
-        self._study: optuna.Study = self._ot_study
+        self._study: optuna.Study = study_of(self)
         if self._study.metric_names != metrics:
             with without_warnings():
                 self._study.set_metric_names(metrics)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ray.tune.experiment import Experiment, Trial
-from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm
 
 from mdr_tune.config.arms import Arm
+from mdr_tune.lanes.ray_seams import hand_on_checkpoints, make_trial
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.search.ledger import Ledger
 
@@ -97,7 +97,7 @@ class TrialSource(SearchAlgorithm):
         """Take what all trials share from Tune's experiment."""
         experiment = experiments[0] if isinstance(experiments, list) else experiments
         assert isinstance(experiment, Experiment)
-        self._spec, self._parser = experiment.spec, _make_parser()
+        self._spec = experiment.spec
         for record in self._past:
             self._made[record.name] = self._make(record.name, self._past_config(record))
 
@@ -121,7 +121,7 @@ class TrialSource(SearchAlgorithm):
             return None
         lost = self._made[self._lost.popleft()]
         trial = self._make(lost.trial_id, lost.config)
-        trial.run_metadata.checkpoint_manager = lost.run_metadata.checkpoint_manager
+        hand_on_checkpoints(lost, trial)
         return trial
 
     def goes_on(self, name: str) -> bool:
@@ -180,8 +180,7 @@ class TrialSource(SearchAlgorithm):
         return self._make(name, _fresh(suggestion["trial"], suggestion["parameters"]))
 
     def _make(self, name: str, config: dict[str, Any]) -> Trial:
-        spec = {**self._spec, "config": copy.deepcopy(config)}
-        self._made[name] = _create_trial_from_spec(spec, self._parser, experiment_tag=name, trial_id=name)
+        self._made[name] = make_trial(self._spec, name, copy.deepcopy(config))
         return self._made[name]
 
     def is_finished(self) -> bool:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray import cloudpickle as ray_pickle
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
 from mdr_tune.checkpoints.checkpoint_file import read_info
 from mdr_tune.config.arms import Arm
+from mdr_tune.lanes.ray_seams import exception_of, free_reports
 from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.search.ledger import Ledger
 
@@ -119,7 +119,7 @@ class TuneEvents(Callback):
         self._note_loss(trial)
 
     def _note_loss(self, trial: Trial) -> None:
-        error = str(_exception_of(trial)).strip().splitlines() or ["its process died"]
+        error = str(exception_of(trial)).strip().splitlines() or ["its process died"]
         where = f"from epoch {max(self._record(trial).checkpoints, default=0)}"
         self._ledger.note(self._record(trial), f"its process was lost ({error[-1][:200]}): it goes on {where}")
 
@@ -133,7 +133,7 @@ class TuneEvents(Callback):
             self._end(record, "completed" if record.epochs >= record.config["epochs"] else "stopped_early", None)
         else:  # no lane is left: it can go on when the sweep is resumed
             self._end(record, "killed", None)
-        _let_go(trial)
+        free_reports(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune gave a trial up: what is not its own fault happened to it again and again."""
@@ -141,7 +141,7 @@ class TuneEvents(Callback):
             self._note_loss(trial)
             self._release_lane(trial.trial_id)
             return
-        self._end(self._record(trial), "failed", str(_exception_of(trial)))
+        self._end(self._record(trial), "failed", str(exception_of(trial)))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Take back the lanes of trials that were paused: Tune has no callback for that."""
@@ -165,20 +165,3 @@ class TuneEvents(Callback):
 
     def _record(self, trial: Trial) -> TrialRecord:
         return self._ledger.trial(trial.trial_id) or self._add(trial)
-
-
-def _let_go(trial: Trial) -> None:
-    """Free what Tune keeps of each report of a trial that is over, its whole config in each: 0.1 MB a trial."""
-    kept = trial.run_metadata
-    kept.metric_analysis.clear()
-    kept.metric_n_steps.clear()
-    kept.checkpoint_manager._checkpoint_results.clear()  # the latest is kept beside it
-
-
-def _exception_of(trial: Trial) -> Exception:
-    """Return what was raised around the trial; else what Tune kept of the failure."""
-    file = trial.pickled_error_file
-    if file is None or not Path(file).exists():
-        return RuntimeError(str(trial.get_error() or "the trial ended without an exception being recorded"))
-    error: Exception = ray_pickle.loads(Path(file).read_bytes())  # written a moment ago by Tune in this process
-    return error

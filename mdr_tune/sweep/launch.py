@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mdr_tune import __version__
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.lanes.ray_seams import end_ray_at_once
 from mdr_tune.records.journal import Journal
 from mdr_tune.records.provenance import repeat_info
 from mdr_tune.search.ledger import Ledger
@@ -106,7 +107,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
         records=past.records,
         every_seed=search.seeds is not None,
     )
-    interrupts = Interrupts(status.stage, at_once=_end_ray_at_once)
+    interrupts = Interrupts(status.stage, at_once=end_ray_at_once)
     run = SweepRun(plan, hub, ledger, rules, [tracker, status, description], interrupts)
     try:
         with LaneWatch(hub, plan.lanes.num_lanes, plan.lanes.needs, status.stage):
@@ -127,13 +128,6 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
         if not run.result.can_go_on:
             say_after_last_word(ALL_DONE)
     return outcome
-
-
-def _end_ray_at_once() -> None:
-    """As `end_ray_at_once`, which imports Ray: that comes after its environment is prepared."""
-    from mdr_tune.lanes.ray_internals import end_ray_at_once
-
-    end_ray_at_once()
 
 
 def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":

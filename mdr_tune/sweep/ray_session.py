@@ -3,28 +3,21 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 from mdr_tune.cluster.auth_token import guard_token
 from mdr_tune.cluster.ray_environment import local_environment, prepare_environment
 from mdr_tune.cluster.ray_start import start_failure
+from mdr_tune.lanes.ray_seams import (
+    close_session_folder,
+    end_ray_at_once,
+    keep_node_reports_off_the_terminal,
+    our_start_of_ray,
+    owns_ray,
+)
 from mdr_tune.sweep.interrupts import ends_at_once_if_interrupted
 from mdr_tune.sweep.ray_watch import ended_if_ray_is_lost
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.signals import interrupts_answered
-
-
-def _keep_off_the_terminal() -> None:
-    """Send what Ray's nodes report to this process (a worker that died, for one) to a log, as all else of Ray's.
-
-    Ray prints it past its settings. What a user should know of it, the lanes tell in their own words.
-    """
-    import ray._private.worker
-
-    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
-        logging.getLogger("ray.node").warning("%s", data["lines"])
-
-    ray._private.worker.print_to_stdstream = log
 
 
 @contextlib.contextmanager
@@ -39,9 +32,7 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     prepare_environment()
     import ray
 
-    from mdr_tune.lanes.ray_internals import close_session_folder, end_ray_at_once, our_start_of_ray, owns_ray
-
-    _keep_off_the_terminal()
+    keep_node_reports_off_the_terminal()
     started_here = not ray.is_initialized()
     is_local = started_here and address is None
     if is_local:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from mdr_tune.lanes.ray_seams import lost_process
 from mdr_tune.util.last_word import exit_at_once
 
 POLL_S = 0.5
@@ -23,8 +24,6 @@ def ended_if_ray_is_lost(address: str | None) -> Iterator[None]:
     """
     stop = threading.Event()
     if address is None:
-        from mdr_tune.lanes.ray_internals import lost_process
-
         poll_s, look = POLL_S, lambda: None if (name := lost_process()) is None else f"its process {name} has ended"
     else:
         poll_s, look = HEAD_POLL_S, Head(address).gone

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from mdr_tune.cluster.ray_environment import prepare_environment
+from mdr_tune.lanes.ray_seams import end_ray_at_once
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.interrupts import ends_at_once_if_interrupted
 from mdr_tune.sweep.plan import Plan
@@ -47,7 +48,6 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
             raise_if_interrupted()
         plan.folder.mkdir(parents=True, exist_ok=True)  # not before: a launch that is refused leaves nothing
         from mdr_tune.lanes.lane import Lanes
-        from mdr_tune.lanes.ray_internals import end_ray_at_once
 
         session = f"-{plan.past.sessions}" if plan.resumes else ""  # Ray Train resumes a run of the same name
         lanes = Lanes(

@@ -12,6 +12,7 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneCo
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.space import searched
 from mdr_tune.lanes.messages import LaneEnded
+from mdr_tune.lanes.ray_seams import HEAD_RESOURCE
 from mdr_tune.lanes.trainable import LaneTrial
 from mdr_tune.records.journal import Past
 from mdr_tune.records.trial_record import TrialRecord
@@ -28,7 +29,7 @@ from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.stored_launches import STUDIES
 from mdr_tune.util.words import count
 
-TRIAL_ACTOR = {"node:__internal_head__": 0.001}
+TRIAL_ACTOR = {HEAD_RESOURCE: 0.001}
 """What a trial's thin actor reserves: next to nothing, on the head node, beside the storage and the hub."""
 MAX_FAILURES = 3
 """How often a trial goes on from its checkpoint after its process was lost. Its own failures are no reason to retry."""

@@ -224,7 +224,7 @@ def test_a_lane_whose_node_cannot_be_prepared_ends_with_the_reason_alone(hub: An
 def test_lanes_whose_workers_were_never_there_end_with_the_sweep(hub: Any, tmp_path: Path) -> None:
     """A thread that asks Ray something after Ray's end would end the process: none is left."""
     from mdr_tune.lanes.lane import Lanes
-    from mdr_tune.lanes.ray_internals import controllers
+    from mdr_tune.lanes.ray_seams import controllers
 
     wait_for(lambda: ray.get(hub.ready_lanes.remote()) == 1, 200)  # so that its controller is among those before
     before = controllers()

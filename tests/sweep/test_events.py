@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from ray import cloudpickle
 from ray.exceptions import RayTaskError
-from ray.train._internal.checkpoint_manager import _CheckpointManager
-from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
-from ray.tune.experiment.trial import _TrainingRunMetadata
+from ray.tune.experiment import Trial
 
 from mdr_tune.checkpoints.checkpoint_file import CheckpointInfo, Origin, write_checkpoint
 from mdr_tune.records.journal import Journal
@@ -26,15 +24,13 @@ EPOCHS = 3
 
 def tune_trial(name: str, error: str | None = None, pickled_error: Path | None = None) -> Any:
     """What TuneEvents reads of a Ray Tune trial."""
-    kept = _TrainingRunMetadata()
-    kept.checkpoint_manager = _CheckpointManager(None)
     return SimpleNamespace(
         trial_id=name,
         status="RUNNING",
         config={"trial": {"epochs": EPOCHS, "seed": 0}, "parameters": {"mdr.weight": 0.1}},
         get_error=lambda: error,
         pickled_error_file=None if pickled_error is None else str(pickled_error),
-        run_metadata=kept,
+        run_metadata=Trial("any", stub=True).run_metadata,
     )
 
 
@@ -295,18 +291,3 @@ def test_what_others_may_take_over_is_kept(journal: Journal, tmp_path: Path) -> 
 
 def test_tune_can_pickle_it_whatever_the_listeners_hold(sweep: Sweep) -> None:
     assert isinstance(pickle.loads(pickle.dumps(sweep.events)), TuneEvents)
-
-
-def test_of_a_trial_that_is_over_tune_keeps_the_latest_checkpoint_alone(sweep: Sweep, tmp_path: Path) -> None:
-    trial = tune_trial("mdr-001")
-    kept = trial.run_metadata
-    sweep.start(trial)
-    for epoch in range(1, EPOCHS + 1):
-        sweep.report(trial, epoch)
-        kept.update_metric(METRIC, float(epoch), step=epoch)
-        kept.checkpoint_manager.register_checkpoint(_TrainingResult(Checkpoint(str(tmp_path)), {"epoch": epoch}))
-    assert len(kept.checkpoint_manager.best_checkpoint_results) == EPOCHS
-    sweep.complete(trial)
-    assert kept.checkpoint_manager.best_checkpoint_results == []
-    assert kept.checkpoint_manager.latest_checkpoint_result.metrics == {"epoch": EPOCHS}
-    assert kept.metric_analysis == kept.metric_n_steps == {}

@@ -12,7 +12,7 @@ from mdr_tune.cluster.cluster_file import ClusterFile, Problem
 
 def completed(cluster: ClusterFile) -> tuple[dict[str, Any], list[Problem]]:
     """Return the file with Ray's defaults, as `ray up` completes it; and what Ray has against that."""
-    from ray.autoscaler._private.util import prepare_config, validate_config
+    from mdr_tune.lanes.ray_seams import prepare_config, validate_config
 
     provider = cluster.provider.get("type")
     if provider not in ("aws", "local"):

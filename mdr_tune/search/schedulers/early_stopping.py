@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
+from ray.tune.schedulers import MedianStoppingRule, TrialScheduler
 
+from mdr_tune.lanes.ray_seams import one_bracket_asha
 from mdr_tune.search.schedulers.lane_scheduler import TIME, LaneScheduler
 
 _VALUE = "value"
@@ -24,7 +25,7 @@ class _Named:
 class EarlyStopping(LaneScheduler):
     """Asks a rule after each epoch."""
 
-    def __init__(self, rule: "_Asha | MedianStoppingRule", num_lanes: int) -> None:
+    def __init__(self, rule: TrialScheduler, num_lanes: int) -> None:
         super().__init__(num_lanes)
         self._rule = rule
 
@@ -39,16 +40,9 @@ class EarlyStopping(LaneScheduler):
             self._rule.on_trial_complete(None, _Named(trial.trial_id), {TIME: last[0], _VALUE: last[1]})
 
 
-class _Asha(ASHAScheduler):
-    """ASHA with one bracket. Tune's draws the bracket, even the only one, from numpy's global generator."""
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._trial_info[trial.trial_id] = self._brackets[0]
-
-
 def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: int) -> EarlyStopping:
     """Return ASHA (Li et al., MLSys 2020). Where trials are shorter than `grace_epochs`, none is stopped."""
-    rule = _Asha(
+    rule = one_bracket_asha(
         time_attr=TIME,
         metric=_VALUE,
         mode="max",

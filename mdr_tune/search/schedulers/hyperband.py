@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from mdr_tune.lanes.ray_seams import stop_trial
 from mdr_tune.search.schedulers.rungs import Group, RungScheduler
 
 
@@ -33,4 +34,4 @@ class HyperBand(RungScheduler):
     def _pass_rung(self, group: Group, epoch: int, tune_controller: Any) -> None:
         keep = max(1, group.added // self._eta ** (group.passed + 1))
         for name in sorted(group.ranking[keep:]):
-            tune_controller.stop_trial(group.trials[name])
+            stop_trial(tune_controller, group.trials[name])

@@ -6,6 +6,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
+from mdr_tune.lanes.ray_seams import live_trials
+
 TIME = "epoch"
 BUSY = (Trial.RUNNING, Trial.PENDING)
 """Status of a trial that has a lane, or is about to."""
@@ -29,6 +31,7 @@ class LaneScheduler(FIFOScheduler):
     def __init__(self, num_lanes: int) -> None:
         super().__init__()
         self._num_lanes = num_lanes
+        self._compared_by: str | None = None
         self._answers: dict[str, tuple[int, str]] = {}
         """The last epoch of each trial that was told, and what was decided then."""
 
@@ -39,11 +42,11 @@ class LaneScheduler(FIFOScheduler):
     @property
     def metric(self) -> str | None:
         """What the results are compared by."""
-        return self._metric
+        return self._compared_by
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Take the metric from the TuneConfig; False, which Tune says is an error, unless it is maximised."""
-        self._metric = metric
+        self._compared_by = metric
         return metric is not None and mode == "max"
 
     def _added(self, trial: Trial) -> None:
@@ -99,7 +102,7 @@ class LaneScheduler(FIFOScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return the next trial if a lane is free. Tune itself would start all paused trials at once."""
-        live = tune_controller.get_live_trials()
+        live = live_trials(tune_controller)
         if sum(trial.status in BUSY for trial in live) >= self._num_lanes:
             return None
         return self._choose(tune_controller)
@@ -108,7 +111,7 @@ class LaneScheduler(FIFOScheduler):
         return super().choose_trial_to_run(tune_controller)
 
     def _report(self, result: dict[str, Any]) -> tuple[int, float] | None:
-        value = float(result.get(str(self._metric), math.nan))
+        value = float(result.get(str(self._compared_by), math.nan))
         return None if math.isnan(value) else (int(result[TIME]), value)
 
 

@@ -6,12 +6,12 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ray.train._internal.session import _TrainingResult
 from ray.tune.experiment import Trial
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.base import flatten, set_dotted
 from mdr_tune.config.space import parameter_tree
+from mdr_tune.lanes.ray_seams import take_over
 from mdr_tune.search.schedulers.perturbation import domain_of, perturb
 from mdr_tune.search.schedulers.rungs import Group, RungScheduler
 
@@ -81,13 +81,6 @@ class PopulationBasedTraining(RungScheduler):
                 value = perturb(values[key], domain, self._resample, generator)
                 set_dotted(taken["trial"], key, value)
                 taken["parameters"][key] = value
-        trial.set_config({**trial.config, **taken})
-        saved = source.latest_checkpoint_result
-        assert saved is not None  # it is paused
-        # The way of Tune's own PBT: what a trial starts from is the latest checkpoint that its manager knows.
-        trial.run_metadata.checkpoint_manager._latest_checkpoint_result = _TrainingResult(
-            checkpoint=copy.copy(saved.checkpoint), metrics={**saved.metrics, "trial_id": trial.trial_id}
-        )
-        trial.run_metadata.invalidate_cache()
+        take_over(trial, source, {**trial.config, **taken})
         parameters: dict[str, Any] = copy.deepcopy(taken["parameters"])
         return parameters

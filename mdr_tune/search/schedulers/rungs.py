@@ -13,6 +13,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
+from mdr_tune.lanes.ray_seams import live_trials
 from mdr_tune.search.schedulers.lane_scheduler import BUSY, LaneScheduler
 
 
@@ -103,7 +104,7 @@ class RungScheduler(LaneScheduler, ABC):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Decide where all wait; return a paused trial that may go on, if a lane is free."""
-        if not any(trial.status in BUSY for trial in tune_controller.get_live_trials()):
+        if not any(trial.status in BUSY for trial in live_trials(tune_controller)):
             # Tune has just asked the search, which had a lane and gave nothing: it ended early, or waits for these.
             self._ends.add(len(self._group_of))
         for group in self._groups:

@@ -9,6 +9,7 @@ import ray
 
 from mdr_tune.cluster.autoscaler import node_of
 from mdr_tune.cluster.machine import Node
+from mdr_tune.lanes.ray_seams import HEAD_RESOURCE
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.preflight import judge, probe
@@ -56,7 +57,7 @@ def _useful_nodes(plan: Plan) -> dict[str, Node]:
         node = node_of(entry["Resources"], entry["NodeManagerAddress"])
         lanes = plan.lanes
         has_room = node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type) > 0
-        if entry["Alive"] and (has_room or "node:__internal_head__" in entry["Resources"]):
+        if entry["Alive"] and (has_room or HEAD_RESOURCE in entry["Resources"]):
             found[str(entry["NodeID"])] = node
     return found
 
@@ -123,7 +124,7 @@ def _of_storage(plan: Plan, asked: Nodes, nodes: dict[str, Node]) -> list[Proble
 
 
 def _head_id() -> str:
-    heads = [entry for entry in ray.nodes() if entry["Alive"] and "node:__internal_head__" in entry["Resources"]]
+    heads = [entry for entry in ray.nodes() if entry["Alive"] and HEAD_RESOURCE in entry["Resources"]]
     return str(heads[0]["NodeID"])
 
 
