@@ -5,7 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mdr_tune.cli.terminal import say
-from mdr_tune.report.names import full_title, metric_label
+from mdr_tune.records.metrics import metric_label
+from mdr_tune.report.names import full_title
 from mdr_tune.report.output import texts
 from mdr_tune.report.rows import AblationTable
 

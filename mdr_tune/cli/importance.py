@@ -81,8 +81,8 @@ def _compare(sweep: SweepRecords, arguments: argparse.Namespace) -> AtBudget:
 
 
 def _print(console: Console, sweep: SweepRecords, found: AtBudget) -> None:
+    from mdr_tune.records.metrics import metric_label
     from mdr_tune.report.figures import budget_title
-    from mdr_tune.report.names import metric_label
     from mdr_tune.report.study import EVALUATOR, by_importance, importances, make_study
 
     study = make_study(found)

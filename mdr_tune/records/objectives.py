@@ -1,10 +1,8 @@
-"""What trials are worth beside each other: the mean over the seeds of a configuration, and the Pareto front."""
+"""Names that follow from a sweep's metric, and the Pareto front of two."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
-
-from mdr_tune.records.trial_record import TrialRecord
 
 
 def best_key(metric: str) -> str:
@@ -41,22 +39,3 @@ def on_front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
             front.add(point)
             best_second = point[1]
     return [point in front for point in points]
-
-
-def mean_over_seeds(records: Iterable[TrialRecord], metric: str) -> tuple[float, int] | None:
-    """Return the mean best value over the seeds that ran to their end, and how many those are; None if none did.
-
-    Args:
-        records: The seeds of one configuration.
-    """
-    bests = [record.best(metric) for record in records if record.outcome == "completed"]
-    values = [best[0] for best in bests if best is not None]
-    return (sum(values) / len(values), len(values)) if values else None
-
-
-def by_configuration(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Return the trials of each configuration by its name, in the order in which they started."""
-    groups: dict[str, list[TrialRecord]] = {}
-    for record in records:
-        groups.setdefault(record.config_name, []).append(record)
-    return groups

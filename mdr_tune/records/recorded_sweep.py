@@ -3,14 +3,10 @@
 import datetime
 from dataclasses import dataclass, field
 
+from mdr_tune.records.metrics import EPOCHS_KEY
 from mdr_tune.records.objectives import best_key
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.trial_record import TrialRecord
-
-EPOCHS_KEY = "time/epochs"
-"""Under this name a run has the number of its epochs that are done: MLflow lists values without their steps."""
-SEEDS_KEY = "val/seeds"
-"""Seeds in the mean of a configuration, in the run of its first seed."""
 
 
 def mean_key(metric: str) -> str:

@@ -1,11 +1,12 @@
 """What is known of each trial while a sweep runs: the one thing that tracking, the status line and the report read."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from mdr_tune.records.distance_snapshot import DistanceSnapshot
+from mdr_tune.records.metrics import TEST_CURVES
 
 Outcome = Literal["running", "completed", "stopped_early", "diverged", "failed", "killed"]
 """`diverged`: numbers stopped being finite, or all embeddings became one; `failed`: its code raised; `killed`: the
@@ -139,10 +140,28 @@ class SweepListener(Protocol):
         """`record.outcome` is final, or `killed`."""
 
 
-def best_record(records: list[TrialRecord], metric: str) -> TrialRecord | None:
-    """Return the record with the highest `metric` at any of its epochs; the one that started first among equals."""
-    scored = [record for record in records if record.best(metric) is not None]
-    return max(scored, key=lambda record: (record.best(metric) or (float("-inf"), 0))[0], default=None)
+def by_configuration(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """Return the trials of each configuration by its name, in the order in which they started."""
+    groups: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        groups.setdefault(record.config_name, []).append(record)
+    return groups
+
+
+def whole_seeds(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return the seeds of a configuration that ran to their end: the ones that are in its means."""
+    return [record for record in records if record.outcome == "completed"]
+
+
+def mean_over_seeds(records: Iterable[TrialRecord], metric: str) -> tuple[float, int] | None:
+    """Return the mean best value over the seeds that ran to their end, and how many those are; None if none did.
+
+    Args:
+        records: The seeds of one configuration.
+        metric: Name of the metric.
+    """
+    values = [best[0] for record in whole_seeds(records) if (best := record.best(metric)) is not None]
+    return (sum(values) / len(values), len(values)) if values else None
 
 
 @dataclass
@@ -179,7 +198,7 @@ class SweepResult:
     @property
     def test_was_read_on_the_way(self) -> bool:
         """Whether trials were evaluated on the test classes after each epoch."""
-        return any(key.startswith("curves/test_") for record in self.records for key in (record.history or [{}])[-1])
+        return any(key.startswith(TEST_CURVES) for record in self.records for key in (record.history or [{}])[-1])
 
     @property
     def winner(self) -> TrialRecord | None:
@@ -187,19 +206,18 @@ class SweepResult:
         return max(self.best.values(), key=self.value, default=None)
 
     def test_means(self) -> dict[str, dict[str, float]]:
-        """Return the test metrics of each configuration that has some, by its name: the mean over its seeds."""
-        found: dict[str, list[dict[str, float]]] = {}
-        for record in self.records:
-            if record.name in self.tests:
-                found.setdefault(record.config_name, []).append(self.tests[record.name])
-        return {
-            name: {key: sum(one[key] for one in seeds) / len(seeds) for key in seeds[0]}
-            for name, seeds in found.items()
-        }
+        """Return the test metrics of each configuration that has some, by its name: the mean over its seeds.
+
+        They are the seeds that ran to their end; the first one while none did.
+        """
+        found: dict[str, dict[str, float]] = {}
+        for name, seeds in by_configuration(record for record in self.records if record.name in self.tests).items():
+            tests = [self.tests[seed.name] for seed in whole_seeds(seeds) or seeds[:1]]
+            found[name] = {key: sum(one[key] for one in tests) / len(tests) for key in tests[0]}
+        return found
 
     def value(self, record: TrialRecord) -> float:
         """Return the best value of a trial; of one with several seeds, the mean over those that ran to their end."""
         seeds = [other for other in self.records if other.config_name == record.config_name]
-        found = [best[0] for seed in seeds if seed.outcome == "completed" and (best := seed.best(self.metric))]
-        own = record.best(self.metric)
-        return sum(found) / len(found) if found else own[0] if own else -math.inf
+        found = mean_over_seeds(seeds, self.metric) or record.best(self.metric)
+        return found[0] if found else -math.inf

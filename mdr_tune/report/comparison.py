@@ -4,10 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mdr_tune.records.metrics import is_compared
 from mdr_tune.util.words import count
-
-NOT_COMPARED = ("time/", "memory/")
-"""Groups of metrics that measure the machine, not the trial."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Comparison:
 def compare(then: Sequence[Mapping[str, float]], now: Sequence[Mapping[str, float]]) -> Comparison:
     """Compare two histories, an entry an epoch, each with `epoch`; the epochs that both have.
 
-    A number that is not finite counts as none, since a store may not keep it. Groups in `NOT_COMPARED` are left out.
+    A number that is not finite counts as none, since a store may not keep it. Metrics of the machine are left out.
     """
     old, new = _by_epoch(then), _by_epoch(now)
     epochs = sorted(set(old) & set(new))
@@ -89,9 +87,7 @@ def compare(then: Sequence[Mapping[str, float]], now: Sequence[Mapping[str, floa
 def _by_epoch(history: Sequence[Mapping[str, float]]) -> dict[int, dict[str, float]]:
     return {
         int(entry["epoch"]): {
-            key: value
-            for key, value in entry.items()
-            if key != "epoch" and not key.startswith(NOT_COMPARED) and math.isfinite(value)
+            key: value for key, value in entry.items() if key != "epoch" and is_compared(key) and math.isfinite(value)
         }
         for entry in history
     }

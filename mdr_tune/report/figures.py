@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from mdr_tune.records.metrics import metric_label
 from mdr_tune.records.objectives import chosen_on
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.budget import AtBudget, TooFewTrials, at_budget
-from mdr_tune.report.names import metric_label
 from mdr_tune.report.study import EVALUATOR, by_importance, importances, make_study
 from mdr_tune.report.style import BLUE, DPI, optuna_pyplot
 from mdr_tune.util.words import count
@@ -81,7 +81,7 @@ def _value_of(index: int) -> Callable[["optuna.trial.FrozenTrial"], float]:
 
 def _label(metric: str) -> str:
     name = metric_label(metric)
-    return "images/s" if name == "images_per_s" else f"{name} on {chosen_on(metric)}, %"
+    return name if name == "images/s" else f"{name} on {chosen_on(metric)}, %"
 
 
 def _from_1(place: float, _position: int) -> str:

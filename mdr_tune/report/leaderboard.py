@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mdr_tune.config.hints import meant_dotted
+from mdr_tune.records.metrics import larger_is_better, metric_label
 from mdr_tune.records.objectives import on_front
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepRecords, second_key
-from mdr_tune.report.names import metric_label, short_names, test_key
+from mdr_tune.report.names import short_names, test_key
 from mdr_tune.report.output.data_files import Rows, cell
 from mdr_tune.report.rows import best_of, best_parameters, rows_of, said_outcome
 from mdr_tune.util.errors import UserError
@@ -123,7 +124,7 @@ def _line(sweep: SweepRecords, trial: RecordedTrial) -> Line:
 def titles(sweep: SweepRecords) -> dict[str, str]:
     """Return how a terminal's table heads each column that it does not head by its name."""
     label = metric_label(sweep.metric)
-    second = metric_label(sweep.second_metric or "").replace("images_per_s", TITLES["images_per_s"])
+    second = metric_label(sweep.second_metric or "")
     return {**TITLES, **({"second": second} if second else {}), "best": label, "test": f"test {label}"}
 
 
@@ -136,7 +137,7 @@ def _sort_key(sort: str, lines: list[Line], by_title: dict[str, str]) -> Callabl
     if sort in COLUMNS:
         return _keyed(lambda line: getattr(line, sort), sort in _HIGHER_COLUMNS)
     if sort in metrics:
-        return _keyed(lambda line: line.metrics.get(sort), sort.startswith(_HIGHER_FIRST))
+        return _keyed(lambda entry: entry.metrics.get(sort), larger_is_better(sort))
     key = sort if sort in parameters else short.get(sort)
     if key is not None:
         return _keyed(lambda line: line.parameters.get(key), higher_first=False)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mdr_tune.config.domains import DIGITS, describe_value
+from mdr_tune.records.metrics import metric_label
 from mdr_tune.records.objectives import chosen_on
 
 
@@ -11,14 +12,6 @@ def quality(metric: str) -> str:
     """Return what a metric measures, less its classes and epoch: `curves/best_test_recall_at_1` -> `recall_at_1`."""
     name = metric.split("/")[-1].removeprefix("best_")
     return name.removeprefix("test_").removeprefix("train_")
-
-
-def metric_label(metric: str) -> str:
-    """Return a metric as the field writes it: `val/recall_at_1`, `curves/test_recall_at_1` -> `Recall@1`."""
-    name = quality(metric)
-    if name.startswith("recall_at_"):
-        return "Recall@" + name.removeprefix("recall_at_")
-    return {"map_at_r": "MAP@R", "r_precision": "R-precision"}.get(name, name)
 
 
 def test_key(metric: str) -> str:

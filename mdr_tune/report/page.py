@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdr_tune.report.names import full_title, metric_label
+from mdr_tune.records.metrics import metric_label
+from mdr_tune.report.names import full_title
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.section import Section
 from mdr_tune.report.output.what_was_run import failed_trials, how_the_numbers_were_made, incomplete, what_was_run

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mdr_tune.config.domains import tell_apart
-from mdr_tune.records.objectives import best_epoch_key, best_key, by_configuration
+from mdr_tune.records.objectives import best_epoch_key, best_key
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
-from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord
+from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, by_configuration
 from mdr_tune.report.names import format_parameters
 from mdr_tune.report.row_settings import WITH_MDR, drawn, key_of, method_of
 from mdr_tune.statistics import Interval

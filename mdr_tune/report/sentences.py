@@ -8,10 +8,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mdr_tune.records.metrics import metric_label
 from mdr_tune.records.objectives import best_key, chosen_on, on_front
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.records.trial_record import SweepResult
-from mdr_tune.report.names import full_title, metric_label, test_key
+from mdr_tune.report.names import full_title, test_key
 from mdr_tune.report.output.texts import number, p_value, signed, spread
 from mdr_tune.report.row_settings import comparable_key
 from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row, Verdict, result_rows, said_parameters
@@ -325,5 +326,5 @@ def _front_sentence(result: SweepResult, second_metric: str) -> str:
     on = zip(main, points, on_front(points), strict=True)
     front = sorted(((point, r.name) for r, point, is_on in on if is_on and point), key=lambda pair: -pair[0][0])
     shown = some([f"{name} ({first:.2f}, {second:.4g})" for (first, second), name in front], FRONT_SHOWN)
-    second_label = metric_label(second_metric).replace("images_per_s", "images/s")
+    second_label = metric_label(second_metric)
     return f"Pareto front of {metric_label(result.metric)} and {second_label}: {shown}."

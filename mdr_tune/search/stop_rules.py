@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.stop import StopConfig
-from mdr_tune.records.objectives import mean_over_seeds
-from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.records.trial_record import TrialRecord, mean_over_seeds
 from mdr_tune.util.words import count, duration
 
 

@@ -10,10 +10,10 @@ from ray.tune.experiment import Trial
 from mdr_tune.checkpoints.checkpoint_file import read_info
 from mdr_tune.config.arms import Arm
 from mdr_tune.lanes.ray_seams import exception_of, free_reports
+from mdr_tune.records.metrics import check_known
 from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.search.ledger import Ledger
 
-METRIC_GROUPS = ("train/", "val/", "curves/", "mdr/", "time/", "memory/")
 NOTHING_TO_TAKE_OVER = 2**31
 
 
@@ -76,7 +76,11 @@ class TuneEvents(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """An epoch is done, or the trial failed. An epoch that is repeated after a fault is recorded once."""
+        """An epoch is done, or the trial failed. An epoch that is repeated after a fault is recorded once.
+
+        Raises:
+            UnknownMetricError: The trial measured a metric that `records.metrics` does not list.
+        """
         record = self._record(trial)
         for note in result.get("notes", ()):
             self._ledger.note(record, note)
@@ -86,7 +90,8 @@ class TuneEvents(Callback):
             if failure["kind"] == "lanes_ended":
                 self.lanes_ended = failure["text"]
         elif result["epoch"] > record.epochs:
-            metrics = {key: float(value) for key, value in result.items() if key.startswith(METRIC_GROUPS)}
+            metrics = {key: float(value) for key, value in result.items() if "/" in key}  # Tune's own have no group
+            check_known(metrics)
             epoch = {"epoch": float(result["epoch"]), **metrics}
             self._ledger.epoch(record, epoch, result.get("device"), result.get("distances"))
 

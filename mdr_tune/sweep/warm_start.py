@@ -13,7 +13,7 @@ from mdr_tune.config.sweep import SweepConfig, WarmStartConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.journal import FILE as JOURNAL
 from mdr_tune.records.journal import read_records
-from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.records.trial_record import TrialRecord, by_configuration, mean_over_seeds
 from mdr_tune.sweep.stored_launches import PLAN
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.registry import did_you_mean
@@ -37,7 +37,7 @@ def resolve(sweep: SweepConfig, storage: Path) -> tuple[SweepConfig, list[str]]:
     metric = _metric(folder / PLAN)
     points: list[dict[str, Any]] = []
     missing: dict[str, None] = {}
-    for record, epoch in _best_first(_configurations(read_records(folder)), metric):
+    for record, epoch in _best_first(read_records(folder), metric):
         try:
             point, without = point_of_trial(sweep.space, _trial_at(record, epoch))
         except ValidationError:
@@ -72,22 +72,18 @@ def _newest_launch(sweeps: Path, name: str) -> Path:
     return mine[-1]
 
 
-def _configurations(records: list[TrialRecord]) -> list[list[TrialRecord]]:
-    """Return the seeds of each configuration of the main search."""
-    found: dict[str, list[TrialRecord]] = {}
-    for record in records:
-        if record.arm in (MAIN_ARM, ABLATION_ARM):
-            found.setdefault(record.config_name, []).append(record)
-    return list(found.values())
+def _best_first(records: list[TrialRecord], metric: str) -> list[tuple[TrialRecord, int]]:
+    """Return a seed of each configuration of the main search with its best epoch, the best configuration first.
 
-
-def _best_first(configurations: list[list[TrialRecord]], metric: str) -> list[tuple[TrialRecord, int]]:
-    """Return the first seed of each configuration with its best epoch, by the mean of the seeds' best values."""
+    The value of a configuration is the mean over its seeds that ran to their end; the seed's own if none did.
+    """
     scored: list[tuple[float, TrialRecord, int]] = []
-    for seeds in configurations:
-        best = [found for found in (record.best(metric) for record in seeds) if found is not None]
-        if best:
-            scored.append((sum(value for value, _ in best) / len(best), seeds[0], best[0][1]))
+    for seeds in by_configuration(record for record in records if record.arm in (MAIN_ARM, ABLATION_ARM)).values():
+        measured = [(record, best) for record in seeds if (best := record.best(metric)) is not None]
+        if measured:
+            record, best = measured[0]
+            value, _ = mean_over_seeds(seeds, metric) or best
+            scored.append((value, record, best[1]))
     return [(record, epoch) for _, record, epoch in sorted(scored, key=lambda entry: -entry[0])]
 
 

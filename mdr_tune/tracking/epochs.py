@@ -6,14 +6,10 @@ from typing import Any
 
 from mlflow.entities import Metric, RunTag
 
+from mdr_tune.records.metrics import EPOCHS_KEY, TEST_CURVES
 from mdr_tune.records.objectives import best_epoch_key, best_key
-from mdr_tune.records.recorded_sweep import EPOCHS_KEY
 from mdr_tune.records.trial_record import TrialRecord
 
-TEST_CURVES = "curves/test_"
-"""How the metrics begin that are of the test classes, after each epoch."""
-_DERIVED_GROUPS = ("test/", "objective/", "pbt/")
-_DERIVED_NAMES = ("best_", "mean_best_", "seeds")
 PERTURBED = ("mdr.weight", "optimizer.learning_rate")
 """What population based training changes."""
 
@@ -47,12 +43,6 @@ def values_in_force(record: TrialRecord, epoch: int) -> dict[str, float]:
 def has_test_curves(record: TrialRecord) -> bool:
     """Say whether a trial was evaluated on the test classes after its epochs."""
     return bool(record.history) and any(key.startswith(TEST_CURVES) for key in record.history[0])
-
-
-def is_measured(key: str) -> bool:
-    """Say whether a metric of a trial's run is of the trial's epochs, and not one that the tracker made of them."""
-    group, _, name = key.partition("/")
-    return key != EPOCHS_KEY and f"{group}/" not in _DERIVED_GROUPS and not name.startswith(_DERIVED_NAMES)
 
 
 def entries_of(metrics: Mapping[str, float], step: int, when_ms: int) -> list[Metric | RunTag]:

@@ -18,10 +18,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mdr_tune.records.distance_snapshot import DistanceSnapshot
+from mdr_tune.records.metrics import is_measured
 from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence, SweepFacts, SweepRecords
 from mdr_tune.tracking.deleted import deleted_trials, describe_deleted
-from mdr_tune.tracking.epochs import is_measured
 from mdr_tune.tracking.query_scores import DETAILS_FOLDER, read_details
 from mdr_tune.tracking.reader import literal, read_history, read_sweep
 from mdr_tune.tracking.rerun import REPEAT_FILE

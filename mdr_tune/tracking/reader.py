@@ -10,7 +10,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from mdr_tune.config.base import set_dotted
-from mdr_tune.records.recorded_sweep import EPOCHS_KEY, RecordedTrial, SweepRecords
+from mdr_tune.records.metrics import EPOCHS_KEY
+from mdr_tune.records.recorded_sweep import RecordedTrial, SweepRecords
 from mdr_tune.records.trial_record import Outcome, TrialRecord
 from mdr_tune.tracking import tags
 from mdr_tune.tracking.deleted import deleted_runs, deleted_trials, is_deleted, restore_runs

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.tracking.epochs import is_measured
+from mdr_tune.records.metrics import find, is_compared
 from mdr_tune.tracking.experiment import check_active
 from mdr_tune.tracking.reader import read_history
 from mdr_tune.tracking.run_files import read_text
@@ -26,7 +26,6 @@ REPEAT_FILE = "repeat.json"
 RERUN_TAG = "rerun_of"
 """Set on the run of a rerun: the id of the run that it repeats."""
 EQUAL_TAG = "rerun_equal"
-_MEASURED_GROUPS = ("train/", "val/", "curves/", "mdr/")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
     check_active(client, client.get_experiment(run.info.experiment_id))  # the rerun is a run in it too
     _check_repeatable(client, run)
     tags, parent = run.data.tags, client.get_run(run.data.tags[MLFLOW_PARENT_RUN_ID])
-    measured = [key for key in run.data.metrics if key.startswith(_MEASURED_GROUPS) and is_measured(key)]
+    measured = [key for key in run.data.metrics if find(key) is not None and is_compared(key)]
     history = read_history(client, run_id, measured)
     if not history:
         raise UserError(f"{run_id}: {tags[MLFLOW_RUN_NAME]} recorded no epoch: there is nothing to compare with")

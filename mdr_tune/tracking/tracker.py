@@ -18,10 +18,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.records.objectives import best_key, mean_over_seeds
+from mdr_tune.records.metrics import EPOCHS_KEY, SEEDS_KEY
+from mdr_tune.records.objectives import best_key
 from mdr_tune.records.query_details import TestDetails
-from mdr_tune.records.recorded_sweep import EPOCHS_KEY, SEEDS_KEY, mean_key, second_key
-from mdr_tune.records.trial_record import TrialRecord
+from mdr_tune.records.recorded_sweep import mean_key, second_key
+from mdr_tune.records.trial_record import TrialRecord, mean_over_seeds
 from mdr_tune.tracking.epochs import entries_of, epoch_metrics, has_test_curves, values_in_force
 from mdr_tune.tracking.query_scores import TestScores
 from mdr_tune.tracking.tags import (

@@ -8,9 +8,10 @@ import numpy as np
 from mdr_tune.config.base import set_dotted
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.distance_snapshot import BINS, HIGH, LOW, DistanceSnapshot
+from mdr_tune.records.metrics import EPOCHS_KEY
 from mdr_tune.records.objectives import best_epoch_key, best_key
 from mdr_tune.records.query_details import ShownImage, ShownQuery, TestDetails
-from mdr_tune.records.recorded_sweep import EPOCHS_KEY, RecordedTrial, SweepEvidence, SweepFacts, SweepRecords
+from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence, SweepFacts, SweepRecords
 from mdr_tune.records.trial_record import TrialRecord
 
 METRIC = "val/recall_at_1"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.records.objectives import mean_over_seeds, on_front
+from mdr_tune.records.objectives import on_front
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepRecords
-from mdr_tune.records.trial_record import Outcome, TrialRecord
+from mdr_tune.records.trial_record import Outcome, TrialRecord, mean_over_seeds
 from mdr_tune.report.leaderboard import budget_note, flat_rows, leaderboard
 from mdr_tune.report.names import short_names
 from mdr_tune.util.errors import UserError

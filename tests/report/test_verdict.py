@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, best_record
+from mdr_tune.records.metrics import metric_label
+from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord
 from mdr_tune.report.description import BEST_TRIALS_SHOWN, search_description, trial_table
-from mdr_tune.report.names import format_parameters, metric_label
+from mdr_tune.report.names import format_parameters
 from mdr_tune.report.names import test_key as beside
 from mdr_tune.report.sentences import gains, verdict
 
@@ -22,10 +23,12 @@ def record(name: str, recalls: list[float], outcome: Outcome = "completed", **pa
 
 def result(*records: TrialRecord, test: dict[str, float] | None = None, **more: Any) -> SweepResult:
     """A sweep whose best trials are chosen as a run does."""
-    arms = dict.fromkeys(r.arm for r in records)
-    best = {arm: best_record([r for r in records if r.arm == arm], METRIC) for arm in arms}
+    best: dict[str, TrialRecord] = {}
+    for one in records:
+        if one.best(METRIC) and (one.arm not in best or one.best(METRIC)[0] > best[one.arm].best(METRIC)[0]):  # type: ignore[index]
+            best[one.arm] = one
     tests = {arm: {"test/recall_at_1": recall, "test/map_at_r": 1.0} for arm, recall in (test or {}).items()}
-    return SweepResult(METRIC, list(records), {arm: r for arm, r in best.items() if r}, tests, **more)
+    return SweepResult(METRIC, list(records), best, tests, **more)
 
 
 MDR_WINS = result(

@@ -68,6 +68,19 @@ def test_the_best_by_its_own_metric_come_first(tmp_path: Path) -> None:
     assert [point["mdr.weight"] for point in arms(found)[0].start_from] == [0.2, 0.1]
 
 
+def test_a_seed_that_did_not_come_to_its_end_is_in_no_mean(tmp_path: Path) -> None:
+    launch(
+        tmp_path,
+        [
+            ("mdr-001", with_weight(0.1), [60.0], "completed"),
+            ("mdr-001.2", {**with_weight(0.1), "seed": 1}, [20.0], "failed"),
+            ("mdr-002", with_weight(0.2), [50.0], "completed"),
+        ],
+    )
+    found, _ = resolve(sweep_with(start_from={"sweep": "other", "best": 1}), tmp_path)
+    assert [point["mdr.weight"] for point in found.start_from] == [0.1]  # type: ignore[index]
+
+
 def test_the_newest_launch_counts_and_seeds_by_their_mean(tmp_path: Path) -> None:
     launch(tmp_path, [("mdr-001", with_weight(0.9), [99.0], "completed")], when="2026-01-01")
     seeds = [

@@ -58,8 +58,8 @@ def prepare(cache_dir: Path) -> Path:
 def open_glyphs(cache_dir: Path) -> OpenedDataset:
     """Return the data set, rendering it if need be. Its images, (n, 1, 32, 32), are views of the memory-mapped file.
 
-    The mapping is private and copy-on-write: processes share the pages of the file. A process that writes into the images
-    changes only its own copy.
+    The mapping is private and copy-on-write: processes share the pages of the file. A process that writes into the
+    images changes only its own copy.
     """
     batch, pixels = _open(prepare(cache_dir))
     images = torch.from_numpy(pixels)

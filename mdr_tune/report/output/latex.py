@@ -1,6 +1,7 @@
 """A table for a paper, with booktabs. Bold is kept for rows that seeds tell apart from all of their baselines."""
 
-from mdr_tune.report.names import full_title, metric_label
+from mdr_tune.records.metrics import metric_label
+from mdr_tune.report.names import full_title
 from mdr_tune.report.output import texts
 from mdr_tune.report.output.section import Section
 from mdr_tune.report.overview import Overview

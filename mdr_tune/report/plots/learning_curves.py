@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from mdr_tune.records.metrics import metric_label
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report.names import metric_label, quality
+from mdr_tune.report.names import quality
 from mdr_tune.report.plots.drawing import Drawing, legend_height, panel_grid, whole_epochs
 from mdr_tune.report.plots.series import Series, series
 from mdr_tune.report.plots.shown_rows import few, label, looks, of_all, seeds_in_words
