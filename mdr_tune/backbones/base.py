@@ -12,7 +12,6 @@ from mdr_tune.backbones.state_dicts import State, load_weights
 
 # Where the layers of torch and torchvision keep the probability with which they drop something in training:
 # Dropout and StochasticDepth `p`, attention `dropout` and `attention_dropout`, DenseNet's layers `drop_rate`.
-_DROP_RATES = ("p", "dropout", "attention_dropout", "drop_rate")
 
 
 class Backbone(nn.Module):
@@ -90,15 +89,6 @@ class Backbone(nn.Module):
             UserError: It does not fit; the message names `path`.
         """
         load_weights(self, state, path)
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether `forward` draws random numbers in training mode (Dropout, StochasticDepth)."""
-        for module in self.modules():
-            rates = (getattr(module, rate, None) for rate in _DROP_RATES)
-            if any(isinstance(rate, float) and rate > 0 for rate in rates):
-                return True
-        return False
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """Move or cast the weights; mean and standard deviation move along, but stay exact float32."""

@@ -21,7 +21,7 @@ from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
 from mdr_tune.sweep.disk_use import describe_checkpoints, describe_used
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport, load_command
-from mdr_tune.sweep.stores import REGISTRY_VARIABLE
+from mdr_tune.sweep.stores import REGISTRY_VARIABLE, Stores
 from mdr_tune.util.words import count, duration
 
 PLACEMENTS = {"pack": "on as few nodes as possible", "spread": "on as many nodes as possible"}
@@ -114,19 +114,19 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     if outcome.report is not None and outcome.report.table.is_grid:
         _print_ablation(console, outcome.report)
     else:
-        _print_search(console, plan, outcome)
+        _print_search(console, plan.sweep.name, outcome)
     if outcome.report is not None:
-        say(console, _where_the_report_is(plan, outcome.report))
+        say(console, _where_the_report_is(plan.sweep.name, outcome.report))
     say(console, describe_used(plan))
     if outcome.problem is not None:
         say(console, f"MLflow did not take all of it: {outcome.problem}", style="red")
-    _print_where_next(console, plan, outcome)
+    _print_where_next(console, plan.stores, plan.sweep.name, outcome)
 
 
-def _where_the_report_is(plan: Plan, report: LaunchReport) -> str:
+def _where_the_report_is(sweep_name: str, report: LaunchReport) -> str:
     if report.page is not None:
         return f"\nReport: {_shown_path(report.page)}"
-    return f"\nNo report was written ({report.problem}). Make it with: mdr-tune report {plan.sweep.name}"
+    return f"\nNo report was written ({report.problem}). Make it with: mdr-tune report {sweep_name}"
 
 
 def _print_ablation(console: Console, report: LaunchReport) -> None:
@@ -135,7 +135,7 @@ def _print_ablation(console: Console, report: LaunchReport) -> None:
         say(console, sentence)
 
 
-def _print_search(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
+def _print_search(console: Console, sweep_name: str, outcome: LaunchOutcome) -> None:
     result = outcome.result
     titles, rows = trial_table(result)
     table = Table(title=None, pad_edge=False, box=None, header_style="bold", padding=(0, 1))
@@ -147,23 +147,23 @@ def _print_search(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
         console.print(table)
         main = sum(r.arm == result.main_arm and r.seed_index == 0 for r in result.records)
         if main > BEST_TRIALS_SHOWN and not result.shows_all:
-            shown = f"The best {BEST_TRIALS_SHOWN} of {main} trials; all: mdr-tune leaderboard {plan.sweep.name}"
+            shown = f"The best {BEST_TRIALS_SHOWN} of {main} trials; all: mdr-tune leaderboard {sweep_name}"
             say(console, shown, style="dim")
         console.print()
     for line in verdict(result):
         say(console, line)
 
 
-def _print_where_next(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
+def _print_where_next(console: Console, stores: Stores, sweep_name: str, outcome: LaunchOutcome) -> None:
     console.print("\nBrowse the trials (the plus sign before the run unfolds them):")
-    for line in ui_lines(plan, outcome.experiment_id):
+    for line in ui_lines(stores, outcome.experiment_id):
         say(console, f"  {line}")
     champion = outcome.champion
     if champion is not None:
-        registry = f", in {plan.stores.other_registry}" if plan.stores.other_registry else ""
-        version = f"{plan.sweep.name} version {champion.version}, alias champion{registry}"
+        registry = f", in {stores.other_registry}" if stores.other_registry else ""
+        version = f"{sweep_name} version {champion.version}, alias champion{registry}"
         say(console, f"Load the winner ({version}):")
-        for line in load_command(plan).splitlines():
+        for line in load_command(stores, sweep_name).splitlines():
             say(console, f"  {line}")
         if champion.previous_version is not None:
             say(console, moved_alias(champion.previous_version, champion.previous_value, outcome))
@@ -179,17 +179,17 @@ def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> st
     return f"The alias champion was at version {version}{known} before.{note}"
 
 
-def ui_lines(plan: Plan, experiment_id: str) -> list[str]:
+def ui_lines(stores: Stores, experiment_id: str) -> list[str]:
     """Return what shows the sweep in the MLflow UI: the command that starts it, if need be, and the address."""
-    uri = plan.stores.shown_uri
+    uri = stores.shown_uri
     page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     if uri.startswith("http"):
         return [f"{uri.rstrip('/')}/{page}"]
     program = Path(sys.executable).parent / "mlflow"
     mlflow = shlex.quote(_shown_path(program))
     command = f"{mlflow} ui --host 127.0.0.1 --port 5000 --backend-store-uri {shlex.quote(uri)}"
-    if plan.stores.other_registry is not None:
-        command += f" --registry-store-uri {shlex.quote(plan.stores.other_registry)}"
+    if stores.other_registry is not None:
+        command += f" --registry-store-uri {shlex.quote(stores.other_registry)}"
     return [command, f"http://127.0.0.1:5000/{page}"]
 
 

@@ -99,18 +99,9 @@ class ArmSearch(OptunaSearch):
             parameters = self._draw(Trial(self._study, self._trials[number].trial_id))
         return {"trial": resolve(self._arm.trial, self._arm.space, parameters).model_dump(), "parameters": parameters}
 
-    def known_numbers(self) -> list[int]:
-        """Return the numbers of all trials that were asked for."""
-        return sorted(self._trials)
-
     def running_numbers(self) -> list[int]:
         """Return the numbers of the trials that have not ended."""
         return sorted(number for number, known in self._trials.items() if known.state == TrialState.RUNNING)
-
-    def enqueue(self, points: list[dict[str, Any]]) -> None:
-        """Let points be tried next, each by name in the study, see `points.encode_point`."""
-        for point in points:
-            self._study.enqueue_trial(point)
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Tell a trial's metric after an epoch; one that is not finite is not told, nor one of two metrics."""

@@ -101,10 +101,6 @@ class TrialSource(SearchAlgorithm):
         for record in self._past:
             self._made[record.name] = self._make(record.name, self._past_config(record))
 
-    def past_trials(self) -> dict[str, Trial]:
-        """Return Tune's trials that go on from an earlier session, by name; known once Tune has the experiment."""
-        return dict(self._made)
-
     def next_trial(self) -> Trial | None:
         """Return a trial if a lane is free for it and there is one."""
         self._open = {name: trial for name, trial in self._open.items() if not trial.is_finished()}

@@ -57,7 +57,7 @@ def run_and_track(
 def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> LaunchOutcome:
     """Run the plan on running lanes, and record it. Arguments and errors as of `run_and_track`."""
     images = _images(plan.sweep)
-    _check_same_images(plan, images["content"])
+    _check_same_images(plan.sweep.name, plan.past.image_content, images["content"])
     with contextlib.closing(Journal(plan.folder, status.stage)) as journal:
         if not plan.resumes:
             save_plan(plan)
@@ -70,12 +70,17 @@ def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> Launch
         return _run(plan, hub, journal, tracker, status)
 
 
-def _check_same_images(plan: Plan, content: str) -> None:
-    """Refuse to go on with trials on other images than those that the earlier ones had."""
-    before = plan.past.image_content
+def _check_same_images(sweep_name: str, before: str | None, content: str) -> None:
+    """Refuse to go on with trials on other images than those that the earlier ones had.
+
+    Args:
+        sweep_name: Name of the sweep, for the message.
+        before: Hash of the images of the earlier trials, if there are some.
+        content: Hash of the images that are there.
+    """
     if before is not None and before != content:
         raise UserError(
-            f"{plan.sweep.name}: its images are not those that its trials were measured on (hash {before}, now "
+            f"{sweep_name}: its images are not those that its trials were measured on (hash {before}, now "
             f"{content}): put them back, or launch it anew"
         )
 

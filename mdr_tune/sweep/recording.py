@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdr_tune.config.space import searched
+from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.records.trial_record import SweepResult
 from mdr_tune.report.description import ablation_description, search_description
 from mdr_tune.report.rows import AblationTable
 from mdr_tune.report.sentences import gains, summary_sentences, verdict
 from mdr_tune.sweep.plan import Plan
+from mdr_tune.sweep.stores import Stores
 from mdr_tune.util.signals import raise_if_interrupted
 
 if TYPE_CHECKING:
@@ -59,9 +61,9 @@ class LaunchOutcome:
     """What MLflow did not take; the result itself stands."""
 
 
-def load_command(plan: Plan) -> str:
-    """Return the lines that load the champion in a fresh process."""
-    return plan.stores.load_command(f"{plan.sweep.name}@champion")
+def load_command(stores: Stores, sweep_name: str) -> str:
+    """Return the lines that load a sweep's champion in a fresh process."""
+    return stores.load_command(f"{sweep_name}@champion")
 
 
 def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> LaunchOutcome:
@@ -77,11 +79,11 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
     """
     champion, report, problem = None, None, None
     try:
-        champion = _register_winner(plan, result, tracker, stage)
+        champion = _register_winner(plan.sweep.name, result, tracker, stage)
         raise_if_interrupted()
-        _draw_figures(plan, result, tracker, stage)
+        _draw_figures(plan.sweep, result, tracker, stage)
         raise_if_interrupted()
-        command = load_command(plan) if champion else None
+        command = load_command(plan.stores, plan.sweep.name) if champion else None
         has_report = result.winner is not None and not result.interrupted
         description = search_description(result, command)
         if has_report:
@@ -96,7 +98,7 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
         tracker.describe(description, gains(result))
         tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
         if report is not None:  # not before: it says how the launch ended
-            report = _write_report(plan, tracker, _ended(evidence), report, stage)
+            report = _write_report(plan.folder / "report", tracker, _ended(evidence), report, stage)
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
     raise_if_interrupted()
@@ -118,7 +120,7 @@ def _ended(evidence: SweepEvidence) -> SweepEvidence:
 
 
 def _write_report(
-    plan: Plan, tracker: "Tracker", evidence: SweepEvidence, found: LaunchReport, stage: Stage
+    folder: Path, tracker: "Tracker", evidence: SweepEvidence, found: LaunchReport, stage: Stage
 ) -> LaunchReport:
     """Write the report and keep it in the launch's run; what hinders that is no fault of the sweep."""
     from mdr_tune.report.build import build_report
@@ -126,15 +128,15 @@ def _write_report(
 
     stage("writing the report")
     try:
-        written = build_report([evidence], plan.folder / "report", progress=stage)
+        written = build_report([evidence], folder, progress=stage)
         log_report(tracker.client, tracker.parent_run_id, written.folder)
     except Exception as error:
         return replace(found, problem=f"{type(error).__name__}: {error}")
     return replace(found, page=written.files[0])
 
 
-def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> "Registration | None":
-    """Register the best trial's model; returns its place, None if there is no winner."""
+def _register_winner(name: str, result: SweepResult, tracker: "Tracker", stage: Stage) -> "Registration | None":
+    """Register the best trial's model under a name; returns its place, None if there is no winner."""
     from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE
     from mdr_tune.sweep.finals import best_checkpoint
     from mdr_tune.tracking.champion import register_champion
@@ -147,19 +149,19 @@ def _register_winner(plan: Plan, result: SweepResult, tracker: "Tracker", stage:
         tracker.client,
         tracker.experiment_id,
         tracker.run_id(result.winner),
-        name=plan.sweep.name,
+        name=name,
         checkpoint=best_checkpoint(result.winner, result.metric) / CHECKPOINT_FILE,
         metric=result.metric,
         description=verdict(result)[0],
     )
 
 
-def _draw_figures(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> None:
+def _draw_figures(sweep: SweepConfig, result: SweepResult, tracker: "Tracker", stage: Stage) -> None:
     """Draw what the search says of the space, and give it to the parent run."""
     from mdr_tune.report.budget import MIN_TRIALS
 
     main = [record for record in result.records if record.arm == result.main_arm]
-    nothing_searched = plan.sweep.is_ablation or not searched(plan.sweep.space)  # an ablation's are in its report
+    nothing_searched = sweep.is_ablation or not searched(sweep.space)  # an ablation's are in its report
     if nothing_searched or result.interrupted or len(main) < MIN_TRIALS:
         return
     stage("drawing the figures")

@@ -1,8 +1,6 @@
 import pytest
 import torch
 from torch import nn
-from torchvision.models import DenseNet
-from torchvision.ops import StochasticDepth
 
 from mdr_tune.backbones import Backbone, Conv4, build_backbone
 
@@ -19,24 +17,6 @@ class Layers(Backbone):
         super().__init__()
         self.set_normalization((10.0, 20.0, 30.0), (1.0, 2.0, 4.0))
         self.layers = nn.Sequential(*layers)
-
-
-@pytest.mark.parametrize(
-    ("layer", "expected"),
-    [
-        (nn.Dropout(0.1), True),
-        (nn.Dropout2d(0.5), True),
-        (nn.Dropout(0.0), False),
-        (StochasticDepth(0.1, "row"), True),
-        (StochasticDepth(0.0, "row"), False),
-        (nn.MultiheadAttention(4, 2, dropout=0.1), True),
-        (nn.MultiheadAttention(4, 2), False),
-        (DenseNet(4, (1,), 8, drop_rate=0.2), True),
-        (nn.BatchNorm2d(3, momentum=0.9), False),
-    ],
-)
-def test_stochastic(layer: nn.Module, expected: bool) -> None:
-    assert Layers(nn.ReLU(), layer).stochastic == expected
 
 
 def test_bgr_turns_the_channels_and_mean_is_in_the_networks_order() -> None:

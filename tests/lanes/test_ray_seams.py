@@ -309,7 +309,8 @@ def test_a_trainable_has_no_storage_outside_of_tune_and_a_last_result_that_can_b
 # Ray Tune: trials
 
 
-def test_a_trial_is_made_under_a_name_of_ours(tmp_path: Path) -> None:
+@pytest.mark.ray
+def test_a_trial_is_made_under_a_name_of_ours(hub: Any, tmp_path: Path) -> None:
     spec = Experiment("mdr", Stored, storage_path=str(tmp_path)).spec
     trial = ray_seams.make_trial(spec, "mdr-001", {"epochs": 3})
     assert (trial.trial_id, trial.experiment_tag, trial.config, trial.status) == (

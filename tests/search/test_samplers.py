@@ -161,7 +161,8 @@ def test_sobol_goes_on_after_the_points_that_were_given(tmp_path: Path) -> None:
     given = open_search(tmp_path / "given", "qmc", start_from=[{"loss.margin": 0.1}])
     assert play(given, 0)["loss.margin"] == 0.1
     found = [play(given, 1)]
-    given.enqueue([{"loss.margin": 0.2}])
+    stored = f"sqlite:///{tmp_path / 'given' / 'optuna.db'}"
+    optuna.load_study(study_name="x-mdr", storage=stored).enqueue_trial({"loss.margin": 0.2})
     assert play(given, 2)["loss.margin"] == 0.2
     assert [*found, play(given, 3), play(given, 4)] == expected
 

@@ -5,26 +5,30 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.preflight.problems import Problem
+from mdr_tune.sweep.stores import Stores
 
 
-def check_artifacts(plan: Plan) -> list[Problem]:
+def check_artifacts(stores: Stores, sweep_name: str) -> list[Problem]:
     """Write a small artifact where the sweep's will be, read it, and remove it; a problem if that cannot be done.
 
     Of a local store it is known already: its folder is in the storage.
+
+    Args:
+        stores: Stores of the launch.
+        sweep_name: Name of the sweep, and of its experiment.
     """
-    if plan.stores.artifact_root is not None:
+    if stores.artifact_root is not None:
         return []
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: else minutes without a word
     from mlflow import MlflowClient
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    client = MlflowClient(plan.stores.tracking_uri)
+    client = MlflowClient(stores.tracking_uri)
     try:
-        experiment = client.get_experiment_by_name(plan.sweep.name) or client.get_experiment("0")
+        experiment = client.get_experiment_by_name(sweep_name) or client.get_experiment("0")
         name = f"preflight-{uuid.uuid4().hex}"
-        place = get_artifact_repository(f"{experiment.artifact_location.rstrip('/')}/{name}", plan.stores.tracking_uri)
+        place = get_artifact_repository(f"{experiment.artifact_location.rstrip('/')}/{name}", stores.tracking_uri)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "written.txt")
             file.write_text(name)
@@ -34,10 +38,10 @@ def check_artifacts(plan: Plan) -> list[Problem]:
         place.delete_artifacts()
     except Exception as error:  # of whatever library the place needs
         why = " ".join(str(error).split())[:600]
-        return [_problem(plan, f"artifacts cannot be written through {plan.stores.shown_uri}: {why}")]
-    return [] if is_whole else [_problem(plan, "an artifact that was written was read as something else")]
+        return [_problem(f"artifacts cannot be written through {stores.shown_uri}: {why}")]
+    return [] if is_whole else [_problem("an artifact that was written was read as something else")]
 
 
-def _problem(plan: Plan, what: str) -> Problem:
+def _problem(what: str) -> Problem:
     fix = "look at the server's log; it needs --serve-artifacts, and rights for its --artifacts-destination"
     return Problem("MLflow", "this node", what, fix)

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from mdr_tune.sweep.plan import Plan
+from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.sweep.preflight.judge import BRING_DATA
 from mdr_tune.sweep.preflight.preparation import contents, different_data, prepare_here
 from mdr_tune.sweep.preflight.problems import Problem
@@ -21,16 +21,16 @@ STILL_FOR_S = 900.0
 ASK_TIMEOUT_S = 10.0
 
 
-def check_data(plan: Plan, names: dict[str, str], tell: Callable[[str], None]) -> list[Problem]:
+def check_data(sweep: SweepConfig, names: dict[str, str], tell: Callable[[str], None]) -> list[Problem]:
     """Prepare weights and images on all nodes side by side, and compare the images with the driver's.
 
     Args:
-        plan: The launch, whose images are prepared here.
+        sweep: The sweep, whose images are prepared here.
         names: What the nodes are called, by Ray's id.
         tell: Is told how far they are.
     """
-    here = contents(plan.sweep)
-    preparing = _start(plan, names)
+    here = contents(sweep)
+    preparing = _start(sweep, names)
     problems: list[Problem] = []
     try:
         while waiting := [node for node in preparing if not node.is_done]:
@@ -115,13 +115,13 @@ class _Preparation:
         self._far = what, done, total
 
 
-def _start(plan: Plan, names: dict[str, str]) -> list[_PreparingNode]:
+def _start(sweep: SweepConfig, names: dict[str, str]) -> list[_PreparingNode]:
     affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
     kind = ray.remote(num_cpus=0, max_concurrency=2)(_Preparation)
     preparing = []
     for node_id, name in names.items():
         actor = kind.options(scheduling_strategy=affinity(node_id, soft=False)).remote()
-        preparing.append(_PreparingNode(name, actor, actor.prepare.remote(plan.sweep.model_dump_json())))
+        preparing.append(_PreparingNode(name, actor, actor.prepare.remote(sweep.model_dump_json())))
     return preparing
 
 

@@ -3,12 +3,15 @@
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
 
 from mdr_tune.cluster.autoscaler import node_of
 from mdr_tune.cluster.machine import Node
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.ray_seams import HEAD_RESOURCE
 from mdr_tune.sweep import prepare
 from mdr_tune.sweep.plan import Plan
@@ -40,31 +43,31 @@ def run_preflight(plan: Plan, tell: Tell) -> None:
             _settle(judge.of_gpus("this machine", plan.machine.gpus, probe.gpus()), tell)
         return
     started = time.monotonic()
-    nodes = _useful_nodes(plan)
+    nodes = _useful_nodes(plan.lanes)
     tell(f"preflight: looking at {count(len(nodes), 'node')}")
     with probes_on(nodes, needs_gpus=plan.lanes.gpus_per_worker > 0) as asked:
-        problems = [*_of_nodes(plan, asked, nodes), *_of_clocks(asked), *_of_paths(plan, asked)]
-        problems += [*_of_storage(plan, asked, nodes), *_of_network(asked, nodes), *check_artifacts(plan)]
+        problems = [*_of_nodes(plan.lanes, asked, nodes), *_of_clocks(asked), *_of_paths(plan.sweep, asked)]
+        problems += [*_of_storage(plan.stores.storage, asked, nodes), *_of_network(asked, nodes)]
+        problems += check_artifacts(plan.stores, plan.sweep.name)
         _settle([*asked.problems, *problems], tell)
-    _settle(check_data(plan, names_of(nodes), tell), tell)
+    _settle(check_data(plan.sweep, names_of(nodes), tell), tell)
     tell(f"preflight: {count(len(nodes), 'node')} in order ({time.monotonic() - started:.0f} s)")
 
 
-def _useful_nodes(plan: Plan) -> dict[str, Node]:
+def _useful_nodes(lanes: LaneResources) -> dict[str, Node]:
     """Return the head node and all that have room for a worker, by Ray's id."""
     found = {}
     for entry in ray.nodes():
         node = node_of(entry["Resources"], entry["NodeManagerAddress"])
-        lanes = plan.lanes
         has_room = node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type) > 0
         if entry["Alive"] and (has_room or HEAD_RESOURCE in entry["Resources"]):
             found[str(entry["NodeID"])] = node
     return found
 
 
-def _of_nodes(plan: Plan, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
+def _of_nodes(lanes: LaneResources, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
     """What each node by itself is, compared with the driver's."""
-    uses_gpus = plan.lanes.gpus_per_worker > 0
+    uses_gpus = lanes.gpus_per_worker > 0
     facts = asked.ask(lambda _, actor: actor.facts.remote(uses_gpus), probe.GPU_TIMEOUT_S + 60)
     problems = judge.of_versions(probe.versions(), facts)
     if uses_gpus:
@@ -72,14 +75,13 @@ def _of_nodes(plan: Plan, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]
         counted = {name: nodes[node_id].gpus for node_id, name in names_of(nodes).items()}
         for name, said in facts.items():
             problems += judge.of_gpus(name, counted[name], said["gpus"])
-    elif plan.lanes.workers_per_lane > 1 and len(nodes) > 1:
-        problems += judge.of_names(facts, _spans_nodes(plan, nodes))
+    elif lanes.workers_per_lane > 1 and len(nodes) > 1:
+        problems += judge.of_names(facts, _spans_nodes(lanes, nodes))
     return problems
 
 
-def _spans_nodes(plan: Plan, nodes: dict[str, Node]) -> bool:
+def _spans_nodes(lanes: LaneResources, nodes: dict[str, Node]) -> bool:
     """Say whether the workers of a trial cannot or shall not be on one node."""
-    lanes = plan.lanes
     places = [
         node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
         for node in nodes.values()
@@ -93,19 +95,19 @@ def _of_clocks(asked: Nodes) -> list[Problem]:
     return judge.of_clocks(before, said, time.time())
 
 
-def _of_paths(plan: Plan, asked: Nodes) -> list[Problem]:
+def _of_paths(sweep: SweepConfig, asked: Nodes) -> list[Problem]:
     """Whether each node has the files of the data sets and the weights."""
-    paths = [str(path) for path in prepare.paths_of(plan.sweep)]
+    paths = [str(path) for path in prepare.paths_of(sweep)]
     return judge.of_paths(asked.ask(lambda _, actor: actor.unreadable.remote(paths))) if paths else []
 
 
-def _of_storage(plan: Plan, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
+def _of_storage(storage: Path, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
     """Whether the nodes see the storage: what is written on one is read on another.
 
     Trials write their checkpoints on the head node, the sweep reads them where it runs. Other nodes need not see it:
     what they train comes to the head, and what they go on from is sent to them.
     """
-    folder = next(path for path in (plan.stores.storage, *plan.stores.storage.parents) if path.exists())
+    folder = next(path for path in (storage, *storage.parents) if path.exists())
     file, content = folder / f".preflight-{uuid.uuid4().hex}", uuid.uuid4().hex
     file.write_text(content)
     try:
@@ -115,10 +117,10 @@ def _of_storage(plan: Plan, asked: Nodes, nodes: dict[str, Node]) -> list[Proble
     blind = [node for node, found in seen.items() if found != content]
     head = names_of(nodes)[_head_id()]
     if head in blind:
-        what = f"{plan.stores.storage} is another folder than here, where the sweep runs"
+        what = f"{storage} is another folder than here, where the sweep runs"
         fix = "run launch.py on the head node, or give a --storage that both mount (NFS, EFS)"
         return [Problem("storage", head, what, fix)]
-    what = f"{plan.stores.storage} is not seen: checkpoints and state are on {head} alone"
+    what = f"{storage} is not seen: checkpoints and state are on {head} alone"
     fix = "a --resume has to run there; a --storage that all nodes mount (NFS, EFS) outlives that machine"
     return [Problem("storage", node, what, fix, is_note=True) for node in blind]
 

@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from mdr_tune.cluster.machine import Machine
-from mdr_tune.sweep.lane_layout import fit_lanes
-from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.preflight.artifact_store import check_artifacts
+from mdr_tune.sweep.preflight.problems import Problem
 from mdr_tune.sweep.stores import Stores
 from tests.mlflow_process import Server
 from tests.sweep.make import make_sweep
@@ -34,19 +32,16 @@ def server(server_folder: Path) -> Iterator[Server]:
         server.kill()
 
 
-def plan_with(tracking_uri: str, folder: Path) -> Plan:
-    sweep = make_sweep()
-    machine = Machine(4, 0, "a test")
-    stores = Stores(folder / "runs", tracking_uri)
-    return Plan(sweep, folder / "sweep.yaml", "", (), stores, machine, fit_lanes(sweep, machine), "auto")
+def check(tracking_uri: str, folder: Path) -> list[Problem]:
+    return check_artifacts(Stores(folder / "runs", tracking_uri), make_sweep().name)
 
 
 @pytest.mark.slow
 def test_a_server_that_takes_artifacts_and_keeps_none(server: Server, server_folder: Path, tmp_path: Path) -> None:
-    assert check_artifacts(plan_with(server.uri, tmp_path)) == []
+    assert check(server.uri, tmp_path) == []
     client = MlflowClient(server.uri)
     client.create_experiment(make_sweep().name)
-    assert check_artifacts(plan_with(server.uri, tmp_path)) == []
+    assert check(server.uri, tmp_path) == []
     assert [path for path in (server_folder / "artifacts").rglob("*") if path.is_file()] == []
     assert not list((server_folder / "artifacts").rglob("preflight-*"))
     assert len(client.search_experiments()) == 2
@@ -57,7 +52,7 @@ def test_a_server_that_cannot_write_artifacts(server: Server, server_folder: Pat
     shutil.rmtree(server_folder / "artifacts", ignore_errors=True)
     (server_folder / "artifacts").write_text("a file in place of the folder")
     try:
-        (problem,) = check_artifacts(plan_with(server.uri, tmp_path))
+        (problem,) = check(server.uri, tmp_path)
     finally:
         (server_folder / "artifacts").unlink()
     assert problem.what.startswith(f"artifacts cannot be written through {server.uri}: ")
@@ -77,12 +72,12 @@ def test_a_server_that_is_gone_is_asked_once(tmp_path: Path, monkeypatch: pytest
                     connection.close()
 
         threading.Thread(target=hang_up, daemon=True).start()
-        (problem,) = check_artifacts(plan_with(f"http://127.0.0.1:{listening.getsockname()[1]}", tmp_path))
+        (problem,) = check(f"http://127.0.0.1:{listening.getsockname()[1]}", tmp_path)
         listening.shutdown(socket.SHUT_RDWR)
     assert "artifacts cannot be written through" in problem.what
     assert len(asked) == 1
 
 
 def test_a_local_store_is_not_asked(tmp_path: Path) -> None:
-    assert check_artifacts(plan_with(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)) == []
+    assert check(f"sqlite:///{tmp_path}/mlflow.db", tmp_path) == []
     assert list(tmp_path.iterdir()) == []
