@@ -38,7 +38,7 @@ class Metric:
 
     @property
     def group(self) -> str:
-        """First part of the name: train, val, curves, test, mdr, time, memory, objective or pbt."""
+        """First part of the name: train, val, curves, test, mdr, time, memory, objective, pbt or gain."""
         return self.name.split("/")[0]
 
 
@@ -90,6 +90,7 @@ METRICS = (
     _made(SEEDS_KEY, "seeds", larger_is_better=True),
     _made(EPOCHS_KEY, "epochs"),
     _made("pbt/*"),
+    _made("gain/*", "points", larger_is_better=True),
 )
 _PATTERNS = [
     (re.compile(re.escape(metric.name).replace("K", r"(\d+)").replace(r"\*", ".+")), metric) for metric in METRICS
@@ -132,6 +133,12 @@ def larger_is_better(name: str) -> bool:
     """Return whether the largest value of a metric stands first where trials are sorted by it."""
     metric = find(name)
     return metric is not None and metric.larger_is_better
+
+
+def unit_of(name: str) -> str:
+    """Return the unit of a metric's values; empty without one."""
+    metric = find(name)
+    return metric.unit if metric is not None else ""
 
 
 def metric_label(name: str) -> str:

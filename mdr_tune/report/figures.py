@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mdr_tune.records.metrics import metric_label
+from mdr_tune.records.metrics import metric_label, unit_of
 from mdr_tune.records.objectives import chosen_on
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.report.budget import AtBudget, TooFewTrials, at_budget
@@ -80,8 +80,8 @@ def _value_of(index: int) -> Callable[["optuna.trial.FrozenTrial"], float]:
 
 
 def _label(metric: str) -> str:
-    name = metric_label(metric)
-    return name if name == "images/s" else f"{name} on {chosen_on(metric)}, %"
+    name, unit = metric_label(metric), unit_of(metric)
+    return name if name == unit else f"{name} on {chosen_on(metric)}, {unit}"
 
 
 def _from_1(place: float, _position: int) -> str:

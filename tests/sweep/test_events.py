@@ -14,6 +14,7 @@ from ray.tune.experiment import Trial
 
 from mdr_tune.checkpoints.checkpoint_file import CheckpointInfo, Origin, write_checkpoint
 from mdr_tune.records.journal import Journal
+from mdr_tune.records.metrics import UnknownMetricError
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.search.ledger import Ledger
 from mdr_tune.sweep.events import TuneEvents
@@ -126,6 +127,13 @@ def test_of_a_result_only_the_metrics_are_kept_as_numbers(sweep: Sweep) -> None:
     assert sweep.records[0].history == [{"epoch": 1.0, METRIC: 50.0, **kept}]
     assert all(isinstance(value, float) for value in sweep.records[0].history[0].values())
     assert sweep.records[0].device == "cpu"
+
+
+def test_a_metric_without_a_line_in_the_table_is_no_silent_loss(sweep: Sweep) -> None:
+    trial = tune_trial("mdr-001")
+    sweep.start(trial)
+    with pytest.raises(UnknownMetricError, match="unknown metric 'noise/level': add a line"):
+        sweep.report(trial, 1, **{"noise/level": 0.5})
 
 
 def test_epochs_that_a_trial_repeats_are_recorded_once(sweep: Sweep) -> None:
