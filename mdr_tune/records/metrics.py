@@ -4,6 +4,7 @@ To add a metric: compute it where it belongs (what a worker returns of an epoch 
 METRICS. A metric without a line is an error in its first epoch.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ class UnknownMetricError(KeyError):
         return f"unknown metric {self.args[0]!r}: add a line for it to METRICS in mdr_tune/records/metrics.py"
 
 
+@functools.cache
 def find(name: str) -> Metric | None:
     """Return a metric, or the family that it is of; None if it is not known, as of another version's run."""
     return next((metric for pattern, metric in _PATTERNS if pattern.fullmatch(name)), None)
