@@ -33,9 +33,9 @@ POLL_S = 0.2
 VITAL_PROCESSES = ("gcs_server", "raylet")
 """Processes without which Ray is lost, by Ray's names. Changed: `lost_process` finds none of them alive."""
 HEAD_RESOURCE = "node:__internal_head__"
-"""Resource that the head node alone has. Known since 2.60. Changed: trials wait for a node that has it, for ever."""
+"""Resource that the head node alone has. Known since 2.58. Changed: trials wait for a node that has it, for ever."""
 MONITORS = {"autoscaler/v2/monitor.py": True, "autoscaler/_private/monitor.py": False}
-"""Ends of the paths of the autoscaler's scripts, and whether it is version 2. Known since 2.60. Changed: no autoscaler
+"""Ends of the paths of the autoscaler's scripts, and whether it is version 2. Known since 2.58. Changed: no autoscaler
 is found on the head, and a plan counts on the nodes that are there."""
 _ended_here = threading.Event()
 
@@ -46,7 +46,7 @@ _ended_here = threading.Event()
 def _node() -> Any:
     """Return Ray's node object of this process, None before Ray is started or joined.
 
-    Known since 2.60: `ray._private.worker._global_node`, with `is_head`, `dead_processes`, `kill_all_processes` and
+    Known since 2.58: `ray._private.worker._global_node`, with `is_head`, `dead_processes`, `kill_all_processes` and
     `get_session_dir_path`. Changed: an AttributeError where a launch starts Ray.
     """
     worker = sys.modules.get("ray._private.worker")
@@ -84,7 +84,7 @@ def lost_process() -> str | None:
 def controllers() -> set[int]:
     """Return the processes of this driver's controllers of Ray Train, which are on its node.
 
-    A lane that does not end is ended by its controller's process. Known since 2.60: the state's actors, as dictionaries
+    A lane that does not end is ended by its controller's process. Known since 2.58: the state's actors, as dictionaries
     with `Pid` and `ActorClassName`, and the class's name `TrainController`. Changed: a lane whose workers cannot be had
     is waited for, 30 s, at the end of a sweep.
     """
@@ -99,7 +99,7 @@ def controllers() -> set[int]:
 def keep_node_reports_off_the_terminal() -> None:
     """Send what Ray's nodes report to this process (a worker that died, for one) to the log `ray.node`.
 
-    Ray prints it past its settings. What a user should know of it, the lanes tell in their own words. Known since 2.60:
+    Ray prints it past its settings. What a user should know of it, the lanes tell in their own words. Known since 2.58:
     `print_to_stdstream(data, ignore_prefix)`, with `data["lines"]`. Changed: Ray's lines on the terminal.
     """
     import ray._private.worker
@@ -123,7 +123,7 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
     - Its first process is waited for in Python: while Ray itself waits, no thread of this process runs, and no handler
       of a signal.
 
-    Known since 2.60: the five names that are replaced below, and `detect_fate_sharing_support`. Changed: an
+    Known since 2.58: the five names that are replaced below, and `detect_fate_sharing_support`. Changed: an
     AttributeError, or, where a name is there and is not called any more, the tests of interrupted launches.
     """
     import ray._private.node
@@ -198,7 +198,7 @@ class LeanTrainer:
     Each takes two seconds of a core until it is there. One hands out shards of Ray Datasets, of which a lane has none.
     The other asks the autoscaler for nodes; where this process started Ray there are none to add.
 
-    Known since 2.60: `_create_default_callbacks`, with a `DatasetsCallback` in its list, and
+    Known since 2.58: `_create_default_callbacks`, with a `DatasetsCallback` in its list, and
     `_initialize_and_run_controller`, with `scaling_policy` among its arguments. Changed: the actors of the lanes' test
     are more than those that it lists.
     """
@@ -223,7 +223,7 @@ def fixed_workers(scaling_config: Any) -> Any:
     Ray Train sends such requests by a process that the controller waits for before it starts workers. That process is
     started with the first request, and the controller's end would cancel the request: so all requests are left out.
 
-    Known since 2.60: `FixedScalingPolicy`, its hook `after_controller_start`, which makes the client for requests, and
+    Known since 2.58: `FixedScalingPolicy`, its hook `after_controller_start`, which makes the client for requests, and
     `_maybe_send_resource_request`. Changed: as of `LeanTrainer`.
     """
     from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
@@ -244,7 +244,7 @@ def fixed_workers(scaling_config: Any) -> Any:
 class StoredTrainable:
     """Goes before `tune.Trainable` among a class's bases, for one that has a say in how its checkpoints are stored.
 
-    Known since 2.60: `_report_class_trainable_checkpoint`, through which Tune copies a saved checkpoint; `_storage`,
+    Known since 2.58: `_report_class_trainable_checkpoint`, through which Tune copies a saved checkpoint; `_storage`,
     None outside of Tune, else with the four attributes used here; and `_last_result`. Changed: an AttributeError with
     a trial's first checkpoint, or, where the method is not called any more, trials that fail when a disk is full.
     """
@@ -296,7 +296,7 @@ class StoredTrainable:
 def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
     """Return the checkpoint and the metrics of what Tune gives to a trainable's `restore`.
 
-    Known since 2.60: an object with both; by hand it may be a path, which has neither. Changed: a damaged checkpoint
+    Known since 2.58: an object with both; by hand it may be a path, which has neither. Changed: a damaged checkpoint
     is answered by the one before it without a word about the epoch, and a folder that is gone fails the trial.
     """
     return getattr(restored, "checkpoint", None), getattr(restored, "metrics", {})
@@ -308,7 +308,7 @@ def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
 def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
     """Return a new trial of Tune's under a name of ours.
 
-    Tune's own generator of trials makes up their names. Known since 2.60: `_create_trial_from_spec` and its parser.
+    Tune's own generator of trials makes up their names. Known since 2.58: `_create_trial_from_spec` and its parser.
     Changed: an ImportError or a TypeError before the first trial.
 
     Args:
@@ -324,7 +324,7 @@ def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
 def hand_on_checkpoints(lost: Any, trial: Any) -> None:
     """Let a trial that is made anew go on from the checkpoint of the one that Tune gave up.
 
-    Known since 2.60: `run_metadata.checkpoint_manager`. Changed: an AttributeError, or the trial begins at the start.
+    Known since 2.58: `run_metadata.checkpoint_manager`. Changed: an AttributeError, or the trial begins at the start.
     """
     trial.run_metadata.checkpoint_manager = lost.run_metadata.checkpoint_manager
 
@@ -332,7 +332,7 @@ def hand_on_checkpoints(lost: Any, trial: Any) -> None:
 def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
     """Let a paused trial go on from the latest checkpoint of another, with a new config.
 
-    It is the way of Tune's own PBT: a trial starts from the latest checkpoint that its manager knows. Known since 2.60:
+    It is the way of Tune's own PBT: a trial starts from the latest checkpoint that its manager knows. Known since 2.58:
     `_latest_checkpoint_result`, a `_TrainingResult`, and `invalidate_cache`. Changed: an ImportError when a population
     first exchanges states, or a trial that goes on from its own state.
     """
@@ -350,7 +350,7 @@ def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
 def free_reports(trial: Any) -> None:
     """Free what Tune keeps of each report of a trial that is over, its whole config in each: 0.1 MB a trial.
 
-    Known since 2.60: `metric_analysis`, `metric_n_steps` and the manager's `_checkpoint_results`; the latest checkpoint
+    Known since 2.58: `metric_analysis`, `metric_n_steps` and the manager's `_checkpoint_results`; the latest checkpoint
     is kept beside them. Changed: an AttributeError at the end of a trial, or memory that grows with the trials.
     """
     kept = trial.run_metadata
@@ -362,7 +362,7 @@ def free_reports(trial: Any) -> None:
 def exception_of(trial: Any) -> Exception:
     """Return what was raised around a trial that Tune lost or gave up; else what Tune kept of the failure in words.
 
-    Known since 2.60: `pickled_error_file`, which the driver's Tune has just written, and `get_error`. Changed: notes of
+    Known since 2.58: `pickled_error_file`, which the driver's Tune has just written, and `get_error`. Changed: notes of
     lost trials without their reason.
     """
     from ray import cloudpickle
@@ -378,7 +378,7 @@ def exception_of(trial: Any) -> Exception:
 
 
 def live_trials(tune_controller: Any) -> list[Any]:
-    """Return the trials that have not ended, of the controller that Tune passes to a scheduler. Known since 2.60.
+    """Return the trials that have not ended, of the controller that Tune passes to a scheduler. Known since 2.58.
 
     Changed: an AttributeError before the first trial.
     """
@@ -387,7 +387,7 @@ def live_trials(tune_controller: Any) -> list[Any]:
 
 
 def stop_trial(tune_controller: Any, trial: Any) -> None:
-    """End a paused trial, of the controller that Tune passes to a scheduler. Known since 2.60.
+    """End a paused trial, of the controller that Tune passes to a scheduler. Known since 2.58.
 
     Changed: an AttributeError at HyperBand's first rung.
     """
@@ -397,7 +397,7 @@ def stop_trial(tune_controller: Any, trial: Any) -> None:
 def one_bracket_asha(**options: Any) -> Any:
     """Return Tune's ASHA with one bracket; `options` are those of `ASHAScheduler`.
 
-    Tune draws the bracket of each trial, even the only one, from numpy's global generator. Known since 2.60:
+    Tune draws the bracket of each trial, even the only one, from numpy's global generator. Known since 2.58:
     `_trial_info` and `_brackets`; and, as of `MedianStoppingRule`, that a rule takes None for a controller, and for a
     trial anything with a `trial_id`. Changed: an AttributeError with the first trial, or draws that differ.
     """
@@ -411,7 +411,7 @@ def one_bracket_asha(**options: Any) -> Any:
 
 
 def study_of(search: Any) -> Any:
-    """Return the study behind an `OptunaSearch` that was given a space. Known since 2.60.
+    """Return the study behind an `OptunaSearch` that was given a space. Known since 2.58.
 
     Changed: an AttributeError when a search is opened.
     """
@@ -424,7 +424,7 @@ def study_of(search: Any) -> Any:
 def autoscaler_status(gcs_address: str) -> Any:
     """Return the state of an autoscaler of version 2, with `pending_launches`, `pending_nodes` and `failed_launches`.
 
-    Known since 2.60: `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while lanes are waited for.
+    Known since 2.58: `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while lanes are waited for.
     """
     from ray.autoscaler.v2.sdk import get_cluster_status
 
@@ -434,7 +434,7 @@ def autoscaler_status(gcs_address: str) -> Any:
 def autoscaler_report() -> dict[str, Any]:
     """Return the last report of an autoscaler of version 1; {} before its first.
 
-    Known since 2.60: the key DEBUG_AUTOSCALING_STATUS of the internal store, a JSON text with `autoscaler_report`, in
+    Known since 2.58: the key DEBUG_AUTOSCALING_STATUS of the internal store, a JSON text with `autoscaler_report`, in
     which are `pending_launches` and `pending_nodes`. Changed: "still waiting" does not say for what.
     """
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
@@ -448,7 +448,7 @@ def autoscaler_report() -> dict[str, Any]:
 def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
     """Return the contents of a cluster file with Ray's defaults, as `ray up` completes it; changes `tree`.
 
-    Known since 2.60. Changed: a cluster file that this project ships is refused by `mdr-tune cluster check`.
+    Known since 2.58. Changed: a cluster file that this project ships is refused by `mdr-tune cluster check`.
     """
     from ray.autoscaler._private.util import prepare_config as prepare
 
@@ -457,7 +457,7 @@ def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate_config(prepared: dict[str, Any]) -> None:
-    """Raise what Ray has against a completed cluster file. Known since 2.60; changed: as of `prepare_config`."""
+    """Raise what Ray has against a completed cluster file. Known since 2.58; changed: as of `prepare_config`."""
     from ray.autoscaler._private.util import validate_config as validate
 
     validate(prepared)
