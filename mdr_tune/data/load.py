@@ -105,6 +105,8 @@ _listed: dict[_Key, ListedDataset] = {}
 
 
 def _open(data: DataSource, progress: Progress = no_progress) -> OpenedDataset:
+    if isinstance(data, str):  # a user's code, which no type checker has seen
+        raise TypeError(f"a data set is needed, not its name: mdr_tune.config.read_data({str(data)!r}) makes it")
     folder = cache_dir()
     key = _key(data, folder)
     if key not in _opened and key not in _listed:

@@ -93,7 +93,7 @@ class Lanes:
             failures = failures + 1 if self._ask(self.hub.times_up.remote(lane)) == times_up else 1
             if failures == START_TRIES or not may_start_again:
                 break
-            logger.info("lane %d is started again: %s", lane, why)
+            logger.info("lane %d is started again: %s", lane + 1, why)
             time.sleep(RESTART_AFTER_S)
             trainer = self._trainer(lane, attempt)
         self._ask(self.hub.end_lane.remote(lane, why))

@@ -50,3 +50,8 @@ def test_what_the_network_sees_is_cut_to_the_image_size() -> None:
     assert dataset.image_shape == dataset.input_shape(None) == (3, 20, 30)
     assert dataset.input_shape(16) == (3, 16, 16)
     assert dataset.split("train").num_classes == 2
+
+
+def test_a_name_in_place_of_a_data_set_is_refused_with_what_makes_it() -> None:
+    with pytest.raises(TypeError, match=r"mdr_tune.config.read_data\('glyphs'\) makes it"):
+        load_dataset("glyphs")  # type: ignore[arg-type]

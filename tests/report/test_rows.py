@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from mdr_tune.records.objectives import mean_over_seeds
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
+from mdr_tune.records.trial_record import mean_over_seeds
 from mdr_tune.report.rows import best_of, best_rows, grid_rows, rows_of
 from tests.report.make_evidence import make_evidence
 
