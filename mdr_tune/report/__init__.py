@@ -1,17 +1,26 @@
-"""What a person reads of a sweep: tables, sentences, figures and pages from recorded trials.
+"""Turn the recorded trials of a sweep into what people read: tables, sentences, figures and pages.
 
-What all is made of
-    rows           one configuration with its seeds, and the table of an ablation
-    names, row_settings    metrics, parameters, methods and settings as people say them
-    row_differences    which rows are compared, and how
-    sentences      who is the best and what MDR gained; ablation_notes: what a reader must know beside that
+Parts that the others share
+    rows               one configuration with its seeds; the table of an ablation
+    names              metrics and parameters in words
+    row_settings       the method and the setting of a row in words
+    row_differences    the rows that are compared, and their differences
+    sentences          which row is the best, and what MDR gained
+    ablation_notes     what a reader of an ablation's table must know besides
 A sweep
-    leaderboard    its trials ranked
-    description    of its run in MLflow: while it runs, at its end, and of an ablation
-    budget, study, figures    what mattered among the parameters, at equal budget
-    comparison     two runs of one trial, number by number
+    leaderboard        its trials, ranked
+    description        the text of its run in MLflow
+    budget             its trials at the same number of epochs
+    study              these trials as an Optuna study
+    figures            Optuna's figures of this study
+    comparison         two runs of one trial, number by number
 The report
-    ablation       evidence -> table; overview: several sweeps beside each other
-    build          a folder with all of it; report_folder: what may be replaced, whole or not at all
-    page           HTML; output/: words, Markdown, LaTeX, CSV; plots/: figures; style: how they look
+    ablation           the table, made from recorded evidence
+    overview           the tables of several sweeps beside each other
+    build              all files of a report in one folder
+    report_folder      what this folder may replace, and how it takes its place
+    page               the HTML page
+    output/            words, Markdown, LaTeX, CSV and Parquet
+    plots/             the figures, one to a file
+    style              the look of all figures
 """

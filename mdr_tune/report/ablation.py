@@ -18,18 +18,22 @@ from mdr_tune.statistics import bootstrap_means, mean_interval
 
 
 def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> AblationTable:
-    """Return the table of a launch: of a grid every configuration, of a search the best of each arm on validation.
+    """Return the table of a launch: every configuration of a grid, or the best configuration of each arm of a search.
 
-    A row's values are means over the seeds that ran to their end, with a 95 % t-interval. Where no row has more than
-    one, intervals are over the test queries of that run. Rows with MDR are compared with those that are equal but for
-    MDR, and the embedding mode, by a test that is paired by seed; the p-values are corrected over the whole table.
+    A value is the mean over a row's seeds, with a 95 % t-interval. The seeds are those that ran to their end; of a
+    search, also those that were stopped early. Where no row has more than one seed, the intervals of test metrics are
+    over the test queries of the single run instead.
+
+    A row with MDR is compared with its baselines. In a grid they are the rows that are equal but for MDR and the
+    embedding mode, in a search the rows of all arms without MDR. The test is paired by seed, and the p-values are
+    corrected over the whole table.
 
     Args:
-        evidence: What was recorded.
-        baseline: Name of a configuration that every other row is compared with instead.
+        evidence: Records of the launch, as read from MLflow.
+        baseline: Name of a configuration. Every other row is compared with it instead of with its own baselines.
 
     Raises:
-        UserError: `baseline` is none of the rows; the text names them.
+        UserError: `baseline` is not the name of a row; the text lists the names.
     """
     is_grid = evidence.facts.sampler == "grid"
     rows = grid_rows(evidence) if is_grid else best_rows(evidence)
@@ -51,10 +55,11 @@ def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> Abla
 
 
 def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, list[str]]:
-    """Return the metric that rows are compared at, and all columns.
+    """Return the metric that rows are compared at, and the metrics of all columns.
 
-    It is the test metric beside the sweep's, unless most of the trials have none: an earlier version of the package
-    evaluated the best trials of a grid only, and a sweep that still runs none.
+    Rows are compared at the test metric that belongs to the sweep's metric. If at most half of the trials have its
+    value, they are compared at the best value of the sweep's own metric instead. An earlier version of the package
+    evaluated only the best trials of a grid on the test classes, and a sweep that still runs may have evaluated none.
     """
     of_validation, wanted = best_key(evidence.sweep.metric), test_key(evidence.sweep.metric)
     if 2 * sum(wanted in trial.metrics for trial in ran) <= len(ran):
@@ -63,12 +68,16 @@ def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, li
     recalls = sorted((rank, key) for key in known if (rank := recall_rank(key)) is not None)
     columns = [key for _, key in recalls] + [key for key in ("test/map_at_r", "test/r_precision") if key in known]
     columns = columns if wanted in columns else [wanted, *columns]
-    chosen_on_test = evidence.facts.protocol == "paper"  # its best value is the test's, told already
+    chosen_on_test = evidence.facts.protocol == "paper"  # its best value is a test value, which has a column already
     return wanted, columns if chosen_on_test else [*columns, of_validation]
 
 
 def _with_settings(rows: list[Row], is_grid: bool) -> list[Row]:
-    """Return the rows with what each is beside its method: of a grid what varies, of a search all that it found."""
+    """Return the rows with `setting` and `values` filled in.
+
+    The setting tells what varies between the rows of a grid, or all that a search drew for the row. The values are
+    those of the keys that vary.
+    """
     parameters = [row.parameters for row in rows]
     configs = [row.first.config for row in rows]
     settings = settings_of(configs, parameters) if is_grid else [tuned_setting(*_tuned(row)) for row in rows]
@@ -96,7 +105,7 @@ def _estimates(row: Row, metrics: list[str], details: dict[str, TestDetails]) ->
 
 
 def _over_queries(details: TestDetails, metrics: Iterable[str]) -> dict[str, Estimate]:
-    """Return the test metrics of a single run with intervals over its queries."""
+    """Return an estimate for each test metric of a single run, with a bootstrap interval over its queries."""
     names = list(metrics)
     columns = np.stack([details.per_query(metric.removeprefix("test/")) for metric in names], axis=1)
     return {

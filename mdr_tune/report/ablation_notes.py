@@ -1,4 +1,4 @@
-"""What a reader of an ablation's table must know: how it was chosen, how few the seeds are, and what is missing."""
+"""Write the notes below an ablation's table: how its rows were chosen, how few the seeds are, and what is missing."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -16,9 +16,9 @@ from mdr_tune.util.words import count, some
 
 CHANCE_METRIC = "test/recall_at_1"
 NEAR = 3.0
-"""Times the chance level: below that a mean is called near it."""
+"""A mean below this many times the chance level is called near chance."""
 NAMED = 3
-"""Rows named in the note on chance; of more the number is said."""
+"""Number of rows that the note on chance names; of further rows it says only how many there are."""
 
 
 def notes(
@@ -32,12 +32,12 @@ def notes(
     """Return the notes below a table, as sentences.
 
     Args:
-        evidence: What was recorded.
-        metric: Metric that the rows are compared at.
-        rows: The table's.
-        pairs: What was compared.
-        details: By trial name, if intervals are over queries.
-        baseline: Name of the row that a user named, for all others to be compared with.
+        evidence: Records of the launch, as read from MLflow.
+        metric: Name of the metric that rows are compared at.
+        rows: Rows of the table.
+        pairs: Rows and baselines that were to be compared.
+        details: Test results of each query, by trial name; empty unless intervals are over queries.
+        baseline: Name of the row that a user chose as the baseline of all others.
     """
     found = _missing_seeds(evidence.facts, metric, rows)
     if any(row.ran for row in rows):
@@ -58,7 +58,7 @@ def notes(
 
 
 def _choice(facts: SweepFacts, metric: str) -> list[str]:
-    """Return on which classes epochs and rows were chosen."""
+    """Return a sentence on the classes that epochs and rows were chosen on."""
     is_grid = facts.sampler == "grid"
     what = "The best epoch of each trial" if is_grid else "The best configuration of each arm, and its best epoch,"
     verb = "was" if is_grid else "were"
@@ -73,8 +73,11 @@ def _choice(facts: SweepFacts, metric: str) -> list[str]:
 
 
 def _few_seeds(rows: Sequence[Row]) -> list[str]:
-    """Return which differences so few seeds can tell from chance, going by how much the differences of this table vary:
-    n is the largest number of pairs, and the deviation the median of the deviations."""
+    """Return a sentence on the smallest difference that so few seeds can tell from chance.
+
+    Its n is the largest number of pairs of a difference in the table. Its deviation is the median of the standard
+    deviations of the differences.
+    """
     tested = [d.estimate for row in rows for d in row.differences if d.p is not None]
     if not tested:
         return []
@@ -100,7 +103,10 @@ def _family(rows: Sequence[Row]) -> list[str]:
 
 
 def _single_runs(rows: Sequence[Row], pairs: Sequence[Pair], metric: str, details: dict[str, TestDetails]) -> list[str]:
-    """Return what intervals over queries leave out, and how much wider they are over classes."""
+    """Return sentences on what single runs leave open, and on how wide their intervals over classes would be.
+
+    There are none if a row has several seeds.
+    """
     if any(len(row.ran) > 1 for row in rows):
         return []
     unknown = "whether a difference is MDR's or the seed's is not known"
@@ -125,7 +131,7 @@ def _single_runs(rows: Sequence[Row], pairs: Sequence[Pair], metric: str, detail
 
 
 def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -> float | None:
-    """Return how many times wider the interval over classes is than that over queries; None without the two."""
+    """Return the width of the interval over classes divided by that of the interval over queries; None without both."""
     widths = []
     for by in (None, labels):
         found = bootstrap_difference(values, baseline, by)
@@ -136,7 +142,7 @@ def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -
 
 
 def _missing_seeds(facts: SweepFacts, metric: str, rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each row that lacks a seed, or the value of one."""
+    """Return a sentence for each row that lacks a seed, or that has a seed without a value of `metric`."""
     sentences = []
     listed = set(facts.seeds) if facts.sampler == "grid" and len(facts.seeds) > 1 else set()
     for row in rows:
@@ -167,7 +173,7 @@ def _without_difference(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[str]
 def chance_recall(labels: np.ndarray) -> float:
     """Return Recall@1 of a retrieval in random order, in percent.
 
-    The nearest of the n - 1 other images is of the query's class, which has R others, with probability R / (n - 1).
+    Of the n - 1 other images, R are of the query's class. The nearest is one of them with probability R / (n - 1).
 
     Args:
         labels: (n,), the class of each query; every query is in the gallery of the others.
@@ -177,10 +183,13 @@ def chance_recall(labels: np.ndarray) -> float:
 
 
 def near_chance(rows: Sequence[Row], details: dict[str, TestDetails]) -> list[str]:
-    """Return the note on rows whose mean test Recall@1 is below three times the chance level; none if there is none.
+    """Return a note on the rows that are near chance; empty if there are none.
+
+    A row is near chance if its mean test Recall@1 is below `NEAR` times the chance level.
 
     Args:
-        details: By trial name; a row without has no chance level.
+        rows: Rows of the table.
+        details: Test results of each query, by trial name. The chance level of a row without any is not known.
     """
     found = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""Trials at the same budget: what each was worth after as many epochs as the others."""
+"""Compare trials at the same budget: the best value of each within the same number of epochs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.util.words import count
 
 MIN_TRIALS = 8
-"""Fewer say little about a parameter."""
+"""Fewest trials that are compared; fewer say little about a parameter."""
 
 
 class TooFewTrials(ValueError):  # noqa: N818 - a sentence about the trials
-    """There are not enough trials at a comparable budget; the text says what is missing."""
+    """Error: too few trials reached a comparable budget. The text says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,11 @@ class AtBudget:
     """Trials of one arm after the same number of epochs.
 
     Attributes:
-        epochs: The budget.
-        longest: The epochs of a trial that ran to its end.
-        records: The trials that had at least so many, in the order in which they started.
-        values: For each, the objectives within that budget: the best value of the first, and the second there.
+        arm: Name of the arm.
+        epochs: The budget, in epochs.
+        longest: Number of epochs of a trial that ran to its end.
+        records: Trials that reached the budget, in the order in which they started.
+        values: Objectives of each trial within the budget, see `TrialRecord.objectives`.
     """
 
     arm: str
@@ -39,19 +40,21 @@ def at_budget(
     arm: str | None = None,
     at_least: int = MIN_TRIALS,
 ) -> AtBudget:
-    """Return the trials of an arm that can be compared: their best within the first `epochs` epochs.
+    """Return the trials of an arm that can be compared, with their best values within the first `epochs` epochs.
 
-    First seeds only, as one that survived has more seeds than the others. Not those that diverged. A trial that
-    population based training changed counts up to that epoch: afterwards its numbers are not of its parameters alone.
+    Only first seeds are compared, as a configuration that survived has more seeds than the others. Trials that diverged
+    are left out. A trial that population based training changed counts up to the epoch of its first change: its later
+    values are not due to its parameters alone.
 
     Args:
-        metrics: One or two objectives.
-        epochs: The budget; unless given, as many as a whole trial has, or the most that `at_least` trials had.
-        arm: That of the first trial, the main search, unless given.
-        at_least: Trials that are wanted.
+        records: Trials of the sweep, in the order in which they started.
+        metrics: Names of one or two objectives.
+        epochs: The budget; by default the largest number of epochs that `at_least` trials reached.
+        arm: Name of the arm; by default that of the first trial, which is the main search.
+        at_least: Fewest trials to compare.
 
     Raises:
-        TooFewTrials: There are fewer.
+        TooFewTrials: Fewer than `at_least` trials reached the budget.
     """
     arm = arm or (records[0].arm if records else "")
     usable = [record for record in records if record.arm == arm and record.seed_index == 0 and record.counts]
@@ -73,7 +76,7 @@ def _unchanged_epochs(record: TrialRecord, metric: str) -> int:
 
 
 def _within(record: TrialRecord, epochs: int, metrics: Sequence[str]) -> list[float] | None:
-    """Return the objectives of a trial as if it had ended after `epochs`."""
+    """Return the objectives of a trial as if it had ended after `epochs`; None if they are not finite."""
     cut = [epoch for epoch in record.history if epoch["epoch"] <= epochs]
     ended = TrialRecord(
         record.name, record.arm, record.number, record.parameters, record.config, record.seed_index, history=cut

@@ -33,9 +33,9 @@ class Report:
     """A report that was written.
 
     Attributes:
-        folder: Where.
-        files: All of them, the page first.
-        tables: One for each sweep, in the order given.
+        folder: Folder of the report.
+        files: Paths of all its files, the page first.
+        tables: Table of each sweep, in the order in which the sweeps were given.
     """
 
     folder: Path
@@ -49,17 +49,20 @@ def build_report(
     baseline: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Report:
-    """Write `index.html`, `report.md`, `tables/` and `figures/` of one or several sweeps; an old report is replaced.
+    """Write the report of one or several sweeps into `folder`, in place of an older report.
 
-    It is made in a hidden folder beside, and moved to its place when it is whole.
+    It consists of `index.html`, `report.md`, `report.json`, `tables/` and `figures/`. The files are made in a hidden
+    folder beside `folder`, which takes its place when the report is complete.
 
     Args:
-        baseline: Name of the configuration with which all rows are compared, instead of their own baselines.
-        progress: Is told what is done, in a few words.
+        evidences: Records of each sweep, as read from MLflow.
+        folder: Folder of the report.
+        baseline: Name of a configuration. Every other row is compared with it instead of with its own baselines.
+        progress: Called with a few words at the start of each step.
 
     Raises:
-        UserError: `folder` holds something else than a report, or a report that has more, or there is no such
-            baseline.
+        UserError: `folder` holds something else than a report, or a report that has more than the new one; or
+            `baseline` is not the name of a row.
         OSError: A file cannot be written.
     """
     restore(folder)

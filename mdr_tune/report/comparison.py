@@ -1,4 +1,4 @@
-"""Two runs of one trial, number by number: are they equal to the bit, and if not, where do they part?"""
+"""Compare two runs of one trial, number by number: are they equal to the bit, and if not, where do they part?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,15 @@ from mdr_tune.util.words import count
 
 @dataclass(frozen=True)
 class Difference:
-    """Where one metric of two runs differs.
+    """The difference of one metric between two runs.
 
     Attributes:
-        first_epoch: The first epoch at which it does.
-        largest: The largest absolute difference; infinite where one run has a finite number and the other none.
-        epoch: Where that is.
-        then: The value there in the first run; None if it has none.
-        now: And in the second.
+        metric: Name of the metric.
+        first_epoch: First epoch at which the values differ.
+        largest: Largest absolute difference; infinite where only one of the runs has a finite value.
+        epoch: Epoch of the largest difference.
+        then: Value of the first run at this epoch; None if it has none.
+        now: Value of the second run at this epoch; None if it has none.
     """
 
     metric: str
@@ -30,12 +31,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What became of it.
+    """The result of comparing two runs.
 
     Attributes:
-        epochs: How many were compared.
-        values: How many numbers were compared.
-        differences: A line each metric that differs, the one that parted first, first; then by size.
+        epochs: Number of epochs that were compared.
+        values: Number of values that were compared.
+        differences: One entry for each metric that differs, the earliest first; at the same epoch, the largest first.
     """
 
     epochs: int
@@ -44,7 +45,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Whether all numbers are equal to the bit, and there were some."""
+        """Whether all numbers are equal to the bit; false if there are none."""
         return self.values > 0 and not self.differences
 
     def describe(self) -> str:
@@ -62,9 +63,14 @@ class Comparison:
 
 
 def compare(then: Sequence[Mapping[str, float]], now: Sequence[Mapping[str, float]]) -> Comparison:
-    """Compare two histories, an entry an epoch, each with `epoch`; the epochs that both have.
+    """Compare two histories at the epochs that both have.
 
-    A number that is not finite counts as none, since a store may not keep it. Metrics of the machine are left out.
+    A value that is not finite counts as missing, since a store may not keep it. Metrics of the machine are left out:
+    see `mdr_tune.records.metrics.is_compared`.
+
+    Args:
+        then: History of the first run: for each epoch its metrics by name, and its number as `epoch`.
+        now: History of the second run, in the same form.
     """
     old, new = _by_epoch(then), _by_epoch(now)
     epochs = sorted(set(old) & set(new))

@@ -1,4 +1,4 @@
-"""The description of a sweep's run in the MLflow UI, in Markdown: while it runs, at its end, and of an ablation.
+"""Describe a sweep's run in the MLflow UI, in Markdown: while it runs, at its end, and as an ablation.
 
 `trial_table` is also the table that the terminal shows at the end of a search.
 """
@@ -16,17 +16,20 @@ from mdr_tune.report.sentences import beside_baselines, best_trial, verdict
 from mdr_tune.util.words import count
 
 ROOM = 3500
-"""Characters that a table's rows may take: MLflow's stores take 5000 of a description, which says more."""
+"""Most characters of a table's rows. MLflow's stores take 5000 for a description, and the table is only a part of it.
+"""
 BEST_TRIALS_SHOWN = 5
 NAMED = 5
-"""Trials whose names are told."""
+"""Number of trials that a sentence names."""
 _FAILURES: tuple[Outcome, ...] = ("failed", "diverged")
 
 
 def trial_table(result: SweepResult) -> tuple[list[str], list[list[str]]]:
-    """Return the titles and cells of the best configurations of the main search, then the best of each baseline.
+    """Return the titles and the cells of the table of a sweep's trials.
 
-    Of a grid all configurations are shown, in its order. The value of one with several seeds is their mean.
+    Its rows are the best configurations of the main search, then the best configuration of each baseline. Of a grid,
+    all configurations of the main search are shown, in the order in which they started. The value of a configuration
+    with several seeds is their mean.
     """
     rows = result_rows(result)
     main = [r for r in rows if r.first.arm == result.main_arm and best_of(r.trials[0], r.metric) is not None]
@@ -48,7 +51,7 @@ def _cells(row: Row, several: bool, parameters: str) -> list[str]:
 
 
 def _trial_lines(result: SweepResult) -> list[str]:
-    """Return the table of trials; of a long one the first rows, and how many are not shown."""
+    """Return the table of trials as lines of Markdown, cut to `ROOM` characters."""
     titles, cells = trial_table(result)
     head = [_line(titles), "|" + " --- |" * len(titles)]
     return head + _cut_to_room([_line(row) for row in cells], "`mdr-tune leaderboard` shows all trials")
@@ -59,7 +62,14 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _cut_to_room(rows: Sequence[str], where: str) -> list[str]:
-    """Return the lines of a table's rows; of many the first ones, how many are not shown, and where they are."""
+    """Return as many of a table's rows as fit into `ROOM` characters.
+
+    If rows are left out, a last line says how many, and where they are found.
+
+    Args:
+        rows: Rows as lines of Markdown.
+        where: Where all rows are found, as the end of a sentence.
+    """
     left = ROOM
     for number, row in enumerate(rows):
         left -= len(row) + 1
@@ -69,7 +79,12 @@ def _cut_to_room(rows: Sequence[str], where: str) -> list[str]:
 
 
 def search_description(result: SweepResult, load_command: str | None) -> str:
-    """Return the description of a search that came to its end."""
+    """Return the description of a search that ran to its end.
+
+    Args:
+        result: Result of the search.
+        load_command: Lines of Python that load the winner; None if there is none.
+    """
     first, *further = verdict(result)
     lines = [f"### {first}", "", *(f"- {line}" for line in further), "", *_trial_lines(result)]
     return "\n".join([*lines, *(_code("Load the winner:", load_command))])
@@ -78,14 +93,14 @@ def search_description(result: SweepResult, load_command: str | None) -> str:
 def running_description(
     result: SweepResult, total: int, doing: str, now: datetime.datetime, head: str = "Running"
 ) -> str:
-    """Return the description while the sweep runs, or of one that was cut off.
+    """Return the description of a sweep that runs, or that was cut off.
 
     Args:
-        result: So far; `best` as `rows.best_so_far` returns it.
-        total: Trials that the sweep has if nothing ends it early.
-        doing: What it does now, in words.
-        now: The time that the description says it is of.
-        head: What the sweep is, in a word: `Running`, `Interrupted`, `Failed`.
+        result: Result so far, with `best` as `rows.best_so_far` returns it.
+        total: Number of trials of the whole sweep, if nothing ends it early.
+        doing: Current activity of the sweep, in words.
+        now: Time that the description gives as its own.
+        head: State of the sweep in a word: `Running`, `Interrupted`, `Failed`.
     """
     done = sum(record.ended for record in result.records)
     best = "No trial has a value yet."
@@ -95,7 +110,7 @@ def running_description(
     lines += [f"- As of {now:%Y-%m-%d %H:%M}: {doing}.", f"- {best}"]
     lines += [f"- {sentence}" for outcome in _FAILURES if (sentence := _failures(result.records, outcome))]
     table = _trial_lines(result)
-    return "\n".join([*lines, "", *(table if len(table) > 2 else [])])  # more than its head
+    return "\n".join([*lines, "", *(table if len(table) > 2 else [])])  # without rows it is only a head
 
 
 def _failures(records: Sequence[TrialRecord], outcome: Outcome) -> str | None:
@@ -107,11 +122,12 @@ def _failures(records: Sequence[TrialRecord], outcome: Outcome) -> str | None:
 
 
 def ablation_description(table: AblationTable, sentences: Sequence[str], load_command: str | None) -> str:
-    """Return Markdown of at most some 5000 characters.
+    """Return the description of an ablation, in Markdown of about 5000 characters at most.
 
     Args:
-        sentences: What was gained, in words.
-        load_command: Lines that load the champion, if there is one.
+        table: Table of the ablation.
+        sentences: Summary of the table, as `summary_sentences` returns it.
+        load_command: Lines of Python that load the winner; None if there is none.
     """
     lines = [f"### {escape(sentences[0])}", ""] if sentences else []
     lines += [*(f"- {escape(sentence)}" for sentence in sentences[1:]), "", escape(texts.caption(table)), ""]

@@ -1,4 +1,7 @@
-"""Figures of a search, by Optuna's own matplotlib plots, mended: at comparable budget, which their titles say."""
+"""Draw the figures of a search with Optuna's matplotlib plots, made legible.
+
+All trials are compared at the same budget, which the titles name.
+"""
 
 import math
 import textwrap
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 SLICES_A_ROW = 3
 MOST_SLICES, MOST_COORDINATES = 9, 6
-"""Of the parameters, the most important; what a figure has room for."""
+"""Most parameters that a figure has room for; it shows the most important ones."""
 _MANY_TICKS = 6
 _LABEL_WIDTH = 16
 
@@ -31,7 +34,7 @@ _Plot = Callable[["optuna.Study", Sequence[str]], None]
 def sweep_figures(
     records: Sequence[TrialRecord], metric: str, folder: Path, second_metric: str | None = None
 ) -> list[Path]:
-    """Draw the main search's figures into `folder`; returns the files, none if there are too few trials to compare."""
+    """Draw the main search's figures into `folder` and return the files; none if too few trials can be compared."""
     metrics = [metric, *([second_metric] if second_metric else [])]
     try:
         return draw_figures(at_budget(records, metrics), metrics, folder)
@@ -40,12 +43,15 @@ def sweep_figures(
 
 
 def draw_figures(found: AtBudget, metrics: Sequence[str], folder: Path) -> list[Path]:
-    """Draw the history, and as far as something varies importances, slices and parallel coordinates; with two
-    objectives the Pareto front.
+    """Draw the figures of the compared trials into `folder` and return the files.
+
+    The history is always drawn. Slices and parallel coordinates are drawn if a parameter varies, importances if one can
+    be weighed, and the Pareto front if there are two objectives.
 
     Args:
-        metrics: The objectives.
-        folder: Made if need be.
+        found: Trials at the same budget.
+        metrics: Names of the objectives.
+        folder: Folder of the files; made if it does not exist.
     """
     study = make_study(found)
     plots: dict[str, _Plot] = {"history": _history}
@@ -60,7 +66,7 @@ def draw_figures(found: AtBudget, metrics: Sequence[str], folder: Path) -> list[
 
 
 def budget_title(found: AtBudget) -> str:
-    """Return on what the figures rest: `mdr: best within 8 of 20 epochs, 12 trials`."""
+    """Return the arm, the budget and the number of trials for a title: `mdr: best within 8 of 20 epochs, 12 trials`."""
     whole = found.epochs >= found.longest
     epochs = count(found.epochs, "epoch") if whole else f"{found.epochs} of {found.longest} epochs"
     return f"{found.arm}: best within {epochs}, {count(len(found.records), 'trial')}"
@@ -85,7 +91,7 @@ def _label(metric: str) -> str:
 
 
 def _from_1(place: float, _position: int) -> str:
-    """Return how a place among the compared trials, from 0, is written."""
+    """Return the label of a compared trial: its place, counted from 1 instead of 0."""
     return f"{place + 1:.0f}"
 
 
@@ -93,7 +99,7 @@ def _history(study: "optuna.Study", metrics: Sequence[str]) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
     from optuna.visualization.matplotlib import plot_optimization_history
 
-    target = None if len(metrics) == 1 else _value_of(0)  # the best so far is drawn for a single objective only
+    target = None if len(metrics) == 1 else _value_of(0)  # Optuna draws the best so far only without a target
     axes: Any = plot_optimization_history(study, target=target, target_name=_label(metrics[0]))
     axes.figure.set_size_inches(8, 4.5)
     axes.set_title("")
@@ -170,7 +176,7 @@ def _pareto(study: "optuna.Study", metrics: Sequence[str]) -> None:
 
 
 def tidy_axis(axes: Any, name: str, study: "optuna.Study") -> None:
-    """Give the x axis of a slice ticks that can be read."""
+    """Give the x axis of a slice legible ticks."""
     distribution = _distribution(study, name)
     if isinstance(distribution, CategoricalDistribution):
         ticks = [(tick, label.get_text().strip("'")) for tick, label in _tick_labels(axes)]
@@ -220,7 +226,7 @@ def _has_gaps(study: "optuna.Study", name: str) -> bool:
 
 
 def _plain_log_ticks(axis: Any, distribution: FloatDistribution) -> None:
-    """Write 0.02 and 0.05 instead of powers; fewer marks where there are several decades."""
+    """Label a logarithmic axis with plain numbers, 0.02 and 0.05, instead of powers. More decades have fewer ticks."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     decades = math.log10(distribution.high / distribution.low)

@@ -1,4 +1,4 @@
-"""The trials of a sweep beside each other: ranked, sorted, and as flat rows for other programs."""
+"""The leaderboard of a sweep: its trials ranked or sorted, and as flat rows for other programs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,21 +20,22 @@ _HIGHER_COLUMNS = ("best", "mean", "second", "front", "test", "images_per_s", "e
 
 @dataclass(frozen=True)
 class Line:
-    """One trial's line: the first seed of a row, or a further one.
+    """The line of one trial, which is the first seed of a row or a further one.
 
     Attributes:
-        rank: Place of the row among those that have a value; None without one, and for a further seed.
+        rank: Place of the row, from 1; None for a row without a value, and for a further seed.
         trial: Name of the trial.
-        best: The best value of the sweep's metric, in percent.
-        best_epoch: Where that was.
-        mean: Mean of the row, on the first seed's line; None of a row with one seed.
-        seeds: How many are in the mean.
-        second: What the second objective came to.
-        front: Whether it is on the Pareto front of the two.
-        test: The sweep's metric on the test classes, if they were read for it.
-        peak_gib: Peak memory of a worker.
-        parameters: Those of its best epoch, by dotted key.
-        metrics: All of them, the last value of each.
+        best: Best value of the sweep's metric, in percent.
+        best_epoch: Epoch of the best value.
+        mean: Mean of the row over the seeds that ran to their end, on the line of the first seed; None for a row with
+            one seed.
+        seeds: Number of seeds in the mean.
+        second: Value of the second objective.
+        front: Whether the trial is on the Pareto front of the two objectives; None with one objective.
+        test: Value of the sweep's metric on the test classes; None if the trial was not evaluated on them.
+        peak_gib: Peak memory of a worker, in GiB.
+        parameters: Parameters of the best epoch, by dotted key.
+        metrics: Last value of each metric, by name.
     """
 
     rank: int | None
@@ -64,20 +65,21 @@ TITLES = {
     "epoch_s": "s/epoch",
     "peak_gib": "peak GiB",
 }
-"""How a terminal's table heads the columns that it does not head by their names; `sort` knows both."""
+"""Title of a column in a terminal's table, where it differs from the column's name. `sort` takes both."""
 
 
 def leaderboard(sweep: SweepRecords, sort: str | None = None) -> list[Line]:
-    """Return a line for each trial, the best row first; a further seed stands below the first one.
+    """Return a line for each trial, the best row first. The further seeds of a row follow its first one.
 
-    Trials that diverged come last: they have no value.
+    Trials that diverged have no value and come last.
 
     Args:
-        sort: A column, by its name or title, a metric or a parameter to sort by instead; values that are better when
-            high come highest first, all else ascending, what has none last.
+        sweep: Records of the sweep.
+        sort: Column (name or title), metric or parameter to sort by instead. Values that are better when high are
+            sorted in descending order, all others in ascending order. Lines without a value come last.
 
     Raises:
-        UserError: Nothing is called so.
+        UserError: `sort` is no column, metric or parameter.
     """
     by_name = {trial.record.name: _line(sweep, trial) for trial in sweep.trials}
     if sweep.second_metric:
@@ -122,7 +124,7 @@ def _line(sweep: SweepRecords, trial: RecordedTrial) -> Line:
 
 
 def titles(sweep: SweepRecords) -> dict[str, str]:
-    """Return how a terminal's table heads each column that it does not head by its name."""
+    """Return the title of each column in a terminal's table, where it differs from the column's name."""
     label = metric_label(sweep.metric)
     second = metric_label(sweep.second_metric or "")
     return {**TITLES, **({"second": second} if second else {}), "best": label, "test": f"test {label}"}
@@ -162,10 +164,10 @@ def _keyed(value: Callable[[Line], Any], higher_first: bool) -> Callable[[Line],
 
 
 def flat_rows(lines: list[Line]) -> Rows:
-    """Return each line with a column for each value, parameter (`mdr.weight`) and metric (`train/loss`).
+    """Return each line as a row with a column for each value, parameter (`mdr.weight`) and metric (`train/loss`).
 
-    A parameter with the name of a column is `trial.epochs`. All rows have the same columns; what a trial lacks is None,
-    and a list or section is its text.
+    A parameter that has the name of a column is prefixed: `trial.epochs`. All rows have the same columns. A value that
+    a trial lacks is None, and a list or section is stored as its text.
     """
     parameters = list(dict.fromkeys(key for line in lines for key in line.parameters))
     metrics = sorted({key for line in lines for key in line.metrics})
@@ -180,7 +182,7 @@ def flat_rows(lines: list[Line]) -> Rows:
 
 
 def budget_note(lines: list[Line]) -> str | None:
-    """Return the sentence that says that trials had different numbers of epochs, if they had."""
+    """Return a sentence on trials that had different numbers of epochs; None if all had the same."""
     epochs = [line.epochs for line in lines if line.best is not None]
     if len(set(epochs)) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Metrics and parameters as people say them: `val/recall_at_1` is `validation Recall@1`, `batch.size` `batch size`."""
+"""Name metrics and parameters for people: `val/recall_at_1` is `validation Recall@1`, `batch.size` `batch size`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,18 +9,21 @@ from mdr_tune.records.objectives import chosen_on
 
 
 def quality(metric: str) -> str:
-    """Return what a metric measures, less its classes and epoch: `curves/best_test_recall_at_1` -> `recall_at_1`."""
+    """Return what a metric measures, without its split and `best_`: `curves/best_test_recall_at_1` -> `recall_at_1`."""
     name = metric.split("/")[-1].removeprefix("best_")
     return name.removeprefix("test_").removeprefix("train_")
 
 
 def test_key(metric: str) -> str:
-    """Return the test metric that stands beside a metric of each epoch, of validation or a curve."""
+    """Return the test metric that measures the same as a metric of each epoch.
+
+    `val/recall_at_1` and `curves/test_recall_at_1` both have `test/recall_at_1`.
+    """
     return "test/" + quality(metric)
 
 
 def split_of(metric: str) -> str:
-    """Return which classes a metric is of: `test`, `validation` or `training`."""
+    """Return the split whose classes a metric is computed on: `test`, `validation` or `training`."""
     group, _, name = metric.partition("/")
     if group == "test" or name.removeprefix("best_").startswith("test_"):
         return "test"
@@ -33,18 +36,18 @@ def full_title(metric: str) -> str:
 
 
 def value_titles(metric: str) -> tuple[str, str]:
-    """Return the titles of the columns with the value that chooses and the test value: `val Recall@1`, `test Recall@1`.
+    """Return the titles of the value that trials are chosen by and of the test value: `val Recall@1`, `test Recall@1`.
 
-    With the authors' protocol both are of the test classes.
+    With the authors' protocol both are values on the test classes, and the first title is `best test Recall@1`.
     """
     label = metric_label(metric)
     return f"{'val' if chosen_on(metric) == 'validation' else 'best test'} {label}", f"test {label}"
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Return a short name for each dotted key: its last part, with the one before where that alone is ambiguous.
+    """Return a short name for each dotted key: its last part, with as many parts before it as make it unambiguous.
 
-    `size` and the parts of the levels' grid always have the one before; `name` says nothing beside a section's.
+    `size`, `seed` and the keys of `levels` always have the part before them. A `name` is called by its section alone.
     """
     known = list(dict.fromkeys(keys))
     short = {key: _last(key) for key in known}
@@ -74,8 +77,8 @@ def format_parameters(parameters: dict[str, Any], digits: int = DIGITS) -> str:
     """Return sampled parameters in one short line: `levels 3 over ±2.40, weight 0.13, margin 0.2`.
 
     Args:
-        parameters: By dotted key.
-        digits: Significant digits of a number; of the levels' spread and offset one less are behind the point.
+        parameters: Sampled values, by dotted key.
+        digits: Significant digits of a number. The levels' spread and offset have `digits - 1` digits behind the point.
     """
     left = dict(parameters)
     parts: list[str] = []

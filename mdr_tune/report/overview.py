@@ -1,4 +1,4 @@
-"""Several sweeps with the same methods on different data, beside each other: Table 1 of the paper."""
+"""Put several sweeps with the same methods on different data beside each other, as in Table 1 of the paper."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from mdr_tune.report.rows import AblationTable, Estimate
 
 @dataclass(frozen=True)
 class OverviewColumn:
-    """One metric of one sweep.
+    """A column: one metric of one sweep.
 
     Attributes:
-        sweep: Its name.
-        data: What stands above the columns of a sweep: the data set, with the sweep's name where two have the same,
-            and the protocol where they differ.
-        metric: `test/recall_at_1`.
+        sweep: Name of the sweep.
+        data: Head above all columns of the sweep: its data set, with the sweep's name where two sweeps have the same
+            data set, and with the protocol where the sweeps' protocols differ.
+        metric: Name of the metric, such as `test/recall_at_1`.
     """
 
     sweep: str
@@ -26,13 +26,13 @@ class OverviewColumn:
 
 @dataclass(frozen=True)
 class Overview:
-    """Rows by method, columns by data set and metric.
+    """A table with a row for each method, and columns by data set and metric.
 
     Attributes:
-        methods: Of the rows, in the order of the sweeps' own tables.
-        columns: Those of one sweep stand together.
-        protocols: Of the sweeps, in the order of their columns: on which classes their best epochs were chosen.
-        cells: One list a row; None where a sweep lacks the method, or the method gave no value.
+        methods: Method of each row, in the order of the sweeps' own tables.
+        columns: The columns; those of one sweep stand together.
+        protocols: Protocol of each sweep, in the order of the columns: the classes that its best epochs were chosen on.
+        cells: Cells of each row; None where a sweep lacks the method, or the method gave no value.
     """
 
     methods: list[str]
@@ -42,10 +42,10 @@ class Overview:
 
 
 def overview(tables: Sequence[AblationTable]) -> Overview | None:
-    """Return the methods of several sweeps beside each other, each with Recall@K.
+    """Return a table of the methods of several sweeps beside each other, with Recall@K; None if there is no such table.
 
-    None where that is no table: of a single sweep, of sweeps with several rows of a method (settings that vary), or of
-    sweeps that have no method in common.
+    There is none for a single sweep, for sweeps that have several rows of a method (settings that vary), and where no
+    two sweeps share a method.
     """
     rows = [{row.method: row for row in table.rows} for table in tables]
     if len(tables) < 2 or any(len(by) != len(table.rows) for by, table in zip(rows, tables, strict=True)):
@@ -69,7 +69,7 @@ def overview(tables: Sequence[AblationTable]) -> Overview | None:
 
 
 def _recalls(table: AblationTable) -> list[str]:
-    """Return Recall@K for each K, on the classes of the table's metric; that metric if it is none."""
+    """Return the Recall@K columns on the classes of the table's metric; the table's metric if there are none."""
     group = table.metric.split("/")[0]
     found = [m for m in table.metrics if m.split("/")[0] == group and recall_rank(m) is not None]
     return found or [table.metric]

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no network, no script; its figures are in it."""
+"""The report as one HTML page that needs nothing else: no network, no script, and its figures are embedded."""
 
 import base64
 import datetime
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 SVG_BYTES = 200_000
-"""An SVG up to this size goes into the page; a larger one, of many points or pictures, as the PNG."""
+"""Size of the largest SVG that is embedded in the page. A larger one, of many points or pictures, is embedded as PNG.
+"""
 VERDICT_MARKS = {"better": "▲", "worse": "▼", "not separated": "≈", "not known": "?"}
-"""So that a verdict is not told by its colour alone."""
+"""Symbol of each verdict, so that its colour alone does not tell it."""
 
 
 def page(
@@ -31,11 +32,13 @@ def page(
     overview: Overview | None = None,
     made: datetime.datetime | None = None,
 ) -> str:
-    """Return the page. All that comes from users (names, settings, errors, captions) is escaped.
+    """Return the page as HTML. All text that comes from users (names, settings, errors, captions) is escaped.
 
     Args:
-        overview: Of several sweeps, the table that has them beside each other.
-        made: When, by default now.
+        sections: Parts of the report, one for each sweep.
+        title: Title of the page.
+        overview: Table of several sweeps beside each other, if there is one.
+        made: Time at which the report was made; by default now.
     """
     import jinja2
 
@@ -59,7 +62,7 @@ def page(
 
 
 def _first_rows(sections: Sequence[Section]) -> list[Row]:
-    """Return the rows of the first table that has any: what the names in it say is told below it."""
+    """Return the rows of the first table that has any. The glossary below this table explains the methods in it."""
     return next((section.table.rows for section in sections if section.table.rows), [])
 
 
@@ -128,14 +131,14 @@ def _value(table: AblationTable, row: Row, metric: str, is_highest: bool) -> dic
 
 
 def _breakable(name: str) -> "Markup":
-    """Return a name that breaks after an underscore where a line is too short, and not within a word."""
+    """Return a name as HTML in which a line may break after an underscore, and not within a word."""
     from markupsafe import Markup, escape
 
     return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
 
 
 def _data_uri(figure: ReportFigure) -> str:
-    """Return a figure as an image's source: apart from the page, so that the names within two SVGs do not meet."""
+    """Return a figure as the source of an image. As an image, its SVG shares no ids with those of other figures."""
     is_small = figure.svg.stat().st_size <= SVG_BYTES
     file, kind = (figure.svg, "svg+xml") if is_small else (figure.png, "png")
     return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"

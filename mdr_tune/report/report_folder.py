@@ -1,6 +1,7 @@
-"""The folder of a report: what it holds, by its `report.json`, what it may replace, and how it is put in its place.
+"""Check what the folder of a report holds, and replace it as a whole.
 
-There is a whole report under a folder's name at any time but an instant.
+`report.json` lists what a report holds. A new report is made in a hidden folder, and takes the place of the old one
+when it is complete. A complete report is therefore under the folder's name at any time but an instant.
 """
 
 import errno
@@ -20,21 +21,21 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import some
 
 MANIFEST = "report.json"
-"""Lists the files of a report: a folder that holds anything else is not replaced."""
+"""File that lists the files of a report. A folder that holds any other file is not replaced."""
 NAMED = 3
-"""Missing parts that are named."""
+"""Number of missing parts that an error names."""
 ABANDONED_S = 86400.0
-"""A hidden folder in the making that is older than this, in seconds, is a crash's: a report takes minutes."""
+"""Age in seconds from which a hidden folder counts as left by a crash: making a report takes minutes."""
 ATTEMPTS = 20
-"""To take the place, which others may take at the same time."""
+"""Number of attempts to take the folder's place, which other processes may take at the same time."""
 
 
 def make_manifest(evidences: Sequence[SweepEvidence], names: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
     """Return the content of a report's `report.json`.
 
     Args:
-        evidences: The sweeps that it is made from.
-        names: Their names, as the report has them.
+        evidences: Records of the sweeps that the report is made from.
+        names: Name of each sweep in the report.
         files: Files of the report, relative to its folder.
     """
     launches = {name: evidence.sweep.parent_run_id for name, evidence in zip(names, evidences, strict=True)}
@@ -43,7 +44,7 @@ def make_manifest(evidences: Sequence[SweepEvidence], names: Sequence[str], file
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the `report.json` of a folder; nothing if there is none that can be read."""
+    """Return the content of a folder's `report.json`; empty if there is none that can be read."""
     try:
         found = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
@@ -52,22 +53,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_not_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], place: str) -> None:
-    """Check that a report has all that the one has whose place it is to take. Arguments as of `why_poorer`.
+    """Check that a new report lacks nothing of the report that it is to replace. For the arguments, see `why_poorer`.
 
     Raises:
-        UserError: It has not.
+        UserError: The new report lacks something; the text says what.
     """
     if why := why_poorer(evidences, before, place):
         raise UserError(f"{why}. Look for what was lost (deleted runs or files), or name another folder")
 
 
 def why_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], place: str) -> str | None:
-    """Say which trials, distances or details a report lacks that another one of the same launches has; None if none.
+    """Say which parts of the old report a new one of the same launches lacks; None if it lacks none.
+
+    The parts are trials, their distances and their test details.
 
     Args:
-        evidences: What the new report is made from.
-        before: The `report.json` of the report that is there; of an older version, it does not say what there was.
-        place: Where that one is, for the message.
+        evidences: Records of the sweeps that the new report is made from.
+        before: `report.json` of the old report. If an older version wrote it, it lists no parts, and none can be
+            missed.
+        place: Folder of the old report, for the message.
     """
     known = before.get("trials", {})
     missing = [
@@ -86,7 +90,7 @@ def why_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], pl
 
 
 def _parts(evidence: SweepEvidence) -> dict[str, list[str]]:
-    """Return of each trial what there is beside its numbers."""
+    """Return the parts that each trial has besides its numbers, by the trial's name."""
     return {
         record.name: [
             *(["distances"] if record.distances else []),
@@ -98,9 +102,10 @@ def _parts(evidence: SweepEvidence) -> dict[str, list[str]]:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty hidden folder beside `folder` that takes its place at the end; after an exception nothing changed.
+    """Yield an empty hidden folder beside `folder`, and put it in the place of `folder` at the end.
 
-    Several processes may do so at once: each has a folder of its own, and the last to end is what stays.
+    After an exception `folder` is unchanged. Several processes may do this at once: each has a hidden folder of its
+    own, and the folder of the last process to end is the one that stays.
 
     Raises:
         OSError: The place cannot be written, or is a link that leads round in a loop.
@@ -120,24 +125,25 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def restore(folder: Path) -> None:
-    """Put back what a crash, between moving the old folder away and the new one in, has left under a hidden name.
+    """Put back an old report that a crash has left under a hidden name.
 
-    Hidden folders that are of no use any more are removed.
+    A crash does so if it comes after the old report was moved away, and before the new one is moved in. Hidden folders
+    that are of no more use are removed.
     """
     target = _leads_to(folder)
     for old in _beside(target, "old"):
-        with suppress(OSError):  # another process takes the place now: then there is one
+        with suppress(OSError):  # another process took the place: then there is a report
             if not target.exists():
                 old.rename(target)
         shutil.rmtree(old, ignore_errors=True)
     for part in _beside(target, "part"):
-        with suppress(OSError):  # gone meanwhile
+        with suppress(OSError):  # another process removed it meanwhile
             if time.time() - part.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(part, ignore_errors=True)
 
 
 def _leads_to(folder: Path) -> Path:
-    """Return what a path stands for, links followed; OSError if they lead round in a loop."""
+    """Return the path that a folder stands for, with links followed. OSError if the links lead round in a loop."""
     target = Path(os.path.realpath(folder))
     if target.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
@@ -149,7 +155,7 @@ def _beside(target: Path, part: str) -> list[Path]:
 
 
 def _take_place(made: Path, target: Path, old: Path) -> None:
-    """Move `made` to `target`, and what is there to `old`; again if another process was quicker in between."""
+    """Move `target` to `old` and `made` to `target`; again if another process has moved its report in between."""
     for attempt in range(ATTEMPTS):
         with suppress(FileNotFoundError):
             target.rename(old)
@@ -159,7 +165,7 @@ def _take_place(made: Path, target: Path, old: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == ATTEMPTS - 1:
                 raise
-        shutil.rmtree(old, ignore_errors=True)  # the other's is the newest now
+        shutil.rmtree(old, ignore_errors=True)  # the other process's report is newer than this one
 
 
 def files_below(folder: Path, root: Path) -> list[str]:
@@ -168,10 +174,10 @@ def files_below(folder: Path, root: Path) -> list[str]:
 
 
 def check_folder(folder: Path) -> None:
-    """See that a report may be written: there is no such folder, it is empty, or it holds a report and nothing else.
+    """Check that a report may be written: the folder does not exist, is empty, or holds a report and nothing else.
 
     Raises:
-        UserError: It does not; the text names what is in the way.
+        UserError: A report may not be written; the text names what is in the way.
     """
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
@@ -185,6 +191,6 @@ def check_folder(folder: Path) -> None:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Return the files of the report in a folder; none if there is no report."""
+    """Return the files that the report in a folder lists; none if there is no report."""
     files = read_manifest(folder).get("files", [])
     return {file for file in files if isinstance(file, str)} if isinstance(files, list) else set()

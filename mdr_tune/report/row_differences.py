@@ -1,4 +1,4 @@
-"""Rows of an ablation beside their baselines: paired by seed, or by query where each has one run."""
+"""Compare the rows of an ablation with their baselines: paired by seed, or by query where each row has one run."""
 
 from dataclasses import dataclass, replace
 
@@ -16,16 +16,22 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Pair:
-    """A row and what it is compared with, by their places in the table."""
+    """A row and its baseline.
+
+    Attributes:
+        row: Index of the row in the table.
+        baseline: Index of its baseline in the table.
+    """
 
     row: int
     baseline: int
 
 
 def baseline_pairs(rows: list[Row], is_grid: bool) -> list[Pair]:
-    """Return each row with MDR beside the rows without that are equal to it but for MDR, its own embedding mode first.
+    """Return each row with MDR paired with each of its baselines, that of its own embedding mode first.
 
-    In a search each arm was tuned on its own, so that nothing is equal: all arms without MDR are baselines then.
+    In a grid the baselines are the rows that are equal but for MDR and the embedding mode, one for each mode. In a
+    search each arm was tuned on its own, so that no rows are equal: the rows of all arms without MDR are baselines.
     """
     pairs = []
     configs = [row.first.config for row in rows]
@@ -35,7 +41,7 @@ def baseline_pairs(rows: list[Row], is_grid: bool) -> list[Pair]:
         if not has_mdr(config):
             continue
         found = [place for place in without if not is_grid or keys[place] == keys[row]]
-        by_mode: dict[str, int] = {}  # a grid with `mdr: null` in it and the same as a baseline has it twice
+        by_mode: dict[str, int] = {}  # `mdr: null` in a grid may equal a baseline: then one is used
         for place in found:
             by_mode.setdefault(modes[place], place)
         places = sorted(by_mode.values() if is_grid else found, key=lambda place: modes[place] != modes[row])
@@ -44,15 +50,15 @@ def baseline_pairs(rows: list[Row], is_grid: bool) -> list[Pair]:
 
 
 def pairs_with(rows: list[Row], name: str) -> list[Pair]:
-    """Return every row but one beside that one.
+    """Return each row, except the one called `name`, paired with that row as its baseline.
 
     Raises:
-        UserError: No row has that name; the text names those there are.
+        UserError: No row has this name; the text lists the names.
     """
     names = [row.name for row in rows]
     if name not in names:
-        # Of the same number, `mdr-003` for `mdr-3` or the trial `mdr-003.2`: the next number is another configuration,
-        # however much alike the two names look.
+        # Only a name with the same number is suggested: `mdr-003` for `mdr-3`, or for the trial `mdr-003.2`. A name
+        # with another number may look alike, but is another configuration.
         wanted = _number(name.partition(".")[0])
         hint = did_you_mean(name, [] if wanted is None else [known for known in names if _number(known) == wanted])
         raise UserError(f"no row {name!r} to compare with.{hint} The table has: {', '.join(names) or 'none'}")
@@ -65,15 +71,16 @@ def _number(name: str) -> int | None:
 
 
 def compare_rows(rows: list[Row], pairs: list[Pair], metric: str, details: dict[str, TestDetails]) -> list[Row]:
-    """Return the rows with their differences, at `metric`, p-values corrected over all of them.
+    """Return the rows with their differences in `metric`. The p-values are corrected over all differences.
 
-    Rows that have no seed in common have no difference.
+    A pair of rows that have no seed in common has no difference.
 
     Args:
-        rows: The table's.
-        pairs: What to compare.
-        metric: `test/recall_at_1`.
-        details: By trial name; for intervals over queries. Empty where there are seeds to have them over.
+        rows: Rows of the table.
+        pairs: Rows and baselines to compare.
+        metric: Name of the metric, such as `test/recall_at_1`.
+        details: Test results of each query, by trial name, for intervals over queries. Empty if intervals are over
+            seeds.
     """
     found: list[tuple[int, Difference]] = []
     for pair in pairs:
@@ -100,7 +107,10 @@ def _over_seeds(row: Row, baseline: Row, metric: str) -> tuple[Estimate, float |
 def _over_queries(
     row: Row, baseline: Row, metric: str, details: dict[str, TestDetails]
 ) -> tuple[Estimate, float | None] | None:
-    """Return the difference of two single runs with its interval over the queries; None if they cannot be paired."""
+    """Return the difference of two single runs with its interval over the queries; None if they cannot be paired.
+
+    It has no p-value.
+    """
     pair = paired_queries(row, baseline, metric, details)
     if pair is None:
         return None
@@ -111,9 +121,9 @@ def _over_queries(
 def paired_queries(
     row: Row, baseline: Row, metric: str, details: dict[str, TestDetails]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return what each query contributes in both runs, in percent, and the queries' classes; each (n,).
+    """Return the contribution of each query to the metric in both runs, in percent, and the query's class; each (n,).
 
-    None if one of the two is not a single evaluated run, they have different seeds, or different queries.
+    None if a row is not a single evaluated run, if the seeds or the queries differ, or if `metric` is no test metric.
     """
     sides = []
     for one in (row, baseline):

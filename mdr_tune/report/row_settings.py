@@ -1,4 +1,4 @@
-"""What a row of an ablation is: its method and its setting in words, and which row it may be compared with."""
+"""Name the method and the setting of an ablation's row, and find the rows that it may be compared with."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,27 +13,27 @@ from mdr_tune.report.names import format_parameters, short_names
 WITH_MDR = " + MDR"
 MODE = "embedding.mode"
 UNSAID = ("seed", MODE)
-"""Keys that are no setting: the seeds are in the row, and the mode is in the method's name."""
+"""Keys that are left out of settings: a row has all of its seeds, and the name of the method tells the mode."""
 SETTING_DIGITS = 6
-"""Significant digits of a setting, which a user wrote, where they tell it apart from the others."""
+"""Significant digits of a setting, which a user wrote. Settings that these do not tell apart get more digits."""
 
 Key = tuple[tuple[str, str], ...]
 
 
 def has_mdr(config: dict[str, Any]) -> bool:
-    """Say whether a trial's configuration, nested, has MDR."""
+    """Return whether a nested trial configuration has MDR."""
     return config.get("mdr") is not None
 
 
 def embedding_mode(config: dict[str, Any]) -> str:
-    """Return `rescale`, `l2` or `none`."""
+    """Return the embedding mode of a configuration: `rescale`, `l2` or `none`."""
     return str(config.get("embedding", {}).get("mode", ""))
 
 
 def method_of(config: dict[str, Any]) -> str:
-    """Return the loss, its embedding mode where that is not the loss's usual one, and whether MDR is added.
+    """Return the name of a method: loss, embedding mode unless it is the loss's usual one, and ` + MDR` with MDR.
 
-    `triplet`, `triplet_l2`, `triplet + MDR`: the first three rows of the paper's Table 1.
+    The first three rows of the paper's Table 1 are `triplet`, `triplet_l2` and `triplet + MDR`.
     """
     loss, mode = config["loss"], embedding_mode(config)
     name = str(loss["name"]) + ("" if mode == _usual_mode(loss) else f"_{mode}")
@@ -41,7 +41,10 @@ def method_of(config: dict[str, Any]) -> str:
 
 
 def _usual_mode(loss: dict[str, Any]) -> str:
-    """Return what `embedding.mode: auto` means for a loss; one that another version recorded may not be known."""
+    """Return the mode that `embedding.mode: auto` means for a loss.
+
+    A loss that another version recorded may be unknown; its usual mode is taken to be `rescale`.
+    """
     try:
         directions = TypeAdapter(LossConfig).validate_python(loss).compares_directions
     except ValidationError:
@@ -50,7 +53,7 @@ def _usual_mode(loss: dict[str, Any]) -> str:
 
 
 def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
-    """Return a configuration as something to compare, less the keys and sections `without`."""
+    """Return a configuration as a key to compare by, without the keys and sections in `without`."""
     kept = {
         key: value
         for key, value in flatten(config).items()
@@ -60,16 +63,18 @@ def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
 
 
 def comparable_key(config: dict[str, Any]) -> Key:
-    """Return what a configuration with MDR and its baselines have in common: all but MDR, the mode and the seed."""
+    """Return the key that configurations share if they are equal but for MDR, the embedding mode and the seed."""
     return key_of(config, without=("seed", "mdr", MODE))
 
 
 def drawn(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return what was drawn for a row, a whole choice of MDR by the keys in it: those that differ then are varied.
+    """Return the drawn values of a row. A section that was chosen for MDR is replaced by the keys in it.
+
+    Of several such sections, only the keys that differ then count as varied.
 
     Args:
-        config: Nested.
-        parameters: By dotted key, as records have it: of a section that is chosen a label.
+        config: Configuration of the row, nested.
+        parameters: Drawn values by dotted key, as records have them: a section that was chosen is a label.
     """
     if "mdr" not in parameters:
         return parameters
@@ -81,18 +86,19 @@ def varied(parameters: Sequence[dict[str, Any]]) -> list[str]:
     """Return the keys with more than one value over the rows that have them, in their order.
 
     Args:
-        parameters: What was drawn for each row, see `drawn`.
+        parameters: Drawn values of each row, see `drawn`.
     """
     keys = list(dict.fromkeys(key for row in parameters for key in row))
     return [key for key in keys if len({repr(row[key]) for row in parameters if key in row}) > 1]
 
 
 def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str, Any]]) -> list[str]:
-    """Return for each row what is varied other than the method, in words: `embedding size 64, weight 0.1`.
+    """Return the setting of each row in words, which is all that varies but the method: `embedding size 64, weight
+    0.1`.
 
     Args:
-        configs: Of each row, nested.
-        parameters: What was drawn for each row, see `drawn`.
+        configs: Configuration of each row, nested.
+        parameters: Drawn values of each row, see `drawn`.
     """
     rows = [_without_method(config, row) for config, row in zip(configs, parameters, strict=True)]
     keys = varied(rows)
@@ -106,23 +112,24 @@ def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str
 
 
 def tuned_setting(config: dict[str, Any], parameters: dict[str, Any]) -> str:
-    """Return all that a search drew for a row, other than the method: `levels 3 over ±2.40, weight 0.13`.
+    """Return the setting of a search's row in words, which is all that was drawn but the method: `margin 0.2, weight
+    0.13`.
 
     Args:
-        config: Of the row, nested.
-        parameters: As its record has them.
+        config: Configuration of the row, nested.
+        parameters: Drawn values by dotted key, as records have them.
     """
     return format_parameters(_without_method(config, parameters))
 
 
 def _without_method(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return what was drawn for a row and its method's name does not say."""
+    """Return the drawn values of a row without what the name of its method tells."""
     left = {key: _beside_method(key, value, config) for key, value in parameters.items() if key not in UNSAID}
     return {key: value for key, value in left.items() if value is not None}
 
 
 def _beside_method(key: str, value: Any, config: dict[str, Any]) -> Any:
-    """Return what the method's name does not say of a value; None if that is nothing."""
+    """Return a drawn value without the part that the name of the method tells; None if nothing is left."""
     if key == "loss":
         return str(value).removeprefix(str(config["loss"]["name"])).strip() or None
     return value

@@ -1,7 +1,7 @@
-"""The one row that all is made of which people read of a sweep: a configuration with its seeds.
+"""The row that all tables about a sweep are made of: one configuration with its seeds.
 
-The table at the end of a launch, the descriptions in MLflow, the leaderboard and the report have these rows, of which
-`ablation.py` completes those of a report with settings, estimates and differences.
+It is in the table at the end of a launch, the descriptions in MLflow, the leaderboard and the report. For a report,
+`ablation.py` adds settings, estimates and differences.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,8 +17,11 @@ from mdr_tune.report.row_settings import WITH_MDR, drawn, key_of, method_of
 from mdr_tune.statistics import Interval
 
 Verdict = Literal["better", "worse", "not separated", "not known"]
-"""Of a row beside its baseline. `not separated`: the interval of the difference holds 0, or the corrected p is above
-0.05; `not known`: fewer than two seeds in common, or differences without any spread to judge them by."""
+"""Verdict on a row beside its baseline.
+
+`better` and `worse`: the corrected p is at most 0.05. `not separated`: it is above 0.05. `not known`: there is no p,
+because fewer than two seeds are in common, or the differences have no spread to judge them by.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Estimate(Interval):
     """A mean with its 95 % interval, in the units of its values.
 
     Attributes:
-        values: By training seed; empty for an interval over queries.
-        over: What the interval is over: `seeds`, Student's t; or `queries`, a bootstrap of a single run.
+        values: Value of each training seed; empty for an interval over queries.
+        over: Kind of the interval: `seeds` for Student's t, `queries` for a bootstrap of a single run.
     """
 
     values: dict[int, float] = field(default_factory=dict)
@@ -40,11 +43,11 @@ class Difference:
 
     Attributes:
         baseline: Name of the baseline's configuration.
-        label: What the baseline is, in words: `triplet`, `triplet_l2`.
-        estimate: Of the difference.
-        p: Of the paired t-test, two-sided; None where it cannot be had. None over queries.
-        p_holm: Corrected by Holm for all differences of the table.
-        verdict: What that says.
+        label: Method of the baseline: `triplet`, `triplet_l2`.
+        estimate: Mean difference, with its interval.
+        p: p-value of the two-sided paired t-test; None where there is no test, as over queries.
+        p_holm: p-value corrected by Holm's method for all differences of the table.
+        verdict: Verdict by the corrected p-value.
     """
 
     baseline: str
@@ -60,15 +63,15 @@ class Row:
     """A configuration with its seeds.
 
     Attributes:
-        trials: The seeds, in the order in which they started.
-        metric: The sweep's metric.
-        ran: Seeds that are in the row's estimates.
-        method: The loss, with `_l2` on the unit sphere and ` + MDR` with MDR: `triplet`, `triplet_l2`, `triplet + MDR`.
-        setting: Of a grid what was varied, in words, other than the method: `embedding size 64`; rows that a baseline
-            is shared by have the same setting, less what of it is MDR's. Of a search all that was drawn for the row.
-        values: What was varied, by dotted key.
-        estimates: By metric, `test/recall_at_1`: percent.
-        differences: To each of its baselines, at the table's metric; empty for a baseline.
+        trials: Trial of each seed, in the order in which they started.
+        metric: Name of the sweep's metric.
+        ran: Trials whose values are in the row's estimates.
+        method: Name of the method, see `method_of`: `triplet`, `triplet_l2`, `triplet + MDR`.
+        setting: What else describes the row, in words. Of a grid, what was varied: `embedding size 64`; rows that share
+            a baseline have the same setting but for the part on MDR. Of a search, all that was drawn for the row.
+        values: Value of each key that was varied, by dotted key.
+        estimates: Estimate of each metric, in percent, by the metric's name: `test/recall_at_1`.
+        differences: Differences to the row's baselines in the table's metric; empty for a baseline.
     """
 
     trials: list[RecordedTrial]
@@ -82,7 +85,7 @@ class Row:
 
     @property
     def first(self) -> TrialRecord:
-        """The record of the first seed."""
+        """Record of the first seed."""
         return self.trials[0].record
 
     @property
@@ -92,56 +95,56 @@ class Row:
 
     @property
     def has_mdr(self) -> bool:
-        """Whether it was trained with MDR."""
+        """Whether the row was trained with MDR."""
         return self.method.endswith(WITH_MDR)
 
     @property
     def loss_name(self) -> str:
-        """The method without MDR."""
+        """Name of the method without MDR."""
         return self.method.removesuffix(WITH_MDR)
 
     @property
     def title(self) -> str:
-        """The row in words: `triplet + MDR, embedding size 64`."""
+        """Method and setting: `triplet + MDR, embedding size 64`."""
         return f"{self.method}, {self.setting}" if self.setting else self.method
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What was drawn, by dotted key; of MDR each key that it was drawn with."""
+        """Drawn values by dotted key, with MDR's section as its keys, see `drawn`."""
         return drawn(self.first.config, self.first.parameters)
 
     @property
     def records(self) -> dict[int, TrialRecord]:
-        """Records of the seeds that are in the estimates, by training seed."""
+        """Records of the trials in `ran`, by training seed, ascending."""
         return {trial.record.seed: trial.record for trial in sorted(self.ran, key=lambda t: t.record.seed)}
 
     @property
     def seeds(self) -> list[int]:
-        """Training seeds that are in the estimates."""
+        """Training seeds of the trials in `ran`."""
         return list(self.records)
 
     @property
     def failed_seeds(self) -> dict[int, str]:
-        """Training seeds that are in no estimate, with how they ended: {2: "diverged"}."""
+        """Outcome of each training seed that is in no estimate: {2: "diverged"}."""
         ran = {trial.record.name for trial in self.ran}
         left = [trial.record for trial in self.trials if trial.record.name not in ran]
         return {record.seed: said_outcome(record.outcome) for record in left}
 
     @property
     def mean(self) -> tuple[float, int] | None:
-        """Mean of the best values over the seeds that ran to their end, and their number; None if none did."""
+        """Mean of the best values over the seeds that ran to their end, and their number; None if there are none."""
         ended = [trial for trial in self.trials if trial.record.outcome == "completed"]
         values = [best[0] for trial in ended if (best := best_of(trial, self.metric)) is not None]
         return (sum(values) / len(values), len(values)) if values else None
 
     @property
     def value(self) -> tuple[float, int] | None:
-        """What the row is chosen by, and the number of seeds in it: the mean, or the first seed's best without one."""
+        """Value that the row is chosen by, with its number of seeds: the mean, else the first seed's best value."""
         own = best_of(self.trials[0], self.metric)
         return self.mean or (None if own is None else (own[0], 1))
 
     def values_of(self, metric: str) -> dict[int, float]:
-        """Return a metric's value by training seed, of the seeds that are in the estimates and have it."""
+        """Return a metric's value by training seed, for the trials in `ran` that have it."""
         return {trial.record.seed: trial.metrics[metric] for trial in self.ran if metric in trial.metrics}
 
     def mean_of(self, metric: str) -> float | None:
@@ -155,14 +158,15 @@ class AblationTable:
     """All rows of one launch.
 
     Attributes:
-        sweep: Its name.
-        data: The data set.
-        metric: Which metric the differences are of: `test/recall_at_1`; of validation while test is not read.
-        metrics: All columns, in order.
-        rows: In the order of the grid, baselines after it; of a search that is no grid: the best of each arm.
-        is_grid: Whether all configurations are shown.
-        protocol: `validation` or `paper`: on which classes the best epoch was chosen, see `SweepFacts`.
-        notes: Sentences that a reader must know: seeds that failed, few seeds, what p was corrected for.
+        sweep: Name of the sweep.
+        data: Name of the data set.
+        metric: Name of the metric that differences are in: `test/recall_at_1`, or one on validation while test values
+            are missing.
+        metrics: Names of the metrics of all columns, in order.
+        rows: Rows of the table: of a grid in its order, the baselines after it; of a search the best of each arm.
+        is_grid: Whether the launch is a grid, of which all configurations are shown.
+        protocol: `validation` or `paper`: the classes that the best epoch was chosen on, see `SweepFacts`.
+        notes: Sentences that a reader must know: on seeds that failed, few seeds, the correction of p.
     """
 
     sweep: str
@@ -181,7 +185,10 @@ def said_outcome(outcome: Outcome) -> str:
 
 
 def best_of(trial: RecordedTrial, metric: str) -> tuple[float, int] | None:
-    """Return the best value of `metric` and its epoch, from the history or what MLflow has; None if it diverged."""
+    """Return the best value of `metric` and its epoch; None if the trial diverged, or has no value.
+
+    They are taken from the history, or from the trial's metrics in MLflow if the history was not read.
+    """
     record = trial.record
     if record.history or not record.counts:
         return record.best(metric)
@@ -190,37 +197,43 @@ def best_of(trial: RecordedTrial, metric: str) -> tuple[float, int] | None:
 
 
 def best_parameters(trial: RecordedTrial, metric: str) -> dict[str, Any]:
-    """Return what a trial's best epoch was trained with: population based training changes it on the way."""
+    """Return the parameters that a trial's best epoch was trained with.
+
+    Population based training may have changed them since the trial's start.
+    """
     best = best_of(trial, metric)
     return trial.record.parameters if best is None else trial.record.parameters_in(best[1])
 
 
 def said_parameters(trials: Sequence[RecordedTrial], metric: str) -> dict[str, str]:
-    """Return the parameters of each trial's best epoch in one short line, by its name.
+    """Return the parameters of each trial's best epoch in one short line, by the trial's name.
 
-    Those that differ are told apart, with more digits where it takes them.
+    Lines of different parameters differ, with more digits where that needs them.
     """
     texts = tell_apart([best_parameters(trial, metric) for trial in trials], format_parameters)
     return {trial.record.name: text for trial, text in zip(trials, texts, strict=True)}
 
 
 def rows_of(trials: Iterable[RecordedTrial], metric: str) -> list[Row]:
-    """Return a row for each configuration, in the order in which they started."""
+    """Return a row for each configuration, in the order in which the configurations started."""
     by_name = {trial.record.name: trial for trial in trials}
     groups = by_configuration(trial.record for trial in by_name.values())
     return [Row([by_name[record.name] for record in group], metric) for group in groups.values()]
 
 
 def result_rows(result: SweepResult) -> list[Row]:
-    """Return the rows of a sweep that runs or just ended, which is not read back from MLflow."""
+    """Return the rows of a sweep that runs or has just ended, from its result instead of MLflow."""
     of_best = {record.name: result.test[arm] for arm, record in result.best.items() if arm in result.test}
     tests = of_best | result.tests
     return rows_of([RecordedTrial(r, "", tests.get(r.name, {})) for r in result.records], result.metric)
 
 
 def best_so_far(records: Sequence[TrialRecord], metric: str) -> dict[str, TrialRecord]:
-    """Return the first seed of the best configuration of each arm that has a value, by the mean over the seeds that
-    ran to their end; the one that started first among equals."""
+    """Return the first seed of each arm's best configuration, by arm.
+
+    A configuration counts by the mean over its seeds that ran to their end, or by the first seed's best value without
+    such a mean. Of equal ones the first to start is the best. An arm without a value is left out.
+    """
     found: dict[str, tuple[float, TrialRecord]] = {}
     for row in rows_of([RecordedTrial(record, "", {}) for record in records], metric):
         arm, value = row.first.arm, row.value
@@ -230,9 +243,9 @@ def best_so_far(records: Sequence[TrialRecord], metric: str) -> dict[str, TrialR
 
 
 def grid_rows(evidence: SweepEvidence) -> list[Row]:
-    """Return every configuration, the arms one after another, each in the order of its grid.
+    """Return a row for each configuration of a grid, arm by arm, each arm in the order of its grid.
 
-    Where the space has `seed`, configurations that are equal but for it are one row.
+    If the grid varies `seed`, configurations that are equal but for the seed are one row.
     """
     groups: dict[Any, list[RecordedTrial]] = {}
     arms = list(dict.fromkeys(trial.record.arm for trial in evidence.sweep.trials))
@@ -247,13 +260,16 @@ def grid_rows(evidence: SweepEvidence) -> list[Row]:
 
 
 def best_rows(evidence: SweepEvidence) -> list[Row]:
-    """Return the best configuration of each arm on validation, in the mean over its seeds, as the launch chose it."""
+    """Return the row of each arm's best configuration by the sweep's metric, as the launch chose it.
+
+    A configuration with several seeds counts by their mean.
+    """
     sweep = evidence.sweep
     found = []
     for arm in dict.fromkeys(record.arm for record in sweep.records):
         rows = rows_of([trial for trial in sweep.trials if trial.record.arm == arm], sweep.metric)
         scored = [row for row in rows if row.value is not None]
-        if any(len(row.trials) > 1 for row in rows):  # only those that have all of their seeds, if there are
+        if any(len(row.trials) > 1 for row in rows):  # only rows with all of their seeds, if any
             scored = [row for row in scored if row.first.outcome == "completed"] or scored
         if scored:
             best = max(scored, key=lambda row: (row.value or (0.0, 0))[0])

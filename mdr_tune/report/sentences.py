@@ -1,7 +1,7 @@
-"""Which row is the best and what MDR gained, in plain sentences: the one place where they are made.
+"""Say in plain sentences which row is the best and what MDR gained. No other module makes such sentences.
 
-`verdict` is of a sweep that just ended: the best trial of each arm, in points. `summary_sentences` is of a report's
-table, in which differences have intervals.
+`verdict` is about a sweep that has just ended, and compares the best trial of each arm, in points. `summary_sentences`
+is about a report's table, whose differences have intervals.
 """
 
 import math
@@ -19,7 +19,7 @@ from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row, Verdi
 from mdr_tune.util.words import count, some
 
 NAMED = 3
-"""Rows named in a sentence; of more the number is said."""
+"""Number of rows that a sentence names; of further rows it says only how many there are."""
 FRONT_SHOWN = 5
 SAID: dict[Verdict, str] = {
     "better": "better",
@@ -31,14 +31,14 @@ SAID: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class _Group:
-    """Differences that are told together: all to the same kind of baseline."""
+    """Differences that are told together, as all are to the same kind of baseline."""
 
     name: str
     found: list[tuple[Row, Difference]]
 
 
 def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return what the table says, in at most six sentences: the best row, then MDR beside each kind of baseline."""
+    """Return a summary of the table in at most five sentences: the best row, then MDR beside each kind of baseline."""
     sentences = [*_best_row(evidence, table)]
     if not sentences:
         return ["No trial ran to its end: there is nothing to compare."]
@@ -52,7 +52,7 @@ def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str
 
 
 def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return the sentence on the row that is the best on the classes that the protocol chooses on."""
+    """Return the sentence on the best row by the classes that the protocol chooses on; empty if no row has a value."""
     chosen_by = best_key(evidence.sweep.metric)
     by = chosen_by if chosen_by in table.metrics else table.metric
     rows = [row for row in table.rows if by in row.estimates and table.metric in row.estimates]
@@ -65,7 +65,7 @@ def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
 
 
 def _told(estimate: Estimate) -> str:
-    """Return a value with its interval and n: `79.92 (95 % interval 75.20 to 84.63, n = 3 seeds)`."""
+    """Return a mean with its interval and n: `79.92 (95 % interval 75.20 to 84.63, n = 3 seeds)`."""
     if estimate.low is None or estimate.high is None:
         return f"{number(estimate.mean)} ({_n(estimate)}, no interval)"
     ends = f"{number(estimate.low)} to {number(estimate.high)}"
@@ -73,7 +73,13 @@ def _told(estimate: Estimate) -> str:
 
 
 def _told_difference(difference: Difference, is_corrected: bool, unit: str = "") -> str:
-    """Return a difference with its interval, p and n; of the only test of a table, p is not corrected for anything."""
+    """Return a difference with its interval, p and n.
+
+    Args:
+        difference: Difference of a row to its baseline.
+        is_corrected: Whether p is called corrected. The p of a table's only test has nothing to be corrected for.
+        unit: Text right after the number.
+    """
     estimate = difference.estimate
     parts = [] if estimate.low is None or estimate.high is None else [_ends(estimate.low, estimate.high)]
     if difference.p_holm is not None:
@@ -95,8 +101,10 @@ def _n(estimate: Estimate) -> str:
 
 
 def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
-    """Return the differences by the kind of their baseline: the same without MDR, or in another embedding mode; all
-    together where the rows are compared with one that the user named."""
+    """Return the differences grouped by baseline: the same loss without MDR, or another loss or embedding mode.
+
+    They are one group if not all of them tell what MDR gains, as with a baseline that the user named.
+    """
     rows = {row.name: row for row in table.rows}
     found = [(row, difference) for row in table.rows for difference in row.differences]
     if not all(_is_gain(evidence, table, row, rows[d.baseline]) for row, d in found):
@@ -113,7 +121,10 @@ def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
 
 
 def _is_gain(evidence: SweepEvidence, table: AblationTable, row: Row, baseline: Row) -> bool:
-    """Say whether a difference is what MDR does: of a search whose arms were tuned apart, or all else being equal."""
+    """Return whether a difference is what MDR gains: only the row has MDR, and the two are equal otherwise.
+
+    The arms of a search need not be equal otherwise, since each was tuned on its own.
+    """
     if not row.has_mdr or baseline.has_mdr:
         return False
     keys = {
@@ -125,8 +136,10 @@ def _is_gain(evidence: SweepEvidence, table: AblationTable, row: Row, baseline: 
 
 
 def _gain(group: _Group, metric: str, is_corrected: bool) -> list[str]:
-    """Return one sentence on a single difference; of several, one on both ends of their range and one on what the
-    seeds tell."""
+    """Return the sentences on a group of differences.
+
+    A single difference has one sentence. Several have one on the ends of their range, and one on what the seeds tell.
+    """
     title = full_title(metric)
     if len(group.found) == 1:
         _, difference = group.found[0]
@@ -136,7 +149,7 @@ def _gain(group: _Group, metric: str, is_corrected: bool) -> list[str]:
 
 
 def _range(group: _Group, title: str, is_corrected: bool) -> str:
-    """Return the smallest and the largest difference, each with its row, or what all of them come to."""
+    """Return the smallest and the largest difference, each with its row; if both read the same, their common value."""
     ordered = sorted(group.found, key=lambda pair: pair[1].estimate.mean)
     (least, bottom), (most, top) = ordered[0], ordered[-1]
     low, high = (signed(difference.estimate.mean) for difference in (bottom, top))
@@ -173,14 +186,14 @@ def _nothing_compared(table: AblationTable) -> str:
 
 
 def beside_baselines(row: Row) -> str:
-    """Return a row's differences in a table's cell: `+7.83 ± 0.36 over triplet: better`."""
+    """Return the cell of a table with a row's differences: `+7.83 ± 0.36 over triplet: better`."""
     return "; ".join(
         f"{signed(d.estimate.mean)} {spread(d.estimate)} over {d.label}: {d.verdict}" for d in row.differences
     )
 
 
 def verdict(result: SweepResult) -> list[str]:
-    """Return the sentences that say who won, on which classes, and by how much."""
+    """Return sentences on who won, on which classes, and by how much."""
     winner, label = result.winner, metric_label(result.metric)
     if winner is None and result.interrupted:
         no_test = "" if result.test_was_read_on_the_way else " and read no test classes"
@@ -224,20 +237,21 @@ def best_trial(result: SweepResult) -> str:
 
 
 def _best_rows(result: SweepResult) -> dict[str, Row]:
-    """Return the row of the best trial of each arm."""
+    """Return the row of each arm's best trial, by arm."""
     rows = {row.name: row for row in result_rows(result)}
     return {arm: rows[record.config_name] for arm, record in result.best.items()}
 
 
 def _seeds(row: Row) -> int:
-    """Return how many seeds are in the value of a row."""
+    """Return the number of seeds in a row's value."""
     return 1 if row.value is None else row.value[1]
 
 
 def gains(result: SweepResult) -> dict[str, float]:
-    """Return what the best MDR trial gains over each baseline, in points: `gain/val_over_triplet`, and on test.
+    """Return the gains of the best MDR trial over each baseline, in points, by name: `gain/val_over_triplet`.
 
-    With the authors' protocol there is no value of validation. Of a grid, whose rows are compared one by one, none.
+    There is a gain on validation and one on test. With the authors' protocol there is none on validation. A grid has no
+    gains, since its rows are compared one by one.
     """
     found: dict[str, float] = {}
     best = _best_rows(result)
@@ -266,7 +280,12 @@ def _gain_over(arm: str, found: dict[str, float], label: str) -> str:
 
 
 def _not_better(found: dict[str, float], baselines: Sequence[str]) -> list[str]:
-    """Return a sentence on the classes, validation or test, where the chosen MDR trial is no better than a baseline."""
+    """Return sentences on baselines that are as good as or better than the chosen MDR trial, on either split.
+
+    Args:
+        found: Gains in points, as `gains` returns them.
+        baselines: Names of the baselines' arms.
+    """
     lines = []
     for split, classes in (("val", "validation"), ("test", "test")):
         points = {arm: round(found.get(f"gain/{split}_over_{arm}", math.inf), 2) for arm in baselines}
@@ -279,7 +298,7 @@ def _not_better(found: dict[str, float], baselines: Sequence[str]) -> list[str]:
 
 
 def _arms_choice(result: SweepResult) -> str:
-    """Return how the compared trials were chosen, and how often the test classes were read."""
+    """Return a sentence on how the compared trials were chosen, and how often the test classes were read."""
     split = chosen_on(result.metric)
     own = f"Each arm had its own search ({_budget(result)}), chosen on {split}"
     if split == "test":
@@ -307,7 +326,7 @@ def _caution(best: dict[str, Row]) -> str:
 
 
 def _circumstances(result: SweepResult) -> list[str]:
-    """Return the sentences on why the search ended, on trials without a value, and on the Pareto front."""
+    """Return sentences on why the search ended, on trials without a value, and on the Pareto front."""
     lines = []
     if result.stopped_because:
         lines.append(f"The search ended before its trials were used up: {result.stopped_because}.")

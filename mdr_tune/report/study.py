@@ -1,6 +1,6 @@
-"""Recorded trials as an Optuna study in memory, for Optuna's importances and plots.
+"""Turn recorded trials into an Optuna study in memory, for Optuna's importances and plots.
 
-Its parameters have short names, and distributions that are read off the values: a record does not know the space.
+Parameters have short names in it. Their distributions are read off the values, as a record does not know the space.
 """
 
 import warnings
@@ -15,21 +15,28 @@ from mdr_tune.report.budget import AtBudget
 from mdr_tune.report.names import short_names
 
 LOG_KEYS = ("mdr.weight", "optimizer.learning_rate", "optimizer.head_learning_rate", "optimizer.weight_decay")
-"""Searched by orders of magnitude."""
+"""Parameters that are searched by orders of magnitude."""
 LOG_RATIO = 30.0
-"""From this ratio of the largest to the smallest value on, any other is taken to be so too."""
+"""Ratio of the largest to the smallest value from which on any other parameter counts as one of these."""
 LONGEST_CHOICE = 22
 TARGET_QUANTILE = 0.25
 EVALUATOR = "PED-ANOVA, best quarter of the trials"
-"""Optuna 5's own choice, but not its tenth of the trials, which is one or two in a search of ours: on made-up searches
-of 12 to 60 trials with a known first parameter, the tenth and fANOVA name it in 5 to 8 of 8, the quarter in 8 of 8."""
+"""Name of the evaluator of importances.
+
+Optuna 5 also uses PED-ANOVA by default, but with the best tenth of the trials, which is one or two in a search of this
+size. In made-up searches of 12 to 60 trials with a known first parameter, the tenth and fANOVA name it in 5 to 8 of 8
+searches, the quarter in 8 of 8.
+"""
 MIN_FOR_CONDITIONAL = 30
-"""Trials from which on parameters are weighed that not all trials have. In the same made-up searches, with a margin or
-a scale depending on the loss, those two outweighed the known first at 12 and 16 trials, and not at 30."""
+"""Number of trials from which on parameters are weighed that only some trials have.
+
+In the same made-up searches, with a margin or a scale depending on the loss, these two outweighed the known first
+parameter at 12 and 16 trials, and not at 30.
+"""
 
 
 def make_study(found: AtBudget) -> optuna.Study:
-    """Return a study with one finished trial for each that is compared. Parameters with one value are left out."""
+    """Return a study with a finished trial for each compared trial. Parameters with only one value are left out."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(directions=["maximize"] * len(found.values[0]))
     keys = list(dict.fromkeys(key for record in found.records for key in record.parameters))
@@ -57,7 +64,7 @@ def make_study(found: AtBudget) -> optuna.Study:
 def importances(study: optuna.Study) -> dict[str, float]:
     """Return the share of each parameter in the variation of the first objective, the largest first; they sum to 1.
 
-    Parameters that only some trials have are weighed from 30 trials on. Empty if nothing varies.
+    Parameters that only some trials have are weighed from `MIN_FOR_CONDITIONAL` trials on. Empty if nothing varies.
     """
     names = list(dict.fromkeys(name for trial in study.trials for name in trial.params))
     if len(study.trials) < MIN_FOR_CONDITIONAL:
@@ -66,7 +73,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
         return {}
     evaluator = PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it looks at low values where it is given a target: see below
+        warnings.simplefilter("ignore")  # it says that low targets count as good: see below
         return get_param_importances(study, evaluator=evaluator, params=names, target=_lower_is_better)
 
 
@@ -75,13 +82,13 @@ def _lower_is_better(trial: optuna.trial.FrozenTrial) -> float:
 
 
 def by_importance(study: optuna.Study) -> list[str]:
-    """Return all parameters that vary, those that were weighed first."""
+    """Return the names of all parameters that vary, the most important first and those that were not weighed last."""
     names = dict.fromkeys(name for trial in study.trials for name in trial.params)
     return list(dict.fromkeys([*importances(study), *names]))
 
 
 def distribution_of(key: str, values: list[Any]) -> BaseDistribution:
-    """Return a distribution over `values`: numbers have a range, on a log scale where they go over magnitudes."""
+    """Return a distribution over `values`: a range of numbers, on a log scale if they span magnitudes; else choices."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return CategoricalDistribution(list(choices_in_words(values).values()))
     low, high = min(values), max(values)
@@ -100,8 +107,10 @@ def _stored(distribution: BaseDistribution, value: Any, said: dict[str, str]) ->
 
 
 def choices_in_words(values: list[Any]) -> dict[str, str]:
-    """Return what each different value is called, by its `repr`; long texts are cut, and numbered if that makes them
-    the same."""
+    """Return the name of each different value, by its `repr`.
+
+    Long names are cut, and numbered if the cut makes them equal.
+    """
     different = {repr(value): value for value in values}
     texts = [_cut(text) for text in tell_apart(list(different.values()), describe_value)]
     numbered = [_cut(f"{i}: {text}") if texts.count(text) > 1 else text for i, text in enumerate(texts, 1)]

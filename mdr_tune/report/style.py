@@ -1,6 +1,6 @@
-"""How all figures look: one font, colours that colour-blind readers can tell apart, and files that are the same again.
+"""The style of all figures: one font, colours that colour-blind readers tell apart, and files that are reproducible.
 
-Nothing is told by colour alone: lines also differ in their dashes, points in their shapes.
+Nothing is told by colour alone: lines also differ in their dashes, and points in their shapes.
 """
 
 import contextlib
@@ -13,13 +13,14 @@ from typing import Any
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, "#000000")
-"""Okabe and Ito, Color Universal Design, 2008; without their yellow, which cannot be seen as a line on white."""
+"""Colours of Okabe and Ito, Color Universal Design, 2008, without their yellow: as a line on white it cannot be seen.
+"""
 GREY = "#888888"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ((0, (4, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)), (0, (2.5, 1.2)))
-"""Of lines without MDR; those with MDR are whole."""
+"""Line styles of methods without MDR; lines with MDR are solid."""
 WIDTH = 7.5
-"""Of a figure, in inches: its text, of 9 points and more, is legible across a page."""
+"""Width of a figure, in inches; its text, of 9 points and more, is legible across a page."""
 DPI = 150
 
 STYLE: Any = {
@@ -49,20 +50,20 @@ _PLOTS: Any = {
     "legend.fontsize": 9,
     "axes.titlesize": 10,
     "svg.fonttype": "path",  # a page's reader may not have the font
-    "svg.hashsalt": "mdr_tune",  # ids that are the same again
+    "svg.hashsalt": "mdr_tune",  # the same ids each time
     "image.composite_image": False,
 }
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a row or a method looks in every figure of a report.
+    """The look of a row or a method in every figure of a report.
 
     Attributes:
-        colour: Of its line and points.
-        marker: Shape of its points.
-        dash: Matplotlib's line style.
-        filled: Whether its points are: those with MDR.
+        colour: Colour of the line and the points.
+        marker: Shape of the points, as Matplotlib names it.
+        dash: Line style, as Matplotlib names it.
+        filled: Whether the points are filled, as they are with MDR.
     """
 
     colour: str
@@ -71,18 +72,18 @@ class Look:
     filled: bool
 
     def line(self) -> dict[str, Any]:
-        """Return the arguments of a line without points."""
+        """Return Matplotlib's arguments for a line without points."""
         return {"color": self.colour, "linestyle": self.dash, "linewidth": 1.6}
 
     def points(self) -> dict[str, Any]:
-        """Return the arguments of points."""
+        """Return Matplotlib's arguments for points."""
         face = self.colour if self.filled else "white"
         return {"marker": self.marker, "markersize": 6, "markerfacecolor": face, "markeredgecolor": self.colour}
 
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """Draw in the reports' style; Matplotlib's settings are as before afterwards."""
+    """Draw in the reports' style, and restore Matplotlib's settings afterwards."""
     import matplotlib
 
     with matplotlib.rc_context(_PLOTS):
@@ -91,7 +92,7 @@ def styled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def optuna_pyplot() -> Iterator[Any]:
-    """Yield pyplot without a screen, with Optuna's plots in this style; what was drawn is gone afterwards."""
+    """Yield pyplot without a screen, with Optuna's plots in this style. All of its figures are closed afterwards."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -100,7 +101,7 @@ def optuna_pyplot() -> Iterator[Any]:
     styles: Any = matplotlib.style.library
     theirs = styles["ggplot"]
     with warnings.catch_warnings(), plt.rc_context(STYLE):
-        warnings.simplefilter("ignore")  # Optuna's: its plots are experimental
+        warnings.simplefilter("ignore")  # Optuna says that its plots are experimental
         styles["ggplot"] = STYLE  # Optuna's plots ask for this style by name
         try:
             yield plt
@@ -110,9 +111,9 @@ def optuna_pyplot() -> Iterator[Any]:
 
 
 def save(figure: Any, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a figure as `name.png` and `name.svg`; returns the two files. The same figure gives the same bytes.
+    """Write a figure as `name.png` and `name.svg` and return the two files. The same figure gives the same bytes.
 
-    The SVG begins with its root, so that a page can hold it as it is: no XML declaration, and no address of a DTD.
+    The SVG begins with its root element, without XML declaration and DTD, so that a page can hold it unchanged.
     """
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     buffer = io.StringIO()

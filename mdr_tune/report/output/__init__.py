@@ -1,1 +1,1 @@
-"""The report in each of its formats: every number is text once, in `texts.py`, and the formats set it."""
+"""The formats of a report. Numbers become text once, in `texts.py`; only the data files hold unrounded numbers."""

@@ -1,6 +1,7 @@
-"""Rows as CSV and Parquet; those of a report, unrounded: values, differences, and each trial's, to recompute them from.
+"""Write rows as CSV and Parquet, among them those of a report: its values, its differences and its trials.
 
-A row is one observation, so that any program can group and filter them.
+Numbers are not rounded, so that the values and differences can be recomputed from the trials. A row is one observation,
+so that any program can group and filter the rows.
 """
 
 import csv
@@ -18,7 +19,7 @@ Rows = list[dict[str, Cell]]
 
 
 def value_rows(table: AblationTable) -> Rows:
-    """Return a row for each configuration and metric: mean, ends of the 95 % interval, n, and what it is over."""
+    """Return a row for each configuration and metric: mean, 95 % interval, n, and what the interval is over."""
     return [
         {**_of(table, row), "metric": metric, **_estimate(row.estimates[metric])}
         for row in table.rows
@@ -28,7 +29,7 @@ def value_rows(table: AblationTable) -> Rows:
 
 
 def difference_rows(table: AblationTable) -> Rows:
-    """Return a row for each difference to a baseline, in points, with its p-values and what they say."""
+    """Return a row for each difference to a baseline, in points, with its p-values and its verdict."""
     return [
         {
             **_of(table, row),
@@ -45,10 +46,11 @@ def difference_rows(table: AblationTable) -> Rows:
 
 
 def trial_rows(evidence: SweepEvidence, table: AblationTable) -> Rows:
-    """Return a row for each trial, also of those that are in no row of the table: what varied, and all its metrics.
+    """Return a row for each trial, with its sampled parameters and all of its metrics.
 
-    All rows have the same columns; what a trial lacks is None, and a list or section is its text. A parameter is
-    `parameter:embedding.size`, a metric has its own name, `test/recall_at_1`.
+    Trials of configurations that the table does not show are included. All rows have the same columns. A value that a
+    trial lacks is None, and a list or section is stored as its text. The column of a parameter is named
+    `parameter:embedding.size`. That of a metric has the metric's name, `test/recall_at_1`.
     """
     shown = {row.name: row for row in table.rows}
     parameters = list(dict.fromkeys(key for record in evidence.sweep.records for key in record.parameters))
@@ -97,12 +99,12 @@ def _estimate(estimate: Estimate) -> dict[str, Cell]:
 
 
 def cell(value: Any) -> Cell:
-    """Return a value as a table has it: a list or section is its text."""
+    """Return a value as a table stores it: a list or section becomes text."""
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def csv_text(rows: Rows, columns: Sequence[str] = ()) -> str:
-    """Return rows as CSV; without rows the titles alone, if they are given."""
+    """Return rows as CSV. Without rows, return the line of titles alone, if `columns` names them."""
     titles = list(rows[0]) if rows else columns
     file = io.StringIO()
     if titles:
@@ -113,7 +115,7 @@ def csv_text(rows: Rows, columns: Sequence[str] = ()) -> str:
 
 
 def write_parquet(rows: Rows, file: Path) -> None:
-    """Write rows as Parquet; a column that mixes texts and numbers, a parameter's choices, becomes text."""
+    """Write rows as Parquet. A column that mixes texts and numbers, such as a parameter's choices, becomes text."""
     import pyarrow
     import pyarrow.parquet
 
@@ -126,7 +128,7 @@ def write_parquet(rows: Rows, file: Path) -> None:
 
 
 def write_rows(rows: Rows, folder: Path, name: str) -> list[Path]:
-    """Write rows as `name.csv` and `name.parquet`; returns the two files. Without rows nothing is written."""
+    """Write rows as `name.csv` and `name.parquet` and return the two files. Without rows, write nothing."""
     if not rows:
         return []
     as_csv, as_parquet = folder / f"{name}.csv", folder / f"{name}.parquet"

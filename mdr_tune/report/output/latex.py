@@ -1,4 +1,5 @@
-"""A table for a paper, with booktabs. Bold is kept for rows that seeds tell apart from all of their baselines."""
+"""Tables for a paper, in LaTeX with booktabs. Bold is for rows that seeds show to be better than all their baselines.
+"""
 
 from mdr_tune.records.metrics import metric_label
 from mdr_tune.report.names import full_title
@@ -31,17 +32,17 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Return a text as LaTeX sets it, in any encoding of fonts; characters that it may not know become `?`."""
+    """Return a text as LaTeX sets it, in any font encoding. Characters that LaTeX may not know become `?`."""
     return "".join(_SPECIAL.get(character, character if _is_plain(character) else "?") for character in text)
 
 
 def _is_plain(character: str) -> bool:
-    """Return whether LaTeX knows a character in its usual fonts: ASCII, and letters of western Europe."""
+    """Return whether LaTeX's usual fonts have a character: ASCII, and letters of western Europe."""
     return " " <= character < "\x7f" or (character.isalpha() and character < "\u0100")
 
 
 def latex(section: Section) -> str:
-    """Return two tables: the values, and the differences if there are any."""
+    """Return the tables of a section: the values, and the differences if there are any."""
     table = section.table
     parts = ["% needs \\usepackage{booktabs}", _values(section)]
     if texts.differences_of(table):
@@ -50,7 +51,7 @@ def latex(section: Section) -> str:
 
 
 def overview_latex(overview: Overview) -> str:
-    """Return the table that has several sweeps beside each other."""
+    """Return the table of several sweeps beside each other."""
     heads, rules = _groups(texts.overview_groups(overview), 2)
     titles = ["method", *(metric_label(column.metric) for column in overview.columns)]
     rows = [_line([*map(escape, row)]) for row in texts.overview_rows(overview)]
@@ -59,7 +60,12 @@ def overview_latex(overview: Overview) -> str:
 
 
 def _groups(groups: list[tuple[str, int]], first: int) -> tuple[list[str], str]:
-    """Return the heads above groups of columns, from column `first` on, and the rules below them."""
+    """Return the heads above groups of columns, and the rules below these heads.
+
+    Args:
+        groups: Title of each group, and its number of columns.
+        first: Number of the first group's first column, from 1.
+    """
     heads, rules = [], []
     for name, width in groups:
         heads.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}")
@@ -107,13 +113,16 @@ def _differences(section: Section) -> str:
 
 
 def _line(cells: list[str]) -> str:
-    """Return a row of cells that are LaTeX; one that begins with a bracket would be taken for the length of `\\\\`."""
+    """Return a row of LaTeX cells.
+
+    An empty group precedes a row that begins with a bracket: LaTeX would take the bracket for the length of a `\\\\`.
+    """
     line = " & ".join(cells)
     return ("{}" if line.startswith("[") else "") + line + r" \\"
 
 
 def _float(lines: list[str], columns: str, caption: str, label: str) -> str:
-    """Return a table float. A label takes no escapes: it is made of a file's name."""
+    """Return a table float. The label is not escaped, since it is made of a file's name."""
     return "\n".join(
         [
             r"\begin{table}",

@@ -1,4 +1,4 @@
-"""The report as Markdown: for a repository, a pull request, a wiki. Figures are files beside it."""
+"""The report in Markdown, for a repository, a pull request or a wiki. Its figures are files beside it."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,18 @@ from mdr_tune.report.overview import Overview
 
 
 def escape(text: str) -> str:
-    """Return a text in one line in which nothing is taken for Markdown or HTML."""
+    """Return a text in one line, with every character escaped that Markdown or HTML would interpret."""
     return re.sub(r"([\\`*_<>#|~&$]|\](?=[(\[:]))", r"\\\1", " ".join(text.split()))
 
 
 def table_lines(titles: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int) -> list[str]:
-    """Return a table of plain texts; the columns from `numbers_from` on are set to the right."""
+    """Return the lines of a Markdown table.
+
+    Args:
+        titles: Titles of the columns, not escaped.
+        rows: Cells of each row, not escaped.
+        numbers_from: Index of the first column that is aligned to the right, as all columns after it.
+    """
     rules = ["---" if column < numbers_from else "---:" for column in range(len(titles))]
     cells = [[escape(cell) for cell in row] for row in rows]
     return [f"| {' | '.join(row)} |" for row in [[escape(title) for title in titles], rules, *cells]]
@@ -28,7 +34,9 @@ def markdown(sections: Sequence[Section], title: str, overview: Overview | None 
     """Return the whole report.
 
     Args:
-        overview: Of several sweeps, the table that has them beside each other.
+        sections: Parts of the report, one for each sweep.
+        title: Heading of the report.
+        overview: Table of several sweeps beside each other, if there is one.
     """
     blocks = [[f"# {escape(title)}"]]
     if overview is not None:
@@ -104,7 +112,7 @@ def _figure(section: Section, title: str, caption: str, png: Path) -> list[str]:
 
 
 def _code(text: str) -> list[str]:
-    """Return a text as it is, in a fence that is longer than any in it."""
+    """Return a text, unchanged, in a code fence that is longer than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}yaml", *text.rstrip("\n").splitlines(), fence]

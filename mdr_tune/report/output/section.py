@@ -1,4 +1,4 @@
-"""A sweep's part of a report: what all formats are made of."""
+"""The part of a report about one sweep, from which every format is written."""
 
 import re
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from mdr_tune.report.plots.drawing import ReportFigure
 from mdr_tune.report.rows import AblationTable
 
 OVERVIEW = "overview"
-"""Name of the table of several sweeps."""
+"""File name of the table of several sweeps, without its ending."""
 DIFFERENCES, TRIALS = "_differences", "_trials"
-"""Endings of a sweep's further tables."""
+"""Ends of the file names of a sweep's further tables."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One sweep.
+    """The part of a report about one sweep.
 
     Attributes:
-        slug: Its name as a file's: of letters, digits, `.`, `_` and `-`, unique in the report.
-        evidence: What MLflow has of it.
-        table: Its rows.
-        sentences: What it found, in words.
-        figures: In the order in which they are shown.
+        slug: File name of the sweep: letters, digits, `.`, `_` and `-`, unique in the report.
+        evidence: Records of the sweep, as read from MLflow.
+        table: Table of the sweep.
+        sentences: Summary of the table, in sentences.
+        figures: Figures in the order in which they are shown.
     """
 
     slug: str
@@ -34,12 +34,12 @@ class Section:
 
     @property
     def name(self) -> str:
-        """The sweep's name."""
+        """Name of the sweep."""
         return self.evidence.sweep.name
 
 
 def slugs(names: Sequence[str]) -> list[str]:
-    """Return a file name for each sweep; where files of two would have the same name, they get numbers."""
+    """Return a file name for each sweep. If the files of two sweeps would have the same name, a number is appended."""
     found: list[str] = []
     taken = {OVERVIEW}
     for name in names:
@@ -53,5 +53,5 @@ def slugs(names: Sequence[str]) -> list[str]:
 
 
 def _files(slug: str) -> set[str]:
-    """Return the names of a sweep's tables, alike on systems that do not tell capitals."""
+    """Return the names of a sweep's tables in lower case, since some systems do not tell capitals apart."""
     return {slug.lower() + ending for ending in ("", DIFFERENCES, TRIALS)}

@@ -1,4 +1,4 @@
-"""Numbers and names of an ablation's table as people read them, the same in every format."""
+"""Turn the numbers and names of an ablation's table into text, the same in every format."""
 
 from collections.abc import Sequence
 
@@ -9,41 +9,44 @@ from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
-"""Stands where there is no number."""
+"""Text of a cell that has no number."""
 
 
 def number(value: float) -> str:
-    """Return percent with two digits: seeds of this field differ in the first."""
+    """Return a percentage with two decimals: in this field, seeds differ in the first decimal."""
     return f"{_rounded(value):.2f}".replace("-", MINUS)
 
 
 def signed(value: float) -> str:
-    """Return points with their sign: `+1.20`, `−0.35`; what rounds to nothing is `+0.00`."""
+    """Return points with their sign, `+1.20` or `−0.35`; a value that rounds to zero is `+0.00`."""
     return f"{_rounded(value):+.2f}".replace("-", MINUS)
 
 
 def _rounded(value: float) -> float:
-    return round(value, 2) + 0.0  # + 0.0 makes 0.0 of -0.0
+    return round(value, 2) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 def spread(estimate: Estimate) -> str:
-    """Return what is known of a mean: `± 0.45` over seeds, `[71.2, 74.0]` over queries, nothing without either."""
+    """Return the interval of a mean: `± 0.45` over seeds, `[71.20, 74.00]` over queries, nothing if there is none."""
     if estimate.low is None or estimate.high is None:
         return ""
-    if estimate.over == "queries":  # such an interval has two sides
+    if estimate.over == "queries":  # its two sides have different lengths
         return f"[{number(estimate.low)}, {number(estimate.high)}]"
     return f"± {number((estimate.high - estimate.low) / 2)}"
 
 
 def interval(estimate: Estimate) -> str:
-    """Return both ends of a difference's interval, `[+0.41, +1.99]`, or the dash."""
+    """Return both ends of a difference's interval, `[+0.41, +1.99]`; the dash if there is none."""
     if estimate.low is None or estimate.high is None:
         return NONE
     return f"[{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
 def p_value(p: float | None) -> str:
-    """Return a p-value, `0.012`, with one more digit where 0.05 is near; `< 0.001`; the dash if there is none."""
+    """Return a p-value as text, `0.012` or `< 0.001`; the dash if there is none.
+
+    It has two decimals from 0.1 on, three below, and four where three would read 0.050.
+    """
     if p is None:
         return NONE
     if p < 0.001:
@@ -54,13 +57,13 @@ def p_value(p: float | None) -> str:
 
 
 def pairs(difference: Difference) -> str:
-    """Return what a difference is paired over, with how many: `3 seeds`, `400 queries`."""
+    """Return the number of pairs of a difference, and what they are: `3 seeds`, `400 queries`."""
     n, unit = difference.estimate.n, difference.estimate.over
     return f"{n} {unit[:-1] if unit == 'seeds' and n == 1 else unit}"
 
 
 def seeds_in(row: Row, metric: str) -> int:
-    """Return how many seeds are in a row's mean of a metric: one that ran to its end may lack a test value."""
+    """Return the number of seeds in a row's mean of a metric. A seed that ran to its end may lack a test value."""
     estimate = row.estimates.get(metric)
     if estimate is None:
         return 0
@@ -68,13 +71,13 @@ def seeds_in(row: Row, metric: str) -> int:
 
 
 def seeds(row: Row, metric: str) -> str:
-    """Return how many seeds are in a row's mean, and of how many where some are not: `3`, `2 of 3`."""
+    """Return the number of seeds in a row's mean, `3`; if the mean lacks seeds of the row, `2 of 3`."""
     found, begun = seeds_in(row, metric), len(row.seeds) + len(row.failed_seeds)
     return str(found) if found == begun else f"{found} of {begun}"
 
 
 def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
-    """Return the splits of the columns, each with how many columns beside each other are of it."""
+    """Return the split of each run of adjacent columns, with the number of these columns."""
     found: list[tuple[str, int]] = []
     for metric in metrics:
         split = split_of(metric)
@@ -86,7 +89,7 @@ def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def highest(table: AblationTable) -> dict[str, str]:
-    """Return the name of the row with the highest mean of each metric; of metrics that several rows have."""
+    """Return the name of the row with the highest mean, by metric. A metric that only one row has is left out."""
     found: dict[str, str] = {}
     for metric in table.metrics:
         means = {row.name: row.estimates[metric].mean for row in table.rows if metric in row.estimates}
@@ -96,12 +99,12 @@ def highest(table: AblationTable) -> dict[str, str]:
 
 
 def is_separated(row: Row) -> bool:
-    """Return whether seeds tell that a row is better than every baseline it has."""
+    """Return whether a row has baselines, and its verdict is `better` beside each of them."""
     return bool(row.differences) and all(difference.verdict == "better" for difference in row.differences)
 
 
 DIFFERENCE_TITLES = ("baseline", "verdict", "difference", "95 % interval", "pairs", "p", "p (Holm)")
-"""Of what `difference_cells` gives."""
+"""Titles of the cells that `difference_cells` returns."""
 
 
 def difference_cells(difference: Difference) -> list[str]:
@@ -118,7 +121,7 @@ def difference_cells(difference: Difference) -> list[str]:
 
 
 def name_titles(table: AblationTable) -> list[str]:
-    """Return the titles of the columns that name a row: what varies, and the method."""
+    """Return the titles of the columns that name a row: its method, after its setting if settings vary."""
     return ["setting", "method"] if any(row.setting for row in table.rows) else ["method"]
 
 
@@ -128,15 +131,15 @@ def name_cells(table: AblationTable, row: Row) -> list[str]:
 
 
 def differences_of(table: AblationTable) -> list[tuple[Row, Difference]]:
-    """Return every difference of a table beside its row, in the order of the rows."""
+    """Return every difference of a table with its row, in the order of the rows."""
     return [(row, difference) for row in table.rows for difference in row.differences]
 
 
 def glossary(methods: Sequence[str]) -> str:
-    """Return what a newcomer must know to read a table: Recall@K, and what the methods' names say, of those there are.
+    """Return what a newcomer must know to read a table: Recall@K, and what the names of the given methods mean.
 
     Args:
-        methods: Of the rows.
+        methods: Methods of the table's rows.
     """
     parts = ["Recall@K: the percentage of images that have one of their own class among the K nearest others."]
     on_sphere = next((method for method in methods if method.removesuffix(WITH_MDR).endswith("_l2")), None)
@@ -154,12 +157,12 @@ _PROTOCOLS = {
 
 
 def protocol(name: str) -> str:
-    """Return on which classes the best epoch of each trial was chosen, in a few words."""
+    """Return in a few words the classes that the best epoch of each trial was chosen on."""
     return _PROTOCOLS.get(name, name)
 
 
 def caption(table: AblationTable) -> str:
-    """Return what the numbers of a table are, in a few sentences."""
+    """Return a few sentences on the values of a table: data, protocol, seeds and intervals."""
     counts = sorted({seeds_in(row, table.metric) for row in table.rows} - {0})
     over = {e.over for row in table.rows for e in row.estimates.values() if e.low is not None}
     parts = [f"{table.data}, percent, {protocol(table.protocol)}."]
@@ -174,7 +177,7 @@ def caption(table: AblationTable) -> str:
 
 
 def differences_caption(table: AblationTable) -> str:
-    """Return what the differences of a table are."""
+    """Return the caption of a table's differences: metric, protocol, pairing and p-values."""
     over = {difference.estimate.over for _, difference in differences_of(table)}
     text = f"Differences in points of {full_title(table.metric)} ({protocol(table.protocol)}), with 95 % intervals"
     if over == {"queries"}:
@@ -183,18 +186,21 @@ def differences_caption(table: AblationTable) -> str:
 
 
 def value(estimate: Estimate | None) -> str:
-    """Return a mean with what is known of it, `79.92 ± 0.45`; the dash if there is none."""
+    """Return a mean with its interval, `79.92 ± 0.45`; the dash if there is no mean."""
     return NONE if estimate is None else " ".join(filter(None, (number(estimate.mean), spread(estimate))))
 
 
 def overview_caption(overview: Overview) -> str:
-    """Return what the numbers beside each other are; sweeps of different protocols say it in their heads."""
+    """Return the caption of an overview.
+
+    It names the protocol if all sweeps share one. Otherwise the heads of the columns name it.
+    """
     text = "Means in percent, with half of the 95 % interval over the training seeds where there are several"
     return f"{text}; {protocol(overview.protocols[0])}." if len(set(overview.protocols)) == 1 else f"{text}."
 
 
 def overview_groups(overview: Overview) -> list[tuple[str, int]]:
-    """Return what stands above the columns of each sweep, with their number."""
+    """Return the head above the columns of each sweep, with the number of these columns."""
     found: dict[tuple[str, str], int] = {}
     for column in overview.columns:
         found[column.sweep, column.data] = found.get((column.sweep, column.data), 0) + 1

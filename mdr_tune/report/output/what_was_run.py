@@ -1,4 +1,4 @@
-"""What a sweep ran, and how the numbers of its table were made: for whoever wants to judge or to repeat it."""
+"""Describe what a sweep ran, and how the numbers of its table were made, for readers who judge or repeat it."""
 
 from collections import Counter
 
@@ -28,12 +28,12 @@ _ERROR_CHARACTERS = 300
 
 
 def state(evidence: SweepEvidence) -> str | None:
-    """Return the sentence that says that a launch has not come to its end; None if it has."""
+    """Return a sentence on a launch that has not come to its end; None if it has."""
     sweep = evidence.sweep
     ended = sum(record.ended for record in sweep.records)
     of_all = f"{ended} of {count(len(sweep.records), 'trial')} that it started had ended"
     if sweep.status == "RUNNING":
-        read = f"when it was read, {sweep.read_at:%Y-%m-%d %H:%M}"  # a process that is killed at once writes no end
+        read = f"when it was read, {sweep.read_at:%Y-%m-%d %H:%M}"  # a killed process leaves this status
         return f"This sweep still runs, or was killed: MLflow has no end of it. {of_all} {read}."
     if sweep.status != "FINISHED":
         return f"This launch did not come to its end ({sweep.status.lower()}): {of_all}."
@@ -41,19 +41,19 @@ def state(evidence: SweepEvidence) -> str | None:
 
 
 def incomplete(evidence: SweepEvidence) -> str | None:
-    """Return what a report says first: that the launch has not ended, and which trials are not in the report."""
+    """Return the text that begins a report if its launch has not ended or trials are left out; None otherwise."""
     gone = sorted(evidence.deleted)
     left_out = f"Left out, since deleted in MLflow: {', '.join(gone)}." if gone else None
     return " ".join(filter(None, [state(evidence), left_out])) or None
 
 
 def protocol(evidence: SweepEvidence) -> str:
-    """Return on which classes epochs were chosen."""
+    """Return a sentence on the classes that epochs and configurations were chosen on."""
     return _PROTOCOLS.get(evidence.facts.protocol, evidence.facts.protocol)
 
 
 def what_was_run(evidence: SweepEvidence) -> list[tuple[str, str]]:
-    """Return the facts of a launch, each with its name; those that are not known are left out."""
+    """Return the facts of a launch as names and texts. Facts that are not known are left out."""
     facts, sweep = evidence.facts, evidence.sweep
     outcomes = Counter(record.outcome.replace("_", " ") for record in sweep.records)
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
@@ -83,18 +83,18 @@ def _when(evidence: SweepEvidence) -> str:
 
 
 def failed_trials(evidence: SweepEvidence) -> list[tuple[str, str, str]]:
-    """Return name, outcome and reason of the trials that did not run to their end."""
+    """Return name, outcome and reason of the trials that failed, diverged or were killed."""
     bad = [record for record in evidence.sweep.records if record.outcome in ("failed", "diverged", "killed")]
     return [(record.name, record.outcome, _why(record.error)) for record in bad]
 
 
 def _why(error: str | None) -> str:
-    """Return the line of a traceback that says what was wrong, cut where it is long."""
+    """Return the line of a traceback that says what was wrong, cut if it is long."""
     text = last_line(error or "")
     return text if len(text) <= _ERROR_CHARACTERS else text[: _ERROR_CHARACTERS - 3] + "..."
 
 
 def how_the_numbers_were_made(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return in a few sentences how values, intervals and p-values came about."""
+    """Return a few sentences on how values, intervals and p-values were computed."""
     over_queries = any(e.over == "queries" for row in table.rows for e in row.estimates.values())
     return [protocol(evidence), *(_FROM_ONE_RUN if over_queries else _FROM_SEEDS)]

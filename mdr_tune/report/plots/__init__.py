@@ -1,1 +1,4 @@
-"""The figures of a report, one a file: each takes what was recorded, and gives a drawing, or None without its data."""
+"""The figures of a report, one to a file: each function takes evidence and table, and returns a drawing.
+
+It returns None if its data are missing.
+"""

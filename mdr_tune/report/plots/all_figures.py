@@ -1,4 +1,4 @@
-"""All figures of a report, written into a folder."""
+"""Draw all figures of a report into a folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,14 +28,16 @@ FIGURES: dict[str, Callable[[SweepEvidence, AblationTable], Drawing | None]] = {
     "gallery_best": gallery_best,
     "gallery_worst": gallery_worst,
 }
-"""By name, in the order of the report: what came out first, then why."""
+"""Function that draws each figure, by file name, in the order of the report: first what came out, then why."""
 
 
 def draw(evidence: SweepEvidence, table: AblationTable, folder: Path) -> list[ReportFigure]:
-    """Draw a launch's figures as PNG and SVG; a figure whose data are missing is left out.
+    """Draw the figures of a launch as PNG and SVG. A figure whose data are missing is left out.
 
     Args:
-        folder: Made if need be.
+        evidence: Records of the launch, as read from MLflow.
+        table: Table of the launch.
+        folder: Folder of the files; made if it does not exist.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = []

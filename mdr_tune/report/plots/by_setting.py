@@ -1,4 +1,4 @@
-"""The table's metric over what was varied: lines over a number, or points in groups over anything else."""
+"""Plot the table's metric over what was varied: lines over a number, or points in groups over anything else."""
 
 import textwrap
 from collections.abc import Sequence
@@ -27,16 +27,17 @@ LOG_RATIO = 8.0
 """From this ratio of the largest to the smallest value on, the axis is logarithmic."""
 
 _APART = 0.012
-"""Between the points of two methods, as a share of the axis."""
+"""Distance between the points of two methods, as a share of the axis."""
 MOST_ROWS = 30
 MOST_METHODS = 4
-"""Up to this many each has its own look; more are told by their names, and look as with or without MDR."""
+"""Most methods that each have a look of their own. If there are more, their names tell them apart, and their looks only
+tell whether they have MDR."""
 NOTHING_VARIED = "as in the file"
 WITHOUT = "no MDR"
 
 
 def by_setting(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the rows that have a value; None if there are fewer than two."""
+    """Draw the rows that have a value of the table's metric; None if there are fewer than two."""
     rows = [row for row in table.rows if table.metric in row.estimates]
     if len(rows) < 2:
         return None
@@ -45,15 +46,16 @@ def by_setting(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None
 
 
 def number_of(row: Row, key: str) -> float | None:
-    """Return the row's value of `key` if it is a number."""
+    """Return the row's value of `key` if it is a number, else None."""
     value = row.values.get(key)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def number_varied(rows: Sequence[Row]) -> str | None:
-    """Return the key over which lines can be drawn: numbers, in each method each at most once, in one at least two.
+    """Return the key over which lines can be drawn; None if there is none.
 
-    The one with the most values, if several can.
+    A method has each number of this key at most once, and at least one method has two or more. Of several such keys,
+    the one with the most numbers in a method is returned.
     """
 
     def values(key: str, method: str) -> list[float]:
@@ -98,11 +100,12 @@ def _lines(table: AblationTable, rows: list[Row], key: str) -> Drawing:
 
 
 def beside(value: float, numbers: list[float], share: float) -> float:
-    """Return where a method's point of a value is drawn: a share of the axis from it, so that no error bar is hidden.
+    """Return the place of a method's point: beside the value, so that error bars do not hide each other.
 
     Args:
-        numbers: All values, ascending.
-        share: Of the way from the first to the last.
+        value: Value that the point belongs to.
+        numbers: All values on the axis, ascending.
+        share: Distance from the value, as a share of the way from the first to the last value.
     """
     if is_log(numbers):
         return float(value * (numbers[-1] / numbers[0]) ** share)
@@ -110,7 +113,7 @@ def beside(value: float, numbers: list[float], share: float) -> float:
 
 
 def is_log(numbers: list[float]) -> bool:
-    """Return whether ascending values go over magnitudes."""
+    """Return whether ascending values span magnitudes, see `LOG_RATIO`."""
     return numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_RATIO
 
 
@@ -122,7 +125,7 @@ def _band(axes: "Axes", row: Row, metric: str, look: Look) -> None:
 
 
 def _ticks(axes: "Axes", values: list[float]) -> None:
-    """Number the values that were trained, on a logarithmic axis if they go over magnitudes."""
+    """Label the values that were trained. The axis is logarithmic if they span magnitudes."""
     if is_log(values):
         axes.set_xscale("log")
     axes.set_xticks(values, tell_apart(values, describe_value, SETTING_DIGITS))
@@ -130,7 +133,7 @@ def _ticks(axes: "Axes", values: list[float]) -> None:
 
 
 def _points(table: AblationTable, rows: Sequence[Row]) -> Drawing:
-    """Draw each row's estimate and the values of its seeds, in groups of one setting (or one loss)."""
+    """Draw each row's estimate and the values of its seeds, in groups of one setting or one loss."""
     shown = few(table, MOST_ROWS, lambda row: row in rows)
     looks = _category_looks(table)
     groups: dict[str, list[Row]] = {}
@@ -166,7 +169,7 @@ def _points(table: AblationTable, rows: Sequence[Row]) -> Drawing:
 
 
 def group_name(table: AblationTable, row: Row) -> str:
-    """Return under which name a row stands: its setting; its loss where there are many, and with it if both vary."""
+    """Return the name of a row's group: its loss if no setting varies, its setting if methods are few, else both."""
     base = row.loss_name
     several_settings = len({other.setting for other in table.rows}) > 1
     if not several_settings:
@@ -185,7 +188,7 @@ def _few_methods(table: AblationTable) -> bool:
 
 
 def _category_looks(table: AblationTable) -> dict[str, tuple[str, Look]]:
-    """Return the name in the legend and the look of each method."""
+    """Return the legend's name and the look of each method."""
     if _few_methods(table):
         return {method: (method, look) for method, look in method_looks(table).items()}
     with_mdr, without = Look(BLUE, "o", "-", True), Look(VERMILLION, "s", DASHES[0], False)

@@ -1,6 +1,6 @@
-"""Where the classes' centres lie to each other, for up to three methods: t-SNE, which keeps neighbours together.
+"""Plot how the classes' centres lie to each other, for up to three rows, by t-SNE: it keeps neighbours together.
 
-van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; scikit-learn's.
+Source: van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; as scikit-learn implements it.
 """
 
 from typing import TYPE_CHECKING
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 MOST_PANELS = 3
 FEWEST_CLASSES = 8
 MOST_CLASSES = 2000
-"""More are drawn at random from: t-SNE of 10,000 takes minutes, and their points would be one spot."""
+"""Most classes in a panel; of more, a random choice. t-SNE of 10,000 takes minutes, and their points would be one spot.
+"""
 EXACT_UP_TO = 500
 SEED = 0
 
 
 def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the best row with MDR and its baselines, at one seed; None if no row has centres of 8 classes or more."""
+    """Draw the best row with MDR and its baselines, at one seed; None if there are too few classes to draw."""
     rows = best_and_baselines(table, lambda row: bool(_seeds(evidence, row)), MOST_PANELS)
     if not rows:
         return None
@@ -55,7 +56,7 @@ def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
 
 
 def shared_classes(details: list[TestDetails]) -> np.ndarray:
-    """Return the classes that all have, ascending; `MOST_CLASSES` of them at random if there are more; (C,)."""
+    """Return the classes that all evaluations have, (C,), ascending; of more than `MOST_CLASSES`, a random choice."""
     common = details[0].centre_labels
     for found in details[1:]:
         common = np.intersect1d(common, found.centre_labels)
@@ -65,7 +66,7 @@ def shared_classes(details: list[TestDetails]) -> np.ndarray:
 
 
 def project(centres: np.ndarray) -> np.ndarray:
-    """Return t-SNE's places of the centres: (C, D) -> (C, 2). The same each time."""
+    """Return the places of the centres by t-SNE, (C, D) -> (C, 2). They are the same each time."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(centres) - 1) / 3)
@@ -75,7 +76,7 @@ def project(centres: np.ndarray) -> np.ndarray:
 
 
 def _seeds(evidence: SweepEvidence, row: Row) -> set[int]:
-    """Return the row's seeds with centres that t-SNE can place."""
+    """Return the seeds of a row whose centres t-SNE can place."""
     return {
         seed
         for seed in row.seeds

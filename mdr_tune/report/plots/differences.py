@@ -1,4 +1,4 @@
-"""What each row gains over its baselines, with the interval of the difference: a forest plot."""
+"""Plot what each row gains over its baselines, with the interval of the difference: a forest plot."""
 
 import textwrap
 from typing import Any
@@ -21,7 +21,7 @@ VERDICTS: dict[Verdict, Look] = {
 
 
 def differences(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw each difference of the table; None if there is none."""
+    """Draw the differences of the table, at most the first `MOST`; None if there are none."""
     found = [(row, difference) for row in table.rows for difference in row.differences]
     if not found:
         return None

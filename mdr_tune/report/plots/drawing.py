@@ -1,4 +1,4 @@
-"""What a figure is, before and after it is written; and what several figures are made of: small panels, error bars."""
+"""A figure in memory and in files, and the parts that several figures share: panels, error bars, axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class Drawing:
     """A figure in memory.
 
     Attributes:
-        figure: Matplotlib's.
-        title: A heading, a few words.
-        caption: What is seen, of which trials, with which n: one to three sentences.
+        figure: Figure of Matplotlib.
+        title: Heading of a few words.
+        caption: One to three sentences on what is shown, of which trials and with which n.
     """
 
     figure: "Figure"
@@ -39,11 +39,11 @@ class ReportFigure:
     """A figure in files.
 
     Attributes:
-        name: Of the files, less their ending; unique in a report.
-        title: A heading, a few words.
-        caption: What is seen, of which trials, with which n; the text for those who cannot see it too.
-        png: At 150 dots an inch.
-        svg: With its text as paths; nothing in it refers to another file.
+        name: Name of the files without their ending, unique among the figures of a sweep.
+        title: Heading of a few words.
+        caption: One to three sentences as in `Drawing`, also for readers who cannot see the figure.
+        png: PNG file, at 150 dots an inch.
+        svg: SVG file, with its text as paths and without references to other files.
     """
 
     name: str
@@ -61,9 +61,9 @@ def new_figure(height: float) -> "Figure":
 
 
 def panel_grid(panels: int, height: float, share_y: bool = True) -> tuple["Figure", list["Axes"]]:
-    """Return a figure with `panels` axes in rows of three, each `height` inches high.
+    """Return a figure with `panels` axes, three in a row and each `height` inches high.
 
-    Four are two by two. The x axis is shared, and numbered below the lowest panel of each column.
+    Four panels are two by two. The x axis is shared, and has its numbers below the lowest panel of each column.
     """
     columns = 2 if panels == 4 else min(panels, 3)
     rows = -(-panels // columns)
@@ -78,21 +78,21 @@ def panel_grid(panels: int, height: float, share_y: bool = True) -> tuple["Figur
 
 
 def legend_height(labels: Sequence[str]) -> float:
-    """Return the height in inches of a legend in two columns, which are filled one after the other."""
+    """Return the height in inches of a legend in two columns, the first of which is filled first."""
     rows = -(-len(labels) // 2)
     lines = [1 + label.count("\n") for label in labels]
     return max(0.15 * sum(column) + 0.08 * len(column) for column in (lines[:rows], lines[rows:]))
 
 
 def whole_epochs(axes: "Axes") -> None:
-    """Number whole epochs alone along the x axis."""
+    """Label only whole epochs on the x axis."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def lengths(estimates: Sequence[Estimate]) -> list[list[float]]:
-    """Return how far each interval goes below and above its mean; 0 where there is none; (2, n)."""
+    """Return how far each interval goes below and above its mean, (2, n); 0 where there is no interval."""
     below = [0.0 if e.low is None else e.mean - e.low for e in estimates]
     above = [0.0 if e.high is None else e.high - e.mean for e in estimates]
     return [below, above]
@@ -107,13 +107,16 @@ def draw_estimates(
     line: bool = False,
     across: bool = False,
 ) -> None:
-    """Draw means as points with their intervals as bars.
+    """Draw means as points, and their intervals as bars.
 
     Args:
-        places: Of the points, on the x axis.
-        name: For the legend.
+        axes: Axes to draw on.
+        places: Positions of the points on the x axis.
+        estimates: Mean and interval of each point.
+        look: Colour, shape and line style of the points.
+        name: Name in the legend.
         line: Whether a line joins the points.
-        across: The intervals lie along the x axis, and `places` on the y axis.
+        across: Whether intervals lie along the x axis. The places are then on the y axis.
     """
     style: dict[str, Any] = look.line() | look.points() | {"capsize": 3, "elinewidth": 1.3, "label": name}
     if not line:
@@ -126,7 +129,7 @@ def draw_estimates(
 
 
 def within_percent(axes: "Axes", axis: str) -> None:
-    """Cut an axis of percent at 0 and 100: intervals of few seeds reach beyond what can be."""
+    """Cut an axis of percent at 0 and just above 100. Intervals of few seeds go beyond what is possible."""
     low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
     limits = (max(low, 0.0), min(high, 100.5))
     if axis == "x":

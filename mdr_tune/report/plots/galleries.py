@@ -1,4 +1,4 @@
-"""The best and the worst queries, each with the images that are nearest to it: what retrieval gets right and wrong."""
+"""Show the best and the worst queries, each with its nearest images: what retrieval gets right and wrong."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 MOST_ROWS, MOST_QUERIES, MOST_NEIGHBOURS = 3, 4, 8
 MOST_QUERIES_IN_ALL = 9
 _GAP, _QUERY_GAP, _HEAD = 0.16, 0.35, 0.4
-"""Between pictures, after the query, and above the first line, in widths of a picture."""
+"""Gap between pictures, gap after the query, and height of the head, in widths of a picture."""
 _LINE = 1.0 + 2.4 * _GAP
-"""From one query to the next."""
+"""Height from one query to the next, in widths of a picture."""
 _LARGEST = 0.8
-"""Of a picture, in inches."""
+"""Largest width of a picture, in inches."""
 MOST_NAMED = 6
-"""Methods named that are left out; of more the number is said."""
+"""Number of left-out methods that are named; of further ones only the number is said."""
 RIGHT, WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
@@ -41,7 +41,7 @@ def gallery_worst(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
 def shown_queries(
     evidence: SweepEvidence, row: Row, kind: Literal["best", "worst"]
 ) -> tuple[int, list[ShownQuery]] | None:
-    """Return the first seed of a row that has pictures, and its queries of a kind; None if none has."""
+    """Return the first seed of a row that has pictures of a kind, and its queries of this kind; None if no seed has."""
     for seed in sorted(row.seeds):
         details = evidence.details.get(row.records[seed].name)
         found = [query for query in details.shown if query.kind == kind] if details else []
@@ -81,7 +81,7 @@ def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best"
 
 
 def _left_out(table: AblationTable, shown: list[Row]) -> str:
-    """Return a sentence on the methods that the figure does not show, with a blank before it; empty if it has all."""
+    """Return a sentence on the methods that the figure leaves out, with a blank before it; empty if there are none."""
     methods = [row.method for row in shown]
     left = [method for method in dict.fromkeys(row.method for row in table.rows) if method not in methods]
     if not left:
@@ -102,7 +102,15 @@ def _block(axes: "Axes", queries: list[ShownQuery]) -> None:
 
 
 def _picture(axes: "Axes", image: ShownImage, left: float, top: float, right: bool | None) -> None:
-    """Draw a picture one wide and high, and its frame: right, wrong, or None for a query."""
+    """Draw a picture one unit wide and high, with its frame.
+
+    Args:
+        axes: Axes to draw on.
+        image: The picture.
+        left: Left edge of the picture.
+        top: Upper edge of the picture.
+        right: Whether the picture is of the query's class; None for the query itself.
+    """
     from matplotlib.patches import Rectangle
 
     pixels = np.moveaxis(image.pixels, 0, -1)

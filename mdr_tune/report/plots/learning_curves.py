@@ -1,4 +1,4 @@
-"""The sweep's metric over the epochs, on validation classes and, where it was recorded, on train and test classes."""
+"""Plot the sweep's metric over the epochs, on validation classes and, where recorded, on train and test classes."""
 
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_ROWS = 4
-"""Bands of more than that hide each other."""
+"""Most rows of a figure; the bands of more would hide each other."""
 
 
 def curve_keys(metric: str) -> dict[str, str]:
-    """Return the metrics of each split that are of the sweep's metric: {"train": "curves/train_recall_at_1", ...}."""
+    """Return for each split the metric that measures the same as the sweep's: `curves/train_recall_at_1` and so on."""
     name = quality(metric)
     return {"train": f"curves/train_{name}", "validation": f"val/{name}", "test": f"curves/test_{name}"}
 
 
 def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw a line a row, a panel a split; None if there are fewer than two epochs."""
+    """Draw a line for each row, in a panel for each split; None if there are fewer than two epochs."""
     known = {key for trial in evidence.sweep.trials for epoch in trial.record.history for key in epoch}
     splits = {split: key for split, key in curve_keys(evidence.sweep.metric).items() if key in known}
 

@@ -1,4 +1,4 @@
-"""MDR's levels over the training: where they begin and go, and how many of a batch's pairs each of them holds."""
+"""Plot MDR's levels over the training: where they begin and go, and how many of a batch's pairs each of them holds."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -25,11 +25,11 @@ TITLE_WIDTH = 28
 HELD = "mdr/held_"
 _HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++")
 _THIN = 7.0
-"""Percent; an area that is thinner has no room for its name."""
+"""Share in percent that an area needs to have room for its name."""
 
 
 def level_trajectories(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the levels of the rows with MDR over the epochs, a panel a row; None if no levels are recorded."""
+    """Draw the levels over the epochs, in a panel for each row with MDR; None if no levels are recorded."""
 
     def usable(row: Row) -> bool:
         return row.has_mdr and bool(numbered(row.records, LEVEL))
@@ -53,7 +53,7 @@ def _has_mdr(row: Row) -> bool:
 
 
 def initial_levels(records: dict[int, TrialRecord], count: int) -> list[float] | None:
-    """Return the levels before training, the mean over the seeds; None if the configuration does not say them."""
+    """Return the levels before training, the mean over the seeds; None unless each seed's configuration lists them."""
     found = [(record.config.get("mdr") or {}).get("levels") for record in records.values()]
     if not all(isinstance(levels, list | tuple) and len(levels) == count for levels in found):
         return None
@@ -82,7 +82,10 @@ def _level(axes: "Axes", found: Series, initial: float | None, colour: str) -> N
 
 
 def level_shares(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the shares over the epochs as stacked areas, a panel a row with MDR; None without two epochs of them."""
+    """Draw the share of pairs that each level holds over the epochs, as stacked areas in a panel for each row with MDR.
+
+    None if no row has the shares of two epochs.
+    """
 
     def usable(row: Row) -> bool:
         keys = numbered(row.records, HELD) if row.has_mdr else []
@@ -126,7 +129,15 @@ def _shares(axes: "Axes", records: dict[int, TrialRecord]) -> None:
 
 
 def _name_area(axes: "Axes", epochs: list[int], place: int, height: float, name: str) -> None:
-    """Write a level's name where its area is widest, within the panel."""
+    """Write a level's name into its area, and keep it within the panel.
+
+    Args:
+        axes: Axes of the panel.
+        epochs: Epochs on the x axis.
+        place: Index of the epoch at which the area is widest.
+        height: Middle of the area at this epoch.
+        name: Name of the level.
+    """
     side = "left" if place == 0 else "right" if place == len(epochs) - 1 else "center"
     box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
     shift = {"left": 4, "right": -4, "center": 0}[side]
@@ -149,10 +160,14 @@ def _row_panels(
     x_label: str,
     y_label: str,
 ) -> "Figure":
-    """Return a figure with a small panel for each row, drawn from the trials in its estimates, by seed.
+    """Return a figure with a small panel for each row, drawn from the records of its seeds.
 
     Args:
-        height: Of a panel, in inches.
+        rows: Rows to draw.
+        draw: Function that draws a row's records, by training seed, into a panel.
+        height: Height of a panel, in inches.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
     """
     figure, panels = panel_grid(len(rows), height)
     for axes, row in zip(panels, rows, strict=True):

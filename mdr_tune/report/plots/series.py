@@ -1,4 +1,4 @@
-"""A metric over the epochs, of the seeds of one row: each, and their mean with its interval."""
+"""A metric over the epochs for the seeds of one row: the values of each seed, and their mean with its interval."""
 
 import math
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from mdr_tune.statistics.interval import mean_interval
 
 @dataclass(frozen=True)
 class Series:
-    """E epochs, those that all seeds have finite values of.
+    """A metric at E epochs, those at which all seeds have a finite value.
 
     Attributes:
-        epochs: (E,) int64, ascending.
-        by_seed: The values of each seed, (E,).
-        mean: Over the seeds, (E,).
-        low: Lower end of the 95 % t-interval, (E,), NaN where all seeds are equal; None with one seed.
-        high: Its upper end.
+        epochs: (E,) int64, the epochs, ascending.
+        by_seed: (E,) values of each seed, by training seed.
+        mean: (E,), mean over the seeds.
+        low: (E,), lower end of the 95 % t-interval, NaN where all seeds are equal; None with one seed.
+        high: (E,), upper end of the interval, with the same exceptions.
     """
 
     epochs: np.ndarray
@@ -30,10 +30,11 @@ class Series:
 
 
 def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
-    """Return the metric `key` of the seeds that have it; None if none has.
+    """Return the metric `key` over the epochs; None if no seed has it, or the seeds with it share no epoch.
 
     Args:
-        records: By seed.
+        records: Records of the seeds, by training seed.
+        key: Name of the metric.
     """
     values = {
         seed: {int(epoch["epoch"]): epoch[key] for epoch in record.history if math.isfinite(epoch.get(key, math.nan))}
@@ -54,7 +55,10 @@ def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
 
 
 def numbered(records: Mapping[int, TrialRecord], prefix: str) -> list[str]:
-    """Return the metrics `prefix` + 0, 1, ... that any of the records has, in order: `mdr/level_0`, `mdr/level_1`."""
+    """Return the metrics in any of the records that are `prefix` and a number: `mdr/level_0`, `mdr/level_1`.
+
+    They are in the order of their numbers.
+    """
     keys = {key for record in records.values() for epoch in record.history for key in epoch if key.startswith(prefix)}
     numbers = sorted(int(key.removeprefix(prefix)) for key in keys if key.removeprefix(prefix).isdigit())
     return [f"{prefix}{number}" for number in numbers]

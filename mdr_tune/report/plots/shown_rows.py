@@ -1,4 +1,4 @@
-"""Which rows of a table a figure shows, what they are called in it, and how they look in all of them."""
+"""Choose the rows of a table that a figure shows, and give them the same names and looks in all figures."""
 
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -10,14 +10,16 @@ from mdr_tune.report.style import COLOURS, DASHES, MARKERS, Look
 from mdr_tune.util.words import count
 
 LABEL_WIDTH = 34
-"""Characters of a label's line."""
+"""Most characters in a line of a label."""
 MOST_LINES = 3
-"""Of a label, for its setting."""
+"""Most lines of a setting in a label."""
 
 
 def label(row: Row, width: int = LABEL_WIDTH) -> str:
-    """Return what a row is called in a figure, in lines of at most `width` characters; a long setting is cut,
-    and the row named instead."""
+    """Return the label of a row in a figure, in lines of at most `width` characters.
+
+    A setting that is too long is cut, and the row's name put in place of the rest.
+    """
     if not row.setting:
         return textwrap.fill(row.method, width)
     if len(row.method) + len(row.setting) + 2 <= width:
@@ -28,27 +30,28 @@ def label(row: Row, width: int = LABEL_WIDTH) -> str:
 
 
 def best_in_words(table: AblationTable, rows: Sequence[Row]) -> str:
-    """Return why the last of a figure's rows is in it, with a blank before it: `best_and_baselines` chose it."""
+    """Return a sentence on how `best_and_baselines` chose the last of a figure's rows, with a blank before it."""
     among = "Of the rows with MDR the one" if rows[-1].has_mdr else "The row"
     return f" {among} with the highest mean of {full_title(table.metric)} is shown."
 
 
 def sentence_start(text: str) -> str:
-    """Return the text with a capital letter at its start, and the others as they are."""
+    """Return the text with a capital letter at its start, and all others unchanged."""
     return text[:1].upper() + text[1:]
 
 
 def mean_of(table: AblationTable, row: Row) -> float:
-    """Return the row's mean at the table's metric; minus infinity if it has none."""
+    """Return a row's mean of the table's metric; minus infinity if it has none."""
     return row.estimates[table.metric].mean if table.metric in row.estimates else float("-inf")
 
 
 def best_and_baselines(table: AblationTable, usable: Callable[[Row], bool], most: int = 3) -> list[Row]:
-    """Return the best row with MDR (of all, if there is none with it) after its baselines, of rows that are usable.
+    """Return the best usable row with MDR, after its baselines; the best row of all if none has MDR.
 
     Args:
-        usable: Whether a row has what the figure shows.
-        most: Rows in all.
+        table: Table of the launch.
+        usable: Function that says whether a row has what the figure shows.
+        most: Largest number of rows to return.
     """
     rows = [row for row in table.rows if row.seeds and usable(row)]
     candidates = [row for row in rows if row.has_mdr] or rows
@@ -60,7 +63,7 @@ def best_and_baselines(table: AblationTable, usable: Callable[[Row], bool], most
 
 
 def few(table: AblationTable, most: int, usable: Callable[[Row], bool] = lambda _: True) -> list[Row]:
-    """Return at most `most` rows, in the table's order: the best, its baselines, then the next best."""
+    """Return at most `most` usable rows, in the table's order: the best one, its baselines, then the next best."""
     rows = [row for row in table.rows if row.seeds and usable(row)]
     if len(rows) <= most:
         return rows
@@ -76,8 +79,10 @@ def of_all(
     """Return a sentence on the rows that a figure has no room for, with a blank before it; empty if it shows all.
 
     Args:
-        among: Whether a row could be in the figure.
-        what: Such rows in words.
+        shown: Rows in the figure.
+        table: Table of the launch.
+        among: Function that says whether a row could be in the figure.
+        what: Name of such rows, in the plural.
     """
     possible = sum(1 for row in table.rows if row.seeds and among(row))
     if len(shown) >= possible:
@@ -88,10 +93,10 @@ def of_all(
 
 
 def looks(table: AblationTable, shown: Sequence[Row]) -> dict[str, Look]:
-    """Return how each row of a figure looks, by its name.
+    """Return the look of each row of a figure, by the row's name.
 
-    Rows with a method each look as their methods do in other figures; else each row has its own colour and shape. Lines
-    with MDR are whole and their points filled; without, lines are dashed and points hollow.
+    If each row has a different method, it looks as this method does in all figures. Otherwise each row has its own
+    colour and shape. Rows with MDR have solid lines and filled points, rows without MDR dashed lines and hollow points.
     """
     methods = method_looks(table)
     if len({row.method for row in shown}) == len(shown):
@@ -103,7 +108,7 @@ def looks(table: AblationTable, shown: Sequence[Row]) -> dict[str, Look]:
 
 
 def method_looks(table: AblationTable) -> dict[str, Look]:
-    """Return how each method looks: in one colour and shape in all figures, those with MDR first."""
+    """Return the look of each method, with one colour and shape in all figures. Methods with MDR come first."""
     methods = list(dict.fromkeys(row.method for row in table.rows))
     without = [method for method in methods if not method.endswith(WITH_MDR)]
     ordered = [*[method for method in methods if method not in without], *without]
@@ -116,13 +121,13 @@ def method_looks(table: AblationTable) -> dict[str, Look]:
 
 
 def seeds_in_words(counts: Iterable[int]) -> str:
-    """Return `3 seeds`, `1 seed` or `2 to 3 seeds`."""
+    """Return numbers of seeds in words: `3 seeds` or `1 seed` if all are equal, else `2 to 3 seeds`."""
     found = sorted(set(counts))
     return count(found[0], "seed") if len(found) == 1 else f"{found[0]} to {found[-1]} seeds"
 
 
 def intervals_in_words(estimates: Sequence[Estimate]) -> str:
-    """Return the sentence that says what the error bars are."""
+    """Return a sentence on what the error bars are."""
     over_seeds = [e.n for e in estimates if e.low is not None and e.over == "seeds"]
     parts = []
     if over_seeds:
