@@ -35,7 +35,7 @@ def notes(
         evidence: Records of the launch, as read from MLflow.
         metric: Name of the metric that rows are compared at.
         rows: Rows of the table.
-        pairs: Rows and baselines that were to be compared.
+        pairs: Rows and the baselines that they were compared with.
         details: Test results of each query, by trial name; empty unless intervals are over queries.
         baseline: Name of the row that a user chose as the baseline of all others.
     """
@@ -75,8 +75,8 @@ def _choice(facts: SweepFacts, metric: str) -> list[str]:
 def _few_seeds(rows: Sequence[Row]) -> list[str]:
     """Return a sentence on the smallest difference that so few seeds can tell from chance.
 
-    Its n is the largest number of pairs of a difference in the table. Its deviation is the median of the standard
-    deviations of the differences.
+    It is computed for the largest number of pairs of a difference in the table, and for the median of the differences'
+    standard deviations. Empty if no difference was tested.
     """
     tested = [d.estimate for row in rows for d in row.differences if d.p is not None]
     if not tested:

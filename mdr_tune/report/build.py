@@ -34,7 +34,7 @@ class Report:
 
     Attributes:
         folder: Folder of the report.
-        files: Paths of all its files, the page first.
+        files: Paths of its files, the page first.
         tables: Table of each sweep, in the order in which the sweeps were given.
     """
 

@@ -226,7 +226,10 @@ def _has_gaps(study: "optuna.Study", name: str) -> bool:
 
 
 def _plain_log_ticks(axis: Any, distribution: FloatDistribution) -> None:
-    """Label a logarithmic axis with plain numbers, 0.02 and 0.05, instead of powers. More decades have fewer ticks."""
+    """Label a logarithmic axis with plain numbers, 0.02 and 0.05, instead of powers.
+
+    The more decades it spans, the fewer ticks each decade has.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     decades = math.log10(distribution.high / distribution.low)

@@ -93,8 +93,7 @@ def varied(parameters: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the setting of each row in words, which is all that varies but the method: `embedding size 64, weight
-    0.1`.
+    """Return the setting of each row, which is all that varies but the method: `embedding size 64, weight 0.1`.
 
     Args:
         configs: Configuration of each row, nested.
@@ -112,8 +111,7 @@ def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str
 
 
 def tuned_setting(config: dict[str, Any], parameters: dict[str, Any]) -> str:
-    """Return the setting of a search's row in words, which is all that was drawn but the method: `margin 0.2, weight
-    0.13`.
+    """Return the setting of a search's row, which is all that was drawn but the method: `margin 0.2, weight 0.13`.
 
     Args:
         config: Configuration of the row, nested.

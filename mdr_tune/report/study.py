@@ -17,7 +17,7 @@ from mdr_tune.report.names import short_names
 LOG_KEYS = ("mdr.weight", "optimizer.learning_rate", "optimizer.head_learning_rate", "optimizer.weight_decay")
 """Parameters that are searched by orders of magnitude."""
 LOG_RATIO = 30.0
-"""Ratio of the largest to the smallest value from which on any other parameter counts as one of these."""
+"""Ratio of the largest to the smallest value from which on any other parameter counts as searched in this way."""
 LONGEST_CHOICE = 22
 TARGET_QUANTILE = 0.25
 EVALUATOR = "PED-ANOVA, best quarter of the trials"
@@ -64,7 +64,7 @@ def make_study(found: AtBudget) -> optuna.Study:
 def importances(study: optuna.Study) -> dict[str, float]:
     """Return the share of each parameter in the variation of the first objective, the largest first; they sum to 1.
 
-    Parameters that only some trials have are weighed from `MIN_FOR_CONDITIONAL` trials on. Empty if nothing varies.
+    Parameters that only some trials have are weighed from `MIN_FOR_CONDITIONAL` trials on. Empty if none is weighed.
     """
     names = list(dict.fromkeys(name for trial in study.trials for name in trial.params))
     if len(study.trials) < MIN_FOR_CONDITIONAL:

@@ -1,5 +1,4 @@
-"""Tables for a paper, in LaTeX with booktabs. Bold is for rows that seeds show to be better than all their baselines.
-"""
+"""Tables for a paper, in LaTeX with booktabs. Bold marks rows that seeds show to be better than all their baselines."""
 
 from mdr_tune.records.metrics import metric_label
 from mdr_tune.report.names import full_title

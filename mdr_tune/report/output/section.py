@@ -11,7 +11,7 @@ from mdr_tune.report.rows import AblationTable
 OVERVIEW = "overview"
 """File name of the table of several sweeps, without its ending."""
 DIFFERENCES, TRIALS = "_differences", "_trials"
-"""Ends of the file names of a sweep's further tables."""
+"""Suffixes of the file names of a sweep's further tables."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def difference_cells(difference: Difference) -> list[str]:
 
 
 def name_titles(table: AblationTable) -> list[str]:
-    """Return the titles of the columns that name a row: its method, after its setting if settings vary."""
+    """Return the titles of the columns that name a row: its method, after its setting if any row has one."""
     return ["setting", "method"] if any(row.setting for row in table.rows) else ["method"]
 
 

@@ -16,7 +16,7 @@ class Series:
 
     Attributes:
         epochs: (E,) int64, the epochs, ascending.
-        by_seed: (E,) values of each seed, by training seed.
+        by_seed: (E,), values of each seed, by training seed.
         mean: (E,), mean over the seeds.
         low: (E,), lower end of the 95 % t-interval, NaN where all seeds are equal; None with one seed.
         high: (E,), upper end of the interval, with the same exceptions.
