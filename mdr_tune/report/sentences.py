@@ -188,7 +188,8 @@ def _nothing_compared(table: AblationTable) -> str:
 def beside_baselines(row: Row) -> str:
     """Return the cell of a table with a row's differences: `+7.83 ± 0.36 over triplet: better`."""
     return "; ".join(
-        f"{signed(d.estimate.mean)} {spread(d.estimate)} over {d.label}: {d.verdict}" for d in row.differences
+        " ".join([signed(d.estimate.mean), *spread(d.estimate).split(), f"over {d.label}: {d.verdict}"])
+        for d in row.differences
     )
 
 

@@ -52,12 +52,12 @@ def trial_rows(evidence: SweepEvidence, table: AblationTable) -> Rows:
     trial lacks is None, and a list or section is stored as its text. The column of a parameter is named
     `parameter:embedding.size`. That of a metric has the metric's name, `test/recall_at_1`.
     """
-    shown = {row.name: row for row in table.rows}
+    shown = {trial.record.name: row for row in table.rows for trial in row.trials}
     parameters = list(dict.fromkeys(key for record in evidence.sweep.records for key in record.parameters))
     metrics = sorted({key for trial in evidence.sweep.trials for key in trial.metrics})
     rows: Rows = []
     for trial in evidence.sweep.trials:
-        record, row = trial.record, shown.get(trial.record.config_name)
+        record, row = trial.record, shown.get(trial.record.name)
         rows.append(
             {
                 "sweep": table.sweep,

@@ -3,20 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mdr_tune.report.style import WIDTH
+from mdr_tune.report.rows import Estimate
+from mdr_tune.report.style import WIDTH, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-from typing import TYPE_CHECKING, Any
-
-from mdr_tune.report.rows import Estimate
-from mdr_tune.report.style import Look
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from mdr_tune.report.ablation import ablation_table
 from mdr_tune.report.output.data_files import Rows, difference_rows, trial_rows, value_rows, write_rows
 from mdr_tune.report.output.section import Section
 from tests.report.sections import HOSTILE, hostile_section, plain_section
@@ -80,3 +81,19 @@ def test_values_and_differences_say_on_which_classes_epochs_were_chosen(section:
             as_csv, _ = write_rows(rows, tmp_path, "t")
             with as_csv.open(newline="") as file:
                 assert {row["protocol"] for row in csv.DictReader(file)} == {protocol}
+
+
+def test_trials_of_a_grid_that_varies_the_seed_have_the_setting_of_their_row() -> None:
+    """There each seed is a configuration of its own, and a row is named by its first."""
+    evidence = plain_section().evidence
+    own_names = {trial.record.name: f"{trial.record.arm}-{i:03d}" for i, trial in enumerate(evidence.sweep.trials)}
+    trials = []
+    for trial in evidence.sweep.trials:
+        record, parameters = trial.record, {**trial.record.parameters, "seed": trial.record.seed}
+        trials.append(replace(trial, record=replace(record, name=own_names[record.name], parameters=parameters)))
+    details = {own_names[name]: found for name, found in evidence.details.items()}
+    varied = replace(evidence, sweep=replace(evidence.sweep, trials=trials), details=details)
+    table = ablation_table(varied)
+    assert len(table.rows) == 6
+    settings = [(row["method"], row["setting"]) for row in trial_rows(varied, table)]
+    assert sorted(settings) == sorted((row.method, row.setting) for row in table.rows for _ in row.trials)
