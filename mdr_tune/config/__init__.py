@@ -1,6 +1,7 @@
-"""What a user writes: one trial (`trial`), the search space (`space`), one sweep (`sweep`), and its YAML (`load`).
+"""The configuration that a user writes: a trial (`trial`), its search space (`space`), a sweep (`sweep`), the YAML file
+(`load`).
 
-Neither torch nor Ray is imported with it. The names below are imported when they are asked for.
+Importing this package imports neither torch nor Ray. Each name below is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
 """The arms of a sweep: the search with MDR, and the baselines, each searched with the same budget.
 
-No arm trains a configuration twice: one whose space has fewer configurations than its budget has them all.
+No arm trains a configuration twice. An arm whose space has fewer configurations than its budget trains all of them.
 """
 
 from dataclasses import dataclass, replace
@@ -15,54 +15,59 @@ from mdr_tune.config.trial import TrialConfig
 
 MAIN_ARM = "mdr"
 ABLATION_ARM = "trial"
-"""Name of the main arm where MDR is among what is searched, or off: not all of its trials have it."""
+"""Name of the main arm if some of its trials have no MDR: MDR is searched as a whole, or off."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One search: a base trial, what is varied, and how many trials it may have."""
+    """One search: a base trial, the keys that are varied, and a number of trials."""
 
     name: str
     trial: TrialConfig
     space: Space
     start_from: tuple[dict[str, Any], ...]
-    """By name in the study, see `points.encode_point`."""
+    """Points that are tried first: values by their name in the study, as `points.encode_point` returns them."""
     trials: int
+    """Number of trials that the search may have."""
     wanted: int = 0
-    """Trials that the file asks for; more than `trials` where the space has fewer configurations."""
+    """Number of trials that the file asks for; more than `trials` if the space has fewer configurations."""
     configurations: int | None = None
-    """How many different ones its space has; None where there is no end of them, or where they may repeat."""
+    """Number of different configurations in the space; None if infinite, if configurations may repeat, or if nothing is
+    searched."""
 
 
 def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
-    """Return the baselines that exist for this trial, and what each changes in it (Table 1 of the paper)."""
+    """Return the baselines of this trial by name, each with the sections that it sets (Table 1 of the paper)."""
     loss = trial.loss.name
     baselines: dict[str, dict[str, Any]] = {loss: {"mdr": None}}
-    if not trial.loss.compares_directions:  # else it is on the unit sphere anyway
+    if not trial.loss.compares_directions:  # the embeddings of any other loss are on the unit sphere anyway
         baselines[f"{loss}_l2"] = {"mdr": None, "embedding": {**trial.embedding.model_dump(), "mode": "l2"}}
     return baselines
 
 
 def baseline_trial(trial: TrialConfig, name: str) -> TrialConfig:
-    """Return the trial of a baseline; pydantic's ValidationError if what it changes does not go with the rest."""
+    """Return the trial of a baseline; pydantic's ValidationError if its changes do not fit the rest of the trial."""
     return TrialConfig.model_validate({**trial.model_dump(), **baseline_names(trial)[name]})
 
 
 def baseline_space(space: Space) -> Space:
-    """Return what remains to be searched without MDR (and with the embedding mode given)."""
+    """Return the space of a baseline: without the keys of MDR, and without the embedding mode, which is fixed."""
     gone = ("mdr.", "embedding.mode")
     return {key: domain for key, domain in space.items() if not key.startswith(gone)}
 
 
 def given_points(sweep: SweepConfig) -> list[dict[str, Any]]:
-    """Return the points of `start_from`; none as long as those of another sweep are not resolved."""
+    """Return the points of `start_from`; none if it names another sweep, whose points are not resolved yet."""
     return sweep.start_from if isinstance(sweep.start_from, list) else []
 
 
 def repeated_points(sweep: SweepConfig) -> dict[int, int]:
-    """Return the places in `start_from` of points that are an earlier one's configuration, each with that one's place.
+    """Find points of `start_from` that give the configuration of an earlier point.
 
-    A point that leaves something open is not the same as another: what it leaves is drawn.
+    A point that leaves a key open repeats no other point, since that key is drawn.
+
+    Returns:
+        The index of each repeated point, mapped to the index of the earlier point.
     """
     first, again = dict[str, int](), dict[int, int]()
     for i, point in enumerate(given_points(sweep)):
@@ -74,11 +79,11 @@ def repeated_points(sweep: SweepConfig) -> dict[int, int]:
 
 
 def trial_of_point(sweep: SweepConfig, point: dict[str, Any]) -> TrialConfig | None:
-    """Return the trial that an entry of `start_from` is; None if it leaves something open.
+    """Return the trial that an entry of `start_from` describes; None if the entry leaves a key open.
 
     Raises:
-        ValidationError: Its values do not go together.
-        ValueError: It is no point of the space.
+        ValidationError: The values of the point do not go together.
+        ValueError: The entry is no point of the space.
     """
     encoded = encode_point(sweep.space, point)
     try:
@@ -89,7 +94,7 @@ def trial_of_point(sweep: SweepConfig, point: dict[str, Any]) -> TrialConfig | N
 
 
 def main_arm(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> Arm:
-    """Return the search that the file describes. Arguments as of `arms`."""
+    """Return the arm of the search that the file describes. The arguments are those of `arms`."""
     again = {} if repeats or sweep.search.may_repeat else repeated_points(sweep)
     given = [point for i, point in enumerate(given_points(sweep)) if i not in again]
     points = tuple(filter(None, (encode_point(sweep.space, point) for point in given)))
@@ -103,8 +108,8 @@ def arms(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> list[Arm]:
 
     Args:
         sweep: The whole file.
-        more: Trials that were added to each search.
-        repeats: Configurations may come again, as in a population they may anyway.
+        more: Number of trials that were added to each search.
+        repeats: True if a search may train a configuration more than once. A population always may.
     """
     first = main_arm(sweep, more, repeats)
     result = [first]
@@ -123,8 +128,11 @@ def arms(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> list[Arm]:
 
 
 def _with_budget(sweep: SweepConfig, arm: Arm, repeats: bool) -> Arm:
-    """Return an arm, whose `trials` are those asked for, with those that it has: all of its grid, one if nothing is
-    searched, otherwise as many as it has configurations, at most."""
+    """Return the arm with its final budget; `arm.trials` is the number of trials asked for.
+
+    The budget is the number asked for, at most one trial for each configuration unless configurations may repeat. A
+    grid has all of its points. An arm that searches nothing has one trial.
+    """
     if not searched(arm.space):
         return replace(arm, trials=1, wanted=1)
     if sweep.search.sampler_class.lists_all:

@@ -1,6 +1,6 @@
-"""How training images are varied: one draw for each image of the global batch, whatever the number of workers.
+"""The augmentations of training images that a file may name. To add one, add a class here.
 
-To add an augmentation, add a class here.
+There is one draw for each image of the global batch, whatever the number of workers.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,35 +18,35 @@ class Augmentation(Named):
     """An augmentation that a file may name."""
 
     def build(self, image_size: int | None) -> "BuiltAugmentation":
-        """Return the augmentation.
+        """Return a new augmentation.
 
         Args:
-            image_size: height and width of its results in pixels; None: those of the images (random_resized_crop: their
-                height, both ways).
+            image_size: height and width of the augmented images in pixels. None: height and width of the images
+                themselves; for random_resized_crop their height is both.
         """
         raise NotImplementedError
 
 
 class AutoAugmentationConfig(Augmentation):
-    """What suits the data: affine for glyphs, else random_resized_crop with the authors' numbers."""
+    """The augmentation that suits the data: affine for glyphs, else random_resized_crop with the authors' numbers."""
 
     name: Literal["auto"] = "auto"
 
 
 class AffineConfig(Augmentation):
-    """A little rotation, scale and shift; then the centre."""
+    """A small rotation, scaling and shift, followed by a centre crop."""
 
     name: Literal["affine"]
 
     def build(self, image_size: int | None) -> "BuiltAugmentation":
-        """Return the augmentation of `data.augmentations.affine`."""
+        """Return the affine augmentation."""
         from mdr_tune.data.augmentations.augmentation import Affine
 
         return Affine(image_size)
 
 
 class NoAugmentationConfig(Augmentation):
-    """The centre, as in evaluation."""
+    """The centre crop, as in evaluation."""
 
     name: Literal["none"]
 
@@ -68,20 +68,20 @@ Ratio = Annotated[float, Field(gt=0)]
 
 
 class RandomResizedCropConfig(Augmentation):
-    """A random part of the image, brought to `data.image_size`, perhaps mirrored. The numbers are the authors'."""
+    """A random part of the image, resized to `data.image_size` and sometimes mirrored. Defaults are the authors'."""
 
     name: Literal["random_resized_crop"]
     scale: Annotated[list[Share], Field(min_length=2, max_length=2), AfterValidator(_ascending), SHARE] = [0.16, 1.0]
     """Least and largest share of the image's area."""
     ratio: Annotated[list[Ratio], Field(min_length=2, max_length=2), AfterValidator(_ascending)] = [0.75, 1.33]
-    """Least and largest width by height."""
+    """Least and largest ratio of width to height."""
     flip: Annotated[float, SHARE] = Field(0.5, ge=0, le=1)
-    """How likely an image is mirrored."""
+    """Probability that an image is mirrored."""
     interpolation: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
-    """How pixels are resampled."""
+    """Filter that resamples the pixels."""
 
     def build(self, image_size: int | None) -> "BuiltAugmentation":
-        """Return the random crop, mirrored or not."""
+        """Return the random crop."""
         from mdr_tune.data.augmentations.random_resized_crop import RandomResizedCrop
 
         return RandomResizedCrop(image_size, **self.arguments())
@@ -94,7 +94,7 @@ else:
 
 
 def chosen_augmentation(augmentation: AugmentationConfig, best: str) -> AugmentationConfig:
-    """Return the augmentation, `auto` being replaced by what suits the data, `best`."""
+    """Return `augmentation`; for `auto` the one named `best`, which suits the data."""
     if augmentation.name != "auto":
         return augmentation
     return members(Augmentation)[best].model_validate({"name": best})

@@ -9,12 +9,12 @@ from mdr_tune.config.units import Unit
 
 
 class StrictModel(BaseModel):
-    """Frozen; refuses unknown keys, strings for numbers, NaN and infinities."""
+    """A frozen model that refuses unknown keys, strings for numbers, NaN and infinities."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def units(self) -> Iterator[tuple[str, float, Unit]]:
-        """Yield each number whose field declares a unit, by dotted key, those of a list one by one."""
+        """Yield (dotted key, number, unit) for each number, also in a list, whose field declares a unit."""
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if isinstance(value, StrictModel):
@@ -30,10 +30,11 @@ def _numbers(value: Any) -> list[float]:
 
 
 class Named(StrictModel):
-    """One of the things of a kind, such as a loss, which a file chooses by its name.
+    """The base class of everything that a file chooses by its name, such as a loss.
 
-    A kind is a subclass of this one, and each thing of the kind a subclass of that, directly or not: its `name` is a
-    Literal, its other fields are the keys that stand beside the name. `one_of` makes them known to a file.
+    A kind, such as `Loss`, is a subclass of this class. A member of the kind is a subclass of it, directly or not, that
+    has no subclass itself. The member's `name` is a Literal, and its other fields are the keys beside the name.
+    `one_of` makes the type of a field that takes any member.
     """
 
     name: str
@@ -47,7 +48,9 @@ N = TypeVar("N", bound=Named)
 
 
 def members(kind: type[N]) -> dict[str, type[N]]:
-    """Return the things of a kind by name, in the order of their declaration, but the one that is found by a prefix.
+    """Return the members of a kind by name, in the order of their declaration.
+
+    The member that is found by a prefix, whose `name` is any text, is left out.
 
     Example:
         >>> from mdr_tune.config.miners import Miner
@@ -59,18 +62,18 @@ def members(kind: type[N]) -> dict[str, type[N]]:
 
 
 def _leaves(kind: type[N]) -> Iterator[type[N]]:
-    """Yield the classes below `kind` that have none below them, in the order of their declaration."""
+    """Yield the subclasses of `kind`, direct or not, that have no subclass, in the order of their declaration."""
     for member in kind.__subclasses__():
         yield from _leaves(member) if member.__subclasses__() else [member]
 
 
 def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -> Any:
-    """Return the type of a field that holds one of a kind, given by `name` or as the name alone.
+    """Return the type of a field that holds a member of a kind. A file gives a mapping with a name, or the name alone.
 
     Args:
         kind: base class of the members.
-        default: name of the member where a mapping has no name.
-        library_prefix: beginning of the names that belong to the one member whose name is any text.
+        default: name of the member that a mapping without a name stands for.
+        library_prefix: beginning of the names that belong to the member whose `name` is any text, if there is one.
     """
     tags = dict.fromkeys(_leaves(kind), library_prefix) | {cls: name for name, cls in members(kind).items()}
     union: Any = Union.__getitem__(tuple(Annotated[member, Tag(tag(str(name)))] for member, name in tags.items()))
@@ -78,7 +81,7 @@ def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -
 
 
 class KeyProblem(ValueError):  # noqa: N818 - a ValueError that knows its key
-    """A problem of one key, found by a check that spans several. `key` is relative to the model that checks."""
+    """A problem of one key, found by a check of several keys. `key` is relative to the model that checks."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -91,20 +94,20 @@ def by_name(value: Any) -> Any:
 
 
 def tag(name: str) -> str:
-    """Return the tag of one member of a union. It stands in pydantic's error paths, where `is_tag` finds it.
+    """Return the tag of a union's member. Pydantic's error paths contain the tag, where `is_tag` recognises it.
 
-    No key of a file is like it: no text that is read has the character 0.
+    A tag contains the character 0, so no key of a file equals a tag: text with that character is refused when read.
     """
     return f"<\0{name}>"
 
 
 def is_tag(part: Any) -> bool:
-    """Say whether a part of an error's path is a union's tag and no key of the file."""
+    """Return whether a part of an error's path is the tag of a union's member, not a key of the file."""
     return isinstance(part, str) and part.startswith("<\0")
 
 
 def tag_name(tag: str) -> str:
-    """Return the name that `tag` was made of."""
+    """Return the name that `tag` was made from."""
     return tag.removeprefix("<\0").removesuffix(">")
 
 
@@ -112,8 +115,8 @@ def choose_by_name(default: str, library_prefix: str | None = None) -> Callable[
     """Return a discriminator that chooses a union's member by the mapping's `name`.
 
     Args:
-        default: Name where none is given.
-        library_prefix: Names that begin so belong to one member, tagged by the prefix.
+        default: Name that a mapping without one stands for.
+        library_prefix: Beginning of the names that belong to one member, whose tag is made from the prefix.
     """
 
     def choose(value: Any) -> str | None:
@@ -139,7 +142,8 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set `tree["a"]["b"] = value` for the key `a.b`.
 
-    A text in the way is a section's short form, the name; anything else that is no mapping is replaced.
+    A text at a parent key is the short form of a section and becomes its `name`. Any other value that is no mapping is
+    replaced.
     """
     *parents, last = key.split(".")
     for parent in parents:

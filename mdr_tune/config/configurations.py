@@ -1,4 +1,4 @@
-"""The different configurations of a space, and how many there are where its values have an end."""
+"""The different configurations of a space, and their number if it is finite."""
 
 import json
 import math
@@ -11,14 +11,14 @@ from mdr_tune.config.space import Parameter, Tree, draw, grid_points, parameter_
 from mdr_tune.config.trial import TrialConfig
 
 MOST_LISTED = 1024
-"""Combinations that a computer tries in a fraction of a second."""
+"""Largest number of combinations that is listed: a computer tries as many in a fraction of a second."""
 
 
 def configuration_key(trial: TrialConfig) -> str:
-    """Return a text that two trials share if, and only if, they are trained alike.
+    """Return a text that is equal for two trials if, and only if, they are trained alike.
 
-    Every default and every `auto` is written out: levels {count: 1, spread: 2} are those of {count: 1, spread: 3}. What
-    the training does not look at is left out: a learning rate of the loss's parameters where it has none.
+    Every default and every `auto` is written out: the levels {count: 1, spread: 2} are those of {count: 1, spread: 3}.
+    Values that the training does not use are left out: the learning rate of a loss's parameters, if it has none.
     """
     sections = {
         "loss": trial.loss.in_force(),
@@ -31,12 +31,16 @@ def configuration_key(trial: TrialConfig) -> str:
 
 
 def parameters_of(tree: Tree, point: dict[str, Any]) -> dict[str, Any]:
-    """Return by the trial's dotted keys what a study stores by name; KeyError if a parameter is not there."""
+    """Return the values of `point`, which a study stores by name, by the trial's dotted keys.
+
+    Raises:
+        KeyError: `point` lacks a parameter.
+    """
     return draw(tree, lambda parameter: point[parameter.name])
 
 
 def num_points(tree: Tree) -> float:
-    """Return how many combinations of values there are; infinity where a parameter has a range without end."""
+    """Return the number of combinations of values; infinity if a parameter has a range of real numbers."""
     return math.prod(map(_num_values, tree))
 
 
@@ -50,14 +54,15 @@ def _num_values(parameter: Parameter) -> float:
 
 
 def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[str, Any]] | None:
-    """Return a point of each different configuration, by its key: values by name in a study.
+    """List the different configurations of a space.
 
     Args:
         trial: The base trial.
-        space: What is searched. Combinations that are no valid trial are left out.
+        space: The search space. Combinations that make no valid trial are left out.
 
     Returns:
-        None where there is no end of combinations, or there are more than `MOST_LISTED`.
+        The first point of each configuration (values by their name in a study), by `configuration_key`; None if there
+        are more than `MOST_LISTED` combinations.
     """
     tree = parameter_tree(space)
     if num_points(tree) > MOST_LISTED:
@@ -72,9 +77,9 @@ def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[st
 
 
 def num_configurations(trial: TrialConfig, space: Space) -> int | None:
-    """Return how many different configurations there are; None where there is no end of them.
+    """Return the number of different configurations; None if it is infinite.
 
-    Of more than `MOST_LISTED` combinations it is not known which are the same: then all of them count.
+    Of more than `MOST_LISTED` combinations all are counted, since it is not checked which of them are the same.
     """
     combinations = num_points(parameter_tree(space))
     if math.isinf(combinations):

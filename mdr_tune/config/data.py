@@ -1,7 +1,7 @@
 """The data sets that a file may name: their keys, and how each is opened. To add one, add a class here.
 
-What reads the files is in `mdr_tune.data`. A sweep file is checked before torch is imported, so methods import what
-they need.
+The code that reads images is in `mdr_tune.data`. A sweep file is checked before torch is imported, so methods import
+what they need.
 """
 
 import os
@@ -30,14 +30,15 @@ _NO_PATHS = (
     (r"[A-Za-z]:[\\/]", "is a path of Windows: write where that folder is mounted here, with slashes"),
     (r"\$\{?[A-Za-z_]\w*\}?(/|$)|%\w+%", "begins with a variable, which only a shell replaces: write it out"),
 )
-"""What begins so is no path, if nothing of that name is there."""
+"""Patterns of texts that are no path, unless a file of that name exists, with the end of the message."""
 
 
 def local_path(path: str) -> str:
-    """Return a path of this machine as an absolute one: workers have another working directory than the user.
+    """Return a path of this machine as an absolute path. Workers have another working directory than the user.
 
     Raises:
-        ValueError: It is likely none, or not UTF-8, as the working folder may be; the message says what to do.
+        ValueError: The text is likely no path of this machine, or the absolute path (perhaps only its working folder)
+            is not UTF-8; the message says what to do.
     """
     absolute = str(Path(os.path.expanduser(path)).absolute())  # Path.expanduser raises where there is no such user
     if problem := not_utf_8(absolute):
@@ -57,7 +58,7 @@ class ClassFraction(StrictModel):
 
     fraction: Annotated[float, SHARE] = Field(0.2, gt=0, lt=1)
     seed: int = Field(0, ge=0)
-    """Of the draw. Not the trial's: all trials of a sweep are compared on the same classes."""
+    """Seed of the draw. It is not the trial's seed: all trials of a sweep are compared on the same classes."""
 
 
 class ClassFold(StrictModel):
@@ -87,12 +88,12 @@ def _keys(value: Any) -> Any:
 class Dataset(Named):
     """A data set that a file may name.
 
-    What stands here suits data that are neither published nor files to be resized; a class says where it is otherwise.
+    The methods of this class suit data that are neither published nor image files; subclasses override them.
 
     Attributes:
         usual_ks: ranks K at which the field reports Recall@K.
         best_augmentation: name of the augmentation that `augmentation: auto` stands for.
-        is_published: whether `fetch` can bring it here, or says where it is to be had.
+        is_published: True if `fetch` downloads the data set, or says where to get it.
     """
 
     usual_ks: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
@@ -106,48 +107,48 @@ class Dataset(Named):
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of what the network sees."""
+        """Shape (C, H, W) of the images that the network sees."""
         raise NotImplementedError
 
     @property
     def chosen_resize(self) -> int | None:
-        """Height and width, in pixels, that every image is brought to; None: each stays as it is."""
+        """Height and width, in pixels, that every image is resized to; None: images keep their size."""
         return None
 
     @property
     def chosen_image_size(self) -> int | None:
-        """Height and width, in pixels, that the network sees; None: all of the image."""
+        """Height and width, in pixels, of the part that the network sees; None: the whole image."""
         return None
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, as plain values, all that the images and their splits depend on."""
+        """Return everything that the images and their splits depend on, as plain values."""
         return self.arguments()
 
     def measured_on(self) -> dict[str, Any]:
-        """Return what decides which images trials are compared on, flat."""
+        """Return the keys that decide which images trials are compared on, by dotted key."""
         return flatten(self.model_dump())
 
     def describe_evaluation(self) -> str:
-        """Return how much of a picture an evaluation sees; nothing if that is all."""
+        """Return in words how much of an image an evaluation sees; an empty text if it sees the whole image."""
         return ""
 
     def evaluation_note(self) -> str:
-        """Return what to know of the part of a picture that an evaluation sees; nothing if that is most of it."""
+        """Return a note if an evaluation sees little of each image, and how to change that; else an empty text."""
         return ""
 
     def fetch(self, progress: Progress) -> None:
-        """Bring the files of a published data set here; of another do nothing.
+        """Download the files of a published data set; do nothing for any other.
 
         Raises:
-            UserError: They cannot be downloaded; the message says which files to put where.
+            UserError: The files cannot be downloaded; the message says which files to put where.
         """
 
     def outline(self) -> "DatasetOutline | None":
-        """Return how many images there are, if that is known without looking."""
+        """Return the number of images of each class, if it is known without looking at the files; else None."""
         return None
 
     def listed(self) -> "ListedDataset | None":
-        """List the image files, draw the splits, and check both; None: the images are no files.
+        """List the image files, draw the splits, and check both. Return None if the images are no files.
 
         Raises:
             UserError: Files are missing or do not fit the keys.
@@ -155,34 +156,34 @@ class Dataset(Named):
         return None
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
-        """Return the data set. It is called where `listed` gives None.
+        """Return the opened data set. Called only if `listed` returns None.
 
         Args:
             folder: The cache folder.
-            progress: Is told how far that is.
+            progress: Called with the progress of opening it.
         """
         raise NotImplementedError
 
 
 class GlyphsDataConfig(Dataset):
-    """Letters that need no download: 32 x 32 pixels, grey, with splits of its own."""
+    """Rendered letters that need no download: 32 x 32 pixels, grey, in fixed splits."""
 
     name: Literal["glyphs"] = "glyphs"
     best_augmentation = "affine"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of what the network sees: the images as they are."""
+        """Shape (C, H, W) of the images, which the network sees whole."""
         return (1, 32, 32)
 
     def outline(self) -> "DatasetOutline":
-        """Return the numbers of what is rendered."""
+        """Return the number of images of each class, which is fixed."""
         from mdr_tune.data.outline import GLYPHS
 
         return GLYPHS
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
-        """Return the letters, rendered if they were not."""
+        """Return the letters; render them if the cache folder does not have them."""
         from mdr_tune.data.glyphs.glyphs import open_glyphs
 
         return open_glyphs(folder)
@@ -190,10 +191,10 @@ class GlyphsDataConfig(Dataset):
 
 _USUAL_RESIZE, _USUAL_IMAGE_SIZE = 256, 224
 USUAL_RESIZE_PER_IMAGE_SIZE = _USUAL_RESIZE / _USUAL_IMAGE_SIZE
-"""What the authors, and this program unless told otherwise, resize to, relative to what is cut out of it."""
+"""Size of the resized image relative to the part that is cut out of it, as the authors have it; the default here."""
 _LEAST_PX, _MOST_PX = 8, 2048
 _LEAST_SEEN = 0.8
-"""Share of a picture's width and height below which a user is told that an evaluation sees little of it."""
+"""Share of an image's width and height below which a note says that an evaluation sees little of it."""
 
 
 Pixels = Annotated[
@@ -204,15 +205,15 @@ Pixels = Annotated[
 
 class _ImageFiles(Dataset):
     resize: Pixels = "auto"
-    """Height and width, in pixels, that every image is brought to, by Lanczos resampling; what the cache holds. `auto`:
-    what `image_size` is to it as 224 is to 256, the authors' sizes."""
+    """Height and width, in pixels, that every image is resized to, by Lanczos resampling. The cache holds the resized
+    images. `auto`: `image_size` * 256 / 224, the ratio of the authors' sizes."""
     image_size: Pixels = "auto"
-    """Height and width that the network sees: a random crop in training, the centre in evaluation. `auto`: what is to
-    `resize` as 224 is to 256."""
+    """Height and width, in pixels, of the part that the network sees: a random crop in training, the centre in
+    evaluation. `auto`: `resize` * 224 / 256."""
     cache: bool = True
-    """false: images are decoded each time they are read, which is slow, and takes no disk."""
+    """true: resized images are kept on disk; false: images are decoded each time they are read, which is slow."""
     corrupt: Literal["refuse", "skip"] = "refuse"
-    """What becomes of images that cannot be decoded."""
+    """Treatment of images that cannot be decoded. `refuse`: they are an error; `skip`: they are left out."""
     validation: ClassShare = ClassFraction()
     """Classes held out of the training classes, on which trials are compared."""
 
@@ -226,13 +227,13 @@ class _ImageFiles(Dataset):
         return self
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, as plain values, the keys with every `auto` decided, but for what is cut out of an image."""
+        """Return the keys except the name and `image_size`, as plain values, every `auto` decided."""
         kept = self.model_dump(exclude={"name", "image_size", "recall_at"})
         return {**kept, "resize": self.chosen_resize, "recall_ks": list(self.recall_ks)}
 
     @property
     def chosen_resize(self) -> int:
-        """Height and width, in pixels, that every image is brought to, `auto` decided."""
+        """Height and width, in pixels, that every image is resized to, `auto` decided."""
         if self.resize != "auto":
             return self.resize
         if self.image_size == "auto":
@@ -241,29 +242,32 @@ class _ImageFiles(Dataset):
 
     @property
     def chosen_image_size(self) -> int:
-        """Height and width, in pixels, that the network sees, `auto` decided."""
+        """Height and width, in pixels, of the part that the network sees, `auto` decided."""
         if self.image_size != "auto":
             return self.image_size
         return max(_LEAST_PX, round(self.chosen_resize / USUAL_RESIZE_PER_IMAGE_SIZE))
 
     def describe_evaluation(self) -> str:
-        """Return how much of a picture an evaluation sees."""
+        """Return in words how much of an image an evaluation sees."""
         seen, whole = self.chosen_image_size, self.chosen_resize
         return f"the middle {seen} x {seen} of {whole} x {whole} pixels, {seen / whole:.0%} of width and height"
 
     def evaluation_note(self) -> str:
-        """Return what to know of the part of a picture that an evaluation sees; nothing if that is most of it."""
+        """Return a note if an evaluation sees little of each image, and how to change that; else an empty text."""
         if self.chosen_image_size >= _LEAST_SEEN * self.chosen_resize:
             return ""
         return f"an evaluation sees {self.describe_evaluation()}: to see more, set trial.data.resize: auto"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of what the network sees: files are read as RGB."""
+        """Shape (C, H, W) of the part that the network sees. Files are read as RGB."""
         return (3, self.chosen_image_size, self.chosen_image_size)
 
     def measured_on(self) -> dict[str, Any]:
-        """Return what decides which images trials are compared on, flat: not how they are read and cut."""
+        """Return the keys that decide which images trials are compared on, by dotted key.
+
+        How images are resized, cut and cached is left out.
+        """
         return flatten(self.model_dump(exclude={"image_size", "resize", "cache"}))
 
 
@@ -271,21 +275,21 @@ class Published(_ImageFiles):
     """A data set of the paper, in its original layout and with the paper's split of the classes."""
 
     root: LocalPath = Field(DEFAULT_ROOT, validate_default=True)
-    """The folder that the archive was unpacked in; `mdr-tune data prepare` makes it."""
+    """The folder that the archive is unpacked in; `mdr-tune data prepare` makes it."""
     is_published = True
 
     def benchmark(self) -> "Benchmark":
-        """Return what is known of the published files."""
+        """Return the description of the published files."""
         raise NotImplementedError
 
     def fetch(self, progress: Progress) -> None:
-        """Bring the published files to `root`, unless they are there."""
+        """Download the published files to `root`, unless they are there."""
         from mdr_tune.data.published.fetch import fetch
 
         fetch(self.benchmark(), Path(self.root), progress)
 
     def listed(self) -> "ListedDataset":
-        """List the copy below `root`, whose lists must be whole."""
+        """List the images of the copy below `root`, whose own lists must be complete."""
         return self.benchmark().listed(**self.source_arguments())
 
 
@@ -296,7 +300,7 @@ class CUB200DataConfig(Published):
     usual_ks = (1, 2, 4, 8)
 
     def benchmark(self) -> "Benchmark":
-        """Return what `data.published` knows of it."""
+        """Return the description of CUB-200-2011's files."""
         from mdr_tune.data.published.cub200 import CUB200
 
         return CUB200
@@ -309,7 +313,7 @@ class Cars196DataConfig(Published):
     usual_ks = (1, 2, 4, 8)
 
     def benchmark(self) -> "Benchmark":
-        """Return what `data.published` knows of it."""
+        """Return the description of Cars-196's files."""
         from mdr_tune.data.published.cars196 import CARS196
 
         return CARS196
@@ -322,7 +326,7 @@ class SOPDataConfig(Published):
     usual_ks = (1, 10, 100, 1000)
 
     def benchmark(self) -> "Benchmark":
-        """Return what `data.published` knows of it."""
+        """Return the description of SOP's files."""
         from mdr_tune.data.published.sop import SOP
 
         return SOP
@@ -335,7 +339,7 @@ class InShopDataConfig(Published):
     usual_ks = (1, 10, 20, 30, 40)
 
     def benchmark(self) -> "Benchmark":
-        """Return what `data.published` knows of it."""
+        """Return the description of In-Shop's files."""
         from mdr_tune.data.published.inshop import INSHOP
 
         return INSHOP
@@ -343,11 +347,11 @@ class InShopDataConfig(Published):
 
 class _Own(_ImageFiles):
     test: ClassShare | None = ClassFraction(fraction=0.3)
-    """Classes held out for the final evaluation, where the data have no test split of their own."""
+    """Classes held out for the final evaluation, if the data have no test split of their own."""
     single_image_classes: Literal["refuse", "drop"] = "refuse"
-    """What becomes of classes with one image: there is nothing to retrieve, and no positive pair."""
+    """Treatment of classes with one image, which have no positive pair and nothing to retrieve."""
     duplicates: Literal["refuse", "keep"] = "refuse"
-    """What becomes of images with the same pixels in different splits: what is tested would have been trained on."""
+    """Treatment of images with the same pixels in different splits: a test would see images of the training."""
     recall_at: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8], min_length=1)
     """The ranks K at which Recall@K is measured."""
 
@@ -358,7 +362,7 @@ class _Own(_ImageFiles):
 
 
 class FolderDataConfig(_Own):
-    """Your images: a folder of class folders, or of train, validation, test (or query, gallery) with class folders."""
+    """Your images in class folders. The class folders may stand in folders train, validation, test (query, gallery)."""
 
     name: Literal["folder"]
     root: LocalPath
@@ -371,22 +375,22 @@ class FolderDataConfig(_Own):
 
 
 class TableDataConfig(_Own):
-    """Your images, listed in a Parquet or CSV file: a path and a label a row, perhaps a split and a role."""
+    """Your images, listed in a Parquet or CSV file: each row has a path and a label, perhaps a split and a role."""
 
     name: Literal["table"]
     file: LocalPath
     root: LocalPath | None = None
-    """The folder that paths are relative to; null: the folder of `file`."""
+    """Folder that the paths are relative to; null: the folder of `file`."""
     path_column: str = "path"
     label_column: str = "label"
     split_column: str | None = None
-    """Column of train, validation, test, query or gallery; the last two are a test split's. null: no such column, and
-    classes are drawn."""
+    """Column with train, validation, test, query or gallery; query and gallery are parts of a test split. null: there
+    is no such column, and the classes of each split are drawn."""
     role_column: str | None = None
-    """Column of query or gallery; an empty cell is both."""
+    """Column with query or gallery; an image with an empty cell is both."""
 
     def source_arguments(self) -> dict[str, Any]:
-        """As of all files, and the folder that `root: null` stands for."""
+        """Return the keys as for any image files, `root: null` replaced by the folder that it stands for."""
         return {**super().source_arguments(), "root": self.root or str(Path(self.file).parent)}
 
     def listed(self) -> "ListedDataset":
@@ -407,16 +411,16 @@ class _DataSection(StrictModel):
 
 
 def read_data(name: str, **keys: Any) -> Dataset:
-    """Return a data set, its keys checked, for `mdr_tune.data.load_dataset`.
+    """Return a data set for `mdr_tune.data.load_dataset`, after a check of its keys.
 
     Args:
-        name: Of the data set.
-        keys: What a sweep file has below `trial.data`, beside the name (docs/sweep_file.md); a key that is left out has
-            its default.
+        name: Name of the data set, such as `cub200`.
+        keys: The keys of a sweep file's `trial.data` other than the name (docs/sweep_file.md). A key that is left out
+            has its default.
 
     Raises:
-        UserError: With a line for each key that is not as it should be; for an unknown name an `UnknownName`, which
-            lists the known ones.
+        UnknownName: There is no data set of this name; the message lists the known names.
+        UserError: A key is unknown or its value not valid; the message has a line for each problem.
     """
     if name not in (known := members(Dataset)):
         raise unknown_name("data set", name, known)

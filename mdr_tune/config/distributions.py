@@ -1,4 +1,4 @@
-"""Optuna's form of what the parameters of a space can be."""
+"""The parameters of a space as Optuna's distributions."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from mdr_tune.config.space import Parameter, parameter_tree, walk
 
 
 def distributions_of(space: Space) -> dict[str, BaseDistribution]:
-    """Return what each parameter of a space can be, by its name in the study."""
+    """Return Optuna's distribution of each parameter that is drawn, by its name in the study."""
     return {parameter.name: distribution(parameter) for parameter in walk(parameter_tree(space))}
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
-    """Return Optuna's form of what a parameter can be."""
+    """Return Optuna's distribution of a parameter."""
     domain = parameter.domain
     if domain.choice is not None:
         return CategoricalDistribution([branch.stored for branch in parameter.branches])
@@ -27,7 +27,7 @@ def distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def value_at(found: BaseDistribution, u: float) -> Any:
-    """Return the value of a distribution at `u` of [0, 1)."""
+    """Return the value of a distribution at quantile `u`, which is in [0, 1)."""
     if isinstance(found, CategoricalDistribution):
         return found.choices[int(u * len(found.choices))]
     if isinstance(found, IntDistribution):

@@ -1,14 +1,14 @@
-"""The values of one searched key, as a file writes them.
+"""The domains of a space: the values of each searched key, as a file writes them.
 
 A domain is written as one of
 
     {uniform: [low, high]}      {loguniform: [low, high]}      {int: [low, high]}      {choice: [a, b, ...]}
 
-and the levels of MDR, which are a list, by the parameters of an even grid (see `trial.LevelGrid`):
+The levels of MDR are a list, and their domain is written as the parameters of an even grid (see `trial.LevelGrid`):
 
     mdr.levels: {count: [2, 3, 5], spread: {uniform: [1, 5]}, offset: {uniform: [-1, 1]}}
 
-A choice that is a mapping may have domains inside: they exist only where that choice is taken.
+A choice that is a mapping may have domains inside, which exist only if that choice is taken.
 """
 
 import json
@@ -55,11 +55,11 @@ class Domain(StrictModel):
         return self
 
     def probes(self) -> list[Any]:
-        """Return the values at which validity for a trial is checked: both ends, or every choice as it is written."""
+        """Return the values that a check of the domain tries: both ends of a range, or each choice as it is written."""
         return list(self.uniform or self.loguniform or self.int or self.choice or [])
 
     def contains(self, value: Any) -> bool:
-        """Say whether `value` can be drawn, a choice being given as the file writes it."""
+        """Return whether `value` can be drawn. A choice is compared in the form that the file writes."""
         if self.choice is not None:
             return value in self.choice
         low, high = self.probes()
@@ -67,7 +67,7 @@ class Domain(StrictModel):
         return is_number and low <= value <= high and (self.int is None or value == int(value))
 
     def describe(self) -> str:
-        """Return the domain as a user would say it."""
+        """Return the domain in words, such as `0.1 to 0.5, log scale`."""
         if self.choice is not None:
             return "one of " + ", ".join(tell_apart(self.choice, describe_value))
         low, high = self.probes()
@@ -76,16 +76,16 @@ class Domain(StrictModel):
 
 
 DIGITS = 3
-"""Significant digits of a number in a name, where they tell it apart from the others."""
+"""Significant digits of a number in a name, if they tell it apart from the others."""
 MOST_DIGITS = 17
-"""These tell any two numbers of 64 bits apart."""
+"""Significant digits that tell any two floats of 64 bits apart."""
 T = TypeVar("T")
 
 
 def describe_value(value: Any, digits: int = DIGITS) -> str:
-    """Return a value of a trial in short: a section by its name and what else it sets, `null` as `none`.
+    """Return a value of a trial in short, for a name or a message.
 
-    A domain inside of a choice is said in words.
+    A section is given by its name and its other keys, a domain inside of it in words, and `null` as `none`.
     """
     if isinstance(value, dict):
         words = [str(value["name"])] if "name" in value else []
@@ -102,26 +102,26 @@ def describe_value(value: Any, digits: int = DIGITS) -> str:
 
 
 def tell_apart(items: Sequence[T], say: Callable[[T, int], str], digits: int = DIGITS) -> list[str]:
-    """Return a text for each item: those that differ have different ones, with as few digits as that takes.
+    """Return a text for each item. Items that differ have different texts, with no more digits than that takes.
 
     Args:
-        items: Values, or rows of them.
-        say: Returns the text of an item with a number of significant digits.
-        digits: Where to begin: what these tell apart gets no more.
+        items: Values, or rows of values.
+        say: Returns the text of an item with a given number of significant digits.
+        digits: Number of significant digits to begin with; items that these tell apart get no more.
     """
     texts = [say(item, digits) for item in items]
     for text in dict.fromkeys(texts):
         alike = [i for i, other in enumerate(texts) if other == text]
         if digits < MOST_DIGITS and len({repr(items[i]) for i in alike}) > 1:
             finer = tell_apart([items[i] for i in alike], say, digits + 1)
-            if len(set(finer)) > 1:  # else digits are not what they differ in
+            if len(set(finer)) > 1:  # else the items do not differ in their digits
                 for i, found in zip(alike, finer, strict=True):
                     texts[i] = found
     return texts
 
 
 def _check_choices(values: list[Any]) -> None:
-    """Check that each value can be stored by Optuna and is there once, and the domains inside of them."""
+    """Check that Optuna can store each value, that none is listed twice, and that domains inside of them are valid."""
     try:
         json.dumps(values)
     except TypeError as error:
@@ -140,7 +140,7 @@ def _check_choices(values: list[Any]) -> None:
 
 
 def _as_domain(value: Any) -> Any:
-    """Let a list stand for a choice, and a number for a fixed value."""
+    """Return the mapping of a domain: a list stands for a choice, a number for a choice of one value."""
     if isinstance(value, list):
         return {"choice": value}
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -153,7 +153,7 @@ def _as_domain(value: Any) -> Any:
 
 
 def _other_form(value: dict[Any, Any]) -> str:
-    """Return how a domain is written that is given as other search programs have it, or an empty text."""
+    """Return how to write a domain that is given in the form of another search program; an empty text if unclear."""
     given = {str(key).lower(): item for key, item in value.items()}
     low, high = (next((given[key] for key in keys if key in given), None) for keys in _ENDS)
     values = next((given[key] for key in _VALUES if isinstance(given.get(key), list)), None)
@@ -168,7 +168,7 @@ def _other_form(value: dict[Any, Any]) -> str:
 
 
 class LevelsDomain(StrictModel):
-    """The values of `mdr.levels`: an even grid whose count, spread and offset are searched."""
+    """The domain of `mdr.levels`: an even grid whose count, spread and offset are searched."""
 
     count: Annotated[Domain, BeforeValidator(_as_domain)]
     spread: Annotated[Domain, BeforeValidator(_as_domain)]
@@ -179,22 +179,22 @@ class LevelsDomain(StrictModel):
         return {"count": self.count, "spread": self.spread, "offset": self.offset}
 
     def describe(self) -> str:
-        """Return the parts as a user would say them."""
+        """Return the parts in words; an offset of 0 is not mentioned."""
         shown = {name: part for name, part in self.parts().items() if part.choice != [0.0]}
         return ", ".join(f"{name} {part.describe()}" for name, part in shown.items())
 
     def grid_of(self, levels: Any) -> dict[str, Any]:
-        """Return count, spread and offset of evenly spaced `levels`, a list or a `LevelGrid` as a mapping.
+        """Return count, spread and offset of evenly spaced `levels`: a list, or the mapping of a `LevelGrid`.
 
         Raises:
-            ValueError: They are no such levels, or none that can be drawn here.
+            ValueError: The levels are not valid, not evenly spaced, or outside of this domain.
         """
         try:
             grid = LevelGrid.model_validate(levels).model_dump() if isinstance(levels, dict) else _even_grid(levels)
         except ValidationError as error:
             path, message = explain(error, LevelGrid)[0]
             raise ValueError(".".join(["mdr.levels", *path]) + f": {message}") from None
-        if grid["count"] == 1:  # the spread of a single level says nothing: any that can be drawn will do
+        if grid["count"] == 1:  # a single level has no spread: any that can be drawn will do
             grid["spread"] = self.spread.probes()[0]
         for name, domain in self.parts().items():
             if not domain.contains(grid[name]):
@@ -216,7 +216,7 @@ def _even_grid(levels: Any) -> dict[str, Any]:
 
 
 def _is_domain(value: Any) -> bool:
-    """Say whether a value inside of a choice is a domain, one with a misspelt kind too."""
+    """Return whether a value inside of a choice is a domain; a domain with a misspelt kind counts too."""
     if not isinstance(value, dict) or not value:
         return False
     first = next(iter(value))
@@ -224,17 +224,21 @@ def _is_domain(value: Any) -> bool:
 
 
 def _is_levels(key: str, value: Any) -> bool:
-    """Say whether a value inside of a choice searches a grid of levels; one of plain numbers is a value."""
+    """Return whether a value inside of a choice is a domain of levels; a grid of plain numbers is a fixed value."""
     parts = value if key.rpartition(".")[2] == "levels" and isinstance(value, dict) else {}
     is_grid = not parts.keys().isdisjoint(LevelsDomain.model_fields)
     return is_grid and any(isinstance(part, list | dict) for part in parts.values())
 
 
 def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
-    """Return the domain that a value inside of a choice's mapping is, under its key there; None if it is plain.
+    """Return a value inside of a choice's mapping as a domain; None if it is a fixed value.
+
+    Args:
+        key: Key of the value in the mapping.
+        value: The value, as it is written.
 
     Raises:
-        ValidationError: It is written like a domain, and is none.
+        ValidationError: The value is written like a domain, but is not a valid one.
     """
     if _is_levels(key, value):
         return LevelsDomain.model_validate(value)
@@ -242,7 +246,7 @@ def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
 
 
 def _written_inside(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the domains inside of a choice, as they are written, by dotted key."""
+    """Yield the dotted key of each domain inside of a choice, and the domain as it is written."""
     for key, item in value.items() if isinstance(value, dict) else ():
         if _is_domain(item) or _is_levels(str(key), item):
             yield f"{prefix}{key}", item
@@ -251,7 +255,7 @@ def _written_inside(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def split_choice(value: Any) -> "tuple[Any, dict[str, Domain | LevelsDomain]]":
-    """Return a choice without the domains inside of it, and those by dotted key.
+    """Return a choice without the domains inside of it, and these domains by dotted key.
 
     >>> split_choice({"name": "triplet", "margin": {"uniform": [0.1, 0.5]}})[0]
     {'name': 'triplet'}

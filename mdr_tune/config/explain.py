@@ -1,4 +1,4 @@
-"""Turn pydantic's errors into the sentences of `config.load`: the key's path, what is wrong, what would be right."""
+"""Turn pydantic's errors into messages to users: the path of the key, what is wrong, what to write instead."""
 
 import ast
 import re
@@ -46,7 +46,7 @@ _LENGTHS = {
     **dict.fromkeys(("too_long", "string_too_long"), "at most"),
 }
 _MOST_SHOWN = 200
-"""Characters of a wrong value that a message repeats."""
+"""Largest number of characters of a wrong value that a message shows."""
 _ACCUMULATION = (
     "gradient accumulation is refused: MDR and the miners look at the distances within a batch, and several small "
     "batches have other distances than one large one. For a batch that does not fit the memory set batch.chunk_size: "
@@ -57,19 +57,19 @@ _ACCUMULATION = (
 def explain(
     error: ValidationError, model: type[BaseModel], quoted: Callable[[KeyPath, Any], str] | None = None
 ) -> list[tuple[KeyPath, str]]:
-    """Return (path of keys, message) for each problem in `error`, raised by validating `model`.
+    """Return (path of keys, message) for each problem in `error`.
 
     Args:
-        error: Pydantic's.
+        error: The error that pydantic raised when it validated `model`.
         model: The model at the top of the paths.
-        quoted: Returns the value at a path as it has to be written to be text, or an empty text if it is empty; unless
-            given, the value in quotes.
+        quoted: Called with a path and its value. Returns how to write the value so that it is text, or an empty text if
+            there is no way. By default the value is put in quotes.
     """
     return [_explain_one(dict(d), model, quoted or _quoted) for d in error.errors(include_url=False)]
 
 
 def lines_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Return `key: message` for each problem in `error`; what is in a file has a line too (`sweep_file.Source`)."""
+    """Return `key: message` for each problem in `error`. `sweep_file.Source.problem` adds a file and its line."""
     return [f"{'.'.join(path)}: {message}" if path else message for path, message in explain(error, model)]
 
 
@@ -124,14 +124,19 @@ def _explain_one(
 
 
 def _meant_literal(expected: str, value: Any) -> str:
-    """Say which of the values that pydantic lists was meant."""
+    """Return the end of a message that names the value that was probably meant; an empty text if none is near.
+
+    Args:
+        expected: The values that pydantic lists in its message, in quotes.
+        value: The value that was read.
+    """
     known = re.findall(r"'([^']*)'", expected)
     name = meant_name(str(value), known) if isinstance(value, str | int | float) else None
     return f": write {name}" if name is not None else ""
 
 
 def _accepts(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> bool:
-    """Return whether the key at `location` takes a value, as far as its type goes; True for an entry of a list."""
+    """Return whether the type of the key at `location` allows a value; True for an entry of a list."""
     while location and is_tag(location[-1]):
         location = location[:-1]
     key = location[-1] if location else None
@@ -148,7 +153,10 @@ def _takes(owner: type[BaseModel], key: str, value: Any) -> bool:
 
 
 def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
-    """Say which key of a section takes the value that was given in place of the section."""
+    """Return the end of a message that names the key of a section that a value, given as the section, belongs to.
+
+    The text is empty if no key of the section takes the value.
+    """
     if value is True:
         return ": write {}, whose keys all have defaults"
     if not location or value is None or value is False or str(value).lower() in NOTHING:
@@ -161,14 +169,17 @@ def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any
 
 
 def _wrong_length(kind: str, value: Any, context: dict[str, Any]) -> str:
-    """Say how long a list or text must be: pydantic would also tell when it counted."""
+    """Return the message on a list or text of the wrong length."""
     wanted = context["min_length" if kind.endswith("short") else "max_length"]
     noun = "character" if kind.startswith("string") else "value"
     return f"must have {_LENGTHS[kind]} {count(wanted, noun)}, got {_show(value)}"
 
 
 def _unit_hint(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
-    """Say what a number that is out of its range would be in the unit in which it was likely meant."""
+    """Return the end of a message that converts a number out of its range from the unit that was likely meant.
+
+    The text is empty if the field has no unit, or the number does not look like one in another unit.
+    """
     places = [i for i, part in enumerate(location) if isinstance(part, str) and not is_tag(part)]
     if not places or not isinstance(value, int | float):
         return ""
@@ -196,7 +207,10 @@ def _accepts_dotted(model: type[BaseModel], key: str, value: Any) -> bool:
 
 
 def _unknown_member(kind: str, context: dict[str, Any]) -> str:
-    """Say that no member of the union at key `kind` has this name; a tag that ends in a dot is a library's prefix."""
+    """Return the message that no member of the union at key `kind` has a given name.
+
+    A known name that ends in a dot is the prefix of a library's classes.
+    """
     name, *known = map(tag_name, [context["tag"], *ast.literal_eval(f"[{context['expected_tags']}]")])
     listed = [f"{member}<Class of pytorch-metric-learning>" if member.endswith(".") else member for member in known]
     meant = meant_name(name, known)

@@ -1,4 +1,8 @@
-"""What a user probably meant: a key of another name, in another section, values to search that stand under `trial`."""
+"""Guesses of what a user meant by a mistake, as the ends of messages.
+
+A key may be misspelt, have the name that others use, or stand in another section. Values to search may stand under
+`trial`. A value may be of the wrong type.
+"""
 
 import functools
 import json
@@ -47,7 +51,7 @@ NOTHING = ("none", "null", "nil", "off", "no", "false")
 
 
 def models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | None, type[BaseModel]]]:
-    """Yield the models that a field of this type can hold, each with its tag if it is a member of a tagged union."""
+    """Yield (tag, model) for each model that a field of this type can hold. Only members of a tagged union have one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield tag, annotation
         return
@@ -58,26 +62,26 @@ def models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | N
 
 
 def fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Return the keys that the mapping at `location`, as pydantic's errors give it, may have."""
+    """Return the keys that the mapping at `location`, a path of a pydantic error, may have."""
     return sorted({name for _, m in models_at(model, location) for name in m.model_fields})
 
 
 def members_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Return the names that the section at `location` can have; none if it is not chosen by its name."""
+    """Return the names that the section at `location` can have; none if the section is not chosen by its name."""
     if not location or not is_tag(location[-1]):
         return []
     return [tag_name(tag) for tag, _ in models_at(model, location[:-1]) if tag is not None]
 
 
 def models_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[tuple[str | None, type[BaseModel]]]:
-    """Return the models that the mapping at `location`, as pydantic's errors give it, may be, each with its tag."""
+    """Return (tag, model) for each model that the mapping at `location`, a path of a pydantic error, may be."""
     here: list[tuple[str | None, type[BaseModel]]] = [(None, model)]
     for part in location:
         if is_tag(part):
             here = [(None, m) for tag, m in here if tag == part] or here
             continue
         fields = [m.model_fields[part] for _, m in here if part in m.model_fields]
-        if fields:  # else the key of a mapping, such as one of the space
+        if fields:  # else `part` is the key of a mapping, such as the space
             here = [found for field in fields for found in _models_of(field)]
     return here
 
@@ -88,7 +92,7 @@ def _models_of(field: Any) -> Iterator[tuple[str | None, type[BaseModel]]]:
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Return the dotted keys of all sections of a model, and of theirs, each once."""
+    """Return the dotted keys of a model, with those of all sections inside of it, each once."""
     found: dict[str, None] = {}
     for name, entry in model.model_fields.items():
         found[f"{prefix}{name}"] = None
@@ -103,9 +107,9 @@ def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "
 
     Args:
         key: The unknown key.
-        here: Keys that its mapping may have.
+        here: Keys that the mapping may have.
         everywhere: Dotted keys of the whole file.
-        section: Dotted key of its mapping.
+        section: Dotted key of the mapping.
     """
     if "." in key:
         full = next((k for k in (f"{section}.{key}".lstrip("."), key) if k in everywhere), None)
@@ -114,7 +118,7 @@ def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "
         return f" Keys with dots are for the space and --set: write {nested} instead." if full else ""
     name = _MEANT.get(key.lower(), key)
     close = name if name in here else nearest_name(key, here, _NEARLY_THE_SAME)
-    others = [k for k in everywhere if k != f"{section}.{key}".lstrip(".")]  # the same of another data set or loss
+    others = [k for k in everywhere if k != f"{section}.{key}".lstrip(".")]  # k: the key of another loss
     is_elsewhere = not section and close != name and any(k.rpartition(".")[2] == name for k in others)
     if (close is None or is_elsewhere) and (dotted := meant_dotted(key, others, section)):
         return dotted
@@ -124,7 +128,8 @@ def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "
 def meant_dotted(key: str, known: list[str], section: str = "") -> str:
     """Return ` Did you mean ...?` for a key that is none of the dotted keys `known`, or an empty text.
 
-    Keys of the same last name are meant, those in `section` first; else those whose last name is nearly the same.
+    The text names the keys with the same last part, those in `section` first. If there is none, it names the keys whose
+    last part is nearly the same.
     """
     last = key.rpartition(".")[2]
     name = _MEANT.get(last.lower(), last)
@@ -140,9 +145,9 @@ def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> st
     """Return what to write instead of a value of the wrong type, as the end of a sentence, or an empty text.
 
     Args:
-        expected: Pydantic's name of the error.
-        value: What was read.
-        accepts: Whether the key takes a value.
+        expected: Pydantic's name of the error, such as `int_type`.
+        value: The value that was read.
+        accepts: Returns True if the key takes a given value.
     """
     instead = next(filter(accepts, _likely(expected, value)), ...)
     if instead is ...:
@@ -155,7 +160,7 @@ def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> st
 
 
 def _likely(expected: str, value: Any) -> Iterator[Any]:
-    """Yield what a value of the wrong type may have been meant to be, the likeliest first."""
+    """Yield the values that a value of the wrong type may stand for, the likeliest first."""
     word = str(value).strip().lower()
     is_nothing = value is None or value is False or (isinstance(value, str) and word in NOTHING)
     if expected == "bool_type" and isinstance(value, str) and word in _WORDS:
@@ -185,7 +190,7 @@ def _kindly(text: str) -> float:
 
 
 def _number(value: Any) -> float | None:
-    """Return the number that a text is when read kindly (1_000; 1,000; 0,5; 0b11; one in quotes), or a number."""
+    """Return a value as a number, None if it is none. A text may have any usual form: 1_000; 1,000; 0,5; 0b11; 1:30."""
     try:
         number = _kindly(value.strip().replace("_", "")) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -194,11 +199,11 @@ def _number(value: Any) -> float | None:
 
 
 def several_values(key: str, value: Any) -> str:
-    """Return where several values, or a range, of a key of the trial belong, as the end of a sentence.
+    """Return where to write several values, or a range, of a key of the trial, as the end of a sentence.
 
     Args:
-        key: Dotted, below `trial`.
-        value: What stands there.
+        key: Dotted key below `trial`.
+        value: The values or the range that stand there.
     """
     if key == "seed":
         return f": for several seeds of each configuration write search.seeds_per_trial: {_length(value)}"
@@ -215,12 +220,17 @@ def _length(value: Any) -> int:
 
 
 def is_domain(value: Any) -> bool:
-    """Return whether a value is written like the values of a searched key: {uniform: [0, 1]}."""
+    """Return whether a value is written like a domain: {uniform: [0, 1]}."""
     return isinstance(value, dict) and not value.keys().isdisjoint(DOMAIN_KINDS)
 
 
 def searched_instead(path: tuple[str, ...], value: Any) -> str:
-    """Return where several values, or a range, that stand under `trial` at a known key belong, or an empty text."""
+    """Return where to write values to search that stand under `trial`, as the end of a sentence, or an empty text.
+
+    Args:
+        path: Path of a known key, or of a value below one.
+        value: Several values, or a range, if the text is not to be empty.
+    """
     if path[:1] != ("trial",) or len(path) < 2:
         return ""
     if path[-1] in DOMAIN_KINDS:
@@ -235,15 +245,16 @@ def searched_instead(path: tuple[str, ...], value: Any) -> str:
 
 
 def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Callable[[str, Any], bool]) -> str:
-    """Return what to write for an unknown key that stands for another, as the end of a sentence, or an empty text.
+    """Return what to write for an unknown key that stands for a known one, as the end of a sentence, or an empty text.
 
-    Only where what the key was given says more than its name: values to search, or a mapping with one key.
+    The text is empty unless the value, or the dots of the key, tell more than the key's name: values to search, a
+    metric, or a mapping with one key.
 
     Args:
-        path: Of the unknown key.
-        value: What stands there.
+        path: Path of the unknown key.
+        value: The value that stands there.
         known: Dotted keys of the whole file.
-        takes: Whether a dotted key takes a value.
+        takes: Returns True if a dotted key takes a given value.
     """
     given, in_space, is_nested = path, path[0] == "space", False
     is_misspelt = nearest_name(path[0], sorted({key.split(".")[0] for key in known})) is not None
@@ -271,7 +282,10 @@ def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Call
 
 
 def _full_key(parts: list[str], known: list[str]) -> str | None:
-    """Return the one dotted key that is meant by the last part of a path, in the section that the path names."""
+    """Return the dotted key that is meant by the last part of a path; None if several keys may be meant, or none.
+
+    A key in the section that the path names comes first, then the key with the fewest sections.
+    """
     if not parts:
         return None
     *sections, last = parts
@@ -287,7 +301,7 @@ def _full_key(parts: list[str], known: list[str]) -> str | None:
 
 
 def flow(value: Any) -> str:
-    """Return a value as YAML writes it in a line."""
+    """Return a value as YAML in one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
@@ -296,11 +310,11 @@ def flow(value: Any) -> str:
 
 
 def in_quotes(value: Any, written: str | None) -> str:
-    """Return a value in quotes, as a file has to write it to be text; an empty text if it is empty, or many values.
+    """Return a value in quotes, as a file has to write it to be text; an empty text for a list, a mapping or nothing.
 
     Args:
-        value: What was read.
-        written: The file's own spelling of it, where it is known.
+        value: The value that was read.
+        written: The file's own spelling of the value, if it is known.
     """
     if written == "" or (written is None and isinstance(value, list | dict)):
         return ""
@@ -308,7 +322,10 @@ def in_quotes(value: Any, written: str | None) -> str:
 
 
 def flag_as_text(override: str, value: Any) -> str:
-    """Return the --set whose value is text, in quotes, in place of an `override` that was read as `value`."""
+    """Return a --set whose value is in quotes, so that it is text, in place of an `override` that was read as `value`.
+
+    The text is empty if the override has no value.
+    """
     key, _, text = override.partition("=")
     quoted = in_quotes(value, text.strip())
     return f"--set {shlex.quote(f'{key}={quoted}')}" if quoted else ""

@@ -1,4 +1,4 @@
-"""From a YAML file and `--set` overrides to a checked `SweepConfig`; every problem is a line a user can act on."""
+"""Read a YAML file and `--set` overrides into a checked `SweepConfig`; every problem is a line a user can act on."""
 
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,14 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
 
     Args:
         file: The YAML file.
-        overrides: `KEY=VALUE` strings of --set, in the file's key paths.
+        overrides: The `KEY=VALUE` of each --set; a key is dotted, as in the file.
 
     Returns:
-        The sweep, and notes: on what the overrides changed beyond their own key, on keys that have no say, and on
-        numbers that are likely in another unit.
+        The sweep and notes. A note tells of a searched key that an override fixed, a key or number without effect, a
+        number that is likely in another unit, or an evaluation that sees little of each image.
 
     Raises:
-        UserError: With one line for each problem found.
+        UserError: The file cannot be read, or has problems; the message has a line for each.
     """
     tree, source = read_tree(file)
     notes = [note for text in overrides for note in override(tree, text, source)]
@@ -48,7 +48,7 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
 
 
 def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
-    """Note the sections of the trial that the file gives and a choice of the space replaces as a whole."""
+    """Return a note on each section of the trial in the file that the choices of the space replace as a whole."""
     given = tree.get("trial") or {}
     return [
         f"trial.{key} has no say: each choice of space.{key} replaces all of it"
@@ -58,7 +58,7 @@ def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
 
 
 def _evaluation_notes(sweep: SweepConfig) -> list[str]:
-    """Note where an evaluation sees little of each picture, and where each searched size has a cache of its own."""
+    """Return notes on evaluations that see little of each image, and on searched sizes that each need a cache."""
     variants = section_variants(sweep.trial, sweep.space, "data")
     notes = [data.evaluation_note() for data in variants]
     sizes = sorted({data.chosen_resize for data in variants if data.chosen_resize is not None})

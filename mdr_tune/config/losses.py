@@ -2,11 +2,13 @@
 
 To add one, add a class here. Any other loss of pytorch-metric-learning needs none: `{name: pml.CircleLoss, m: 0.4}`.
 
-The embedding mode of a trial has decided what embeddings are. So losses on Euclidean distances and dot products take
-them as they come, where pytorch-metric-learning would put them on the unit sphere. Losses on cosines compare directions
-by definition. Where a miner found nothing, the losses on pairs and triplets are 0, and those with a parameter for each
-class weigh all embeddings alike. Averages are the library's: where it counts only pairs or triplets with a loss above
-0, the docstring of `build` says so.
+Losses on Euclidean distances and dot products take embeddings as they come, since the embedding mode of the trial
+decides whether embeddings are on the unit sphere. pytorch-metric-learning would put them there by default. Losses on
+cosines compare directions by definition.
+
+If a miner finds nothing, losses on pairs and triplets are 0, and losses with a parameter for each class weigh all
+embeddings alike. Averages are the library's. If the library averages only over pairs or triplets with a loss above 0,
+the docstring of `build` says so.
 
 A file is checked before torch is imported, so each `build` imports what it needs.
 """
@@ -28,7 +30,7 @@ LIBRARY_MARGINS = {
     "ContrastiveLoss": ("neg_margin", "pos_margin"),
     "MarginLoss": ("margin", "beta"),
 }
-"""Arguments of pytorch-metric-learning's classes that are compared with distances, or with their differences."""
+"""Arguments of pytorch-metric-learning's classes that are compared with distances, or with differences of distances."""
 LIBRARY_UNITS = {
     "AngularLoss": {"alpha": DEGREES},
     "ArcFaceLoss": {"margin": DEGREES, "scale": SCALE},
@@ -39,18 +41,18 @@ LIBRARY_UNITS = {
     "SupConLoss": {"temperature": TEMPERATURE},
     "NormalizedSoftmaxLoss": {"temperature": TEMPERATURE},
 }
-"""Units of arguments of pytorch-metric-learning's classes that are easily taken for others."""
+"""Arguments of pytorch-metric-learning's classes whose unit is easily mistaken, with that unit."""
 
 
 class Loss(Named):
     """A loss that a file may name.
 
     Attributes:
-        angular: whether the loss compares directions only, so that embeddings belong on the unit sphere.
+        angular: True if the loss compares directions only, so that embeddings belong on the unit sphere.
         best_miner: name of the miner that `miner: auto` stands for.
-        margin_keys: keys of what is compared with distances, or with their differences.
-        uses_miner: whether the loss heeds what a miner chose.
-        learns: whether the loss has parameters of its own, such as a proxy for each class.
+        margin_keys: keys of the numbers that are compared with distances, or with differences of distances.
+        uses_miner: True if the loss uses the choice of a miner.
+        learns: True if the loss has parameters of its own, such as a proxy for each class.
     """
 
     angular: ClassVar[bool] = False
@@ -63,7 +65,7 @@ class Loss(Named):
         """Return a new loss. Its parameters are drawn from torch's global generator.
 
         Args:
-            embedding_size: D.
+            embedding_size: length of an embedding, D.
             num_classes: number of classes in the training data.
 
         Raises:
@@ -72,58 +74,62 @@ class Loss(Named):
         raise NotImplementedError
 
     def in_force(self) -> dict[str, Any]:
-        """Return what makes a difference: two losses of which it is equal train alike."""
+        """Return the values that affect the training: losses for which they are equal train alike."""
         return self.model_dump()
 
     def margins(self) -> dict[str, float]:
-        """Return what is compared with distances, or with their differences, by key."""
+        """Return the numbers that are compared with distances, or with differences of distances, by key."""
         numbers = {key: value for key, value in self.arguments().items() if isinstance(value, int | float)}
         return {key: number for key, number in numbers.items() if key in self.margin_keys}
 
     @property
     def has_parameters(self) -> bool:
-        """Whether `optimizer.loss_learning_rate` may be of any use."""
+        """True if the loss has parameters, which `optimizer.loss_learning_rate` applies to."""
         return self.learns
 
     @property
     def compares_directions(self) -> bool:
-        """Whether the lengths of embeddings mean nothing to this loss."""
+        """True if the loss ignores the lengths of embeddings."""
         return self.angular
 
     @property
     def takes_mined(self) -> bool:
-        """Whether the loss heeds what a miner chose."""
+        """True if the loss uses the choice of a miner."""
         return self.uses_miner
 
     def problem_with(self, mode: str) -> str | None:
-        """Say what in the arguments does not fit the embedding mode `mode`."""
+        """Return `key: problem` if an argument does not fit the embedding mode `mode`; else None."""
         return None
 
 
 class TripletLossConfig(Loss):
-    """|anchor - positive| + margin < |anchor - negative| (FaceNet, CVPR 2015): the loss of the paper's main results."""
+    """Triplet loss: |anchor - positive| + margin < |anchor - negative| (FaceNet, CVPR 2015).
+
+    The paper's main results are with this loss.
+    """
 
     name: Literal["triplet"] = "triplet"
     margin: float = Field(0.2, ge=0)
-    """In the units of the embeddings: of their mean distance with `rescale`, of the sphere's radius with `l2`."""
+    """Margin, in the units of the embeddings: the mean distance of a batch with `rescale`, the sphere's radius with
+    `l2`."""
     best_miner = "distance_weighted"
     margin_keys = ("margin",)
 
     def problem_with(self, mode: str) -> str | None:
-        """A margin beyond the sphere's diameter."""
+        """Return the problem of a margin that exceeds the diameter of the unit sphere; else None."""
         if mode == "l2" and self.margin > 2:
             return f"margin: {self.margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
         return None
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the triplet margin loss of MDR's paper, see `metric.triplet`."""
+        """Return the triplet loss of MDR's paper, see `metric.triplet`."""
         from mdr_tune.metric.triplet import TripletLoss
 
         return TripletLoss(self.margin)
 
 
 class ContrastiveLossConfig(Loss):
-    """Positives nearer than `pos_margin`, negatives further than `neg_margin` (Hadsell et al., CVPR 2006)."""
+    """Contrastive loss: positives nearer than pos_margin, negatives beyond neg_margin (Hadsell et al., CVPR 2006)."""
 
     name: Literal["contrastive"]
     pos_margin: float = Field(0.0, ge=0)
@@ -140,15 +146,16 @@ class ContrastiveLossConfig(Loss):
         return self
 
     def problem_with(self, mode: str) -> str | None:
-        """A margin beyond the sphere's diameter."""
+        """Return the problem of a margin that exceeds the diameter of the unit sphere; else None."""
         if mode == "l2" and self.neg_margin > 2:
             return f"neg_margin: {self.neg_margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
         return None
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the mean of max(0, d - pos_margin) over positive pairs, plus max(0, neg_margin - d) over negative.
+        """Return a loss on distances d: mean of max(0, d - pos_margin) + mean of max(0, neg_margin - d).
 
-        Both means leave out pairs whose term is 0. Distances are not squared.
+        The first mean is over positive pairs, the second over negative pairs. Both leave out pairs whose term is 0.
+        Distances are not squared.
         """
         from pytorch_metric_learning import losses
 
@@ -159,24 +166,24 @@ class ContrastiveLossConfig(Loss):
 
 
 class MarginLossConfig(Loss):
-    """Positives nearer than beta - margin, negatives further than beta + margin (Wu et al., ICCV 2017)."""
+    """Margin loss: positives nearer than beta - margin, negatives beyond beta + margin (Wu et al., ICCV 2017)."""
 
     name: Literal["margin"]
     margin: float = Field(0.2, ge=0)
     beta: float = Field(1.2, gt=0)
     nu: float = Field(0.0, ge=0)
-    """Weight of beta in the loss where beta is learned."""
+    """Weight of beta in the loss, if beta is learned."""
     learn_beta: bool = False
     best_miner = "distance_weighted"
     margin_keys = ("margin", "beta")
 
     @property
     def has_parameters(self) -> bool:
-        """Beta, where it is learned."""
+        """True if beta is learned."""
         return self.learn_beta
 
     def in_force(self) -> dict[str, Any]:
-        """All but `nu` where beta is not learned."""
+        """Return the values that affect the training: `nu` does only if beta is learned."""
         return self.model_dump(exclude=set() if self.learn_beta else {"nu"})
 
     @model_validator(mode="after")
@@ -189,7 +196,7 @@ class MarginLossConfig(Loss):
         return self
 
     def problem_with(self, mode: str) -> str | None:
-        """A boundary beyond the sphere's diameter."""
+        """Return the problem of a beta + margin that exceeds the diameter of the unit sphere; else None."""
         if mode == "l2" and self.beta + self.margin > 2:
             return (
                 f"beta: beta + margin is {self.beta + self.margin:g} and cannot be met with embedding.mode l2, "
@@ -198,9 +205,10 @@ class MarginLossConfig(Loss):
         return None
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the sum of max(0, d_ap - beta + margin) + max(0, beta - d_an + margin) over triplets, divided.
+        """Return a loss on distances: the sum of max(0, d_ap - beta + margin) + max(0, beta - d_an + margin), divided.
 
-        The divisor is the number of terms that are above 0. With `learn_beta`, nu * beta is added.
+        The sum is over triplets, and the divisor is the number of its terms above 0. With `learn_beta`, nu * beta is
+        added.
         """
         from pytorch_metric_learning import losses
 
@@ -223,9 +231,10 @@ class MultiSimilarityLossConfig(Loss):
     best_miner = "multi_similarity"
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the mean over anchors of two soft maxima, on cosines s.
+        """Return a loss on cosines s: the mean over anchors of two soft maxima.
 
-        log(1 + sum_p exp(-alpha (s_p - base))) / alpha + log(1 + sum_n exp(beta (s_n - base))) / beta.
+        log(1 + sum_p exp(-alpha (s_p - base))) / alpha + log(1 + sum_n exp(beta (s_n - base))) / beta, where p are the
+        positives of the anchor, n its negatives.
         """
         from pytorch_metric_learning import losses
 
@@ -235,7 +244,7 @@ class MultiSimilarityLossConfig(Loss):
 
 
 class NPairLossConfig(Loss):
-    """Multi-class N-pair loss (Sohn, NeurIPS 2016): one pair a class, all others' positives as negatives."""
+    """Multi-class N-pair loss (Sohn, NeurIPS 2016): one positive pair a class; negatives are other pairs' positives."""
 
     name: Literal["n_pair"]
     uses_miner = False
@@ -243,7 +252,7 @@ class NPairLossConfig(Loss):
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return the cross-entropy of dot products, for the first positive pair of each class in the batch.
 
-        Of the pairs that a miner chose, it sees the first positive pair of each class.
+        If it is given the pairs that a miner chose, the loss takes the first positive pair of each class among them.
         """
         from pytorch_metric_learning import distances, losses
 
@@ -265,8 +274,8 @@ class ProxyNCALossConfig(Loss):
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return the cross-entropy of the negative squared distances to the proxies, all on the unit sphere.
 
-        The own class is in the denominator, unlike in the paper. A miner weights each embedding by the number of times
-        that it is an anchor.
+        The embedding's own class is in the denominator, unlike in the paper. A miner's choice weights each embedding by
+        the number of times that it is an anchor.
         """
         from pytorch_metric_learning import losses
 
@@ -281,17 +290,17 @@ class ProxyAnchorLossConfig(Loss):
 
     name: Literal["proxy_anchor"]
     margin: Annotated[float, COSINE] = Field(0.1, ge=0, lt=2)
-    """Of a cosine."""
+    """Margin of a cosine."""
     alpha: Annotated[float, SCALE] = Field(32.0, gt=0)
     angular = True
     uses_miner = False
     learns = True
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return Proxy-Anchor, on the cosines s of embeddings and proxies.
+        """Return a loss on the cosines s of embeddings and proxies.
 
-        The mean over proxies with a positive of log(1 + sum_p exp(-alpha (s_p - margin))), plus the mean over all
-        proxies of log(1 + sum_n exp(alpha (s_n + margin))).
+        The loss is the mean of log(1 + sum_p exp(-alpha (s_p - margin))) over the proxies with a positive, plus the
+        mean of log(1 + sum_n exp(alpha (s_n + margin))) over all proxies.
         """
         from pytorch_metric_learning import losses
 
@@ -306,16 +315,17 @@ class ArcFaceLossConfig(Loss):
 
     name: Literal["arcface"]
     margin: Annotated[float, DEGREES] = Field(28.6, ge=0, lt=180)
-    """In degrees; 28.6 is the paper's 0.5 radians."""
+    """Margin in degrees; 28.6 is the paper's 0.5 radians."""
     scale: Annotated[float, SCALE] = Field(64.0, gt=0)
     angular = True
     uses_miner = False
     learns = True
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the cross-entropy of scaled cosines to class weights, the angle to the own class raised by the margin.
+        """Return the cross-entropy of scaled cosines of embeddings and class weights.
 
-        A miner weights each embedding by the number of times that it appears.
+        The margin is added to the angle between an embedding and the weights of its own class. A miner's choice weights
+        each embedding by the number of times that it appears.
         """
         from pytorch_metric_learning import losses
 
@@ -326,12 +336,12 @@ class ArcFaceLossConfig(Loss):
 
 
 class LibraryLossConfig(Loss):
-    """Any loss of pytorch-metric-learning by its class name, its keyword arguments beside it."""
+    """Any loss of pytorch-metric-learning, by its class name; its keyword arguments stand beside the name."""
 
     model_config = ConfigDict(extra="allow")
     name: str
     learns = True
-    """Not known without making it."""
+    """True for any class: it is not known before the loss is made."""
 
     @model_validator(mode="after")
     def _known_to_the_library(self) -> "LibraryLossConfig":
@@ -341,21 +351,21 @@ class LibraryLossConfig(Loss):
         return self
 
     def margins(self) -> dict[str, float]:
-        """As of the class."""
+        """Return the arguments of the class that are margins, by key; see `LIBRARY_MARGINS`."""
         known = LIBRARY_MARGINS.get(self.name.removeprefix(LIBRARY_PREFIX), ())
         return {
             key: value for key, value in self.arguments().items() if key in known and isinstance(value, int | float)
         }
 
     def units(self) -> Iterator[tuple[str, float, Unit]]:
-        """Yield each argument that has a unit in the library."""
+        """Yield (key, number, unit) for each argument in `LIBRARY_UNITS`."""
         known = LIBRARY_UNITS.get(self.name.removeprefix(LIBRARY_PREFIX), {})
         for key, value in self.arguments().items():
             if key in known and isinstance(value, int | float):
                 yield key, value, known[key]
 
     def in_force(self) -> dict[str, Any]:
-        """All of the class's arguments, its defaults too; whole numbers as any other."""
+        """Return all arguments of the class, defaults included. Whole numbers become floats: 1 trains like 1.0."""
         from mdr_tune.metric.library_loss import library_loss_arguments
 
         arguments = {**library_loss_arguments(self.name), **self.model_dump()}
@@ -369,20 +379,20 @@ class LibraryLossConfig(Loss):
 
     @property
     def compares_directions(self) -> bool:
-        """As the class's own distance says."""
+        """True if the loss ignores the lengths of embeddings, which is tried out on a made loss."""
         from mdr_tune.metric.library_loss import library_loss_is_angular
 
         return library_loss_is_angular(self.name, self.arguments())
 
     @property
     def takes_mined(self) -> bool:
-        """As the class itself says when it is given some."""
+        """True if the loss uses the choice of a miner; False if it makes its own pairs of a batch."""
         from mdr_tune.metric.library_loss import library_loss_takes_mined
 
         return library_loss_takes_mined(self.name, self.arguments())
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the library's loss, with the distance that the trial's embedding mode leaves to it."""
+        """Return the library's loss. Euclidean distances and dot products take embeddings as they come."""
         from mdr_tune.metric.library_loss import build_library_loss
 
         return build_library_loss(self.name, self.arguments(), embedding_size, num_classes)

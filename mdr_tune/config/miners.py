@@ -1,4 +1,7 @@
-"""The miners that a file may name: which pairs or triplets of a batch the loss sees. To add one, add a class here."""
+"""The miners that a file may name. A miner chooses the pairs or triplets of a batch that the loss sees.
+
+To add one, add a class here.
+"""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -22,25 +25,29 @@ Weights = Literal["official", "stable"]
 
 
 class AutoMinerConfig(Miner):
-    """What suits the loss: distance_weighted for triplet and margin, multi_similarity for its loss, else all pairs."""
+    """The miner that suits the loss.
+
+    It is distance_weighted for triplet and margin, multi_similarity for the loss of that name, `all` for the others.
+    """
 
     name: Literal["auto"] = "auto"
     weights: Weights = "official"
-    """Weights of distance_weighted, where that is chosen."""
+    """Weights of distance_weighted, if that miner is chosen."""
 
     def chosen(self, name: str) -> Miner:
-        """Return the miner `name`, with the weights that this one has if they are its."""
+        """Return the miner `name`. Distance_weighted gets the `weights` of this configuration."""
         if name == "distance_weighted":
             return DistanceWeightedMinerConfig(name="distance_weighted", weights=self.weights)
         return members(Miner)[name].model_validate({"name": name})
 
 
 class DistanceWeightedMinerConfig(Miner):
-    """Every positive pair once, its negative drawn by the inverse density of its distance (Wu et al., ICCV 2017)."""
+    """Every positive pair once, with a negative drawn by inverse density of its distance (Wu et al., ICCV 2017)."""
 
     name: Literal["distance_weighted"]
     weights: Weights = "official"
-    """`official`: as the authors' code, most anchors fall back to uniform in float32; `stable`: no underflow."""
+    """Weights of the negatives. `official`: as in the authors' code, where float32 underflows and most anchors fall
+    back to uniform draws; `stable`: without underflow."""
 
     def build(self) -> "BuiltMiner":
         """Return the miner of `metric.distance_weighted`."""
@@ -55,31 +62,31 @@ class AllMinerConfig(Miner):
     name: Literal["all"]
 
     def build(self) -> "BuiltMiner":
-        """Return the miner that leaves nothing out."""
+        """Return the miner that chooses everything."""
         from mdr_tune.metric.miners import AllMiner
 
         return AllMiner()
 
 
 class RandomMinerConfig(Miner):
-    """Every positive pair once, its negative drawn uniformly."""
+    """Every positive pair once, with a negative drawn uniformly."""
 
     name: Literal["random"]
 
     def build(self) -> "BuiltMiner":
-        """Return the miner of `metric.miners`."""
+        """Return the random miner."""
         from mdr_tune.metric.miners import RandomMiner
 
         return RandomMiner()
 
 
 class HardMinerConfig(Miner):
-    """For each anchor the furthest positive and the nearest negative (Hermans et al., 2017)."""
+    """The furthest positive and the nearest negative of each anchor (Hermans et al., 2017)."""
 
     name: Literal["hard"]
 
     def build(self) -> "BuiltMiner":
-        """Return the miner of one triplet an anchor."""
+        """Return the miner, which chooses one triplet for each anchor."""
         from pytorch_metric_learning import miners
 
         from mdr_tune.metric.library_adapter import euclidean
@@ -89,13 +96,13 @@ class HardMinerConfig(Miner):
 
 
 class SemiHardMinerConfig(Miner):
-    """Negatives further than the positive, by less than `margin` (FaceNet, CVPR 2015)."""
+    """Triplets whose negative is further than the positive, by less than `margin` (FaceNet, CVPR 2015)."""
 
     name: Literal["semi_hard"]
     margin: float = Field(0.2, gt=0)
 
     def build(self) -> "BuiltMiner":
-        """Return the miner of all such triplets. The margin is in the units of the embeddings."""
+        """Return the miner, which chooses all such triplets. The margin is in the units of the embeddings."""
         from pytorch_metric_learning import miners
 
         from mdr_tune.metric.library_adapter import euclidean
@@ -106,16 +113,19 @@ class SemiHardMinerConfig(Miner):
 
 
 class MultiSimilarityMinerConfig(Miner):
-    """Pairs harder than the easiest of the other kind less `epsilon`, on cosines (Wang et al., CVPR 2019)."""
+    """Pairs whose cosine comes within `epsilon` of the anchor's hardest pair of the other kind, or passes it.
+
+    Source: Wang et al., CVPR 2019.
+    """
 
     name: Literal["multi_similarity"]
     epsilon: float = Field(0.1, ge=0)
 
     def build(self) -> "BuiltMiner":
-        """Return the miner of pairs.
+        """Return the miner, which chooses pairs by their cosines.
 
-        It keeps a negative whose cosine is above that of the least similar positive less `epsilon`, and a positive
-        whose cosine is below that of the most similar negative plus `epsilon`.
+        For each anchor it keeps a negative whose cosine is above that of the least similar positive less `epsilon`, and
+        a positive whose cosine is below that of the most similar negative plus `epsilon`.
         """
         from pytorch_metric_learning import miners
 

@@ -1,6 +1,6 @@
 """The optimisers and the schedules of learning rates that a file may name. To add one, add a class here.
 
-A file is checked before torch is imported, so what builds an optimiser imports it.
+A file is checked before torch is imported, so `Optimizer.build` imports it.
 """
 
 import math
@@ -23,54 +23,58 @@ class Schedule(Named):
     """Epochs, fractions allowed, over which the learning rates rise linearly from 0, iteration by iteration."""
 
     def in_force(self, epochs: int) -> dict[str, Any]:
-        """Return what makes a difference in so many epochs: two schedules of which it is equal train alike."""
+        """Return the values that affect a trial of `epochs` epochs: schedules for which they are equal train alike."""
         return self.model_dump()
 
     def never_reached(self, epochs: int) -> list[int]:
-        """Return the milestones that so many epochs do not reach."""
+        """Return the milestones that a trial of `epochs` epochs does not reach."""
         return []
 
     def factor(self, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
-        """Return what the learning rates are multiplied by in one iteration of a trial, but for the warm-up.
+        """Return the factor of the learning rates in one iteration of a trial. The warm-up is not included.
 
         Args:
-            iteration: From 0, over all epochs.
-            iterations_per_epoch: Of the trial.
-            epochs: Of the trial.
+            iteration: Index of the iteration in the trial, from 0.
+            iterations_per_epoch: Number of iterations in an epoch.
+            epochs: Number of epochs in the trial.
         """
         raise NotImplementedError
 
 
 class MultiStepScheduleConfig(Schedule):
-    """The learning rates are multiplied by `gamma` after each of the `milestones`."""
+    """Learning rates that are multiplied by `gamma` after each of the `milestones`."""
 
     name: Literal["multi_step"] = "multi_step"
     milestones: Annotated[list[Annotated[int, Field(ge=1)]], EPOCHS] = []
-    """In epochs. The authors: 40, 60, 80 of 100. None: the learning rates are constant."""
+    """Milestones, in epochs. The authors have 40, 60, 80 of 100. With none the learning rates are constant."""
     gamma: float = Field(0.2, gt=0, le=1)
 
     def in_force(self, epochs: int) -> dict[str, Any]:
-        """All but milestones that no epoch is after, and `gamma` if no milestone is left."""
+        """Return the values that affect the trial.
+
+        Milestones that the trial does not reach are left out, as all are if `gamma` is 1. `gamma` is None if no
+        milestone is left.
+        """
         passed = sorted(milestone for milestone in self.milestones if milestone < epochs and self.gamma < 1)
         return {**self.model_dump(), "milestones": passed, "gamma": self.gamma if passed else None}
 
     def never_reached(self, epochs: int) -> list[int]:
-        """Return the milestones from the last epoch on."""
+        """Return the milestones at or after the end of the trial."""
         return [milestone for milestone in self.milestones if milestone >= epochs]
 
     def factor(self, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
-        """Return gamma to the power of the milestones that are passed."""
+        """Return gamma to the power of the number of milestones that are passed."""
         passed = sum(milestone <= iteration // iterations_per_epoch for milestone in self.milestones)
         return float(self.gamma**passed)
 
 
 class CosineScheduleConfig(Schedule):
-    """The learning rates fall to 0 at the end of the trial along half a cosine, iteration by iteration."""
+    """Learning rates that fall along half a cosine, iteration by iteration, to 0 at the end of the trial."""
 
     name: Literal["cosine"]
 
     def factor(self, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
-        """Return half of 1 plus the cosine of pi times the share of the trial that is done."""
+        """Return (1 + cos(pi * t)) / 2, where t is the share of the trial that is done."""
         return 0.5 * (1.0 + math.cos(math.pi * iteration / (iterations_per_epoch * epochs)))
 
 
@@ -84,9 +88,9 @@ class Optimizer:
     """An optimiser that a file may name.
 
     Attributes:
-        name: what a file calls it.
-        torch_name: name of its class in `torch.optim`.
-        usual_momentum: momentum unless a file gives one; None: it has moments of its own, and takes none.
+        name: name of the optimiser in a file.
+        torch_name: name of the class in `torch.optim`.
+        usual_momentum: momentum unless a file gives one; None: the optimiser takes no momentum.
     """
 
     name: ClassVar[str]
@@ -95,7 +99,7 @@ class Optimizer:
 
     @classmethod
     def copies_per_weight(cls, momentum: float | None) -> int:
-        """Return how many numbers it remembers of each weight."""
+        """Return the number of values that the optimiser stores for each weight."""
         return 2
 
     @classmethod
@@ -105,10 +109,10 @@ class Optimizer:
         """Return a new optimiser.
 
         Args:
-            groups: Parameters with their learning rates.
-            weight_decay: Of all of them.
-            momentum: That of the file, or the usual one.
-            fused: As torch takes it.
+            groups: Groups of parameters, each with its learning rate.
+            weight_decay: Weight decay of all parameters.
+            momentum: Momentum of the file, or the usual one; None: the optimiser takes none.
+            fused: Argument `fused` of torch's optimiser.
         """
         import torch
 
@@ -140,7 +144,7 @@ class SGD(Optimizer):
 
     @classmethod
     def copies_per_weight(cls, momentum: float | None) -> int:
-        """Return one with momentum, none without."""
+        """Return 1 with momentum, 0 without."""
         return 1 if momentum else 0
 
 
@@ -152,29 +156,29 @@ else:
 
 
 class OptimizerConfig(StrictModel):
-    """On everything, the levels of MDR too, as the authors do."""
+    """The optimiser of all parameters, including the levels of MDR, as in the authors' code."""
 
     name: OptimizerName = "adam"
     learning_rate: Annotated[float, RATE] = Field(1e-3, gt=0)
-    """Of the backbone, of the levels, and of what has no rate of its own."""
+    """Learning rate of the backbone, of the levels, and of all parameters without a rate of their own."""
     head_learning_rate: Annotated[float | None, RATE] = Field(None, gt=0)
-    """Of the embedding layer; as `learning_rate` unless given."""
+    """Learning rate of the embedding layer; `learning_rate` unless given."""
     loss_learning_rate: float | None = Field(None, gt=0)
-    """Of the loss's own parameters (proxies, class weights, beta); as `learning_rate` unless given."""
+    """Learning rate of the loss's own parameters (proxies, class weights, beta); `learning_rate` unless given."""
     weight_decay: Annotated[float, RATE] = Field(1e-5, ge=0)
-    """Added to the gradient by adam and sgd, decoupled in adamw."""
+    """Weight decay: added to the gradient by adam and sgd, decoupled in adamw."""
     momentum: float | None = Field(None, ge=0, lt=1)
-    """Of sgd, 0.9 unless given."""
+    """Momentum of sgd, 0.9 unless given; the other optimisers take none."""
     clip_gradient_norm: float | None = Field(None, gt=0)
-    """Largest norm of the gradient of all parameters together; null: not clipped."""
+    """Largest norm of the gradient of all parameters together; null: the gradient is not clipped."""
     schedule: ScheduleConfig = MultiStepScheduleConfig()
 
     def in_force(self, epochs: int, loss_has_parameters: bool) -> dict[str, Any]:
-        """Return what makes a difference: two optimisers of which it is equal train alike.
+        """Return the values that affect the training: configurations for which they are equal train alike.
 
         Args:
-            epochs: Epochs of the trial.
-            loss_has_parameters: Whether there is anything that `loss_learning_rate` is of.
+            epochs: Number of epochs in the trial.
+            loss_has_parameters: True if the loss has parameters, so that `loss_learning_rate` has an effect.
         """
         return {
             **self.model_dump(),
@@ -186,12 +190,12 @@ class OptimizerConfig(StrictModel):
 
     @property
     def chosen(self) -> type[Optimizer]:
-        """The class that `name` is of."""
+        """The optimiser class that `name` names."""
         return OPTIMIZERS[self.name]
 
     @property
     def chosen_momentum(self) -> float | None:
-        """Momentum of sgd; None of another optimiser."""
+        """Momentum, the usual one unless given; None for an optimiser that takes none."""
         return self.chosen.usual_momentum if self.momentum is None else self.momentum
 
     @model_validator(mode="after")

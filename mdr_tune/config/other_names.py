@@ -1,4 +1,4 @@
-"""What others call a loss, a sampler, a precision or a metric, and the name that it has here."""
+"""Names that other programs give to a loss, a sampler, a precision or a metric, and the names used here."""
 
 import re
 
@@ -20,11 +20,13 @@ _CALLED = {plain_name(other): name for name, others in _OTHER_NAMES.items() for 
 
 
 def meant_name(name: str, known: list[str]) -> str | None:
-    """Return which of the `known` names was probably meant: one that others call so, or one that is alike.
+    """Return the one of the `known` names that was probably meant; None if there is none.
+
+    It is the name that has `name` as its other name, or else the most similar one.
 
     Args:
-        name: What was given.
-        known: Names there are. One that ends in a dot stands for all classes of a library.
+        name: The name that was given.
+        known: The known names. A last one that ends in a dot stands for all loss classes of pytorch-metric-learning.
     """
     called = _CALLED.get(plain_name(name))
     own = [entry for entry in known if not entry.endswith(".")]
@@ -41,7 +43,7 @@ def meant_name(name: str, known: list[str]) -> str | None:
 
 
 def meant_metric(metric: str) -> str | None:
-    """Return the name of a metric that is written in another way: Recall@1 is val/recall_at_1."""
+    """Return the name of a metric that is written in another way: Recall@1 is val/recall_at_1. None if unknown."""
     plain = re.sub(r"^(val(idation)?|test)[/_ .-]", "", metric.strip().lower().replace("@", "_at_"))
     rank = re.fullmatch(r"r(?:ecall)?(?:_?at_?|_)?([1-9][0-9]{0,8})?", plain)
     if rank is not None:

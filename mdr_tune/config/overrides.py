@@ -1,4 +1,4 @@
-"""`--set KEY=VALUE`: what it changes in the tree of a sweep file."""
+"""Apply `--set KEY=VALUE` to the tree of a sweep file."""
 
 from typing import Any
 
@@ -10,10 +10,14 @@ from mdr_tune.util.errors import UserError
 
 
 def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[str, Any]:
-    """Return key and value of one --set; `example` is shown if it is none.
+    """Return the key and the value of one --set.
+
+    Args:
+        text: The text after --set.
+        example: A valid text, for the message of an error.
 
     Raises:
-        UserError: It has no key, or its value is a list or mapping that is not YAML.
+        UserError: The text has no key, or its value begins like a list or mapping and is not YAML.
     """
     key, equals, value_text = text.partition("=")
     key = key.strip()
@@ -27,7 +31,13 @@ def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[st
 
 
 def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
-    """Apply one --set. Setting a key of the trial that is searched fixes it: that is what the user means."""
+    """Apply one --set to `tree`, and note it in `source`. Return a note on each searched key that it fixes.
+
+    A --set of a key of the trial that is searched takes the key out of the space: the user means to fix it.
+
+    Raises:
+        UserError: See `read_override`; also if the space is no mapping, or lacks the key that is set to null.
+    """
     key, value = read_override(text)
     if key.startswith("space."):  # the keys of the space contain dots themselves
         name, path = key.removeprefix("space."), ("space", key.removeprefix("space."))
@@ -52,7 +62,7 @@ def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
 
 
 def _fix_searched(tree: dict[str, Any], key: str) -> list[str]:
-    """Take the searched keys that --set `key` fixes out of the space and out of start_from; return notes."""
+    """Take the searched keys that --set `key` fixes out of the space and out of start_from; return a note on each."""
     if not key.startswith("trial.") or not isinstance(tree.get("space"), dict):
         return []
     name = key.removeprefix("trial.")
@@ -63,7 +73,7 @@ def _fix_searched(tree: dict[str, Any], key: str) -> list[str]:
 
 
 def _drop_searched(tree: dict[str, Any], key: str) -> None:
-    """Take one key out of the space, and out of the points to start from, with what depends on it."""
+    """Take one key out of the space. Take it, and the keys below it, out of the points to start from."""
     del tree["space"][key]
     points = tree.get("start_from")
     for point in points if isinstance(points, list) else []:

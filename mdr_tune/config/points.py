@@ -1,4 +1,7 @@
-"""Points of the space that a search starts from: from what a user, or another sweep, says to what a study stores."""
+"""Points of the space that a search starts from, as a user writes them and as a study stores them.
+
+A point also comes from a trial of another sweep (`point_of_trial`).
+"""
 
 from typing import Any
 
@@ -15,11 +18,11 @@ def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         space: The search space.
-        point: By the trial's dotted keys. A choice is named as records do, or written as in the file; the keys inside
-            of it stand beside it (`loss.margin`) or in its mapping. Keys may be left out.
+        point: Values by the trial's dotted keys; keys may be left out. A choice is given by its label in records, or
+            written as in the file. The keys inside of a choice stand beside it (`loss.margin`) or in its mapping.
 
     Raises:
-        ValueError: It is no point of this space; the text says why.
+        ValueError: The entry is no point of this space; the message says why.
     """
     left: dict[str, Any] = dict(point)
     encoded: dict[str, Any] = {}
@@ -34,7 +37,7 @@ def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encode(tree: Tree, left: dict[str, Any], encoded: dict[str, Any]) -> None:
-    """Move what the tree has out of `left` into `encoded`."""
+    """Move the values of the tree's parameters from `left`, by dotted key, to `encoded`, by name in a study."""
     _split_levels(tree, left)
     for parameter in tree:
         branch: Branch | None = parameter.branches[0] if not parameter.is_drawn else None
@@ -53,7 +56,7 @@ def _encode(tree: Tree, left: dict[str, Any], encoded: dict[str, Any]) -> None:
 
 
 def _split_levels(tree: Tree, left: dict[str, Any]) -> None:
-    """Replace levels that are written as a list by the parts of their grid."""
+    """Replace levels in `left`, written as a list or as a grid, by the parts of their grid."""
     grids = {parameter.key.rpartition(".")[0]: parameter.levels for parameter in tree if parameter.levels is not None}
     for key, grid in grids.items():
         if key in left:
@@ -67,7 +70,7 @@ def _check_in_range(parameter: Parameter, value: Any) -> None:
 
 
 def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]]:
-    """Return the branch that a value names, and the keys inside of it that the value gives."""
+    """Return the branch that a value stands for, and the values that it gives inside of it, by dotted key."""
     for branch, written in zip(parameter.branches, parameter.domain.choice or [], strict=True):
         if value == written or value == branch.label:
             return branch, {}
@@ -80,7 +83,7 @@ def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]
 
 
 def _without(section: dict[str, Any], keys: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a section without the dotted `keys`, and what it has under them."""
+    """Return a section without the dotted `keys`, and the values that it has for them."""
     plain: dict[str, Any] = {}
     given: dict[str, Any] = {}
     for key, item in section.items():
@@ -96,7 +99,7 @@ def _without(section: dict[str, Any], keys: tuple[str, ...]) -> tuple[dict[str, 
 
 
 def point_keys(space: Space) -> set[str]:
-    """Return the keys that a point may have, those inside of choices too."""
+    """Return the dotted keys that a point may have, including those inside of choices."""
     return _all_keys(parameter_tree(space))
 
 
@@ -112,14 +115,16 @@ def _all_keys(tree: Tree) -> set[str]:
 
 
 def point_of_trial(space: Space, trial: TrialConfig) -> tuple[dict[str, Any], list[str]]:
-    """Return the point of the space that is nearest to a whole trial: each key at the trial's value, where it has that.
+    """Return the point of the space that is nearest to a whole trial.
+
+    Each key has the trial's value, if the space can draw it; otherwise the point lacks the key.
 
     Args:
         space: The search space.
-        trial: Of this sweep or of another.
+        trial: A trial of this sweep or of another.
 
     Returns:
-        An entry of `start_from`, and the keys whose value the space cannot draw, with it.
+        An entry of `start_from`, and a text `key value` for each value that the space cannot draw.
     """
     point: dict[str, Any] = {}
     missing: list[str] = []
@@ -162,7 +167,8 @@ def _read_level_part(parameter: Parameter, dump: dict[str, Any], point: dict[str
 
 
 def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: dict[str, Any]) -> bool:
-    """Say whether the trial is one of this branch: to set its value, all else as the trial has it, changes nothing."""
+    """Return whether the trial has the branch: setting the branch's value, with the trial's keys inside, changes
+    nothing."""
     inner = {f"{parameter.key}.{key}": _lookup(dump, f"{parameter.key}.{key}") for key in branch.inside}
     try:
         return apply_settings(trial, {parameter.key: branch.value, **inner}) == trial
@@ -171,7 +177,7 @@ def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: di
 
 
 def _in_short(value: Any) -> str:
-    """Return a whole section, every default written out, by its name."""
+    """Return a value in short; a section, in which every default is written out, by its name alone."""
     return str(value["name"]) if isinstance(value, dict) and "name" in value else describe_value(value)
 
 

@@ -1,7 +1,7 @@
-"""The samplers that a file may name: how the trials of a study are drawn. To add one, add a class here.
+"""The samplers that a file may name. A sampler draws the trials of a study. To add one, add a class here.
 
-`mdr_tune.search.seeded_sampler` asks one of them for each trial. A file is checked before Optuna is imported, so each
-imports it when it draws.
+`mdr_tune.search.seeded_sampler` asks the sampler for each trial. A file is checked before Optuna is imported, so a
+sampler imports it when it draws.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ MAX_RANDOM_TRIALS = 10
 
 @dataclass(frozen=True)
 class StudyToSample:
-    """What a sampler may know of a study.
+    """The properties of a study that a sampler may use.
 
     Attributes:
-        trials: Number of trials that it is to have.
-        given: Number of trials whose values are given, the first ones.
-        seed: Seed of all of the study. A trial's own seed comes with it.
-        space: What is searched.
+        trials: Number of trials that the study is to have.
+        given: Number of trials whose values are given (`start_from`); they are the first.
+        seed: Seed of the whole study. The seed of a trial is an argument of the methods.
+        space: The search space.
     """
 
     trials: int
@@ -36,7 +36,7 @@ class StudyToSample:
 
     @property
     def startup(self) -> int:
-        """Trials that are drawn at random before a model is made of them: a third, at most 10."""
+        """Number of trials that are drawn at random before a model is fitted: a third of all, at most 10."""
         return min(MAX_RANDOM_TRIALS, max(1, self.trials // 3))
 
 
@@ -44,10 +44,10 @@ class Sampler:
     """Draws the trials of a study, each as a function of its seed and of the trials before it.
 
     Attributes:
-        name: what a file calls it.
-        has_one_objective: whether it cannot take a second metric.
-        lists_all: whether it tries every combination of the choices once, and draws nothing.
-        needs_two_numbers: whether it takes only spaces of at least two ranges that every trial has.
+        name: name of the sampler in a file.
+        has_one_objective: True if the sampler cannot take a second metric.
+        lists_all: True if the sampler tries every combination of the choices once, and draws nothing.
+        needs_two_numbers: True if the space must have at least two ranges, and no parameter only some trials have.
     """
 
     name: ClassVar[str]
@@ -59,19 +59,22 @@ class Sampler:
         self._of = study
 
     def fresh(self, seed: int) -> "BaseSampler":
-        """Return a new sampler of Optuna's that draws from this seed: what is not drawn together, at least."""
+        """Return a new Optuna sampler with this seed. It draws the parameters that `together` does not draw."""
         from optuna.samplers import RandomSampler
 
         return RandomSampler(seed)
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Draw the parameters of a trial that are drawn together; each other one is then drawn by itself.
+        """Draw those parameters of a trial that the sampler draws jointly. The others are then drawn one by one.
 
         Args:
-            seed: Of the trial and the attempt.
-            study: With the trials before it.
-            trial: To be drawn.
-            attempt: How often it was drawn in vain before.
+            seed: Seed of the trial and the attempt.
+            study: The study, with the trials before this one.
+            trial: The trial to draw.
+            attempt: Number of earlier draws of this trial that were rejected.
+
+        Returns:
+            The drawn values, by name in the study.
         """
         sampler = self.fresh(seed)
         return sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
@@ -80,14 +83,14 @@ class Sampler:
 class TPE(Sampler):
     """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011).
 
-    With one objective of all parameters together, as Optuna's default is. With conditional parameters too: those that
-    occur together are modelled together.
+    With one objective, all parameters are modelled together, which is Optuna's default. In a space with conditional
+    parameters, those that occur together are modelled together, whatever the number of objectives.
     """
 
     name = "tpe"
 
     def fresh(self, seed: int) -> "BaseSampler":
-        """Return Optuna's."""
+        """Return Optuna's TPE sampler."""
         from optuna.samplers import TPESampler
 
         from mdr_tune.util.quiet_optuna import without_warnings
@@ -98,15 +101,15 @@ class TPE(Sampler):
 
 
 class GP(Sampler):
-    """A Gaussian process and the expected improvement of its hypervolume, where there are two objectives.
+    """A Gaussian process with expected improvement; with two objectives, of the hypervolume.
 
-    It learns from trials that came to their end, and of the parameters that all of them have.
+    The process is fitted to the trials that completed, on the parameters that all of them have.
     """
 
     name = "gp"
 
     def fresh(self, seed: int) -> "BaseSampler":
-        """Return Optuna's."""
+        """Return Optuna's Gaussian process sampler."""
         from optuna.samplers import GPSampler
 
         from mdr_tune.util.quiet_optuna import without_warnings
@@ -116,24 +119,24 @@ class GP(Sampler):
 
 
 class Random(Sampler):
-    """Each parameter by itself, evenly over its range."""
+    """Uniform random values, each parameter by itself; log-uniform for a range of that kind."""
 
     name = "random"
 
 
 class QMC(Sampler):
-    """Points of one scrambled Sobol sequence over all parameters, those of choices not taken too.
+    """Points of one scrambled Sobol sequence over all parameters, including those of choices that are not taken.
 
-    What an earlier trial had is passed over: another attempt is the next point.
+    A point that repeats an earlier trial is passed over: each further attempt takes the next point.
 
-    Optuna's own counts in the study which point comes next, so that a crash loses points, and it takes its parameters
-    from the first trial, which may lack some.
+    Optuna's own QMC sampler is not used: it counts in the study which point comes next, so that a crash loses points,
+    and it takes its parameters from the first trial, which may lack some.
     """
 
     name = "qmc"
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Return the next point."""
+        """Return the point of a trial. Trials whose values are given take no point of the sequence."""
         before = study.get_trials(deepcopy=False)[: trial.number]
         others = min(self._of.given, trial.number) + sum(map(was_enqueued, before))
         return self._point(trial.number - others + attempt)
@@ -146,21 +149,21 @@ class QMC(Sampler):
 
         distributions = distributions_of(self._of.space)
         sequence = Sobol(len(distributions), scramble=True, rng=np.random.default_rng(self._of.seed))
-        if index > 0:  # 0 overflows
+        if index > 0:  # fast_forward(0) overflows
             sequence.fast_forward(index)
         names = sorted(distributions)
         return {name: value_at(distributions[name], u) for name, u in zip(names, sequence.random(1)[0], strict=True)}
 
 
 class CmaEs(Sampler):
-    """CMA-ES (Hansen, 2016). Its distribution is kept in the study, with the trials; choices are drawn at random."""
+    """CMA-ES (Hansen, 2016). The study keeps its distribution with the trials. Choices are drawn at random."""
 
     name = "cmaes"
     has_one_objective = True
     needs_two_numbers = True
 
     def fresh(self, seed: int) -> "BaseSampler":
-        """Return Optuna's."""
+        """Return Optuna's CMA-ES sampler."""
         from optuna.samplers import CmaEsSampler
 
         from mdr_tune.util.quiet_optuna import without_warnings
@@ -180,7 +183,7 @@ class Grid(Sampler):
         self._points = grid_points(study.space)
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Return the trial's combination."""
+        """Return the combination at the index of the trial's number."""
         return self._points[trial.number]
 
 
@@ -192,5 +195,5 @@ else:
 
 
 def was_enqueued(trial: "FrozenTrial") -> bool:
-    """Say whether a user's point was put into the study for this trial, as `Study.enqueue_trial` marks it."""
+    """Return whether a user put the point of this trial into the study with `Study.enqueue_trial`."""
     return "fixed_params" in trial.system_attrs

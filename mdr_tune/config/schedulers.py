@@ -1,7 +1,7 @@
-"""Which trials are stopped early, put aside or taken over: the schedulers that a file may name, and their keys.
+"""The schedulers that a file may name, and their keys. A scheduler stops, pauses or replaces trials before their end.
 
-To add one, add a class here, and to `SchedulerConfig`; then `mdr_tune.search.schedulers.build` has to make it, and
-`mdr_tune.sweep.cost` to say what it costs: the type checker tells where.
+To add one, add a class here, and to `SchedulerConfig`. Then build it in `mdr_tune.search.schedulers.build`, and say
+what it costs in `mdr_tune.sweep.cost`: the type checker tells where.
 """
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -17,58 +17,61 @@ class Scheduler(Named):
     """A scheduler that a file may name.
 
     Attributes:
-        waits: whether trials wait for each other. After an interruption all of an arm's trials go through Tune again.
-        takes_over: whether trials go on from the states of others, with other values than they began with.
+        waits: True if trials wait for each other. After an interruption all of an arm's trials go through Tune again.
+        takes_over: True if trials go on from the states of others, with other values than they began with.
     """
 
     waits: ClassVar[bool] = False
     takes_over: ClassVar[bool] = False
 
     def describe(self) -> str:
-        """Return in a few words what becomes of trials before their end."""
+        """Return in a few words what the scheduler does with trials before their end."""
         raise NotImplementedError
 
 
 class NoSchedulerConfig(Scheduler):
-    """Every trial has all of its epochs."""
+    """No scheduler: every trial has all of its epochs."""
 
     name: Literal["none"]
 
     def describe(self) -> str:
-        """Return that nothing does."""
+        """Return that no trial is stopped."""
         return "none is stopped early"
 
 
 class AshaSchedulerConfig(Scheduler):
-    """ASHA (Li et al., MLSys 2020): at each rung the worse trials of those that came so far are stopped."""
+    """ASHA (Li et al., MLSys 2020): at each rung, trials that are worse than others that reached it are stopped."""
 
     name: Literal["asha"] = "asha"
     grace_epochs: int = Field(1, ge=1)
     """Epochs that every trial gets."""
     reduction_factor: int = Field(3, ge=2)
-    """One of this many trials goes on at each rung."""
+    """At each rung one of this many trials goes on. Rungs are this factor apart, the first after `grace_epochs`."""
 
     def describe(self) -> str:
-        """Return when trials are first compared, and how many go on."""
+        """Return the epoch of the first rung, and the share of trials that go on."""
         return f"ASHA after epoch {self.grace_epochs}, 1 of {self.reduction_factor} goes on"
 
 
 class MedianSchedulerConfig(Scheduler):
-    """Median stopping (Golovin et al., KDD 2017): a trial ends whose best is below the median of the others' means."""
+    """Median stopping (Golovin et al., KDD 2017).
+
+    A trial is stopped if its best value is below the median of the other trials' means up to that epoch.
+    """
 
     name: Literal["median"]
     grace_epochs: int = Field(1, ge=1)
-    """Epochs that every trial gets; the means are taken from there on."""
+    """Epochs that every trial gets; the means are taken over the epochs from this one on."""
     min_trials: int = Field(3, ge=1)
-    """Other trials that must have come as far before one is stopped."""
+    """Number of other trials that must have come as far before a trial is stopped."""
 
     def describe(self) -> str:
-        """Return when trials are first compared."""
+        """Return the epoch after which trials are first compared."""
         return f"median stopping after epoch {self.grace_epochs}"
 
 
 class HyperBandSchedulerConfig(Scheduler):
-    """HyperBand (Li et al., JMLR 2018): trials of a bracket pause at each rung until all are there; the best go on."""
+    """HyperBand (Li et al., JMLR 2018): trials of a bracket wait at each rung until all are there; the best go on."""
 
     name: Literal["hyperband"]
     reduction_factor: int = Field(3, ge=2)
@@ -76,7 +79,7 @@ class HyperBandSchedulerConfig(Scheduler):
     waits = True
 
     def describe(self) -> str:
-        """Return how many go on."""
+        """Return the share of trials that go on at each rung."""
         return f"HyperBand, 1 of {self.reduction_factor} goes on"
 
 
@@ -85,14 +88,15 @@ class PbtSchedulerConfig(Scheduler):
 
     name: Literal["pbt"]
     interval_epochs: int = Field(1, ge=1)
-    """All trials pause after so many epochs; then the worst take over the best's state and perturb it."""
+    """Epochs between two pauses of all trials. At a pause the worst trials take over the states of the best, with
+    perturbed values."""
     quantile: Annotated[float, SHARE] = Field(0.25, gt=0, le=0.5)
-    """The share of the population that is replaced, and by whose states."""
+    """Share of the population that is replaced at a pause. As many of the best trials give their states."""
     perturb: list[Literal["mdr.weight", "optimizer.learning_rate"]] = ["mdr.weight", "optimizer.learning_rate"]
-    """What is perturbed: multiplied by 0.8 or 1.2, or drawn anew from the space where it is searched. A perturbed
-    value stays within the range that the space gives."""
+    """Keys that are perturbed. A value is multiplied by 0.8 or 1.2. If its key is searched, the value may be drawn anew
+    instead, and stays within its range; a value of a choice is replaced by the next smaller or larger one."""
     resample: Annotated[float, SHARE] = Field(0.25, ge=0, le=1)
-    """Probability that a value which is searched is drawn anew instead of multiplied."""
+    """Probability that the value of a searched key is drawn anew instead of multiplied."""
     waits = True
     takes_over = True
 
@@ -103,11 +107,11 @@ class PbtSchedulerConfig(Scheduler):
         return self
 
     def describe(self) -> str:
-        """Return what is perturbed, and how often."""
+        """Return the keys that are perturbed, and how often."""
         return f"population based training of {' and '.join(self.perturb)} every {count(self.interval_epochs, 'epoch')}"
 
 
-if TYPE_CHECKING:  # each by itself: chains that forget one are told
+if TYPE_CHECKING:  # a union: mypy then reports code that forgets a member
     SchedulerConfig = (
         NoSchedulerConfig | AshaSchedulerConfig | MedianSchedulerConfig | HyperBandSchedulerConfig | PbtSchedulerConfig
     )

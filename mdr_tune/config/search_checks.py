@@ -1,4 +1,4 @@
-"""The checks of how a space is searched: which sampler, scheduler, seeds and objectives go together."""
+"""The checks of a search: that sampler, scheduler, seeds and objectives go together, and fit the space."""
 
 from mdr_tune.config.arms import Arm, arms
 from mdr_tune.config.samplers import SAMPLERS
@@ -10,7 +10,7 @@ from mdr_tune.util.words import count
 
 
 def search_problems(sweep: SweepConfig) -> Problems:
-    """Check sampler, scheduler, seeds and objectives, of a sweep whose space is valid."""
+    """Check the sampler, the scheduler, the seeds and the objectives of a sweep whose space is valid."""
     grid = _grid_problems(sweep)
     problems = grid + _sampler_problems(sweep) + _second_metric_problems(sweep) + _scheduler_problems(sweep)
     return problems + _seeds_problems(sweep) + _test_curve_problems(sweep)
@@ -40,7 +40,10 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
 
 
 def _test_curve_problems(sweep: SweepConfig) -> Problems:
-    """Check that no choice among trials is made where their test values are known before the end."""
+    """Check that nothing is chosen among trials that evaluate the test classes after each epoch.
+
+    Such a sweep must be an ablation. All trials must have one protocol, and the metric must be one that it measures.
+    """
     paper = {protocol == "paper" for protocol in section_variants(sweep.trial, sweep.space, "protocol")}
     if len(paper) > 1:
         return [(("space", "protocol"), "trials are compared under one protocol: set trial.protocol instead")]
@@ -61,7 +64,10 @@ def _test_curve_problems(sweep: SweepConfig) -> Problems:
 
 
 def _grid_problems(sweep: SweepConfig) -> Problems:
-    """A grid is all of its combinations: nothing else says how many trials there are, or which come first."""
+    """Check that a grid is finite, and that no key sets the number of its trials, their order or their seed.
+
+    A grid runs all of its combinations.
+    """
     if not sweep.search.sampler_class.lists_all:
         return []
     try:
@@ -82,7 +88,7 @@ def _grid_problems(sweep: SweepConfig) -> Problems:
 
 
 def _sampler_problems(sweep: SweepConfig) -> Problems:
-    """Check what the sampler asks of the space and of the objectives."""
+    """Check that the sampler can search the space of each arm and take the objectives."""
     sampler, path = sweep.search.sampler_class, ("search", "sampler")
     if sweep.second_metric is not None and sampler.has_one_objective:
         *others, last = (name for name, other in SAMPLERS.items() if not other.has_one_objective)
@@ -165,10 +171,13 @@ def _pbt_problems(sweep: SweepConfig, scheduler: PbtSchedulerConfig, epochs: int
 
 
 def _arms_with_place(sweep: SweepConfig, main: tuple[str, ...]) -> list[tuple[Arm, tuple[str, ...]]]:
-    """Return each arm, and the key where a problem of it belongs; none if one is not valid, which is told then."""
+    """Return each arm with the key where a problem of the arm belongs: `main` for the main arm.
+
+    If an arm is not valid, nothing is returned: `sweep_checks` reports that problem.
+    """
     try:
         found = arms(sweep)
-    except (ValueError, KeyError):  # told by `sweep_checks`
+    except (ValueError, KeyError):  # reported by `sweep_checks`
         found = []
     places = [main, *(("baselines", str(i)) for i in range(len(sweep.baselines)))]
     return list(zip(found, places, strict=False))

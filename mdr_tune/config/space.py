@@ -1,12 +1,12 @@
-"""The search space: which keys of a trial are searched, over which values, and how a sample becomes a trial.
+"""The search space: the keys of a trial that are searched, their values, and the way from a sample to a trial.
 
-The space is a tree of parameters. A choice has a branch for each of its values, and in it the parameters that exist
-only where that value is taken:
+The space is a tree of parameters. A choice has a branch for each of its values. The branch holds the parameters that
+exist only if that value is taken:
 
     loss: [{name: triplet, margin: {uniform: [0.05, 0.5]}}, {name: arcface, scale: {loguniform: [8, 64]}}]
 
-What was drawn is written down by the trial's dotted keys, `{"loss": "triplet", "loss.margin": 0.2}`. A study needs a
-name for each parameter: `loss[triplet].margin`, as two losses may have margins with other ranges.
+A record has the drawn values by the trial's dotted keys: `{"loss": "triplet", "loss.margin": 0.2}`. A study has them
+by a name that is unique in the space: `loss[triplet].margin`, since the margins of two losses may have other ranges.
 """
 
 import copy
@@ -30,11 +30,11 @@ class Branch:
     """One value of a choice.
 
     Attributes:
-        label: What a record says: the value; a mapping by its name where names tell the choices apart.
-        stored: What the study says: the label, a list as JSON text.
-        value: What the trial gets, less the domains inside of it.
-        inside: Dotted keys of those domains, relative to the choice.
-        children: Their parameters.
+        label: The value as a record has it; a mapping by its name, if names tell the choices apart.
+        stored: The label as the study has it: JSON text if one of the choices is a list.
+        value: The value that the trial gets, without the domains inside of it.
+        inside: Dotted keys of the domains inside of the value, relative to the choice.
+        children: Parameters of the domains inside of the value.
     """
 
     label: Any
@@ -49,10 +49,11 @@ class Parameter:
     """One searched key, or a part of the levels' grid.
 
     Attributes:
-        name: Its name in a study, unique in the space.
-        key: The dotted key of the trial.
-        branches: Of a choice; none for a range.
-        levels: The grid that it is a part of.
+        name: Name of the parameter in a study, unique in the space.
+        key: Dotted key of the trial.
+        domain: Values that the parameter can have.
+        branches: Branches of a choice; none for a range.
+        levels: Grid of levels that the parameter is a part of; None for any other parameter.
     """
 
     name: str
@@ -63,18 +64,18 @@ class Parameter:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether there is anything to draw: more than one value."""
+        """True if there is more than one value, so that the parameter is drawn."""
         return len(self.branches) != 1
 
     def of_label(self, label: Any) -> Branch:
-        """Return the branch that a record names; KeyError if there is none."""
+        """Return the branch with a label; KeyError if there is none."""
         for branch in self.branches:
             if branch.label == label:
                 return branch
         raise KeyError(f"{self.key}: {label!r}")
 
     def of_stored(self, stored: Any) -> Branch:
-        """Return the branch that a study names; KeyError if there is none."""
+        """Return the branch with a stored value; KeyError if there is none."""
         for branch in self.branches:
             if branch.stored == stored:
                 return branch
@@ -86,7 +87,7 @@ MOST_GRID_POINTS = 100_000
 
 
 def parameter_tree(space: Space) -> Tree:
-    """Return the parameters at the top of the space, in its order."""
+    """Return the parameters at the top of the space, in the order of the space."""
     return tuple(p for key, domain in space.items() for p in _parameters(key, key, domain))
 
 
@@ -112,7 +113,7 @@ def _parameters(key: str, name: str, domain: Domain | LevelsDomain) -> Iterator[
 
 
 def choice_labels(choices: list[Any]) -> list[Any]:
-    """Return what a record says of each choice: a mapping in as few words as tell it apart, anything else as it is."""
+    """Return the label of each choice: a mapping in as few words as tell it apart, anything else as it is."""
     sections = [choice for choice in choices if isinstance(choice, dict)]
     spoken: list[list[str]] = [
         [str(section.get("name", "")) for section in sections],
@@ -129,13 +130,13 @@ def choice_labels(choices: list[Any]) -> list[Any]:
 
 
 def _labels(choices: list[Any], said: list[str]) -> list[Any]:
-    """Return the choices, each mapping among them replaced by what is said of it."""
+    """Return the choices, with each mapping replaced by the next text of `said`."""
     words = iter(said)
     return [next(words) if isinstance(choice, dict) else choice for choice in choices]
 
 
 def walk(tree: Tree) -> Iterator[Parameter]:
-    """Yield all parameters that are drawn, those of all branches too, in the order of the file."""
+    """Yield all parameters that are drawn, including those in branches, in the order of the file."""
     for parameter in tree:
         if parameter.is_drawn:
             yield parameter
@@ -144,25 +145,25 @@ def walk(tree: Tree) -> Iterator[Parameter]:
 
 
 def searched(space: Space) -> dict[str, Domain]:
-    """Return the domains of the parameters that are drawn, by their name in a study."""
+    """Return the domain of each parameter that is drawn, by the parameter's name in a study."""
     return {parameter.name: parameter.domain for parameter in walk(parameter_tree(space))}
 
 
 def is_conditional(space: Space) -> bool:
-    """Say whether some parameter is drawn only where a choice is taken."""
+    """Return whether some parameter is drawn only if a choice is taken."""
     tops = {parameter.name for parameter in parameter_tree(space)}
     return not searched(space).keys() <= tops
 
 
 def draw(tree: Tree, choose: Callable[[Parameter], Any]) -> dict[str, Any]:
-    """Draw a sample, parameter by parameter, as the choices before have it.
+    """Draw a sample, parameter by parameter; parameters in branches that are not taken are left out.
 
     Args:
-        tree: The space.
+        tree: The parameters of the space.
         choose: Returns the value of a parameter as the study stores it.
 
     Returns:
-        What was drawn, by the trial's dotted key, as records have it.
+        The drawn values as records have them, by the trial's dotted keys.
     """
     drawn: dict[str, Any] = {}
     for parameter in tree:
@@ -177,7 +178,12 @@ def draw(tree: Tree, choose: Callable[[Parameter], Any]) -> dict[str, Any]:
 
 
 def settings(tree: Tree, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return what the trial gets for the drawn `parameters`, sections before their keys; what is not named is left."""
+    """Return the values that the trial gets, by dotted key, a section before the keys inside of it.
+
+    Args:
+        tree: The parameters of the space.
+        parameters: Drawn values as records have them. Parameters that are drawn but not among these are left out.
+    """
     result: dict[str, Any] = {}
     for parameter in tree:
         if parameter.is_drawn and parameter.key not in parameters:
@@ -192,28 +198,28 @@ def settings(tree: Tree, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def fixed(space: Space) -> dict[str, Any]:
-    """Return what the trial gets of the keys that have one value only, so that nothing is drawn for them."""
+    """Return the values of the keys that have one value only, so that they are not drawn, by dotted key."""
     return settings(parameter_tree(space), {})
 
 
 def apply_settings(trial: TrialConfig, values: dict[str, Any]) -> TrialConfig:
-    """Return `trial` with dotted keys set, in order, validated anew (pydantic's ValidationError if not valid)."""
+    """Return `trial` with dotted keys set, in order; pydantic's ValidationError if the result is not valid."""
     tree = trial.model_dump()
     for key, value in values.items():
-        set_dotted(tree, key, copy.deepcopy(value))  # keys of a section are set into it
+        set_dotted(tree, key, copy.deepcopy(value))  # a copy: later keys may be set inside of the value
     return TrialConfig.model_validate(tree)
 
 
 def resolve(trial: TrialConfig, space: Space, parameters: dict[str, Any]) -> TrialConfig:
-    """Return the trial with the drawn `parameters`, by dotted key, those that have one value only filled in."""
+    """Return the trial with the drawn `parameters`, by dotted key, and with the values that are not drawn."""
     return apply_settings(trial, settings(parameter_tree(space), parameters))
 
 
 def grid_points(space: Space) -> list[dict[str, Any]]:
-    """Return every combination of the searched values, by name in a study and as it stores them.
+    """Return every combination of the searched values, as a study stores them, by name.
 
     Raises:
-        ValueError: A searched key has a range, which has no end of values, or there are too many combinations.
+        ValueError: A searched key has a range of real numbers, or there are too many combinations.
     """
     tree = parameter_tree(space)
     size = _grid_size(tree)
@@ -225,7 +231,7 @@ def grid_points(space: Space) -> list[dict[str, Any]]:
 
 
 def _grid_size(tree: Tree) -> int:
-    """Return the number of combinations, a range of numbers that are not whole counted once."""
+    """Return the number of combinations; a range of real numbers counts as one value."""
     ranges = (p.domain.int[1] - p.domain.int[0] + 1 for p in tree if p.domain.int is not None)
     return math.prod(ranges) * math.prod(sum(_grid_size(b.children) for b in p.branches) for p in tree if p.branches)
 
@@ -250,7 +256,10 @@ def _merged(parts: tuple[dict[str, Any], ...]) -> dict[str, Any]:
 
 
 def choice_combinations(space: Space, most: int) -> list[dict[str, Any]] | None:
-    """Return all combinations of the choices, as records have them; None if there are more than `most`."""
+    """Return all combinations of the choices, as records have them; None if there are more than `most`.
+
+    Ranges are left out.
+    """
     tree = parameter_tree(space)
     return None if _num_combinations(tree) > most else _combinations(tree)
 
@@ -273,7 +282,7 @@ def _combinations(tree: Tree) -> list[dict[str, Any]]:
 
 
 def extremes(tree: Tree) -> list[dict[str, Any]]:
-    """Return the settings of every combination of choices and ends of ranges."""
+    """Return the values, by dotted key, of every combination of choices and ends of ranges."""
     options: list[list[dict[str, Any]]] = []
     for p in tree:
         below = [{p.key: b.value, **inner} for b in p.branches for inner in extremes(b.children)]
@@ -282,14 +291,17 @@ def extremes(tree: Tree) -> list[dict[str, Any]]:
 
 
 def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any]:
-    """Return every different form that a section of the trial (`backbone`) takes in this space, a range at its ends."""
+    """Return the different values that a section of the trial, such as `backbone`, has in this space.
+
+    A range contributes its two ends.
+    """
     inside = {key: domain for key, domain in space.items() if key == section or key.startswith(f"{section}.")}
     found = [getattr(apply_settings(trial, values), section) for values in extremes(parameter_tree(inside))]
     return [variant for i, variant in enumerate(found) if variant not in found[:i]]
 
 
 def trial_keys(trial: TrialConfig) -> list[str]:
-    """Return the dotted keys that can be searched, sections included (those of MDR also where the trial has none)."""
+    """Return the dotted keys that can be searched, sections and the keys of MDR (even if it is off) included."""
     tree = trial.model_dump()
     tree["mdr"] = MDRConfig().model_dump()
     tree["mdr"]["levels"] = []

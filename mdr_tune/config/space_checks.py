@@ -24,15 +24,16 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.util.registry import nearest_name
 
 Path = tuple[str, ...]
-"""Keys down into the file."""
+"""Path of a key in the file."""
 Problems = list[tuple[Path, str]]
+"""Path of a key and the message on it, for each problem."""
 CHOOSES_KEYS = ("data.name", "augmentation.name", "loss.name", "miner.name", "optimizer.schedule.name")
-"""Names that decide which other keys there are: their sections are searched as a whole."""
+"""Keys of names that decide which other keys there are. Their sections are searched as a whole."""
 MOST_COMBINATIONS = 4096
 
 
 def space_problems(sweep: SweepConfig) -> Problems:
-    """Check that each key can be searched, that its values make valid trials, and what values make of each other."""
+    """Check that each key can be searched, that its values make valid trials, and that values of keys go together."""
     return key_problems(sweep) or _combination_problems(sweep)
 
 
@@ -66,7 +67,7 @@ def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain,
 
 
 def domain_problems(trial: TrialConfig, key: str, domain: Domain | LevelsDomain) -> Problems:
-    """Try the ends, or all choices, of a domain in the trial, and of the domains inside of its choices."""
+    """Check that the trial is valid with both ends of a domain, or each choice, and with the domains inside of them."""
     problems: Problems = []
     tree = parameter_tree({key: domain})
     usual = first_settings(tree) if isinstance(domain, LevelsDomain) else {}
@@ -77,7 +78,10 @@ def domain_problems(trial: TrialConfig, key: str, domain: Domain | LevelsDomain)
 
 
 def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path: Path, problems: Problems) -> None:
-    """Try all values of a parameter while the others are as in `around`."""
+    """Try the values of a parameter, with `around` for the others, and add what is found to `problems`.
+
+    The parameters inside of a choice are tried too, if the choice has no problem.
+    """
     around = {key: value for key, value in around.items() if not key.startswith(f"{parameter.key}.")}
     for branch_path, values, children in tries(parameter, path):
         here = {**around, **values}
@@ -89,7 +93,7 @@ def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path:
 
 
 def tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, Any], Tree]]:
-    """Yield each end of a range, or each choice: where it stands, what it sets, and the parameters inside of it."""
+    """Yield (path, values by dotted key, parameters inside) for each end of a range, or for each choice."""
     if not parameter.branches:
         for probe in parameter.domain.probes():
             yield path, {parameter.key: probe}, ()
@@ -99,7 +103,7 @@ def tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, An
 
 
 def first_settings(tree: Tree) -> dict[str, Any]:
-    """Return settings with which a section is complete: the first choice, the low end of each range."""
+    """Return values that complete a section, by dotted key: the first choice, the low end of each range."""
     result: dict[str, Any] = {}
     for parameter in tree:
         if parameter.branches:
@@ -111,7 +115,10 @@ def first_settings(tree: Tree) -> dict[str, Any]:
 
 
 def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Path) -> Problems:
-    """Return why the trial with these values is not valid; a problem inside of `key` is named with its own path."""
+    """Return the problems of the trial with these values.
+
+    A problem at or below `key` has its own path; any other has `path`, and its message begins with its key.
+    """
     try:
         apply_settings(trial, values)
     except ValidationError as error:
@@ -131,7 +138,10 @@ def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Pat
 
 
 def _combination_problems(sweep: SweepConfig) -> Problems:
-    """Try what the choices make of each other; more combinations than a computer tries in a second are not tried."""
+    """Check that the values go together, and that no two combinations of a grid are the same trial.
+
+    Combinations of choices are not tried if there are more than a computer tries in about a second.
+    """
     is_listed = sweep.search.sampler_class.lists_all and num_points(parameter_tree(sweep.space)) <= MOST_COMBINATIONS
     found: dict[str, list[str]] = {}
     for said, parameters in _combinations(sweep.space):
@@ -150,8 +160,10 @@ def _together(values: dict[str, Any]) -> str:
 
 
 def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield what is to be said of each combination, and its parameters: of all values, or of all choices at the low
-    ends of the ranges inside of them."""
+    """Yield each combination as (values for a message, parameters of the trial).
+
+    All values are combined. If that is too many, all choices are, with the low ends of the ranges inside of them.
+    """
     tree = parameter_tree(space)
     if num_points(tree) <= MOST_COMBINATIONS:
         for point in grid_points(space):
@@ -163,7 +175,11 @@ def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]
 
 
 def _repeats(found: dict[str, list[str]]) -> Problems:
-    """Return a problem if two combinations of a grid are the same trial. By configuration, what is said of each."""
+    """Return a problem if two combinations of a grid are the same trial.
+
+    Args:
+        found: Texts of the combinations that make each configuration, by `configuration_key`.
+    """
     same = next((said for said in found.values() if len(said) > 1), None)
     if same is None:
         return []
@@ -178,7 +194,7 @@ def _repeats(found: dict[str, list[str]]) -> Problems:
 
 
 def _low_ends(tree: Tree, choices: dict[str, Any], inside: bool = False) -> dict[str, Any]:
-    """Return the low end of every range inside of the choices that are taken: a section may need it."""
+    """Return the low end of every range inside of the choices that are taken, by dotted key. A section may need it."""
     low: dict[str, Any] = {}
     for parameter in tree:
         if parameter.branches:

@@ -1,4 +1,4 @@
-"""What ends a search before its trials are used up."""
+"""The conditions that end a search before it has had all of its trials."""
 
 import re
 from typing import Annotated, Any
@@ -12,10 +12,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(value: Any) -> float:
-    """Return the seconds of `90s`, `30m`, `2h`, `1.5d` or `1h30m`.
+    """Return a time such as `90s`, `30m`, `2h`, `1.5d` or `1h30m` in seconds.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The value is not written so, or not above 0.
     """
     text = str(value).replace(" ", "")
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
@@ -32,14 +32,19 @@ def _as_seconds(value: Any) -> Any:
 
 
 class StopConfig(StrictModel):
-    """What ends the search early. Time and GPU hours are of the sweep, interruptions not counted, and are shared among
-    the arms by their numbers of trials; the others hold for each arm."""
+    """Conditions that end a search early.
+
+    `time` and `gpu_hours` are budgets of the whole sweep, without interruptions. The arms share them in proportion to
+    their numbers of trials. `target` and `patience` hold for each arm by itself.
+    """
 
     time: Annotated[float | None, BeforeValidator(lambda value: None if value is None else _as_seconds(value))] = None
-    """Wall time, written as 90s, 30m, 2h or 1h30m; kept in seconds. Trials that run then are stopped."""
+    """Wall time, written as 90s, 30m, 2h or 1h30m, kept in seconds. Trials that still run then are stopped."""
     gpu_hours: Annotated[float | None, HOURS] = Field(None, gt=0)
-    """Hours of training and evaluation times GPUs used. Trials that run then are stopped."""
+    """Hours of training and evaluation, times the number of GPUs used. Trials that still run then are stopped."""
     target: Annotated[float | None, PERCENT] = Field(None, gt=0, le=100)
-    """Once a trial's metric, in percent, is as high as this, no further trial is started."""
+    """Metric, in percent. Once a trial (the mean over its seeds, if it has several) reaches it, no further trial is
+    started."""
     patience: int | None = Field(None, ge=1)
-    """Once so many trials in a row ended without a new best, no further trial is started."""
+    """Number of trials in a row without a new best after which no further trial is started. The seeds of one
+    configuration count as one trial."""

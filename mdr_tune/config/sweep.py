@@ -1,4 +1,4 @@
-"""One sweep: the shared trial, what is searched and how, the baselines, and the resources. One YAML file."""
+"""The configuration of a sweep, which is one YAML file: the trial, the space, the search, the baselines, resources."""
 
 import math
 import re
@@ -17,9 +17,10 @@ from mdr_tune.config.units import SECONDS
 
 MOST_TRIALS = 1_000_000
 MOST_SEEDS = 10_000
-"""More than anyone trains: where a mistyped number is refused before memory ends."""
+"""Largest numbers that a file may give. They are more than anyone trains, and refuse a mistyped number before it fills
+the memory."""
 PAPER_METRIC = "curves/test_recall_at_1"
-"""What is maximised with `trial.protocol: paper`, unless another of its metrics is given."""
+"""Metric that is maximised with `trial.protocol: paper`, unless the file gives another."""
 
 
 def _known_metric(metric: str) -> str:
@@ -43,12 +44,15 @@ def _known_second_metric(metric: str | None) -> str | None:
 
 
 class WarmStartConfig(StrictModel):
-    """The best configurations of another sweep in the same storage, tried first as far as the space has them."""
+    """The best configurations of another sweep in the same storage, which are tried first.
+
+    Values that the space cannot draw are left out, and drawn anew.
+    """
 
     sweep: str
-    """Its name; the newest launch of it is taken."""
+    """Name of the other sweep, of which the newest launch is read."""
     best: int = Field(5, ge=1)
-    """How many of its configurations, by its own metric."""
+    """Number of configurations that are taken, the best by the other sweep's own metric."""
 
 
 StartFrom = Annotated[
@@ -65,42 +69,43 @@ def _different(seeds: list[int]) -> list[int]:
 
 
 class SearchConfig(StrictModel):
-    """How the space is searched."""
+    """The search: sampler, number of trials, seeds, scheduler, and conditions that end it."""
 
     sampler: SamplerName = "tpe"
-    """`tpe`: tree-structured Parzen estimators; `gp`: a Gaussian process; `qmc`: a scrambled Sobol sequence, evener
-    than random; `cmaes`: evolution of a normal distribution; `grid`: every combination of the choices, once."""
+    """`tpe`: tree-structured Parzen estimators; `gp`: a Gaussian process; `random`: uniform draws; `qmc`: a scrambled
+    Sobol sequence, evener than random; `cmaes`: evolution of a normal distribution; `grid`: every combination of the
+    choices, once."""
     trials: int = Field(12, ge=1, le=MOST_TRIALS)
     baseline_trials: int | None = Field(None, ge=1, le=MOST_TRIALS)
-    """Trials of each baseline; as many as `trials` unless given."""
+    """Number of trials of each baseline; `trials` unless given."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Of the sampler. The training's seed is `trial.seed`."""
+    """Seed of the search. The seed of the training is `trial.seed`."""
     seeds_per_trial: int = Field(1, ge=1, le=MOST_SEEDS)
-    """Training seeds of a configuration that survives, `trial.seed` and the following: its value is their mean. One
-    that is stopped early, or fails, has its first seed only."""
+    """Number of training seeds of a configuration that completes: `trial.seed` and the numbers after it. The value of
+    the configuration is the mean over its seeds. A configuration that is stopped early, or fails, has one seed."""
     seeds: (
         Annotated[
             list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_different)
         ]
         | None
     ) = None
-    """Training seeds of every configuration, whatever becomes of the first: for an ablation, without a scheduler. In
-    place of `trial.seed` and `seeds_per_trial`."""
+    """Training seeds of every configuration, in place of `trial.seed` and `seeds_per_trial`. They are for an ablation:
+    each seed is trained whatever becomes of the first, so there must be no scheduler."""
     scheduler: SchedulerConfig = AshaSchedulerConfig()
     stop: StopConfig = StopConfig()
 
     @property
     def sampler_class(self) -> type[Sampler]:
-        """The class that `sampler` names."""
+        """The sampler class that `sampler` names."""
         return SAMPLERS[self.sampler]
 
     @property
     def may_repeat(self) -> bool:
-        """Whether two trials may begin with one configuration: in a population, whose trials go on with others."""
+        """True if two trials may begin with the same configuration, as in a population, which changes them later."""
         return self.scheduler.takes_over
 
     def training_seeds(self, first: int) -> list[int]:
-        """Return the training seeds of a configuration, the first of which is `first` unless they are listed."""
+        """Return the training seeds of a configuration: those of `seeds`, or else `first` and the numbers after it."""
         return list(self.seeds) if self.seeds is not None else list(range(first, first + self.seeds_per_trial))
 
 
@@ -114,7 +119,7 @@ Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
 
 
 def _auto_or_share(value: Any) -> Any:
-    """Check a number of GPUs. Ray counts shares of one in ten-thousandths."""
+    """Return the number of GPUs of a worker, checked. Ray counts shares of a GPU in ten-thousandths."""
     if value == "auto":
         return value
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
@@ -135,32 +140,35 @@ Share = Annotated[Literal["auto"] | int | float, BeforeValidator(_auto_or_share)
 
 
 class ResourcesConfig(StrictModel):
-    """What a trial may use. `auto` is decided from the machine or cluster found at launch."""
+    """The resources of the trials. `auto` is decided at launch, from the machine or cluster that is found."""
 
     workers_per_trial: Count = 1
-    """DDP ranks of a trial, one process each. `auto`: as many as fit and are of use."""
+    """Number of DDP ranks of a trial, each a process. `auto`: as many as fit and are of use."""
     lanes: Count = "auto"
-    """Trials that run side by side."""
+    """Number of trials that run side by side. `auto`: as many as fit, and for a search at most a quarter of the
+    trials."""
     cpus_per_worker: int = Field(1, ge=1)
     gpus_per_worker: Share = "auto"
-    """`auto`: 1 where there are GPUs, else 0. A fraction lets several trials of one worker share a GPU: 0.5 two."""
+    """Number of GPUs of a worker. `auto`: 1 if there are GPUs, else 0. A fraction lets trials of one worker each share
+    a GPU: 0.5 lets two."""
     placement: Literal["pack", "spread"] = "pack"
-    """On a cluster: the workers of a trial on as few nodes as possible (`pack`: gradients stay within a node), or on as
-    many (`spread`: each gets its node's CPUs, disk and network for itself)."""
+    """Placement of a trial's workers on the nodes of a cluster. `pack`: on as few nodes as possible, so that gradients
+    stay within a node; `spread`: on as many as possible, so that each has its node's CPUs, disk and network for
+    itself."""
     accelerator_type: Annotated[str, Field(min_length=1)] | None = None
-    """On a cluster with several kinds of GPUs: only those, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
+    """Kind of GPU that is used on a cluster with several kinds, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
     lane_restarts: int = Field(30, ge=0)
-    """How often a lane may lose a worker, or its node, and start anew."""
+    """Number of times that a lane may lose a worker (or the node of one) and restart. The next loss ends the lane."""
     stuck_worker_timeout_s: Annotated[float, SECONDS] = Field(120.0, gt=0)
-    """When one worker of a trial failed: how long the others may stay silent before the lane is restarted."""
+    """Seconds that the other workers of a trial may stay silent after one failed, before the lane is restarted."""
 
     stalled_worker_timeout_s: Annotated[float, SECONDS] = Field(600.0, gt=0)
-    """How long all workers of a trial may go without a step or an evaluated batch before the lane is restarted: one
-    that hangs in a collective. The trial goes on from its last checkpoint."""
+    """Seconds that all workers of a trial may go without a step or an evaluated batch, before the lane is restarted, as
+    if they hang in a collective. The trial goes on from its last checkpoint."""
 
     @property
     def shares_gpus(self) -> bool:
-        """Whether a worker gets a fraction of a GPU."""
+        """True if a worker gets a fraction of a GPU."""
         return self.gpus_per_worker not in ("auto", 0, 1)
 
     @model_validator(mode="after")
@@ -183,22 +191,22 @@ class SweepConfig(StrictModel):
     """The whole file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    """MLflow experiment and registered model."""
+    """Name of the sweep, of its MLflow experiment and of its registered model."""
     metric: Annotated[str, AfterValidator(_known_metric)] = "val/recall_at_1"
-    """What is maximised, on validation classes."""
+    """Metric that is maximised: one of the validation classes, or with `trial.protocol: paper` of the test classes."""
     second_metric: Annotated[str | None, AfterValidator(_known_second_metric)] = None
-    """A second objective that is maximised beside `metric`: time/images_per_s, or another metric of validation.
-    The trials that no other beats in both, the Pareto front, are shown."""
+    """Metric that is maximised beside `metric`: time/images_per_s, or another metric of the validation classes. The
+    trials of the Pareto front, which no other beats in both, are shown."""
     trial: TrialConfig = TrialConfig()
     search: SearchConfig = SearchConfig()
     space: Space = {}
     start_from: StartFrom = []
-    """Points tried first, or `{sweep: NAME, best: 5}`: those of another sweep."""
+    """Points that are tried first. `{sweep: NAME, best: 5}`: the best configurations of another sweep."""
     baselines: list[str] = []
-    """`<loss>`: the same without MDR; `<loss>_l2`: without MDR, on the unit sphere. Searched with the same budget
-    over what remains of the space."""
+    """Names of the baselines. `<loss>`: the trial without MDR; `<loss>_l2`: without MDR, on the unit sphere. Each is
+    searched with the same budget over what remains of the space."""
     checkpoints: Literal["best", "last", "all"] = "best"
-    """Which checkpoints of a trial become artifacts of its MLflow run."""
+    """Checkpoints of a trial that become artifacts of its MLflow run."""
     resources: ResourcesConfig = ResourcesConfig()
 
     @model_validator(mode="after")
@@ -214,5 +222,5 @@ class SweepConfig(StrictModel):
 
     @property
     def is_ablation(self) -> bool:
-        """Whether every combination is trained to its end: what its report shows is a table of all of them."""
+        """True if every combination is trained to its end; the report then has a table of all of them."""
         return self.search.sampler_class.lists_all and self.search.scheduler.name == "none"

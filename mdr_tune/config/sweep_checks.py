@@ -1,4 +1,4 @@
-"""The checks of what spans several keys of a sweep: points to start from, metrics, data, baselines, workers."""
+"""The checks of a sweep that span several keys: points to start from, metrics, data, baselines, workers."""
 
 from pydantic import ValidationError
 
@@ -15,7 +15,7 @@ from mdr_tune.util.registry import LIBRARY_PREFIX, did_you_mean
 
 
 def sweep_problems(sweep: SweepConfig) -> Problems:
-    """Check what spans several keys, of a sweep whose space is valid."""
+    """Check a sweep whose space is valid; each of these checks spans several keys."""
     return (
         _start_problems(sweep)
         + _metric_problems(sweep)
@@ -36,7 +36,7 @@ def _start_problems(sweep: SweepConfig) -> Problems:
         except (ValueError, TypeError) as error:
             problems.append((("start_from", str(i)), str(error)))
     if sweep.search.sampler_class.lists_all:
-        return problems  # it takes none, see `search_checks`
+        return problems  # a grid takes no points to start from, see `search_checks`
     points, trials = sweep.start_from, sweep.search.trials
     if not isinstance(points, list):
         if not searched(sweep.space):
@@ -62,7 +62,7 @@ def _metric_problems(sweep: SweepConfig) -> Problems:
 
 
 def _image_problems(sweep: SweepConfig) -> Problems:
-    """Check that all trials are measured on the same images: else the easiest would win, whatever the trial."""
+    """Check that all trials are measured on the same images; otherwise the trial with the easiest images would win."""
     measured_on = [data.measured_on() for data in section_variants(sweep.trial, sweep.space, "data")]
     if all(one == measured_on[0] for one in measured_on):
         return []
@@ -110,7 +110,7 @@ def _unknown_baseline(sweep: SweepConfig, name: str, known: list[str]) -> str:
 
 
 def _problems_of_baseline(sweep: SweepConfig, name: str) -> list[str]:
-    """Say what of the trial, or of the space, does not go with what a baseline changes."""
+    """Return the problems that the trial, or the space, has with the changes of a baseline."""
     space = baseline_space(sweep.space)
     try:
         trial = baseline_trial(sweep.trial, name)

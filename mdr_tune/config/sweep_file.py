@@ -1,4 +1,4 @@
-"""The YAML of a sweep, and where in it each key stands."""
+"""The YAML of a sweep, and the place of each key in it."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,15 @@ from mdr_tune.config.yaml_lines import Document, KeyPath, read_mapping
 
 
 class Source:
-    """Where each key came from, so that a problem can name its file and line, or its --set."""
+    """The origins of all keys, so that a problem can name its file and line, or its --set.
+
+    Attributes:
+        file: The sweep file.
+        lines: Line of each key path, also by the path without `choice`.
+        written: Key paths that the file has.
+        spelled: The file's own spelling of scalars that are no text, by key path.
+        overridden: Text of each --set, by the key path that it sets.
+    """
 
     def __init__(self, file: Path, document: Document) -> None:
         self.file = file
@@ -19,13 +27,13 @@ class Source:
         self.overridden: dict[KeyPath, str] = {}
 
     def quoted(self, path: KeyPath, value: Any) -> str:
-        """Return what to write so that the value at a path is text."""
+        """Return how to write the value at a path so that it is text."""
         if path in self.overridden:
             return flag_as_text(self.overridden[path], value)
         return in_quotes(value, self.spelled.get(path))
 
     def problem(self, path: tuple[str, ...], message: str) -> str:
-        """Return `file:line: key: message`."""
+        """Return `file:line: key: message`, or `--set KEY=VALUE: key: message` for a key that a --set gave."""
         if "choice" in path and path[: path.index("choice") + 1] not in self.written:
             path = _less_choice(path)  # a list stands for {choice: [...]}
         key = ".".join(path)
@@ -46,6 +54,6 @@ def _less_choice(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_tree(file: Path) -> tuple[dict[str, Any], Source]:
-    """Return the content of a sweep file, and its places; UserError if it cannot be read as a mapping."""
+    """Return the content of a sweep file and the origins of its keys; UserError if it cannot be read as a mapping."""
     document = read_mapping(file, list(SweepConfig.model_fields))
     return document.tree, Source(file, document)

@@ -1,4 +1,4 @@
-"""Everything one training run is determined by. Two runs of an equal `TrialConfig` give equal numbers."""
+"""The configuration of a trial, which determines it: two runs of equal `TrialConfig`s give equal numbers."""
 
 import os
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ class BatchConfig(StrictModel):
     """The global batch, over all workers of a trial."""
 
     size: int = Field(128, ge=4)
-    """Images in the global batch. Does not depend on the number of workers."""
+    """Number of images in the global batch, whatever the number of workers."""
     images_per_class: int = Field(4, ge=2)
     chunk_size: int | None = Field(None, ge=1)
-    """Images that a worker embeds at once, so that a large batch fits its memory; every image is embedded twice.
-    The gradients are those of the whole batch. null: all of a worker's images at once."""
+    """Number of images that a worker embeds at once, so that a large batch fits its memory. Every image is embedded
+    twice, and the gradients are those of the whole batch. null: all of a worker's images at once."""
 
     @model_validator(mode="after")
     def _two_classes(self) -> "BatchConfig":
@@ -44,7 +44,10 @@ class BatchConfig(StrictModel):
 
 
 def _absolute_if_a_path(weights: str) -> str:
-    """Workers have another working directory than the user. Names of published weights have no dot and no slash."""
+    """Return the path of a weights file as an absolute path, and the name of published weights as it is.
+
+    Workers have another working directory than the user. Names of published weights have no dot and no slash.
+    """
     return local_path(weights) if {"/", "."} & set(weights) else weights
 
 
@@ -52,14 +55,15 @@ class BackboneConfig(StrictModel):
     """The network in front of the embedding layer, and the weights that it starts from."""
 
     name: Annotated[str, AfterValidator(_known_backbone)] = "conv4"
-    """conv4, bn_inception, googlenet, resnet18, resnet50, or any classification model of torchvision."""
+    """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, or any classification model of
+    torchvision."""
     weights: Annotated[str, AfterValidator(_absolute_if_a_path)] = "DEFAULT"
-    """`DEFAULT`: the published ones (conv4 has none and starts from scratch); a name of torchvision's weights such as
-    IMAGENET1K_V1; `none`; or the path of a file with a state dict."""
+    """Initial weights. `DEFAULT`: the published weights, or random ones for conv4, which has none; `none`: random
+    weights; else a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a file with a state dict."""
 
     @property
     def pretrained(self) -> bool:
-        """Whether the network starts from trained weights."""
+        """True if the network starts from trained weights."""
         return self.weights != "none" and (self.weights != "DEFAULT" or family_of(self.name).has_published_weights)
 
 
@@ -71,8 +75,9 @@ class EmbeddingConfig(StrictModel):
 
     size: int = Field(128, ge=1)
     mode: EmbeddingModeOrAuto = "auto"
-    """`rescale`: divided by the batch's mean distance in training (MDR's way), raw at test time; `l2`: unit sphere;
-    `none`: raw; `auto`: l2 for a loss that compares directions, else rescale."""
+    """Scaling of the embeddings. `rescale`: divided by the batch's mean distance in training, as in the MDR paper, and
+    raw at test time; `l2`: on the unit sphere; `none`: raw; `auto`: l2 for a loss that compares directions, else
+    rescale."""
 
 
 class LevelGrid(StrictModel):
@@ -94,35 +99,40 @@ class MDRConfig(StrictModel):
     """Multi-level Distance Regularization (Kim & Park, AAAI 2021). `mdr: null` trains without."""
 
     weight: float = Field(0.1, ge=0)
-    """lambda. The authors: 0.6 for CUB-200, 0.2 for Cars-196, 0.1 for SOP and In-Shop."""
+    """Weight of MDR in the loss, the paper's lambda. The authors have 0.6 for CUB-200, 0.2 for Cars-196, 0.1 for SOP
+    and In-Shop."""
     warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
-    """Epochs, fractions allowed, over which the weight rises linearly from 0; 0: it is constant, as the authors'."""
+    """Epochs, fractions allowed, over which the weight rises linearly from 0. 0: it is constant, as the authors have
+    it."""
     levels: Annotated[
         Annotated[list[float], Field(min_length=1, max_length=64), Tag(tag("list"))]
         | Annotated[LevelGrid, Tag(tag("grid"))],
         Discriminator(lambda value: tag("grid" if isinstance(value, dict | LevelGrid) else "list")),
         DEVIATIONS,
     ] = [-3.0, 0.0, 3.0]
-    """Initial levels, in standard deviations: a list, or {count, spread, offset}."""
+    """Initial levels, in standard deviations of the distances: a list, or {count, spread, offset}."""
     learn_levels: bool = True
-    """false: the levels stay where they start."""
+    """true: the levels are trained; false: they keep their initial values."""
     level_decay: float = Field(0.01, ge=0)
-    """nu: weight of the sum of squared levels, while they are learned."""
+    """Weight of the sum of squared levels in the loss, if they are learned; the paper's nu."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Of the moving averages of mean and deviation."""
+    """Momentum of the moving averages of the mean and the standard deviation of the distances."""
     statistics: Literal["official", "offdiagonal"] = "official"
-    """Mean and deviation over the whole matrix, zeros of the diagonal included (`official`), or without them."""
+    """Entries of the distance matrix that mean and deviation are taken over. `official`: all, including the zeros of
+    the diagonal; `offdiagonal`: all but the diagonal."""
 
     def initial_levels(self) -> list[float]:
         """Return the levels as a list, whichever way they were written."""
         return self.levels.values() if isinstance(self.levels, LevelGrid) else list(self.levels)
 
     def in_force(self, clips_gradients: bool) -> dict[str, Any]:
-        """Return what makes a difference: two of which it is equal train alike. Levels have no order.
+        """Return the values that affect the training: configurations for which they are equal train alike.
+
+        The levels are sorted, since their order has no effect. With weight 0 no other value has an effect, unless
+        gradients are clipped.
 
         Args:
-            clips_gradients: Whether the levels' gradient counts in the norm by which all gradients are clipped: else
-                nothing depends on the levels where the weight is 0.
+            clips_gradients: True if gradients are clipped by the norm of all of them, of which the levels' is one.
         """
         if self.weight == 0 and not clips_gradients:
             return {"weight": 0.0}
@@ -138,28 +148,28 @@ class TrialConfig(StrictModel):
     batch: BatchConfig = BatchConfig()
     backbone: Annotated[BackboneConfig, BeforeValidator(by_name)] = BackboneConfig()
     batch_norm: Literal["auto", "frozen", "synced"] = "auto"
-    """`frozen`: in eval mode while training, as the authors; `synced`: statistics of the global batch, over all
-    workers; `auto`: frozen for a backbone with trained weights, else synced."""
+    """Mode of BatchNorm in training. `frozen`: eval mode, as in the authors' code; `synced`: statistics of the global
+    batch, over all workers; `auto`: frozen for a backbone with trained weights, else synced."""
     embedding: EmbeddingConfig = EmbeddingConfig()
     loss: LossConfig = TripletLossConfig()
     miner: MinerConfig = AutoMinerConfig()
     mdr: MDRConfig | None = MDRConfig()
     optimizer: Annotated[OptimizerConfig, BeforeValidator(by_name)] = OptimizerConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the network while training; distances, losses and evaluation are float32 always. On a GPU `fp32` convolves in
-    TF32, torch's default: factors are rounded to 10 bits, sums are float32."""
+    """Precision of the network in training. Distances, losses and evaluation are always float32. On a GPU `fp32`
+    convolves in TF32, torch's default: factors are rounded to 10 bits, sums are float32."""
     channels_last: bool = True
-    """Memory layout of images and convolutions."""
+    """true: images and convolutions have the memory layout with the channels last."""
     compile: bool = False
-    """torch.compile for the network; its first step takes a minute or more."""
+    """true: the network is compiled by torch.compile; the first step then takes a minute or more."""
     epochs: Annotated[int, EPOCHS] = Field(8, ge=1)
     iterations_per_epoch: int = Field(100, ge=1)
     protocol: Literal["validation", "paper"] = "validation"
-    """`validation`: classes are held out of the training classes, and the best epoch is chosen on them; `paper`: all
-    training classes are trained on, and the best epoch is chosen on the test classes, as the authors do."""
+    """Classes on which the best epoch is chosen. `validation`: on classes held out of the training classes; `paper`: on
+    the test classes, as the authors do, and all training classes are trained on."""
     curves: list[Literal["train", "test"]] = []
-    """What else is evaluated after each epoch, for learning curves: the training classes, the test classes. Nothing is
-    chosen by it (but with `protocol: paper`, to which the test classes belong)."""
+    """Classes that are evaluated after each epoch beside the validation classes, for learning curves. Nothing is chosen
+    by these values, except by those of the test classes with `protocol: paper`, which always evaluates them."""
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -195,13 +205,13 @@ class TrialConfig(StrictModel):
 
     @property
     def measured_curves(self) -> tuple[Literal["train", "test"], ...]:
-        """What is evaluated after each epoch beside the validation classes."""
+        """Classes that are evaluated after each epoch beside the validation classes."""
         wanted = {*self.curves, *(["test"] if self.protocol == "paper" else [])}
         return tuple(split for split in ("train", "test") if split in wanted)
 
     @property
     def freezes_batch_norm(self) -> bool:
-        """Whether BatchNorm stays in eval mode, `auto` decided."""
+        """True if BatchNorm stays in eval mode in training, `auto` decided."""
         return self.batch_norm == "frozen" or (self.batch_norm == "auto" and self.backbone.pretrained)
 
     @property
@@ -216,10 +226,10 @@ class TrialConfig(StrictModel):
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, Any]) -> "TrialConfig":
-        """Return the trial that a sweep file describes with these keys below `trial`, checked, with its defaults.
+        """Return the trial that a sweep file with these keys below `trial` describes. Other keys have their defaults.
 
         Raises:
-            UserError: With a line for each key that is not as it should be.
+            UserError: A key is unknown or its value not valid; the message has a line for each problem.
         """
         try:
             return cls.model_validate(_as_in_a_file(keys))
@@ -227,7 +237,7 @@ class TrialConfig(StrictModel):
             raise UserError("\n".join(lines_of(error, cls))) from None
 
     def flat(self) -> dict[str, Any]:
-        """Return the configuration with dotted keys, every `auto` decided: what MLflow records."""
+        """Return the configuration by dotted keys, every `auto` decided, as MLflow records it."""
         tree = self.model_dump()
         if self.mdr is not None:
             tree["mdr"]["levels"] = self.mdr.initial_levels()
@@ -243,7 +253,7 @@ class TrialConfig(StrictModel):
 
 
 def _as_in_a_file(value: Any) -> Any:
-    """Return what a program gives as a file would: mappings, lists, text and Python's own numbers."""
+    """Return a value of a program as a file would give it: mappings, lists, text and Python's own numbers."""
     if isinstance(value, Mapping):
         return {key: _as_in_a_file(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Notes on numbers of a trial that do nothing beside its others: rates that change after its end, margins never met."""
+"""Notes on numbers of a trial that do not fit its other values: rates that change after its end, margins never met."""
 
 from collections.abc import Iterator
 
@@ -8,14 +8,15 @@ from mdr_tune.config.unit_notes import trials_tried
 from mdr_tune.util.words import count
 
 LARGEST_DISTANCE = {"l2": "no distance exceeds 2", "rescale": "the mean distance of a batch is 1"}
-"""By embedding mode. A margin is compared with differences of distances."""
+"""Reason for which a large margin is hardly met, by embedding mode. Margins are compared with distances, or with
+differences of distances."""
 
 
 def trial_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note on each such number, of the file or of the ends of its space.
+    """Return a note on each number of the trial, or of the ends of its space, that does not fit the other values.
 
     Args:
-        sweep: One that was checked.
+        sweep: A sweep without problems.
     """
     tried = [trial for _, trial in trials_tried(sweep)]
     return list(dict.fromkeys(note for trial in (tried or [sweep.trial]) for note in _notes(trial)))

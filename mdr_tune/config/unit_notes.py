@@ -1,4 +1,4 @@
-"""Notes on the numbers of a sweep that are likely in another unit than the one that they are taken in."""
+"""Notes on the numbers of a sweep that are likely in another unit than the key takes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ def unit_notes(sweep: SweepConfig) -> list[str]:
     """Return a note on each number, of the file or of the ends of its space, that is likely in another unit.
 
     Args:
-        sweep: One that was checked.
+        sweep: A sweep without problems.
     """
     notes: dict[str, None] = {}
     replaced = tuple(f"trial.{key}." for key in sweep.space)
@@ -30,7 +30,7 @@ def unit_notes(sweep: SweepConfig) -> list[str]:
 
 
 def trials_tried(sweep: SweepConfig) -> Iterator[tuple[str, TrialConfig]]:
-    """Yield a trial for each choice and each end of a range, with the key that it is of."""
+    """Yield (dotted key, trial) for each choice and each end of a range of the searched key."""
     for key, domain in sweep.space.items():
         tree = parameter_tree({key: domain})
         for parameter_key, values in _tried(tree, first_settings(tree)):

@@ -1,8 +1,9 @@
-"""Units of the numbers in a file. A field declares its unit in its annotation, and where its values usually lie:
+"""Units of the numbers in a file. The annotation of a field declares its unit, and with it the usual range:
 
     margin: Annotated[float, DEGREES] = 28.6
 
-A number that lies elsewhere is likely in another unit. It is taken as it is, and a plan says so: `unit_notes.py`.
+A number outside of the usual range is likely in another unit. It is taken as it is, and a note of the plan says so:
+`unit_notes.py`.
 """
 
 import math
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit, and the other in which people write such a number.
+    """A unit, with another unit that such numbers are often written in.
 
     Attributes:
-        name: `percent`.
-        other: `a share of 1`; empty if there is none, and the number is only unusual.
-        convert: From the other unit to this one.
-        low: Least value that is usual, of those that are not 0; compared without the sign.
-        high: Largest one.
+        name: Name of the unit, such as `percent`.
+        other: Name of the other unit, such as `a share of 1`; empty if there is none.
+        convert: Function that converts a number from the other unit to this one; None if there is none.
+        low: Smallest usual absolute value. 0 is always usual.
+        high: Largest usual absolute value.
     """
 
     name: str
@@ -29,13 +30,13 @@ class Unit:
     high: float = math.inf
 
     def hint(self, value: float) -> str:
-        """Say what the number would be, were it in the other unit."""
+        """Return the part of a note that converts the number from the other unit, or asks for it."""
         if self.convert is None:
             return f"is {self.other} meant?" if self.other else f"usual is at most {self.high:g}"
         return f"if {self.other} is meant, write {self.convert(value):.3g}"
 
     def note(self, value: float) -> str | None:
-        """Say that a number is likely in another unit; None if it is not."""
+        """Return a note that a number is likely in another unit; None if the number is usual."""
         if value == 0 or self.low <= abs(value) <= self.high:
             return None
         return f"{value:g} is taken as {self.name}; {self.hint(value)}"

@@ -17,11 +17,12 @@ from mdr_tune.util.files import check_on_disk
 
 KeyPath = tuple[str, ...]
 MOST_NESTED = 50
-"""Levels of lists and mappings: no file needs as many, and each takes some of Python's stack."""
+"""Largest depth of nested lists and mappings. No file needs as much, and each level takes some of Python's stack."""
 MOST_VALUES = 100_000
-"""Values in a file, those behind an alias counted each time: nine short lines of aliases can stand for billions."""
+"""Largest number of values in a file. A value behind an alias counts each time, since nine short lines of aliases can
+stand for billions."""
 LARGEST = 2**64
-"""What whole numbers are below."""
+"""Bound of whole numbers: their absolute value must be smaller."""
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
 _Converter = Callable[[str], Any]
@@ -48,7 +49,7 @@ decides."""
 
 
 class _Nested:
-    """Part of a loader: refuses what is nested too deep, before Python's stack ends."""
+    """Mixin of a loader that refuses lists and mappings nested too deep, before Python's stack overflows."""
 
     depth = 0
 
@@ -63,11 +64,11 @@ class _Nested:
 
 
 class RayLoader(_Nested, yaml.SafeLoader):
-    """YAML as `ray up` reads it, by YAML 1.1."""
+    """Loader of YAML 1.1, as `ray up` reads it."""
 
 
 class CoreLoader(_Nested, yaml.SafeLoader):
-    """YAML 1.2's core schema, and merge keys."""
+    """Loader of YAML 1.2's core schema, with merge keys."""
 
     yaml_implicit_resolvers = {}
     yaml_constructors: ClassVar[dict[Any, Any]] = {None: yaml.SafeLoader.construct_undefined}
@@ -86,10 +87,10 @@ class Document:
     """One YAML document.
 
     Attributes:
-        tree: What it says. Nothing in it is shared: what stands behind an alias is there once for each.
-        lines: Line of each key path, from 1. That of a key behind an alias is where the key is written.
+        tree: Content of the document. Each alias has a copy of its own of what it stands for.
+        lines: Line of each key path, from 1. A key behind an alias has the line where it is written.
         spelled: Plain scalars that are no text (numbers, booleans, null) as they are written, by key path.
-        end: Number of characters up to the end of its content.
+        end: Number of characters up to the end of the content.
     """
 
     tree: Any
@@ -99,18 +100,18 @@ class Document:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the content of one YAML document; UserError, which begins with the line, if it is none."""
+    """Return the content of one YAML document; UserError, whose text begins with the line, if it is not valid."""
     return _read(text, CoreLoader).tree
 
 
 def parse_flag(text: str) -> Any:
     """Return the value of a `--set KEY=VALUE`.
 
-    A number, true, false, null, nothing, and what stands as a whole in [], {} or quotes are YAML. Anything else is
-    text, character by character as it was given.
+    A number, true, false, null, an empty text, and a text that is as a whole in [], {} or quotes are read as YAML.
+    Anything else is text, character by character as it was given.
 
     Raises:
-        UserError: It begins with [ or {, and is no list or mapping.
+        UserError: The text begins with [ or {, and is no list or mapping.
     """
     stripped = text.strip()
     if stripped[:1] not in ("[", "{", '"', "'"):
@@ -131,12 +132,12 @@ def read_mapping(file: Path, keys: list[str], loader: type[yaml.SafeLoader] = Co
     """Read a file that holds a mapping.
 
     Args:
-        file: The YAML.
-        keys: The keys at its top, for the message if it is not a mapping.
+        file: The YAML file.
+        keys: The keys at the top of such a file, for the message if it is not a mapping.
         loader: `CoreLoader`, or `RayLoader` for a file that Ray reads too.
 
     Raises:
-        UserError: It cannot be read, is not YAML, or not a mapping.
+        UserError: The file cannot be read, is not valid YAML, or not a mapping.
     """
     try:
         document = _read(_text_of(file), loader)
@@ -187,7 +188,7 @@ def _read(text: str, loader_class: type[yaml.SafeLoader]) -> Document:
 
 
 class _Reader:
-    """Turns the nodes of a document into values, key path by key path."""
+    """Converts the nodes of a document to values, and collects lines and spellings by key path."""
 
     def __init__(self, loader: yaml.SafeLoader) -> None:
         self.loader = loader
@@ -197,7 +198,7 @@ class _Reader:
         self._values = 0
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        """Return the value of a node, and note where the key paths below `path` stand."""
+        """Return the value of the node at `path`, and note the lines of the key paths below it."""
         if isinstance(node, yaml.ScalarNode):
             found = self._scalar(node)
             if node.style is None and not isinstance(found, str):
@@ -218,7 +219,7 @@ class _Reader:
         return result
 
     def _enter(self, node: yaml.Node) -> None:
-        """Check that a list or mapping is nothing else, is not inside of itself, and that there are not too many."""
+        """Note that a list or mapping is open. Check its tag, that it does not contain itself, its depth and its size."""
         if node.tag not in (_TAG + "seq", _TAG + "map"):
             raise _problem(node, f"not valid YAML: the tag {node.tag} has no meaning here: leave it out")
         if any(node is other for other in self._open):
@@ -244,7 +245,7 @@ class _Reader:
         return found
 
     def _pairs(self, node: yaml.Node) -> dict[Any, tuple[int, yaml.Node]]:
-        """Return the keys of a mapping with their lines and values, those that it merges first."""
+        """Return the keys of a mapping with their lines and values, merged keys first."""
         own: dict[Any, tuple[int, yaml.Node]] = {}
         merged: dict[Any, tuple[int, yaml.Node]] | None = None
         for key_node, value_node in node.value:
@@ -262,7 +263,10 @@ class _Reader:
         return {**(merged or {}), **own}
 
     def _merged(self, node: yaml.Node) -> dict[Any, tuple[int, yaml.Node]]:
-        """Return the keys of the mappings that a merge key names; the first that has a key decides."""
+        """Return the keys of the mappings that a merge key names, with their lines and values.
+
+        If several mappings have a key, the first of them decides.
+        """
         merged: dict[Any, tuple[int, yaml.Node]] = {}
         for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             if not isinstance(source, yaml.MappingNode):
