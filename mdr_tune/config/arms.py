@@ -1,6 +1,7 @@
 """The arms of a sweep: the search with MDR, and the baselines, each searched with the same budget.
 
-No arm trains a configuration twice. An arm whose space has fewer configurations than its budget trains all of them.
+An arm trains no configuration twice, unless its trials are a population. If the space of an arm has fewer
+configurations than its budget, the arm trains all of them.
 """
 
 from dataclasses import dataclass, replace

@@ -21,8 +21,8 @@ class Augmentation(Named):
         """Return a new augmentation.
 
         Args:
-            image_size: height and width of the augmented images in pixels. None: height and width of the images
-                themselves; for random_resized_crop their height is both.
+            image_size: height and width of the augmented images in pixels. None: augmented images keep the size of the
+                images; random_resized_crop makes squares of their height.
         """
         raise NotImplementedError
 

@@ -191,7 +191,7 @@ class GlyphsDataConfig(Dataset):
 
 _USUAL_RESIZE, _USUAL_IMAGE_SIZE = 256, 224
 USUAL_RESIZE_PER_IMAGE_SIZE = _USUAL_RESIZE / _USUAL_IMAGE_SIZE
-"""Size of the resized image relative to the part that is cut out of it, as the authors have it; the default here."""
+"""Edge of the resized image divided by the edge of the part that is cut out of it; the authors' ratio."""
 _LEAST_PX, _MOST_PX = 8, 2048
 _LEAST_SEEN = 0.8
 """Share of an image's width and height below which a note says that an evaluation sees little of it."""
@@ -351,7 +351,7 @@ class _Own(_ImageFiles):
     single_image_classes: Literal["refuse", "drop"] = "refuse"
     """Treatment of classes with one image, which have no positive pair and nothing to retrieve."""
     duplicates: Literal["refuse", "keep"] = "refuse"
-    """Treatment of images with the same pixels in different splits: a test would see images of the training."""
+    """Treatment of images with the same pixels in different splits, where a test would see what was trained on."""
     recall_at: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8], min_length=1)
     """The ranks K at which Recall@K is measured."""
 
@@ -390,7 +390,7 @@ class TableDataConfig(_Own):
     """Column with query or gallery; an image with an empty cell is both."""
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return the keys as for any image files, `root: null` replaced by the folder that it stands for."""
+        """Return the keys as plain values, every `auto` decided, and `root: null` replaced by the folder of `file`."""
         return {**super().source_arguments(), "root": self.root or str(Path(self.file).parent)}
 
     def listed(self) -> "ListedDataset":

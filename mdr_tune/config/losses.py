@@ -84,7 +84,7 @@ class Loss(Named):
 
     @property
     def has_parameters(self) -> bool:
-        """True if the loss has parameters, which `optimizer.loss_learning_rate` applies to."""
+        """True if the loss has parameters, or may have some, to which `optimizer.loss_learning_rate` applies."""
         return self.learns
 
     @property
@@ -341,7 +341,7 @@ class LibraryLossConfig(Loss):
     model_config = ConfigDict(extra="allow")
     name: str
     learns = True
-    """True for any class: it is not known before the loss is made."""
+    """True for any class: whether a loss has parameters is not known before it is made."""
 
     @model_validator(mode="after")
     def _known_to_the_library(self) -> "LibraryLossConfig":
@@ -379,7 +379,7 @@ class LibraryLossConfig(Loss):
 
     @property
     def compares_directions(self) -> bool:
-        """True if the loss ignores the lengths of embeddings, which is tried out on a made loss."""
+        """True if the loss ignores the lengths of embeddings, as `library_loss_is_angular` finds out."""
         from mdr_tune.metric.library_loss import library_loss_is_angular
 
         return library_loss_is_angular(self.name, self.arguments())
@@ -392,7 +392,7 @@ class LibraryLossConfig(Loss):
         return library_loss_takes_mined(self.name, self.arguments())
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the library's loss. Euclidean distances and dot products take embeddings as they come."""
+        """Return the library's loss, changed where `build_library_loss` says to take embeddings as they come."""
         from mdr_tune.metric.library_loss import build_library_loss
 
         return build_library_loss(self.name, self.arguments(), embedding_size, num_classes)

@@ -47,7 +47,7 @@ class Sampler:
         name: name of the sampler in a file.
         has_one_objective: True if the sampler cannot take a second metric.
         lists_all: True if the sampler tries every combination of the choices once, and draws nothing.
-        needs_two_numbers: True if the space must have at least two ranges, and no parameter only some trials have.
+        needs_two_numbers: True if every trial must have all parameters, of which at least two are ranges.
     """
 
     name: ClassVar[str]
@@ -101,7 +101,7 @@ class TPE(Sampler):
 
 
 class GP(Sampler):
-    """A Gaussian process with expected improvement; with two objectives, of the hypervolume.
+    """A Gaussian process that maximises expected improvement; with two objectives, expected hypervolume improvement.
 
     The process is fitted to the trials that completed, on the parameters that all of them have.
     """

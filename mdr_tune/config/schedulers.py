@@ -46,7 +46,7 @@ class AshaSchedulerConfig(Scheduler):
     grace_epochs: int = Field(1, ge=1)
     """Epochs that every trial gets."""
     reduction_factor: int = Field(3, ge=2)
-    """At each rung one of this many trials goes on. Rungs are this factor apart, the first after `grace_epochs`."""
+    """At each rung one of this many trials goes on. A rung has this factor times the epochs of the rung before it."""
 
     def describe(self) -> str:
         """Return the epoch of the first rung, and the share of trials that go on."""

@@ -163,8 +163,8 @@ class ResourcesConfig(StrictModel):
     """Seconds that the other workers of a trial may stay silent after one failed, before the lane is restarted."""
 
     stalled_worker_timeout_s: Annotated[float, SECONDS] = Field(600.0, gt=0)
-    """Seconds that all workers of a trial may go without a step or an evaluated batch, before the lane is restarted, as
-    if they hang in a collective. The trial goes on from its last checkpoint."""
+    """Seconds that all workers of a trial may go without a step or an evaluated batch before the lane is restarted. All
+    of them stop if one hangs in a collective. The trial goes on from its last checkpoint."""
 
     @property
     def shares_gpus(self) -> bool:

@@ -15,7 +15,7 @@ from mdr_tune.util.registry import LIBRARY_PREFIX, did_you_mean
 
 
 def sweep_problems(sweep: SweepConfig) -> Problems:
-    """Check a sweep whose space is valid; each of these checks spans several keys."""
+    """Check that keys of different sections fit each other, in a sweep whose space is valid."""
     return (
         _start_problems(sweep)
         + _metric_problems(sweep)

@@ -132,7 +132,7 @@ class MDRConfig(StrictModel):
         gradients are clipped.
 
         Args:
-            clips_gradients: True if gradients are clipped by the norm of all of them, of which the levels' is one.
+            clips_gradients: True if gradients are clipped by their common norm, which includes the levels' gradient.
         """
         if self.weight == 0 and not clips_gradients:
             return {"weight": 0.0}

@@ -17,7 +17,7 @@ class Unit:
 
     Attributes:
         name: Name of the unit, such as `percent`.
-        other: Name of the other unit, such as `a share of 1`; empty if there is none.
+        other: Name of the other unit, such as `a share of 1`; empty if there is none, and the number is only unusual.
         convert: Function that converts a number from the other unit to this one; None if there is none.
         low: Smallest usual absolute value. 0 is always usual.
         high: Largest usual absolute value.

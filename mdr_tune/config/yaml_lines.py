@@ -219,7 +219,7 @@ class _Reader:
         return result
 
     def _enter(self, node: yaml.Node) -> None:
-        """Note that a list or mapping is open. Check its tag, that it does not contain itself, its depth and its size."""
+        """Note that a list or mapping is open; check its tag, depth and size, and that it does not contain itself."""
         if node.tag not in (_TAG + "seq", _TAG + "map"):
             raise _problem(node, f"not valid YAML: the tag {node.tag} has no meaning here: leave it out")
         if any(node is other for other in self._open):
