@@ -1,5 +1,6 @@
 """The conditions that end a search before it has had all of its trials."""
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -28,7 +29,8 @@ def parse_duration(value: Any) -> float:
 
 
 def _as_seconds(value: Any) -> Any:
-    return value if isinstance(value, float) else parse_duration(value)
+    """Return the seconds of a time as a user writes it, or as a plan keeps it: a positive float."""
+    return value if isinstance(value, float) and 0 < value < math.inf else parse_duration(value)
 
 
 class StopConfig(StrictModel):

@@ -121,6 +121,7 @@ NO_BASELINES = ["baselines=[]"]
         (["start_from=5"], "start_from: expected a list, got 5"),
         (["start_from=[5]"], "start_from.0: expected a mapping, got 5"),
         (["search.stop.time=2x"], "search.stop.time: expected a time such as 90s, 30m, 2h or 1h30m, got '2x'"),
+        (["search.stop.time=-5.0"], "search.stop.time: expected a time such as 90s, 30m, 2h or 1h30m, got -5.0"),
         (["search.stop.patience=0"], "search.stop.patience: must be greater than or equal to 1, got 0"),
     ],
 )
