@@ -1,1 +1,1 @@
-"""Everything that talks to MLflow. Runs on the driver only, so that there is one writer."""
+"""Code that talks to MLflow. It runs only on the driver, so that there is one writer."""

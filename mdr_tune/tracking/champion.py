@@ -1,6 +1,6 @@
 """Register the winner, or a model of the authors, so that one line loads it anywhere.
 
-`mlflow.pytorch.load_model("models:/NAME@champion")` needs nothing of this package.
+This line is `mlflow.pytorch.load_model("models:/NAME@champion")`. It does not need this package.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from mdr_tune.training.official import IMAGE_SHAPE, RESIZE, ImportedModel
 
 ALIAS = "champion"
 RESIZE_KEY = "mdr_tune.resize"
-"""Of the metadata of a logged model."""
+"""Key, in a logged model's metadata, of the size in pixels that images are resized to."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """The champion's version, and the version that it took the alias from, if any, with that one's best value."""
+    """Version of the champion, and, if it took the alias from another version, that version and its best value."""
 
     version: str
     previous_version: str | None = None
@@ -39,7 +39,7 @@ class Registration:
 
 
 def load_model(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape]:
-    """Return the model of a trial's checkpoint, on the CPU in eval mode, and the shape of its images."""
+    """Return the model of a trial's checkpoint, on the CPU and in eval mode, and the shape of its images."""
     model, image_shape, _ = _load(checkpoint)
     return model, image_shape
 
@@ -54,9 +54,9 @@ def _load(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape, TrialConfig]:
 
 
 def evaluation_resize(config: TrialConfig, image_shape: ImageShape) -> int:
-    """Return the height and width, in pixels, that an evaluation brings an image to before it cuts the middle out.
+    """Return the height and width, in pixels, that an evaluation resizes an image to before it cuts out the middle.
 
-    Glyphs have the size that the network sees.
+    Glyphs are not resized: they have the size that the network sees.
     """
     return config.data.chosen_resize or image_shape[-1]
 
@@ -72,13 +72,20 @@ def register_champion(
 ) -> Registration:
     """Log the checkpoint's model to its run, register it as `name`, and point the alias `champion` to it.
 
+    Nothing is registered if the champion is already of this run.
+
     Args:
-        metric: Whose best value of the champion before is looked up: an alias that moves to a worse model should be
-            told.
-        description: Of the version.
+        client: Client of the tracking store.
+        experiment_id: Id of the experiment of the run.
+        run_id: Id of the run of the winner.
+        name: Name of the registered model.
+        checkpoint: File of the winner's checkpoint.
+        metric: Metric whose best value is looked up for the previous champion. A user should be told if the alias moves
+            to a worse model.
+        description: Description of the version.
     """
     previous_version, previous_value, previous_run = _champion_before(client, name, metric)
-    if previous_version is not None and previous_run == run_id:  # a sweep that went on, and found nothing better
+    if previous_version is not None and previous_run == run_id:  # a resumed sweep that found nothing better
         return Registration(previous_version)
     model, shape, config = _load(checkpoint)
     resize = evaluation_resize(config, shape)
@@ -103,11 +110,16 @@ def log_embedding_model(
     takes uint8 images (n, C, H, W) for any n >= 1.
 
     Args:
-        model: On the CPU, in eval mode; its parameters will want no gradient, as whoever loads it embeds.
-        image_shape: (C, H, W).
-        description: Of the version.
-        resize: Height and width, in pixels, that images were brought to before the middle was cut out, if that is
-            known. It is in the MLmodel file (`metadata`), which goes wherever the model goes.
+        client: Client of the tracking store.
+        experiment_id: Id of the experiment of the run.
+        run_id: Id of the run.
+        name: Name of the registered model.
+        model: The model, on the CPU and in eval mode. Its parameters are set to require no gradient, as a loaded model
+            only embeds.
+        image_shape: (C, H, W) of the images that the model takes.
+        description: Description of the version.
+        resize: Height and width, in pixels, that images were resized to before the middle was cut out; None if not
+            known. It is kept in the metadata of the MLmodel file, which goes wherever the model goes.
     """
     model.requires_grad_(False)
     example = np.zeros((2, *image_shape), dtype=np.uint8)
@@ -115,8 +127,8 @@ def log_embedding_model(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *image_shape))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.linear.out_features))]),
     )
-    mlflow.set_experiment(experiment_id=experiment_id)  # where MLflow 3 puts the logged model beside its run
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it congratulates itself on stderr
+    mlflow.set_experiment(experiment_id=experiment_id)  # MLflow 3 puts the logged model there, beside its run
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # MLflow reports success on stderr
         warnings.simplefilter("ignore")
         info = mlflow.pytorch.log_model(
             model,
@@ -144,7 +156,7 @@ def _preprocessing(resize: int, image_shape: ImageShape) -> str:
 
 
 def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str | None, float | None, str | None]:
-    """Return the version that has the alias now, its best value of `metric`, and its run, as far as they are known."""
+    """Return the version that now has the alias, its best value of `metric`, and its run; each None if not known."""
     try:
         before = client.get_model_version_by_alias(name, ALIAS)
         value = client.get_run(before.run_id).data.metrics.get(best_key(metric))
@@ -155,14 +167,14 @@ def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str 
 
 @dataclass(frozen=True)
 class ImportedVersion:
-    """Where a registered import stands: its version, and the version that has the alias `champion`."""
+    """Version of a registered import, and the version that has the alias `champion`."""
 
     version: str
     champion: str
 
     @property
     def is_champion(self) -> bool:
-        """Whether the alias points to it."""
+        """Whether the alias points to the import."""
         return self.version == self.champion
 
 
@@ -171,11 +183,15 @@ def register_import(
 ) -> ImportedVersion:
     """Record an import as a run of the experiment and register its model as `name`.
 
-    The alias `champion` is set if no version of `name` has it, and left where it is otherwise: an import was not
+    The alias `champion` is set if no version of `name` has it. Otherwise it stays where it is, since an import was not
     compared with anything.
 
     Args:
-        checkpoint: The file of `write_checkpoint`, kept as an artifact of the run.
+        client: Client of the tracking store.
+        experiment_id: Id of the experiment.
+        name: Name of the registered model.
+        imported: The imported model.
+        checkpoint: File of `write_checkpoint`, kept as an artifact of the run.
     """
     tags = run_tags(f"import {imported.source['file']}")
     run_id = client.create_run(experiment_id, tags=tags).info.run_id
@@ -203,7 +219,7 @@ def register_import(
 
 
 def _params(imported: ImportedModel) -> dict[str, str]:
-    """Return what the run records, under the names that the runs of trials have for it."""
+    """Return the parameters of an import's run. Those of the model are named as in the runs of trials."""
     config = imported.config
     return {
         "backbone.name": config.backbone.name,

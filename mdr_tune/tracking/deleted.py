@@ -1,4 +1,4 @@
-"""What was deleted in MLflow, and the command that restores it: MLflow keeps it until `mlflow gc`."""
+"""Find what was deleted in MLflow, and the command that restores it. Until `mlflow gc`, MLflow keeps deleted runs."""
 
 import shlex
 import sys
@@ -12,7 +12,7 @@ from mdr_tune.records.recorded_sweep import SweepRecords
 from mdr_tune.util.words import some, without_password
 
 NAMED = 5
-"""Deleted trials whose names are told."""
+"""Largest number of deleted trials that a message names."""
 
 
 def is_deleted(entity: Experiment | Run) -> bool:
@@ -22,24 +22,24 @@ def is_deleted(entity: Experiment | Run) -> bool:
 
 
 def restore_experiment(client: MlflowClient, experiment_id: str) -> str:
-    """Return the command that restores an experiment with its runs."""
+    """Return the shell command that restores an experiment with its runs."""
     return _command(client, "experiments", "restore", "--experiment-id", experiment_id)
 
 
 def restore_runs(client: MlflowClient, run_ids: Sequence[str]) -> str:
-    """Return the command that restores runs."""
+    """Return the shell command that restores runs."""
     if len(run_ids) == 1:
         return _command(client, "runs", "restore", "--run-id", run_ids[0])
     return f'for run in {" ".join(run_ids)}; do {_command(client, "runs", "restore", "--run-id")} "$run"; done'
 
 
 def deleted_runs(client: MlflowClient, experiment_id: str, condition: str) -> list[Run]:
-    """Return the deleted runs of an experiment for which a condition in MLflow's filter language holds.
+    """Return the deleted runs of an experiment that meet a condition.
 
     Args:
         client: Client of the tracking store.
         experiment_id: Id of the experiment.
-        condition: The condition, such as `tags.x = 'y'`.
+        condition: Condition in MLflow's filter language, such as `tags.x = 'y'`.
     """
     found: list[Run] = []
     token = None
@@ -56,7 +56,7 @@ def deleted_trials(client: MlflowClient, experiment_id: str, parent_run_id: str)
 
 
 def describe_deleted(client: MlflowClient, sweep: SweepRecords) -> str | None:
-    """Return the sentence that says which trials of a launch were deleted, so that no table has them; None if none."""
+    """Return a sentence that names the deleted trials of a launch, which no table has; None if none was deleted."""
     gone = deleted_trials(client, sweep.experiment_id, sweep.parent_run_id)
     if not gone:
         return None

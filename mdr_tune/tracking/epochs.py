@@ -1,4 +1,4 @@
-"""What the store gets of one epoch: its metrics, the best so far, and the values in force."""
+"""Metrics that are written for one epoch: the measured ones, the best value so far, and the values in force."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from mdr_tune.records.objectives import best_epoch_key, best_key
 from mdr_tune.records.trial_record import TrialRecord
 
 PERTURBED = ("mdr.weight", "optimizer.learning_rate")
-"""What population based training changes."""
+"""Values that population based training changes, by dotted key."""
 
 
 def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, float]:
-    """Return the metrics of entry `index` of the history, with the best value of `metric` up to there."""
+    """Return the metrics to write for entry `index` of the history, with the best value of `metric` until then."""
     entry = record.history[index]
     values = {key: value for key, value in entry.items() if key != "epoch"}
     values[EPOCHS_KEY] = entry["epoch"]
@@ -27,7 +27,10 @@ def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, flo
 
 
 def values_in_force(record: TrialRecord, epoch: int) -> dict[str, float]:
-    """Return the perturbed values with which an epoch was trained, as `pbt/mdr.weight`; none if nothing was changed."""
+    """Return the values of `PERTURBED` that an epoch was trained with, by metric name, such as `pbt/mdr.weight`.
+
+    A value that was never changed is left out.
+    """
     found: dict[str, float] = {}
     for key in PERTURBED:
         changes = [change for change in record.changes if key in change.parameters]
@@ -41,14 +44,15 @@ def values_in_force(record: TrialRecord, epoch: int) -> dict[str, float]:
 
 
 def has_test_curves(record: TrialRecord) -> bool:
-    """Say whether a trial was evaluated on the test classes after its epochs."""
+    """Say whether a trial is evaluated on the test classes after each epoch."""
     return bool(record.history) and any(key.startswith(TEST_CURVES) for key in record.history[0])
 
 
 def entries_of(metrics: Mapping[str, float], step: int, when_ms: int) -> list[Metric | RunTag]:
-    """Return what is written of `metrics`.
+    """Return the entries to write for `metrics`: those that are finite, and a tag that names the others.
 
-    MLflow stores NaN as 0 and infinities as 1.8e308: they become a tag that names them.
+    NaN and infinities are not written as metrics: MLflow's databases hold NaN as 0, with a flag, and infinities as
+    1.8e308.
     """
     finite = [Metric(key, value, when_ms, step) for key, value in metrics.items() if math.isfinite(value)]
     broken = sorted(key for key, value in metrics.items() if not math.isfinite(value))

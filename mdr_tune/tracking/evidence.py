@@ -1,8 +1,9 @@
-"""All that a report is made of, read from MLflow: whole histories, distances, what was found on the test classes.
+"""Read all that a report is made of from MLflow: whole histories, distances, and evaluations on the test classes.
 
-MLflow's client reads one metric of one run at a time. That is quick: 0.9 ms from sqlite. (`get_metric_history_bulk`
-exists for SQL stores only; `get_metric_history_bulk_interval` for all, but it is private, thins out what is long, and
-took longer here.) On a server on the same machine 60 trials took 29 s one after another, 12 s in four threads.
+MLflow's client reads one metric of one run at a time. From SQLite that takes 0.9 ms. (`get_metric_history_bulk` exists
+for SQL stores only. `get_metric_history_bulk_interval` exists for all stores, but it is private, thins out long
+histories, and took longer here.) On a server on the same machine, 60 trials took 29 s one after another, and 12 s in
+four threads.
 """
 
 import datetime
@@ -37,23 +38,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _TrialEvidence:
-    """One trial with its history and distances; what else its run has."""
+    """A trial with its history and distances, and what else its run has."""
 
     trial: RecordedTrial
     details: TestDetails | None
     repeats: bool
-    """Whether it has a REPEAT_FILE."""
+    """Whether the run has a REPEAT_FILE."""
 
 
 def read_evidence(client: MlflowClient, name: str, parent_run_id: str | None = None) -> SweepEvidence:
-    """Return a launch of a sweep, the newest unless one is given, with all that was recorded of it.
+    """Return all that was recorded of a launch of a sweep.
 
-    What an earlier version did not record is left out. So is a trial whose run was deleted meanwhile, or that has no
-    parameters yet; what is there but cannot be read is left out with a note in the trial's record.
+    What an earlier version did not record is left out. A trial is left out if its run has no parameters yet, or was
+    deleted in the meantime. An artifact that cannot be read is left out, with a note in the trial's record.
 
     Args:
-        name: Of the sweep, which is the experiment's.
-        parent_run_id: The run of the launch.
+        client: Client of the tracking store.
+        name: Name of the sweep and of its experiment.
+        parent_run_id: Id of the launch's run; None for the newest launch.
 
     Raises:
         UserError: There is no such sweep or launch, or no trial in it.
@@ -75,7 +77,7 @@ def read_evidence(client: MlflowClient, name: str, parent_run_id: str | None = N
 
 
 def _read_trial(client: MlflowClient, trial: RecordedTrial) -> _TrialEvidence | None:
-    """Read what a trial's run has; None if it was deleted meanwhile."""
+    """Return a trial with what its run has; None if the run was deleted in the meantime."""
     record, run_id = trial.record, trial.run_id
     try:
         record.history = read_history(client, run_id, [key for key in trial.metrics if is_measured(key)])
@@ -102,7 +104,7 @@ def _details(client: MlflowClient, run_id: str) -> TestDetails:
 
 
 def _readable(trial: RecordedTrial, read: Callable[[], T]) -> T | None:
-    """Return what is read of an artifact; if it is damaged, or lost from the artifact store, the record says so."""
+    """Return what `read` reads from an artifact; None, and a note in the trial's record, if it is damaged or lost."""
     try:
         return read()
     except (MlflowException, OSError, ValueError, TypeError, KeyError) as error:
@@ -111,7 +113,7 @@ def _readable(trial: RecordedTrial, read: Callable[[], T]) -> T | None:
 
 
 def _repeat(client: MlflowClient, run_id: str | None) -> dict[str, Any]:
-    """Return what a trial's REPEAT_FILE says; nothing if there is none that can be read."""
+    """Return the content of a run's REPEAT_FILE; empty if there is none that can be read."""
     if run_id is None:
         return {}
     try:
@@ -122,15 +124,16 @@ def _repeat(client: MlflowClient, run_id: str | None) -> dict[str, Any]:
 
 
 def read_facts(client: MlflowClient, sweep: SweepRecords, repeat: Mapping[str, Any]) -> SweepFacts:
-    """Return what was run in a launch; what an earlier version did not record is empty.
+    """Return the facts about what was run in a launch. A fact that an earlier version did not record is empty.
 
     Args:
+        client: Client of the tracking store.
         sweep: The launch, with its trials.
-        repeat: `provenance.repeat_info` of one of them.
+        repeat: `provenance.repeat_info` of one of the trials; empty if none has it.
     """
     run = client.get_run(sweep.parent_run_id)
     params, configs = run.data.params, [record.config for record in sweep.records]
-    ended = run.info.end_time if sweep.status != "RUNNING" else None  # a sweep that goes on keeps its earlier end
+    ended = run.info.end_time if sweep.status != "RUNNING" else None  # a resumed launch still has an earlier end
     return SweepFacts(
         started=_time(run.info.start_time),
         ended=None if ended is None else _time(ended),
@@ -153,7 +156,7 @@ def _time(ms: int) -> datetime.datetime:
 
 
 def _text(client: MlflowClient, run_id: str, file: str) -> str:
-    """Return a file of the launch's run; nothing if it was lost."""
+    """Return the text of a file of the launch's run; empty if the file was lost."""
     try:
         return read_text(client, run_id, file)
     except (MlflowException, OSError):
@@ -161,7 +164,7 @@ def _text(client: MlflowClient, run_id: str, file: str) -> str:
 
 
 def _seeds(params: Mapping[str, str], sweep: SweepRecords) -> list[int]:
-    """Return the seeds that were listed; else those that the trials had."""
+    """Return the seeds that the sweep lists; if it lists none, the seeds of its trials."""
     listed = literal(params.get("search.seeds", ""))
     return listed if isinstance(listed, list) else sorted({record.seed for record in sweep.records})
 
@@ -171,7 +174,7 @@ def _below(prefix: str, params: Mapping[str, str]) -> dict[str, str]:
 
 
 def _versions(params: Mapping[str, str], repeat: Mapping[str, Any]) -> dict[str, str]:
-    """Return those of one trial, which are of all packages; else the few that the launch's run has."""
+    """Return the versions of all packages, from one trial; without these, the few that the launch's run has."""
     found = {package: version for package, version in repeat.get("versions", {}).items() if version is not None}
     return found or _below("versions.", params)
 

@@ -14,10 +14,15 @@ RUNS_A_PAGE = 1000
 
 
 def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None) -> str:
-    """Return the id of the experiment, made if need be, its artifacts below `artifact_root` if one is given.
+    """Return the id of an experiment, which is created if there is none.
+
+    Args:
+        client: Client of the tracking store.
+        name: Name of the experiment.
+        artifact_root: Folder in which a new experiment gets a folder for its artifacts; None leaves that to MLflow.
 
     Raises:
-        UserError: The experiment was deleted in MLflow, which keeps its name taken.
+        UserError: The experiment was deleted in MLflow, where a deleted experiment keeps its name.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -32,7 +37,7 @@ def check_active(client: MlflowClient, experiment: Experiment) -> None:
     """Check that an experiment was not deleted.
 
     Raises:
-        UserError: It was; the text has the command that restores it.
+        UserError: The experiment was deleted; the text has the command that restores it.
     """
     if is_deleted(experiment):
         raise UserError(
@@ -42,10 +47,13 @@ def check_active(client: MlflowClient, experiment: Experiment) -> None:
 
 
 def child_runs(client: MlflowClient, experiment_id: str, parent_run_id: str, more: str = "") -> Iterator[Run]:
-    """Yield the runs of a launch's trials, the oldest first; one call a thousand of them.
+    """Yield the runs of a launch's trials, the oldest first. One call reads `RUNS_A_PAGE` runs.
 
     Args:
-        more: A further condition, in MLflow's filter language.
+        client: Client of the tracking store.
+        experiment_id: Id of the experiment.
+        parent_run_id: Id of the launch's run.
+        more: Further condition, in MLflow's filter language.
     """
     condition = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'" + (f" AND {more}" if more else "")
     token = None

@@ -1,4 +1,4 @@
-"""A logged model of MLflow as something that embeds image files."""
+"""Load a logged model of MLflow as an `Embedder`, which embeds image files."""
 
 import logging
 import os
@@ -33,25 +33,26 @@ logger = logging.getLogger(__name__)
 _NAMES_SHOWN = 10
 _PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 GRAPH = "data/model.pt2"
-"""Of a model's folder, the file with the network."""
+"""File with the network, in the folder of a model."""
 
 
 def needs_store(uri: str) -> bool:
-    """Whether a model's URI is one that an MLflow store resolves, not a folder."""
+    """Say whether a model's URI is resolved by an MLflow store, rather than a folder."""
     return uri.startswith(("models:/", "runs:/"))
 
 
 def load_embedder(uri: str, client: MlflowClient | None = None, device: torch.device | None = None) -> Embedder:
-    """Load an embedding model; nothing in its files is executed.
+    """Load an embedding model. Nothing in its files is executed.
 
     Args:
         uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/model`, or a folder with a downloaded model.
-        client: Of the store that knows it; not needed for a folder.
-        device: What to compute on; None is a GPU if there is one, else the CPU.
+        client: Client of the store that knows the model; not needed for a folder.
+        device: Device to compute on; None for a GPU if there is one, else the CPU.
 
     Raises:
-        UserError: There is no such model, or it is none that `mdr_tune.tracking.champion` logged: an exported graph
-            that takes uint8 images.
+        UserError: There is no such model, or it is not of the kind that `mdr_tune.tracking.champion` logs: an exported
+            graph that takes uint8 images.
+        ValueError: The URI needs a store, and there is no `client`.
     """
     if client is None:
         if needs_store(uri):
@@ -72,12 +73,12 @@ def load_embedder(uri: str, client: MlflowClient | None = None, device: torch.de
 
 class _Found(NamedTuple):
     uri: str
-    """A version's."""
+    """Address of the model, with a version in place of an alias."""
     run_id: str | None = None
 
 
 def _resolve(uri: str, client: MlflowClient) -> _Found:
-    """Return which version an alias stands for now."""
+    """Return the address of a model and its run, with the version that an alias stands for now."""
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if named is None:
         _check_version(uri, client)
@@ -91,7 +92,11 @@ def _resolve(uri: str, client: MlflowClient) -> _Found:
 
 
 def _check_version(uri: str, client: MlflowClient) -> None:
-    """Raise a UserError for `models:/NAME`, in which a version is missing; `models:/m-...` is the id of a model."""
+    """Check that `models:/NAME` is the id of a logged model, `models:/m-...`, rather than a name without a version.
+
+    Raises:
+        UserError: The version is missing.
+    """
     bare = re.fullmatch(r"models:/([^/@]+)[/@]?", uri)
     if bare is None:
         return
@@ -110,13 +115,13 @@ def _check_version(uri: str, client: MlflowClient) -> None:
 
 
 def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException) -> str:
-    """Return why a registered model cannot be had, and what there is in its place.
+    """Return why a registered model cannot be loaded, and which models or versions there are.
 
     Args:
-        uri: What was asked for.
+        uri: URI that was asked for.
         name: Name of the model.
         client: Client of the store.
-        error: What the registry answered.
+        error: Answer of the registry.
     """
     if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
         return f"{uri}: cannot ask {_registry(client)} ({first_line(error).partition('. ')[0]})"
@@ -129,7 +134,7 @@ def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException
 
 
 def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
-    """Return some addresses of a registered model's versions: its aliases, then the newest."""
+    """Return some addresses of a registered model's versions: those by alias, then the newest by number."""
     quote = '"' if "'" in model.name else "'"
     condition = f"name = {quote}{model.name}{quote}"
     versions = client.search_model_versions(condition, max_results=_NAMES_SHOWN, order_by=["version_number DESC"])
@@ -138,7 +143,7 @@ def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
 
 
 def _no_version(client: MlflowClient, name: str) -> str:
-    """Return that a registered model has no version, and where the files of a sweep's newest champion still are."""
+    """Return a text: the registered model has no version, and the files of its sweep's newest champion are there."""
     text = f"{name} has no version: it lost them if they were deleted in MLflow, which cannot be undone"
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -150,7 +155,7 @@ def _no_version(client: MlflowClient, name: str) -> str:
 
 @contextmanager
 def _globals_at(tracking_uri: str) -> Iterator[None]:
-    """Point MLflow's globals to a store: what `download_artifacts` is told of one does not reach all that it calls."""
+    """Point MLflow's globals to a store: a URI given to `download_artifacts` does not reach all that it calls."""
     before = mlflow.get_tracking_uri() if mlflow.tracking.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(tracking_uri)
     try:
@@ -160,7 +165,7 @@ def _globals_at(tracking_uri: str) -> Iterator[None]:
 
 
 def _registry(client: MlflowClient) -> str:
-    """Return which store was asked for a registered model."""
+    """Return the address of the store that registered models are looked up in, in words."""
     other = MLFLOW_REGISTRY_URI.get()
     if not other or other == client.tracking_uri:
         return without_password(client.tracking_uri)
@@ -168,7 +173,7 @@ def _registry(client: MlflowClient) -> str:
 
 
 def _known(client: MlflowClient) -> str:
-    """Return which models there are, as the end of a sentence."""
+    """Return which models are registered, as the end of a sentence."""
     try:
         models = client.search_registered_models(max_results=_NAMES_SHOWN)
     except MlflowException:  # as of what was asked before
@@ -211,7 +216,7 @@ def _load(folder: Path, found: _Found, device: torch.device | None) -> Embedder:
 
 
 def _describe(folder: Path, uri: str) -> Model:
-    """Read what MLflow says of a model."""
+    """Return MLflow's description of a model, from its MLmodel file."""
     try:
         return Model.load(str(folder))
     except (YAMLError, MlflowException, ValueError, TypeError, AttributeError, LookupError) as error:
@@ -219,7 +224,7 @@ def _describe(folder: Path, uri: str) -> Model:
 
 
 def _is_whole(archive: Path) -> bool:
-    """Return whether all that is in an archive has its checksum; PyTorch does not look at those of weights."""
+    """Return whether all files in a zip archive match their checksums; PyTorch does not check those of weights."""
     try:
         with zipfile.ZipFile(archive) as opened:
             return opened.testzip() is None
@@ -228,12 +233,12 @@ def _is_whole(archive: Path) -> bool:
 
 
 def _network(folder: Path, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Load the exported graph. MLflow refuses archives with pickles in them, if it is told to."""
+    """Load the exported graph. MLflow is told to refuse archives with pickles in them."""
     with _no_pickles():
         network: Callable[[torch.Tensor], torch.Tensor] = mlflow.pytorch.load_model(str(folder))
     if device.type == "cpu":
         return network
-    # A graph names the device that it was exported on, also in what it asserts of tensors; `.to` moves weights only.
+    # A graph names the device that it was exported on, even in its assertions about tensors; `.to` moves weights only.
     exported = torch.export.load(folder / GRAPH)
     return move_to_device_pass(exported, device).module()
 
@@ -251,7 +256,7 @@ def _no_pickles() -> Iterator[None]:
 
 
 def _shapes(described: Model, uri: str) -> tuple[ImageShape, int]:
-    """Return (C, H, W) of what the model takes and D of what it gives, by its signature."""
+    """Return (C, H, W) of the images that a model takes, and D of its embeddings, by its signature."""
     problem = UserError(
         f"{uri} does not take square uint8 images (n, C, H, W) and give (n, D): take an embedding model"
     )

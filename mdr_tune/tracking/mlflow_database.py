@@ -1,4 +1,4 @@
-"""Whether the installed MLflow can work with a database. Asked before MLflow opens it, which it may change."""
+"""Check that the installed MLflow can work with a database, before MLflow opens the database and may change it."""
 
 import hashlib
 import os
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 ARTIFACTS = "mlartifacts"
-"""Folder of a local store's artifacts, in the storage."""
+"""Name of the folder, in the storage, with the artifacts of a local store."""
 VERSION_PARAM = "versions.mlflow"
-"""Parameter of a launch's run: the version of MLflow that recorded it."""
+"""Parameter of a launch's run with the version of MLflow that recorded the launch."""
 _BUSY_S = 5.0
 NEEDED_TABLES = {
     *("experiments", "runs", "metrics", "latest_metrics", "params", "tags"),
@@ -27,22 +27,22 @@ NEEDED_TABLES = {
 
 
 def is_new(file: Path) -> bool:
-    """Return whether MLflow would make its tables in a file: there is none, or an empty one."""
+    """Return whether MLflow would create its tables in a file: the file is empty, or there is none."""
     return not os.path.lexists(file) or (file.is_file() and file.stat().st_size == 0)
 
 
 def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tracking-uri") -> None:
-    """Check that a file is a whole SQLite database of the installed MLflow, or an empty one; nothing is changed.
+    """Check that a file is a whole SQLite database of the installed MLflow, or an empty one. Nothing is changed.
 
     Args:
-        file: The database, which is there, perhaps as a link that leads nowhere.
-        uri: Its address, as MLflow gets it.
-        what: What the message begins with, such as `the MLflow store runs/mlflow.db`.
-        writes: Whether it must be writable.
-        flag: What names another database.
+        file: Path of the database. It exists, but may be a link that leads nowhere.
+        uri: Address of the database, as MLflow gets it.
+        what: Beginning of the error's text, such as `the MLflow store runs/mlflow.db`.
+        writes: Whether the database must be writable.
+        flag: Command line flag with which a user names another database.
 
     Raises:
-        UserError: It is not; the text says why, and what to do.
+        UserError: The database cannot be used; the text says why, and what to do.
     """
     import sqlalchemy
 
@@ -62,7 +62,7 @@ def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tra
             check_schema(connection, uri, what)
     except (sqlalchemy.exc.DBAPIError, sqlite3.Error, UnicodeDecodeError) as error:
         reason = getattr(error, "orig", error)
-        is_damaged = not isinstance(reason, sqlite3.OperationalError)  # which is a lock, or a missing right
+        is_damaged = not isinstance(reason, sqlite3.OperationalError)  # that is a lock, or a missing right
         fix = f"{'restore a back-up of it, or ' if is_damaged else ''}choose another {flag}"
         raise UserError(f"{problem} ({reason}); {fix}") from None
     finally:
@@ -70,15 +70,15 @@ def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tra
 
 
 def connect(file: Path) -> sqlite3.Connection:
-    """Return a connection to a database that is there; it can write if the file can be written."""
+    """Return a connection to an existing database. It can write if the file is writable."""
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)
 
 
 def check_whole(connection: sqlite3.Connection) -> None:
-    """Read all pages of a database.
+    """Check all pages of a database.
 
     Raises:
-        sqlite3.DatabaseError: One is damaged; the text is of one line.
+        sqlite3.DatabaseError: A page is damaged; the text has one line.
     """
     (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if damage != "ok":
@@ -89,15 +89,15 @@ def check_schema(connection: "Connection", uri: str, what: str) -> None:
     """Check that a database holds the tables of the installed MLflow, or none at all.
 
     Args:
-        connection: To the database.
-        uri: Its address, for the command that brings it up to date.
-        what: What the message begins with.
+        connection: Connection to the database.
+        uri: Address of the database, for the command that brings it up to date.
+        what: Beginning of the error's text.
 
     Raises:
-        UserError: It holds other tables, or those of an older or newer MLflow.
+        UserError: The database holds other tables, those of an older or newer MLflow, or only a part of them.
     """
     if not _tables(connection):
-        return  # MLflow makes them
+        return  # MLflow creates them
     known, latest = schema_versions()
     found = _version(connection)
     if found != latest:
@@ -127,7 +127,7 @@ def check_schema(connection: "Connection", uri: str, what: str) -> None:
 
 
 def schema_versions() -> tuple[set[str], str]:
-    """Return all versions of the tables that the installed MLflow knows of, and the last."""
+    """Return all versions of the tables that the installed MLflow knows, and the latest of them."""
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
 
@@ -151,7 +151,7 @@ def _version(connection: "Connection") -> str | None:
 
 
 def _wait_for_making(uri: str) -> None:
-    """Wait while another process makes the tables, under the lock that MLflow takes for it on this machine."""
+    """Wait while another process creates the tables. MLflow holds a lock on this machine for as long as that takes."""
     import sqlalchemy
     from mlflow.utils.file_utils import ExclusiveFileLock
 
@@ -161,7 +161,7 @@ def _wait_for_making(uri: str) -> None:
 
 
 def _recorded_version(connection: "Connection") -> str | None:
-    """Return the newest MLflow that a launch recorded in the database; None if that is no newer than the installed."""
+    """Return the newest version of MLflow that launches in the database recorded; None unless it is newer than here."""
     import sqlalchemy
     from mlflow.version import VERSION
     from packaging.version import InvalidVersion, Version
@@ -169,6 +169,6 @@ def _recorded_version(connection: "Connection") -> str | None:
     try:
         texts = connection.exec_driver_sql(f"SELECT value FROM params WHERE key = '{VERSION_PARAM}'").scalars().all()
         newest = max(map(Version, texts), default=Version(VERSION))
-    except (sqlalchemy.exc.DBAPIError, InvalidVersion):  # tables of the future
+    except (sqlalchemy.exc.DBAPIError, InvalidVersion):  # tables of a future MLflow
         return None
     return str(newest) if newest > Version(VERSION) else None

@@ -1,10 +1,10 @@
-"""Artifacts of a local store that was moved or copied are found, and written, where the store is now.
+"""Find and write the artifacts of a local store at their present place, even if the store was moved or copied.
 
-MLflow records the place of each experiment's and run's artifacts as an absolute path. Where the database has moved with
-its folder of artifacts, MLflow would look for them at the old place, and write new ones there. The repository of local
-artifacts that is registered here takes what is recorded below a place that has moved as below the present one. The
-database stays as it is: the same folder may have another path in a container or on another machine. A launch, which
-goes on writing, records the present place (`record_place`), so that MLflow's UI finds the artifacts too.
+MLflow records the place of each experiment's and run's artifacts as an absolute path. If the database was moved with
+its folder of artifacts, MLflow would look for artifacts at the old place, and write new ones there. This file registers
+a repository of local artifacts that uses the present place instead of the recorded one. The database stays as it is:
+the same folder may have another path in a container or on another machine. But a launch, which goes on writing, records
+the present place (`record_place`), so that MLflow's UI finds the artifacts too.
 """
 
 import contextlib
@@ -31,18 +31,18 @@ _IN_STORE = (
     ("logged_models", "artifact_location"),
     *_IN_REGISTRY,
 )
-"""Tables and columns of MLflow with the places of artifacts."""
+"""Tables and columns of MLflow's store with the places of artifacts."""
 
 
 @dataclass(frozen=True)
 class Moved:
-    """The artifacts of an experiment that are not where the database says.
+    """Artifacts of an experiment that are not where the database says.
 
     Attributes:
         experiment: Name of the experiment.
-        recorded: Folder of its artifacts as the database has it.
-        now: The folder where they are; None if they are neither there nor in a place that was given.
-        looked_in: Folders that were looked for.
+        recorded: Folder of the artifacts according to the database.
+        now: Folder that holds the artifacts; None if they are in none of the known places.
+        looked_in: Folders that were looked at, other than `recorded`.
     """
 
     experiment: str
@@ -66,7 +66,7 @@ _told: set[Moved] = set()
 
 
 class FollowingRepository(LocalArtifactRepository):
-    """Local artifacts, below the present place of what has moved."""
+    """Repository of local artifacts that uses the present place of artifacts that have moved."""
 
     def __init__(self, artifact_uri: str, *args: Any, **named: Any) -> None:
         super().__init__(_present(artifact_uri), *args, **named)
@@ -77,31 +77,33 @@ for _scheme in ("", "file"):
 
 
 def follow(database: Path | None, storages: Sequence[Path]) -> None:
-    """From now on, take artifacts of a store that has moved as where the store is; a store that has not stays as it is.
+    """From now on, use the present places of a store's artifacts. For a store that has not moved nothing changes.
+
+    The store replaces the one of an earlier call.
 
     Args:
         database: File of the store; None if the store is a server, which decides for itself.
-        storages: Folders that may hold the store's artifacts, beside the database's own.
+        storages: Folders that may hold the store's artifacts, besides the folder of the database.
     """
-    _artifact_repos_cache.clear()  # of a run that another store has too
+    _artifact_repos_cache.clear()  # the stores may have a run in common
     _moved[:] = [] if database is None or not database.is_file() else _find(database, storages)
 
 
 def moved(experiment: str) -> Moved | None:
-    """Return where the artifacts of an experiment went; None if they are where the store that is followed says."""
+    """Return where the artifacts of an experiment went; None if they are where the followed store says."""
     return next((found for found in _moved if found.experiment == experiment), None)
 
 
 def record_place(database: Path, experiment: str, registry: Path | None = None) -> None:
-    """Record the present place of an experiment's artifacts in the database, of its runs and models too.
+    """Record the present place of an experiment's artifacts, those of its runs and models too, in the database.
 
     Args:
-        database: File of the store, which is followed.
+        database: File of the store that `follow` was called with.
         experiment: Name of the experiment.
-        registry: File of the registry, if that is another one.
+        registry: File of the registry, if it is another database.
 
     Raises:
-        UserError: They are nowhere.
+        UserError: The artifacts are in none of the known places.
         sqlite3.OperationalError: The database cannot be written.
     """
     found = moved(experiment)
@@ -113,14 +115,21 @@ def record_place(database: Path, experiment: str, registry: Path | None = None) 
         (old,) = connection.execute(
             "SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)
         ).fetchone()
-    for file, places in ((registry, _IN_REGISTRY), (database, _IN_STORE)):  # the store last: it says that all is done
+    for file, places in ((registry, _IN_REGISTRY), (database, _IN_STORE)):  # the store last, as a sign that all is done
         if file is not None and file.is_file():
             _replace(file, places, old, found.now.as_uri())
     _moved.remove(found)
 
 
 def _replace(database: Path, places: Sequence[tuple[str, str]], old: str, now: str) -> None:
-    """Write another place for a folder and all that is below it into the tables and columns that are given."""
+    """Replace the place `old` by `now`, for the folder and all paths below it.
+
+    Args:
+        database: File of the database.
+        places: Tables and columns to change.
+        old: Address of the folder that is recorded.
+        now: Address of the folder that is to be recorded.
+    """
     with contextlib.closing(connect(database)) as connection, connection:
         for table, column in places:
             below = f"{column} = :old OR substr({column}, 1, length(:old) + 1) = :old || '/'"
@@ -144,11 +153,11 @@ def _find(database: Path, storages: Sequence[Path]) -> list[Moved]:
 
 
 def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
-    """Return the local folder of each experiment of this program, and the folders of runs and models expected in it."""
+    """Return, by experiment of this program, its local folder, and the folders of runs and models expected in it."""
     found: dict[str, tuple[Path, list[str]]] = {}
     with contextlib.closing(connect(database)) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
-            return {}  # an empty file, in which MLflow makes its tables
+            return {}  # an empty file, in which MLflow will create its tables
         for name, location, folder in connection.execute(
             "SELECT e.name, e.artifact_location, f.folder FROM experiments e LEFT JOIN ("
             "SELECT experiment_id, run_uuid AS folder FROM runs UNION "
@@ -163,15 +172,16 @@ def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
 
 
 def _place_of(recorded: Path, folders: Sequence[str], places: Sequence[Path], home: Path) -> Path | None:
-    """Return where the artifacts of an experiment are; None if they are nowhere.
+    """Return the folder with the artifacts of an experiment; None if no known place has them.
 
-    A copy, whose original is still there, has them below the copied database's folder, while the database has a place
-    that is not: it must not write into the original, even where a storage that was given is the original's.
+    The recorded folder comes first, if artifacts are there, unless the store is a copy. A copy has artifacts below its
+    own database's folder, while the recorded folder is elsewhere. It must not write into its original, even if the
+    original is still there, or a given storage is the original's.
 
     Args:
         recorded: Folder that the database has.
-        folders: Folders of runs and models that are expected in it.
-        places: Folders that may be it; the first is beside the database.
+        folders: Folders of runs and models that are expected in the folder.
+        places: Folders that may hold the artifacts; the first is beside the database.
         home: Folder of the database.
     """
 
@@ -192,15 +202,15 @@ def _place_of(recorded: Path, folders: Sequence[str], places: Sequence[Path], ho
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Say whether two paths are of one folder, by whatever links."""
+    """Say whether two paths lead to the same folder, perhaps through links."""
     return one == other or one.resolve() == other.resolve()
 
 
 def _present(artifact_uri: str) -> str:
-    """Return the address of artifacts as they are now.
+    """Return the present address of artifacts, and warn once if they have moved.
 
     Raises:
-        UserError: They are nowhere.
+        UserError: The artifacts are in none of the known places.
     """
     if not _moved:
         return artifact_uri

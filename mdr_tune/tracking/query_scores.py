@@ -1,4 +1,4 @@
-"""What a trial's run gets of an evaluation on the test classes: metrics, when it happened, and its details.
+"""Write an evaluation on the test classes into a trial's run: its metrics, its time, and its details.
 
 The details are Parquet files, which any tool reads: `queries`, `class_centres` and `gallery`.
 """
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DETAILS_FOLDER = "test"
-"""Below it a run has the files of `write_details`."""
+"""Artifact folder of a run with the files of `write_details`."""
 QUERIES, CENTRES, GALLERY = "queries.parquet", "class_centres.parquet", "gallery.parquet"
 
 
 @dataclass(frozen=True)
 class TestScores:
-    """One evaluation of a trial.
+    """One evaluation of a trial on the test classes.
 
     Attributes:
-        epoch: Whose checkpoint was evaluated.
-        metrics: By name, `test/recall_at_1`.
-        details: What was found query by query; None if an earlier version of this program evaluated it.
-        when_ms: When the classes were read.
-        has_curves: They were read after every epoch before.
+        epoch: Epoch whose checkpoint was evaluated.
+        metrics: Values by metric name, such as `test/recall_at_1`.
+        details: Results query by query; None if an earlier version of this program made the evaluation.
+        when_ms: Time of the evaluation, in milliseconds since 1970.
+        has_curves: Whether the test classes were also read after every epoch of the training.
     """
 
     __test__ = False  # for pytest: not a test
@@ -49,12 +49,15 @@ class TestScores:
     has_curves: bool
 
     def are_in(self, client: MlflowClient, run_id: str) -> bool:
-        """Say whether a run has them, from an earlier session: the metrics are written last, and in one call."""
+        """Say whether an earlier session wrote these scores into a run.
+
+        One metric is enough to tell: the metrics are written last, and in one call.
+        """
         first = next((key for key, value in self.metrics.items() if math.isfinite(value)), None)
         return first is not None and any(point.step == self.epoch for point in client.get_metric_history(run_id, first))
 
     def write_details(self, client: MlflowClient, run_id: str) -> None:
-        """Write the details below `DETAILS_FOLDER` of a run; files that are there are replaced."""
+        """Write the details below `DETAILS_FOLDER` of a run. Existing files are replaced."""
         if self.details is None:
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +65,7 @@ class TestScores:
             client.log_artifacts(run_id, folder, DETAILS_FOLDER)
 
     def entries(self) -> list[Metric | RunTag]:
-        """Return the metrics, and the tag that says when the test classes were read."""
+        """Return the metrics, and the tag with the time at which the test classes were read."""
         when = datetime.datetime.fromtimestamp(self.when_ms / 1000).isoformat(" ", "seconds")
         before = f"{CURVES_READ}; " if self.has_curves else ""
         read = RunTag(TEST_READ_TAG, f"{before}{when}, after epoch {self.epoch}")
@@ -70,12 +73,12 @@ class TestScores:
 
 
 def write_details(details: TestDetails, folder: Path) -> None:
-    """Write three files into a folder.
+    """Write the details of an evaluation into a folder, as three files.
 
-    - `queries.parquet`: a row a query: `index`, `label`, `first_hit`, `average_precision`, `r_precision`.
-    - `class_centres.parquet`: a row a class: `label`, `centre`, a list of D float32.
-    - `gallery.parquet`: a row a picture: `kind`, `query`, `score`, `place` (0: the query itself, then its neighbours,
-      the nearest first), `label`, `png`.
+    - `queries.parquet`, a row for each query: `index`, `label`, `first_hit`, `average_precision`, `r_precision`.
+    - `class_centres.parquet`, a row for each class: `label`, `centre` (a list of D float32).
+    - `gallery.parquet`, a row for each picture: `kind`, `query`, `score`, `place` (0 for the query itself, from 1 on
+      for its neighbours, the nearest first), `label`, `png`.
     """
     import pyarrow.parquet as pq
 
@@ -84,7 +87,7 @@ def write_details(details: TestDetails, folder: Path) -> None:
 
 
 def read_details(folder: Path) -> TestDetails:
-    """Return what `write_details` was given.
+    """Return the details that `write_details` wrote into a folder.
 
     Raises:
         OSError: A file is missing.
@@ -120,7 +123,7 @@ def _queries(details: TestDetails) -> "pa.Table":
 
 
 def _centres(details: TestDetails) -> "pa.Table":
-    """Of fixed length: the file knows D even without a class."""
+    """Return the table of class centres. Its vectors have a fixed length, so that D is known even without a class."""
     import pyarrow as pa
 
     flat = pa.array(np.ascontiguousarray(details.centres, np.float32).ravel())
@@ -155,7 +158,7 @@ def _gallery(details: TestDetails) -> "pa.Table":
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[ShownQuery]:
-    """Put the pictures together again: each query is followed by its neighbours."""
+    """Return the queries with their pictures. Among the rows, each query is followed by its neighbours."""
     found: list[ShownQuery] = []
     for row in rows:
         picture = ShownImage(row["label"], _pixels(row["png"]))
@@ -167,7 +170,7 @@ def _shown(rows: list[dict[str, Any]]) -> list[ShownQuery]:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """Return a picture, (1, H, W) or (3, H, W) uint8, as PNG, which loses nothing."""
+    """Return a picture, (1, H, W) or (3, H, W) uint8, as PNG, which is lossless."""
     from PIL import Image
 
     file = io.BytesIO()

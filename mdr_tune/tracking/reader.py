@@ -1,4 +1,4 @@
-"""Read a sweep back from MLflow, while it runs or afterwards: what the leaderboard and the figures are made of."""
+"""Read a sweep back from MLflow, while it runs or afterwards, for the leaderboard and the figures."""
 
 import ast
 import json
@@ -26,17 +26,19 @@ _DEFAULT_EXPERIMENT_ID = "0"
 def read_sweep(
     client: MlflowClient, name: str, parent_run_id: str | None = None, with_histories: bool = False
 ) -> SweepRecords:
-    """Return a launch of a sweep, the newest unless one is given.
+    """Return a launch of a sweep with its trials.
 
-    A call a thousand trials; with histories, one more for each trial and objective.
+    One call reads 1000 trials. Histories take one more call for each trial and objective, and one for each trial.
 
     Args:
-        name: Of the sweep, which is the experiment's.
-        parent_run_id: The run of the launch.
-        with_histories: Read the objectives of each epoch too: the records have histories of them.
+        client: Client of the tracking store.
+        name: Name of the sweep and of its experiment.
+        parent_run_id: Id of the launch's run; None for the newest launch.
+        with_histories: Whether to read the objectives of each epoch too, into the histories of the records.
 
     Raises:
-        UserError: There is no such sweep, or no launch in it; the text names those there are.
+        UserError: There is no such sweep or launch, or it was deleted. The text names the known sweeps, or the command
+            that restores what was deleted.
         MlflowException: The store does not answer.
     """
     experiment = None if not_utf_8(name) else client.get_experiment_by_name(name)
@@ -114,7 +116,7 @@ def _trial(run: Run) -> RecordedTrial:
 
 
 def literal(text: str) -> Any:
-    """Return the value that MLflow keeps as text; a text that is no literal is itself."""
+    """Return the value of a Python literal, which MLflow keeps as text. Other text is returned as it is."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -122,7 +124,10 @@ def literal(text: str) -> Any:
 
 
 def read_history(client: MlflowClient, run_id: str, metrics: list[str]) -> list[dict[str, float]]:
-    """Return the epochs of a run, with these metrics as far as they are finite; a call a metric."""
+    """Return the epochs of a run with some of its metrics. This takes one call for each metric, and one more.
+
+    A metric that was not finite in an epoch was not written, and is missing from that epoch.
+    """
     epochs: dict[int, dict[str, float]] = {}
     for key in [*metrics, EPOCHS_KEY]:
         for point in client.get_metric_history(run_id, key):

@@ -1,4 +1,4 @@
-"""The MLflow side of running a trial again: read what the first run recorded, record the second as a run of its own."""
+"""The MLflow side of a rerun of a trial: read what the first run recorded, and record the rerun as a run of its own."""
 
 import json
 import math
@@ -22,22 +22,24 @@ from mdr_tune.tracking.trial_runs import log_params
 from mdr_tune.util.errors import UserError
 
 REPEAT_FILE = "repeat.json"
-"""The artifact of each trial's run that says what repeats it: `mdr_tune.records.provenance.repeat_info`."""
+"""Artifact of a trial's run with what is needed to repeat the trial: `mdr_tune.records.provenance.repeat_info`."""
 RERUN_TAG = "rerun_of"
-"""Set on the run of a rerun: the id of the run that it repeats."""
+"""Id of the run that is repeated; set on the run of a rerun."""
 EQUAL_TAG = "rerun_equal"
 
 
 @dataclass(frozen=True)
 class Original:
-    """A recorded trial.
+    """A recorded trial that is to be run again.
 
     Attributes:
-        name: The trial's, `mdr-007`.
-        repeat: What its REPEAT_FILE says.
-        history: The numbers that it measured, an entry an epoch, with `epoch`.
-        device: What it ran on; None if that was not recorded.
-        image_content: The hash of its images; None if it is not known.
+        run_id: Id of the trial's run.
+        experiment_id: Id of the experiment of that run.
+        name: Name of the trial, such as `mdr-007`.
+        repeat: Content of the trial's REPEAT_FILE.
+        history: For each epoch, `epoch` and the metrics that a rerun is compared by.
+        device: Device that the trial ran on; None if it was not recorded.
+        image_content: Hash of the trial's images; None if it is not known.
     """
 
     run_id: str
@@ -50,7 +52,7 @@ class Original:
 
     @property
     def epochs(self) -> int:
-        """Epochs done."""
+        """Number of epochs that the trial did."""
         return int(self.history[-1]["epoch"]) if self.history else 0
 
 
@@ -58,12 +60,12 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
     """Return what a trial's run recorded.
 
     Args:
-        client: Of the tracking store.
-        run_id: Of the trial's run.
-        store: The store's address, for messages.
+        client: Client of the tracking store.
+        run_id: Id of the trial's run.
+        store: Address of the store, for messages.
 
     Raises:
-        UserError: There is no such run, it is not a trial's, or it cannot be repeated. The text says what to do.
+        UserError: There is no such run, it is not a trial's, or the trial cannot be repeated. The text says what to do.
     """
     try:
         run = client.get_run(run_id)
@@ -74,7 +76,7 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
             f"{run_id}: there is no such run in {store}. A run's id is in its address in the MLflow UI; --tracking-uri "
             "names another store"
         ) from None
-    check_active(client, client.get_experiment(run.info.experiment_id))  # the rerun is a run in it too
+    check_active(client, client.get_experiment(run.info.experiment_id))  # the rerun becomes a run in it too
     _check_repeatable(client, run)
     tags, parent = run.data.tags, client.get_run(run.data.tags[MLFLOW_PARENT_RUN_ID])
     measured = [key for key in run.data.metrics if find(key) is not None and is_compared(key)]
@@ -93,7 +95,11 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
 
 
 def _check_repeatable(client: MlflowClient, run: Run) -> None:
-    """Raise a UserError if this is not the run of a trial, or of one whose end does not follow from its start."""
+    """Check that a run is a trial's, and that the numbers of the trial follow from its configuration alone.
+
+    Raises:
+        UserError: The run is itself a rerun or not a trial's, or population based training changed the trial.
+    """
     run_id, tags = run.info.run_id, run.data.tags
     if RERUN_TAG in tags:
         raise UserError(f"{run_id}: is a rerun itself, of {tags[RERUN_TAG]}: give that run's id")
@@ -120,20 +126,20 @@ def _repeat(client: MlflowClient, run: Run) -> dict[str, Any]:
 
 
 def _image_content(params: Mapping[str, str]) -> str | None:
-    """Return the hash of the sweep's images, unless the data are among what it searched."""
+    """Return the hash of the sweep's images; None if it was not recorded, or if the sweep searched over its data."""
     return None if any(key.startswith("space.data") for key in params) else params.get("images.content")
 
 
 class RerunRun:
-    """The run of a rerun, in the experiment of the trial, below no sweep, so that no leaderboard counts it.
+    """The MLflow run of a rerun. It is in the trial's experiment, but has no parent run: no leaderboard counts it.
 
-    A context manager: an exception closes the run as FAILED, Ctrl-C as KILLED.
+    The end of the context closes the run: as FINISHED after `log_comparison`, as KILLED by Ctrl-C, else as FAILED.
 
     Args:
-        client: Of the tracking store.
-        original: What is run again.
-        trial: Its configuration.
-        repeat: What `repeat_info` returns for this run.
+        client: Client of the tracking store.
+        original: The trial that is run again.
+        trial: Configuration of the trial.
+        repeat: Content of the run's REPEAT_FILE, from `repeat_info`.
     """
 
     def __init__(self, client: MlflowClient, original: Original, trial: TrialConfig, repeat: dict[str, Any]) -> None:
@@ -156,7 +162,7 @@ class RerunRun:
         self._client.set_terminated(self.run_id, "KILLED" if killed else self._status)
 
     def log_epoch(self, metrics: Mapping[str, float]) -> None:
-        """Write the metrics of an epoch, which `epoch` numbers."""
+        """Write the finite metrics of an epoch; the entry `epoch` is its number."""
         step, when_ms = int(metrics["epoch"]), int(time.time() * 1000)
         values = [
             Metric(key, value, when_ms, step)
@@ -166,7 +172,7 @@ class RerunRun:
         self._client.log_batch(self.run_id, metrics=values)
 
     def log_comparison(self, equal: bool, text: str) -> None:
-        """Write what the comparison came to; the run is then closed as FINISHED."""
+        """Write the result of the comparison. The run is then closed as FINISHED."""
         self._client.set_tag(self.run_id, EQUAL_TAG, str(equal).lower())
         self._client.set_tag(self.run_id, MLFLOW_RUN_NOTE, text)
         self._status = "FINISHED"

@@ -1,4 +1,4 @@
-"""Files of a run, and the words and files that belong to a launch as a whole."""
+"""Read and write artifacts of a run, and set the description of a launch's run."""
 
 import tempfile
 from collections.abc import Iterable
@@ -8,39 +8,43 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 REPORT, OTHER_REPORTS = "report", "reports"
-"""Where a launch's run has its own report, and those that compare otherwise or have several sweeps."""
+"""Artifact folders of a launch's run: `report` for the launch's own report, `reports` for reports that compare with
+another baseline or have several sweeps."""
 
 
 def read_text(client: MlflowClient, run_id: str, file: str) -> str:
-    """Return a text that is an artifact of a run.
+    """Return the text of an artifact of a run.
 
     Raises:
-        MlflowException: It is not there.
-        OSError: It is not there, in a local store.
+        MlflowException: There is no such artifact.
+        OSError: There is no such artifact in a local store.
     """
     with tempfile.TemporaryDirectory() as folder:
         return Path(client.download_artifacts(run_id, file, folder)).read_text(encoding="utf-8")
 
 
 def log_figures(client: MlflowClient, parent_run_id: str, files: Iterable[Path]) -> None:
-    """Keep figures as artifacts of a launch's run, in `figures/`; one of the same name is replaced."""
+    """Log figures to a launch's run, as artifacts in `figures/`. A figure replaces one of the same name."""
     for file in files:
         client.log_artifact(parent_run_id, str(file), "figures")
 
 
 def log_report(client: MlflowClient, parent_run_id: str, folder: Path, place: str = REPORT) -> None:
-    """Keep the files of a report, with their folders, below `place` of a launch's run.
+    """Log the files of a report, in their folders, to a launch's run.
 
-    Files of the same name are replaced. What an older report had more, say a figure of another metric, stays beside
-    them: MLflow's client deletes no artifacts. No page of the new report refers to it, and its `report.json` lists what
-    is of the report.
+    A file replaces one of the same name. Other files of an older report, such as a figure of another metric, stay:
+    MLflow's client deletes no artifacts. No page of the new report refers to them, and its `report.json` lists only
+    files of the new report.
 
     Args:
-        place: `report` of the launch's own, plain report; `reports/NAME` of any other.
+        client: Client of the tracking store.
+        parent_run_id: Id of the launch's run.
+        folder: Folder of the report.
+        place: Artifact folder: `report` for the launch's own, plain report; `reports/NAME` for any other.
     """
     client.log_artifacts(parent_run_id, str(folder), place)
 
 
 def set_description(client: MlflowClient, parent_run_id: str, markdown: str) -> None:
-    """Set the description of a launch's run, which may have ended."""
+    """Set the description of a launch's run, which may have ended already."""
     client.set_tag(parent_run_id, MLFLOW_RUN_NOTE, markdown)

@@ -1,4 +1,4 @@
-"""The tags by which runs are found again, and what the tags of a trial's run say."""
+"""Tags of MLflow runs: their names, and functions that write and read the tags of a trial's run."""
 
 import getpass
 import json
@@ -15,40 +15,42 @@ from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.util.words import escaped
 
 TRIAL_TAG = "mdr_tune.trial"
-"""A trial's name; with the parent run's id, what its run is found by."""
+"""Name of a trial. Its run is found by this tag and the id of the parent run."""
 COMPLETE_TAG = "mdr_tune.complete"
-"""The number of epochs, set once all that a trial left is in its run."""
+"""Number of epochs of a trial. The tag is set once the run has everything that the trial left."""
 NUMBER_TAG = "mdr_tune.number"
 PARAMETERS_TAG = "mdr_tune.parameters"
-"""The sampled values by dotted key, as JSON: the run's parameters are the whole trial."""
+"""Sampled values of a trial by dotted key, as JSON. The run's parameters are all values of the trial."""
 METRIC_TAG = "mdr_tune.metric"
 SECOND_METRIC_TAG = "mdr_tune.second_metric"
-"""The objectives, on the parent run: by the first it is known as a sweep's."""
+"""Objectives of a sweep, set on the parent run. `METRIC_TAG` marks a run as the launch of a sweep."""
 SESSION_TAG = "mdr_tune.session"
-"""On the parent run: id of the session that wrote into it last, a blank, and that session's storage."""
+"""Set on the parent run: id of the session that wrote into the run last, a blank, and the storage of that session."""
 ARM_TAG, CONFIG_TAG, SEED_INDEX_TAG = "arm", "config", "seed_index"
 OUTCOME_TAG, WHY_TAG, NOTES_TAG, DEVICE_TAG = "outcome", "why", "notes", "device"
 COMPILED_TAG = "compiled"
-"""Beside the device: `yes` if torch.compile compiled the network. A trial whose network it does not compile fails."""
+"""`yes` if torch.compile compiled the network, else `no`. It follows from the configuration: if torch.compile cannot
+compile a network, the trial fails. Set together with the device."""
 EXPLOITED_TAG = "pbt.exploited"
+"""States that a trial took over in population based training, for people: the text of `exploited_text`."""
 CHANGES_TAG = "mdr_tune.changes"
-"""The same for programs, with the values, as JSON."""
+"""The same for programs: the JSON of `changes_as_text`, which has the values too."""
 TEST_READ_TAG = "test_split_read"
-"""Set on the runs that were evaluated on the test classes: when, and after which epoch."""
+"""Time and epoch of an evaluation on the test classes; set only on runs that were evaluated on them."""
 CURVES_READ = "after every epoch (curves)"
-"""What that tag says of a trial whose learning curves include the test classes."""
+"""Beginning of `TEST_READ_TAG` for a trial whose learning curves include the test classes."""
 _LONGEST_VALUE = 500
 TAG_LIMIT = 5000
-"""Characters of a tag's value, the least that MLflow's stores take."""
+"""Longest value of a tag, in characters: the lowest limit of all of MLflow's stores."""
 
 
 def run_tags(name: str) -> dict[str, str]:
-    """Return the tags of a run that say its name, who started it, and with what."""
+    """Return the tags with a run's name, the user who started it, and the program."""
     return {MLFLOW_RUN_NAME: escaped(name), MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: "mdr_tune"}
 
 
 def trial_tags(record: TrialRecord, parent_run_id: str) -> dict[str, str]:
-    """Return the tags with which a trial's run begins."""
+    """Return the tags that a trial's run is created with."""
     return {
         MLFLOW_PARENT_RUN_ID: parent_run_id,
         **run_tags(record.name),
@@ -63,7 +65,7 @@ def trial_tags(record: TrialRecord, parent_run_id: str) -> dict[str, str]:
 
 
 def parameters_as_text(parameters: dict[str, Any]) -> str:
-    """Return sampled values as JSON, a value that is very long (a choice among whole sections) described in short."""
+    """Return sampled values as JSON. A very long value, such as a whole section, is replaced by a short description."""
     short = {
         key: value if len(json.dumps(value)) <= _LONGEST_VALUE else describe_value(value)[:_LONGEST_VALUE]
         for key, value in parameters.items()
@@ -72,18 +74,18 @@ def parameters_as_text(parameters: dict[str, Any]) -> str:
 
 
 def exploited_text(record: TrialRecord) -> str:
-    """Return which states a trial took over: `epoch 4 from mdr-003; epoch 6 from mdr-001`."""
+    """Return the states that a trial took over, as text: `epoch 4 from mdr-003; epoch 6 from mdr-001`."""
     return "; ".join(f"epoch {change.epoch} from {change.source}" for change in record.changes)[:TAG_LIMIT]
 
 
 def changes_as_text(record: TrialRecord) -> str | None:
-    """Return the changes as JSON, with their values; None if that is longer than a tag may be."""
+    """Return a trial's changes as JSON, with their values; None if the JSON is longer than a tag may be."""
     text = json.dumps([[change.epoch, change.source, change.parameters] for change in record.changes])
     return text if len(text) <= TAG_LIMIT else None
 
 
 def note_tags(record: TrialRecord) -> list[RunTag]:
-    """Return the tags for what a user should know of a trial."""
+    """Return the tags with a trial's notes, and with its changes by population based training."""
     found: list[RunTag] = []
     if record.notes:
         found.append(RunTag(NOTES_TAG, "; ".join(record.notes)[:TAG_LIMIT]))
@@ -96,7 +98,7 @@ def note_tags(record: TrialRecord) -> list[RunTag]:
 
 
 def changes_of(tagged: Mapping[str, str]) -> list[Change]:
-    """Return what the tags of a run say that was taken over; without values where there were too many for a tag."""
+    """Return the changes that a run's tags record. They have no values if the values were too long for a tag."""
     if CHANGES_TAG in tagged:
         return [Change(epoch, source, parameters) for epoch, source, parameters in json.loads(tagged[CHANGES_TAG])]
     found = re.findall(r"epoch (\d+) from ([^;\s]+)", tagged.get(EXPLOITED_TAG, ""))
@@ -104,7 +106,7 @@ def changes_of(tagged: Mapping[str, str]) -> list[Change]:
 
 
 def _user() -> str:
-    """Return who runs this; in a container the user id may have no name."""
+    """Return the name of the user; `uid N` if the user id has no name, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,7 +1,7 @@
-"""The MLflow side of a sweep: one parent run, a child run a trial, metrics an epoch, checkpoints as artifacts.
+"""The MLflow side of a sweep: a parent run, a child run for each trial, metrics by epoch, checkpoints as artifacts.
 
-Whatever happens, each trial has one run and each epoch is in it once: a run is found again by its tags, and what a
-store did not take is found missing and written later.
+Whatever happens, each trial has one run, and each epoch is in its trial's run once. A run is found again by its tags.
+What the store did not take is found missing later, and written then.
 """
 
 import json
@@ -46,27 +46,28 @@ from mdr_tune.util.words import escaped, last_line
 logger = logging.getLogger(__name__)
 
 DISTANCES_FILE = "distances.json"
-"""The artifact of a trial's run with its `DistanceSnapshot`s."""
+"""Artifact of a trial's run with the `DistanceSnapshot`s of the trial."""
 CheckpointChoice = Literal["best", "last", "all"]
 
 
 class Tracker:
-    """A sweep's listener that writes to MLflow. Calls return at once; the writes happen in order on a thread.
+    """Listener of a sweep that writes to MLflow. Its callbacks return at once; a thread makes the writes in order.
 
-    MLflow's own retries are switched off for this process: they would make a second run where the answer to the first
-    request was lost, and the thread retries anyway.
+    MLflow's own retries are switched off for this process, unless its environment sets their number. If only the answer
+    to a request was lost, a retry would create a second run; and the thread retries anyway.
 
     Args:
-        client: Of the tracking store.
-        experiment_id: See `open_experiment`.
-        run_name: Of the parent run.
-        metric: The sweep's metric, whose best value so far the parent run shows.
-        params: Of the parent run, flat.
+        client: Client of the tracking store.
+        experiment_id: Id of the experiment, from `open_experiment`.
+        run_name: Name of the parent run.
+        metric: Metric of the sweep; the parent run shows its best value so far.
+        params: Parameters of the parent run, by dotted key.
         files: Texts to keep as artifacts of the parent run, by file name.
         checkpoints: Which checkpoints of a trial become artifacts.
-        second_metric: The second objective, if there are two.
-        repeat: Gives what is needed to repeat a trial, plain JSON: `repeat.json` of its run.
-        parent_run_id: The parent run to go on in, on a resume; its parameters and files stay as they are.
+        second_metric: Second objective, if there are two.
+        repeat: Function that returns what is needed to repeat a trial, as plain JSON for `repeat.json` of its run.
+        parent_run_id: Id of the parent run that a resume continues, with its parameters and files as they are; None to
+            create a parent run.
     """
 
     def __init__(
@@ -107,17 +108,20 @@ class Tracker:
         self._runs = TrialRuns(client, experiment_id, self.parent_run_id, is_new=parent_run_id is None)
 
     def run_id(self, record: TrialRecord) -> str:
-        """Return the id of a trial's run, which must have been written: call `flush` before."""
+        """Return the id of a trial's run. The run must have been written: call `flush` before."""
         return self._runs.id_of(record.name)
 
     def stage(self, text: str) -> None:
-        """Not recorded."""
+        """Do nothing: stages are not recorded."""
 
     def arm_started(self, arm: Arm) -> None:
-        """Not recorded: each run has its arm as a tag."""
+        """Do nothing: each trial's run has its arm as a tag."""
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Create the trial's run, with its parameters; or go on in the one it has, what it lacks written first."""
+        """Create the trial's run, with its parameters.
+
+        A trial that goes on keeps its run. What the run lacks is written first.
+        """
         self._see(record)
         self._put(record, "the start", lambda: self._start(record))
         if record.history:
@@ -130,11 +134,11 @@ class Tracker:
             return
         if self._repeat is not None:
             self.client.log_text(run_id, json.dumps(self._repeat(record), indent=2), "repeat.json")
-        log_params(self.client, run_id, flat)  # last: a run that has all of them has the file too
+        log_params(self.client, run_id, flat)  # last: a run with all parameters also has the file
         self._runs.params_written(record, len(flat))
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Write the epoch's metrics, the best value so far among them, in one batch with those that wait."""
+        """Write the epoch's metrics and the best value so far, in one batch with epochs that still wait."""
         metrics = epoch_metrics(record, len(record.history) - 1, self._metric)
         step = record.epochs
         entries = entries_of(metrics, step, _now_ms())
@@ -144,13 +148,16 @@ class Tracker:
         self._writer.put_entries(what, entries, lambda all_of_them: self._write(record, all_of_them), record.name)
 
     def _write(self, record: TrialRecord, entries: list[Metric | RunTag]) -> None:
-        """Write metrics and tags in one call; of a tag that comes several times, the last."""
+        """Write metrics and tags in one call. Of several tags with the same key, the last is written."""
         metrics = [entry for entry in entries if isinstance(entry, Metric)]
         tags = {entry.key: entry for entry in entries if isinstance(entry, RunTag)}
         self.client.log_batch(self._runs.open(record), metrics=metrics, tags=list(tags.values()))
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Write the notes, and what population based training changed, as tags; the values before it as metrics."""
+        """Write the trial's notes and changes as tags.
+
+        With the first change, the values in force in the epochs so far are written too, as metrics.
+        """
         entries: list[Metric | RunTag] = note_tags(record)
         if record.changes and record.name not in self._changed:
             self._changed.add(record.name)
@@ -161,7 +168,7 @@ class Tracker:
         self._put(record, "the notes", lambda: self._write(record, entries))
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Write how it ended, close the run, and give the parent run the best value so far."""
+        """Write the trial's outcome, close its run, and write the best value so far into the parent run."""
         self._see(record)
         self._count(record)
         self._put_end(record)
@@ -187,7 +194,7 @@ class Tracker:
         run_id = self._runs.open(record)
         entries: list[Metric | RunTag] = [RunTag(OUTCOME_TAG, record.outcome), *note_tags(record)]
         best = record.best(self._metric)
-        if record.outcome == "diverged":  # in place of the best value so far, which nobody should sort by
+        if record.outcome == "diverged":  # replaces the best value so far, so that nobody sorts by it
             entries.append(Metric(best_key(self._metric), math.nan, when, record.epochs + 1))
         if record.error is not None:
             entries.append(RunTag(WHY_TAG, last_line(escaped(record.error))[:TAG_LIMIT]))
@@ -207,7 +214,7 @@ class Tracker:
         self._write(record, entries)
 
     def _wanted_checkpoints(self, record: TrialRecord, best_epoch: int) -> list[tuple[int, str]]:
-        """Return (epoch, artifact folder) of the checkpoints to upload."""
+        """Return (epoch, artifact folder) of each checkpoint to upload."""
         if self._checkpoints == "all":
             return [(epoch, f"epoch_{epoch:04d}") for epoch in sorted(record.checkpoints)]
         if self._checkpoints == "last":
@@ -215,7 +222,10 @@ class Tracker:
         return [(best_epoch, "best")]
 
     def _put_seeds(self, record: TrialRecord, when: int) -> None:
-        """Give the first seed's run the mean over the seeds that ran to their end, where there are several."""
+        """Write the mean over the seeds that ran to their end into the run of a configuration's first seed.
+
+        Nothing is written for a configuration with a single seed so far.
+        """
         seeds = self._seen[record.config_name]
         first, found = seeds.get(record.config_name), mean_over_seeds(seeds.values(), self._metric)
         if len(seeds) < 2 or found is None or first is None:
@@ -231,9 +241,10 @@ class Tracker:
         self._put(first, f"the mean over {count} seeds", write)
 
     def catch_up(self, records: Iterable[TrialRecord]) -> None:
-        """Write what MLflow lacks of trials that ended before: on a resume, or after writes that were lost.
+        """Write what MLflow lacks of trials that ended before: on a resume, or after writes were lost.
 
-        A trial whose run is complete costs no call. Queued like all else: what the store refuses now is retried.
+        A trial whose run is complete costs no call, unless its configuration has several seeds. The writes are queued
+        like all others: what the store refuses is retried.
         """
         for record in records:
             self._see(record)
@@ -248,12 +259,14 @@ class Tracker:
             self._put_end(record)
 
     def _put_missing(self, record: TrialRecord) -> None:
-        done, when = len(record.history), _now_ms()  # those that follow are told, and written, as they come
+        done, when = len(record.history), _now_ms()  # later epochs are written as they come
         self._put(record, "what was missing", lambda: self._write_missing(record, done, when))
 
     def _write_missing(self, record: TrialRecord, done: int, when: int) -> None:
-        """Write those of the first `done` epochs that the run lacks, each whole: one call writes an epoch, so that it
-        is there or not."""
+        """Write those of the first `done` epochs that the run lacks.
+
+        One call writes an epoch, so that the run has all of the epoch or nothing.
+        """
         run_id = self._runs.open(record)
         there: dict[str, set[int]] = {}
 
@@ -276,7 +289,7 @@ class Tracker:
     def test_scored(
         self, record: TrialRecord, metrics: Mapping[str, float], details: TestDetails | None = None
     ) -> None:
-        """Write a trial's test metrics into its run, and when the test classes were read; the details as files.
+        """Write a trial's test metrics and the time of the evaluation into its run, and the details as files.
 
         An evaluation that an earlier session wrote stays as it is.
         """
@@ -295,7 +308,7 @@ class Tracker:
     def note(self, markdown: str) -> None:
         """Set the parent run's description while the sweep runs.
 
-        Written once: what a store that is away does not take is not missed, as the next one, or `describe`, says it.
+        A write that fails is not retried: the next note, or `describe`, replaces it.
         """
 
         def write() -> None:
@@ -318,15 +331,15 @@ class Tracker:
         self._writer.put("the description of the sweep", write)
 
     def flush(self) -> None:
-        """Wait until all that was queued is written.
+        """Wait until all queued writes are done.
 
         Raises:
-            TrackingLost: The store did not take some of it. `catch_up` writes it later.
+            TrackingLost: The store did not take some of them. `catch_up` makes up for them later.
         """
         self._writer.wait()
 
     def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Close the parent run and wait for all writes. If it was closed before, it has the new status then.
+        """Close the parent run and wait for all writes. A run that was closed before gets the new status.
 
         Raises:
             TrackingLost: The store did not take some of them.
@@ -351,7 +364,7 @@ class Tracker:
 
 
 def _first_tags(record: TrialRecord) -> list[Metric | RunTag]:
-    """Return the tags that are known with the first epoch."""
+    """Return the tags that are known from the first epoch on."""
     ran: list[Metric | RunTag] = []
     if record.device:
         is_compiled = record.config.get("compile", False)

@@ -1,4 +1,4 @@
-"""The MLflow runs of a sweep's trials: each trial has one, found again by its tags. Used on the writer's thread."""
+"""The MLflow runs of a sweep's trials. Each trial has one run, found again by its tags. Used on the writer's thread."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +22,14 @@ STATUS = {
     "failed": "FAILED",
     "killed": "KILLED",
 }
-"""MLflow's status for each way in which a trial ends."""
+"""MLflow's status of a run for each outcome of its trial."""
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
-    """Write parameters, nested ones by dotted key, in as many calls as MLflow wants; what is not UTF-8 is escaped."""
+    """Write parameters to a run, nested ones by dotted key, in as many calls as MLflow's limit takes.
+
+    Text that is not UTF-8 is escaped. A value is cut to `PARAM_VALUE_LIMIT` characters.
+    """
     entries = [Param(key, escaped(str(value))[:PARAM_VALUE_LIMIT]) for key, value in flatten(dict(params)).items()]
     for first in range(0, len(entries), PARAMS_A_BATCH):
         client.log_batch(run_id, params=entries[first : first + PARAMS_A_BATCH])
@@ -34,7 +37,7 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> 
 
 @dataclass
 class _TrialRun:
-    """What is known of a trial's run without asking."""
+    """State of a trial's run, known without a call to the store."""
 
     run_id: str
     status: str = "RUNNING"
@@ -44,10 +47,13 @@ class _TrialRun:
 
 
 class TrialRuns:
-    """Finds, makes, opens and closes the runs of one parent run's trials.
+    """Finds, creates, reopens and closes the runs of one parent run's trials.
 
     Args:
-        is_new: The parent run was made a moment ago, so that there is none to be found.
+        client: Client of the tracking store.
+        experiment_id: Id of the experiment.
+        parent_run_id: Id of the parent run.
+        is_new: Whether the parent run has just been created, so that no run of a trial is to be found.
     """
 
     def __init__(self, client: MlflowClient, experiment_id: str, parent_run_id: str, is_new: bool) -> None:
@@ -59,11 +65,15 @@ class TrialRuns:
             self._runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), _known(run))
 
     def id_of(self, name: str) -> str:
-        """Return the id of a trial's run; KeyError if it has none yet."""
+        """Return the id of a trial's run.
+
+        Raises:
+            KeyError: The trial has no run yet.
+        """
         return self._runs[name].run_id
 
     def open(self, record: TrialRecord) -> str:
-        """Return the id of the trial's run, made if it has none, and running unless the trial ended."""
+        """Return the id of a trial's run. The run is created if there is none, and reopened if its trial goes on."""
         run = self._runs.get(record.name) or self._find_or_make(record)
         if run.status != "RUNNING" and record.outcome == "running":
             self._client.update_run(run.run_id, status="RUNNING")
@@ -72,7 +82,10 @@ class TrialRuns:
         return run.run_id
 
     def _find_or_make(self, record: TrialRecord) -> _TrialRun:
-        """Look for the run if its making failed before: the answer may have been lost, not the request."""
+        """Create a trial's run; after a failed attempt, look for the run first.
+
+        A failed attempt may have created the run: perhaps only the store's answer was lost.
+        """
         if record.name in self._in_doubt:
             of_trial = f"tags.`{TRIAL_TAG}` = '{record.name}'"
             found = next(child_runs(self._client, self._experiment_id, self._parent_run_id, of_trial), None)
@@ -87,21 +100,21 @@ class TrialRuns:
         return self._runs[record.name]
 
     def close(self, record: TrialRecord) -> None:
-        """Set the run's final status: the last write of a trial."""
+        """Set the final status of a trial's run. This is the last write of a trial."""
         run, status = self._runs[record.name], STATUS[record.outcome]
         self._client.set_terminated(run.run_id, status)
         run.status, run.outcome, run.complete = status, record.outcome, str(record.epochs)
 
     def num_params(self, record: TrialRecord) -> int:
-        """Return how many parameters the run has."""
+        """Return the number of parameters that a trial's run has."""
         return self._runs[record.name].num_params
 
     def params_written(self, record: TrialRecord, count: int) -> None:
-        """Remember that the run has its parameters."""
+        """Remember that a trial's run has `count` parameters."""
         self._runs[record.name].num_params = count
 
     def is_complete(self, record: TrialRecord) -> bool:
-        """Say whether all of a trial that ended is in its run."""
+        """Say whether the run of an ended trial has everything that the trial left."""
         run = self._runs.get(record.name)
         wanted = (str(record.epochs), record.outcome, STATUS[record.outcome])
         return run is not None and (run.complete, run.outcome, run.status) == wanted

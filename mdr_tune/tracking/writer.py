@@ -1,4 +1,4 @@
-"""A thread that does the writes in order, so that a slow store does not hold up the search."""
+"""A thread that makes writes in order, so that a slow store does not hold up the search."""
 
 import logging
 import threading
@@ -14,9 +14,9 @@ FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 30.0
 GIVE_UP_AFTER_S = 300.0
 ENTRIES_A_WRITE = 1000
-"""MLflow takes no more metrics than that in one call."""
+"""Largest number of metrics that MLflow takes in one call."""
 GATHER_S = 1.0
-"""How long entries wait for others of their key: a call to the store costs much the same with one epoch or with ten."""
+"""Time that entries wait for others of their key. A call to the store costs about the same with one epoch or ten."""
 
 
 class TrackingLost(RuntimeError):  # noqa: N818
@@ -25,14 +25,14 @@ class TrackingLost(RuntimeError):  # noqa: N818
 
 @dataclass
 class _Item:
-    """A queued write: a call, or entries which grow while it waits."""
+    """A queued write: a call, or entries that others may join while they wait."""
 
     what: str
     key: str | None
     write: Callable[[], None] | None = None
     write_entries: Callable[[list[Any]], None] | None = None
     entries: list[Any] | None = None
-    due: float = 0.0  # on the monotonic clock: until then entries may wait for more
+    due: float = 0.0  # when entries stop waiting for others, on the monotonic clock
     merged: int = 0
 
     def run(self) -> None:
@@ -46,19 +46,19 @@ class _Item:
 
 
 class OrderedWriter:
-    """Runs callables one after another on a thread, retrying each until it succeeds or `give_up_after_s` is over.
+    """Makes writes one after another on a thread. Each is retried until it succeeds or `give_up_after_s` is over.
 
-    After a write was given up, the next ones have one try each until one succeeds: a store that is gone for good costs
-    `give_up_after_s` once, not once a write.
+    After a write was given up, the next writes have one try each until one succeeds. So a store that is gone for good
+    costs `give_up_after_s` once, not once a write.
 
-    Entries of the same key (the epochs of one trial) that follow one another within a second, or while the store lags
-    behind, are written in one call: they join those that wait, unless another write of this key was queued in between.
-    So the writes of one key keep their order, and the queue is as long as there are trials, not epochs. What is queued
-    behind entries that wait for more waits too.
+    Entries of the same key (the epochs of one trial) are written in one call if they follow one another within
+    `gather_s`, or while the store lags behind. They join the entries that wait, unless another write of the key was
+    queued in between. So the writes of a key keep their order, and the queue grows with the number of trials, not of
+    epochs. Writes that are queued behind waiting entries wait too.
 
     Args:
-        give_up_after_s: How long one write is retried before it is dropped and counted as lost.
-        gather_s: How long entries wait for others of their key, at most.
+        give_up_after_s: Time in seconds for which a write is retried before it is dropped and counted as lost.
+        gather_s: Longest time in seconds that entries wait for others of their key.
     """
 
     def __init__(self, give_up_after_s: float = GIVE_UP_AFTER_S, gather_s: float = GATHER_S) -> None:
@@ -77,7 +77,13 @@ class OrderedWriter:
         self._thread.start()
 
     def put(self, what: str, write: Callable[[], None], key: str | None = None) -> None:
-        """Queue a write; `what` names it should it fail, `key` is what it is ordered with (None: all)."""
+        """Queue a write.
+
+        Args:
+            what: Name of the write, for the message if it fails.
+            write: Function that makes the write.
+            key: Key of the entries that may not be written ahead of this write; None for all entries.
+        """
         with self._changed:
             if key is None:
                 self._growing.clear()
@@ -86,7 +92,7 @@ class OrderedWriter:
             self._append(_Item(what, key, write))
 
     def put_entries(self, what: str, entries: list[Any], write: Callable[[list[Any]], None], key: str) -> None:
-        """Queue entries; `write` gets them, with those that were queued right before or after them under this key."""
+        """Queue entries. They join the entries of this key that still wait; one call of `write` gets all of them."""
         with self._changed:
             waiting = self._growing.get(key)
             if waiting is not None and len(waiting.entries or []) + len(entries) <= ENTRIES_A_WRITE:
@@ -98,20 +104,20 @@ class OrderedWriter:
             self._append(self._growing[key])
 
     def lost(self, key: str) -> bool:
-        """Say whether a write of this key was given up. For writes: on the writer's thread."""
+        """Say whether a write of this key was given up. Only a write may call this, on the writer's thread."""
         return any(lost_key == key for lost_key, _ in self._lost)
 
     def recovered(self, key: str) -> None:
-        """Forget what was lost of this key: it has been written after all. For writes: on the writer's thread."""
+        """Forget the lost writes of this key, which were made up for. Only a write may call this."""
         if self.lost(key):
             self._told -= sum(lost_key == key for lost_key, _ in self._lost[: self._told])
             self._lost = [(lost_key, text) for lost_key, text in self._lost if lost_key != key]
 
     def wait(self) -> None:
-        """Wait for all writes that are queued.
+        """Wait for all queued writes.
 
         Raises:
-            TrackingLost: Some were dropped, which was not said before.
+            TrackingLost: Some writes were dropped, and no error has named them yet.
         """
         done = threading.Event()
         self.put("all", done.set)
@@ -119,10 +125,10 @@ class OrderedWriter:
         self._say_what_was_lost()
 
     def close(self) -> None:
-        """Wait for all writes, and end the thread. A write that is queued later starts another one.
+        """Wait for all queued writes, and end the thread. A later write starts another thread.
 
         Raises:
-            TrackingLost: Some were dropped, which was not said before.
+            TrackingLost: Some writes were dropped, and no error has named them yet.
         """
         with self._changed:
             self._growing.clear()
@@ -153,7 +159,7 @@ class OrderedWriter:
             return item
 
     def _until_next(self) -> float | None:
-        """Return the seconds until the next write is due; None: there is none yet."""
+        """Return the seconds until the next write is due; None if the queue is empty."""
         if not self._queue:
             return None
         item = self._queue[0]
