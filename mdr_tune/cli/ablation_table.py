@@ -1,4 +1,4 @@
-"""An ablation's table on a terminal, in short: the table's metric, and what each row is beside its baselines."""
+"""Print an ablation's table on a terminal: one metric, and the differences of each row to its baselines."""
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +14,7 @@ _STYLES = {"better": "green", "worse": "red", "not separated": "", "not known": 
 
 
 def print_ablation(console: Console, table: AblationTable) -> None:
-    """Print a row for each configuration, one for each difference, and the notes; other metrics are the report's."""
+    """Print a row for each configuration, one for each difference, and the notes. The report has the other metrics."""
     head = Text(table.sweep, style="bold").append(f": {full_title(table.metric)}, ", style="not bold")
     say(console, head.append(texts.caption(table), style="not bold"))
     if not table.rows:

@@ -1,4 +1,4 @@
-"""`mdr-tune cluster check FILE`: what is wrong in a cluster file, before it costs money."""
+"""`mdr-tune cluster check FILE`: find what is wrong in a cluster file, before it costs money."""
 
 import argparse
 from pathlib import Path
@@ -25,10 +25,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_check(arguments: argparse.Namespace, console: Console) -> int:
-    """Check a cluster file and say that it is fine; returns 0.
+    """Check a cluster file and print that it is fine; returns 0.
 
     Raises:
-        UserError: It is not; one line for each problem.
+        UserError: The file is not fine; the text has a line for each problem.
     """
     check_cluster_file(arguments.file)
     say(console, f"{arguments.file}: fine")

@@ -1,4 +1,4 @@
-"""`mdr-tune data`: get a data set onto this machine, check it, build its cache; look at the caches there are."""
+"""`mdr-tune data`: download a data set, check it and build its cache; list and verify the caches of this machine."""
 
 import argparse
 from pathlib import Path
@@ -27,7 +27,7 @@ Stanford Online Products are downloaded into --root if they are not there, and u
 says which file to put where, as it does for In-Shop. A cache that is there already is found, and costs nothing.
 """
 _FLAGS = ("root", "file")
-"""Keys of trial.data that have a flag of their own."""
+"""Keys of trial.data with a flag of their own."""
 
 
 class _Wanted(StrictModel):
@@ -73,7 +73,7 @@ def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _of_sweep(arguments: argparse.Namespace, console: Console) -> list[DataConfig]:
-    """Return all data sets of the sweep file."""
+    """Return the configurations of all data sets of the sweep file."""
     for key in _FLAGS:
         if (value := getattr(arguments, key)) is not None:
             raise UserError(f"--{key} goes with a NAME; with --space, which names them all, use --set {key}={value}")
@@ -84,7 +84,7 @@ def _of_sweep(arguments: argparse.Namespace, console: Console) -> list[DataConfi
 
 
 def _named(arguments: argparse.Namespace) -> DataConfig:
-    """Return the data set that the command line describes, checked."""
+    """Return the checked configuration of the data set that the command line describes."""
     tree: dict[str, Any] = {"name": arguments.name}
     tree |= {key: value for key in _FLAGS if (value := getattr(arguments, key)) is not None}
     for override in arguments.set:
@@ -100,11 +100,11 @@ def _named(arguments: argparse.Namespace) -> DataConfig:
             return in_quotes(value, None) if override is None else flag_as_text(override, value)
 
         problems = [f"{_place(path[1:])}: {message}" for path, message in explain(error, _Wanted, quoted)]
-        raise UserError("\n".join(problems).replace(" data.", " ")) from None  # its keys are given without
+        raise UserError("\n".join(problems).replace(" data.", " ")) from None  # keys are given without it
 
 
 def _place(path: tuple[str, ...]) -> str:
-    """Return how a key of trial.data is given on the command line."""
+    """Return the argument of the command line that sets a key of trial.data."""
     key = ".".join(path)
     return "NAME" if key == "name" else f"--{key}" if key in _FLAGS else f"--set {key}"
 
@@ -145,7 +145,7 @@ def run_list(_: argparse.Namespace, console: Console) -> int:
 
 
 def run_verify(_: argparse.Namespace, console: Console) -> int:
-    """Verify the caches of images; returns 1 if one is damaged or cannot be read."""
+    """Verify the caches of images; returns 0 if all are intact, 1 if one is damaged or cannot be read."""
     from mdr_tune.data.images.image_cache import cached_files, verify
 
     damaged, folder = False, check_cache_dir()

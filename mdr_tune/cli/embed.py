@@ -1,4 +1,4 @@
-"""`mdr-tune embed --model URI --images DIR --out FILE`: the embeddings of a folder of images, in a Parquet file."""
+"""`mdr-tune embed --model URI --images DIR --out FILE`: embed a folder of images, into a Parquet file."""
 
 import argparse
 import os
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Embed the folder and write the file; returns 0.
 
     Raises:
-        UserError: A flag is wrong, an image cannot be read with --strict, or none can.
+        UserError: A flag is wrong, no image can be read, or with --strict, one cannot.
     """
     _check(arguments)
     from mdr_tune.retrieve import embed_folder
@@ -61,7 +61,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise a UserError for what can be seen at once."""
+    """Check what can be checked at once: the file to write.
+
+    Raises:
+        UserError: The file cannot be written, or its name does not end in .parquet.
+    """
     out: Path = arguments.out
     if out.suffix != ".parquet":
         raise UserError(f"--out {out}: give it a name that ends in .parquet")

@@ -1,4 +1,4 @@
-"""What several commands share: flags that name a store or a model, opening or loading it, errors that name the flag."""
+"""Flags that several commands share. They name a store or a model, which is opened or loaded here."""
 
 import argparse
 import os
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def at_least_1(text: str) -> int:
-    """Return the number that a flag was given; argparse's error if it is none, or below 1."""
+    """Return the whole number that a flag was given.
+
+    Raises:
+        ArgumentTypeError: The text is not a whole number, or is below 1.
+    """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
@@ -56,7 +60,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, required: bool, help_te
 
 
 def load_model(arguments: argparse.Namespace, uri: str) -> "Embedder":
-    """Load a model, from the store that the flags name if it is in one.
+    """Load a model from the store that the flags name, or from a folder.
 
     Raises:
         UserError: There is no such store or model.
@@ -70,7 +74,7 @@ def load_model(arguments: argparse.Namespace, uri: str) -> "Embedder":
 
 @contextmanager
 def naming(flag: str) -> Iterator[None]:
-    """Put the flag before the text of a user's error."""
+    """Put the name of a flag before the text of a user's error."""
     try:
         yield
     except UserError as error:
@@ -78,7 +82,7 @@ def naming(flag: str) -> Iterator[None]:
 
 
 def print_left_out(console: Console, left_out: "Sequence[LeftOut]", total: int) -> None:
-    """Say which images have no embedding."""
+    """Print how many images have no embedding, and the first of them; nothing if none is left out."""
     if not left_out:
         return
     from mdr_tune.data.images.corrupt import finding

@@ -1,4 +1,4 @@
-"""`mdr-tune import-official`: a model trained with the authors' code becomes a checkpoint, and a registered model."""
+"""`mdr-tune import-official`: turn a model trained with the authors' code into a checkpoint and a registered model."""
 
 import argparse
 from pathlib import Path
@@ -51,10 +51,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Import, write, and register if asked to; returns 0.
+    """Import a model, write its checkpoint, and register the model if asked to; returns 0.
 
     Raises:
-        UserError: Something is not right; before anything is written, unless it is the writing.
+        UserError: Something is wrong. All checks come before anything is written; after them, only writing or
+            registering can fail.
     """
     stores = _stores(arguments)
     from mdr_tune.training.official import import_official, write_checkpoint
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _stores(arguments: argparse.Namespace) -> Stores | None:
-    """Return the checked MLflow store to register in, None without --register."""
+    """Return the checked MLflow store to register in; None without --register."""
     if arguments.register is None:
         if arguments.tracking_uri is not None:
             raise UserError("--tracking-uri: says where to register, which needs a name: add --register NAME")
@@ -93,7 +94,7 @@ def _stores(arguments: argparse.Namespace) -> Stores | None:
 
 
 def _register(name: str, stores: Stores, imported: "ImportedModel", file: Path, console: Console) -> None:
-    """Register the model and say how to load it."""
+    """Register the model and print how to load it."""
     import mlflow
 
     from mdr_tune.tracking.champion import register_import

@@ -1,4 +1,4 @@
-"""`mdr-tune importance NAME`: which parameters mattered in a sweep, in numbers and figures, at comparable budget."""
+"""`mdr-tune importance NAME`: show which parameters mattered in a sweep, at a comparable budget of the trials."""
 
 import argparse
 from collections import Counter
@@ -17,7 +17,7 @@ from mdr_tune.util.registry import did_you_mean
 
 FEW_TRIALS = 30
 LOPSIDED = 0.8
-"""Share of the trials with one value of a parameter from which on the others are too few to compare."""
+"""If one value of a parameter has this share of the trials or more, the other trials are too few to compare."""
 _BAR = 24
 _DESCRIPTION = """\
 Compare the trials of a sweep's newest launch after the same number of epochs, and say how much of the variation each

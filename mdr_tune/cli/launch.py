@@ -1,4 +1,4 @@
-"""`python launch.py`: check everything, say what will be done, run it, say what came out."""
+"""`python launch.py`: check a sweep, print its plan, run it, print its result."""
 
 import argparse
 import json
@@ -65,10 +65,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
-    """Check the file, or the sweep to go on with, the stores and the resources, and return the plan.
+    """Return the plan of a new sweep, or of one that is resumed. The file, stores, data and resources are checked.
 
     Raises:
-        UserError: Something is not right.
+        UserError: A check failed.
     """
     _check_flags(arguments)
     arguments.address = arguments.address or os.environ.get("RAY_ADDRESS") or None
@@ -89,11 +89,11 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
-    """Return all that is set on the command line as --set would have it."""
+    """Return all overrides of the command line, those with flags of their own too, in the form of --set."""
     flags = {"search.trials": "trials", "name": "name", "search.stop.time": "time_budget"}
     values = {key: getattr(arguments, flag) for key, flag in flags.items()}
     if arguments.name is not None:
-        values["name"] = json.dumps(arguments.name, ensure_ascii=False)  # text, 2024 too
+        values["name"] = json.dumps(arguments.name, ensure_ascii=False)  # a name is text, even 2024
     return [*arguments.set, *(f"{key}={value}" for key, value in values.items() if value is not None)]
 
 
@@ -172,8 +172,12 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
 def _checked(
     arguments: argparse.Namespace, sweep: SweepConfig, file: Path
 ) -> tuple["Machine", LaneResources, list[str], tuple[str, ...]]:
-    """Check weights, data and resources; returns what there is, the lanes that fit, notes on the data, and what of them
-    is not there."""
+    """Check weights, data and resources.
+
+    Returns:
+        The machine or cluster, the lanes that fit, notes on the data, and the data that are missing, in words. Missing
+        data are an error, except in a dry run if they can be downloaded.
+    """
     from mdr_tune.cluster.machine import this_machine
     from mdr_tune.cluster.ray_start import check_ray_can_start
 
@@ -192,7 +196,7 @@ def _checked(
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path, resumes: bool) -> LaneResources:
-    """Return the lanes that fit; the error names the file."""
+    """Return the lanes that fit on the machine. An error names the file of the sweep."""
     from mdr_tune.sweep.lane_layout import fit_lanes
 
     try:
@@ -211,7 +215,7 @@ def _cluster_at(address: str) -> "Machine":
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns 0 when done, 2 for a mistake of the user's, 1 for anything else."""
+    """Run the command and return its exit code: 0 when done, 2 for a mistake of the user's, 1 for anything else."""
     return with_forgiving_output(lambda: _run(argv))
 
 
@@ -249,7 +253,12 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
-    """Return the sentence with the command that goes on with a sweep."""
+    """Return a sentence with the command that resumes a sweep.
+
+    Args:
+        plan: Plan of the sweep.
+        out_of_budget: Whether the sweep needs a larger budget to go on.
+    """
     storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
     command = shlex.join(["python", "launch.py", "--resume", plan.sweep.name, *storage])
     if not out_of_budget:
@@ -259,7 +268,7 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
 
 
 def launch(plan: Plan, console: Console) -> int:
-    """Run a plan; returns the exit code."""
+    """Run a plan and return the exit code."""
     quiet_libraries()
     every_seed = plan.sweep.search.seeds is not None
     pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records, every_seed)
@@ -278,7 +287,7 @@ def launch(plan: Plan, console: Console) -> int:
 
 
 def _problems(outcome: LaunchOutcome) -> list[str]:
-    """Return what keeps a launch that came to its end from having done what it was started for."""
+    """Return the reasons why a launch that came to its end counts as failed; empty if it does not."""
     found = []
     if outcome.result.interrupted:
         found.append("interrupted")

@@ -1,4 +1,4 @@
-"""`mdr-tune leaderboard NAME`: the trials of a sweep beside each other, from MLflow, also while it runs."""
+"""`mdr-tune leaderboard NAME`: show the trials of a sweep, ranked, from MLflow, even while the sweep runs."""
 
 import argparse
 import contextlib
@@ -25,7 +25,7 @@ from mdr_tune.util.words import first_line
 
 REDRAW_EVERY_S = 2.0
 _LINES_AROUND = 9
-"""Of the terminal, for what stands around the trials."""
+"""Number of the terminal's lines that are kept free of trials, for what stands around them."""
 _DESCRIPTION = """\
 Show the trials of a sweep's newest launch, the best first: best value and its epoch, the mean over seeds, the second
 objective and the Pareto front (*), the value on the test classes where they were read, speed, memory, parameters.
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Print or write the leaderboard; returns 0.
 
     Raises:
-        UserError: There is no such sweep, or column, or store, or the flags do not go together.
+        UserError: There is no such sweep, column or store, or the flags do not go together.
     """
     _check(arguments)
     stores, client = open_store(arguments)
@@ -95,13 +95,13 @@ def _table(
 
 
 def _watch(arguments: argparse.Namespace, console: Console, read: Callable[[], SweepRecords]) -> int:
-    """Show the leaderboard until the sweep ends or Ctrl-C; a store that is gone for a while is waited for."""
+    """Show the leaderboard until the sweep ends, or until Ctrl-C. A store that does not answer is asked again."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     sweep = read()
-    leaderboard(sweep, arguments.sort)  # a key that is unknown is said before the screen is taken
+    leaderboard(sweep, arguments.sort)  # an unknown key is an error before the screen is taken
     problem = ""
     try:
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
@@ -138,10 +138,10 @@ def _write_rows(kind: str, rows: Rows, output: Path | None, console: Console) ->
 
 @contextlib.contextmanager
 def _writing(file: Path) -> Iterator[None]:
-    """Turn what the file system refuses into a user's error."""
+    """Turn an error of the file system into a user's error, which names --output."""
     try:
         if file.is_fifo():
-            os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))  # an error where nobody reads: else it would hang
+            os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))  # an error if nobody reads; writing would hang
         yield
     except OSError as error:
         raise UserError(f"--output {file}: cannot be written ({error.strerror})") from None

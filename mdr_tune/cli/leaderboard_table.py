@@ -1,4 +1,4 @@
-"""The leaderboard as a table of a terminal: what does not fit is left out, the least important first, and named."""
+"""The leaderboard as a table on a terminal. If not all columns fit, the least important are left out, and named."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,17 +14,20 @@ from mdr_tune.report.names import format_parameters
 from mdr_tune.util.words import count
 
 PARAMETERS_WIDTH = 28
-"""Characters that are left for the parameters, at the least: they go on in the next line."""
+"""Least width of the parameters' column, in characters. Longer text goes on in the next line."""
 _GAP = 2
 _STYLES = {"diverged": "red", "failed": "red", "running": "cyan"}
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A column; of those that have no text it is left out.
+    """A column of the table. It is left out if it has no text for any trial.
 
     Attributes:
-        keep: The columns with the lowest go first where there is no room; 9 stays.
+        title: Title of the column.
+        text: Function that returns a trial's text.
+        keep: Rank by importance. If there is no room, the column with the lowest rank goes first; rank 9 stays.
+        right: Whether the text is aligned to the right.
     """
 
     title: str
@@ -39,9 +42,11 @@ def leaderboard_table(
     """Return the table with a line about the launch above it and notes below.
 
     Args:
-        width: Columns of the terminal.
-        top: Lines to show; all if None.
-        state: What else to say of the launch: when it was read.
+        sweep: The launch.
+        entries: Lines of the leaderboard, in order.
+        width: Width of the terminal, in characters.
+        top: Number of trials to show; None for all.
+        state: Text to add to the line about the launch, such as when it was read.
     """
     shown = entries[:top]
     columns = [column for column in _columns(sweep, entries) if any(column.text(entry) for entry in shown)]
@@ -95,7 +100,7 @@ def _front(entry: Line) -> str:
 
 
 def _fitting(columns: list[_Column], entries: list[Line], width: int) -> list[_Column]:
-    """Return the columns that fit, the parameters at their least width."""
+    """Return the columns that fit if the parameters have their least width."""
 
     def needed(column: _Column) -> int:
         widest = max([len(column.title), *(len(column.text(entry)) for entry in entries)])

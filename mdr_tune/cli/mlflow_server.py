@@ -1,4 +1,4 @@
-"""`mdr-tune mlflow-server`: an MLflow server that is there again after a crash."""
+"""`mdr-tune mlflow-server`: run an MLflow server that is started again after a crash."""
 
 import argparse
 import time
@@ -65,10 +65,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_install(arguments: argparse.Namespace, console: Console) -> int:
-    """Install, or change, the server; returns 0 when it answers.
+    """Install the server, or change its settings; returns 0 when the server answers.
 
     Raises:
-        UserError: Something that it needs is missing, or it does not start.
+        UserError: Something that the server needs is missing, or the server does not start.
     """
     settings = make_settings(
         arguments.backend_store_uri,
@@ -89,14 +89,14 @@ def run_uninstall(_arguments: argparse.Namespace, console: Console) -> int:
     """End the server for good; returns 0.
 
     Raises:
-        UserError: It is another user's.
+        UserError: The server is another user's.
     """
     service.uninstall(lambda sentence: say(console, sentence))
     return 0
 
 
 def run_status(_arguments: argparse.Namespace, console: Console) -> int:
-    """Print how the server is; returns 0 if it answers, else 1."""
+    """Print the state and the settings of the server; returns 0 if it answers, else 1."""
     status = service.status()
     if status is None:
         say(console, "no MLflow server is installed here; `mdr-tune mlflow-server install` makes one")
@@ -107,10 +107,10 @@ def run_status(_arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_run(_arguments: argparse.Namespace, _console: Console) -> int:
-    """Become the installed server; does not return.
+    """Turn this process into the installed server; does not return.
 
     Raises:
-        UserError: None is installed.
+        UserError: No server is installed.
     """
     service.run_server()
     raise AssertionError("the process is the server's by now")

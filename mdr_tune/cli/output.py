@@ -1,4 +1,4 @@
-"""The plan before, and the result after a sweep, as a person reads it in a terminal."""
+"""Print the plan before a sweep and the result after it, for people at a terminal."""
 
 import os
 import shlex
@@ -28,7 +28,7 @@ PLACEMENTS = {"pack": "on as few nodes as possible", "spread": "on as many nodes
 
 
 def print_plan(console: Console, plan: Plan) -> None:
-    """Print space, budget, lanes, resources and stores."""
+    """Print a plan: space, search, arms, cost, lanes, resources and stores."""
     sweep, lanes = plan.sweep, plan.lanes
     say(console, Text(sweep.name, style="bold").append(f": {plan.file}", style="not bold"))
     table = Table.grid(padding=(0, 2))
@@ -88,7 +88,7 @@ def _add_stores(table: Table, plan: Plan) -> None:
 
 
 def describe_trials(arm: Arm, unit: str) -> str:
-    """Return how many trials an arm has, and how many different ones its space has, where they have an end."""
+    """Return the number of an arm's trials, and that of the configurations in its space if they are countable."""
     trials = count(arm.trials, unit)
     if arm.trials < arm.wanted:
         return f"{trials}: all different configurations of its space, fewer than the {arm.wanted} asked for"
@@ -98,7 +98,7 @@ def describe_trials(arm: Arm, unit: str) -> str:
 
 
 def describe_stop(stop: StopConfig) -> str:
-    """Return what ends the search early, if anything does."""
+    """Return what ends the search early, in words; empty if nothing does."""
     parts = [
         duration(stop.time) if stop.time is not None else "",
         f"{stop.gpu_hours:g} GPU hours" if stop.gpu_hours is not None else "",
@@ -170,7 +170,7 @@ def _print_where_next(console: Console, stores: Stores, sweep_name: str, outcome
 
 
 def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> str:
-    """Return the sentence that says which version the alias was taken from, and whether that one was better."""
+    """Return a sentence that names the version which the alias was taken from, and says so if it was better."""
     winner = outcome.result.winner
     best = winner.best(outcome.result.metric) if winner else None
     known = f" ({value:.2f} on {chosen_on(outcome.result.metric)})" if value is not None else ""
@@ -180,7 +180,7 @@ def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> st
 
 
 def ui_lines(stores: Stores, experiment_id: str) -> list[str]:
-    """Return what shows the sweep in the MLflow UI: the command that starts it, if need be, and the address."""
+    """Return the lines that lead to a sweep in the MLflow UI: the command that starts it if need be, the address."""
     uri = stores.shown_uri
     page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     if uri.startswith("http"):
@@ -194,7 +194,7 @@ def ui_lines(stores: Stores, experiment_id: str) -> list[str]:
 
 
 def _shown_path(path: Path) -> str:
-    """Return a path relative to the working directory, if it lies below."""
+    """Return a path relative to the working directory; a path outside of that as it is."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 

@@ -1,4 +1,4 @@
-"""How far a sweep is, and what the rest of it will take, from what its epochs took so far."""
+"""Estimate how far a sweep is and how long the rest of it takes, from the time of its epochs so far."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -11,15 +11,16 @@ EPOCH_TIME = "time/epoch_s"
 
 
 class Pace:
-    """Follows the trials of a sweep.
+    """Follows the trials of a sweep, and estimates what is left to do.
 
     Args:
-        num_trials: Configurations of all arms together.
-        lanes: What they run on.
-        seeds_per_trial: Training seeds of a configuration that survives.
-        every_seed: A configuration has all of its seeds whatever becomes of the first: each is a trial like any other.
-        past: Trials of earlier sessions. They are done, or go on, and cost what they cost; but how long an epoch takes
-            is measured anew.
+        num_trials: Number of configurations of all arms.
+        lanes: Lanes that the trials run on.
+        seeds_per_trial: Number of training seeds of a configuration that survives.
+        every_seed: Whether a configuration has all of its seeds, whatever becomes of the first. Each seed is then a
+            trial like any other.
+        past: Trials of earlier sessions. They count as done, or go on, and their time counts as spent. But the time of
+            an epoch is measured anew.
     """
 
     def __init__(
@@ -37,11 +38,11 @@ class Pace:
         self._seconds, self._epochs = 0.0, 0
 
     def started(self, record: TrialRecord) -> None:
-        """A trial begins, or goes on."""
+        """Count a trial that begins or goes on."""
         self._records[record.name] = record
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """The last epoch of a trial is new."""
+        """Count the last epoch of a trial, and its time."""
         self._seconds += record.history[-1].get(EPOCH_TIME, 0.0)
         self._epochs += 1
 
@@ -52,33 +53,33 @@ class Pace:
 
     @property
     def num_trials(self) -> int:
-        """Configurations; with `every_seed` the trials of all of their seeds."""
+        """Number of trials of the sweep: of its configurations, or with `every_seed`, of all their seeds."""
         return self._configurations * (self._seeds if self._every_seed else 1)
 
     @property
     def trials_done(self) -> int:
-        """How many of them have ended: configurations by their first seed."""
+        """Number of these trials that have ended. A configuration has ended when its first seed has."""
         return sum(record.ended and (self._every_seed or record.seed_index == 0) for record in self.records)
 
     @property
     def further_seeds_done(self) -> int:
-        """Seeds that have ended beside those trials."""
+        """Number of further seeds that have ended; 0 with `every_seed`, where they count among the trials."""
         return 0 if self._every_seed else sum(record.ended and record.seed_index > 0 for record in self.records)
 
     @property
     def epochs_done(self) -> int:
-        """Epochs of all trials."""
+        """Number of epochs that all trials have done."""
         return sum(record.epochs for record in self.records)
 
     @property
     def share_done(self) -> float:
-        """Of all epochs that are expected."""
+        """Share of all expected epochs that are done, 0 to 1."""
         done = self.epochs_done
         return done / max(1.0, done + self.epochs_left)
 
     @property
     def epochs_left(self) -> float:
-        """Epochs still to train: what runs or waits goes as far as those before that came as far went in the mean."""
+        """Expected number of epochs still to be trained, by trials that run or wait, and by further seeds."""
         return sum(self._left_of_running()) + self._left_of_waiting() + self._left_of_seeds()
 
     def _left_of_running(self) -> list[float]:
@@ -91,7 +92,11 @@ class Pace:
         return (self._configurations - len(first_seeds)) * self._length(0, first_seeds[-1])
 
     def _left_of_seeds(self) -> float:
-        """Epochs of the further seeds that have not started: those of survivors, and of as many of the rest."""
+        """Return the expected epochs of the further seeds that have not started.
+
+        Of the configurations that have not ended, as large a share is expected to survive as of those that have. While
+        none has ended, all are expected to survive.
+        """
         first_seeds = [record for record in self.records if record.seed_index == 0]
         if self._seeds == 1 or not first_seeds:
             return 0.0
@@ -104,20 +109,31 @@ class Pace:
         return max(0.0, survivors * (self._seeds - 1) - started) * float(first_seeds[-1].config["epochs"])
 
     def _length(self, done: int, record: TrialRecord) -> float:
-        """Return how many epochs a trial like `record` is expected to have that has come through `done`."""
+        """Return the number of epochs that a trial like `record` is expected to have in the end.
+
+        It is the mean over the trials that ended with more than `done` epochs; without any, what the trial's
+        configuration says.
+
+        Args:
+            done: Epochs that the trial has done.
+            record: The trial, or one with as many epochs in its configuration.
+        """
         lengths = [r.epochs for r in self.records if r.outcome in ("completed", "stopped_early") and r.epochs > done]
         return fmean(lengths) if lengths else float(record.config["epochs"])
 
     @property
     def seconds_left(self) -> float | None:
-        """Of wall time; None before the first epoch of this session, and once there is nothing left to train."""
+        """Expected wall time left, in seconds; None before this session's first epoch, and if no epoch is left."""
         if not self._epochs or not self.epochs_left:
             return None
         longest = max(self._left_of_running(), default=0.0)
         return max(self.epochs_left / self._lanes.num_lanes, longest) * self._seconds / self._epochs
 
     def describe_gpu_hours(self) -> str | None:
-        """Return the GPU hours so far and those expected, in words; None without GPUs, and before the first epoch."""
+        """Return the GPU hours so far and those expected, in words.
+
+        None without GPUs, and before the first epoch of this session.
+        """
         if not self._lanes.gpus_per_worker or not self._epochs:
             return None
         so_far = self._past_seconds + self._seconds

@@ -1,4 +1,4 @@
-"""How far something is: bars on a terminal, and elsewhere a line where it begins and one where it ends."""
+"""Show progress: by bars on a terminal, elsewhere by a line when a task begins and one when it ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ from mdr_tune.cli.terminal import say
 from mdr_tune.util.progress import Progress as ProgressCall
 
 _MANY = 10_000_000
-"""More than there are images: bytes."""
+"""A count from here on is of bytes: there are fewer images."""
 
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[ProgressCall]:
-    """Yield what shows a progress. The bars are gone when the block ends; lines stay.
+    """Yield a function that shows the progress of tasks. The bars are gone when the block ends; lines stay.
 
-    A total of 0 stands for one that is not known, as it may be with a download.
+    A total of 0 stands for a total that is not known, as for some downloads.
     """
     columns = (TextColumn("{task.description}"), BarColumn(None), _Count(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -38,7 +38,7 @@ def progress_bars(console: Console) -> Iterator[ProgressCall]:
 
 
 class _Count(ProgressColumn):
-    """How many are done, of how many if that is known; bytes come in millions."""
+    """Column with the count that is done, and the total if that is known. Bytes are in millions."""
 
     def __init__(self) -> None:
         super().__init__(Column(no_wrap=True))

@@ -1,4 +1,4 @@
-"""`mdr-tune report NAME...`: what sweeps found, as a page, tables and figures, from MLflow alone."""
+"""`mdr-tune report NAME...`: write what sweeps found, as a page, tables and figures, from MLflow alone."""
 
 import argparse
 import contextlib
@@ -50,7 +50,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Write the report, print its tables and where it is, and log it; returns 0.
+    """Write the report, print its tables and its place, and log it to MLflow; returns 0.
 
     Raises:
         UserError: There is no such sweep, launch or baseline, the folder holds something else, or a store refuses.
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     folder = arguments.out or default_folder(arguments.names)
     with _writing(folder):
-        check_folder(folder)  # before what takes time
+        check_folder(folder)  # before the steps that take time
     with console.status("reading") as status:
         evidences = []
         for name in arguments.names:
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def default_folder(names: list[str]) -> Path:
-    """Return where the report of these sweeps goes without --out."""
+    """Return the folder for the report of these sweeps without --out."""
     from mdr_tune.report.output.section import slugs
 
     return Path("report" if len(names) > 1 else f"report_{slugs(names)[0]}")
@@ -101,7 +101,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Name the flag in what is wrong with the folder."""
+    """Turn an error of the file system into a user's error, which names --out."""
     try:
         yield
     except OSError as error:
@@ -121,7 +121,7 @@ def _print(console: Console, evidence: "SweepEvidence", table: "AblationTable") 
 
 
 def _others(report: "Report") -> str:
-    """Return what else is in the folder: `report.md, 7 tables, 20 figures`."""
+    """Return what else is in the report's folder: `report.md, 7 files in tables, 20 files in figures`."""
     of = [file.relative_to(report.folder).parts[0] for file in report.files]
     return f"report.md, {count(of.count('tables'), 'file')} in tables, {count(of.count('figures'), 'file')} in figures"
 
@@ -134,10 +134,17 @@ def _keep(
     report: "Report",
     is_plain: bool,
 ) -> None:
-    """Log the report to the runs of its launches, and say where; not if one of them has not ended, or has a better one.
+    """Log the report to the runs of its launches, and print where it is.
+
+    Nothing is logged if one of the launches has not ended, or its run has a report there with more in it.
 
     Args:
-        is_plain: Whether it is what the launch itself makes at its end, and takes that one's place.
+        console: Console to print on.
+        stores: Stores of the launches.
+        client: Client of the tracking store.
+        evidences: The launches, as the report was made from them.
+        report: The report.
+        is_plain: Whether the report is the one that a launch itself makes at its end. It then replaces that one.
     """
     from mlflow.exceptions import MlflowException
 
@@ -168,7 +175,7 @@ def _keep(
 
 
 def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[str, Any]:
-    """Return the `report.json` of the report that a run has; nothing if it has none."""
+    """Return the `report.json` of the report at `place` of a run; empty if there is none."""
     from mdr_tune.report.report_folder import MANIFEST, read_manifest
 
     file = f"{place}/{MANIFEST}"
@@ -179,7 +186,7 @@ def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[st
 
 
 def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence", table: "AblationTable") -> None:
-    """Describe the run of a finished grid by its table, as its launch does: one that could not left it to this."""
+    """Describe the run of a finished grid by its table. Its launch did so too, unless something failed."""
     from mdr_tune.report.description import ablation_description
     from mdr_tune.report.sentences import summary_sentences
     from mdr_tune.tracking.run_files import set_description
@@ -192,7 +199,7 @@ def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence
 
 
 def _has_champion(client: "MlflowClient", evidence: "SweepEvidence") -> bool:
-    """Return whether the sweep's champion is of this launch: a newer one may have the alias, or none be registered."""
+    """Return whether the sweep's champion is a trial of this launch, rather than of a newer one, or missing."""
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.tracking.champion import ALIAS

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Run the trial again and print the comparison; returns 0 if all is equal, else 1.
 
     Raises:
-        UserError: There is no such trial, or it cannot be run here.
+        UserError: There is no such trial, or the trial cannot be run here.
     """
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
     check_exists(stores)
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     from mdr_tune.tracking.rerun import read_original
 
-    mlflow.set_tracking_uri(stores.tracking_uri)  # of the artifacts
+    mlflow.set_tracking_uri(stores.tracking_uri)  # for downloads of artifacts
     client = open_client(stores)
     original = read_original(client, arguments.run_id, stores.shown_uri)
     plan = plan_rerun(original, arguments.epochs, shlex.join([sys.executable, *sys.argv]))

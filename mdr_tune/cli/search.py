@@ -1,4 +1,4 @@
-"""`mdr-tune search --index FILE --query IMAGE ...`: the images of an index that are nearest to others."""
+"""`mdr-tune search --index FILE --query IMAGE ...`: find the images of an index that are nearest to a query."""
 
 import argparse
 import json
@@ -47,10 +47,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Search, and print or write what was found; returns 0.
+    """Search, and print or write the images found; returns 0.
 
     Raises:
-        UserError: A flag is wrong, the index is another model's, or a query cannot be read.
+        UserError: A flag is wrong, another model made the index, or a query cannot be read.
     """
     if arguments.out is not None and arguments.out.suffix not in (".csv", ".json"):
         raise UserError(f"--out {arguments.out}: give it a name that ends in .csv or .json")
@@ -86,7 +86,7 @@ def _how(index: "EmbeddingIndex", found: "SearchResult") -> str:
 
 
 def _hits(index: "EmbeddingIndex", found: "SearchResult", query: int) -> list[tuple[int, str, float, str | None]]:
-    """Return rank, path, distance and label of what a query found."""
+    """Return rank, path, distance and label of each image that a query found."""
     pairs = zip(found.rows[query].tolist(), found.distances[query].tolist(), strict=True)
     hits = [(row, distance) for row, distance in pairs if row >= 0]
     return [

@@ -1,4 +1,4 @@
-"""The queries of `mdr-tune search`: images, folders of them and other indexes, all as embeddings."""
+"""Embeddings of the queries of `mdr-tune search`: of images, of folders of images, and of the rows of other indexes."""
 
 import argparse
 import os
@@ -20,26 +20,32 @@ from mdr_tune.util.words import escaped
 
 @dataclass(frozen=True)
 class Queries:
-    """Q queries: their names, escaped where they are not UTF-8, their files (absolute), and (Q, D) embeddings."""
+    """Q queries with embeddings of D dimensions.
+
+    Attributes:
+        names: Names of the queries, for people. What is not UTF-8 is escaped.
+        files: Absolute paths of the queries' files.
+        embeddings: (Q, D).
+    """
 
     names: list[str]
     files: list[Path]
     embeddings: torch.Tensor
 
     def paths_in(self, index: EmbeddingIndex) -> list[str | None]:
-        """Return each file relative to the folder of an index; None of those that are elsewhere, or not UTF-8."""
+        """Return each file's path relative to the folder of an index; None if it is elsewhere or not UTF-8."""
         root = os.path.realpath(index.info.root)
-        # Only folders are resolved: in the index a link has its own name.
+        # Only folders are resolved: a file that is a link has its own name in the index.
         parents = {parent: os.path.realpath(parent) for parent in {file.parent for file in self.files}}
         paths = [os.path.relpath(os.path.join(parents[file.parent], file.name), root) for file in self.files]
         return [None if path.startswith("..") or escaped(path) != path else path for path in paths]
 
 
 def read_queries(arguments: argparse.Namespace, index: EmbeddingIndex) -> Queries:
-    """Embed the images, and read the indexes, that --query names; in its order.
+    """Return the queries that --query names, in its order. Images are embedded, and indexes are read.
 
     Raises:
-        UserError: A model or an index does not go with `index`, or a query cannot be read.
+        UserError: The model, or the index of a query, does not go with `index`, or a query cannot be read.
     """
     embedder = None
     if any(query.suffix != ".parquet" for query in arguments.query):
@@ -84,7 +90,7 @@ def _rows_of(file: Path, index: EmbeddingIndex) -> Queries:
 
 
 def _embedded(query: Path, embedder: Embedder, batch_size: int) -> Queries:
-    """Embed an image, or those of a folder: what of it cannot be decoded is left out."""
+    """Embed an image, or the images of a folder. An image of the folder that cannot be decoded is left out."""
     if query.is_dir():
         paths = list_images(query)
         names: Sequence[str] = [escaped(str(query / path)) for path in paths]

@@ -1,4 +1,4 @@
-"""What the terminal shows while a sweep runs: a line a finished trial, and a live status on a tty."""
+"""Print how a sweep is going: a line for each trial that ends, and on a terminal a live status line."""
 
 import threading
 import time
@@ -18,10 +18,10 @@ from mdr_tune.util.words import count, last_line
 
 PROGRESS_EVERY_S = 15.0
 SUMMARY_EVERY_S = 60.0
-"""Without a terminal: a line about the whole sweep, or sooner where another tenth of it is done, but not more often
-than PROGRESS_EVERY_S."""
+"""Time between two lines about the whole sweep, without a terminal. A line comes sooner, after PROGRESS_EVERY_S at the
+earliest, if another tenth of the sweep is done."""
 LOOK_EVERY_S = 1.0
-"""How often it is counted how far the sweep is, which takes longer the more trials there are."""
+"""Least time between two counts of how far the sweep is. A count takes longer the more trials there are."""
 RUNNING_SHOWN = 3
 OUTCOMES = {
     "completed": "completed",
@@ -34,12 +34,12 @@ _BAD = ("diverged", "failed")
 
 
 class Status:
-    """A sweep's listener that prints. On a terminal one status line stays at the bottom; elsewhere plain lines only.
+    """Listener of a sweep that prints. On a terminal a status line stays at the bottom; elsewhere all lines are plain.
 
     Args:
-        console: Where to print.
-        metric: The sweep's metric.
-        pace: Of the sweep; knows the trials of its earlier sessions.
+        console: Console to print on.
+        metric: Name of the sweep's metric.
+        pace: Pace of the sweep. It knows the trials of earlier sessions.
     """
 
     def __init__(self, console: Console, metric: str, pace: Pace) -> None:
@@ -48,7 +48,7 @@ class Status:
         self._stage = ""
         self._next_progress = 0.0
         self._told: dict[str, tuple[int, int]] = {}
-        """Numbers of notes and changes of each trial that are known."""
+        """Numbers of notes and of changes that are known already, by name of the trial."""
         self._summary_at: float | None = None
         self._summary_tenth = 0
         self._look_at = 0.0
@@ -64,7 +64,7 @@ class Status:
         self.finish()
 
     def finish(self) -> None:
-        """Take the live line away; what is printed after it stands at the bottom."""
+        """Remove the live line. What is printed afterwards stands at the bottom."""
         if self._live.is_started:
             self._live.stop()
 
@@ -76,12 +76,12 @@ class Status:
             self._console.print(line, soft_wrap=True)
 
     def stage(self, text: str) -> None:
-        """Print what begins."""
+        """Print the name of the stage that begins."""
         self._stage = text
         self._print(text, "dim")
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Show how far a preparation is: in the live line, and elsewhere as a line now and then."""
+        """Show how far a preparation is: on a terminal in the live line, elsewhere by a line now and then."""
         text = f"{what}: {done:,} of {total:,}"
         if done < total and self._console.is_terminal:
             self._stage = text
@@ -90,12 +90,12 @@ class Status:
             self.stage(text)
 
     def arm_started(self, arm: Arm) -> None:
-        """Print which search begins."""
+        """Print the name of the arm whose search begins, and its number of trials."""
         self._stage = ""
         self._print(f"searching {arm.name}: {count(arm.trials, 'trial')}", "bold")
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Count the trial; say so if it goes on."""
+        """Count the trial, and print a line if it goes on after an interruption."""
         if self._summary_at is None:
             self._summary_at, self._summary_tenth = time.monotonic(), int(10 * self._pace.share_done)
         self._pace.started(record)
@@ -104,12 +104,12 @@ class Status:
             self._print(f"{record.name:<16} goes on after epoch {record.epochs}")
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Measure the pace; the live line reads the record."""
+        """Count the epoch for the pace, and print a summary if it is time. The live line reads the record itself."""
         self._pace.epoch_finished(record)
         self._summarise()
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Print what is new: a note, or what population based training changed."""
+        """Print the notes that are new, and the new changes by population based training."""
         notes, changes = self._told.get(record.name, (0, 0))
         self._told[record.name] = (len(record.notes), len(record.changes))
         for note in record.notes[notes:]:
@@ -118,7 +118,7 @@ class Status:
             self._print(f"{record.name:<16} {_describe(change)}")
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Print the trial's line."""
+        """Print the trial's line: outcome, epochs, best value and parameters."""
         best = record.best(self._metric)
         label, _ = value_titles(self._metric)
         quality = f"{label} {best[0]:6.2f} (epoch {best[1]})" if best else "no result"
@@ -133,7 +133,7 @@ class Status:
             self._summarise()
 
     def test_scored(self, record: TrialRecord, metrics: dict[str, float], details: TestDetails | None) -> None:
-        """Nothing to do: the final table shows it."""
+        """Do nothing: the final table shows the test metrics."""
 
     def _summarise(self) -> None:
         """Without a terminal, print now and then how far the sweep is."""
@@ -168,7 +168,7 @@ class Status:
         return parts + [f"{numbers[o]} {OUTCOMES[o]}" for o in ("stopped_early", *_BAD) if numbers[o]]
 
     def _outlook(self) -> list[str]:
-        """Return the best value so far, the time left and the GPU hours."""
+        """Return the best value so far, the time left and the GPU hours, in words, as far as they are known."""
         scored = [(best[0], r.name) for r in self._pace.records if (best := r.best(self._metric))]
         parts = []
         if scored:
@@ -181,7 +181,7 @@ class Status:
 
 
 def _fold(parts: Sequence[str], width: int) -> str:
-    """Join the parts, in as many lines as they need; none is broken unless it is longer than a line."""
+    """Join the parts into as many lines as they need. Only a part that is longer than a line is broken."""
     lines = [parts[0]]
     for part in parts[1:]:
         joined = f"{lines[-1]} · {part}"

@@ -1,4 +1,4 @@
-"""Standard output and error that never decide what becomes of a command, whatever their encoding and reader."""
+"""Standard output and error that never break off a command, whatever their encoding and reader."""
 
 import codecs
 import errno
@@ -11,11 +11,14 @@ from mdr_tune.util.words import escaped
 
 _NAMES: tuple[Literal["stdout"], Literal["stderr"]] = ("stdout", "stderr")
 _READER_IS_GONE = (errno.EPIPE, errno.EIO)
-"""A pipe whose reader has ended (`| head`), a terminal that was closed (EIO)."""
+"""Errors of a pipe whose reader has ended, as in `| head` (EPIPE), and of a terminal that was closed (EIO)."""
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
-    """Stand in for what an encoding lacks: `?`, or `\\xe9` for a byte of a file name that is not UTF-8."""
+    """Return the text that stands for characters which an encoding lacks, and the place to go on from.
+
+    A character becomes `?`. A byte of a file name that is not UTF-8 becomes `\\xe9` or the like.
+    """
     assert isinstance(error, UnicodeEncodeError)
     missing = error.object[error.start : error.end]
     return "".join("?" if escaped(character) == character else escaped(character) for character in missing), error.end
@@ -25,10 +28,10 @@ codecs.register_error("mdr_tune.replace", _replace)
 
 
 def with_forgiving_output(command: Callable[[], int]) -> int:
-    """Run a command, and return its exit code: no character that cannot be encoded ends it, nor a reader that is gone.
+    """Run a command and return its exit code. No character that cannot be encoded ends it, nor a reader that is gone.
 
-    Standard output or error that are closed from the start (`>&-`) are thrown away. Output that is lost otherwise, such
-    as on a full disk, is told once on standard error, and makes an exit code of 0 a 1.
+    If standard output or error is closed from the start (`>&-`), what is printed there is thrown away. If output is
+    lost otherwise, such as on a full disk, standard error says so once, and an exit code of 0 becomes 1.
     """
     for name in _NAMES:
         stream = getattr(sys, name)
@@ -48,10 +51,10 @@ def with_forgiving_output(command: Callable[[], int]) -> int:
 
 
 class Output:
-    """What is `sys.stdout` or `sys.stderr` at the time, as the file of a console; writing to it raises no `OSError`.
+    """File for a console that passes on to the present `sys.stdout` or `sys.stderr`. Writing raises no `OSError`.
 
     Attributes:
-        lost: Why something that was printed is not where it should be, if its reader did not just go; of both streams.
+        lost: Why output of either stream was lost; None if none was, or only because a reader is gone.
     """
 
     lost: ClassVar[str | None] = None
@@ -62,27 +65,27 @@ class Output:
     @property
     def _stream(self) -> Any:
         stream = getattr(sys, self._name)
-        return getattr(stream, "rich_proxied_file", stream)  # below a live display of rich
+        return getattr(stream, "rich_proxied_file", stream)  # the stream below a live display of rich
 
     def write(self, text: str) -> int:
-        """Write a text; returns its length."""
+        """Write a text and return its length."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Write out what is kept."""
+        """Write out what is buffered."""
         self._try(lambda: self._stream.flush())
 
     def finish(self) -> None:
-        """Write out what is kept; what cannot be written is thrown away.
+        """Write out what is buffered, and throw away what cannot be written.
 
-        Else Python tries once more at its exit, and makes an exit code of 120 of it.
+        Otherwise Python would try again at its exit, and end with exit code 120.
         """
         if not self._try(lambda: self._stream.flush()):
             self._throw_away()
 
     def _try(self, action: Callable[[], Any]) -> bool:
-        """Do something that writes; returns whether it went well."""
+        """Call a function that writes; returns whether it succeeded."""
         try:
             action()
         except OSError as error:
@@ -96,7 +99,7 @@ class Output:
 
     def _throw_away(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())  # for what is still kept too, and for whoever else writes there
+        os.dup2(nowhere, self._stream.fileno())  # also for what is still buffered, and for other code that writes there
         os.close(nowhere)
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the commands share: consoles, how an error ends a command, and third parties kept quiet."""
+"""Parts that all commands share: consoles, the exit code after an error, and quiet third-party libraries."""
 
 import errno
 import logging
@@ -19,19 +19,19 @@ PIPE_WIDTH = 200
 
 
 def make_console(stderr: bool = False) -> Console:
-    """Return a console; what is not a terminal gets lines as long as they are, for logs and pipes."""
+    """Return a console for standard output or error. A log or a pipe counts as `PIPE_WIDTH` characters wide."""
     file = cast(IO[str], Output("stderr" if stderr else "stdout"))
     console = Console(file=file, stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(file=file, stderr=stderr, highlight=False, width=PIPE_WIDTH)
 
 
 def say(console: Console, text: str | Text, style: str | None = None) -> None:
-    """Print a sentence as it is: brackets are no markup, and a line is broken by nothing but the terminal."""
+    """Print a sentence as it is: brackets are no markup, and only the terminal breaks a line."""
     console.print(text, style=style, soft_wrap=True, markup=False)
 
 
 def print_error(errors: Console, message: str) -> None:
-    """Print each line of a message as an error; at least one line."""
+    """Print each line of a message as an error. An empty message gives a line too."""
     for line in message.splitlines() or ["no reason was given"]:
         say(errors, f"error: {line}", "red")
 
@@ -39,7 +39,7 @@ def print_error(errors: Console, message: str) -> None:
 def exit_code(command: Callable[[], int]) -> int:
     """Run a command and return its exit code: 2 for a mistake of the user's, 1 if it raises anything else.
 
-    Ctrl-C and SIGTERM end it alike, half-written files removed.
+    Ctrl-C and SIGTERM both end the command with 1, and half-written files are removed.
     """
     errors = make_console(stderr=True)
     try:
@@ -48,7 +48,7 @@ def exit_code(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         errors.print("interrupted", style="red")
     except (Exception, SystemExit) as error:  # a library's `sys.exit` too, which would end the command without a word
-        if was_interrupted():  # a library made another error of it
+        if was_interrupted():  # a library turned the interrupt into another error
             errors.print("interrupted", style="red")
             return 1
         if (mistake := _mistake(error)) is not None:
@@ -59,17 +59,20 @@ def exit_code(command: Callable[[], int]) -> int:
 
 
 def _mistake(error: BaseException) -> str | None:
-    """Return what to tell of an error if it is a mistake of the user's: names that are too long are, wherever met."""
+    """Return the text of an error that is a mistake of the user's; None for any other error.
+
+    A file name that is too long is such a mistake, wherever in the code it raises an error.
+    """
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{error.filename}: {error.strerror}"
     return str(error) if isinstance(error, UserError) else None
 
 
 def quiet_libraries() -> None:
-    """Keep third-party chatter off the terminal; warnings and errors of this package stay."""
+    """Keep messages of third-party libraries off the terminal. Warnings and errors of this package stay."""
     for name in ("ray", "mlflow", "optuna", "alembic", "torch", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"PIL")  # of images that are odd, yet read as torchvision reads them
+    warnings.filterwarnings("ignore", module=r"PIL")  # about odd images, which are read as torchvision reads them
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

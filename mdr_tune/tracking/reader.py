@@ -28,7 +28,7 @@ def read_sweep(
 ) -> SweepRecords:
     """Return a launch of a sweep with its trials.
 
-    One call reads 1000 trials. Histories take one more call for each trial and objective, and one for each trial.
+    One call reads 1000 trials. With histories, each trial takes a call for each objective, and one for the epochs.
 
     Args:
         client: Client of the tracking store.
@@ -124,7 +124,7 @@ def literal(text: str) -> Any:
 
 
 def read_history(client: MlflowClient, run_id: str, metrics: list[str]) -> list[dict[str, float]]:
-    """Return the epochs of a run with some of its metrics. This takes one call for each metric, and one more.
+    """Return the epochs of a run with some of its metrics. This takes one call for each metric, and one for the epochs.
 
     A metric that was not finite in an epoch was not written, and is missing from that epoch.
     """
