@@ -1,4 +1,4 @@
-"""`mdr-tune importance NAME`: show which parameters mattered in a sweep, at a comparable budget of the trials."""
+"""`mdr-tune importance NAME`: show which parameters mattered, in numbers and figures, for trials of equal budget."""
 
 import argparse
 from collections import Counter

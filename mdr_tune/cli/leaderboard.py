@@ -25,7 +25,7 @@ from mdr_tune.util.words import first_line
 
 REDRAW_EVERY_S = 2.0
 _LINES_AROUND = 9
-"""Number of the terminal's lines that are kept free of trials, for what stands around them."""
+"""Lines of the terminal that are left for what stands around the trials."""
 _DESCRIPTION = """\
 Show the trials of a sweep's newest launch, the best first: best value and its epoch, the mean over seeds, the second
 objective and the Pareto front (*), the value on the test classes where they were read, speed, memory, parameters.

@@ -88,7 +88,7 @@ def _add_stores(table: Table, plan: Plan) -> None:
 
 
 def describe_trials(arm: Arm, unit: str) -> str:
-    """Return the number of an arm's trials, and that of the configurations in its space if they are countable."""
+    """Return the number of an arm's trials, in words, and that of the configurations in its space if it is finite."""
     trials = count(arm.trials, unit)
     if arm.trials < arm.wanted:
         return f"{trials}: all different configurations of its space, fewer than the {arm.wanted} asked for"
@@ -170,7 +170,7 @@ def _print_where_next(console: Console, stores: Stores, sweep_name: str, outcome
 
 
 def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> str:
-    """Return a sentence that names the version which the alias was taken from, and says so if it was better."""
+    """Return a sentence with the version that had the alias before, and a warning if that version was better."""
     winner = outcome.result.winner
     best = winner.best(outcome.result.metric) if winner else None
     known = f" ({value:.2f} on {chosen_on(outcome.result.metric)})" if value is not None else ""

@@ -199,7 +199,7 @@ def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence
 
 
 def _has_champion(client: "MlflowClient", evidence: "SweepEvidence") -> bool:
-    """Return whether the sweep's champion is a trial of this launch, rather than of a newer one, or missing."""
+    """Return whether the sweep's champion is of this launch. A newer launch may have it, or there may be none."""
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.tracking.champion import ALIAS

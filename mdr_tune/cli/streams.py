@@ -15,7 +15,7 @@ _READER_IS_GONE = (errno.EPIPE, errno.EIO)
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
-    """Return the text that stands for characters which an encoding lacks, and the place to go on from.
+    """Return a substitute for the characters that an encoding lacks, and the position after them.
 
     A character becomes `?`. A byte of a file name that is not UTF-8 becomes `\\xe9` or the like.
     """

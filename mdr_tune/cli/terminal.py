@@ -37,7 +37,7 @@ def print_error(errors: Console, message: str) -> None:
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code: 2 for a mistake of the user's, 1 if it raises anything else.
+    """Run a command and return its exit code; after an error 2 for a mistake of the user's, 1 for anything else.
 
     Ctrl-C and SIGTERM both end the command with 1, and half-written files are removed.
     """

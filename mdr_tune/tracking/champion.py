@@ -26,7 +26,7 @@ from mdr_tune.training.official import IMAGE_SHAPE, RESIZE, ImportedModel
 
 ALIAS = "champion"
 RESIZE_KEY = "mdr_tune.resize"
-"""Key, in a logged model's metadata, of the size in pixels that images are resized to."""
+"""Key of a logged model's metadata for the height and width, in pixels, that images are resized to."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Find what was deleted in MLflow, and the command that restores it. Until `mlflow gc`, MLflow keeps deleted runs."""
+"""Find what was deleted in MLflow, which keeps it until `mlflow gc`, and the command that restores it."""
 
 import shlex
 import sys

@@ -78,7 +78,7 @@ class _Found(NamedTuple):
 
 
 def _resolve(uri: str, client: MlflowClient) -> _Found:
-    """Return the address of a model and its run, with the version that an alias stands for now."""
+    """Return the address and the run of a model. An alias is replaced by the version that it stands for now."""
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if named is None:
         _check_version(uri, client)
@@ -92,7 +92,9 @@ def _resolve(uri: str, client: MlflowClient) -> _Found:
 
 
 def _check_version(uri: str, client: MlflowClient) -> None:
-    """Check that `models:/NAME` is the id of a logged model, `models:/m-...`, rather than a name without a version.
+    """Check that a URI does not name a registered model without a version.
+
+    `models:/m-...` may be the id of a logged model, which needs no version.
 
     Raises:
         UserError: The version is missing.
@@ -134,7 +136,7 @@ def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException
 
 
 def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
-    """Return some addresses of a registered model's versions: those by alias, then the newest by number."""
+    """Return some addresses of a registered model's versions: first those by alias, then the newest by number."""
     quote = '"' if "'" in model.name else "'"
     condition = f"name = {quote}{model.name}{quote}"
     versions = client.search_model_versions(condition, max_results=_NAMES_SHOWN, order_by=["version_number DESC"])
@@ -143,7 +145,7 @@ def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
 
 
 def _no_version(client: MlflowClient, name: str) -> str:
-    """Return a text: the registered model has no version, and the files of its sweep's newest champion are there."""
+    """Return why a registered model has no version, and where the files of its sweep's newest champion still are."""
     text = f"{name} has no version: it lost them if they were deleted in MLflow, which cannot be undone"
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -165,7 +167,7 @@ def _globals_at(tracking_uri: str) -> Iterator[None]:
 
 
 def _registry(client: MlflowClient) -> str:
-    """Return the address of the store that registered models are looked up in, in words."""
+    """Return the store in which registered models are looked up, in words."""
     other = MLFLOW_REGISTRY_URI.get()
     if not other or other == client.tracking_uri:
         return without_password(client.tracking_uri)
@@ -176,7 +178,7 @@ def _known(client: MlflowClient) -> str:
     """Return which models are registered, as the end of a sentence."""
     try:
         models = client.search_registered_models(max_results=_NAMES_SHOWN)
-    except MlflowException:  # as of what was asked before
+    except MlflowException:  # nor did it answer what was asked before
         return "nor does it say which models it has"
     if not models:
         return "no model is registered in it: a launch registers its winner"

@@ -42,7 +42,7 @@ class Moved:
         experiment: Name of the experiment.
         recorded: Folder of the artifacts according to the database.
         now: Folder that holds the artifacts; None if they are in none of the known places.
-        looked_in: Folders that were looked at, other than `recorded`.
+        looked_in: Folders that were searched besides `recorded`.
     """
 
     experiment: str
@@ -153,7 +153,7 @@ def _find(database: Path, storages: Sequence[Path]) -> list[Moved]:
 
 
 def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
-    """Return, by experiment of this program, its local folder, and the folders of runs and models expected in it."""
+    """Return the local folder of each experiment of this program, and the folders of runs and models expected in it."""
     found: dict[str, tuple[Path, list[str]]] = {}
     with contextlib.closing(connect(database)) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():

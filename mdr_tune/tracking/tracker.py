@@ -224,7 +224,7 @@ class Tracker:
     def _put_seeds(self, record: TrialRecord, when: int) -> None:
         """Write the mean over the seeds that ran to their end into the run of a configuration's first seed.
 
-        Nothing is written for a configuration with a single seed so far.
+        Nothing is written while the configuration has a single seed, or none that ran to its end.
         """
         seeds = self._seen[record.config_name]
         first, found = seeds.get(record.config_name), mean_over_seeds(seeds.values(), self._metric)

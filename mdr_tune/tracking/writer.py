@@ -82,7 +82,7 @@ class OrderedWriter:
         Args:
             what: Name of the write, for the message if it fails.
             write: Function that makes the write.
-            key: Key of the entries that may not be written ahead of this write; None for all entries.
+            key: Key whose later entries must be written after this write; None for all keys.
         """
         with self._changed:
             if key is None:
