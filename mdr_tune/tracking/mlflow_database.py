@@ -161,7 +161,7 @@ def _wait_for_making(uri: str) -> None:
 
 
 def _recorded_version(connection: "Connection") -> str | None:
-    """Return the newest MLflow that launches in the database recorded; None if the installed one is as new."""
+    """Return the newest MLflow that launches in the database recorded; None if the installed one is not older."""
     import sqlalchemy
     from mlflow.version import VERSION
     from packaging.version import InvalidVersion, Version

@@ -133,7 +133,7 @@ def _image_content(params: Mapping[str, str]) -> str | None:
 class RerunRun:
     """The MLflow run of a rerun. It is in the trial's experiment, but has no parent run: no leaderboard counts it.
 
-    The end of the context closes the run: as FINISHED after `log_comparison`, as KILLED by Ctrl-C, else as FAILED.
+    Leaving its context closes the run: as FINISHED after `log_comparison`, as KILLED by Ctrl-C, else as FAILED.
 
     Args:
         client: Client of the tracking store.
