@@ -1,1 +1,1 @@
-"""What decides which trial comes next and which goes on: samplers, studies, schedulers, stop rules."""
+"""Decide which trial comes next and which trials go on: samplers, studies, schedulers, stop rules."""

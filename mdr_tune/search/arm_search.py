@@ -1,4 +1,4 @@
-"""The search of one arm: its study in Optuna, asked for trials and told how they end."""
+"""The search of one arm: its Optuna study proposes the trials and is told how they end."""
 
 import math
 from dataclasses import dataclass, field
@@ -21,23 +21,23 @@ from mdr_tune.util.quiet_optuna import quiet_optuna, without_warnings
 from mdr_tune.util.sqlite_address import sqlite_url
 
 BUSY_TIMEOUT_S = 60.0
-"""How long to wait for the store while another process, such as optuna-dashboard, has it locked."""
+"""Seconds to wait for the study's file while another process, such as optuna-dashboard, has it locked."""
 
 
 class ArmSearch(OptunaSearch):
-    """OptunaSearch over an arm's space; suggests whole trials, so that nothing behind it knows the space.
+    """Search an arm's space with Optuna, and suggest whole trials: the code that runs a trial never sees the space.
 
-    Trials are named after the arm and their number in the study, `mdr-007` being number 6. A suggestion is
-    `{"trial": <nested TrialConfig>, "parameters": <what was drawn, by dotted key>}`. Only this object writes to the
-    study. To tell it the same twice does nothing, so that a journal may be told again from its start.
+    A trial is named after the arm and its number in the study: `mdr-007` is number 6. A suggestion is
+    `{"trial": <nested TrialConfig>, "parameters": <drawn values by dotted key>}`. Only this object writes to the study.
+    An event that is told twice is entered once, so a journal may be replayed from its start.
 
     Args:
-        arm: Whose space is searched.
-        search: The sampler and its seed.
-        metrics: What is maximised: one, or two.
-        storage: The sqlite file of the study; made if need be.
-        study_name: A study of this name goes on.
-        legacy_draws: It goes on as version 1 of a plan has it: seeded by its name, with repeated configurations.
+        arm: Arm whose space is searched.
+        search: Configuration of the search, with the sampler and its seed.
+        metrics: Names of the metrics that are maximised, one or two.
+        storage: SQLite file of the study, created if there is none.
+        study_name: Name of the study. If the file has a study of this name, that study goes on.
+        legacy_draws: Draw as version 1 of a plan did: seeded by the study's name, and with repeated configurations.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ArmSearch(OptunaSearch):
         self._trials = {trial.number: _Known.of(trial) for trial in trials if trial.state != TrialState.WAITING}
 
     def next_name(self) -> str | None:
-        """Ask the study for one trial more; returns its name, or None if there is nothing that no trial had yet."""
+        """Ask the study for one more trial; returns its name, or None if every configuration found was tried before."""
         trial = self._study.ask()
         self._trials[trial.number] = _Known(trial._trial_id)
         try:
@@ -78,17 +78,20 @@ class ArmSearch(OptunaSearch):
         return f"{self._arm.name}-{trial.number + 1:03d}"
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the trial of a name that `next_name` gave."""
+        """Return the suggestion for a trial name that `next_name` returned."""
         return self.adopt(int(trial_id.removeprefix(f"{self._arm.name}-")) - 1)
 
     def adopt(self, number: int) -> dict[str, Any]:
-        """Return a trial that was asked for before, in this process or in another.
+        """Return the suggestion for a trial that this process or an earlier one asked the study for.
 
-        A crash may have come while its parameters were stored, or have lost the study's last trials: they are drawn
-        again then, and the same, if the trials before them are as they were.
+        A crash may have interrupted the storing of its parameters, or have lost the last trials of the study. They are
+        then drawn again. The values are the same if the trials before them are unchanged.
+
+        Args:
+            number: Number of the trial in the study.
 
         Raises:
-            NothingNewError: It was never drawn, since nothing was left that no trial had yet.
+            NothingNewError: The trial was never drawn, because no untried configuration was left.
         """
         while number not in self._trials:
             self.next_name()
@@ -100,11 +103,14 @@ class ArmSearch(OptunaSearch):
         return {"trial": resolve(self._arm.trial, self._arm.space, parameters).model_dump(), "parameters": parameters}
 
     def running_numbers(self) -> list[int]:
-        """Return the numbers of the trials that have not ended."""
+        """Return the numbers of the trials that have not ended, ascending."""
         return sorted(number for number, known in self._trials.items() if known.state == TrialState.RUNNING)
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Tell a trial's metric after an epoch; one that is not finite is not told, nor one of two metrics."""
+        """Enter a trial's metric after an epoch into the study.
+
+        Nothing is entered if the value is not finite, or if two metrics are maximised.
+        """
         known = self._trials[number]
         if len(self._metrics) > 1 or not math.isfinite(value) or known.reported.get(epoch) == value:
             return
@@ -114,18 +120,18 @@ class ArmSearch(OptunaSearch):
         known.reported[epoch] = value
 
     def complete(self, number: int, values: list[float]) -> None:
-        """Tell that a trial came to its end, and its value of each metric; it failed if one is not finite."""
+        """Enter that a trial ran to its end, with its value of each metric; it failed if a value is not finite."""
         if all(map(math.isfinite, values)):
             self._tell(number, TrialState.COMPLETE, values, "completed")
         else:
             self.fail(number, f"its values are not finite: {values}")
 
     def prune(self, number: int) -> None:
-        """Tell that a trial was stopped early: it has the value of its last report."""
+        """Enter that a trial was stopped early; Optuna gives it the value of its last report."""
         self._tell(number, TrialState.PRUNED, None, "stopped_early")
 
     def fail(self, number: int, why: str) -> None:
-        """Tell that a trial has no value."""
+        """Enter that a trial failed and has no value."""
         self._tell(number, TrialState.FAIL, None, why)
 
     def _tell(self, number: int, state: TrialState, values: list[float] | None, outcome: str) -> None:
@@ -142,7 +148,8 @@ class ArmSearch(OptunaSearch):
         """Let the study draw a trial's parameters; returns them by dotted key.
 
         Raises:
-            NothingNewError: Nothing is left that no trial had yet; the trial has failed, in the study alone.
+            NothingNewError: No untried configuration is left. The trial is marked as failed in the study, and nowhere
+                else.
         """
         try:
             parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))
@@ -165,10 +172,10 @@ def _ask(trial: Trial, parameter: Parameter) -> Any:
 
 @dataclass
 class _Known:
-    """What the study has of a trial: looked up here, as a look into the store takes longer the more trials it has."""
+    """A trial's state in the study, cached because a query of the store takes longer the more trials it has."""
 
     trial_id: int
-    """Of the store."""
+    """Id of the trial in the store, which is not its number in the study."""
     parameters: dict[str, Any] = field(default_factory=dict)
     reported: dict[int, float] = field(default_factory=dict)
     state: TrialState = TrialState.RUNNING
@@ -176,5 +183,5 @@ class _Known:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "_Known":
-        """Return what a stored trial has."""
+        """Return the state of a stored trial."""
         return cls(trial._trial_id, trial.params, dict(trial.intermediate_values), trial.state, trial.values)

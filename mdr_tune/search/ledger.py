@@ -1,4 +1,4 @@
-"""Where every event of a sweep is entered: into the journal first, then the study, then to those who listen."""
+"""Enter every event of a sweep: into the journal first, then into the study, then pass it to the listeners."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,35 +13,36 @@ from mdr_tune.util.disk_space import until_room
 
 
 class Study(Protocol):
-    """What the ledger tells a search of its trials, by their numbers."""
+    """The study of an arm as the ledger sees it; `number` is a configuration's number in the study."""
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """The objective after an epoch."""
+        """Enter the objective after an epoch."""
 
     def complete(self, number: int, values: list[float]) -> None:
-        """A configuration ran to its end."""
+        """Enter that a configuration ran to its end, with its value of each metric."""
 
     def prune(self, number: int) -> None:
-        """It was stopped early."""
+        """Enter that a configuration was stopped early."""
 
     def fail(self, number: int, why: str) -> None:
-        """It has no value."""
+        """Enter that a configuration has no value."""
 
 
 class Ledger:
-    """Keeps the records of a sweep and tells what happens, in one order.
+    """Keep the records of a sweep and pass on each event in a fixed order: journal, study, listeners.
 
-    A crash between any two of its steps loses nothing: what the journal has and the others lack is made up for when
-    the sweep is resumed.
+    A crash between any two of these steps loses nothing. When the sweep is resumed, events that only the journal has
+    are entered into the study and MLflow too.
 
     Args:
-        journal: Written first.
-        metrics: What is maximised, one or two.
-        seeds_per_trial: Training seeds of a configuration.
-        every_seed: A configuration has all of its seeds whatever becomes of the first; else only if that survives.
-        keeps_all_checkpoints: Superseded checkpoints stay on the disk.
-        listeners: Told last.
-        records: What is known from earlier sessions.
+        journal: Journal of the launch, written first.
+        metrics: Names of the metrics that are maximised, one or two.
+        seeds_per_trial: Number of training seeds of a configuration.
+        keeps_all_checkpoints: Whether superseded checkpoints stay on the disk.
+        listeners: Listeners of the sweep, told last.
+        records: Records of the trials of earlier sessions.
+        every_seed: Whether a configuration gets all of its seeds whatever becomes of the first one. If not, it gets
+            further seeds only if the first one runs to its end.
     """
 
     def __init__(
@@ -60,29 +61,29 @@ class Ledger:
         self._listeners = listeners
         self._by_name = {record.name: record for record in records}
         self.study: Study | None = None
-        """The study of the arm that is searched now, if it has one."""
+        """Study of the arm that is being searched; None if that arm has no study."""
 
     def trial(self, name: str) -> TrialRecord | None:
-        """Return the record of a trial, if it has one."""
+        """Return the record of a trial; None if no trial of that name has started."""
         return self._by_name.get(name)
 
     def tidy(self, arm: str) -> None:
-        """Delete what an arm that is over keeps only for its trials to go on."""
+        """Delete checkpoints of an arm's ended trials that were kept only because other trials might take them over."""
         for record in self.of_arm(arm):
             if record.ended and not self._keeps_all:
                 self._drop(record, superseded(record, self.metrics[0], keep_from=record.epochs + 1))
 
     def of_arm(self, arm: str) -> list[TrialRecord]:
-        """Return the records of an arm."""
+        """Return the records of an arm, in the order in which the trials started."""
         return [record for record in self.records if record.arm == arm]
 
     def seeds_of(self, record: TrialRecord) -> list[TrialRecord]:
-        """Return the records of all seeds of a configuration, the first seed's first."""
+        """Return the records of all seeds of a configuration that have started, in the order of the seeds."""
         names = [record.config_name, *(f"{record.config_name}.{k + 1}" for k in range(1, self._seeds_per_trial))]
         return [self._by_name[name] for name in names if name in self._by_name]
 
     def started(self, record: TrialRecord) -> None:
-        """A new trial begins."""
+        """Enter that a new trial begins."""
         self.journal.write(
             "started",
             name=record.name,
@@ -97,7 +98,7 @@ class Ledger:
         self._tell("trial_started", record)
 
     def goes_on(self, record: TrialRecord) -> None:
-        """A trial of an earlier session goes on."""
+        """Enter that a trial of an earlier session goes on."""
         record.outcome = "running"
         self._tell("trial_started", record)
 
@@ -108,11 +109,13 @@ class Ledger:
         device: str | None,
         distances: dict[str, Any] | None = None,
     ) -> None:
-        """A trial finished an epoch.
+        """Enter that a trial finished an epoch.
 
         Args:
-            device: What it was trained on.
-            distances: How they lay after it, as `DistanceSnapshot.as_dict` says it.
+            record: Record of the trial.
+            metrics: Metrics of the epoch by name, and the epoch's number as `epoch`.
+            device: Device that trained the epoch: `cpu` or a GPU's name.
+            distances: Snapshot of the distances after the epoch, in the form of `DistanceSnapshot.as_dict`.
         """
         more = {key: value for key, value in (("device", device), ("distances", distances)) if value}
         self.journal.write("epoch", name=record.name, metrics=metrics, **more)
@@ -127,10 +130,13 @@ class Ledger:
         self._tell("epoch_finished", record)
 
     def checkpoint(self, record: TrialRecord, epoch: int, folder: Path, keep_from: int) -> None:
-        """A checkpoint is on the disk; those that nobody can need any more are deleted.
+        """Enter that a checkpoint is on the disk, and delete the trial's checkpoints that it supersedes.
 
         Args:
-            keep_from: The first epoch whose checkpoint another trial may take over.
+            record: Record of the trial.
+            epoch: Epoch after which the checkpoint was written.
+            folder: Folder of the checkpoint.
+            keep_from: First epoch whose checkpoint another trial may take over.
         """
         self.journal.write("checkpoint", name=record.name, epoch=epoch, folder=str(folder))
         record.checkpoints[epoch] = str(folder)
@@ -145,7 +151,10 @@ class Ledger:
                 _delete_checkpoint(Path(record.checkpoints.pop(epoch)))
 
     def changed(self, record: TrialRecord, change: Change) -> None:
-        """Population based training changed a trial; told once, though a resumed sweep decides it again."""
+        """Enter a change that population based training made to a trial.
+
+        A resumed sweep decides the same change again; it is entered once.
+        """
         if change in record.changes:
             return
         self.journal.write(
@@ -155,20 +164,23 @@ class Ledger:
         self._tell("trial_noted", record)
 
     def note(self, record: TrialRecord, text: str) -> None:
-        """Something happened to a trial that its user should know."""
+        """Enter a note on a trial for the user."""
         self.journal.write("note", name=record.name, text=text)
         record.notes.append(text)
         self._tell("trial_noted", record)
 
     def ended(self, record: TrialRecord, outcome: Outcome, error: str | None) -> None:
-        """A trial ended, or was interrupted (`killed`)."""
+        """Enter that a trial ended, or was interrupted (`killed`)."""
         self.journal.write("ended", name=record.name, outcome=outcome, error=error)
         record.outcome, record.error = outcome, error
         self.tell_study(record)
         self._tell("trial_ended", record)
 
     def tell_study(self, record: TrialRecord) -> None:
-        """Enter into the study how a configuration ended, once all of its seeds did."""
+        """Enter into the study how a configuration ended.
+
+        One whose first seed failed or was stopped early is entered at once, any other once all of its seeds have ended.
+        """
         study, first = self.study, self._by_name[record.config_name]
         if study is None or not first.ended:
             return
@@ -184,22 +196,32 @@ class Ledger:
                 self._enter(lambda: study.complete(first.number, values))
 
     def _enter(self, write: Callable[[], None]) -> None:
-        """Write into the study; while its disk is full, wait."""
+        """Write into the study; wait while its disk is full."""
         until_room(write, "the study", self.journal.tell)
 
     @property
     def gives_further_seeds(self) -> bool:
-        """Whether a configuration that survives gets further seeds."""
+        """Whether configurations have more than one training seed."""
         return self._seeds_per_trial > 1
 
     def missing_seeds(self, first: TrialRecord) -> list[int]:
-        """Return the seeds that a configuration has earned and not had yet."""
+        """Return the indices of the seeds that a configuration should get and that have not started yet.
+
+        Args:
+            first: Record of the configuration's first seed.
+        """
         if first.outcome != "completed" and not self.gives_every_seed:
             return []
         return [k for k in range(1, self._seeds_per_trial) if f"{first.config_name}.{k + 1}" not in self._by_name]
 
     def objectives(self, first: TrialRecord) -> list[float] | None:
-        """Return what a configuration is worth: each metric in the mean over its seeds; None if it has no value."""
+        """Return the value of a configuration for each metric: the mean over its completed seeds.
+
+        None if no completed seed has finite values.
+
+        Args:
+            first: Record of the configuration's first seed.
+        """
         found = [seed.objectives(self.metrics) for seed in self.seeds_of(first) if seed.outcome == "completed"]
         values = [value for value in found if value is not None]
         return [sum(column) / len(values) for column in zip(*values, strict=True)] if values else None
@@ -210,7 +232,7 @@ class Ledger:
 
 
 def _delete_checkpoint(folder: Path) -> None:
-    """Delete the files of a checkpoint and its folder; what is gone already is no error."""
+    """Delete a checkpoint's files and its folder; files or a folder that are gone already are no error."""
     if folder.is_dir():
         for file in folder.iterdir():
             file.unlink(missing_ok=True)

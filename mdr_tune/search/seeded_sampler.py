@@ -1,10 +1,10 @@
-"""The sampler of a study: draws each trial anew, as a function of the trials before it, and none twice.
+"""The sampler of a study: it draws each trial as a function of the trials before it, and no configuration twice.
 
-What is drawn depends on the seed, the arm, the trial's number and the trials before it, on nothing else: no generator
-lives on from one trial to the next. So an interrupted search goes on as it would have gone on.
+A draw depends only on the seed, the arm, the trial's number and the trials before it: no random generator lives on from
+one trial to the next. So an interrupted search goes on exactly as it would have without the interruption.
 
-No configuration is drawn twice: whatever sampler draws one that an earlier trial had draws again, from another seed. So
-it does if the values that it drew do not go together.
+If a sampler draws a configuration that an earlier trial had, it draws again from another seed. The same happens if the
+values that it drew are not valid together.
 """
 
 import contextlib
@@ -27,22 +27,23 @@ from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
 from mdr_tune.config.sweep import SearchConfig
 
 TRIES = 10
-"""How often a sampler draws before its trial is drawn at random from what no trial had yet."""
+"""Number of draws of the sampler for one trial, before the trial is drawn at random from the untried configurations."""
 RANDOM_TRIES = 1000
-"""How often it is then drawn at random, where a space cannot be listed, before nothing new is said to be left."""
+"""Number of random draws after that, in a space that cannot be listed, before `NothingNewError` is raised."""
 
 
 class NothingNewError(Exception):
-    """No configuration was found that no earlier trial of the study had."""
+    """Every configuration that was found had been tried by an earlier trial of the study."""
 
 
 def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None) -> BaseSampler:
-    """Return the sampler of an arm's study, which also tries the arm's `start_from` first.
+    """Return the sampler of an arm's study. It tries the points of the arm's `start_from` first.
 
     Args:
-        search: Names the sampler and its seed.
-        arm: Whose trials are drawn.
-        legacy_name: Name of a study that goes on as it began: seeded by its name, with repeated configurations.
+        search: Configuration of the search, with the sampler and its seed.
+        arm: Arm whose trials are drawn.
+        legacy_name: Name of a study that an older version began. Its draws are seeded by this name and may repeat
+            configurations. None for any other study.
     """
     stream = arm.name if legacy_name is None else legacy_name
     given = StudyToSample(arm.trials, len(arm.start_from), seed_of(search.seed, stream), arm.space)
@@ -51,30 +52,32 @@ def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None)
 
 
 class SeededSampler(BaseSampler):
-    """Draws each trial from a sampler of Optuna's that is made anew, until it is one that no earlier trial was.
+    """Draw each trial from a fresh Optuna sampler, again and again until its configuration is a new one.
 
     Args:
         seed: Seed of the search.
         stream: Name that is mixed into the seed, so that no two studies of a sweep draw the same.
-        sampler: Draws one trial, or makes what does, from a seed.
-        arm: Whose trials are drawn. The first have the values of its `start_from`; what one leaves open is drawn
-            parameter by parameter.
-        repeats: A configuration may be drawn again.
+        sampler: Sampler that the sweep names; draws one trial from a seed.
+        arm: Arm whose trials are drawn. The first trials have the values of its `start_from`. Parameters that a point
+            leaves open are drawn one by one.
+        repeats: Whether a configuration may be drawn more than once.
     """
 
     def __init__(self, seed: int, stream: str, sampler: Sampler, arm: Arm, repeats: bool = False) -> None:
         self._seed, self._stream, self._sampler, self._arm, self._repeats = seed, stream, sampler, arm, repeats
         self._distributions, self._tree = distributions_of(arm.space), parameter_tree(arm.space)
         self._drawn: dict[str, Any] = {}
-        """The trial that is drawn now: values by name."""
+        """Values of the trial that is being drawn, by the parameter's name."""
         self._keys: dict[int, str] = {}
-        """Configurations of earlier trials, by their number: see `configuration_key`."""
+        """Configurations of earlier trials, in the form of `configuration_key`, by the trial's number."""
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Draw the whole trial; returns what it has. Of a point that a user put into the study, nothing.
+        """Draw the whole trial; returns the distributions of its parameters by name.
+
+        Nothing is drawn for a point that a user put into the study, and the result is empty.
 
         Raises:
-            NothingNewError: There is no configuration left that no earlier trial had.
+            NothingNewError: No untried configuration was found.
         """
         self._drawn = {} if was_enqueued(trial) else self._new_point(study, trial)
         return {name: self._distributions[name] for name in self._drawn}
@@ -82,20 +85,20 @@ class SeededSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return what was drawn: Optuna asks for both at the trial's first parameter."""
+        """Return the values that `infer_relative_search_space` drew; Optuna calls both at a trial's first parameter."""
         return self._drawn
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw one parameter by itself, the same whatever was drawn before it."""
+        """Draw one parameter by itself; the trial's other parameters do not influence the value."""
         return self._independent(study, trial, param_name, 0)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Nothing to learn here: the study has it."""
+        """Do nothing: the next trial's sampler reads the study."""
 
     def _new_point(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        """Draw a point that is a valid trial, whose configuration no earlier trial had, unless they may repeat."""
+        """Draw a point that is a valid trial and, unless configurations may repeat, is new; returns values by name."""
         earlier = set() if self._repeats else self._earlier(study, trial)
         for attempt in range(TRIES):
             point = self._point(study, trial, attempt)
@@ -104,7 +107,7 @@ class SeededSampler(BaseSampler):
         return self._any_other(trial, earlier)
 
     def _point(self, study: Study, trial: FrozenTrial, attempt: int) -> dict[str, Any]:
-        """Draw a point: the parameters that the sampler draws together, and each other one by itself."""
+        """Draw a point: some parameters together by the sampler or from `start_from`, every other one by itself."""
         if trial.number < len(self._arm.start_from):
             together = self._arm.start_from[trial.number]
         else:
@@ -120,7 +123,11 @@ class SeededSampler(BaseSampler):
         return point
 
     def _any_other(self, trial: FrozenTrial, earlier: set[str]) -> dict[str, Any]:
-        """Return a point at random of those that no earlier trial had."""
+        """Draw a point at random from those that no earlier trial had.
+
+        Raises:
+            NothingNewError: None was found.
+        """
         generator = np.random.default_rng(seed_of(self._seed, self._stream, trial.number, "", TRIES))
         listed = listed_configurations(self._arm.trial, self._arm.space)
         if listed is not None:
@@ -143,7 +150,7 @@ class SeededSampler(BaseSampler):
     def _is_new(self, point: dict[str, Any], earlier: set[str]) -> bool:
         try:
             return self._key(point) not in earlier
-        except ValidationError:  # values that do not go together, such as a pos_margin above the neg_margin
+        except ValidationError:  # values that are not valid together, such as a pos_margin above the neg_margin
             return False
 
     def _key(self, point: dict[str, Any]) -> str:
@@ -151,10 +158,10 @@ class SeededSampler(BaseSampler):
         return configuration_key(resolve(arm.trial, arm.space, parameters_of(self._tree, point)))
 
     def _earlier(self, study: Study, trial: FrozenTrial) -> set[str]:
-        """Return the configurations of all trials before this one, whatever became of them."""
+        """Return the keys of the configurations of all trials before this one, however those trials ended."""
         for other in study.get_trials(deepcopy=False)[: trial.number]:
             if other.number not in self._keys:
-                with contextlib.suppress(KeyError, ValidationError):  # it has no parameters yet, or never will
+                with contextlib.suppress(KeyError, ValidationError):  # the trial has no parameters yet, or never will
                     self._keys[other.number] = self._key(other.params)
         return {key for number, key in self._keys.items() if number < trial.number}
 
@@ -168,6 +175,6 @@ class SeededSampler(BaseSampler):
 
 
 def seed_of(*parts: int | str) -> int:
-    """Mix numbers and names to a seed of 32 bits."""
+    """Mix numbers and names into a seed of 32 bits."""
     numbers = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in parts]
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""When a search ends before its trials are used up: budgets of time and GPU hours, a target, no progress."""
+"""End a search before its trials are used up: budgets of time and GPU hours, a target, no progress."""
 
 import math
 import time
@@ -11,17 +11,17 @@ from mdr_tune.util.words import count, duration
 
 
 class StopRules:
-    """Says whether an arm's search should end. A listener of the sweep.
+    """Decide whether an arm's search should end, by the events that this listener of the sweep is told.
 
     Args:
-        config: The rules.
-        arms: All arms, in order: what is left of a budget when one begins is shared among it and those after it, by
-            their trials.
-        metric: The sweep's.
-        gpus_per_trial: For the GPU hours.
-        seeds_per_trial: Training seeds of a configuration that survives, whose mean is its value.
-        used_s: Wall time that earlier sessions of the sweep took.
-        clock: Seconds, from any start.
+        config: Rules of the sweep.
+        arms: All arms, in order. When an arm begins, it gets a share of the budget that is left. The share is its
+            number of trials relative to its own and those of the arms after it.
+        metric: Name of the metric that the target and the progress are measured by.
+        gpus_per_trial: Number of GPUs that a trial holds, for the GPU hours.
+        seeds_per_trial: Number of training seeds of a surviving configuration, whose value is the mean over them.
+        used_s: Wall time of the earlier sessions of the sweep, in seconds.
+        clock: Returns a monotonic time in seconds.
     """
 
     def __init__(
@@ -46,18 +46,22 @@ class StopRules:
 
     @property
     def limits_time(self) -> bool:
-        """Whether there is a budget of time."""
+        """Whether the sweep has a time budget."""
         return self._config.time is not None
 
     def past(self, records: list[TrialRecord]) -> None:
-        """Take in the trials of earlier sessions, in the order in which they ended."""
+        """Take in the trials of earlier sessions.
+
+        Args:
+            records: Records of the trials: those that ended, in that order, then the others.
+        """
         for record in records:
             self._gpu_s += self._gpus_per_trial * sum(epoch.get("time/epoch_s", 0.0) for epoch in record.history)
             if record.ended:
                 self.trial_ended(record)
 
     def begin(self, arm: str) -> None:
-        """The search of an arm begins: it gets its share of what is left."""
+        """Give an arm, whose search begins, its share of the budgets that are left."""
         names = [other.name for other in self._arms]
         left = self._arms[names.index(arm) :]
         share = left[0].trials / sum(other.trials for other in left)
@@ -68,17 +72,20 @@ class StopRules:
             self._gpu_until[arm] = self._gpu_s + share * (3600 * self._config.gpu_hours - self._gpu_s)
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Nothing to count."""
+        """Do nothing."""
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Count the GPU time."""
+        """Add the GPU time of the epoch."""
         self._gpu_s += self._gpus_per_trial * record.history[-1].get("time/epoch_s", 0.0)
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Nothing to count."""
+        """Do nothing."""
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Count the configurations without a new best, each once all of its seeds ended."""
+        """Update the arm's best value and its count of configurations in a row without a new best.
+
+        A configuration whose first seed ran to its end counts once all of its seeds have ended.
+        """
         if not record.ended:
             return
         seeds = self._seeds.setdefault(record.config_name, [])
@@ -93,7 +100,7 @@ class StopRules:
             self._without_progress[record.arm] = self._without_progress.get(record.arm, 0) + 1
 
     def out_of_budget(self, arm: str) -> str | None:
-        """Say why the trials that run should be stopped now, if they should."""
+        """Return why the running trials of an arm should be stopped now; None if they should not."""
         if self._clock() - self._began >= self._time_until.get(arm, math.inf):
             return f"its share of the time budget of {duration(self._config.time or 0)} is used up"
         if self._gpu_s >= self._gpu_until.get(arm, math.inf):
@@ -101,7 +108,7 @@ class StopRules:
         return None
 
     def closed(self, arm: str) -> str | None:
-        """Say why no further trial should be started, if so."""
+        """Return why no further trial of an arm should be started; None if more may be started."""
         target, patience = self._config.target, self._config.patience
         if target is not None and self._best.get(arm, -math.inf) >= target:
             return f"the target of {target:g} is reached"

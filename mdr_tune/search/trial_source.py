@@ -1,7 +1,7 @@
-"""Where Tune's trials come from: what an interrupted sweep left, new ones of the search, further seeds of good ones.
+"""Give Tune its trials: unfinished ones of earlier sessions, new ones of the search, further seeds of survivors.
 
-A `SearchAlgorithm` of its own, because Tune's generator makes up random trial ids, counts paused trials as running, and
-knows nothing of trials that were begun before.
+This is a `SearchAlgorithm` of our own, because Tune's generator makes up random trial ids, counts paused trials as
+running, and knows nothing of trials that an earlier session began.
 """
 
 import copy
@@ -18,31 +18,32 @@ from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.search.ledger import Ledger
 
 MOST_TIMES_LOST = 2
-"""How often a trial is handed out once more after Tune gave it up."""
+"""Number of times that a trial is handed out again after Tune gave it up."""
 
 
 class Suggestions(Protocol):
-    """The search behind a source of trials."""
+    """The search that proposes configurations to a source of trials."""
 
     def next_name(self) -> str | None:
         """Ask the study for the next configuration; returns its name, None if none is left."""
 
     def suggest(self, name: str) -> dict[str, Any] | None:
-        """Return `{"trial": ..., "parameters": ...}` of a configuration that was asked for."""
+        """Return `{"trial": ..., "parameters": ...}` for a name that `next_name` returned."""
 
 
 class TrialSource(SearchAlgorithm):
-    """Hands out the trials of one arm, as many at a time as there are lanes.
+    """Hand out the trials of one arm, as many at a time as there are lanes.
 
     Args:
-        arm: Whose trials.
-        search: Suggests configurations.
-        ledger: Knows the trials of earlier sessions, and what became of those handed out.
-        num_lanes: Trials that are pending or running at a time; paused ones do not count.
+        arm: Arm whose trials are handed out.
+        search: Search that suggests configurations.
+        ledger: Ledger with the records of all trials, earlier sessions included.
+        num_lanes: Largest number of trials that are pending or running at a time; paused ones do not count.
         seeds: Training seeds of a configuration.
-        replays: Every trial of the arm goes through Tune again, recorded epochs answered from the record.
-        orphans: Suggestions by name that the study holds as running and that never began: a crash came between.
-        closed: Says why no further configuration is to be started, if so.
+        replays: Whether every trial of the arm goes through Tune again, with recorded epochs answered from the record.
+        orphans: Suggestions, by name, that the study holds as running although their trials never began because of a
+            crash.
+        closed: Returns why no further configuration should be started; None if more may be.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class TrialSource(SearchAlgorithm):
         self._past = deque(record for record in ledger.of_arm(arm.name) if replays or not record.ended)
         self._asked = sum(record.seed_index == 0 for record in ledger.of_arm(arm.name)) + len(orphans)
         self._unseeded: dict[str, None] = {}
-        """Configurations that may yet earn further seeds; in order."""
+        """Names of the configurations that may still get further seeds, in order."""
         if ledger.gives_further_seeds:
             firsts = (record.name for record in ledger.of_arm(arm.name) if record.seed_index == 0)
             self._unseeded = dict.fromkeys(firsts)
@@ -73,28 +74,28 @@ class TrialSource(SearchAlgorithm):
         self._times_lost: Counter[str] = Counter()
         self._stopped = False
         self.has_nothing_new = False
-        """Whether the search found no configuration that no earlier trial had."""
+        """Whether the search has run out of untried configurations."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its search algorithm with the experiment; what is needed to go on is in the journal."""
+        """Return no state. Tune pickles its search with the experiment, but a sweep is resumed from its journal."""
         return {}
 
     @property
     def metric(self) -> None:
-        """Nothing: the ledger tells the study."""
+        """None, since results reach the study through the ledger."""
         return None
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        """Nothing to set."""
+        """Accept Tune's settings without using them."""
         return True
 
     @property
     def total_samples(self) -> int:
-        """Configurations of the arm."""
+        """Number of configurations of the arm."""
         return self._arm.trials
 
     def add_configurations(self, experiments: Any) -> None:
-        """Take what all trials share from Tune's experiment."""
+        """Take the settings that all trials share from Tune's experiment, and make the trials of earlier sessions."""
         experiment = experiments[0] if isinstance(experiments, list) else experiments
         assert isinstance(experiment, Experiment)
         self._spec = experiment.spec
@@ -102,7 +103,7 @@ class TrialSource(SearchAlgorithm):
             self._made[record.name] = self._make(record.name, self._past_config(record))
 
     def next_trial(self) -> Trial | None:
-        """Return a trial if a lane is free for it and there is one."""
+        """Return the next trial; None if no lane is free or there is no trial now."""
         self._open = {name: trial for name, trial in self._open.items() if not trial.is_finished()}
         if self._stopped or sum(trial.status != Trial.PAUSED for trial in self._open.values()) >= self._num_lanes:
             return None
@@ -112,7 +113,7 @@ class TrialSource(SearchAlgorithm):
         return trial
 
     def _lost_trial(self) -> Trial | None:
-        """Return anew a trial that Tune gave up, with the checkpoint that it would have gone on from."""
+        """Return a trial that Tune gave up, made anew to go on from the same checkpoint; None if none is waiting."""
         if not self._lost:
             return None
         lost = self._made[self._lost.popleft()]
@@ -121,7 +122,7 @@ class TrialSource(SearchAlgorithm):
         return trial
 
     def goes_on(self, name: str) -> bool:
-        """Say whether a trial that Tune gave up is handed out once more."""
+        """Return whether a trial that Tune gave up will be handed out again."""
         return name in self._lost
 
     def _past_trial(self) -> Trial | None:
@@ -139,7 +140,11 @@ class TrialSource(SearchAlgorithm):
         }
 
     def _further_seed(self) -> Trial | None:
-        """Return the next seed of a configuration whose first seed came to its end, or has only to have begun."""
+        """Return a trial for the next seed of a configuration; None if no configuration is due one.
+
+        A configuration is due further seeds once its first seed ran to its end, or, if every configuration gets all
+        seeds, once its first seed has begun.
+        """
         for name in list(self._unseeded):
             record = self._ledger.trial(name)
             if record is None or not (record.ended or self._ledger.gives_every_seed):
@@ -163,7 +168,7 @@ class TrialSource(SearchAlgorithm):
             return None
         self._asked += 1
         found = self._search.suggest(name)
-        assert found is not None  # it was asked for
+        assert found is not None  # `next_name` has just returned this name
         return self._first_seed(name, found)
 
     @property
@@ -180,39 +185,40 @@ class TrialSource(SearchAlgorithm):
         return self._made[name]
 
     def is_finished(self) -> bool:
-        """Say whether no trial will come any more."""
+        """Return whether no further trial will be handed out."""
         if self._stopped:
             return True
         if self._lost or not all(trial.is_finished() for trial in self._open.values()):
-            return False  # not while one is paused: Tune would start a process anew for each that goes on
+            return False  # nor while one is paused: Tune would start a new process for each trial that goes on
         no_more = not self._past and not self._orphans and (self._no_more_asked or bool(self._closed()))
         return no_more and not self._unseeded
 
     def set_finished(self) -> None:
-        """Tune ends the experiment."""
+        """Hand out no more trials, because Tune ends the experiment."""
         self._stopped = True
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing to do: the ledger tells the study."""
+        """Do nothing: results reach the study through the ledger."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take back a trial that Tune gave up; of all else the ledger tells the study.
+        """Queue a trial that Tune gave up (`error`) to be handed out again, at most MOST_TIMES_LOST times.
 
-        A process that is lost while Tune makes it ready for another trial counts twice, and the second time for good.
+        Tune may give a trial up although it has retries left. If a process is lost while Tune makes it ready for
+        another trial, Tune counts two failures of that trial, and gives the trial up with the second.
         """
         if error and self._times_lost[trial_id] < MOST_TIMES_LOST:
             self._times_lost[trial_id] += 1
             self._lost.append(trial_id)
 
     def save_to_dir(self, dirpath: str, **kwargs: Any) -> None:
-        """Nothing to save: the journal and the study have it."""
+        """Save nothing: the journal and the study hold the state."""
 
     def has_checkpoint(self, dirpath: str) -> bool:
-        """Say no, see `save_to_dir`."""
+        """Return False, since `save_to_dir` saves nothing."""
         return False
 
     def restore_from_dir(self, dirpath: str) -> None:
-        """Never called: a sweep is resumed from its journal."""
+        """Raise NotImplementedError; Tune never calls this, since a sweep is resumed from its journal."""
         raise NotImplementedError("a sweep is resumed from its journal")
 
 
@@ -228,5 +234,5 @@ def _fresh(trial: dict[str, Any], parameters: dict[str, Any], exempt: bool = Fal
 
 
 def _failure(record: TrialRecord) -> dict[str, Any] | None:
-    """Return how a trial of an earlier session failed, for one that goes through Tune again."""
+    """Return how a trial of an earlier session failed, for its replay through Tune; None if it did not fail."""
     return {"kind": record.outcome, "text": record.error} if record.outcome in ("failed", "diverged") else None

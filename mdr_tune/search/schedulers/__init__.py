@@ -1,4 +1,4 @@
-"""Which trials are stopped early, put aside or taken over, on a given number of lanes."""
+"""Schedulers decide which trials are stopped early, paused or replaced by others, on a given number of lanes."""
 
 from mdr_tune.search.schedulers.build import make_scheduler
 from mdr_tune.search.schedulers.early_stopping import replay

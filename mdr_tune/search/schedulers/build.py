@@ -1,4 +1,4 @@
-"""From a scheduler's configuration to the scheduler."""
+"""Build the scheduler of an arm from its configuration."""
 
 from collections.abc import Sequence
 from typing import assert_never
@@ -28,16 +28,17 @@ def make_scheduler(
     on_change: OnChange,
     earlier: Sequence[int] = (),
 ) -> LaneScheduler:
-    """Return the scheduler of an arm; the metric comes from the TuneConfig.
+    """Return the scheduler of an arm. It gets the metric later, from Tune's TuneConfig.
 
     Args:
-        config: Which, and its options.
-        arm: Whose trials.
-        seed: Of what population based training draws.
-        max_epochs: Of the longest trial.
-        num_lanes: Trials that can run side by side.
-        on_change: Told when population based training lets a trial take over another's state.
-        earlier: Of a search that was extended: the configurations that it had before each extension.
+        config: Options of the scheduler; their type says which scheduler it is.
+        arm: Arm whose trials are scheduled.
+        seed: Seed of the random choices of population based training.
+        max_epochs: Number of epochs of the longest trial.
+        num_lanes: Number of trials that can run side by side.
+        on_change: Called when population based training lets a trial take over another one's state.
+        earlier: Number of configurations that the arm had before each extension of the search; empty if it was never
+            extended.
     """
     ends = (*earlier, arm.trials)
     if isinstance(config, AshaSchedulerConfig):

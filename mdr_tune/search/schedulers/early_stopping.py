@@ -1,4 +1,4 @@
-"""Trials are stopped by a rule of Tune's, ASHA or median stopping, at once and for good."""
+"""Stop trials early by one of Tune's rules, ASHA or median stopping. A stopped trial does not go on later."""
 
 import math
 from collections.abc import Sequence
@@ -16,14 +16,19 @@ _VALUE = "value"
 
 @dataclass(frozen=True)
 class _Named:
-    """A trial as far as a rule knows it: equal by name, so that one of an earlier session is the same."""
+    """A stand-in for a trial in a rule of Tune's. Two are equal by name, so a trial is recognised across sessions."""
 
     trial_id: str
     config: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class EarlyStopping(LaneScheduler):
-    """Asks a rule after each epoch."""
+    """Stop trials by the decisions of a rule, which is asked after each epoch.
+
+    Args:
+        rule: Scheduler of Tune's that decides; it compares by the metric `value`.
+        num_lanes: Number of trials that can run side by side.
+    """
 
     def __init__(self, rule: TrialScheduler, num_lanes: int) -> None:
         super().__init__(num_lanes)
@@ -36,12 +41,19 @@ class EarlyStopping(LaneScheduler):
         return str(self._rule.on_trial_result(None, _Named(trial.trial_id), {TIME: epoch, _VALUE: value}))
 
     def _left(self, trial: Trial, last: tuple[int, float] | None) -> None:
-        if last is not None:  # without, Tune's rules would count the last epoch twice, or miss the metric
+        if last is not None:  # without this check, Tune's rules would count the last epoch twice, or miss the metric
             self._rule.on_trial_complete(None, _Named(trial.trial_id), {TIME: last[0], _VALUE: last[1]})
 
 
 def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: int) -> EarlyStopping:
-    """Return ASHA (Li et al., MLSys 2020). Where trials are shorter than `grace_epochs`, none is stopped."""
+    """Return ASHA (Li et al., MLSys 2020).
+
+    Args:
+        num_lanes: Number of trials that can run side by side.
+        max_epochs: Number of epochs of the longest trial.
+        grace_epochs: Epochs before the first rung. If `max_epochs` is not larger, no trial is stopped.
+        reduction_factor: Ratio of one rung to the one before; about one trial in so many passes a rung.
+    """
     rule = one_bracket_asha(
         time_attr=TIME,
         metric=_VALUE,
@@ -54,7 +66,13 @@ def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: i
 
 
 def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> EarlyStopping:
-    """Return median stopping (Golovin et al., KDD 2017). It never pauses a trial to wait for others."""
+    """Return median stopping (Golovin et al., KDD 2017). It never pauses a trial to wait for others.
+
+    Args:
+        num_lanes: Number of trials that can run side by side.
+        grace_epochs: Epochs before a trial may be stopped.
+        min_trials: Number of trials that the median needs.
+    """
     rule = MedianStoppingRule(
         time_attr=TIME,
         metric=_VALUE,
@@ -68,17 +86,17 @@ def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> Early
 
 
 def replay(scheduler: LaneScheduler, reports: Sequence[tuple[str, int, float, bool]]) -> set[str]:
-    """Let a new scheduler see the reports of earlier sessions; it then decides as if it had been there.
+    """Feed a new scheduler the reports of earlier sessions, so that it decides as if it had seen them live.
 
     Args:
-        scheduler: ASHA or median stopping; of others nothing comes out.
-        reports: Trial, epoch, value, and whether the trial ended with that epoch, in the order in which they came,
-            without further seeds. A value of NaN stands for an epoch without one.
+        scheduler: ASHA or median stopping; with another scheduler the result is empty.
+        reports: Tuples (name of the trial, epoch, value, whether the trial ended with that epoch), in the order in
+            which they came. Further seeds are left out. A value of NaN stands for an epoch without one.
 
     Returns:
-        The trials that were to be stopped at their last report, and were not before the session ended.
+        Names of the trials that the scheduler stops at their last report, but that the session left unfinished.
     """
-    metric = scheduler.metric or _VALUE  # Tune may not have said yet what it is
+    metric = scheduler.metric or _VALUE  # Tune may not have set it yet
     scheduler.set_search_properties(metric, "max")
     to_stop: set[str] = set()
     for name, epoch, value, ended in reports:

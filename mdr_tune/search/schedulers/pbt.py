@@ -1,4 +1,4 @@
-"""Population based training (Jaderberg et al., 2017), synchronous, over trials that pause."""
+"""Synchronous population based training (Jaderberg et al., 2017), in which the trials pause for each decision."""
 
 import copy
 import math
@@ -16,26 +16,28 @@ from mdr_tune.search.schedulers.perturbation import domain_of, perturb
 from mdr_tune.search.schedulers.rungs import Group, RungScheduler
 
 OnChange = Callable[[str, int, str, dict[str, Any]], None]
-"""Called with a trial, the epoch, the trial whose state it takes over, and the parameters that it goes on with."""
+"""Called with a trial's name, the epoch, the name of the trial whose state it takes over, and its new parameters."""
 
 
 class PopulationBasedTraining(RungScheduler):
-    """All trials of the arm are the population. Whenever all are paused, the worst go on from the states of the best.
+    """Let the worst trials of a population go on from the states of the best, each time all of them are paused.
 
-    A trial that takes over another has its checkpoint and its whole configuration, of which `keys` are perturbed. What
-    it draws depends on the seed, the epoch and its name only.
+    The population is all trials of the arm. A replaced trial takes over the checkpoint and the whole configuration of
+    a better one, with the values of `keys` perturbed. Its random draws depend on the seed, the epoch and its name only.
 
     Args:
-        num_lanes: Trials that can run side by side.
-        arm: Whose trials.
-        ends: See `RungScheduler`; the trials of an extension are a population of their own.
-        seed: Of donors and perturbations.
-        max_epochs: Of a trial.
-        interval_epochs: Epochs between two decisions.
-        quantile: The share of the population that is replaced, rounded up, and by whose states.
-        keys: What is perturbed.
-        resample: Probability that a searched value is drawn anew.
-        on_change: Told when a trial is replaced.
+        num_lanes: Number of trials that can run side by side.
+        arm: Arm whose trials are the population.
+        ends: Numbers of trials at which the search ended or will end; see `RungScheduler`. The trials of an extension
+            are a population of their own.
+        seed: Seed that the better trial and the perturbation are drawn from.
+        max_epochs: Number of epochs of the longest trial.
+        interval_epochs: Number of epochs between two decisions.
+        quantile: Share of the population that is replaced, rounded up but at most half. The best trials of the same
+            number pass on their states.
+        keys: Dotted keys of the values that are perturbed.
+        resample: Probability that a searched value is drawn anew instead.
+        on_change: Called when a trial is replaced.
     """
 
     def __init__(
@@ -72,7 +74,11 @@ class PopulationBasedTraining(RungScheduler):
             self._on_change(name, epoch, source, parameters)
 
     def _take_over(self, trial: Trial, source: Trial, generator: random.Random) -> dict[str, Any]:
-        """Let a paused trial go on from the checkpoint and with the perturbed configuration of another."""
+        """Let a paused trial go on from another one's checkpoint, with that one's configuration perturbed.
+
+        Returns:
+            The trial's new parameters by dotted key.
+        """
         taken = {key: copy.deepcopy(source.config[key]) for key in ("trial", "parameters")}
         values = flatten(taken["trial"])
         for key in self._keys:

@@ -1,4 +1,4 @@
-"""How population based training changes a value (Jaderberg et al., 2017, section 4.1.1)."""
+"""Change a value as population based training does (Jaderberg et al., 2017, section 4.1.1)."""
 
 import math
 import random
@@ -10,7 +10,7 @@ FACTORS = (0.8, 1.2)
 
 
 def draw(domain: Domain, generator: random.Random) -> Any:
-    """Return a value of `domain`, as a search draws it."""
+    """Draw a value from `domain`, with the distribution that a search uses."""
     if domain.choice is not None:
         return generator.choice(domain.choice)
     low, high = domain.probes()
@@ -23,12 +23,13 @@ def draw(domain: Domain, generator: random.Random) -> Any:
 
 
 def domain_of(tree: tuple[Parameter, ...], key: str, parameters: dict[str, Any]) -> Domain | None:
-    """Return what a trial's `key` was drawn from, None if it was not drawn.
+    """Return the domain that a trial's value was drawn from; None if the value was not drawn.
 
     Args:
-        tree: The space.
-        key: The trial's dotted key.
-        parameters: What was drawn for the trial; of a choice, only the branch that it took is looked into.
+        tree: Parameters of the space.
+        key: Dotted key of the value in the trial.
+        parameters: Values that were drawn for the trial, by dotted key. Of a choice between sections, only the branch
+            that the trial took is searched for the key.
     """
     for parameter in tree:
         if parameter.key == key and parameter.is_drawn:
@@ -42,14 +43,16 @@ def domain_of(tree: tuple[Parameter, ...], key: str, parameters: dict[str, Any])
 
 
 def perturb(value: float, domain: Domain | None, resample: float, generator: random.Random) -> Any:
-    """Return another value: a factor of 0.8 or 1.2 of it, or, where it is searched, sometimes one drawn anew.
+    """Return the value times 0.8 or 1.2, or sometimes a new draw if the value is searched.
+
+    A choice becomes the next smaller or the next larger one instead.
 
     Args:
-        value: A number.
-        domain: What is searched, which the result does not leave: a choice becomes its neighbour by size. None: the
-            value is not searched, and multiplied.
-        resample: Probability of a draw.
-        generator: What is drawn from; always the same number of draws for the same arguments.
+        value: Number to change.
+        domain: Domain that the value was drawn from; the result stays inside. None if the value is not searched, which
+            is then multiplied without a limit.
+        resample: Probability of a new draw from the domain.
+        generator: Source of randomness. The same arguments and state of the generator give the same result.
     """
     if domain is not None and generator.random() < resample:
         return draw(domain, generator)

@@ -1,9 +1,9 @@
-"""Trials that wait for each other: each pauses at a rung, and once all of its group stand there, it is decided.
+"""Let the trials of a group wait for each other: each pauses at a rung, and the last to arrive starts the decision.
 
-Tune's own HyperBand and synchronous PBT decide when the last running trial reports. Then others may still be writing
-their checkpoints, a group may not be complete yet, and ties and random draws follow the order of arrival. Here a
-group passes a rung only when it is complete and all of its trials are paused, their checkpoints written, and the
-decision is a function of the values alone. It is the same however many lanes there are, and when it is replayed.
+Tune's own HyperBand and synchronous PBT decide when the last running trial reports. At that moment other trials may
+still be writing their checkpoints, a group may not be complete yet, and ties and random draws follow the order of
+arrival. Here a group passes a rung only when it is complete and all of its trials are paused with their checkpoints
+written. The decision is a function of the values alone, so it is the same for any number of lanes, and in a replay.
 """
 
 from abc import ABC, abstractmethod
@@ -19,15 +19,15 @@ from mdr_tune.search.schedulers.lane_scheduler import BUSY, LaneScheduler
 
 @dataclass
 class Group:
-    """Trials that wait for each other.
+    """Trials that wait for each other at the same rungs.
 
     Attributes:
-        size: Trials that it takes at most.
-        rungs: The epochs after which they wait; ascending.
-        added: Trials that it got so far.
-        trials: Those that have not ended, by name.
-        passed: Rungs that lie behind them.
-        values: The metric of those that stand at the next rung, by name.
+        size: Largest number of trials in the group.
+        rungs: Epochs after which the trials wait, ascending.
+        added: Number of trials that were put into the group so far.
+        trials: Trials that have not ended, by name.
+        passed: Number of rungs that the group has passed.
+        values: Metric of the trials that wait at the next rung, by name.
     """
 
     size: int
@@ -39,28 +39,28 @@ class Group:
 
     @property
     def next_rung(self) -> int | None:
-        """The epoch after which they wait next; None if they run to their end."""
+        """Epoch after which the trials wait next; None if the trials run to their end from here."""
         return self.rungs[self.passed] if self.passed < len(self.rungs) else None
 
     @property
     def ranking(self) -> list[str]:
-        """Names of those at the rung, the best first; among equals the first by name."""
+        """Names of the trials that wait at the rung, the best first, equal ones in the order of their names."""
         return sorted(self.values, key=lambda name: (-self.values[name], name))
 
     @property
     def all_wait(self) -> bool:
-        """Whether all that live stand at the rung, with their checkpoints written."""
+        """Whether all trials that have not ended wait at the rung, with their checkpoints written."""
         waiting = (name in self.values and trial.status == Trial.PAUSED for name, trial in self.trials.items())
         return bool(self.trials) and all(waiting)
 
 
 class RungScheduler(LaneScheduler, ABC):
-    """Pauses trials at the rungs of their group. A trial that ends, however it does, is not waited for.
+    """Pause trials at the rungs of their group. A trial that has ended, for whatever reason, is not waited for.
 
     Args:
-        num_lanes: Trials that can run side by side.
-        ends: Numbers of trials at which the search ended, or will: before each extension, and now. No group goes beyond
-            one, so that an extended search decides of its first trials as it did.
+        num_lanes: Number of trials that can run side by side.
+        ends: Numbers of trials at which the search ended before each extension, and at which it will end now. A group
+            does not extend across such a number, so an extended search decides on its first trials as it did before.
     """
 
     def __init__(self, num_lanes: int, ends: Iterable[int]) -> None:
@@ -71,11 +71,17 @@ class RungScheduler(LaneScheduler, ABC):
 
     @abstractmethod
     def _new_group(self) -> Group:
-        """Return the next group that trials are put into."""
+        """Return a new, empty group for the next trials."""
 
     @abstractmethod
     def _pass_rung(self, group: Group, epoch: int, tune_controller: Any) -> None:
-        """Decide what becomes of a group all of whose trials stand at `epoch`; those that live go on."""
+        """Stop or change trials of a group that all wait at a rung; trials that are not stopped go on afterwards.
+
+        Args:
+            group: Group whose trials wait.
+            epoch: Epoch of the rung.
+            tune_controller: Controller of Tune's that ends trials.
+        """
 
     def _is_complete(self, group: Group) -> bool:
         return group is not self._groups[-1] or group.added == group.size or len(self._group_of) in self._ends
@@ -103,9 +109,10 @@ class RungScheduler(LaneScheduler, ABC):
         group.values.pop(trial.trial_id, None)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Decide where all wait; return a paused trial that may go on, if a lane is free."""
+        """Let each complete group that waits pass its rung; return a paused trial that may go on if a lane is free."""
         if not any(trial.status in BUSY for trial in live_trials(tune_controller)):
-            # Tune has just asked the search, which had a lane and gave nothing: it ended early, or waits for these.
+            # Tune has just asked the search for a trial. Although a lane was free, it gave none: the search has ended
+            # early, or it waits for the paused trials.
             self._ends.add(len(self._group_of))
         for group in self._groups:
             epoch = group.next_rung
