@@ -1,4 +1,4 @@
-"""What a sweep will cost: epochs by its scheduler's arithmetic, time and GPU hours by what an epoch took before."""
+"""Estimate what a sweep will cost: epochs from its scheduler's arithmetic, time and GPU hours from earlier epochs."""
 
 import json
 import math
@@ -32,19 +32,20 @@ if TYPE_CHECKING:
     from mdr_tune.sweep.plan import Plan
 
 LAUNCHES_SEARCHED = 50
-"""How many of the newest launches are looked through for the time of an epoch."""
+"""Number of newest launches that are searched for the time of an epoch."""
 _DECIDES_TIME = ("data", "backbone", "batch")
-"""Sections of a trial that decide how long a step takes; iterations_per_epoch and the workers do so for an epoch."""
+"""Sections of a trial that decide how long a step takes. An epoch's time also depends on `iterations_per_epoch` and the
+workers."""
 
 
 @dataclass(frozen=True)
 class Epochs:
-    """How many epochs a search trains in all.
+    """Bounds and expectation of the number of epochs that a search trains in all.
 
     Attributes:
-        least: It cannot be fewer, unless trials fail.
-        expected: None where that depends on the values of the trials: it is then between the two others.
-        most: It cannot be more.
+        least: Smallest possible number, unless trials fail.
+        expected: Expected number; None if it depends on the values of the trials.
+        most: Largest possible number.
     """
 
     least: int
@@ -53,12 +54,12 @@ class Epochs:
 
     @property
     def exact(self) -> bool:
-        """Whether the number is known."""
+        """Whether the number is known exactly."""
         return self.least == self.most
 
     @property
     def likely(self) -> float:
-        """What to reckon with: what is expected, else the most."""
+        """Number to plan with: the expected one, or the largest if no expectation is known."""
         return self.most if self.expected is None else self.expected
 
     def __add__(self, other: "Epochs") -> "Epochs":
@@ -68,12 +69,14 @@ class Epochs:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a sweep will cost. Times are of `Epochs.likely` epochs; None where that of an epoch is not known.
+    """The estimated cost of a sweep. Times are for `Epochs.likely` epochs; None if an epoch's time is not known.
 
     Attributes:
-        wall_s: Training and evaluation on the lanes, without what starts and ends a sweep.
-        device_hours: Of what `device_word` names.
-        epochs_done: By earlier sessions; they are among the epochs, not in the times.
+        epochs: Number of epochs, those of earlier sessions included.
+        wall_s: Seconds of training and evaluation on the lanes that are still to come, without the start and end of the
+            sweep.
+        device_hours: Hours of GPUs or cores that are still to come; see `device_word`.
+        epochs_done: Number of epochs that earlier sessions trained. They are counted in `epochs`, but not in the times.
     """
 
     epochs: Epochs
@@ -84,19 +87,24 @@ class Cost:
 
 @dataclass(frozen=True)
 class MeasuredEpoch:
-    """How long an epoch took, in seconds, and on which day that was measured, `2026-11-20`."""
+    """The time of an epoch.
+
+    Attributes:
+        seconds: Mean time of an epoch in seconds.
+        day: Day of the launch that measured it, such as `2026-11-20`.
+    """
 
     seconds: float
     day: str
 
 
 def device_word(lanes: LaneResources) -> str:
-    """Return what hours are counted of: GPUs where the lanes have some, else cores."""
+    """Return the device whose hours are counted: `GPU` if the lanes have GPUs, else `core`."""
     return "GPU" if lanes.gpus_per_worker else "core"
 
 
 def device_hours(lanes: LaneResources, lane_seconds: float) -> float:
-    """Return the hours that the GPUs (or cores) of a lane were held for, for seconds of training and evaluation."""
+    """Return the hours of GPUs (or cores) that a lane holds during `lane_seconds` of training and evaluation."""
     return lane_seconds / 3600 * lanes.workers_per_lane * (lanes.gpus_per_worker or lanes.cpus_per_worker)
 
 
@@ -108,12 +116,15 @@ def estimate(
     seconds_per_epoch: float | None,
     epochs_done: int = 0,
 ) -> Cost:
-    """Return what the arms of a sweep will cost, one after another.
+    """Return what the arms of a sweep, which run one after another, will cost.
 
     Args:
-        seeds: Of each configuration that survives.
-        seconds_per_epoch: Of one lane; None if it is not known.
-        epochs_done: By earlier sessions of a sweep that goes on: their time is not counted.
+        arms: Arms of the sweep.
+        scheduler: Configuration of the scheduler.
+        seeds: Number of training seeds of each surviving configuration.
+        lanes: Lanes that the sweep runs on.
+        seconds_per_epoch: Seconds that an epoch takes on one lane; None if not known.
+        epochs_done: Number of epochs that earlier sessions trained; their time is not counted.
     """
     each = [arm_epochs(arm, scheduler, seeds) for arm in arms]
     total = sum(each, Epochs(0, 0.0, 0))
@@ -126,25 +137,33 @@ def estimate(
 
 
 def _epochs_in_a_row(arm: Arm, epochs: Epochs, seeds: int, num_lanes: int) -> float:
-    """Return how many epochs the busiest lane trains: a trial cannot be split."""
+    """Return the number of epochs that the busiest lane trains. A trial is never split between lanes."""
     longest = _lengths(arm)[1]
-    if epochs.least == arm.trials * seeds * longest:  # all have all of their epochs
+    if epochs.least == arm.trials * seeds * longest:  # every trial trains all of its epochs
         return math.ceil(arm.trials * seeds / num_lanes) * longest
     return max(epochs.likely / num_lanes, longest)
 
 
 def _lengths(arm: Arm) -> tuple[int, int]:
-    """Return the fewest and the most epochs that a trial of the arm is configured for."""
+    """Return the smallest and the largest number of epochs that a trial of the arm may be configured for."""
     lengths = section_variants(arm.trial, arm.space, "epochs")
     return min(lengths), max(lengths)
 
 
 def arm_epochs(arm: Arm, scheduler: SchedulerConfig, seeds: int) -> Epochs:
-    """Return how many epochs the trials of an arm train, further seeds included.
+    """Return the number of epochs that the trials of an arm train, further seeds included.
 
-    Without a scheduler and with population based training every trial has all of its epochs; HyperBand's brackets are
-    fixed beforehand; of ASHA the expectation is known, see `asha_survivors`; of median stopping the bounds only.
-    The best of the trials survives every scheduler.
+    - Without a scheduler, and with population based training, every trial trains all of its epochs.
+    - HyperBand's brackets are fixed beforehand, so the number is exact if all trials are equally long.
+    - For ASHA the expectation is known if all trials are equally long; see `asha_survivors`.
+    - For median stopping only the bounds are known.
+
+    The best trial survives every scheduler.
+
+    Args:
+        arm: Arm to estimate.
+        scheduler: Configuration of the scheduler.
+        seeds: Number of training seeds of each surviving configuration.
     """
     shortest, longest = _lengths(arm)
     trials = arm.trials
@@ -168,7 +187,7 @@ def arm_epochs(arm: Arm, scheduler: SchedulerConfig, seeds: int) -> Epochs:
 
 
 def asha_rungs(scheduler: AshaSchedulerConfig, max_epochs: int) -> list[int]:
-    """Return the epochs after which trials are stopped: grace x factor^k, below the last epoch."""
+    """Return ASHA's rungs, the epochs after which trials may be stopped: grace x factor^k, below the last epoch."""
     rungs, rung = [], scheduler.grace_epochs
     while rung < max_epochs:
         rungs.append(rung)
@@ -177,14 +196,23 @@ def asha_rungs(scheduler: AshaSchedulerConfig, max_epochs: int) -> list[int]:
 
 
 def asha_survivors(trials: int, rungs: int, factor: int) -> list[float]:
-    """Return how many trials are expected to pass each rung of ASHA, one after another.
+    """Return the expected number of trials that pass each rung of ASHA, in the order of the rungs.
 
-    Tune's rule: the first trial at a rung passes; one that finds m others recorded there passes if it is not below the
-    (1 - 1/factor) quantile of those, interpolated linearly. If the trials come in random order, and their ranks at a
-    rung do not depend on those at the rung before, it passes with probability (1 + (m - 1) / factor) / (m + 1): of the
-    m + 1 equally likely ranks, those above the quantile's position (1 - 1/factor)(m - 1), a part of a gap counted in
-    proportion. How many pass is so nearly linear in how many arrive that the expectation of the one is taken at the
-    expectation of the other: that is off by less than 0.1 trials.
+    Tune's rule: the first trial at a rung passes. A trial that finds m others recorded at the rung passes if its value
+    is not below the (1 - 1/factor) quantile of theirs, interpolated linearly.
+
+    Assume that the trials arrive in random order, and that their ranks at a rung do not depend on their ranks at the
+    rung before. Then a trial that finds m others passes with probability (1 + (m - 1) / factor) / (m + 1). Its m + 1
+    possible ranks are equally likely, and it passes with those above the quantile's position (1 - 1/factor)(m - 1); a
+    part of a gap between ranks counts in proportion.
+
+    The expected number that pass is almost linear in the number that arrive. So it is computed at the expected number
+    of arrivals, with an error of less than 0.1 trials.
+
+    Args:
+        trials: Number of trials at the first rung.
+        rungs: Number of rungs.
+        factor: Reduction factor.
     """
     others = np.arange(trials)
     chances = np.where(others == 0, 1.0, (1 + (others - 1) / factor) / (others + 1))
@@ -196,7 +224,7 @@ def asha_survivors(trials: int, rungs: int, factor: int) -> list[float]:
 
 
 def hyperband_epochs(trials: int, max_epochs: int, factor: int) -> int:
-    """Return the epochs of HyperBand, whose brackets `mdr_tune.search.schedulers.hyperband` describes."""
+    """Return the number of epochs that HyperBand trains; `mdr_tune.search.schedulers.hyperband` has its brackets."""
     highest = 0
     while factor ** (highest + 1) <= max_epochs:
         highest += 1
@@ -215,13 +243,15 @@ def hyperband_epochs(trials: int, max_epochs: int, factor: int) -> int:
 
 
 def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> MeasuredEpoch | None:
-    """Return how long an epoch of such trials took in the newest launch that had some; None if none had.
+    """Return the time of an epoch in the newest launch that has trials like those of this sweep; None if none has.
 
-    Such trials have data, backbone, batch and iterations as this sweep may have them, as many workers, and ran on
-    GPUs, or on the same share of one, if these will.
+    Trials are alike if their data, backbone, batch and iterations per epoch are among those of this sweep, they had the
+    same number of workers, and they ran on the same kind of device: on CPUs, or on the same share of a GPU.
 
     Args:
-        storage: The folder with all sweeps' launches, of any name.
+        storage: Storage folder; launches of sweeps of any name are searched.
+        sweep: Sweep to estimate.
+        lanes: Lanes that the sweep will run on.
     """
     wanted = {section: section_variants(sweep.trial, sweep.space, section) for section in _DECIDES_TIME}
     dumped = {section: [variant.model_dump() for variant in variants] for section, variants in wanted.items()}
@@ -246,7 +276,7 @@ def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> M
                 continue
             alike = [record for record in read_records(file.parent) if is_alike(record)]
         except (UserError, OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
-            continue  # damaged, or of another version: it is asked for an estimate only
+            continue  # damaged, or of another version: skipped, since it only serves an estimate
         times = _epoch_times(alike)
         if times:
             return MeasuredEpoch(fmean(times), file.parent.name[:10])
@@ -258,7 +288,7 @@ def _epoch_times(records: Sequence[TrialRecord]) -> list[float]:
 
 
 def describe_epochs(cost: Cost) -> str:
-    """Return the number in words: `340`, `about 210, at most 340`, or `60 to 340`; and how many are done."""
+    """Return the number of epochs in words: `340`, `about 210, at most 340`, or `60 to 340`; and how many are done."""
     epochs = cost.epochs
     if epochs.exact:
         text = f"{epochs.most:,}"
@@ -270,7 +300,7 @@ def describe_epochs(cost: Cost) -> str:
 
 
 def describe_time(cost: Cost, measured: MeasuredEpoch | None, lanes: LaneResources) -> str:
-    """Return the time in words, and where it comes from."""
+    """Return the time and the device hours in words, and the measurement that they are computed from."""
     if measured is None or cost.wall_s is None or cost.device_hours is None:
         return "not known before the first epoch: no earlier launch with this data, backbone, batch and workers"
     about = "at most about" if cost.epochs.expected is None else "about"
@@ -281,12 +311,12 @@ def describe_time(cost: Cost, measured: MeasuredEpoch | None, lanes: LaneResourc
 
 
 def describe_hours(hours: float) -> str:
-    """Return hours to a tenth; less in as many digits as it needs."""
+    """Return hours as text, to a tenth; below a tenth with one significant digit."""
     return f"{hours:.1f}" if hours >= 0.1 else f"{hours:.1g}"
 
 
 def plan_cost(plan: "Plan") -> tuple[Cost, MeasuredEpoch | None]:
-    """Return what a launch will cost, and what that is reckoned from."""
+    """Return the estimated cost of a launch, and the measured epoch that it is computed from, if there is one."""
     search = plan.sweep.search
     measured = measured_epoch(plan.stores.storage, plan.sweep, plan.lanes)
     done = sum(record.epochs for record in plan.past.records)

@@ -1,6 +1,6 @@
-"""Whether the backbones, batches and metrics of a sweep fit its data sets: known before an image is decoded.
+"""Check that the backbones, batches and metrics of a sweep fit its data sets, before an image is decoded.
 
-Without torch as long as no backbone needs it: a sweep file is checked before that is imported.
+Imports no torch unless a backbone needs it, so that checking a sweep file is quick.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from mdr_tune.util.words import count
 
 
 def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
-    """Say which backbones of the sweep do not take the images of a data set; each problem begins with its key."""
+    """Return a problem for each backbone that does not take the data set's images; each begins with the key."""
     problems = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         try:
@@ -26,7 +26,10 @@ def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
 
 
 def size_problems(sweep: SweepConfig, outline: DatasetOutline) -> list[str]:
-    """Say which batches cannot be filled, and which metrics not be measured; each problem begins with its key."""
+    """Return a problem for each batch that cannot be filled and each metric that cannot be measured.
+
+    Each problem begins with the key that causes it.
+    """
     sizes = _training_class_sizes(sweep, outline)
     problems = []
     for batch in section_variants(sweep.trial, sweep.space, "batch"):
@@ -56,7 +59,7 @@ def _metric_problems(sweep: SweepConfig, outline: DatasetOutline) -> Iterator[st
 
 
 def size_notes(sweep: SweepConfig, data: DataConfig, outline: DatasetOutline) -> list[str]:
-    """Say where training or evaluation does other than its keys say, since the data set is too small for them."""
+    """Return notes on keys that cannot be followed to the letter, because the data set is too small for them."""
     sizes, notes = _training_class_sizes(sweep, outline), []
     for batch in section_variants(sweep.trial, sweep.space, "batch"):
         smaller = sum(size < batch.images_per_class for size in sizes)

@@ -1,4 +1,4 @@
-"""What a launch takes on the disk: before it, what its checkpoints may come to; after it, what is there."""
+"""Describe the disk space of a launch: before it an upper bound for its checkpoints, after it the space in use."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,11 +13,14 @@ from mdr_tune.util.files import existing_folder
 from mdr_tune.util.words import count
 
 SMALL = "conv4"
-"""The backbone whose checkpoints take 1.5 MB, of which a plan says nothing."""
+"""Name of the backbone whose checkpoints, of 1.5 MB, are too small for a plan to mention."""
 
 
 def describe_checkpoints(plan: Plan) -> str | None:
-    """Return what the checkpoints of a launch may come to, and what is free; None if it is next to nothing."""
+    """Return in words how large the checkpoints of a launch may become, and how much disk is free.
+
+    None if every backbone is as small as SMALL.
+    """
     backbones = section_variants(plan.sweep.trial, plan.sweep.space, "backbone")
     if {backbone.name for backbone in backbones} <= {SMALL}:
         return None
@@ -33,9 +36,9 @@ def describe_checkpoints(plan: Plan) -> str | None:
 
 
 def checkpoint_bytes(trial: TrialConfig) -> int:
-    """Return about how large a checkpoint is: weights, and what the optimiser keeps of each; a loss's few are left out.
+    """Return the approximate size of a checkpoint in bytes: weights and buffers of the network, state of the optimiser.
 
-    The network is only described, not made.
+    A loss's few weights are left out. The network is built on the meta device, without memory for its weights.
     """
     import torch
 
@@ -52,7 +55,7 @@ def checkpoint_bytes(trial: TrialConfig) -> int:
 
 
 def describe_used(plan: Plan) -> str:
-    """Return what a launch, and the artifacts of its sweep in a local MLflow store, take now."""
+    """Return in words how much disk a launch takes now, and the artifacts of its sweep in a local MLflow store."""
     artifacts = plan.stores.artifact_root
     folders = [plan.folder, *([] if artifacts is None else [artifacts / plan.sweep.name])]
     sizes = {folder: sum(_sizes(folder)) for folder in folders}

@@ -1,4 +1,4 @@
-"""From Ray Tune's callbacks to the ledger: what each of them means for a trial's record."""
+"""Enter the callbacks of Ray Tune into the ledger: each of them changes the record of a trial."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +18,16 @@ NOTHING_TO_TAKE_OVER = 2**31
 
 
 class TuneEvents(Callback):
-    """Enters into the ledger what happens in one arm.
+    """Enter into the ledger what happens in the Tune experiment of one arm.
 
     Args:
-        arm: The arm that this Tune experiment runs.
-        ledger: Has the trials of earlier sessions already.
-        release_lane: Called with a trial's name when it ended or was paused: an actor that died cannot do it.
-        goes_on: Says whether a trial that Tune gave up is handed out once more.
-        keeps_for_others: Trials take over each other's checkpoints, so that those of the last common epoch are kept.
+        arm: Arm that this Tune experiment runs.
+        ledger: Ledger, with the trials of earlier sessions.
+        release_lane: Called with a trial's name when the trial ended or was paused, since an actor that died cannot
+            release its lane itself.
+        goes_on: Returns whether a trial that Tune gave up, by its name, will be handed out again.
+        keeps_for_others: Whether trials take over each other's checkpoints, so that those from the last common epoch
+            on are kept.
     """
 
     def __init__(
@@ -39,17 +41,20 @@ class TuneEvents(Callback):
         self._arm, self._ledger = arm, ledger
         self._release_lane, self._goes_on, self._keeps_for_others = release_lane, goes_on, keeps_for_others
         self.lanes_ended: str | None = None
-        """Why, once no lane is left."""
+        """Reason why no lane is left; None as long as there is one."""
         self._failures: dict[str, dict[str, str]] = {}
         self._open: dict[str, Trial] = {}
         self._paused: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks with the experiment; records and listeners live in this process only."""
+        """Return no state. Tune pickles its callbacks with the experiment, but records exist in this process only."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune starts a trial, or goes on with one that was paused or recovered."""
+        """Enter that a trial starts, or goes on from an earlier session.
+
+        Nothing is entered for a trial of this session that goes on after a pause or the loss of its process.
+        """
         self._paused.discard(trial.trial_id)
         if trial.trial_id in self._open:
             return
@@ -76,7 +81,7 @@ class TuneEvents(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """An epoch is done, or the trial failed. An epoch that is repeated after a fault is recorded once.
+        """Enter an epoch, or remember why the trial failed. An epoch that is repeated after a fault is entered once.
 
         Raises:
             UnknownMetricError: The trial measured a metric that `records.metrics` does not list.
@@ -98,14 +103,14 @@ class TuneEvents(Callback):
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any
     ) -> None:
-        """A checkpoint of a trial is in the storage."""
+        """Enter a checkpoint that is in the storage."""
         record = self._record(trial)
         saved = read_info(Path(checkpoint.path))
-        if saved.origin is None:  # else a marker: a trial that goes through Tune again has nothing new
+        if saved.origin is None:  # a marker, which has an origin, is from a replay and holds no new state
             self._ledger.checkpoint(record, saved.epoch, Path(checkpoint.path), self._taken_over_from())
 
     def _taken_over_from(self) -> int:
-        """Return the first epoch whose checkpoint another trial may yet take over."""
+        """Return the first epoch whose checkpoint another trial may still take over."""
         if not self._keeps_for_others:
             return NOTHING_TO_TAKE_OVER
         records = self._ledger.of_arm(self._arm.name)
@@ -114,13 +119,13 @@ class TuneEvents(Callback):
         return min((record.epochs for record in records if not record.ended), default=NOTHING_TO_TAKE_OVER)
 
     def changed(self, name: str, epoch: int, source: str, parameters: dict[str, Any]) -> None:
-        """Population based training changed a trial."""
+        """Enter a change that population based training made to a trial; arguments as of `OnChange`."""
         record = self._ledger.trial(name)
-        assert record is not None  # it has run up to that epoch
+        assert record is not None  # the trial has run up to that epoch
         self._ledger.changed(record, Change(epoch, source, parameters))
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune lost a trial's process and starts it again."""
+        """Enter a note that Tune lost a trial's process and starts the trial again."""
         self._note_loss(trial)
 
     def _note_loss(self, trial: Trial) -> None:
@@ -129,19 +134,22 @@ class TuneEvents(Callback):
         self._ledger.note(self._record(trial), f"its process was lost ({error[-1][:200]}): it goes on {where}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A trial ran to its end, was stopped by the scheduler, or failed by itself."""
+        """Enter the end of a trial that ran to its end, was stopped by the scheduler, or failed by its own fault."""
         record = self._record(trial)
         failure = self._failures.pop(record.name, None)
         if failure is not None and failure["kind"] in ("failed", "diverged"):
             self._end(record, failure["kind"], failure["text"])
         elif failure is None:
             self._end(record, "completed" if record.epochs >= record.config["epochs"] else "stopped_early", None)
-        else:  # no lane is left: it can go on when the sweep is resumed
+        else:  # no lane is left: the trial can go on when the sweep is resumed
             self._end(record, "killed", None)
         free_reports(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune gave a trial up: what is not its own fault happened to it again and again."""
+        """Enter the failure of a trial that Tune gave up because its process was lost again and again.
+
+        If the trial will be handed out again, only a note is entered.
+        """
         if self._goes_on(trial.trial_id):
             self._note_loss(trial)
             self._release_lane(trial.trial_id)
@@ -149,14 +157,14 @@ class TuneEvents(Callback):
         self._end(self._record(trial), "failed", str(exception_of(trial)))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Take back the lanes of trials that were paused: Tune has no callback for that."""
+        """Release the lanes of trials that were paused since the last step; Tune has no callback for a pause."""
         for name, trial in self._open.items():
             if trial.status == Trial.PAUSED and name not in self._paused:
                 self._paused.add(name)
                 self._release_lane(name)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """The experiment is over; what still runs then was interrupted."""
+        """Enter trials that still run when the experiment is over as interrupted."""
         for name in list(self._open):
             record = self._ledger.trial(name)
             if record is not None and record.outcome == "running":

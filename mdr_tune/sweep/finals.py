@@ -1,4 +1,4 @@
-"""What is done once, after the search, for the trials that a report names: their quality on the test classes."""
+"""Evaluate trials on the test classes, once, after the search."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,11 +16,11 @@ from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.trial_record import TrialRecord
 
 TRIES = 3
-"""How often an evaluation is begun: a lane that loses a worker comes back."""
+"""Number of attempts at an evaluation, since a lane that loses a worker comes back."""
 
 
 def best_checkpoint(record: TrialRecord, metric: str) -> Path:
-    """Return the folder of the checkpoint of the trial's best epoch."""
+    """Return the folder of the checkpoint of a trial's best epoch by `metric`; the trial must have a value of it."""
     best = record.best(metric)
     assert best is not None
     _, epoch = best
@@ -29,7 +29,7 @@ def best_checkpoint(record: TrialRecord, metric: str) -> Path:
 
 @dataclass(frozen=True)
 class TestResult:
-    """What an evaluation on the test classes gave."""
+    """Metrics of a trial on the test classes, and the details of each query."""
 
     __test__ = False  # for pytest: not a test
 
@@ -38,13 +38,19 @@ class TestResult:
 
 
 def evaluate_on_test(hub: Any, record: TrialRecord, metric: str) -> TestResult:
-    """Return what a trial is worth on the test classes at its best epoch, computed on a lane.
+    """Evaluate a trial's best epoch on the test classes, on a lane.
 
-    This is the only place that asks for the test split once the search is over.
+    After the search, this is the only function that reads the test split.
+
+    Args:
+        hub: Handle of the lanes' hub.
+        record: Record of the trial.
+        metric: Name of the metric that the best epoch is chosen by.
 
     Raises:
         CheckpointDamaged: The checkpoint of the best epoch cannot be read.
-        LaneLost: The lane lost a worker each time (or Ray's errors of a lost object).
+        LaneLost: The lane lost a worker in each attempt.
+        OwnerDiedError, ObjectLostError: Ray lost an object of the evaluation in the last attempt.
     """
     holder = f"test-of-{record.name}"
     checkpoint = ray.put(read_checkpoint(best_checkpoint(record, metric)))
@@ -65,11 +71,15 @@ def evaluate_on_test(hub: Any, record: TrialRecord, metric: str) -> TestResult:
 def side_by_side(
     evaluate: Callable[[TrialRecord], TestResult], records: Sequence[TrialRecord], at_once: int
 ) -> Iterator[tuple[TrialRecord, TestResult | CheckpointDamaged]]:
-    """Evaluate trials, so many at once; yields each with its result, or with what is wrong with its checkpoint, as it
-    is done. If the block that iterates is left, what has not begun never does.
+    """Evaluate trials side by side; yields each trial with its result as soon as the result is there.
+
+    A trial whose checkpoint is damaged comes with the error in place of a result. If the caller stops iterating early,
+    evaluations that have not begun are cancelled.
 
     Args:
-        evaluate: Called in threads.
+        evaluate: Evaluates one trial; called in threads.
+        records: Records of the trials.
+        at_once: Largest number of evaluations at a time.
     """
     pool = ThreadPoolExecutor(max(1, at_once), "evaluate")
     try:

@@ -1,4 +1,4 @@
-"""What a launch finds of its sweep in the MLflow store, asked before Ray is started."""
+"""Check, before Ray is started, that the MLflow store has all that an earlier session of a launch wrote into it."""
 
 import os
 from collections.abc import Sequence
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 
 def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = None) -> list[str]:
-    """Check that a launch can write into the store, which `check_stores` found in order; returns notes for the user.
+    """Check that a launch can go on in its MLflow store; returns notes for the user.
 
     Args:
-        stores: The launch's stores.
-        name: Name of the sweep, which is the experiment's.
-        past: What earlier sessions of the launch did; nothing of a new one.
-        own: See `check_last_writer`.
+        stores: Stores of the launch, which `check_stores` found in order.
+        name: Name of the sweep and of its experiment.
+        past: Journal of the earlier sessions; empty for a new launch.
+        own: Stores that --resume takes if no flag names an MLflow store; see `check_last_writer`.
 
     Raises:
-        UserError: What it needs was deleted, or is not in this store, or another copy of the launch went on in it.
+        UserError: Runs or the experiment of the launch are deleted or missing in this store, its journal was lost, its
+            artifacts are not found, the store fails, or another copy of the launch has gone on in it.
     """
     if stores.database is not None and is_new(stores.database):
         if past.parent_run_id is None:
@@ -58,7 +59,10 @@ def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = N
 
 
 def _lost_trials_notes(client: "MlflowClient", parent: "Run", past: Past) -> list[str]:
-    """Return a note if trials came to their end in MLflow but not in the journal, which is written first."""
+    """Return a note if trials are finished in MLflow but not in the journal.
+
+    The journal is written first, so it has lost lines then.
+    """
     from mdr_tune.tracking.deleted import NAMED
     from mdr_tune.tracking.experiment import child_runs
     from mdr_tune.tracking.tags import TRIAL_TAG
@@ -77,7 +81,7 @@ def _lost_trials_notes(client: "MlflowClient", parent: "Run", past: Past) -> lis
 
 
 def _champion_notes(stores: Stores, client: "MlflowClient", name: str) -> list[str]:
-    """Return a note if a sweep that came to its end has no champion any more."""
+    """Return a note if the champion of a finished sweep is missing in the registry."""
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.tracking.champion import ALIAS
@@ -91,7 +95,7 @@ def _champion_notes(stores: Stores, client: "MlflowClient", name: str) -> list[s
 
 
 def _parent_run(stores: Stores, client: "MlflowClient", name: str, past: Past) -> "Run | None":
-    """Return the run of the launch, None if it has none yet; check that nothing of it was deleted."""
+    """Return the MLflow run of the launch, None if it has none yet; UserError if any part of it was deleted."""
     from mdr_tune.tracking.experiment import check_active
 
     experiment = client.get_experiment_by_name(name)
@@ -108,7 +112,7 @@ def _parent_run(stores: Stores, client: "MlflowClient", name: str, past: Past) -
 def _with_its_trials(
     stores: Stores, client: "MlflowClient", experiment: "Experiment", parent_run_id: str, past: Past
 ) -> "Run":
-    """Return the run of the launch; check that it and the runs of its trials are there."""
+    """Return the MLflow run of the launch; UserError if that run or the run of a trial is missing or deleted."""
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.tracking.deleted import NAMED, deleted_trials, is_deleted, restore_runs
@@ -134,7 +138,10 @@ def _with_its_trials(
 
 
 def _unknown_trials(client: "MlflowClient", experiment: "Experiment", past: Past) -> list["Run"]:
-    """Return the runs of a launch's trials, found by the launch's name: the journal names no run of the launch."""
+    """Return the runs of a launch's trials, deleted ones too, for a journal that does not name the launch's run.
+
+    They are found by the launch's name.
+    """
     from mdr_tune.tracking.deleted import deleted_trials
     from mdr_tune.tracking.experiment import child_runs
 
@@ -146,17 +153,18 @@ def _unknown_trials(client: "MlflowClient", experiment: "Experiment", past: Past
 
 
 def _check_journal(name: str, past: Past, trials: Sequence["Run"]) -> None:
-    """Check that a launch whose journal names no run of MLflow has not begun: it would train all of it anew.
+    """Check that a launch whose journal names no MLflow run has not trained anything yet.
 
-    A launch that was killed before its first trial leaves such a journal, and nothing else.
+    A launch that was killed before its first trial leaves such a journal and nothing else. If there are traces of
+    trials, the journal was lost, and going on would train all of them again.
 
     Args:
         name: Name of the sweep.
-        past: What the journal has.
+        past: Contents of the journal.
         trials: Runs of the launch's trials in MLflow.
 
     Raises:
-        UserError: It has begun, so that its journal was lost.
+        UserError: The launch has begun, so its journal was lost.
     """
     if past.folder is None:
         return

@@ -1,4 +1,7 @@
-"""Ctrl-C while a search runs: once, it ends in order; twice, at once. SIGTERM does what Ctrl-C does (see `signals`)."""
+"""Handle Ctrl-C while a search runs: the first ends the search in order, the second ends the process at once.
+
+SIGTERM does what Ctrl-C does; see `mdr_tune.util.signals`.
+"""
 
 import signal
 import threading
@@ -11,24 +14,26 @@ from mdr_tune.util.signals import INTERRUPTED_EXIT_CODE, obey_in_order, raise_if
 
 
 class Interrupts:
-    """Counts Ctrl-C.
+    """Handle Ctrl-C: ask for an end in order at the first one, end the process at once at the second.
 
     Args:
-        tell: Takes a line for the user at the first.
-        at_once: Called at the second, before the process ends without any clean-up.
+        tell: Called with a line for the user at the first Ctrl-C.
+        at_once: Called at the second Ctrl-C, before the process ends without any clean-up.
     """
 
     def __init__(self, tell: Callable[[str], None], at_once: Callable[[], None]) -> None:
         self._tell, self._at_once = tell, at_once
         self.requested = False
-        """The user wants the sweep to end."""
+        """Whether the user has asked for the end of the sweep."""
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Take SIGINT over within the block, in the main thread; outside of it, it raises KeyboardInterrupt.
+        """Handle SIGINT here within the block; outside of the block SIGINT raises KeyboardInterrupt.
+
+        In a thread other than the main one this does nothing, since Python sets handlers in the main thread only.
 
         Raises:
-            KeyboardInterrupt: One came before, and was swallowed.
+            KeyboardInterrupt: An interrupt came before the block, and a library caught it.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -45,18 +50,18 @@ class Interrupts:
             exit_at_once(INTERRUPTED_EXIT_CODE, "interrupted twice: ended at once", self._at_once)
         self.requested = True
         obey_in_order()
-        # Not from here: the handler may have interrupted whoever holds the lock of the terminal.
+        # In a thread: the handler may have interrupted code that holds the lock of the terminal.
         threading.Thread(target=self._tell, args=(_STOPPING,), daemon=True).start()
 
 
 @contextmanager
 def ends_at_once_if_interrupted(at_once: Callable[[], None]) -> Iterator[None]:
-    """End this process without any clean-up for an interrupt within the block, in which Ray is ended.
+    """End this process without any clean-up if an interrupt comes within the block, which shuts Ray down.
 
-    The block cannot be left in the middle: of a Ray that is half ended, threads may start another one.
+    The shutdown cannot be left in the middle: threads of a Ray that is half shut down may start another Ray.
 
     Args:
-        at_once: Called before.
+        at_once: Called before the process ends.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""How many lanes of how many workers fit on what there is, decided before anything is started."""
+"""Decide, before anything is started, how many lanes a sweep gets on its machine, and of how many workers."""
 
 from mdr_tune.cluster.machine import Machine, workers_on_a_gpu
 from mdr_tune.config.arms import arms, main_arm
@@ -9,24 +9,25 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import count, cpus_and_gpus
 
 TRIALS_PER_LANE = 4
-"""`lanes: auto` leaves the sampler at least this many rounds to learn from."""
+"""Smallest number of trials for each lane with `lanes: auto`, so that the sampler has as many rounds to learn from."""
 TRIALS_PER_LANE_PREFERRED = 8
-"""`workers_per_trial: auto` would rather have fewer lanes, of more workers, than leave the sampler fewer rounds."""
+"""Number of trials for each lane that `workers_per_trial: auto` prefers: rather than leave the sampler fewer rounds, it
+makes fewer lanes, of more workers."""
 IMAGES_PER_WORKER = 32
-"""`workers_per_trial: auto` leaves each worker at least this many images of a batch: with fewer it waits for the others
-more than it computes."""
+"""Smallest number of images of a batch for each worker with `workers_per_trial: auto`. With fewer, a worker waits for
+the others more than it computes."""
 
 
 def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False) -> LaneResources:
-    """Return the lanes of this sweep on this machine.
+    """Return the number of lanes and workers of a sweep on a machine, and their resources.
 
     Args:
-        sweep: The sweep.
-        machine: What there is.
-        keeps_workers: Whether the sweep goes on, with as many workers a trial as it had.
+        sweep: Sweep to run.
+        machine: Machine or cluster to run it on.
+        keeps_workers: Whether the sweep is resumed and so must keep its number of workers a trial.
 
     Raises:
-        UserError: They do not fit; the text says what would.
+        UserError: The lanes or workers do not fit; the text says what would.
     """
     wanted = sweep.resources
     gpus_per_worker = _gpus_per_worker(sweep, machine)
@@ -62,19 +63,23 @@ def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False)
 
 
 def with_workers(sweep: SweepConfig, workers: int) -> SweepConfig:
-    """Return the sweep with a number of workers a trial in place of `auto`: a launch keeps it when it is resumed."""
+    """Return the sweep with a number of workers a trial in place of `auto`; a resumed launch keeps that number."""
     resources = sweep.resources.model_copy(update={"workers_per_trial": workers})
     return sweep.model_copy(update={"resources": resources})
 
 
 def workers_per_trial(sweep: SweepConfig, machine: Machine) -> int:
-    """Return the number of workers of a trial; what `auto` stands for on this machine.
+    """Return the number of workers of a trial: the number in the file, or what `auto` stands for on this machine.
 
-    `auto` uses as much of the machine as it can, with lanes that are of use and at least IMAGES_PER_WORKER images of a
-    batch for each worker. The workers of a trial are on one node, unless they are to be spread. Of several numbers that
-    use as much it is the smallest, since exchanging gradients costs time, but one large enough that a search has
-    TRIALS_PER_LANE_PREFERRED trials for each lane: its sampler learns from a trial before the next begins. Where
-    workers get a fraction of a GPU it is 1.
+    `auto` uses as much of the machine as it can, under these conditions:
+
+    - No lane is made that the sweep cannot use.
+    - Each worker has at least IMAGES_PER_WORKER images of a batch.
+    - The workers of a trial are on one node, unless the placement is `spread`.
+
+    If several numbers use equally much, `auto` takes the smallest one that leaves a search TRIALS_PER_LANE_PREFERRED
+    trials for each lane. The smallest, since exchanging gradients costs time; enough trials, since the sampler learns
+    from a trial before the next one begins. If workers get a fraction of a GPU, `auto` is 1.
     """
     wanted = sweep.resources
     if wanted.workers_per_trial != "auto":
@@ -98,7 +103,7 @@ def workers_per_trial(sweep: SweepConfig, machine: Machine) -> int:
 
 
 def workers_note(sweep: SweepConfig, lanes: LaneResources, machine: Machine) -> list[str]:
-    """Return what `workers_per_trial: auto` was decided to be, and why; nothing if the file says a number."""
+    """Return a note on the number that `workers_per_trial: auto` stands for, and why; none if the file has a number."""
     if sweep.resources.workers_per_trial != "auto":
         return []
     each = cpus_and_gpus(lanes.cpus_per_worker, lanes.gpus_per_worker)
@@ -115,7 +120,7 @@ def workers_note(sweep: SweepConfig, lanes: LaneResources, machine: Machine) -> 
 
 
 def placement_notes(lanes: LaneResources, machine: Machine) -> list[str]:
-    """Return what a user should know of where the workers of a trial will be."""
+    """Return notes for the user on the nodes and GPUs that the workers of a trial will be on."""
     places = [
         node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
         for node in machine.possible_nodes()
@@ -158,8 +163,11 @@ def _smallest_batch(sweep: SweepConfig) -> int:
 
 
 def _useful_lanes(sweep: SweepConfig, trials_per_lane: int) -> int:
-    """Return how many trials may well run side by side: all of an ablation's; of a search, that learns from those that
-    came before, fewer."""
+    """Return the number of lanes that a sweep can make use of.
+
+    All trials of an ablation may run side by side. A search learns from earlier trials, so it should have
+    `trials_per_lane` trials for each lane.
+    """
     if sweep.is_ablation:
         return max(arm.trials for arm in arms(sweep)) * len(sweep.training_seeds)
     there_are = main_arm(sweep).configurations

@@ -1,9 +1,9 @@
-"""Which copy of a store wrote last into the MLflow run of a launch: that copy alone may go on in it.
+"""Find out which copy of a storage wrote last into the MLflow run of a launch: only that copy may go on in the run.
 
 Each session of a launch has an id. The session first adds it to `sessions.txt` in the launch's folder, then sets it as
-a tag of the launch's run. So a storage has the id that the run has, unless another copy of the storage wrote into the
-run since. This holds after a kill between the two steps, for a database that was restored from a back-up, and for a
-journal whose damaged end was deleted.
+a tag of the launch's run. So the storage has the id that the run has, unless another copy of the storage has written
+into the run since. This holds after a kill between the two steps, for a database that was restored from a back-up, and
+for a journal whose damaged end was deleted.
 """
 
 import uuid
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 FILE = "sessions.txt"
-"""Ids of a launch's sessions, one a line, the first session's first."""
+"""Name of the file with the ids of a launch's sessions, one a line, in the order of the sessions."""
 
 
 def new_session(folder: Path) -> str:
@@ -32,7 +32,7 @@ def new_session(folder: Path) -> str:
 
 
 def claim(client: "MlflowClient", run_id: str, session: str, storage: Path) -> None:
-    """Say in a launch's run which session writes into it now, and from which storage."""
+    """Set the tag of a launch's MLflow run that says which session writes into it, and from which storage."""
     client.set_tag(run_id, SESSION_TAG, f"{session} {storage}")
 
 
@@ -42,14 +42,14 @@ def check_last_writer(run: "Run", name: str, folder: Path, stores: Stores, own: 
     A run without the tag is accepted: an older version recorded it, or a user deleted the tag.
 
     Args:
-        run: The launch's run.
+        run: MLflow run of the launch.
         name: Name of the sweep.
-        folder: The launch's folder in this copy of the storage.
-        stores: The stores to go on in.
-        own: The stores that --resume takes if no flag names an MLflow store; None if they are not known.
+        folder: Folder of the launch in this copy of the storage.
+        stores: Stores to go on in.
+        own: Stores that --resume takes if no flag names an MLflow store; None if they are not known.
 
     Raises:
-        UserError: Another copy has; the text names both, and the store that belongs to this one.
+        UserError: Another copy has; the text names both copies, and the store that belongs to this one.
     """
     session, _, storage = run.data.tags.get(SESSION_TAG, "").partition(" ")
     if not session or session in _sessions(folder):

@@ -1,4 +1,4 @@
-"""A launch as a whole: the sweep, its MLflow runs, the registered champion. What `launch.py` calls."""
+"""Run a launch as a whole: the sweep, its MLflow runs, the registered champion. `launch.py` calls this module."""
 
 import contextlib
 import platform
@@ -34,14 +34,17 @@ ALL_DONE = "All of it was done and recorded."
 def run_and_track(
     plan: Plan, status: LaunchListener, command: str, show: Callable[[LaunchOutcome], None]
 ) -> LaunchOutcome:
-    """Run the plan, tell `status` and MLflow, register the winner.
+    """Start Ray and the lanes, run the plan on them, record it in MLflow, and register the winner.
 
     Args:
-        command: What the user typed, for the record.
+        plan: Plan of the launch.
+        status: Listener that shows the user how the launch proceeds.
+        command: Command that the user typed, for the record.
         show: Called with the outcome as soon as it is recorded, before the lanes and Ray are stopped.
 
     Raises:
-        UserError: Weights cannot be had, the experiment not be opened, the data set not be read, or it has changed.
+        UserError: Weights or images cannot be had, images have changed since the earlier trials, a check of the nodes
+            failed, or the MLflow experiment cannot be opened.
     """
     with naming(plan.file):
         prepare_weights(plan.sweep, status.stage)
@@ -55,7 +58,17 @@ def run_and_track(
 
 
 def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> LaunchOutcome:
-    """Run the plan on running lanes, and record it. Arguments and errors as of `run_and_track`."""
+    """Run the plan on lanes that are running, and record it.
+
+    Args:
+        plan: Plan of the launch.
+        hub: Handle of the lanes' hub.
+        status: Listener that shows the user how the launch proceeds.
+        command: Command that the user typed, for the record.
+
+    Raises:
+        UserError: The data set cannot be read or has changed, or the MLflow experiment cannot be opened.
+    """
     images = _images(plan.sweep)
     _check_same_images(plan.sweep.name, plan.past.image_content, images["content"])
     with contextlib.closing(Journal(plan.folder, status.stage)) as journal:
@@ -65,18 +78,18 @@ def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> Launch
         status.stage("opening the MLflow store")
         tracker = _open_tracker(plan, command, images)
         journal.write("tracked", parent_run_id=tracker.parent_run_id, image_content=images["content"])
-        if plan.extend_by:  # not before: what a launch that is refused did not do, the next one does not count
+        if plan.extend_by:  # not earlier: a launch that was refused until here must not count as an extension
             journal.write("extended", trials=plan.extend_by, replaces=plan.past.has_open_extension)
         return _run(plan, hub, journal, tracker, status)
 
 
 def _check_same_images(sweep_name: str, before: str | None, content: str) -> None:
-    """Refuse to go on with trials on other images than those that the earlier ones had.
+    """Raise UserError if the images differ from those of the launch's earlier trials.
 
     Args:
         sweep_name: Name of the sweep, for the message.
-        before: Hash of the images of the earlier trials, if there are some.
-        content: Hash of the images that are there.
+        before: Hash of the images of the earlier trials; None if there are none.
+        content: Hash of the present images.
     """
     if before is not None and before != content:
         raise UserError(
@@ -86,7 +99,7 @@ def _check_same_images(sweep_name: str, before: str | None, content: str) -> Non
 
 
 def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: LaunchListener) -> LaunchOutcome:
-    """Search, evaluate and record on running lanes; the tracker is closed whatever happens."""
+    """Search and evaluate on lanes that are running, and record the outcome; closes the tracker whatever happens."""
     from mdr_tune.sweep.live_description import LiveDescription
     from mdr_tune.sweep.watch import LaneWatch
 
@@ -128,7 +141,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
         description.end("Interrupted" if is_interrupt else "Failed", "" if is_interrupt else str(error))
         tracker.close("KILLED" if is_interrupt else "FAILED")
         raise
-    if not run.result.interrupted and outcome.problem is None:  # else --resume makes up for what MLflow lacks
+    if not run.result.interrupted and outcome.problem is None:  # else --resume completes what MLflow lacks
         run.finish()
         if not run.result.can_go_on:
             say_after_last_word(ALL_DONE)
@@ -145,9 +158,9 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
 
     mlflow.set_tracking_uri(plan.stores.tracking_uri)
     client = open_client(plan.stores)
-    if plan.past.parent_run_id is not None:  # once more: another copy may have begun while Ray started
+    if plan.past.parent_run_id is not None:  # checked again: another copy may have begun while Ray started
         check_last_writer(client.get_run(plan.past.parent_run_id), plan.sweep.name, plan.folder, plan.stores)
-    if not another_runs(plan.folder):  # which may see it under another path
+    if not another_runs(plan.folder):  # another launch may see the store under another path
         record_present_place(plan.stores, plan.sweep.name)
     experiment_id = open_experiment(client, plan.sweep.name, plan.stores.artifact_root)
     session = new_session(plan.folder)
@@ -174,12 +187,17 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
 
 
 def _images(sweep: SweepConfig) -> dict[str, str]:
-    """Return what the trials are trained and measured on: images and classes of each part, and a hash of all of it."""
+    """Describe the images that the trials are trained and measured on.
+
+    Returns:
+        Numbers of images and classes of each part of the data set in words, by the part's name, and under `content` a
+        hash of the data set.
+    """
     from mdr_tune.data import dataset_content, split_sizes
 
     data = sweep.trial.data
     sizes = split_sizes(data)
-    if sweep.trial.protocol == "paper":  # whose trials train on the validation classes too
+    if sweep.trial.protocol == "paper":  # its trials train on the validation classes too
         held_out = sizes.pop("validation")
         sizes["train"] = (sizes["train"][0] + held_out[0], sizes["train"][1] + held_out[1])
     parts = {
@@ -189,10 +207,11 @@ def _images(sweep: SweepConfig) -> dict[str, str]:
 
 
 def parent_params(plan: Plan, images: dict[str, str]) -> dict[str, object]:
-    """Return what the parent run records of the sweep.
+    """Return the parameters that the launch's MLflow run records of the sweep.
 
     Args:
-        images: What it is trained and measured on, as `_images` says it.
+        plan: Plan of the launch.
+        images: Description of the images, from `_images`.
     """
     import mlflow
 

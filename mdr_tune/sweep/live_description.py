@@ -1,4 +1,4 @@
-"""Keep the description of the parent run up to date while the sweep runs: whoever opens MLflow sees how far it is."""
+"""Update the description of the launch's MLflow run while the sweep runs, so that MLflow shows how far the sweep is."""
 
 import datetime
 import logging
@@ -17,18 +17,19 @@ EVERY_S = 30.0
 
 
 class LiveDescription:
-    """A sweep's listener that describes it so far, after the first trial's end and then at most every `every_s`.
+    """Listener of a sweep that describes it as it runs.
 
-    It never raises: a description is not worth a sweep.
+    A new stage is described at once. Other events are described at most every `every_s` seconds. A failure to write is
+    logged, not raised: a description is not worth a sweep.
 
     Args:
-        write: Sets the description, and returns at once: `Tracker.note`.
-        metric: The sweep's.
-        main_arm: Name of the search that the file describes.
-        total: Trials of all arms, further seeds among them.
-        shows_all: Every configuration is a row, not the best alone: a grid.
-        records: What is known from earlier sessions.
-        every_s: The shortest time between two descriptions.
+        write: Sets the description and returns at once, such as `Tracker.note`.
+        metric: Name of the sweep's metric.
+        main_arm: Name of the main arm, the search that the sweep file describes.
+        total: Number of trials of all arms, further seeds included.
+        shows_all: Whether every configuration gets a row, as for a grid, or only the best of each arm.
+        records: Records of the trials of earlier sessions.
+        every_s: Shortest time between two descriptions, in seconds.
     """
 
     def __init__(
@@ -50,35 +51,35 @@ class LiveDescription:
         self._is_behind = False
 
     def stage(self, text: str) -> None:
-        """Describe what the sweep does now, which may take a while."""
+        """Describe at once the stage of the sweep that begins."""
         self._doing = text
         self._describe(at_once=True)
 
     def end(self, how: str, why: str) -> None:
-        """Describe a sweep that does not come to its end.
+        """Describe at once a sweep that ends before its time.
 
         Args:
-            how: In a word, `Interrupted` or `Failed`.
-            why: If it is not known from that.
+            how: `Interrupted` or `Failed`.
+            why: Reason, if `how` does not say enough; else "".
         """
         self._head, self._doing = how, why.splitlines()[0] if why else "--resume goes on with it"
         self._describe(at_once=True)
 
     def arm_started(self, arm: Arm) -> None:
-        """Say it in the next description."""
+        """Name the arm in the next description."""
         self._doing = f"searching {arm.name}"
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Count the trial in."""
+        """Count the trial among those of the sweep."""
         self._records[record.name] = record
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Describe what ended since the last description, if that was too early then."""
+        """Describe the sweep if an earlier event came too soon after the last description."""
         if self._is_behind:
             self._describe()
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Not described."""
+        """Do nothing: notes are not described."""
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Describe the sweep so far."""
@@ -88,7 +89,7 @@ class LiveDescription:
     def test_scored(
         self, record: TrialRecord, metrics: Mapping[str, float], details: TestDetails | None = None
     ) -> None:
-        """Describe the sweep with the trial's test value."""
+        """Describe the sweep with the trial's test metrics."""
         self._tests[record.name] = dict(metrics)
         self._describe()
 

@@ -1,4 +1,4 @@
-"""What a launch is going to do, complete and checked, before anything is started."""
+"""The plan of a launch: all that it is going to do, complete and checked before anything is started."""
 
 import datetime
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from mdr_tune.sweep.stores import Stores
 
 
 def new_launch() -> str:
-    """Return a name that no other launch into the same storage has: the time, to the millisecond."""
+    """Return a name for a new launch, the time to the millisecond, so that no two launches into a storage share one."""
     return datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")[:-3]
 
 
 def repeat_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note on each point of `start_from` that is there twice, so that it is tried once."""
+    """Return a note on each point of `start_from` that repeats an earlier one and is therefore not tried again."""
     if sweep.search.may_repeat:
         return []
     same = repeated_points(sweep)
@@ -31,16 +31,23 @@ class Plan:
     """One launch of a sweep, or its continuation.
 
     Attributes:
-        file: The YAML it was read from.
-        text: What stood in it.
-        notes: What --set changed beyond its own key, and what else a user should know.
-        address: Ray cluster to run on; None starts one on this machine.
-        launch: Unique among launches into this storage.
-        past: What earlier sessions of this launch did.
-        extend_by: Trials that this session adds to each arm, in place of those of an extension that never began.
+        sweep: Configuration of the sweep.
+        file: YAML file that the sweep was read from.
+        text: Text of that file.
+        notes: Notes for the user, such as what --set changed beyond its own key.
+        stores: Storage folder and MLflow store.
+        machine: Machine or cluster to run on.
+        lanes: Lanes and their workers.
+        address: Address of the Ray cluster to run on; None starts Ray on this machine.
+        launch: Name of the launch, unique in its storage.
+        past: Journal of the earlier sessions of this launch; empty for a new one.
+        extend_by: Number of trials that this session adds to each arm. They replace those of a last extension that
+            never began.
         preflight: Whether the nodes are checked before the first worker starts.
-        missing_data: What `mdr_tune.sweep.prepare.missing_data` says, in a dry run with data that may be downloaded.
-        legacy_draws: Its plan.json is of version 1: what is drawn depends on the sweep's name too, and may repeat.
+        missing_data: Lines of `mdr_tune.sweep.prepare.missing_data`, in a dry run on data that may yet be downloaded;
+            else empty.
+        legacy_draws: Whether plan.json is of version 1: draws depend on the sweep's name too, and may repeat
+            configurations.
     """
 
     sweep: SweepConfig
@@ -60,17 +67,17 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Where this launch keeps its state."""
+        """Folder in the storage with the state of this launch."""
         return self.stores.storage / "sweeps" / self.sweep.name / self.launch
 
     @property
     def resumes(self) -> bool:
-        """Whether it goes on with what an earlier session began."""
+        """Whether this session goes on with what an earlier one began."""
         return self.past.sessions > 0
 
     @cached_property
     def arms(self) -> list[Arm]:
-        """The searches of this launch, in order."""
+        """Arms of this launch, in the order in which they are searched."""
         return arms(self.sweep, sum(self._extensions), self.legacy_draws)
 
     @property
@@ -81,22 +88,22 @@ class Plan:
         return [*made, self.extend_by]
 
     def trials_before_extensions(self, arm: Arm) -> list[int]:
-        """Return how many trials an arm had before each extension."""
+        """Return the number of trials that an arm had before each extension."""
         return [min(arm.trials, arm.wanted - sum(self._extensions[i:])) for i in range(len(self._extensions))]
 
     @property
     def metrics(self) -> list[str]:
-        """What is maximised, one metric or two."""
+        """Names of the metrics that are maximised, one or two."""
         second = self.sweep.second_metric
         return [self.sweep.metric, *([second] if second else [])]
 
     @property
     def max_epochs(self) -> int:
-        """The most epochs that a trial can have."""
+        """Largest number of epochs that a trial can have."""
         epochs = self.sweep.space.get("epochs")
         return max(map(int, epochs.probes())) if epochs is not None else self.sweep.trial.epochs  # type: ignore[union-attr]
 
     @property
     def num_trials(self) -> int:
-        """Trials of all arms together."""
+        """Number of trials of all arms together, further seeds left out."""
         return sum(arm.trials for arm in self.arms)

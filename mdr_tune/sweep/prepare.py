@@ -1,4 +1,4 @@
-"""What must be on this machine, and fit together, before the first worker starts: published weights and data sets."""
+"""Check and prepare weights and data sets on this machine, before the first worker starts."""
 
 import contextlib
 import os
@@ -18,14 +18,14 @@ from mdr_tune.util.progress import Progress
 from mdr_tune.util.text_forms import NamesOnDisk, one_form
 
 SLOW_S = 1.0
-"""How long the files of a data set are looked at without a word."""
+"""Seconds that looking at the files of a data set may take before the user is told."""
 
 
 def check_weights(sweep: SweepConfig) -> None:
-    """Check what can be said of the backbones' weights without a network: names, and that files are whole and fit.
+    """Check the weights of the backbones as far as that needs no internet: names, and the user's own files.
 
     Raises:
-        UserError: Weights of no such name are published, or a file is missing, damaged, or of another network.
+        UserError: No weights of that name are published, or a file is missing, damaged or of another architecture.
     """
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         if backbone.weights == "none" or (backbone.weights == "DEFAULT" and not backbone.pretrained):
@@ -33,19 +33,19 @@ def check_weights(sweep: SweepConfig) -> None:
         from mdr_tune.backbones import build_backbone, check_weights
 
         check_weights(backbone.name, backbone.weights)
-        if os.path.isabs(backbone.weights):  # a file of the user's
+        if os.path.isabs(backbone.weights):  # the user's own file
             build_backbone(backbone.name, backbone.weights)
 
 
 def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
-    """Get the weights that the backbones start from onto this node.
+    """Get the pretrained weights of the sweep's backbones onto this node.
 
     Args:
-        sweep: Whose trials may name several.
-        stage: Is told of what takes a while.
+        sweep: Sweep whose trials may use several backbones.
+        stage: Called with each step that takes a while.
 
     Raises:
-        UserError: They cannot be had; the message says what to do.
+        UserError: Weights cannot be had; the message says what to do.
     """
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         if backbone.pretrained:
@@ -58,18 +58,19 @@ def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
 def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: None) -> list[str]:
     """Check that the data set can be split, and that backbones, batches and metrics fit it. No image is decoded.
 
-    Images that are decoded already are checked as `prepare_data` does; others that they are there, and no copies of
-    one in another split. A data set that is not there is not looked at: `missing_data` names it.
+    Images that were decoded earlier are checked as in `prepare_data`. For other images the check is that their files
+    exist, that the disk has room for their cache, and that no file is a copy of a file in another split, unless the
+    data set keeps such copies. A data set that is missing is not checked here; `missing_data` reports it.
 
     Args:
-        sweep: Whose trials read one data set, in as many ways as its space has.
-        tell: Is told what takes longer than a second.
+        sweep: Sweep whose trials read one data set, in as many variants as its space has.
+        tell: Called with a line if the check takes longer than SLOW_S.
 
     Returns:
         Notes on what a user may not expect.
 
     Raises:
-        UserError: Something does not fit; the message has a line for each problem, which begins with the key.
+        UserError: Something does not fit; the message has a line for each problem, beginning with the key.
     """
     variants = section_variants(sweep.trial, sweep.space, "data")
     problems = [problem for data in variants for problem in backbone_problems(sweep, data)]
@@ -88,7 +89,15 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
 
 
 def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda text: None) -> DatasetOutline:
-    """Return the outline of the one data set of a sweep, which may be read in several sizes, with and without cache."""
+    """Return the outline of the one data set of a sweep: its splits and the sizes of their classes.
+
+    Args:
+        ways: Variants in which the sweep reads the data set, such as several image sizes.
+        tell: Called with a line if reading the files takes longer than SLOW_S.
+
+    Raises:
+        UserError: The data set cannot be read or split.
+    """
     if known := ways[0].outline():
         return known
     from mdr_tune.data import outline_files
@@ -106,7 +115,7 @@ def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda te
 
 
 def left_to_launch(sweep: SweepConfig) -> list[str]:
-    """Return a line on each thing that a launch does before its first worker, and may then refuse to go on."""
+    """Return a line on each preparation that is left to the launch. If a preparation fails, no worker is started."""
     undecoded = [data for data in section_variants(sweep.trial, sweep.space, "data") if not _is_decoded(data)]
     lines = []
     if undecoded:
@@ -120,7 +129,7 @@ def left_to_launch(sweep: SweepConfig) -> list[str]:
 
 
 def _is_decoded(data: DataConfig) -> bool:
-    """Return whether `check_data` found the images decoded, or a data set needs no decoding."""
+    """Return whether the images of a data set are decoded already, or need no decoding; False if they are missing."""
     if data.outline() is not None or _missing(data):
         return data.outline() is not None
     from mdr_tune.data import is_decoded
@@ -129,13 +138,13 @@ def _is_decoded(data: DataConfig) -> bool:
 
 
 def missing_data(sweep: SweepConfig) -> list[str]:
-    """Say which folders and tables of the data set are not there; looks at names only, so that it costs nothing."""
+    """Return a problem for each folder or table of the data set that does not exist; reads none, so it is quick."""
     problems = [problem for data in section_variants(sweep.trial, sweep.space, "data") for problem in _missing(data)]
-    return list(dict.fromkeys(problems))  # once, in however many sizes it is searched
+    return list(dict.fromkeys(problems))  # each once, even if several image sizes are searched
 
 
 def may_be_downloaded(sweep: SweepConfig) -> bool:
-    """Return whether the data set is a published one, which a user may have yet to download."""
+    """Return whether the data set is a published one, so that the user may yet download it."""
     return sweep.trial.data.is_published
 
 
@@ -154,13 +163,13 @@ def _missing(data: DataConfig) -> list[str]:
 
 
 def _nearly(path: str) -> str:
-    """Return what to do about a path that is not there."""
+    """Return the fix for a path that does not exist: a path that differs in form or case only, if there is one."""
     there = NamesOnDisk(Path("/"), lambda name: one_form(name).casefold()).find(path)
     return "mend the path" if there is None else f"there is {there!a}: write it so"
 
 
 def paths_of(sweep: SweepConfig) -> list[Path]:
-    """Return the files and folders that a sweep reads: of its data sets, and weights of the user's own."""
+    """Return the files and folders that a sweep reads: those of its data sets, and the user's own files of weights."""
     data = section_variants(sweep.trial, sweep.space, "data")
     given = [getattr(variant, key, None) for variant in data for key in ("root", "file")]
     given += [backbone.weights for backbone in section_variants(sweep.trial, sweep.space, "backbone")]
@@ -168,11 +177,11 @@ def paths_of(sweep: SweepConfig) -> list[Path]:
 
 
 def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
-    """Get the data sets onto this node; check once more what `check_data` did, now without the images that are corrupt.
+    """Prepare the images of the sweep's data set on this node, then check its sizes again without the corrupt images.
 
     Args:
-        sweep: Whose trials may name several.
-        progress: Is told how far the caches of images are.
+        sweep: Sweep whose trials may read the data set in several variants.
+        progress: Called with the progress of the caches of images.
 
     Raises:
         UserError: Something is missing or does not fit; the message names the key.
@@ -184,7 +193,7 @@ def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
 
 
 def of_dataset(name: str, progress: Progress) -> Progress:
-    """Return a progress that says which data set it is about, and tells `progress`."""
+    """Return a progress callback that puts a data set's name before each text and passes it on to `progress`."""
     return lambda what, done, total: progress(f"{name}: {what}", done, total)
 
 
@@ -199,8 +208,10 @@ def _load(data: DataConfig, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Let each line of a UserError that begins with a key (`data.root: ...`, of the trial, or `metric: ...`) say its
-    file."""
+    """Prefix the lines of a UserError raised in the block with the sweep's file.
+
+    Only lines that begin with a key are prefixed, that of a trial (`data.root: ...`) or of the sweep (`metric: ...`).
+    """
     try:
         yield
     except UserError as error:

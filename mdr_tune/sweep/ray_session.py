@@ -1,4 +1,4 @@
-"""The Ray session of a sweep: started or joined, quiet, and ended with the sweep."""
+"""Start or join Ray for a sweep, keep its messages off the terminal, and end or leave it with the sweep."""
 
 import contextlib
 import logging
@@ -22,9 +22,13 @@ from mdr_tune.util.signals import interrupts_answered
 
 @contextlib.contextmanager
 def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
-    """Connect to the cluster at `address`, or start Ray on this machine; disconnect, or end it, at the end.
+    """Start Ray on this machine and end it after the block; or connect to a cluster and disconnect from it.
 
-    A session that this process has already is used as it is and left as it is.
+    If this process already uses Ray, that Ray is used, and stays afterwards.
+
+    Args:
+        address: Address of the cluster to connect to; None starts Ray here.
+        num_cpus: Number of CPUs of a Ray that is started here.
 
     Raises:
         UserError: Ray does not start, or there is no cluster at the address.
@@ -42,7 +46,7 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
                 ray.init(
                     address="local",
                     num_cpus=num_cpus,
-                    include_dashboard=True,  # which Ray Train asks whether a controller lives, to free what it held
+                    include_dashboard=True,  # Ray Train asks it whether a controller lives, to free what it held
                     dashboard_host="127.0.0.1",
                     log_to_driver=False,
                     logging_level=logging.ERROR,
@@ -60,7 +64,7 @@ def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
     head = None if owns_ray() else ray.get_runtime_context().gcs_address
     try:
         with (
-            local_environment() if is_local else contextlib.nullcontext(),  # read when a lane's trainer is made
+            local_environment() if is_local else contextlib.nullcontext(),  # is read when a lane's trainer is made
             ended_if_ray_is_lost(head),
         ):
             yield

@@ -1,4 +1,4 @@
-"""A thread that notices at once when Ray is lost; Ray itself would wait for a minute, then end the process."""
+"""Notice at once, in a thread, when Ray is lost. Ray itself would wait for a minute, then end the process."""
 
 import contextlib
 import socket
@@ -12,15 +12,15 @@ from mdr_tune.util.last_word import exit_at_once
 POLL_S = 0.5
 HEAD_POLL_S = 5.0
 HEAD_GONE_AFTER_S = 30.0
-"""How long a cluster's head may not be reached: networks have pauses."""
+"""Seconds without an answer after which the head of a cluster counts as lost; networks may pause for a while."""
 
 
 @contextlib.contextmanager
 def ended_if_ray_is_lost(address: str | None) -> Iterator[None]:
-    """End this process, with its last word, if Ray is lost within the block: nothing in it would come back.
+    """End this process, with its last word, if Ray is lost within the block, since calls of Ray would never return.
 
     Args:
-        address: Where the head of the cluster listens; None: this process started Ray.
+        address: Address, HOST:PORT, at which the head of the cluster listens; None if this process started Ray.
     """
     stop = threading.Event()
     if address is None:
@@ -42,10 +42,10 @@ def _watch(stop: threading.Event, poll_s: float, look: Callable[[], str | None])
 
 
 class Head:
-    """The head of a cluster, as far as it answers.
+    """The head of a cluster, and when it last answered.
 
     Args:
-        address: HOST:PORT.
+        address: Address of the head, HOST:PORT.
         now: Returns a monotonic time in seconds.
     """
 
@@ -55,7 +55,7 @@ class Head:
         self._answered = now()
 
     def gone(self) -> str | None:
-        """Return why Ray is lost, if the head has not answered for HEAD_GONE_AFTER_S."""
+        """Return why Ray is lost if the head has not answered for HEAD_GONE_AFTER_S; None if it is not lost."""
         try:
             socket.create_connection(self._place, timeout=HEAD_POLL_S).close()
         except OSError as error:

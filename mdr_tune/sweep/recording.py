@@ -1,4 +1,4 @@
-"""What is recorded once a launch came to its end: the champion, the figures, the description, the report."""
+"""Record the outcome of a launch: the champion, the figures, the description, the report."""
 
 import datetime
 import tempfile
@@ -27,13 +27,13 @@ Stage = Callable[[str], None]
 
 @dataclass(frozen=True)
 class LaunchReport:
-    """What was found, with intervals.
+    """The results of a launch, with confidence intervals.
 
     Attributes:
-        table: Of an ablation all configurations; of a search the best of each arm.
-        sentences: What MDR gained, in words.
-        page: The report's page; None if it could not be written.
-        problem: Why not.
+        table: Table of all configurations for an ablation, of the best of each arm for a search.
+        sentences: Gain by MDR, in words.
+        page: Page of the report; None if it was not written.
+        problem: Error that kept the report from being written; None if there was none.
     """
 
     table: AblationTable
@@ -44,12 +44,14 @@ class LaunchReport:
 
 @dataclass(frozen=True)
 class LaunchOutcome:
-    """What came out, and where it is.
+    """The outcome of a launch and the places where it is recorded.
 
     Attributes:
-        parent_run_id: The MLflow run of the launch.
-        champion: The winner's place in the registry, None without a winner.
-        report: What was found, with intervals; None of a sweep that was interrupted or has no value.
+        result: Result of the sweep.
+        experiment_id: Id of the MLflow experiment.
+        parent_run_id: Id of the MLflow run of the launch.
+        champion: Place of the winner in the registry; None without a winner.
+        report: Results with intervals; None if the sweep was interrupted or has no value, or if MLflow failed before.
     """
 
     result: SweepResult
@@ -58,21 +60,25 @@ class LaunchOutcome:
     champion: "Registration | None"
     report: LaunchReport | None = None
     problem: str | None = None
-    """What MLflow did not take; the result itself stands."""
+    """Error that came while the outcome was recorded; None if there was none. The result itself is valid either way."""
 
 
 def load_command(stores: Stores, sweep_name: str) -> str:
-    """Return the lines that load a sweep's champion in a fresh process."""
+    """Return the lines of Python that load a sweep's champion in a fresh process."""
     return stores.load_command(f"{sweep_name}@champion")
 
 
 def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> LaunchOutcome:
-    """Register the winner, describe and close the parent run, and write the report. Closes the tracker.
+    """Register the winner, draw the figures, describe and close the launch's MLflow run, and write the report.
 
-    If MLflow fails now, the outcome says so: nothing is lost.
+    If a step fails, the outcome has the error as its `problem`, the steps after it are left out, and nothing is lost.
+    The tracker is closed unless a step before that fails.
 
     Args:
-        stage: Is told what takes a while.
+        plan: Plan of the launch.
+        result: Result of the sweep.
+        tracker: Tracker of the launch's runs.
+        stage: Called with each step that takes a while.
 
     Raises:
         KeyboardInterrupt: An interrupt came, even if MLflow caught it. The tracker may be closed or not.
@@ -97,7 +103,7 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
         raise_if_interrupted()
         tracker.describe(description, gains(result))
         tracker.close("KILLED" if result.interrupted else "FINISHED" if result.winner else "FAILED")
-        if report is not None:  # not before: it says how the launch ended
+        if report is not None:  # only after the run is closed: the report says how the launch ended
             report = _write_report(plan.folder / "report", tracker, _ended(evidence), report, stage)
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
@@ -106,7 +112,7 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
 
 
 def _what_was_found(evidence: SweepEvidence) -> LaunchReport:
-    """Return the table and its sentences; the report is not written yet."""
+    """Return the table of results and its sentences, without a page: the report is written later."""
     from mdr_tune.report.ablation import ablation_table
 
     table = ablation_table(evidence)
@@ -114,7 +120,7 @@ def _what_was_found(evidence: SweepEvidence) -> LaunchReport:
 
 
 def _ended(evidence: SweepEvidence) -> SweepEvidence:
-    """Return what was read a moment ago, of a launch that has come to its end since."""
+    """Return the evidence with the launch as finished now; it was read a moment before the launch ended."""
     facts = replace(evidence.facts, ended=datetime.datetime.now())
     return replace(evidence, sweep=replace(evidence.sweep, status="FINISHED"), facts=facts)
 
@@ -122,7 +128,7 @@ def _ended(evidence: SweepEvidence) -> SweepEvidence:
 def _write_report(
     folder: Path, tracker: "Tracker", evidence: SweepEvidence, found: LaunchReport, stage: Stage
 ) -> LaunchReport:
-    """Write the report and keep it in the launch's run; what hinders that is no fault of the sweep."""
+    """Write the report and log it to the launch's MLflow run. An error becomes the report's `problem`."""
     from mdr_tune.report.build import build_report
     from mdr_tune.tracking.run_files import log_report
 
@@ -136,7 +142,10 @@ def _write_report(
 
 
 def _register_winner(name: str, result: SweepResult, tracker: "Tracker", stage: Stage) -> "Registration | None":
-    """Register the best trial's model under a name; returns its place, None if there is no winner."""
+    """Register the winner's model; returns its place in the registry.
+
+    None if there is no winner or the sweep was interrupted.
+    """
     from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE
     from mdr_tune.sweep.finals import best_checkpoint
     from mdr_tune.tracking.champion import register_champion
@@ -157,11 +166,14 @@ def _register_winner(name: str, result: SweepResult, tracker: "Tracker", stage: 
 
 
 def _draw_figures(sweep: SweepConfig, result: SweepResult, tracker: "Tracker", stage: Stage) -> None:
-    """Draw what the search says of the space, and give it to the parent run."""
+    """Draw the figures about the search space and log them to the launch's MLflow run.
+
+    There are none for an ablation, an interrupted sweep, a space without parameters, or a search with too few trials.
+    """
     from mdr_tune.report.budget import MIN_TRIALS
 
     main = [record for record in result.records if record.arm == result.main_arm]
-    nothing_searched = sweep.is_ablation or not searched(sweep.space)  # an ablation's are in its report
+    nothing_searched = sweep.is_ablation or not searched(sweep.space)  # figures of an ablation are in its report
     if nothing_searched or result.interrupted or len(main) < MIN_TRIALS:
         return
     stage("drawing the figures")

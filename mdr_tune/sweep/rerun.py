@@ -1,4 +1,4 @@
-"""Run a recorded trial again, on one lane of as many workers, and compare every number of every epoch."""
+"""Run a recorded trial again, on one lane with as many workers as then, to compare all numbers of each epoch."""
 
 import contextlib
 import tempfile
@@ -28,14 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RerunPlan:
-    """What is going to be run, checked, before anything is started.
+    """The plan of a rerun, checked before anything is started.
 
     Attributes:
-        original: The recorded trial.
-        sweep: A sweep of this one trial: what the preparation of data and weights takes.
-        epochs: How many of the original's are run.
-        repeat: What repeats this run, with its `device`.
-        differences: What differs of the surroundings, a line each.
+        original: Recorded trial.
+        sweep: Sweep of this one trial, in the form that the preparation of data and weights takes.
+        machine: Machine that the trial is run on.
+        lanes: The one lane and its workers.
+        epochs: Number of epochs to run.
+        repeat: Record of how to repeat this run, as `repeat_info` returns it, with its `device`.
+        differences: Differences between the surroundings of the two runs, a line each.
     """
 
     original: "Original"
@@ -48,15 +50,16 @@ class RerunPlan:
 
 
 def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunPlan:
-    """Check that the trial can be run here, and say what differs.
+    """Check that a recorded trial can be run again on this machine; returns the plan, with what differs.
 
     Args:
-        original: The recorded trial.
-        epochs: How many epochs to run; all that the original did if None.
-        command: What the user typed.
+        original: Recorded trial.
+        epochs: Number of epochs to run; None for all epochs of the original.
+        command: Command that the user typed.
 
     Raises:
-        UserError: It cannot: its configuration is of another version, data are missing, its workers do not fit.
+        UserError: The trial cannot be run here: its configuration is of another version, data or weights are missing,
+            its workers do not fit, Ray cannot start, or there are not as many epochs.
     """
     if epochs is not None and not 1 <= epochs <= original.epochs:
         raise UserError(f"--epochs {epochs}: {original.name} did {original.epochs}: give a number from 1 to that")
@@ -128,10 +131,10 @@ def _gpu_name() -> str:
 
 
 def prepare_rerun(plan: RerunPlan, stage: Callable[[str], None], progress: Progress) -> str | None:
-    """Get weights and data onto this machine; returns what differs of the images, if something does.
+    """Get the weights and images onto this machine; returns a line if the images are not those of the original.
 
     Raises:
-        UserError: They cannot be had.
+        UserError: The weights or the images cannot be had.
     """
     try:
         prepare.prepare_weights(plan.sweep, stage)
@@ -149,7 +152,12 @@ def prepare_rerun(plan: RerunPlan, stage: Callable[[str], None], progress: Progr
 
 @contextlib.contextmanager
 def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
-    """Start Ray and one lane; yields the hub. Ends all of it."""
+    """Start Ray and one lane, yield the lane's hub, and stop both at the end.
+
+    Args:
+        plan: Plan of the rerun.
+        tell: Called with each line for the user.
+    """
     prepare_environment()
     with (
         tempfile.TemporaryDirectory(prefix="mdr_tune_rerun_") as folder,
@@ -167,10 +175,12 @@ def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
 
 
 def run_epochs(plan: RerunPlan, hub: Any) -> Generator[dict[str, float]]:
-    """Yield the metrics of each epoch, with `epoch`. Close it, so that the lane is given back.
+    """Train the trial; yields the metrics of each epoch, with its number as `epoch`.
+
+    Close the generator, so that the lane is given back.
 
     Raises:
-        TrialFailed, LaneLost, LaneEnded: It does not come that far.
+        TrialFailed, LaneLost, LaneEnded: The trial failed, or its lane was lost, before the last epoch.
     """
     import ray
 

@@ -1,4 +1,4 @@
-"""Run a plan on running lanes: one search an arm, then the evaluation on the test classes."""
+"""Run a plan on lanes that are up: one search for each arm, then the evaluation on the test classes."""
 
 import time
 from collections.abc import Sequence
@@ -18,39 +18,42 @@ from mdr_tune.util.signals import raise_if_interrupted
 
 POLL_S = 0.2
 NAMED = 3
-"""Trials whose names are told."""
+"""Largest number of trials whose names are listed in a line."""
 
 
 class RunListener(SweepListener, Protocol):
-    """A listener that also hears of the sweep as a whole."""
+    """A listener that is also told about the sweep as a whole."""
 
     def stage(self, text: str) -> None:
-        """Something that takes a while begins."""
+        """Take a line on the stage that begins, or on something that the user should know."""
 
     def arm_started(self, arm: Arm) -> None:
-        """The search of one arm begins, or goes on."""
+        """Note that the search of an arm begins or goes on."""
 
     def test_scored(self, record: TrialRecord, metrics: dict[str, float], details: TestDetails | None) -> None:
-        """A trial was evaluated on the test classes. Without details if that was in an earlier version."""
+        """Take the metrics of a trial on the test classes, and the details of each query.
+
+        `details` is None if an earlier session evaluated the trial and its details were not kept or are damaged.
+        """
 
 
 class LaunchListener(RunListener, Protocol):
-    """A listener that also hears how far a long preparation is."""
+    """A listener that is also told about the progress of a long preparation."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` items are done."""
+        """Note that `done` of `total` items of a preparation are done."""
 
 
 class SweepRun:
-    """One session of a sweep on running lanes: the searches that are not done yet, then the evaluation.
+    """One session of a sweep on lanes that are up: the searches that are not over yet, then the evaluation.
 
     Args:
-        plan: The launch.
-        hub: The lanes'.
-        ledger: Has the trials of earlier sessions.
-        rules: What ends a search early; one of the ledger's listeners.
-        listeners: Told of stages, arms and test metrics.
-        interrupts: Whether the user wants it to end.
+        plan: Plan of the launch.
+        hub: Handle of the lanes' hub.
+        ledger: Ledger of the sweep, with the trials of earlier sessions.
+        rules: Rules that end a search early; one of the ledger's listeners.
+        listeners: Listeners that are told about stages, arms and test metrics.
+        interrupts: Handler of Ctrl-C, which knows whether the user wants the sweep to end.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class SweepRun:
         )
 
     def search(self) -> None:
-        """Search all arms whose search is not over yet."""
+        """Search all arms whose search is not over yet; all of them if trials are added."""
         from mdr_tune.sweep.search_run import ArmRun
 
         for arm in self._plan.arms:
@@ -92,7 +95,7 @@ class SweepRun:
             )
             with self._interrupts.watched():
                 if self._rules.limits_time:
-                    self._wait_for_lanes()  # or the first arm would pay for the start of all
+                    self._wait_for_lanes()  # else the first arm's time budget would pay for the start of the lanes
                 self._rules.begin(arm.name)
                 end = run.run()
             if self._interrupts.requested:
@@ -109,15 +112,18 @@ class SweepRun:
                 self._ledger.journal.write("searched", arm=arm.name)
 
     def _wait_for_lanes(self) -> None:
-        """Wait until a lane's workers are there, unless the user stops it."""
+        """Wait until the workers of one lane are up, or the user interrupts the sweep."""
         import ray
 
         while not self._interrupts.requested and ray.get(self._hub.ready_lanes.remote()) == 0:
             time.sleep(POLL_S)
 
     def evaluate(self) -> None:
-        """Evaluate the best of each arm on the test classes, of an ablation all trials that ran to their end; not
-        those that an earlier session did."""
+        """Evaluate the best configuration of each arm on the test classes, with all of its seeds.
+
+        For an ablation, all trials that ran to their end are evaluated. A trial that an earlier session evaluated at
+        the same epoch is not evaluated again.
+        """
         found = {arm.name: self._best_of(arm) for arm in self._plan.arms}
         self.result.best |= {arm: record for arm, record in found.items() if record is not None}
         self._evaluate([record for record in self._to_evaluate() if record.best(self.result.metric) is not None])
@@ -148,13 +154,13 @@ class SweepRun:
                 self._tell(f"{record.name} has no test value: the checkpoint of its best epoch is damaged ({result})")
                 continue
             best = record.best(metric)
-            assert best is not None  # else it is not evaluated
+            assert best is not None  # a trial without a value is not evaluated
             self._keep_details(record, result.details)
             self._ledger.journal.write("tested", name=record.name, epoch=best[1], metrics=result.metrics)
             self._scored(record, result.metrics, result.details)
 
     def _was_tested(self, record: TrialRecord) -> bool:
-        """Say whether an earlier session evaluated the trial, at the epoch that is its best now."""
+        """Return whether an earlier session evaluated the trial at the epoch that is its best now."""
         best, tested = record.best(self.result.metric), self._plan.past.tested.get(record.name)
         return best is not None and tested is not None and tested[0] == best[1]
 
@@ -162,13 +168,16 @@ class SweepRun:
         return self._plan.folder / "test" / record.name
 
     def _keep_details(self, record: TrialRecord, details: TestDetails) -> None:
-        """Write them beside the journal, for a session that comes before MLflow has them."""
+        """Write the details of a trial's test into the launch's folder, lest the session ends before MLflow has them."""
         folder = self._details_of(record)
         folder.mkdir(parents=True, exist_ok=True)
         until_room(lambda: write_details(details, folder), f"the test result of {record.name}", self._tell)
 
     def _known_details(self, record: TrialRecord) -> TestDetails | None:
-        """Return what an earlier session kept; None if it was of a version that kept nothing, or if it is damaged."""
+        """Return the details of a trial's test that an earlier session kept.
+
+        None if that session's version kept none, or if the files are damaged.
+        """
         folder = self._details_of(record)
         if not folder.is_dir():
             return None
@@ -185,7 +194,10 @@ class SweepRun:
             listener.test_scored(record, metrics, details)
 
     def _best_of(self, arm: Arm) -> TrialRecord | None:
-        """Return the best configuration of an arm, by the mean over its seeds; only those with all seeds, if any."""
+        """Return the first seed of an arm's best configuration, by the mean over its seeds; None if none has a value.
+
+        If configurations get several seeds, those whose first seed ran to its end are preferred to all others.
+        """
         firsts = [record for record in self._ledger.of_arm(arm.name) if record.seed_index == 0]
         scored = [record for record in firsts if record.best(self.result.metric) is not None]
         whole = [record for record in scored if record.outcome == "completed"]
@@ -193,7 +205,7 @@ class SweepRun:
         return max(candidates, key=self.result.value, default=None)
 
     def finish(self) -> None:
-        """Note in the journal that the sweep came to its end, if nothing is left to go on with."""
+        """Write into the journal that the sweep is finished, if nothing is left to go on with."""
         if not self.result.can_go_on:
             self._ledger.journal.write("finished")
 
@@ -203,6 +215,6 @@ class SweepRun:
 
 
 def _few(records: Sequence[TrialRecord]) -> list[str]:
-    """Return the names of some trials, and how many more there are."""
+    """Return the names of the first NAMED trials, and in words how many more there are."""
     names = [record.name for record in records[:NAMED]]
     return names + ([f"{len(records) - NAMED} more"] if len(records) > NAMED else [])

@@ -1,4 +1,4 @@
-"""Ray and the lanes of a launch, from before its first worker to after its last; the images are prepared beside."""
+"""Start and stop Ray and the lanes of a launch. The images are prepared in a thread while Ray starts."""
 
 import contextlib
 import threading
@@ -19,21 +19,24 @@ from mdr_tune.util.signals import raise_if_interrupted
 
 @contextlib.contextmanager
 def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) -> Iterator[Any]:
-    """Start Ray and the lanes; yields the lanes' hub at once, while their workers still import. Ends all of it.
+    """Start Ray and the lanes, yield the lanes' hub, and stop the lanes and Ray at the end.
+
+    The hub is yielded at once, while the workers of the lanes are still importing.
 
     Args:
-        plan: The launch.
-        progress: Is told how far the caches of images are.
-        stage: Is told what the preflight finds.
+        plan: Plan of the launch.
+        progress: Called with the progress of the caches of images.
+        stage: Called with the lines of the preflight.
 
     Raises:
-        UserError: The data set cannot be had, or does not fit, or the preflight found a problem; no worker has been
-            started then.
+        UserError: The data set cannot be had or does not fit, Ray cannot be started or joined, or the preflight found a
+            problem. No worker has been started then.
     """
     prepare_environment()
     import ray  # noqa: F401  (before the thread, which would slow it down)
 
-    # Ray waits for its processes most of the time. No part of Ray may be imported beside it: its imports are circular.
+    # A start of Ray is mostly waiting for its processes, so the images are prepared beside it. Their thread must not
+    # import any part of Ray, whose imports are circular.
     with (
         _beside(lambda report: prepare.prepare_data(plan.sweep, report), progress) as data_is_ready,
         ray_session(plan.address, plan.machine.cpus),
@@ -54,7 +57,7 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
             plan.lanes, f"{plan.sweep.name}-{plan.launch}{session}", plan.folder / "lanes", _preparation(plan)
         )
         try:
-            with errors_are_the_last_word():  # an end of Ray that goes wrong may end this process
+            with errors_are_the_last_word():  # a shutdown of Ray that goes wrong may end this process
                 yield lanes.hub
         finally:
             with ends_at_once_if_interrupted(end_ray_at_once):
@@ -62,7 +65,7 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
 
 
 def _preparation(plan: Plan) -> Callable[[], None] | None:
-    """Return what each worker does on its node first; nothing on this machine, which is prepared already."""
+    """Return the preparation that each worker runs on its node first; None on this machine, where all is prepared."""
     if plan.address is None:
         return None
     from mdr_tune.sweep.preflight.preparation import NodePreparation, contents
@@ -74,11 +77,13 @@ def _preparation(plan: Plan) -> Callable[[], None] | None:
 
 @contextlib.contextmanager
 def _beside(work: Callable[[Progress], None], progress: Progress) -> Iterator[Future[None]]:
-    """Run `work` in a thread; yields its future. If the block is left by an error, Ctrl-C too, the work ends soon.
+    """Run `work` in a thread while the block runs; yields its future.
+
+    If an error or Ctrl-C leaves the block, the work ends the next time that it reports progress.
 
     Args:
-        work: Takes a progress, and tells it how far it is.
-        progress: What it tells.
+        work: Function to run; takes a callable that it reports its progress to.
+        progress: Called with the progress of the work.
     """
     given_up = threading.Event()
 

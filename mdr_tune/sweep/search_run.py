@@ -30,18 +30,20 @@ from mdr_tune.sweep.stored_launches import STUDIES
 from mdr_tune.util.words import count
 
 TRIAL_ACTOR = {HEAD_RESOURCE: 0.001}
-"""What a trial's thin actor reserves: next to nothing, on the head node, beside the storage and the hub."""
+"""Resources that a trial's thin actor reserves: next to nothing, on the head node, beside the storage and the hub."""
 MAX_FAILURES = 3
-"""How often a trial goes on from its checkpoint after its process was lost. Its own failures are no reason to retry."""
+"""Number of times that a trial goes on from its checkpoint after its process was lost. An error of the trial's own code
+is not retried."""
 
 
 @dataclass(frozen=True)
 class ArmEnd:
-    """How the search of an arm ended.
+    """The end of an arm's search.
 
     Attributes:
-        reason: Why before its trials were used up; None if they were, or if the user interrupted it.
-        can_go_on: Trials were cut off, or would run were the budget larger: --resume has something to do.
+        reason: Why the search ended before its trials were used up, in words; None if they were used up, or if the user
+            interrupted the search.
+        can_go_on: Whether --resume has something to do: trials were cut off, or more would run with a larger budget.
     """
 
     reason: str | None
@@ -52,14 +54,14 @@ class ArmRun:
     """The search of one arm, from where an earlier session left it to its end.
 
     Args:
-        plan: The launch.
-        arm: What is searched.
-        hub: The lanes'.
-        ledger: Has the trials of earlier sessions; the new ones are entered into it.
-        past: The journal of the earlier sessions.
-        rules: What ends the search early.
-        is_interrupted: Whether the user wants it to end.
-        trainable: What Tune runs for each trial; another one keeps to what LaneTrial promises.
+        plan: Plan of the launch.
+        arm: Arm that is searched.
+        hub: Handle of the lanes' hub.
+        ledger: Ledger with the trials of earlier sessions; the new ones are entered into it.
+        past: Journal of the earlier sessions.
+        rules: Rules that end the search early.
+        is_interrupted: Returns whether the user wants the search to end.
+        trainable: Class that Tune runs for each trial; it must behave as `LaneTrial` does.
     """
 
     def __init__(
@@ -83,10 +85,10 @@ class ArmRun:
         ray.get(self._hub.release.remote(name))
 
     def run(self) -> "ArmEnd":
-        """Run it; returns how it ended.
+        """Run the search; returns how it ended.
 
         Raises:
-            LaneEnded: No lane is left, so that no trial can run any more.
+            LaneEnded: No lane is left, so no trial can run any more.
         """
         search, orphans = self._open_search()
         arm, plan, ledger = self._arm, self._plan, self._ledger
@@ -128,7 +130,11 @@ class ArmRun:
         return ArmEnd(self._rules.closed(self._arm.name), can_go_on)
 
     def _open_search(self) -> tuple[ArmSearch | OneTrial, dict[str, dict[str, Any]]]:
-        """Open the study and bring it in line with the journal; returns it and what it had asked for in vain."""
+        """Open the arm's study and bring it in line with the journal.
+
+        Returns:
+            The search, and the suggestions by trial name that the study made for trials that never began.
+        """
         sweep, arm = self._plan.sweep, self._arm
         if not searched(arm.space):
             return OneTrial(arm), {}
@@ -155,9 +161,9 @@ class ArmRun:
         return search, in_vain
 
     def _take_up(self, scheduler: LaneScheduler) -> None:
-        """Let the scheduler see the reports of earlier sessions, and end what was to end when the last one was cut off.
+        """Feed the scheduler the reports of earlier sessions, and end trials that the last session was about to end.
 
-        Not where all trials go through Tune again: there it all happens once more.
+        Does nothing for a scheduler whose trials all go through Tune again, which repeats both.
         """
         if self._replays:
             return
@@ -208,7 +214,7 @@ class ArmRun:
     def _should_stop(self) -> bool:
         if self._is_interrupted() and not self._has_stopped_lanes:
             self._has_stopped_lanes = True
-            ray.get(self._hub.stop.remote())  # what runs there is trained again, when the sweep is resumed
+            ray.get(self._hub.stop.remote())  # epochs that are cut off are trained again when the sweep is resumed
         out_of_budget = self._rules.out_of_budget(self._arm.name) is not None
         return self._events.lanes_ended is not None or self._has_stopped_lanes or out_of_budget
 
@@ -218,7 +224,7 @@ def _name_of(trial: Any) -> str:
 
 
 class _EndOfSearch(Stopper):
-    """Ends the experiment when it should, whatever its trials do."""
+    """End the experiment as soon as `should_stop` returns True, whatever its trials do."""
 
     def __init__(self, should_stop: Callable[[], bool]) -> None:
         self._should_stop = should_stop

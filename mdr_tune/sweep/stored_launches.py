@@ -1,4 +1,4 @@
-"""Find a launch of a sweep in the storage, and what is needed to go on with it."""
+"""Find a launch of a sweep in the storage, and read and check what is needed to go on with it."""
 
 import contextlib
 import json
@@ -31,25 +31,27 @@ from mdr_tune.util.words import duration
 
 PLAN = "plan.json"
 STUDIES = "optuna.db"
-"""Optuna's database in the launch's folder, with a study for each arm."""
+"""Name of Optuna's database in the launch's folder, with a study for each arm."""
 VERSION = 2
-"""1: draws depend on the sweep's name too, and configurations repeat. Such a launch goes on as it began."""
+"""Version of plan.json. In launches of version 1, draws depend on the sweep's name too, and configurations may repeat;
+such a launch goes on in the same way."""
 MAY_CHANGE = ("resources.lanes", "resources.cpus_per_worker", "resources.gpus_per_worker", "search.stop")
 MAY_CHANGE_TOO = ("resources.lane_restarts", "resources.stuck_worker_timeout_s", "resources.stalled_worker_timeout_s")
-"""What --set may change of a sweep that goes on: nothing that the trials' numbers depend on."""
+"""Keys that --set may change in a sweep that goes on, with MAY_CHANGE; the trials' numbers depend on none of them."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A launch as its plan.json has it.
+    """A launch, read from its plan.json.
 
     Attributes:
-        folder: Of the launch.
-        file: The YAML that it was started with.
-        text: What stood in it then.
-        tracking_uri: Without a password.
-        storage: Storage that it was launched into; None if an older version launched it.
-        legacy_draws: See `Plan`.
+        folder: Folder of the launch.
+        sweep: Configuration of the sweep.
+        file: YAML file that the launch was started with.
+        text: Text of that file at the start.
+        tracking_uri: MLflow's tracking URI without a password.
+        storage: Storage that the sweep was launched into; None if an older version launched it.
+        legacy_draws: Whether an older version began the launch; see `Plan`.
     """
 
     folder: Path
@@ -62,7 +64,7 @@ class Stored:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know of how the launch goes on."""
+        """Notes for the user on how the launch goes on."""
         text = "an earlier version began this launch: as then, draws depend on the sweep's name, and may repeat"
         return [text] if self.legacy_draws else []
 
@@ -73,7 +75,7 @@ class Stored:
 
 
 def save_plan(plan: Plan) -> None:
-    """Write what --resume needs into the launch's folder."""
+    """Write plan.json, which --resume needs, into the launch's folder."""
     content = {
         "version": VERSION,
         "sweep": plan.sweep.model_dump(mode="json"),
@@ -89,8 +91,12 @@ def save_plan(plan: Plan) -> None:
 def find_launch(stores: Stores, name: str) -> Stored:
     """Return the newest launch of a sweep.
 
+    Args:
+        stores: Stores whose storage is searched.
+        name: Name of the sweep.
+
     Raises:
-        UserError: There is none, or it cannot be read.
+        UserError: There is no launch, or the newest one cannot be read.
     """
     sweeps = stores.storage / "sweeps"
     launches = sorted(filter(_has_begun, (sweeps / name).glob("*"))) if name else []
@@ -102,7 +108,7 @@ def find_launch(stores: Stores, name: str) -> Stored:
 
 
 def _has_begun(folder: Path) -> bool:
-    """Say whether a launch left something to go on with: its plan, or the journal of one whose plan was lost."""
+    """Return whether a launch left something to go on with: its plan or, if the plan was lost, its journal."""
     journal = folder / JOURNAL
     return (folder / PLAN).exists() or (journal.is_file() and journal.stat().st_size > 0)
 
@@ -114,7 +120,7 @@ def _read(folder: Path) -> Stored:
         if content["version"] not in (1, VERSION):
             raise ValueError(f"it is of version {content['version']}, this program reads 1 and {VERSION}")
         sweep = _checked_sweep(content["sweep"])
-        os.path.realpath(content.get("storage", ""))  # ValueError if it has a character that is none of any path
+        os.path.realpath(content.get("storage", ""))  # ValueError if it has a character that no path can have
         legacy_draws = content["version"] == 1
         if legacy_draws and (renamed := _named_by_more_digits(sweep)):
             raise ValueError(f"it is of version 1, which numbered the choices of {renamed} that are equal to 3 digits")
@@ -137,7 +143,7 @@ def _read(folder: Path) -> Stored:
 
 
 def _checked_sweep(tree: Any) -> SweepConfig:
-    """Return the sweep of a plan; ValueError, which names each problem, if it is none."""
+    """Return the sweep of a plan; ValueError, which names each problem, if it is not valid."""
     try:
         sweep = SweepConfig.model_validate(tree)
         problems = key_problems(sweep)
@@ -151,15 +157,17 @@ def _checked_sweep(tree: Any) -> SweepConfig:
 def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) -> Stores:
     """Return the stores to go on in: those of the launch, unless flags name others.
 
-    A store in the storage moves with it, as does a copy's.
+    If the storage was moved or copied, and the launch's MLflow store is a file in it, the file at the new place is
+    taken.
 
     Args:
-        stored: The launch.
-        storage: The flag --storage, if it was given.
-        tracking_uri: The flag --tracking-uri, if it was given.
+        stored: Launch that goes on.
+        storage: Value of the flag --storage, if given.
+        tracking_uri: Value of the flag --tracking-uri, if given.
 
     Raises:
-        UserError: The launch is a copy that would write into the runs of its original.
+        UserError: The launch is a copy that would write into the runs of its original, or `choose_stores` refuses the
+            stores.
     """
     if tracking_uri is not None or "***" in stored.tracking_uri:
         return choose_stores(storage, tracking_uri)
@@ -167,14 +175,14 @@ def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) 
     recorded, before = stores.database, stored.storage
     was_moved = before is not None and os.path.realpath(before) != os.path.realpath(stores.storage)
     if before is None and recorded is not None and not os.path.exists(recorded):
-        before, was_moved = recorded.parent, True  # where a launch has its store unless told otherwise
+        before, was_moved = recorded.parent, True  # a launch has its store in its storage unless told otherwise
     if not was_moved or before is None:
         return stores
     if recorded is not None and recorded.is_relative_to(before):
         moved = sqlite_url(stores.storage / recorded.relative_to(before), sqlite_options(stored.tracking_uri))
         return choose_stores(storage, moved)
     original = before / "sweeps" / stored.sweep.name / stored.launch
-    if os.path.exists(original / JOURNAL):  # False of a damaged plan's name that is too long, too
+    if os.path.exists(original / JOURNAL):  # False too if a damaged plan has a name that is too long
         raise UserError(
             f"--resume {stored.sweep.name}: {stored.folder} is a copy of {original}, and both have their runs in "
             f"{stores.shown_uri}: go on with the original (--storage {before}), or launch the sweep anew"
@@ -183,7 +191,7 @@ def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) 
 
 
 def own_stores(stored: Stored, storage: str | None) -> Stores | None:
-    """Return the stores that `choose_store` takes if no flag names an MLflow store; None if it refuses that."""
+    """Return the stores that `choose_store` takes if no flag names an MLflow store; None if it refuses them."""
     try:
         return choose_store(stored, storage, None)
     except UserError:
@@ -191,7 +199,7 @@ def own_stores(stored: Stored, storage: str | None) -> Stores | None:
 
 
 def _named_by_more_digits(sweep: SweepConfig) -> str | None:
-    """Return a key whose choices version 1 of a plan named otherwise: the study knows them by those names."""
+    """Return a key whose choices have other names in the study of a version-1 plan than now; None if there is none."""
     for parameter in walk(parameter_tree(sweep.space)):
         sections = [choice for choice in parameter.domain.choice or [] if isinstance(choice, dict)]
         in_short, apart = map(describe_value, sections), tell_apart(sections, describe_value)
@@ -201,10 +209,14 @@ def _named_by_more_digits(sweep: SweepConfig) -> str | None:
 
 
 def with_overrides(stored: Stored, overrides: list[str]) -> SweepConfig:
-    """Return the sweep with what --set changes.
+    """Return the sweep of a launch, changed as --set asks.
+
+    Args:
+        stored: Launch that goes on.
+        overrides: Values of the flags --set, `KEY=VALUE` each.
 
     Raises:
-        UserError: One of them would change the trials, or is not valid.
+        UserError: An override would change the trials, or is not valid.
     """
     tree: dict[str, Any] = stored.sweep.model_dump(mode="json")
     for text in overrides:
@@ -223,10 +235,13 @@ def with_overrides(stored: Stored, overrides: list[str]) -> SweepConfig:
 
 
 def check_not_running(folder: Path) -> None:
-    """Check that no other process is at work on a launch.
+    """Check that no other process is running a launch.
+
+    Args:
+        folder: Folder of the launch.
 
     Raises:
-        UserError: One is.
+        UserError: Another process is running it.
     """
     journal = folder / JOURNAL
     if journal.exists():
@@ -235,7 +250,7 @@ def check_not_running(folder: Path) -> None:
 
 
 def another_runs(folder: Path) -> bool:
-    """Say whether another launch of the same sweep is at work in the storage of this one."""
+    """Return whether another launch of the same sweep is running in the storage of the launch in `folder`."""
     for journal in folder.parent.glob(f"*/{JOURNAL}"):
         try:
             if journal.parent != folder:
@@ -246,10 +261,10 @@ def another_runs(folder: Path) -> bool:
 
 
 def check_study(folder: Path) -> None:
-    """Check that Optuna can open the studies of a launch.
+    """Check that Optuna can open the studies of the launch in `folder`.
 
     Raises:
-        UserError: They are damaged, or of another version of Optuna. They can be made again from the journal.
+        UserError: The studies are damaged or of another version of Optuna. They can be rebuilt from the journal.
     """
     file = folder / STUDIES
     if not file.exists():
@@ -271,10 +286,14 @@ def check_study(folder: Path) -> None:
 
 
 def check_budget(sweep: SweepConfig, past: Past) -> None:
-    """Check that a sweep that goes on has time left.
+    """Check that a sweep that goes on has some of its time budget left.
+
+    Args:
+        sweep: Sweep that goes on.
+        past: Journal of its earlier sessions.
 
     Raises:
-        UserError: It has used up its budget.
+        UserError: The time budget is used up.
     """
     limit = sweep.search.stop.time
     if limit is not None and past.used_s >= limit:
@@ -288,13 +307,13 @@ def check_can_extend(sweep: SweepConfig, trials: int, past: Past, legacy_draws: 
     """Check that trials can be added to a sweep.
 
     Args:
-        sweep: As it goes on.
-        trials: How many to add to each arm.
-        past: With the trials that were added before.
-        legacy_draws: See `Plan`.
+        sweep: Sweep that goes on.
+        trials: Number of trials to add to each arm.
+        past: Journal of the earlier sessions, with the earlier extensions.
+        legacy_draws: Whether an older version began the launch; see `Plan`.
 
     Raises:
-        UserError: They cannot; the message says why.
+        UserError: No trials can be added; the message says why.
     """
     if trials < 1:
         raise UserError(f"--extend {trials}: give the number of trials to add, 1 or more")

@@ -1,4 +1,4 @@
-"""Where a sweep writes: its storage folder and its MLflow store. Checked before anything is started."""
+"""Choose the storage folder and the MLflow store of a sweep, and check them before anything is started."""
 
 import http.client
 import json
@@ -22,45 +22,54 @@ if TYPE_CHECKING:
 
 HEALTH_TIMEOUT_S = 5.0
 REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
-"""Environment variable by which MLflow keeps registered models in another store than runs."""
+"""Environment variable that makes MLflow keep registered models in another store than the runs."""
 _DRIVER_OPTIONS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
 """Options of Python's SQLite driver that an address may have after its `?`."""
 
 
 @dataclass(frozen=True)
 class Stores:
-    """The storage folder (checkpoints, Tune's and Optuna's state) and the MLflow tracking URI."""
+    """The storage folder and the MLflow store of a sweep.
+
+    Attributes:
+        storage: Absolute path of the folder with the launches: checkpoints, and the state of Tune and Optuna.
+        tracking_uri: MLflow's tracking URI, possibly with a password.
+    """
 
     storage: Path
     tracking_uri: str
 
     @property
     def shown_uri(self) -> str:
-        """The tracking URI without a password, for logs, notes and the terminal."""
+        """Tracking URI without a password, for logs, notes and the terminal."""
         return without_password(self.tracking_uri)
 
     @property
     def database(self) -> Path | None:
-        """File of the store when it is a local database."""
+        """File of the MLflow store if it is a local database; else None."""
         return sqlite_file(self.tracking_uri)
 
     @property
     def artifact_root(self) -> Path | None:
-        """Folder for MLflow's artifacts when the store is a local database; a server decides for itself."""
+        """Folder for MLflow's artifacts if the store is a local database; None for a server, which chooses its own."""
         return self.storage / ARTIFACTS if self.database is not None else None
 
     @property
     def registry_uri(self) -> str:
-        """URI of the store that has the registered models: MLflow takes MLFLOW_REGISTRY_URI, or else the store."""
+        """URI of the store with the registered models: MLFLOW_REGISTRY_URI, or else the tracking URI."""
         return os.environ.get(REGISTRY_VARIABLE) or self.tracking_uri
 
     @property
     def other_registry(self) -> str | None:
-        """The registry, for the terminal, if MLFLOW_REGISTRY_URI names another store than that of the runs."""
+        """URI of the registry, without a password, if it is another store than that of the runs; else None."""
         return None if self.registry_uri == self.tracking_uri else without_password(self.registry_uri)
 
     def load_command(self, model: str) -> str:
-        """Return the lines that load a registered model, `NAME@ALIAS` or `NAME/VERSION`, in a fresh process."""
+        """Return the lines of Python that load a registered model in a fresh process.
+
+        Args:
+            model: Name of the model with its alias or version, `NAME@ALIAS` or `NAME/VERSION`.
+        """
         registry = f"mlflow.set_registry_uri({_quoted(self.other_registry)})\n" if self.other_registry else ""
         return (
             f"import mlflow\nmlflow.set_tracking_uri({_quoted(self.shown_uri)})\n{registry}"
@@ -69,15 +78,21 @@ class Stores:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as a literal of Python, in double quotes."""
+    """Return a text as a Python literal in double quotes."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
-    """Return the stores that the flags, or MLFLOW_TRACKING_URI, or the defaults name.
+    """Return the stores that the flags name, else MLFLOW_TRACKING_URI, else the defaults.
+
+    The default storage is `runs`; the default MLflow store is `mlflow.db` in the storage.
+
+    Args:
+        storage: Value of the flag --storage, if given.
+        tracking_uri: Value of the flag --tracking-uri, if given.
 
     Raises:
-        UserError: The URI is of a kind that MLflow 3 cannot write to, or a path is not UTF-8.
+        UserError: The storage is no folder, MLflow 3 cannot write to this kind of URI, or a path is not UTF-8.
     """
     if storage is not None and "://" in storage:
         raise UserError(f"--storage {storage}: must be a folder; on a cluster, one that all nodes share (NFS, EFS)")
@@ -104,7 +119,16 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
 
 
 def _check_options(source: str, file: Path, options: str) -> None:
-    """Refuse what is no path, and options that the driver would fail on once it connects."""
+    """Refuse a SQLite address that names no path, or has options that the driver would fail on when it connects.
+
+    Args:
+        source: Flag or environment variable with the address, for the message.
+        file: File that the address names.
+        options: Part of the address after its `?`.
+
+    Raises:
+        UserError: The address is refused.
+    """
     if str(file).startswith(("file:", ":memory:")):
         raise UserError(f"{source}: must name a file by its path, such as sqlite:////absolute/path/mlflow.db")
     unknown = [part for part in options.split("&") if options and part.partition("=")[0] not in _DRIVER_OPTIONS]
@@ -116,10 +140,10 @@ def _check_options(source: str, file: Path, options: str) -> None:
 
 
 def check_stores(stores: Stores) -> None:
-    """Check that all of them can be written, leaving nothing behind.
+    """Check that the storage, the MLflow store and the registry can be written; leaves nothing behind.
 
     Raises:
-        UserError: One cannot; the text says which and why.
+        UserError: One of them cannot be written; the text says which and why.
     """
     _check_folder(stores.storage, "--storage")
     _check_store(stores.tracking_uri, "the MLflow store", writes=True)
@@ -127,10 +151,10 @@ def check_stores(stores: Stores) -> None:
 
 
 def check_readable(stores: Stores) -> None:
-    """Check that there is an MLflow store, and that it can be read.
+    """Check that the MLflow store and the registry exist and can be read.
 
     Raises:
-        UserError: There is none, or it cannot be read; the text says why.
+        UserError: One of them does not exist or cannot be read; the text says why.
     """
     check_exists(stores)
     _check_store(stores.tracking_uri, "the MLflow store", writes=False)
@@ -138,7 +162,7 @@ def check_readable(stores: Stores) -> None:
 
 
 def check_exists(stores: Stores) -> None:
-    """Check that a local store is there: opening it would make an empty one.
+    """Check that the file of a local MLflow store exists, since MLflow would create an empty one on opening it.
 
     Raises:
         UserError: There is no such file, or it is empty.
@@ -152,9 +176,9 @@ def check_exists(stores: Stores) -> None:
 
 
 def open_client(stores: Stores) -> "MlflowClient":
-    """Return a client of stores that were checked; every command gets its client here.
+    """Return an MLflow client of stores that were checked; every command gets its client here.
 
-    Artifacts of a local store that was moved are found, and written, where the store is now.
+    If a local store was moved, its artifacts are read and written at its present place.
     """
     from mlflow import MlflowClient
 
@@ -167,10 +191,10 @@ def open_client(stores: Stores) -> "MlflowClient":
 
 
 def record_present_place(stores: Stores, sweep: str) -> None:
-    """Record where the artifacts of a sweep are now, if its local store was moved; `open_client` found the place.
+    """Record in a local store that was moved where the artifacts of a sweep are now, as `open_client` found out.
 
     Raises:
-        UserError: They are nowhere.
+        UserError: The artifacts were not found anywhere.
     """
     from mdr_tune.tracking.moved import record_place
 
@@ -200,17 +224,17 @@ def _check_registry(stores: Stores, writes: bool) -> None:
 
 
 def _ask_registry(stores: Stores) -> None:
-    """Ask a registry of Databricks, of Unity Catalog or of a plugin for a model: it wants credentials, or a package.
+    """Query a registry of Databricks, Unity Catalog or a plugin once, since it may need credentials or a package.
 
     Raises:
-        UserError: It does not answer.
+        UserError: The registry does not answer.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: else minutes without a word
     from mlflow.tracking._model_registry.client import ModelRegistryClient
 
     try:
         ModelRegistryClient(stores.registry_uri, stores.tracking_uri).search_registered_models(max_results=1)
-    except Exception as error:  # of whatever package it needs
+    except Exception as error:  # from whatever package the registry needs
         reason = next(iter(str(error).splitlines()), type(error).__name__).partition(". ")[0]
         raise UserError(
             f"{REGISTRY_VARIABLE} {stores.other_registry}: the registry cannot be asked ({reason}), and a launch "
@@ -219,7 +243,17 @@ def _ask_registry(stores: Stores) -> None:
 
 
 def _check_store(uri: str, what: str, writes: bool, flag: str = "--tracking-uri") -> None:
-    """Check one store that MLflow is to open; `flag` names another."""
+    """Check one store that MLflow will open.
+
+    Args:
+        uri: URI of the store.
+        what: The store in words, for messages.
+        writes: Whether the store must be writable.
+        flag: Flag or environment variable by which a user names another store, for messages.
+
+    Raises:
+        UserError: The store cannot be used.
+    """
     if (file := sqlite_file(uri)) is not None:
         if writes:
             _check_folder(file.parent, f"{what} in")  # SQLite puts its journal there
@@ -237,7 +271,7 @@ def _check_folder(folder: Path, what: str) -> None:
 
 
 def _check_other_database(uri: str, store: str, flag: str) -> None:
-    """Connect once, with the driver that the URI names."""
+    """Connect once to a database that is not SQLite, with the driver that the URI names; UserError if that fails."""
     import sqlalchemy
 
     what = f"{store} {without_password(uri)}"
@@ -246,7 +280,7 @@ def _check_other_database(uri: str, store: str, flag: str) -> None:
         with engine.connect() as connection:
             check_schema(connection, uri, what)
         engine.dispose()
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:  # ValueError: its port is no number
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:  # ValueError: the port is no number
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{what} cannot be opened ({reason}); install its driver into this "

@@ -1,4 +1,4 @@
-"""`start_from: {sweep: NAME, best: 5}`: the best configurations of another sweep as points to start from."""
+"""Resolve `start_from: {sweep: NAME, best: 5}` to the best configurations of another sweep, as points to start from."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,19 @@ from mdr_tune.util.words import count
 
 
 def resolve(sweep: SweepConfig, storage: Path) -> tuple[SweepConfig, list[str]]:
-    """Return the sweep with its points to start from spelt out, and notes on what was taken and what could not be.
+    """Replace a reference to another sweep in `start_from` by the points themselves.
 
     Args:
-        sweep: As the file has it. One that starts from no other sweep is returned as it is.
-        storage: Where launches are kept; the newest of the other sweep is read.
+        sweep: Sweep as the file has it.
+        storage: Storage folder; the newest launch of the other sweep is read.
+
+    Returns:
+        The sweep with its points, and notes on what was taken and what could not be taken. A sweep that does not start
+        from another one is returned unchanged.
 
     Raises:
-        UserError: There is no such sweep, or none of its trials has a value that this space can draw.
+        UserError: There is no such sweep, it cannot be read, or none of its trials has a value that this space can
+            draw.
     """
     source = sweep.start_from
     if not isinstance(source, WarmStartConfig):
@@ -73,9 +78,10 @@ def _newest_launch(sweeps: Path, name: str) -> Path:
 
 
 def _best_first(records: list[TrialRecord], metric: str) -> list[tuple[TrialRecord, int]]:
-    """Return a seed of each configuration of the main search with its best epoch, the best configuration first.
+    """Return a seed of each configuration of the main arm with that seed's best epoch, the best configuration first.
 
-    The value of a configuration is the mean over its seeds that ran to their end; the seed's own if none did.
+    The value of a configuration is the mean over its seeds that ran to their end. If none did, it is the value of the
+    seed that is returned.
     """
     scored: list[tuple[float, TrialRecord, int]] = []
     for seeds in by_configuration(record for record in records if record.arm in (MAIN_ARM, ABLATION_ARM)).values():
@@ -88,6 +94,6 @@ def _best_first(records: list[TrialRecord], metric: str) -> list[tuple[TrialReco
 
 
 def _trial_at(record: TrialRecord, epoch: int) -> TrialConfig:
-    """Return the configuration with which the trial trained an epoch: population based training may have changed it."""
+    """Return the configuration that a trial had in an epoch, with the changes that population based training made."""
     changed = [change.parameters for change in record.changes if change.epoch < epoch]
     return apply_settings(TrialConfig.model_validate(record.config), {k: v for p in changed for k, v in p.items()})

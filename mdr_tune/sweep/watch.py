@@ -1,4 +1,4 @@
-"""A thread that tells when the lanes are up, when they are not for long, when one is lost; and what they say."""
+"""Watch the lanes in a thread: tell the user when they are up, are long missing, or lose a worker, and pass on news."""
 
 import logging
 import threading
@@ -20,13 +20,13 @@ LANES_SHOWN = 8
 
 
 class LaneWatch:
-    """Polls the hub and tells changes; a context manager.
+    """Poll the hub of the lanes and tell the user what changes; a context manager.
 
     Args:
-        hub: The lanes' hub.
-        num_lanes: How many lanes there should be.
-        needs: What the workers of a lane need, in words.
-        tell: Takes a line for the user.
+        hub: Handle of the lanes' hub.
+        num_lanes: Number of lanes that there should be.
+        needs: Resources that the workers of a lane need, in words.
+        tell: Called with each line for the user.
     """
 
     def __init__(self, hub: Any, num_lanes: int, needs: str, tell: Callable[[str], None]) -> None:
@@ -62,15 +62,15 @@ def _awaited(needs: str) -> str:
         return awaited(ray.get_runtime_context().gcs_address, needs)
     except Exception:
         logger.warning("could not find out what the lanes wait for", exc_info=True)
-        return ""  # it is an addition to a line: what goes wrong with it must not end the watch
+        return ""  # this text only adds to a line: an error in it must not end the watch
 
 
 class LaneNews:
-    """What there is to tell about the lanes that are up.
+    """Decide what to tell the user about the lanes that are up and those that are missing.
 
     Args:
-        num_lanes: How many there should be.
-        awaited: Says what those that are not up wait for; "" if that is not known.
+        num_lanes: Number of lanes that there should be.
+        awaited: Returns what the missing lanes wait for, in words; "" if that is not known.
     """
 
     def __init__(self, num_lanes: int, awaited: Callable[[], str]) -> None:
@@ -80,11 +80,14 @@ class LaneNews:
         self._next_notice: float | None = None
 
     def of(self, places: list[list[str]], now: float) -> str | None:
-        """Return a line if something changed, or if lanes have been missing for another NOTICE_EVERY_S seconds.
+        """Return a line for the user; None if there is nothing to tell.
+
+        There is a line when all lanes have come up, when a lane is lost, and each time that lanes have been missing for
+        another NOTICE_EVERY_S seconds.
 
         Args:
-            places: For each lane the addresses of its workers' nodes; none if it is not up.
-            now: A monotonic time in seconds.
+            places: Addresses of the nodes of each lane's workers; empty for a lane that is not up.
+            now: Monotonic time in seconds.
         """
         before, self._last = self._last, sum(map(bool, places))
         ready = self._last
@@ -105,7 +108,7 @@ class LaneNews:
 
 
 def _where(places: list[list[str]]) -> str:
-    """Say on which nodes the lanes are, if there are several."""
+    """Return in words on which nodes the lanes are; "" if all are on one node."""
     if len({address for lane in places for address in lane}) < 2:
         return ""
     texts = [f"lane {number} on {_nodes(lane)}" for number, lane in enumerate(places[:LANES_SHOWN], start=1)]

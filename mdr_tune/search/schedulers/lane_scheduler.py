@@ -47,7 +47,7 @@ class LaneScheduler(FIFOScheduler):
         return self._compared_by
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take the metric from the TuneConfig; returns False, which makes Tune raise, if the metric is not maximised."""
+        """Take the metric from the TuneConfig; returns False, which makes Tune raise, if it is not to be maximised."""
         self._compared_by = metric
         return metric is not None and mode == "max"
 

@@ -1,4 +1,4 @@
-"""Whether the artifacts of MLflow runs can be written from here: found out before hours of training, not after."""
+"""Check that the artifacts of MLflow runs can be written from here, before hours of training rather than after."""
 
 import os
 import tempfile
@@ -10,9 +10,9 @@ from mdr_tune.sweep.stores import Stores
 
 
 def check_artifacts(stores: Stores, sweep_name: str) -> list[Problem]:
-    """Write a small artifact where the sweep's will be, read it, and remove it; a problem if that cannot be done.
+    """Write, read and remove a small artifact at the place of the sweep's artifacts; returns a problem if that fails.
 
-    Of a local store it is known already: its folder is in the storage.
+    A local store is not tried: its artifacts are in the storage, which is checked elsewhere.
 
     Args:
         stores: Stores of the launch.
@@ -36,7 +36,7 @@ def check_artifacts(stores: Stores, sweep_name: str) -> list[Problem]:
             read = place.download_artifacts("written.txt", str(Path(folder)))
             is_whole = Path(read).read_text() == name
         place.delete_artifacts()
-    except Exception as error:  # of whatever library the place needs
+    except Exception as error:  # from whatever library the place needs
         why = " ".join(str(error).split())[:600]
         return [_problem(f"artifacts cannot be written through {stores.shown_uri}: {why}")]
     return [] if is_whole else [_problem("an artifact that was written was read as something else")]

@@ -1,4 +1,4 @@
-"""Weights and images on every node that there is, prepared before a trial waits for them; the same on all of them."""
+"""Prepare weights and images on every node of the cluster before trials start, and check that all have the same."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,8 @@ from mdr_tune.util.words import count
 
 TELL_EVERY_S = 15.0
 STILL_FOR_S = 900.0
-"""A node that gets no further for so long has failed; weights are downloaded, and folders listed, without a word."""
+"""Seconds without progress after which a node's preparation counts as failed. It is long because downloads of weights
+and listings of folders report no progress."""
 ASK_TIMEOUT_S = 10.0
 
 
@@ -25,9 +26,12 @@ def check_data(sweep: SweepConfig, names: dict[str, str], tell: Callable[[str], 
     """Prepare weights and images on all nodes side by side, and compare the images with the driver's.
 
     Args:
-        sweep: The sweep, whose images are prepared here.
-        names: What the nodes are called, by Ray's id.
-        tell: Is told how far they are.
+        sweep: Sweep whose images are already prepared on the driver's node.
+        names: Names of the nodes by Ray's id; see `names_of`.
+        tell: Called with lines on the progress.
+
+    Returns:
+        Problems of the nodes.
     """
     here = contents(sweep)
     preparing = _start(sweep, names)
@@ -50,7 +54,16 @@ def check_data(sweep: SweepConfig, names: dict[str, str], tell: Callable[[str], 
 
 @dataclass
 class _PreparingNode:
-    """A node that is being prepared, as the driver sees it."""
+    """A node that is being prepared, as the driver sees it.
+
+    Attributes:
+        name: Name of the node.
+        actor: Handle of the `_Preparation` on the node.
+        answer: Reference of the actor's answer.
+        is_done: Whether the node has answered or has been given up.
+        far: Last progress: the step, the number of images done, and the number in all.
+        since: Monotonic time, in seconds, of the last progress.
+    """
 
     name: str
     actor: Any
@@ -60,11 +73,15 @@ class _PreparingNode:
     since: float = field(default_factory=time.monotonic)
 
     def judged(self, here: dict[str, str]) -> list[Problem]:
-        """Take the answer; returns what is wrong."""
+        """Take the node's answer; returns its problems.
+
+        Args:
+            here: Hashes of the data sets on the driver's node; see `contents`.
+        """
         self.is_done = True
         try:
             problem, there = ray.get(self.answer)
-        except RayError as error:  # the node is gone, or its process; or what nobody expected was raised
+        except RayError as error:  # the node or its process is gone, or an unexpected error was raised there
             return [self._problem(" ".join(str(getattr(error, "cause", None) or error).split())[:300])]
         if problem is not None:
             return [self._problem(problem)]
@@ -72,12 +89,12 @@ class _PreparingNode:
         return [self._problem(differ)] if differ else []
 
     def looked_at(self) -> list[Problem]:
-        """Ask how far it is; a problem if it has not moved for long."""
+        """Ask the node for its progress; returns a problem if there was none for STILL_FOR_S."""
         try:
             far = ray.get(self.actor.far.remote(), timeout=ASK_TIMEOUT_S)
         except GetTimeoutError:
             far = self.far
-        except RayError:  # the answer says the same
+        except RayError:  # `judged` gets the same error from the answer
             return []
         if far != self.far:
             self.far, self.since = far, time.monotonic()
@@ -91,17 +108,21 @@ class _PreparingNode:
 
 
 class _Preparation:
-    """An actor on a node, which prepares it and says how far it is."""
+    """An actor that prepares its node and reports the progress."""
 
     def __init__(self) -> None:
         self._far = ("", 0, 0)
 
     def far(self) -> tuple[str, int, int]:
-        """Return what is done now, how many images of it, and of how many."""
+        """Return the step that is running, its number of images done, and its number of images in all."""
         return self._far
 
     def prepare(self, sweep: str) -> tuple[str | None, dict[str, str]]:
-        """Prepare this node; returns what is wrong, and the hashes of its data sets."""
+        """Prepare this node; returns the error or None, and the hashes of the node's data sets.
+
+        Args:
+            sweep: Configuration of the sweep as JSON.
+        """
         from mdr_tune.config.sweep import SweepConfig
 
         config = SweepConfig.model_validate_json(sweep)
@@ -126,7 +147,7 @@ def _start(sweep: SweepConfig, names: dict[str, str]) -> list[_PreparingNode]:
 
 
 def _state(preparing: list[_PreparingNode]) -> str:
-    """Return how many nodes are ready, and how far the one is that is furthest behind."""
+    """Return in words how many nodes are ready, and the progress of the slowest one."""
     waiting = [node for node in preparing if not node.is_done]
     behind = min(waiting, key=lambda node: node.far[1] / max(node.far[2], 1), default=None)
     ready = f"the images are prepared on {len(preparing) - len(waiting)} of {count(len(preparing), 'node')}"

@@ -1,4 +1,4 @@
-"""What the facts of the nodes mean: problems and notes. Plain functions of what a `Probe` found."""
+"""Turn the facts that the probes report of the nodes into problems and notes, by plain functions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,15 +11,15 @@ LEAVE_OUT = "leave it out of the environment"
 BLOCKING_WAIT = ("TORCH_NCCL_BLOCKING_WAIT", "NCCL_BLOCKING_WAIT")
 CLOCK_TOLERANCE_S = 60.0
 FREE_SHARE = 0.9
-"""A GPU with less free memory than this share is used by somebody else."""
+"""Share of a GPU's memory that must be free; with less, another process uses the GPU."""
 
 
 def of_versions(here: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-    """Compare the versions on the nodes with those of the driver's node.
+    """Return a problem for each node whose versions differ from those on the driver's node.
 
     Args:
-        here: Versions by name.
-        nodes: What each node said, by address.
+        here: Versions on the driver's node, by package; see `probe.versions`.
+        nodes: Facts of each node, with its `versions`, by the node's name.
     """
     problems = []
     for node, facts in nodes.items():
@@ -37,12 +37,12 @@ def of_versions(here: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]])
 
 
 def of_clocks(before: float, nodes: Mapping[str, float], after: float) -> list[Problem]:
-    """Note clocks that are far from the driver's: times in MLflow and logs would mislead.
+    """Return a note for each node whose clock is far from the driver's, since times in MLflow and logs would mislead.
 
     Args:
-        before: The driver's clock when it asked, in seconds since 1970.
-        nodes: What the nodes' clocks said, by address.
-        after: The driver's clock when all had answered.
+        before: Time on the driver's clock before it asked, in seconds since 1970.
+        nodes: Time on each node's clock, in seconds since 1970, by the node's name.
+        after: Time on the driver's clock after all nodes had answered, in seconds since 1970.
     """
     problems = []
     for node, said in nodes.items():
@@ -54,13 +54,13 @@ def of_clocks(before: float, nodes: Mapping[str, float], after: float) -> list[P
 
 
 def of_collectives(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-    """Find what the environment of a node does to the time-outs of NCCL's collectives.
+    """Return problems and notes on environment variables that change the time-outs of NCCL's collectives.
 
-    torch reads two names for each setting, and believes the one that begins with TORCH_. Ray Train switches the
-    handling of errors on where neither TORCH_NCCL_ASYNC_ERROR_HANDLING nor TORCH_NCCL_BLOCKING_WAIT is set.
+    torch reads two names for each setting, and the one that begins with TORCH_ takes precedence. Ray Train switches the
+    handling of errors on if neither TORCH_NCCL_ASYNC_ERROR_HANDLING nor TORCH_NCCL_BLOCKING_WAIT is set.
 
     Args:
-        nodes: What each node said, by address.
+        nodes: Facts of each node, with its `environment`, by the node's name.
     """
     problems = []
     for node, facts in nodes.items():
@@ -79,11 +79,12 @@ def of_collectives(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
 
 
 def of_names(nodes: Mapping[str, Mapping[str, Any]], spans_nodes: bool) -> list[Problem]:
-    """Find nodes that gloo would announce to the others by an address that is none of the network.
+    """Return a problem or note for each node that gloo would announce to the others by a loopback address or by none.
 
     Args:
-        nodes: What each node said, by address.
-        spans_nodes: The workers of a trial are surely on several nodes; else they may be, where a node is full.
+        nodes: Facts of each node, with `name`, `name_is` and `environment`, by the node's name.
+        spans_nodes: Whether the workers of a trial are certainly on several nodes; the result is problems then. If not,
+            they may still be on several when a node is full; the result is notes then.
     """
     problems = []
     for node, facts in nodes.items():
@@ -97,10 +98,10 @@ def of_names(nodes: Mapping[str, Mapping[str, Any]], spans_nodes: bool) -> list[
 
 
 def of_paths(unreadable: Mapping[str, list[str]]) -> list[Problem]:
-    """Report which files and folders of the sweep a node has not.
+    """Return a problem for each file or folder of the sweep that a node lacks or may not read.
 
     Args:
-        unreadable: By address.
+        unreadable: Paths that a node cannot read, by the node's name.
     """
     return [
         Problem("data", node, f"{path} is not there, or may not be read", BRING_DATA)
@@ -110,17 +111,17 @@ def of_paths(unreadable: Mapping[str, list[str]]) -> list[Problem]:
 
 
 def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
-    """Compare what torch sees of a node's GPUs with what Ray counts there.
+    """Return the problems of a node's GPUs: missing or faulty ones, and a note for one that another process uses.
 
     Args:
-        node: Its address.
-        counted: GPUs that Ray gives away there.
-        facts: What `probe.gpus` said.
+        node: Name of the node.
+        counted: Number of GPUs that Ray assigns to workers there.
+        facts: Facts about the GPUs from `probe.gpus`.
     """
     if "error" in facts:
         return [Problem("GPUs", node, f"torch cannot use them: {facts['error']}", "look at nvidia-smi there")]
     found = facts["found"]
-    if len(found) < counted:  # more is well: Ray was started with a smaller --num-gpus
+    if len(found) < counted:  # more than counted is fine: Ray was started with a smaller --num-gpus
         what = f"Ray counts {counted}, torch sees {len(found)}"
         return [Problem("GPUs", node, what, "look at nvidia-smi and the driver there, or start Ray with --num-gpus")]
     problems = []
@@ -135,7 +136,11 @@ def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
 
 
 def of_network(unreachable: Mapping[str, list[str]]) -> list[Problem]:
-    """Report which nodes cannot open a connection to which others."""
+    """Return a problem for each node that cannot open connections to others.
+
+    Args:
+        unreachable: Addresses that a node cannot connect to, by the node's name.
+    """
     fix = "open all ports between the nodes: DDP chooses one itself (on AWS: the nodes' security group, to itself)"
     return [
         Problem("network", node, f"no connection to {', '.join(others)}", fix)

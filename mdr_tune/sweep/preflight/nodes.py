@@ -1,4 +1,4 @@
-"""The probes on the nodes of a cluster: started, asked side by side, with a time limit."""
+"""Start a probe on each node of a cluster, and ask all probes side by side, with a time limit."""
 
 import contextlib
 from collections import Counter
@@ -13,14 +13,17 @@ from mdr_tune.sweep.preflight import probe
 from mdr_tune.sweep.preflight.problems import Problem
 
 ANSWER_TIMEOUT_S = 180.0
-"""How long a node may take to start a process and say what it is, on a busy machine."""
+"""Seconds that a node may take to start a process and answer; long enough for a busy machine."""
 
 
 class Nodes:
-    """One probe on each node.
+    """The probes on the nodes, one on each.
+
+    Args:
+        probes: Handles of the probes by the node's name; nodes that do not answer are removed from it.
 
     Attributes:
-        problems: Of nodes that did not answer; they are not asked again.
+        problems: Problems of nodes that did not answer; such nodes are not asked again.
     """
 
     def __init__(self, probes: dict[str, Any]) -> None:
@@ -29,15 +32,16 @@ class Nodes:
 
     @property
     def names(self) -> list[str]:
-        """The names of the nodes that answer; see `names_of`."""
+        """Names of the nodes that have answered every question so far; see `names_of`."""
         return list(self._probes)
 
     def ask(self, question: Callable[[str, Any], Any], timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
-        """Ask all nodes the same, side by side; returns the answers by name.
+        """Ask all nodes the same question side by side; returns the answers by the node's name.
 
         Args:
-            question: Given a name and the probe there, returns the reference of the answer.
-            timeout_s: How long all of them may take.
+            question: Calls the probe of a node, and returns the reference of the answer; takes the node's name and the
+                probe.
+            timeout_s: Seconds that all answers together may take.
         """
         asked = {address: question(address, actor) for address, actor in self._probes.items()}
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=timeout_s)
@@ -54,10 +58,10 @@ class Nodes:
 
 
 def names_of(nodes: dict[str, Node]) -> dict[str, str]:
-    """Return by Ray's id what a node is called: its address, with some of the id where several nodes have one address.
+    """Return the name of each node by Ray's id: its address, with the end of the id if several nodes share an address.
 
     Args:
-        nodes: By Ray's id.
+        nodes: Nodes by Ray's id.
     """
     addresses = Counter(node.address for node in nodes.values())
     return {
@@ -68,11 +72,11 @@ def names_of(nodes: dict[str, Node]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def probes_on(nodes: dict[str, Node], needs_gpus: bool) -> Iterator[Nodes]:
-    """Start a probe on each node; ends them.
+    """Start a probe on each node, yield the probes, and end them after the block.
 
     Args:
-        nodes: By Ray's id.
-        needs_gpus: The probes shall see the GPUs though they ask Ray for none.
+        nodes: Nodes by Ray's id.
+        needs_gpus: Whether the probes must see the GPUs, although they reserve none from Ray.
     """
     ray.cloudpickle.register_pickle_by_value(probe)  # a node may lack this package, or have another version of it
     try:

@@ -1,4 +1,4 @@
-"""The checks of a launch, before its first worker starts."""
+"""Run all checks of a launch before its first worker starts."""
 
 import time
 import uuid
@@ -29,14 +29,14 @@ Tell = Callable[[str], None]
 def run_preflight(plan: Plan, tell: Tell) -> None:
     """Check that the sweep can run on all nodes of the cluster that this process is connected to.
 
-    On one machine that is its GPUs alone, if they are used.
+    On a single machine, only the GPUs are checked, if they are used.
 
     Args:
-        plan: The launch.
-        tell: Takes a line for the user: what is done, and notes.
+        plan: Plan of the launch.
+        tell: Called with each line for the user: the progress, and notes.
 
     Raises:
-        UserError: It cannot; the message has a line for each problem, with the nodes that have it and what to do.
+        UserError: The sweep cannot run; the message has a line for each problem, with its nodes and its remedy.
     """
     if plan.address is None:
         if plan.lanes.gpus_per_worker:
@@ -55,7 +55,7 @@ def run_preflight(plan: Plan, tell: Tell) -> None:
 
 
 def _useful_nodes(lanes: LaneResources) -> dict[str, Node]:
-    """Return the head node and all that have room for a worker, by Ray's id."""
+    """Return the head node and all nodes that have room for a worker, by Ray's id."""
     found = {}
     for entry in ray.nodes():
         node = node_of(entry["Resources"], entry["NodeManagerAddress"])
@@ -66,7 +66,7 @@ def _useful_nodes(lanes: LaneResources) -> dict[str, Node]:
 
 
 def _of_nodes(lanes: LaneResources, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
-    """What each node by itself is, compared with the driver's."""
+    """Return problems of each node by itself: versions, GPUs, and settings of NCCL or gloo."""
     uses_gpus = lanes.gpus_per_worker > 0
     facts = asked.ask(lambda _, actor: actor.facts.remote(uses_gpus), probe.GPU_TIMEOUT_S + 60)
     problems = judge.of_versions(probe.versions(), facts)
@@ -81,7 +81,7 @@ def _of_nodes(lanes: LaneResources, asked: Nodes, nodes: dict[str, Node]) -> lis
 
 
 def _spans_nodes(lanes: LaneResources, nodes: dict[str, Node]) -> bool:
-    """Say whether the workers of a trial cannot or shall not be on one node."""
+    """Return whether the workers of a trial are certainly on several nodes: spread, or too many for any one node."""
     places = [
         node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
         for node in nodes.values()
@@ -91,21 +91,22 @@ def _spans_nodes(lanes: LaneResources, nodes: dict[str, Node]) -> bool:
 
 def _of_clocks(asked: Nodes) -> list[Problem]:
     before = time.time()
-    said = asked.ask(lambda _, actor: actor.clock.remote())  # the processes are there by now: they answer at once
+    said = asked.ask(lambda _, actor: actor.clock.remote())  # the processes are up by now and answer at once
     return judge.of_clocks(before, said, time.time())
 
 
 def _of_paths(sweep: SweepConfig, asked: Nodes) -> list[Problem]:
-    """Whether each node has the files of the data sets and the weights."""
+    """Return a problem for each file of the data sets or the weights that a node cannot read."""
     paths = [str(path) for path in prepare.paths_of(sweep)]
     return judge.of_paths(asked.ask(lambda _, actor: actor.unreadable.remote(paths))) if paths else []
 
 
 def _of_storage(storage: Path, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
-    """Whether the nodes see the storage: what is written on one is read on another.
+    """Return problems of nodes that do not see the storage, tested with a file that the driver writes.
 
-    Trials write their checkpoints on the head node, the sweep reads them where it runs. Other nodes need not see it:
-    what they train comes to the head, and what they go on from is sent to them.
+    Trials write their checkpoints on the head node, and the sweep reads them on the driver's node, so the head must see
+    the storage. Other nodes get a note only: the states that they train are sent to the head, and the states that they
+    go on from are sent to them.
     """
     folder = next(path for path in (storage, *storage.parents) if path.exists())
     file, content = folder / f".preflight-{uuid.uuid4().hex}", uuid.uuid4().hex
@@ -131,7 +132,7 @@ def _head_id() -> str:
 
 
 def _of_network(asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
-    """Whether each node can open a connection to each other."""
+    """Return a problem for each node that cannot open a connection to every other node."""
     if len(asked.names) < 2:
         return []
     addresses = {name: nodes[node_id].address for node_id, name in names_of(nodes).items()}
@@ -144,7 +145,7 @@ def _of_network(asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
 
 
 def _settle(problems: list[Problem], tell: Tell) -> None:
-    """Tell the notes, and refuse to go on if there is more than notes."""
+    """Tell the user the notes; raises UserError if there are problems that are more than notes."""
     for line in as_lines(problem for problem in problems if problem.is_note):
         tell(f"preflight: note: {line}")
     if lines := as_lines(problem for problem in problems if not problem.is_note):

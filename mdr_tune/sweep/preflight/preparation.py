@@ -1,4 +1,4 @@
-"""What each node does before its workers take commands: versions are checked, weights and images brought onto it."""
+"""Prepare a node before its workers take commands: check versions and GPUs, bring weights and images onto it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 def prepare_here(sweep: SweepConfig, stage: Callable[[str], None], progress: Progress) -> None:
     """Get the weights and the images of a sweep onto this node.
 
+    Args:
+        sweep: Sweep whose trials will run here.
+        stage: Called with each step that takes a while.
+        progress: Called with the progress of the caches of images.
+
     Raises:
-        UserError: They cannot be had here.
+        UserError: Weights or images cannot be had here.
     """
     if missing := prepare.missing_data(sweep):
         raise UserError("; ".join(missing))
@@ -31,7 +36,7 @@ def prepare_here(sweep: SweepConfig, stage: Callable[[str], None], progress: Pro
 
 
 def contents(sweep: SweepConfig) -> dict[str, str]:
-    """Return a hash of the images, labels and splits of each data set of a sweep, as they are on this node."""
+    """Return a hash of the images, labels and splits of each data set of a sweep on this node, by the data set."""
     from mdr_tune.data import dataset_content
 
     variants = section_variants(sweep.trial, sweep.space, "data")
@@ -39,21 +44,27 @@ def contents(sweep: SweepConfig) -> dict[str, str]:
 
 
 def different_data(here: dict[str, str], there: dict[str, str]) -> str:
-    """Return in words which data sets of `contents` have other images or splits there; nothing if all are equal."""
+    """Return in words which data sets differ between two nodes; "" if all are equal.
+
+    Args:
+        here: Hashes of the data sets on the driver's node, from `contents`.
+        there: Hashes of the data sets on another node, from `contents`.
+    """
     differ = sorted({name.split()[0] for name in here if here[name] != there.get(name)})
     return f"the images or splits of {', '.join(differ)} are not those of the driver's node" if differ else ""
 
 
 @dataclass(frozen=True)
 class NodePreparation:
-    """Called by each worker of a lane on its node, before it takes commands. Quick if all is in place.
+    """The preparation that each worker of a lane runs on its node before it takes commands.
 
-    A node may have joined long after the preflight: started by the autoscaler, or in place of one that was lost.
+    It is needed because a node may join long after the preflight: started by the autoscaler, or in place of a node that
+    was lost. It is quick if all is in place.
 
     Attributes:
-        sweep: Whose trials will run there.
-        versions: Those of the driver's node; see `probe.versions`.
-        contents: Of its data sets; see `contents`.
+        sweep: Sweep whose trials will run on the node.
+        versions: Versions on the driver's node; see `probe.versions`.
+        contents: Hashes of the data sets on the driver's node; see `contents`.
         uses_gpus: Whether each worker has a GPU.
     """
 
@@ -66,7 +77,7 @@ class NodePreparation:
         """Check the versions and this worker's GPU, if it has one; prepare weights and images, and compare them.
 
         Raises:
-            UserError: This node cannot be used; the message says why and what to do.
+            UserError: This node cannot be used; the message says why, and what to do.
         """
         import ray
 
@@ -94,11 +105,11 @@ class NodePreparation:
 
 
 def gpu_problems(address: str, device: "torch.device") -> list[Problem]:
-    """Let a worker's GPU compute a small product, and compare it with the CPU's.
+    """Compute a small matrix product on a worker's GPU; returns a problem if it fails or differs from the CPU's.
 
     Args:
-        address: Of this node.
-        device: Of this worker.
+        address: Address of this node.
+        device: Device of this worker.
     """
     import torch
 

@@ -1,5 +1,7 @@
-"""What one node says of itself. Runs there, and is sent there whole: the node may lack this package, or have another
-version of it. So nothing but the standard library is imported here, and nothing of this package.
+"""Report facts about one node: versions, environment, GPUs, files, clock and network.
+
+The module runs on that node. It is sent there whole, since the node may lack this package or have another version of
+it. So it imports the standard library only, and nothing of this package.
 """
 
 import hashlib
@@ -28,9 +30,9 @@ PACKAGES = (
     "pytorch-metric-learning",
 )
 READ_BY_COLLECTIVES = ("GLOO_", "NCCL_", "TORCH_NCCL_")
-"""How the names of the variables begin that gloo, NCCL and torch read."""
+"""Prefixes of the environment variables that gloo, NCCL and torch read."""
 BACKLOG = 4096
-"""All nodes may connect to one at once, and nobody accepts."""
+"""Number of connections that may wait at a probe's port. All nodes may connect at once, and none is accepted."""
 GPU_TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 5.0
 LOOK_AT_GPUS = """
@@ -47,7 +49,10 @@ print(json.dumps(found))
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of what a trial's numbers and messages depend on; "none" if it is not there."""
+    """Return the versions of Python and of the packages that a trial's numbers and messages depend on, by name.
+
+    A package that is not installed has the version "none". The sources of mdr_tune are among them, as a hash.
+    """
     found = {"Python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -58,7 +63,7 @@ def versions() -> dict[str, str]:
 
 
 def source_hash() -> str:
-    """Return a hash of this package's sources as Python finds them, so that an edited copy shows; "none" without it."""
+    """Return a hash of the sources of mdr_tune that Python finds; "none" without them. It tells edited copies apart."""
     spec = importlib.util.find_spec("mdr_tune")
     if spec is None or spec.origin is None:
         return "none"
@@ -69,16 +74,20 @@ def source_hash() -> str:
 
 
 def gpus() -> dict[str, Any]:
-    """Return what torch sees of this node's GPUs: `found`, a list, or why it sees nothing, `error`.
+    """Return what torch finds out about this node's GPUs.
 
-    In a process of its own with a time limit: a sick GPU hangs whoever asks for it.
+    torch runs in a process of its own with a time limit, since a faulty GPU may hang the process that uses it.
+
+    Returns:
+        `found`, a list with the `name` of each GPU, its memory in bytes (`free` and `total`), and whether it computed a
+        product correctly (`equal`); or `error`, the reason why torch failed.
     """
     command = [sys.executable, "-c", LOOK_AT_GPUS]
     looking = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         output, errors = looking.communicate(timeout=GPU_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        looking.kill()  # and not waited for: in the driver of a sick GPU a process cannot be killed
+        looking.kill()  # without waiting: a process that hangs in the driver of a faulty GPU cannot be killed
         return {"error": f"no answer within {GPU_TIMEOUT_S:g} s"}
     if looking.returncode != 0:
         return {"error": " ".join(errors.strip().splitlines()[-1:])[:300] or f"exit code {looking.returncode}"}
@@ -86,13 +95,21 @@ def gpus() -> dict[str, Any]:
 
 
 class Probe:
-    """An actor on a node, which answers for it."""
+    """An actor that answers questions about its node."""
 
     def __init__(self) -> None:
         self._listening: socket.socket | None = None
 
     def facts(self, look_at_gpus: bool) -> dict[str, Any]:
-        """Return versions, environment and name of the node, and what torch sees of its GPUs."""
+        """Return facts about the node.
+
+        Args:
+            look_at_gpus: Whether torch looks at the GPUs; if not, the list of GPUs is empty.
+
+        Returns:
+            `versions`; `environment`, the variables that collectives read; `name`, the host name; `name_is`, the
+            address that the name stands for, "" if none; and `gpus`, as from `gpus()`.
+        """
         name = socket.gethostname()
         try:
             name_is = socket.gethostbyname(name)
@@ -107,29 +124,33 @@ class Probe:
         }
 
     def clock(self) -> float:
-        """Return the time here, in seconds since 1970."""
+        """Return the time on the node's clock, in seconds since 1970."""
         return time.time()
 
     def unreadable(self, paths: list[str]) -> list[str]:
-        """Return those files and folders that are not here, or may not be read."""
+        """Return those of the files and folders that do not exist on the node or may not be read."""
         return [path for path in paths if not os.access(path, os.R_OK)]
 
     def content(self, file: str) -> str | None:
-        """Return what stands in a file; None if it is not here."""
+        """Return the text of a file; None if the node cannot read it."""
         try:
             return Path(file).read_text()
         except OSError:
             return None
 
     def listen(self, address: str) -> int:
-        """Open a port at an address of the node, until the actor ends; returns it."""
+        """Open a port at an address of the node until the actor ends; returns the port's number."""
         self._listening = socket.socket()
         self._listening.bind((address, 0))
         self._listening.listen(BACKLOG)
         return int(self._listening.getsockname()[1])
 
     def unreachable(self, others: list[tuple[str, int]]) -> list[str]:
-        """Return those addresses whose port this node cannot connect to."""
+        """Return the addresses that this node cannot connect to.
+
+        Args:
+            others: Pairs of address and port of other nodes.
+        """
         found = []
         for address, port in others:
             try:

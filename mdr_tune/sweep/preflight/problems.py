@@ -1,4 +1,4 @@
-"""What a check found: on which node, and what to do about it."""
+"""A problem that a check found on a node, with its remedy, and the lines that a user reads."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that would go wrong, or that a user should know.
+    """A fault of a node that would make the sweep fail, or a note for the user.
 
     Attributes:
-        check: Which check found it, in a word.
-        node: Address of the node.
-        what: What is wrong there.
-        remedy: What to do.
-        is_note: The sweep runs all the same.
+        check: Name of the check that found the problem, in a word.
+        node: Name of the node; see `names_of`.
+        what: Description of the problem.
+        remedy: Advice on how to mend it.
+        is_note: Whether the sweep runs all the same.
     """
 
     check: str
@@ -24,7 +24,7 @@ class Problem:
 
 
 def as_lines(problems: Iterable[Problem]) -> list[str]:
-    """Return a line for each different problem, with all nodes that have it, in the order of the checks."""
+    """Return a line for each different problem, with all nodes that have it, in the order of the problems."""
     nodes: dict[tuple[str, str, str], list[str]] = {}
     for problem in problems:
         found = nodes.setdefault((problem.check, problem.what, problem.remedy), [])
