@@ -29,7 +29,7 @@ from mdr_tune.config.sweep import SearchConfig
 TRIES = 10
 """Number of draws of the sampler for one trial, before the trial is drawn at random from the untried configurations."""
 RANDOM_TRIES = 1000
-"""Number of random draws after that, in a space that cannot be listed, before `NothingNewError` is raised."""
+"""Number of random draws that follow in a space that is too large to list; after them `NothingNewError` is raised."""
 
 
 class NothingNewError(Exception):

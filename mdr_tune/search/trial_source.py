@@ -201,7 +201,7 @@ class TrialSource(SearchAlgorithm):
         """Do nothing: results reach the study through the ledger."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Queue a trial that Tune gave up (`error`) to be handed out again, at most MOST_TIMES_LOST times.
+        """Queue a trial that Tune gave up (`error`) to be handed out again; each trial at most MOST_TIMES_LOST times.
 
         Tune may give a trial up although it has retries left. If a process is lost while Tune makes it ready for
         another trial, Tune counts two failures of that trial, and gives the trial up with the second.

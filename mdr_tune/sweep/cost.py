@@ -154,7 +154,7 @@ def arm_epochs(arm: Arm, scheduler: SchedulerConfig, seeds: int) -> Epochs:
     """Return the number of epochs that the trials of an arm train, further seeds included.
 
     - Without a scheduler, and with population based training, every trial trains all of its epochs.
-    - HyperBand's brackets are fixed beforehand, so the number is exact if all trials are equally long.
+    - HyperBand's brackets are fixed beforehand, so the number is exact.
     - For ASHA the expectation is known if all trials are equally long; see `asha_survivors`.
     - For median stopping only the bounds are known.
 

@@ -9,7 +9,8 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import count, cpus_and_gpus
 
 TRIALS_PER_LANE = 4
-"""Smallest number of trials for each lane with `lanes: auto`, so that the sampler has as many rounds to learn from."""
+"""Smallest number of trials for each lane with `lanes: auto`. The sampler then has at least as many rounds to learn
+from."""
 TRIALS_PER_LANE_PREFERRED = 8
 """Number of trials for each lane that `workers_per_trial: auto` prefers: rather than leave the sampler fewer rounds, it
 makes fewer lanes, of more workers."""

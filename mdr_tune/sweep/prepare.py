@@ -210,7 +210,7 @@ def _load(data: DataConfig, progress: Progress) -> None:
 def naming(file: Path) -> Iterator[None]:
     """Prefix the lines of a UserError raised in the block with the sweep's file.
 
-    Only lines that begin with a key are prefixed, that of a trial (`data.root: ...`) or of the sweep (`metric: ...`).
+    Only lines that begin with a key of the trial (`data.root: ...`) or of the sweep (`metric: ...`) are prefixed.
     """
     try:
         yield

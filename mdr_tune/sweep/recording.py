@@ -72,7 +72,7 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
     """Register the winner, draw the figures, describe and close the launch's MLflow run, and write the report.
 
     If a step fails, the outcome has the error as its `problem`, the steps after it are left out, and nothing is lost.
-    The tracker is closed unless a step before that fails.
+    The tracker is closed with the run, unless an earlier step fails.
 
     Args:
         plan: Plan of the launch.

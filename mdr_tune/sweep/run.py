@@ -168,7 +168,7 @@ class SweepRun:
         return self._plan.folder / "test" / record.name
 
     def _keep_details(self, record: TrialRecord, details: TestDetails) -> None:
-        """Write the details of a trial's test into the launch's folder, lest the session ends before MLflow has them."""
+        """Write the details of a trial's test beside the journal, for a later session in case MLflow lacks them."""
         folder = self._details_of(record)
         folder.mkdir(parents=True, exist_ok=True)
         until_room(lambda: write_details(details, folder), f"the test result of {record.name}", self._tell)

@@ -71,7 +71,7 @@ def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> Early
     Args:
         num_lanes: Number of trials that can run side by side.
         grace_epochs: Epochs before a trial may be stopped.
-        min_trials: Number of trials that the median needs.
+        min_trials: Number of trials that must have reported before a trial is compared with their median.
     """
     rule = MedianStoppingRule(
         time_attr=TIME,
