@@ -234,5 +234,5 @@ def _fresh(trial: dict[str, Any], parameters: dict[str, Any], exempt: bool = Fal
 
 
 def _failure(record: TrialRecord) -> dict[str, Any] | None:
-    """Return how a trial of an earlier session failed, for its replay through Tune; None if it did not fail."""
+    """Return kind and text of the failure of an earlier session's trial, for its replay; None if it did not fail."""
     return {"kind": record.outcome, "text": record.error} if record.outcome in ("failed", "diverged") else None

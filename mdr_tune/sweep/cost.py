@@ -304,7 +304,7 @@ def describe_time(cost: Cost, measured: MeasuredEpoch | None, lanes: LaneResourc
     if measured is None or cost.wall_s is None or cost.device_hours is None:
         return "not known before the first epoch: no earlier launch with this data, backbone, batch and workers"
     about = "at most about" if cost.epochs.expected is None else "about"
-    time = duration(float(f"{cost.wall_s:.2g}"))  # a guess to two digits
+    time = duration(float(f"{cost.wall_s:.2g}"))  # an estimate deserves two digits
     hours = f"{describe_hours(cost.device_hours)} {device_word(lanes)} hours"
     rest = "for the rest " if cost.epochs_done else ""
     return f"{rest}{about} {time} and {hours}, at the {measured.seconds:.2g} s an epoch measured on {measured.day}"

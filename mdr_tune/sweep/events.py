@@ -1,4 +1,4 @@
-"""Enter the callbacks of Ray Tune into the ledger: each of them changes the record of a trial."""
+"""Translate the callbacks of Ray Tune into entries of the ledger, which keeps the records of the trials."""
 
 from collections.abc import Callable
 from pathlib import Path

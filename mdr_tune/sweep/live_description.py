@@ -27,7 +27,7 @@ class LiveDescription:
         metric: Name of the sweep's metric.
         main_arm: Name of the main arm, the search that the sweep file describes.
         total: Number of trials of all arms, further seeds included.
-        shows_all: Whether every configuration gets a row, as for a grid, or only the best of each arm.
+        shows_all: Whether every configuration gets a row, as for a grid, instead of the best ones only.
         records: Records of the trials of earlier sessions.
         every_s: Shortest time between two descriptions, in seconds.
     """

@@ -37,7 +37,7 @@ VERSION = 2
 such a launch goes on in the same way."""
 MAY_CHANGE = ("resources.lanes", "resources.cpus_per_worker", "resources.gpus_per_worker", "search.stop")
 MAY_CHANGE_TOO = ("resources.lane_restarts", "resources.stuck_worker_timeout_s", "resources.stalled_worker_timeout_s")
-"""Keys that --set may change in a sweep that goes on, with MAY_CHANGE; the trials' numbers depend on none of them."""
+"""With MAY_CHANGE, the keys that --set may change in a sweep that goes on. No number of a trial depends on them."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def gpu_problems(address: str, device: "torch.device") -> list[Problem]:
     import torch
 
     remedy = "look at nvidia-smi there, or take the machine out of the cluster"
-    a = torch.arange(65536, dtype=torch.float64).reshape(256, 256) % 7 - 3  # whole numbers: exact in any order
+    a = torch.arange(65536, dtype=torch.float64).reshape(256, 256) % 7 - 3  # whole numbers: sums are exact in any order
     try:
         moved = a.to(device)
         is_right = torch.equal((moved @ moved).cpu(), a @ a)
