@@ -84,7 +84,7 @@ class StopRules:
     def trial_ended(self, record: TrialRecord) -> None:
         """Update the arm's best value and its count of configurations in a row without a new best.
 
-        A configuration whose first seed ran to its end counts once all of its seeds have ended.
+        A configuration whose first seed ran to its end counts once all of its seeds have ended, any other at once.
         """
         if not record.ended:
             return

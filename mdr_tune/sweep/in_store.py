@@ -35,7 +35,7 @@ def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = N
             _check_journal(name, past, [])
             return []
         raise UserError(_is_missing(stores, name, past, "there is no such file, or it is empty"))
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: retries are minutes without a word
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: retries take silent minutes
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.sweep.last_writer import check_last_writer

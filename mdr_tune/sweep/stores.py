@@ -229,7 +229,7 @@ def _ask_registry(stores: Stores) -> None:
     Raises:
         UserError: The registry does not answer.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: retries are minutes without a word
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: retries take silent minutes
     from mlflow.tracking._model_registry.client import ModelRegistryClient
 
     try:

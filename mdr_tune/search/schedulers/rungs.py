@@ -1,4 +1,4 @@
-"""Let the trials of a group wait for each other: each pauses at a rung, and the last to arrive starts the decision.
+"""Let the trials of a group wait for each other at rungs: once all wait at one, the scheduler decides on the group.
 
 Tune's own HyperBand and synchronous PBT decide when the last running trial reports. At that moment other trials may
 still be writing their checkpoints, a group may not be complete yet, and ties and random draws follow the order of

@@ -20,7 +20,7 @@ def check_artifacts(stores: Stores, sweep_name: str) -> list[Problem]:
     """
     if stores.artifact_root is not None:
         return []
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: retries are minutes without a word
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: retries take silent minutes
     from mlflow import MlflowClient
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
