@@ -21,7 +21,7 @@ from summary.machine import machine
 from summary.rows import Row, add_rows_option, write_rows
 
 from mdr_tune.cli.terminal import make_console
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.data import load_dataset
 
 ROUNDS = 7

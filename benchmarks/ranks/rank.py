@@ -6,7 +6,7 @@ import time
 import torch
 import torch.distributed as dist
 
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.training import Ranks, TrialSession

@@ -9,13 +9,13 @@ from rich.console import Console
 
 from mdr_tune.cli.progress_bars import progress_bars
 from mdr_tune.cli.terminal import say
-from mdr_tune.config.base import StrictModel, set_dotted
-from mdr_tune.config.data import DataConfig
+from mdr_tune.config.datasets import DataConfig
 from mdr_tune.config.explain import explain
 from mdr_tune.config.hints import flag_as_text, in_quotes
-from mdr_tune.config.load import read_sweep
 from mdr_tune.config.overrides import read_override
 from mdr_tune.config.space import section_variants
+from mdr_tune.config.strict_model import StrictModel, set_dotted
+from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.sweep.prepare import naming, of_dataset
 from mdr_tune.util.cache_folder import check_cache_dir
 from mdr_tune.util.errors import UserError

@@ -15,8 +15,8 @@ from mdr_tune.cli.pace import Pace
 from mdr_tune.cli.status import Status
 from mdr_tune.cli.streams import with_forgiving_output
 from mdr_tune.cli.terminal import exit_code, make_console, print_error, quiet_libraries, say
-from mdr_tune.config.load import read_sweep
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.config.unit_notes import unit_notes
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.lanes.messages import LaneEnded

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from mdr_tune.records.recorded_sweep import SweepEvidence
-    from mdr_tune.report.build import Report
     from mdr_tune.report.rows import AblationTable
+    from mdr_tune.report.write import Report
     from mdr_tune.sweep.stores import Stores
 
 _DESCRIPTION = """\
@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """
     _check(arguments)
     stores, client = open_store(arguments)
-    from mdr_tune.report.build import build_report
     from mdr_tune.report.report_folder import check_folder
+    from mdr_tune.report.write import build_report
     from mdr_tune.tracking.deleted import describe_deleted
     from mdr_tune.tracking.evidence import read_evidence
 

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     check_stores(stores)
     import mlflow
 
-    from mdr_tune.tracking.rerun import read_original
+    from mdr_tune.tracking.rerun_record import read_original
 
     mlflow.set_tracking_uri(stores.tracking_uri)  # for downloads of artifacts
     client = open_client(stores)
@@ -83,7 +83,7 @@ def _print_surroundings(console: Console, lines: list[str]) -> None:
 
 
 def _run_and_compare(plan: RerunPlan, client: "MlflowClient", console: Console) -> int:
-    from mdr_tune.tracking.rerun import RerunRun
+    from mdr_tune.tracking.rerun_record import RerunRun
 
     done: list[dict[str, float]] = []
     say(console, f"starting Ray and {count(plan.lanes.workers_per_lane, 'worker')}")

@@ -1,5 +1,5 @@
 """The configuration that a user writes: a trial (`trial`), its search space (`space`), a sweep (`sweep`), the YAML file
-(`load`).
+(`sweep_reading`).
 
 Importing this package imports neither torch nor Ray. Each name below is imported when it is first used.
 """
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mdr_tune.util.lazy_names import lazy_name
 
 if TYPE_CHECKING:
-    from mdr_tune.config.data import read_data
-    from mdr_tune.config.load import read_sweep
+    from mdr_tune.config.datasets import read_data
     from mdr_tune.config.sweep import SweepConfig
+    from mdr_tune.config.sweep_reading import read_sweep
     from mdr_tune.config.trial import BackboneConfig, BatchConfig, EmbeddingConfig, MDRConfig, TrialConfig
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "read_sweep",
 ]
 _MODULES = {
-    "data": ["read_data"],
-    "load": ["read_sweep"],
+    "datasets": ["read_data"],
+    "sweep_reading": ["read_sweep"],
     "sweep": ["SweepConfig"],
     "trial": ["BackboneConfig", "BatchConfig", "EmbeddingConfig", "MDRConfig", "TrialConfig"],
 }

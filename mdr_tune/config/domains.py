@@ -17,9 +17,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from mdr_tune.config.base import KeyProblem, StrictModel, tag
 from mdr_tune.config.explain import explain
 from mdr_tune.config.hints import flow
+from mdr_tune.config.strict_model import KeyProblem, StrictModel, tag
 from mdr_tune.config.trial import LevelGrid
 from mdr_tune.util.registry import nearest_name
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mdr_tune.config.base import KeyProblem, is_tag, tag_name
 from mdr_tune.config.hints import (
     DOMAIN_KINDS,
     NOTHING,
@@ -24,6 +23,7 @@ from mdr_tune.config.hints import (
     searched_instead,
 )
 from mdr_tune.config.other_names import meant_name
+from mdr_tune.config.strict_model import KeyProblem, is_tag, tag_name
 from mdr_tune.config.units import Unit
 from mdr_tune.util.words import count, not_utf_8
 

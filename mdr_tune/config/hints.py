@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, Tag
 
-from mdr_tune.config.base import is_tag, tag_name
 from mdr_tune.config.other_names import meant_metric
+from mdr_tune.config.strict_model import is_tag, tag_name
 from mdr_tune.util.registry import did_you_mean, nearest_name
 
 _SHORT_FORMS = {

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mdr_tune.config.base import Named, one_of
+from mdr_tune.config.strict_model import Named, one_of
 from mdr_tune.config.units import COSINE, DEGREES, SCALE, TEMPERATURE, Unit
 from mdr_tune.util.registry import LIBRARY_PREFIX
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from mdr_tune.config.base import Named, members, one_of
+from mdr_tune.config.strict_model import Named, members, one_of
 
 if TYPE_CHECKING:
     from mdr_tune.metric.mined import Miner as BuiltMiner
@@ -63,7 +63,7 @@ class AllMinerConfig(Miner):
 
     def build(self) -> "BuiltMiner":
         """Return the miner that chooses everything."""
-        from mdr_tune.metric.miners import AllMiner
+        from mdr_tune.metric.plain_miners import AllMiner
 
         return AllMiner()
 
@@ -75,7 +75,7 @@ class RandomMinerConfig(Miner):
 
     def build(self) -> "BuiltMiner":
         """Return the random miner."""
-        from mdr_tune.metric.miners import RandomMiner
+        from mdr_tune.metric.plain_miners import RandomMiner
 
         return RandomMiner()
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mdr_tune.config.base import set_dotted
 from mdr_tune.config.hints import flag_as_text
+from mdr_tune.config.strict_model import set_dotted
 from mdr_tune.config.sweep_file import Source
 from mdr_tune.config.yaml_lines import parse_flag
 from mdr_tune.util.errors import UserError

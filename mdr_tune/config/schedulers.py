@@ -1,6 +1,6 @@
 """The schedulers that a file may name, and their keys. A scheduler stops, pauses or replaces trials before their end.
 
-To add one, add a class here, and to `SchedulerConfig`. Then build it in `mdr_tune.search.schedulers.build`, and say
+To add one, add a class here, and to `SchedulerConfig`. Then build it in `mdr_tune.search.schedulers.make`, and say
 what it costs in `mdr_tune.sweep.cost`: the type checker tells where.
 """
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from mdr_tune.config.base import Named, one_of
+from mdr_tune.config.strict_model import Named, one_of
 from mdr_tune.config.units import SHARE
 from mdr_tune.util.words import count
 

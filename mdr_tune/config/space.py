@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mdr_tune.config.base import flatten, set_dotted
 from mdr_tune.config.domains import Domain, LevelsDomain, Space, describe_value, split_choice, tell_apart
 from mdr_tune.config.losses import LibraryLossConfig
+from mdr_tune.config.strict_model import flatten, set_dotted
 from mdr_tune.config.trial import MDRConfig, TrialConfig
 
 __all__ = ["Domain", "LevelsDomain", "Space", "describe_value"]

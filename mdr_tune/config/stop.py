@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from mdr_tune.config.base import StrictModel
+from mdr_tune.config.strict_model import StrictModel
 from mdr_tune.config.units import HOURS, PERCENT
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from mdr_tune.config.base import StrictModel, tag
 from mdr_tune.config.domains import Space
 from mdr_tune.config.other_names import meant_metric
 from mdr_tune.config.samplers import SAMPLERS, Sampler, SamplerName
 from mdr_tune.config.schedulers import AshaSchedulerConfig, SchedulerConfig
 from mdr_tune.config.stop import StopConfig
+from mdr_tune.config.strict_model import StrictModel, tag
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.config.units import SECONDS
 

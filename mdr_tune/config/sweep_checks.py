@@ -3,11 +3,11 @@
 from pydantic import ValidationError
 
 from mdr_tune.config.arms import baseline_names, baseline_space, baseline_trial, given_points, trial_of_point
-from mdr_tune.config.base import members
 from mdr_tune.config.explain import explain
 from mdr_tune.config.losses import Loss
 from mdr_tune.config.space import searched, section_variants
 from mdr_tune.config.space_checks import Problems, domain_problems
+from mdr_tune.config.strict_model import members
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import recall_rank

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from mdr_tune.backbones.families import family_of
-from mdr_tune.config.augmentation import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
-from mdr_tune.config.base import KeyProblem, StrictModel, by_name, flatten, tag
-from mdr_tune.config.data import DataConfig, GlyphsDataConfig, local_path
+from mdr_tune.config.augmentations import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
+from mdr_tune.config.datasets import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.explain import lines_of
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
 from mdr_tune.config.miners import AutoMinerConfig, Miner, MinerConfig
-from mdr_tune.config.optimizer import OptimizerConfig
+from mdr_tune.config.optimizers import OptimizerConfig
+from mdr_tune.config.strict_model import KeyProblem, StrictModel, by_name, flatten, tag
 from mdr_tune.config.units import DEVIATIONS, EPOCHS
 from mdr_tune.util.errors import UserError
 

@@ -10,8 +10,8 @@ from mdr_tune.metric.distance_tiles import Statistics
 from mdr_tune.metric.distance_weighted import DistanceWeightedMiner, MinerWeights, negative_weights
 from mdr_tune.metric.embedding import EmbeddingMode, apply_embedding_mode, apply_test_mode
 from mdr_tune.metric.gather import gather_in_rank_order, gather_without_gradient, shard_sizes, shard_slice
-from mdr_tune.metric.losses import MetricLoss
 from mdr_tune.metric.mdr import MDRLoss
+from mdr_tune.metric.metric_loss import MetricLoss
 from mdr_tune.metric.mined import Mined, Miner, Pairs, Triplets
 from mdr_tune.metric.retrieval import (
     QueryScores,

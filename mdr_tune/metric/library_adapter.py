@@ -7,7 +7,7 @@ from torch import Tensor
 from mdr_tune.metric.batch_labels import BatchLabels, Labels, class_ids
 from mdr_tune.metric.distance import check_embeddings, full_precision
 from mdr_tune.metric.library_random import library_draws_from
-from mdr_tune.metric.losses import MetricLoss
+from mdr_tune.metric.metric_loss import MetricLoss
 from mdr_tune.metric.mined import Mined, Triplets
 
 # Losses that raise an error when they are given indices of pairs or triplets.

@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from mdr_tune.metric.batch_labels import Labels, class_ids, known_labels
 from mdr_tune.metric.distance import check_embeddings, check_tensors, full_precision
-from mdr_tune.metric.losses import MetricLoss
+from mdr_tune.metric.metric_loss import MetricLoss
 from mdr_tune.metric.mined import Mined, mined_triplets
 
 _EPS = 1e-6  # added to each coordinate of a difference by `functional.triplet_margin_loss`

@@ -17,7 +17,7 @@ A sweep
 The report
     ablation           the table, made from recorded evidence
     overview           the tables of several sweeps beside each other
-    build              all files of a report in one folder
+    write              all files of a report in one folder
     report_folder      what this folder may replace, and how it takes its place
     page               the HTML page
     output/            words, Markdown, LaTeX, CSV and Parquet

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mdr_tune.config.base import flatten
 from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.config.losses import LossConfig
+from mdr_tune.config.strict_model import flatten
 from mdr_tune.report.names import format_parameters, short_names
 
 WITH_MDR = " + MDR"

@@ -6,7 +6,7 @@ Imports no torch unless a backbone needs it, so that checking a sweep file is qu
 from collections.abc import Iterator
 
 from mdr_tune.backbones import check_takes
-from mdr_tune.config.data import DataConfig
+from mdr_tune.config.datasets import DataConfig
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.data.outline import DatasetOutline, largest_batch, why_unfillable

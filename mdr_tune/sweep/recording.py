@@ -129,7 +129,7 @@ def _write_report(
     folder: Path, tracker: "Tracker", evidence: SweepEvidence, found: LaunchReport, stage: Stage
 ) -> LaunchReport:
     """Write the report and log it to the launch's MLflow run. An error becomes the report's `problem`."""
-    from mdr_tune.report.build import build_report
+    from mdr_tune.report.write import build_report
     from mdr_tune.tracking.run_files import log_report
 
     stage("writing the report")

@@ -23,7 +23,7 @@ from mdr_tune.util.progress import Progress
 from mdr_tune.util.words import count
 
 if TYPE_CHECKING:
-    from mdr_tune.tracking.rerun import Original
+    from mdr_tune.tracking.rerun_record import Original
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from mdr_tune.config.arms import arms
-from mdr_tune.config.base import set_dotted
 from mdr_tune.config.domains import describe_value, tell_apart
 from mdr_tune.config.explain import explain
 from mdr_tune.config.overrides import read_override
 from mdr_tune.config.space import parameter_tree, searched, walk
 from mdr_tune.config.space_checks import key_problems
+from mdr_tune.config.strict_model import set_dotted
 from mdr_tune.config.sweep import MOST_TRIALS, SweepConfig
 from mdr_tune.records.journal import FILE as JOURNAL
 from mdr_tune.records.journal import Past, lock

@@ -25,7 +25,7 @@ from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence, SweepF
 from mdr_tune.tracking.deleted import deleted_trials, describe_deleted
 from mdr_tune.tracking.query_scores import DETAILS_FOLDER, read_details
 from mdr_tune.tracking.reader import literal, read_history, read_sweep
-from mdr_tune.tracking.rerun import REPEAT_FILE
+from mdr_tune.tracking.rerun_record import REPEAT_FILE
 from mdr_tune.tracking.run_files import read_text
 from mdr_tune.tracking.tracker import DISTANCES_FILE
 from mdr_tune.util.errors import UserError

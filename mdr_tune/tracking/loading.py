@@ -21,7 +21,7 @@ from mlflow.models import Model
 from torch.export.passes import move_to_device_pass
 from yaml import YAMLError
 
-from mdr_tune.config.data import USUAL_RESIZE_PER_IMAGE_SIZE
+from mdr_tune.config.datasets import USUAL_RESIZE_PER_IMAGE_SIZE
 from mdr_tune.retrieve import Embedder
 from mdr_tune.tracking.champion import RESIZE_KEY
 from mdr_tune.training.model import ImageShape

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from mdr_tune.config.base import set_dotted
+from mdr_tune.config.strict_model import set_dotted
 from mdr_tune.records.metrics import EPOCHS_KEY
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepRecords
 from mdr_tune.records.trial_record import Outcome, TrialRecord

@@ -7,7 +7,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
-from mdr_tune.config.base import flatten
+from mdr_tune.config.strict_model import flatten
 from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.tracking.experiment import child_runs
 from mdr_tune.tracking.tags import COMPLETE_TAG, OUTCOME_TAG, TRIAL_TAG, trial_tags

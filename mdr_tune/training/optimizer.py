@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mdr_tune.config.optimizer import OptimizerConfig
+from mdr_tune.config.optimizers import OptimizerConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.training.model import EmbeddingModel
 from mdr_tune.training.objective import Objective

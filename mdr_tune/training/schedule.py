@@ -1,6 +1,6 @@
 """Factors of the learning rates and of MDR's weight, which depend on the position in the training alone."""
 
-from mdr_tune.config.optimizer import Schedule
+from mdr_tune.config.optimizers import Schedule
 
 
 def warmup_factor(epochs_done: float, warmup_epochs: float) -> float:

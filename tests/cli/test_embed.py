@@ -17,7 +17,7 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageSplit, load_dataset, read_test_split
 from mdr_tune.metric import retrieval_metrics

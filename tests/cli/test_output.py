@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mdr_tune.cli.output import moved_alias, print_plan, print_result, ui_lines
 from mdr_tune.cluster.machine import Machine
-from mdr_tune.config.load import read_sweep
+from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord
 from mdr_tune.sweep.lane_layout import fit_lanes
 from mdr_tune.sweep.plan import Plan

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.config.arms import arms
-from mdr_tune.config.load import read_sweep
 from mdr_tune.config.sweep import SweepConfig, WarmStartConfig
+from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.util.errors import UserError
 
 MAIN = (Path(__file__).parents[2] / "search_spaces" / "mdr_levels.yaml").read_text()

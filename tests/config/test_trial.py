@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from mdr_tune.config.explain import explain
-from mdr_tune.config.load import read_sweep
+from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.util.errors import UserError
 

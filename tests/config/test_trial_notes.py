@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.config.load import read_sweep
+from mdr_tune.config.sweep_reading import read_sweep
 
 SWEEP = """
 name: small

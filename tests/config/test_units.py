@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.config.load import read_sweep
 from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.config.unit_notes import unit_notes
 from mdr_tune.util.errors import UserError
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.data import ImageDataset, load_dataset
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.data import ImageDataset, ImageSplit, load_dataset, read_test_split, split_sizes
 from mdr_tune.data.outline import GLYPHS
 

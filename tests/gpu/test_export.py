@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.data import load_dataset
 from tests.gpu.first_steps import new_session
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from mdr_tune.config.base import members
 from mdr_tune.config.losses import Loss, LossConfig
 from mdr_tune.config.miners import Miner, MinerConfig
+from mdr_tune.config.strict_model import members
 
 LOSSES = list(members(Loss))
 MINERS = [name for name in members(Miner) if name != "auto"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mdr_tune.config.base import set_dotted
+from mdr_tune.config.strict_model import set_dotted
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.distance_snapshot import BINS, HIGH, LOW, DistanceSnapshot
 from mdr_tune.records.metrics import EPOCHS_KEY

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from mdr_tune.config.arms import arms
-from mdr_tune.config.load import read_sweep
 from mdr_tune.config.space import draw, grid_points, parameter_tree, resolve
+from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.recorded_sweep import RecordedTrial
 from mdr_tune.records.trial_record import TrialRecord

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from mdr_tune.cluster.machine import Machine
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.provenance import repeat_info
 from mdr_tune.sweep import rerun
 from mdr_tune.sweep.rerun import plan_rerun, prepare_rerun
-from mdr_tune.tracking.rerun import Original
+from mdr_tune.tracking.rerun_record import Original
 from mdr_tune.util.errors import UserError
 
 RUN_ID = "0123456789abcdef0123456789abcdef"

@@ -16,7 +16,7 @@ from unittest import mock
 
 import torch
 
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageDataset, ImageSplit, load_dataset
 from mdr_tune.training import Ranks, TrialSession

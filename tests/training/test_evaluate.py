@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mdr_tune.backbones import build_backbone
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.data import ImageSplit, load_dataset
 from mdr_tune.metric import retrieval_metrics
 from mdr_tune.training import EmbeddingModel, Ranks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset, read_test_split
 from mdr_tune.data.dataset import ImageSplit

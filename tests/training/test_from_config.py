@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mdr_tune.config import BackboneConfig, TrialConfig
-from mdr_tune.config.data import GlyphsDataConfig, read_data
+from mdr_tune.config.datasets import GlyphsDataConfig, read_data
 from mdr_tune.data import load_dataset
 from mdr_tune.training import TrialSession
 from mdr_tune.util.errors import UserError

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from mdr_tune.config.data import GlyphsDataConfig
-from mdr_tune.config.optimizer import OPTIMIZERS, OptimizerConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
+from mdr_tune.config.optimizers import OPTIMIZERS, OptimizerConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.training import EmbeddingModel, TrialSession

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
 from mdr_tune.training import TrialDiverged, TrialSession

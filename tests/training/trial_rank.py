@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from mdr_tune.backbones import build_backbone
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import ImageSplit, load_dataset
 from mdr_tune.training import EmbeddingModel, Ranks, TrialSession

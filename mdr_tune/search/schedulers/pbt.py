@@ -9,8 +9,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 
 from mdr_tune.config.arms import Arm
-from mdr_tune.config.base import flatten, set_dotted
 from mdr_tune.config.space import parameter_tree
+from mdr_tune.config.strict_model import flatten, set_dotted
 from mdr_tune.lanes.ray_seams import take_over
 from mdr_tune.search.schedulers.perturbation import domain_of, perturb
 from mdr_tune.search.schedulers.rungs import Group, RungScheduler

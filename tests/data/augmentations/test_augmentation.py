@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from mdr_tune.config import augmentation as config
-from mdr_tune.config.base import members
+from mdr_tune.config import augmentations as config
+from mdr_tune.config.strict_model import members
 from mdr_tune.data.augmentations.affine import augment_affine, draw_affine_params
 from mdr_tune.data.augmentations.augmentation import Augmentation
 from mdr_tune.data.augmentations.cropping import center_crop

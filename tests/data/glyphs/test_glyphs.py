@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from mdr_tune.config.data import GlyphsDataConfig
+from mdr_tune.config.datasets import GlyphsDataConfig
 from mdr_tune.data import SPLIT_NAMES, ImageDataset, ImageSplit, read_test_split
 from mdr_tune.data.glyphs import glyphs
 from mdr_tune.data.glyphs.letters import FACES, distinct_letters

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mdr_tune.config.base import members
 from mdr_tune.config.schedulers import Scheduler
+from mdr_tune.config.strict_model import members
 from tests.search.schedulers.cases import METRIC, SEED, config_of, names_of, random_gains, scheduler_of
 from tests.search.schedulers.naive import Curves, naive_hyperband, naive_pbt, values
 from tests.search.schedulers.tune_by_hand import TuneByHand

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from mdr_tune.config.base import KeyProblem, Named, StrictModel, one_of
+from mdr_tune.config.strict_model import KeyProblem, Named, StrictModel, one_of
 from mdr_tune.config.units import EPOCHS, RATE
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mdr_tune.config.base import Named, members, one_of
+from mdr_tune.config.strict_model import Named, members, one_of
 from mdr_tune.config.units import SHARE
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
-from mdr_tune.report import build
-from mdr_tune.report.build import MANIFEST, build_report, check_folder
+from mdr_tune.report import write
 from mdr_tune.report.output.section import slugs
 from mdr_tune.report.plots.all_figures import FIGURES
+from mdr_tune.report.write import MANIFEST, build_report, check_folder
 from mdr_tune.util.errors import UserError
 from tests.report.make_evidence import make_evidence
 

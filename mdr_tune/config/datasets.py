@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from mdr_tune.config.base import KeyProblem, Named, StrictModel, flatten, members, one_of, tag
 from mdr_tune.config.explain import lines_of
+from mdr_tune.config.strict_model import KeyProblem, Named, StrictModel, flatten, members, one_of, tag
 from mdr_tune.config.units import SHARE
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.progress import Progress

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from mdr_tune.config.base import set_dotted
-from mdr_tune.config.load import read_sweep
 from mdr_tune.config.overrides import override
 from mdr_tune.config.space import resolve
+from mdr_tune.config.strict_model import set_dotted
 from mdr_tune.config.sweep_file import read_tree
+from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.util.errors import UserError
 
 SPACES = Path(__file__).parents[2] / "search_spaces"

@@ -11,7 +11,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.provenance import repeat_info
 from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.tracking.experiment import open_experiment
-from mdr_tune.tracking.rerun import Original, RerunRun, read_original
+from mdr_tune.tracking.rerun_record import Original, RerunRun, read_original
 from mdr_tune.tracking.tracker import Tracker
 from mdr_tune.util.errors import UserError
 

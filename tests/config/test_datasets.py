@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mdr_tune.config.base import members
-from mdr_tune.config.data import Dataset, Published, read_data
+from mdr_tune.config.datasets import Dataset, Published, read_data
 from mdr_tune.config.explain import explain
-from mdr_tune.config.load import read_sweep
 from mdr_tune.config.space import section_variants
+from mdr_tune.config.strict_model import members
+from mdr_tune.config.sweep_reading import read_sweep
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.util.errors import UnknownName, UserError
 
