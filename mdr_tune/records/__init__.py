@@ -1,1 +1,1 @@
-"""What is kept of trials and sweeps: records, the journal, details of each query, where they came from."""
+"""Records of trials and sweeps: the journal, metrics, results of each query, and what repeats a trial."""

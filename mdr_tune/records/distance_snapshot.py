@@ -1,25 +1,28 @@
-"""How the distances within a batch lay at one moment of a training: plain numbers that go from a worker to a figure."""
+"""Snapshot of the distances within a batch at one moment of a training: plain numbers, from a worker to a figure."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 LOW, HIGH, BINS = -5.0, 5.0, 100
-"""Of the histograms, in standard deviations; what lies beyond is counted in the outermost bins."""
+"""Range of the histograms, in standard deviations, and number of their bins.
+
+Distances outside of the range are counted in the outermost bins.
+"""
 
 
 @dataclass(frozen=True)
 class DistanceSnapshot:
-    """The normalised distances z = (d - mean) / std of the last batch of an epoch, each pair counted once.
+    """Histograms of the normalised distances z = (d - mean) / std in the last batch of an epoch, each pair once.
 
-    With MDR mean and deviation are its moving averages, as the loss uses them; without, the batch's own.
+    With MDR, `mean` and `std` are the loss's moving averages. Without MDR, they are those of the batch.
 
     Attributes:
-        epoch: After which it was taken.
-        same: Pairs of one class in each of `BINS` bins from `LOW` to `HIGH`.
-        different: The same of pairs of two classes.
-        levels: MDR's levels then, ascending by index as the loss has them; None without MDR.
-        held: For each level the share of all pairs that are nearest to it; they sum to 1.
+        epoch: Epoch after which the snapshot was taken.
+        same: Number of pairs of one class in each of `BINS` bins from `LOW` to `HIGH`.
+        different: Number of pairs of two classes in each of these bins.
+        levels: MDR's levels after the epoch, in the loss's order; None without MDR.
+        held: Share of all pairs that are nearest to each level; the shares sum to 1. None without MDR.
     """
 
     epoch: int
@@ -29,10 +32,10 @@ class DistanceSnapshot:
     held: list[float] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
+        """Return the snapshot as plain values, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DistanceSnapshot":
-        """Return what `as_dict` was made of."""
+        """Return the snapshot that `as_dict` turned into `values`."""
         return cls(**values)

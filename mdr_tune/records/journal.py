@@ -1,7 +1,7 @@
-"""The journal of a launch: what happened, one JSON line each, on disk before anyone else hears of it.
+"""The journal of a launch: one JSON line for each event, on disk before anyone else hears of it.
 
-It is the truth about a sweep. Optuna's study, MLflow and the schedulers are brought in line with it when a sweep is
-resumed. Lines are only appended; one that was cut off by a crash is dropped when the file is opened again.
+The journal is the truth about a sweep. Optuna's study, MLflow and the schedulers are brought in line with it when a
+sweep is resumed. Lines are only appended. A line that a crash cut off is dropped when the file is opened again.
 """
 
 import fcntl
@@ -21,18 +21,18 @@ from mdr_tune.util.errors import UserError
 
 FILE = "journal.jsonl"
 _SYNCED = ("session", "started", "ended", "searched", "tested", "finished", "extended")
-"""Events that must survive a power cut; an epoch that does not is trained again."""
+"""Events that must survive a power cut. The others need not: an epoch whose event is lost is trained again."""
 
 
 class Journal:
     """Appends events to the journal of a launch.
 
     Args:
-        folder: Of the launch; made if need be.
-        tell: Is told if the disk is full and the sweep waits.
+        folder: Folder of the launch; made if need be.
+        tell: Function that takes a line for the user, while a full disk makes the sweep wait.
 
     Raises:
-        UserError: Another process has it open: the launch is running.
+        UserError: Another process has the journal open: the launch is running.
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
@@ -44,11 +44,11 @@ class Journal:
         self._file.truncate(self._end)
 
     def write(self, event: str, **content: Any) -> None:
-        """Append one event, with the time."""
+        """Append one event, with the time; wait if the disk is full."""
         line = json.dumps({"event": event, "time": round(time.time(), 3), **content}).encode() + b"\n"
 
         def append() -> None:
-            self._file.truncate(self._end)  # what a full disk left of an earlier try
+            self._file.truncate(self._end)  # drops what an earlier try wrote before the disk was full
             if self._file.write(line) != len(line):
                 raise OSError(28, "No space left on device")
             if event in _SYNCED:
@@ -66,7 +66,7 @@ def lock(file: BinaryIO, folder: Path) -> None:
     """Lock the journal of a launch for this process, until the file is closed or the process ends.
 
     Raises:
-        UserError: Another process has it: the launch is running.
+        UserError: Another process has locked the journal: the launch is running.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,10 +79,10 @@ def _whole_lines(data: bytes) -> bytes:
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a launch in order; none if it has no journal.
+    """Yield the events of a launch in order; none if the launch has no journal.
 
     Raises:
-        UserError: The journal cannot be read, or a line of it is damaged.
+        UserError: The journal cannot be read, or one of its lines is damaged.
     """
     file = folder / FILE
     if not file.exists():
@@ -107,21 +107,22 @@ def _damaged(file: Path, number: int, why: str) -> UserError:
 
 @dataclass
 class Past:
-    """What a journal tells of a launch.
+    """State of a launch, as far as its journal records it.
 
     Attributes:
-        records: Its trials, in the order in which they started.
-        reports: (trial, epoch, ended) in the order in which they came: epochs, and ends of trials.
-        tested: Of the trials that were evaluated on the test classes, at which epoch, and their test metrics.
-        searched: Arms whose search was over.
-        extensions: Trials that were added to each arm later, each time.
-        has_open_extension: No trial has started since the last extension: the launch that was to make it crashed.
-        sessions: How often the launch was started.
-        used_s: Wall time that its sessions took, until each one's last event.
-        parent_run_id: Of the MLflow run.
-        finished: The sweep came to its end, and was not extended since.
-        image_content: A hash of the images that the trials are trained and measured on.
-        folder: The launch's folder, below which its files are; None if none of them is asked for.
+        records: Trials of the launch, in the order in which they started.
+        reports: (name of the trial, epoch, ended) of each finished epoch and each end of a trial, in order.
+        tested: Epoch and test metrics of each trial that was evaluated on the test classes, by the trial's name.
+        searched: Names of the arms whose search is over.
+        extensions: Number of trials that each extension of the sweep added to each arm.
+        has_open_extension: Whether no trial has started since the last extension: the session that was to start them
+            ended before.
+        sessions: Number of times that the launch was started or resumed.
+        used_s: Wall time of all sessions in seconds, each until its last event.
+        parent_run_id: Id of the launch's MLflow run.
+        finished: Whether the sweep came to its end and was not extended since.
+        image_content: Hash of the images that the trials are trained and measured on.
+        folder: Folder of the launch as it is found now; None: paths of checkpoints stay as they were recorded.
     """
 
     records: list[TrialRecord] = field(default_factory=list)
@@ -138,7 +139,7 @@ class Past:
     folder: Path | None = None
 
     def trial(self, name: str) -> TrialRecord:
-        """Return the record of a trial; ValueError if none was started by that name."""
+        """Return the record of a trial; ValueError if no trial of this name was started."""
         if name not in self._by_name:
             raise ValueError(f"no trial {name!r} was started")
         return self._by_name[name]
@@ -148,7 +149,7 @@ class Past:
         self._began = self._last = 0.0
 
     def add(self, event: dict[str, Any]) -> None:
-        """Take in the next event."""
+        """Bring the state up to date with the next event of the journal."""
         if event["event"] == "session":
             self._began = event["time"]
         self.used_s += max(0.0, event["time"] - max(self._began, self._last))
@@ -186,7 +187,7 @@ class Past:
         self.trial(event["name"]).checkpoints[event["epoch"]] = self._present(event["folder"])
 
     def _present(self, recorded: str) -> str:
-        """Return where a file of the launch is now: a launch that was moved, or copied, has its own."""
+        """Return the present path of a file of the launch, whose folder may have been moved or copied since."""
         if self.folder is None:
             return recorded
         parts, launch = Path(recorded).parts, (self.folder.parent.name, self.folder.name)
@@ -233,7 +234,7 @@ class Past:
 
 
 def read_past(folder: Path) -> Past:
-    """Return what the journal of a launch tells; UserError if it is damaged."""
+    """Return the state of a launch from its journal; UserError if the journal is damaged."""
     past = Past(folder=folder.absolute())
     for number, event in enumerate(read_events(folder), 1):
         try:
@@ -244,5 +245,5 @@ def read_past(folder: Path) -> Past:
 
 
 def read_records(folder: Path) -> list[TrialRecord]:
-    """Return the trials of a launch, in the order in which they started; none if it has no journal."""
+    """Return the trials of a launch, in the order in which they started; none if the launch has no journal."""
     return read_past(folder).records

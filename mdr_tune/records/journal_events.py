@@ -1,7 +1,6 @@
-"""The events of a journal: which there are, and what each holds.
+"""Schema of the journal: the known events, and the fields of each.
 
-A journal may have been written by an earlier version, and a disk may have damaged it: each line is checked when it is
-read, so that nothing wrong gets further.
+A journal may come from an earlier version, or be damaged. Each line is therefore checked when it is read.
 """
 
 import json
@@ -15,7 +14,7 @@ from mdr_tune.records.trial_record import Outcome
 
 
 class _Event(BaseModel):
-    """What all events hold; those that say no more have no class of their own."""
+    """Fields that all events have. An event without further fields has no class of its own."""
 
     model_config = ConfigDict(extra="allow")
     event: str
@@ -116,7 +115,7 @@ def parse_event(line: bytes) -> dict[str, Any]:
     """Return the event that a line of a journal holds.
 
     Raises:
-        ValueError: It is no event of this version; the text says why.
+        ValueError: The line is no event that this version knows; the text says why.
     """
     try:
         event = json.loads(line)

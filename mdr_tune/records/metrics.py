@@ -1,7 +1,7 @@
-"""The table of metrics: everything that a trial measures, and what MLflow gets of a trial besides.
+"""The table of metrics: everything that a trial measures, and what is computed from it for MLflow.
 
-To add a metric: compute it where it belongs (what a worker returns of an epoch is recorded), and add one line to
-METRICS. A metric without a line is an error in its first epoch.
+To add a metric, compute it where it belongs and add one line to METRICS. The metrics that a worker returns for an epoch
+are recorded. A metric without a line in METRICS is an error in its first epoch.
 """
 
 import functools
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 EPOCHS_KEY = "time/epochs"
-"""Under this name a run has the number of its epochs that are done: MLflow lists values without their steps."""
+"""Metric with the number of epochs that a run has done. MLflow lists values without their steps, so it is needed."""
 SEEDS_KEY = "val/seeds"
-"""Seeds in the mean of a configuration, in the run of its first seed."""
+"""Metric with the number of seeds in a configuration's mean; logged in the run of the first seed."""
 TEST_CURVES = "curves/test_"
-"""How the metrics begin that are of the test classes, after each epoch."""
+"""Prefix of the metrics that are measured on the test classes after each epoch."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,13 @@ class Metric:
     """One metric, or a family of metrics.
 
     Attributes:
-        name: Name in MLflow, `GROUP/NAME`. In a family's, `K` stands for a whole number and `*` for any name.
-        unit: Unit of its values; empty for a number without one.
-        label: What people call it, with a family's `K`; empty: its name without the group.
-        measured: Whether the workers measure it in each epoch. Else it is made of what they measured.
-        compared: Whether a rerun has to give the same value to the bit. Else it is of the machine, or not measured.
-        larger_is_better: Whether the largest value stands first where trials are sorted by it.
+        name: Name in MLflow, `GROUP/NAME`. In the name of a family, `K` stands for a whole number and `*` for any text.
+        unit: Unit of the values; empty if they have none.
+        label: Name that the field uses, with a family's `K`; empty: `name` without the group.
+        measured: Whether the workers measure the metric in each epoch. Otherwise it is computed from other metrics.
+        compared: Whether a rerun has to give the same value to the bit. Metrics of the machine, such as times, and
+            metrics that are not measured are not compared.
+        larger_is_better: Whether the largest value comes first when trials are sorted by the metric.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Metric:
 
 
 def _quality(group: str, prefix: str = "", measured: bool = True) -> Iterator[Metric]:
-    """Return the retrieval metrics of one split, in percent. `prefix` comes before their names."""
+    """Yield the retrieval metrics of one split, in percent. `prefix` goes before their names."""
     for name, label in (("recall_at_K", "Recall@K"), ("map_at_r", "MAP@R"), ("r_precision", "R-precision")):
         yield Metric(f"{group}/{prefix}{name}", "%", label, measured, compared=measured, larger_is_better=True)
 
@@ -77,7 +78,7 @@ METRICS = (
     Metric("time/images_per_s", "images/s", "images/s", compared=False, larger_is_better=True),
     Metric("time/*_at", "s", compared=False),  # moments that a benchmark stamps
     Metric("memory/peak_gib", "GiB", "peak GiB", compared=False),
-    # Made of what was measured
+    # Computed from measured metrics
     *_quality("val", "best_", measured=False),
     *_quality("val", "mean_best_", measured=False),
     *_quality("curves", "best_test_", measured=False),
@@ -99,7 +100,7 @@ _PATTERNS = [
 
 
 class UnknownMetricError(KeyError):
-    """A metric was measured that has no line in METRICS."""
+    """Error for a metric that a worker measured and METRICS does not list as measured."""
 
     def __str__(self) -> str:
         return f"unknown metric {self.args[0]!r}: add a line for it to METRICS in mdr_tune/records/metrics.py"
@@ -107,12 +108,12 @@ class UnknownMetricError(KeyError):
 
 @functools.cache
 def find(name: str) -> Metric | None:
-    """Return a metric, or the family that it is of; None if it is not known, as of another version's run."""
+    """Return the metric or the family that a name belongs to; None for an unknown name, such as of another version."""
     return next((metric for pattern, metric in _PATTERNS if pattern.fullmatch(name)), None)
 
 
 def check_known(names: Iterable[str]) -> None:
-    """Raise UnknownMetricError for the first name that is no metric that workers measure."""
+    """Raise UnknownMetricError for the first name that METRICS does not list as measured by workers."""
     for name in names:
         metric = find(name)
         if metric is None or not metric.measured:
@@ -120,31 +121,31 @@ def check_known(names: Iterable[str]) -> None:
 
 
 def is_measured(name: str) -> bool:
-    """Return whether a metric of a trial's run is of its epochs. One of another version, which is not known, may be."""
+    """Return whether workers measure a metric in each epoch. True for an unknown name, such as of another version."""
     metric = find(name)
     return metric is None or metric.measured
 
 
 def is_compared(name: str) -> bool:
-    """Return whether a rerun has to give the same value of a metric to the bit: all but those of the machine."""
+    """Return whether a rerun has to give the same value of a metric to the bit. True for an unknown name."""
     metric = find(name)
     return metric is None or metric.compared
 
 
 def larger_is_better(name: str) -> bool:
-    """Return whether the largest value of a metric stands first where trials are sorted by it."""
+    """Return whether the largest value comes first when trials are sorted by a metric. False for an unknown name."""
     metric = find(name)
     return metric is not None and metric.larger_is_better
 
 
 def unit_of(name: str) -> str:
-    """Return the unit of a metric's values; empty without one."""
+    """Return the unit of a metric's values; empty if they have none, and for an unknown name."""
     metric = find(name)
     return metric.unit if metric is not None else ""
 
 
 def metric_label(name: str) -> str:
-    """Return a metric as the field writes it: `val/recall_at_1`, `curves/test_recall_at_1` -> `Recall@1`."""
+    """Return a metric's name as the field writes it: `Recall@1` for `val/recall_at_1`, `curves/test_recall_at_1`."""
     metric, rank = find(name), re.search(r"\d+$", name)
     if metric is None or not metric.label:
         return name.split("/")[-1]

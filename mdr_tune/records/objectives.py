@@ -1,4 +1,4 @@
-"""Names that follow from a sweep's metric, and the Pareto front of two."""
+"""Names that derive from a sweep's metric, and the Pareto front of two objectives."""
 
 import re
 from collections.abc import Sequence
@@ -6,36 +6,36 @@ from typing import Literal
 
 
 def best_key(metric: str) -> str:
-    """Return the name under which the best value of a metric over the epochs stands: `val/best_recall_at_1`."""
+    """Return the name of the metric's best value over the epochs: `val/best_recall_at_1`."""
     group, name = metric.rsplit("/", 1)
     return f"{group}/best_{name}"
 
 
 def best_epoch_key(metric: str) -> str:
-    """Return the name under which the epoch of that best value stands: `val/best_epoch`."""
+    """Return the name of the epoch of the metric's best value: `val/best_epoch`."""
     return f"{metric.rsplit('/', 1)[0]}/best_epoch"
 
 
 def chosen_on(metric: str) -> Literal["validation", "test"]:
-    """Return on which classes a sweep with this metric chooses: those of the test with the authors' protocol."""
+    """Return the classes on which a sweep with this metric chooses: the test classes under the authors' protocol."""
     return "validation" if metric.startswith("val/") else "test"
 
 
 def recall_rank(metric: str) -> int | None:
-    """Return the K of a Recall@K, `val/recall_at_4`; None for another metric."""
+    """Return the K of a Recall@K metric, 4 for `val/recall_at_4`; None for other metrics."""
     found = re.search(r"recall_at_(\d+)$", metric)
     return int(found[1]) if found else None
 
 
 def on_front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
-    """Say of each point whether no other is at least as high in both values and higher in one: the Pareto front.
+    """Return whether each point is on the Pareto front: no other point is as high in both values and higher in one.
 
-    Equal points are on it together. None, a trial without values, is not.
+    Equal points are on the front together. None stands for a trial without values, and is not on the front.
     """
     best_second = float("-inf")
     front: set[tuple[float, float]] = set()
     for point in sorted({point for point in points if point is not None}, reverse=True):
-        if point[1] > best_second:  # all that are higher in the first value are lower in the second
+        if point[1] > best_second:  # points that are higher in the first value are lower in the second
             front.add(point)
             best_second = point[1]
     return [point in front for point in points]

@@ -1,4 +1,4 @@
-"""What is needed to run a trial again: its configuration, the versions, the source's commit, the processor."""
+"""Everything that is needed to repeat a trial: configuration, versions, commit of the source, processor."""
 
 import functools
 import importlib.metadata
@@ -29,16 +29,16 @@ _SOURCE = Path(__file__).parent
 
 
 def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str) -> dict[str, Any]:
-    """Return what repeats a trial, as plain JSON.
+    """Return what is needed to repeat a trial, as plain JSON.
 
-    What does not change while a process lives is found out once: a call costs microseconds. Processor and system are
-    this process's, the driver's: the workers of a cluster may have others.
+    Facts that do not change while a process lives are looked up once, so that a call costs microseconds. Processor and
+    system are those of this process, the driver. The workers of a cluster may have others.
 
     Args:
-        config: The whole trial, nested, the seed included.
-        workers: DDP ranks; another number rounds differently.
-        threads: Of torch in each of them; another number rounds differently.
-        command: What the user typed.
+        config: Nested configuration of the whole trial, including the seed.
+        workers: Number of DDP ranks; another number rounds differently.
+        threads: Number of torch's threads in each rank; another number rounds differently.
+        command: Command line that the user typed; passwords in it are masked.
     """
     return {
         "config": config,
@@ -55,9 +55,9 @@ def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str
 
 @functools.cache
 def versions() -> dict[str, str | None]:
-    """Return the versions of Python, of this package and of what it computes with; None for what is not there.
+    """Return the versions of Python, of this package and of its main dependencies; None for what is not installed.
 
-    CUDA and cuDNN are those that torch was built for. Nothing is imported for it.
+    The versions of CUDA and cuDNN are those that torch was built for. No package is imported to find a version.
     """
     found: dict[str, str | None] = {"python": platform.python_version(), "mdr_tune": __version__}
     found.update({package: _version(package) for package in PACKAGES})
@@ -72,7 +72,7 @@ def _version(package: str) -> str | None:
 
 
 def _cuda() -> str | None:
-    """Read torch's own record of it, `torch/version.py`: to import torch takes seconds."""
+    """Return the CUDA version that torch was built for, read from `torch/version.py`: to import torch takes seconds."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -82,7 +82,7 @@ def _cuda() -> str | None:
 
 
 def _cudnn() -> str | None:
-    """Return the version of the package that torch requires for it."""
+    """Return the version of the cuDNN package that torch requires."""
     try:
         required = importlib.metadata.requires("torch") or []
     except importlib.metadata.PackageNotFoundError:
@@ -95,14 +95,14 @@ def _cudnn() -> str | None:
 def source() -> dict[str, Any] | None:
     """Return `commit` and `dirty` of the repository that this package runs from; None if it runs from none.
 
-    Files that git does not know of do not make it dirty.
+    Untracked files do not make a repository dirty.
     """
     return source_of(_SOURCE)
 
 
 def source_of(folder: Path) -> dict[str, Any] | None:
-    """Return `commit` and `dirty` of the repository that has `folder` among its files, else None."""
-    # A package that was installed into a folder inside of some repository is not that repository's.
+    """Return `commit` and `dirty` of the repository that tracks the package in `folder`; None if no repository does."""
+    # A package that was installed into some folder of a repository does not belong to that repository.
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     commit, status = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain", "--untracked-files=no")
@@ -113,7 +113,7 @@ def source_of(folder: Path) -> dict[str, Any] | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """Return what git prints; None if there is no git, no repository, or no answer in time."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # as a hook sets them
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # set inside a hook
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(
@@ -126,7 +126,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 @functools.cache
 def cpu() -> str:
-    """Return the processor's model: kernels are chosen by what it can do."""
+    """Return the processor's model, which decides the kernels that a library chooses."""
     file = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", file.read_text(), re.MULTILINE) if file.exists() else None
     return found[1].strip() if found else platform.processor() or platform.machine()
@@ -134,16 +134,18 @@ def cpu() -> str:
 
 @functools.cache
 def system() -> str:
-    """Return the operating system and the C library, whose mathematical functions are used."""
+    """Return the operating system and the C library, which provides mathematical functions."""
     return " ".join(part for part in (platform.system(), platform.machine(), *platform.libc_ver()) if part)
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Say how the surroundings of two runs differ, a line each: `torch: 2.14.1 then, 2.15.0 now`.
+    """Return a line for each difference in the surroundings of two runs: `torch: 2.14.1 then, 2.15.0 now`.
+
+    Configuration and command are not compared.
 
     Args:
-        then: What `repeat_info` returned for the one.
-        now: And for the other. Configuration and command are not compared.
+        then: Result of `repeat_info` for the earlier run.
+        now: Result of `repeat_info` for the later run.
     """
     old, new = _surroundings(then), _surroundings(now)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -155,7 +157,7 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _surroundings(info: dict[str, Any]) -> dict[str, str]:
-    """Return what is compared, as texts; without what was not there."""
+    """Return the entries of `repeat_info` that are compared, as texts, without those that are None."""
     source = info.get("source") or {}
     found = {
         **info.get("versions", {}),

@@ -1,4 +1,4 @@
-"""What an evaluation on the test classes found, query by query: what the report's intervals and figures need."""
+"""Results of an evaluation on the test classes, query by query, for the report's intervals and figures."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,11 +8,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ShownImage:
-    """A small picture in a gallery of neighbours.
+    """A small picture that the report shows: a query or one of its neighbours.
 
     Attributes:
-        label: Class id.
-        pixels: (C, H, W) uint8, grey or RGB.
+        label: Class id of the image.
+        pixels: Pixels, (C, H, W) uint8, grey or RGB.
     """
 
     label: int
@@ -24,11 +24,11 @@ class ShownQuery:
     """One of the best or the worst queries, with the images that are nearest to it.
 
     Attributes:
-        kind: Of which it is.
-        index: Of the query in the test split.
-        score: Its average precision at R, 0 to 1.
-        image: The query.
-        neighbours: The nearest first.
+        kind: Whether the query is one of the best or of the worst.
+        index: Index of the query in the test split.
+        score: Average precision at R of the query, 0 to 1.
+        image: Image of the query.
+        neighbours: Images that are nearest to the query, the nearest first.
     """
 
     kind: Literal["best", "worst"]
@@ -40,17 +40,17 @@ class ShownQuery:
 
 @dataclass(frozen=True)
 class TestDetails:
-    """One evaluation of one trial. n queries of C classes, embeddings of D dimensions.
+    """Results of one evaluation of one trial: n queries of C classes, embeddings of D dimensions.
 
     Attributes:
-        labels: (n,) int64, the class of each query.
-        first_hit: (n,) int64, the rank of the first image of its class, from 1; 0 if there is none among the nearest
-            that were looked at, which are at least as many as the largest K of Recall@K.
-        average_precision: (n,) float64, at R, 0 to 1; NaN for a query without anything to retrieve.
-        r_precision: (n,) float64, as well.
-        centre_labels: (C,) int64, ascending.
-        centres: (C, D) float32, the mean embedding of each class, as retrieval compares them.
-        shown: The best and the worst queries.
+        labels: (n,) int64, class of each query.
+        first_hit: (n,) int64, rank of the nearest image of the query's class, from 1. It is 0 if no such image is among
+            the nearest ones that were ranked. Their number is at least the largest K of Recall@K.
+        average_precision: (n,) float64, average precision at R, 0 to 1; NaN for a query without anything to retrieve.
+        r_precision: (n,) float64, R-precision, 0 to 1; NaN for a query without anything to retrieve.
+        centre_labels: (C,) int64, class of each centre, ascending.
+        centres: (C, D) float32, mean of each class's embeddings, in the form in which retrieval compares them.
+        shown: Best and worst queries, with their neighbours.
     """
 
     __test__ = False  # for pytest: not a test
@@ -64,17 +64,17 @@ class TestDetails:
     shown: list[ShownQuery] = field(default_factory=list)
 
     def hits(self, k: int) -> np.ndarray:
-        """Return for each query whether an image of its class is among the k nearest: Recall@K is the mean; (n,)."""
+        """Return (n,) bool: whether an image of each query's class is among its k nearest. The mean is Recall@K."""
         return (self.first_hit > 0) & (self.first_hit <= k)
 
     def per_query(self, metric: str) -> np.ndarray:
-        """Return what each query contributes to a metric, in percent: the metric is the mean, NaN left out; (n,).
+        """Return (n,) values of a metric for each query, in percent. The metric is their mean, NaN left out.
 
         Args:
-            metric: `recall_at_4`, `map_at_r` or `r_precision`.
+            metric: Name of the metric: `map_at_r`, `r_precision`, or `recall_at_K` such as `recall_at_4`.
 
         Raises:
-            ValueError: It is none of them.
+            ValueError: `metric` has no value for each query.
         """
         if metric.startswith("recall_at_"):
             return 100.0 * self.hits(int(metric.removeprefix("recall_at_")))

@@ -1,4 +1,4 @@
-"""A sweep as MLflow has it: what the tracking layer reads back, and the report layer shows."""
+"""A sweep as MLflow records it: the tracking layer reads it, and the report layer shows it."""
 
 import datetime
 from dataclasses import dataclass, field
@@ -10,24 +10,25 @@ from mdr_tune.records.trial_record import TrialRecord
 
 
 def mean_key(metric: str) -> str:
-    """Return the name of the mean over the seeds: `val/mean_best_recall_at_1`."""
+    """Return the name of the metric's best value averaged over the seeds: `val/mean_best_recall_at_1`."""
     group, name = best_key(metric).rsplit("/", 1)
     return f"{group}/mean_{name}"
 
 
 def second_key(second_metric: str) -> str:
-    """Return the name of what a trial's second objective came to: `objective/images_per_s`."""
+    """Return the name of a trial's value of the second objective: `objective/images_per_s`."""
     return f"objective/{second_metric.split('/')[-1]}"
 
 
 @dataclass(frozen=True)
 class RecordedTrial:
-    """One trial's run.
+    """One trial as its MLflow run records it.
 
     Attributes:
-        record: Its history is empty unless it was asked for; its configuration is as MLflow's parameters have it.
-        run_id: Of its MLflow run.
-        metrics: The last value of each metric.
+        record: Record of the trial. Its history is empty unless it was asked for. Its configuration is that of the
+            run's parameters.
+        run_id: Id of the MLflow run.
+        metrics: Last value of each metric, by name.
     """
 
     record: TrialRecord
@@ -36,7 +37,7 @@ class RecordedTrial:
 
     @property
     def epochs(self) -> int:
-        """Epochs done, known without the history too."""
+        """Number of epochs done, also if the history was not read."""
         return self.record.epochs or int(self.metrics.get(EPOCHS_KEY, 0))
 
 
@@ -45,13 +46,14 @@ class SweepRecords:
     """One launch of a sweep.
 
     Attributes:
-        name: Of the sweep, which is the MLflow experiment's.
-        parent_run_id: The launch's run.
-        status: Of that run: RUNNING, FINISHED, FAILED or KILLED.
-        metric: What is maximised.
-        second_metric: The second objective, if there are two.
-        trials: In the order in which they started.
-        read_at: When it was read.
+        name: Name of the sweep and of the MLflow experiment.
+        experiment_id: Id of the MLflow experiment.
+        parent_run_id: Id of the launch's run.
+        status: Status of the launch's run: RUNNING, FINISHED, FAILED or KILLED.
+        metric: Name of the metric that is maximised.
+        second_metric: Name of the second objective; None if there is one objective.
+        trials: Trials, in the order in which they started.
+        read_at: Time at which the launch was read.
     """
 
     name: str
@@ -65,34 +67,35 @@ class SweepRecords:
 
     @property
     def records(self) -> list[TrialRecord]:
-        """The trials' records alone."""
+        """Records of the trials."""
         return [trial.record for trial in self.trials]
 
     @property
     def metrics(self) -> list[str]:
-        """The objectives, one or two."""
+        """Names of the objectives, one or two."""
         return [self.metric, *([self.second_metric] if self.second_metric else [])]
 
 
 @dataclass(frozen=True)
 class SweepFacts:
-    """What was run, for whoever wants to repeat or to judge it.
+    """Circumstances of a launch, for readers who want to repeat or to judge it.
 
     Attributes:
-        started: When the launch began.
-        ended: When it ended; None while it runs.
-        command: What was typed.
-        protocol: `validation`: epochs and configurations were chosen on validation classes, and the test classes read
-            for what the report names; `paper`: the best epoch was chosen on the test classes, as the authors do.
-        sampler: `grid` means that every combination was trained: an ablation.
+        started: Time at which the launch began.
+        ended: Time at which the launch ended; None while it runs.
+        command: Command line that the user typed.
+        protocol: `validation`: epochs and configurations were chosen on validation classes, and the test classes were
+            read only for the results that the report names. `paper`: the best epoch was chosen on the test classes, as
+            the authors do.
+        sampler: Name of the search's sampler. `grid` means that every combination was trained: an ablation.
         seeds: Training seeds of each configuration.
-        epochs: Of a whole trial; several if that is among what is varied.
-        workers_per_trial: DDP ranks.
-        images: Images and classes of each split, in words, and `content`, a hash.
-        versions: Of the packages, by name, python too.
-        commit: Git's, with `+ changes` if there were any; None outside of a checkout.
-        devices: What the trials ran on.
-        sweep_file: The YAML.
+        epochs: Number of epochs of a whole trial; several numbers if the search varies it.
+        workers_per_trial: Number of DDP ranks of a trial.
+        images: Number of images and classes of each split, in words; `content` is a hash of the images.
+        versions: Versions of the packages and of Python, by name.
+        commit: Git commit of the source, with `+ changes` if files differed from it; None outside of a checkout.
+        devices: Devices that the trials ran on.
+        sweep_file: Text of the sweep's YAML file.
     """
 
     started: datetime.datetime
@@ -112,13 +115,13 @@ class SweepFacts:
 
 @dataclass(frozen=True)
 class SweepEvidence:
-    """All that a report is made of: one launch, read from MLflow alone.
+    """Everything that a report is made of: one launch, read from MLflow alone.
 
     Attributes:
-        sweep: Its trials have whole histories, all metrics of all epochs, and their distances.
-        facts: What was run.
-        details: What the evaluations on the test classes found, by trial name; of trials that were evaluated.
-        deleted: Names of trials that were deleted in MLflow.
+        sweep: Records of the launch. Its trials have all metrics of all epochs, and their distance snapshots.
+        facts: Circumstances of the launch.
+        details: Results of each evaluation on the test classes, by the name of the trial that was evaluated.
+        deleted: Names of the trials that were deleted in MLflow.
     """
 
     sweep: SweepRecords

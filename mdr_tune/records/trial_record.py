@@ -1,4 +1,4 @@
-"""What is known of each trial while a sweep runs: the one thing that tracking, the status line and the report read."""
+"""Record of each trial while a sweep runs: the one source that tracking, the status line and the report read."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,18 +9,21 @@ from mdr_tune.records.distance_snapshot import DistanceSnapshot
 from mdr_tune.records.metrics import TEST_CURVES
 
 Outcome = Literal["running", "completed", "stopped_early", "diverged", "failed", "killed"]
-"""`diverged`: numbers stopped being finite, or all embeddings became one; `failed`: its code raised; `killed`: the
-sweep was stopped before the trial's end, and --resume goes on with it."""
+"""State of a trial, or how it ended.
+
+`diverged`: numbers stopped being finite, or all embeddings became equal. `failed`: the trial's code raised. `killed`:
+the sweep was stopped before the trial's end, and --resume goes on with the trial.
+"""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What population based training did to a trial after an epoch: it took over a better one's state, and went on.
+    """A change that population based training made: the trial took over the state of a better trial and went on.
 
     Attributes:
-        epoch: The epoch after which it happened.
-        source: Name of the trial whose weights, optimiser and levels it took.
-        parameters: The values it goes on with, by dotted key.
+        epoch: Epoch after which the trial was changed.
+        source: Name of the better trial, whose weights, optimiser state and levels were taken over.
+        parameters: Values that the trial goes on with, by dotted key.
     """
 
     epoch: int
@@ -30,23 +33,24 @@ class Change:
 
 @dataclass
 class TrialRecord:
-    """One trial, from its start on.
+    """Record of one trial, from its start on.
 
     Attributes:
-        name: Unique in the sweep, for people and programs: the arm and a number, `mdr-007`. A further seed of a
-            configuration has the first one's name and its own place: `mdr-007.2`.
-        arm: The main arm's name, or that of a baseline.
-        number: The number of the configuration in the arm's study, from 0.
-        seed_index: 0 for the first seed of a configuration, 1 for the second, ...
-        parameters: The sampled values that it began with, by dotted key.
-        config: The whole trial, nested, as `TrialConfig` takes it, the seed included.
-        history: The metrics of each epoch, each with `epoch`.
-        error: The traceback, if it failed; why, if it diverged.
-        checkpoints: Checkpoint folder of each epoch that is kept.
-        changes: What population based training changed in it.
-        notes: What a user should know of it: a damaged checkpoint, a lane that was lost.
-        device: What it ran on, `cpu` or a GPU's name, once known.
-        distances: How the distances lay early, mid and at the end of the training, in the order of their epochs.
+        name: Name of the trial, unique in the sweep: the arm and a number, such as `mdr-007`. Further seeds of a
+            configuration add their place to the name of the first: `mdr-007.2` is the second seed.
+        arm: Name of the trial's arm: the main arm or a baseline.
+        number: Number of the configuration in the arm's study, from 0.
+        parameters: Sampled values that the trial began with, by dotted key.
+        config: Nested configuration of the whole trial, as `TrialConfig` takes it, including the seed.
+        seed_index: Place of the trial's seed among those of its configuration, from 0.
+        history: Metrics of each finished epoch, in order; each entry has the key `epoch`.
+        outcome: State of the trial, or how it ended.
+        error: Traceback of a trial that failed; reason why a trial diverged; otherwise None.
+        checkpoints: Folder of each checkpoint that is kept, by epoch.
+        changes: Changes that population based training made to the trial.
+        notes: Events that the user should know of, such as a damaged checkpoint or a lost lane.
+        device: Device that the trial ran on, `cpu` or a GPU's name; None while unknown.
+        distances: Distance snapshots from the beginning, the middle and the end of the training, in order.
     """
 
     name: str
@@ -66,33 +70,33 @@ class TrialRecord:
 
     @property
     def seed(self) -> int:
-        """The training seed."""
+        """Training seed of the trial."""
         return int(self.config["seed"])
 
     @property
     def config_name(self) -> str:
-        """The name of the configuration, which all of its seeds share."""
+        """Name of the configuration, which all of its seeds share."""
         return self.name.split(".")[0]
 
     @property
     def epochs(self) -> int:
-        """Epochs done."""
+        """Number of epochs done."""
         return int(self.history[-1]["epoch"]) if self.history else 0
 
     @property
     def ended(self) -> bool:
-        """Whether it will not go on, not even after --resume."""
+        """Whether the trial has ended for good, so that not even --resume goes on with it."""
         return self.outcome not in ("running", "killed")
 
     @property
     def counts(self) -> bool:
-        """Whether its values may be compared with others'. What diverged has none, however good it was before."""
+        """Whether the trial's values may be compared with others. Those of a diverged trial may not, however good."""
         return self.outcome != "diverged"
 
     def best(self, metric: str) -> tuple[float, int] | None:
-        """Return the highest value of `metric` and its epoch, the last among equals; None if there is none to compare.
+        """Return the highest value of `metric` and its epoch, the last epoch among equal values.
 
-        A trial that diverged has none.
+        None if the trial has no value of the metric, or has diverged.
         """
         if not self.counts:
             return None
@@ -100,18 +104,21 @@ class TrialRecord:
         return max(values, default=None)
 
     def parameters_in(self, epoch: int) -> dict[str, Any]:
-        """Return the values with which it trained an epoch: population based training may have changed them."""
+        """Return the values with which the trial trained an epoch, as population based training had changed them."""
         changes = [change.parameters for change in self.changes if change.epoch < epoch]
         return {**self.parameters, **{key: value for changed in changes for key, value in changed.items()}}
 
     def best_parameters(self, metric: str) -> dict[str, Any]:
-        """Return the values of its best epoch; those that it began with if it has none."""
+        """Return the values with which the trial trained its best epoch; those it began with if it has no best."""
         best = self.best(metric)
         return self.parameters_in(best[1]) if best else self.parameters
 
     def objectives(self, metrics: Sequence[str]) -> list[float] | None:
-        """Return the best value of the first metric, and what the others are there: at that epoch, or, of a speed, in
-        the mean over the epochs. None if there is no finite value."""
+        """Return the best value of the first metric, and the values of the other metrics that go with it.
+
+        The value of another metric is taken at the best epoch of the first. That of a metric of the group `time`, such
+        as a speed, is the mean over all epochs. None if one of the values is missing or not finite.
+        """
         best = self.best(metrics[0])
         if best is None:
             return None
@@ -125,23 +132,23 @@ class TrialRecord:
 
 
 class SweepListener(Protocol):
-    """Is told what happens in a sweep, in order, on the driver."""
+    """Object whose methods are called for the events of a sweep, in order, on the driver."""
 
     def trial_started(self, record: TrialRecord) -> None:
-        """A trial got its parameters and begins, or goes on after an interruption: then it has a history."""
+        """Handle the start of a trial. A trial that goes on after an interruption already has a history."""
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """The last entry of `record.history` is new."""
+        """Handle a finished epoch: the last entry of `record.history` is new."""
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """The last entry of `record.notes`, or of `record.changes`, is new."""
+        """Handle a note or a change: the last entry of `record.notes` or of `record.changes` is new."""
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """`record.outcome` is final, or `killed`."""
+        """Handle the end of a trial: `record.outcome` is final, or `killed`."""
 
 
 def by_configuration(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Return the trials of each configuration by its name, in the order in which they started."""
+    """Return the trials of each configuration, by its name; trials and configurations keep their order."""
     groups: dict[str, list[TrialRecord]] = {}
     for record in records:
         groups.setdefault(record.config_name, []).append(record)
@@ -149,15 +156,15 @@ def by_configuration(records: Iterable[TrialRecord]) -> dict[str, list[TrialReco
 
 
 def whole_seeds(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Return the seeds of a configuration that ran to their end: the ones that are in its means."""
+    """Return the trials that ran to their end. Only these count in the mean of a configuration."""
     return [record for record in records if record.outcome == "completed"]
 
 
 def mean_over_seeds(records: Iterable[TrialRecord], metric: str) -> tuple[float, int] | None:
-    """Return the mean best value over the seeds that ran to their end, and how many those are; None if none did.
+    """Return the mean of the best values of the seeds that ran to their end, and their number; None if there are none.
 
     Args:
-        records: The seeds of one configuration.
+        records: Trials of one configuration, one for each seed.
         metric: Name of the metric.
     """
     values = [best[0] for record in whole_seeds(records) if (best := record.best(metric)) is not None]
@@ -166,21 +173,22 @@ def mean_over_seeds(records: Iterable[TrialRecord], metric: str) -> tuple[float,
 
 @dataclass
 class SweepResult:
-    """What a sweep found.
+    """Result of a sweep.
 
     Attributes:
-        metric: What is maximised; the first, if there are two.
+        metric: Name of the metric that is maximised; the first of two.
         records: All trials, in the order in which they started.
-        best: The best trial of each arm that has one, by the sweep's metric on validation. Of a configuration with
-            several seeds, the first seed's, the configuration being the best in the mean.
-        test: Test metrics of those (the mean over the seeds, where there are several).
-        tests: Test metrics of each trial that was evaluated, by its name; of an ablation all that ran to their end.
-        interrupted: The user stopped it before all trials were done.
-        stopped_because: What ended searches before their trials were used up, in words: a budget, a target.
-        can_go_on: Trials were cut off, or would run were the budget larger.
-        main_arm: Name of the search that the file describes; the other arms are its baselines.
-        shows_all: Every trial is a row of the result, not the best alone: a grid.
-        second_metric: The second objective, if there are two.
+        best: Best trial of each arm by the sweep's metric, by the arm's name; an arm without a value is left out. With
+            several seeds, the configuration that is best in the mean counts, and its first seed is the trial.
+        test: Test metrics of the best trial of each arm, by the arm's name; with several seeds, their mean.
+        tests: Test metrics of each trial that was evaluated, by the trial's name. An ablation evaluates all trials that
+            ran to their end.
+        interrupted: Whether the user stopped the sweep before all trials were done.
+        stopped_because: Reason why searches ended before all their trials were run, in words: a budget, a target.
+        can_go_on: Whether trials were cut off, or would run with a larger budget.
+        main_arm: Name of the arm that the sweep file describes; the other arms are its baselines.
+        shows_all: Whether the result has a row for every trial, as for a grid, and not for the best ones alone.
+        second_metric: Name of the second objective; None if there is one objective.
     """
 
     metric: str
@@ -197,18 +205,18 @@ class SweepResult:
 
     @property
     def test_was_read_on_the_way(self) -> bool:
-        """Whether trials were evaluated on the test classes after each epoch."""
+        """Whether trials were evaluated on the test classes after each epoch, and not only at the end."""
         return any(key.startswith(TEST_CURVES) for record in self.records for key in (record.history or [{}])[-1])
 
     @property
     def winner(self) -> TrialRecord | None:
-        """The best trial of all arms on validation; the main arm's among equals."""
+        """Best trial of all arms by the sweep's metric; among equals, that of the main arm."""
         return max(self.best.values(), key=self.value, default=None)
 
     def test_means(self) -> dict[str, dict[str, float]]:
-        """Return the test metrics of each configuration that has some, by its name: the mean over its seeds.
+        """Return the test metrics of each configuration that was evaluated, by its name: the mean over its seeds.
 
-        They are the seeds that ran to their end; the first one while none did.
+        The mean is over the evaluated seeds that ran to their end. If there are none, the first evaluated seed counts.
         """
         found: dict[str, dict[str, float]] = {}
         for name, seeds in by_configuration(record for record in self.records if record.name in self.tests).items():
@@ -217,7 +225,10 @@ class SweepResult:
         return found
 
     def value(self, record: TrialRecord) -> float:
-        """Return the best value of a trial; of one with several seeds, the mean over those that ran to their end."""
+        """Return the best value of a trial's configuration: the mean over its seeds that ran to their end.
+
+        If no seed ran to its end, it is the best value of the trial itself; -inf if the trial has none.
+        """
         seeds = [other for other in self.records if other.config_name == record.config_name]
         found = mean_over_seeds(seeds, self.metric) or record.best(self.metric)
         return found[0] if found else -math.inf
