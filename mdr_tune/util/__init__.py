@@ -1,1 +1,1 @@
-"""What any part of the program may need: text, files, disks, signals, progress, errors."""
+"""Helpers that any part of the program may use: text, files, disks, signals, progress, errors."""

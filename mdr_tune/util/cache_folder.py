@@ -1,4 +1,4 @@
-"""The cache folder, and the lock by which several processes share what is made in it."""
+"""The cache folder, and the lock by which processes share the files in it."""
 
 import fcntl
 import logging
@@ -18,9 +18,9 @@ _SILENT_TRIES, _TRY_EVERY_S = 10, 0.05
 
 
 def cache_dir() -> Path:
-    """Return the folder for prepared data sets, which exists and is writable.
+    """Return the folder for prepared data sets; make it if need be.
 
-    It is `$MDR_TUNE_CACHE`; unless that is set, `$XDG_CACHE_HOME/mdr_tune`; unless that is set,
+    The folder is the first of these whose variable is set: `$MDR_TUNE_CACHE`, `$XDG_CACHE_HOME/mdr_tune`,
     `~/.cache/mdr_tune`.
 
     Raises:
@@ -37,10 +37,10 @@ def cache_dir() -> Path:
 
 
 def check_cache_dir() -> Path:
-    """Return the folder of `cache_dir`, which exists or can be made; nothing is made.
+    """Return the folder that `cache_dir` returns, without making it.
 
     Raises:
-        UserError: as `cache_dir`.
+        UserError: the folder cannot be made or written to; the message names MDR_TUNE_CACHE.
     """
     folder = _cache_location()
     if problem := why_not_writable(folder):
@@ -68,11 +68,11 @@ def _not_writable(folder: str, reason: str) -> str:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock that belongs to `path` (a file beside it, `<name>.lock`); wait for it if need be.
+    """Hold the lock of `path`, a file `<name>.lock` beside it, within the block; wait for the lock if need be.
 
-    A wait that is not over in half a second is told by a warning: who only opens a file holds its lock a moment.
-    The kernel drops the lock when its holder ends, however that happens, so a killed process blocks
-    nobody. The lock file stays: deleting it would let two processes hold different files of one name.
+    A wait of more than half a second is logged as a warning. Shorter ones are usual: a process that only opens a file
+    holds its lock for a moment. The kernel drops the lock when its holder ends, so that a killed process blocks nobody.
+    The lock file stays, because deleting it would let two processes lock different files of one name.
     """
     with path.with_name(path.name + ".lock").open("ab") as lock_file:
         _acquire(lock_file, path)

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use, alone or beside others of its kind."""
+"""Number of CPUs that this process may use, alone or beside other processes of this program."""
 
 import math
 import os
@@ -9,10 +9,10 @@ _processes, _fewest_threads = 1, 1
 
 
 def usable_cpus(cgroups: Path = CGROUPS) -> int:
-    """Return the number of CPUs that this process may run on, or fewer where a container has a share of them only.
+    """Return the number of CPUs that this process may use: those it may run on, or the container's share if smaller.
 
     Args:
-        cgroups: Folder where the kernel shows the limits of the container.
+        cgroups: Folder in which the kernel shows the limits of the container.
     """
     quota = _quota(cgroups)
     cpus = len(os.sched_getaffinity(0))
@@ -20,25 +20,28 @@ def usable_cpus(cgroups: Path = CGROUPS) -> int:
 
 
 def share_cpus(processes: int, fewest_threads: int) -> None:
-    """Let this process start threads for its share of the usable CPUs only.
+    """Limit the threads that this process starts to its share of the usable CPUs.
 
     Args:
-        processes: How many, this one included, may compute on the machine at a time.
-        fewest_threads: What it may start whatever its share is.
+        processes: Number of processes that may compute on the machine at a time, including this one.
+        fewest_threads: Number of threads that this process may start even if its share is smaller.
     """
     global _processes, _fewest_threads
     _processes, _fewest_threads = processes, fewest_threads
 
 
 def threads_to_start() -> int:
-    """Return how many threads that compute this process may start: one for each usable CPU, or its share of them."""
+    """Return the number of compute threads that this process may start: one for each usable CPU.
+
+    After `share_cpus`, it is the process's share of the usable CPUs, but not less than `fewest_threads`.
+    """
     return max(_fewest_threads, usable_cpus() // _processes)
 
 
 def _quota(cgroups: Path) -> float | None:
-    """Return how many CPUs' time the container has (`docker run --cpus=1.5`), None without a limit."""
+    """Return the container's limit in CPUs, such as 1.5 for `docker run --cpus=1.5`; None if there is no limit."""
     try:
-        if (file := cgroups / "cpu.max").exists():  # of version 2: `150000 100000`, or `max 100000`
+        if (file := cgroups / "cpu.max").exists():  # cgroups 2: `150000 100000`, or `max 100000`
             quota, period = file.read_text().split()
         else:
             quota, period = ((cgroups / "cpu" / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))

@@ -1,4 +1,4 @@
-"""Whether something fits on a disk, asked before it is written; and what to do while it does not."""
+"""Check the free space of a disk before writing, and wait while a disk is full."""
 
 import errno
 import shutil
@@ -11,14 +11,15 @@ from mdr_tune.util.errors import UserError
 
 T = TypeVar("T")
 POLL_S = 2.0
-"""How often a write is tried again while the disk is full."""
+"""Time between two tries to write while the disk is full."""
 GIVE_UP_AFTER_S = 1800.0
+"""Time after which a write to a full disk is given up."""
 
 _UNITS = ("bytes", "kB", "MB", "GB")
 
 
 def format_bytes(size_bytes: int) -> str:
-    """Return a size as people read it, in powers of 1000: `1.15 GB`."""
+    """Return a size as people write it, in powers of 1000: `1.15 GB`."""
     if size_bytes < 1000:
         return f"{size_bytes} bytes"
     power = 3 if size_bytes >= 1e9 else 2 if size_bytes >= 1e6 else 1
@@ -30,12 +31,12 @@ def check_free(folder: Path, needed_bytes: int, purpose: str) -> None:
     """Check that a folder's disk has room for `needed_bytes` more.
 
     Args:
-        folder: an existing one.
-        needed_bytes: how much is going to be written.
-        purpose: what for, as in "to unpack x.tgz".
+        folder: folder on the disk, which exists.
+        needed_bytes: number of bytes that are going to be written.
+        purpose: purpose of writing, for the message, such as "to unpack x.tgz".
 
     Raises:
-        UserError: it has not; the message says how much is needed and how much is free.
+        UserError: the disk has too little room; the message says how much is needed and how much is free.
     """
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
@@ -46,7 +47,7 @@ def check_free(folder: Path, needed_bytes: int, purpose: str) -> None:
 
 
 def is_full(error: BaseException) -> bool:
-    """Say whether an error, or what it came from, is that a disk is full (SQLite's message too)."""
+    """Return whether an error, or an error that led to it, says that a disk is full. SQLite's message counts too."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -64,17 +65,20 @@ def until_room(
     poll_s: float | None = None,
     give_up_after_s: float = GIVE_UP_AFTER_S,
 ) -> T:
-    """Do something that writes; while the disk is full, wait and try again.
+    """Call a function that writes to a disk; while the disk is full, wait and call it again.
 
     Args:
-        action: May be called several times, so it leaves nothing behind when it raises.
-        place: What is written, for the message.
-        tell: Is told once that it waits, and once that it goes on.
+        action: Function that writes. It may be called several times, so it must leave nothing behind when it raises.
+        place: Name of the file or store that is written, for the message.
+        tell: Function that takes a line for the user: once when the wait begins, and once when there is room again.
         poll_s: Time between two tries; POLL_S unless given.
-        give_up_after_s: How long to wait.
+        give_up_after_s: Time after which the wait is given up.
+
+    Returns:
+        Result of `action`.
 
     Raises:
-        Exception: Whatever else `action` raises; and that the disk is full, after `give_up_after_s`.
+        Exception: `action` raised an error other than a full disk, or the disk was still full after `give_up_after_s`.
     """
     waiting_since: float | None = None
     while True:

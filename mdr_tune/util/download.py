@@ -1,4 +1,4 @@
-"""Large files from the network: resumed where an earlier attempt ended, checked, and there as a whole or not at all."""
+"""Download large files: an attempt resumes where the one before ended, and a file appears only whole and checked."""
 
 import hashlib
 import http.client
@@ -16,12 +16,12 @@ from mdr_tune.util.disk_space import check_free
 from mdr_tune.util.progress import Progress, no_progress
 
 _TIMEOUT_S = 30.0  # to connect, and between two pieces of the file
-_WAITS_S = (1.0, 4.0, 15.0)  # after a failure that may pass; as many attempts in a row may bring nothing new
+_WAITS_S = (1.0, 4.0, 15.0)  # after failures that may pass, if attempt after attempt brings nothing new
 _PIECE = 1 << 18  # bytes
 
 
 class DownloadError(Exception):
-    """A file could not be had from the network. Its text says why."""
+    """A file could not be downloaded. The text says why."""
 
 
 class _CutShort(ConnectionError):  # noqa: N818 - it says what happened
@@ -29,10 +29,10 @@ class _CutShort(ConnectionError):  # noqa: N818 - it says what happened
 
 
 class Digest(NamedTuple):
-    """What the content of a file must have.
+    """Digest that the content of a file must have.
 
     Attributes:
-        algorithm: `md5` or `sha256`. MD5 tells a damaged file from a whole one; it is no safeguard.
+        algorithm: `md5` or `sha256`. MD5 tells a damaged file from a whole one; it is no safeguard against forgery.
         begins: the digest in hexadecimal, or its beginning.
     """
 
@@ -43,21 +43,21 @@ class Digest(NamedTuple):
 def download(
     urls: Sequence[str], path: Path, digest: Digest, progress: Progress = no_progress, size_bytes: int | None = None
 ) -> None:
-    """Make `path`, from the first of the URLs that has the right file.
+    """Download a file to `path`, from the first of the URLs that has it.
 
-    What has come is in `<path>.part` until all has, so that a later call, in this process or the next, goes on
-    from there (FTP and servers that know no ranges start over).
+    Until the file is complete, its bytes are in `<path>.part`. A later call, in this process or another, goes on from
+    there; FTP, and servers that know no ranges, start over.
 
     Args:
-        urls: http, https or ftp.
-        path: of the file to be, in a folder that exists.
-        digest: what its content must have.
-        progress: is told the bytes that are there and all that there will be, 0 where that is unknown.
-        size_bytes: its size, if it is known.
+        urls: URLs of the file (http, https or ftp), in the order in which they are tried.
+        path: path of the file to make, in a folder that exists.
+        digest: digest that the content must have.
+        progress: function that is told how many bytes are there and how many there will be; 0 if that is unknown.
+        size_bytes: size of the file; None if it is unknown.
 
     Raises:
-        DownloadError: no URL gave the file; the message says why, for each of several.
-        UserError: the disk has no room for it.
+        DownloadError: no URL gave the file; the message says why for each URL.
+        UserError: the disk has no room for the file.
     """
     reasons = []
     for url in urls:
@@ -98,7 +98,7 @@ def _download_from(url: str, path: Path, digest: Digest, progress: Progress, siz
     found = digest_of(part, digest.algorithm, progress)
     if not found.startswith(digest.begins):
         size = _size(part)
-        part.unlink()  # going on from it could only end in the same way
+        part.unlink()  # resuming from it would end in the same way
         raise DownloadError(
             f"what came is damaged or another file: {digest.algorithm.upper()} {found} of {size:,} bytes, "
             f"expected {digest.begins}"
@@ -107,16 +107,16 @@ def _download_from(url: str, path: Path, digest: Digest, progress: Progress, siz
 
 
 def _receive(url: str, part: Path, name: str, progress: Progress, size_bytes: int | None) -> None:
-    """Fetch what `part` lacks of the file, or all of it if the server cannot go on from there."""
+    """Download the rest of the file to `part`, or all of it if the server cannot resume."""
     start = _size(part)
     if start and start == size_bytes:
-        return  # ended between the last byte and the check
+        return  # an earlier attempt ended between the last byte and the check
     headers = {"User-Agent": "mdr-tune", **({"Range": f"bytes={start}-"} if start else {})}
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-            return  # there is nothing after what `part` has: whether that is the file, its digest will say
+            return  # the file has no bytes after those of `part`: the digest will tell whether they are the file
         raise
     with response:
         if start and not _continues(response, start):
@@ -138,18 +138,18 @@ def _receive(url: str, part: Path, name: str, progress: Progress, size_bytes: in
 
 
 def _continues(response: http.client.HTTPResponse, start: int) -> bool:
-    """Return whether a response begins at byte `start` of the file; one over FTP has no status, and does not."""
+    """Return whether a response begins at byte `start` of the file. A response over FTP has no status, and does not."""
     content_range = response.headers.get("Content-Range", "")
     return response.status == http.client.PARTIAL_CONTENT and content_range.startswith(f"bytes {start}-")
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return whether it makes sense to try again soon."""
+    """Return whether an error may pass, so that it makes sense to try again soon."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code in (http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS) or error.code >= 500
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)):
-        return False  # no network, nobody there, or not who it should be
+        return False  # no network, nobody listens there, or the server is not the one it should be
     return isinstance(cause, (TimeoutError, ConnectionError, ssl.SSLError, EOFError, http.client.HTTPException))
 
 

@@ -1,4 +1,4 @@
-"""Files on a disk: told from pipes and devices, looked for a place to be in, and written whole or not at all."""
+"""Files on a disk: tell them from pipes and devices, check where they can be written, and write them atomically."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a dev
 
 
 class NotOnDisk(OSError):  # noqa: N818 - an OSError that says what is there instead
-    """There is something else in a file's place."""
+    """A pipe, a device or a socket is in the place of a file."""
 
     def __init__(self, file: Path | str, kind: str) -> None:
         super().__init__(errno.EINVAL, f"it is {kind}, and a file on a disk is needed", str(file))
@@ -23,21 +23,21 @@ class NotOnDisk(OSError):  # noqa: N818 - an OSError that says what is there ins
 
 
 def check_on_disk(file: Path | str) -> None:
-    """Check that nothing but a file or a folder is in a file's place, if anything is.
+    """Check that a path is a file or a folder, or that nothing is there.
 
     Raises:
-        NotOnDisk: It is a pipe, a device or a socket: to open it may take for ever, and so may reading it.
+        NotOnDisk: The path is a pipe, a device or a socket. To open or to read it might never return.
     """
     try:
         kind = stat.S_IFMT(os.stat(file).st_mode)
     except OSError:
-        return  # whoever opens it says so
+        return  # the error comes again when the file is opened
     if kind in _KINDS:
         raise NotOnDisk(file, _KINDS[kind])
 
 
 def why_not_writable(folder: Path) -> str | None:
-    """Say why a folder cannot be written, or made; None if it can. Nothing is left behind."""
+    """Return why a folder cannot be made or written to; None if it can be. Nothing is left behind."""
     try:
         existing = existing_folder(folder)
         if not existing.is_dir():
@@ -49,22 +49,26 @@ def why_not_writable(folder: Path) -> str | None:
 
 
 def existing_folder(path: Path) -> Path:
-    """Return the path, or the nearest one above it that exists, if only as a link; OSError if a name is too long."""
+    """Return the path if it exists, else the nearest one above it; a broken link counts as existing.
+
+    Raises:
+        OSError: A name in the path is too long.
+    """
     return next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
 
 
 @contextmanager
 def atomic_write(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """Open a temporary file in `path`'s folder that becomes `path` if the block ends without an error.
+    """Open a temporary file in the folder of `path`. It becomes `path` if the block ends without an error.
 
     Readers see the old file or the whole new one, even after a power cut.
 
     Args:
-        path: The file, new or old.
-        mode: Permission bits of the file; a cache may be shared between users.
+        path: Path of the file, which may exist.
+        mode: Permission bits of the file. The default lets other users read it, as a cache may be shared.
 
     Raises:
-        NotOnDisk: (an OSError) `path` is a pipe or a device, which a file would replace.
+        NotOnDisk: `path` is a pipe, a device or a socket, which the file would replace.
     """
     check_on_disk(path)
     descriptor, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)

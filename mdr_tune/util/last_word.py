@@ -1,8 +1,8 @@
-"""The last lines of a process that does not end in order: ended by SIGKILL, by a library, or at once.
+"""Print the last lines of a process that does not end in order, such as after SIGKILL.
 
-A library may end the process without a word (Ray does, by `_Exit` in a thread), and so may the kernel where memory is
-short. A small shell beside the process then says what is to be said. It notices the end of the process by its closed
-pipe.
+A library may end the process without a word (Ray does, by `_Exit` in a thread), and so may the kernel when memory is
+short. A small shell beside the process then prints the last lines, the *last word*. It notices the end of the process
+when the pipe between them closes.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import NoReturn
 STDOUT, STDERR = 1, 2
 ENDED = "error: ended before it could end in order: by SIGKILL, for want of memory, or by a library"
 SHOW_CURSOR = b"\x1b[?25h"
-"""For terminals: a live line has hidden the cursor."""
+"""Control sequence for terminals, where a live line may have hidden the cursor."""
 _IN_ORDER = "in order"
 _GUARD = """
 trap '' INT TERM HUP
@@ -33,11 +33,11 @@ printf '%s\\n' "$message" >&2
 
 
 class _LastWord:
-    """What is said if the process ends now.
+    """The shell that prints the last word: a message and, if a file exists, a second line.
 
     Args:
-        file: `more` is said after the message if this file exists.
-        more: A second line.
+        file: File that must exist for the second line to be printed.
+        more: The second line.
     """
 
     def __init__(self, file: Path, more: str) -> None:
@@ -54,24 +54,24 @@ class _LastWord:
         self._guard, self._pipe = guard, guard.stdin
 
     def ends_in_order(self) -> None:
-        """Say nothing."""
+        """End the shell without printing anything: the process ends in order."""
         self.tell(_IN_ORDER)
         with contextlib.suppress(OSError):
             self._pipe.close()
         self._guard.wait()
 
     def tell(self, message: str) -> None:
-        """Have this line said instead of the message."""
-        with contextlib.suppress(OSError):  # a guard that somebody ended
+        """Replace the message."""
+        with contextlib.suppress(OSError):  # somebody ended the shell
             self._pipe.write(f"{' '.join(message.split())}\n".encode())
 
     def replace_more(self, more: str) -> None:
-        """Have this said as the second line."""
+        """Replace the second line."""
         self._more = " ".join(more.split())
         self.tell(f"more: {self._more}")
 
     def more(self) -> str:
-        """Return the second line, if its file exists."""
+        """Return the second line if the file exists, else an empty text."""
         return f"{self._more}\n" if self._file.exists() else ""
 
 
@@ -80,11 +80,11 @@ _current: _LastWord | None = None
 
 @contextlib.contextmanager
 def last_word(file: Path = Path(os.devnull) / "none", more: str = "") -> Iterator[None]:
-    """Have it said on stderr if the process ends within the block in another way than by an exception.
+    """Have a message printed on stderr if the process is ended within the block. An exception is no such end.
 
     Args:
-        file: If this file exists by then, `more` is said too.
-        more: A second line.
+        file: File that must exist by then for the second line to be printed.
+        more: Second line, such as how to resume.
     """
     global _current
     before, _current = _current, _LastWord(file, more)
@@ -97,7 +97,7 @@ def last_word(file: Path = Path(os.devnull) / "none", more: str = "") -> Iterato
 
 @contextlib.contextmanager
 def errors_are_the_last_word() -> Iterator[None]:
-    """Have an error that leaves the block said, should the process not live to report it."""
+    """Make an error that leaves the block the last word, in case the process does not live to report it."""
     try:
         yield
     except BaseException as error:
@@ -107,22 +107,22 @@ def errors_are_the_last_word() -> Iterator[None]:
 
 
 def say_after_last_word(more: str) -> None:
-    """Have this said as the last word's second line from now on."""
+    """Replace the second line of the last word."""
     if _current is not None:
         _current.replace_more(more)
 
 
 def exit_at_once(code: int, reason: str, last: Callable[[], None] = lambda: None) -> NoReturn:
-    """End this process without any clean-up, after the reason and the last word's second line, on stderr.
+    """Print a reason and the last word's second line on stderr, and end this process without any clean-up.
 
-    For signal handlers and threads: nothing is printed through Python's streams, whose locks others may hold.
+    Signal handlers and threads may call it: it does not use Python's streams, whose locks other code may hold.
 
     Args:
-        code: Exit code.
-        reason: Text after `error: `.
-        last: Called when all is said: it may make a library end this process.
+        code: Exit code of the process.
+        reason: Text that is printed after `error: `.
+        last: Function that is called when everything is printed. It may make a library end this process.
     """
-    with contextlib.suppress(OSError):  # a stderr that is closed
+    with contextlib.suppress(OSError):  # stderr may be closed
         os.write(STDERR, f"error: {reason}\n{_current.more() if _current else ''}".encode())
     if _current is not None:
         _current.tell(_IN_ORDER)

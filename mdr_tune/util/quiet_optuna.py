@@ -1,4 +1,4 @@
-"""What Optuna says of its own workings, kept off the terminal."""
+"""Keep Optuna's messages about its own workings off the terminal."""
 
 import warnings
 
@@ -7,7 +7,7 @@ from optuna.exceptions import ExperimentalWarning
 
 
 class without_warnings(warnings.catch_warnings):  # noqa: N801 - a context manager
-    """No word on what Optuna calls experimental: it is not the user's to change."""
+    """Suppress Optuna's warnings on experimental features within a block: the user cannot change them."""
 
     def __enter__(self) -> None:
         super().__enter__()
@@ -15,5 +15,5 @@ class without_warnings(warnings.catch_warnings):  # noqa: N801 - a context manag
 
 
 def quiet_optuna() -> None:
-    """Keep what Optuna says of its own workings off the terminal."""
+    """Let Optuna log errors only."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -1,4 +1,4 @@
-"""Errors for a name that nothing has: the nearest known one is suggested."""
+"""Errors for unknown names, which suggest the nearest known one."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,25 +6,25 @@ from collections.abc import Iterable
 from mdr_tune.util.errors import UnknownName
 
 LIBRARY_PREFIX = "pml."
-"""Beginning of the names of losses that are looked up in pytorch-metric-learning, such as `pml.CircleLoss`."""
+"""Prefix of the names of losses that are looked up in pytorch-metric-learning, such as `pml.CircleLoss`."""
 _KINDS = ("loss", "miner", "sampler", "scheduler", "schedule", "optimizer", "search", "dataset")
 
 
 def plain_name(name: str) -> str:
-    """Return a name in lower case, without signs, and without a word at its end that says what kind of thing it is."""
+    """Return a name in lower case, without signs and the word for its kind at the end: `arcface` for ArcFaceLoss."""
     plain = "".join(filter(str.isalnum, name.casefold()))
     return next((plain.removesuffix(kind) for kind in _KINDS if plain.endswith(kind) and plain != kind), plain)
 
 
 def nearest_name(name: str, known: list[str], alike: float = 0.6) -> str | None:
-    """Return the entry of `known` that `name` was probably meant to be, in any case.
+    """Return the known name that was probably meant, whatever the case of its letters; None if no name is near enough.
 
-    First the one that differs in case, signs and a word for its kind only: ArcFaceLoss is arcface.
+    A known name that differs only in case, signs and the word for its kind goes first: ArcFaceLoss means arcface.
 
     Args:
-        name: What was given.
-        known: Names there are.
-        alike: Least likeness, from 0 to 1; None is returned where no name has it.
+        name: Name that was given.
+        known: Known names.
+        alike: Least likeness of the two names, from 0 to 1.
     """
     plain = {plain_name(entry): entry for entry in reversed(known)}
     if (same := plain.get(plain_name(name))) is not None:
@@ -35,12 +35,19 @@ def nearest_name(name: str, known: list[str], alike: float = 0.6) -> str | None:
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """Return the sentence that asks whether the nearest of `known` was meant, a space before it, or an empty text."""
+    """Return the sentence ` Did you mean 'NAME'?` for the nearest known name, with a space first; empty without one."""
     guess = nearest_name(name, known)
     return f" Did you mean {guess!r}?" if guess is not None else ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], more: str = "") -> UnknownName:
-    """Return the error that nothing of a kind has this name: which one was likely meant, which are known, what more."""
+    """Return the error for an unknown name, with a suggestion and the known names.
+
+    Args:
+        kind: Kind of thing that the name should be of, such as `loss`.
+        name: Name that was given.
+        known: Known names.
+        more: Text that is put at the end of the message.
+    """
     names = sorted(known)
     return UnknownName(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.{more}")

@@ -1,11 +1,13 @@
-"""SIGTERM, which a scheduler or a service manager sends, taken as Ctrl-C: what is half done is cleaned up.
+"""Let SIGTERM and SIGHUP interrupt the process as Ctrl-C does, so that half-done work is cleaned up.
 
-So is SIGHUP, which comes when the terminal is closed or the connection to it breaks, unless it is ignored (`nohup`).
+SIGTERM comes from a scheduler or a service manager. SIGHUP comes when the terminal is closed or the connection to it
+breaks; it stays ignored under `nohup`.
 
-A SIGTERM that follows another one is not a second wish: `timeout` and `make` send it to their child and to its process
-group, so that the child gets it twice. It does nothing as long as the first is being obeyed. But a library may catch
-the KeyboardInterrupt of the first and go on. So an interrupt is noted when it comes: `raise_if_interrupted` raises it
-again between the steps of a command, and the next signal raises it wherever it comes.
+A SIGTERM right after another one is no second request: `timeout` and `make` send it to their child and to its process
+group, so that the child gets it twice. It does nothing while the first is being obeyed.
+
+A library may catch the KeyboardInterrupt of an interrupt and go on. Each interrupt is therefore noted.
+`raise_if_interrupted` raises it again between the steps of a command, and the next signal raises it anywhere.
 """
 
 import os
@@ -20,22 +22,22 @@ from types import FrameType
 from mdr_tune.util.last_word import exit_at_once
 
 INTERRUPTED_EXIT_CODE = 130
-"""Of a program that Ctrl-C ended, as shells have it."""
+"""Exit code of a program that Ctrl-C ended, by the convention of shells."""
 
 
 ANSWER_WITHIN_S = 2.0
-"""How long after an interrupt a library's code may hold the main thread."""
+"""Time for which a library may hold the main thread after an interrupt."""
 TWICE_WITHIN_S = 1.0
-"""A signal that follows another one so soon is the same one, sent to the process and to its group."""
+"""Time within which a second signal counts as the first one, sent to the process and to its group."""
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class _Interrupt:
-    """The last interrupt of this process, as far as it is known.
+    """State of the last interrupt of this process.
 
     Attributes:
-        came_at: When it raised KeyboardInterrupt, on the monotonic clock; None if none did.
-        is_obeyed: It raises nothing: a sweep ends in order.
+        came_at: Time of the monotonic clock at which KeyboardInterrupt was raised; None if it was not.
+        is_obeyed: Whether the process is ending in order, so that SIGTERM and SIGHUP raise nothing.
     """
 
     came_at: float | None = None
@@ -46,25 +48,25 @@ _last = _Interrupt()
 
 
 def was_interrupted() -> bool:
-    """Return whether an interrupt has raised KeyboardInterrupt, which somebody may have caught since."""
+    """Return whether an interrupt has raised KeyboardInterrupt, even if some code has caught it since."""
     return _last.came_at is not None
 
 
 def raise_if_interrupted() -> None:
-    """Raise KeyboardInterrupt once more, in the main thread, if code that is done now has swallowed it."""
+    """Raise KeyboardInterrupt again, in the main thread, if an interrupt came and some code has caught it."""
     if was_interrupted() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 
 
 def obey_in_order() -> None:
-    """Have SIGTERM and SIGHUP do nothing from now on: the process ends in order, as the first one wanted."""
+    """Have SIGTERM and SIGHUP do nothing from now on: the process already ends in order, as the first one asked."""
     _last.is_obeyed = True
 
 
 def interrupt_on_sigterm() -> None:
-    """Let SIGTERM and SIGHUP do what Ctrl-C does from now on, and forget interrupts that came before.
+    """Let SIGTERM and SIGHUP do what Ctrl-C does from now on, and forget earlier interrupts.
 
-    Nothing changes outside the main thread, which alone may set handlers, nor for a SIGHUP that `nohup` had ignored.
+    Nothing happens outside the main thread, which alone may set handlers. A SIGHUP that `nohup` ignores stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -78,7 +80,7 @@ def interrupt_on_sigterm() -> None:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP do what Ctrl-C does within the block; afterwards they do what they did before."""
+    """Let SIGTERM and SIGHUP do what Ctrl-C does within the block, and restore their handlers after it."""
     with signal_handlers_kept():
         interrupt_on_sigterm()
         yield
@@ -86,7 +88,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 @contextmanager
 def signal_handlers_kept() -> Iterator[None]:
-    """Let signals do after the block what they did before, whatever handlers are installed within."""
+    """Restore the handlers of SIGINT, SIGTERM and SIGHUP after the block, whatever it installs."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDINGS)}
     try:
         yield
@@ -98,9 +100,10 @@ def signal_handlers_kept() -> Iterator[None]:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end of the block for a Ctrl-C that came within it; a second one ends the process.
+    """Hold back a Ctrl-C that comes within the block, and raise KeyboardInterrupt at the end of the block.
 
-    For code that cannot be left in the middle.
+    It protects code that must not be left in the middle. A second Ctrl-C ends the process at once. Nothing changes
+    outside the main thread, or if SIGINT is ignored.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -125,13 +128,14 @@ def interrupts_deferred() -> Iterator[None]:
 
 @contextmanager
 def interrupts_answered(at_once: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Have an interrupt end this process even if a library's code holds the main thread, which then raises nothing.
+    """End this process on an interrupt even if a library holds the main thread within the block.
 
-    In the main thread an interrupt raises KeyboardInterrupt, as ever. If the block is not left ANSWER_WITHIN_S later,
-    the process ends without any clean-up. Outside the main thread nothing changes.
+    An interrupt raises KeyboardInterrupt in the main thread as usual, unless a library's code holds that thread. If the
+    block has not ended ANSWER_WITHIN_S later, the process ends without any clean-up. Nothing changes outside the main
+    thread.
 
     Args:
-        at_once: Called as the last thing then.
+        at_once: Function that is called last before the process ends without clean-up.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -145,7 +149,7 @@ def interrupts_answered(at_once: Callable[[], None] = lambda: None) -> Iterator[
             if came[0] in (signal.SIGINT, *_ENDINGS) and not left.wait(ANSWER_WITHIN_S):
                 exit_at_once(1, "interrupted", at_once)
 
-    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # written to whatever the main thread does
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # works whatever the main thread does
     watcher = threading.Thread(target=watch, name="interrupts", daemon=True)
     watcher.start()
     try:
@@ -159,7 +163,7 @@ def interrupts_answered(at_once: Callable[[], None] = lambda: None) -> Iterator[
 
 
 def _raise(_number: int = signal.SIGINT, _frame: FrameType | None = None) -> None:
-    """Note an interrupt, and raise it."""
+    """Note the time of an interrupt, and raise KeyboardInterrupt."""
     _last.came_at = time.monotonic()
     raise KeyboardInterrupt
 
@@ -174,7 +178,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _is_being_answered() -> bool:
-    """Return whether the last interrupt is being obeyed: a block that it ended is being cleaned up, for one."""
+    """Return whether the last interrupt is being obeyed, such as by the clean-up of a block that it ended."""
     if _last.is_obeyed:
         return True
     if _last.came_at is None:

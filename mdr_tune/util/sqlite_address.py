@@ -1,4 +1,4 @@
-"""Addresses of SQLite files as SQLAlchemy and MLflow read them. They are made and taken apart here alone."""
+"""Make and parse addresses of SQLite files in the form that SQLAlchemy and MLflow read. No other module does."""
 
 from pathlib import Path
 from urllib.parse import unquote
@@ -7,15 +7,15 @@ _PLAIN, _QUOTED = "sqlite:///", "sqlite+pysqlite:///"
 
 
 def sqlite_url(file: Path, options: str = "") -> str:
-    """Return the address of a file.
+    """Return the address of a SQLite file.
 
-    SQLAlchemy reads `%41` in an address as `A`, and lets the path end at a `?`, so that both are quoted. MLflow makes
-    the folder of an address that begins with `sqlite:///`, under its quoted name: a quoted address names the driver
-    too, which MLflow reads alike, and makes no folder for.
+    SQLAlchemy reads `%41` in an address as `A`, and lets the path end at a `?`. Paths with such signs are quoted.
+    MLflow would make a folder of the quoted name for an address that begins with `sqlite:///`. A quoted address
+    therefore names the driver too: MLflow reads it alike, and makes no folder for it.
 
     Args:
-        file: Path of the file, absolute unless it is to be relative to the working folder.
-        options: What follows the `?`, such as `timeout=30`; as `sqlite_options` returns it.
+        file: Path of the file; a relative path is relative to the working folder.
+        options: Text after the `?`, such as `timeout=30`, as `sqlite_options` returns it.
     """
     path = str(file)
     end = f"?{options}" if options else ""
@@ -25,7 +25,7 @@ def sqlite_url(file: Path, options: str = "") -> str:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """Return the file that an address stands for; None if it is no address of a SQLite file."""
+    """Return the file of an address; None if the address is not that of a SQLite file."""
     for prefix in (_PLAIN, _QUOTED):
         if url.startswith(prefix) and (path := url.removeprefix(prefix).partition("?")[0]):
             return Path(unquote(path))
@@ -33,5 +33,5 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def sqlite_options(url: str) -> str:
-    """Return what follows the `?` of an address; nothing if it has none."""
+    """Return the text after the `?` of an address; empty if it has no `?`."""
     return url.partition("?")[2]

@@ -1,4 +1,4 @@
-"""One form for texts that look the same: labels, words and names of files come from many systems."""
+"""Bring texts that look the same to one form: labels, words and names of files come from many systems."""
 
 import posixpath
 import re
@@ -14,16 +14,17 @@ INVISIBLE = (
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001d173-\U0001d17a"
     "\U000e0100-\U000e01ef]"
 )
-"""Regular expression of a character that is not seen: Unicode's Default_Ignorable_Code_Point, but for the tags that
-flags are made of, and control characters."""
+"""Regular expression for an invisible character: Unicode's Default_Ignorable_Code_Point and control characters.
+
+The tag characters, which flags are made of, are not among them."""
 
 _INVISIBLE, _BLANK, _TAGS = re.compile(INVISIBLE), re.compile(r"\s"), re.compile("[\U000e0000-\U000e007f]")
 
 
 def one_form(text: str) -> str:
-    """Return the text as all texts that look like it: composed (NFC), without characters that are not seen.
+    """Return the common form of all texts that look like this one: composed (NFC), without invisible characters.
 
-    Each blank, whatever its width, becomes a space; those at the ends are left out.
+    Each blank, whatever its width, becomes a space. Blanks at both ends are removed.
     """
     if text.isascii() and text.isprintable():
         return text.strip()
@@ -31,29 +32,29 @@ def one_form(text: str) -> str:
 
 
 def look(text: str) -> str:
-    """Return what texts have in common that differ in the width of letters, in ligatures, or in tags, at most.
+    """Return the common form of texts that differ at most in the width of letters, in ligatures or in tags.
 
-    Full-width letters, superscripts and ligatures are plain letters in it (NFKC), and the tag characters, which only
-    flags are made of, are left out. Two texts of one look may well mean two things: x² and x2.
+    Full-width letters, superscripts and ligatures become plain letters (NFKC). The tag characters, which flags are made
+    of, are removed. Two texts with one look may mean two things: x² and x2.
     """
     return text if text.isascii() else one_form(unicodedata.normalize("NFKC", _TAGS.sub("", text)))
 
 
 class NamesOnDisk:
-    """Finds files whose names are written otherwise than in a list.
+    """Finds files on the disk whose names are spelt differently in a list.
 
     Args:
         root: folder that paths are relative to.
-        form: returns what two spellings of a name have in common.
+        form: function that returns one text for all spellings of a name.
     """
 
     def __init__(self, root: Path, form: Callable[[str], str]) -> None:
         self._root, self._form = str(root), form
-        self._folders: dict[str, str | None] = {"": "", "/": "/"}  # as written, and as on the disk
+        self._folders: dict[str, str | None] = {"": "", "/": "/"}  # path as written -> path on the disk
         self._names: dict[str, dict[str, list[str]]] = {}
 
     def find(self, path: str) -> str | None:
-        """Return the path as the disk has it; None if there is no such file, or several that could be meant."""
+        """Return the path as it is spelt on the disk; None if no file, or more than one, could be meant."""
         head, name = posixpath.split(path)
         if head not in self._folders:
             self._folders[head] = self.find(head)
@@ -69,7 +70,7 @@ class NamesOnDisk:
     def _names_in(self, folder: str) -> dict[str, list[str]]:
         if folder not in self._names:
             names: dict[str, list[str]] = defaultdict(list)
-            with suppress(OSError):  # what is no folder, or cannot be read, has no files
+            with suppress(OSError):  # no folder, or one that cannot be read
                 for name in listdir(posixpath.join(self._root, folder)):
                     names[self._form(name)].append(name)
             self._names[folder] = names
