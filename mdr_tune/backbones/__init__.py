@@ -1,7 +1,6 @@
-"""Networks that turn images into feature vectors; found by their names.
+"""Networks that turn images into feature vectors, each found by its name.
 
-The names below are imported when they are asked for: what is known of a network without making it (`families`) needs
-no torch.
+The names below are imported when they are asked for, so that `families` can be used without importing torch.
 """
 
 from typing import TYPE_CHECKING, Any

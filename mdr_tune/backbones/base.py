@@ -1,4 +1,4 @@
-"""What every backbone tells the code that feeds it."""
+"""Base class of the backbones: properties of a network, and the normalisation of the images that it takes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,25 +10,23 @@ from torch import nn
 from mdr_tune.backbones.image_limits import ImageLimits
 from mdr_tune.backbones.state_dicts import State, load_weights
 
-# Where the layers of torch and torchvision keep the probability with which they drop something in training:
-# Dropout and StochasticDepth `p`, attention `dropout` and `attention_dropout`, DenseNet's layers `drop_rate`.
-
 
 class Backbone(nn.Module):
     """A network from normalised images (n, C, H, W) to features (n, feature_size).
 
-    A subclass sets the attributes; it calls `set_normalization` once, in its `__init__`.
+    A subclass sets the attributes. Its `__init__` calls `set_normalization` once, which sets `input_mean` and
+    `input_std`.
 
     Attributes:
-        name: what a sweep file calls it.
+        name: name of the network in a sweep file.
         feature_size: length of the feature vector.
-        in_channels: C, 1 (grey) or 3 (colour). A network for colour also takes grey images.
-        image_size: the native height and width, in pixels.
-        min_image_size: the least height and width that the network takes, in pixels.
-        fixed_image_size: it takes images of `image_size` only.
-        input_mean: per channel, in the network's order of channels, subtracted from values in 0..255.
-        input_std: per channel, what the difference is divided by, in the same unit.
-        bgr: the network wants blue, green, red; images are always given as red, green, blue.
+        in_channels: number of channels C, 1 (grey) or 3 (colour). A network for colour also takes grey images.
+        image_size: native height and width, in pixels.
+        min_image_size: least height and width that the network takes, in pixels.
+        fixed_image_size: whether the network takes images of `image_size` only.
+        input_mean: value that is subtracted from each channel, on the scale 0..255, in the network's channel order.
+        input_std: value that each channel is then divided by, on the same scale and in the same order.
+        bgr: whether the network takes the channels as blue, green, red. `normalize` turns red, green, blue around.
     """
 
     name: str
@@ -46,18 +44,20 @@ class Backbone(nn.Module):
     _std: torch.Tensor
 
     def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Set `input_mean` and `input_std`, and keep them beside the weights: they follow `.to(device)`."""
+        """Set `input_mean` and `input_std`, and keep them as buffers, so that they follow `.to(device)`."""
         self.input_mean, self.input_std = mean, std
         self._divides = any(value != 1 for value in std)
         self.register_buffer("_mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], persistent=False)
         self.register_buffer("_std", torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what `forward` takes, float32 (n, in_channels, H, W); never waits for the device.
+        """Return the normalised images that `forward` takes, float32 (n, in_channels, H, W).
+
+        It never waits for the device.
 
         Args:
-            images: (n, C, H, W), uint8 or float in 0..255, RGB or grey. One grey channel stands for three equal ones
-                if the network takes colour.
+            images: (n, C, H, W), uint8 or float in 0..255, RGB or grey. If the network takes colour, a grey channel
+                stands for three equal ones.
 
         Raises:
             ValueError: the network does not take images of this shape.
@@ -65,33 +65,33 @@ class Backbone(nn.Module):
         self.check_image_shape(tuple(images.shape[1:]))
         if self.bgr and images.shape[1] == 3:
             images = images.flip(1)
-        if images.shape[1] != len(self.input_mean):  # one grey channel meets three means, and becomes three
+        if images.shape[1] != len(self.input_mean):  # one grey channel minus three means gives three channels
             return ((images - self._mean) / self._std).float()
-        # One new tensor instead of three: on a CPU, the first touch of its memory is most of the time.
+        # In place: one new tensor instead of three. On a CPU, the first touch of new memory takes most of the time.
         values = images.to(torch.promote_types(images.dtype, torch.float32), copy=True).sub_(self._mean)
         if self._divides:
             values.div_(self._std)
         return values.float()
 
     def check_image_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise ValueError, which says what would work, unless the network takes images of `shape` (C, H, W)."""
+        """Raise ValueError unless the network takes images of `shape` (C, H, W); the message says what would work."""
         self.image_limits.check(shape)
 
     @property
     def image_limits(self) -> ImageLimits:
-        """Which images the network takes."""
+        """Shapes of the images that the network takes."""
         return ImageLimits(self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size)
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load the state dict that was read from a file: published weights, or what `state_dict` gave.
+        """Load a state dict that was read from a file: published weights, or a result of `state_dict`.
 
         Raises:
-            UserError: It does not fit; the message names `path`.
+            UserError: The state dict does not fit the network; the message names `path`.
         """
         load_weights(self, state, path)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        """Move or cast the weights; mean and standard deviation move along, but stay exact float32."""
+        """Move or cast the weights. Mean and standard deviation move along, but stay exact float32."""
         done: Any = super()._apply(fn, recurse)
         for name, values in (("_mean", self.input_mean), ("_std", self.input_std)):
             device = getattr(self, name).device

@@ -12,10 +12,10 @@ from mdr_tune.backbones.state_dicts import State, load_weights
 
 
 class _Block(NamedTuple):
-    """Channels of one block: four branches on one input, whose outputs are concatenated.
+    """Channels of one block: up to four branches on one input, whose outputs are concatenated.
 
-    Without a first branch the block halves the image: the last convolution of a branch has stride 2, and the pooled
-    input is passed on as it is.
+    A block without the branch `single` halves the image: the last convolution of `triple` and of `double` has stride 2,
+    and the pooled input is passed on without a projection.
     """
 
     name: str
@@ -27,7 +27,7 @@ class _Block(NamedTuple):
 
     @property
     def out_channels(self) -> int:
-        """Channels that it adds to its input's if it halves the image, and its output's otherwise."""
+        """Number of channels of the convolutions' output. A block that halves the image adds its input's to them."""
         return self.single + self.triple[-1] + self.double[-1] + self.pool_projection
 
 
@@ -44,16 +44,16 @@ _BLOCKS = (
     _Block("inception_5b", 352, (192, 320), (192, 224, 224), "max", 128),
 )
 _HALVING = tuple(block.name for block in _BLOCKS if not block.single)
-# The authors' value. In PyTorch's sense: the running statistics are nine tenths the last batch's.
+# The authors' value, in PyTorch's sense: the last batch makes nine tenths of the running statistics.
 _MOMENTUM = 0.9
 
 
 class BNInception(Backbone):
     """BN-Inception up to its global average pooling; (n, 3, H, W) to (n, 1024), H and W at least 7.
 
-    The layers have the names of the published file (bn_inception-52deb4733.pth of the pretrainedmodels project), which
-    was converted from Caffe: hence blue, green, red in 0..255. Without it the weights are drawn from torch's global
-    generator.
+    The layers have the names of the published file, bn_inception-52deb4733.pth of the pretrainedmodels project. Its
+    weights were converted from Caffe, and therefore expect blue, green, red in 0..255. A new network's weights are
+    drawn from torch's global generator.
 
     Source: Ioffe and Szegedy, Batch Normalization, ICML 2015, figure 5. Channels and poolings are those of the file.
     """
@@ -77,13 +77,17 @@ class BNInception(Backbone):
         assert channels == self.feature_size
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load the published file, whose BatchNorm tensors are (1, channels), or a state dict of this class."""
+        """Load the published file, whose BatchNorm tensors have the shape (1, channels), or a state dict of this class.
+
+        Raises:
+            UserError: The state dict does not fit the network; the message names `path`.
+        """
         kept = {key: tensor for key, tensor in state.items() if not key.startswith("last_linear.")}
         flat = {key: tensor.flatten() if "_bn." in key and tensor.ndim > 1 else tensor for key, tensor in kept.items()}
         load_weights(self, flat, path)
 
     def _add_block(self, block: _Block, channels: int) -> int:
-        """Add the layers of a block; return the channels of its output."""
+        """Add the layers of a block, which gets `channels` channels; return the number of channels of its output."""
         name, (reduce, triple), (double_reduce, double_1, double_2) = block.name, block.triple, block.double
         stride = 2 if name in _HALVING else 1
         if block.single:
@@ -125,15 +129,15 @@ class BNInception(Backbone):
         return torch.cat(branches, 1)
 
     def _layer(self, name: str, images: torch.Tensor) -> torch.Tensor:
-        """Convolution, BatchNorm, ReLU."""
+        """Apply the convolution `name`, its BatchNorm and ReLU."""
         return F.relu(getattr(self, f"{name}_bn")(getattr(self, name)(images)), inplace=True)
 
 
 def _halve(images: torch.Tensor) -> torch.Tensor:
-    """Max-pool 3x3 with stride 2 to half the size, rounded up: the size that the convolutions beside it give.
+    """Max-pool 3x3 with stride 2 to half the size, rounded up, as the convolutions of the same block do.
 
-    For an even size this is the pooling of the published network. For an odd one, which that network cannot take, it
-    is padded to see the same pixels as those convolutions.
+    For an even size this is the pooling of the published network, which cannot take an odd size. An odd size is padded,
+    so that the pooling sees the same pixels as those convolutions.
     """
     odd = (images.shape[2] % 2, images.shape[3] % 2)
     return F.max_pool2d(images, 3, stride=2, padding=odd, ceil_mode=True)

@@ -1,4 +1,4 @@
-"""From a backbone's name to the network."""
+"""Make a backbone from its name."""
 
 from mdr_tune.backbones.base import Backbone
 from mdr_tune.backbones.families import family_of
@@ -10,16 +10,16 @@ def build_backbone(name: str, weights: str = "none", load: bool = True) -> Backb
     """Return a new backbone.
 
     Args:
-        name: One that a family of `mdr_tune.backbones.families` has.
-        weights: `none`: drawn from torch's global generator. `DEFAULT`: the best published ones (Conv4 has none, and
-            they are drawn). The name of published ones such as `IMAGENET1K_V1`. Else the path of a file with a state
-            dict.
-        load: False draws them whatever `weights` are, but makes the network for these: their preprocessing and a vision
-            transformer's image size. For what loads a checkpoint next; no file is needed.
+        name: Name of a backbone of one of the families in `mdr_tune.backbones.families`.
+        weights: `none`: random weights, drawn from torch's global generator. `DEFAULT`: the best published weights, or
+            random ones for Conv4, which has none. A name such as `IMAGENET1K_V1`: these published weights. Anything
+            else: the path of a file with a state dict.
+        load: Whether the weights are loaded. If not, they are random and no file is needed, as for code that loads a
+            checkpoint next. Preprocessing and a vision transformer's image size are still those of `weights`.
 
     Raises:
-        UserError: `name` is unknown, and the message suggests one (an `UnknownName`); or the weights cannot be had or
-            do not fit the network, and the message says what to do.
+        UnknownName: `name` is unknown; the message suggests a known one.
+        UserError: The weights cannot be had, or do not fit the network; the message says what to do.
     """
     family = family_of(name)
     path = fetch_weights(name, weights) if load else None

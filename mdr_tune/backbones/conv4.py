@@ -9,15 +9,15 @@ from mdr_tune.backbones.base import Backbone
 class Conv4(Backbone):
     """Four blocks of convolution, BatchNorm, ReLU and 2x2 max-pooling; (n, C, 32, 32) to (n, 4 * width).
 
-    The blocks have width/2, width, width and width channels: the first one works on the most pixels, and
-    halving it halves the time of a step. The last block's 2x2 map is flattened. Weights follow He et al.
-    (2015), drawn from torch's global generator.
+    The blocks have width/2, width, width and width channels. The first block works on the most pixels, and halving its
+    channels halves the time of a step. The last block's 2x2 map is flattened. Weights follow He et al. (2015), drawn
+    from torch's global generator.
 
     Source: Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016 (there 4 x 64 channels).
 
     Args:
-        in_channels: channels of the images.
-        width: channels of the last three blocks, even.
+        in_channels: number of channels of the images.
+        width: number of channels of the last three blocks, even.
 
     Raises:
         ValueError: `width` is not a positive even number.

@@ -1,6 +1,6 @@
-"""The families of backbones, and how a name finds its own.
+"""The families of backbones, and the search for the family of a name.
 
-To add one, add a class here, or a file with one; and name it in `FAMILIES`.
+To add a family, write a class for it, here or in a file of its own, and list it in `FAMILIES`.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Conv4Family(BackboneFamily):
     has_published_weights = False
 
     def image_limits(self, name: str, weights: str) -> ImageLimits:
-        """Return those of four halvings of 32 pixels."""
+        """Return the limits of Conv4, which takes grey images of 32x32 pixels only."""
         return ImageLimits(name, in_channels=1, image_size=32, min_image_size=32, fixed_image_size=True)
 
     def make(self, name: str, weights: str) -> "Backbone":
@@ -38,13 +38,13 @@ class BNInceptionFamily(BackboneFamily):
     names = ("bn_inception",)
 
     def image_limits(self, name: str, weights: str) -> ImageLimits:
-        """Return those of a network that is halved to a last map of one pixel at least."""
+        """Return the limits of BN-Inception. Images of 7x7 pixels leave a last map of one pixel."""
         return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the authors' copy (https://github.com/kakaoenterprise/AAAI2021_MDR).
+        """Return the URL of the copy that the authors of MDR use (https://github.com/kakaoenterprise/AAAI2021_MDR).
 
-        The file is the one of http://data.lip6.fr/cadene/pretrainedmodels/.
+        It is the same file as at http://data.lip6.fr/cadene/pretrainedmodels/.
         """
         url = "https://github.com/anonymous-ai-research/pretrained/raw/master/pretrained/bn_inception-52deb4733.pth"
         return {"IMAGENET1K_V1": url, "DEFAULT": url}
@@ -57,14 +57,14 @@ class BNInceptionFamily(BackboneFamily):
 
 
 class TorchvisionFamily(BackboneFamily):
-    """Every classification model of torchvision, by torchvision's name."""
+    """All classification models of torchvision, by torchvision's names."""
 
     _LIMITS: ClassVar = {
         "googlenet": ImageLimits("googlenet", in_channels=3, image_size=224, min_image_size=15),
         "resnet18": ImageLimits("resnet18", in_channels=3, image_size=224, min_image_size=1),
         "resnet50": ImageLimits("resnet50", in_channels=3, image_size=224, min_image_size=1),
     }
-    """Whatever their weights; of other models torchvision is asked."""
+    """Limits of models that take the same images whatever their weights. torchvision tells those of other models."""
     names = tuple(_LIMITS)
     others = (
         "by torchvision's own names its other classification models "
@@ -78,7 +78,7 @@ class TorchvisionFamily(BackboneFamily):
         return classification_models()
 
     def image_limits(self, name: str, weights: str) -> ImageLimits:
-        """Return what is published with the weights."""
+        """Return the limits of a model, in most cases from the metadata that torchvision publishes with the weights."""
         if name in self._LIMITS:
             return self._LIMITS[name]
         from mdr_tune.backbones.torchvision_models import image_limits
@@ -86,7 +86,7 @@ class TorchvisionFamily(BackboneFamily):
         return image_limits(name, weights)
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return what torchvision lists."""
+        """Return the URLs of the weights that torchvision lists for a model, by their names."""
         from torchvision.models import get_model_weights
 
         return {entry: weights.url for entry, weights in get_model_weights(name).__members__.items()}
@@ -102,10 +102,10 @@ FAMILIES: list[BackboneFamily] = [Conv4Family(), BNInceptionFamily(), Torchvisio
 
 
 def family_of(name: str) -> BackboneFamily:
-    """Return the family of a backbone. A library is imported only if `name` is none of the families' `names`.
+    """Return the family of a backbone. A library is imported only if `name` is not among the `names` of the families.
 
     Raises:
-        UnknownName: No family has it; the message suggests the nearest name.
+        UnknownName: No family has the name; the message suggests the nearest one.
     """
     found = [family for family in FAMILIES if name in family.names] or [
         family for family in FAMILIES if name in family.other_names()
@@ -121,13 +121,14 @@ def family_of(name: str) -> BackboneFamily:
 
 
 def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
-    """Raise ValueError, which says what would work, unless the backbone takes images of `shape` (C, H, W).
+    """Raise ValueError unless the backbone takes images of `shape`; the message says what would work.
 
-    As `Backbone.check_image_shape`, without making the network, which may take gigabytes and many seconds.
+    The check is that of `Backbone.check_image_shape`, but does not make the network, which may take gigabytes and many
+    seconds.
 
     Args:
-        name: As of `build_backbone`.
-        weights: As of `build_backbone`; a vision transformer's image size depends on them. No file is needed.
-        shape: Of one image.
+        name: Name of the backbone.
+        weights: Weights as for `build_backbone`. A vision transformer's image size depends on them. No file is needed.
+        shape: Shape of one image, (C, H, W).
     """
     family_of(name).image_limits(name, weights).check(shape)

@@ -1,4 +1,4 @@
-"""What a family of backbones declares: names, images, published weights, and how a network is made."""
+"""Base class of a family of backbones: its names, the images they take, their published weights, how to make one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class BackboneFamily(ABC):
-    """Backbones that are found, loaded and made in one way.
+    """Backbones that are found, loaded and made in the same way.
 
-    A sweep file is checked before torch is imported. So what is asked of `names` needs neither torch nor the library
-    that a network is of.
+    A sweep file is checked before torch is imported. For the backbones in `names`, that check must import neither torch
+    nor the library of the network.
 
     Attributes:
-        names: names that messages list.
-        others: what messages say of `other_names`, if there are any.
-        has_published_weights: whether somebody publishes trained weights; without them DEFAULT means none.
+        names: names of the backbones that messages list.
+        others: words that describe `other_names` in messages; empty if there are none.
+        has_published_weights: whether trained weights are published; if not, DEFAULT means random weights.
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -27,22 +27,22 @@ class BackboneFamily(ABC):
     has_published_weights: ClassVar[bool] = True
 
     def other_names(self) -> Sequence[str]:
-        """Return the names beside `names`, for which a library is imported."""
+        """Return the family's further names. To list them, or to check a network of theirs, may import a library."""
         return ()
 
     @abstractmethod
     def image_limits(self, name: str, weights: str) -> ImageLimits:
-        """Return which images a network takes, without making it.
+        """Return the shapes of images that a network takes, without making it.
 
         Args:
-            name: One of the family's names.
-            weights: As of `build_backbone`.
+            name: Name of a backbone of this family.
+            weights: Weights as for `build_backbone`.
         """
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return where the published weights of `name` are, by their names; the best ones also as DEFAULT."""
+        """Return the URLs of the published weights of `name`, by the weights' names; the best also as DEFAULT."""
         return {}
 
     @abstractmethod
     def make(self, name: str, weights: str) -> "Backbone":
-        """Return a network for these weights, without loading them. Its own are drawn from torch's global generator."""
+        """Return a network made for `weights`, but with random weights, drawn from torch's global generator."""

@@ -1,10 +1,10 @@
-"""Which images a backbone takes. Without torch: a sweep file is checked before that is imported."""
+"""Shapes of the images that a backbone takes. Imports no torch: a sweep file is checked before torch is imported."""
 
 from typing import NamedTuple
 
 
 class ImageLimits(NamedTuple):
-    """Which images a backbone takes; the fields are those of `mdr_tune.backbones.Backbone`."""
+    """Shapes of the images that a backbone takes; the fields are those of `mdr_tune.backbones.Backbone`."""
 
     name: str
     in_channels: int
@@ -13,7 +13,7 @@ class ImageLimits(NamedTuple):
     fixed_image_size: bool = False
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Raise ValueError, which says what would work, unless the network takes images of `shape` (C, H, W)."""
+        """Raise ValueError unless the network takes images of `shape` (C, H, W); the message says what would work."""
         if len(shape) != 3:
             raise ValueError(f"{self.name} takes images (channels, height, width), got {_text(shape)}")
         channels, height, width = shape

@@ -1,4 +1,4 @@
-"""Files with the tensors of a network: read, and loaded into it."""
+"""Read state dicts from files, and load them into networks."""
 
 import pickle
 import struct
@@ -15,7 +15,7 @@ from mdr_tune.util.files import check_on_disk
 
 State = dict[str, torch.Tensor]
 
-# What `torch.load` raises on files that it did not write, or that were damaged since.
+# Errors that `torch.load` raises on files that `torch.save` did not write, or that were damaged since.
 _UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -30,20 +30,20 @@ _UNREADABLE = (
 
 
 def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[State], State] | None = None) -> None:
-    """Load a state dict into a network: every tensor, and nothing else.
+    """Load a state dict into a network. It must have every tensor of the network, and no other.
 
     Args:
-        network: What to load into.
-        state: What `read_state_dict` gave.
-        path: Where it is from, for messages.
-        adapt: Renames and drops keys first.
+        network: Network that gets the tensors.
+        state: State dict, as `read_state_dict` returns it.
+        path: File that the state dict was read from, for messages.
+        adapt: Function that renames and drops keys before loading.
 
     Raises:
-        UserError: It is not this network's, or has numbers that are not finite.
+        UserError: The state dict does not fit the network, or has numbers that are not finite.
     """
     if adapt is not None:
         adapted = OrderedDict(adapt(state))
-        vars(adapted).update(getattr(state, "__dict__", {}))  # the versions of its layers, which some of them ask for
+        vars(adapted).update(getattr(state, "__dict__", {}))  # versions of the layers, which some layers ask for
         state = adapted
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
@@ -59,10 +59,10 @@ def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[
 
 
 def read_state_dict(path: Path) -> State:
-    """Return the tensors of a file by `torch.save`, by their names. Nothing in the file is executed.
+    """Return the tensors, by their names, of a file that `torch.save` wrote. No code in the file is executed.
 
     Raises:
-        UserError: It is something else.
+        UserError: The file cannot be read, is damaged, or holds no state dict.
     """
     expected = "a state dict is expected, saved by torch.save(model.state_dict(), path)"
     try:
@@ -72,7 +72,7 @@ def read_state_dict(path: Path) -> State:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"backbone.weights: cannot read {path}: {error}") from None
-    except _UNREADABLE:  # torch's message advises to load it with weights_only=False, which would execute what is in it
+    except _UNREADABLE:  # torch's message advises weights_only=False, which would execute code in the file
         raise UserError(
             f"backbone.weights: cannot read {path}: it is damaged or another kind of file; {expected}"
         ) from None

@@ -13,32 +13,34 @@ from mdr_tune.backbones.base import Backbone
 from mdr_tune.backbones.image_limits import ImageLimits
 from mdr_tune.backbones.state_dicts import State, load_weights
 
-# GoogLeNet and Inception v3 were trained on values in -1..1. torchvision brings them there inside the network
-# (`transform_input`) from what its other models take; here `normalize` does.
+# GoogLeNet and Inception v3 were trained on values in -1..1. torchvision gives them the values that its other models
+# take, and converts these inside the network (`transform_input`). Here `normalize` gives values in -1..1.
 _MINUS_ONE_TO_ONE = ("googlenet", "inception_v3")
 _FIXED_IMAGE_SIZE = ("vit_", "maxvit_")
 _LEAST_IMAGE_SIZE = {"efficientnet_v2_": 1, "swin_": 4}
-"""What these networks take, by the beginning of their names: torchvision publishes the size that its weights are for
-(Swin), or another too large."""
-_VIT_IMAGE_SIZE = 224  # what torchvision makes a vision transformer for, unless told
+"""Least height and width that networks take, by the beginning of their names.
+
+torchvision publishes a larger size for them: for Swin, the one that its weights are for.
+"""
+_VIT_IMAGE_SIZE = 224  # torchvision's default for a vision transformer
 _AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 
 
 @cache
 def classification_models() -> tuple[str, ...]:
-    """Return the names that torchvision has for its classification models."""
+    """Return torchvision's names of its classification models."""
     return tuple(torchvision.models.list_models(module=torchvision.models))
 
 
 class TorchvisionBackbone(Backbone):
     """A classification model of torchvision, with random weights and without its classification layer.
 
-    The last linear layer goes, and the Dropout right before it (SqueezeNet's convolution stands for the linear layer);
-    what else the head has stays, such as the two wide layers of VGG.
+    The last linear layer (for SqueezeNet, the last convolution) and a Dropout right before it are removed. The rest of
+    the head stays, such as the two wide layers of VGG.
 
     Args:
         name: torchvision's name of the model.
-        weights: The published weights whose preprocessing it is made for; DEFAULT's if it is none of their names.
+        weights: Name of the published weights whose preprocessing is used; any other text stands for DEFAULT.
     """
 
     def __init__(self, name: str, weights: str = "DEFAULT") -> None:
@@ -61,7 +63,11 @@ class TorchvisionBackbone(Backbone):
             self.set_normalization(mean, std)
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load a state dict with torchvision's names, its heads apart, or one of this class."""
+        """Load a state dict with torchvision's names, or one of this class. Tensors of the heads are left out.
+
+        Raises:
+            UserError: The state dict does not fit the network; the message names `path`.
+        """
         own = any(key.startswith("network.") for key in state)
         load_weights(self if own else self.network, state, path, lambda state: _without_heads(state, self.head))
 
@@ -72,11 +78,11 @@ class TorchvisionBackbone(Backbone):
 
 
 def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
-    """Return which images a model takes, mostly from what is published with its weights: nothing is built.
+    """Return the shapes of images that a model takes, mostly from the metadata of its weights, without making it.
 
     Args:
         name: torchvision's name of the model.
-        weights: As of `TorchvisionBackbone`.
+        weights: Name of published weights; any other text stands for DEFAULT.
     """
     published = _published(name, weights)
     size, smallest = published.transforms().crop_size[0], max(published.meta["min_size"])
@@ -88,16 +94,16 @@ def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
 
 
 def _published(name: str, weights: str) -> Any:
-    """Return torchvision's entry of these weights, or of DEFAULT if it is none of their names."""
+    """Return torchvision's entry of published weights; that of DEFAULT if `weights` is not the name of any."""
     entries: Any = torchvision.models.get_model_weights(name)
     return entries[weights if weights in entries.__members__ else "DEFAULT"]
 
 
 def remove_head(network: nn.Module) -> tuple[str, int]:
-    """Replace the classification layer, and the Dropout right before it, by nothing.
+    """Replace the classification layer, and a Dropout right before it, by the identity.
 
     Returns:
-        The layer's name in the network, and the length of the features that it was given.
+        Name of the layer in the network, and the length of the features that the layer was given.
     """
     kind: type[nn.Module] = nn.Conv2d if isinstance(network, torchvision.models.SqueezeNet) else nn.Linear
     name, layer = [(name, module) for name, module in network.named_modules() if isinstance(module, kind)][-1]
@@ -113,8 +119,11 @@ def remove_head(network: nn.Module) -> tuple[str, int]:
 
 
 def _without_heads(state: State, head: str) -> State:
-    """Drop the classification layer and the auxiliary classifiers; give DenseNet's layers their present names."""
+    """Return a state dict without the classification layer `head` and the auxiliary classifiers.
+
+    DenseNet's layers get their present names.
+    """
     dropped = (f"{head}.", *_AUXILIARY_HEADS)
     kept = {key: tensor for key, tensor in state.items() if not key.startswith(dropped)}
-    # The published DenseNets have `denselayer1.norm.1` for what is called `denselayer1.norm1` today.
+    # The files of the published DenseNets have `denselayer1.norm.1` where torchvision has `denselayer1.norm1` today.
     return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=\d\.)", r"\1", key): tensor for key, tensor in kept.items()}

@@ -1,4 +1,4 @@
-"""Published weights: found in torch.hub's folder or downloaded there, and checked."""
+"""Find published weights in torch.hub's folder, or download them there, and check them."""
 
 import logging
 import os
@@ -18,23 +18,23 @@ logger = logging.getLogger(__name__)
 
 
 def published_urls(name: str) -> dict[str, str]:
-    """Return where the published weights of a backbone are, by their names; the best ones also as DEFAULT."""
+    """Return the URLs of the published weights of a backbone, by the weights' names; the best also as DEFAULT."""
     return family_of(name).published_urls(name)
 
 
 def fetch_weights(name: str, weights: str) -> Path | None:
-    """Return the file with a backbone's weights, downloaded if need be, or None if there are none to load.
+    """Return the file with a backbone's weights, downloaded if need be; None if there are no weights to load.
 
-    Published files live where torch.hub keeps them, `$TORCH_HOME/hub/checkpoints`, under their own names, so that what
-    other programs downloaded is found. Each contains the start of its SHA256, and is checked against it. Of several
-    processes one downloads, the others wait for it.
+    Published files are kept where torch.hub keeps them, in `$TORCH_HOME/hub/checkpoints`, under their own names, so
+    that files of other programs are found. The name of each contains the start of the file's SHA-256, which is checked.
+    If several processes ask for one file, one downloads it and the others wait.
 
     Args:
-        name: A valid name of a backbone.
+        name: Valid name of a backbone.
         weights: `none`, `DEFAULT`, the name of published weights, or the path of a file.
 
     Raises:
-        UserError: There is no such file, no connection, or the file is damaged; the message says what to do.
+        UserError: There is no such file or no connection, or the file is damaged; the message says what to do.
     """
     if weights == "none":
         return None
@@ -46,15 +46,17 @@ def fetch_weights(name: str, weights: str) -> Path | None:
 
 
 def check_weights(name: str, weights: str) -> None:
-    """Check what can be checked without the network: the name, that a file is there, that a published one is whole or
-    can be written.
+    """Check `weights` as far as possible without the network.
+
+    A file that is given by its path must exist. A published file must be undamaged if it is there; otherwise its folder
+    must be writable.
 
     Args:
-        name: A valid name of a backbone.
-        weights: As of `fetch_weights`.
+        name: Valid name of a backbone.
+        weights: `none`, `DEFAULT`, the name of published weights, or the path of a file.
 
     Raises:
-        UserError: `fetch_weights` would fail for another reason than the network; the message says what to do.
+        UserError: `fetch_weights` would fail, and not because of the network; the message says what to do.
     """
     urls = published_urls(name)
     if weights in ("none", "DEFAULT") and weights not in urls:
@@ -86,7 +88,7 @@ def _fetch_published(name: str, weights: str, url: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
-            if not path.exists():  # nobody made it while this process waited
+            if not path.exists():  # no other process downloaded it while this one waited
                 logger.info("downloading %s to %s", url, path)
                 download([url], path, Digest("sha256", _expected_hash(path)))
     except (DownloadError, OSError) as error:
@@ -112,7 +114,7 @@ def _check_whole(path: Path, url: str) -> None:
 
 
 def _expected_hash(path: Path) -> str:
-    """Return the start of the SHA256 that the name of a published file ends in."""
+    """Return the start of the SHA-256 that stands at the end of a published file's name."""
     found = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
     assert found is not None, path.name
     return found[1]
