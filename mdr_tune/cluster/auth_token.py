@@ -1,4 +1,4 @@
-"""Ray's token, which guards the ports of its processes: made before Ray would make it, readable by its owner alone."""
+"""Ray's token, which guards the ports of Ray's processes. It is made here, before Ray does, for its owner alone."""
 
 import contextlib
 import logging
@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 TOKEN_BYTES = 32
-"""As many as Ray's own tokens have."""
+"""Length of a token, as in Ray's own tokens."""
 
 
 def guard_token() -> None:
-    """Make Ray's token if there is none, and take from other users what they may do with the file.
+    """Make Ray's token if there is none, and keep other users from reading or changing its file.
 
-    Ray would make it with the umask's mode. Where the home folder cannot be written, the token is in the environment of
-    this process and of those that it starts, and nowhere else.
+    Ray itself would make the file with the umask's mode. If the file cannot be written, the token is only in the
+    environment of this process and of the processes that it starts.
     """
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
         return
@@ -35,14 +35,14 @@ def guard_token() -> None:
 
 
 def close_token(file: Path | None = None) -> None:
-    """Take from other users what they may do with an existing token, and with its folder beyond reading it.
+    """Take all permissions on an existing token's file from other users, and the permission to write to its folder.
 
     Args:
-        file: The token; None: where Ray looks for it.
+        file: File of the token; None: the file in which Ray looks for it.
     """
     file = file or token_file()
     for path, closed in ((file.parent, OTHERS_WRITE), (file, OTHERS)):
-        with contextlib.suppress(OSError):  # of another user, or there is none
+        with contextlib.suppress(OSError):  # it belongs to another user, or does not exist
             path.chmod(stat.S_IMODE(path.stat().st_mode) & ~closed)
     with contextlib.suppress(OSError):
         if file.stat().st_mode & OTHERS:
@@ -59,9 +59,9 @@ def token_file() -> Path:
 
 
 def _make(file: Path) -> None:
-    """Write a new token; one that another process has made meanwhile stays."""
+    """Write a new token. A token that another process has written meanwhile stays."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)  # of mode 0600
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)  # has mode 0600
     try:
         with os.fdopen(descriptor, "w") as written:
             written.write(secrets.token_hex(TOKEN_BYTES))

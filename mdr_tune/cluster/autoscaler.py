@@ -1,4 +1,4 @@
-"""What the autoscaler of the cluster may add, and what it does at the moment. Asked on the head node."""
+"""Nodes that the cluster's autoscaler may add, and its present activity. It is found on the head node only."""
 
 import time
 from collections import Counter
@@ -13,12 +13,18 @@ from mdr_tune.lanes.ray_seams import HEAD_RESOURCE, MONITORS, autoscaler_report,
 from mdr_tune.util.words import count, duration
 
 ACCELERATOR = "accelerator_type:"
-"""How Ray names the resource of a node that says which GPU it has."""
+"""Prefix of the resource by which Ray tells the kind of a node's GPU."""
 
 
 @dataclass(frozen=True)
 class Autoscaler:
-    """The autoscaler that runs on this head node, with the cluster file that it was started with."""
+    """The autoscaler that runs on this head node.
+
+    Attributes:
+        config: Contents of the cluster file that the autoscaler was started with.
+        gcs_address: Address of the cluster.
+        is_v2: Whether it is Ray's autoscaler of version 2.
+    """
 
     config: dict[str, Any]
     gcs_address: str
@@ -26,18 +32,18 @@ class Autoscaler:
 
     @property
     def owned_addresses(self) -> list[str]:
-        """The machines of `provider: local`, which join by themselves after `ray up`; [] with other providers."""
+        """Addresses of the machines of `provider: local`, which join after `ray up`; empty with other providers."""
         provider = self.config.get("provider", {})
         return [str(provider["head_ip"]), *map(str, provider["worker_ips"])] if "worker_ips" in provider else []
 
     def coming(self, nodes: list[dict[str, Any]]) -> tuple[ComingNodes, ...]:
-        """Return what it may add to these nodes, in the order of the file.
+        """Return the nodes that the autoscaler may still add, by node type, in the order of the cluster file.
 
         Args:
-            nodes: Those that are alive, as `ray.nodes()` has them.
+            nodes: Nodes that are alive, as `ray.nodes()` describes them.
         """
         if self.owned_addresses:
-            return ()  # what they have is known once they are there
+            return ()  # their CPUs and GPUs are unknown until they join
         types: dict[str, dict[str, Any]] = self.config.get("available_node_types", {})
         workers = {name: kind for name, kind in types.items() if name != self.config.get("head_node_type")}
         running = Counter(self._type_of(node, workers) for node in nodes)
@@ -50,7 +56,7 @@ class Autoscaler:
         return tuple(found)
 
     def _type_of(self, node: dict[str, Any], types: dict[str, dict[str, Any]]) -> str | None:
-        """Return of which type a node is: that says its label, or else its resources."""
+        """Return the type of a worker node, by its label or else by its resources; None if no type fits."""
         label = node.get("Labels", {}).get("ray.io/node-group")
         if label in types:
             return str(label)
@@ -60,7 +66,7 @@ class Autoscaler:
         return next((name for name, kind in types.items() if _is_like(node_of(kind.get("resources", {})), has)), None)
 
     def activity(self) -> str:
-        """Say what it does: nodes that it starts, and those that could not be had; "" if neither."""
+        """Return in words which nodes the autoscaler starts, and which it could not get; empty if there are none."""
         return self._activity_v2() if self.is_v2 else self._activity_v1()
 
     def _activity_v2(self) -> str:
@@ -102,7 +108,7 @@ def _is_like(kind: Node, has: Node) -> bool:
 
 
 def node_of(resources: dict[str, Any], address: str = "") -> Node:
-    """Return a node with the resources that Ray, or a cluster file, says it has."""
+    """Return a node with these resources, in the form that Ray and cluster files use."""
     kinds = [key.removeprefix(ACCELERATOR) for key in resources if key.startswith(ACCELERATOR)]
     return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), min(kinds, default=None), address)
 
@@ -110,8 +116,8 @@ def node_of(resources: dict[str, Any], address: str = "") -> Node:
 def autoscaler_here(gcs_address: str) -> Autoscaler | None:
     """Return the autoscaler of the cluster if it runs on this node and was given a cluster file, else None.
 
-    It is found by its process, whose arguments say which cluster and which file: a file that an earlier `ray up` left
-    behind means nothing.
+    The autoscaler is found by its process, whose arguments name the cluster and the file. A file that an earlier
+    `ray up` left behind proves nothing.
     """
     import psutil
 
@@ -136,17 +142,17 @@ def _value(arguments: list[str], flag: str) -> str | None:
 
 
 def _is_same(address: str | None, joined: str) -> bool:
-    """Say whether two addresses are of one cluster: the head may have been joined by its loopback address."""
+    """Return whether the autoscaler's `address` is that of the cluster joined at `joined`, which may be a loopback."""
     host, _, port = joined.rpartition(":")
     return address is not None and (address == joined or (host in LOOPBACK and address.rpartition(":")[2] == port))
 
 
 def awaited(gcs_address: str, needs: str) -> str:
-    """Say what lanes that are not up wait for, to be read after "still waiting: ".
+    """Return what lanes that are not up wait for, as words that follow "still waiting: ".
 
     Args:
-        gcs_address: Of the cluster that this process is connected to.
-        needs: What the workers of a lane need, in words.
+        gcs_address: Address of the cluster that this process is connected to.
+        needs: CPUs and GPUs that the workers of a lane need, in words.
     """
     import ray
 

@@ -1,11 +1,11 @@
-"""What EC2's instance types have: CPUs, and GPUs of which kind. The numbers are AWS's, as of 2026."""
+"""vCPUs and GPUs of EC2's instance types. The numbers are AWS's, as of 2026."""
 
 import re
 
 _SMALL, _LARGE = ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge"), ("12xlarge", "24xlarge")
 _ONE_TO_EIGHT = {**dict.fromkeys(_SMALL, 1), **dict.fromkeys(_LARGE, 4), "48xlarge": 8}
 
-# Family -> kind of GPU (its name in Ray's `accelerator_type`), and how many an instance of each size has.
+# Family -> kind of GPU (its name in Ray's `accelerator_type`), and number of GPUs of each size.
 _GPUS: dict[str, tuple[str, dict[str, int]]] = {
     "g4dn": ("T4", {**dict.fromkeys(_SMALL, 1), "12xlarge": 4, "metal": 8}),
     "g5": ("A10G", _ONE_TO_EIGHT),
@@ -22,11 +22,11 @@ _GPUS: dict[str, tuple[str, dict[str, int]]] = {
 }
 TOO_OLD = ("V100",)  # PyTorch's packages for CUDA 13, which requirements.txt pins, have no code for these
 _VCPUS = {"p3.8xlarge": 32, "p3.16xlarge": 64, "g4dn.metal": 96}
-_NOT_BY_SIZE = ("c1", "c4", "d2", "m2")  # families whose sizes do not tell the vCPUs; hpc* neither
+_NOT_BY_SIZE = ("c1", "c4", "d2", "m2")  # families whose sizes do not tell the vCPUs; nor do those of hpc*
 
 
 def gpus(instance_type: str) -> tuple[int, str] | None:
-    """Return how many GPUs an instance type has and of which kind; (0, "") for none, None if it is not known here.
+    """Return the number and the kind of an instance type's GPUs; (0, "") if it has none, None if the type is unknown.
 
     Example:
         >>> gpus("g5.12xlarge")
@@ -40,7 +40,7 @@ def gpus(instance_type: str) -> tuple[int, str] | None:
 
 
 def vcpus(instance_type: str) -> int | None:
-    """Return how many vCPUs an instance type has, or None if it is not known here.
+    """Return the number of vCPUs of an instance type; None if it is unknown.
 
     Example:
         >>> vcpus("m6i.2xlarge")
@@ -58,7 +58,7 @@ def vcpus(instance_type: str) -> int | None:
 
 
 def is_arm(instance_type: str) -> bool:
-    """Return whether an instance type has AWS's ARM processors, whose families have a g behind their generation.
+    """Return whether an instance type has AWS's ARM processors: its family has a g after the generation.
 
     Example:
         >>> is_arm("m6g.2xlarge"), is_arm("g5.12xlarge")

@@ -1,4 +1,4 @@
-"""A cluster file, which `ray up FILE` reads: what is written in it, where, and what Ray makes of it."""
+"""A cluster file, which `ray up FILE` reads: its contents, the line of each key, and Ray's defaults for the rest."""
 
 import copy
 import ipaddress
@@ -16,11 +16,11 @@ _EXAMPLES = [ipaddress.IPv4Network(text) for text in ("192.0.2.0/24", "198.51.10
 
 
 class Problem(NamedTuple):
-    """Something wrong in the file.
+    """Something wrong in a cluster file.
 
     Attributes:
-        path: Key path, such as ("provider", "region").
-        message: What is wrong with it, and what would be right.
+        path: Path of the key, such as ("provider", "region").
+        message: Text that says what is wrong with the key, and what would be right.
     """
 
     path: KeyPath
@@ -32,10 +32,10 @@ class ClusterFile:
     """A cluster file.
 
     Attributes:
-        file: Where it is.
-        tree: What is written in it.
-        lines: Line of each key path, from 1.
-        effective: What Ray works with: the tree and Ray's defaults for what it does not say.
+        file: Path of the file.
+        tree: Contents of the file.
+        lines: Line of each key, from 1, by the key's path.
+        effective: Contents with Ray's defaults for missing keys, as Ray works with them.
     """
 
     file: Path
@@ -45,7 +45,7 @@ class ClusterFile:
 
     @property
     def provider(self) -> dict[str, Any]:
-        """What runs the machines, and its settings."""
+        """Mapping below `provider`: the kind of provider that runs the machines, and its settings."""
         return as_mapping(self.tree.get("provider"))
 
     @property
@@ -55,52 +55,52 @@ class ClusterFile:
 
     @property
     def head_type(self) -> str:
-        """Name of the node type of the head."""
+        """Name of the head's node type."""
         return str(self.effective.get("head_node_type", ""))
 
     def node_types(self) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
-        """Yield each node type that is written in the file: its name, its key path, its mapping."""
+        """Yield the name, the key path and the mapping of each node type in the file."""
         for name, node_type in as_mapping(self.tree.get("available_node_types")).items():
             yield str(name), ("available_node_types", str(name)), as_mapping(node_type)
 
     def aws_machines(self) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
-        """Yield each kind of AWS's machines: its node type's name, the key path of its `node_config`, and that."""
+        """Yield the name of each node type of AWS, the key path of its `node_config`, and this mapping."""
         if self.is_aws:
             for name, path, node_type in self.node_types():
                 yield name, (*path, "node_config"), as_mapping(node_type.get("node_config"))
 
     def line(self, path: KeyPath) -> int:
-        """Return the line of a key path, or of the nearest key above it that is written; 0 if none is."""
+        """Return the line of a key, or of the nearest key above it that is in the file; 0 if there is none."""
         return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 0)
 
     def describe(self, problem: Problem) -> str:
-        """Return `file:line: key: message`."""
+        """Return a problem as a line for the user: `file:line: key: message`."""
         line, key = self.line(problem.path), [".".join(problem.path)] if problem.path else []
         return ": ".join([f"{self.file}:{line}" if line else str(self.file), *key, problem.message])
 
 
 def read_cluster_file(file: Path) -> ClusterFile:
-    """Read a cluster file; `effective` is what is written, until Ray has completed it.
+    """Read a cluster file. Its `effective` is a copy of `tree`, without Ray's defaults.
 
     Raises:
-        UserError: It cannot be read, is not YAML, or not a mapping.
+        UserError: The file cannot be read, is not YAML, or is not a mapping.
     """
     document = read_mapping(file, TOP_KEYS, RayLoader)
     return ClusterFile(file, document.tree, document.lines, copy.deepcopy(document.tree))
 
 
 def as_mapping(value: Any) -> dict[str, Any]:
-    """Return a value if it is a mapping, else an empty one: another check says that it should be one."""
+    """Return a value if it is a mapping, else an empty mapping. Another check reports that a mapping is needed."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return a value if it is a list, else an empty one: another check says that it should be one."""
+    """Return a value if it is a list, else an empty list. Another check reports that a list is needed."""
     return value if isinstance(value, list) else []
 
 
 def is_example(address: str) -> bool:
-    """Return whether an address, or a network such as 203.0.113.7/32, is one for documentation (RFC 5737)."""
+    """Return whether an address, or a network such as 203.0.113.7/32, is reserved for documentation (RFC 5737)."""
     try:
         network = ipaddress.IPv4Network(address, strict=False)
     except ValueError:

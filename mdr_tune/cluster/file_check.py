@@ -1,4 +1,4 @@
-"""All checks of a cluster file, in one go."""
+"""Run all checks of a cluster file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +32,13 @@ _CHECKS = (
 
 
 def check_cluster_file(file: Path) -> None:
-    """Check a cluster file for AWS or for machines of your own, without touching either.
+    """Check a cluster file for AWS or for machines of one's own, without contacting either.
 
-    Paths in it are looked up from the current folder, as `ray up` does.
+    Paths in the file are relative to the current folder, as for `ray up`.
 
     Raises:
-        UserError: With a line for each problem: file, line, key, what is wrong and what would be right.
+        UserError: The file has problems. The message has a line for each: file, line, key, what is wrong and what
+            would be right.
     """
     cluster = read_cluster_file(file)
     effective, found = schema.completed(cluster)
@@ -49,7 +50,10 @@ def check_cluster_file(file: Path) -> None:
 
 
 def _in_order(found: list[Problem], cluster: ClusterFile) -> list[Problem]:
-    """Return the problems by line; those of keys that are not written come first, those behind an alias once."""
+    """Return the problems in the order of their lines; problems of missing keys come first.
+
+    A problem that several keys have through one YAML alias is returned once.
+    """
     once: dict[object, Problem] = {}
     for problem in found:
         once.setdefault((cluster.line(problem.path), problem.path[-2:], problem.message), problem)

@@ -1,4 +1,4 @@
-"""Join a Ray cluster that runs already, or say at once why it cannot be joined; and what it has."""
+"""Join a running Ray cluster, or say at once why it cannot be joined; and count its nodes."""
 
 import ipaddress
 import logging
@@ -21,18 +21,21 @@ from mdr_tune.util.words import count
 
 CONNECT_TIMEOUT_S = 5.0
 HEAD_TIMEOUT_S = 20.0
-"""For a new process, its import of Ray, and one question."""
+"""Time for the head's answer: to start a process, import Ray in it, and ask one question."""
 OWNED_MACHINES_TIMEOUT_S = 180.0
-"""How long is waited for machines of `provider: local`, which join half a minute after `ray up` has come back."""
+"""Time to wait for machines of `provider: local`, which join half a minute after `ray up` has returned."""
 POLL_S = 1.0
 
 
 def connect(address: str) -> None:
-    """Connect this process to the cluster at `address`: `auto`, or host:port.
+    """Connect this process to a Ray cluster.
+
+    Args:
+        address: Address of the cluster's head, HOST:PORT; or `auto` for RAY_ADDRESS, else this machine's cluster.
 
     Raises:
-        UserError: Nothing answers there, or it is no head of Ray's, or Ray Client's, through which Ray Train cannot be
-            driven, or it wants another token.
+        UserError: Nothing answers at the address, or no Ray head does, or the cluster wants another token. Or the
+            address is one of Ray Client, which cannot drive Ray Train.
     """
     prepare_environment()
     close_token()
@@ -40,20 +43,20 @@ def connect(address: str) -> None:
     import ray
 
     try:
-        with interrupts_answered(), signal_handlers_kept():  # Ray's ends the process in the middle of whatever runs
+        with interrupts_answered(), signal_handlers_kept():  # Ray's handler would end the process anywhere
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(_no_answer(address, str(error).splitlines()[0])) from None
 
 
 def joined_cluster(tell: Callable[[str], None], timeout_s: float = OWNED_MACHINES_TIMEOUT_S) -> Machine:
-    """Return the nodes of the cluster that this process is connected to, and those that its autoscaler may add.
+    """Return the nodes of the cluster that this process is connected to, and the nodes that its autoscaler may add.
 
-    Machines of one's own (`provider: local`) are waited for: what they have is known once they are there.
+    Machines of one's own (`provider: local`) are waited for, because their CPUs and GPUs are unknown until they join.
 
     Args:
-        tell: Takes a line for the user: who is waited for, who is missing.
-        timeout_s: How long to wait.
+        tell: Function that takes a line for the user: the machines that are waited for, and those that did not join.
+        timeout_s: Longest time to wait.
     """
     import ray
 
@@ -94,19 +97,20 @@ def _missing(addresses: list[str]) -> list[str]:
 
 
 def not_joined(addresses: list[str], here: set[str]) -> list[str]:
-    """Return those of a cluster file's addresses, or names, that are not among the nodes.
+    """Return the machines of a cluster file that have not joined the cluster.
 
-    A name that means loopback is this machine: Debian gives a machine's own name such an address.
+    A name that stands for a loopback address is this machine, which has joined: Debian gives a machine's own name such
+    an address.
 
     Args:
-        addresses: Of the machines.
-        here: The addresses of the nodes that have joined.
+        addresses: IP addresses or names of the machines.
+        here: IP addresses of the nodes that have joined.
     """
     return [address for address in addresses if (ip := _ip_of(address)) not in here and not ip.startswith("127.")]
 
 
 def _ip_of(address: str) -> str:
-    """Return the IP address of a host name; what cannot be resolved is returned as it is."""
+    """Return the IP address of a host name; the name itself if it cannot be resolved."""
     try:
         return str(ipaddress.ip_address(address))
     except ValueError:
@@ -117,7 +121,7 @@ def _ip_of(address: str) -> str:
 
 
 def _given(address: str) -> str:
-    """Return what the user has to change for another address."""
+    """Return the setting that gave the address, for a message: `RAY_ADDRESS=...` or `--address ...`."""
     return f"RAY_ADDRESS={address}" if os.environ.get("RAY_ADDRESS") == address else f"--address {address}"
 
 
@@ -131,7 +135,7 @@ def _no_answer(address: str, why: str) -> str:
 
 
 def _check_address(address: str) -> None:
-    """Refuse at once what Ray would try for minutes, or could not serve a sweep."""
+    """Raise UserError at once for an address that Ray would try for minutes, or that cannot serve a sweep."""
     if address.startswith("ray://"):
         raise UserError(
             f"{_given(address)}: Ray Client cannot run a sweep; run launch.py on the head node with --address auto, or "
@@ -139,7 +143,7 @@ def _check_address(address: str) -> None:
         )
     listening = _running_cluster() if address == "auto" else address
     if listening is None:
-        return  # Ray looks for itself, and says at once that there is none
+        return  # Ray looks for a cluster itself, and says at once that there is none
     host, colon, port = listening.rpartition(":")
     if not colon or not port.isdigit():
         raise UserError(f"{_given(address)}: expected auto or HOST:PORT, such as 10.0.0.1:6379")
@@ -151,9 +155,12 @@ def _check_address(address: str) -> None:
 
 
 def _check_head(address: str, listening: str) -> None:
-    """Ask the head whether it lets this process in, from another one: Ray's own attempt has no end, and is noisy."""
+    """Raise UserError unless the head answers and accepts this user's token.
+
+    Another process asks the head, because an attempt in this one would never end, and would print Ray's messages.
+    """
     if (Path.home() / ".ray" / "auth_token").exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray knows by itself for "auto" only
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray sets it by itself for "auto" only
     ask = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", listening, "--skip-version-check"]
     try:
         asked = subprocess.run(ask, capture_output=True, text=True, timeout=HEAD_TIMEOUT_S)
@@ -173,7 +180,10 @@ def _check_head(address: str, listening: str) -> None:
 
 
 def _running_cluster() -> str | None:
-    """Return what `auto` stands for: RAY_ADDRESS, or the cluster that was last started on this machine."""
+    """Return the address that `auto` stands for: RAY_ADDRESS, or that of the cluster last started on this machine.
+
+    None if there is neither.
+    """
     noted = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
     given = os.environ.get("RAY_ADDRESS")
     return (given if given != "auto" else None) or (noted.read_text().strip() if noted.exists() else None) or None

@@ -1,4 +1,4 @@
-"""What there is to compute on: this machine, or the nodes of a cluster and those that it may still get."""
+"""Resources to compute on: this machine, or the nodes of a cluster and the nodes that it may still get."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,33 +7,42 @@ from mdr_tune.util.cpus import usable_cpus
 from mdr_tune.util.words import count
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""By what a machine reaches itself alone."""
+"""Addresses by which a machine reaches only itself."""
 GPU_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
-"""What is there where torch may find a GPU: NVIDIA's driver, AMD's, and Windows' in WSL."""
+"""Files of GPU drivers, one of which is there if torch may find a GPU: of NVIDIA, AMD, and Windows in WSL."""
 
 
 def workers_on_a_gpu(share: float) -> int:
-    """Return how many workers with this share of a GPU, above 0, fit on one. Ray counts in ten-thousandths."""
+    """Return the number of workers that fit on a GPU if each takes a share of it above 0.
+
+    Ray counts shares in ten-thousandths.
+    """
     return 10_000 // round(10_000 * share)
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a cluster."""
+    """One node of a cluster.
+
+    Attributes:
+        cpus: Number of CPUs.
+        gpus: Number of GPUs.
+        accelerator: Kind of the GPUs by Ray's name, such as A10G; None if it is unknown or the node has no GPU.
+        address: IP address of the node; empty if it is not known.
+    """
 
     cpus: int
     gpus: int
     accelerator: str | None = None
-    """Its GPU, by Ray's name, such as A10G."""
     address: str = ""
 
     def worker_places(self, cpus: int, gpus: float, accelerator: str | None = None) -> int:
-        """Return how many workers of that many CPUs and GPUs fit; none if it has not the GPU that is asked for.
+        """Return the number of workers that fit on the node; 0 if it does not have the kind of GPU that is asked for.
 
         Args:
-            cpus: Of a worker.
-            gpus: Of a worker: 0, 1, or a share of one, which is not put together from two GPUs.
-            accelerator: Kind of the GPU; None is any.
+            cpus: Number of CPUs of a worker.
+            gpus: Number of GPUs of a worker: 0, 1, or a share below 1, which must be on a single GPU.
+            accelerator: Kind of GPU that a worker needs; None: any.
         """
         if accelerator is not None and accelerator != self.accelerator:
             return 0
@@ -47,9 +56,9 @@ class ComingNodes:
     """Nodes of one kind that the autoscaler may still add.
 
     Attributes:
-        name: Of the node type, in the cluster's file.
-        count: How many at most.
-        node: What one of them has.
+        name: Name of the node type in the cluster file.
+        count: Largest number of nodes that may be added.
+        node: Resources of one such node.
     """
 
     name: str
@@ -66,11 +75,11 @@ class Machine:
     """This machine, or a cluster.
 
     Attributes:
-        cpus: In all, those that may come included.
-        gpus: The same.
-        description: In words.
-        nodes: Of a cluster; empty for a single machine. A worker cannot be split between nodes.
-        coming: What a cluster may still get.
+        cpus: Number of CPUs, including those of nodes that may come.
+        gpus: Number of GPUs, including those of nodes that may come.
+        description: Words for the machine or the cluster, such as `this machine`.
+        nodes: Nodes of a cluster; empty for a single machine. A worker cannot be split between nodes.
+        coming: Nodes that a cluster may still get.
     """
 
     cpus: int
@@ -80,16 +89,16 @@ class Machine:
     coming: tuple[ComingNodes, ...] = ()
 
     def worker_places(self, cpus: int, gpus: float, accelerator: str | None = None) -> int:
-        """Return how many workers of that many CPUs and GPUs fit; arguments as of `Node.worker_places`."""
+        """Return the number of workers that fit on all possible nodes; arguments as for `Node.worker_places`."""
         return sum(node.worker_places(cpus, gpus, accelerator) for node in self.possible_nodes())
 
     def possible_nodes(self) -> list[Node]:
-        """Return all nodes, those that may come included."""
+        """Return all nodes, including those that may come."""
         there = self.nodes or (Node(self.cpus, self.gpus),)
         return [*there, *(kind.node for kind in self.coming for _ in range(kind.count))]
 
     def describe(self) -> str:
-        """Return what it has, and what may come."""
+        """Return the CPUs and GPUs in words, and the nodes that may come."""
         if not self.coming:
             return f"{count(self.cpus, 'CPU')}, {count(self.gpus, 'GPU')}"
         cpus, gpus = (sum(column) for column in zip(*((node.cpus, node.gpus) for node in self.nodes), strict=True))
@@ -97,12 +106,12 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Return what this process may use of the machine it runs on."""
+    """Return the machine that this process runs on, with the CPUs and GPUs that the process may use."""
     return Machine(usable_cpus(), _gpus(), "this machine")
 
 
 def _gpus() -> int:
-    """Count the CUDA devices; torch, which takes a second to import, is asked only where there is a driver."""
+    """Return the number of CUDA devices. torch takes a second to import, and is asked only if there is a GPU driver."""
     if not any(Path(driver).exists() for driver in GPU_DRIVERS):
         return 0
     import torch

@@ -1,4 +1,4 @@
-"""What keeps Ray from starting on this machine, as far as it can be known before; and what is said if it does not."""
+"""Check that Ray can start on this machine, and word the message for a start that failed."""
 
 import os
 import resource
@@ -8,16 +8,22 @@ from mdr_tune.cluster.auth_token import token_file
 from mdr_tune.util.errors import UserError
 
 LONGEST_SOCKET_PATH = 107
-"""In bytes: `sun_path` of unix(7), without its final zero."""
+"""Longest path of a socket, in bytes: `sun_path` of unix(7), without its final zero."""
 SOCKET = "ray/session_2026-01-31_23-59-59_999999_{pid}/sockets/dash_MetricsHead"
-"""The longest path of a socket that Ray makes in its folder for temporary files."""
+"""Longest path of a socket that Ray makes, relative to its folder for temporary files."""
 SHARED_MEMORY = Path("/dev/shm")
 FEWEST_OPEN_FILES = 128
-"""With 40 Ray's first process does not come up; macOS, the sparsest of the usual systems, allows 256."""
+"""Least number of files that a process must be allowed to open.
+
+With 40, Ray's first process does not start. macOS allows 256, the fewest of the usual systems.
+"""
 
 
 def temporary_folder() -> tuple[str, Path]:
-    """Return Ray's folder for temporary files, and the variable that it comes from, RAY_TMPDIR if none is set."""
+    """Return the environment variable that sets Ray's folder for temporary files, and the folder.
+
+    If no variable is set, it is RAY_TMPDIR and /tmp.
+    """
     for variable in ("RAY_TMPDIR", "TMPDIR"):
         if variable in os.environ:
             return variable, Path(os.environ[variable])
@@ -31,7 +37,7 @@ def check_ray_can_start(shared_memory: Path = SHARED_MEMORY) -> None:
         shared_memory: Folder of the system's shared memory.
 
     Raises:
-        UserError: Something is missing; the text says what to set.
+        UserError: Ray cannot start; the message has a line for each reason, and says what to set.
     """
     variable, folder = temporary_folder()
     given = f"{variable}={folder}" if variable in os.environ else str(folder)
@@ -50,7 +56,12 @@ def check_ray_can_start(shared_memory: Path = SHARED_MEMORY) -> None:
 
 
 def _folder_problems(folder: Path, room: int) -> list[str]:
-    """Return what is wrong with Ray's folder for temporary files, the first thing first."""
+    """Return what is wrong with Ray's folder for temporary files, the most basic problem first.
+
+    Args:
+        folder: Ray's folder for temporary files.
+        room: Longest path that the folder may have, in bytes.
+    """
     problems = []
     length = len(os.fsencode(folder))
     if not folder.is_absolute():
@@ -66,7 +77,7 @@ def _folder_problems(folder: Path, room: int) -> list[str]:
 
 
 def start_failure(error: Exception) -> str:
-    """Return what to say of an error with which Ray did not start."""
+    """Return the message for an error with which Ray did not start."""
     why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     logs = temporary_folder()[1] / "ray" / "session_latest" / "logs"
     return (
