@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the platform: class-disjoint splits of images that are read by index."""
+"""Data sets as the other packages see them: class-disjoint splits of images that are read by index."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,18 +12,19 @@ from mdr_tune.data.outline import DatasetOutline, SplitOutline
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 SearchSplitName = Literal["train", "validation"]
-"""The splits that search code may read."""
+"""Names of the splits that search code may read."""
 
 
 class Images(Protocol):
-    """Images of one shape, read by index: a uint8 tensor (n, C, H, W), or what reads a file or decodes as it is asked.
+    """Images of one shape, read by index.
 
-    Every read gives the same bytes, whichever process reads.
+    A uint8 tensor (n, C, H, W) is one kind. Others read from a file, or decode when they are asked. Every read gives
+    the same bytes, in every process.
     """
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, C, H, W)."""
+        """Shape of all images together, (n, C, H, W)."""
 
     def __len__(self) -> int: ...
 
@@ -32,7 +33,11 @@ class Images(Protocol):
 
 
 class JoinedImages:
-    """Images of two sources of one shape, those of the first before those of the second."""
+    """Images of two sources that have the same image shape; those of the first source come first.
+
+    Raises:
+        ValueError: The shapes of the images differ.
+    """
 
     def __init__(self, first: Images, second: Images) -> None:
         if first.shape[1:] != second.shape[1:]:
@@ -41,7 +46,7 @@ class JoinedImages:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, C, H, W)."""
+        """Shape of all images together, (n, C, H, W)."""
         return (len(self), *self._first.shape[1:])
 
     def __len__(self) -> int:
@@ -61,11 +66,10 @@ class ImageSplit:
     """The images of some classes.
 
     Attributes:
-        images: n of them.
-        labels: (n,) int64, class ids that are contiguous within the whole data set, hence not
-            necessarily within this split.
-        gallery: what `images`, the queries, are compared with in an evaluation; labels as here.
-            None: each other.
+        images: the n images.
+        labels: (n,) int64, class ids. They are contiguous within the whole data set, but not always within a split.
+        gallery: images that an evaluation compares `images`, the queries, with. The labels of both have the same
+            meaning. None: `images` are compared with each other.
     """
 
     images: Images
@@ -87,28 +91,28 @@ class ImageSplit:
 
     @property
     def num_classes(self) -> int:
-        """The number of different classes among the images (not the gallery)."""
+        """Number of classes among the images, without the gallery."""
         return len(torch.unique(self.labels))
 
     def outline(self) -> SplitOutline:
-        """Return how many images each class has."""
+        """Return the number of images of each class, and of the gallery."""
         _, sizes = self.labels.unique(return_counts=True)
         return SplitOutline(tuple(sizes.tolist()), None if self.gallery is None else len(self.gallery))
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """What a search sees of a data set: training and validation classes. `read_test_split` gives the rest.
+    """The part of a data set that a search sees: training and validation classes. `read_test_split` gives the rest.
 
-    The labels of the training split are 0 .. splits["train"].num_classes - 1, so that a loss with one proxy
-    per class can index by them; those of validation and test go on from there.
+    The labels of the training split are 0 .. splits["train"].num_classes - 1, so that a loss with one proxy per class
+    can use them as indices. The labels of validation and test go on from there.
 
     Attributes:
-        name: of the data set.
-        splits: by name.
-        recall_ks: the ranks K at which the field reports Recall@K on this data set.
-        content: a hash of all images and their splits, the test's too; empty if nobody made one.
-        cache_file: the image cache that they are read from; None if there is none.
+        name: name of the data set.
+        splits: splits by name.
+        recall_ks: ranks K at which the field reports Recall@K on this data set.
+        content: hash of all images and their splits, including the test split; empty if there is none.
+        cache_file: image cache that the images are read from; None if there is none.
     """
 
     name: str
@@ -119,16 +123,16 @@ class ImageDataset:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W) of the images as they are read, before augmentation and crop."""
+        """Shape (C, H, W) of the images as they are read, before augmentation and crop."""
         return tuple(self.splits["train"].images.shape[1:])
 
     def input_shape(self, image_size: int | None) -> tuple[int, ...]:
-        """Return (C, H, W) of what the network sees: the images cut to `image_size`, None: as they are read."""
+        """Return the shape (C, H, W) of the network's input: images cropped to `image_size`; None: not cropped."""
         channels, height, width = self.image_shape
         return (channels, height, width) if image_size is None else (channels, image_size, image_size)
 
     def with_all_training_classes(self) -> "ImageDataset":
-        """Return the data set with the validation classes among the training classes, and no validation split."""
+        """Return a data set whose training split also has the validation classes, and that has no validation split."""
         train, validation = self.splits["train"], self.splits["validation"]
         joined = ImageSplit(JoinedImages(train.images, validation.images), torch.cat([train.labels, validation.labels]))
         return replace(self, splits={"train": joined})
@@ -137,7 +141,7 @@ class ImageDataset:
         """Return one split.
 
         Raises:
-            ValueError: `name` is not one of them. The test split is none of them.
+            ValueError: The data set has no split `name`. It never has a test split.
         """
         if name not in self.splits:
             raise ValueError(
@@ -148,13 +152,16 @@ class ImageDataset:
 
 
 class OpenedDataset(NamedTuple):
-    """A data set as its source opens it. Nothing but `mdr_tune.data` holds one: search and test part ways there."""
+    """A data set as its source opens it, with its test classes.
+
+    Only `mdr_tune.data` handles it, and gives search code `searched` alone.
+    """
 
     searched: ImageDataset
     test: ImageSplit
 
     def outline(self) -> DatasetOutline:
-        """Return how many images each class has."""
+        """Return the number of images of each class of each split."""
         searched, test = self
         splits = searched.split("train"), searched.split("validation"), test
         return DatasetOutline(searched.name, *(split.outline() for split in splits))

@@ -1,4 +1,4 @@
-"""Data sets, opened once a process. Search code gets what it may see; one function reads the test classes."""
+"""Open each data set once per process. Search code gets training and validation; `read_test_split` gives the rest."""
 
 import json
 from collections.abc import Mapping
@@ -13,57 +13,59 @@ from mdr_tune.util.progress import Progress, no_progress
 
 
 class DataSource(Protocol):
-    """A data set to be opened, such as `mdr_tune.config.read_data` returns."""
+    """Description of a data set to open, as `mdr_tune.config.read_data` returns it."""
 
     @property
     def name(self) -> str:
         """Name of the data set."""
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, as plain values, all that the images and their splits depend on."""
+        """Return, as plain values, every setting that the images and their splits depend on."""
 
     def listed(self) -> ListedDataset | None:
-        """List the image files, draw the splits, and check both; None: the images are no files."""
+        """List the image files, draw the splits, and check both. Return None if the images are not files."""
 
     def open(self, folder: Path, progress: Progress) -> OpenedDataset:
-        """Return a data set whose images are no files; `folder` is the cache folder."""
+        """Return a data set whose images are not files. `folder` is the cache folder."""
 
 
 def load_dataset(data: DataSource, progress: Progress = no_progress) -> ImageDataset:
-    """Return the training and validation classes of a data set, its images cached on this machine if they were not.
+    """Return the training and validation classes of a data set.
 
-    Opened once per process and keys, then kept: the images are mapped from a file, or in memory.
+    The images are cached on this machine if they were not before. Each data set is opened once per process and
+    settings, and then kept. Its images are mapped from a file, or are in memory.
 
     Args:
-        data: what to open, such as `mdr_tune.config.read_data("folder", root="images")`.
-        progress: is told how far a cache is that has to be made.
+        data: data set to open, such as `mdr_tune.config.read_data("folder", root="images")`.
+        progress: function that is told the progress of making the cache.
 
     Raises:
         UserError: files are missing, corrupt or not what they should be, or the cache cannot be written.
+        TypeError: `data` is a name.
     """
     return _open(data, progress).searched
 
 
 def read_test_split(data: DataSource) -> ImageSplit:
-    """Return the test classes of a data set: for the final evaluation, and for nothing else.
+    """Return the test classes of a data set, which are for the final evaluation only.
 
-    Errors are those of `load_dataset`. A test (tests/test_layers.py) holds that one place calls it.
+    Errors are those of `load_dataset`. tests/test_layers.py checks that only one place calls this function.
     """
     return _open(data).test
 
 
 def outline_files(*ways: DataSource) -> DatasetOutline:
-    """Return how many images each class of a data set of image files has, and check what can be before one is decoded.
+    """Return the number of images of each class of a data set, and check the data set without decoding an image.
 
-    Images that are decoded already are checked as `load_dataset` does. Otherwise files must be there, the disk have
-    room for a cache of them, and no file be a copy of one in another split, unless such are kept. Nothing is written.
-    What was listed is kept for the next `load_dataset`.
+    The images must be files. Images that are already decoded are checked as by `load_dataset`. Otherwise the files must
+    be there, the disk must have room for their cache, and no file may be a copy of a file in another split, unless the
+    data set keeps duplicates. Nothing is written. The list of files is kept for the next `load_dataset`.
 
     Args:
-        ways: in which the one data set is read; of several only `resize`, `image_size` and `cache` may differ.
+        ways: descriptions of the same data set, which may differ in `resize`, `image_size` and `cache` only.
 
     Raises:
-        UserError: as `load_dataset`.
+        UserError: as for `load_dataset`.
     """
     folder = check_cache_dir()
     wanted = {_key(way, folder): way for way in ways}
@@ -74,13 +76,14 @@ def outline_files(*ways: DataSource) -> DatasetOutline:
 
 
 def is_decoded(data: DataSource) -> bool:
-    """Return whether this process has found the images of a data set decoded, or decoded them."""
+    """Return whether this process has opened a data set, so that its images are decoded."""
     return _key(data, check_cache_dir()) in _opened
 
 
 def split_sizes(data: DataSource) -> dict[str, tuple[int, int]]:
-    """Return how many images and classes each part of a data set has; a test split may be query and gallery.
+    """Return the number of images and of classes of each part of a data set, by the part's name.
 
+    The parts are `train`, `validation` and `test`; a test split with a gallery is `test queries` and `test gallery`.
     Errors are those of `load_dataset`.
     """
     searched, test = _open(data)
@@ -90,22 +93,22 @@ def split_sizes(data: DataSource) -> dict[str, tuple[int, int]]:
 
 
 def dataset_content(data: DataSource) -> str:
-    """Return a hash of the images of a data set and of their splits: two trials with the same saw the same.
+    """Return a hash of a data set's images and splits. Trials with equal hashes saw the same images.
 
     Errors are those of `load_dataset`.
     """
     return _open(data).searched.content
 
 
-_Key = tuple[str, Path]  # data set with its source's arguments, and cache folder
+_Key = tuple[str, Path]  # name and source arguments of a data set, as JSON; cache folder
 
 _opened: dict[_Key, OpenedDataset] = {}
 _listed: dict[_Key, ListedDataset] = {}
-"""Data sets that `_look_at` listed and nobody has opened since."""
+"""Data sets that `_look_at` has listed and that are not opened yet."""
 
 
 def _open(data: DataSource, progress: Progress = no_progress) -> OpenedDataset:
-    if isinstance(data, str):  # a user's code, which no type checker has seen
+    if isinstance(data, str):  # from user code that no type checker has seen
         raise TypeError(f"a data set is needed, not its name: mdr_tune.config.read_data({str(data)!r}) makes it")
     folder = cache_dir()
     key = _key(data, folder)
@@ -118,10 +121,12 @@ def _open(data: DataSource, progress: Progress = no_progress) -> OpenedDataset:
 
 
 def _look_at(ways: Mapping[_Key, DataSource]) -> None:
-    """List a data set of image files, and check it. Open it where it is decoded, and keep the list where it is not.
+    """List and check a data set of image files; do nothing if its images are not files.
+
+    Each way in which the images are already decoded is opened. For the other ways, the list is kept.
 
     Args:
-        ways: in which it is read; of several only `resize` and `cache` may differ.
+        ways: descriptions of the same data set, by key. Their source arguments may differ in `resize` and `cache` only.
     """
     listed = next(iter(ways.values())).listed()
     if listed is None:

@@ -1,6 +1,6 @@
-"""What is known of a data set before an image is decoded: how many images each class has. Without torch.
+"""Number of images of each class of a data set, known before an image is decoded. Imports no torch.
 
-A launch, and its dry run, check with it what would else be found out after Ray has started.
+A launch and its dry run use it to find mistakes that would otherwise appear after Ray has started.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from mdr_tune.util.words import count
 
 @dataclass(frozen=True)
 class SplitOutline:
-    """Number of images of each class of a split.
+    """A split in numbers.
 
     Attributes:
-        class_sizes: Number of images of each class; of the queries, where there is a gallery.
-        gallery: Number of images that queries are compared with; None: the split's images are compared with each other.
+        class_sizes: Number of images of each class. If there is a gallery, only queries are counted.
+        gallery: Number of images in the gallery; None: the images of the split are compared with each other.
     """
 
     class_sizes: tuple[int, ...]
@@ -32,10 +32,10 @@ class DatasetOutline:
     """The splits of a data set in numbers.
 
     Attributes:
-        name: of the data set.
-        train: the training classes.
-        validation: the validation classes.
-        test: the test classes.
+        name: name of the data set.
+        train: training classes.
+        validation: validation classes.
+        test: test classes.
     """
 
     name: str
@@ -45,21 +45,21 @@ class DatasetOutline:
 
 
 GLYPHS = DatasetOutline("glyphs", *(SplitOutline((12,) * classes) for classes in (692, 207, 485)))
-"""Twelve typefaces draw each letter (`mdr_tune.data.glyphs`)."""
+"""Outline of the letters of `mdr_tune.data.glyphs`. A class is a letter, drawn in twelve typefaces."""
 
 
 def largest_batch(class_sizes: Sequence[int], images_per_class: int) -> int:
-    """Return how many images one pass over all classes gives. Arguments as of `why_unfillable`."""
+    """Return the number of images that one pass over all classes gives. Arguments are as for `why_unfillable`."""
     return sum(min(size, images_per_class) for size in class_sizes)
 
 
 def why_unfillable(class_sizes: Sequence[int], batch_size: int, images_per_class: int) -> str | None:
-    """Say why one pass over all classes cannot fill a batch; None if it can.
+    """Return why one pass over all classes cannot fill a batch; None if it can.
 
     Args:
         class_sizes: Number of images of each class.
-        batch_size: Images in the global batch.
-        images_per_class: Images drawn from a class that has that many; a smaller one gives all it has.
+        batch_size: Number of images in the global batch.
+        images_per_class: Number of images that are drawn from a class. A class with fewer images gives all it has.
     """
     most = largest_batch(class_sizes, images_per_class)
     if most >= batch_size:

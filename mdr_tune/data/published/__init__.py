@@ -1,1 +1,1 @@
-"""The data sets of the paper in their original layouts: got, unpacked, read and checked against the known counts."""
+"""The data sets of the paper in their original layouts: download, unpack, read and check against the known counts."""

@@ -1,4 +1,4 @@
-"""A published data set with a fixed split: what it is made of, and how a copy of it is checked and opened."""
+"""A published data set with a fixed split: its archives and known counts; list a copy of it, and check it."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from mdr_tune.util.errors import UserError
 
 
 class Count(NamedTuple):
-    """How many images there are in a part of a data set, and of how many classes."""
+    """Number of images and of classes in a part of a data set."""
 
     images: int
     classes: int
@@ -29,14 +29,14 @@ class Archive:
     """One of the files that a data set is published as.
 
     Attributes:
-        name: of the file.
-        makes: what is there once it is unpacked, any one of these paths being enough, but for a folder that is one of
-            the data set's `homes`. The first is what the file itself holds at its top; for a file that is used as it
-            is, its own name.
-        urls: where it can be downloaded, the best first. None: it is handed out by a form.
-        md5: of the file, in hexadecimal. Known wherever there is a URL.
-        size_bytes: of the file, if it is known.
-        lies_in: the folders in which the file itself is looked for.
+        name: name of the file.
+        makes: paths of which at least one exists once the file is unpacked. A folder among the data set's `homes` is
+            no proof by itself. The first path is the file's content at its top; for a file that is not packed, it is
+            the file's own name.
+        urls: URLs of the file, the best first. Empty: the publisher hands the file out on request.
+        md5: MD5 of the file, in hexadecimal; None if it is unknown. A file with a URL has one.
+        size_bytes: size of the file; None if it is unknown.
+        lies_in: folders below a home in which the file itself is looked for.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Archive:
 
     @property
     def is_packed(self) -> bool:
-        """Whether it has to be unpacked."""
+        """Whether the file has to be unpacked."""
         return self.name != self.makes[0]
 
 
@@ -57,15 +57,14 @@ class Benchmark:
     """A published data set.
 
     Attributes:
-        name: in a search-space file.
-        title: as the field writes it.
-        read: reads the lists of a copy below a folder, whichever of its layouts it has. Raises UserError if there
-            is none, or if a list is malformed.
-        expected: the size of the parts `train` and `test`; `train`, `query` and `gallery` where the test split has
-            these.
-        archives: what it is published as.
-        homes: the folders below `data.root` in which it may lie.
-        by_hand: how to get it where a download does not work. Sentences.
+        name: name of the data set in a sweep file.
+        title: name of the data set as the field writes it.
+        read: function that reads the lists of a copy below a folder, in any of its layouts. It raises UserError if
+            there is no copy, or if a list is malformed.
+        expected: known counts of the parts `train` and `test`, or of `train`, `query` and `gallery`.
+        archives: files that the data set is published as.
+        homes: folders below `data.root` in which the data set may lie.
+        by_hand: sentences that say how to get the data set if a download does not work.
     """
 
     name: str
@@ -86,18 +85,18 @@ class Benchmark:
         corrupt: Literal["refuse", "skip"],
         validation: Mapping[str, Any],
     ) -> ListedDataset:
-        """List the copy below `root`, whose lists must be whole.
+        """List the images of the copy below `root`, check the known counts, and draw the validation classes.
 
         Args:
-            root: the folder that holds the data set, or that it is.
-            recall_ks: the ranks K at which Recall@K is measured, ascending.
-            resize: edge of the images, in pixels.
-            cache: whether decoded images are kept in `folder`.
-            corrupt: what to do about images that cannot be decoded, `refuse` or `skip`.
-            validation: how to draw validation classes out of the training classes.
+            root: folder of the data set, or a folder that holds it.
+            recall_ks: ranks K at which Recall@K is measured, ascending.
+            resize: height and width that the images are brought to, in pixels.
+            cache: whether decoded images are kept in the cache folder.
+            corrupt: treatment of images that cannot be decoded, `refuse` or `skip`.
+            validation: settings by which validation classes are drawn from the training classes.
 
         Raises:
-            UserError: there is no whole copy, or an argument does not fit it.
+            UserError: there is no complete copy, or an argument does not fit it.
         """
         listing = self.read(Path(os.path.expanduser(root)))
         self.check_counts(listing)
@@ -108,17 +107,17 @@ class Benchmark:
             resize=resize,
             cache=cache,
             corrupt=corrupt,
-            single_image_classes="keep",  # as the paper has them
-            duplicates="keep",  # likewise
+            single_image_classes="keep",  # as in the paper
+            duplicates="keep",  # as in the paper
             validation=validation,
             test=None,
         )
 
     def check_counts(self, listing: Listing) -> None:
-        """Check that a copy's lists have the known numbers of images and classes, train and test apart.
+        """Check that a copy's lists have the known counts, and that train and test have no class in common.
 
         Raises:
-            UserError: they have not; the message says which part has how many, and what likely happened.
+            UserError: a check failed; the message names the parts and their counts, and the likely cause.
         """
         found = {part: self._count(listing, part) for part in self.expected}
         wrong = [part for part, count in found.items() if count != self.expected[part]]
@@ -154,14 +153,14 @@ def find_home(benchmark: str, title: str, root: Path, homes: tuple[str, ...], li
     """Return the first of the folders `root / home` that holds any of a data set's `lists`.
 
     Args:
-        benchmark: its name in a search-space file, for the message.
-        title: as the field writes it, for the message.
-        root: `data.root`.
-        homes: folders relative to it.
-        lists: files relative to those.
+        benchmark: name of the data set in a sweep file, for the message.
+        title: name of the data set as the field writes it, for the message.
+        root: folder that `data.root` gives.
+        homes: folders to look in, relative to `root`.
+        lists: list files, relative to a home.
 
     Raises:
-        UserError: none does; the message says what was looked for and where.
+        UserError: no folder holds a list; the message says what was looked for and where.
     """
     for home in homes:
         if any((root / home / name).is_file() for name in lists):

@@ -1,10 +1,10 @@
 """Cars-196 (Krause et al., 2013): cars by make, model and year, classes 1 to 98 for training and 99 to 196 for testing.
 
-Two layouts are about, with the same images under different names:
-- that of the authors of MDR: cars_annos.mat and car_ims/000001.jpg ..;
-- the devkit's: devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, devkit/cars_meta.mat, cars_train/00001.jpg
-  .. and cars_test/00001.jpg ...
-Their own division into train and test cuts through each class, and has no part in metric learning.
+Copies have one of two layouts, with the same images under different names:
+- the layout of the authors of MDR: cars_annos.mat and car_ims/000001.jpg ..;
+- the layout of the devkit: devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, devkit/cars_meta.mat,
+  cars_train/00001.jpg .. and cars_test/00001.jpg ...
+The layouts' own division into train and test splits the images of each class, and is not used in metric learning.
 """
 
 import struct
@@ -28,7 +28,7 @@ _ALL = "cars_annos.mat"
 _TRAIN, _TEST, _META = "cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_meta.mat"
 _WITHOUT_LABELS = "cars_test_annos.mat"
 _LISTS = (_ALL, f"devkit/{_TRAIN}", _TRAIN)
-# What scipy raises on files that MATLAB did not write, or that were damaged since.
+# Errors that scipy raises on files that MATLAB did not write, or that were damaged since.
 _UNREADABLE = (
     MatReadError,
     ValueError,
@@ -44,10 +44,12 @@ _UNREADABLE = (
 
 
 def read(root: Path) -> Listing:
-    """Read the annotations; images in their order, the devkit's training images first, classes by id.
+    """Return the listing of a copy. Images are in the order of the annotations, and classes in that of their ids.
+
+    In the devkit's layout, the images of cars_train come before those of cars_test.
 
     Args:
-        root: a folder with one of the two layouts, or one that holds such a folder.
+        root: folder with one of the two layouts, or a folder that holds such a folder.
 
     Raises:
         UserError: there is no copy, or its annotations are incomplete or cannot be read.
@@ -77,7 +79,7 @@ def read(root: Path) -> Listing:
 
 
 def _read_devkit(home: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the devkit's images, relative to `home`, and their classes, (n,) int64 from 1."""
+    """Return the paths of the devkit's images, relative to `home`, and their classes, (n,) int64 from 1."""
     if not _in_devkit(home, _TEST).is_file():
         without = _in_devkit(home, _WITHOUT_LABELS)
         there = f" {without} is there, but has no labels." if without.is_file() else ""
@@ -89,19 +91,19 @@ def _read_devkit(home: Path) -> tuple[tuple[str, ...], np.ndarray]:
     ids = []
     for name, folder in ((_TRAIN, "cars_train"), (_TEST, "cars_test")):
         files, classes = _read_annotations(_in_devkit(home, name), "fname")
-        twice = f"{folder}/{folder}"  # as Kaggle's copy is packed
+        twice = f"{folder}/{folder}"  # the layout of Kaggle's copy
         paths += [f"{twice if (home / twice).is_dir() else folder}/{file}" for file in files]
         ids.append(classes)
     return tuple(paths), np.concatenate(ids)
 
 
 def _in_devkit(home: Path, name: str) -> Path:
-    """Return the path of one of the devkit's files, which people also put beside that folder."""
+    """Return the path of one of the devkit's files, which may also lie in `home` itself."""
     return home / name if (home / name).is_file() else home / "devkit" / name
 
 
 def _read_annotations(path: Path, file_field: str) -> tuple[list[str], np.ndarray]:
-    """Return the image files of an annotation file, and their classes, (n,) int64 from 1."""
+    """Return the names of the images in an annotation file, and their classes, (n,) int64 from 1."""
     annotations = _load(path, "annotations")
     missing = [name for name in (file_field, "class") if name not in (annotations.dtype.names or ())]
     if missing:
@@ -141,7 +143,7 @@ CARS196 = Benchmark(
     title=_TITLE,
     read=read,
     expected={"train": Count(8_054, 98), "test": Count(8_131, 98)},
-    # The URLs are those of the authors of MDR. The host has stopped serving them, but what they were is known.
+    # The URLs are those of the authors of MDR. The host has stopped serving the files, but their MD5s are known.
     archives=(
         Archive(
             name=_ALL,

@@ -1,8 +1,8 @@
 """CUB-200-2011 (Wah et al., 2011): birds, classes 1 to 100 for training and 101 to 200 for testing.
 
-The layout of its archive: images.txt (`image_id path`), image_class_labels.txt (`image_id class_id`), classes.txt
-(`class_id name`), and images/<class>/*.jpg. Its own train_test_split.txt divides the images of each class, and has
-no part in metric learning.
+The archive holds images.txt (`image_id path`), image_class_labels.txt (`image_id class_id`), classes.txt
+(`class_id name`), and images/<class>/*.jpg. Its train_test_split.txt divides the images of each class, and is not used
+in metric learning.
 """
 
 from pathlib import Path
@@ -20,10 +20,10 @@ _TRAINING_CLASSES = 100  # Oh Song et al., CVPR 2016 (arXiv 1511.06452), and all
 
 
 def read(root: Path) -> Listing:
-    """Read the lists; images in the order of images.txt, classes in that of classes.txt.
+    """Return the listing of a copy. Images are in the order of images.txt, and classes in that of classes.txt.
 
     Args:
-        root: the folder CUB_200_2011, or one that holds it.
+        root: folder CUB_200_2011, or a folder that holds it.
 
     Raises:
         UserError: there is no copy, or its lists are malformed or do not fit each other.
@@ -69,7 +69,7 @@ CUB200 = Benchmark(
         Archive(
             name="CUB_200_2011.tgz",
             makes=("CUB_200_2011", "images.txt"),
-            # The authors' URL, at www.vision.caltech.edu, is gone; this is where Caltech keeps the same file today.
+            # Caltech's present URL of the file. The one that the authors gave, at www.vision.caltech.edu, is gone.
             urls=("https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",),
             md5="97eceeb196236b17998738112f37df78",
             size_bytes=1_150_585_339,

@@ -1,4 +1,4 @@
-"""Bring a published data set to a folder: find or download its archives, check and unpack them."""
+"""Get a published data set into a folder: find or download its archives, check and unpack them."""
 
 import os
 from pathlib import Path
@@ -13,16 +13,15 @@ from mdr_tune.util.progress import Progress
 
 
 def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
-    """Make `root` hold what the data set is published as, unpacked; do nothing about what is there already.
+    """Unpack all archives of a data set in `root`; those that are already unpacked are left alone.
 
-    Of each archive that is not unpacked yet: the file is used where it lies in `root`, downloaded to `root` if it
-    does not, checked against its MD5, and unpacked beside itself. The archives are kept. Of several processes one
-    works, the others wait for it.
+    An archive that lies in `root` is used; otherwise it is downloaded to `root`. It is then checked against its MD5,
+    unpacked beside itself, and kept. If several processes do this, one works and the others wait.
 
     Args:
-        benchmark: the data set.
-        root: the folder for it; made if need be.
-        progress: is told what is being done.
+        benchmark: data set to get.
+        root: folder for the data set; made if need be.
+        progress: function that is told what is being done, and how far it is.
 
     Raises:
         UserError: a file cannot be downloaded, or is damaged; the message says which files to put where. Or the disk
@@ -35,16 +34,16 @@ def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
             with locked(root / f".{benchmark.name}"):
                 _only_by_hand(benchmark, root)
                 for archive in missing:
-                    if not is_unpacked(benchmark, root, archive):  # nor has another process done it meanwhile
+                    if not is_unpacked(benchmark, root, archive):  # another process may have done it meanwhile
                         _fetch_one(benchmark, root, archive, progress)
     except OSError as error:
         raise UserError(f"data.root: cannot write to {root}: {error}") from None
 
 
 def is_unpacked(benchmark: Benchmark, root: Path, archive: Archive) -> bool:
-    """Return whether what an archive makes is in `root`, or in one of the data set's usual folders below it.
+    """Return whether one of the paths that an archive makes exists in one of the data set's homes in `root`.
 
-    An empty folder is nothing. Nor is one of those usual folders itself, unless what the archive makes in it is there.
+    An empty folder does not count. A folder that is itself a home counts only if the archive makes nothing else.
     """
     made = [name for name in archive.makes if name not in benchmark.homes] or archive.makes
     return any(_is_there(root / home / name) for home in benchmark.homes for name in made)
@@ -55,7 +54,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _refuse_incomplete(benchmark: Benchmark, archive: Archive, target: Path) -> None:
-    """Raise a UserError if the place to unpack to is taken."""
+    """Raise UserError if the path that a packed archive is unpacked to exists already."""
     if archive.is_packed and _is_there(target):
         lists = " or ".join(name for name in archive.makes if name not in benchmark.homes)
         raise UserError(
@@ -69,13 +68,13 @@ def _missing(benchmark: Benchmark, root: Path) -> list[Archive]:
 
 
 def _packed_file(benchmark: Benchmark, root: Path, archive: Archive) -> Path | None:
-    """Return the archive where it lies, if it does."""
+    """Return the path of an archive's file in `root`; None if the file is not there."""
     places = (root / home / folder / archive.name for home in benchmark.homes for folder in archive.lies_in)
     return next((path for path in places if path.is_file()), None)
 
 
 def _only_by_hand(benchmark: Benchmark, root: Path) -> None:
-    """Raise the UserError that names all that cannot be downloaded and is not there."""
+    """Raise UserError if files are missing that have no URL; the message names them all."""
     absent = [
         archive
         for archive in _missing(benchmark, root)
@@ -108,7 +107,7 @@ def _fetch_one(benchmark: Benchmark, root: Path, archive: Archive, progress: Pro
 
 
 def _by_hand(benchmark: Benchmark, root: Path, absent: list[Archive]) -> str:
-    """Say which files to put where."""
+    """Return sentences that say which files to get, and where to put them."""
     files = []
     for archive in absent:
         size = "" if archive.size_bytes is None else f"{format_bytes(archive.size_bytes)}, "

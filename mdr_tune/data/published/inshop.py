@@ -1,8 +1,8 @@
 """In-Shop Clothes Retrieval, of DeepFashion (Liu et al., CVPR 2016): a class is one garment.
 
-The layout of its folder: list_eval_partition.txt (the number of images, a header, and `image_name item_id
-evaluation_status`), at the top or in Eval/, and img/, at the top or in Img/. The images of the test classes are
-queries or gallery.
+The folder holds list_eval_partition.txt, at the top or in Eval/, and img/, at the top or in Img/. The list has the
+number of images, a header, and lines `image_name item_id evaluation_status`. The images of the test classes are queries
+or gallery.
 """
 
 from pathlib import Path
@@ -18,8 +18,8 @@ from mdr_tune.util.errors import UserError
 _TITLE = "In-Shop Clothes Retrieval"
 _HOMES = (
     "",
-    "Inshop",  # as the authors of MDR have it
-    "In-shop Clothes Retrieval Benchmark",  # as it is handed out
+    "Inshop",  # name in the authors' code of MDR
+    "In-shop Clothes Retrieval Benchmark",  # name in the publisher's shared folder
     "In-shop",
     "In-Shop",
     "inshop",
@@ -35,10 +35,10 @@ _STATUS = {
 
 
 def read(root: Path) -> Listing:
-    """Read the list; images in its order, classes in the order of their item ids.
+    """Return the listing of a copy. Images are in the order of the list, and classes in that of their item ids.
 
     Args:
-        root: the folder of the data set, or one that holds it.
+        root: folder of the data set, or a folder that holds it.
 
     Raises:
         UserError: there is no copy, or its list is malformed or cut short.

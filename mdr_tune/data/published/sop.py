@@ -1,6 +1,6 @@
-"""Stanford Online Products (Oh Song et al., CVPR 2016): photographs of things for sale, a class being one offer.
+"""Stanford Online Products (Oh Song et al., CVPR 2016): photographs of things for sale; a class is one offer.
 
-The layout of its archive: Ebay_train.txt and Ebay_test.txt (header `image_id class_id super_class_id path`), and
+The archive holds Ebay_train.txt and Ebay_test.txt (header `image_id class_id super_class_id path`), and
 <super class>_final/*.JPG. Train and test have no class in common.
 """
 
@@ -19,12 +19,12 @@ _COLUMNS = ("image_id", "class_id", "super_class_id", "path")
 
 
 def read(root: Path) -> Listing:
-    """Read the lists; images in their order, those of training first, classes in the order of their ids.
+    """Return the listing of a copy. Images are in the order of the lists, training first; classes in that of their ids.
 
-    A class is named after its super class and its id: `bicycle_1`.
+    The name of a class is made of its super class and its id: `bicycle_1`.
 
     Args:
-        root: the folder Stanford_Online_Products, or one that holds it.
+        root: folder Stanford_Online_Products, or a folder that holds it.
 
     Raises:
         UserError: there is no copy, or its lists are malformed.

@@ -1,4 +1,4 @@
-"""The lists that come with a data set: text files with one image a line, in columns."""
+"""Read the lists that come with a data set: text files in columns, with one item, such as an image, on each line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class TextList:
     """The columns of a list.
 
     Attributes:
-        path: of the file.
-        columns: by name, n values each.
-        lines: (n,) the line that each row stands in, from 1. Empty lines are no rows.
-        preamble: the lines before the header.
+        path: path of the file.
+        columns: n values of each column, by the column's name.
+        lines: line number of each of the n rows, from 1. Empty lines are not rows.
+        preamble: lines before the header.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class TextList:
         """Return a column of whole numbers, (n,) int64.
 
         Raises:
-            UserError: a value is none; the message has its line.
+            UserError: a value is not a whole number that int64 can hold; the message has its line.
         """
         values = self.columns[column]
         try:
@@ -45,7 +45,7 @@ class TextList:
             raise self.error(row, f"{column} must be a whole number, found {values[row]!r}") from None
 
     def error(self, row: int, problem: str) -> UserError:
-        """Return the error that says what is wrong in the line of a row."""
+        """Return the error for a problem in the line of a row."""
         return UserError(f"data.root: {self.path}, line {self.lines[row]}: {problem}")
 
 
@@ -53,12 +53,12 @@ def read_list(path: Path, columns: Sequence[str], header_line: int | None = None
     """Read a list whose columns are separated by white space.
 
     Args:
-        path: of the file, UTF-8.
-        columns: their names, in order.
-        header_line: which line, from 1, has the columns' names; what stands before it is the preamble. None: none has.
+        path: path of the file, in UTF-8.
+        columns: names of the columns, in order.
+        header_line: line with the columns' names, from 1; the lines before it are the preamble. None: no header.
 
     Raises:
-        UserError: the file cannot be read, the header is another, or a line has too few or too many columns.
+        UserError: the file cannot be read, the header differs, or a line has too few or too many columns.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

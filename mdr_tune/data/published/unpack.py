@@ -1,4 +1,4 @@
-"""Archives, unpacked as a whole or not at all, and never outside of their folder."""
+"""Unpack archives as a whole or not at all, and never outside of their folder."""
 
 import gzip
 import lzma
@@ -20,21 +20,21 @@ _PIECE = 1 << 20  # bytes
 
 
 def unpack(archive: Path, keep: str, progress: Progress) -> Path:
-    """Unpack an archive, a tar (of any compression) or a zip, and return what it holds under `keep`.
+    """Unpack an archive beside itself, and return the path of its member `keep`.
 
-    It is unpacked into a hidden folder beside the archive, from which `keep` is moved to its place at the end; the
-    rest is dropped. So `keep` is whole wherever it is. What a killed process left in the hidden folder is removed
-    by the next that unpacks the archive. Not for two processes at once.
+    The archive is unpacked into a hidden folder beside it. At the end `keep` is moved beside the archive, and the rest
+    is deleted. Wherever `keep` exists, it is therefore complete. A hidden folder that a killed process left behind is
+    removed by the next call. Two processes must not unpack one archive at the same time.
 
     Args:
-        archive: the file.
-        keep: the name of a file or folder at its top; nothing of that name but an empty folder may lie beside
-            the archive.
-        progress: is told how many bytes of the archive are done, for a tar; how many members, for a zip.
+        archive: tar file of any compression, or zip file.
+        keep: name of a file or folder at the top of the archive. Beside the archive there may be nothing of this name
+            but an empty folder.
+        progress: function that is told the progress: in bytes of the archive for a tar, in members for a zip.
 
     Raises:
-        UserError: the archive is damaged, has members that point outside of it, or lacks `keep`; or the disk has no
-            room.
+        UserError: the archive is damaged, has members that point outside of it, or lacks `keep`. Or the disk has no
+            room, or files cannot be written.
     """
     work = archive.with_name(f".{archive.name}.unpacking")
     target = archive.with_name(keep)
@@ -77,7 +77,7 @@ def _extract_tar(archive: Path, work: Path, progress: Progress) -> None:
                 ) from None
             if number % _REPORT_EVERY == 0:
                 progress(f"unpacking {archive.name}", file.tell(), size_bytes)
-        # tarfile takes a damaged header for the end. Reading on to the real one checks the compressor's checksum.
+        # tarfile takes a damaged header for the end. Reading on to the real end checks the compressor's checksum.
         assert tar.fileobj is not None
         while tar.fileobj.read(_PIECE):
             pass
@@ -109,7 +109,10 @@ def _extract_zip(archive: Path, work: Path, progress: Progress) -> None:
 
 
 def _unsafe(member: zipfile.ZipInfo) -> str | None:
-    """Return why a member of a zip must not be unpacked, or None. zipfile itself would silently change its path."""
+    """Return why a member of a zip must not be unpacked; None if it may be.
+
+    zipfile would silently change the path of an unsafe member.
+    """
     name = member.filename.replace("\\", "/")
     path = PurePosixPath(name)
     if path.is_absolute() or name[1:2] == ":":  # a drive of Windows
@@ -123,7 +126,7 @@ def _unsafe(member: zipfile.ZipInfo) -> str | None:
 
 
 def _unpacked_bytes(archive: Path) -> int:
-    """Return about how much room the content takes: exactly what a zip says; of others a lower bound."""
+    """Return the room that an archive's content takes, in bytes: exact for a zip, a lower bound for other archives."""
     size = archive.stat().st_size
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
