@@ -13,11 +13,16 @@ from mdr_tune.lanes.ray_seams import LeanTrainer
 from mdr_tune.lanes.worker import run_worker
 
 SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0
-"""The first collective waits for the node that has to decode the data set first. A worker that hangs later is found by
-the watch for stalls, long before."""
+"""Least timeout of a collective operation.
+
+The first collective waits for the node that decodes the data set. The watch for stalls finds a worker that hangs later,
+long before this timeout.
+"""
 QUICK_START_FAILURES = 3
-"""How often in a row the workers of a lane may fail to start: waiting for a node is no failure, see
-`RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S`."""
+"""Number of failed starts of a lane's workers that Ray Train tolerates in one `fit()`; the next one raises.
+
+Waiting for a node is not a failed start, see `RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S`.
+"""
 PLACEMENT_STRATEGIES = {"pack": "PACK", "spread": "SPREAD"}
 
 
@@ -27,12 +32,12 @@ def make_trainer(
     """Return the trainer whose `fit()` runs the workers of a lane.
 
     Args:
-        hub: The lanes' hub.
-        lane: The lane's number.
-        resources: What its workers get.
-        name: Of the run, to Ray Train, which resumes one of the same name.
+        hub: Actor handle of the sweep's hub of lanes.
+        lane: Index of the lane, from 0.
+        resources: Resources of the lane's workers, and the limits that hold for them.
+        name: Name of the run in Ray Train. Ray Train would resume an earlier run of the same name.
         storage: Folder for Ray Train's own records.
-        prepare: As of `Lanes`.
+        prepare: Function that each worker calls, on its node, before it takes commands; see `Lanes`.
     """
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
@@ -60,10 +65,10 @@ def make_trainer(
             name=name,
             storage_path=str(storage),
             failure_config=FailureConfig(
-                max_failures=-1,  # the hub counts, which knows why the workers left
+                max_failures=-1,  # no limit: the hub counts failures, as it knows why workers left
                 controller_failure_limit=QUICK_START_FAILURES,
             ),
-            # Else NCCL's watchdog ends the process at an error of the GPU, before the worker can say that it was one.
+            # Otherwise NCCL's watchdog ends the process at a GPU error, before the worker can report the error.
             worker_runtime_env={"env_vars": {"TORCH_NCCL_RETHROW_CUDA_ERRORS": "0"}}
             if resources.gpus_per_worker
             else None,
@@ -74,4 +79,4 @@ def make_trainer(
 
 
 class _LaneTrainer(LeanTrainer, TorchTrainer):
-    """A TorchTrainer without the processes that a lane has no use for."""
+    """A TorchTrainer without the processes that a lane does not need."""

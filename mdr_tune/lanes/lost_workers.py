@@ -1,4 +1,4 @@
-"""What happens in Ray Train's controller when workers of a lane are lost."""
+"""Callback in Ray Train's controller that tells the hub when workers of a lane are lost."""
 
 import os
 from typing import Any
@@ -9,22 +9,22 @@ from ray.train import UserCallback
 
 
 class LostWorkers(UserCallback):
-    """Tells the hub, so that the trial goes on elsewhere while the lane waits for a new node.
+    """Tells the hub that a lane has lost workers, so that the trial goes on elsewhere while the lane gets new ones.
 
-    Once the lane has ended, or the sweep is over, it ends the process of the controller, in which it is called: its
-    placement group goes with it, and the `fit()` that waits for it raises. Ray Train has no other way to say that a
-    lost worker shall not be replaced this time.
+    If the lane has ended or the sweep is over, lost workers must not be replaced. Ray Train has no way to say so for a
+    single loss. The callback therefore ends the process of the controller, in which it runs. The lane's placement group
+    is then released, and the `fit()` that waits for the controller raises.
 
     Args:
-        hub: The lanes' hub.
-        lane: The lane's number.
+        hub: Actor handle of the sweep's hub of lanes.
+        lane: Index of the lane, from 0.
     """
 
     def __init__(self, hub: Any, lane: int) -> None:
         self._hub, self._lane = hub, lane
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """A worker was lost."""
+        """Tell the hub of a loss; end the controller's process if the workers must not be replaced."""
         try:
             is_over = ray.get(self._hub.lose_workers.remote(self._lane))
         except RayError:  # the hub is gone, and the sweep with it

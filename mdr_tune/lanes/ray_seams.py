@@ -1,10 +1,12 @@
-"""Every private name of Ray that mdr_tune uses, and every part of Ray that its documentation does not promise.
+"""Every private name of Ray that mdr_tune uses, and every other part of Ray that its documentation does not promise.
 
-Each is behind a function or a small base class whose docstring says what it is used for, since which version of Ray it
-is known to be so, and what tells that it changed. `tests/lanes/test_ray_seams.py` asks the installed Ray for each of
-them, and `tests/test_layers.py` holds that no other file names one. To try a new version of Ray, run the former.
+Each of them, a *seam*, is behind a function or a small base class. Its docstring says what the seam is used for,
+`Known since` which version of Ray it has been seen, and what symptom shows that Ray has `Changed` it.
+`tests/lanes/test_ray_seams.py` checks each seam in the installed Ray: run it to try a new version.
+`tests/test_layers.py` checks that no other file names a seam.
 
-Imports neither Ray nor torch by itself: a plan is made without them, and a trial's process has to be there in a second.
+Importing this module imports neither Ray nor torch: a plan is made without them, and a trial's process has to start in
+a second.
 """
 
 import atexit
@@ -29,14 +31,17 @@ from mdr_tune.util.signals import interrupts_deferred
 T = TypeVar("T")
 
 NODE_TIMEOUT_S = 180.0
+"""Time that Ray's processes have to start."""
 POLL_S = 0.2
 VITAL_PROCESSES = ("gcs_server", "raylet")
-"""Processes without which Ray is lost, by Ray's names. Changed: `lost_process` finds none of them alive."""
+"""Processes without which Ray is lost, by Ray's names. Changed: `lost_process` never finds that one of them is gone."""
 HEAD_RESOURCE = "node:__internal_head__"
-"""Resource that the head node alone has. Known since 2.58. Changed: trials wait for a node that has it, for ever."""
+"""Resource that only the head node has. Known since 2.58. Changed: trials wait for ever for a node that has it."""
 MONITORS = {"autoscaler/v2/monitor.py": True, "autoscaler/_private/monitor.py": False}
-"""Ends of the paths of the autoscaler's scripts, and whether it is version 2. Known since 2.58. Changed: no autoscaler
-is found on the head, and a plan counts on the nodes that are there."""
+"""Ends of the paths of the autoscaler's scripts, and whether the script is that of version 2.
+
+Known since 2.58. Changed: no autoscaler is found on the head, and a plan counts only the nodes that are there.
+"""
 _ended_here = threading.Event()
 
 
@@ -44,37 +49,37 @@ _ended_here = threading.Event()
 
 
 def _node() -> Any:
-    """Return Ray's node object of this process, None before Ray is started or joined.
+    """Return Ray's node object of this process; None before Ray is started or joined.
 
     Known since 2.58: `ray._private.worker._global_node`, with `is_head`, `dead_processes`, `kill_all_processes` and
-    `get_session_dir_path`. Changed: an AttributeError where a launch starts Ray.
+    `get_session_dir_path`. Changed: an AttributeError when a launch starts Ray.
     """
     worker = sys.modules.get("ray._private.worker")
     return None if worker is None else worker._global_node
 
 
 def owns_ray() -> bool:
-    """Return whether this process started the Ray that it uses, whose autoscaler then has no nodes to add."""
+    """Return whether this process started the Ray that it uses. Such a Ray has no nodes to add."""
     node = _node()
     return node is not None and bool(node.is_head())
 
 
 def end_ray_at_once() -> None:
-    """End the Ray that this process started, if it did, without waiting for anything in it."""
+    """End Ray without waiting for anything in it, if this process started it."""
     _ended_here.set()
     if owns_ray():
         _node().kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def close_session_folder() -> None:
-    """Keep other users out of the folder of the Ray started here, which Ray makes writable for all of them."""
+    """Keep other users out of the session folder of the Ray started here, which Ray makes writable for everyone."""
     os.chmod(_node().get_session_dir_path(), 0o700)
 
 
 def lost_process() -> str | None:
-    """Return the name of a process of the Ray started here that is gone, if Ray is lost without it.
+    """Return the name of a vital process of the Ray started here that is gone.
 
-    None if there is no such process, or if it was ended by `end_ray_at_once`.
+    None if no such process is gone, or after `end_ray_at_once`.
     """
     node = _node()
     dead = [] if node is None or _ended_here.is_set() else [name for name, _ in node.dead_processes()]
@@ -82,11 +87,12 @@ def lost_process() -> str | None:
 
 
 def controllers() -> set[int]:
-    """Return the processes of this driver's controllers of Ray Train, which are on its node.
+    """Return the process ids of this driver's controllers of Ray Train, which run on its node.
 
-    A lane that does not end is ended by its controller's process. Known since 2.58: the state's actors, as dictionaries
-    with `Pid` and `ActorClassName`, and the class's name `TrainController`. Changed: a lane whose workers cannot be had
-    is waited for, 30 s, at the end of a sweep.
+    To end a lane that does not end by itself, its controller's process is ended.
+
+    Known since 2.58: `state.actors`, whose values are dictionaries with `Pid` and `ActorClassName`, and the class name
+    `TrainController`. Changed: the end of a sweep waits 30 s for a lane whose workers could not be started.
     """
     import ray
     import ray._private.state
@@ -97,10 +103,12 @@ def controllers() -> set[int]:
 
 
 def keep_node_reports_off_the_terminal() -> None:
-    """Send what Ray's nodes report to this process (a worker that died, for one) to the log `ray.node`.
+    """Send the reports of Ray's nodes, such as of a worker that died, to the log `ray.node`.
 
-    Ray prints it past its settings. What a user should know of it, the lanes tell in their own words. Known since 2.58:
-    `print_to_stdstream(data, ignore_prefix)`, with `data["lines"]`. Changed: Ray's lines on the terminal.
+    Ray prints these reports whatever its settings. The lanes tell the user what matters in their own words.
+
+    Known since 2.58: `print_to_stdstream(data, ignore_prefix)`, with `data["lines"]`. Changed: Ray's lines appear on
+    the terminal.
     """
     import ray._private.worker
 
@@ -112,19 +120,18 @@ def keep_node_reports_off_the_terminal() -> None:
 
 @contextlib.contextmanager
 def our_start_of_ray() -> Iterator[Callable[[], None]]:
-    """Have `ray.init` in the block start Ray as a launch needs it; yields what ends its processes at once.
+    """Let `ray.init` in the block start Ray as a launch needs it. Yield a function that ends Ray's processes at once.
 
-    - Its processes get sessions of their own: else Ctrl-C in a terminal, `timeout` or `kill -TERM -- -GROUP` would end
-      Ray under this process. They end with it all the same, since the kernel kills them when it dies. Where the kernel
-      cannot, off Linux, they stay in the group, which Ray's own reaper ends.
-    - Ray's handlers of SIGTERM, one in Python and one in C++, are not installed: they would end this process in the
-      middle of anything.
-    - Its node has NODE_TIMEOUT_S to appear, not 30 s. If the start fails, none of its processes is left.
-    - Its first process is waited for in Python: while Ray itself waits, no thread of this process runs, and no handler
-      of a signal.
+    - Ray's processes get sessions of their own. Otherwise Ctrl-C in a terminal, `timeout` or `kill -TERM -- -GROUP`
+      would end them before this process. They still end with this process, because the kernel kills them when it dies.
+      Off Linux the kernel cannot: there they stay in this process's group, which Ray's own reaper ends.
+    - Ray's two handlers of SIGTERM, in Python and in C++, are not installed: they would end this process anywhere.
+    - Ray's node has NODE_TIMEOUT_S to appear, not 30 s. If the start fails, none of Ray's processes is left.
+    - Ray's first process is waited for in Python. While Ray itself waits, no other thread of this process and no signal
+      handler can run.
 
     Known since 2.58: the five names that are replaced below, and `detect_fate_sharing_support`. Changed: an
-    AttributeError, or, where a name is there and is not called any more, the tests of interrupted launches.
+    AttributeError. If Ray keeps a name but does not call it, the tests of interrupted launches fail.
     """
     import ray._private.node
     import ray._private.ray_constants
@@ -139,7 +146,7 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
 
     def start(*arguments: Any, **options: Any) -> Any:
         own_session = utils.detect_fate_sharing_support()
-        with interrupts_deferred():  # a process that is not in the list would stay
+        with interrupts_deferred():  # a process that is missing in the list would not be ended
             started.append(before[0](*arguments, **options, start_new_session=own_session))
         return started[-1]
 
@@ -164,7 +171,7 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
         for process in started:
             process.wait()
         if isinstance(error, KeyboardInterrupt):
-            atexit.register(os._exit, 1)  # what is left of Ray in this process may wait for ever, or crash
+            atexit.register(os._exit, 1)  # Ray's threads in this process may wait for ever, or crash
         raise
     finally:
         services.ConsolePopen, services.get_node, utils.set_sigterm_handler, node.wait_for_persisted_port = before
@@ -172,12 +179,15 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
 
 
 def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any) -> T:
-    """Return the answer to a question that raises RuntimeError as long as there is none.
+    """Return the result of a function that raises RuntimeError until it has one; call it until then.
 
     Args:
-        ask: The question.
-        may_come: Whether an answer may still come.
-        arguments: Arguments of the question.
+        ask: Function that is called every POLL_S, for up to NODE_TIMEOUT_S.
+        may_come: Function that returns whether a result may still come.
+        arguments: Arguments of `ask`.
+
+    Raises:
+        RuntimeError: No result came in time, or none can come.
     """
     end = time.monotonic() + NODE_TIMEOUT_S
     while True:
@@ -193,14 +203,14 @@ def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any
 
 
 class LeanTrainer:
-    """Goes before `TorchTrainer` among a class's bases; leaves out two processes that a lane has no use for.
+    """Base class to put before `TorchTrainer`: it leaves out two processes that a lane does not need.
 
-    Each takes two seconds of a core until it is there. One hands out shards of Ray Datasets, of which a lane has none.
-    The other asks the autoscaler for nodes; where this process started Ray there are none to add.
+    Each takes two seconds of a core to start. One hands out shards of Ray Datasets, which lanes do not use. The other
+    asks the autoscaler for nodes, and is left out if this process started Ray: such a Ray has no nodes to add.
 
     Known since 2.58: `_create_default_callbacks`, with a `DatasetsCallback` in its list, and
-    `_initialize_and_run_controller`, with `scaling_policy` among its arguments. Changed: the actors of the lanes' test
-    are more than those that it lists.
+    `_initialize_and_run_controller`, with `scaling_policy` among its arguments. Changed: the lanes' test finds more
+    actors than it lists.
     """
 
     scaling_config: Any
@@ -218,22 +228,22 @@ class LeanTrainer:
 
 
 def fixed_workers(scaling_config: Any) -> Any:
-    """Return a scaling policy of Ray Train with as many workers as asked for, and no requests to an autoscaler.
+    """Return a scaling policy of Ray Train with a fixed number of workers and without requests to an autoscaler.
 
-    Ray Train sends such requests by a process that the controller waits for before it starts workers. That process is
-    started with the first request, and the controller's end would cancel the request: so all requests are left out.
+    Ray Train sends such requests through a process for which the controller waits before it starts workers. The first
+    request starts that process, and so would the cancelling of requests at the controller's end. Both are left out.
 
     Known since 2.58: `FixedScalingPolicy`, its hook `after_controller_start`, which makes the client for requests, and
-    `_maybe_send_resource_request`. Changed: as of `LeanTrainer`.
+    `_maybe_send_resource_request`. Changed: as for `LeanTrainer`.
     """
     from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 
     class FixedWorkers(FixedScalingPolicy):
         def after_controller_start(self, train_run_context: Any) -> None:
-            """Make no client for requests; without one, there is nothing to cancel at the end."""
+            """Make no client for requests. Without a client, nothing is cancelled at the end."""
 
         def _maybe_send_resource_request(self) -> None:
-            """Send none."""
+            """Send no request."""
 
     return FixedWorkers(scaling_config)
 
@@ -242,26 +252,26 @@ def fixed_workers(scaling_config: Any) -> Any:
 
 
 class StoredTrainable:
-    """Goes before `tune.Trainable` among a class's bases, for one that has a say in how its checkpoints are stored.
+    """Base class to put before `tune.Trainable`: it lets a trainable control how its checkpoints are stored.
 
-    Known since 2.58: `_report_class_trainable_checkpoint`, through which Tune copies a saved checkpoint; `_storage`,
-    None outside of Tune, else with the four attributes used here; and `_last_result`. Changed: an AttributeError with
-    a trial's first checkpoint, or, where the method is not called any more, trials that fail when a disk is full.
+    Known since 2.58: `_report_class_trainable_checkpoint`, by which Tune copies a saved checkpoint; `_storage`, None
+    outside of Tune, with the four attributes used here; and `_last_result`. Changed: an AttributeError at a trial's
+    first checkpoint. If Ray does not call the method, trials fail when a disk is full.
     """
 
     _storage: Any
     _last_result: Any
 
     def store(self, folder: Path, copy: Callable[[], Any]) -> Any:
-        """Have a checkpoint copied into the storage.
+        """Copy a checkpoint into the storage. A subclass may override this to wait, or to try again.
 
         Args:
-            folder: What was saved.
-            copy: Copies it, and returns Tune's result, whose `checkpoint` is the copy. It raises OSError if there is no
-                room; then the copy is gone, and may be made again.
+            folder: Folder of the saved checkpoint.
+            copy: Function that copies the checkpoint and returns Tune's result, whose `checkpoint` is the copy. It
+                raises OSError if it fails, as on a full disk. The copy is then removed, and `copy` may be called again.
 
         Returns:
-            What `copy` returned.
+            Result of `copy`.
         """
         return copy()
 
@@ -272,7 +282,7 @@ class StoredTrainable:
         return Path(self._storage.experiment_fs_path) if is_local else None
 
     def forget_last_result(self) -> None:
-        """Let a checkpoint that is saved before the first step not be taken for one of the last trial's."""
+        """Forget the last result, so that a checkpoint before the first step does not get the last trial's metrics."""
         self._last_result = None
 
     def _report_class_trainable_checkpoint(self, checkpoint_dir: str, checkpoint_dict_or_path: Any) -> Any:
@@ -294,10 +304,10 @@ class StoredTrainable:
 
 
 def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
-    """Return the checkpoint and the metrics of what Tune gives to a trainable's `restore`.
+    """Return the checkpoint and the metrics in the argument that Tune gives to a trainable's `restore`.
 
-    Known since 2.58: an object with both; by hand it may be a path, which has neither. Changed: a damaged checkpoint
-    is answered by the one before it without a word about the epoch, and a folder that is gone fails the trial.
+    Known since 2.58: the argument is an object with both. Other callers may give a path, which has neither. Changed:
+    the note about a damaged checkpoint lacks its epoch, and a missing folder of a checkpoint fails the trial.
     """
     return getattr(restored, "checkpoint", None), getattr(restored, "metrics", {})
 
@@ -306,15 +316,15 @@ def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
 
 
 def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
-    """Return a new trial of Tune's under a name of ours.
+    """Return a new trial of Tune's with a given name. Tune's own generator of trials makes up the names.
 
-    Tune's own generator of trials makes up their names. Known since 2.58: `_create_trial_from_spec` and its parser.
-    Changed: an ImportError or a TypeError before the first trial.
+    Known since 2.58: `_create_trial_from_spec` and its parser. Changed: an ImportError or a TypeError before the first
+    trial.
 
     Args:
         spec: Specification of Tune's experiment.
-        name: Id of the trial, and its tag.
-        config: Config of the trial.
+        name: Name of the trial, used as its id and its tag.
+        config: Tune's config of the trial.
     """
     from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 
@@ -322,7 +332,7 @@ def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
 
 
 def hand_on_checkpoints(lost: Any, trial: Any) -> None:
-    """Let a trial that is made anew go on from the checkpoint of the one that Tune gave up.
+    """Let a trial go on from the checkpoint of the trial `lost`, which Tune gave up and which it replaces.
 
     Known since 2.58: `run_metadata.checkpoint_manager`. Changed: an AttributeError, or the trial begins at the start.
     """
@@ -330,11 +340,12 @@ def hand_on_checkpoints(lost: Any, trial: Any) -> None:
 
 
 def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
-    """Let a paused trial go on from the latest checkpoint of another, with a new config.
+    """Let a paused trial go on from the latest checkpoint of the trial `source`, with a new config.
 
-    It is the way of Tune's own PBT: a trial starts from the latest checkpoint that its manager knows. Known since 2.58:
-    `_latest_checkpoint_result`, a `_TrainingResult`, and `invalidate_cache`. Changed: an ImportError when a population
-    first exchanges states, or a trial that goes on from its own state.
+    Tune's own PBT does it in the same way: a trial starts from the latest checkpoint that its manager knows.
+
+    Known since 2.58: `_latest_checkpoint_result`, a `_TrainingResult`, and `invalidate_cache`. Changed: an ImportError
+    when a population first exchanges states, or a trial goes on from its own state.
     """
     from ray.train._internal.session import _TrainingResult
 
@@ -348,10 +359,12 @@ def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
 
 
 def free_reports(trial: Any) -> None:
-    """Free what Tune keeps of each report of a trial that is over, its whole config in each: 0.1 MB a trial.
+    """Free the memory that Tune keeps for the reports of a trial that has ended: 0.1 MB a trial.
 
-    Known since 2.58: `metric_analysis`, `metric_n_steps` and the manager's `_checkpoint_results`; the latest checkpoint
-    is kept beside them. Changed: an AttributeError at the end of a trial, or memory that grows with the trials.
+    Each kept report holds the trial's whole config.
+
+    Known since 2.58: `metric_analysis`, `metric_n_steps` and the manager's `_checkpoint_results`, none of which holds
+    the latest checkpoint. Changed: an AttributeError at the end of a trial, or memory that grows with the trials.
     """
     kept = trial.run_metadata
     kept.metric_analysis.clear()
@@ -360,10 +373,12 @@ def free_reports(trial: Any) -> None:
 
 
 def exception_of(trial: Any) -> Exception:
-    """Return what was raised around a trial that Tune lost or gave up; else what Tune kept of the failure in words.
+    """Return the exception with which Tune lost or gave up a trial.
 
-    Known since 2.58: `pickled_error_file`, which the driver's Tune has just written, and `get_error`. Changed: notes of
-    lost trials without their reason.
+    If no exception was recorded, it is a RuntimeError with Tune's words for the failure.
+
+    Known since 2.58: `pickled_error_file`, which the driver's Tune has just written, and `get_error`. Changed: notes
+    on lost trials do not give the reason.
     """
     from ray import cloudpickle
 
@@ -378,28 +393,35 @@ def exception_of(trial: Any) -> Exception:
 
 
 def live_trials(tune_controller: Any) -> list[Any]:
-    """Return the trials that have not ended, of the controller that Tune passes to a scheduler. Known since 2.58.
+    """Return the trials that have not ended.
 
-    Changed: an AttributeError before the first trial.
+    Known since 2.58: the controller that Tune passes to a scheduler has `get_live_trials`. Changed: an AttributeError
+    before the first trial.
     """
     trials: list[Any] = tune_controller.get_live_trials()
     return trials
 
 
 def stop_trial(tune_controller: Any, trial: Any) -> None:
-    """End a paused trial, of the controller that Tune passes to a scheduler. Known since 2.58.
+    """End a paused trial.
 
-    Changed: an AttributeError at HyperBand's first rung.
+    Known since 2.58: the controller that Tune passes to a scheduler has `stop_trial`. Changed: an AttributeError at
+    HyperBand's first rung.
     """
     tune_controller.stop_trial(trial)
 
 
 def one_bracket_asha(**options: Any) -> Any:
-    """Return Tune's ASHA with one bracket; `options` are those of `ASHAScheduler`.
+    """Return Tune's ASHA with one bracket, which draws no random numbers.
 
-    Tune draws the bracket of each trial, even the only one, from numpy's global generator. Known since 2.58:
-    `_trial_info` and `_brackets`; and, as of `MedianStoppingRule`, that a rule takes None for a controller, and for a
-    trial anything with a `trial_id`. Changed: an AttributeError with the first trial, or draws that differ.
+    Tune's own draws the bracket of each trial from numpy's global generator, even if there is only one.
+
+    Known since 2.58: `_trial_info` and `_brackets`. As with `MedianStoppingRule`, None may be passed for the
+    controller, and any object with a `trial_id` for a trial. Changed: an AttributeError at the first trial, or
+    different random draws.
+
+    Args:
+        options: Options of `ASHAScheduler`.
     """
     from ray.tune.schedulers import ASHAScheduler
 
@@ -411,9 +433,9 @@ def one_bracket_asha(**options: Any) -> Any:
 
 
 def study_of(search: Any) -> Any:
-    """Return the study behind an `OptunaSearch` that was given a space. Known since 2.58.
+    """Return the Optuna study of an `OptunaSearch` that was given a search space.
 
-    Changed: an AttributeError when a search is opened.
+    Known since 2.58: `_ot_study`. Changed: an AttributeError when a search is opened.
     """
     return search._ot_study
 
@@ -424,7 +446,7 @@ def study_of(search: Any) -> Any:
 def autoscaler_status(gcs_address: str) -> Any:
     """Return the state of an autoscaler of version 2, with `pending_launches`, `pending_nodes` and `failed_launches`.
 
-    Known since 2.58: `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while lanes are waited for.
+    Known since 2.58: `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while a sweep waits for lanes.
     """
     from ray.autoscaler.v2.sdk import get_cluster_status
 
@@ -432,10 +454,11 @@ def autoscaler_status(gcs_address: str) -> Any:
 
 
 def autoscaler_report() -> dict[str, Any]:
-    """Return the last report of an autoscaler of version 1; {} before its first.
+    """Return the last report of an autoscaler of version 1; empty before the first report.
 
-    Known since 2.58: the key DEBUG_AUTOSCALING_STATUS of the internal store, a JSON text with `autoscaler_report`, in
-    which are `pending_launches` and `pending_nodes`. Changed: "still waiting" does not say for what.
+    Known since 2.58: the key DEBUG_AUTOSCALING_STATUS of the internal store. Its value is a JSON text, whose
+    `autoscaler_report` has `pending_launches` and `pending_nodes`. Changed: the line "still waiting" does not say what
+    for.
     """
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
     from ray.experimental.internal_kv import _internal_kv_get
@@ -446,9 +469,9 @@ def autoscaler_report() -> dict[str, Any]:
 
 
 def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return the contents of a cluster file with Ray's defaults, as `ray up` completes it; changes `tree`.
+    """Return the contents of a cluster file, completed with Ray's defaults as by `ray up`. `tree` is changed too.
 
-    Known since 2.58. Changed: a cluster file that this project ships is refused by `mdr-tune cluster check`.
+    Known since 2.58. Changed: `mdr-tune cluster check` refuses a cluster file that this project ships.
     """
     from ray.autoscaler._private.util import prepare_config as prepare
 
@@ -457,7 +480,10 @@ def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate_config(prepared: dict[str, Any]) -> None:
-    """Raise what Ray has against a completed cluster file. Known since 2.58; changed: as of `prepare_config`."""
+    """Raise Ray's error for a completed cluster file that is not valid.
+
+    Known since 2.58. Changed: as for `prepare_config`.
+    """
     from ray.autoscaler._private.util import validate_config as validate
 
     validate(prepared)

@@ -1,6 +1,6 @@
-"""A trial as Ray Tune sees it: a thin actor that leases a lane and passes commands on. One step is one epoch.
+"""A trial as Ray Tune sees it: a thin actor that leases a lane and sends commands to it. One step is one epoch.
 
-Imports neither torch nor Ray Train, so that the process is there in a second.
+This module imports neither torch nor Ray Train, so that the trial's process starts in a second.
 """
 
 import dataclasses
@@ -30,8 +30,9 @@ from mdr_tune.lanes.ray_seams import StoredTrainable, saved_result
 
 __all__ = ["CHECKPOINT_FILE", "LaneTrial"]
 MAX_TRIES_AFTER_LOSS = 3
+"""Number of times that a command is tried if its lane is lost each time."""
 MAX_DEVICES_LOST = 2
-"""A trial after which a GPU computes nothing more, so many times before one epoch, has itself to blame."""
+"""Number of GPUs that a trial may lose before it reports another epoch. After so many, the trial itself has failed."""
 T = TypeVar("T")
 
 
@@ -40,30 +41,32 @@ class LaneTrial(StoredTrainable, tune.Trainable):
 
     Tune's config holds:
 
-    - `trial`: the whole trial.
-    - `recorded`: metrics of epochs that it did before an interruption. They are answered again, without a lane.
-    - `failure`: how it failed then, after what is recorded; or None.
-    - `resume`: {"checkpoint": folder, "epoch": e}, its own last checkpoint before the interruption; or None.
+    - `trial`: configuration of the whole trial.
+    - `recorded`: metrics of the epochs that the trial did before an interruption. They are reported again, without a
+      lane.
+    - `failure`: failure that followed the recorded epochs before the interruption; or None.
+    - `resume`: {"checkpoint": folder, "epoch": e}, the trial's own last checkpoint before the interruption; or None.
 
-    Without anything recorded a trial begins after the epoch of `resume`. The epochs of a trial are counted here:
-    Tune's own count of iterations differs from it after a resume.
+    A trial without recorded epochs begins after the epoch of `resume`. This class counts a trial's epochs, because
+    Tune's own count of iterations differs after a resume.
 
-    The lane is leased and the trial started there when an epoch has to be trained, not before: trials that wait for
-    others need none. The state to start from is the one of the latest event that this actor knows of: what it saved or
-    loaded last, or `resume` if that is of a later epoch, which recorded answers led up to; then the epochs that are
-    missing are trained once more, and not reported again. If the lane is lost, the same happens.
+    The trial leases a lane, and starts there, only when an epoch has to be trained: trials that wait for others need no
+    lane. It starts from the state that it saved or loaded last. It starts from `resume` instead if that is later and
+    the recorded epochs have already been reported up to it. Epochs between the start and the last reported epoch are
+    trained again, but not reported again. A trial whose lane is lost starts in the same way.
 
-    What is wrong with the trial is a result, `done` and with a `failure`: `failed`, `diverged`, or `lanes_ended`. What
-    is raised is wrong with the machine, and Tune tries the trial again from its last checkpoint.
+    A failure that another try cannot mend is a result that is `done` and has a `failure`. Its kind is `failed`,
+    `diverged`, or `lanes_ended` if no lane is left. A failure of the machine is raised, and Tune tries the trial again
+    from its last checkpoint.
     """
 
     def setup(self, config: dict[str, Any], hub: Any = None) -> None:
-        """Take the sweep's hub, and the first trial."""
+        """Prepare the actor for its first trial; `hub` is the sweep's hub of lanes."""
         self._hub = hub
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Become another trial in the same process, or the same one with what population based training changed."""
+        """Become another trial in the same process, or the same trial as population based training changed it."""
         self.cleanup()
         self._begin(new_config)
         return True
@@ -77,7 +80,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         resume = config.get("resume")
         self._own = Origin() if resume is None else Origin(str(resume["checkpoint"]), int(resume["epoch"]))
         self._origin = Origin()
-        self._source: Origin | None = None  # see CheckpointInfo
+        self._source: Origin | None = None  # `source` of CheckpointInfo
         self._epoch = min(self._recorded) - 1 if self._recorded else self._own.epoch
         self._has_trained = False  # since the last checkpoint was loaded
         self._started = False
@@ -86,7 +89,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         self.forget_last_result()
 
     def step(self) -> dict[str, Any]:
-        """Return the next epoch: a recorded one, or one that is trained and validated on the lane."""
+        """Return the metrics of the next epoch, which is a recorded one or is trained and validated on the lane."""
         if self._epoch + 1 in self._recorded:
             return self._report(self._recorded[self._epoch + 1])
         if self._past_failure is not None:
@@ -106,7 +109,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return {**metrics, "epoch": self._epoch, **self._take_notes(), "done": self._epoch >= self._trial["epochs"]}
 
     def _failure(self, kind: str, error: Exception) -> dict[str, Any]:
-        self._has_trained = False  # there is no state of it in the lane any more
+        self._has_trained = False  # the lane has dropped the trial's state
         failure = {"kind": kind, "text": str(error)}
         return {"epoch": self._epoch, "done": True, "failure": failure, **self._take_notes()}
 
@@ -115,11 +118,11 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return {"notes": notes} if notes else {}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the trial's state into Tune's checkpoint, or a marker if there is none here.
+        """Write the trial's state into Tune's checkpoint, or a marker if the trial has no state at this epoch.
 
-        The state comes from rank 0, or from memory if it is of the same epoch: Tune saves a second time when it pauses
-        a trial, which then needs no lane. A marker is written while recorded epochs are answered; it says from where
-        the state can be had. So does that of a trial that failed.
+        The state comes from rank 0, or from memory if memory has the same epoch: Tune saves a second time when it
+        pauses a trial, and this needs no lane. A marker is written while recorded epochs are reported, and after the
+        trial has failed. It says where to get the state from.
         """
         folder, origin = Path(checkpoint_dir), self._origin_now()
         if self._has_trained and (origin.data is None or origin.epoch < self._epoch):
@@ -136,7 +139,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         self._write(lambda: write_checkpoint(folder, data, info), folder, len(data))
 
     def restore(self, checkpoint_path: Any) -> None:
-        """Load a checkpoint as Tune does; a folder that is gone is one that is damaged."""
+        """Load a checkpoint as Tune does. A missing folder is made, so that it counts as a damaged checkpoint."""
         checkpoint, metrics = saved_result(checkpoint_path)
         epoch = metrics.get("epoch")
         self._restored_epoch = None if epoch is None else int(epoch)
@@ -145,15 +148,16 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         super().restore(checkpoint_path)
 
     _restored_epoch: int | None = None
-    """The epoch of the checkpoint that is being loaded, according to Tune."""
+    """Epoch of the checkpoint that is being loaded, according to Tune; None if Tune does not tell it."""
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on after the epoch of a checkpoint at the next step.
+        """Load a checkpoint, so that the next step does the epoch after it.
 
-        It may be the trial's own, or another one's, whose state it takes over; either may be a marker. The epochs that
-        follow are answered from what was recorded of *this* trial, as far as that goes, and then trained, with this
-        trial's configuration. Epochs that lie between a damaged checkpoint and the one before it are trained with the
-        configuration that the checkpoint was made with.
+        The checkpoint is the trial's own, or that of another trial whose state it takes over. Either may be a marker.
+        The epochs that follow are reported from the records of *this* trial, as far as it has them, and then trained
+        with this trial's configuration. If the checkpoint is damaged and an earlier one takes its place, the epochs
+        between the two are trained with the configuration in the checkpoint.json of the damaged one, or of the earlier
+        one if that file is damaged too.
         """
         found = read_newest(Path(checkpoint_dir), self._restored_epoch, self._trial)
         self._restored_epoch = None
@@ -173,12 +177,26 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         ray.get(self._hub.release.remote(self._holder, self._token))
 
     def _origin_now(self) -> Origin:
-        """Return from where the state after the last reported epoch can be had."""
+        """Return the origin of the state after the last reported epoch."""
         is_own_later = self._origin.until < self._own.epoch <= self._epoch
         return self._own if is_own_later else self._origin
 
     def _on_lane(self, when: str, action: Callable[[], Any], then: Callable[[Any], Any] = lambda value: value) -> Any:
-        """Run `action`, and `then` on its value, with the trial started; after a lost lane, again."""
+        """Start the trial on a lane if need be, and run an action there; repeat this if the lane is lost.
+
+        Args:
+            when: Words for the moment, such as `in epoch 3`, for notes.
+            action: Function that sends a command to the lane.
+            then: Function that is called with the result of `action`.
+
+        Returns:
+            Result of `then`.
+
+        Raises:
+            LaneLost: The lane was lost MAX_TRIES_AFTER_LOSS times in a row.
+            TrialFailed: The trial failed, or lost its GPU MAX_DEVICES_LOST times.
+            LaneEnded: There is no lane any more.
+        """
         for _ in range(MAX_TRIES_AFTER_LOSS):
             try:
                 self._ensure_started()
@@ -201,7 +219,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         raise LaneLost(f"{what} {MAX_TRIES_AFTER_LOSS} times in a row {when}")
 
     def _ensure_started(self) -> None:
-        """Lease the lane, start the trial there, and train what is missing up to the last reported epoch."""
+        """Lease a lane, start the trial there, and train the epochs that are missing up to the last reported one."""
         if self._started:
             return
         unwrap(ray.get(self._hub.lease.remote(self._holder, self._token)))
@@ -211,7 +229,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         found = complete(origin, self._trial)
         if found.note is not None:
             self._notes.append(found.note)
-        self._origin = origin = _shared(found.origin)  # is not read again
+        self._origin = origin = _shared(found.origin)  # so that it is not read again
         state = origin.data
         stages = origin.then(self._trial, self._epoch).stages
         for number, stage in enumerate(stages):
@@ -226,12 +244,12 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return unwrap(ray.get(self._hub.submit.remote(self._holder, kind, payload)))
 
     def _write(self, write: Callable[[], T], folder: Path, size_bytes: int) -> T:
-        """Write a checkpoint once there is room: in Tune's temporary folder, and for the copy in the storage."""
+        """Write a checkpoint once there is room for it, in Tune's temporary folder and for its copy in the storage."""
         folders = [folder] if self.storage_folder is None else [folder, self.storage_folder]
         return write_when_there_is_room(write, folders, size_bytes, self._tell)
 
     def store(self, folder: Path, copy: Callable[[], Any]) -> Any:
-        """Have Tune copy a checkpoint to the storage, once there is room."""
+        """Copy a checkpoint to the storage by Tune's function, once there is room."""
         size = sum(file.stat().st_size for file in folder.iterdir())
         result = write_when_there_is_room(copy, [self.storage_folder or folder], size, self._tell)
         if self.storage_folder is not None and self._origin.data is not None and self._origin.epoch == self._epoch:
@@ -243,12 +261,12 @@ class LaneTrial(StoredTrainable, tune.Trainable):
 
 
 def _reason(error: DeviceLost) -> str:
-    """Return the first line of the exception at the end of a traceback, without its type's name."""
+    """Return the first line of the message of the exception in a traceback, without the exception's type."""
     lines = str(error).splitlines()
     raised = [line for line in lines if line and not line.startswith((" ", "Traceback "))] or lines
     return raised[0].partition(": ")[2] or raised[0]
 
 
 def _shared(origin: Origin) -> Origin:
-    """Return the origin with its bytes in Ray's object store, where the workers find them."""
+    """Return the origin with the bytes of its state moved to Ray's object store, from which workers read them."""
     return dataclasses.replace(origin, data=ray.put(origin.data)) if isinstance(origin.data, bytes) else origin
