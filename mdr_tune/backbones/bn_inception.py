@@ -27,7 +27,7 @@ class _Block(NamedTuple):
 
     @property
     def out_channels(self) -> int:
-        """Number of channels of the convolutions' output. A block that halves the image adds its input's to them."""
+        """Number of output channels, without those of the pooled input in a block that halves the image."""
         return self.single + self.triple[-1] + self.double[-1] + self.pool_projection
 
 

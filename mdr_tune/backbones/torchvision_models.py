@@ -20,7 +20,8 @@ _FIXED_IMAGE_SIZE = ("vit_", "maxvit_")
 _LEAST_IMAGE_SIZE = {"efficientnet_v2_": 1, "swin_": 4}
 """Least height and width that networks take, by the beginning of their names.
 
-torchvision publishes a larger size for them: for Swin, the one that its weights are for.
+The least size that torchvision publishes for these networks is too large. For Swin, it is the size of the images that
+the weights were trained on.
 """
 _VIT_IMAGE_SIZE = 224  # torchvision's default for a vision transformer
 _AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")

@@ -43,7 +43,7 @@ def connect(address: str) -> None:
     import ray
 
     try:
-        with interrupts_answered(), signal_handlers_kept():  # Ray's handler would end the process anywhere
+        with interrupts_answered(), signal_handlers_kept():  # Ray's handler would end the process at once
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(_no_answer(address, str(error).splitlines()[0])) from None

@@ -152,9 +152,11 @@ class ImageDataset:
 
 
 class OpenedDataset(NamedTuple):
-    """A data set as its source opens it, with its test classes.
+    """A data set as its source opens it, with its test classes. Only `mdr_tune.data` handles it.
 
-    Only `mdr_tune.data` handles it, and gives search code `searched` alone.
+    Attributes:
+        searched: training and validation classes, which search code gets.
+        test: test classes, which `read_test_split` returns.
     """
 
     searched: ImageDataset

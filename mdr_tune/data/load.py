@@ -41,7 +41,7 @@ def load_dataset(data: DataSource, progress: Progress = no_progress) -> ImageDat
 
     Raises:
         UserError: files are missing, corrupt or not what they should be, or the cache cannot be written.
-        TypeError: `data` is a name.
+        TypeError: `data` is the name of a data set and not its description.
     """
     return _open(data, progress).searched
 

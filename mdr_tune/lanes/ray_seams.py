@@ -1,8 +1,8 @@
 """Every private name of Ray that mdr_tune uses, and every other part of Ray that its documentation does not promise.
 
-Each of them, a *seam*, is behind a function or a small base class. Its docstring says what the seam is used for,
-`Known since` which version of Ray it has been seen, and what symptom shows that Ray has `Changed` it.
-`tests/lanes/test_ray_seams.py` checks each seam in the installed Ray: run it to try a new version.
+Each of them, a *seam*, is behind a function or a small base class, whose docstring says what the seam is used for.
+"Known since" names the version of Ray from which on the seam is known. "Changed" names the symptom that appears if Ray
+changes it. `tests/lanes/test_ray_seams.py` checks each seam in the installed Ray: run it to try a new version.
 `tests/test_layers.py` checks that no other file names a seam.
 
 Importing this module imports neither Ray nor torch: a plan is made without them, and a trial's process has to start in
@@ -307,7 +307,8 @@ def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
     """Return the checkpoint and the metrics in the argument that Tune gives to a trainable's `restore`.
 
     Known since 2.58: the argument is an object with both. Other callers may give a path, which has neither. Changed:
-    the note about a damaged checkpoint lacks its epoch, and a missing folder of a checkpoint fails the trial.
+    after a damaged checkpoint.json, the trial goes on from the epoch of an earlier checkpoint; and a missing folder of
+    a checkpoint fails the trial.
     """
     return getattr(restored, "checkpoint", None), getattr(restored, "metrics", {})
 

@@ -120,8 +120,8 @@ class LaneTrial(StoredTrainable, tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the trial's state into Tune's checkpoint, or a marker if the trial has no state at this epoch.
 
-        The state comes from rank 0, or from memory if memory has the same epoch: Tune saves a second time when it
-        pauses a trial, and this needs no lane. A marker is written while recorded epochs are reported, and after the
+        The state comes from rank 0, and is then kept in memory: Tune saves a second time when it pauses a trial, and
+        this needs no lane. A marker is written while recorded epochs are reported, and after the
         trial has failed. It says where to get the state from.
         """
         folder, origin = Path(checkpoint_dir), self._origin_now()

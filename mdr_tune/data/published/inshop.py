@@ -18,7 +18,7 @@ from mdr_tune.util.errors import UserError
 _TITLE = "In-Shop Clothes Retrieval"
 _HOMES = (
     "",
-    "Inshop",  # name in the authors' code of MDR
+    "Inshop",  # name in the code of the authors of MDR
     "In-shop Clothes Retrieval Benchmark",  # name in the publisher's shared folder
     "In-shop",
     "In-Shop",
