@@ -1,4 +1,4 @@
-"""Nodes that the cluster's autoscaler may add, and its present activity. It is found on the head node only."""
+"""Nodes that the cluster's autoscaler may add, and its present activity. It runs on the head node only."""
 
 import time
 from collections import Counter

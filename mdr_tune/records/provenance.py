@@ -113,7 +113,7 @@ def source_of(folder: Path) -> dict[str, Any] | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """Return what git prints; None if there is no git, no repository, or no answer in time."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # git sets these in hooks
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # set in git hooks
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(
