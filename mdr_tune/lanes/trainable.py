@@ -32,7 +32,7 @@ __all__ = ["CHECKPOINT_FILE", "LaneTrial"]
 MAX_TRIES_AFTER_LOSS = 3
 """Number of times that a command is tried if its lane is lost each time."""
 MAX_DEVICES_LOST = 2
-"""Number of GPUs that a trial may lose before it reports another epoch. After so many, the trial itself has failed."""
+"""Number of GPUs lost in a row, without an epoch reported between, that make the trial itself count as failed."""
 T = TypeVar("T")
 
 
