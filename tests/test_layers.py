@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -79,6 +80,21 @@ def files_of(layer: str) -> list[Path]:
 def test_every_folder_is_a_layer_and_nothing_lies_loose() -> None:
     assert {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()} == set(BELOW)
     assert [file.name for file in PACKAGE.glob("*.py")] == ["__init__.py"]
+
+
+def test_no_two_files_have_one_name() -> None:
+    """Those of `cli` are named by their commands."""
+    names = Counter(file.name for file in PACKAGE.rglob("*.py") if file.parent.name != "cli")
+    assert {name for name, times in names.items() if times > 1} == {"__init__.py"}
+
+
+def test_every_file_that_the_guide_to_the_code_names_is_there() -> None:
+    guide = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`((?:[a-z_0-9]+/)+(?:[a-z_0-9]+\.[a-z]+)?)`", guide))
+    assert len(named) > 80
+    files = {path for path in named if not path.startswith("runs/")}
+    missing = {path for path in files if not any((root / path).exists() for root in (PACKAGE, PACKAGE.parent))}
+    assert missing == set()
 
 
 @pytest.mark.parametrize("layer", BELOW)

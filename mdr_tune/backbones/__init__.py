@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mdr_tune.util.lazy_names import lazy_name
 
 if TYPE_CHECKING:
-    from mdr_tune.backbones.base import Backbone
-    from mdr_tune.backbones.build import build_backbone
+    from mdr_tune.backbones.backbone import Backbone
+    from mdr_tune.backbones.by_name import build_backbone
     from mdr_tune.backbones.conv4 import Conv4
     from mdr_tune.backbones.families import check_takes
     from mdr_tune.backbones.weights import check_weights, fetch_weights
@@ -23,8 +23,8 @@ __all__ = [
     "fetch_weights",
 ]
 _MODULES = {
-    "base": ["Backbone"],
-    "build": ["build_backbone"],
+    "backbone": ["Backbone"],
+    "by_name": ["build_backbone"],
     "conv4": ["Conv4"],
     "families": ["check_takes"],
     "weights": ["check_weights", "fetch_weights"],

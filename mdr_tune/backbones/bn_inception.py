@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from mdr_tune.backbones.base import Backbone
+from mdr_tune.backbones.backbone import Backbone
 from mdr_tune.backbones.state_dicts import State, load_weights
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mdr_tune.backbones.base import Backbone
+from mdr_tune.backbones.backbone import Backbone
 
 
 class Conv4(Backbone):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from mdr_tune.backbones.family import BackboneFamily
 from mdr_tune.backbones.image_limits import ImageLimits
 from mdr_tune.util.errors import UnknownName
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.nearest_name import did_you_mean
 
 if TYPE_CHECKING:
-    from mdr_tune.backbones.base import Backbone
+    from mdr_tune.backbones.backbone import Backbone
 
 
 class Conv4Family(BackboneFamily):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mdr_tune.backbones.image_limits import ImageLimits
 
 if TYPE_CHECKING:
-    from mdr_tune.backbones.base import Backbone
+    from mdr_tune.backbones.backbone import Backbone
 
 
 class BackboneFamily(ABC):

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
-from mdr_tune.backbones.base import Backbone
+from mdr_tune.backbones.backbone import Backbone
 from mdr_tune.backbones.image_limits import ImageLimits
 from mdr_tune.backbones.state_dicts import State, load_weights
 

@@ -12,7 +12,7 @@ from mdr_tune.util.cache_folder import locked
 from mdr_tune.util.download import Digest, DownloadError, digest_of, download
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import why_not_writable
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.nearest_name import did_you_mean
 
 logger = logging.getLogger(__name__)
 

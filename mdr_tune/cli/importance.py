@@ -13,7 +13,7 @@ from mdr_tune.cli.terminal import say
 from mdr_tune.records.recorded_sweep import SweepRecords
 from mdr_tune.report.budget import AtBudget
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.nearest_name import did_you_mean
 
 FEW_TRIALS = 30
 LOPSIDED = 0.8

@@ -15,8 +15,8 @@ from mdr_tune.config.explain import lines_of
 from mdr_tune.config.strict_model import KeyProblem, Named, StrictModel, flatten, members, one_of, tag
 from mdr_tune.config.units import SHARE
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.nearest_name import unknown_name
 from mdr_tune.util.progress import Progress
-from mdr_tune.util.registry import unknown_name
 from mdr_tune.util.words import not_utf_8
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from mdr_tune.config.explain import explain
 from mdr_tune.config.hints import flow
 from mdr_tune.config.strict_model import KeyProblem, StrictModel, tag
 from mdr_tune.config.trial import LevelGrid
-from mdr_tune.util.registry import nearest_name
+from mdr_tune.util.nearest_name import nearest_name
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 IntRange = Annotated[list[int], Field(min_length=2, max_length=2)]

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Tag
 
 from mdr_tune.config.other_names import meant_metric
 from mdr_tune.config.strict_model import is_tag, tag_name
-from mdr_tune.util.registry import did_you_mean, nearest_name
+from mdr_tune.util.nearest_name import did_you_mean, nearest_name
 
 _SHORT_FORMS = {
     "learning_rate": ("lr", "base_lr", "init_lr", "learningrate", "step_size"),

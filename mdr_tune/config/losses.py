@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from mdr_tune.config.strict_model import Named, one_of
 from mdr_tune.config.units import COSINE, DEGREES, SCALE, TEMPERATURE, Unit
-from mdr_tune.util.registry import LIBRARY_PREFIX
+from mdr_tune.util.nearest_name import LIBRARY_PREFIX
 
 if TYPE_CHECKING:
     from mdr_tune.metric import MetricLoss

@@ -2,7 +2,7 @@
 
 import re
 
-from mdr_tune.util.registry import nearest_name, plain_name
+from mdr_tune.util.nearest_name import nearest_name, plain_name
 
 _OTHER_NAMES = {
     "fp32": ("float32", "float", "full", "32", "32-true"),

@@ -21,7 +21,7 @@ from mdr_tune.config.space import (
 )
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
-from mdr_tune.util.registry import nearest_name
+from mdr_tune.util.nearest_name import nearest_name
 
 Path = tuple[str, ...]
 """Path of a key in the file."""

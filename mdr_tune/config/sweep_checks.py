@@ -11,7 +11,7 @@ from mdr_tune.config.strict_model import members
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import recall_rank
-from mdr_tune.util.registry import LIBRARY_PREFIX, did_you_mean
+from mdr_tune.util.nearest_name import LIBRARY_PREFIX, did_you_mean
 
 
 def sweep_problems(sweep: SweepConfig) -> Problems:

@@ -10,7 +10,7 @@ from mdr_tune.util.lazy_names import lazy_name
 
 if TYPE_CHECKING:
     from mdr_tune.data.dataset import SPLIT_NAMES, ImageDataset, Images, ImageSplit, SearchSplitName, SplitName
-    from mdr_tune.data.load import (
+    from mdr_tune.data.open_data import (
         DataSource,
         dataset_content,
         is_decoded,
@@ -41,7 +41,7 @@ __all__ = [
 ]
 _MODULES = {
     "dataset": ["SPLIT_NAMES", "ImageDataset", "ImageSplit", "Images", "SearchSplitName", "SplitName"],
-    "load": [
+    "open_data": [
         *("DataSource", "dataset_content", "is_decoded", "load_dataset", "outline_files", "read_test_split"),
         "split_sizes",
     ],

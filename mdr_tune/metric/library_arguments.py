@@ -10,7 +10,7 @@ from pytorch_metric_learning import losses
 from torch import nn
 
 from mdr_tune.util.errors import UnknownName
-from mdr_tune.util.registry import LIBRARY_PREFIX, did_you_mean
+from mdr_tune.util.nearest_name import LIBRARY_PREFIX, did_you_mean
 
 REQUIRED = inspect.Parameter.empty
 

@@ -19,7 +19,7 @@ from mdr_tune.metric.library_arguments import (
     loss_class_arguments,
     loss_class_names,
 )
-from mdr_tune.util.registry import LIBRARY_PREFIX
+from mdr_tune.util.nearest_name import LIBRARY_PREFIX
 
 # From the names that the library's constructors use to the two sizes that a trial knows.
 _SIZES = {"num_classes": "num_classes", "embedding_size": "embedding_size", "descriptors_dim": "embedding_size"}

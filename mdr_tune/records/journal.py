@@ -223,6 +223,8 @@ class Past:
 
     def _extended(self, event: dict[str, Any]) -> None:
         if event.get("replaces"):
+            if not self.extensions:
+                raise ValueError("it replaces an extension, and there is none before it")
             self.extensions.pop()
         self.extensions.append(event["trials"])
         self.has_open_extension = True

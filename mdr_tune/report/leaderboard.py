@@ -12,7 +12,7 @@ from mdr_tune.report.names import short_names, test_key
 from mdr_tune.report.output.data_files import Rows, cell
 from mdr_tune.report.rows import best_of, best_parameters, rows_of, said_outcome
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.nearest_name import did_you_mean
 
 _HIGHER_FIRST = ("val/", "test/", "objective/", "time/images_per_s")
 _HIGHER_COLUMNS = ("best", "mean", "second", "front", "test", "images_per_s", "epochs", "seeds")

@@ -9,7 +9,7 @@ from mdr_tune.report.row_settings import comparable_key, embedding_mode, has_mdr
 from mdr_tune.report.rows import Difference, Estimate, Row, Verdict
 from mdr_tune.statistics import bootstrap_difference, holm, paired_difference
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.nearest_name import did_you_mean
 
 SIGNIFICANT = 0.05
 

@@ -25,7 +25,7 @@ from mdr_tune.sweep.stores import Stores, choose_stores
 from mdr_tune.tracking.mlflow_database import check_whole, connect
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import atomic_write
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.nearest_name import did_you_mean
 from mdr_tune.util.sqlite_address import sqlite_options, sqlite_url
 from mdr_tune.util.words import duration
 

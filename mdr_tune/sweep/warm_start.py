@@ -16,7 +16,7 @@ from mdr_tune.records.journal import read_records
 from mdr_tune.records.trial_record import TrialRecord, by_configuration, mean_over_seeds
 from mdr_tune.sweep.stored_launches import PLAN
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.nearest_name import did_you_mean
 from mdr_tune.util.words import count
 
 

@@ -17,7 +17,7 @@ from mdr_tune.tracking import tags
 from mdr_tune.tracking.deleted import deleted_runs, deleted_trials, is_deleted, restore_runs
 from mdr_tune.tracking.experiment import check_active, child_runs
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.nearest_name import did_you_mean
 from mdr_tune.util.words import not_utf_8
 
 _DEFAULT_EXPERIMENT_ID = "0"

@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from mdr_tune.cli.main import main, make_parser
-from mdr_tune.data import load
+from mdr_tune.data import open_data
 from mdr_tune.data.published import cub200
 from mdr_tune.data.published.benchmark import Count
 from tests.data.images.pictures import truncate
@@ -32,7 +32,7 @@ SMALL = ("--set", "resize=16", "--set", "image_size=16")
 def _own_environment(environment_put_back: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder and a cache of its own, and nothing that an earlier test has opened."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(load, "_opened", {})
+    monkeypatch.setattr(open_data, "_opened", {})
     monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "cache"))
 
 
@@ -83,7 +83,7 @@ def test_a_cache_that_is_there_costs_nothing(
 ) -> None:
     _, first = run(capsys, "prepare", "folder", "--root", "own", *SMALL)
     made = caches(tmp_path)[0].stat()
-    monkeypatch.setattr(load, "_opened", {})  # as in a new process
+    monkeypatch.setattr(open_data, "_opened", {})  # as in a new process
     code, lines = run(capsys, "prepare", "folder", "--root", "own", *SMALL)
     assert code == 0
     assert lines == first[4:]
@@ -116,7 +116,7 @@ def test_without_the_cache_images_are_checked_and_not_kept(
     assert [line.split()[0] for line in lines[4:]] == ["folder", "train", "validation", "test"]
     assert caches(tmp_path) == []
     truncate(own / "class_4" / "1.png")
-    monkeypatch.setattr(load, "_opened", {})
+    monkeypatch.setattr(open_data, "_opened", {})
     code, (line,) = run(capsys, "prepare", "folder", "--root", "own", *SMALL, "--set", "cache=false")
     assert code == 2
     assert line.startswith("error: data.corrupt: 1 of 36 images cannot be decoded: class_4/1.png (truncated); mend or")
@@ -346,7 +346,7 @@ def test_what_the_system_refuses_is_told_with_the_data_set(
     monkeypatch.setenv("MDR_TUNE_CACHE", str(glyph_cache))
     run(capsys, "prepare", "glyphs")
     (rendered,) = glyph_cache.glob("glyphs-*.arrow")
-    monkeypatch.setattr(load, "_opened", {})
+    monkeypatch.setattr(open_data, "_opened", {})
     monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache" / f"{rendered.name}.lock").mkdir(parents=True)
     code, lines = run(capsys, "prepare", "glyphs")

@@ -162,3 +162,11 @@ def test_an_extension_is_open_until_a_trial_starts(tmp_path: Path) -> None:
     journal.close()
     past = read_past(tmp_path)
     assert (past.extensions, past.has_open_extension) == ([3, 4], True)
+
+
+def test_an_extension_in_place_of_none_is_damage(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, print)
+    journal.write("extended", trials=3, replaces=True)
+    journal.close()
+    with pytest.raises(UserError, match="it replaces an extension, and there is none before it"):
+        read_past(tmp_path)

@@ -98,7 +98,7 @@ def test_a_failure_leaves_the_old_report_and_nothing_else(
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(build, "write_rows", fail)
+    monkeypatch.setattr(write, "write_rows", fail)
     for folder in ("report", "new"):
         with pytest.raises(OSError, match="No space left"):
             build_report([evidence], tmp_path / folder)

@@ -7,7 +7,7 @@ from typing import Any
 from mdr_tune.cluster.aws_instances import TOO_OLD, gpus, is_arm, vcpus
 from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
 from mdr_tune.util.errors import UserError
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.nearest_name import did_you_mean
 
 _OF_RAY = "SubnetIds"  # not a parameter of the request: Ray takes the subnets from it in turn
 _KIND = "accelerator_type:"

@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import check_on_disk
-from mdr_tune.util.registry import did_you_mean
+from mdr_tune.util.nearest_name import did_you_mean
 from mdr_tune.util.text_forms import INVISIBLE, one_form
 
 _ROWS_SHOWN = 5

@@ -1,7 +1,7 @@
 import pytest
 
 from mdr_tune.util.errors import UnknownName
-from mdr_tune.util.registry import did_you_mean, nearest_name, unknown_name
+from mdr_tune.util.nearest_name import did_you_mean, nearest_name, unknown_name
 
 
 def test_an_unknown_name_lists_the_known_ones_and_guesses() -> None:

@@ -62,7 +62,9 @@ def test_conv4_is_built_without_torchvision() -> None:
 
 
 def test_without_loading_the_network_is_made_for_the_weights_but_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mdr_tune.backbones.build.fetch_weights", lambda name, weights: pytest.fail("asked for a file"))
+    monkeypatch.setattr(
+        "mdr_tune.backbones.by_name.fetch_weights", lambda name, weights: pytest.fail("asked for a file")
+    )
     backbone = build_backbone("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", load=False)
     assert backbone.image_size == 384
     assert build_backbone("conv4", "/nowhere/weights.pt", load=False).feature_size == 256

@@ -1,6 +1,6 @@
 """Make a backbone from its name."""
 
-from mdr_tune.backbones.base import Backbone
+from mdr_tune.backbones.backbone import Backbone
 from mdr_tune.backbones.families import family_of
 from mdr_tune.backbones.state_dicts import read_state_dict
 from mdr_tune.backbones.weights import fetch_weights
