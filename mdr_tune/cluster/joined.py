@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mdr_tune.cluster.auth_token import close_token
+from mdr_tune.cluster.auth_token import close_token, token_file
 from mdr_tune.cluster.autoscaler import autoscaler_here, node_of
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.cluster.ray_environment import prepare_environment
@@ -159,7 +159,7 @@ def _check_head(address: str, listening: str) -> None:
 
     Another process asks the head, because an attempt in this one would never end, and would print Ray's messages.
     """
-    if (Path.home() / ".ray" / "auth_token").exists():
+    if token_file().exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray sets it by itself for "auto" only
     ask = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", listening, "--skip-version-check"]
     try:
@@ -172,7 +172,7 @@ def _check_head(address: str, listening: str) -> None:
     if "AuthenticationError" in asked.stderr:
         raise UserError(
             f"{_given(address)}: the cluster wants another token; put the one that `ray get-auth-token` shows on its "
-            "head into ~/.ray/auth_token here, and set RAY_AUTH_MODE=token"
+            f"head into {token_file()} here, and set RAY_AUTH_MODE=token"
         )
     if asked.returncode != 0:
         why = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1]
