@@ -31,8 +31,8 @@ SMALL: dict[str, Any] = {
 
 def test_all_that_an_epoch_and_a_test_measure_is_in_the_table() -> None:
     config = TrialConfig.model_validate(SMALL)
-    test = read_test_split(config.data.name, **config.data.arguments())
-    session = TrialSession(config, load_dataset(config.data.name, **config.data.arguments()), test=test)
+    test = read_test_split(config.data)
+    session = TrialSession(config, load_dataset(config.data), test=test)
     measured = {key for key in session.run_epoch() if key != "epoch"}
     check_known(measured)
     assert {find(key).group for key in measured} == {"train", "val", "curves", "mdr", "time", "memory"}  # type: ignore[union-attr]
