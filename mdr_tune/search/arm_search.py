@@ -1,4 +1,7 @@
-"""The search of one arm: its Optuna study proposes the trials and is told how they end."""
+"""The search of one arm.
+
+Its Optuna study proposes the trials, and the results of the trials are entered into the study.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -21,23 +24,27 @@ from mdr_tune.util.quiet_optuna import quiet_optuna, without_warnings
 from mdr_tune.util.sqlite_address import sqlite_url
 
 BUSY_TIMEOUT_S = 60.0
-"""Seconds to wait for the study's file while another process, such as optuna-dashboard, has it locked."""
+"""Seconds to wait while another process, such as optuna-dashboard, has the study's file locked."""
 
 
 class ArmSearch(OptunaSearch):
-    """Search an arm's space with Optuna, and suggest whole trials: the code that runs a trial never sees the space.
+    """Search an arm's space with Optuna.
 
-    A trial is named after the arm and its number in the study: `mdr-007` is number 6. A suggestion is
-    `{"trial": <nested TrialConfig>, "parameters": <drawn values by dotted key>}`. Only this object writes to the study.
-    An event that is told twice is entered once, so a journal may be replayed from its start.
+    A suggestion is a whole trial, so the code that runs trials needs no search space.
+
+    The name of a trial is the arm's name and the trial's number in the study plus 1, since these numbers begin with 0:
+    `mdr-007` has number 6. A suggestion is `{"trial": <nested TrialConfig>, "parameters": <drawn values by dotted
+    key>}`. Only this object writes to the study. An event that is entered twice has the same effect as if it was
+    entered once, so a journal may be replayed from its start.
 
     Args:
         arm: Arm whose space is searched.
         search: Configuration of the search, with the sampler and its seed.
         metrics: Names of the metrics that are maximised, one or two.
-        storage: SQLite file of the study, created if there is none.
-        study_name: Name of the study. If the file has a study of this name, that study goes on.
-        legacy_draws: Draw as version 1 of a plan did: seeded by the study's name, and with repeated configurations.
+        storage: SQLite file of the study. It is created if it does not exist.
+        study_name: Name of the study. If the file has a study of this name, the search continues that study.
+        legacy_draws: Whether to draw as a launch whose plan.json has version 1: draws are seeded with the study's name,
+            and configurations may repeat.
     """
 
     def __init__(
@@ -68,7 +75,7 @@ class ArmSearch(OptunaSearch):
         self._trials = {trial.number: _Known.of(trial) for trial in trials if trial.state != TrialState.WAITING}
 
     def next_name(self) -> str | None:
-        """Ask the study for one more trial; returns its name, or None if every configuration found was tried before."""
+        """Ask the study for one more trial; returns the trial's name, or None if no untried configuration was found."""
         trial = self._study.ask()
         self._trials[trial.number] = _Known(trial._trial_id)
         try:
@@ -84,14 +91,14 @@ class ArmSearch(OptunaSearch):
     def adopt(self, number: int) -> dict[str, Any]:
         """Return the suggestion for a trial that this process or an earlier one asked the study for.
 
-        A crash may have interrupted the storing of its parameters, or have lost the last trials of the study. They are
-        then drawn again. The values are the same if the trials before them are unchanged.
+        After a crash, the study may lack some parameters of the trial, or its last trials. What is missing is then
+        drawn again. The draws give the same values as before if the earlier trials are unchanged.
 
         Args:
             number: Number of the trial in the study.
 
         Raises:
-            NothingNewError: The trial was never drawn, because no untried configuration was left.
+            NothingNewError: The trial has no parameters, because no untried configuration was found.
         """
         while number not in self._trials:
             self.next_name()
@@ -103,11 +110,11 @@ class ArmSearch(OptunaSearch):
         return {"trial": resolve(self._arm.trial, self._arm.space, parameters).model_dump(), "parameters": parameters}
 
     def running_numbers(self) -> list[int]:
-        """Return the numbers of the trials that have not ended, ascending."""
+        """Return the numbers of the trials that have not ended, in ascending order."""
         return sorted(number for number, known in self._trials.items() if known.state == TrialState.RUNNING)
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Enter a trial's metric after an epoch into the study.
+        """Enter the value of the metric that a trial reached in an epoch into the study.
 
         Nothing is entered if the value is not finite, or if two metrics are maximised.
         """
@@ -120,18 +127,21 @@ class ArmSearch(OptunaSearch):
         known.reported[epoch] = value
 
     def complete(self, number: int, values: list[float]) -> None:
-        """Enter that a trial ran to its end, with its value of each metric; it failed if a value is not finite."""
+        """Enter that a trial ran to its end, and its value of each metric.
+
+        If a value is not finite, the trial has failed.
+        """
         if all(map(math.isfinite, values)):
             self._tell(number, TrialState.COMPLETE, values, "completed")
         else:
             self.fail(number, f"its values are not finite: {values}")
 
     def prune(self, number: int) -> None:
-        """Enter that a trial was stopped early; Optuna gives it the value of its last report."""
+        """Enter that a trial was stopped early. Optuna gives the trial the value that was reported last."""
         self._tell(number, TrialState.PRUNED, None, "stopped_early")
 
     def fail(self, number: int, why: str) -> None:
-        """Enter that a trial failed and has no value."""
+        """Enter that a trial failed and has no value; `why` is the reason in words."""
         self._tell(number, TrialState.FAIL, None, why)
 
     def _tell(self, number: int, state: TrialState, values: list[float] | None, outcome: str) -> None:
@@ -148,8 +158,8 @@ class ArmSearch(OptunaSearch):
         """Let the study draw a trial's parameters; returns them by dotted key.
 
         Raises:
-            NothingNewError: No untried configuration is left. The trial is marked as failed in the study, and nowhere
-                else.
+            NothingNewError: No untried configuration was found. The trial is then marked as failed in the study, and
+                entered nowhere else.
         """
         try:
             parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))
@@ -172,10 +182,13 @@ def _ask(trial: Trial, parameter: Parameter) -> Any:
 
 @dataclass
 class _Known:
-    """A trial's state in the study, cached because a query of the store takes longer the more trials it has."""
+    """State of a trial in the study.
+
+    It is cached because a query of the database takes longer the more trials there are.
+    """
 
     trial_id: int
-    """Id of the trial in the store, which is not its number in the study."""
+    """Id of the trial in the database, which is not its number in the study."""
     parameters: dict[str, Any] = field(default_factory=dict)
     reported: dict[int, float] = field(default_factory=dict)
     state: TrialState = TrialState.RUNNING

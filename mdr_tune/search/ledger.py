@@ -1,4 +1,4 @@
-"""Enter every event of a sweep: into the journal first, then into the study, then pass it to the listeners."""
+"""Enter every event of a sweep into the journal first, then into the study, and call the listeners last."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,36 +13,36 @@ from mdr_tune.util.disk_space import until_room
 
 
 class Study(Protocol):
-    """The study of an arm as the ledger sees it; `number` is a configuration's number in the study."""
+    """The methods of an arm's study that the ledger calls. `number` is the number of a configuration in the study."""
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Enter the objective after an epoch."""
+        """Enter the value of the metric after an epoch."""
 
     def complete(self, number: int, values: list[float]) -> None:
-        """Enter that a configuration ran to its end, with its value of each metric."""
+        """Enter that a configuration ran to its end, and its value of each metric."""
 
     def prune(self, number: int) -> None:
         """Enter that a configuration was stopped early."""
 
     def fail(self, number: int, why: str) -> None:
-        """Enter that a configuration has no value."""
+        """Enter that a configuration has no value; `why` is the reason in words."""
 
 
 class Ledger:
-    """Keep the records of a sweep and pass on each event in a fixed order: journal, study, listeners.
+    """Keep the records of a sweep, and enter each event in a fixed order: journal, study, listeners.
 
-    A crash between any two of these steps loses nothing. When the sweep is resumed, events that only the journal has
-    are entered into the study and MLflow too.
+    A crash between two of these steps loses nothing. When the sweep is resumed, events that only the journal has are
+    entered into the study and MLflow, too.
 
     Args:
-        journal: Journal of the launch, written first.
+        journal: Journal of the launch. It is written first.
         metrics: Names of the metrics that are maximised, one or two.
-        seeds_per_trial: Number of training seeds of a configuration.
-        keeps_all_checkpoints: Whether superseded checkpoints stay on the disk.
-        listeners: Listeners of the sweep, told last.
+        seeds_per_trial: Number of training seeds that a configuration may get.
+        keeps_all_checkpoints: Whether checkpoints stay on the disk when newer ones have superseded them.
+        listeners: Listeners of the sweep. They are called last.
         records: Records of the trials of earlier sessions.
-        every_seed: Whether a configuration gets all of its seeds whatever becomes of the first one. If not, it gets
-            further seeds only if the first one runs to its end.
+        every_seed: Whether a configuration gets all of its seeds even if the first one does not run to its end.
+            Otherwise it gets further seeds only after the first one ran to its end.
     """
 
     def __init__(
@@ -68,7 +68,10 @@ class Ledger:
         return self._by_name.get(name)
 
     def tidy(self, arm: str) -> None:
-        """Delete checkpoints of an arm's ended trials that were kept only because other trials might take them over."""
+        """Delete checkpoints of an arm's ended trials that no other trial can take over any more.
+
+        The checkpoints of the best epoch and the latest ones stay.
+        """
         for record in self.of_arm(arm):
             if record.ended and not self._keeps_all:
                 self._drop(record, superseded(record, self.metrics[0], keep_from=record.epochs + 1))
@@ -83,7 +86,7 @@ class Ledger:
         return [self._by_name[name] for name in names if name in self._by_name]
 
     def started(self, record: TrialRecord) -> None:
-        """Enter that a new trial begins."""
+        """Enter that a new trial starts."""
         self.journal.write(
             "started",
             name=record.name,
@@ -98,7 +101,7 @@ class Ledger:
         self._tell("trial_started", record)
 
     def goes_on(self, record: TrialRecord) -> None:
-        """Enter that a trial of an earlier session goes on."""
+        """Mark a trial of an earlier session as running again, and call the listeners. The journal gets no entry."""
         record.outcome = "running"
         self._tell("trial_started", record)
 
@@ -136,7 +139,8 @@ class Ledger:
             record: Record of the trial.
             epoch: Epoch after which the checkpoint was written.
             folder: Folder of the checkpoint.
-            keep_from: First epoch whose checkpoint another trial may take over.
+            keep_from: First epoch whose checkpoint another trial may still take over. Checkpoints from this epoch on
+                are kept.
         """
         self.journal.write("checkpoint", name=record.name, epoch=epoch, folder=str(folder))
         record.checkpoints[epoch] = str(folder)
@@ -153,7 +157,7 @@ class Ledger:
     def changed(self, record: TrialRecord, change: Change) -> None:
         """Enter a change that population based training made to a trial.
 
-        A resumed sweep decides the same change again; it is entered once.
+        A resumed sweep makes the same change again; the repetition is not entered.
         """
         if change in record.changes:
             return
@@ -164,22 +168,23 @@ class Ledger:
         self._tell("trial_noted", record)
 
     def note(self, record: TrialRecord, text: str) -> None:
-        """Enter a note on a trial for the user."""
+        """Enter a note for the user on a trial."""
         self.journal.write("note", name=record.name, text=text)
         record.notes.append(text)
         self._tell("trial_noted", record)
 
     def ended(self, record: TrialRecord, outcome: Outcome, error: str | None) -> None:
-        """Enter that a trial ended, or was interrupted (`killed`)."""
+        """Enter that a trial ended or was interrupted. The outcome of an interrupted trial is `killed`."""
         self.journal.write("ended", name=record.name, outcome=outcome, error=error)
         record.outcome, record.error = outcome, error
         self.tell_study(record)
         self._tell("trial_ended", record)
 
     def tell_study(self, record: TrialRecord) -> None:
-        """Enter into the study how a configuration ended.
+        """Enter the end of a configuration into the study.
 
-        One whose first seed failed or was stopped early is entered at once, any other once all of its seeds have ended.
+        If the first seed failed or was stopped early, the end is entered at once. Otherwise it is entered when all
+        seeds of the configuration have ended.
         """
         study, first = self.study, self._by_name[record.config_name]
         if study is None or not first.ended:
@@ -196,7 +201,7 @@ class Ledger:
                 self._enter(lambda: study.complete(first.number, values))
 
     def _enter(self, write: Callable[[], None]) -> None:
-        """Write into the study; wait while its disk is full."""
+        """Write into the study, and wait as long as the disk of the study is full."""
         until_room(write, "the study", self.journal.tell)
 
     @property
@@ -215,9 +220,9 @@ class Ledger:
         return [k for k in range(1, self._seeds_per_trial) if f"{first.config_name}.{k + 1}" not in self._by_name]
 
     def objectives(self, first: TrialRecord) -> list[float] | None:
-        """Return the value of a configuration for each metric: the mean over its completed seeds.
+        """Return the value of a configuration for each metric: the mean over the seeds that ran to their end.
 
-        None if no completed seed has finite values.
+        The result is None if none of these seeds has finite values.
 
         Args:
             first: Record of the configuration's first seed.
@@ -232,7 +237,7 @@ class Ledger:
 
 
 def _delete_checkpoint(folder: Path) -> None:
-    """Delete a checkpoint's files and its folder; files or a folder that are gone already are no error."""
+    """Delete a checkpoint's files and its folder. It is no error if they have been deleted already."""
     if folder.is_dir():
         for file in folder.iterdir():
             file.unlink(missing_ok=True)

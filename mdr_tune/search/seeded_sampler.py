@@ -1,10 +1,10 @@
-"""The sampler of a study: it draws each trial as a function of the trials before it, and no configuration twice.
+"""The sampler of a study. It draws each trial as a function of the trials before it, and draws no configuration twice.
 
-A draw depends only on the seed, the arm, the trial's number and the trials before it: no random generator lives on from
-one trial to the next. So an interrupted search goes on exactly as it would have without the interruption.
+A draw depends only on the seed, the arm, the trial's number and the trials before it. No random generator is kept from
+one trial to the next. So an interrupted search continues exactly as it would have without the interruption.
 
-If a sampler draws a configuration that an earlier trial had, it draws again from another seed. The same happens if the
-values that it drew are not valid together.
+If the sampler draws a configuration that an earlier trial had, the draw is repeated with another seed. The same happens
+if the drawn values are not valid together.
 """
 
 import contextlib
@@ -27,23 +27,25 @@ from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
 from mdr_tune.config.sweep import SearchConfig
 
 TRIES = 10
-"""Number of draws of the sampler for one trial, before the trial is drawn at random from the untried configurations."""
+"""Largest number of times that the sampler draws one trial. If all of these draws are rejected, the trial is drawn at
+random from the untried configurations."""
 RANDOM_TRIES = 1000
-"""Number of random draws that follow in a space that is too large to list; after them `NothingNewError` is raised."""
+"""Largest number of random draws for one trial if the space has too many configurations to list. If all of these draws
+are rejected, `NothingNewError` is raised."""
 
 
 class NothingNewError(Exception):
-    """Every configuration that was found had been tried by an earlier trial of the study."""
+    """The sampler found no configuration that is still untried in the study."""
 
 
 def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None) -> BaseSampler:
-    """Return the sampler of an arm's study. It tries the points of the arm's `start_from` first.
+    """Return the sampler of an arm's study. The first trials are the points of the arm's `start_from`.
 
     Args:
         search: Configuration of the search, with the sampler and its seed.
         arm: Arm whose trials are drawn.
-        legacy_name: Name of a study that an older version began. Its draws are seeded by this name and may repeat
-            configurations. None for any other study.
+        legacy_name: Name of the study if a launch with a plan.json of version 1 began it. The draws of such a study are
+            seeded with this name, and configurations may repeat. None for any other study.
     """
     stream = arm.name if legacy_name is None else legacy_name
     given = StudyToSample(arm.trials, len(arm.start_from), seed_of(search.seed, stream), arm.space)
@@ -52,14 +54,14 @@ def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None)
 
 
 class SeededSampler(BaseSampler):
-    """Draw each trial from a fresh Optuna sampler, again and again until its configuration is a new one.
+    """Draw each trial with a new Optuna sampler, and repeat the draw until the configuration is a new one.
 
     Args:
         seed: Seed of the search.
-        stream: Name that is mixed into the seed, so that no two studies of a sweep draw the same.
-        sampler: Sampler that the sweep names; draws one trial from a seed.
-        arm: Arm whose trials are drawn. The first trials have the values of its `start_from`. Parameters that a point
-            leaves open are drawn one by one.
+        stream: Name that is mixed into the seed, so that the studies of a sweep have different draws.
+        sampler: Sampler that the sweep file names. It draws one trial from a seed.
+        arm: Arm whose trials are drawn. The first trials have the values of the arm's `start_from`; parameters without
+            a value there are drawn one by one.
         repeats: Whether a configuration may be drawn more than once.
     """
 
@@ -69,12 +71,12 @@ class SeededSampler(BaseSampler):
         self._drawn: dict[str, Any] = {}
         """Values of the trial that is being drawn, by the parameter's name."""
         self._keys: dict[int, str] = {}
-        """Configurations of earlier trials, in the form of `configuration_key`, by the trial's number."""
+        """Configuration of each earlier trial, in the form of `configuration_key`, by the trial's number."""
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Draw the whole trial; returns the distributions of its parameters by name.
 
-        Nothing is drawn for a point that a user put into the study, and the result is empty.
+        If a user put the trial into the study with given values, nothing is drawn and the result is empty.
 
         Raises:
             NothingNewError: No untried configuration was found.
@@ -85,20 +87,26 @@ class SeededSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return the values that `infer_relative_search_space` drew; Optuna calls both at a trial's first parameter."""
+        """Return the values that `infer_relative_search_space` drew.
+
+        Optuna calls both methods at a trial's first parameter.
+        """
         return self._drawn
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw one parameter by itself; the trial's other parameters do not influence the value."""
+        """Draw one parameter by itself. The values of the trial's other parameters have no effect on the draw."""
         return self._independent(study, trial, param_name, 0)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Do nothing: the next trial's sampler reads the study."""
+        """Do nothing, since the sampler keeps nothing about a trial's result. It reads the study when it draws."""
 
     def _new_point(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        """Draw a point that is a valid trial and, unless configurations may repeat, is new; returns values by name."""
+        """Draw a point whose values are valid together; returns the values by the parameter's name.
+
+        Unless configurations may repeat, no earlier trial has had the point.
+        """
         earlier = set() if self._repeats else self._earlier(study, trial)
         for attempt in range(TRIES):
             point = self._point(study, trial, attempt)
@@ -107,7 +115,10 @@ class SeededSampler(BaseSampler):
         return self._any_other(trial, earlier)
 
     def _point(self, study: Study, trial: FrozenTrial, attempt: int) -> dict[str, Any]:
-        """Draw a point: some parameters together by the sampler or from `start_from`, every other one by itself."""
+        """Draw a point. The sampler draws some of the parameters together, or `start_from` gives them.
+
+        Every other parameter is drawn by itself.
+        """
         if trial.number < len(self._arm.start_from):
             together = self._arm.start_from[trial.number]
         else:
@@ -126,7 +137,7 @@ class SeededSampler(BaseSampler):
         """Draw a point at random from those that no earlier trial had.
 
         Raises:
-            NothingNewError: None was found.
+            NothingNewError: No such point was found.
         """
         generator = np.random.default_rng(seed_of(self._seed, self._stream, trial.number, "", TRIES))
         listed = listed_configurations(self._arm.trial, self._arm.space)

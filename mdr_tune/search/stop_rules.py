@@ -1,4 +1,7 @@
-"""End a search before its trials are used up: budgets of time and GPU hours, a target, no progress."""
+"""Decide when the search of an arm ends early.
+
+It ends when a budget of time or GPU hours is used up, when a target is reached, or when there is no progress.
+"""
 
 import math
 import time
@@ -11,17 +14,19 @@ from mdr_tune.util.words import count, duration
 
 
 class StopRules:
-    """Decide whether an arm's search should end, by the events that this listener of the sweep is told.
+    """Listener of a sweep that decides, from the events that it receives, whether the search of an arm should end.
 
     Args:
-        config: Rules of the sweep.
-        arms: All arms, in order. When an arm begins, it gets a share of the budget that is left. The share is its
-            number of trials relative to its own and those of the arms after it.
-        metric: Name of the metric that the target and the progress are measured by.
-        gpus_per_trial: Number of GPUs that a trial holds, for the GPU hours.
-        seeds_per_trial: Number of training seeds of a surviving configuration, whose value is the mean over them.
+        config: Configuration of the rules.
+        arms: All arms, in the order in which they are searched. When the search of an arm begins, it gets a share of
+            the budget that is left: its number of trials divided by the number of trials of this arm and all later
+            ones.
+        metric: Name of the metric to which the target and the progress refer.
+        gpus_per_trial: Number of GPUs that a trial uses. GPU hours are computed from it.
+        seeds_per_trial: Number of training seeds of a surviving configuration. The configuration's value is the mean
+            over these seeds.
         used_s: Wall time of the earlier sessions of the sweep, in seconds.
-        clock: Returns a monotonic time in seconds.
+        clock: Function that returns a monotonic time in seconds.
     """
 
     def __init__(
@@ -50,10 +55,10 @@ class StopRules:
         return self._config.time is not None
 
     def past(self, records: list[TrialRecord]) -> None:
-        """Take in the trials of earlier sessions.
+        """Count the trials of earlier sessions.
 
         Args:
-            records: Records of the trials: those that ended, in that order, then the others.
+            records: Records of the trials: first those that ended, in the order of their ends, then all others.
         """
         for record in records:
             self._gpu_s += self._gpus_per_trial * sum(epoch.get("time/epoch_s", 0.0) for epoch in record.history)
@@ -61,7 +66,7 @@ class StopRules:
                 self.trial_ended(record)
 
     def begin(self, arm: str) -> None:
-        """Give an arm, whose search begins, its share of the budgets that are left."""
+        """Compute the share of the remaining budgets for an arm whose search begins."""
         names = [other.name for other in self._arms]
         left = self._arms[names.index(arm) :]
         share = left[0].trials / sum(other.trials for other in left)
@@ -75,16 +80,17 @@ class StopRules:
         """Do nothing."""
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Add the GPU time of the epoch."""
+        """Add the GPU time of the epoch to the GPU time used."""
         self._gpu_s += self._gpus_per_trial * record.history[-1].get("time/epoch_s", 0.0)
 
     def trial_noted(self, record: TrialRecord) -> None:
         """Do nothing."""
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Update the arm's best value and its count of configurations in a row without a new best.
+        """Update the arm's best value, and the number of configurations in a row without a new best value.
 
-        A configuration whose first seed ran to its end counts once all of its seeds have ended, any other at once.
+        If the first seed of a configuration ran to its end, the configuration is counted when all of its seeds have
+        ended. Otherwise it is counted at once.
         """
         if not record.ended:
             return
@@ -100,7 +106,7 @@ class StopRules:
             self._without_progress[record.arm] = self._without_progress.get(record.arm, 0) + 1
 
     def out_of_budget(self, arm: str) -> str | None:
-        """Return why the running trials of an arm should be stopped now; None if they should not."""
+        """Return the reason why the running trials of an arm should be stopped now; None if they should go on."""
         if self._clock() - self._began >= self._time_until.get(arm, math.inf):
             return f"its share of the time budget of {duration(self._config.time or 0)} is used up"
         if self._gpu_s >= self._gpu_until.get(arm, math.inf):
@@ -108,7 +114,7 @@ class StopRules:
         return None
 
     def closed(self, arm: str) -> str | None:
-        """Return why no further trial of an arm should be started; None if more may be started."""
+        """Return the reason why no further trial of an arm should be started; None if more may be started."""
         target, patience = self._config.target, self._config.patience
         if target is not None and self._best.get(arm, -math.inf) >= target:
             return f"the target of {target:g} is reached"

@@ -1,7 +1,7 @@
-"""Give Tune its trials: unfinished ones of earlier sessions, new ones of the search, further seeds of survivors.
+"""Give Tune its trials: unfinished ones of earlier sessions, new ones of the search, and further seeds of survivors.
 
-This is a `SearchAlgorithm` of our own, because Tune's generator makes up random trial ids, counts paused trials as
-running, and knows nothing of trials that an earlier session began.
+This project has its own `SearchAlgorithm`, because Tune's generator chooses random trial ids, counts paused trials as
+running, and does not know the trials of earlier sessions.
 """
 
 import copy
@@ -18,32 +18,34 @@ from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.search.ledger import Ledger
 
 MOST_TIMES_LOST = 2
-"""Number of times that a trial is handed out again after Tune gave it up."""
+"""Largest number of times that a trial is given to Tune again after Tune gave it up."""
 
 
 class Suggestions(Protocol):
-    """The search that proposes configurations to a source of trials."""
+    """The methods of a search that `TrialSource` calls to get configurations."""
 
     def next_name(self) -> str | None:
-        """Ask the study for the next configuration; returns its name, None if none is left."""
+        """Ask the study for the next configuration; returns its name, or None if no configuration is left."""
 
     def suggest(self, name: str) -> dict[str, Any] | None:
         """Return `{"trial": ..., "parameters": ...}` for a name that `next_name` returned."""
 
 
 class TrialSource(SearchAlgorithm):
-    """Hand out the trials of one arm, as many at a time as there are lanes.
+    """Give Tune the trials of one arm, as many at a time as there are lanes.
 
     Args:
-        arm: Arm whose trials are handed out.
+        arm: Arm whose trials are given to Tune.
         search: Search that suggests configurations.
         ledger: Ledger with the records of all trials, earlier sessions included.
-        num_lanes: Largest number of trials that are pending or running at a time; paused ones do not count.
-        seeds: Training seeds of a configuration.
-        replays: Whether every trial of the arm goes through Tune again, with recorded epochs answered from the record.
-        orphans: Suggestions, by name, that the study holds as running although their trials never began because of a
-            crash.
-        closed: Returns why no further configuration should be started; None if more may be.
+        num_lanes: Largest number of trials that are pending or running at the same time. Paused trials do not count.
+        seeds: Training seeds that a configuration may get.
+        replays: Whether every trial of earlier sessions runs through Tune again. Its recorded epochs are not trained
+            again; their results are read from the trial's record.
+        orphans: Suggestions for trials that the study has as running, but that never began because of a crash, by the
+            trial's name.
+        closed: Function that returns the reason why no further configuration should be started; None if more may be
+            started.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class TrialSource(SearchAlgorithm):
         self._past = deque(record for record in ledger.of_arm(arm.name) if replays or not record.ended)
         self._asked = sum(record.seed_index == 0 for record in ledger.of_arm(arm.name)) + len(orphans)
         self._unseeded: dict[str, None] = {}
-        """Names of the configurations that may still get further seeds, in order."""
+        """Names of the configurations that may still get further seeds, in the order in which they get them."""
         if ledger.gives_further_seeds:
             firsts = (record.name for record in ledger.of_arm(arm.name) if record.seed_index == 0)
             self._unseeded = dict.fromkeys(firsts)
@@ -74,7 +76,7 @@ class TrialSource(SearchAlgorithm):
         self._times_lost: Counter[str] = Counter()
         self._stopped = False
         self.has_nothing_new = False
-        """Whether the search has run out of untried configurations."""
+        """Whether the search has no untried configuration left."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return no state. Tune pickles its search with the experiment, but a sweep is resumed from its journal."""
@@ -82,7 +84,7 @@ class TrialSource(SearchAlgorithm):
 
     @property
     def metric(self) -> None:
-        """None, since results reach the study through the ledger."""
+        """None: Tune need not give the search a metric, since results reach the study through the ledger."""
         return None
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
@@ -103,7 +105,7 @@ class TrialSource(SearchAlgorithm):
             self._made[record.name] = self._make(record.name, self._past_config(record))
 
     def next_trial(self) -> Trial | None:
-        """Return the next trial; None if no lane is free or there is no trial now."""
+        """Return the next trial; None if no lane is free or no trial is ready."""
         self._open = {name: trial for name, trial in self._open.items() if not trial.is_finished()}
         if self._stopped or sum(trial.status != Trial.PAUSED for trial in self._open.values()) >= self._num_lanes:
             return None
@@ -113,7 +115,10 @@ class TrialSource(SearchAlgorithm):
         return trial
 
     def _lost_trial(self) -> Trial | None:
-        """Return a trial that Tune gave up, made anew to go on from the same checkpoint; None if none is waiting."""
+        """Return a new Tune trial in place of one that Tune gave up; None if no trial is waiting for this.
+
+        The new trial goes on from the same checkpoint.
+        """
         if not self._lost:
             return None
         lost = self._made[self._lost.popleft()]
@@ -122,7 +127,7 @@ class TrialSource(SearchAlgorithm):
         return trial
 
     def goes_on(self, name: str) -> bool:
-        """Return whether a trial that Tune gave up will be handed out again."""
+        """Return whether a trial that Tune gave up will be given to Tune again."""
         return name in self._lost
 
     def _past_trial(self) -> Trial | None:
@@ -140,10 +145,10 @@ class TrialSource(SearchAlgorithm):
         }
 
     def _further_seed(self) -> Trial | None:
-        """Return a trial for the next seed of a configuration; None if no configuration is due one.
+        """Return a trial for the next seed of a configuration; None if no configuration should get a further seed now.
 
-        A configuration is due further seeds once its first seed ran to its end, or, if every configuration gets all
-        seeds, once its first seed has begun.
+        A configuration gets further seeds when its first seed has run to its end. If every configuration gets all
+        seeds, it gets them when its first seed has begun.
         """
         for name in list(self._unseeded):
             record = self._ledger.trial(name)
@@ -185,33 +190,34 @@ class TrialSource(SearchAlgorithm):
         return self._made[name]
 
     def is_finished(self) -> bool:
-        """Return whether no further trial will be handed out."""
+        """Return whether no further trial will be given to Tune."""
         if self._stopped:
             return True
         if self._lost or not all(trial.is_finished() for trial in self._open.values()):
-            return False  # nor while one is paused: Tune would start a new process for each trial that goes on
+            return False  # a paused trial too: else Tune would start a new process for each trial that goes on
         no_more = not self._past and not self._orphans and (self._no_more_asked or bool(self._closed()))
         return no_more and not self._unseeded
 
     def set_finished(self) -> None:
-        """Hand out no more trials, because Tune ends the experiment."""
+        """Give Tune no more trials. Tune calls this when it ends the experiment."""
         self._stopped = True
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: results reach the study through the ledger."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Queue a trial that Tune gave up (`error`) to be handed out again; each trial at most MOST_TIMES_LOST times.
+        """Queue a trial that Tune gave up (`error`), so that Tune gets it again.
 
-        Tune may give a trial up although it has retries left. If a process is lost while Tune makes it ready for
-        another trial, Tune counts two failures of that trial, and gives the trial up with the second.
+        This is done at most MOST_TIMES_LOST times for each trial. Tune may give a trial up although it has retries
+        left. If a process is lost while Tune prepares it for another trial, Tune counts two failures of that other
+        trial, and gives that trial up at the second failure.
         """
         if error and self._times_lost[trial_id] < MOST_TIMES_LOST:
             self._times_lost[trial_id] += 1
             self._lost.append(trial_id)
 
     def save_to_dir(self, dirpath: str, **kwargs: Any) -> None:
-        """Save nothing: the journal and the study hold the state."""
+        """Save nothing, since the journal and the study contain the state."""
 
     def has_checkpoint(self, dirpath: str) -> bool:
         """Return False, since `save_to_dir` saves nothing."""
@@ -234,5 +240,5 @@ def _fresh(trial: dict[str, Any], parameters: dict[str, Any], exempt: bool = Fal
 
 
 def _failure(record: TrialRecord) -> dict[str, Any] | None:
-    """Return kind and text of the failure of an earlier session's trial, for its replay; None if it did not fail."""
+    """Return the kind and the text of an earlier trial's failure, for its replay; None if the trial did not fail."""
     return {"kind": record.outcome, "text": record.error} if record.outcome in ("failed", "diverged") else None

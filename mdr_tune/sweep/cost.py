@@ -1,4 +1,8 @@
-"""Estimate what a sweep will cost: epochs from its scheduler's arithmetic, time and GPU hours from earlier epochs."""
+"""Estimate the epochs, the time and the GPU hours that a sweep will take.
+
+The number of epochs is computed from the rules of the scheduler. The time and the GPU hours are computed from the
+measured time of epochs in earlier launches.
+"""
 
 import json
 import math
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     from mdr_tune.sweep.plan import Plan
 
 LAUNCHES_SEARCHED = 50
-"""Number of newest launches that are searched for the time of an epoch."""
+"""Number of launches, the newest ones, in which a measured time of an epoch is looked for."""
 _DECIDES_TIME = ("data", "backbone", "batch")
 """Sections of a trial that decide how long a step takes. An epoch's time also depends on `iterations_per_epoch` and the
 workers."""
@@ -44,7 +48,7 @@ class Epochs:
 
     Attributes:
         least: Smallest possible number, unless trials fail.
-        expected: Expected number; None if it depends on the values of the trials.
+        expected: Expected number; None if it depends on the values that the trials reach.
         most: Largest possible number.
     """
 
@@ -59,7 +63,7 @@ class Epochs:
 
     @property
     def likely(self) -> float:
-        """Number to plan with: the expected one, or the largest if no expectation is known."""
+        """Number of epochs to plan with: the expected number, or the largest one if there is no expected number."""
         return self.most if self.expected is None else self.expected
 
     def __add__(self, other: "Epochs") -> "Epochs":
@@ -69,13 +73,13 @@ class Epochs:
 
 @dataclass(frozen=True)
 class Cost:
-    """The estimated cost of a sweep. Times are for `Epochs.likely` epochs; None if an epoch's time is not known.
+    """The estimated cost of a sweep. The times are for `Epochs.likely` epochs; they are None if no epoch was measured.
 
     Attributes:
-        epochs: Number of epochs, those of earlier sessions included.
-        wall_s: Seconds of training and evaluation on the lanes that are still to come, without the start and end of the
-            sweep.
-        device_hours: Hours of GPUs or cores that are still to come; see `device_word`.
+        epochs: Number of epochs of all sessions, including the earlier ones.
+        wall_s: Remaining wall time of training and evaluation on the lanes, in seconds. The start and the end of the
+            sweep are not included.
+        device_hours: Remaining hours of GPUs or of CPU cores; `device_word` returns which of the two are counted.
         epochs_done: Number of epochs that earlier sessions trained. They are counted in `epochs`, but not in the times.
     """
 
@@ -87,11 +91,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class MeasuredEpoch:
-    """The time of an epoch.
+    """The time that an epoch took in an earlier launch.
 
     Attributes:
         seconds: Mean time of an epoch in seconds.
-        day: Day of the launch that measured it, such as `2026-11-20`.
+        day: Day of that launch, such as `2026-11-20`.
     """
 
     seconds: float
@@ -99,12 +103,12 @@ class MeasuredEpoch:
 
 
 def device_word(lanes: LaneResources) -> str:
-    """Return the device whose hours are counted: `GPU` if the lanes have GPUs, else `core`."""
+    """Return the device whose hours are counted: `GPU` if the lanes have GPUs, otherwise `core`, a core of a CPU."""
     return "GPU" if lanes.gpus_per_worker else "core"
 
 
 def device_hours(lanes: LaneResources, lane_seconds: float) -> float:
-    """Return the hours of GPUs (or cores) that a lane holds during `lane_seconds` of training and evaluation."""
+    """Return the hours of GPUs (or CPU cores) that one lane uses in `lane_seconds` of training and evaluation."""
     return lane_seconds / 3600 * lanes.workers_per_lane * (lanes.gpus_per_worker or lanes.cpus_per_worker)
 
 
@@ -116,12 +120,12 @@ def estimate(
     seconds_per_epoch: float | None,
     epochs_done: int = 0,
 ) -> Cost:
-    """Return what the arms of a sweep, which run one after another, will cost.
+    """Return the estimated cost of the arms of a sweep, which run one after another.
 
     Args:
         arms: Arms of the sweep.
         scheduler: Configuration of the scheduler.
-        seeds: Number of training seeds of each surviving configuration.
+        seeds: Number of training seeds that each surviving configuration gets.
         lanes: Lanes that the sweep runs on.
         seconds_per_epoch: Seconds that an epoch takes on one lane; None if not known.
         epochs_done: Number of epochs that earlier sessions trained; their time is not counted.
@@ -151,19 +155,19 @@ def _lengths(arm: Arm) -> tuple[int, int]:
 
 
 def arm_epochs(arm: Arm, scheduler: SchedulerConfig, seeds: int) -> Epochs:
-    """Return the number of epochs that the trials of an arm train, further seeds included.
+    """Return the number of epochs that the trials of an arm train, including the trials of further seeds.
 
     - Without a scheduler, and with population based training, every trial trains all of its epochs.
     - HyperBand's brackets are fixed beforehand, so the number is exact.
-    - For ASHA the expectation is known if all trials are equally long; see `asha_survivors`.
+    - For ASHA the expectation is known if all trials have the same number of epochs; see `asha_survivors`.
     - For median stopping only the bounds are known.
 
-    The best trial survives every scheduler.
+    Under every scheduler, the best trial is never stopped early.
 
     Args:
         arm: Arm to estimate.
         scheduler: Configuration of the scheduler.
-        seeds: Number of training seeds of each surviving configuration.
+        seeds: Number of training seeds that each surviving configuration gets.
     """
     shortest, longest = _lengths(arm)
     trials = arm.trials
@@ -187,7 +191,10 @@ def arm_epochs(arm: Arm, scheduler: SchedulerConfig, seeds: int) -> Epochs:
 
 
 def asha_rungs(scheduler: AshaSchedulerConfig, max_epochs: int) -> list[int]:
-    """Return ASHA's rungs, the epochs after which trials may be stopped: grace x factor^k, below the last epoch."""
+    """Return ASHA's rungs, the epochs after which it may stop trials: grace * factor^k for k = 0, 1, ...
+
+    below `max_epochs`.
+    """
     rungs, rung = [], scheduler.grace_epochs
     while rung < max_epochs:
         rungs.append(rung)
@@ -198,16 +205,17 @@ def asha_rungs(scheduler: AshaSchedulerConfig, max_epochs: int) -> list[int]:
 def asha_survivors(trials: int, rungs: int, factor: int) -> list[float]:
     """Return the expected number of trials that pass each rung of ASHA, in the order of the rungs.
 
-    Tune's rule: the first trial at a rung passes. A trial that finds m others recorded at the rung passes if its value
-    is not below the (1 - 1/factor) quantile of theirs, interpolated linearly.
+    Tune's rule is as follows. The first trial that arrives at a rung passes. Every later trial is compared with the m
+    trials that arrived before. It passes if its value is not below the (1 - 1/factor) quantile of their values,
+    interpolated linearly.
 
     Assume that the trials arrive in random order, and that their ranks at a rung do not depend on their ranks at the
-    rung before. Then a trial that finds m others passes with probability (1 + (m - 1) / factor) / (m + 1). Its m + 1
-    possible ranks are equally likely, and it passes with those above the quantile's position (1 - 1/factor)(m - 1); a
-    part of a gap between ranks counts in proportion.
+    rung before. Then the later trial has each of m + 1 ranks with equal probability. It passes with the ranks above the
+    quantile's position, (1 - 1/factor)(m - 1), where a position between two ranks counts in proportion. So it passes
+    with probability (1 + (m - 1) / factor) / (m + 1).
 
-    The expected number that pass is almost linear in the number that arrive. So it is computed at the expected number
-    of arrivals, with an error of less than 0.1 trials.
+    The expected number of trials that pass is almost linear in the number that arrive. So this function inserts the
+    expected number of arrivals, with an error of less than 0.1 trials.
 
     Args:
         trials: Number of trials at the first rung.
@@ -224,7 +232,10 @@ def asha_survivors(trials: int, rungs: int, factor: int) -> list[float]:
 
 
 def hyperband_epochs(trials: int, max_epochs: int, factor: int) -> int:
-    """Return the number of epochs that HyperBand trains; `mdr_tune.search.schedulers.hyperband` has its brackets."""
+    """Return the number of epochs that HyperBand trains in all.
+
+    `mdr_tune.search.schedulers.hyperband` describes the brackets.
+    """
     highest = 0
     while factor ** (highest + 1) <= max_epochs:
         highest += 1
@@ -243,10 +254,11 @@ def hyperband_epochs(trials: int, max_epochs: int, factor: int) -> int:
 
 
 def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> MeasuredEpoch | None:
-    """Return the time of an epoch in the newest launch that has trials like those of this sweep; None if none has.
+    """Return the mean time of an epoch in the newest launch with trials like those of this sweep.
 
-    Trials are alike if their data, backbone, batch and iterations per epoch are among those of this sweep, they had the
-    same number of workers, and they ran on the same kind of device: on CPUs, or on the same share of a GPU.
+    The result is None if there is no such launch. A trial is like those of this sweep under three conditions. Its data,
+    backbone, batch and iterations per epoch are among those of this sweep. It had the same number of workers. It ran on
+    the same kind of device: on CPUs, or on the same share of a GPU.
 
     Args:
         storage: Storage folder; launches of sweeps of any name are searched.
@@ -288,7 +300,10 @@ def _epoch_times(records: Sequence[TrialRecord]) -> list[float]:
 
 
 def describe_epochs(cost: Cost) -> str:
-    """Return the number of epochs in words: `340`, `about 210, at most 340`, or `60 to 340`; and how many are done."""
+    """Return a text on the number of epochs, such as `340`, `about 210, at most 340`, or `60 to 340`.
+
+    If some epochs are done, the text has their number, too.
+    """
     epochs = cost.epochs
     if epochs.exact:
         text = f"{epochs.most:,}"
@@ -300,7 +315,7 @@ def describe_epochs(cost: Cost) -> str:
 
 
 def describe_time(cost: Cost, measured: MeasuredEpoch | None, lanes: LaneResources) -> str:
-    """Return the time and the device hours in words, and the measurement that they are computed from."""
+    """Return a text on the time, the device hours, and the measured epoch from which they are computed."""
     if measured is None or cost.wall_s is None or cost.device_hours is None:
         return "not known before the first epoch: no earlier launch with this data, backbone, batch and workers"
     about = "at most about" if cost.epochs.expected is None else "about"
@@ -311,12 +326,12 @@ def describe_time(cost: Cost, measured: MeasuredEpoch | None, lanes: LaneResourc
 
 
 def describe_hours(hours: float) -> str:
-    """Return hours as text, to a tenth; below a tenth with one significant digit."""
+    """Return hours as text, rounded to a tenth, or to one significant digit if they are less than a tenth."""
     return f"{hours:.1f}" if hours >= 0.1 else f"{hours:.1g}"
 
 
 def plan_cost(plan: "Plan") -> tuple[Cost, MeasuredEpoch | None]:
-    """Return the estimated cost of a launch, and the measured epoch that it is computed from, if there is one."""
+    """Return the estimated cost of a launch, and the measured epoch from which it is computed, or None without one."""
     search = plan.sweep.search
     measured = measured_epoch(plan.stores.storage, plan.sweep, plan.lanes)
     done = sum(record.epochs for record in plan.past.records)

@@ -1,6 +1,6 @@
-"""Check that the backbones, batches and metrics of a sweep fit its data sets, before an image is decoded.
+"""Check that the backbones, batches and metrics of a sweep fit its data sets, before any image is decoded.
 
-Imports no torch unless a backbone needs it, so that checking a sweep file is quick.
+torch is imported only if a backbone needs it, so that a sweep file is checked quickly.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,10 @@ from mdr_tune.util.words import count
 
 
 def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
-    """Return a problem for each backbone that does not take the data set's images; each begins with the key."""
+    """Return a problem for each backbone that cannot take images of the data set's shape.
+
+    Each problem begins with the key `backbone`.
+    """
     problems = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         try:
@@ -26,7 +29,7 @@ def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
 
 
 def size_problems(sweep: SweepConfig, outline: DatasetOutline) -> list[str]:
-    """Return a problem for each batch that cannot be filled and each metric that cannot be measured.
+    """Return a problem for each batch that the classes cannot fill and each metric that has too few images.
 
     Each problem begins with the key that causes it.
     """
@@ -59,7 +62,7 @@ def _metric_problems(sweep: SweepConfig, outline: DatasetOutline) -> Iterator[st
 
 
 def size_notes(sweep: SweepConfig, data: DataConfig, outline: DatasetOutline) -> list[str]:
-    """Return notes on keys that cannot be followed to the letter, because the data set is too small for them."""
+    """Return notes on keys, such as `recall_ks`, whose values the data set is too small to fulfil in full."""
     sizes, notes = _training_class_sizes(sweep, outline), []
     for batch in section_variants(sweep.trial, sweep.space, "batch"):
         smaller = sum(size < batch.images_per_class for size in sizes)

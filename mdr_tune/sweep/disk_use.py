@@ -1,4 +1,4 @@
-"""Describe the disk space of a launch: before it an upper bound for its checkpoints, after it the space in use."""
+"""Describe the disk space of a launch: an upper bound for its checkpoints, and the space in use when it has ended."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from mdr_tune.util.files import existing_folder
 from mdr_tune.util.words import count
 
 SMALL = "conv4"
-"""Name of the backbone whose checkpoints, of 1.5 MB, are too small for a plan to mention."""
+"""Name of a backbone whose checkpoints have only 1.5 MB. Their total size is not worth a line in the plan."""
 
 
 def describe_checkpoints(plan: Plan) -> str | None:
-    """Return in words how large the checkpoints of a launch may become, and how much disk is free.
+    """Return a text on the disk space that the checkpoints of a launch may take at most, and the space that is free.
 
-    None if every backbone is as small as SMALL.
+    The result is None if SMALL is the only backbone of the sweep.
     """
     backbones = section_variants(plan.sweep.trial, plan.sweep.space, "backbone")
     if {backbone.name for backbone in backbones} <= {SMALL}:
@@ -38,7 +38,8 @@ def describe_checkpoints(plan: Plan) -> str | None:
 def checkpoint_bytes(trial: TrialConfig) -> int:
     """Return the approximate size of a checkpoint in bytes: weights and buffers of the network, state of the optimiser.
 
-    A loss's few weights are left out. The network is built on the meta device, without memory for its weights.
+    The weights of a loss are left out, since they are few. The network is built on the meta device, where its weights
+    take no memory.
     """
     import torch
 
@@ -55,7 +56,10 @@ def checkpoint_bytes(trial: TrialConfig) -> int:
 
 
 def describe_used(plan: Plan) -> str:
-    """Return in words how much disk a launch takes now, and the artifacts of its sweep in a local MLflow store."""
+    """Return a text on the disk space that the launch's folder takes now.
+
+    If the MLflow store is local, the text also has the disk space of the sweep's artifacts in it.
+    """
     artifacts = plan.stores.artifact_root
     folders = [plan.folder, *([] if artifacts is None else [artifacts / plan.sweep.name])]
     sizes = {folder: sum(_sizes(folder)) for folder in folders}

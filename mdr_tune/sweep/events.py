@@ -22,12 +22,12 @@ class TuneEvents(Callback):
 
     Args:
         arm: Arm that this Tune experiment runs.
-        ledger: Ledger, with the trials of earlier sessions.
-        release_lane: Called with a trial's name when the trial ended or was paused, since an actor that died cannot
-            release its lane itself.
-        goes_on: Returns whether a trial that Tune gave up, by its name, will be handed out again.
-        keeps_for_others: Whether trials take over each other's checkpoints, so that those from the last common epoch
-            on are kept.
+        ledger: Ledger of the sweep, with the trials of earlier sessions.
+        release_lane: Called with a trial's name when the trial has ended or was paused. The trial's actor cannot
+            release the lane itself if it has died.
+        goes_on: Takes the name of a trial that Tune gave up; returns whether the trial will be given to Tune again.
+        keeps_for_others: Whether trials may take over each other's checkpoints. If so, all checkpoints from the last
+            epoch that every running trial has reached are kept.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TuneEvents(Callback):
         self._arm, self._ledger = arm, ledger
         self._release_lane, self._goes_on, self._keeps_for_others = release_lane, goes_on, keeps_for_others
         self.lanes_ended: str | None = None
-        """Reason why no lane is left; None as long as there is one."""
+        """Reason why no lane is left; None as long as there are lanes."""
         self._failures: dict[str, dict[str, str]] = {}
         self._open: dict[str, Trial] = {}
         self._paused: set[str] = set()
@@ -51,7 +51,7 @@ class TuneEvents(Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Enter that a trial starts, or goes on from an earlier session.
+        """Enter that a trial starts, or that a trial of an earlier session goes on.
 
         Nothing is entered for a trial of this session that goes on after a pause or the loss of its process.
         """
@@ -81,7 +81,9 @@ class TuneEvents(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Enter an epoch, or remember why the trial failed. An epoch that is repeated after a fault is entered once.
+        """Enter an epoch, or remember why the trial failed.
+
+        An epoch that is repeated after a fault is entered only once.
 
         Raises:
             UnknownMetricError: The trial measured a metric that `records.metrics` does not list.
@@ -103,7 +105,7 @@ class TuneEvents(Callback):
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any
     ) -> None:
-        """Enter a checkpoint that is in the storage."""
+        """Enter a checkpoint that is in the storage. A marker is not entered."""
         record = self._record(trial)
         saved = read_info(Path(checkpoint.path))
         if saved.origin is None:  # a marker, which has an origin, is from a replay and holds no new state
@@ -119,7 +121,7 @@ class TuneEvents(Callback):
         return min((record.epochs for record in records if not record.ended), default=NOTHING_TO_TAKE_OVER)
 
     def changed(self, name: str, epoch: int, source: str, parameters: dict[str, Any]) -> None:
-        """Enter a change that population based training made to a trial; arguments as of `OnChange`."""
+        """Enter a change that population based training made to a trial. `OnChange` describes the arguments."""
         record = self._ledger.trial(name)
         assert record is not None  # the trial has run up to that epoch
         self._ledger.changed(record, Change(epoch, source, parameters))
@@ -134,7 +136,10 @@ class TuneEvents(Callback):
         self._ledger.note(self._record(trial), f"its process was lost ({error[-1][:200]}): it goes on {where}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Enter the end of a trial that ran to its end, was stopped by the scheduler, or failed by its own fault."""
+        """Enter how a trial ended.
+
+        It ran to its end, was stopped early, failed by its own fault, or no lane was left.
+        """
         record = self._record(trial)
         failure = self._failures.pop(record.name, None)
         if failure is not None and failure["kind"] in ("failed", "diverged"):
@@ -146,9 +151,9 @@ class TuneEvents(Callback):
         free_reports(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Enter the failure of a trial that Tune gave up because its process was lost again and again.
+        """Enter the failure of a trial that Tune gave up because its process was lost too often.
 
-        If the trial will be handed out again, only a note is entered.
+        If the trial will be given to Tune again, only a note is entered.
         """
         if self._goes_on(trial.trial_id):
             self._note_loss(trial)
@@ -164,7 +169,7 @@ class TuneEvents(Callback):
                 self._release_lane(name)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Enter trials that still run when the experiment is over as interrupted."""
+        """Enter each trial that still runs at the end of the Tune experiment as interrupted."""
         for name in list(self._open):
             record = self._ledger.trial(name)
             if record is not None and record.outcome == "running":

@@ -16,11 +16,15 @@ from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.trial_record import TrialRecord
 
 TRIES = 3
-"""Number of attempts at an evaluation, since a lane that loses a worker comes back."""
+"""Largest number of attempts at an evaluation. Another attempt is worthwhile because a lane that loses a worker
+restarts."""
 
 
 def best_checkpoint(record: TrialRecord, metric: str) -> Path:
-    """Return the folder of the checkpoint of a trial's best epoch by `metric`; the trial must have a value of it."""
+    """Return the folder of the checkpoint of a trial's best epoch by `metric`.
+
+    The trial must have a value of this metric.
+    """
     best = record.best(metric)
     assert best is not None
     _, epoch = best
@@ -45,7 +49,7 @@ def evaluate_on_test(hub: Any, record: TrialRecord, metric: str) -> TestResult:
     Args:
         hub: Handle of the lanes' hub.
         record: Record of the trial.
-        metric: Name of the metric that the best epoch is chosen by.
+        metric: Name of the metric by which the best epoch is chosen.
 
     Raises:
         CheckpointDamaged: The checkpoint of the best epoch cannot be read.
@@ -73,13 +77,13 @@ def side_by_side(
 ) -> Iterator[tuple[TrialRecord, TestResult | CheckpointDamaged]]:
     """Evaluate trials side by side; yields each trial with its result as soon as the result is there.
 
-    A trial whose checkpoint is damaged comes with the error in place of a result. If the caller stops iterating early,
-    evaluations that have not begun are cancelled.
+    If a trial's checkpoint is damaged, the trial is yielded with the error in place of a result. If the caller stops
+    iterating early, evaluations that have not begun are cancelled.
 
     Args:
-        evaluate: Evaluates one trial; called in threads.
+        evaluate: Function that evaluates one trial. It is called in threads.
         records: Records of the trials.
-        at_once: Largest number of evaluations at a time.
+        at_once: Largest number of evaluations that run at the same time.
     """
     pool = ThreadPoolExecutor(max(1, at_once), "evaluate")
     try:

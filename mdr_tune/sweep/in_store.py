@@ -1,4 +1,4 @@
-"""Check, before Ray is started, that the MLflow store has all that an earlier session of a launch wrote into it."""
+"""Check, before Ray starts, that the MLflow store has everything that earlier sessions of a launch wrote into it."""
 
 import os
 from collections.abc import Sequence
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 
 def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = None) -> list[str]:
-    """Check that a launch can go on in its MLflow store; returns notes for the user.
+    """Check that a launch can be started or resumed with its MLflow store; returns notes for the user.
 
     Args:
-        stores: Stores of the launch, which `check_stores` found in order.
-        name: Name of the sweep and of its experiment.
+        stores: Stores of the launch, which `check_stores` has accepted.
+        name: Name of the sweep and of its MLflow experiment.
         past: Journal of the earlier sessions; empty for a new launch.
-        own: Stores that --resume takes if no flag names an MLflow store; see `check_last_writer`.
+        own: Stores that --resume uses when no flag names an MLflow store; see `check_last_writer`.
 
     Raises:
-        UserError: Runs or the experiment of the launch are deleted or missing in this store, its journal was lost, its
-            artifacts are not found, the store fails, or another copy of the launch has gone on in it.
+        UserError: The experiment or a run of the launch is deleted or missing in the store, the journal or the
+            artifacts of the launch are lost, the store does not answer as it should, or another copy of the launch has
+            written into the run.
     """
     if stores.database is not None and is_new(stores.database):
         if past.parent_run_id is None:
@@ -61,7 +62,7 @@ def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = N
 def _lost_trials_notes(client: "MlflowClient", parent: "Run", past: Past) -> list[str]:
     """Return a note if trials are finished in MLflow but not in the journal.
 
-    The journal is written first, so it has lost lines then.
+    Every event is written into the journal before it is written into MLflow, so the journal must have lost lines.
     """
     from mdr_tune.tracking.deleted import NAMED
     from mdr_tune.tracking.experiment import child_runs
@@ -95,7 +96,11 @@ def _champion_notes(stores: Stores, client: "MlflowClient", name: str) -> list[s
 
 
 def _parent_run(stores: Stores, client: "MlflowClient", name: str, past: Past) -> "Run | None":
-    """Return the MLflow run of the launch, None if it has none yet; UserError if any part of it was deleted."""
+    """Return the MLflow run of the launch; None if the launch has no run yet.
+
+    Raises:
+        UserError: The experiment, the run, or the run of a trial is missing or deleted, or the journal was lost.
+    """
     from mdr_tune.tracking.experiment import check_active
 
     experiment = client.get_experiment_by_name(name)
@@ -112,7 +117,11 @@ def _parent_run(stores: Stores, client: "MlflowClient", name: str, past: Past) -
 def _with_its_trials(
     stores: Stores, client: "MlflowClient", experiment: "Experiment", parent_run_id: str, past: Past
 ) -> "Run":
-    """Return the MLflow run of the launch; UserError if that run or the run of a trial is missing or deleted."""
+    """Return the MLflow run of the launch, after checking the runs of its trials.
+
+    Raises:
+        UserError: The launch's run is missing or deleted, or the run of a trial is deleted.
+    """
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.tracking.deleted import NAMED, deleted_trials, is_deleted, restore_runs
@@ -138,9 +147,9 @@ def _with_its_trials(
 
 
 def _unknown_trials(client: "MlflowClient", experiment: "Experiment", past: Past) -> list["Run"]:
-    """Return the runs of a launch's trials, deleted ones too, for a journal that does not name the launch's run.
+    """Return the MLflow runs of a launch's trials when the journal does not name the launch's run.
 
-    They are found by the launch's name.
+    The launch's run is found by the launch's name. Deleted runs of trials are returned, too.
     """
     from mdr_tune.tracking.deleted import deleted_trials
     from mdr_tune.tracking.experiment import child_runs

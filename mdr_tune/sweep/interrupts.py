@@ -1,6 +1,8 @@
-"""Handle Ctrl-C while a search runs: the first ends the search in order, the second ends the process at once.
+"""Handle Ctrl-C while a search runs.
 
-SIGTERM does what Ctrl-C does; see `mdr_tune.util.signals`.
+The first Ctrl-C stops the search in an orderly way; the second ends the process at once.
+
+SIGTERM has the same effect as Ctrl-C; see `mdr_tune.util.signals`.
 """
 
 import signal
@@ -14,7 +16,7 @@ from mdr_tune.util.signals import INTERRUPTED_EXIT_CODE, obey_in_order, raise_if
 
 
 class Interrupts:
-    """Handle Ctrl-C: ask for an end in order at the first one, end the process at once at the second.
+    """Handler of Ctrl-C. The first one requests an orderly end of the sweep; the second ends the process at once.
 
     Args:
         tell: Called with a line for the user at the first Ctrl-C.
@@ -28,7 +30,7 @@ class Interrupts:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Handle SIGINT here within the block; outside of the block SIGINT raises KeyboardInterrupt.
+        """Handle SIGINT by this object within the block. Outside of the block, SIGINT raises KeyboardInterrupt.
 
         In a thread other than the main one this does nothing, since Python sets handlers in the main thread only.
 
@@ -56,9 +58,9 @@ class Interrupts:
 
 @contextmanager
 def ends_at_once_if_interrupted(at_once: Callable[[], None]) -> Iterator[None]:
-    """End this process without any clean-up if an interrupt comes within the block, which shuts Ray down.
+    """End this process without any clean-up if an interrupt comes within the block, in which the caller shuts Ray down.
 
-    The shutdown cannot be left in the middle: threads of a Ray that is half shut down may start another Ray.
+    A shutdown must not stop half-way: threads of a Ray that is half shut down may start another Ray.
 
     Args:
         at_once: Called before the process ends.

@@ -1,4 +1,4 @@
-"""Decide, before anything is started, how many lanes a sweep gets on its machine, and of how many workers."""
+"""Decide, before anything is started, how many lanes a sweep gets, and how many workers each lane has."""
 
 from mdr_tune.cluster.machine import Machine, workers_on_a_gpu
 from mdr_tune.config.arms import arms, main_arm
@@ -9,14 +9,14 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import count, cpus_and_gpus
 
 TRIALS_PER_LANE = 4
-"""Smallest number of trials for each lane with `lanes: auto`. The sampler then has at least as many rounds to learn
-from."""
+"""Smallest number of trials for each lane if the sweep file has `lanes: auto`. All lanes train at the same time, so
+with at least this many trials in a row on each lane the sampler can learn from earlier results."""
 TRIALS_PER_LANE_PREFERRED = 8
-"""Number of trials for each lane that `workers_per_trial: auto` prefers: rather than leave the sampler fewer rounds, it
-makes fewer lanes, of more workers."""
+"""Number of trials for each lane that `workers_per_trial: auto` aims at. It makes fewer lanes with more workers each if
+the lanes would otherwise have fewer trials, so that the sampler can learn from more earlier results."""
 IMAGES_PER_WORKER = 32
-"""Smallest number of images of a batch for each worker with `workers_per_trial: auto`. With fewer, a worker waits for
-the others more than it computes."""
+"""Smallest number of a batch's images that each worker gets with `workers_per_trial: auto`. With fewer images, a worker
+would spend more time on waiting for the others than on computing."""
 
 
 def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False) -> LaneResources:
@@ -25,10 +25,11 @@ def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False)
     Args:
         sweep: Sweep to run.
         machine: Machine or cluster to run it on.
-        keeps_workers: Whether the sweep is resumed and so must keep its number of workers a trial.
+        keeps_workers: Whether the sweep is resumed, so that its number of workers per trial must not change. This
+            affects only the advice in the error message.
 
     Raises:
-        UserError: The lanes or workers do not fit; the text says what would.
+        UserError: The lanes or workers do not fit. The message says how many would fit.
     """
     wanted = sweep.resources
     gpus_per_worker = _gpus_per_worker(sweep, machine)
@@ -64,23 +65,23 @@ def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False)
 
 
 def with_workers(sweep: SweepConfig, workers: int) -> SweepConfig:
-    """Return the sweep with a number of workers a trial in place of `auto`; a resumed launch keeps that number."""
+    """Return the sweep with `workers_per_trial` set to a number, so that `auto` is not chosen anew on a resume."""
     resources = sweep.resources.model_copy(update={"workers_per_trial": workers})
     return sweep.model_copy(update={"resources": resources})
 
 
 def workers_per_trial(sweep: SweepConfig, machine: Machine) -> int:
-    """Return the number of workers of a trial: the number in the file, or what `auto` stands for on this machine.
+    """Return the number of workers of a trial: the number in the sweep file, or what `auto` means on this machine.
 
-    `auto` uses as much of the machine as it can, under these conditions:
+    `auto` chooses the number that uses the most of the machine, under these conditions:
 
     - No lane is made that the sweep cannot use.
     - Each worker has at least IMAGES_PER_WORKER images of a batch.
     - The workers of a trial are on one node, unless the placement is `spread`.
 
-    If several numbers use equally much, `auto` takes the smallest one that leaves a search TRIALS_PER_LANE_PREFERRED
-    trials for each lane. The smallest, since exchanging gradients costs time; enough trials, since the sampler learns
-    from a trial before the next one begins. If workers get a fraction of a GPU, `auto` is 1.
+    If several numbers use equally much of the machine, `auto` prefers those that leave TRIALS_PER_LANE_PREFERRED trials
+    for each lane of a search, since the sampler learns from a trial before the next one begins. Of these numbers it
+    takes the smallest one, since exchanging gradients costs time. If several workers share a GPU, `auto` is 1.
     """
     wanted = sweep.resources
     if wanted.workers_per_trial != "auto":
@@ -104,7 +105,10 @@ def workers_per_trial(sweep: SweepConfig, machine: Machine) -> int:
 
 
 def workers_note(sweep: SweepConfig, lanes: LaneResources, machine: Machine) -> list[str]:
-    """Return a note on the number that `workers_per_trial: auto` stands for, and why; none if the file has a number."""
+    """Return a note on the number that `workers_per_trial: auto` means here, and on the reason.
+
+    The list is empty if the sweep file has a number in place of `auto`.
+    """
     if sweep.resources.workers_per_trial != "auto":
         return []
     each = cpus_and_gpus(lanes.cpus_per_worker, lanes.gpus_per_worker)
@@ -164,7 +168,7 @@ def _smallest_batch(sweep: SweepConfig) -> int:
 
 
 def _useful_lanes(sweep: SweepConfig, trials_per_lane: int) -> int:
-    """Return the number of lanes that a sweep can make use of.
+    """Return the number of lanes that a sweep can use.
 
     All trials of an ablation may run side by side. A search learns from earlier trials, so it should have
     `trials_per_lane` trials for each lane.

@@ -1,9 +1,9 @@
-"""Find out which copy of a storage wrote last into the MLflow run of a launch: only that copy may go on in the run.
+"""Find out which copy of a storage wrote last into the MLflow run of a launch. Only that copy may continue the run.
 
-Each session of a launch has an id. The session first adds it to `sessions.txt` in the launch's folder, then sets it as
-a tag of the launch's run. So the storage has the id that the run has, unless another copy of the storage has written
-into the run since. This holds after a kill between the two steps, for a database that was restored from a back-up, and
-for a journal whose damaged end was deleted.
+Each session of a launch has an id. The session first adds its id to `sessions.txt` in the launch's folder, then sets it
+as a tag of the launch's run. So the storage has the id that the run has, unless another copy of the storage has written
+into the run since. This also holds if the session is killed between the two steps, if the MLflow database is restored
+from a back-up, and if the damaged end of a journal is deleted.
 """
 
 import uuid
@@ -24,7 +24,7 @@ FILE = "sessions.txt"
 
 
 def new_session(folder: Path) -> str:
-    """Add a session to the launch in `folder`; returns its id."""
+    """Add the id of a new session to the launch in `folder`; returns the id."""
     session = uuid.uuid4().hex
     with atomic_write(folder / FILE) as file:
         file.write("".join(f"{line}\n" for line in [*_sessions(folder), session]).encode())
@@ -32,24 +32,24 @@ def new_session(folder: Path) -> str:
 
 
 def claim(client: "MlflowClient", run_id: str, session: str, storage: Path) -> None:
-    """Set the tag of a launch's MLflow run that says which session writes into it, and from which storage."""
+    """Record in a tag of a launch's MLflow run which session writes into the run, and from which storage."""
     client.set_tag(run_id, SESSION_TAG, f"{session} {storage}")
 
 
 def check_last_writer(run: "Run", name: str, folder: Path, stores: Stores, own: Stores | None = None) -> None:
-    """Check that no other copy of a launch has written into its run.
+    """Check that no other copy of a launch has written into the launch's MLflow run after this copy.
 
-    A run without the tag is accepted: an older version recorded it, or a user deleted the tag.
+    A run without the tag that `claim` sets is accepted: an older version recorded the run, or a user deleted the tag.
 
     Args:
         run: MLflow run of the launch.
         name: Name of the sweep.
         folder: Folder of the launch in this copy of the storage.
-        stores: Stores to go on in.
-        own: Stores that --resume takes if no flag names an MLflow store; None if they are not known.
+        stores: Stores that this session will use.
+        own: Stores that --resume uses when no flag names an MLflow store; None if they are not known.
 
     Raises:
-        UserError: Another copy has; the text names both copies, and the store that belongs to this one.
+        UserError: Another copy has written into the run. The message names both copies and the ways to continue.
     """
     session, _, storage = run.data.tags.get(SESSION_TAG, "").partition(" ")
     if not session or session in _sessions(folder):

@@ -1,4 +1,7 @@
-"""Run a launch as a whole: the sweep, its MLflow runs, the registered champion. `launch.py` calls this module."""
+"""Run a launch as a whole: run its sweep, record it in MLflow, and register the champion.
+
+`cli/launch.py` calls this module.
+"""
 
 import contextlib
 import platform
@@ -39,12 +42,12 @@ def run_and_track(
     Args:
         plan: Plan of the launch.
         status: Listener that shows the user how the launch proceeds.
-        command: Command that the user typed, for the record.
+        command: Command line that the user typed; it is recorded with the results.
         show: Called with the outcome as soon as it is recorded, before the lanes and Ray are stopped.
 
     Raises:
-        UserError: Weights or images cannot be had, images have changed since the earlier trials, a check of the nodes
-            failed, or the MLflow experiment cannot be opened.
+        UserError: Weights or images cannot be obtained, images have changed since the earlier trials, a check of the
+            nodes failed, or the MLflow experiment cannot be opened.
     """
     with naming(plan.file):
         prepare_weights(plan.sweep, status.stage)
@@ -58,13 +61,13 @@ def run_and_track(
 
 
 def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> LaunchOutcome:
-    """Run the plan on lanes that are running, and record it.
+    """Run the plan on lanes that are running, and record the outcome.
 
     Args:
         plan: Plan of the launch.
         hub: Handle of the lanes' hub.
         status: Listener that shows the user how the launch proceeds.
-        command: Command that the user typed, for the record.
+        command: Command line that the user typed; it is recorded with the results.
 
     Raises:
         UserError: The data set cannot be read or has changed, or the MLflow experiment cannot be opened.
@@ -99,7 +102,10 @@ def _check_same_images(sweep_name: str, before: str | None, content: str) -> Non
 
 
 def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: LaunchListener) -> LaunchOutcome:
-    """Search and evaluate on lanes that are running, and record the outcome; closes the tracker whatever happens."""
+    """Search and evaluate on lanes that are running, and record the outcome.
+
+    If an error is raised, the tracker is closed first.
+    """
     from mdr_tune.sweep.live_description import LiveDescription
     from mdr_tune.sweep.watch import LaneWatch
 
@@ -190,8 +196,8 @@ def _images(sweep: SweepConfig) -> dict[str, str]:
     """Describe the images that the trials are trained and measured on.
 
     Returns:
-        Numbers of images and classes of each part of the data set in words, by the part's name, and under `content` a
-        hash of the data set.
+        A text for each part of the data set by the part's name, such as `5864 of 100 classes` for `train`, and a hash
+        of the data set under `content`.
     """
     from mdr_tune.data import dataset_content, split_sizes
 
@@ -207,7 +213,7 @@ def _images(sweep: SweepConfig) -> dict[str, str]:
 
 
 def parent_params(plan: Plan, images: dict[str, str]) -> dict[str, object]:
-    """Return the parameters that the launch's MLflow run records of the sweep.
+    """Return the parameters of the launch's MLflow run, which describe the sweep as a whole.
 
     Args:
         plan: Plan of the launch.

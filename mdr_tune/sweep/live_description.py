@@ -17,17 +17,17 @@ EVERY_S = 30.0
 
 
 class LiveDescription:
-    """Listener of a sweep that describes it as it runs.
+    """Listener of a sweep that updates the description of the sweep's MLflow run.
 
-    A new stage is described at once. Other events are described at most every `every_s` seconds. A failure to write is
-    logged, not raised: a description is not worth a sweep.
+    The description is updated at once when the sweep begins another step of its work. For other events it is updated at
+    most every `every_s` seconds. If an update fails, the error is logged and the sweep goes on.
 
     Args:
-        write: Sets the description and returns at once, such as `Tracker.note`.
-        metric: Name of the sweep's metric.
-        main_arm: Name of the main arm, the search that the sweep file describes.
-        total: Number of trials of all arms, further seeds included.
-        shows_all: Whether every configuration gets a row, as for a grid, instead of the best ones only.
+        write: Function that sets the description and returns at once, such as `Tracker.note`.
+        metric: Name of the metric that the sweep maximises.
+        main_arm: Name of the main arm, which runs the search that the sweep file describes.
+        total: Number of trials of all arms, including the trials of further seeds.
+        shows_all: Whether the description has a row for each configuration, as for a grid, or only for the best ones.
         records: Records of the trials of earlier sessions.
         every_s: Shortest time between two descriptions, in seconds.
     """
@@ -51,45 +51,45 @@ class LiveDescription:
         self._is_behind = False
 
     def stage(self, text: str) -> None:
-        """Describe at once the stage of the sweep that begins."""
+        """Update the description at once; `text` says what the sweep does now."""
         self._doing = text
         self._describe(at_once=True)
 
     def end(self, how: str, why: str) -> None:
-        """Describe at once a sweep that ends before its time.
+        """Update the description at once, because the sweep failed or was interrupted.
 
         Args:
             how: `Interrupted` or `Failed`.
-            why: Reason, if `how` does not say enough; else "".
+            why: Reason, if `how` does not say enough; otherwise "".
         """
         self._head, self._doing = how, why.splitlines()[0] if why else "--resume goes on with it"
         self._describe(at_once=True)
 
     def arm_started(self, arm: Arm) -> None:
-        """Name the arm in the next description."""
+        """Name the arm in the next update."""
         self._doing = f"searching {arm.name}"
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Count the trial among those of the sweep."""
+        """Add the trial to those of the sweep, for the next update."""
         self._records[record.name] = record
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Describe the sweep if an earlier event came too soon after the last description."""
+        """Update the description if an update was skipped because it came too soon after the one before."""
         if self._is_behind:
             self._describe()
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Do nothing: notes are not described."""
+        """Do nothing: the description contains no notes on trials."""
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Describe the sweep so far."""
+        """Update the description with the result of the trial."""
         self._records[record.name] = record
         self._describe()
 
     def test_scored(
         self, record: TrialRecord, metrics: Mapping[str, float], details: TestDetails | None = None
     ) -> None:
-        """Describe the sweep with the trial's test metrics."""
+        """Update the description with the trial's test metrics."""
         self._tests[record.name] = dict(metrics)
         self._describe()
 

@@ -1,4 +1,4 @@
-"""The search of an arm in which nothing is searched: its one trial."""
+"""Propose the single trial of an arm that has no searched parameters."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from mdr_tune.config.space import resolve
 
 
 class OneTrial:
-    """Suggest the arm's trial as it is. There is no study and no second trial.
+    """Search that proposes only one trial, the arm's own. It has no study.
 
     Args:
-        arm: Arm in which nothing is searched.
+        arm: Arm that has no searched parameters.
     """
 
     def __init__(self, arm: Arm) -> None:
@@ -21,5 +21,5 @@ class OneTrial:
         return f"{self._arm.name}-001"
 
     def suggest(self, name: str) -> dict[str, Any]:
-        """Return the suggestion of the one trial, which has no drawn parameters."""
+        """Return the suggestion for the one trial, which has no drawn parameters."""
         return {"trial": resolve(self._arm.trial, self._arm.space, {}).model_dump(), "parameters": {}}

@@ -1,4 +1,4 @@
-"""The plan of a launch: all that it is going to do, complete and checked before anything is started."""
+"""The plan of a launch: everything that the launch will do, checked before anything is started."""
 
 import datetime
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from mdr_tune.sweep.stores import Stores
 
 
 def new_launch() -> str:
-    """Return a name for a new launch, the time to the millisecond, so that no two launches into a storage share one."""
+    """Return a name for a new launch: the time to the millisecond, so that no two launches have the same name."""
     return datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")[:-3]
 
 
 def repeat_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note on each point of `start_from` that repeats an earlier one and is therefore not tried again."""
+    """Return a note on each point of `start_from` that equals an earlier point. Such a point is tried only once."""
     if sweep.search.may_repeat:
         return []
     same = repeated_points(sweep)
@@ -28,26 +28,25 @@ def repeat_notes(sweep: SweepConfig) -> list[str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """One launch of a sweep, or its continuation.
+    """What one session of a launch will do. The session begins the launch or resumes it.
 
     Attributes:
         sweep: Configuration of the sweep.
         file: YAML file that the sweep was read from.
         text: Text of that file.
-        notes: Notes for the user, such as what --set changed beyond its own key.
+        notes: Notes for the user, such as on keys that a --set has changed in addition to its own key.
         stores: Storage folder and MLflow store.
         machine: Machine or cluster to run on.
         lanes: Lanes and their workers.
-        address: Address of the Ray cluster to run on; None starts Ray on this machine.
+        address: Address of the Ray cluster to run on; None if Ray is to be started on this machine.
         launch: Name of the launch, unique in its storage.
         past: Journal of the earlier sessions of this launch; empty for a new one.
-        extend_by: Number of trials that this session adds to each arm. They replace those of a last extension that
-            never began.
+        extend_by: Number of trials that this session adds to each arm; 0 if it adds none. If no trial of the last
+            extension has begun, this extension replaces it.
         preflight: Whether the nodes are checked before the first worker starts.
-        missing_data: Lines of `mdr_tune.sweep.prepare.missing_data`, in a dry run on data that may yet be downloaded;
-            else empty.
-        legacy_draws: Whether plan.json is of version 1: draws depend on the sweep's name too, and may repeat
-            configurations.
+        missing_data: Problems that `mdr_tune.sweep.prepare.missing_data` returned in a dry run, if the missing data may
+            yet be downloaded; otherwise empty.
+        legacy_draws: Whether plan.json has version 1; see `VERSION` in `stored_launches`.
     """
 
     sweep: SweepConfig
@@ -72,7 +71,7 @@ class Plan:
 
     @property
     def resumes(self) -> bool:
-        """Whether this session goes on with what an earlier one began."""
+        """Whether this session resumes a launch that an earlier session began."""
         return self.past.sessions > 0
 
     @cached_property
@@ -105,5 +104,5 @@ class Plan:
 
     @property
     def num_trials(self) -> int:
-        """Number of trials of all arms together, further seeds left out."""
+        """Number of trials of all arms together, without the trials of further seeds."""
         return sum(arm.trials for arm in self.arms)

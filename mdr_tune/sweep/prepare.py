@@ -18,14 +18,14 @@ from mdr_tune.util.progress import Progress
 from mdr_tune.util.text_forms import NamesOnDisk, one_form
 
 SLOW_S = 1.0
-"""Seconds that looking at the files of a data set may take before the user is told."""
+"""Seconds after which the user is told that the files of a data set are still being looked at."""
 
 
 def check_weights(sweep: SweepConfig) -> None:
-    """Check the weights of the backbones as far as that needs no internet: names, and the user's own files.
+    """Check the names of the backbones' weights, and the user's own files of weights. The internet is not used.
 
     Raises:
-        UserError: No weights of that name are published, or a file is missing, damaged or of another architecture.
+        UserError: No weights with a given name are published, or a file is missing, damaged or of another architecture.
     """
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         if backbone.weights == "none" or (backbone.weights == "DEFAULT" and not backbone.pretrained):
@@ -45,7 +45,7 @@ def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
         stage: Called with each step that takes a while.
 
     Raises:
-        UserError: Weights cannot be had; the message says what to do.
+        UserError: Weights cannot be obtained. The message says what to do.
     """
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         if backbone.pretrained:
@@ -59,18 +59,20 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
     """Check that the data set can be split, and that backbones, batches and metrics fit it. No image is decoded.
 
     Images that were decoded earlier are checked as in `prepare_data`. For other images the check is that their files
-    exist, that the disk has room for their cache, and that no file is a copy of a file in another split, unless the
-    data set keeps such copies. A data set that is missing is not checked here; `missing_data` reports it.
+    exist, that the disk has room for their cache, and that no file is a copy of a file in another split. The last check
+    is left out if the data set keeps such copies. `missing_data` reports a data set that does not exist; it is not
+    checked here.
 
     Args:
-        sweep: Sweep whose trials read one data set, in as many variants as its space has.
+        sweep: Sweep whose trials read one data set. The search space may have several variants of it, such as image
+            sizes.
         tell: Called with a line if the check takes longer than SLOW_S.
 
     Returns:
-        Notes on what a user may not expect.
+        Notes from `size_notes` for the user.
 
     Raises:
-        UserError: Something does not fit; the message has a line for each problem, beginning with the key.
+        UserError: Something does not fit. The message has a line for each problem, which begins with the key.
     """
     variants = section_variants(sweep.trial, sweep.space, "data")
     problems = [problem for data in variants for problem in backbone_problems(sweep, data)]
@@ -115,7 +117,7 @@ def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda te
 
 
 def left_to_launch(sweep: SweepConfig) -> list[str]:
-    """Return a line on each preparation that is left to the launch. If a preparation fails, no worker is started."""
+    """Return a line on each preparation that is not done yet. The launch does it before its first worker starts."""
     undecoded = [data for data in section_variants(sweep.trial, sweep.space, "data") if not _is_decoded(data)]
     lines = []
     if undecoded:
@@ -129,7 +131,10 @@ def left_to_launch(sweep: SweepConfig) -> list[str]:
 
 
 def _is_decoded(data: DataConfig) -> bool:
-    """Return whether the images of a data set are decoded already, or need no decoding; False if they are missing."""
+    """Return whether the images of a data set are decoded or need no decoding.
+
+    The result is False if they are missing.
+    """
     if data.outline() is not None or _missing(data):
         return data.outline() is not None
     from mdr_tune.data import is_decoded
@@ -138,7 +143,7 @@ def _is_decoded(data: DataConfig) -> bool:
 
 
 def missing_data(sweep: SweepConfig) -> list[str]:
-    """Return a problem for each folder or table of the data set that does not exist; reads none, so it is quick."""
+    """Return a problem for each folder or table of the data set that does not exist. No file is read."""
     problems = [problem for data in section_variants(sweep.trial, sweep.space, "data") for problem in _missing(data)]
     return list(dict.fromkeys(problems))  # each once, even if several image sizes are searched
 
@@ -163,7 +168,10 @@ def _missing(data: DataConfig) -> list[str]:
 
 
 def _nearly(path: str) -> str:
-    """Return the fix for a path that does not exist: a path that differs in form or case only, if there is one."""
+    """Return advice for a path that does not exist: a similar path that exists, or to mend the path.
+
+    A path is similar if it differs only in upper and lower case, in Unicode form, or in invisible characters.
+    """
     there = NamesOnDisk(Path("/"), lambda name: one_form(name).casefold()).find(path)
     return "mend the path" if there is None else f"there is {there!a}: write it so"
 
@@ -177,14 +185,16 @@ def paths_of(sweep: SweepConfig) -> list[Path]:
 
 
 def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
-    """Prepare the images of the sweep's data set on this node, then check its sizes again without the corrupt images.
+    """Prepare the images of the sweep's data set on this node, then check the sizes of its classes.
+
+    Corrupt images are not counted. This is the difference to the check in `check_data`.
 
     Args:
         sweep: Sweep whose trials may read the data set in several variants.
-        progress: Called with the progress of the caches of images.
+        progress: Called with the progress of preparing the images.
 
     Raises:
-        UserError: Something is missing or does not fit; the message names the key.
+        UserError: Something is missing or does not fit. The message names the key.
     """
     for data in section_variants(sweep.trial, sweep.space, "data"):
         _load(data, progress)
@@ -193,7 +203,7 @@ def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
 
 
 def of_dataset(name: str, progress: Progress) -> Progress:
-    """Return a progress callback that puts a data set's name before each text and passes it on to `progress`."""
+    """Return a progress callback that calls `progress` with the data set's name in front of each text."""
     return lambda what, done, total: progress(f"{name}: {what}", done, total)
 
 
@@ -208,9 +218,9 @@ def _load(data: DataConfig, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Prefix the lines of a UserError raised in the block with the sweep's file.
+    """Put the path of the sweep file in front of the lines of a UserError that is raised in the block.
 
-    Only lines that begin with a key of the trial (`data.root: ...`) or of the sweep (`metric: ...`) are prefixed.
+    This is done only for lines that begin with a key of the trial (`data.root: ...`) or of the sweep (`metric: ...`).
     """
     try:
         yield

@@ -1,4 +1,7 @@
-"""Start or join Ray for a sweep, keep its messages off the terminal, and end or leave it with the sweep."""
+"""Start Ray for a sweep or connect to a cluster, and end Ray or disconnect afterwards.
+
+Ray's messages are not printed.
+"""
 
 import contextlib
 import logging
@@ -22,13 +25,13 @@ from mdr_tune.util.signals import interrupts_answered
 
 @contextlib.contextmanager
 def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
-    """Start Ray on this machine and end it after the block; or connect to a cluster and disconnect from it.
+    """Start Ray on this machine and end it after the block; or connect to a cluster and disconnect after the block.
 
-    If this process already uses Ray, that Ray is used, and stays afterwards.
+    If this process already uses Ray, that Ray is used, and it keeps running after the block.
 
     Args:
-        address: Address of the cluster to connect to; None starts Ray here.
-        num_cpus: Number of CPUs of a Ray that is started here.
+        address: Address of the cluster to connect to; None to start Ray on this machine.
+        num_cpus: Number of CPUs that Ray may use if it is started here.
 
     Raises:
         UserError: Ray does not start, or there is no cluster at the address.

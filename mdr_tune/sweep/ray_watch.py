@@ -1,4 +1,4 @@
-"""Notice at once, in a thread, when Ray is lost. Ray itself would wait for a minute, then end the process."""
+"""Watch Ray in a thread, and end this process at once when Ray is lost. Ray itself would do so only after a minute."""
 
 import contextlib
 import socket
@@ -12,15 +12,15 @@ from mdr_tune.util.last_word import exit_at_once
 POLL_S = 0.5
 HEAD_POLL_S = 5.0
 HEAD_GONE_AFTER_S = 30.0
-"""Seconds without an answer after which the head of a cluster counts as lost; networks may pause for a while."""
+"""Seconds without an answer after which the head of a cluster counts as lost. A network may fail for a shorter time."""
 
 
 @contextlib.contextmanager
 def ended_if_ray_is_lost(address: str | None) -> Iterator[None]:
-    """End this process, with its last word, if Ray is lost within the block, since calls of Ray would never return.
+    """End this process if Ray is lost within the block, since calls of Ray would then never return.
 
     Args:
-        address: Address, HOST:PORT, at which the head of the cluster listens; None if this process started Ray.
+        address: Address (HOST:PORT) of the head node of the cluster; None if this process started Ray itself.
     """
     stop = threading.Event()
     if address is None:
@@ -42,11 +42,11 @@ def _watch(stop: threading.Event, poll_s: float, look: Callable[[], str | None])
 
 
 class Head:
-    """The head of a cluster, and when it last answered.
+    """The head node of a cluster, with the time of its last answer.
 
     Args:
-        address: Address of the head, HOST:PORT.
-        now: Returns a monotonic time in seconds.
+        address: Address of the head node, HOST:PORT.
+        now: Function that returns a monotonic time in seconds.
     """
 
     def __init__(self, address: str, now: Callable[[], float] = time.monotonic) -> None:
@@ -55,7 +55,10 @@ class Head:
         self._answered = now()
 
     def gone(self) -> str | None:
-        """Return why Ray is lost if the head has not answered for HEAD_GONE_AFTER_S; None if it is not lost."""
+        """Connect to the head node; returns the reason why it is lost, or None if it is not lost.
+
+        It counts as lost if it has not answered for HEAD_GONE_AFTER_S seconds.
+        """
         try:
             socket.create_connection(self._place, timeout=HEAD_POLL_S).close()
         except OSError as error:

@@ -30,9 +30,10 @@ class LaunchReport:
     """The results of a launch, with confidence intervals.
 
     Attributes:
-        table: Table of all configurations for an ablation, of the best of each arm for a search.
-        sentences: Gain by MDR, in words.
-        page: Page of the report; None if it was not written.
+        table: Table of the results. It has all configurations of an ablation, or the best configuration of each arm of
+            a search.
+        sentences: Sentences on the gain by MDR.
+        page: File with the page of the report; None if the report was not written.
         problem: Error that kept the report from being written; None if there was none.
     """
 
@@ -50,8 +51,9 @@ class LaunchOutcome:
         result: Result of the sweep.
         experiment_id: Id of the MLflow experiment.
         parent_run_id: Id of the MLflow run of the launch.
-        champion: Place of the winner in the registry; None without a winner.
-        report: Results with intervals; None if the sweep was interrupted or has no value, or if MLflow failed before.
+        champion: Place of the winner in MLflow's registry; None if no model was registered.
+        report: Results with confidence intervals. None if the sweep was interrupted, if no trial has a value, or if
+            MLflow failed before the results were read.
     """
 
     result: SweepResult
@@ -71,17 +73,17 @@ def load_command(stores: Stores, sweep_name: str) -> str:
 def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> LaunchOutcome:
     """Register the winner, draw the figures, describe and close the launch's MLflow run, and write the report.
 
-    If a step fails, the outcome has the error as its `problem`, the steps after it are left out, and nothing is lost.
-    The tracker is closed with the run, unless an earlier step fails.
+    If a step fails, the later steps are skipped, and the outcome has the error as its `problem`. A later --resume does
+    what is missing. The tracker is closed together with the run, so it stays open if an earlier step fails.
 
     Args:
         plan: Plan of the launch.
         result: Result of the sweep.
         tracker: Tracker of the launch's runs.
-        stage: Called with each step that takes a while.
+        stage: Called with a text on each step that takes a while.
 
     Raises:
-        KeyboardInterrupt: An interrupt came, even if MLflow caught it. The tracker may be closed or not.
+        KeyboardInterrupt: An interrupt came, possibly one that MLflow caught. The tracker may be open or closed then.
     """
     champion, report, problem = None, None, None
     try:
@@ -112,7 +114,7 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
 
 
 def _what_was_found(evidence: SweepEvidence) -> LaunchReport:
-    """Return the table of results and its sentences, without a page: the report is written later."""
+    """Return the table of results and the sentences. The page is None, since the report is written later."""
     from mdr_tune.report.ablation import ablation_table
 
     table = ablation_table(evidence)
@@ -120,7 +122,7 @@ def _what_was_found(evidence: SweepEvidence) -> LaunchReport:
 
 
 def _ended(evidence: SweepEvidence) -> SweepEvidence:
-    """Return the evidence with the launch as finished now; it was read a moment before the launch ended."""
+    """Return the evidence with the launch marked as finished now, since it was read shortly before the launch ended."""
     facts = replace(evidence.facts, ended=datetime.datetime.now())
     return replace(evidence, sweep=replace(evidence.sweep, status="FINISHED"), facts=facts)
 
@@ -128,7 +130,10 @@ def _ended(evidence: SweepEvidence) -> SweepEvidence:
 def _write_report(
     folder: Path, tracker: "Tracker", evidence: SweepEvidence, found: LaunchReport, stage: Stage
 ) -> LaunchReport:
-    """Write the report and log it to the launch's MLflow run. An error becomes the report's `problem`."""
+    """Write the report and log it to the launch's MLflow run.
+
+    If that fails, the error becomes the `problem` of the returned report.
+    """
     from mdr_tune.report.write import build_report
     from mdr_tune.tracking.run_files import log_report
 
@@ -144,7 +149,7 @@ def _write_report(
 def _register_winner(name: str, result: SweepResult, tracker: "Tracker", stage: Stage) -> "Registration | None":
     """Register the winner's model; returns its place in the registry.
 
-    None if there is no winner or the sweep was interrupted.
+    If there is no winner or the sweep was interrupted, nothing is registered and None is returned.
     """
     from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE
     from mdr_tune.sweep.finals import best_checkpoint
@@ -168,7 +173,8 @@ def _register_winner(name: str, result: SweepResult, tracker: "Tracker", stage: 
 def _draw_figures(sweep: SweepConfig, result: SweepResult, tracker: "Tracker", stage: Stage) -> None:
     """Draw the figures about the search space and log them to the launch's MLflow run.
 
-    There are none for an ablation, an interrupted sweep, a space without parameters, or a search with too few trials.
+    No figures are drawn for an ablation, an interrupted sweep, a space without parameters, or a search with too few
+    trials.
     """
     from mdr_tune.report.budget import MIN_TRIALS
 

@@ -1,4 +1,4 @@
-"""Run a recorded trial again, on one lane with as many workers as then, to compare all numbers of each epoch."""
+"""Run a recorded trial again, on one lane with the same number of workers, to compare the metrics of each epoch."""
 
 import contextlib
 import tempfile
@@ -32,12 +32,13 @@ class RerunPlan:
 
     Attributes:
         original: Recorded trial.
-        sweep: Sweep of this one trial, in the form that the preparation of data and weights takes.
+        sweep: Sweep that consists of this one trial. The functions of `mdr_tune.sweep.prepare` take it.
         machine: Machine that the trial is run on.
-        lanes: The one lane and its workers.
+        lanes: Resources of the one lane and its workers.
         epochs: Number of epochs to run.
-        repeat: Record of how to repeat this run, as `repeat_info` returns it, with its `device`.
-        differences: Differences between the surroundings of the two runs, a line each.
+        repeat: Facts that are needed to repeat the rerun itself, as `repeat_info` returns them, and the name of its
+            device as `device`.
+        differences: Lines on what differs between the original run and the rerun, such as versions or the device.
     """
 
     original: "Original"
@@ -50,16 +51,16 @@ class RerunPlan:
 
 
 def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunPlan:
-    """Check that a recorded trial can be run again on this machine; returns the plan, with what differs.
+    """Check that a recorded trial can be run again on this machine; returns the plan of the rerun.
 
     Args:
         original: Recorded trial.
         epochs: Number of epochs to run; None for all epochs of the original.
-        command: Command that the user typed.
+        command: Command line that the user typed.
 
     Raises:
         UserError: The trial cannot be run here: its configuration is of another version, data or weights are missing,
-            its workers do not fit, Ray cannot start, or there are not as many epochs.
+            its workers do not fit, Ray cannot start, or the original has fewer epochs than `epochs`.
     """
     if epochs is not None and not 1 <= epochs <= original.epochs:
         raise UserError(f"--epochs {epochs}: {original.name} did {original.epochs}: give a number from 1 to that")
@@ -91,7 +92,7 @@ def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunP
 
 
 def _sweep_of(original: "Original", workers: int, threads: int, gpus: int) -> SweepConfig:
-    """Return a sweep of the one trial, on one lane."""
+    """Return a sweep that consists of the recorded trial, on one lane."""
     resources = {
         "workers_per_trial": workers,
         "cpus_per_worker": threads,
@@ -131,10 +132,12 @@ def _gpu_name() -> str:
 
 
 def prepare_rerun(plan: RerunPlan, stage: Callable[[str], None], progress: Progress) -> str | None:
-    """Get the weights and images onto this machine; returns a line if the images are not those of the original.
+    """Prepare weights and images on this machine; returns a line if the images differ from those of the original run.
+
+    None is returned if they do not differ, or if those of the original run are not known.
 
     Raises:
-        UserError: The weights or the images cannot be had.
+        UserError: The weights or the images cannot be obtained.
     """
     try:
         prepare.prepare_weights(plan.sweep, stage)
@@ -152,7 +155,7 @@ def prepare_rerun(plan: RerunPlan, stage: Callable[[str], None], progress: Progr
 
 @contextlib.contextmanager
 def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
-    """Start Ray and one lane, yield the lane's hub, and stop both at the end.
+    """Start Ray and one lane, yield the lane's hub, and stop both after the block.
 
     Args:
         plan: Plan of the rerun.
@@ -175,9 +178,9 @@ def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
 
 
 def run_epochs(plan: RerunPlan, hub: Any) -> Generator[dict[str, float]]:
-    """Train the trial; yields the metrics of each epoch, with its number as `epoch`.
+    """Train the trial; yields the metrics of each epoch, with the number of the epoch as `epoch`.
 
-    Close the generator, so that the lane is given back.
+    The lane is released when the generator ends, so the caller must close the generator if it stops earlier.
 
     Raises:
         TrialFailed, LaneLost, LaneEnded: The trial failed, or its lane was lost, before the last epoch.

@@ -18,41 +18,41 @@ from mdr_tune.util.signals import raise_if_interrupted
 
 POLL_S = 0.2
 NAMED = 3
-"""Largest number of trials whose names are listed in a line."""
+"""Largest number of trials that a message lists by name."""
 
 
 class RunListener(SweepListener, Protocol):
-    """A listener that is also told about the sweep as a whole."""
+    """A listener that also receives events about the sweep as a whole."""
 
     def stage(self, text: str) -> None:
-        """Take a line on the stage that begins, or on something that the user should know."""
+        """Receive a line on the step that begins, or on something else that the user should know."""
 
     def arm_started(self, arm: Arm) -> None:
-        """Note that the search of an arm begins or goes on."""
+        """Receive the arm whose search begins or is resumed."""
 
     def test_scored(self, record: TrialRecord, metrics: dict[str, float], details: TestDetails | None) -> None:
-        """Take the metrics of a trial on the test classes, and the details of each query.
+        """Receive the metrics of a trial on the test classes, and the details of each query.
 
-        `details` is None if an earlier session evaluated the trial and its details were not kept or are damaged.
+        `details` is None if an earlier session evaluated the trial, and its details were not kept or are damaged.
         """
 
 
 class LaunchListener(RunListener, Protocol):
-    """A listener that is also told about the progress of a long preparation."""
+    """A listener that also receives the progress of a long preparation."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Note that `done` of `total` items of a preparation are done."""
+        """Receive the progress of a preparation: `what` it does, and how many of `total` items are `done`."""
 
 
 class SweepRun:
-    """One session of a sweep on lanes that are up: the searches that are not over yet, then the evaluation.
+    """One session of a sweep on lanes that are up: it runs the searches that are not over yet, then evaluates trials.
 
     Args:
         plan: Plan of the launch.
         hub: Handle of the lanes' hub.
         ledger: Ledger of the sweep, with the trials of earlier sessions.
-        rules: Rules that end a search early; one of the ledger's listeners.
-        listeners: Listeners that are told about stages, arms and test metrics.
+        rules: Rules that end a search early. They must also be one of the ledger's listeners.
+        listeners: Listeners that receive the stages, the arms and the test metrics.
         interrupts: Handler of Ctrl-C, which knows whether the user wants the sweep to end.
     """
 
@@ -76,7 +76,7 @@ class SweepRun:
         )
 
     def search(self) -> None:
-        """Search all arms whose search is not over yet; all of them if trials are added."""
+        """Run the search of each arm whose search is not over yet, or of every arm if trials are added."""
         from mdr_tune.sweep.search_run import ArmRun
 
         for arm in self._plan.arms:
@@ -168,7 +168,7 @@ class SweepRun:
         return self._plan.folder / "test" / record.name
 
     def _keep_details(self, record: TrialRecord, details: TestDetails) -> None:
-        """Write the details of a trial's test beside the journal, for a later session in case MLflow lacks them."""
+        """Write the details of a trial's test into the launch's folder, where later sessions read them."""
         folder = self._details_of(record)
         folder.mkdir(parents=True, exist_ok=True)
         until_room(lambda: write_details(details, folder), f"the test result of {record.name}", self._tell)
@@ -176,7 +176,7 @@ class SweepRun:
     def _known_details(self, record: TrialRecord) -> TestDetails | None:
         """Return the details of a trial's test that an earlier session kept.
 
-        None if that session's version kept none, or if the files are damaged.
+        The result is None if no details were kept, as in older versions, or if the files are damaged.
         """
         folder = self._details_of(record)
         if not folder.is_dir():
@@ -194,9 +194,10 @@ class SweepRun:
             listener.test_scored(record, metrics, details)
 
     def _best_of(self, arm: Arm) -> TrialRecord | None:
-        """Return the first seed of an arm's best configuration, by the mean over its seeds; None if none has a value.
+        """Return the record of the first seed of an arm's best configuration; None if no configuration has a value.
 
-        If configurations get several seeds, those whose first seed ran to its end are preferred to all others.
+        Configurations are compared by the mean over their seeds. If configurations get several seeds, those whose first
+        seed ran to its end are preferred to all others.
         """
         firsts = [record for record in self._ledger.of_arm(arm.name) if record.seed_index == 0]
         scored = [record for record in firsts if record.best(self.result.metric) is not None]
@@ -205,7 +206,7 @@ class SweepRun:
         return max(candidates, key=self.result.value, default=None)
 
     def finish(self) -> None:
-        """Write into the journal that the sweep is finished, if nothing is left to go on with."""
+        """Write into the journal that the sweep is finished, unless a resumed sweep would have more to do."""
         if not self.result.can_go_on:
             self._ledger.journal.write("finished")
 
@@ -215,6 +216,6 @@ class SweepRun:
 
 
 def _few(records: Sequence[TrialRecord]) -> list[str]:
-    """Return the names of the first NAMED trials, and in words how many more there are."""
+    """Return the names of the first NAMED trials and, if there are others, a text on how many."""
     names = [record.name for record in records[:NAMED]]
     return names + ([f"{len(records) - NAMED} more"] if len(records) > NAMED else [])

@@ -19,18 +19,18 @@ from mdr_tune.util.signals import raise_if_interrupted
 
 @contextlib.contextmanager
 def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) -> Iterator[Any]:
-    """Start Ray and the lanes, yield the lanes' hub, and stop the lanes and Ray at the end.
+    """Start Ray and the lanes, yield the lanes' hub, and stop the lanes and Ray after the block.
 
-    The hub is yielded at once, while the workers of the lanes are still importing.
+    The hub is yielded at once, while the workers of the lanes are still importing their modules.
 
     Args:
         plan: Plan of the launch.
-        progress: Called with the progress of the caches of images.
-        stage: Called with the lines of the preflight.
+        progress: Called with the progress of preparing the images.
+        stage: Called with each line that the preflight has for the user.
 
     Raises:
-        UserError: The data set cannot be had or does not fit, Ray cannot be started or joined, or the preflight found a
-            problem. No worker has been started then.
+        UserError: The data set cannot be obtained or does not fit the sweep, Ray cannot be started or joined, or the
+            preflight found a problem. In each case no worker has been started.
     """
     prepare_environment()
     import ray  # noqa: F401  (before the thread, which would slow it down)
@@ -65,7 +65,10 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
 
 
 def _preparation(plan: Plan) -> Callable[[], None] | None:
-    """Return the preparation that each worker runs on its node first; None on this machine, where all is prepared."""
+    """Return the function that each worker runs first, to prepare its node. None if no cluster is used.
+
+    This machine needs no such function, since it is prepared already.
+    """
     if plan.address is None:
         return None
     from mdr_tune.sweep.preflight.preparation import NodePreparation, contents
@@ -77,12 +80,12 @@ def _preparation(plan: Plan) -> Callable[[], None] | None:
 
 @contextlib.contextmanager
 def _beside(work: Callable[[Progress], None], progress: Progress) -> Iterator[Future[None]]:
-    """Run `work` in a thread while the block runs; yields its future.
+    """Run `work` in a thread while the block runs; yields the future of its result.
 
-    If an error or Ctrl-C leaves the block, the work ends the next time that it reports progress.
+    If an error or Ctrl-C ends the block, `work` ends the next time that it reports its progress.
 
     Args:
-        work: Function to run; takes a callable that it reports its progress to.
+        work: Function to run. Its argument is a callable to which it reports its progress.
         progress: Called with the progress of the work.
     """
     given_up = threading.Event()

@@ -30,10 +30,11 @@ from mdr_tune.sweep.stored_launches import STUDIES
 from mdr_tune.util.words import count
 
 TRIAL_ACTOR = {HEAD_RESOURCE: 0.001}
-"""Resources that a trial's thin actor reserves: next to nothing, on the head node, beside the storage and the hub."""
+"""Resources that the actor of a trial reserves. It reserves next to nothing, since the workers of a lane do the
+training. It runs on the head node, where the storage and the lanes' hub are."""
 MAX_FAILURES = 3
-"""Number of times that a trial goes on from its checkpoint after its process was lost. An error of the trial's own code
-is not retried."""
+"""Number of times that Tune starts a trial again from its checkpoint after its process was lost. An error of the
+trial's own code is not retried."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class ArmEnd:
     """The end of an arm's search.
 
     Attributes:
-        reason: Why the search ended before its trials were used up, in words; None if they were used up, or if the user
-            interrupted the search.
-        can_go_on: Whether --resume has something to do: trials were cut off, or more would run with a larger budget.
+        reason: Reason, in words, why the search ended before all of its trials had started. None if all had started, or
+            if the user interrupted the search.
+        can_go_on: Whether --resume would have something to do. It has if trials were cut off, or if a larger budget
+            would allow more trials.
     """
 
     reason: str | None
@@ -51,17 +53,17 @@ class ArmEnd:
 
 
 class ArmRun:
-    """The search of one arm, from where an earlier session left it to its end.
+    """The search of one arm. If an earlier session began the search, this session continues it.
 
     Args:
         plan: Plan of the launch.
-        arm: Arm that is searched.
+        arm: Arm to search.
         hub: Handle of the lanes' hub.
-        ledger: Ledger with the trials of earlier sessions; the new ones are entered into it.
+        ledger: Ledger with the trials of earlier sessions. New trials are entered into it.
         past: Journal of the earlier sessions.
         rules: Rules that end the search early.
-        is_interrupted: Returns whether the user wants the search to end.
-        trainable: Class that Tune runs for each trial; it must behave as `LaneTrial` does.
+        is_interrupted: Function that returns whether the user wants the search to end.
+        trainable: Class that Tune runs for each trial. It must behave like `LaneTrial`.
     """
 
     def __init__(
@@ -130,10 +132,10 @@ class ArmRun:
         return ArmEnd(self._rules.closed(self._arm.name), can_go_on)
 
     def _open_search(self) -> tuple[ArmSearch | OneTrial, dict[str, dict[str, Any]]]:
-        """Open the arm's study and bring it in line with the journal.
+        """Open the arm's study, and enter into it what the journal has and the study lacks.
 
         Returns:
-            The search, and the suggestions by trial name that the study made for trials that never began.
+            The search, and the suggestions that the study made for trials that never began, by the trial's name.
         """
         sweep, arm = self._plan.sweep, self._arm
         if not searched(arm.space):
@@ -161,9 +163,10 @@ class ArmRun:
         return search, in_vain
 
     def _take_up(self, scheduler: LaneScheduler) -> None:
-        """Feed the scheduler the reports of earlier sessions, and end trials that the last session was about to end.
+        """Give the scheduler the reports of earlier sessions, and end trials that the last session was about to end.
 
-        Does nothing for a scheduler whose trials all go through Tune again, which repeats both.
+        Nothing is done for a scheduler of the kind whose trials run through Tune again, since they give their reports
+        again.
         """
         if self._replays:
             return
@@ -224,7 +227,7 @@ def _name_of(trial: Any) -> str:
 
 
 class _EndOfSearch(Stopper):
-    """End the experiment as soon as `should_stop` returns True, whatever its trials do."""
+    """Stopper that ends the whole Tune experiment as soon as `should_stop` returns True."""
 
     def __init__(self, should_stop: Callable[[], bool]) -> None:
         self._should_stop = should_stop

@@ -1,4 +1,4 @@
-"""Find a launch of a sweep in the storage, and read and check what is needed to go on with it."""
+"""Find an earlier launch of a sweep in the storage, and check what is needed to resume it."""
 
 import contextlib
 import json
@@ -31,13 +31,14 @@ from mdr_tune.util.words import duration
 
 PLAN = "plan.json"
 STUDIES = "optuna.db"
-"""Name of Optuna's database in the launch's folder, with a study for each arm."""
+"""Name of Optuna's database in the launch's folder. The database has a study for each arm."""
 VERSION = 2
-"""Version of plan.json. In launches of version 1, draws depend on the sweep's name too, and configurations may repeat;
-such a launch goes on in the same way."""
+"""Version of plan.json that this program writes. In a launch of version 1, the random draws of the search also depend
+on the sweep's name, and two trials may have the same configuration. Such a launch is resumed in the same way."""
 MAY_CHANGE = ("resources.lanes", "resources.cpus_per_worker", "resources.gpus_per_worker", "search.stop")
 MAY_CHANGE_TOO = ("resources.lane_restarts", "resources.stuck_worker_timeout_s", "resources.stalled_worker_timeout_s")
-"""With MAY_CHANGE, the keys that --set may change in a sweep that goes on. No number of a trial depends on them."""
+"""Keys that --set may change when a sweep is resumed, in addition to those of MAY_CHANGE. The results of a trial do not
+depend on any of these keys."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,11 @@ class Stored:
         folder: Folder of the launch.
         sweep: Configuration of the sweep.
         file: YAML file that the launch was started with.
-        text: Text of that file at the start.
+        text: Content of that file when the launch started.
         tracking_uri: MLflow's tracking URI without a password.
-        storage: Storage that the sweep was launched into; None if an older version launched it.
-        legacy_draws: Whether an older version began the launch; see `Plan`.
+        storage: Storage folder at the start of the launch; None if an older version started it and did not record the
+            folder.
+        legacy_draws: Whether plan.json has version 1; see `VERSION`.
     """
 
     folder: Path
@@ -64,7 +66,7 @@ class Stored:
 
     @property
     def notes(self) -> list[str]:
-        """Notes for the user on how the launch goes on."""
+        """Notes for the user on what is special about resuming this launch."""
         text = "an earlier version began this launch: as then, draws depend on the sweep's name, and may repeat"
         return [text] if self.legacy_draws else []
 
@@ -96,7 +98,7 @@ def find_launch(stores: Stores, name: str) -> Stored:
         name: Name of the sweep.
 
     Raises:
-        UserError: There is no launch, or the newest one cannot be read.
+        UserError: There is no launch of the sweep, or the plan.json of the newest one cannot be read.
     """
     sweeps = stores.storage / "sweeps"
     launches = sorted(filter(_has_begun, (sweeps / name).glob("*"))) if name else []
@@ -108,7 +110,7 @@ def find_launch(stores: Stores, name: str) -> Stored:
 
 
 def _has_begun(folder: Path) -> bool:
-    """Return whether a launch left something to go on with: its plan or, if the plan was lost, its journal."""
+    """Return whether a launch's folder has a plan.json or, if the plan was lost, a journal that is not empty."""
     journal = folder / JOURNAL
     return (folder / PLAN).exists() or (journal.is_file() and journal.stat().st_size > 0)
 
@@ -143,7 +145,11 @@ def _read(folder: Path) -> Stored:
 
 
 def _checked_sweep(tree: Any) -> SweepConfig:
-    """Return the sweep of a plan; ValueError, which names each problem, if it is not valid."""
+    """Return the sweep configuration that plan.json contains.
+
+    Raises:
+        ValueError: The configuration is not valid. The message names each problem.
+    """
     try:
         sweep = SweepConfig.model_validate(tree)
         problems = key_problems(sweep)
@@ -155,13 +161,13 @@ def _checked_sweep(tree: Any) -> SweepConfig:
 
 
 def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) -> Stores:
-    """Return the stores to go on in: those of the launch, unless flags name others.
+    """Return the stores of a resumed launch: those that it was launched with, unless flags name others.
 
-    If the storage was moved or copied, and the launch's MLflow store is a file in it, the file at the new place is
-    taken.
+    If the storage was moved or copied, and the launch's MLflow store is a file in the storage, the file at the new
+    place is used.
 
     Args:
-        stored: Launch that goes on.
+        stored: Launch to resume.
         storage: Value of the flag --storage, if given.
         tracking_uri: Value of the flag --tracking-uri, if given.
 
@@ -191,7 +197,7 @@ def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) 
 
 
 def own_stores(stored: Stored, storage: str | None) -> Stores | None:
-    """Return the stores that `choose_store` takes if no flag names an MLflow store; None if it refuses them."""
+    """Return the stores that `choose_store` chooses without the flag --tracking-uri; None if it raises UserError."""
     try:
         return choose_store(stored, storage, None)
     except UserError:
@@ -199,7 +205,7 @@ def own_stores(stored: Stored, storage: str | None) -> Stores | None:
 
 
 def _named_by_more_digits(sweep: SweepConfig) -> str | None:
-    """Return a key whose choices have other names in the study of a version-1 plan than now; None if there is none."""
+    """Return a key whose choices have other names in studies of version 1 than now; None if there is no such key."""
     for parameter in walk(parameter_tree(sweep.space)):
         sections = [choice for choice in parameter.domain.choice or [] if isinstance(choice, dict)]
         in_short, apart = map(describe_value, sections), tell_apart(sections, describe_value)
@@ -209,14 +215,14 @@ def _named_by_more_digits(sweep: SweepConfig) -> str | None:
 
 
 def with_overrides(stored: Stored, overrides: list[str]) -> SweepConfig:
-    """Return the sweep of a launch, changed as --set asks.
+    """Return the sweep of a launch with the changes that --set asks for.
 
     Args:
-        stored: Launch that goes on.
-        overrides: Values of the flags --set, `KEY=VALUE` each.
+        stored: Launch to resume.
+        overrides: Values of the flags --set; each is a text `KEY=VALUE`.
 
     Raises:
-        UserError: An override would change the trials, or is not valid.
+        UserError: The key is not one that may be changed, or the value is not valid.
     """
     tree: dict[str, Any] = stored.sweep.model_dump(mode="json")
     for text in overrides:
@@ -241,7 +247,7 @@ def check_not_running(folder: Path) -> None:
         folder: Folder of the launch.
 
     Raises:
-        UserError: Another process is running it.
+        UserError: Another process is running the launch.
     """
     journal = folder / JOURNAL
     if journal.exists():
@@ -286,11 +292,11 @@ def check_study(folder: Path) -> None:
 
 
 def check_budget(sweep: SweepConfig, past: Past) -> None:
-    """Check that a sweep that goes on has some of its time budget left.
+    """Check that a sweep has some of its time budget left when it is resumed.
 
     Args:
-        sweep: Sweep that goes on.
-        past: Journal of its earlier sessions.
+        sweep: Sweep to resume.
+        past: Journal of the sweep's earlier sessions.
 
     Raises:
         UserError: The time budget is used up.
@@ -304,13 +310,13 @@ def check_budget(sweep: SweepConfig, past: Past) -> None:
 
 
 def check_can_extend(sweep: SweepConfig, trials: int, past: Past, legacy_draws: bool) -> None:
-    """Check that trials can be added to a sweep.
+    """Check that --extend can add trials to a sweep.
 
     Args:
-        sweep: Sweep that goes on.
+        sweep: Sweep to extend.
         trials: Number of trials to add to each arm.
-        past: Journal of the earlier sessions, with the earlier extensions.
-        legacy_draws: Whether an older version began the launch; see `Plan`.
+        past: Journal of the earlier sessions. It contains the earlier extensions.
+        legacy_draws: Whether the launch's plan.json has version 1; see `VERSION`.
 
     Raises:
         UserError: No trials can be added; the message says why.

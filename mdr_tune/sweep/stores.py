@@ -32,7 +32,8 @@ class Stores:
     """The storage folder and the MLflow store of a sweep.
 
     Attributes:
-        storage: Absolute path of the folder with the launches: checkpoints, and the state of Tune and Optuna.
+        storage: Absolute path of the folder with the launches, which contain checkpoints and the state of Tune and
+            Optuna.
         tracking_uri: MLflow's tracking URI, possibly with a password.
     """
 
@@ -46,7 +47,7 @@ class Stores:
 
     @property
     def database(self) -> Path | None:
-        """File of the MLflow store if it is a local database; else None."""
+        """File of the MLflow store if the store is a local database; otherwise None."""
         return sqlite_file(self.tracking_uri)
 
     @property
@@ -56,12 +57,12 @@ class Stores:
 
     @property
     def registry_uri(self) -> str:
-        """URI of the store with the registered models: MLFLOW_REGISTRY_URI, or else the tracking URI."""
+        """URI of the store with the registered models: MLFLOW_REGISTRY_URI if it is set, otherwise the tracking URI."""
         return os.environ.get(REGISTRY_VARIABLE) or self.tracking_uri
 
     @property
     def other_registry(self) -> str | None:
-        """URI of the registry, without a password, if it is another store than that of the runs; else None."""
+        """URI of the store with the registered models, without a password; None if it is the store of the runs."""
         return None if self.registry_uri == self.tracking_uri else without_password(self.registry_uri)
 
     def load_command(self, model: str) -> str:
@@ -83,16 +84,18 @@ def _quoted(text: str) -> str:
 
 
 def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
-    """Return the stores that the flags name, else MLFLOW_TRACKING_URI, else the defaults.
+    """Return the stores that the flags name, or the default ones.
 
-    The default storage is `runs`; the default MLflow store is `mlflow.db` in the storage.
+    Without --storage, the storage is the folder `runs`. Without --tracking-uri, the environment variable
+    MLFLOW_TRACKING_URI names the MLflow store; if it is not set, the store is the file `mlflow.db` in the storage.
 
     Args:
         storage: Value of the flag --storage, if given.
         tracking_uri: Value of the flag --tracking-uri, if given.
 
     Raises:
-        UserError: The storage is no folder, MLflow 3 cannot write to this kind of URI, or a path is not UTF-8.
+        UserError: The storage is a URI or has a control character, MLflow 3 cannot write to this kind of URI, a SQLite
+            address is not valid, or a path is not UTF-8.
     """
     if storage is not None and "://" in storage:
         raise UserError(f"--storage {storage}: must be a folder; on a cluster, one that all nodes share (NFS, EFS)")
@@ -119,15 +122,15 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
 
 
 def _check_options(source: str, file: Path, options: str) -> None:
-    """Refuse a SQLite address that names no path, or has options that the driver would fail on when it connects.
+    """Check that a SQLite address names a file by its path, and has only options that the driver knows.
 
     Args:
-        source: Flag or environment variable with the address, for the message.
+        source: Flag or environment variable that the address is from, for the message.
         file: File that the address names.
         options: Part of the address after its `?`.
 
     Raises:
-        UserError: The address is refused.
+        UserError: The address names no file, or has an unknown option.
     """
     if str(file).startswith(("file:", ":memory:")):
         raise UserError(f"{source}: must name a file by its path, such as sqlite:////absolute/path/mlflow.db")
@@ -140,10 +143,10 @@ def _check_options(source: str, file: Path, options: str) -> None:
 
 
 def check_stores(stores: Stores) -> None:
-    """Check that the storage, the MLflow store and the registry can be written; leaves nothing behind.
+    """Check that the storage, the MLflow store and the registry can be written. The check leaves no file behind.
 
     Raises:
-        UserError: One of them cannot be written; the text says which and why.
+        UserError: One of them cannot be written. The message says which one, and why.
     """
     _check_folder(stores.storage, "--storage")
     _check_store(stores.tracking_uri, "the MLflow store", writes=True)
@@ -154,7 +157,7 @@ def check_readable(stores: Stores) -> None:
     """Check that the MLflow store and the registry exist and can be read.
 
     Raises:
-        UserError: One of them does not exist or cannot be read; the text says why.
+        UserError: One of them does not exist or cannot be read. The message says why.
     """
     check_exists(stores)
     _check_store(stores.tracking_uri, "the MLflow store", writes=False)
@@ -176,7 +179,7 @@ def check_exists(stores: Stores) -> None:
 
 
 def open_client(stores: Stores) -> "MlflowClient":
-    """Return an MLflow client of stores that were checked; every command gets its client here.
+    """Return an MLflow client for stores that were checked. Every command gets its client from this function.
 
     If a local store was moved, its artifacts are read and written at its present place.
     """
@@ -191,7 +194,9 @@ def open_client(stores: Stores) -> "MlflowClient":
 
 
 def record_present_place(stores: Stores, sweep: str) -> None:
-    """Record in a local store that was moved where the artifacts of a sweep are now, as `open_client` found out.
+    """Record the present place of a sweep's artifacts in its local store, if that store was moved.
+
+    `open_client` must have found the place before.
 
     Raises:
         UserError: The artifacts were not found anywhere.
@@ -224,7 +229,9 @@ def _check_registry(stores: Stores, writes: bool) -> None:
 
 
 def _ask_registry(stores: Stores) -> None:
-    """Query a registry of Databricks, Unity Catalog or a plugin once, since it may need credentials or a package.
+    """Query a registry of Databricks, Unity Catalog or a plugin once, to find out whether it works.
+
+    It may need credentials or a package.
 
     Raises:
         UserError: The registry does not answer.
@@ -247,7 +254,7 @@ def _check_store(uri: str, what: str, writes: bool, flag: str = "--tracking-uri"
 
     Args:
         uri: URI of the store.
-        what: The store in words, for messages.
+        what: Words for the store in messages.
         writes: Whether the store must be writable.
         flag: Flag or environment variable by which a user names another store, for messages.
 
@@ -271,7 +278,11 @@ def _check_folder(folder: Path, what: str) -> None:
 
 
 def _check_other_database(uri: str, store: str, flag: str) -> None:
-    """Connect once to a database that is not SQLite, with the driver that the URI names; UserError if that fails."""
+    """Connect once to a database that is not SQLite, with the driver that the URI names.
+
+    Raises:
+        UserError: The connection fails, or the driver is not installed.
+    """
     import sqlalchemy
 
     what = f"{store} {without_password(uri)}"

@@ -1,4 +1,4 @@
-"""Resolve `start_from: {sweep: NAME, best: 5}` to the best configurations of another sweep, as points to start from."""
+"""Replace `start_from: {sweep: NAME, best: 5}` in a sweep by the five best configurations of the sweep NAME."""
 
 import json
 from pathlib import Path
@@ -24,16 +24,15 @@ def resolve(sweep: SweepConfig, storage: Path) -> tuple[SweepConfig, list[str]]:
     """Replace a reference to another sweep in `start_from` by the points themselves.
 
     Args:
-        sweep: Sweep as the file has it.
-        storage: Storage folder; the newest launch of the other sweep is read.
+        sweep: Sweep as it was read from its file.
+        storage: Storage folder with the launches of the other sweep. The newest launch is read.
 
     Returns:
-        The sweep with its points, and notes on what was taken and what could not be taken. A sweep that does not start
-        from another one is returned unchanged.
+        The sweep with the points in place of the reference, and notes for the user on what was taken and what could not
+        be taken. A sweep without such a reference is returned unchanged.
 
     Raises:
-        UserError: There is no such sweep, it cannot be read, or none of its trials has a value that this space can
-            draw.
+        UserError: There is no such sweep, it cannot be read, or no trial of it has a value that this space can draw.
     """
     source = sweep.start_from
     if not isinstance(source, WarmStartConfig):
@@ -78,10 +77,10 @@ def _newest_launch(sweeps: Path, name: str) -> Path:
 
 
 def _best_first(records: list[TrialRecord], metric: str) -> list[tuple[TrialRecord, int]]:
-    """Return a seed of each configuration of the main arm with that seed's best epoch, the best configuration first.
+    """Return one seed's record and its best epoch for each configuration of the main arm, the best configuration first.
 
-    The value of a configuration is the mean over its seeds that ran to their end. If none did, it is the value of the
-    seed that is returned.
+    The record is that of the first seed that has a value. Configurations are compared by the mean over their seeds that
+    ran to their end, or by the value of the returned seed if none did.
     """
     scored: list[tuple[float, TrialRecord, int]] = []
     for seeds in by_configuration(record for record in records if record.arm in (MAIN_ARM, ABLATION_ARM)).values():

@@ -1,4 +1,7 @@
-"""Watch the lanes in a thread: tell the user when they are up, are long missing, or lose a worker, and pass on news."""
+"""Watch the lanes in a thread, and tell the user when lanes are up, lose a worker, or are missing for long.
+
+Lines that the lanes' hub has for the user are shown, too.
+"""
 
 import logging
 import threading
@@ -20,11 +23,11 @@ LANES_SHOWN = 8
 
 
 class LaneWatch:
-    """Poll the hub of the lanes and tell the user what changes; a context manager.
+    """Context manager that polls the lanes' hub in a thread and tells the user what has changed.
 
     Args:
         hub: Handle of the lanes' hub.
-        num_lanes: Number of lanes that there should be.
+        num_lanes: Number of lanes of the launch.
         needs: Resources that the workers of a lane need, in words.
         tell: Called with each line for the user.
     """
@@ -66,10 +69,10 @@ def _awaited(needs: str) -> str:
 
 
 class LaneNews:
-    """Decide what to tell the user about the lanes that are up and those that are missing.
+    """Decide what to tell the user about lanes that are up or missing.
 
     Args:
-        num_lanes: Number of lanes that there should be.
+        num_lanes: Number of lanes of the launch.
         awaited: Returns what the missing lanes wait for, in words; "" if that is not known.
     """
 
@@ -82,11 +85,11 @@ class LaneNews:
     def of(self, places: list[list[str]], now: float) -> str | None:
         """Return a line for the user; None if there is nothing to tell.
 
-        There is a line when all lanes have come up, when a lane is lost, and each time that lanes have been missing for
+        A line is returned when all lanes have come up, when a lane is lost, and whenever lanes have been missing for
         another NOTICE_EVERY_S seconds.
 
         Args:
-            places: Addresses of the nodes of each lane's workers; empty for a lane that is not up.
+            places: For each lane, the addresses of its workers' nodes. The list is empty for a lane that is not up.
             now: Monotonic time in seconds.
         """
         before, self._last = self._last, sum(map(bool, places))
@@ -108,7 +111,7 @@ class LaneNews:
 
 
 def _where(places: list[list[str]]) -> str:
-    """Return in words on which nodes the lanes are; "" if all are on one node."""
+    """Return a text on the nodes that the lanes are on; "" if all lanes are on one node."""
     if len({address for lane in places for address in lane}) < 2:
         return ""
     texts = [f"lane {number} on {_nodes(lane)}" for number, lane in enumerate(places[:LANES_SHOWN], start=1)]

@@ -1,4 +1,4 @@
-"""Stop trials early by one of Tune's rules, ASHA or median stopping. A stopped trial does not go on later."""
+"""Stop trials early by one of Tune's rules, ASHA or median stopping. A stopped trial never goes on."""
 
 import math
 from collections.abc import Sequence
@@ -16,17 +16,20 @@ _VALUE = "value"
 
 @dataclass(frozen=True)
 class _Named:
-    """A stand-in for a trial in a rule of Tune's. Two are equal by name, so a trial is recognised across sessions."""
+    """The object that stands for a trial when one of Tune's rules is called.
+
+    Two objects with the same name are equal, so a rule recognises a trial of an earlier session.
+    """
 
     trial_id: str
     config: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class EarlyStopping(LaneScheduler):
-    """Stop trials by the decisions of a rule, which is asked after each epoch.
+    """Stop trials as one of Tune's rules decides. The rule is called after each epoch.
 
     Args:
-        rule: Scheduler of Tune's that decides; it compares by the metric `value`.
+        rule: Tune's scheduler that makes the decisions. It must compare trials by a metric named `value`.
         num_lanes: Number of trials that can run side by side.
     """
 
@@ -46,13 +49,14 @@ class EarlyStopping(LaneScheduler):
 
 
 def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: int) -> EarlyStopping:
-    """Return ASHA (Li et al., MLSys 2020).
+    """Return a scheduler that stops trials by ASHA (Li et al., MLSys 2020).
 
     Args:
         num_lanes: Number of trials that can run side by side.
         max_epochs: Number of epochs of the longest trial.
-        grace_epochs: Epochs before the first rung. If `max_epochs` is not larger, no trial is stopped.
-        reduction_factor: Ratio of one rung to the one before; about one trial in so many passes a rung.
+        grace_epochs: Number of epochs at the first rung. If `max_epochs` is not larger, no trial is stopped.
+        reduction_factor: Ratio of each rung to the rung before it. About one in `reduction_factor` trials passes a
+            rung.
     """
     rule = one_bracket_asha(
         time_attr=TIME,
@@ -66,12 +70,14 @@ def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: i
 
 
 def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> EarlyStopping:
-    """Return median stopping (Golovin et al., KDD 2017). It never pauses a trial to wait for others.
+    """Return a scheduler that stops trials by median stopping (Golovin et al., KDD 2017).
+
+    The scheduler never pauses a trial to wait for others.
 
     Args:
         num_lanes: Number of trials that can run side by side.
-        grace_epochs: Epochs before a trial may be stopped.
-        min_trials: Number of trials that must have reported before a trial is compared with their median.
+        grace_epochs: Number of epochs that a trial trains before it may be stopped.
+        min_trials: Number of trials that must have reported a value before a trial is compared with their median.
     """
     rule = MedianStoppingRule(
         time_attr=TIME,
@@ -86,15 +92,15 @@ def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> Early
 
 
 def replay(scheduler: LaneScheduler, reports: Sequence[tuple[str, int, float, bool]]) -> set[str]:
-    """Feed a new scheduler the reports of earlier sessions, so that it decides as if it had seen them live.
+    """Give a new scheduler the reports of earlier sessions, so that it decides as if it had received them live.
 
     Args:
-        scheduler: ASHA or median stopping; with another scheduler the result is empty.
+        scheduler: ASHA or median stopping. With any other scheduler the result is empty.
         reports: Tuples (name of the trial, epoch, value, whether the trial ended with that epoch), in the order in
-            which they came. Further seeds are left out. A value of NaN stands for an epoch without one.
+            which they came, without the trials of further seeds. The value is NaN for an epoch without a value.
 
     Returns:
-        Names of the trials that the scheduler stops at their last report, but that the session left unfinished.
+        Names of the trials that the scheduler stops at their last report and that had not ended when the session did.
     """
     metric = scheduler.metric or _VALUE  # Tune may not have set it yet
     scheduler.set_search_properties(metric, "max")

@@ -1,4 +1,4 @@
-"""HyperBand (Li et al., JMLR 2018), Algorithm 1."""
+"""The scheduler HyperBand (Li et al., JMLR 2018), Algorithm 1."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from mdr_tune.search.schedulers.rungs import Group, RungScheduler
 
 
 class HyperBand(RungScheduler):
-    """Run brackets of successive halving, from the bracket with the most trials and the shortest first rung on.
+    """Run brackets of successive halving. The first bracket has the most trials and the earliest first rung.
 
     With at most `R` epochs and reduction factor `eta`, bracket `s` runs from `s_max` = floor(log_eta R) down to 0, then
     from `s_max` again. It takes ceil((s_max + 1) / (s + 1) * eta^s) trials; the last bracket of a search may get fewer.
@@ -22,7 +22,7 @@ class HyperBand(RungScheduler):
 
     Args:
         num_lanes: Number of trials that can run side by side.
-        ends: Numbers of trials at which the search ended or will end; see `RungScheduler`.
+        ends: Numbers of trials at which the search has ended or will end; see `RungScheduler`.
         max_epochs: Number of epochs of the longest trial, `R`.
         reduction_factor: Reduction factor, `eta`.
     """

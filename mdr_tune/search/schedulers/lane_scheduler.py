@@ -18,9 +18,9 @@ class LaneScheduler(FIFOScheduler):
 
     A subclass makes its decisions in the hooks `_added`, `_returned`, `_decide` and `_left`.
 
-    - A trial that is queued again after its process was lost keeps its place. An epoch that it repeats is not counted
-      again and gets the same answer as before: Tune forgets a decision if the process is lost before Tune carries it
-      out.
+    - A trial that Tune queues again after its process was lost is not treated as a new trial. If it repeats an epoch,
+      the epoch is not counted again, and the decision after it stays the same. Tune needs that decision again, because
+      it forgets a decision if the process is lost before Tune carries it out.
     - A result without the metric means that the trial failed; the scheduler ignores it.
     - Trials whose config has `exempt` set are neither counted nor stopped.
 
@@ -43,34 +43,37 @@ class LaneScheduler(FIFOScheduler):
 
     @property
     def metric(self) -> str | None:
-        """Name of the metric that results are compared by; None before Tune has set it."""
+        """Name of the metric by which results are compared; None before Tune has set it."""
         return self._compared_by
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take the metric from the TuneConfig; returns False, which makes Tune raise, if it is not to be maximised."""
+        """Take the name of the metric from the TuneConfig.
+
+        The result is False, which makes Tune raise an error, if the metric is not to be maximised.
+        """
         self._compared_by = metric
         return metric is not None and mode == "max"
 
     def _added(self, trial: Trial) -> None:
-        """Take in a new trial."""
+        """Note a new trial."""
 
     def _returned(self, trial: Trial) -> None:
-        """Take in a known trial again, which Tune queued again or the search handed out anew."""
+        """Note that a known trial comes again: Tune has queued it again, or the search has given it to Tune anew."""
 
     def _decide(self, trial: Trial, epoch: int, value: float) -> str:
         """Return the decision on a trial after an epoch: CONTINUE, PAUSE or STOP."""
         return str(self.CONTINUE)
 
     def _left(self, trial: Trial, last: tuple[int, float] | None) -> None:
-        """Take out a trial that ended.
+        """Note that a trial has ended.
 
         Args:
             trial: Trial that ended.
-            last: Final epoch and its value if `_decide` was not asked about that epoch; else None.
+            last: Last epoch and its value if `_decide` was not called for that epoch; otherwise None.
         """
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Take in a trial that is new, was begun in an earlier session, or is queued again."""
+        """Register a trial that is new, that was begun in an earlier session, or that Tune has queued again."""
         if _is_exempt(trial):
             return
         if trial.trial_id in self._answers:
@@ -91,7 +94,10 @@ class LaneScheduler(FIFOScheduler):
         return answer if report[0] >= epoch else str(self.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Take out a running trial that ended. If it ran to its end, Tune reports its last epoch only here."""
+        """Remove a trial that ended while it was running.
+
+        Tune reports the last epoch of a completed trial only here.
+        """
         if _is_exempt(trial):
             return
         report = self._report(result)
@@ -99,16 +105,22 @@ class LaneScheduler(FIFOScheduler):
         self._left(trial, report if is_new else None)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
-        """Take out a paused or pending trial that ended."""
+        """Remove a trial that ended while it was paused or pending."""
         if not _is_exempt(trial):
             self._left(trial, None)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Take out a trial whose process was lost. If it goes on from its checkpoint, Tune adds it again at once."""
+        """Remove a trial whose process was lost.
+
+        If the trial goes on from its checkpoint, Tune adds it again at once.
+        """
         self.on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Return the next trial; None if there is none or no lane is free. Tune would start all paused ones at once."""
+        """Return the next trial; None if no trial is ready or no lane is free.
+
+        Without this limit, Tune would start all paused trials at once.
+        """
         live = live_trials(tune_controller)
         if sum(trial.status in BUSY for trial in live) >= self._num_lanes:
             return None

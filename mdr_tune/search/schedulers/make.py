@@ -28,15 +28,15 @@ def make_scheduler(
     on_change: OnChange,
     earlier: Sequence[int] = (),
 ) -> LaneScheduler:
-    """Return the scheduler of an arm. It gets the metric later, from Tune's TuneConfig.
+    """Return the scheduler of an arm. The scheduler gets the metric later, from Tune's TuneConfig.
 
     Args:
-        config: Options of the scheduler; their type says which scheduler it is.
+        config: Options of the scheduler. Their class determines which scheduler is made.
         arm: Arm whose trials are scheduled.
         seed: Seed of the random choices of population based training.
         max_epochs: Number of epochs of the longest trial.
         num_lanes: Number of trials that can run side by side.
-        on_change: Called when population based training lets a trial take over another one's state.
+        on_change: Called when a trial takes over the state of another one in population based training; see `OnChange`.
         earlier: Number of configurations that the arm had before each extension of the search; empty if it was never
             extended.
     """

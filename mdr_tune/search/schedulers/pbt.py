@@ -16,28 +16,30 @@ from mdr_tune.search.schedulers.perturbation import domain_of, perturb
 from mdr_tune.search.schedulers.rungs import Group, RungScheduler
 
 OnChange = Callable[[str, int, str, dict[str, Any]], None]
-"""Called with a trial's name, the epoch, the name of the trial whose state it takes over, and its new parameters."""
+"""Function that is called when a trial takes over the state of another one. Its arguments are the trial's name, the
+epoch, the other trial's name, and the trial's new parameters."""
 
 
 class PopulationBasedTraining(RungScheduler):
-    """Let the worst trials of a population go on from the states of the best, each time all of them are paused.
+    """Replace the worst trials of a population by changed copies of the best ones each time that all trials are paused.
 
-    The population is all trials of the arm. A replaced trial takes over the checkpoint and the whole configuration of
-    a better one, with the values of `keys` perturbed. Its random draws depend on the seed, the epoch and its name only.
+    The population is all trials of the arm. A replaced trial takes over the checkpoint and the whole configuration of a
+    better trial, and the values of `keys` are then perturbed. The random draws for a replaced trial depend only on the
+    seed, the epoch and the trial's name.
 
     Args:
         num_lanes: Number of trials that can run side by side.
         arm: Arm whose trials are the population.
-        ends: Numbers of trials at which the search ended or will end; see `RungScheduler`. The trials of an extension
-            are a population of their own.
-        seed: Seed that the better trial and the perturbation are drawn from.
+        ends: Numbers of trials at which the search has ended or will end; see `RungScheduler`. The trials of an
+            extension are a population of their own.
+        seed: Seed of the random choice of the better trial and of the perturbation.
         max_epochs: Number of epochs of the longest trial.
         interval_epochs: Number of epochs between two decisions.
-        quantile: Share of the population that is replaced, rounded up but at most half. The best trials of the same
-            number pass on their states.
+        quantile: Share of the population that is replaced. The number of replaced trials is rounded up, but is at most
+            half of the population. The same number of the best trials are copied.
         keys: Dotted keys of the values that are perturbed.
-        resample: Probability that a searched value is drawn anew instead.
-        on_change: Called when a trial is replaced.
+        resample: Probability that a value is not perturbed but drawn anew, if it is a searched one.
+        on_change: Called when a trial is replaced; see `OnChange`.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class PopulationBasedTraining(RungScheduler):
             self._on_change(name, epoch, source, parameters)
 
     def _take_over(self, trial: Trial, source: Trial, generator: random.Random) -> dict[str, Any]:
-        """Let a paused trial go on from another one's checkpoint, with that one's configuration perturbed.
+        """Let a paused trial go on from the checkpoint of `source`, with the configuration of `source` perturbed.
 
         Returns:
             The trial's new parameters by dotted key.

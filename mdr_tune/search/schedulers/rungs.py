@@ -1,9 +1,11 @@
-"""Let the trials of a group wait for each other at rungs: once all wait at one, the scheduler decides on the group.
+"""Let the trials of a group wait for each other at rungs.
+
+When all wait at a rung, the scheduler judges the whole group.
 
 Tune's own HyperBand and synchronous PBT decide when the last running trial reports. At that moment other trials may
-still be writing their checkpoints, a group may not be complete yet, and ties and random draws follow the order of
-arrival. Here a group passes a rung only when it is complete and all of its trials are paused with their checkpoints
-written. The decision is a function of the values alone, so it is the same for any number of lanes, and in a replay.
+still be writing their checkpoints, and a group may not be complete yet. Ties and random draws then depend on the order
+of arrival. Here a group passes a rung only when it is complete and all of its trials are paused with their checkpoints
+written. The decision depends on the values alone, so it is the same for any number of lanes, and in a replay.
 """
 
 from abc import ABC, abstractmethod
@@ -22,12 +24,12 @@ class Group:
     """Trials that wait for each other at the same rungs.
 
     Attributes:
-        size: Largest number of trials in the group.
-        rungs: Epochs after which the trials wait, ascending.
-        added: Number of trials that were put into the group so far.
-        trials: Trials that have not ended, by name.
+        size: Largest number of trials that the group may have.
+        rungs: Epochs after which the trials wait, in ascending order.
+        added: Number of trials that have been put into the group so far.
+        trials: Trials of the group that have not ended, by name.
         passed: Number of rungs that the group has passed.
-        values: Metric of the trials that wait at the next rung, by name.
+        values: Value of the metric of each trial that waits at the next rung, by the trial's name.
     """
 
     size: int
@@ -39,12 +41,15 @@ class Group:
 
     @property
     def next_rung(self) -> int | None:
-        """Epoch after which the trials wait next; None if the trials run to their end from here."""
+        """Epoch after which the trials wait next; None if there is no further rung."""
         return self.rungs[self.passed] if self.passed < len(self.rungs) else None
 
     @property
     def ranking(self) -> list[str]:
-        """Names of the trials that wait at the rung, the best first, equal ones in the order of their names."""
+        """Names of the trials that wait at the rung, the best first.
+
+        Trials with equal values are in the order of their names.
+        """
         return sorted(self.values, key=lambda name: (-self.values[name], name))
 
     @property
@@ -55,12 +60,13 @@ class Group:
 
 
 class RungScheduler(LaneScheduler, ABC):
-    """Pause trials at the rungs of their group. A trial that has ended, for whatever reason, is not waited for.
+    """Pause each trial at the rungs of its group. The group does not wait for trials that have ended.
 
     Args:
         num_lanes: Number of trials that can run side by side.
-        ends: Numbers of trials at which the search ended before each extension, and at which it will end now. A group
-            does not extend across such a number, so an extended search decides on its first trials as it did before.
+        ends: Number of trials that the search had before each extension, and the number that it has now. Trials before
+            and after such a number are in different groups. So the decisions on the first trials stay the same when a
+            search is extended.
     """
 
     def __init__(self, num_lanes: int, ends: Iterable[int]) -> None:
@@ -75,12 +81,12 @@ class RungScheduler(LaneScheduler, ABC):
 
     @abstractmethod
     def _pass_rung(self, group: Group, epoch: int, tune_controller: Any) -> None:
-        """Stop or change trials of a group that all wait at a rung; trials that are not stopped go on afterwards.
+        """Stop or change trials of a group that all wait at a rung. Trials that are not stopped go on afterwards.
 
         Args:
-            group: Group whose trials wait.
+            group: Group whose trials all wait.
             epoch: Epoch of the rung.
-            tune_controller: Controller of Tune's that ends trials.
+            tune_controller: Tune's controller, which ends trials.
         """
 
     def _is_complete(self, group: Group) -> bool:
@@ -109,7 +115,10 @@ class RungScheduler(LaneScheduler, ABC):
         group.values.pop(trial.trial_id, None)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Let each complete group that waits pass its rung; return a paused trial that may go on if a lane is free."""
+        """Let each complete group whose trials all wait pass its rung; then return a paused trial that may go on.
+
+        The result is None if no trial may go on or no lane is free.
+        """
         if not any(trial.status in BUSY for trial in live_trials(tune_controller)):
             # Tune has just asked the search for a trial. Although a lane was free, it gave none: the search has ended
             # early, or it waits for the paused trials.

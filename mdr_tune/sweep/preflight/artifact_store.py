@@ -1,4 +1,4 @@
-"""Check that the artifacts of MLflow runs can be written from here, before hours of training rather than after."""
+"""Check before the training starts that the artifacts of MLflow runs can be written from this machine."""
 
 import os
 import tempfile
@@ -10,13 +10,13 @@ from mdr_tune.sweep.stores import Stores
 
 
 def check_artifacts(stores: Stores, sweep_name: str) -> list[Problem]:
-    """Write, read and remove a small artifact at the place of the sweep's artifacts; returns a problem if that fails.
+    """Write, read and delete a small artifact where the sweep's artifacts will be; returns a problem if that fails.
 
-    A local store is not tried: its artifacts are in the storage, which is checked elsewhere.
+    A local store is not tested here. Its artifacts are in the storage folder, which is checked elsewhere.
 
     Args:
         stores: Stores of the launch.
-        sweep_name: Name of the sweep, and of its experiment.
+        sweep_name: Name of the sweep, which is also the name of its MLflow experiment.
     """
     if stores.artifact_root is not None:
         return []

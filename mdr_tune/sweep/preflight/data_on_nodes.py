@@ -23,12 +23,12 @@ ASK_TIMEOUT_S = 10.0
 
 
 def check_data(sweep: SweepConfig, names: dict[str, str], tell: Callable[[str], None]) -> list[Problem]:
-    """Prepare weights and images on all nodes side by side, and compare the images with the driver's.
+    """Prepare weights and images on all nodes side by side, and compare the images with those of the driver's node.
 
     Args:
         sweep: Sweep whose images are already prepared on the driver's node.
-        names: Names of the nodes by Ray's id; see `names_of`.
-        tell: Called with lines on the progress.
+        names: Name of each node, by the node's id in Ray; see `names_of`.
+        tell: Called with each line on the progress.
 
     Returns:
         Problems of the nodes.
@@ -54,15 +54,16 @@ def check_data(sweep: SweepConfig, names: dict[str, str], tell: Callable[[str], 
 
 @dataclass
 class _PreparingNode:
-    """A node that is being prepared, as the driver sees it.
+    """The state of a node's preparation, which the driver updates.
 
     Attributes:
         name: Name of the node.
-        actor: Handle of the `_Preparation` on the node.
-        answer: Reference of the actor's answer.
-        is_done: Whether the node has answered or has been given up.
-        far: Last progress: the step, the number of images done, and the number in all.
-        since: Monotonic time, in seconds, of the last progress.
+        actor: Handle of the `_Preparation` actor on the node.
+        answer: Ray's reference to the result of the actor's method `prepare`.
+        is_done: Whether the result has arrived, or the driver has given the node up.
+        far: Progress that the node reported last: the step in words, the number of images done, and the number of all
+            images.
+        since: Monotonic time, in seconds, at which the progress changed last.
     """
 
     name: str
@@ -73,7 +74,7 @@ class _PreparingNode:
     since: float = field(default_factory=time.monotonic)
 
     def judged(self, here: dict[str, str]) -> list[Problem]:
-        """Take the node's answer; returns its problems.
+        """Fetch the result of the node's preparation; returns the problems that it shows.
 
         Args:
             here: Hashes of the data sets on the driver's node; see `contents`.
@@ -89,7 +90,7 @@ class _PreparingNode:
         return [self._problem(differ)] if differ else []
 
     def looked_at(self) -> list[Problem]:
-        """Ask the node for its progress; returns a problem if there was none for STILL_FOR_S."""
+        """Ask the node for its progress; returns a problem if there was no progress for STILL_FOR_S seconds."""
         try:
             far = ray.get(self.actor.far.remote(), timeout=ASK_TIMEOUT_S)
         except GetTimeoutError:
@@ -108,20 +109,23 @@ class _PreparingNode:
 
 
 class _Preparation:
-    """An actor that prepares its node and reports the progress."""
+    """Actor that prepares the node on which it runs, and reports the progress."""
 
     def __init__(self) -> None:
         self._far = ("", 0, 0)
 
     def far(self) -> tuple[str, int, int]:
-        """Return the step that is running, its number of images done, and its number of images in all."""
+        """Return the step that is running, the number of images done in it, and the number of images in all."""
         return self._far
 
     def prepare(self, sweep: str) -> tuple[str | None, dict[str, str]]:
-        """Prepare this node; returns the error or None, and the hashes of the node's data sets.
+        """Prepare this node.
 
         Args:
             sweep: Configuration of the sweep as JSON.
+
+        Returns:
+            The error as text, or None if there was none; and the hashes of the node's data sets.
         """
         from mdr_tune.config.sweep import SweepConfig
 
@@ -147,7 +151,7 @@ def _start(sweep: SweepConfig, names: dict[str, str]) -> list[_PreparingNode]:
 
 
 def _state(preparing: list[_PreparingNode]) -> str:
-    """Return in words how many nodes are ready, and the progress of the slowest one."""
+    """Return a text on the number of nodes that are ready, and on the progress of the slowest other node."""
     waiting = [node for node in preparing if not node.is_done]
     behind = min(waiting, key=lambda node: node.far[1] / max(node.far[2], 1), default=None)
     ready = f"the images are prepared on {len(preparing) - len(waiting)} of {count(len(preparing), 'node')}"

@@ -1,4 +1,7 @@
-"""Turn the facts that the probes report of the nodes into problems and notes, by plain functions."""
+"""Judge the facts that the probes report about the nodes.
+
+Each function turns one kind of facts into problems and notes.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,15 +14,15 @@ LEAVE_OUT = "leave it out of the environment"
 BLOCKING_WAIT = ("TORCH_NCCL_BLOCKING_WAIT", "NCCL_BLOCKING_WAIT")
 CLOCK_TOLERANCE_S = 60.0
 FREE_SHARE = 0.9
-"""Share of a GPU's memory that must be free; with less, another process uses the GPU."""
+"""Share of a GPU's memory that should be free. If less is free, another process uses the GPU."""
 
 
 def of_versions(here: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
     """Return a problem for each node whose versions differ from those on the driver's node.
 
     Args:
-        here: Versions on the driver's node, by package; see `probe.versions`.
-        nodes: Facts of each node, with its `versions`, by the node's name.
+        here: Versions on the driver's node by package; see `probe.versions`.
+        nodes: Facts about each node, by the node's name. The entry `versions` is read.
     """
     problems = []
     for node, facts in nodes.items():
@@ -37,10 +40,12 @@ def of_versions(here: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]])
 
 
 def of_clocks(before: float, nodes: Mapping[str, float], after: float) -> list[Problem]:
-    """Return a note for each node whose clock is far from the driver's, since times in MLflow and logs would mislead.
+    """Return a note for each node whose clock differs from the driver's by more than CLOCK_TOLERANCE_S.
+
+    With such a clock, the times in MLflow and in logs are misleading.
 
     Args:
-        before: Time on the driver's clock before it asked, in seconds since 1970.
+        before: Time on the driver's clock before it asked the nodes, in seconds since 1970.
         nodes: Time on each node's clock, in seconds since 1970, by the node's name.
         after: Time on the driver's clock after all nodes had answered, in seconds since 1970.
     """
@@ -56,11 +61,11 @@ def of_clocks(before: float, nodes: Mapping[str, float], after: float) -> list[P
 def of_collectives(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
     """Return problems and notes on environment variables that change the time-outs of NCCL's collectives.
 
-    torch reads two names for each setting, and the one that begins with TORCH_ takes precedence. Ray Train switches the
-    handling of errors on if neither TORCH_NCCL_ASYNC_ERROR_HANDLING nor TORCH_NCCL_BLOCKING_WAIT is set.
+    torch reads two names for each setting, and the name that begins with TORCH_ takes precedence. If neither
+    TORCH_NCCL_ASYNC_ERROR_HANDLING nor TORCH_NCCL_BLOCKING_WAIT is set, Ray Train switches the handling of errors on.
 
     Args:
-        nodes: Facts of each node, with its `environment`, by the node's name.
+        nodes: Facts about each node, by the node's name. The entry `environment` is read.
     """
     problems = []
     for node, facts in nodes.items():
@@ -79,12 +84,14 @@ def of_collectives(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
 
 
 def of_names(nodes: Mapping[str, Mapping[str, Any]], spans_nodes: bool) -> list[Problem]:
-    """Return a problem or note for each node that gloo would announce to the others by a loopback address or by none.
+    """Return a problem or a note for each node whose host name stands for a loopback address or for no address.
+
+    gloo gives the address of the host name to the other nodes, which cannot connect to such an address.
 
     Args:
-        nodes: Facts of each node, with `name`, `name_is` and `environment`, by the node's name.
-        spans_nodes: Whether the workers of a trial are certainly on several nodes; the result is problems then. If not,
-            they may still be on several when a node is full; the result is notes then.
+        nodes: Facts about each node, by the node's name. The entries `name`, `name_is` and `environment` are read.
+        spans_nodes: Whether the workers of a trial are certainly on several nodes. If so, problems are returned. If
+            not, notes are returned, since the workers may still be on several nodes when one node is full.
     """
     problems = []
     for node, facts in nodes.items():
@@ -111,7 +118,7 @@ def of_paths(unreadable: Mapping[str, list[str]]) -> list[Problem]:
 
 
 def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems of a node's GPUs: missing or faulty ones, and a note for one that another process uses.
+    """Return a problem for missing or faulty GPUs of a node, and a note for each GPU that another process uses.
 
     Args:
         node: Name of the node.
@@ -121,7 +128,7 @@ def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
     if "error" in facts:
         return [Problem("GPUs", node, f"torch cannot use them: {facts['error']}", "look at nvidia-smi there")]
     found = facts["found"]
-    if len(found) < counted:  # more than counted is fine: Ray was started with a smaller --num-gpus
+    if len(found) < counted:  # more GPUs than Ray counts are no fault: --num-gpus may be smaller
         what = f"Ray counts {counted}, torch sees {len(found)}"
         return [Problem("GPUs", node, what, "look at nvidia-smi and the driver there, or start Ray with --num-gpus")]
     problems = []
@@ -136,7 +143,7 @@ def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
 
 
 def of_network(unreachable: Mapping[str, list[str]]) -> list[Problem]:
-    """Return a problem for each node that cannot open connections to others.
+    """Return a problem for each node that cannot open a connection to another node.
 
     Args:
         unreachable: Addresses that a node cannot connect to, by the node's name.

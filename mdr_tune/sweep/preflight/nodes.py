@@ -13,17 +13,17 @@ from mdr_tune.sweep.preflight import probe
 from mdr_tune.sweep.preflight.problems import Problem
 
 ANSWER_TIMEOUT_S = 180.0
-"""Seconds that a node may take to start a process and answer; long enough for a busy machine."""
+"""Seconds within which a node must start a process and answer. A busy machine needs much of this time."""
 
 
 class Nodes:
-    """The probes on the nodes, one on each.
+    """The probes that run on the nodes of a cluster, one on each node.
 
     Args:
-        probes: Handles of the probes by the node's name; nodes that do not answer are removed from it.
+        probes: Handle of each node's probe, by the node's name. The entry of a node that does not answer is removed.
 
     Attributes:
-        problems: Problems of nodes that did not answer; such nodes are not asked again.
+        problems: A problem for each node that did not answer. Such a node is not asked again.
     """
 
     def __init__(self, probes: dict[str, Any]) -> None:
@@ -32,16 +32,16 @@ class Nodes:
 
     @property
     def names(self) -> list[str]:
-        """Names of the nodes that have answered every question so far; see `names_of`."""
+        """Names of the nodes that have answered every question so far, as `names_of` returns them."""
         return list(self._probes)
 
     def ask(self, question: Callable[[str, Any], Any], timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
         """Ask all nodes the same question side by side; returns the answers by the node's name.
 
         Args:
-            question: Calls the probe of a node, and returns the reference of the answer; takes the node's name and the
-                probe.
-            timeout_s: Seconds that all answers together may take.
+            question: Function of a node's name and its probe. It calls the probe and returns Ray's reference to the
+                answer.
+            timeout_s: Time limit for all answers together, in seconds.
         """
         asked = {address: question(address, actor) for address, actor in self._probes.items()}
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=timeout_s)
@@ -58,10 +58,12 @@ class Nodes:
 
 
 def names_of(nodes: dict[str, Node]) -> dict[str, str]:
-    """Return the name of each node by Ray's id: its address, with the end of the id if several nodes share an address.
+    """Return a name for each node, by the node's id in Ray.
+
+    The name of a node is its address. If several nodes share an address, the end of the node's id is added.
 
     Args:
-        nodes: Nodes by Ray's id.
+        nodes: Nodes by their id in Ray.
     """
     addresses = Counter(node.address for node in nodes.values())
     return {
@@ -75,8 +77,9 @@ def probes_on(nodes: dict[str, Node], needs_gpus: bool) -> Iterator[Nodes]:
     """Start a probe on each node, yield the probes, and end them after the block.
 
     Args:
-        nodes: Nodes by Ray's id.
-        needs_gpus: Whether the probes must see the GPUs, although they reserve none from Ray.
+        nodes: Nodes by their id in Ray.
+        needs_gpus: Whether the probes must see the GPUs. Ray would otherwise hide the GPUs from them, since they
+            reserve none.
     """
     ray.cloudpickle.register_pickle_by_value(probe)  # a node may lack this package, or have another version of it
     try:

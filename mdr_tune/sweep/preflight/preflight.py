@@ -29,11 +29,11 @@ Tell = Callable[[str], None]
 def run_preflight(plan: Plan, tell: Tell) -> None:
     """Check that the sweep can run on all nodes of the cluster that this process is connected to.
 
-    On a single machine, only the GPUs are checked, if they are used.
+    On a single machine only the GPUs are checked, and only if the sweep uses them.
 
     Args:
         plan: Plan of the launch.
-        tell: Called with each line for the user: the progress, and notes.
+        tell: Called with each line for the user. Some lines are on the progress, others are notes.
 
     Raises:
         UserError: The sweep cannot run; the message has a line for each problem, with its nodes and its remedy.
@@ -55,7 +55,7 @@ def run_preflight(plan: Plan, tell: Tell) -> None:
 
 
 def _useful_nodes(lanes: LaneResources) -> dict[str, Node]:
-    """Return the head node and all nodes that have room for a worker, by Ray's id."""
+    """Return the head node and all other nodes that have room for a worker, by their id in Ray."""
     found = {}
     for entry in ray.nodes():
         node = node_of(entry["Resources"], entry["NodeManagerAddress"])
@@ -66,7 +66,7 @@ def _useful_nodes(lanes: LaneResources) -> dict[str, Node]:
 
 
 def _of_nodes(lanes: LaneResources, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
-    """Return problems of each node by itself: versions, GPUs, and settings of NCCL or gloo."""
+    """Return problems with the versions, the GPUs, and the settings of NCCL or gloo on each node."""
     uses_gpus = lanes.gpus_per_worker > 0
     facts = asked.ask(lambda _, actor: actor.facts.remote(uses_gpus), probe.GPU_TIMEOUT_S + 60)
     problems = judge.of_versions(probe.versions(), facts)
@@ -81,7 +81,10 @@ def _of_nodes(lanes: LaneResources, asked: Nodes, nodes: dict[str, Node]) -> lis
 
 
 def _spans_nodes(lanes: LaneResources, nodes: dict[str, Node]) -> bool:
-    """Return whether the workers of a trial are certainly on several nodes: spread, or too many for any one node."""
+    """Return whether the workers of a trial are certainly on several nodes.
+
+    They are if the placement is `spread`, or if no node has room for all of them.
+    """
     places = [
         node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
         for node in nodes.values()
@@ -102,11 +105,11 @@ def _of_paths(sweep: SweepConfig, asked: Nodes) -> list[Problem]:
 
 
 def _of_storage(storage: Path, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
-    """Return problems of nodes that do not see the storage, tested with a file that the driver writes.
+    """Return a problem or notes for nodes that do not see the storage folder.
 
-    Trials write their checkpoints on the head node, and the sweep reads them on the driver's node, so the head must see
-    the storage. Other nodes get a note only: the states that they train are sent to the head, and the states that they
-    go on from are sent to them.
+    The driver writes a file into the folder, and each node tries to read it. Trials write their checkpoints on the head
+    node, and the driver's node reads them, so it is a problem if the head node does not see the storage. Any other node
+    gets only a note, since the states of its trials are sent to the head node and from there.
     """
     folder = next(path for path in (storage, *storage.parents) if path.exists())
     file, content = folder / f".preflight-{uuid.uuid4().hex}", uuid.uuid4().hex
@@ -145,7 +148,7 @@ def _of_network(asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
 
 
 def _settle(problems: list[Problem], tell: Tell) -> None:
-    """Tell the user the notes; raises UserError if there are problems that are more than notes."""
+    """Show the notes to the user, then raise UserError if there are problems that are not notes."""
     for line in as_lines(problem for problem in problems if problem.is_note):
         tell(f"preflight: note: {line}")
     if lines := as_lines(problem for problem in problems if not problem.is_note):

@@ -1,4 +1,4 @@
-"""Prepare a node before its workers take commands: check versions and GPUs, bring weights and images onto it."""
+"""Prepare a node before its workers take commands: check its versions and GPUs, and get weights and images onto it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ def prepare_here(sweep: SweepConfig, stage: Callable[[str], None], progress: Pro
     Args:
         sweep: Sweep whose trials will run here.
         stage: Called with each step that takes a while.
-        progress: Called with the progress of the caches of images.
+        progress: Called with the progress of preparing the images.
 
     Raises:
-        UserError: Weights or images cannot be had here.
+        UserError: Weights or images cannot be obtained on this node.
     """
     if missing := prepare.missing_data(sweep):
         raise UserError("; ".join(missing))
@@ -36,7 +36,10 @@ def prepare_here(sweep: SweepConfig, stage: Callable[[str], None], progress: Pro
 
 
 def contents(sweep: SweepConfig) -> dict[str, str]:
-    """Return a hash of the images, labels and splits of each data set of a sweep on this node, by the data set."""
+    """Return a hash of the images, labels and splits on this node for each data set that a sweep may use.
+
+    The key of a data set is its name followed by its arguments.
+    """
     from mdr_tune.data import dataset_content
 
     variants = section_variants(sweep.trial, sweep.space, "data")
@@ -56,10 +59,10 @@ def different_data(here: dict[str, str], there: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class NodePreparation:
-    """The preparation that each worker of a lane runs on its node before it takes commands.
+    """A callable that each worker of a lane runs before it takes commands, to check and prepare its node.
 
-    It is needed because a node may join long after the preflight: started by the autoscaler, or in place of a node that
-    was lost. It is quick if all is in place.
+    A node may join the cluster long after the preflight, because the autoscaler started it or because it replaces a
+    node that was lost. If the node is prepared already, the call is quick.
 
     Attributes:
         sweep: Sweep whose trials will run on the node.
@@ -74,10 +77,12 @@ class NodePreparation:
     uses_gpus: bool
 
     def __call__(self) -> None:
-        """Check the versions and this worker's GPU, if it has one; prepare weights and images, and compare them.
+        """Check the versions and this worker's GPU, then prepare weights and images and compare them with the driver's.
+
+        If the worker has no GPU, none is checked.
 
         Raises:
-            UserError: This node cannot be used; the message says why, and what to do.
+            UserError: This node cannot be used. The message says why, and what to do.
         """
         import ray
 

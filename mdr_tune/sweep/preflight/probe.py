@@ -1,7 +1,7 @@
 """Report facts about one node: versions, environment, GPUs, files, clock and network.
 
-The module runs on that node. It is sent there whole, since the node may lack this package or have another version of
-it. So it imports the standard library only, and nothing of this package.
+This module is sent to the node and runs there, since the node may lack this package or have another version of it.
+Therefore the module imports only the standard library, and nothing of this package.
 """
 
 import hashlib
@@ -32,7 +32,8 @@ PACKAGES = (
 READ_BY_COLLECTIVES = ("GLOO_", "NCCL_", "TORCH_NCCL_")
 """Prefixes of the environment variables that gloo, NCCL and torch read."""
 BACKLOG = 4096
-"""Number of connections that may wait at a probe's port. All nodes may connect at once, and none is accepted."""
+"""Number of connections that may wait at a probe's port. It is large because all nodes may connect at once, and the
+probe accepts no connection."""
 GPU_TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 5.0
 LOOK_AT_GPUS = """
@@ -49,9 +50,9 @@ print(json.dumps(found))
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a trial's numbers and messages depend on, by name.
+    """Return the versions of Python and of the packages that affect a trial's results and messages, by name.
 
-    A package that is not installed has the version "none". The sources of mdr_tune are among them, as a hash.
+    A package that is not installed has the version "none". The entry `sources of mdr_tune` is from `source_hash`.
     """
     found = {"Python": platform.python_version()}
     for package in PACKAGES:
@@ -63,7 +64,10 @@ def versions() -> dict[str, str]:
 
 
 def source_hash() -> str:
-    """Return a hash of the sources of mdr_tune that Python finds; "none" without them. It tells edited copies apart."""
+    """Return a hash of the sources of mdr_tune that Python finds; "none" if it finds none.
+
+    The hash shows whether two copies of the same version were edited differently.
+    """
     spec = importlib.util.find_spec("mdr_tune")
     if spec is None or spec.origin is None:
         return "none"
@@ -74,13 +78,13 @@ def source_hash() -> str:
 
 
 def gpus() -> dict[str, Any]:
-    """Return what torch finds out about this node's GPUs.
+    """Return what torch reports about this node's GPUs.
 
     torch runs in a process of its own with a time limit, since a faulty GPU may hang the process that uses it.
 
     Returns:
-        `found`, a list with the `name` of each GPU, its memory in bytes (`free` and `total`), and whether it computed a
-        product correctly (`equal`); or `error`, the reason why torch failed.
+        Either `found` or `error`. `found` is a list with the `name` of each GPU, its memory in bytes (`free` and
+        `total`), and whether it computed a matrix product correctly (`equal`). `error` is the reason why torch failed.
     """
     command = [sys.executable, "-c", LOOK_AT_GPUS]
     looking = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -95,7 +99,7 @@ def gpus() -> dict[str, Any]:
 
 
 class Probe:
-    """An actor that answers questions about its node."""
+    """Actor that answers questions about the node on which it runs."""
 
     def __init__(self) -> None:
         self._listening: socket.socket | None = None
@@ -104,11 +108,12 @@ class Probe:
         """Return facts about the node.
 
         Args:
-            look_at_gpus: Whether torch looks at the GPUs; if not, the list of GPUs is empty.
+            look_at_gpus: Whether torch examines the GPUs. If not, the list of GPUs is empty.
 
         Returns:
-            `versions`; `environment`, the variables that collectives read; `name`, the host name; `name_is`, the
-            address that the name stands for, "" if none; and `gpus`, as from `gpus()`.
+            These entries: `versions`, from the function `versions`; `environment`, the environment variables that gloo,
+            NCCL and torch read; `name`, the host name; `name_is`, the address that the host name stands for, or "" if
+            there is none; and `gpus`, from the function `gpus`.
         """
         name = socket.gethostname()
         try:
@@ -128,7 +133,7 @@ class Probe:
         return time.time()
 
     def unreadable(self, paths: list[str]) -> list[str]:
-        """Return those of the files and folders that do not exist on the node or may not be read."""
+        """Return those of the given paths that do not exist on the node or may not be read."""
         return [path for path in paths if not os.access(path, os.R_OK)]
 
     def content(self, file: str) -> str | None:

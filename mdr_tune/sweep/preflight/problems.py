@@ -1,4 +1,4 @@
-"""A problem that a check found on a node, with its remedy, and the lines that a user reads."""
+"""Define the problem that a check reports about a node, and turn problems into lines for the user."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ class Problem:
     """A fault of a node that would make the sweep fail, or a note for the user.
 
     Attributes:
-        check: Name of the check that found the problem, in a word.
+        check: Name of the check that found the problem, such as `versions`.
         node: Name of the node; see `names_of`.
         what: Description of the problem.
-        remedy: Advice on how to mend it.
-        is_note: Whether the sweep runs all the same.
+        remedy: Advice on how to solve the problem.
+        is_note: Whether this is only a note, so that the sweep runs in spite of it.
     """
 
     check: str
@@ -24,7 +24,10 @@ class Problem:
 
 
 def as_lines(problems: Iterable[Problem]) -> list[str]:
-    """Return a line for each different problem, with all nodes that have it, in the order of the problems."""
+    """Return a line for each different problem, in the order of the problems.
+
+    The line names all nodes that have the problem.
+    """
     nodes: dict[tuple[str, str, str], list[str]] = {}
     for problem in problems:
         found = nodes.setdefault((problem.check, problem.what, problem.remedy), [])
