@@ -114,9 +114,9 @@ class ArmSearch(OptunaSearch):
         return sorted(number for number, known in self._trials.items() if known.state == TrialState.RUNNING)
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Enter the value of the metric that a trial reached in an epoch into the study.
+        """Record in the study the value of the metric that a trial reached in an epoch.
 
-        Nothing is entered if the value is not finite, or if two metrics are maximised.
+        Nothing is recorded if the value is not finite, or if two metrics are maximised.
         """
         known = self._trials[number]
         if len(self._metrics) > 1 or not math.isfinite(value) or known.reported.get(epoch) == value:
@@ -127,7 +127,7 @@ class ArmSearch(OptunaSearch):
         known.reported[epoch] = value
 
     def complete(self, number: int, values: list[float]) -> None:
-        """Enter that a trial ran to its end, and its value of each metric.
+        """Record that a trial ran to its end, and its value of each metric.
 
         If a value is not finite, the trial has failed.
         """
@@ -137,11 +137,11 @@ class ArmSearch(OptunaSearch):
             self.fail(number, f"its values are not finite: {values}")
 
     def prune(self, number: int) -> None:
-        """Enter that a trial was stopped early. Optuna gives the trial the value that was reported last."""
+        """Record that a trial was stopped early. Optuna gives the trial the value that was reported last."""
         self._tell(number, TrialState.PRUNED, None, "stopped_early")
 
     def fail(self, number: int, why: str) -> None:
-        """Enter that a trial failed and has no value; `why` is the reason in words."""
+        """Record that a trial failed and has no value; `why` is the reason in words."""
         self._tell(number, TrialState.FAIL, None, why)
 
     def _tell(self, number: int, state: TrialState, values: list[float] | None, outcome: str) -> None:
@@ -158,8 +158,8 @@ class ArmSearch(OptunaSearch):
         """Let the study draw a trial's parameters; returns them by dotted key.
 
         Raises:
-            NothingNewError: No untried configuration was found. The trial is then marked as failed in the study, and
-                entered nowhere else.
+            NothingNewError: No untried configuration was found. In this case the trial is marked as failed in the study
+                only.
         """
         try:
             parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))
@@ -196,5 +196,5 @@ class _Known:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "_Known":
-        """Return the state of a stored trial."""
+        """Return the state of a trial that the study has stored."""
         return cls(trial._trial_id, trial.params, dict(trial.intermediate_values), trial.state, trial.values)

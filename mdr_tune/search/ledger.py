@@ -1,4 +1,4 @@
-"""Enter every event of a sweep into the journal first, then into the study, and call the listeners last."""
+"""Record every event of a sweep in the journal first, then in the study; then call the listeners."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,23 +16,23 @@ class Study(Protocol):
     """The methods of an arm's study that the ledger calls. `number` is the number of a configuration in the study."""
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Enter the value of the metric after an epoch."""
+        """Record the value of the metric after an epoch."""
 
     def complete(self, number: int, values: list[float]) -> None:
-        """Enter that a configuration ran to its end, and its value of each metric."""
+        """Record that a configuration ran to its end, and its value of each metric."""
 
     def prune(self, number: int) -> None:
-        """Enter that a configuration was stopped early."""
+        """Record that a configuration was stopped early."""
 
     def fail(self, number: int, why: str) -> None:
-        """Enter that a configuration has no value; `why` is the reason in words."""
+        """Record that a configuration has no value; `why` is the reason in words."""
 
 
 class Ledger:
-    """Keep the records of a sweep, and enter each event in a fixed order: journal, study, listeners.
+    """Keep the records of a sweep, and record each event in a fixed order: journal, study, listeners.
 
     A crash between two of these steps loses nothing. When the sweep is resumed, events that only the journal has are
-    entered into the study and MLflow, too.
+    added to the study and to MLflow.
 
     Args:
         journal: Journal of the launch. It is written first.
@@ -86,7 +86,7 @@ class Ledger:
         return [self._by_name[name] for name in names if name in self._by_name]
 
     def started(self, record: TrialRecord) -> None:
-        """Enter that a new trial starts."""
+        """Record that a new trial starts."""
         self.journal.write(
             "started",
             name=record.name,
@@ -112,7 +112,7 @@ class Ledger:
         device: str | None,
         distances: dict[str, Any] | None = None,
     ) -> None:
-        """Enter that a trial finished an epoch.
+        """Record that a trial finished an epoch.
 
         Args:
             record: Record of the trial.
@@ -133,7 +133,7 @@ class Ledger:
         self._tell("epoch_finished", record)
 
     def checkpoint(self, record: TrialRecord, epoch: int, folder: Path, keep_from: int) -> None:
-        """Enter that a checkpoint is on the disk, and delete the trial's checkpoints that it supersedes.
+        """Record that a checkpoint is on the disk, and delete the trial's checkpoints that it supersedes.
 
         Args:
             record: Record of the trial.
@@ -155,9 +155,9 @@ class Ledger:
                 _delete_checkpoint(Path(record.checkpoints.pop(epoch)))
 
     def changed(self, record: TrialRecord, change: Change) -> None:
-        """Enter a change that population based training made to a trial.
+        """Record a change that population based training made to a trial.
 
-        A resumed sweep makes the same change again; the repetition is not entered.
+        A resumed sweep makes the same change again; the repetition is not recorded.
         """
         if change in record.changes:
             return
@@ -168,23 +168,23 @@ class Ledger:
         self._tell("trial_noted", record)
 
     def note(self, record: TrialRecord, text: str) -> None:
-        """Enter a note for the user on a trial."""
+        """Record a note for the user on a trial."""
         self.journal.write("note", name=record.name, text=text)
         record.notes.append(text)
         self._tell("trial_noted", record)
 
     def ended(self, record: TrialRecord, outcome: Outcome, error: str | None) -> None:
-        """Enter that a trial ended or was interrupted. The outcome of an interrupted trial is `killed`."""
+        """Record that a trial ended or was interrupted. The outcome of an interrupted trial is `killed`."""
         self.journal.write("ended", name=record.name, outcome=outcome, error=error)
         record.outcome, record.error = outcome, error
         self.tell_study(record)
         self._tell("trial_ended", record)
 
     def tell_study(self, record: TrialRecord) -> None:
-        """Enter the end of a configuration into the study.
+        """Record the end of a configuration in the study.
 
-        If the first seed failed or was stopped early, the end is entered at once. Otherwise it is entered when all
-        seeds of the configuration have ended.
+        If the first seed failed or was stopped early, this is done at once. Otherwise it is done when all seeds of the
+        configuration have ended.
         """
         study, first = self.study, self._by_name[record.config_name]
         if study is None or not first.ended:

@@ -169,7 +169,10 @@ class SeededSampler(BaseSampler):
         return configuration_key(resolve(arm.trial, arm.space, parameters_of(self._tree, point)))
 
     def _earlier(self, study: Study, trial: FrozenTrial) -> set[str]:
-        """Return the keys of the configurations of all trials before this one, however those trials ended."""
+        """Return the configurations of all trials before this one, in the form of `configuration_key`.
+
+        Trials that failed or were stopped early are included.
+        """
         for other in study.get_trials(deepcopy=False)[: trial.number]:
             if other.number not in self._keys:
                 with contextlib.suppress(KeyError, ValidationError):  # the trial has no parameters yet, or never will
@@ -186,6 +189,6 @@ class SeededSampler(BaseSampler):
 
 
 def seed_of(*parts: int | str) -> int:
-    """Mix numbers and names into a seed of 32 bits."""
+    """Compute a seed of 32 bits from numbers and names."""
     numbers = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in parts]
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

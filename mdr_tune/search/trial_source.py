@@ -28,7 +28,7 @@ class Suggestions(Protocol):
         """Ask the study for the next configuration; returns its name, or None if no configuration is left."""
 
     def suggest(self, name: str) -> dict[str, Any] | None:
-        """Return `{"trial": ..., "parameters": ...}` for a name that `next_name` returned."""
+        """Return the suggestion for a name from `next_name`, in the form `{"trial": ..., "parameters": ...}`."""
 
 
 class TrialSource(SearchAlgorithm):
@@ -93,7 +93,7 @@ class TrialSource(SearchAlgorithm):
 
     @property
     def total_samples(self) -> int:
-        """Number of configurations of the arm."""
+        """Number of configurations that the arm tries."""
         return self._arm.trials
 
     def add_configurations(self, experiments: Any) -> None:
@@ -220,7 +220,7 @@ class TrialSource(SearchAlgorithm):
         """Save nothing, since the journal and the study contain the state."""
 
     def has_checkpoint(self, dirpath: str) -> bool:
-        """Return False, since `save_to_dir` saves nothing."""
+        """Return False: there is no saved state, since `save_to_dir` saves nothing."""
         return False
 
     def restore_from_dir(self, dirpath: str) -> None:
@@ -240,5 +240,5 @@ def _fresh(trial: dict[str, Any], parameters: dict[str, Any], exempt: bool = Fal
 
 
 def _failure(record: TrialRecord) -> dict[str, Any] | None:
-    """Return the kind and the text of an earlier trial's failure, for its replay; None if the trial did not fail."""
+    """Return the kind and the text of the failure of a trial of an earlier session; None if the trial did not fail."""
     return {"kind": record.outcome, "text": record.error} if record.outcome in ("failed", "diverged") else None

@@ -7,7 +7,7 @@ Before anything runs
     stores            the storage folder and the MLflow store; in_store: checks of the sweep's runs in that store
     lane_layout       the number of lanes, and of workers in each lane, that fit on the machine
     cost, disk_use    epochs, time and disk space that a launch will take
-    prepare           data sets and weights on this machine; data_fit: whether batches, backbones and metrics fit the data
+    prepare           data sets and weights on this machine; data_fit: whether a sweep fits the size of the data
     warm_start        the best configurations of another sweep, as points to start from
     stored_launches   earlier launches, to be resumed; last_writer: which copy of a launch may be resumed
     preflight/        checks of all nodes of a cluster

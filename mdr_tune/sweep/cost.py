@@ -128,7 +128,8 @@ def estimate(
         seeds: Number of training seeds that each surviving configuration gets.
         lanes: Lanes that the sweep runs on.
         seconds_per_epoch: Seconds that an epoch takes on one lane; None if not known.
-        epochs_done: Number of epochs that earlier sessions trained; their time is not counted.
+        epochs_done: Number of epochs that earlier sessions trained. The returned times do not include the time of these
+            epochs.
     """
     each = [arm_epochs(arm, scheduler, seeds) for arm in arms]
     total = sum(each, Epochs(0, 0.0, 0))
@@ -141,7 +142,10 @@ def estimate(
 
 
 def _epochs_in_a_row(arm: Arm, epochs: Epochs, seeds: int, num_lanes: int) -> float:
-    """Return the number of epochs that the busiest lane trains. A trial is never split between lanes."""
+    """Return the estimated number of epochs that the busiest lane trains one after another.
+
+    A trial is never split between lanes.
+    """
     longest = _lengths(arm)[1]
     if epochs.least == arm.trials * seeds * longest:  # every trial trains all of its epochs
         return math.ceil(arm.trials * seeds / num_lanes) * longest
@@ -149,7 +153,7 @@ def _epochs_in_a_row(arm: Arm, epochs: Epochs, seeds: int, num_lanes: int) -> fl
 
 
 def _lengths(arm: Arm) -> tuple[int, int]:
-    """Return the smallest and the largest number of epochs that a trial of the arm may be configured for."""
+    """Return the smallest and the largest number of epochs that a trial of the arm may have."""
     lengths = section_variants(arm.trial, arm.space, "epochs")
     return min(lengths), max(lengths)
 

@@ -1,4 +1,4 @@
-"""Translate the callbacks of Ray Tune into entries of the ledger, which keeps the records of the trials."""
+"""Record the events that Ray Tune reports by its callbacks in the ledger."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ NOTHING_TO_TAKE_OVER = 2**31
 
 
 class TuneEvents(Callback):
-    """Enter into the ledger what happens in the Tune experiment of one arm.
+    """Record in the ledger what happens in the Tune experiment of one arm.
 
     Args:
         arm: Arm that this Tune experiment runs.
@@ -51,9 +51,9 @@ class TuneEvents(Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Enter that a trial starts, or that a trial of an earlier session goes on.
+        """Record that a trial starts, or that a trial of an earlier session goes on.
 
-        Nothing is entered for a trial of this session that goes on after a pause or the loss of its process.
+        Nothing is recorded for a trial of this session that goes on after a pause or the loss of its process.
         """
         self._paused.discard(trial.trial_id)
         if trial.trial_id in self._open:
@@ -81,9 +81,9 @@ class TuneEvents(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Enter an epoch, or remember why the trial failed.
+        """Record an epoch, or remember why the trial failed.
 
-        An epoch that is repeated after a fault is entered only once.
+        An epoch that is repeated after a fault is recorded only once.
 
         Raises:
             UnknownMetricError: The trial measured a metric that `records.metrics` does not list.
@@ -105,7 +105,7 @@ class TuneEvents(Callback):
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any
     ) -> None:
-        """Enter a checkpoint that is in the storage. A marker is not entered."""
+        """Record a checkpoint that is in the storage. A marker is not recorded."""
         record = self._record(trial)
         saved = read_info(Path(checkpoint.path))
         if saved.origin is None:  # a marker, which has an origin, is from a replay and holds no new state
@@ -121,13 +121,13 @@ class TuneEvents(Callback):
         return min((record.epochs for record in records if not record.ended), default=NOTHING_TO_TAKE_OVER)
 
     def changed(self, name: str, epoch: int, source: str, parameters: dict[str, Any]) -> None:
-        """Enter a change that population based training made to a trial. `OnChange` describes the arguments."""
+        """Record a change that population based training made to a trial. `OnChange` describes the arguments."""
         record = self._ledger.trial(name)
         assert record is not None  # the trial has run up to that epoch
         self._ledger.changed(record, Change(epoch, source, parameters))
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Enter a note that Tune lost a trial's process and starts the trial again."""
+        """Record a note on the trial: Tune has lost its process, and starts it again."""
         self._note_loss(trial)
 
     def _note_loss(self, trial: Trial) -> None:
@@ -136,9 +136,9 @@ class TuneEvents(Callback):
         self._ledger.note(self._record(trial), f"its process was lost ({error[-1][:200]}): it goes on {where}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Enter how a trial ended.
+        """Record how a trial ended: it ran to its end, was stopped early, failed by its own fault, or lost its lane.
 
-        It ran to its end, was stopped early, failed by its own fault, or no lane was left.
+        The last case is that no lane is left at all. The trial can then go on when the sweep is resumed.
         """
         record = self._record(trial)
         failure = self._failures.pop(record.name, None)
@@ -151,9 +151,9 @@ class TuneEvents(Callback):
         free_reports(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Enter the failure of a trial that Tune gave up because its process was lost too often.
+        """Record the failure of a trial that Tune gave up because its process was lost too often.
 
-        If the trial will be given to Tune again, only a note is entered.
+        If the trial will be given to Tune again, only a note is recorded.
         """
         if self._goes_on(trial.trial_id):
             self._note_loss(trial)
@@ -169,7 +169,7 @@ class TuneEvents(Callback):
                 self._release_lane(name)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Enter each trial that still runs at the end of the Tune experiment as interrupted."""
+        """Record each trial that still runs at the end of the Tune experiment as interrupted."""
         for name in list(self._open):
             record = self._ledger.trial(name)
             if record is not None and record.outcome == "running":

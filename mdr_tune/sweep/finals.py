@@ -1,4 +1,4 @@
-"""Evaluate trials on the test classes, once, after the search."""
+"""Evaluate trials on the test classes after the search. Each trial is evaluated only once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed

@@ -82,7 +82,7 @@ def _lost_trials_notes(client: "MlflowClient", parent: "Run", past: Past) -> lis
 
 
 def _champion_notes(stores: Stores, client: "MlflowClient", name: str) -> list[str]:
-    """Return a note if the champion of a finished sweep is missing in the registry."""
+    """Return a note if the registry lacks the champion of a finished sweep."""
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.tracking.champion import ALIAS
@@ -162,10 +162,10 @@ def _unknown_trials(client: "MlflowClient", experiment: "Experiment", past: Past
 
 
 def _check_journal(name: str, past: Past, trials: Sequence["Run"]) -> None:
-    """Check that a launch whose journal names no MLflow run has not trained anything yet.
+    """Check that a launch has not trained anything yet if its journal names no MLflow run.
 
     A launch that was killed before its first trial leaves such a journal and nothing else. If there are traces of
-    trials, the journal was lost, and going on would train all of them again.
+    trials, the journal was lost, and a resumed launch would train all of them again.
 
     Args:
         name: Name of the sweep.
@@ -173,7 +173,7 @@ def _check_journal(name: str, past: Past, trials: Sequence["Run"]) -> None:
         trials: Runs of the launch's trials in MLflow.
 
     Raises:
-        UserError: The launch has begun, so its journal was lost.
+        UserError: There are traces of trials, so the journal was lost.
     """
     if past.folder is None:
         return

@@ -26,7 +26,7 @@ class Interrupts:
     def __init__(self, tell: Callable[[str], None], at_once: Callable[[], None]) -> None:
         self._tell, self._at_once = tell, at_once
         self.requested = False
-        """Whether the user has asked for the end of the sweep."""
+        """Whether the user has asked for an end of the sweep."""
 
     @contextmanager
     def watched(self) -> Iterator[None]:

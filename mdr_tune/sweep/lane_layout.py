@@ -125,7 +125,7 @@ def workers_note(sweep: SweepConfig, lanes: LaneResources, machine: Machine) -> 
 
 
 def placement_notes(lanes: LaneResources, machine: Machine) -> list[str]:
-    """Return notes for the user on the nodes and GPUs that the workers of a trial will be on."""
+    """Return notes for the user on where the workers of a trial will run: on which nodes and which kinds of GPUs."""
     places = [
         node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
         for node in machine.possible_nodes()

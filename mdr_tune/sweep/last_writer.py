@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 FILE = "sessions.txt"
-"""Name of the file with the ids of a launch's sessions, one a line, in the order of the sessions."""
+"""Name of the file with the ids of a launch's sessions. Each line has one id, and the latest session is the last."""
 
 
 def new_session(folder: Path) -> str:

@@ -92,7 +92,7 @@ def _check_same_images(sweep_name: str, before: str | None, content: str) -> Non
     Args:
         sweep_name: Name of the sweep, for the message.
         before: Hash of the images of the earlier trials; None if there are none.
-        content: Hash of the present images.
+        content: Hash of the images as they are now.
     """
     if before is not None and before != content:
         raise UserError(
@@ -155,7 +155,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
 
 
 def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":
-    """Open the MLflow experiment and its parent run."""
+    """Open the sweep's MLflow experiment and the launch's run in it; returns the tracker that records the trials."""
     import mlflow
 
     from mdr_tune.sweep.last_writer import check_last_writer, claim, new_session

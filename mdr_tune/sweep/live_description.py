@@ -1,4 +1,4 @@
-"""Update the description of the launch's MLflow run while the sweep runs, so that MLflow shows how far the sweep is."""
+"""Update the description of the launch's MLflow run while the sweep runs, so that MLflow shows the progress."""
 
 import datetime
 import logging

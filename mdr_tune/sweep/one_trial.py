@@ -17,7 +17,7 @@ class OneTrial:
         self._arm = arm
 
     def next_name(self) -> str:
-        """Return the name of the one trial."""
+        """Return the name of the arm's only trial."""
         return f"{self._arm.name}-001"
 
     def suggest(self, name: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda te
 
     Args:
         ways: Variants in which the sweep reads the data set, such as several image sizes.
-        tell: Called with a line if reading the files takes longer than SLOW_S.
+        tell: Called with a line for the user if reading the files takes longer than SLOW_S.
 
     Raises:
         UserError: The data set cannot be read or split.
@@ -131,10 +131,7 @@ def left_to_launch(sweep: SweepConfig) -> list[str]:
 
 
 def _is_decoded(data: DataConfig) -> bool:
-    """Return whether the images of a data set are decoded or need no decoding.
-
-    The result is False if they are missing.
-    """
+    """Return whether the images of a data set are decoded or need no decoding; False if the images are missing."""
     if data.outline() is not None or _missing(data):
         return data.outline() is not None
     from mdr_tune.data import is_decoded
@@ -149,7 +146,7 @@ def missing_data(sweep: SweepConfig) -> list[str]:
 
 
 def may_be_downloaded(sweep: SweepConfig) -> bool:
-    """Return whether the data set is a published one, so that the user may yet download it."""
+    """Return whether the data set is a published one, so that the user can still download it."""
     return sweep.trial.data.is_published
 
 

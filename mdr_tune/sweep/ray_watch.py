@@ -1,4 +1,4 @@
-"""Watch Ray in a thread, and end this process at once when Ray is lost. Ray itself would do so only after a minute."""
+"""Watch Ray in a thread, and end this process when Ray is lost. Ray itself would end it, but only after a minute."""
 
 import contextlib
 import socket

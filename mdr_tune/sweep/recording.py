@@ -1,4 +1,4 @@
-"""Record the outcome of a launch: the champion, the figures, the description, the report."""
+"""Record the outcome of a launch: register the champion, draw the figures, write the description and the report."""
 
 import datetime
 import tempfile
@@ -62,7 +62,8 @@ class LaunchOutcome:
     champion: "Registration | None"
     report: LaunchReport | None = None
     problem: str | None = None
-    """Error that came while the outcome was recorded; None if there was none. The result itself is valid either way."""
+    """Error that came while the outcome was recorded; None if there was none. In both cases the result itself is
+    valid."""
 
 
 def load_command(stores: Stores, sweep_name: str) -> str:

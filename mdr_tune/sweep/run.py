@@ -121,8 +121,8 @@ class SweepRun:
     def evaluate(self) -> None:
         """Evaluate the best configuration of each arm on the test classes, with all of its seeds.
 
-        For an ablation, all trials that ran to their end are evaluated. A trial that an earlier session evaluated at
-        the same epoch is not evaluated again.
+        For an ablation, all trials that ran to their end are evaluated. If an earlier session has evaluated a trial at
+        the same epoch, the trial is not evaluated again.
         """
         found = {arm.name: self._best_of(arm) for arm in self._plan.arms}
         self.result.best |= {arm: record for arm, record in found.items() if record is not None}
@@ -160,7 +160,7 @@ class SweepRun:
             self._scored(record, result.metrics, result.details)
 
     def _was_tested(self, record: TrialRecord) -> bool:
-        """Return whether an earlier session evaluated the trial at the epoch that is its best now."""
+        """Return whether an earlier session evaluated the trial at the epoch that is now its best one."""
         best, tested = record.best(self.result.metric), self._plan.past.tested.get(record.name)
         return best is not None and tested is not None and tested[0] == best[1]
 

@@ -1,4 +1,4 @@
-"""Run one arm: a Ray Tune experiment whose trials lease the sweep's lanes."""
+"""Run the search of one arm as a Ray Tune experiment. Its trials lease the sweep's lanes."""
 
 import contextlib
 from collections.abc import Callable
@@ -132,7 +132,7 @@ class ArmRun:
         return ArmEnd(self._rules.closed(self._arm.name), can_go_on)
 
     def _open_search(self) -> tuple[ArmSearch | OneTrial, dict[str, dict[str, Any]]]:
-        """Open the arm's study, and enter into it what the journal has and the study lacks.
+        """Open the arm's study, and record in it what the journal has and the study lacks.
 
         Returns:
             The search, and the suggestions that the study made for trials that never began, by the trial's name.

@@ -205,7 +205,10 @@ def own_stores(stored: Stored, storage: str | None) -> Stores | None:
 
 
 def _named_by_more_digits(sweep: SweepConfig) -> str | None:
-    """Return a key whose choices have other names in studies of version 1 than now; None if there is no such key."""
+    """Return a key whose choices had other names in the studies of version 1; None if there is no such key.
+
+    A study of version 1 with such a key cannot be continued.
+    """
     for parameter in walk(parameter_tree(sweep.space)):
         sections = [choice for choice in parameter.domain.choice or [] if isinstance(choice, dict)]
         in_short, apart = map(describe_value, sections), tell_apart(sections, describe_value)
@@ -256,7 +259,7 @@ def check_not_running(folder: Path) -> None:
 
 
 def another_runs(folder: Path) -> bool:
-    """Return whether another launch of the same sweep is running in the storage of the launch in `folder`."""
+    """Return whether another launch of the same sweep is running. The launch in `folder` itself does not count."""
     for journal in folder.parent.glob(f"*/{JOURNAL}"):
         try:
             if journal.parent != folder:

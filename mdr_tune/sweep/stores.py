@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HEALTH_TIMEOUT_S = 5.0
 REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
-"""Environment variable that makes MLflow keep registered models in another store than the runs."""
+"""Environment variable that names MLflow's store of registered models, if that store is not the store of the runs."""
 _DRIVER_OPTIONS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
 """Options of Python's SQLite driver that an address may have after its `?`."""
 
@@ -79,7 +79,7 @@ class Stores:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as a Python literal in double quotes."""
+    """Return the Python literal for a text, in double quotes."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -165,7 +165,7 @@ def check_readable(stores: Stores) -> None:
 
 
 def check_exists(stores: Stores) -> None:
-    """Check that the file of a local MLflow store exists, since MLflow would create an empty one on opening it.
+    """Check that the file of a local MLflow store exists. If it did not, MLflow would create an empty store.
 
     Raises:
         UserError: There is no such file, or it is empty.

@@ -93,6 +93,9 @@ def _best_first(records: list[TrialRecord], metric: str) -> list[tuple[TrialReco
 
 
 def _trial_at(record: TrialRecord, epoch: int) -> TrialConfig:
-    """Return the configuration that a trial had in an epoch, with the changes that population based training made."""
+    """Return the configuration that a trial had in an epoch.
+
+    Population based training may have changed the configuration before that epoch.
+    """
     changed = [change.parameters for change in record.changes if change.epoch < epoch]
     return apply_settings(TrialConfig.model_validate(record.config), {k: v for p in changed for k, v in p.items()})

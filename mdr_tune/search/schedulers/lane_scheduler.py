@@ -55,17 +55,17 @@ class LaneScheduler(FIFOScheduler):
         return metric is not None and mode == "max"
 
     def _added(self, trial: Trial) -> None:
-        """Note a new trial."""
+        """Hook that is called for each new trial."""
 
     def _returned(self, trial: Trial) -> None:
-        """Note that a known trial comes again: Tune has queued it again, or the search has given it to Tune anew."""
+        """Hook that is called for a known trial that Tune has queued again or that the search has made anew."""
 
     def _decide(self, trial: Trial, epoch: int, value: float) -> str:
-        """Return the decision on a trial after an epoch: CONTINUE, PAUSE or STOP."""
+        """Hook that returns the decision on a trial after an epoch: CONTINUE, PAUSE or STOP."""
         return str(self.CONTINUE)
 
     def _left(self, trial: Trial, last: tuple[int, float] | None) -> None:
-        """Note that a trial has ended.
+        """Hook that is called when a trial has ended.
 
         Args:
             trial: Trial that ended.

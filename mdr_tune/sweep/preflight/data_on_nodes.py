@@ -1,4 +1,4 @@
-"""Prepare weights and images on every node of the cluster before trials start, and check that all have the same."""
+"""Prepare weights and images on every node of the cluster before trials start, and compare the images of the nodes."""
 
 import time
 from collections.abc import Callable

@@ -143,10 +143,10 @@ def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
 
 
 def of_network(unreachable: Mapping[str, list[str]]) -> list[Problem]:
-    """Return a problem for each node that cannot open a connection to another node.
+    """Return a problem for each node that cannot connect to one or more of the other nodes.
 
     Args:
-        unreachable: Addresses that a node cannot connect to, by the node's name.
+        unreachable: Addresses to which a node cannot connect, by the node's name.
     """
     fix = "open all ports between the nodes: DDP chooses one itself (on AWS: the nodes' security group, to itself)"
     return [

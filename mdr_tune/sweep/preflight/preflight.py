@@ -99,7 +99,7 @@ def _of_clocks(asked: Nodes) -> list[Problem]:
 
 
 def _of_paths(sweep: SweepConfig, asked: Nodes) -> list[Problem]:
-    """Return a problem for each file of the data sets or the weights that a node cannot read."""
+    """Return a problem for each file of a data set or of weights that a node cannot read."""
     paths = [str(path) for path in prepare.paths_of(sweep)]
     return judge.of_paths(asked.ask(lambda _, actor: actor.unreadable.remote(paths))) if paths else []
 
@@ -135,7 +135,7 @@ def _head_id() -> str:
 
 
 def _of_network(asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
-    """Return a problem for each node that cannot open a connection to every other node."""
+    """Return a problem for each node that cannot connect to one or more of the other nodes."""
     if len(asked.names) < 2:
         return []
     addresses = {name: nodes[node_id].address for node_id, name in names_of(nodes).items()}

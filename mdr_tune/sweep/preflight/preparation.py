@@ -47,7 +47,7 @@ def contents(sweep: SweepConfig) -> dict[str, str]:
 
 
 def different_data(here: dict[str, str], there: dict[str, str]) -> str:
-    """Return in words which data sets differ between two nodes; "" if all are equal.
+    """Return a text on the data sets that differ between two nodes; "" if none differs.
 
     Args:
         here: Hashes of the data sets on the driver's node, from `contents`.

@@ -144,7 +144,10 @@ class Probe:
             return None
 
     def listen(self, address: str) -> int:
-        """Open a port at an address of the node until the actor ends; returns the port's number."""
+        """Open a port at one of the node's addresses; returns the port's number.
+
+        The port stays open until the actor ends.
+        """
         self._listening = socket.socket()
         self._listening.bind((address, 0))
         self._listening.listen(BACKLOG)
@@ -154,7 +157,7 @@ class Probe:
         """Return the addresses that this node cannot connect to.
 
         Args:
-            others: Pairs of address and port of other nodes.
+            others: Address and port of each other node.
         """
         found = []
         for address, port in others:
