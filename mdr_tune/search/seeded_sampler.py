@@ -35,7 +35,7 @@ are rejected, `NothingNewError` is raised."""
 
 
 class NothingNewError(Exception):
-    """The sampler found no configuration that is still untried in the study."""
+    """Raised if the sampler finds no configuration that is still untried in the study."""
 
 
 def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None) -> BaseSampler:

@@ -210,16 +210,17 @@ def asha_survivors(trials: int, rungs: int, factor: int) -> list[float]:
     """Return the expected number of trials that pass each rung of ASHA, in the order of the rungs.
 
     Tune's rule is as follows. The first trial that arrives at a rung passes. Every later trial is compared with the m
-    trials that arrived before. It passes if its value is not below the (1 - 1/factor) quantile of their values,
+    trials that arrived before it. It passes if its value is not below the (1 - 1/factor) quantile of their m values,
     interpolated linearly.
 
     Assume that the trials arrive in random order, and that their ranks at a rung do not depend on their ranks at the
-    rung before. Then the later trial has each of m + 1 ranks with equal probability. It passes with the ranks above the
-    quantile's position, (1 - 1/factor)(m - 1), where a position between two ranks counts in proportion. So it passes
-    with probability (1 + (m - 1) / factor) / (m + 1).
+    rung before. Then a later trial may be below all m values, between any two of them, or above all, with equal
+    probability 1 / (m + 1). The quantile is at position (1 - 1/factor)(m - 1) of the ascending values, counted from 0.
+    If it is between two values, the trial passes with the share of this gap that is above the quantile. In all, the
+    trial passes with probability (1 + (m - 1) / factor) / (m + 1).
 
-    The expected number of trials that pass is almost linear in the number that arrive. So this function inserts the
-    expected number of arrivals, with an error of less than 0.1 trials.
+    The expected number of trials that pass is almost linear in the number that arrive. So it is computed as if exactly
+    the expected number arrived. The error is less than 0.1 trials.
 
     Args:
         trials: Number of trials at the first rung.

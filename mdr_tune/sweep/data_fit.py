@@ -29,7 +29,7 @@ def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
 
 
 def size_problems(sweep: SweepConfig, outline: DatasetOutline) -> list[str]:
-    """Return a problem for each batch that the classes cannot fill and each metric that has too few images.
+    """Return a problem for each batch that the training classes cannot fill, and for each metric that lacks images.
 
     Each problem begins with the key that causes it.
     """

@@ -52,7 +52,7 @@ class SweepRun:
         hub: Handle of the lanes' hub.
         ledger: Ledger of the sweep, with the trials of earlier sessions.
         rules: Rules that end a search early. They must also be one of the ledger's listeners.
-        listeners: Listeners that receive the stages, the arms and the test metrics.
+        listeners: Listeners whose methods `stage`, `arm_started` and `test_scored` are called.
         interrupts: Handler of Ctrl-C, which knows whether the user wants the sweep to end.
     """
 

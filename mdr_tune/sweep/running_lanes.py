@@ -65,9 +65,9 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
 
 
 def _preparation(plan: Plan) -> Callable[[], None] | None:
-    """Return the function that each worker runs first, to prepare its node. None if no cluster is used.
+    """Return the function that each worker calls first, to prepare its node; None on a single machine.
 
-    This machine needs no such function, since it is prepared already.
+    A single machine has been prepared before the workers start.
     """
     if plan.address is None:
         return None

@@ -52,7 +52,8 @@ print(json.dumps(found))
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that affect a trial's results and messages, by name.
 
-    A package that is not installed has the version "none". The entry `sources of mdr_tune` is from `source_hash`.
+    A package that is not installed has the version "none". The entry `sources of mdr_tune` is the hash of its source
+    files.
     """
     found = {"Python": platform.python_version()}
     for package in PACKAGES:
