@@ -336,7 +336,10 @@ def describe_hours(hours: float) -> str:
 
 
 def plan_cost(plan: "Plan") -> tuple[Cost, MeasuredEpoch | None]:
-    """Return the estimated cost of a launch, and the measured epoch from which it is computed, or None without one."""
+    """Return the estimated cost of a launch, and the measured epoch from which it is computed.
+
+    In place of the measured epoch, None is returned if no earlier launch has one.
+    """
     search = plan.sweep.search
     measured = measured_epoch(plan.stores.storage, plan.sweep, plan.lanes)
     done = sum(record.epochs for record in plan.past.records)

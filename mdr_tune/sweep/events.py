@@ -169,7 +169,7 @@ class TuneEvents(Callback):
                 self._release_lane(name)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Record each trial that still runs at the end of the Tune experiment as interrupted."""
+        """Record that trials were interrupted if they still run at the end of the Tune experiment."""
         for name in list(self._open):
             record = self._ledger.trial(name)
             if record is not None and record.outcome == "running":

@@ -60,13 +60,13 @@ class LiveDescription:
 
         Args:
             how: `Interrupted` or `Failed`.
-            why: Reason, if `how` does not say enough; otherwise "".
+            why: Text of the error if the sweep failed; "" if it was interrupted.
         """
         self._head, self._doing = how, why.splitlines()[0] if why else "--resume goes on with it"
         self._describe(at_once=True)
 
     def arm_started(self, arm: Arm) -> None:
-        """Name the arm in the next update."""
+        """Note the arm that is searched now; the next update of the description names it."""
         self._doing = f"searching {arm.name}"
 
     def trial_started(self, record: TrialRecord) -> None:

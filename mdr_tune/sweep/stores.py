@@ -254,7 +254,7 @@ def _check_store(uri: str, what: str, writes: bool, flag: str = "--tracking-uri"
 
     Args:
         uri: URI of the store.
-        what: Words for the store in messages.
+        what: Name of the store in messages, such as `the MLflow store`.
         writes: Whether the store must be writable.
         flag: Flag or environment variable by which a user names another store, for messages.
 

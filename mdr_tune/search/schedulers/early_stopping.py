@@ -16,7 +16,7 @@ _VALUE = "value"
 
 @dataclass(frozen=True)
 class _Named:
-    """The object that stands for a trial when one of Tune's rules is called.
+    """Object that stands for a trial in calls of one of Tune's rules.
 
     Two objects with the same name are equal, so a rule recognises a trial of an earlier session.
     """

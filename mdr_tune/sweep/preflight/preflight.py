@@ -108,8 +108,9 @@ def _of_storage(storage: Path, asked: Nodes, nodes: dict[str, Node]) -> list[Pro
     """Return a problem or notes for nodes that do not see the storage folder.
 
     The driver writes a file into the folder, and each node tries to read it. Trials write their checkpoints on the head
-    node, and the driver's node reads them, so it is a problem if the head node does not see the storage. Any other node
-    gets only a note, since the states of its trials are sent to the head node and from there.
+    node, and the driver's node reads them, so it is a problem if the head node does not see the storage. For any other
+    node a note is enough: the states that its workers train are sent to the head node, and the head node sends them the
+    states to start from.
     """
     folder = next(path for path in (storage, *storage.parents) if path.exists())
     file, content = folder / f".preflight-{uuid.uuid4().hex}", uuid.uuid4().hex
