@@ -1,4 +1,4 @@
-"""Print an ablation's table on a terminal: one metric, and the differences of each row to its baselines."""
+"""Print the tables of an ablation on a terminal: the values of one metric, and the differences to the baselines."""
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +14,10 @@ _STYLES = {"better": "green", "worse": "red", "not separated": "", "not known": 
 
 
 def print_ablation(console: Console, table: AblationTable) -> None:
-    """Print a row for each configuration, one for each difference, and the notes. The report has the other metrics."""
+    """Print a table of the configurations, a table of their differences to the baselines, and the notes.
+
+    The tables show only the sweep's own metric. The report shows the others too.
+    """
     head = Text(table.sweep, style="bold").append(f": {full_title(table.metric)}, ", style="not bold")
     say(console, head.append(texts.caption(table), style="not bold"))
     if not table.rows:

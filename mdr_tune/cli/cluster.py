@@ -16,7 +16,7 @@ Call it in the folder of the project, as `ray up`: paths in the file start there
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of mdr-tune."""
+    """Add the command `cluster` to the parser of mdr-tune."""
     parser = commands.add_parser("cluster", help="check the file of a cluster before `ray up`")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser("check", help="say what is wrong in a cluster file", description=_CHECK)
@@ -25,10 +25,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_check(arguments: argparse.Namespace, console: Console) -> int:
-    """Check a cluster file and print that it is fine; returns 0.
+    """Check a cluster file, print that it is fine, and return 0.
 
     Raises:
-        UserError: The file is not fine; the text has a line for each problem.
+        UserError: The file is not fine; the error's text has a line for each problem.
     """
     check_cluster_file(arguments.file)
     say(console, f"{arguments.file}: fine")

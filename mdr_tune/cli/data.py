@@ -27,7 +27,7 @@ Stanford Online Products are downloaded into --root if they are not there, and u
 says which file to put where, as it does for In-Shop. A cache that is there already is found, and costs nothing.
 """
 _FLAGS = ("root", "file")
-"""Keys of trial.data with a flag of their own."""
+"""Keys of the section trial.data that have a flag of their own. The other keys are given with --set."""
 
 
 class _Wanted(StrictModel):
@@ -35,7 +35,7 @@ class _Wanted(StrictModel):
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of mdr-tune."""
+    """Add the command `data` to the parser of mdr-tune."""
     parser = commands.add_parser("data", help="prepare data sets, list and verify their caches")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     prepare = actions.add_parser("prepare", help="download, check, build the cache", description=_PREPARE)
@@ -56,10 +56,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
-    """Prepare one data set, or those of a sweep file; returns 0.
+    """Prepare the data set that the command line names, or all data sets of a sweep file; return 0.
 
     Raises:
-        UserError: Files are missing or wrong; the message says what to do.
+        UserError: Files are missing or wrong; the error's text says what to do.
     """
     if (arguments.name is None) == (arguments.space is None):
         raise UserError("give the NAME of a data set (such as cub200), or --space FILE")
@@ -73,7 +73,7 @@ def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _of_sweep(arguments: argparse.Namespace, console: Console) -> list[DataConfig]:
-    """Return the configurations of all data sets of the sweep file."""
+    """Return the configurations of all data sets that the sweep file of --space uses."""
     for key in _FLAGS:
         if (value := getattr(arguments, key)) is not None:
             raise UserError(f"--{key} goes with a NAME; with --space, which names them all, use --set {key}={value}")
@@ -104,7 +104,7 @@ def _named(arguments: argparse.Namespace) -> DataConfig:
 
 
 def _place(path: tuple[str, ...]) -> str:
-    """Return the argument of the command line that sets a key of trial.data."""
+    """Return the part of the command line that sets a key of the section trial.data, such as `--set resize`."""
     key = ".".join(path)
     return "NAME" if key == "name" else f"--{key}" if key in _FLAGS else f"--set {key}"
 
@@ -127,7 +127,7 @@ def _prepare(data: DataConfig, console: Console) -> None:
 
 
 def run_list(_: argparse.Namespace, console: Console) -> int:
-    """List the caches of images; returns 0."""
+    """Print the caches of images on this machine; return 0."""
     from mdr_tune.data.images.abandoned import abandoned_sizes
     from mdr_tune.data.images.image_cache import FOLDER, cached_files
     from mdr_tune.util.disk_space import format_bytes
@@ -145,7 +145,10 @@ def run_list(_: argparse.Namespace, console: Console) -> int:
 
 
 def run_verify(_: argparse.Namespace, console: Console) -> int:
-    """Verify the caches of images; returns 0 if all are intact, 1 if one is damaged or cannot be read."""
+    """Check the images of all caches by their checksums.
+
+    Returns 0 if all caches are intact, and 1 if a cache is damaged or cannot be read.
+    """
     from mdr_tune.data.images.image_cache import cached_files, verify
 
     damaged, folder = False, check_cache_dir()

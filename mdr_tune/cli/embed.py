@@ -1,4 +1,4 @@
-"""`mdr-tune embed --model URI --images DIR --out FILE`: embed a folder of images, into a Parquet file."""
+"""`mdr-tune embed --model URI --images DIR --out FILE`: write the embeddings of a folder's images to a Parquet file."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ _MODEL = "models:/NAME@champion, models:/NAME/VERSION, runs:/RUN_ID/model, or a 
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of mdr-tune."""
+    """Add the command `embed` to the parser of mdr-tune."""
     parser = commands.add_parser(
         "embed", help="embed a folder of images with a trained model", description=_DESCRIPTION
     )
@@ -32,10 +32,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Embed the folder and write the file; returns 0.
+    """Compute the embeddings, write the file, and return 0.
 
     Raises:
-        UserError: A flag is wrong, no image can be read, or with --strict, one cannot.
+        UserError: A flag is wrong, or no image can be read. With --strict, it is an error if any image cannot be read.
     """
     _check(arguments)
     from mdr_tune.retrieve import embed_folder
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Check what can be checked at once: the file to write.
+    """Check that the file of --out can be written, before the steps that take time.
 
     Raises:
         UserError: The file cannot be written, or its name does not end in .parquet.

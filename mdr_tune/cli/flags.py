@@ -1,4 +1,4 @@
-"""Flags that several commands share. They name a store or a model, which is opened or loaded here."""
+"""Add flags that several commands share, and open the store or load the model that these flags name."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def at_least_1(text: str) -> int:
-    """Return the whole number that a flag was given.
+    """Convert the text of a flag to a whole number of at least 1.
 
     Raises:
         ArgumentTypeError: The text is not a whole number, or is below 1.
@@ -30,7 +30,7 @@ def at_least_1(text: str) -> int:
 
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --tracking-uri and --storage, as launch.py has them."""
+    """Add the flags --tracking-uri and --storage, which mean the same as in launch.py."""
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow; default: MLFLOW_TRACKING_URI, or mlflow.db in the storage"
     )
@@ -38,7 +38,9 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_store(arguments: argparse.Namespace) -> "tuple[Stores, MlflowClient]":
-    """Return the stores that the flags name, and a client that does not wait long for an answer.
+    """Return the stores that the flags name, and an MLflow client.
+
+    The client gives up after one retry, and a request after 30 s, unless the environment sets other limits.
 
     Raises:
         UserError: There is no such store, it cannot be read, or it does not answer.
@@ -51,7 +53,7 @@ def open_store(arguments: argparse.Namespace) -> "tuple[Stores, MlflowClient]":
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, required: bool, help_text: str) -> None:
-    """Add --model, --batch-size, and the flags that name the store of the model."""
+    """Add the flags --model and --batch-size, and the flags that name the store of the model."""
     parser.add_argument("--model", required=required, metavar="URI", help=help_text)
     parser.add_argument(
         "--batch-size", type=at_least_1, default=64, metavar="N", help="images through the network at a time (64)"
@@ -60,7 +62,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, required: bool, help_te
 
 
 def load_model(arguments: argparse.Namespace, uri: str) -> "Embedder":
-    """Load a model from the store that the flags name, or from a folder.
+    """Load the model of a URI, from the store that the flags name or from a folder.
 
     Raises:
         UserError: There is no such store or model.
@@ -74,7 +76,7 @@ def load_model(arguments: argparse.Namespace, uri: str) -> "Embedder":
 
 @contextmanager
 def naming(flag: str) -> Iterator[None]:
-    """Put the name of a flag before the text of a user's error."""
+    """Put the name of a flag before the text of a UserError that is raised in the block."""
     try:
         yield
     except UserError as error:
@@ -82,7 +84,7 @@ def naming(flag: str) -> Iterator[None]:
 
 
 def print_left_out(console: Console, left_out: "Sequence[LeftOut]", total: int) -> None:
-    """Print how many images have no embedding, and the first of them; nothing if none is left out."""
+    """Print how many images have no embedding, and name the first few; print nothing if all images have one."""
     if not left_out:
         return
     from mdr_tune.data.images.corrupt import finding

@@ -30,7 +30,7 @@ whose embeddings have length 1
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of mdr-tune."""
+    """Add the command `import-official` to the parser of mdr-tune."""
     parser = commands.add_parser(
         "import-official", help="convert a model trained with the authors' code", description=_DESCRIPTION
     )
@@ -51,11 +51,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Import a model, write its checkpoint, and register the model if asked to; returns 0.
+    """Import a model, write its checkpoint, register the model if --register is given, and return 0.
 
     Raises:
-        UserError: Something is wrong. All checks come before anything is written; after them, only writing or
-            registering can fail.
+        UserError: A flag or the file is wrong, or the checkpoint or the registered model cannot be written. Flags and
+            file are checked before anything is written.
     """
     stores = _stores(arguments)
     from mdr_tune.training.official import import_official, write_checkpoint
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _stores(arguments: argparse.Namespace) -> Stores | None:
-    """Return the checked MLflow store to register in; None without --register."""
+    """Return the MLflow store in which to register the model, after a check; None if --register is not given."""
     if arguments.register is None:
         if arguments.tracking_uri is not None:
             raise UserError("--tracking-uri: says where to register, which needs a name: add --register NAME")
@@ -94,7 +94,7 @@ def _stores(arguments: argparse.Namespace) -> Stores | None:
 
 
 def _register(name: str, stores: Stores, imported: "ImportedModel", file: Path, console: Console) -> None:
-    """Register the model and print how to load it."""
+    """Register the model in MLflow, and print how to load it."""
     import mlflow
 
     from mdr_tune.tracking.champion import register_import

@@ -1,4 +1,7 @@
-"""`mdr-tune importance NAME`: show which parameters mattered, in numbers and figures, for trials of equal budget."""
+"""`mdr-tune importance NAME`: show which parameters had an effect on the metric, in numbers and figures.
+
+Trials are compared after the same number of epochs.
+"""
 
 import argparse
 from collections import Counter
@@ -17,7 +20,10 @@ from mdr_tune.util.nearest_name import did_you_mean
 
 FEW_TRIALS = 30
 LOPSIDED = 0.8
-"""If one value of a parameter has this share of the trials or more, the other trials are too few to compare."""
+"""Share of trials from which on one value of a parameter is too frequent to judge the parameter.
+
+If so many trials have the same value, too few trials are left to compare with.
+"""
 _BAR = 24
 _DESCRIPTION = """\
 Compare the trials of a sweep's newest launch after the same number of epochs, and say how much of the variation each
@@ -27,7 +33,7 @@ Pareto front; the figures are written to a folder and logged to the launch's MLf
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of mdr-tune."""
+    """Add the command `importance` to the parser of mdr-tune."""
     parser = commands.add_parser("importance", help="which parameters mattered, with figures", description=_DESCRIPTION)
     parser.add_argument("name", metavar="NAME", help="the sweep's name")
     parser.add_argument(
@@ -43,7 +49,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Print the importances, draw the figures and log them; returns 0.
+    """Print the importances, draw the figures, log them to MLflow, and return 0.
 
     Raises:
         UserError: There is no such sweep or arm, too few trials can be compared, or the folder cannot be written.

@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
-    """Return the plan of a new sweep, or of one that is resumed. The file, stores, data and resources are checked.
+    """Check the sweep file, stores, data and resources, and return the plan of a new or a resumed sweep.
 
     Raises:
         UserError: A check failed.
@@ -89,7 +89,10 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
-    """Return all overrides of the command line, those with flags of their own too, in the form of --set."""
+    """Return the keys of the sweep file that the command line overrides, as texts `KEY=VALUE`.
+
+    They are those of --set, followed by those with a flag of their own, such as --trials.
+    """
     flags = {"search.trials": "trials", "name": "name", "search.stop.time": "time_budget"}
     values = {key: getattr(arguments, flag) for key, flag in flags.items()}
     if arguments.name is not None:
@@ -172,11 +175,12 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
 def _checked(
     arguments: argparse.Namespace, sweep: SweepConfig, file: Path
 ) -> tuple["Machine", LaneResources, list[str], tuple[str, ...]]:
-    """Check weights, data and resources.
+    """Check the pretrained weights, the data and the resources that a sweep needs.
 
     Returns:
-        The machine or cluster, the lanes that fit, notes on the data, and the data that are missing, in words. Missing
-        data are an error, except in a dry run if they can be downloaded.
+        The machine or cluster; the lanes that fit on it; notes on the data; a sentence for each data set that is
+            missing. Data sets can only be missing in a dry run, and only if they can be downloaded. Otherwise it is an
+            error.
     """
     from mdr_tune.cluster.machine import this_machine
     from mdr_tune.cluster.ray_start import check_ray_can_start
@@ -196,7 +200,11 @@ def _checked(
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path, resumes: bool) -> LaneResources:
-    """Return the lanes that fit on the machine. An error names the file of the sweep."""
+    """Return the lanes that fit on the machine.
+
+    Raises:
+        UserError: No lane fits; the error's text names the sweep file.
+    """
     from mdr_tune.sweep.lane_layout import fit_lanes
 
     try:
@@ -215,7 +223,7 @@ def _cluster_at(address: str) -> "Machine":
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 when done, 2 for a mistake of the user's, 1 for anything else."""
+    """Run launch.py and return its exit code: 0 after success, 2 after a mistake of the user, 1 after another error."""
     return with_forgiving_output(lambda: _run(argv))
 
 
@@ -257,7 +265,8 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
 
     Args:
         plan: Plan of the sweep.
-        out_of_budget: Whether the sweep needs a larger budget to go on.
+        out_of_budget: Whether the sweep ended because its budget was spent. The command then has a flag for a larger
+            budget.
     """
     storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
     command = shlex.join(["python", "launch.py", "--resume", plan.sweep.name, *storage])
@@ -268,7 +277,7 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
 
 
 def launch(plan: Plan, console: Console) -> int:
-    """Run a plan and return the exit code."""
+    """Run the sweep of a plan, print its result, and return the exit code."""
     quiet_libraries()
     every_seed = plan.sweep.search.seeds is not None
     pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records, every_seed)
@@ -287,7 +296,7 @@ def launch(plan: Plan, console: Console) -> int:
 
 
 def _problems(outcome: LaunchOutcome) -> list[str]:
-    """Return the reasons why a launch that came to its end counts as failed; empty if it does not."""
+    """Return the reasons why a launch counts as failed although it ran to its end; empty if it succeeded."""
     found = []
     if outcome.result.interrupted:
         found.append("interrupted")

@@ -1,4 +1,4 @@
-"""`mdr-tune leaderboard NAME`: show the trials of a sweep, ranked, from MLflow, even while the sweep runs."""
+"""`mdr-tune leaderboard NAME`: show the ranked trials of a sweep, read from MLflow, even while the sweep runs."""
 
 import argparse
 import contextlib
@@ -25,7 +25,7 @@ from mdr_tune.util.words import first_line
 
 REDRAW_EVERY_S = 2.0
 _LINES_AROUND = 9
-"""Lines of the terminal that are left for what stands around the trials."""
+"""Number of the terminal's lines that are left for the text above and below the trials."""
 _DESCRIPTION = """\
 Show the trials of a sweep's newest launch, the best first: best value and its epoch, the mean over seeds, the second
 objective and the Pareto front (*), the value on the test classes where they were read, speed, memory, parameters.
@@ -34,7 +34,7 @@ Trials that diverged come last. csv, parquet and json have all parameters and me
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of mdr-tune."""
+    """Add the command `leaderboard` to the parser of mdr-tune."""
     parser = commands.add_parser("leaderboard", help="show the trials of a sweep, ranked", description=_DESCRIPTION)
     parser.add_argument("name", metavar="NAME", help="the sweep's name")
     parser.add_argument("--watch", action="store_true", help="show it anew every 2 s, until the sweep ends or Ctrl-C")
@@ -49,10 +49,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Print or write the leaderboard; returns 0.
+    """Print the leaderboard or write it to a file; return 0.
 
     Raises:
-        UserError: There is no such sweep, column or store, or the flags do not go together.
+        UserError: There is no such sweep, column or store, or flags contradict each other.
     """
     _check(arguments)
     stores, client = open_store(arguments)
@@ -95,7 +95,10 @@ def _table(
 
 
 def _watch(arguments: argparse.Namespace, console: Console, read: Callable[[], SweepRecords]) -> int:
-    """Show the leaderboard until the sweep ends, or until Ctrl-C. A store that does not answer is asked again."""
+    """Show the leaderboard until the sweep ends or the user presses Ctrl-C; return 0.
+
+    If the store does not answer, the leaderboard says so, and the store is asked again.
+    """
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -138,7 +141,7 @@ def _write_rows(kind: str, rows: Rows, output: Path | None, console: Console) ->
 
 @contextlib.contextmanager
 def _writing(file: Path) -> Iterator[None]:
-    """Turn an error of the file system into a user's error, which names --output."""
+    """Turn an OSError that is raised in the block into a UserError that names --output."""
     try:
         if file.is_fifo():
             os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))  # an error if nobody reads; writing would hang

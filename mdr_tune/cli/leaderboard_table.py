@@ -1,4 +1,7 @@
-"""The leaderboard as a table on a terminal. If not all columns fit, the least important are left out, and named."""
+"""Make the leaderboard's table for a terminal.
+
+If not all columns fit, the least important ones are left out, and a note names them.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from mdr_tune.report.names import format_parameters
 from mdr_tune.util.words import count
 
 PARAMETERS_WIDTH = 28
-"""Least width of the parameters' column, in characters. Longer text goes on in the next line."""
+"""Least width of the column of parameters, in characters. Longer text is continued on the next line."""
 _GAP = 2
 _STYLES = {"diverged": "red", "failed": "red", "running": "cyan"}
 
@@ -25,8 +28,9 @@ class _Column:
 
     Attributes:
         title: Title of the column.
-        text: Function that returns a trial's text.
-        keep: Rank by importance. If there is no room, the column with the lowest rank goes first; rank 9 stays.
+        text: Function that returns the column's text for a trial.
+        keep: Importance, from 1 to 9. If the columns do not fit, the least important ones are left out first. A column
+            of importance 9 is never left out.
         right: Whether the text is aligned to the right.
     """
 
@@ -39,14 +43,14 @@ class _Column:
 def leaderboard_table(
     sweep: SweepRecords, entries: list[Line], width: int, top: int | None = None, state: str = ""
 ) -> RenderableType:
-    """Return the table with a line about the launch above it and notes below.
+    """Return the leaderboard as a table, with a line about the launch above it and notes below it.
 
     Args:
         sweep: The launch.
         entries: Lines of the leaderboard, in order.
         width: Width of the terminal, in characters.
         top: Number of trials to show; None for all.
-        state: Text to add to the line about the launch, such as when it was read.
+        state: Text to add to the line about the launch, such as the time at which the launch was read.
     """
     shown = entries[:top]
     columns = [column for column in _columns(sweep, entries) if any(column.text(entry) for entry in shown)]
@@ -100,7 +104,7 @@ def _front(entry: Line) -> str:
 
 
 def _fitting(columns: list[_Column], entries: list[Line], width: int) -> list[_Column]:
-    """Return the columns that fit if the parameters have their least width."""
+    """Return the columns that fit on the terminal if the column of parameters has its least width."""
 
     def needed(column: _Column) -> int:
         widest = max([len(column.title), *(len(column.text(entry)) for entry in entries)])

@@ -1,4 +1,4 @@
-"""`mdr-tune COMMAND`: all commands but the launch of a sweep. Each command is a file beside this one."""
+"""`mdr-tune COMMAND`: run any command but the launch of a sweep. Each command is a file in this folder."""
 
 import argparse
 
@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 when done, 2 for a mistake of the user's, 1 for anything else."""
+    """Run a command and return its exit code: 0 after success, 2 after a mistake of the user, 1 after another error."""
     return with_forgiving_output(lambda: _run(argv))
 
 

@@ -25,7 +25,7 @@ nothing happens; with others the server is started again. docs/mlflow_server.md 
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of mdr-tune."""
+    """Add the command `mlflow-server` to the parser of mdr-tune."""
     parser = commands.add_parser("mlflow-server", help="run an MLflow server on this machine as a service")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     install = actions.add_parser("install", help="start the server and keep it running", description=_INSTALL)
@@ -65,7 +65,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_install(arguments: argparse.Namespace, console: Console) -> int:
-    """Install the server, or change its settings; returns 0 when the server answers.
+    """Install the server or change its settings; return 0 when the server answers.
 
     Raises:
         UserError: Something that the server needs is missing, or the server does not start.
@@ -86,17 +86,17 @@ def run_install(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_uninstall(_arguments: argparse.Namespace, console: Console) -> int:
-    """End the server for good; returns 0.
+    """Stop the server and remove its service; return 0. The server's data are kept.
 
     Raises:
-        UserError: The server is another user's.
+        UserError: The server belongs to another user.
     """
     service.uninstall(lambda sentence: say(console, sentence))
     return 0
 
 
 def run_status(_arguments: argparse.Namespace, console: Console) -> int:
-    """Print the state and the settings of the server; returns 0 if it answers, else 1."""
+    """Print the state and the settings of the server; return 0 if the server answers, else 1."""
     status = service.status()
     if status is None:
         say(console, "no MLflow server is installed here; `mdr-tune mlflow-server install` makes one")
@@ -107,7 +107,7 @@ def run_status(_arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_run(_arguments: argparse.Namespace, _console: Console) -> int:
-    """Turn this process into the installed server; does not return.
+    """Replace this process by the installed server; this function does not return.
 
     Raises:
         UserError: No server is installed.

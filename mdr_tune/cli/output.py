@@ -88,7 +88,10 @@ def _add_stores(table: Table, plan: Plan) -> None:
 
 
 def describe_trials(arm: Arm, unit: str) -> str:
-    """Return the number of an arm's trials, in words, and that of the configurations in its space if it is finite."""
+    """Return a text with the number of an arm's trials, and of the configurations in its space if that is finite.
+
+    `unit` is the word that is counted, `trial` or `configuration`.
+    """
     trials = count(arm.trials, unit)
     if arm.trials < arm.wanted:
         return f"{trials}: all different configurations of its space, fewer than the {arm.wanted} asked for"
@@ -98,7 +101,7 @@ def describe_trials(arm: Arm, unit: str) -> str:
 
 
 def describe_stop(stop: StopConfig) -> str:
-    """Return what ends the search early, in words; empty if nothing does."""
+    """Return a text with the limits that end the search early; empty if there are none."""
     parts = [
         duration(stop.time) if stop.time is not None else "",
         f"{stop.gpu_hours:g} GPU hours" if stop.gpu_hours is not None else "",
@@ -109,7 +112,7 @@ def describe_stop(stop: StopConfig) -> str:
 
 
 def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
-    """Print the best trials and the baselines, the verdict, and what to do next."""
+    """Print the best trials and the baselines, the verdict on the gain by MDR, and the commands that may come next."""
     console.print()
     if outcome.report is not None and outcome.report.table.is_grid:
         _print_ablation(console, outcome.report)
@@ -170,7 +173,15 @@ def _print_where_next(console: Console, stores: Stores, sweep_name: str, outcome
 
 
 def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> str:
-    """Return a sentence with the version that had the alias before, and a warning if that version was better."""
+    """Return a sentence that names the version that had the alias `champion` before this launch.
+
+    A warning is added if the metric's best value was higher in that version.
+
+    Args:
+        version: Version that had the alias before.
+        value: Best value of that version; None if it is not known.
+        outcome: Outcome of this launch.
+    """
     winner = outcome.result.winner
     best = winner.best(outcome.result.metric) if winner else None
     known = f" ({value:.2f} on {chosen_on(outcome.result.metric)})" if value is not None else ""
@@ -180,7 +191,10 @@ def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> st
 
 
 def ui_lines(stores: Stores, experiment_id: str) -> list[str]:
-    """Return the lines that lead to a sweep in the MLflow UI: the command that starts it if need be, the address."""
+    """Return the lines that a user needs to open a sweep in the MLflow UI.
+
+    For a server, it is the address of the sweep's page. For a database, the command that starts the UI comes first.
+    """
     uri = stores.shown_uri
     page = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     if uri.startswith("http"):
@@ -194,11 +208,11 @@ def ui_lines(stores: Stores, experiment_id: str) -> list[str]:
 
 
 def _shown_path(path: Path) -> str:
-    """Return a path relative to the working directory; a path outside of that as it is."""
+    """Return a path relative to the working directory. A path outside of that directory is returned unchanged."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
 
 def _add(table: Table, *cells: str) -> None:
-    """Add a row of plain texts: a bracket in a path is not taken for markup."""
+    """Add a row of plain texts to a table. Brackets in a text are not interpreted as markup."""
     table.add_row(*map(Text, cells))

@@ -1,4 +1,4 @@
-"""Estimate how far a sweep is and how long the rest of it takes, from the time of its epochs so far."""
+"""Estimate how much of a sweep is done and how long the rest will take, from the time of the epochs so far."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -11,16 +11,16 @@ EPOCH_TIME = "time/epoch_s"
 
 
 class Pace:
-    """Follows the trials of a sweep, and estimates what is left to do.
+    """Follows the trials of a sweep, and estimates how many epochs, hours and GPU hours are left.
 
     Args:
         num_trials: Number of configurations of all arms.
         lanes: Lanes that the trials run on.
-        seeds_per_trial: Number of training seeds of a configuration that survives.
-        every_seed: Whether a configuration has all of its seeds, whatever becomes of the first. Each seed is then a
-            trial like any other.
-        past: Trials of earlier sessions. They count as done, or go on, and their time counts as spent. But the time of
-            an epoch is measured anew.
+        seeds_per_trial: Number of training seeds of a configuration whose first seed ran to its end.
+        every_seed: Whether each configuration is trained with all of its seeds, even if its first seed does not run to
+            its end. Each seed then counts as a trial.
+        past: Trials of earlier sessions. Those that ended count as done, and the time of all counts as spent. But the
+            expected time of an epoch is measured in this session alone.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Pace:
         self._records[record.name] = record
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Count the last epoch of a trial, and its time."""
+        """Count the epoch that a trial has just finished, and add its time."""
         self._seconds += record.history[-1].get(EPOCH_TIME, 0.0)
         self._epochs += 1
 
@@ -53,17 +53,23 @@ class Pace:
 
     @property
     def num_trials(self) -> int:
-        """Number of trials of the sweep: of its configurations, or with `every_seed`, of all their seeds."""
+        """Number of trials of the sweep: the number of configurations, or with `every_seed`, of all their seeds."""
         return self._configurations * (self._seeds if self._every_seed else 1)
 
     @property
     def trials_done(self) -> int:
-        """Number of these trials that have ended. A configuration has ended when its first seed has."""
+        """Number of trials that have ended, out of `num_trials`.
+
+        Without `every_seed`, only the first seed of each configuration counts.
+        """
         return sum(record.ended and (self._every_seed or record.seed_index == 0) for record in self.records)
 
     @property
     def further_seeds_done(self) -> int:
-        """Number of further seeds that have ended; 0 with `every_seed`, where they count among the trials."""
+        """Number of trials that have ended and are not the first seed of their configuration.
+
+        It is 0 with `every_seed`, because `trials_done` then counts these trials.
+        """
         return 0 if self._every_seed else sum(record.ended and record.seed_index > 0 for record in self.records)
 
     @property
@@ -79,7 +85,7 @@ class Pace:
 
     @property
     def epochs_left(self) -> float:
-        """Expected number of epochs still to be trained, by trials that run or wait, and by further seeds."""
+        """Expected number of epochs that trials have still to do: running trials, waiting trials, and further seeds."""
         return sum(self._left_of_running()) + self._left_of_waiting() + self._left_of_seeds()
 
     def _left_of_running(self) -> list[float]:
@@ -92,10 +98,11 @@ class Pace:
         return (self._configurations - len(first_seeds)) * self._length(0, first_seeds[-1])
 
     def _left_of_seeds(self) -> float:
-        """Return the expected epochs of the further seeds that have not started.
+        """Return the expected number of epochs of the further seeds that have not started.
 
-        Of the configurations that have not ended, as large a share is expected to survive as of those that have. While
-        none has ended, all are expected to survive.
+        Further seeds are trained for survivors: configurations whose first seed ran to its end. The share of survivors
+        is taken from the configurations that have ended. Before any configuration has ended, all are expected to
+        survive. With `every_seed`, all configurations get their further seeds.
         """
         first_seeds = [record for record in self.records if record.seed_index == 0]
         if self._seeds == 1 or not first_seeds:
@@ -109,30 +116,33 @@ class Pace:
         return max(0.0, survivors * (self._seeds - 1) - started) * float(first_seeds[-1].config["epochs"])
 
     def _length(self, done: int, record: TrialRecord) -> float:
-        """Return the number of epochs that a trial like `record` is expected to have in the end.
+        """Return the number of epochs that a trial is expected to have in the end.
 
-        It is the mean over the trials that ended with more than `done` epochs; without any, what the trial's
-        configuration says.
+        It is the mean over the trials that ended with more than `done` epochs. If there are none, it is the number in
+        the trial's configuration.
 
         Args:
-            done: Epochs that the trial has done.
-            record: The trial, or one with as many epochs in its configuration.
+            done: Number of epochs that the trial has done.
+            record: The trial, or another one with the same number of epochs in its configuration.
         """
         lengths = [r.epochs for r in self.records if r.outcome in ("completed", "stopped_early") and r.epochs > done]
         return fmean(lengths) if lengths else float(record.config["epochs"])
 
     @property
     def seconds_left(self) -> float | None:
-        """Expected wall time left, in seconds; None before this session's first epoch, and if no epoch is left."""
+        """Expected wall time left, in seconds.
+
+        None if no epoch was finished in this session yet, or if no epoch is left.
+        """
         if not self._epochs or not self.epochs_left:
             return None
         longest = max(self._left_of_running(), default=0.0)
         return max(self.epochs_left / self._lanes.num_lanes, longest) * self._seconds / self._epochs
 
     def describe_gpu_hours(self) -> str | None:
-        """Return the GPU hours so far and those expected, in words.
+        """Return a text with the GPU hours spent so far and those expected in all.
 
-        None without GPUs, and before the first epoch of this session.
+        None if the lanes have no GPU, or if no epoch was finished in this session yet.
         """
         if not self._lanes.gpus_per_worker or not self._epochs:
             return None

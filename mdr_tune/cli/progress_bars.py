@@ -1,4 +1,4 @@
-"""Show progress: by bars on a terminal, elsewhere by a line when a task begins and one when it ends."""
+"""Show the progress of tasks: bars on a terminal, and elsewhere a line at the beginning and the end of each task."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,15 @@ from mdr_tune.cli.terminal import say
 from mdr_tune.util.progress import Progress as ProgressCall
 
 _MANY = 10_000_000
-"""A count from here on is of bytes: there are fewer images."""
+"""Smallest count that is shown in millions. Such a count is one of bytes, because there are fewer images."""
 
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[ProgressCall]:
-    """Yield a function that shows the progress of tasks. The bars are gone when the block ends; lines stay.
+    """Yield a function that shows the progress of tasks. Bars are removed when the block ends; lines stay.
 
-    A total of 0 stands for a total that is not known, as for some downloads.
+    The function takes the name of a task, the count that is done, and the total. A total of 0 means that the total is
+    not known, as for some downloads.
     """
     columns = (TextColumn("{task.description}"), BarColumn(None), _Count(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -38,13 +39,13 @@ def progress_bars(console: Console) -> Iterator[ProgressCall]:
 
 
 class _Count(ProgressColumn):
-    """Column with the count that is done, and the total if that is known. Bytes are in millions."""
+    """Column with the count that is done, and the total if it is known. Bytes are shown in millions."""
 
     def __init__(self) -> None:
         super().__init__(Column(no_wrap=True))
 
     def render(self, task: Task) -> Text:
-        """Return the text of one bar."""
+        """Return the column's text for one task."""
         most = max(task.completed, task.total or 0)
         scale, unit = (1e6, " million") if most >= _MANY else (1, "")
         total = "" if task.total is None else f" of {task.total / scale:,.0f}"

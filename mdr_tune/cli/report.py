@@ -1,4 +1,4 @@
-"""`mdr-tune report NAME...`: write what sweeps found, as a page, tables and figures, from MLflow alone."""
+"""`mdr-tune report NAME...`: write what sweeps found as a page, tables and figures. Everything is read from MLflow."""
 
 import argparse
 import contextlib
@@ -32,7 +32,7 @@ Markdown, the tables as LaTeX, CSV and Parquet, the figures as PNG and SVG. Valu
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of mdr-tune."""
+    """Add the command `report` to the parser of mdr-tune."""
     parser = commands.add_parser(
         "report", help="write what sweeps found: page, tables, figures", description=_DESCRIPTION
     )
@@ -50,10 +50,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Write the report, print its tables and its place, and log it to MLflow; returns 0.
+    """Write the report, print its tables and its folder, log it to MLflow, and return 0.
 
     Raises:
-        UserError: There is no such sweep, launch or baseline, the folder holds something else, or a store refuses.
+        UserError: There is no such sweep, launch or baseline, the folder holds other files than a report's, or the
+            folder or MLflow cannot be written.
     """
     _check(arguments)
     stores, client = open_store(arguments)
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def default_folder(names: list[str]) -> Path:
-    """Return the folder for the report of these sweeps without --out."""
+    """Return the folder for the report of these sweeps if --out is not given."""
     from mdr_tune.report.output.section import slugs
 
     return Path("report" if len(names) > 1 else f"report_{slugs(names)[0]}")
@@ -101,7 +102,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Turn an error of the file system into a user's error, which names --out."""
+    """Turn an OSError that is raised in the block into a UserError that names --out."""
     try:
         yield
     except OSError as error:
@@ -121,7 +122,10 @@ def _print(console: Console, evidence: "SweepEvidence", table: "AblationTable") 
 
 
 def _others(report: "Report") -> str:
-    """Return what else is in the report's folder: `report.md, 7 files in tables, 20 files in figures`."""
+    """Return a text that lists the report's files besides its page.
+
+    Example: `report.md, 7 files in tables, 20 files in figures`.
+    """
     of = [file.relative_to(report.folder).parts[0] for file in report.files]
     return f"report.md, {count(of.count('tables'), 'file')} in tables, {count(of.count('figures'), 'file')} in figures"
 
@@ -134,17 +138,22 @@ def _keep(
     report: "Report",
     is_plain: bool,
 ) -> None:
-    """Log the report to the runs of its launches, and print where it is.
+    """Log the report to the MLflow runs of its launches, and print its place there.
 
-    Nothing is logged if one of the launches has not ended, or its run has a report there with more in it.
+    Nothing is logged if one of the launches has not ended. Nothing is logged either if a run has an older report at
+    this place, and the new report lacks trials or details that the older one has.
 
     Args:
         console: Console to print on.
         stores: Stores of the launches.
         client: Client of the tracking store.
-        evidences: The launches, as the report was made from them.
+        evidences: Records of the launches, from which the report was made.
         report: The report.
-        is_plain: Whether the report is the one that a launch itself makes at its end. It then replaces that one.
+        is_plain: Whether the report is of the kind that a launch makes at its end: of one sweep, without --baseline. It
+            then replaces the launch's own report.
+
+    Raises:
+        UserError: MLflow did not take the report.
     """
     from mlflow.exceptions import MlflowException
 
@@ -175,7 +184,7 @@ def _keep(
 
 
 def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[str, Any]:
-    """Return the `report.json` of the report at `place` of a run; empty if there is none."""
+    """Return the `report.json` of the report in the artifact folder `place` of a run; empty if there is none."""
     from mdr_tune.report.report_folder import MANIFEST, read_manifest
 
     file = f"{place}/{MANIFEST}"
@@ -186,7 +195,11 @@ def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[st
 
 
 def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence", table: "AblationTable") -> None:
-    """Describe the run of a finished grid by its table. Its launch did so too, unless something failed."""
+    """Set the description of a launch's run to the table of its results.
+
+    Nothing is done unless the sweep is a grid and the launch finished. The launch sets this description too at its end,
+    unless something failed.
+    """
     from mdr_tune.report.description import ablation_description
     from mdr_tune.report.sentences import summary_sentences
     from mdr_tune.tracking.run_files import set_description
@@ -199,7 +212,10 @@ def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence
 
 
 def _has_champion(client: "MlflowClient", evidence: "SweepEvidence") -> bool:
-    """Return whether the sweep's champion is of this launch. A newer launch may have it, or there may be none."""
+    """Say whether the sweep's champion is a trial of this launch.
+
+    It may be a trial of a newer launch, or there may be no champion.
+    """
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.tracking.champion import ALIAS

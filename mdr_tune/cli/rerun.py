@@ -32,7 +32,7 @@ SHOWN_DIFFERENCES = 10
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of mdr-tune."""
+    """Add the command `rerun` to the parser of mdr-tune."""
     parser = commands.add_parser("rerun", help="run a recorded trial again, and compare", description=_DESCRIPTION)
     parser.add_argument("run_id", metavar="RUN_ID", help="the MLflow run of the trial")
     parser.add_argument("--epochs", type=int, metavar="N", help="the first N epochs only; default: all that it did")
@@ -42,10 +42,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Run the trial again and print the comparison; returns 0 if all is equal, else 1.
+    """Run the trial again and print the comparison; return 0 if all numbers are equal, else 1.
 
     Raises:
-        UserError: There is no such trial, or the trial cannot be run here.
+        UserError: There is no such trial, or the trial cannot be run on this machine.
     """
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
     check_exists(stores)

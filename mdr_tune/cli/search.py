@@ -27,7 +27,7 @@ _COLUMNS = ("query", "rank", "path", "distance", "label")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of mdr-tune."""
+    """Add the command `search` to the parser of mdr-tune."""
     parser = commands.add_parser("search", help="find the nearest images of an index", description=_DESCRIPTION)
     parser.add_argument("--index", type=Path, required=True, metavar="FILE", help="written by `mdr-tune embed`")
     parser.add_argument(
@@ -47,10 +47,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Search, and print or write the images found; returns 0.
+    """Find the nearest images of each query, print them or write them to a file, and return 0.
 
     Raises:
-        UserError: A flag is wrong, another model made the index, or a query cannot be read.
+        UserError: A flag is wrong, the index was made by another model, or a query cannot be read.
     """
     if arguments.out is not None and arguments.out.suffix not in (".csv", ".json"):
         raise UserError(f"--out {arguments.out}: give it a name that ends in .csv or .json")
@@ -86,7 +86,10 @@ def _how(index: "EmbeddingIndex", found: "SearchResult") -> str:
 
 
 def _hits(index: "EmbeddingIndex", found: "SearchResult", query: int) -> list[tuple[int, str, float, str | None]]:
-    """Return rank, path, distance and label of each image that a query found."""
+    """Return rank, path, distance and label of each image that was found for a query, the nearest first.
+
+    `query` is the index of the query, from 0.
+    """
     pairs = zip(found.rows[query].tolist(), found.distances[query].tolist(), strict=True)
     hits = [(row, distance) for row, distance in pairs if row >= 0]
     return [

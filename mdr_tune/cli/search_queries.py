@@ -1,4 +1,7 @@
-"""Embeddings of the queries of `mdr-tune search`: of images, of folders of images, and of the rows of other indexes."""
+"""Read the queries of `mdr-tune search` and their embeddings.
+
+A query is an image, an image of a folder, or a row of another index.
+"""
 
 import argparse
 import os
@@ -23,9 +26,9 @@ class Queries:
     """Q queries with embeddings of D dimensions.
 
     Attributes:
-        names: Names of the queries, for people. What is not UTF-8 is escaped.
+        names: Names of the queries, to show to the user. Bytes that are not UTF-8 are escaped.
         files: Absolute paths of the queries' files.
-        embeddings: (Q, D).
+        embeddings: Embeddings of the queries, (Q, D).
     """
 
     names: list[str]
@@ -33,7 +36,10 @@ class Queries:
     embeddings: torch.Tensor
 
     def paths_in(self, index: EmbeddingIndex) -> list[str | None]:
-        """Return each file's path relative to the folder of an index; None if it is elsewhere or not UTF-8."""
+        """Return the path of each query's file relative to the folder of an index.
+
+        None stands for a file that is outside of that folder, or whose path is not UTF-8.
+        """
         root = os.path.realpath(index.info.root)
         # Only folders are resolved: a file that is a link has its own name in the index.
         parents = {parent: os.path.realpath(parent) for parent in {file.parent for file in self.files}}
@@ -42,10 +48,13 @@ class Queries:
 
 
 def read_queries(arguments: argparse.Namespace, index: EmbeddingIndex) -> Queries:
-    """Return the queries that --query names, in its order. Images are embedded, and indexes are read.
+    """Return the queries that --query names, in the given order.
+
+    The embeddings of images are computed; those of an index's rows are read from the index.
 
     Raises:
-        UserError: The model, or the index of a query, does not go with `index`, or a query cannot be read.
+        UserError: A query cannot be read, its embedding is not from the model that made `index`, or --model is given
+            although no query is an image.
     """
     embedder = None
     if any(query.suffix != ".parquet" for query in arguments.query):
@@ -90,7 +99,10 @@ def _rows_of(file: Path, index: EmbeddingIndex) -> Queries:
 
 
 def _embedded(query: Path, embedder: Embedder, batch_size: int) -> Queries:
-    """Embed an image, or the images of a folder. An image of the folder that cannot be decoded is left out."""
+    """Return the embeddings of an image, or of the images of a folder.
+
+    An image of the folder that cannot be decoded is left out. It is an error if no image can be decoded.
+    """
     if query.is_dir():
         paths = list_images(query)
         names: Sequence[str] = [escaped(str(query / path)) for path in paths]

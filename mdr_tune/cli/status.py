@@ -1,4 +1,4 @@
-"""Print how a sweep is going: a line for each trial that ends, and on a terminal a live status line."""
+"""Print the progress of a sweep: a line for each trial that ends, and on a terminal a live line about the sweep."""
 
 import threading
 import time
@@ -18,10 +18,12 @@ from mdr_tune.util.words import count, last_line
 
 PROGRESS_EVERY_S = 15.0
 SUMMARY_EVERY_S = 60.0
-"""Time between two lines about the whole sweep, without a terminal. A line comes sooner, after PROGRESS_EVERY_S at the
-earliest, if another tenth of the sweep is done."""
+"""Time in seconds between two summaries of the sweep, which are printed if the output is not a terminal.
+
+If another tenth of the sweep is done, the next summary comes sooner, but not before PROGRESS_EVERY_S is over.
+"""
 LOOK_EVERY_S = 1.0
-"""Least time between two counts of how far the sweep is. A count takes longer the more trials there are."""
+"""Least time in seconds between two estimates of how much is done. The more trials, the longer an estimate takes."""
 RUNNING_SHOWN = 3
 OUTCOMES = {
     "completed": "completed",
@@ -34,12 +36,12 @@ _BAD = ("diverged", "failed")
 
 
 class Status:
-    """Listener of a sweep that prints. On a terminal a status line stays at the bottom; elsewhere all lines are plain.
+    """Listener of a sweep that prints its events. On a terminal, a live line about the sweep stays at the bottom.
 
     Args:
         console: Console to print on.
         metric: Name of the sweep's metric.
-        pace: Pace of the sweep. It knows the trials of earlier sessions.
+        pace: Estimator of the sweep's progress. It already knows the trials of earlier sessions.
     """
 
     def __init__(self, console: Console, metric: str, pace: Pace) -> None:
@@ -48,7 +50,7 @@ class Status:
         self._stage = ""
         self._next_progress = 0.0
         self._told: dict[str, tuple[int, int]] = {}
-        """Numbers of notes and of changes that are known already, by name of the trial."""
+        """Number of notes and number of changes that are already known, by the name of the trial."""
         self._summary_at: float | None = None
         self._summary_tenth = 0
         self._look_at = 0.0
@@ -64,7 +66,7 @@ class Status:
         self.finish()
 
     def finish(self) -> None:
-        """Remove the live line. What is printed afterwards stands at the bottom."""
+        """Remove the live line, so that later output is printed below the lines so far."""
         if self._live.is_started:
             self._live.stop()
 
@@ -76,12 +78,12 @@ class Status:
             self._console.print(line, soft_wrap=True)
 
     def stage(self, text: str) -> None:
-        """Print the name of the stage that begins."""
+        """Print what the launch begins to do now."""
         self._stage = text
         self._print(text, "dim")
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Show how far a preparation is: on a terminal in the live line, elsewhere by a line now and then."""
+        """Show how far a preparation has got: on a terminal in the live line, elsewhere by a line now and then."""
         text = f"{what}: {done:,} of {total:,}"
         if done < total and self._console.is_terminal:
             self._stage = text
@@ -104,12 +106,15 @@ class Status:
             self._print(f"{record.name:<16} goes on after epoch {record.epochs}")
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Count the epoch for the pace, and print a summary if it is time. The live line reads the record itself."""
+        """Let the pace count the epoch, and print a summary of the sweep if it is time for one.
+
+        The live line reads the epoch from the record itself.
+        """
         self._pace.epoch_finished(record)
         self._summarise()
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Print the notes that are new, and the new changes by population based training."""
+        """Print the notes that were not printed yet, and the new changes by population based training."""
         notes, changes = self._told.get(record.name, (0, 0))
         self._told[record.name] = (len(record.notes), len(record.changes))
         for note in record.notes[notes:]:
@@ -136,7 +141,7 @@ class Status:
         """Do nothing: the final table shows the test metrics."""
 
     def _summarise(self) -> None:
-        """Without a terminal, print now and then how far the sweep is."""
+        """Print a summary of the sweep if the output is not a terminal, and if it is time for one."""
         now = time.monotonic()
         if self._console.is_terminal or self._summary_at is None or now < self._look_at:
             return
@@ -168,7 +173,7 @@ class Status:
         return parts + [f"{numbers[o]} {OUTCOMES[o]}" for o in ("stopped_early", *_BAD) if numbers[o]]
 
     def _outlook(self) -> list[str]:
-        """Return the best value so far, the time left and the GPU hours, in words, as far as they are known."""
+        """Return texts with the best value so far, the time left and the GPU hours. What is not known is left out."""
         scored = [(best[0], r.name) for r in self._pace.records if (best := r.best(self._metric))]
         parts = []
         if scored:
@@ -181,7 +186,7 @@ class Status:
 
 
 def _fold(parts: Sequence[str], width: int) -> str:
-    """Join the parts into as many lines as they need. Only a part that is longer than a line is broken."""
+    """Join texts into lines of at most `width` characters. A text that is longer has a line of its own."""
     lines = [parts[0]]
     for part in parts[1:]:
         joined = f"{lines[-1]} · {part}"

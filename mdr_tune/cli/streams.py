@@ -1,4 +1,7 @@
-"""Standard output and error that never break off a command, whatever their encoding and reader."""
+"""Write to standard output and standard error such that no problem with them ends a command.
+
+Such problems are an encoding that lacks characters, a reader that is gone, and a full disk.
+"""
 
 import codecs
 import errno
@@ -11,13 +14,16 @@ from mdr_tune.util.words import escaped
 
 _NAMES: tuple[Literal["stdout"], Literal["stderr"]] = ("stdout", "stderr")
 _READER_IS_GONE = (errno.EPIPE, errno.EIO)
-"""Errors of a pipe whose reader has ended, as in `| head` (EPIPE), and of a terminal that was closed (EIO)."""
+"""Error numbers that mean that nobody reads the output any more.
+
+EPIPE: the program at the other end of a pipe has ended, as in `| head`. EIO: the terminal was closed.
+"""
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
-    """Return a substitute for the characters that an encoding lacks, and the position after them.
+    """Return a substitute for the characters that an encoding lacks, and the position after these characters.
 
-    A character becomes `?`. A byte of a file name that is not UTF-8 becomes `\\xe9` or the like.
+    A character becomes `?`. A byte of a file name that is not UTF-8 becomes an escape such as `\\xe9`.
     """
     assert isinstance(error, UnicodeEncodeError)
     missing = error.object[error.start : error.end]
@@ -28,10 +34,11 @@ codecs.register_error("mdr_tune.replace", _replace)
 
 
 def with_forgiving_output(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code. No character that cannot be encoded ends it, nor a reader that is gone.
+    """Run a command and return its exit code. Problems with its output do not end the command.
 
-    If standard output or error is closed from the start (`>&-`), what is printed there is thrown away. If output is
-    lost otherwise, such as on a full disk, standard error says so once, and an exit code of 0 becomes 1.
+    Characters that the encoding lacks are replaced. Output is thrown away if its reader is gone, or if standard output
+    or error is closed from the start (`>&-`). If output is lost for another reason, such as a full disk, standard error
+    says so once, and an exit code of 0 becomes 1.
     """
     for name in _NAMES:
         stream = getattr(sys, name)
@@ -51,10 +58,11 @@ def with_forgiving_output(command: Callable[[], int]) -> int:
 
 
 class Output:
-    """File for a console that passes on to the present `sys.stdout` or `sys.stderr`. Writing raises no `OSError`.
+    """File for a console that writes to the present `sys.stdout` or `sys.stderr`. Writing raises no `OSError`.
 
     Attributes:
-        lost: Why output of either stream was lost; None if none was, or only because a reader is gone.
+        lost: Sentence about output that was lost, from either stream; None if nothing was lost. Output without a reader
+            does not count as lost.
     """
 
     lost: ClassVar[str | None] = None
@@ -73,19 +81,19 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Write out what is buffered."""
+        """Write the text that is still in the buffer."""
         self._try(lambda: self._stream.flush())
 
     def finish(self) -> None:
-        """Write out what is buffered, and throw away what cannot be written.
+        """Write the text that is still in the buffer, or throw it away if it cannot be written.
 
-        Otherwise Python would try again at its exit, and end with exit code 120.
+        Otherwise Python would try to write it again when it exits, and end with exit code 120.
         """
         if not self._try(lambda: self._stream.flush()):
             self._throw_away()
 
     def _try(self, action: Callable[[], Any]) -> bool:
-        """Call a function that writes; returns whether it succeeded."""
+        """Call a function that writes, and return whether it succeeded."""
         try:
             action()
         except OSError as error:

@@ -19,27 +19,31 @@ PIPE_WIDTH = 200
 
 
 def make_console(stderr: bool = False) -> Console:
-    """Return a console for standard output or error. A log or a pipe counts as `PIPE_WIDTH` characters wide."""
+    """Return a console for standard output or error.
+
+    If the output is not a terminal but a file or a pipe, lines are `PIPE_WIDTH` characters wide.
+    """
     file = cast(IO[str], Output("stderr" if stderr else "stdout"))
     console = Console(file=file, stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(file=file, stderr=stderr, highlight=False, width=PIPE_WIDTH)
 
 
 def say(console: Console, text: str | Text, style: str | None = None) -> None:
-    """Print a sentence as it is: brackets are no markup, and only the terminal breaks a line."""
+    """Print a sentence unchanged: brackets are not interpreted as markup, and no line breaks are added."""
     console.print(text, style=style, soft_wrap=True, markup=False)
 
 
 def print_error(errors: Console, message: str) -> None:
-    """Print each line of a message as an error. An empty message gives a line too."""
+    """Print each line of a message as an error. An empty message is printed as "no reason was given"."""
     for line in message.splitlines() or ["no reason was given"]:
         say(errors, f"error: {line}", "red")
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code; after an error 2 for a mistake of the user's, 1 for anything else.
+    """Run a command and return its exit code. After an error, it is 2 for a mistake of the user, else 1.
 
-    Ctrl-C and SIGTERM both end the command with 1, and half-written files are removed.
+    Ctrl-C and SIGTERM both raise KeyboardInterrupt in the command, which removes half-written files. The exit code is
+    then 1.
     """
     errors = make_console(stderr=True)
     try:
@@ -59,9 +63,9 @@ def exit_code(command: Callable[[], int]) -> int:
 
 
 def _mistake(error: BaseException) -> str | None:
-    """Return the text of an error that is a mistake of the user's; None for any other error.
+    """Return the text of an error that is a mistake of the user; None for any other error.
 
-    A file name that is too long is such a mistake, wherever in the code it raises an error.
+    A file name that is too long is such a mistake, wherever in the code the error is raised.
     """
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{error.filename}: {error.strerror}"
@@ -69,7 +73,7 @@ def _mistake(error: BaseException) -> str | None:
 
 
 def quiet_libraries() -> None:
-    """Keep messages of third-party libraries off the terminal. Warnings and errors of this package stay."""
+    """Keep messages of third-party libraries off the terminal. Warnings and errors of this package are still shown."""
     for name in ("ray", "mlflow", "optuna", "alembic", "torch", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"PIL")  # about odd images, which are read as torchvision reads them

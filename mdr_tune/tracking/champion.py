@@ -1,6 +1,7 @@
-"""Register the winner, or a model of the authors, so that one line loads it anywhere.
+"""Register a model in MLflow: the winner of a sweep, or a model imported from the authors' code.
 
-This line is `mlflow.pytorch.load_model("models:/NAME@champion")`. It does not need this package.
+One line loads a registered model anywhere: `mlflow.pytorch.load_model("models:/NAME@champion")`. This package need not
+be installed there.
 """
 
 import contextlib
@@ -26,12 +27,18 @@ from mdr_tune.training.official import IMAGE_SHAPE, RESIZE, ImportedModel
 
 ALIAS = "champion"
 RESIZE_KEY = "mdr_tune.resize"
-"""Key of a logged model's metadata for the height and width, in pixels, that images are resized to."""
+"""Key, in the metadata of a logged model, of the height and width in pixels to which images are resized."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """Version of the champion, and, if it took the alias from another version, that version and its best value."""
+    """Version of a registered model that has the alias `champion`, and the version that had the alias before.
+
+    Attributes:
+        version: Version that has the alias now.
+        previous_version: Version from which the alias was moved; None if the alias was not moved.
+        previous_value: Best value of the sweep's metric in the run of the previous version; None if it is not known.
+    """
 
     version: str
     previous_version: str | None = None
@@ -54,9 +61,9 @@ def _load(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape, TrialConfig]:
 
 
 def evaluation_resize(config: TrialConfig, image_shape: ImageShape) -> int:
-    """Return the height and width, in pixels, that an evaluation resizes an image to before it cuts out the middle.
+    """Return the height and width, in pixels, to which an evaluation resizes an image before it cuts out the middle.
 
-    Glyphs are not resized: they have the size that the network sees.
+    Glyphs (rendered letters) are not resized: they already have the size that the network sees.
     """
     return config.data.chosen_resize or image_shape[-1]
 
@@ -72,7 +79,7 @@ def register_champion(
 ) -> Registration:
     """Log the checkpoint's model to its run, register it as `name`, and point the alias `champion` to it.
 
-    Nothing is registered if the champion is already of this run.
+    Nothing is registered if the version with the alias already belongs to this run.
 
     Args:
         client: Client of the tracking store.
@@ -80,8 +87,8 @@ def register_champion(
         run_id: Id of the run of the winner.
         name: Name of the registered model.
         checkpoint: File of the winner's checkpoint.
-        metric: Metric whose best value is looked up for the previous champion. A user should be told if the alias moves
-            to a worse model.
+        metric: Name of the sweep's metric. The previous champion's best value of this metric is returned, so that the
+            caller can warn the user if the alias moves to a worse model.
         description: Description of the version.
     """
     previous_version, previous_value, previous_run = _champion_before(client, name, metric)
@@ -104,22 +111,22 @@ def log_embedding_model(
     description: str = "",
     resize: int | None = None,
 ) -> str:
-    """Log a model to a run and register it as `name`; returns its version. No alias is set.
+    """Log a model to a run, register it as `name`, and return its version. No alias is set.
 
-    The model is written as an exported graph (PyTorch's pt2): it loads without this package, executes no pickle, and
-    takes uint8 images (n, C, H, W) for any n >= 1.
+    The model is written as an exported graph (PyTorch's pt2). The graph loads without this package, executes no pickle,
+    and takes uint8 images (n, C, H, W) for any n >= 1.
 
     Args:
         client: Client of the tracking store.
         experiment_id: Id of the experiment of the run.
         run_id: Id of the run.
         name: Name of the registered model.
-        model: The model, on the CPU and in eval mode. Its parameters are set to require no gradient, as a loaded model
-            only embeds.
+        model: The model, on the CPU and in eval mode. Its parameters are set to require no gradient, because a loaded
+            model only computes embeddings.
         image_shape: (C, H, W) of the images that the model takes.
         description: Description of the version.
-        resize: Height and width, in pixels, that images were resized to before the middle was cut out; None if not
-            known. It is kept in the metadata of the MLmodel file, which goes wherever the model goes.
+        resize: Height and width, in pixels, to which images were resized before the middle was cut out; None if they
+            are not known. The value is kept in the metadata of the MLmodel file, which is copied with the model.
     """
     model.requires_grad_(False)
     example = np.zeros((2, *image_shape), dtype=np.uint8)
@@ -156,7 +163,10 @@ def _preprocessing(resize: int, image_shape: ImageShape) -> str:
 
 
 def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str | None, float | None, str | None]:
-    """Return the version that now has the alias, its best value of `metric`, and its run; each None if not known."""
+    """Return the version that has the alias now, the best value of `metric` in its run, and the id of its run.
+
+    All three are None if no version has the alias, or if its run was deleted. The value is None if the run has none.
+    """
     try:
         before = client.get_model_version_by_alias(name, ALIAS)
         value = client.get_run(before.run_id).data.metrics.get(best_key(metric))
@@ -167,31 +177,36 @@ def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str 
 
 @dataclass(frozen=True)
 class ImportedVersion:
-    """Version of a registered import, and the version that has the alias `champion`."""
+    """Version of an imported model in the registry, and the version that has the alias `champion`.
+
+    Attributes:
+        version: Version of the imported model.
+        champion: Version that has the alias; the same as `version` if the imported model got the alias.
+    """
 
     version: str
     champion: str
 
     @property
     def is_champion(self) -> bool:
-        """Whether the alias points to the import."""
+        """Whether the imported model has the alias."""
         return self.version == self.champion
 
 
 def register_import(
     client: MlflowClient, experiment_id: str, name: str, imported: ImportedModel, checkpoint: Path
 ) -> ImportedVersion:
-    """Record an import as a run of the experiment and register its model as `name`.
+    """Create a run in the experiment for an imported model, and register the model as `name`.
 
-    The alias `champion` is set if no version of `name` has it. Otherwise it stays where it is, since an import was not
-    compared with anything.
+    The model gets the alias `champion` if no version of `name` has the alias. Otherwise the alias is not moved, because
+    the imported model was not compared with the champion.
 
     Args:
         client: Client of the tracking store.
         experiment_id: Id of the experiment.
         name: Name of the registered model.
         imported: The imported model.
-        checkpoint: File of `write_checkpoint`, kept as an artifact of the run.
+        checkpoint: Checkpoint file that `write_checkpoint` wrote. It is kept as an artifact of the run.
     """
     tags = run_tags(f"import {imported.source['file']}")
     run_id = client.create_run(experiment_id, tags=tags).info.run_id
@@ -219,7 +234,7 @@ def register_import(
 
 
 def _params(imported: ImportedModel) -> dict[str, str]:
-    """Return the parameters of an import's run. Those of the model are named as in the runs of trials."""
+    """Return the parameters for an imported model's run. The model's keys are named as in the runs of trials."""
     config = imported.config
     return {
         "backbone.name": config.backbone.name,

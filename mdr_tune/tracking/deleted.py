@@ -1,4 +1,7 @@
-"""Find what was deleted in MLflow, which keeps it until `mlflow gc`, and the command that restores it."""
+"""Find experiments and runs that were deleted in MLflow, and build the commands that restore them.
+
+MLflow keeps deleted experiments and runs until `mlflow gc` removes them.
+"""
 
 import shlex
 import sys
@@ -22,12 +25,12 @@ def is_deleted(entity: Experiment | Run) -> bool:
 
 
 def restore_experiment(client: MlflowClient, experiment_id: str) -> str:
-    """Return the shell command that restores an experiment with its runs."""
+    """Return the shell command that restores a deleted experiment with its runs."""
     return _command(client, "experiments", "restore", "--experiment-id", experiment_id)
 
 
 def restore_runs(client: MlflowClient, run_ids: Sequence[str]) -> str:
-    """Return the shell command that restores runs."""
+    """Return the shell command that restores deleted runs."""
     if len(run_ids) == 1:
         return _command(client, "runs", "restore", "--run-id", run_ids[0])
     return f'for run in {" ".join(run_ids)}; do {_command(client, "runs", "restore", "--run-id")} "$run"; done'
@@ -51,12 +54,15 @@ def deleted_runs(client: MlflowClient, experiment_id: str, condition: str) -> li
 
 
 def deleted_trials(client: MlflowClient, experiment_id: str, parent_run_id: str) -> list[Run]:
-    """Return the deleted runs of a launch's trials."""
+    """Return those runs of a launch's trials that were deleted."""
     return deleted_runs(client, experiment_id, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'")
 
 
 def describe_deleted(client: MlflowClient, sweep: SweepRecords) -> str | None:
-    """Return a sentence that names the deleted trials of a launch, which no table has; None if none was deleted."""
+    """Return a sentence that names the deleted trials of a launch, and the command that restores them.
+
+    The leaderboard and the report lack these trials. None if no trial was deleted.
+    """
     gone = deleted_trials(client, sweep.experiment_id, sweep.parent_run_id)
     if not gone:
         return None

@@ -1,4 +1,7 @@
-"""Metrics that are written for one epoch: the measured ones, the best value so far, and the values in force."""
+"""Collect the metrics that MLflow gets for one epoch of a trial.
+
+They are the measured metrics, the best value so far, and the values that population based training has set.
+"""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +14,14 @@ from mdr_tune.records.objectives import best_epoch_key, best_key
 from mdr_tune.records.trial_record import TrialRecord
 
 PERTURBED = ("mdr.weight", "optimizer.learning_rate")
-"""Values that population based training changes, by dotted key."""
+"""Dotted keys of the values that population based training changes."""
 
 
 def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, float]:
-    """Return the metrics to write for entry `index` of the history, with the best value of `metric` until then."""
+    """Return the metrics to write for the epoch of entry `index` of the trial's history.
+
+    They include the best value of `metric` in the epochs up to this one, and the number of its epoch.
+    """
     entry = record.history[index]
     values = {key: value for key, value in entry.items() if key != "epoch"}
     values[EPOCHS_KEY] = entry["epoch"]
@@ -27,9 +33,10 @@ def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, flo
 
 
 def values_in_force(record: TrialRecord, epoch: int) -> dict[str, float]:
-    """Return the values of `PERTURBED` that an epoch was trained with, by metric name, such as `pbt/mdr.weight`.
+    """Return the values with which a trial trained an epoch, by metric name, such as `pbt/mdr.weight`.
 
-    A value that was never changed is left out.
+    Only the values of the keys in `PERTURBED` are returned. A key is left out if population based training never
+    changed its value in this trial.
     """
     found: dict[str, float] = {}
     for key in PERTURBED:
@@ -49,10 +56,10 @@ def has_test_curves(record: TrialRecord) -> bool:
 
 
 def entries_of(metrics: Mapping[str, float], step: int, when_ms: int) -> list[Metric | RunTag]:
-    """Return the entries to write for `metrics`: those that are finite, and a tag that names the others.
+    """Return the MLflow entries to write for `metrics`: a metric for each finite value, a tag that names the others.
 
-    NaN and infinities are not written as metrics: MLflow's databases hold NaN as 0, with a flag, and infinities as
-    1.8e308.
+    NaN and infinities are not written as metrics, because MLflow's databases store NaN as 0 with a flag, and infinities
+    as 1.8e308.
     """
     finite = [Metric(key, value, when_ms, step) for key, value in metrics.items() if math.isfinite(value)]
     broken = sorted(key for key, value in metrics.items() if not math.isfinite(value))

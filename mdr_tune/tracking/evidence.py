@@ -1,9 +1,10 @@
-"""Read all that a report is made of from MLflow: whole histories, distances, and evaluations on the test classes.
+"""Read from MLflow what a report needs: whole histories, distances, and evaluations on the test classes.
 
-MLflow's client reads one metric of one run at a time. From SQLite that takes 0.9 ms. (`get_metric_history_bulk` exists
-for SQL stores only. `get_metric_history_bulk_interval` exists for all stores, but it is private, thins out long
-histories, and took longer here.) On a server on the same machine, 60 trials took 29 s one after another, and 12 s in
-four threads.
+MLflow's client reads one metric of one run with each call. A call to an SQLite store takes 0.9 ms. With a server on the
+same machine, 60 trials took 29 s one after another, and 12 s in four threads, so that trials are read in threads. Two
+other functions of MLflow do not help: `get_metric_history_bulk` exists for SQL stores only.
+`get_metric_history_bulk_interval` exists for all stores, but it is private, thins out long histories, and took longer
+here.
 """
 
 import datetime
@@ -38,19 +39,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _TrialEvidence:
-    """A trial with its history and distances, and what else its run has."""
+    """A trial with its history and distances, as they were read from its run.
+
+    Attributes:
+        trial: The trial.
+        details: Results of its evaluation on the test classes, query by query; None if the run has none that can be
+            read.
+    """
 
     trial: RecordedTrial
     details: TestDetails | None
     repeats: bool
-    """Whether the run has a REPEAT_FILE."""
+    """Whether the run has the artifact `REPEAT_FILE`, with what is needed to repeat the trial."""
 
 
 def read_evidence(client: MlflowClient, name: str, parent_run_id: str | None = None) -> SweepEvidence:
-    """Return all that was recorded of a launch of a sweep.
+    """Return everything that MLflow has about a launch of a sweep.
 
-    What an earlier version did not record is left out. A trial is left out if its run has no parameters yet, or was
-    deleted in the meantime. An artifact that cannot be read is left out, with a note in the trial's record.
+    Facts that an earlier version of this program did not record are left out. A trial is left out if its run has no
+    parameters yet, or was deleted while the others were read. An artifact that cannot be read is left out, with a note
+    in the trial's record.
 
     Args:
         client: Client of the tracking store.
@@ -58,7 +66,7 @@ def read_evidence(client: MlflowClient, name: str, parent_run_id: str | None = N
         parent_run_id: Id of the launch's run; None for the newest launch.
 
     Raises:
-        UserError: There is no such sweep or launch, or no trial in it.
+        UserError: There is no such sweep or launch, or the launch has no trial.
         MlflowException: The store does not answer.
     """
     sweep = read_sweep(client, name, parent_run_id)
@@ -77,7 +85,7 @@ def read_evidence(client: MlflowClient, name: str, parent_run_id: str | None = N
 
 
 def _read_trial(client: MlflowClient, trial: RecordedTrial) -> _TrialEvidence | None:
-    """Return a trial with what its run has; None if the run was deleted in the meantime."""
+    """Read a trial's history, distances and test details from its run; None if the run was deleted in the meantime."""
     record, run_id = trial.record, trial.run_id
     try:
         record.history = read_history(client, run_id, [key for key in trial.metrics if is_measured(key)])
@@ -104,7 +112,10 @@ def _details(client: MlflowClient, run_id: str) -> TestDetails:
 
 
 def _readable(trial: RecordedTrial, read: Callable[[], T]) -> T | None:
-    """Return what `read` reads from an artifact; None, and a note in the trial's record, if it is damaged or lost."""
+    """Return what `read` reads from an artifact of a trial's run.
+
+    If the artifact is damaged or lost, return None, and add a note to the trial's record.
+    """
     try:
         return read()
     except (MlflowException, OSError, ValueError, TypeError, KeyError) as error:
@@ -113,7 +124,7 @@ def _readable(trial: RecordedTrial, read: Callable[[], T]) -> T | None:
 
 
 def _repeat(client: MlflowClient, run_id: str | None) -> dict[str, Any]:
-    """Return the content of a run's REPEAT_FILE; empty if there is none that can be read."""
+    """Return the content of a run's REPEAT_FILE; empty if the file cannot be read, or if `run_id` is None."""
     if run_id is None:
         return {}
     try:
@@ -124,12 +135,15 @@ def _repeat(client: MlflowClient, run_id: str | None) -> dict[str, Any]:
 
 
 def read_facts(client: MlflowClient, sweep: SweepRecords, repeat: Mapping[str, Any]) -> SweepFacts:
-    """Return the facts about what was run in a launch. A fact that an earlier version did not record is empty.
+    """Return the circumstances of a launch, such as its times, seeds and package versions.
+
+    A fact that an earlier version of this program did not record is empty.
 
     Args:
         client: Client of the tracking store.
         sweep: The launch, with its trials.
-        repeat: `provenance.repeat_info` of one of the trials; empty if none has it.
+        repeat: Content of the REPEAT_FILE of one of the trials, made by `provenance.repeat_info`; empty if no trial has
+            one.
     """
     run = client.get_run(sweep.parent_run_id)
     params, configs = run.data.params, [record.config for record in sweep.records]
@@ -156,7 +170,7 @@ def _time(ms: int) -> datetime.datetime:
 
 
 def _text(client: MlflowClient, run_id: str, file: str) -> str:
-    """Return the text of a file of the launch's run; empty if the file was lost."""
+    """Return the text of an artifact of the launch's run; empty if the artifact cannot be read."""
     try:
         return read_text(client, run_id, file)
     except (MlflowException, OSError):
@@ -164,7 +178,7 @@ def _text(client: MlflowClient, run_id: str, file: str) -> str:
 
 
 def _seeds(params: Mapping[str, str], sweep: SweepRecords) -> list[int]:
-    """Return the seeds that the sweep lists; if it lists none, the seeds of its trials."""
+    """Return the training seeds that the sweep file lists; if it lists none, the seeds of the trials."""
     listed = literal(params.get("search.seeds", ""))
     return listed if isinstance(listed, list) else sorted({record.seed for record in sweep.records})
 
@@ -174,7 +188,10 @@ def _below(prefix: str, params: Mapping[str, str]) -> dict[str, str]:
 
 
 def _versions(params: Mapping[str, str], repeat: Mapping[str, Any]) -> dict[str, str]:
-    """Return the versions of all packages, from one trial; without these, the few that the launch's run has."""
+    """Return the versions of all packages that one trial recorded, by name.
+
+    If no trial recorded any, return the few versions that the launch's run has.
+    """
     found = {package: version for package, version in repeat.get("versions", {}).items() if version is not None}
     return found or _below("versions.", params)
 

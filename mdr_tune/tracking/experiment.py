@@ -1,4 +1,4 @@
-"""The MLflow experiment of a sweep, and the runs in it."""
+"""Open the MLflow experiment of a sweep, and find the runs in it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +14,17 @@ RUNS_A_PAGE = 1000
 
 
 def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None) -> str:
-    """Return the id of an experiment, which is created if there is none.
+    """Return the id of the experiment with this name. The experiment is created if there is none.
 
     Args:
         client: Client of the tracking store.
         name: Name of the experiment.
-        artifact_root: Folder in which a new experiment gets a folder for its artifacts; None leaves that to MLflow.
+        artifact_root: Folder in which a new experiment gets a folder for its artifacts. If it is None, MLflow chooses
+            the place.
 
     Raises:
-        UserError: The experiment was deleted in MLflow, where a deleted experiment keeps its name.
+        UserError: The experiment was deleted in MLflow. A deleted experiment keeps its name, so that no other can have
+            it.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -37,7 +39,7 @@ def check_active(client: MlflowClient, experiment: Experiment) -> None:
     """Check that an experiment was not deleted.
 
     Raises:
-        UserError: The experiment was deleted; the text has the command that restores it.
+        UserError: The experiment was deleted; the error's text has the command that restores it.
     """
     if is_deleted(experiment):
         raise UserError(
@@ -47,13 +49,13 @@ def check_active(client: MlflowClient, experiment: Experiment) -> None:
 
 
 def child_runs(client: MlflowClient, experiment_id: str, parent_run_id: str, more: str = "") -> Iterator[Run]:
-    """Yield the runs of a launch's trials, the oldest first. One call reads `RUNS_A_PAGE` runs.
+    """Yield the runs of a launch's trials, the oldest first. Each call to the store reads `RUNS_A_PAGE` runs.
 
     Args:
         client: Client of the tracking store.
         experiment_id: Id of the experiment.
         parent_run_id: Id of the launch's run.
-        more: Further condition, in MLflow's filter language.
+        more: Further condition in MLflow's filter language; empty if there is none.
     """
     condition = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'" + (f" AND {more}" if more else "")
     token = None

@@ -1,4 +1,4 @@
-"""Load a logged model of MLflow as an `Embedder`, which embeds image files."""
+"""Load a model that was logged to MLflow as an `Embedder`, which computes the embeddings of image files."""
 
 import logging
 import os
@@ -33,26 +33,26 @@ logger = logging.getLogger(__name__)
 _NAMES_SHOWN = 10
 _PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 GRAPH = "data/model.pt2"
-"""File with the network, in the folder of a model."""
+"""File, in the folder of a model, that holds the network as an exported graph."""
 
 
 def needs_store(uri: str) -> bool:
-    """Say whether a model's URI is resolved by an MLflow store, rather than a folder."""
+    """Say whether an MLflow store is needed to find the model of a URI. A folder is found without a store."""
     return uri.startswith(("models:/", "runs:/"))
 
 
 def load_embedder(uri: str, client: MlflowClient | None = None, device: torch.device | None = None) -> Embedder:
-    """Load an embedding model. Nothing in its files is executed.
+    """Load an embedding model from an MLflow store or a folder. No code in its files is executed.
 
     Args:
         uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/model`, or a folder with a downloaded model.
         client: Client of the store that knows the model; not needed for a folder.
-        device: Device to compute on; None for a GPU if there is one, else the CPU.
+        device: Device to compute on. If it is None, a GPU is used if there is one, else the CPU.
 
     Raises:
         UserError: There is no such model, or it is not of the kind that `mdr_tune.tracking.champion` logs: an exported
             graph that takes uint8 images.
-        ValueError: The URI needs a store, and there is no `client`.
+        ValueError: The URI needs a store, and `client` is None.
     """
     if client is None:
         if needs_store(uri):
@@ -73,12 +73,12 @@ def load_embedder(uri: str, client: MlflowClient | None = None, device: torch.de
 
 class _Found(NamedTuple):
     uri: str
-    """Address of the model, with a version in place of an alias."""
+    """Address of the model, with the number of a version in place of an alias."""
     run_id: str | None = None
 
 
 def _resolve(uri: str, client: MlflowClient) -> _Found:
-    """Return the address and the run of a model. An alias is replaced by the version that it stands for now."""
+    """Return the address and the run of a model. An alias is replaced by the version that has the alias now."""
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if named is None:
         _check_version(uri, client)
@@ -92,12 +92,12 @@ def _resolve(uri: str, client: MlflowClient) -> _Found:
 
 
 def _check_version(uri: str, client: MlflowClient) -> None:
-    """Check that a URI does not name a registered model without a version.
+    """Check that the URI of a registered model names a version or an alias.
 
-    `models:/m-...` may be the id of a logged model, which needs no version.
+    A URI such as `models:/m-123` may be the id of a logged model, which needs no version.
 
     Raises:
-        UserError: The version is missing.
+        UserError: The URI names a registered model, but neither a version nor an alias of it.
     """
     bare = re.fullmatch(r"models:/([^/@]+)[/@]?", uri)
     if bare is None:
@@ -117,13 +117,13 @@ def _check_version(uri: str, client: MlflowClient) -> None:
 
 
 def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException) -> str:
-    """Return why a registered model cannot be loaded, and which models or versions there are.
+    """Return a message that says why a registered model cannot be loaded, and which models or versions there are.
 
     Args:
-        uri: URI that was asked for.
+        uri: URI that the user gave.
         name: Name of the model.
         client: Client of the store.
-        error: Answer of the registry.
+        error: Error that the registry answered with.
     """
     if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
         return f"{uri}: cannot ask {_registry(client)} ({first_line(error).partition('. ')[0]})"
@@ -136,7 +136,10 @@ def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException
 
 
 def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
-    """Return some addresses of a registered model's versions: first those by alias, then the newest by number."""
+    """Return the addresses of at most `_NAMES_SHOWN` versions of a registered model.
+
+    Addresses by alias come first, then addresses by number, the newest first.
+    """
     quote = '"' if "'" in model.name else "'"
     condition = f"name = {quote}{model.name}{quote}"
     versions = client.search_model_versions(condition, max_results=_NAMES_SHOWN, order_by=["version_number DESC"])
@@ -145,7 +148,10 @@ def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
 
 
 def _no_version(client: MlflowClient, name: str) -> str:
-    """Return why a registered model has no version, and where the files of its sweep's newest champion still are."""
+    """Return a message about a registered model that has no version.
+
+    It says why there is none. If the sweep still has files of logged models, it names the newest of these models.
+    """
     text = f"{name} has no version: it lost them if they were deleted in MLflow, which cannot be undone"
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -157,7 +163,10 @@ def _no_version(client: MlflowClient, name: str) -> str:
 
 @contextmanager
 def _globals_at(tracking_uri: str) -> Iterator[None]:
-    """Point MLflow's globals to a store: a URI given to `download_artifacts` does not reach all that it calls."""
+    """Set MLflow's global tracking URI to a store while the block runs.
+
+    A URI that is given to `download_artifacts` itself does not reach all functions that it calls.
+    """
     before = mlflow.get_tracking_uri() if mlflow.tracking.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(tracking_uri)
     try:
@@ -167,7 +176,7 @@ def _globals_at(tracking_uri: str) -> Iterator[None]:
 
 
 def _registry(client: MlflowClient) -> str:
-    """Return the store in which registered models are looked up, in words."""
+    """Return the address of the store with the registered models, as text for a message."""
     other = MLFLOW_REGISTRY_URI.get()
     if not other or other == client.tracking_uri:
         return without_password(client.tracking_uri)
@@ -175,7 +184,7 @@ def _registry(client: MlflowClient) -> str:
 
 
 def _known(client: MlflowClient) -> str:
-    """Return which models are registered, as the end of a sentence."""
+    """Return the end of a sentence that lists the registered models."""
     try:
         models = client.search_registered_models(max_results=_NAMES_SHOWN)
     except MlflowException:  # nor did it answer what was asked before
@@ -218,7 +227,7 @@ def _load(folder: Path, found: _Found, device: torch.device | None) -> Embedder:
 
 
 def _describe(folder: Path, uri: str) -> Model:
-    """Return MLflow's description of a model, from its MLmodel file."""
+    """Return MLflow's description of a model, read from the MLmodel file in the model's folder."""
     try:
         return Model.load(str(folder))
     except (YAMLError, MlflowException, ValueError, TypeError, AttributeError, LookupError) as error:
@@ -226,7 +235,7 @@ def _describe(folder: Path, uri: str) -> Model:
 
 
 def _is_whole(archive: Path) -> bool:
-    """Return whether all files in a zip archive match their checksums; PyTorch does not check those of weights."""
+    """Say whether all files in a zip archive match their checksums. PyTorch does not check those of weights."""
     try:
         with zipfile.ZipFile(archive) as opened:
             return opened.testzip() is None
@@ -235,7 +244,7 @@ def _is_whole(archive: Path) -> bool:
 
 
 def _network(folder: Path, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Load the exported graph. MLflow is told to refuse archives with pickles in them."""
+    """Load the exported graph of a model onto a device. MLflow refuses an archive that contains pickles."""
     with _no_pickles():
         network: Callable[[torch.Tensor], torch.Tensor] = mlflow.pytorch.load_model(str(folder))
     if device.type == "cpu":
@@ -258,7 +267,7 @@ def _no_pickles() -> Iterator[None]:
 
 
 def _shapes(described: Model, uri: str) -> tuple[ImageShape, int]:
-    """Return (C, H, W) of the images that a model takes, and D of its embeddings, by its signature."""
+    """Return the shape (C, H, W) of a model's images and the size D of its embeddings, from its MLflow signature."""
     problem = UserError(
         f"{uri} does not take square uint8 images (n, C, H, W) and give (n, D): take an embedding model"
     )

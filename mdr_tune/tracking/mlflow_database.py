@@ -15,28 +15,30 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 ARTIFACTS = "mlartifacts"
-"""Name of the folder, in the storage, with the artifacts of a local store."""
+"""Name of the folder in the storage that holds the artifacts of a local MLflow store."""
 VERSION_PARAM = "versions.mlflow"
-"""Parameter of a launch's run with the version of MLflow that recorded the launch."""
+"""Parameter of a launch's run that holds the version of MLflow with which the launch was recorded."""
 _BUSY_S = 5.0
 NEEDED_TABLES = {
     *("experiments", "runs", "metrics", "latest_metrics", "params", "tags"),
     *("registered_models", "model_versions", "registered_model_aliases", "logged_models"),
 }
-"""Tables of MLflow without which a sweep cannot be recorded."""
+"""Tables of MLflow that are needed to record a sweep."""
 
 
 def is_new(file: Path) -> bool:
-    """Return whether MLflow would create its tables in a file: the file is empty, or there is none."""
+    """Say whether a file is empty or missing, so that MLflow would create its tables in it."""
     return not os.path.lexists(file) or (file.is_file() and file.stat().st_size == 0)
 
 
 def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tracking-uri") -> None:
-    """Check that a file is a whole SQLite database of the installed MLflow, or an empty one. Nothing is changed.
+    """Check that a file is an undamaged SQLite database with the tables of the installed MLflow, or with no tables yet.
+
+    The file is not changed.
 
     Args:
         file: Path of the database. It exists, but may be a link that leads nowhere.
-        uri: Address of the database, as MLflow gets it.
+        uri: Address of the database in the form in which MLflow gets it.
         what: Beginning of the error's text, such as `the MLflow store runs/mlflow.db`.
         writes: Whether the database must be writable.
         flag: Command line flag with which a user names another database.
@@ -70,15 +72,15 @@ def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tra
 
 
 def connect(file: Path) -> sqlite3.Connection:
-    """Return a connection to an existing database. It can write if the file is writable."""
+    """Return a connection to an existing SQLite database. The connection can write if the file is writable."""
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)
 
 
 def check_whole(connection: sqlite3.Connection) -> None:
-    """Check all pages of a database.
+    """Check all pages of an SQLite database for damage.
 
     Raises:
-        sqlite3.DatabaseError: A page is damaged; the text has one line.
+        sqlite3.DatabaseError: A page is damaged. The error's text is a single line.
     """
     (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if damage != "ok":
@@ -86,15 +88,16 @@ def check_whole(connection: sqlite3.Connection) -> None:
 
 
 def check_schema(connection: "Connection", uri: str, what: str) -> None:
-    """Check that a database holds the tables of the installed MLflow, or none at all.
+    """Check that a database holds the tables of the installed MLflow, or no tables at all.
 
     Args:
         connection: Connection to the database.
-        uri: Address of the database, for the command that brings it up to date.
+        uri: Address of the database, for the command in the error's text that brings the database up to date.
         what: Beginning of the error's text.
 
     Raises:
-        UserError: The database holds other tables, those of an older or newer MLflow, or only a part of them.
+        UserError: The database holds tables of an older or a newer MLflow, lacks some of MLflow's tables, or belongs to
+            another program.
     """
     if not _tables(connection):
         return  # MLflow creates them
@@ -127,7 +130,7 @@ def check_schema(connection: "Connection", uri: str, what: str) -> None:
 
 
 def schema_versions() -> tuple[set[str], str]:
-    """Return all versions of the tables that the installed MLflow knows, and the latest of them."""
+    """Return the ids of all versions of the tables that the installed MLflow knows, and the id of the latest."""
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
 
@@ -151,7 +154,10 @@ def _version(connection: "Connection") -> str | None:
 
 
 def _wait_for_making(uri: str) -> None:
-    """Wait while another process creates the tables. MLflow holds a lock on this machine for as long as that takes."""
+    """Wait until no other process on this machine is creating MLflow's tables in the database.
+
+    While a process creates the tables, MLflow holds a lock on a file. This function waits for that lock.
+    """
     import sqlalchemy
     from mlflow.utils.file_utils import ExclusiveFileLock
 
@@ -161,7 +167,10 @@ def _wait_for_making(uri: str) -> None:
 
 
 def _recorded_version(connection: "Connection") -> str | None:
-    """Return the newest MLflow that launches in the database recorded; None if the installed one is not older."""
+    """Return the newest version of MLflow that launches in the database were recorded with.
+
+    None if it is not newer than the installed version, or if the versions cannot be read.
+    """
     import sqlalchemy
     from mlflow.version import VERSION
     from packaging.version import InvalidVersion, Version

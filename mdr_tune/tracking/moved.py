@@ -1,10 +1,13 @@
 """Find and write the artifacts of a local store at their present place, even if the store was moved or copied.
 
 MLflow records the place of each experiment's and run's artifacts as an absolute path. If the database was moved with
-its folder of artifacts, MLflow would look for artifacts at the old place, and write new ones there. This file registers
-a repository of local artifacts that uses the present place instead of the recorded one. The database stays as it is:
-the same folder may have another path in a container or on another machine. But a launch, which goes on writing, records
-the present place (`record_place`), so that MLflow's UI finds the artifacts too.
+its folder of artifacts, MLflow would look for artifacts at the old place, and write new ones there. MLflow reads and
+writes artifacts through a class, the artifact repository. This file registers one that uses the present place of local
+artifacts instead of the recorded place.
+
+Most commands leave the database as it is, because the same folder may have another path in a container or on another
+machine. But a launch and an import, which add artifacts, first record the present place in the database
+(`record_place`), so that MLflow's UI finds the artifacts too.
 """
 
 import contextlib
@@ -31,7 +34,7 @@ _IN_STORE = (
     ("logged_models", "artifact_location"),
     *_IN_REGISTRY,
 )
-"""Tables and columns of MLflow's store with the places of artifacts."""
+"""Tables and columns of MLflow's database that hold the places of artifacts."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ _told: set[Moved] = set()
 
 
 class FollowingRepository(LocalArtifactRepository):
-    """Repository of local artifacts that uses the present place of artifacts that have moved."""
+    """Artifact repository for local files that uses the present place of artifacts that were moved."""
 
     def __init__(self, artifact_uri: str, *args: Any, **named: Any) -> None:
         super().__init__(_present(artifact_uri), *args, **named)
@@ -77,12 +80,12 @@ for _scheme in ("", "file"):
 
 
 def follow(database: Path | None, storages: Sequence[Path]) -> None:
-    """From now on, use the present places of a store's artifacts. For a store that has not moved nothing changes.
+    """Find out where the artifacts of a store are now, and use these places from now on.
 
-    The store replaces the one of an earlier call.
+    For a store that was not moved nothing changes. The store of an earlier call is no longer followed.
 
     Args:
-        database: File of the store; None if the store is a server, which decides for itself.
+        database: File of the store; None if the store is a server, which finds its artifacts itself.
         storages: Folders that may hold the store's artifacts, besides the folder of the database.
     """
     _artifact_repos_cache.clear()  # the stores may have a run in common
@@ -90,17 +93,19 @@ def follow(database: Path | None, storages: Sequence[Path]) -> None:
 
 
 def moved(experiment: str) -> Moved | None:
-    """Return where the artifacts of an experiment went; None if they are where the followed store says."""
+    """Return the recorded and the present place of an experiment's artifacts; None if the two are the same."""
     return next((found for found in _moved if found.experiment == experiment), None)
 
 
 def record_place(database: Path, experiment: str, registry: Path | None = None) -> None:
-    """Record the present place of an experiment's artifacts, those of its runs and models too, in the database.
+    """Write the present place of an experiment's artifacts into the database, also for its runs and models.
+
+    Nothing is written if the artifacts are at the recorded place.
 
     Args:
         database: File of the store that `follow` was called with.
         experiment: Name of the experiment.
-        registry: File of the registry, if it is another database.
+        registry: File of the database with the registered models; None if that is `database`.
 
     Raises:
         UserError: The artifacts are in none of the known places.
@@ -122,13 +127,13 @@ def record_place(database: Path, experiment: str, registry: Path | None = None) 
 
 
 def _replace(database: Path, places: Sequence[tuple[str, str]], old: str, now: str) -> None:
-    """Replace the place `old` by `now`, for the folder and all paths below it.
+    """Replace the folder `old` by the folder `now` in a database, also at the beginning of paths below it.
 
     Args:
         database: File of the database.
         places: Tables and columns to change.
-        old: Address of the folder that is recorded.
-        now: Address of the folder that is to be recorded.
+        old: Recorded address of the folder.
+        now: Present address of the folder.
     """
     with contextlib.closing(connect(database)) as connection, connection:
         for table, column in places:
@@ -140,7 +145,7 @@ def _replace(database: Path, places: Sequence[tuple[str, str]], old: str, now: s
 
 
 def _find(database: Path, storages: Sequence[Path]) -> list[Moved]:
-    """Return the experiments whose artifacts are not where the database says."""
+    """Return a `Moved` for each experiment whose artifacts are not where the database says."""
     home = database.parent
     roots = list(dict.fromkeys(folder / ARTIFACTS for folder in (home, *storages)))
     found = []
@@ -153,7 +158,11 @@ def _find(database: Path, storages: Sequence[Path]) -> list[Moved]:
 
 
 def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
-    """Return the local folder of each experiment of this program, and the folders of runs and models expected in it."""
+    """Return the artifact folder that is recorded for each experiment, and the subfolders that should be in it.
+
+    There is a subfolder for each run and for each logged model. Experiments that another program made are left out, as
+    are those whose artifacts are not on a local disk.
+    """
     found: dict[str, tuple[Path, list[str]]] = {}
     with contextlib.closing(connect(database)) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
@@ -172,15 +181,15 @@ def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
 
 
 def _place_of(recorded: Path, folders: Sequence[str], places: Sequence[Path], home: Path) -> Path | None:
-    """Return the folder with the artifacts of an experiment; None if no known place has them.
+    """Return the folder that holds the artifacts of an experiment; None if they are in none of the known places.
 
-    The recorded folder comes first, if artifacts are there, unless the store is a copy. A copy has artifacts below its
-    own database's folder, while the recorded folder is elsewhere. It must not write into its original, even if the
-    original is still there, or a given storage is the original's.
+    If the recorded folder holds artifacts, it is returned, unless the store is a copy. A copy has artifacts below the
+    folder of its own database, while the recorded folder is elsewhere. A copy must not write into the store that it was
+    copied from, even if that store still exists, or if its storage is in `places`.
 
     Args:
-        recorded: Folder that the database has.
-        folders: Folders of runs and models that are expected in the folder.
+        recorded: Folder that is recorded in the database.
+        folders: Names of the subfolders of runs and models that should be in the folder.
         places: Folders that may hold the artifacts; the first is beside the database.
         home: Folder of the database.
     """
@@ -202,12 +211,12 @@ def _place_of(recorded: Path, folders: Sequence[str], places: Sequence[Path], ho
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Say whether two paths lead to the same folder, perhaps through links."""
+    """Say whether two paths lead to the same folder, after links are followed."""
     return one == other or one.resolve() == other.resolve()
 
 
 def _present(artifact_uri: str) -> str:
-    """Return the present address of artifacts, and warn once if they have moved.
+    """Return the present address of artifacts. A warning is logged once for each experiment whose artifacts were moved.
 
     Raises:
         UserError: The artifacts are in none of the known places.

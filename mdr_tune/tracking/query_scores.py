@@ -1,6 +1,6 @@
-"""Write an evaluation on the test classes into a trial's run: its metrics, its time, and its details.
+"""Write an evaluation on the test classes into a trial's run, and read its details: the results query by query.
 
-The details are Parquet files, which any tool reads: `queries`, `class_centres` and `gallery`.
+The details are three Parquet files, which any tool can read: `queries`, `class_centres` and `gallery`.
 """
 
 import datetime
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DETAILS_FOLDER = "test"
-"""Artifact folder of a run with the files of `write_details`."""
+"""Artifact folder of a run with the files that `write_details` writes."""
 QUERIES, CENTRES, GALLERY = "queries.parquet", "class_centres.parquet", "gallery.parquet"
 
 
 @dataclass(frozen=True)
 class TestScores:
-    """One evaluation of a trial on the test classes.
+    """Results of one evaluation of a trial on the test classes.
 
     Attributes:
         epoch: Epoch whose checkpoint was evaluated.
@@ -49,15 +49,18 @@ class TestScores:
     has_curves: bool
 
     def are_in(self, client: MlflowClient, run_id: str) -> bool:
-        """Say whether an earlier session wrote these scores into a run.
+        """Say whether an earlier session wrote these results into a run.
 
-        One metric is enough to tell: the metrics are written last, and in one call.
+        It is enough to look for one metric, because all metrics are written in one call, after the details.
         """
         first = next((key for key, value in self.metrics.items() if math.isfinite(value)), None)
         return first is not None and any(point.step == self.epoch for point in client.get_metric_history(run_id, first))
 
     def write_details(self, client: MlflowClient, run_id: str) -> None:
-        """Write the details below `DETAILS_FOLDER` of a run. Existing files are replaced."""
+        """Write the details, if there are any, into the artifact folder `DETAILS_FOLDER` of a run.
+
+        Existing files are replaced.
+        """
         if self.details is None:
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +68,7 @@ class TestScores:
             client.log_artifacts(run_id, folder, DETAILS_FOLDER)
 
     def entries(self) -> list[Metric | RunTag]:
-        """Return the metrics, and the tag with the time at which the test classes were read."""
+        """Return the entries to write to MLflow: the metrics, and a tag with the time of the evaluation."""
         when = datetime.datetime.fromtimestamp(self.when_ms / 1000).isoformat(" ", "seconds")
         before = f"{CURVES_READ}; " if self.has_curves else ""
         read = RunTag(TEST_READ_TAG, f"{before}{when}, after epoch {self.epoch}")
@@ -75,10 +78,15 @@ class TestScores:
 def write_details(details: TestDetails, folder: Path) -> None:
     """Write the details of an evaluation into a folder, as three files.
 
-    - `queries.parquet`, a row for each query: `index`, `label`, `first_hit`, `average_precision`, `r_precision`.
+    The columns have the names of the fields of `TestDetails` and `ShownQuery`, where they are explained. Others are
+    explained here.
+
+    - `queries.parquet`, a row for each query: `index` (of the query in the test split), `label`, `first_hit`,
+      `average_precision`, `r_precision`.
     - `class_centres.parquet`, a row for each class: `label`, `centre` (a list of D float32).
-    - `gallery.parquet`, a row for each picture: `kind`, `query`, `score`, `place` (0 for the query itself, from 1 on
-      for its neighbours, the nearest first), `label`, `png`.
+    - `gallery.parquet`, a row for each picture, either a query that the report shows or a neighbour of it: `kind`,
+      `query` (index of the query), `score`, `place` (0 for the query itself; 1, 2 and so on for its neighbours, the
+      nearest first), `label`, `png`.
     """
     import pyarrow.parquet as pq
 
@@ -123,7 +131,10 @@ def _queries(details: TestDetails) -> "pa.Table":
 
 
 def _centres(details: TestDetails) -> "pa.Table":
-    """Return the table of class centres. Its vectors have a fixed length, so that D is known even without a class."""
+    """Return the table of class centres.
+
+    All vectors have the same fixed length, so that their dimension D is known even if the table has no rows.
+    """
     import pyarrow as pa
 
     flat = pa.array(np.ascontiguousarray(details.centres, np.float32).ravel())
@@ -158,7 +169,10 @@ def _gallery(details: TestDetails) -> "pa.Table":
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[ShownQuery]:
-    """Return the queries with their pictures. Among the rows, each query is followed by its neighbours."""
+    """Return the queries with their neighbours, from the rows of the gallery.
+
+    The row of each query is followed by the rows of its neighbours.
+    """
     found: list[ShownQuery] = []
     for row in rows:
         picture = ShownImage(row["label"], _pixels(row["png"]))
@@ -170,7 +184,7 @@ def _shown(rows: list[dict[str, Any]]) -> list[ShownQuery]:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """Return a picture, (1, H, W) or (3, H, W) uint8, as PNG, which is lossless."""
+    """Return a picture, (1, H, W) or (3, H, W) uint8, as the bytes of a PNG file, which is lossless."""
     from PIL import Image
 
     file = io.BytesIO()

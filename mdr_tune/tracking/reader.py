@@ -1,4 +1,4 @@
-"""Read a sweep back from MLflow, while it runs or afterwards, for the leaderboard and the figures."""
+"""Read the trials of a sweep from MLflow, while the sweep runs or afterwards, for the leaderboard and the figures."""
 
 import ast
 import json
@@ -28,13 +28,15 @@ def read_sweep(
 ) -> SweepRecords:
     """Return a launch of a sweep with its trials.
 
-    One call reads 1000 trials. With histories, each trial takes a call for each objective, and one for the epochs.
+    One call to the store reads 1000 trials. With histories, each trial needs a further call for each objective, and one
+    for the numbers of its epochs.
 
     Args:
         client: Client of the tracking store.
         name: Name of the sweep and of its experiment.
         parent_run_id: Id of the launch's run; None for the newest launch.
-        with_histories: Whether to read the objectives of each epoch too, into the histories of the records.
+        with_histories: Whether to read the values of the objectives in each epoch too. They become the histories of the
+            trials' records.
 
     Raises:
         UserError: There is no such sweep or launch, or it was deleted. The text names the known sweeps, or the command
@@ -116,7 +118,10 @@ def _trial(run: Run) -> RecordedTrial:
 
 
 def literal(text: str) -> Any:
-    """Return the value of a Python literal, which MLflow keeps as text. Other text is returned as it is."""
+    """Return the value of a parameter, which MLflow keeps as text.
+
+    Text that is a Python literal becomes the value of the literal. Other text is returned unchanged.
+    """
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -124,9 +129,10 @@ def literal(text: str) -> Any:
 
 
 def read_history(client: MlflowClient, run_id: str, metrics: list[str]) -> list[dict[str, float]]:
-    """Return the epochs of a run with some of its metrics. This takes one call for each metric, and one for the epochs.
+    """Return the values of some metrics in each epoch of a run. Each entry also has the key `epoch`.
 
-    A metric that was not finite in an epoch was not written, and is missing from that epoch.
+    This takes one call to the store for each metric, and one for the numbers of the epochs. A value that was not finite
+    was not written, and is missing from its epoch.
     """
     epochs: dict[int, dict[str, float]] = {}
     for key in [*metrics, EPOCHS_KEY]:

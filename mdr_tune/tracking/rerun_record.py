@@ -1,4 +1,4 @@
-"""The MLflow side of a rerun of a trial: read what the first run recorded, and record the rerun as a run of its own."""
+"""Read from MLflow what a trial recorded, and record a rerun of the trial as a run of its own."""
 
 import json
 import math
@@ -22,9 +22,12 @@ from mdr_tune.tracking.trial_runs import log_params
 from mdr_tune.util.errors import UserError
 
 REPEAT_FILE = "repeat.json"
-"""Artifact of a trial's run with what is needed to repeat the trial: `mdr_tune.records.provenance.repeat_info`."""
+"""Artifact of a trial's run with everything that is needed to repeat the trial.
+
+Its content is made by `mdr_tune.records.provenance.repeat_info`.
+"""
 RERUN_TAG = "rerun_of"
-"""Id of the run that is repeated; set on the run of a rerun."""
+"""Tag on the run of a rerun: id of the run that was repeated."""
 EQUAL_TAG = "rerun_equal"
 
 
@@ -37,7 +40,7 @@ class Original:
         experiment_id: Id of the experiment of that run.
         name: Name of the trial, such as `mdr-007`.
         repeat: Content of the trial's REPEAT_FILE.
-        history: For each epoch, `epoch` and the metrics that a rerun is compared by.
+        history: Those metrics of each epoch that are compared with the rerun's. Each entry also has the key `epoch`.
         device: Device that the trial ran on; None if it was not recorded.
         image_content: Hash of the trial's images; None if it is not known.
     """
@@ -52,7 +55,7 @@ class Original:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs that the trial did."""
+        """Number of epochs that the trial was trained."""
         return int(self.history[-1]["epoch"]) if self.history else 0
 
 
@@ -65,7 +68,8 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
         store: Address of the store, for messages.
 
     Raises:
-        UserError: There is no such run, it is not a trial's, or the trial cannot be repeated. The text says what to do.
+        UserError: There is no such run, the run does not belong to a trial, or the trial cannot be repeated. The
+            error's text says what to do.
     """
     try:
         run = client.get_run(run_id)
@@ -95,10 +99,11 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
 
 
 def _check_repeatable(client: MlflowClient, run: Run) -> None:
-    """Check that a run is a trial's, and that the numbers of the trial follow from its configuration alone.
+    """Check that a run belongs to a trial, and that the trial's results depend on its configuration alone.
 
     Raises:
-        UserError: The run is itself a rerun or not a trial's, or population based training changed the trial.
+        UserError: The run is itself a rerun, it does not belong to a trial, or population based training changed the
+            trial.
     """
     run_id, tags = run.info.run_id, run.data.tags
     if RERUN_TAG in tags:
@@ -126,20 +131,24 @@ def _repeat(client: MlflowClient, run: Run) -> dict[str, Any]:
 
 
 def _image_content(params: Mapping[str, str]) -> str | None:
-    """Return the hash of the sweep's images; None if it was not recorded, or if the sweep searched over its data."""
+    """Return the hash of the sweep's images.
+
+    None if the hash was not recorded, or if the sweep's space varies the data set, so that trials had different images.
+    """
     return None if any(key.startswith("space.data") for key in params) else params.get("images.content")
 
 
 class RerunRun:
-    """The MLflow run of a rerun. It is in the trial's experiment, but has no parent run: no leaderboard counts it.
+    """The MLflow run of a rerun.
 
-    Leaving its context closes the run: as FINISHED after `log_comparison`, as KILLED by Ctrl-C, else as FAILED.
+    The run is in the trial's experiment. It has no parent run, so that leaderboards leave it out. Leaving the context
+    closes the run. Its status is FINISHED if `log_comparison` was called, KILLED after Ctrl-C, and FAILED otherwise.
 
     Args:
         client: Client of the tracking store.
-        original: The trial that is run again.
+        original: Trial that is run again.
         trial: Configuration of the trial.
-        repeat: Content of the run's REPEAT_FILE, from `repeat_info`.
+        repeat: Content of the rerun's own REPEAT_FILE, from `repeat_info`.
     """
 
     def __init__(self, client: MlflowClient, original: Original, trial: TrialConfig, repeat: dict[str, Any]) -> None:
@@ -162,7 +171,7 @@ class RerunRun:
         self._client.set_terminated(self.run_id, "KILLED" if killed else self._status)
 
     def log_epoch(self, metrics: Mapping[str, float]) -> None:
-        """Write the finite metrics of an epoch; the entry `epoch` is its number."""
+        """Write the finite metrics of an epoch. The value under the key `epoch` is the epoch's number."""
         step, when_ms = int(metrics["epoch"]), int(time.time() * 1000)
         values = [
             Metric(key, value, when_ms, step)
@@ -172,7 +181,10 @@ class RerunRun:
         self._client.log_batch(self.run_id, metrics=values)
 
     def log_comparison(self, equal: bool, text: str) -> None:
-        """Write the result of the comparison. The run is then closed as FINISHED."""
+        """Write the result of the comparison with the original trial: whether all numbers are equal, and a description.
+
+        The run is closed as FINISHED when its context is left.
+        """
         self._client.set_tag(self.run_id, EQUAL_TAG, str(equal).lower())
         self._client.set_tag(self.run_id, MLFLOW_RUN_NOTE, text)
         self._status = "FINISHED"

@@ -8,8 +8,11 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 REPORT, OTHER_REPORTS = "report", "reports"
-"""Artifact folders of a launch's run: `report` for the launch's own report, `reports` for reports that compare with
-another baseline or have several sweeps."""
+"""Artifact folders of a launch's run.
+
+`report` holds the launch's own report. `reports` holds other reports: those that compare with a baseline that the user
+chose, and those of several sweeps.
+"""
 
 
 def read_text(client: MlflowClient, run_id: str, file: str) -> str:
@@ -24,23 +27,23 @@ def read_text(client: MlflowClient, run_id: str, file: str) -> str:
 
 
 def log_figures(client: MlflowClient, parent_run_id: str, files: Iterable[Path]) -> None:
-    """Log figures to a launch's run, as artifacts in `figures/`. A figure replaces one of the same name."""
+    """Upload figures to the artifact folder `figures` of a launch's run. A figure replaces one of the same name."""
     for file in files:
         client.log_artifact(parent_run_id, str(file), "figures")
 
 
 def log_report(client: MlflowClient, parent_run_id: str, folder: Path, place: str = REPORT) -> None:
-    """Log the files of a report, in their folders, to a launch's run.
+    """Upload the files of a report, with their folders, to a launch's run.
 
-    A file replaces one of the same name. Other files of an older report, such as a figure of another metric, stay:
-    MLflow's client deletes no artifacts. No page of the new report refers to them, and its `report.json` lists only
-    files of the new report.
+    A file replaces one of the same name. Other files of an older report stay, such as a figure of another metric,
+    because MLflow's client cannot delete artifacts. No page of the new report refers to them, and its `report.json`
+    lists only files of the new report.
 
     Args:
         client: Client of the tracking store.
         parent_run_id: Id of the launch's run.
         folder: Folder of the report.
-        place: Artifact folder: `report` for the launch's own, plain report; `reports/NAME` for any other.
+        place: Artifact folder to upload to: `report` for the launch's own report, `reports/NAME` for any other.
     """
     client.log_artifacts(parent_run_id, str(folder), place)
 

@@ -15,37 +15,49 @@ from mdr_tune.records.trial_record import Change, TrialRecord
 from mdr_tune.util.words import escaped
 
 TRIAL_TAG = "mdr_tune.trial"
-"""Name of a trial. Its run is found by this tag and the id of the parent run."""
+"""Tag with the name of a trial. The trial's run is found by this tag and the id of the parent run."""
 COMPLETE_TAG = "mdr_tune.complete"
-"""Number of epochs of a trial. The tag is set once the run has everything that the trial left."""
+"""Tag with the number of a trial's epochs. It is set when everything about the ended trial is in its run."""
 NUMBER_TAG = "mdr_tune.number"
 PARAMETERS_TAG = "mdr_tune.parameters"
-"""Sampled values of a trial by dotted key, as JSON. The run's parameters are all values of the trial."""
+"""Tag with the sampled values of a trial by dotted key, as JSON.
+
+The parameters of the trial's run are the values of all keys, not only of the sampled ones.
+"""
 METRIC_TAG = "mdr_tune.metric"
 SECOND_METRIC_TAG = "mdr_tune.second_metric"
-"""Objectives of a sweep, set on the parent run. `METRIC_TAG` marks a run as the launch of a sweep."""
+"""Tags on the parent run with the objectives of a sweep. A run that has `METRIC_TAG` is the launch of a sweep."""
 SESSION_TAG = "mdr_tune.session"
-"""Set on the parent run: id of the session that wrote into the run last, a blank, and the storage of that session."""
+"""Tag on the parent run: id of the session that wrote into the run last, a blank, and the storage folder of that
+session."""
 ARM_TAG, CONFIG_TAG, SEED_INDEX_TAG = "arm", "config", "seed_index"
 OUTCOME_TAG, WHY_TAG, NOTES_TAG, DEVICE_TAG = "outcome", "why", "notes", "device"
 COMPILED_TAG = "compiled"
-"""`yes` if torch.compile compiled the network, else `no`. It follows from the configuration: if torch.compile cannot
-compile a network, the trial fails. Set together with the device."""
+"""Tag with `yes` if torch.compile compiled the network, else `no`. It is set together with the device.
+
+The value follows from the configuration: a trial fails if torch.compile cannot compile its network.
+"""
 EXPLOITED_TAG = "pbt.exploited"
-"""States that a trial took over in population based training, for people: the text of `exploited_text`."""
+"""Tag for people that lists a trial's changes by population based training.
+
+Its value is the text that `exploited_text` returns.
+"""
 CHANGES_TAG = "mdr_tune.changes"
-"""The same for programs: the JSON of `changes_as_text`, which has the values too."""
+"""Tag for programs that lists the same changes, with the values of the parameters.
+
+Its value is the JSON that `changes_as_text` returns.
+"""
 TEST_READ_TAG = "test_split_read"
-"""Time and epoch of an evaluation on the test classes; set only on runs that were evaluated on them."""
+"""Tag with the time and the epoch of an evaluation on the test classes. Only runs with such an evaluation have it."""
 CURVES_READ = "after every epoch (curves)"
-"""Beginning of `TEST_READ_TAG` for a trial whose learning curves include the test classes."""
+"""Beginning of the value of `TEST_READ_TAG` for a trial that was evaluated on the test classes after every epoch."""
 _LONGEST_VALUE = 500
 TAG_LIMIT = 5000
-"""Longest value of a tag, in characters: the lowest limit of all of MLflow's stores."""
+"""Largest length of a tag's value, in characters. It is the lowest of the limits of MLflow's stores."""
 
 
 def run_tags(name: str) -> dict[str, str]:
-    """Return the tags with a run's name, the user who started it, and the program."""
+    """Return the tags that every run gets: its name, the user who started it, and the program."""
     return {MLFLOW_RUN_NAME: escaped(name), MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: "mdr_tune"}
 
 
@@ -65,7 +77,10 @@ def trial_tags(record: TrialRecord, parent_run_id: str) -> dict[str, str]:
 
 
 def parameters_as_text(parameters: dict[str, Any]) -> str:
-    """Return sampled values as JSON. A very long value, such as a whole section, is replaced by a short description."""
+    """Return sampled values as JSON.
+
+    A very long value, such as a whole section of the configuration, is replaced by a short description.
+    """
     short = {
         key: value if len(json.dumps(value)) <= _LONGEST_VALUE else describe_value(value)[:_LONGEST_VALUE]
         for key, value in parameters.items()
@@ -74,12 +89,18 @@ def parameters_as_text(parameters: dict[str, Any]) -> str:
 
 
 def exploited_text(record: TrialRecord) -> str:
-    """Return the states that a trial took over, as text: `epoch 4 from mdr-003; epoch 6 from mdr-001`."""
+    """Return a list of a trial's changes by population based training: `epoch 4 from mdr-003; epoch 6 from mdr-001`.
+
+    In this example, the trial took over the state of `mdr-003` after epoch 4.
+    """
     return "; ".join(f"epoch {change.epoch} from {change.source}" for change in record.changes)[:TAG_LIMIT]
 
 
 def changes_as_text(record: TrialRecord) -> str | None:
-    """Return a trial's changes as JSON, with their values; None if the JSON is longer than a tag may be."""
+    """Return a trial's changes by population based training, with the values of the parameters, as JSON.
+
+    None if the JSON is longer than `TAG_LIMIT`.
+    """
     text = json.dumps([[change.epoch, change.source, change.parameters] for change in record.changes])
     return text if len(text) <= TAG_LIMIT else None
 
@@ -98,7 +119,10 @@ def note_tags(record: TrialRecord) -> list[RunTag]:
 
 
 def changes_of(tagged: Mapping[str, str]) -> list[Change]:
-    """Return the changes that a run's tags record. They have no values if the values were too long for a tag."""
+    """Return the changes by population based training that a run's tags record.
+
+    The values of the parameters are missing if they were too long for a tag.
+    """
     if CHANGES_TAG in tagged:
         return [Change(epoch, source, parameters) for epoch, source, parameters in json.loads(tagged[CHANGES_TAG])]
     found = re.findall(r"epoch (\d+) from ([^;\s]+)", tagged.get(EXPLOITED_TAG, ""))

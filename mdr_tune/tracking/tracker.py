@@ -1,7 +1,7 @@
-"""The MLflow side of a sweep: a parent run, a child run for each trial, metrics by epoch, checkpoints as artifacts.
+"""Write a sweep to MLflow: a parent run, a run for each trial, metrics of each epoch, checkpoints as artifacts.
 
-Whatever happens, each trial has one run, and each epoch is in its trial's run once. A run is found again by its tags.
-What the store did not take is found missing later, and written then.
+Each trial has exactly one run, and each epoch is in its trial's run exactly once, even after errors and resumes. A run
+is found again by its tags. If the store did not take a write, the missing data are found and written later.
 """
 
 import json
@@ -51,23 +51,24 @@ CheckpointChoice = Literal["best", "last", "all"]
 
 
 class Tracker:
-    """Listener of a sweep that writes to MLflow. Its callbacks return at once; a thread makes the writes in order.
+    """Listener of a sweep that writes to MLflow. Its methods return at once; a thread makes the writes in order.
 
     MLflow's own retries are switched off for this process, unless its environment sets their number. If only the answer
-    to a request was lost, a retry would create a second run; and the thread retries anyway.
+    to a request was lost, such a retry would create a second run. The thread retries failed writes itself.
 
     Args:
         client: Client of the tracking store.
         experiment_id: Id of the experiment, from `open_experiment`.
         run_name: Name of the parent run.
-        metric: Metric of the sweep; the parent run shows its best value so far.
+        metric: Name of the sweep's metric. The parent run shows its best value so far.
         params: Parameters of the parent run, by dotted key.
         files: Texts to keep as artifacts of the parent run, by file name.
         checkpoints: Which checkpoints of a trial become artifacts.
-        second_metric: Second objective, if there are two.
-        repeat: Function that returns what is needed to repeat a trial, as plain JSON for `repeat.json` of its run.
-        parent_run_id: Id of the parent run that a resume continues, with its parameters and files as they are; None to
-            create a parent run.
+        second_metric: Name of the second objective; None if there is one objective.
+        repeat: Function that returns everything that is needed to repeat a trial. It becomes the artifact `repeat.json`
+            of the trial's run. If it is None, there is no such artifact.
+        parent_run_id: Id of the parent run of the launch that is resumed. The run keeps its parameters and files. If it
+            is None, a parent run is created.
     """
 
     def __init__(
@@ -108,11 +109,11 @@ class Tracker:
         self._runs = TrialRuns(client, experiment_id, self.parent_run_id, is_new=parent_run_id is None)
 
     def run_id(self, record: TrialRecord) -> str:
-        """Return the id of a trial's run. The run must have been written: call `flush` before."""
+        """Return the id of a trial's run. Call `flush` before, so that the run has been created."""
         return self._runs.id_of(record.name)
 
     def stage(self, text: str) -> None:
-        """Do nothing: stages are not recorded."""
+        """Do nothing: what the launch does besides training is not recorded."""
 
     def arm_started(self, arm: Arm) -> None:
         """Do nothing: each trial's run has its arm as a tag."""
@@ -120,7 +121,7 @@ class Tracker:
     def trial_started(self, record: TrialRecord) -> None:
         """Create the trial's run, with its parameters.
 
-        A trial that goes on keeps its run. What the run lacks is written first.
+        A trial that goes on after an interruption keeps its run. If the run lacks earlier epochs, they are written.
         """
         self._see(record)
         self._put(record, "the start", lambda: self._start(record))
@@ -138,7 +139,10 @@ class Tracker:
         self._runs.params_written(record, len(flat))
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Write the epoch's metrics and the best value so far, in one batch with epochs that still wait."""
+        """Write the epoch's metrics and the best value so far.
+
+        One call writes them together with epochs of the trial that have not been written yet.
+        """
         metrics = epoch_metrics(record, len(record.history) - 1, self._metric)
         step = record.epochs
         entries = entries_of(metrics, step, _now_ms())
@@ -154,9 +158,9 @@ class Tracker:
         self.client.log_batch(self._runs.open(record), metrics=metrics, tags=list(tags.values()))
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Write the trial's notes and changes as tags.
+        """Write the trial's notes and its changes by population based training as tags.
 
-        With the first change, the values in force in the epochs so far are written too, as metrics.
+        After the first change, the values with which each epoch so far was trained are written too, as metrics.
         """
         entries: list[Metric | RunTag] = note_tags(record)
         if record.changes and record.name not in self._changed:
@@ -214,7 +218,7 @@ class Tracker:
         self._write(record, entries)
 
     def _wanted_checkpoints(self, record: TrialRecord, best_epoch: int) -> list[tuple[int, str]]:
-        """Return (epoch, artifact folder) of each checkpoint to upload."""
+        """Return the epoch and the artifact folder's name for each checkpoint to upload."""
         if self._checkpoints == "all":
             return [(epoch, f"epoch_{epoch:04d}") for epoch in sorted(record.checkpoints)]
         if self._checkpoints == "last":
@@ -222,9 +226,10 @@ class Tracker:
         return [(best_epoch, "best")]
 
     def _put_seeds(self, record: TrialRecord, when: int) -> None:
-        """Write the mean over the seeds that ran to their end into the run of a configuration's first seed.
+        """Write the mean over a configuration's seeds into the run of its first seed.
 
-        Nothing is written while the configuration has a single seed, or none that ran to its end.
+        The mean is over the seeds that ran to their end. Nothing is written if only one seed has started, or if none
+        ran to its end.
         """
         seeds = self._seen[record.config_name]
         first, found = seeds.get(record.config_name), mean_over_seeds(seeds.values(), self._metric)
@@ -241,10 +246,10 @@ class Tracker:
         self._put(first, f"the mean over {count} seeds", write)
 
     def catch_up(self, records: Iterable[TrialRecord]) -> None:
-        """Write what MLflow lacks of trials that ended before: on a resume, or after writes were lost.
+        """Write the data of ended trials that MLflow lacks. This is for a resume, and for writes that were lost.
 
-        A trial whose run is complete costs no call, unless its configuration has several seeds. The writes are queued
-        like all others: what the store refuses is retried.
+        A trial whose run is complete takes no call to the store, unless its configuration has several seeds. The writes
+        are queued like all others, and retried if the store does not take them.
         """
         for record in records:
             self._see(record)
@@ -263,9 +268,9 @@ class Tracker:
         self._put(record, "what was missing", lambda: self._write_missing(record, done, when))
 
     def _write_missing(self, record: TrialRecord, done: int, when: int) -> None:
-        """Write those of the first `done` epochs that the run lacks.
+        """Write the epochs that a trial's run lacks, among the first `done` epochs, and the trial's tags.
 
-        One call writes an epoch, so that the run has all of the epoch or nothing.
+        Each epoch is written in one call, so that the run never has only a part of an epoch.
         """
         run_id = self._runs.open(record)
         there: dict[str, set[int]] = {}
@@ -291,7 +296,7 @@ class Tracker:
     ) -> None:
         """Write a trial's test metrics and the time of the evaluation into its run, and the details as files.
 
-        An evaluation that an earlier session wrote stays as it is.
+        If an earlier session wrote an evaluation of the same epoch, nothing is written.
         """
         best = record.best(self._metric)
         epoch = best[1] if best else record.epochs
@@ -308,7 +313,7 @@ class Tracker:
     def note(self, markdown: str) -> None:
         """Set the parent run's description while the sweep runs.
 
-        A write that fails is not retried: the next note, or `describe`, replaces it.
+        A failed write is not retried, because the next call of `note` or `describe` replaces the description.
         """
 
         def write() -> None:
@@ -320,7 +325,7 @@ class Tracker:
         self._writer.put("the description so far", write, self.parent_run_id)
 
     def describe(self, markdown: str, metrics: Mapping[str, float]) -> None:
-        """Set the parent run's description and its final metrics."""
+        """Set the parent run's description and its final metrics, at the end of the sweep."""
         when, step = _now_ms(), len(self._ended)
 
         def write() -> None:
@@ -334,15 +339,15 @@ class Tracker:
         """Wait until all queued writes are done.
 
         Raises:
-            TrackingLost: The store did not take some of them. `catch_up` makes up for them later.
+            TrackingLost: The store did not take some of the writes. `catch_up` can write the missing data later.
         """
         self._writer.wait()
 
     def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Close the parent run and wait for all writes. A run that was closed before gets the new status.
+        """Close the parent run and wait for all writes. A parent run that was closed before gets the new status.
 
         Raises:
-            TrackingLost: The store did not take some of them.
+            TrackingLost: The store did not take some of the writes.
         """
         self._writer.put("the end of the sweep", lambda: self.client.set_terminated(self.parent_run_id, status))
         self._writer.close()
@@ -364,7 +369,7 @@ class Tracker:
 
 
 def _first_tags(record: TrialRecord) -> list[Metric | RunTag]:
-    """Return the tags that are known from the first epoch on."""
+    """Return the tags that are known after a trial's first epoch: about its device, compilation and test classes."""
     ran: list[Metric | RunTag] = []
     if record.device:
         is_compiled = record.config.get("compile", False)

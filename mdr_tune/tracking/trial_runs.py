@@ -1,4 +1,7 @@
-"""The MLflow runs of a sweep's trials. Each trial has one run, found again by its tags. Used on the writer's thread."""
+"""Find, create, reopen and close the MLflow runs of a launch's trials.
+
+Each trial has one run, which is found again by its tags. Runs are changed only on the thread of the `OrderedWriter`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,9 +29,10 @@ STATUS = {
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
-    """Write parameters to a run, nested ones by dotted key, in as many calls as MLflow's limit takes.
+    """Write parameters to a run. A nested parameter is named by its dotted key.
 
-    Text that is not UTF-8 is escaped. A value is cut to `PARAM_VALUE_LIMIT` characters.
+    Each call to the store writes at most `PARAMS_A_BATCH` parameters, the limit of MLflow. Text that is not UTF-8 is
+    escaped. A value is cut to `PARAM_VALUE_LIMIT` characters.
     """
     entries = [Param(key, escaped(str(value))[:PARAM_VALUE_LIMIT]) for key, value in flatten(dict(params)).items()]
     for first in range(0, len(entries), PARAMS_A_BATCH):
@@ -37,7 +41,7 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> 
 
 @dataclass
 class _TrialRun:
-    """State of a trial's run, known without a call to the store."""
+    """State of a trial's run as it was last read or written, so that the store need not be asked."""
 
     run_id: str
     status: str = "RUNNING"
@@ -53,7 +57,7 @@ class TrialRuns:
         client: Client of the tracking store.
         experiment_id: Id of the experiment.
         parent_run_id: Id of the parent run.
-        is_new: Whether the parent run has just been created, so that no run of a trial is to be found.
+        is_new: Whether the parent run has just been created, so that no trial has a run yet.
     """
 
     def __init__(self, client: MlflowClient, experiment_id: str, parent_run_id: str, is_new: bool) -> None:
@@ -82,9 +86,9 @@ class TrialRuns:
         return run.run_id
 
     def _find_or_make(self, record: TrialRecord) -> _TrialRun:
-        """Create a trial's run; after a failed attempt, look for the run first.
+        """Create a trial's run. After a failed attempt to create it, look for the run first.
 
-        A failed attempt may have created the run: perhaps only the store's answer was lost.
+        The failed attempt may have created the run, if only the store's answer was lost.
         """
         if record.name in self._in_doubt:
             of_trial = f"tags.`{TRIAL_TAG}` = '{record.name}'"
@@ -114,7 +118,7 @@ class TrialRuns:
         self._runs[record.name].num_params = count
 
     def is_complete(self, record: TrialRecord) -> bool:
-        """Say whether the run of an ended trial has everything that the trial left."""
+        """Say whether the run of an ended trial has everything about the trial: epochs, outcome and status."""
         run = self._runs.get(record.name)
         wanted = (str(record.epochs), record.outcome, STATUS[record.outcome])
         return run is not None and (run.complete, run.outcome, run.status) == wanted

@@ -1,4 +1,4 @@
-"""A thread that makes writes in order, so that a slow store does not hold up the search."""
+"""Make the writes to MLflow in order on a thread, so that a slow store does not delay the search."""
 
 import logging
 import threading
@@ -16,16 +16,19 @@ GIVE_UP_AFTER_S = 300.0
 ENTRIES_A_WRITE = 1000
 """Largest number of metrics that MLflow takes in one call."""
 GATHER_S = 1.0
-"""Time that entries wait for others of their key. A call to the store costs about the same with one epoch or ten."""
+"""Time in seconds that entries wait for other entries of the same key, to be written in one call.
+
+A call to the store takes about as long for ten epochs as for one.
+"""
 
 
 class TrackingLost(RuntimeError):  # noqa: N818
-    """Some writes to the store failed for good; the text says which and why."""
+    """Error after some writes to the store were given up; its text says which writes, and why."""
 
 
 @dataclass
 class _Item:
-    """A queued write: a call, or entries that others may join while they wait."""
+    """A queued write: either a function to call, or entries that later entries may join while they wait."""
 
     what: str
     key: str | None
@@ -48,13 +51,14 @@ class _Item:
 class OrderedWriter:
     """Makes writes one after another on a thread. Each is retried until it succeeds or `give_up_after_s` is over.
 
-    After a write was given up, the next writes have one try each until one succeeds. So a store that is gone for good
-    costs `give_up_after_s` once, not once a write.
+    After a write was given up, each of the next writes is tried only once, until one succeeds. So a store that never
+    comes back costs `give_up_after_s` once, and not once for each write.
 
-    Entries of the same key (the epochs of one trial) are written in one call if they follow one another within
-    `gather_s`, or while the store lags behind. They join the entries that wait, unless another write of the key was
-    queued in between. So the writes of a key keep their order, and the queue grows with the number of trials, not of
-    epochs. Writes that are queued behind waiting entries wait too.
+    A write is either a function or a list of entries, such as the metrics of an epoch. A key names the trial that a
+    write belongs to. Entries of the same key are written in one call if they are queued within `gather_s`, or while the
+    thread is busy with earlier writes. But they are not joined if another write of the key was queued in between. So
+    the writes of a key keep their order, and the queue grows with the number of trials, not of epochs. While entries
+    wait, all writes that were queued after them wait too.
 
     Args:
         give_up_after_s: Time in seconds for which a write is retried before it is dropped and counted as lost.
@@ -80,9 +84,10 @@ class OrderedWriter:
         """Queue a write.
 
         Args:
-            what: Name of the write, for the message if it fails.
+            what: Name of the write, for the message if the write fails.
             write: Function that makes the write.
-            key: Key whose later entries must be written after this write; None for all keys.
+            key: Key whose later entries must be written after this write. If it is None, this holds for the entries of
+                all keys.
         """
         with self._changed:
             if key is None:
@@ -92,7 +97,10 @@ class OrderedWriter:
             self._append(_Item(what, key, write))
 
     def put_entries(self, what: str, entries: list[Any], write: Callable[[list[Any]], None], key: str) -> None:
-        """Queue entries. They join the entries of this key that still wait; one call of `write` gets all of them."""
+        """Queue entries of a key. They join the entries of the key that still wait.
+
+        One call of `write` then gets all of them.
+        """
         with self._changed:
             waiting = self._growing.get(key)
             if waiting is not None and len(waiting.entries or []) + len(entries) <= ENTRIES_A_WRITE:
@@ -104,20 +112,26 @@ class OrderedWriter:
             self._append(self._growing[key])
 
     def lost(self, key: str) -> bool:
-        """Say whether a write of this key was given up. Only a write may call this, on the writer's thread."""
+        """Say whether a write of this key was given up.
+
+        Only a function that is queued as a write may call this method, since it must run on the writer's thread.
+        """
         return any(lost_key == key for lost_key, _ in self._lost)
 
     def recovered(self, key: str) -> None:
-        """Forget the lost writes of this key, which were made up for. Only a write may call this."""
+        """Forget the lost writes of this key, after their data were written in another way.
+
+        Only a function that is queued as a write may call this method, since it must run on the writer's thread.
+        """
         if self.lost(key):
             self._told -= sum(lost_key == key for lost_key, _ in self._lost[: self._told])
             self._lost = [(lost_key, text) for lost_key, text in self._lost if lost_key != key]
 
     def wait(self) -> None:
-        """Wait for all queued writes.
+        """Wait until all queued writes are made or given up.
 
         Raises:
-            TrackingLost: Some writes were dropped, and no error has named them yet.
+            TrackingLost: Some writes were given up, and no earlier error has named them.
         """
         done = threading.Event()
         self.put("all", done.set)
@@ -125,10 +139,10 @@ class OrderedWriter:
         self._say_what_was_lost()
 
     def close(self) -> None:
-        """Wait for all queued writes, and end the thread. A later write starts another thread.
+        """Wait until all queued writes are made or given up, and end the thread. A later write starts another thread.
 
         Raises:
-            TrackingLost: Some writes were dropped, and no error has named them yet.
+            TrackingLost: Some writes were given up, and no earlier error has named them.
         """
         with self._changed:
             self._growing.clear()
