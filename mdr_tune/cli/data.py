@@ -145,9 +145,9 @@ def run_list(_: argparse.Namespace, console: Console) -> int:
 
 
 def run_verify(_: argparse.Namespace, console: Console) -> int:
-    """Check the images of all caches by their checksums.
+    """Compare the images of all caches with their checksums.
 
-    Returns 0 if all caches are intact, and 1 if a cache is damaged or cannot be read.
+    The result is 0 if all caches are intact, and 1 if a cache is damaged or cannot be read.
     """
     from mdr_tune.data.images.image_cache import cached_files, verify
 

@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Compute the embeddings, write the file, and return 0.
 
     Raises:
-        UserError: A flag is wrong, or no image can be read. With --strict, it is an error if any image cannot be read.
+        UserError: A flag is wrong, or no image can be read. With --strict, the command also fails if a single image
+            cannot be read.
     """
     _check(arguments)
     from mdr_tune.retrieve import embed_folder

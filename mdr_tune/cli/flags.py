@@ -40,7 +40,7 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
 def open_store(arguments: argparse.Namespace) -> "tuple[Stores, MlflowClient]":
     """Return the stores that the flags name, and an MLflow client.
 
-    The client gives up after one retry, and a request after 30 s, unless the environment sets other limits.
+    A request of the client ends after 30 s and is retried once, unless the environment sets other limits.
 
     Raises:
         UserError: There is no such store, it cannot be read, or it does not answer.

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _stores(arguments: argparse.Namespace) -> Stores | None:
-    """Return the MLflow store in which to register the model, after a check; None if --register is not given."""
+    """Check the MLflow store in which to register the model, and return it; return None without --register."""
     if arguments.register is None:
         if arguments.tracking_uri is not None:
             raise UserError("--tracking-uri: says where to register, which needs a name: add --register NAME")

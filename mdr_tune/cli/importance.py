@@ -20,9 +20,9 @@ from mdr_tune.util.nearest_name import did_you_mean
 
 FEW_TRIALS = 30
 LOPSIDED = 0.8
-"""Share of trials from which on one value of a parameter is too frequent to judge the parameter.
+"""Share of the trials, 0 to 1, above which a single value of a parameter is too frequent.
 
-If so many trials have the same value, too few trials are left to compare with.
+If one value has this share or more, too few trials have other values to judge the effect of the parameter.
 """
 _BAR = 24
 _DESCRIPTION = """\

@@ -178,9 +178,11 @@ def _checked(
     """Check the pretrained weights, the data and the resources that a sweep needs.
 
     Returns:
-        The machine or cluster; the lanes that fit on it; notes on the data; a sentence for each data set that is
-            missing. Data sets can only be missing in a dry run, and only if they can be downloaded. Otherwise it is an
-            error.
+        The machine or cluster; the lanes that fit on it; notes on the data; sentences about missing data. Missing data
+            are only returned in a dry run, and only if they can be downloaded.
+
+    Raises:
+        UserError: A check failed, or data are missing.
     """
     from mdr_tune.cluster.machine import this_machine
     from mdr_tune.cluster.ray_start import check_ray_can_start
@@ -265,7 +267,7 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
 
     Args:
         plan: Plan of the sweep.
-        out_of_budget: Whether the sweep ended because its budget was spent. The command then has a flag for a larger
+        out_of_budget: Whether the sweep ended because its budget was spent. The sentence then says how to give a larger
             budget.
     """
     storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]

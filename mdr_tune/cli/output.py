@@ -88,9 +88,11 @@ def _add_stores(table: Table, plan: Plan) -> None:
 
 
 def describe_trials(arm: Arm, unit: str) -> str:
-    """Return a text with the number of an arm's trials, and of the configurations in its space if that is finite.
+    """Return a text with the number of an arm's trials.
 
-    `unit` is the word that is counted, `trial` or `configuration`.
+    If the arm's space has more configurations, but not infinitely many, the text has their number too. If the space has
+    fewer configurations than the trials that were asked for, the text says so. `unit` is the word for a trial in the
+    text: `trial` or `configuration`.
     """
     trials = count(arm.trials, unit)
     if arm.trials < arm.wanted:

@@ -19,8 +19,8 @@ class Pace:
         seeds_per_trial: Number of training seeds of a configuration whose first seed ran to its end.
         every_seed: Whether each configuration is trained with all of its seeds, even if its first seed does not run to
             its end. Each seed then counts as a trial.
-        past: Trials of earlier sessions. Those that ended count as done, and the time of all counts as spent. But the
-            expected time of an epoch is measured in this session alone.
+        past: Trials of earlier sessions. Those that ended count as done. The time that they took counts into the GPU
+            hours. But the expected time of an epoch is measured in this session alone.
     """
 
     def __init__(
@@ -53,14 +53,17 @@ class Pace:
 
     @property
     def num_trials(self) -> int:
-        """Number of trials of the sweep: the number of configurations, or with `every_seed`, of all their seeds."""
+        """Number of trials of the sweep.
+
+        Without `every_seed`, each configuration counts as one trial. With it, each seed of a configuration counts.
+        """
         return self._configurations * (self._seeds if self._every_seed else 1)
 
     @property
     def trials_done(self) -> int:
-        """Number of trials that have ended, out of `num_trials`.
+        """Number of trials that have ended, counted as in `num_trials`.
 
-        Without `every_seed`, only the first seed of each configuration counts.
+        Without `every_seed`, a configuration counts as soon as its first seed has ended.
         """
         return sum(record.ended and (self._every_seed or record.seed_index == 0) for record in self.records)
 
@@ -132,7 +135,7 @@ class Pace:
     def seconds_left(self) -> float | None:
         """Expected wall time left, in seconds.
 
-        None if no epoch was finished in this session yet, or if no epoch is left.
+        It is None if no epoch was finished in this session yet, or if no epoch is left.
         """
         if not self._epochs or not self.epochs_left:
             return None
@@ -140,9 +143,9 @@ class Pace:
         return max(self.epochs_left / self._lanes.num_lanes, longest) * self._seconds / self._epochs
 
     def describe_gpu_hours(self) -> str | None:
-        """Return a text with the GPU hours spent so far and those expected in all.
+        """Return a text with the GPU hours spent so far, and those expected for the whole sweep.
 
-        None if the lanes have no GPU, or if no epoch was finished in this session yet.
+        The result is None if the lanes have no GPU, or if no epoch was finished in this session yet.
         """
         if not self._lanes.gpus_per_worker or not self._epochs:
             return None

@@ -138,7 +138,7 @@ def _keep(
     report: "Report",
     is_plain: bool,
 ) -> None:
-    """Log the report to the MLflow runs of its launches, and print its place there.
+    """Log the report to the MLflow runs of its launches, and print where it is in MLflow.
 
     Nothing is logged if one of the launches has not ended. Nothing is logged either if a run has an older report at
     this place, and the new report lacks trials or details that the older one has.

@@ -36,9 +36,9 @@ class Queries:
     embeddings: torch.Tensor
 
     def paths_in(self, index: EmbeddingIndex) -> list[str | None]:
-        """Return the path of each query's file relative to the folder of an index.
+        """Return the path of each query's file relative to the folder from which an index was made.
 
-        None stands for a file that is outside of that folder, or whose path is not UTF-8.
+        A path is None if the file is outside of that folder, or if the path is not UTF-8.
         """
         root = os.path.realpath(index.info.root)
         # Only folders are resolved: a file that is a link has its own name in the index.

@@ -50,7 +50,7 @@ class Status:
         self._stage = ""
         self._next_progress = 0.0
         self._told: dict[str, tuple[int, int]] = {}
-        """Number of notes and number of changes that are already known, by the name of the trial."""
+        """Numbers of notes and of changes, for each trial, about which no line has to be printed any more."""
         self._summary_at: float | None = None
         self._summary_tenth = 0
         self._look_at = 0.0
@@ -78,7 +78,7 @@ class Status:
             self._console.print(line, soft_wrap=True)
 
     def stage(self, text: str) -> None:
-        """Print what the launch begins to do now."""
+        """Print a text that says what the launch does now."""
         self._stage = text
         self._print(text, "dim")
 
@@ -186,7 +186,7 @@ class Status:
 
 
 def _fold(parts: Sequence[str], width: int) -> str:
-    """Join texts into lines of at most `width` characters. A text that is longer has a line of its own."""
+    """Join texts into lines of at most `width` characters. A text that is longer than a line is not broken."""
     lines = [parts[0]]
     for part in parts[1:]:
         joined = f"{lines[-1]} · {part}"

@@ -1,7 +1,7 @@
 """Register a model in MLflow: the winner of a sweep, or a model imported from the authors' code.
 
-One line loads a registered model anywhere: `mlflow.pytorch.load_model("models:/NAME@champion")`. This package need not
-be installed there.
+One line loads a registered model anywhere: `mlflow.pytorch.load_model("models:/NAME@champion")`. It works even where
+this package is not installed.
 """
 
 import contextlib
@@ -36,7 +36,8 @@ class Registration:
 
     Attributes:
         version: Version that has the alias now.
-        previous_version: Version from which the alias was moved; None if the alias was not moved.
+        previous_version: Version from which the alias was moved; None if no version had the alias, or if the alias was
+            not moved.
         previous_value: Best value of the sweep's metric in the run of the previous version; None if it is not known.
     """
 
@@ -46,7 +47,7 @@ class Registration:
 
 
 def load_model(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape]:
-    """Return the model of a trial's checkpoint, on the CPU and in eval mode, and the shape of its images."""
+    """Return the model of a trial's checkpoint, on the CPU and in eval mode, and the shape (C, H, W) of its images."""
     model, image_shape, _ = _load(checkpoint)
     return model, image_shape
 
@@ -163,9 +164,10 @@ def _preprocessing(resize: int, image_shape: ImageShape) -> str:
 
 
 def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str | None, float | None, str | None]:
-    """Return the version that has the alias now, the best value of `metric` in its run, and the id of its run.
+    """Return the version that has the alias `champion`, the best value of `metric` in its run, and the id of its run.
 
-    All three are None if no version has the alias, or if its run was deleted. The value is None if the run has none.
+    All three are None if no version has the alias, or if the version's run no longer exists. The best value is also
+    None if the run has no value of the metric.
     """
     try:
         before = client.get_model_version_by_alias(name, ALIAS)
@@ -189,7 +191,7 @@ class ImportedVersion:
 
     @property
     def is_champion(self) -> bool:
-        """Whether the imported model has the alias."""
+        """Whether the imported model has the alias `champion`."""
         return self.version == self.champion
 
 
@@ -234,7 +236,7 @@ def register_import(
 
 
 def _params(imported: ImportedModel) -> dict[str, str]:
-    """Return the parameters for an imported model's run. The model's keys are named as in the runs of trials."""
+    """Return the parameters for an imported model's run. Those of the model have the same names as in a trial's run."""
     config = imported.config
     return {
         "backbone.name": config.backbone.name,

@@ -59,9 +59,9 @@ def deleted_trials(client: MlflowClient, experiment_id: str, parent_run_id: str)
 
 
 def describe_deleted(client: MlflowClient, sweep: SweepRecords) -> str | None:
-    """Return a sentence that names the deleted trials of a launch, and the command that restores them.
+    """Return a sentence that names the deleted trials of a launch, with the command that restores them.
 
-    The leaderboard and the report lack these trials. None if no trial was deleted.
+    The leaderboard and the report do not show deleted trials. If no trial was deleted, the result is None.
     """
     gone = deleted_trials(client, sweep.experiment_id, sweep.parent_run_id)
     if not gone:

@@ -18,9 +18,9 @@ PERTURBED = ("mdr.weight", "optimizer.learning_rate")
 
 
 def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, float]:
-    """Return the metrics to write for the epoch of entry `index` of the trial's history.
+    """Return the metrics to write for one epoch: the epoch of entry `index` of the trial's history.
 
-    They include the best value of `metric` in the epochs up to this one, and the number of its epoch.
+    They include the best value of `metric` so far, and the number of the epoch in which it was reached.
     """
     entry = record.history[index]
     values = {key: value for key, value in entry.items() if key != "epoch"}

@@ -169,7 +169,7 @@ def _wait_for_making(uri: str) -> None:
 def _recorded_version(connection: "Connection") -> str | None:
     """Return the newest version of MLflow that launches in the database were recorded with.
 
-    None if it is not newer than the installed version, or if the versions cannot be read.
+    The result is None if that version is not newer than the installed one, or if the recorded versions cannot be read.
     """
     import sqlalchemy
     from mlflow.version import VERSION

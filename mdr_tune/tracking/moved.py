@@ -2,8 +2,8 @@
 
 MLflow records the place of each experiment's and run's artifacts as an absolute path. If the database was moved with
 its folder of artifacts, MLflow would look for artifacts at the old place, and write new ones there. MLflow reads and
-writes artifacts through a class, the artifact repository. This file registers one that uses the present place of local
-artifacts instead of the recorded place.
+writes artifacts through a class that it calls an artifact repository. This file registers such a class for local files.
+It uses the present place of the artifacts instead of the recorded place.
 
 Most commands leave the database as it is, because the same folder may have another path in a container or on another
 machine. But a launch and an import, which add artifacts, first record the present place in the database
@@ -160,8 +160,8 @@ def _find(database: Path, storages: Sequence[Path]) -> list[Moved]:
 def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
     """Return the artifact folder that is recorded for each experiment, and the subfolders that should be in it.
 
-    There is a subfolder for each run and for each logged model. Experiments that another program made are left out, as
-    are those whose artifacts are not on a local disk.
+    There is a subfolder for each run and for each logged model. Two kinds of experiments are left out: those of other
+    programs, and those whose artifacts are not on a local disk.
     """
     found: dict[str, tuple[Path, list[str]]] = {}
     with contextlib.closing(connect(database)) as connection:
@@ -181,11 +181,14 @@ def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
 
 
 def _place_of(recorded: Path, folders: Sequence[str], places: Sequence[Path], home: Path) -> Path | None:
-    """Return the folder that holds the artifacts of an experiment; None if they are in none of the known places.
+    """Return the folder in which the artifacts of an experiment are; None if they are in none of the known places.
 
     If the recorded folder holds artifacts, it is returned, unless the store is a copy. A copy has artifacts below the
     folder of its own database, while the recorded folder is elsewhere. A copy must not write into the store that it was
     copied from, even if that store still exists, or if its storage is in `places`.
+
+    If no known place holds artifacts, the recorded folder is returned if its parent folder exists. Otherwise the result
+    is None, or the first of `places` if the experiment has no runs and no models.
 
     Args:
         recorded: Folder that is recorded in the database.

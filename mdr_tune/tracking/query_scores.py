@@ -78,8 +78,8 @@ class TestScores:
 def write_details(details: TestDetails, folder: Path) -> None:
     """Write the details of an evaluation into a folder, as three files.
 
-    The columns have the names of the fields of `TestDetails` and `ShownQuery`, where they are explained. Others are
-    explained here.
+    Most columns have the name of a field of `TestDetails` or `ShownQuery`, and mean the same. The other columns are
+    explained below.
 
     - `queries.parquet`, a row for each query: `index` (of the query in the test split), `label`, `first_hit`,
       `average_precision`, `r_precision`.

@@ -39,8 +39,8 @@ def read_sweep(
             trials' records.
 
     Raises:
-        UserError: There is no such sweep or launch, or it was deleted. The text names the known sweeps, or the command
-            that restores what was deleted.
+        UserError: There is no such sweep or launch, or it was deleted. The error's text names the known sweeps, or the
+            command that restores what was deleted.
         MlflowException: The store does not answer.
     """
     experiment = None if not_utf_8(name) else client.get_experiment_by_name(name)
@@ -118,9 +118,9 @@ def _trial(run: Run) -> RecordedTrial:
 
 
 def literal(text: str) -> Any:
-    """Return the value of a parameter, which MLflow keeps as text.
+    """Return the value of a parameter from its text, since MLflow keeps parameters as text.
 
-    Text that is a Python literal becomes the value of the literal. Other text is returned unchanged.
+    If the text is a Python literal, its value is returned. Other text is returned unchanged.
     """
     try:
         return ast.literal_eval(text)

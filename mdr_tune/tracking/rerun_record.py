@@ -60,7 +60,7 @@ class Original:
 
 
 def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
-    """Return what a trial's run recorded.
+    """Return what a trial's run recorded, for a rerun of the trial.
 
     Args:
         client: Client of the tracking store.
@@ -133,7 +133,8 @@ def _repeat(client: MlflowClient, run: Run) -> dict[str, Any]:
 def _image_content(params: Mapping[str, str]) -> str | None:
     """Return the hash of the sweep's images.
 
-    None if the hash was not recorded, or if the sweep's space varies the data set, so that trials had different images.
+    The result is None if the hash was not recorded. It is also None if the sweep's space varies the data set or its
+    keys, because the trials may then have read different images.
     """
     return None if any(key.startswith("space.data") for key in params) else params.get("images.content")
 
@@ -181,9 +182,11 @@ class RerunRun:
         self._client.log_batch(self.run_id, metrics=values)
 
     def log_comparison(self, equal: bool, text: str) -> None:
-        """Write the result of the comparison with the original trial: whether all numbers are equal, and a description.
+        """Write the result of the comparison with the original trial.
 
-        The run is closed as FINISHED when its context is left.
+        Args:
+            equal: Whether all compared numbers are equal.
+            text: The result in words, which becomes the description of the run.
         """
         self._client.set_tag(self.run_id, EQUAL_TAG, str(equal).lower())
         self._client.set_tag(self.run_id, MLFLOW_RUN_NOTE, text)

@@ -17,19 +17,22 @@ from mdr_tune.util.words import escaped
 TRIAL_TAG = "mdr_tune.trial"
 """Tag with the name of a trial. The trial's run is found by this tag and the id of the parent run."""
 COMPLETE_TAG = "mdr_tune.complete"
-"""Tag with the number of a trial's epochs. It is set when everything about the ended trial is in its run."""
+"""Tag with the number of a trial's epochs. It is set when the trial has ended and all its data are in the run."""
 NUMBER_TAG = "mdr_tune.number"
 PARAMETERS_TAG = "mdr_tune.parameters"
 """Tag with the sampled values of a trial by dotted key, as JSON.
 
-The parameters of the trial's run are the values of all keys, not only of the sampled ones.
+The MLflow parameters of the trial's run have all values of its configuration, not only the sampled ones.
 """
 METRIC_TAG = "mdr_tune.metric"
 SECOND_METRIC_TAG = "mdr_tune.second_metric"
-"""Tags on the parent run with the objectives of a sweep. A run that has `METRIC_TAG` is the launch of a sweep."""
+"""Tags on the parent run with the names of the sweep's objectives. Every launch's run has `METRIC_TAG`, and no other
+run."""
 SESSION_TAG = "mdr_tune.session"
-"""Tag on the parent run: id of the session that wrote into the run last, a blank, and the storage folder of that
-session."""
+"""Tag on the parent run that names the session that last wrote into the run.
+
+Its value is the id of that session, a blank, and the storage folder of that session.
+"""
 ARM_TAG, CONFIG_TAG, SEED_INDEX_TAG = "arm", "config", "seed_index"
 OUTCOME_TAG, WHY_TAG, NOTES_TAG, DEVICE_TAG = "outcome", "why", "notes", "device"
 COMPILED_TAG = "compiled"
@@ -38,12 +41,12 @@ COMPILED_TAG = "compiled"
 The value follows from the configuration: a trial fails if torch.compile cannot compile its network.
 """
 EXPLOITED_TAG = "pbt.exploited"
-"""Tag for people that lists a trial's changes by population based training.
+"""Tag for people that lists a trial's changes by population based training, without the new values of its parameters.
 
 Its value is the text that `exploited_text` returns.
 """
 CHANGES_TAG = "mdr_tune.changes"
-"""Tag for programs that lists the same changes, with the values of the parameters.
+"""Tag for programs that lists a trial's changes by population based training, with the new values of its parameters.
 
 Its value is the JSON that `changes_as_text` returns.
 """
@@ -89,17 +92,18 @@ def parameters_as_text(parameters: dict[str, Any]) -> str:
 
 
 def exploited_text(record: TrialRecord) -> str:
-    """Return a list of a trial's changes by population based training: `epoch 4 from mdr-003; epoch 6 from mdr-001`.
+    """Return a text that lists a trial's changes by population based training.
 
-    In this example, the trial took over the state of `mdr-003` after epoch 4.
+    `epoch 4 from mdr-003; epoch 6 from mdr-001` means that the trial took over the state of `mdr-003` after epoch 4,
+    and that of `mdr-001` after epoch 6.
     """
     return "; ".join(f"epoch {change.epoch} from {change.source}" for change in record.changes)[:TAG_LIMIT]
 
 
 def changes_as_text(record: TrialRecord) -> str | None:
-    """Return a trial's changes by population based training, with the values of the parameters, as JSON.
+    """Return a trial's changes by population based training, with the new values of its parameters, as JSON.
 
-    None if the JSON is longer than `TAG_LIMIT`.
+    The result is None if the JSON is longer than `TAG_LIMIT`.
     """
     text = json.dumps([[change.epoch, change.source, change.parameters] for change in record.changes])
     return text if len(text) <= TAG_LIMIT else None
@@ -121,7 +125,7 @@ def note_tags(record: TrialRecord) -> list[RunTag]:
 def changes_of(tagged: Mapping[str, str]) -> list[Change]:
     """Return the changes by population based training that a run's tags record.
 
-    The values of the parameters are missing if they were too long for a tag.
+    The new values of the parameters are missing from the changes if they were too long for a tag.
     """
     if CHANGES_TAG in tagged:
         return [Change(epoch, source, parameters) for epoch, source, parameters in json.loads(tagged[CHANGES_TAG])]

@@ -46,15 +46,16 @@ from mdr_tune.util.words import escaped, last_line
 logger = logging.getLogger(__name__)
 
 DISTANCES_FILE = "distances.json"
-"""Artifact of a trial's run with the `DistanceSnapshot`s of the trial."""
+"""Artifact of a trial's run with the trial's distance snapshots, as JSON."""
 CheckpointChoice = Literal["best", "last", "all"]
 
 
 class Tracker:
     """Listener of a sweep that writes to MLflow. Its methods return at once; a thread makes the writes in order.
 
-    MLflow's own retries are switched off for this process, unless its environment sets their number. If only the answer
-    to a request was lost, such a retry would create a second run. The thread retries failed writes itself.
+    MLflow's own retries are switched off for this process, unless its environment sets their number. If the store
+    created a run but its answer was lost, such a retry would create a second run. The thread retries failed writes
+    itself, and avoids this.
 
     Args:
         client: Client of the tracking store.
@@ -65,10 +66,10 @@ class Tracker:
         files: Texts to keep as artifacts of the parent run, by file name.
         checkpoints: Which checkpoints of a trial become artifacts.
         second_metric: Name of the second objective; None if there is one objective.
-        repeat: Function that returns everything that is needed to repeat a trial. It becomes the artifact `repeat.json`
-            of the trial's run. If it is None, there is no such artifact.
-        parent_run_id: Id of the parent run of the launch that is resumed. The run keeps its parameters and files. If it
-            is None, a parent run is created.
+        repeat: Function that returns everything that is needed to repeat a trial, as plain JSON. Its result becomes the
+            artifact `repeat.json` of the trial's run. If `repeat` is None, no such artifact is written.
+        parent_run_id: Id of the parent run of the launch that is resumed. That run keeps its parameters and files. For
+            a new launch it is None, and a parent run is created.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Tracker:
         return self._runs.id_of(record.name)
 
     def stage(self, text: str) -> None:
-        """Do nothing: what the launch does besides training is not recorded."""
+        """Do nothing: the names of a launch's preparations and final steps are not recorded."""
 
     def arm_started(self, arm: Arm) -> None:
         """Do nothing: each trial's run has its arm as a tag."""
@@ -160,7 +161,7 @@ class Tracker:
     def trial_noted(self, record: TrialRecord) -> None:
         """Write the trial's notes and its changes by population based training as tags.
 
-        After the first change, the values with which each epoch so far was trained are written too, as metrics.
+        With the first change, metrics are written too: the values with which the trial trained each epoch so far.
         """
         entries: list[Metric | RunTag] = note_tags(record)
         if record.changes and record.name not in self._changed:
@@ -246,10 +247,10 @@ class Tracker:
         self._put(first, f"the mean over {count} seeds", write)
 
     def catch_up(self, records: Iterable[TrialRecord]) -> None:
-        """Write the data of ended trials that MLflow lacks. This is for a resume, and for writes that were lost.
+        """Write the data of ended trials that MLflow lacks. Call it on a resume, or after writes were lost.
 
-        A trial whose run is complete takes no call to the store, unless its configuration has several seeds. The writes
-        are queued like all others, and retried if the store does not take them.
+        If a trial's run is complete, no call to the store is needed, unless its configuration has several seeds. The
+        writes are queued like all others, and retried if the store does not take them.
         """
         for record in records:
             self._see(record)
@@ -294,7 +295,7 @@ class Tracker:
     def test_scored(
         self, record: TrialRecord, metrics: Mapping[str, float], details: TestDetails | None = None
     ) -> None:
-        """Write a trial's test metrics and the time of the evaluation into its run, and the details as files.
+        """Write a trial's test metrics, the time of the evaluation and the results query by query into its run.
 
         If an earlier session wrote an evaluation of the same epoch, nothing is written.
         """
@@ -369,7 +370,11 @@ class Tracker:
 
 
 def _first_tags(record: TrialRecord) -> list[Metric | RunTag]:
-    """Return the tags that are known after a trial's first epoch: about its device, compilation and test classes."""
+    """Return the tags that are known after a trial's first epoch.
+
+    They name the device, say whether torch.compile is used, and say whether the test classes are read after every
+    epoch.
+    """
     ran: list[Metric | RunTag] = []
     if record.device:
         is_compiled = record.config.get("compile", False)

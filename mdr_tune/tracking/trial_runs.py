@@ -41,7 +41,7 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> 
 
 @dataclass
 class _TrialRun:
-    """State of a trial's run as it was last read or written, so that the store need not be asked."""
+    """State of a trial's run as it was last read or written. It is kept to save calls to the store."""
 
     run_id: str
     status: str = "RUNNING"
@@ -118,7 +118,7 @@ class TrialRuns:
         self._runs[record.name].num_params = count
 
     def is_complete(self, record: TrialRecord) -> bool:
-        """Say whether the run of an ended trial has everything about the trial: epochs, outcome and status."""
+        """Say whether the run of an ended trial has all its epochs, its outcome and its final status."""
         run = self._runs.get(record.name)
         wanted = (str(record.epochs), record.outcome, STATUS[record.outcome])
         return run is not None and (run.complete, run.outcome, run.status) == wanted

@@ -16,7 +16,7 @@ GIVE_UP_AFTER_S = 300.0
 ENTRIES_A_WRITE = 1000
 """Largest number of metrics that MLflow takes in one call."""
 GATHER_S = 1.0
-"""Time in seconds that entries wait for other entries of the same key, to be written in one call.
+"""Time in seconds that entries wait for other entries of the same key, so that one call writes them all.
 
 A call to the store takes about as long for ten epochs as for one.
 """
@@ -86,8 +86,8 @@ class OrderedWriter:
         Args:
             what: Name of the write, for the message if the write fails.
             write: Function that makes the write.
-            key: Key whose later entries must be written after this write. If it is None, this holds for the entries of
-                all keys.
+            key: Name of the trial that the write belongs to. Entries of this key that are queued later are written
+                after this write. If the key is None, this holds for the entries of all keys.
         """
         with self._changed:
             if key is None:
@@ -97,10 +97,7 @@ class OrderedWriter:
             self._append(_Item(what, key, write))
 
     def put_entries(self, what: str, entries: list[Any], write: Callable[[list[Any]], None], key: str) -> None:
-        """Queue entries of a key. They join the entries of the key that still wait.
-
-        One call of `write` then gets all of them.
-        """
+        """Queue entries of a key. They join entries of the same key that still wait; one call writes them all."""
         with self._changed:
             waiting = self._growing.get(key)
             if waiting is not None and len(waiting.entries or []) + len(entries) <= ENTRIES_A_WRITE:
@@ -114,14 +111,14 @@ class OrderedWriter:
     def lost(self, key: str) -> bool:
         """Say whether a write of this key was given up.
 
-        Only a function that is queued as a write may call this method, since it must run on the writer's thread.
+        Call it only in a function that is queued as a write, because it is not safe on other threads.
         """
         return any(lost_key == key for lost_key, _ in self._lost)
 
     def recovered(self, key: str) -> None:
-        """Forget the lost writes of this key, after their data were written in another way.
+        """Forget the lost writes of this key. Call it after the lost data were written in another way.
 
-        Only a function that is queued as a write may call this method, since it must run on the writer's thread.
+        Call it only in a function that is queued as a write, because it is not safe on other threads.
         """
         if self.lost(key):
             self._told -= sum(lost_key == key for lost_key, _ in self._lost[: self._told])
