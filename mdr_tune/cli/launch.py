@@ -91,7 +91,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 def _overrides(arguments: argparse.Namespace) -> list[str]:
     """Return the keys of the sweep file that the command line overrides, as texts `KEY=VALUE`.
 
-    They are those of --set, followed by those with a flag of their own, such as --trials.
+    Keys that were given with --set come first. Then come keys that have their own flag, such as --trials.
     """
     flags = {"search.trials": "trials", "name": "name", "search.stop.time": "time_budget"}
     values = {key: getattr(arguments, flag) for key, flag in flags.items()}
@@ -179,7 +179,7 @@ def _checked(
 
     Returns:
         The machine or cluster; the lanes that fit on it; notes on the data; sentences about missing data. Missing data
-            are only returned in a dry run, and only if they can be downloaded.
+        are only returned in a dry run, and only if they can be downloaded.
 
     Raises:
         UserError: A check failed, or data are missing.

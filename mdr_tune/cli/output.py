@@ -177,7 +177,7 @@ def _print_where_next(console: Console, stores: Stores, sweep_name: str, outcome
 def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> str:
     """Return a sentence that names the version that had the alias `champion` before this launch.
 
-    A warning is added if the metric's best value was higher in that version.
+    A warning is added if that version's best value is higher than that of this launch's winner.
 
     Args:
         version: Version that had the alias before.

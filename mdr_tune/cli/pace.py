@@ -19,8 +19,8 @@ class Pace:
         seeds_per_trial: Number of training seeds of a configuration whose first seed ran to its end.
         every_seed: Whether each configuration is trained with all of its seeds, even if its first seed does not run to
             its end. Each seed then counts as a trial.
-        past: Trials of earlier sessions. Those that ended count as done. The time that they took counts into the GPU
-            hours. But the expected time of an epoch is measured in this session alone.
+        past: Trials of earlier sessions. Those that ended count as done. The training time of all earlier trials counts
+            into the GPU hours. But the expected time of an epoch is measured in this session alone.
     """
 
     def __init__(

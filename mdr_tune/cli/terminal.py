@@ -42,8 +42,8 @@ def print_error(errors: Console, message: str) -> None:
 def exit_code(command: Callable[[], int]) -> int:
     """Run a command and return its exit code. After an error, it is 2 for a mistake of the user, else 1.
 
-    Ctrl-C and SIGTERM both raise KeyboardInterrupt in the command, which removes half-written files. The exit code is
-    then 1.
+    Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt in the command, so that it removes half-written files. The exit
+    code is then 1.
     """
     errors = make_console(stderr=True)
     try:

@@ -27,7 +27,7 @@ from mdr_tune.training.official import IMAGE_SHAPE, RESIZE, ImportedModel
 
 ALIAS = "champion"
 RESIZE_KEY = "mdr_tune.resize"
-"""Key, in the metadata of a logged model, of the height and width in pixels to which images are resized."""
+"""Key of an entry in a logged model's metadata: height and width, in pixels, to which images are resized."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def register_import(
 
 
 def _params(imported: ImportedModel) -> dict[str, str]:
-    """Return the parameters for an imported model's run. Those of the model have the same names as in a trial's run."""
+    """Return the parameters for an imported model's run. Settings of the model are named as in a trial's run."""
     config = imported.config
     return {
         "backbone.name": config.backbone.name,

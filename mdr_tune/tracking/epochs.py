@@ -56,7 +56,7 @@ def has_test_curves(record: TrialRecord) -> bool:
 
 
 def entries_of(metrics: Mapping[str, float], step: int, when_ms: int) -> list[Metric | RunTag]:
-    """Return the MLflow entries to write for `metrics`: a metric for each finite value, a tag that names the others.
+    """Return the MLflow entries for `metrics`: a metric for each finite value, and a tag that names the others.
 
     NaN and infinities are not written as metrics, because MLflow's databases store NaN as 0 with a flag, and infinities
     as 1.8e308.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ARTIFACTS = "mlartifacts"
 """Name of the folder in the storage that holds the artifacts of a local MLflow store."""
 VERSION_PARAM = "versions.mlflow"
-"""Parameter of a launch's run that holds the version of MLflow with which the launch was recorded."""
+"""Name of the parameter, in a launch's run, for the version of MLflow with which the launch was recorded."""
 _BUSY_S = 5.0
 NEEDED_TABLES = {
     *("experiments", "runs", "metrics", "latest_metrics", "params", "tags"),

@@ -105,7 +105,7 @@ def record_place(database: Path, experiment: str, registry: Path | None = None) 
     Args:
         database: File of the store that `follow` was called with.
         experiment: Name of the experiment.
-        registry: File of the database with the registered models; None if that is `database`.
+        registry: File of the database with the registered models; None if that is `database` or a server.
 
     Raises:
         UserError: The artifacts are in none of the known places.
@@ -181,11 +181,11 @@ def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
 
 
 def _place_of(recorded: Path, folders: Sequence[str], places: Sequence[Path], home: Path) -> Path | None:
-    """Return the folder in which the artifacts of an experiment are; None if they are in none of the known places.
+    """Return the folder to use for the artifacts of an experiment; None if they are in none of the known places.
 
     If the recorded folder holds artifacts, it is returned, unless the store is a copy. A copy has artifacts below the
     folder of its own database, while the recorded folder is elsewhere. A copy must not write into the store that it was
-    copied from, even if that store still exists, or if its storage is in `places`.
+    copied from, even if that store still exists, or if the storage of that store was given with --storage.
 
     If no known place holds artifacts, the recorded folder is returned if its parent folder exists. Otherwise the result
     is None, or the first of `places` if the experiment has no runs and no models.

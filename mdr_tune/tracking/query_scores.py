@@ -184,7 +184,7 @@ def _shown(rows: list[dict[str, Any]]) -> list[ShownQuery]:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """Return a picture, (1, H, W) or (3, H, W) uint8, as the bytes of a PNG file, which is lossless."""
+    """Encode a picture, (1, H, W) or (3, H, W) uint8, as the bytes of a PNG file. PNG loses nothing."""
     from PIL import Image
 
     file = io.BytesIO()

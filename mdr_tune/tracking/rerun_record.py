@@ -55,7 +55,7 @@ class Original:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs that the trial was trained."""
+        """Number of epochs for which the trial was trained."""
         return int(self.history[-1]["epoch"]) if self.history else 0
 
 

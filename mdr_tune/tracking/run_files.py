@@ -49,5 +49,5 @@ def log_report(client: MlflowClient, parent_run_id: str, folder: Path, place: st
 
 
 def set_description(client: MlflowClient, parent_run_id: str, markdown: str) -> None:
-    """Set the description of a launch's run, which may have ended already."""
+    """Set the description of a launch's run. The run may have ended already."""
     client.set_tag(parent_run_id, MLFLOW_RUN_NOTE, markdown)

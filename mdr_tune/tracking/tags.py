@@ -36,9 +36,10 @@ Its value is the id of that session, a blank, and the storage folder of that ses
 ARM_TAG, CONFIG_TAG, SEED_INDEX_TAG = "arm", "config", "seed_index"
 OUTCOME_TAG, WHY_TAG, NOTES_TAG, DEVICE_TAG = "outcome", "why", "notes", "device"
 COMPILED_TAG = "compiled"
-"""Tag with `yes` if torch.compile compiled the network, else `no`. It is set together with the device.
+"""Tag with `yes` if torch.compile compiled the network, else `no`. It is set together with `DEVICE_TAG`.
 
-The value follows from the configuration: a trial fails if torch.compile cannot compile its network.
+The value is taken from the configuration. That is safe, because a trial fails if torch.compile cannot compile its
+network.
 """
 EXPLOITED_TAG = "pbt.exploited"
 """Tag for people that lists a trial's changes by population based training, without the new values of its parameters.

@@ -55,7 +55,7 @@ class Tracker:
 
     MLflow's own retries are switched off for this process, unless its environment sets their number. If the store
     created a run but its answer was lost, such a retry would create a second run. The thread retries failed writes
-    itself, and avoids this.
+    itself. Before it creates a run again, it looks for the first one.
 
     Args:
         client: Client of the tracking store.

@@ -54,10 +54,10 @@ class OrderedWriter:
     After a write was given up, each of the next writes is tried only once, until one succeeds. So a store that never
     comes back costs `give_up_after_s` once, and not once for each write.
 
-    A write is either a function or a list of entries, such as the metrics of an epoch. A key names the trial that a
-    write belongs to. Entries of the same key are written in one call if they are queued within `gather_s`, or while the
-    thread is busy with earlier writes. But they are not joined if another write of the key was queued in between. So
-    the writes of a key keep their order, and the queue grows with the number of trials, not of epochs. While entries
+    A write is either a function or a list of entries, such as the metrics of an epoch. A key names what a write belongs
+    to, such as a trial. Entries of the same key are written in one call if they are queued within `gather_s`, or while
+    the thread is busy with earlier writes. But they are not joined if another write of the key was queued in between.
+    So the writes of a key keep their order, and the queue grows with the number of trials, not of epochs. While entries
     wait, all writes that were queued after them wait too.
 
     Args:
@@ -86,8 +86,8 @@ class OrderedWriter:
         Args:
             what: Name of the write, for the message if the write fails.
             write: Function that makes the write.
-            key: Name of the trial that the write belongs to. Entries of this key that are queued later are written
-                after this write. If the key is None, this holds for the entries of all keys.
+            key: Name of what the write belongs to, such as a trial. Entries of this key that are queued later are
+                written after this write. If the key is None, this holds for the entries of all keys.
         """
         with self._changed:
             if key is None:
