@@ -114,7 +114,7 @@ def describe_stop(stop: StopConfig) -> str:
 
 
 def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
-    """Print the best trials and the baselines, the verdict on the gain by MDR, and the commands that may come next."""
+    """Print the results as tables, the verdict on the gain by MDR, and the commands that the user can run next."""
     console.print()
     if outcome.report is not None and outcome.report.table.is_grid:
         _print_ablation(console, outcome.report)

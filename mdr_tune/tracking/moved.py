@@ -127,7 +127,7 @@ def record_place(database: Path, experiment: str, registry: Path | None = None) 
 
 
 def _replace(database: Path, places: Sequence[tuple[str, str]], old: str, now: str) -> None:
-    """Replace the folder `old` by the folder `now` in a database, also at the beginning of paths below it.
+    """Replace the folder `old` by the folder `now` in all paths of a database: that of the folder, and those below it.
 
     Args:
         database: File of the database.

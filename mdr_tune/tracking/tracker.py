@@ -227,10 +227,10 @@ class Tracker:
         return [(best_epoch, "best")]
 
     def _put_seeds(self, record: TrialRecord, when: int) -> None:
-        """Write the mean over a configuration's seeds into the run of its first seed.
+        """Write the mean of the best values of a configuration's seeds into the run of its first seed.
 
-        The mean is over the seeds that ran to their end. Nothing is written if only one seed has started, or if none
-        ran to its end.
+        Only seeds that ran to their end count. Nothing is written if only one seed has started, or if none ran to its
+        end.
         """
         seeds = self._seen[record.config_name]
         first, found = seeds.get(record.config_name), mean_over_seeds(seeds.values(), self._metric)
