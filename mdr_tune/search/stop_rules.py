@@ -26,6 +26,7 @@ class StopRules:
         seeds_per_trial: Number of training seeds of a surviving configuration. The configuration's value is the mean
             over these seeds.
         used_s: Wall time of the earlier sessions of the sweep, in seconds.
+        every_seed: Whether every configuration gets all seeds, even if its first seed does not run to its end.
         clock: Function that returns a monotonic time in seconds.
     """
 
@@ -37,10 +38,11 @@ class StopRules:
         gpus_per_trial: float,
         seeds_per_trial: int = 1,
         used_s: float = 0.0,
+        every_seed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._metric, self._gpus_per_trial = config, metric, gpus_per_trial
-        self._arms, self._seeds_per_trial = arms, seeds_per_trial
+        self._arms, self._seeds_per_trial, self._every_seed = arms, seeds_per_trial, every_seed
         self._clock, self._began = clock, clock() - used_s
         self._gpu_s = 0.0
         self._time_until: dict[str, float] = {}
@@ -89,14 +91,15 @@ class StopRules:
     def trial_ended(self, record: TrialRecord) -> None:
         """Update the arm's best value, and the number of configurations in a row without a new best value.
 
-        If the first seed of a configuration ran to its end, the configuration is counted when all of its seeds have
-        ended. Otherwise it is counted at once.
+        If a configuration gets all of its seeds, it is counted when all of them have ended: if its first seed ran to
+        its end, or if every configuration gets them. Otherwise it is counted at once.
         """
         if not record.ended:
             return
         seeds = self._seeds.setdefault(record.config_name, [])
         seeds.append(record)
-        if seeds[0].outcome == "completed" and len(seeds) < self._seeds_per_trial:
+        gets_all_seeds = self._every_seed or seeds[0].outcome == "completed"
+        if gets_all_seeds and len(seeds) < self._seeds_per_trial:
             return
         found = mean_over_seeds(seeds, self._metric) or seeds[0].best(self._metric)
         if found is not None and found[0] > self._best.get(record.arm, -math.inf):

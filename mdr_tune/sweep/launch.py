@@ -111,7 +111,9 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
 
     past, search, num_seeds = plan.past, plan.sweep.search, len(plan.sweep.training_seeds)
     gpus = plan.lanes.gpus_per_worker * plan.lanes.workers_per_lane
-    rules = StopRules(search.stop, plan.arms, plan.metrics[0], gpus, num_seeds, past.used_s)
+    rules = StopRules(
+        search.stop, plan.arms, plan.metrics[0], gpus, num_seeds, past.used_s, every_seed=search.seeds is not None
+    )
     ended = {name: past.trial(name) for name, _, is_end in past.reports if is_end}
     rules.past([*ended.values(), *(record for record in past.records if not record.ended)])
     description = LiveDescription(

@@ -20,9 +20,13 @@ class Clock:
         return self.now
 
 
-def make_rules(clock: Clock | None = None, used_s: float = 0.0, seeds: int = 1, **stop: Any) -> StopRules:
+def make_rules(
+    clock: Clock | None = None, used_s: float = 0.0, seeds: int = 1, every_seed: bool = False, **stop: Any
+) -> StopRules:
     sweep = make_sweep(search={"trials": 6, "baseline_trials": 2}, baselines=["triplet"], space=SPACE)
-    rules = StopRules(StopConfig.model_validate(stop), arms(sweep), METRIC, 2, seeds, used_s, clock or Clock())
+    rules = StopRules(
+        StopConfig.model_validate(stop), arms(sweep), METRIC, 2, seeds, used_s, every_seed, clock or Clock()
+    )
     rules.begin("mdr")
     return rules
 
@@ -146,3 +150,17 @@ def test_a_configuration_with_several_seeds_is_judged_once_by_their_mean() -> No
     assert rules.closed("mdr") is None  # 61 is more than 60
     rules.trial_ended(ended(2, 60.5, outcome="stopped_early"))
     assert rules.closed("mdr") == "no new best in 1 trial"
+
+
+def test_where_every_seed_is_trained_a_configuration_counts_once_though_its_seeds_fail() -> None:
+    rules = make_rules(seeds=3, every_seed=True, patience=2)
+    for seed_index in (2, 0, 1):  # side by side: they end in any order
+        assert rules.closed("mdr") is None
+        rules.trial_ended(ended(0, 50.0, outcome="failed", seed_index=seed_index))
+    for seed_index in range(3):
+        assert rules.closed("mdr") is None
+        rules.trial_ended(ended(1, outcome="failed", seed_index=seed_index))
+    assert rules.closed("mdr") is None
+    for seed_index in range(3):
+        rules.trial_ended(ended(2, outcome="failed", seed_index=seed_index))
+    assert rules.closed("mdr") is not None
