@@ -1,4 +1,4 @@
-"""Data sets as the other packages see them: class-disjoint splits of images that are read by index."""
+"""Data sets as the other packages use them: splits that have no class in common, with images that are read by index."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,14 +12,14 @@ from mdr_tune.data.outline import DatasetOutline, SplitOutline
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 SearchSplitName = Literal["train", "validation"]
-"""Names of the splits that search code may read."""
+"""Name of a split that the code of a search may read. The test split is not among them."""
 
 
 class Images(Protocol):
-    """Images of one shape, read by index.
+    """Images that all have the same shape and are read by index.
 
-    A uint8 tensor (n, C, H, W) is one kind. Others read from a file, or decode when they are asked. Every read gives
-    the same bytes, in every process.
+    A uint8 tensor (n, C, H, W) is such an object. Other classes read the images from a file, or decode them at each
+    read. Every read of an image gives the same bytes, in every process.
     """
 
     @property
@@ -29,14 +29,18 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: torch.Tensor, /) -> torch.Tensor:
-        """Return a copy of the images `indices` (m,) int64: (m, C, H, W) uint8, grey values or RGB, on the CPU."""
+        """Return a copy of the images at `indices`, (m,) int64.
+
+        Returns:
+            (m, C, H, W) uint8, grey values or RGB, on the CPU.
+        """
 
 
 class JoinedImages:
-    """Images of two sources that have the same image shape; those of the first source come first.
+    """The images of two sources under one index: first all images of `first`, then all images of `second`.
 
     Raises:
-        ValueError: The shapes of the images differ.
+        ValueError: The images of the two sources have different shapes.
     """
 
     def __init__(self, first: Images, second: Images) -> None:
@@ -53,7 +57,7 @@ class JoinedImages:
         return len(self._first) + len(self._second)
 
     def __getitem__(self, indices: torch.Tensor, /) -> torch.Tensor:
-        """Return a copy of the images `indices` (m,) int64: (m, C, H, W) uint8."""
+        """Return a copy of the images at `indices`, (m,) int64, as (m, C, H, W) uint8."""
         of_first = indices < len(self._first)
         images = torch.empty(len(indices), *self.shape[1:], dtype=torch.uint8)
         images[of_first] = self._first[indices[of_first]]
@@ -63,13 +67,14 @@ class JoinedImages:
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """The images of some classes.
+    """Images with the labels of their classes, and perhaps a gallery to compare the images with.
 
     Attributes:
         images: the n images.
-        labels: (n,) int64, class ids. They are contiguous within the whole data set, but not always within a split.
-        gallery: images that an evaluation compares `images`, the queries, with. The labels of both have the same
-            meaning. None: `images` are compared with each other.
+        labels: (n,) int64, number of the class of each image. The classes of the whole data set are numbered from 0
+            without gaps. In one split, the numbers may begin higher and have gaps.
+        gallery: images that an evaluation compares with the queries, which are `images`. A label means the same class
+            in both. None: `images` are compared with each other.
     """
 
     images: Images
@@ -91,28 +96,29 @@ class ImageSplit:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes among the images, without the gallery."""
+        """Number of classes among `images`. The gallery is not counted."""
         return len(torch.unique(self.labels))
 
     def outline(self) -> SplitOutline:
-        """Return the number of images of each class, and of the gallery."""
+        """Return the number of images of each class, and the number of images in the gallery."""
         _, sizes = self.labels.unique(return_counts=True)
         return SplitOutline(tuple(sizes.tolist()), None if self.gallery is None else len(self.gallery))
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """The part of a data set that a search sees: training and validation classes. `read_test_split` gives the rest.
+    """The part of a data set that a search may use: the training and validation classes.
 
-    The labels of the training split are 0 .. splits["train"].num_classes - 1, so that a loss with one proxy per class
-    can use them as indices. The labels of validation and test go on from there.
+    The test classes are read by `read_test_split`. The labels of the training split are
+    0 .. splits["train"].num_classes - 1, so that a loss with one proxy per class can use them as indices. The labels of
+    the validation split continue from there, and the labels of the test split come last.
 
     Attributes:
         name: name of the data set.
         splits: splits by name.
-        recall_ks: ranks K at which the field reports Recall@K on this data set.
-        content: hash of all images and their splits, including the test split; empty if there is none.
-        cache_file: image cache that the images are read from; None if there is none.
+        recall_ks: values of K for which Recall@K is reported on this data set.
+        content: hash of all images and their splits, including the test split; empty if no hash is known.
+        cache_file: file of decoded images that the images are read from; None if they come from elsewhere.
     """
 
     name: str
@@ -127,7 +133,10 @@ class ImageDataset:
         return tuple(self.splits["train"].images.shape[1:])
 
     def input_shape(self, image_size: int | None) -> tuple[int, ...]:
-        """Return the shape (C, H, W) of the network's input: images cropped to `image_size`; None: not cropped."""
+        """Return the shape (C, H, W) of the network's input.
+
+        The images are cropped to `image_size` x `image_size` pixels. If `image_size` is None, they are not cropped.
+        """
         channels, height, width = self.image_shape
         return (channels, height, width) if image_size is None else (channels, image_size, image_size)
 
@@ -141,7 +150,7 @@ class ImageDataset:
         """Return one split.
 
         Raises:
-            ValueError: The data set has no split `name`. It never has a test split.
+            ValueError: The data set has no split of this name. An `ImageDataset` never has a test split.
         """
         if name not in self.splits:
             raise ValueError(
@@ -152,10 +161,10 @@ class ImageDataset:
 
 
 class OpenedDataset(NamedTuple):
-    """A data set as its source opens it, with its test classes. Only `mdr_tune.data` handles it.
+    """A data set with all its splits, including the test split. Only the code in `mdr_tune.data` uses it.
 
     Attributes:
-        searched: training and validation classes, which search code gets.
+        searched: training and validation classes, which `load_dataset` returns.
         test: test classes, which `read_test_split` returns.
     """
 

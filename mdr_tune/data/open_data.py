@@ -1,4 +1,7 @@
-"""Open each data set once per process. Search code gets training and validation; `read_test_split` gives the rest."""
+"""Open data sets, each once per process.
+
+`load_dataset` returns the training and validation classes, and `read_test_split` returns the test classes.
+"""
 
 import json
 from collections.abc import Mapping
@@ -20,28 +23,28 @@ class DataSource(Protocol):
         """Name of the data set."""
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return, as plain values, every setting that the images and their splits depend on."""
+        """Return all settings that the images and their splits depend on, as values that JSON can hold."""
 
     def listed(self) -> ListedDataset | None:
-        """List the image files, draw the splits, and check both. Return None if the images are not files."""
+        """List the image files, draw the splits, and check both. Return None if the images are not image files."""
 
     def open(self, folder: Path, progress: Progress) -> OpenedDataset:
-        """Return a data set whose images are not files. `folder` is the cache folder."""
+        """Open a data set whose images are not image files, such as `glyphs`. `folder` is the cache folder."""
 
 
 def load_dataset(data: DataSource, progress: Progress = no_progress) -> ImageDataset:
     """Return the training and validation classes of a data set.
 
-    The images are cached on this machine if they were not before. Each data set is opened once per process and
-    settings, and then kept. Its images are mapped from a file, or are in memory.
+    The first call on a machine decodes all images, and keeps them in the cache folder unless the data set sets
+    `cache: false`. A data set stays open: later calls with the same settings in this process return the same object.
 
     Args:
         data: data set to open, such as `mdr_tune.config.read_data("folder", root="images")`.
-        progress: function that is told the progress of making the cache.
+        progress: function that is called with the progress while files are read and decoded.
 
     Raises:
-        UserError: files are missing, corrupt or not what they should be, or the cache cannot be written.
-        TypeError: `data` is the name of a data set and not its description.
+        UserError: files are missing or corrupt, the splits cannot be drawn, or the cache folder cannot be written to.
+        TypeError: `data` is the name of a data set instead of its description.
     """
     return _open(data, progress).searched
 
@@ -55,14 +58,16 @@ def read_test_split(data: DataSource) -> ImageSplit:
 
 
 def outline_files(*ways: DataSource) -> DatasetOutline:
-    """Return the number of images of each class of a data set, and check the data set without decoding an image.
+    """Return the number of images of each class of a data set of image files, and check it without decoding an image.
 
-    The images must be files. Images that are already decoded are checked as by `load_dataset`. Otherwise the files must
-    be there, the disk must have room for their cache, and no file may be a copy of a file in another split, unless the
-    data set keeps duplicates. Nothing is written. The list of files is kept for the next `load_dataset`.
+    If the images have been decoded before, the checks are those of `load_dataset`. Otherwise it is checked that all
+    files exist, that the disk has room for their cache, and that no file is a copy of a file in another split. Copies
+    are not looked for if the data set keeps duplicates or skips corrupt images. Nothing is written to the disk. The
+    list of files is kept in memory for the next `load_dataset`.
 
     Args:
-        ways: descriptions of the same data set, which may differ in `resize`, `image_size` and `cache` only.
+        ways: descriptions of the same data set, one for each way in which it will be opened. They may differ in
+            `resize`, `image_size` and `cache` only.
 
     Raises:
         UserError: as for `load_dataset`.
@@ -76,14 +81,15 @@ def outline_files(*ways: DataSource) -> DatasetOutline:
 
 
 def is_decoded(data: DataSource) -> bool:
-    """Return whether this process has opened a data set, so that its images are decoded."""
+    """Return whether this process has opened a data set. All its images have then been decoded at least once."""
     return _key(data, check_cache_dir()) in _opened
 
 
 def split_sizes(data: DataSource) -> dict[str, tuple[int, int]]:
-    """Return the number of images and of classes of each part of a data set, by the part's name.
+    """Return the number of images and the number of classes of each part of a data set, by the name of the part.
 
-    The parts are `train`, `validation` and `test`; a test split with a gallery is `test queries` and `test gallery`.
+    The parts are `train`, `validation` and `test`. If the test split has a gallery, it is two parts instead:
+    `test queries` and `test gallery`.
     Errors are those of `load_dataset`.
     """
     searched, test = _open(data)
@@ -93,7 +99,7 @@ def split_sizes(data: DataSource) -> dict[str, tuple[int, int]]:
 
 
 def dataset_content(data: DataSource) -> str:
-    """Return a hash of a data set's images and splits. Trials with equal hashes saw the same images.
+    """Return a hash of a data set's images and splits. Trials with equal hashes used the same images.
 
     Errors are those of `load_dataset`.
     """
@@ -104,7 +110,7 @@ _Key = tuple[str, Path]  # name and source arguments of a data set, as JSON; cac
 
 _opened: dict[_Key, OpenedDataset] = {}
 _listed: dict[_Key, ListedDataset] = {}
-"""Data sets that `_look_at` has listed and that are not opened yet."""
+"""Data sets whose files `_look_at` has listed and whose images are not opened yet."""
 
 
 def _open(data: DataSource, progress: Progress = no_progress) -> OpenedDataset:
@@ -121,9 +127,10 @@ def _open(data: DataSource, progress: Progress = no_progress) -> OpenedDataset:
 
 
 def _look_at(ways: Mapping[_Key, DataSource]) -> None:
-    """List and check a data set of image files; do nothing if its images are not files.
+    """List and check a data set of image files, and keep the result. Do nothing if the images are not image files.
 
-    Each way in which the images are already decoded is opened. For the other ways, the list is kept.
+    Each description whose images have been decoded before is opened and kept in `_opened`. For the others, the list of
+    files is kept in `_listed`.
 
     Args:
         ways: descriptions of the same data set, by key. Their source arguments may differ in `resize` and `cache` only.

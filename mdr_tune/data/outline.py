@@ -1,6 +1,7 @@
-"""Number of images of each class of a data set, known before an image is decoded. Imports no torch.
+"""The number of images of each class of a data set, which is known before any image is decoded.
 
-A launch and its dry run use it to find mistakes that would otherwise appear after Ray has started.
+A launch and its dry run use these numbers to find mistakes that would otherwise appear only after Ray has started. This
+module does not import torch.
 """
 
 from collections.abc import Sequence
@@ -11,11 +12,12 @@ from mdr_tune.util.words import count
 
 @dataclass(frozen=True)
 class SplitOutline:
-    """A split in numbers.
+    """The numbers of images in one split.
 
     Attributes:
         class_sizes: Number of images of each class. If there is a gallery, only queries are counted.
-        gallery: Number of images in the gallery; None: the images of the split are compared with each other.
+        gallery: Number of images in the gallery. None: there is no gallery, and the images of the split are compared
+            with each other.
     """
 
     class_sizes: tuple[int, ...]
@@ -29,13 +31,13 @@ class SplitOutline:
 
 @dataclass(frozen=True)
 class DatasetOutline:
-    """The splits of a data set in numbers.
+    """The numbers of images in all splits of a data set.
 
     Attributes:
         name: name of the data set.
-        train: training classes.
-        validation: validation classes.
-        test: test classes.
+        train: numbers of the training split.
+        validation: numbers of the validation split.
+        test: numbers of the test split.
     """
 
     name: str
@@ -45,16 +47,19 @@ class DatasetOutline:
 
 
 GLYPHS = DatasetOutline("glyphs", *(SplitOutline((12,) * classes) for classes in (692, 207, 485)))
-"""Outline of the letters of `mdr_tune.data.glyphs`. A class is a letter, drawn in twelve typefaces."""
+"""Outline of the data set `mdr_tune.data.glyphs`. A class is a letter, with one image in each of twelve typefaces."""
 
 
 def largest_batch(class_sizes: Sequence[int], images_per_class: int) -> int:
-    """Return the number of images that one pass over all classes gives. Arguments are as for `why_unfillable`."""
+    """Return the number of images in the largest batch that can be drawn if each class is used once.
+
+    Arguments are those of `why_unfillable`.
+    """
     return sum(min(size, images_per_class) for size in class_sizes)
 
 
 def why_unfillable(class_sizes: Sequence[int], batch_size: int, images_per_class: int) -> str | None:
-    """Return why one pass over all classes cannot fill a batch; None if it can.
+    """Return a message that says why a batch cannot be filled if each class is used once; None if it can be filled.
 
     Args:
         class_sizes: Number of images of each class.

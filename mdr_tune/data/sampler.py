@@ -1,4 +1,4 @@
-"""The batch sampler: draws *global* batches, of which each rank takes its slice."""
+"""The batch sampler. It draws *global* batches, and each rank uses its own slice of them."""
 
 import numpy as np
 import torch
@@ -10,27 +10,30 @@ from mdr_tune.data.seeding import derive_seed
 class BatchSampler:
     """Draws batches of a few images from each of many classes, as the authors of MDR do.
 
-    For each batch the classes are put in random order. From each in turn, min(`images_per_class`, size
-    of the class) images are drawn without replacement, until the batch is full. Images beyond
-    `batch_size` are cut off, so the last class may contribute fewer. No class comes up twice in a
-    batch, hence no image either. Batches are independent of each other.
+    For each batch, the classes are put in random order. From one class after the other, min(`images_per_class`, size
+    of the class) images are drawn without replacement, until the batch is full. Images beyond `batch_size` are cut off,
+    so the last class may contribute fewer images. No class, and therefore no image, is drawn twice for one batch.
+    Batches are independent of each other.
 
-    An epoch's batches come from one generator seeded with `derive_seed("sampler", seed, epoch)`. They do
-    not depend on the number of ranks or on the epochs drawn before. A longer epoch begins with the batches
-    of a shorter one.
+    The batches of an epoch come from one generator that is seeded with `derive_seed("sampler", seed, epoch)`. They do
+    not depend on the number of ranks or on the epochs drawn before. If more batches are drawn for an epoch, the first
+    batches stay the same.
 
     Source: the sampler of the authors' code for Kim & Park, AAAI 2021 (arXiv 2102.04223).
 
     Args:
         labels: (n,) integer class of each image.
         batch_size: images in the global batch.
-        images_per_class: images drawn from each class, at least 2 (a positive pair); a smaller class gives all it has.
+        images_per_class: number of images drawn from each class, at least 2, so that there are positive pairs. A class
+            with fewer images contributes all of them.
         seed: the trial's seed.
 
     Raises:
-        ValueError: a number is out of range, or one pass over all classes cannot fill a batch.
+        ValueError: a number is out of range, or a batch cannot be filled if each class is used once.
 
     Example:
+        Three batches of two classes, with four of the six images of each:
+
         >>> labels = torch.arange(10).repeat_interleave(6)
         >>> sampler = BatchSampler(labels, batch_size=8, images_per_class=4, seed=0)
         >>> sampler.epoch_batches(epoch=0, num_batches=3).shape
@@ -75,7 +78,7 @@ class BatchSampler:
         return torch.from_numpy(batches)
 
     def _draw_batch(self, generator: np.random.Generator) -> np.ndarray:
-        """Return one batch, (batch_size,) image indices, class after class."""
+        """Draw one batch, and return the indices of its images, (batch_size,), class after class."""
         classes = generator.permutation(len(self._counts))
         filled = np.cumsum(self._takes[classes])
         classes = classes[: int(np.searchsorted(filled, self.batch_size)) + 1]  # k classes fill the batch

@@ -1,4 +1,4 @@
-"""Derive the seeds of independent random streams from one trial seed, by hashing what each stream is for."""
+"""Derive the seeds of independent random streams from the seed of a trial: it is hashed with the name of each stream."""
 
 import hashlib
 import operator
@@ -7,10 +7,10 @@ import operator
 def derive_seed(*parts: int | str) -> int:
     """Return a seed in [0, 2**63) that depends on all `parts`, in order, and on nothing else.
 
-    The first part is by convention the name of the consumer, so that the sampler's stream and the
-    augmentation's stream of the same trial are unrelated: `derive_seed("sampler", seed, epoch)`.
-    The value is the upper 63 bits of an 8-byte BLAKE2b digest of the parts, each written with its
-    type and length; unlike Python's `hash`, it is the same in every process and on every machine.
+    By convention, the first part names the code that uses the seed, as in `derive_seed("sampler", seed, epoch)`. So the
+    random numbers of the sampler and of the augmentation of the same trial are unrelated. The seed is the upper 63 bits
+    of an 8-byte BLAKE2b digest of the parts, each written with its type and length. Unlike the values of Python's
+    `hash`, the seed is the same in every process and on every machine.
 
     Raises:
         TypeError: a part is neither an integer nor a string.

@@ -14,10 +14,10 @@ MAX_SHIFT_PX = 2.0
 
 
 def draw_affine_params(batch_size: int, seed: int, epoch: int, step: int) -> torch.Tensor:
-    """Draw the affine change of each image of a *global* batch, of which a rank takes its slice.
+    """Draw a random rotation, scale and shift for each image of a *global* batch. Each rank uses its slice of the rows.
 
-    One generator, seeded with `derive_seed("augment", seed, epoch, step)`, draws the numbers row by row:
-    row i is a function of (seed, epoch, step, i).
+    One generator, seeded with `derive_seed("augment", seed, epoch, step)`, draws the numbers row by row. So row i is a
+    function of (seed, epoch, step, i).
 
     Args:
         batch_size: images in the global batch, B.
@@ -26,8 +26,8 @@ def draw_affine_params(batch_size: int, seed: int, epoch: int, step: int) -> tor
         step: index of the batch within the epoch, from 0.
 
     Returns:
-        (B, 4) float32: rotation in radians, scale factor, shift right and shift down in pixels;
-        uniform over +-10 degrees, 0.9 .. 1.1, +-2 and +-2.
+        (B, 4) float32: rotation in radians, scale factor, shift to the right and shift down in pixels. The four numbers
+        are uniform over +-10 degrees, 0.9 .. 1.1, +-2 and +-2.
     """
     generator = np.random.default_rng(derive_seed("augment", seed, epoch, step))
     low = (-MAX_ROTATION_RAD, SCALE_RANGE[0], -MAX_SHIFT_PX, -MAX_SHIFT_PX)
@@ -36,8 +36,9 @@ def draw_affine_params(batch_size: int, seed: int, epoch: int, step: int) -> tor
 
 
 def augment_affine(images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-    """Rotate and scale each image about its centre and shift it; bilinear, with the border repeated outside.
+    """Rotate and scale each image about its centre, then shift it.
 
+    Pixels are interpolated bilinearly. Outside of an image, the pixels of its border are repeated.
     Each image is computed on its own: a slice of a batch gives that slice of the batch's result.
 
     Args:
@@ -62,7 +63,7 @@ def _sampling_grid(params: torch.Tensor, height: int, width: int) -> torch.Tenso
     """Return the point of the input image that each output pixel samples, (n, H, W, 2) in -1 .. 1, x before y.
 
     This is the inverse of "rotate and scale, then shift": source = rotate(-angle) (output - shift) / scale.
-    It is written out because the matrix product in `F.affine_grid` rounds differently for other batch sizes.
+    The formula is written out because the matrix product in `F.affine_grid` rounds differently for other batch sizes.
     """
     angle, scale, shift_x, shift_y = (column[:, None, None] for column in params.unbind(1))  # (n, 1, 1)
     x = torch.arange(width, device=params.device) + 0.5 - width / 2  # (W,) pixels from the centre

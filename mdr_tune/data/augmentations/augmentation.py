@@ -1,4 +1,4 @@
-"""Augmentations of training images: the interface, and the simple ones. Seeded for the global batch."""
+"""The interface of augmentations of training images, and two simple augmentations."""
 
 from typing import Protocol
 
@@ -9,9 +9,11 @@ from mdr_tune.data.augmentations.cropping import center_crop
 
 
 class Augmentation(Protocol):
-    """A random change of each image, in two steps: `draw` for the global batch, then the call on a rank's slice.
+    """A random change of each image of a batch, in two steps.
 
-    So the images of a batch depend on (seed, epoch, step), and not on how many ranks share it.
+    First, `draw` draws random numbers for all images of the global batch. Then the object is called with the images of
+    one rank and the random numbers of these images. So the changed images depend on (seed, epoch, step), and not on the
+    number of ranks that share the batch.
     """
 
     def output_size(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -22,7 +24,7 @@ class Augmentation(Protocol):
         """
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
-        """Draw the changes of a global batch. Row i is a function of (image_shape, seed, epoch, step, i).
+        """Draw the random numbers for a global batch. Row i is a function of (image_shape, seed, epoch, step, i).
 
         Args:
             batch_size: images in the global batch, B.
@@ -32,7 +34,7 @@ class Augmentation(Protocol):
             step: index of the batch within the epoch, from 0.
 
         Returns:
-            (B, k) float32 on the CPU.
+            (B, k) float32 on the CPU: k numbers for each image. k depends on the augmentation.
         """
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
@@ -40,8 +42,8 @@ class Augmentation(Protocol):
 
         Args:
             images: (n, C, H, W) uint8 on any device.
-            params: (n, k) float32 on the CPU, the rows of `draw`'s result for these images. In pinned memory, copying
-                them to the device does not block.
+            params: (n, k) float32 on the CPU, the rows of `draw`'s result for these images. If they are in pinned
+                memory, copying them to the device does not block.
 
         Returns:
             (n, C, *output_size) uint8, or float32 in 0..255, on the device of `images`.
@@ -63,7 +65,7 @@ class Affine:
         return self._middle.output_size(image_shape)
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
-        """Return (B, 4) from `draw_affine_params`; `image_shape` is not used."""
+        """Return the result of `draw_affine_params`, (B, 4). `image_shape` is not used."""
         return draw_affine_params(batch_size, seed, epoch, step)
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
@@ -74,7 +76,7 @@ class Affine:
 
 
 class CenterCrop:
-    """The augmentation that changes nothing: a view of the middle of each image.
+    """An augmentation without random changes. It returns a view of the middle of each image.
 
     Args:
         image_size: height and width of the crop in pixels; None keeps the whole image.
@@ -89,7 +91,7 @@ class CenterCrop:
         return height, width
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
-        """Return (B, 0): there is nothing to draw."""
+        """Return an empty tensor, (B, 0), because no random numbers are needed."""
         return torch.empty(batch_size, 0)
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:

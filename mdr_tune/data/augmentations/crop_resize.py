@@ -10,18 +10,19 @@ Interpolation = Literal["lanczos", "bicubic", "bilinear"]
 
 
 def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolation: Interpolation) -> torch.Tensor:
-    """Cut a box out of each image, resize it as Pillow does, and mirror it if the box says so.
+    """Cut a box out of each image, resize it as Pillow does, and mirror it if its row in `boxes` says so.
 
-    On a CPU, torch's kernels for uint8 do it image by image; they are the fastest there. Their pixels are Pillow's, but
-    for a rounding here and there; rows are resampled before columns. (Pillow 13 begins with the columns where that is
-    less work. Lanczos' and bicubic resampling cut off overshoot in between, so a few pixels then differ by more.)
+    On a CPU, torch's kernels for uint8 resize one image after the other, which is the fastest method there. They
+    resample rows before columns. Their pixels equal those of Pillow, except for occasional differences in rounding.
+    (Pillow 13 resamples columns first where that is less work. The Lanczos and bicubic filters give values outside of
+    0..255, which are cut off between the two steps, so a few pixels then differ by more.)
 
-    On a GPU, `resample` does it, whose result is not rounded: there is no Lanczos kernel, and calls for single images
-    would keep the CPU busy.
+    On a GPU, `resample` is called, and its result is not rounded. torch has no Lanczos kernel for GPUs, and calls for
+    single images would keep the CPU busy.
 
     Args:
         images: (n, C, H, W) uint8. Channels-last memory is the fastest.
-        boxes: (n, 5), on the CPU: top, left, height and width in whole pixels; 1 for mirrored, else 0.
+        boxes: (n, 5), on the CPU: top, left, height and width in whole pixels, then 1 if the image is mirrored, else 0.
         size: height and width of the results in pixels.
         interpolation: name of the resampling filter.
 
@@ -39,10 +40,11 @@ def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolat
 
 
 def resample(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolation: Interpolation) -> torch.Tensor:
-    """Do the same as `crop_resize`, by two matrix products that resample all images of the batch at once.
+    """Cut out, resize and mirror boxes as `crop_resize` does, with two matrix products for all images of the batch.
 
-    The first product resamples rows, the second one columns. Overshoot is cut off after each. Nothing is rounded,
-    so the result is the same for any slice of a batch, up to float32's precision.
+    The first product resamples rows, and the second one columns. After each product, values outside of 0..255 are cut
+    off. Nothing is rounded. The results of a slice of a batch equal that slice of the batch's results, up to the
+    precision of float32.
 
     Args:
         images: (n, C, H, W), values in 0..255, on any device.
@@ -74,16 +76,16 @@ def _weights(
 ) -> torch.Tensor:
     """Return the weight of each input pixel in each output pixel along one side, (n, size, pixels).
 
-    The weights of an output pixel sum to 1. The kernel is centred on the output pixel. Where the box is made smaller,
-    the kernel is wider by the same factor.
+    The weights of an output pixel sum to 1. The kernel is centred on the output pixel. If a box is made smaller, the
+    kernel is made wider by the same factor.
 
     Args:
         start: (n,) first pixel of each box along this side.
         length: (n,) length of each box along this side in pixels.
-        mirrored: (n,) 1 for boxes to be mirrored along this side, else 0.
+        mirrored: (n,) 1 for boxes that are mirrored along this side, else 0.
         pixels: length of the images along this side.
         size: length of the results along this side in pixels.
-        kernel: weight at a distance from the middle of the output pixel.
+        kernel: function that returns the weights at given distances from the middle of the output pixel.
         reach: distance beyond which the kernel is zero.
     """
     start, length, mirrored = (column[:, None, None] for column in (start, length, mirrored))  # (n, 1, 1)
@@ -102,7 +104,7 @@ def _lanczos(x: torch.Tensor) -> torch.Tensor:
 
 
 def _bicubic(x: torch.Tensor) -> torch.Tensor:
-    """Keys' kernel with a = -1/2, which Pillow has, and torch where it antialiases."""
+    """Return Keys' bicubic kernel at `x`, with a = -1/2. Pillow uses it, and so does torch with antialiasing."""
     x = x.abs()
     return torch.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2)
 

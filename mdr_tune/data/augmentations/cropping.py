@@ -6,8 +6,9 @@ import torch
 def center_crop(images: torch.Tensor, size: int) -> torch.Tensor:
     """Return a view of the middle of each image, size x size pixels.
 
-    Where the margins cannot be equal, the crop lies where torchvision's `CenterCrop` puts it: the margin at the top or
-    left is rounded to the nearest whole pixel, a half to the even one.
+    If the margins on two sides cannot be equal, the crop lies where torchvision's `CenterCrop` puts it: the margin at
+    the top or left is half of the difference in size, rounded to a whole pixel. A margin of x.5 pixels is rounded to
+    the even number.
 
     Args:
         images: (n, C, H, W).

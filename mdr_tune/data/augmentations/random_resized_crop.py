@@ -1,4 +1,4 @@
-"""The paper's augmentation: a random part of the image, resized, and mirrored half of the time."""
+"""The augmentation of the authors of MDR: a random part of the image, resized, and mirrored with probability 1/2."""
 
 import math
 from collections.abc import Sequence
@@ -21,15 +21,16 @@ ATTEMPTS = 10  # as in torchvision's RandomResizedCrop
 def draw_boxes(
     uniform: np.ndarray, height: int, width: int, scale: Sequence[float] = SCALE, ratio: Sequence[float] = RATIO
 ) -> np.ndarray:
-    """Return a box in an image for each row of random numbers, by the rule of torchvision's `RandomResizedCrop`.
+    """Turn each row of random numbers into a box within an image, as torchvision's `RandomResizedCrop` does.
 
-    There are ten attempts at a size. Each takes an area, whose share of the image is uniform over `scale`, and a ratio
-    of width to height, which is log-uniform over `ratio`; the sides are rounded to whole pixels. The first size that
-    fits into the image is taken, and all positions of the box are equally likely. If no size fits, the box is the
-    largest one in the middle whose ratio is within `ratio`.
+    A row gives ten candidates for the size of the box. Each has an area, whose share of the image is uniform over
+    `scale`, and a ratio of width to height, which is log-uniform over `ratio`. Its sides are rounded to whole pixels.
+    The first candidate that fits into the image is used, and all positions of the box are equally likely. If no
+    candidate fits, the box is the largest one in the middle of the image whose ratio is within `ratio`.
 
     Args:
-        uniform: (B, 22) in [0, 1): ten areas, ten ratios, a vertical and a horizontal position.
+        uniform: (B, 22) random numbers in [0, 1): ten for areas, ten for ratios, one for the vertical position of the
+            box, and one for its horizontal position.
         height: height of the images in pixels.
         width: width of the images in pixels.
         scale: least and largest share of the image's area.
@@ -66,11 +67,12 @@ def _central_box(height: int, width: int, ratio: Sequence[float]) -> tuple[int, 
 
 
 class RandomResizedCrop:
-    """An `Augmentation`: a random part of each image, resized to a square with antialiasing, mirrored by chance.
+    """An `Augmentation` that cuts a random part out of each image, resizes it to a square, and mirrors it at random.
 
-    The default filter is Lanczos', as the authors resample with Pillow. On parts of a photo the pixels then differ from
-    Pillow's by 0.04 grey values in the mean (0.3 on a GPU, where they are not rounded). Bicubic pixels differ by 1.0,
-    bilinear ones by 2.1 (tests/data/augmentations/test_crop_resize.py).
+    The part is resized with antialiasing. The default filter is Lanczos', which the authors use, in Pillow. With this
+    filter, the pixels of parts of a photo differ from the authors' by 0.04 grey values on average (0.3 on a GPU, where
+    pixels are not rounded). With the bicubic filter they differ by 1.0, and with the bilinear filter by 2.1
+    (tests/data/augmentations/test_crop_resize.py).
 
     Args:
         image_size: height and width of the results in pixels; None: the height of the images for both.
@@ -117,7 +119,7 @@ class RandomResizedCrop:
         row.
 
         Returns:
-            (B, 5) float32: top, left, height and width in whole pixels; 1 for mirrored, else 0.
+            (B, 5) float32: top, left, height and width in whole pixels, then 1 if the image is mirrored, else 0.
         """
         generator = np.random.default_rng(derive_seed("random_resized_crop", seed, epoch, step))
         uniform = generator.random((batch_size, 2 * ATTEMPTS + 3))

@@ -1,8 +1,8 @@
 """The embedded data set `glyphs`: zero-shot retrieval of letters, with nothing to download.
 
-A class is a letter. Its twelve images are that letter in the twelve DejaVu faces, each slanted, moved
-and made noisy at random. Train on some letters, retrieve others. The images are rendered once, in
-seconds, into one Arrow file in the cache folder, and memory-mapped from then on.
+A class is a letter. Its twelve images show that letter in the twelve DejaVu typefaces, each slanted, moved and made
+noisy at random. A network is trained on some letters and has to retrieve others. The images are rendered once, in a few
+seconds, into an Arrow file in the cache folder. From then on, this file is memory-mapped.
 """
 
 import hashlib
@@ -35,15 +35,15 @@ _CHECKSUM_KEY = b"images_crc32"
 
 
 class _CorruptFileError(Exception):
-    """The cache file is not a complete file of `prepare`: it is cut short, damaged, or something else."""
+    """The cached file of rendered letters is cut short or damaged, or `prepare` did not write it."""
 
 
 def prepare(cache_dir: Path) -> Path:
-    """Return the data set's Arrow file below `cache_dir`, rendering it if there is no valid one.
+    """Return the path of the data set's Arrow file in `cache_dir`. If there is no valid file, it is rendered first.
 
-    The file has one record batch with the columns image (1024 bytes, row by row), label, codepoint, face
-    and split; each split is one contiguous range of rows. Any number of processes may call this at once:
-    one renders, and the others wait.
+    The file has one record batch with the columns image (1024 bytes: the pixels, row by row), label, codepoint, face
+    and split. Each split is a contiguous range of rows. If several processes call this at once, one renders and the
+    others wait.
     """
     path = cache_dir / f"glyphs-v{VERSION}-{_fingerprint()}.arrow"
     with locked(path):
@@ -56,10 +56,11 @@ def prepare(cache_dir: Path) -> Path:
 
 
 def open_glyphs(cache_dir: Path) -> OpenedDataset:
-    """Return the data set, rendering it if need be. Its images, (n, 1, 32, 32), are views of the memory-mapped file.
+    """Open the data set. Its letters are rendered first if the cache folder does not have them.
 
-    The mapping is private and copy-on-write: processes share the pages of the file. A process that writes into the
-    images changes only its own copy.
+    The images of each split, (n, 1, 32, 32), are views of the memory-mapped file. The mapping is private and
+    copy-on-write: processes share the pages of the file, and a process that writes into the images changes only its own
+    copy.
     """
     batch, pixels = _open(prepare(cache_dir))
     images = torch.from_numpy(pixels)
@@ -79,8 +80,8 @@ def open_glyphs(cache_dir: Path) -> OpenedDataset:
 def split_letters() -> dict[str, list[int]]:
     """Return the code points of each split's classes, in the order of their labels.
 
-    The `distinct_letters` are put in a seeded random order, divided by `SPLIT_PERCENT`, and sorted within
-    each split. Labels count on from split to split, in the order of `SPLIT_NAMES`.
+    The `distinct_letters` are put in a seeded random order, divided by `SPLIT_PERCENT`, and sorted within each split.
+    Labels are numbered from 0 through all splits, in the order of `SPLIT_NAMES`.
     """
     letters = np.random.default_rng(SEED).permutation(distinct_letters())
     percent = np.cumsum([SPLIT_PERCENT[name] for name in SPLIT_NAMES[:-1]])
@@ -89,7 +90,7 @@ def split_letters() -> dict[str, list[int]]:
 
 
 def _render_table() -> pa.RecordBatch:
-    """Render all images, class after class, each class in the order of `FACES`."""
+    """Render all images, and return them as a table: class after class, each class in the order of `FACES`."""
     codes_of = split_letters()
     codes = [code for name in SPLIT_NAMES for code in codes_of[name]]
     renderers = [render.GlyphRenderer(face, SEED) for face in range(len(FACES))]
@@ -113,10 +114,12 @@ def _names(ids: np.ndarray, names: tuple[str, ...]) -> pa.DictionaryArray:
 
 
 def _open(path: Path) -> tuple[pa.RecordBatch, np.ndarray]:
-    """Map the file; return its record batch and its images, (n, 1, 32, 32) uint8, without copying them.
+    """Map the cached file of rendered letters into memory. Return its record batch and its images.
+
+    The images, (n, 1, 32, 32) uint8, are views of the file.
 
     Raises:
-        _CorruptFileError: the file is not a complete one that `prepare` wrote.
+        _CorruptFileError: the file is cut short or damaged, or `prepare` did not write it.
     """
     try:
         with path.open("rb") as file:
@@ -148,7 +151,7 @@ def _is_valid(path: Path) -> bool:
 
 @cache
 def _fingerprint() -> str:
-    """Return a hash of all that the file's content depends on and that `VERSION` does not cover."""
+    """Return a hash of everything that the rendered images depend on, except for the code, which `VERSION` covers."""
     digest = hashlib.blake2b(digest_size=6)
     digest.update(repr((SEED, SPLIT_PERCENT, render.parameters(), distinct_letters())).encode())
     # The rasteriser: another version may shade edges otherwise.

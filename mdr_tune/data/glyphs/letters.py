@@ -27,7 +27,7 @@ FACES = (
 
 
 def font_path(face: str) -> pathlib.Path:
-    """Return the TrueType file of one of `FACES`."""
+    """Return the path of the TrueType file of a typeface, which is one of `FACES`."""
     return pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
 
 
@@ -46,9 +46,9 @@ def shared_letters() -> tuple[int, ...]:
 def distinct_letters() -> tuple[int, ...]:
     """Return the code points of the 1,384 `shared_letters` that differ in shape, ascending.
 
-    Latin A, Greek Alpha and Cyrillic A are three code points, but no image can tell them apart. Letters
-    whose outlines in DejaVu Sans are equal point by point, except for their horizontal position, count as
-    one, the lowest code point. Outlines in font units do not depend on a rasteriser or its version.
+    Latin A, Greek Alpha and Cyrillic A are three code points, but their images look the same. So letters are counted as
+    one if their outlines in DejaVu Sans are equal point by point, except for the horizontal position. The lowest of
+    their code points is used. Outlines in font units do not depend on a rasteriser or its version.
     """
     font = ft2font.FT2Font(str(font_path("DejaVuSans")))
     first_with: dict[bytes, int] = {}

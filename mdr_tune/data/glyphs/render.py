@@ -1,4 +1,4 @@
-"""Draw a letter in one face as a small, slanted, noisy grey image."""
+"""Draw a letter in one typeface as a small, slanted, noisy grey image."""
 
 import math
 
@@ -33,10 +33,10 @@ def parameters() -> dict[str, object]:
 
 
 class GlyphRenderer:
-    """Draws letters in one face.
+    """Draws letters in one typeface.
 
     Args:
-        face: index into `FACES`.
+        face: index of the typeface in `FACES`.
         seed: seed of the data set, not of a trial.
     """
 
@@ -49,8 +49,8 @@ class GlyphRenderer:
     def render(self, code: int) -> np.ndarray:
         """Return the letter's image, (32, 32) uint8: light ink on darker paper, with noise.
 
-        All random numbers come from `np.random.default_rng([seed, code, face])`, so an image does not
-        depend on which others are drawn.
+        All random numbers come from `np.random.default_rng([seed, code, face])`. So an image does not depend on which
+        other images are drawn.
         """
         generator = np.random.default_rng([self.seed, code, self.face])
         angle, log_scale, shear, shift_x, shift_y, paper, contrast, noise_std = generator.uniform(*_UNIFORM_BOUNDS)
@@ -70,7 +70,7 @@ class GlyphRenderer:
         return image
 
     def _draw(self, code: int) -> tuple[Image.Image, int]:
-        """Return the letter centred on an empty canvas, and its larger side in pixels."""
+        """Return a canvas with the letter in its centre, and the longer side of the letter in pixels."""
         left, top, right, bottom = self._font.getbbox(chr(code))
         canvas = Image.new("L", (CANVAS_SIZE, CANVAS_SIZE))
         origin = ((CANVAS_SIZE - left - right) / 2, (CANVAS_SIZE - top - bottom) / 2)
@@ -88,10 +88,11 @@ _UNIFORM_BOUNDS = tuple(
 def _inverse_affine(
     angle: float, zoom: float, shear: float, shift_x: float, shift_y: float
 ) -> tuple[float, float, float, float, float, float]:
-    """Return Pillow's (a, b, c, d, e, f), which map a pixel (x, y) of the result to a point of the drawing.
+    """Return the coefficients (a, b, c, d, e, f) by which Pillow describes an affine transformation.
 
-    The transformation itself shears, rotates and zooms about the drawing's centre, then shifts from the
-    result's centre. Pillow needs its inverse, in which the steps are undone, the last one first.
+    The transformation shears, rotates and zooms the drawing about its centre, puts this point at the centre of the
+    result, and shifts it. Pillow needs the inverse: the pixel (x, y) of the result shows the point
+    (a x + b y + c, d x + e y + f) of the drawing.
     """
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
     a, b = cos - shear * -sin, sin - shear * cos

@@ -1,1 +1,1 @@
-"""Image files as pixels: decoded once into a cache that all processes of a node map, or decoded at each read."""
+"""Read the pixels of image files, by decoding them or from a cache of decoded images that a node's processes share."""

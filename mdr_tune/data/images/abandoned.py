@@ -13,7 +13,7 @@ def remove_abandoned(folder: Path, held: Path | None = None) -> None:
 
     Args:
         folder: folder of the files.
-        held: path in `folder` whose lock the caller holds.
+        held: path in `folder` whose lock the caller holds; None if the caller holds no lock.
     """
     for temporary in abandoned(folder, held):
         temporary.unlink(missing_ok=True)
@@ -22,8 +22,9 @@ def remove_abandoned(folder: Path, held: Path | None = None) -> None:
 def abandoned(folder: Path, held: Path | None = None) -> list[Path]:
     """Return the temporary files in `folder` that no process writes any more, sorted.
 
-    `atomic_write` removes its temporary file `TARGET.RANDOM.tmp` unless the process is killed. A writer holds the lock
-    of TARGET, so a temporary file is abandoned if nobody holds that lock, or if the caller does (`held`).
+    `atomic_write` writes to a temporary file `TARGET.RANDOM.tmp`, which stays behind if the process is killed. While a
+    process writes, it holds the lock of TARGET. So a temporary file is abandoned if no process holds that lock, or if
+    the caller holds it itself (`held` is TARGET).
     """
     found = []
     for temporary in sorted(folder.glob("*.tmp")):
@@ -34,7 +35,7 @@ def abandoned(folder: Path, held: Path | None = None) -> list[Path]:
 
 
 def abandoned_sizes(folder: Path) -> list[tuple[Path, int]]:
-    """Return the abandoned files with their sizes in bytes; a file that another process just removed is left out."""
+    """Return the abandoned files with their sizes in bytes. A file that another process just removed is left out."""
     sizes = []
     for path in abandoned(folder):
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The images of a cache file as a data set's image source."""
+"""The images of a cache file as the images of a data set."""
 
 from pathlib import Path
 
@@ -10,20 +10,23 @@ from mdr_tune.data.images.image_cache import CacheFile
 
 
 class CachedImages:
-    """The readable images of a cache file (`mdr_tune.data.dataset.Images`), in the order of its rows."""
+    """The images of a cache file, in the order of its rows. They are `Images` of `mdr_tune.data.dataset`.
+
+    Rows of files that could not be decoded are left out.
+    """
 
     def __init__(self, file: CacheFile) -> None:
         self._file = file
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, 3, size, size)."""
+        """Shape of all images together, (n, 3, size, size)."""
         size = self._file.metadata.size_px
         return (len(self), 3, size, size)
 
     @property
     def content(self) -> str:
-        """Hash of the files, their paths, and how they were decoded."""
+        """Hash of the files' content, their paths, the size of the images, and the versions of the decoders."""
         return self._file.metadata.key
 
     @property
@@ -32,16 +35,19 @@ class CachedImages:
         return self._file.path
 
     def first_copies(self) -> np.ndarray:
-        """Return for each image the index of the first with the same pixels, (n,) int64; its own if it is the first."""
+        """Return for each image the index of the first image with the same pixels, (n,) int64.
+
+        For an image without an earlier copy, this is its own index.
+        """
         return first_copies(self._file)
 
     def __len__(self) -> int:
         return len(self._file.readable)
 
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
-        """Return a copy of the images `indices` (m,) int64: (m, 3, size, size) uint8, in channels-last memory.
+        """Return a copy of the images at `indices`, (m,) int64, as (m, 3, size, size) uint8 in channels-last memory.
 
-        The file has this memory layout, and torchvision's resize and convolutions are fastest with it.
+        The images have this memory layout in the file. Torchvision's resize and convolutions are fastest with it.
         """
         rows = self._file.readable[indices.numpy()].tolist()
         size = self._file.metadata.size_px

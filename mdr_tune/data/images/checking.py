@@ -1,4 +1,4 @@
-"""Check images that are not cached: decode all of them before the first is used, to find corrupt ones at the start."""
+"""Check images that are not cached. All are decoded before the first is used, so that corrupt images are found early."""
 
 import json
 import os
@@ -29,7 +29,8 @@ class CheckedImages(NamedTuple):
 
     Attributes:
         content: hash of the files and their paths, see `content_key`.
-        first_copies: (n,) int64, for each image the index of the first with the same pixels; its own if it is first.
+        first_copies: (n,) int64, for each image the index of the first image with the same pixels. For an image without
+            an earlier copy, this is its own index.
     """
 
     content: str
@@ -37,22 +38,22 @@ class CheckedImages(NamedTuple):
 
 
 def decoder_versions() -> list[str | None]:
-    """Return the versions of Pillow and its decoders; another version may round pixels otherwise or refuse an image."""
+    """Return the versions of Pillow and its decoders. Another version may round pixels differently or refuse an image."""
     return [PIL.__version__, *(features.version(part) for part in ("jpg", "libjpeg_turbo", "webp"))]
 
 
 def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> CheckedImages:
-    """Decode all files, and remember the result in a small file below `folder`.
+    """Decode all image files once to check them, and store the result of the check in a small file below `folder`.
 
-    If the result for the same content, size and decoders is remembered already, nothing is decoded. If several
-    processes call this at once, one decodes and the others wait.
+    If a result for the same content, size and decoders has been stored before, nothing is decoded. If several processes
+    call this at once, one decodes and the others wait.
 
     Args:
-        root: the folder that `paths` are relative to.
+        root: folder that `paths` are relative to.
         paths: paths of the files.
         folder: the cache folder.
         progress: callback that is told how many files have been read, and then how many have been decoded.
-        size: height and width, in pixels, at which images are compared.
+        size: height and width, in pixels, to which images are resized before they are compared.
 
     Raises:
         UserError: files are missing, cannot be read, or are corrupt (the message names up to twenty); or `folder`
@@ -80,7 +81,7 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
 
 
 def find_checked(root: Path, paths: Sequence[str], folder: Path, size: int) -> CheckedImages | None:
-    """Return the remembered result of `check_images`; None if `check_images` would have to decode. Nothing is written.
+    """Return the stored result of `check_images`; None if `check_images` would have to decode. Nothing is written.
 
     Arguments are those of `check_images`.
 
@@ -109,7 +110,10 @@ def _memory(folder: Path, content: str, size: int) -> Path:
 
 
 def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None:
-    """Return the result of an earlier check of `number` images with the same decoders; None if there is none."""
+    """Return the result that an earlier check of `number` images stored in the file `memory`.
+
+    Return None if there is no such file, if the file is damaged, or if the versions of the decoders have changed.
+    """
     try:
         remembered = json.loads(memory.read_bytes())
         if remembered["decoders"] != decoder_versions():
@@ -125,7 +129,7 @@ def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None
 def _decoded(
     root: Path, paths: Sequence[str], progress: Progress, size: int
 ) -> tuple[list[tuple[str, str]], list[bytes]]:
-    """Decode all files; return path and reason of the corrupt ones, and pixel hashes of the others."""
+    """Decode all files. Return the path and reason of each corrupt file, and the pixel hash of each other file."""
     errors, hashes = [], []
     paced = PacedProgress(progress, "checking images", len(paths))
     with thread_map(partial(_hash, root=str(root), size=size), paths) as found:

@@ -1,4 +1,4 @@
-"""Find images that have the same pixels as an earlier one, after decoding and resizing."""
+"""Find images that have the same pixels as an earlier image of the data set, after decoding and resizing."""
 
 import hashlib
 from collections.abc import Hashable, Sequence
@@ -15,16 +15,19 @@ def pixel_hash(pixels: np.ndarray) -> bytes:
 
 
 def first_with(hashes: Sequence[Hashable]) -> np.ndarray:
-    """Return for each of n hashes the index of the first equal one, (n,) int64; its own index if it is the first."""
+    """Return for each of n hashes the index of the first hash that is equal to it, (n,) int64.
+
+    For a hash that occurs for the first time, this is its own index.
+    """
     first: dict[Hashable, int] = {}
     return np.array([first.setdefault(key, index) for index, key in enumerate(hashes)], dtype=np.int64)
 
 
 def first_copies(file: CacheFile) -> np.ndarray:
-    """Return for each readable image of a cache the index of the first with the same pixels, (n,) int64.
+    """Return for each readable image of a cache the index of the first image with the same pixels, (n,) int64.
 
-    The index is the image's own if it is the first. Only images that share their checksum with another one can be
-    equal, so only their pixels are read.
+    For an image without an earlier copy, this is its own index. The pixels of an image are read only if another image
+    has the same checksum, because otherwise the image has no copies.
     """
     _, group, sizes = np.unique(file.checksums, return_inverse=True, return_counts=True)
     candidates = np.flatnonzero(sizes[group] > 1)

@@ -11,13 +11,14 @@ _NAMED = 20  # images that a message names at most
 
 
 def refuse_corrupt(errors: Sequence[tuple[str, str]], total: int, corrupt: Corrupt, skipping_needs: str = "") -> None:
-    """Raise a UserError that names the corrupt images, unless they may be skipped and others are left.
+    """Raise a UserError that names the corrupt images, unless they are to be skipped and other images are left.
 
     Args:
-        errors: path and reason of each corrupt image; at least one.
+        errors: path and reason of each corrupt image; there is at least one.
         total: number of all images, corrupt ones included.
         corrupt: value of `data.corrupt`.
-        skipping_needs: another setting that skipping needs, such as `data.cache: true`; the message says so.
+        skipping_needs: another setting without which images cannot be skipped, such as `data.cache: true`. The message
+            mentions it. Empty: no other setting is needed.
     """
     if corrupt == "refuse":
         condition = f", which needs {skipping_needs}" if skipping_needs else ""

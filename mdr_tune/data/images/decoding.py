@@ -1,4 +1,4 @@
-"""Decode an image file to RGB pixels of one size, as the authors' transform does."""
+"""Decode an image file to RGB pixels of a given size, as the transform of the authors of MDR does."""
 
 import io
 from pathlib import Path
@@ -16,7 +16,7 @@ class CorruptImageError(Exception):
     """The file can be read, but its bytes are not a complete image.
 
     Attributes:
-        path: path of the file, as `decode` was given it.
+        path: path of the file, as it was passed to `decode`.
         reason: why it cannot be decoded, in a few words.
     """
 
@@ -37,16 +37,18 @@ def decode(path: str, size: int) -> np.ndarray:
 
     The pixels are those of torchvision's `default_loader` followed by `Resize((size, size), LANCZOS)`: the aspect ratio
     is not kept, transparency is dropped, and an orientation in the EXIF data is not applied. If the file has several
-    frames, the first is taken. Two kinds of files are treated otherwise. Of 16-bit grey values the high byte is taken,
-    as Pillow does with 16-bit colours, since Pillow's own conversion would cut them off at 255. Images of 32-bit pixels
-    are refused.
+    frames, the first is used.
+
+    Two kinds of files are treated differently from torchvision. Of a 16-bit grey value, the high byte is used, as
+    Pillow does with 16-bit colours: Pillow's conversion of grey values would turn all values above 255 into 255. Images
+    with 32-bit pixels are refused.
 
     Source: `build_transform` of the authors' code for Kim & Park, AAAI 2021.
 
     Raises:
-        CorruptImageError: the file is empty, truncated, not an image, of 32-bit pixels, or has more pixels than Pillow
-            allows (twice `MAX_IMAGE_PIXELS`).
-        UnreadableFileError: (a UserError) the system cannot read the file.
+        CorruptImageError: the file is empty, truncated or not an image, it has 32-bit pixels, or it has more pixels
+            than Pillow allows (twice `MAX_IMAGE_PIXELS`).
+        UnreadableFileError: the system cannot read the file. This is a UserError.
     """
     try:
         check_on_disk(path)

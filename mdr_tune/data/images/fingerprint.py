@@ -44,7 +44,7 @@ def file_states(root: Path, paths: Sequence[str]) -> list[FileState]:
     """Return the state of each file; `paths` are relative to `root`, or absolute.
 
     Raises:
-        UserError: `root` is not a folder, or files are missing; the message has their number and names a few.
+        UserError: `root` is not a folder, or files are missing. The message counts the missing files and names a few.
     """
     if not os.path.isdir(root):
         raise UserError(f"data.root: there is no folder {root}")
@@ -62,7 +62,7 @@ def file_states(root: Path, paths: Sequence[str]) -> list[FileState]:
 
 
 def remembered_key(root: Path, paths: Sequence[str], folder: Path) -> str | None:
-    """Return the key that `content_key` remembers in `folder`; None if it would have to read the files.
+    """Return the key that `content_key` has stored in `folder` for these files; None if it has not stored one.
 
     Raises:
         UserError: as `file_states`.
@@ -71,12 +71,12 @@ def remembered_key(root: Path, paths: Sequence[str], folder: Path) -> str | None
 
 
 def content_key(root: Path, paths: Sequence[str], folder: Path, progress: Progress) -> str:
-    """Return a hash (hexadecimal) of the paths, in their order, and of the content of the files.
+    """Return a key for the content of files: a hexadecimal hash of their paths, in order, and of their bytes.
 
-    The same files under another `root` have the same key. Hashing takes as long as reading all files, so the key is
-    remembered in a small file in `folder` (which exists). The name of that file is made from the states of all image
-    files: as long as none of these changes, the next call only needs their states. If several processes call this at
-    once, one hashes and the others wait.
+    The same files under another `root` have the same key. Computing the key takes as long as reading all files. So the
+    key is stored in a small file in `folder`, which must exist. The name of the small file is derived from the paths,
+    sizes and times of all image files. As long as these do not change, later calls need not read the image files. If
+    several processes call this at once, one computes the key and the others wait.
 
     Raises:
         UserError: as `file_states`; or some files cannot be read.
@@ -102,13 +102,13 @@ def file_hashes(
     """Yield a hash of the content of each file.
 
     Args:
-        root: the folder that `paths` are relative to.
+        root: folder that `paths` are relative to.
         paths: paths of the files.
-        num_bytes: number of bytes to read from the middle of each file; None reads the whole file.
-        advance: callback that is told how many more files have been read.
+        num_bytes: number of bytes to read from the middle of each file. None: the whole file is read.
+        advance: callback that gets the number of files that have been read since the last call.
 
     Raises:
-        UserError: some files cannot be read; raised after the hashes of all others.
+        UserError: some files cannot be read. The error is raised after the hashes of all other files.
     """
     failures: list[_Failure] = []
     read = partial(_hashes, str(root), num_bytes)
@@ -193,7 +193,7 @@ def _chunks(paths: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def _where_it_leads(file: str) -> str | None:
-    """Return a text that says where a broken link leads; None if `file` is not a link."""
+    """Return text for a message about where a broken link leads; None if `file` is not a link."""
     try:
         target = os.readlink(file)
     except OSError:
@@ -202,7 +202,10 @@ def _where_it_leads(file: str) -> str | None:
 
 
 def _with_similar_names(root: Path, missing: Sequence[_Failure]) -> list[_Failure]:
-    """Return the missing files, with a hint where a file has the same name but for case and invisible characters."""
+    """Return the missing files, with a hint for those that exist under a similar name.
+
+    A similar name differs only in case or in invisible characters.
+    """
     names = NamesOnDisk(root, lambda name: one_form(name).casefold())
     found = [names.find(failure.path) if failure.reason is None else None for failure in missing]
     return [

@@ -1,7 +1,7 @@
-"""The format of an image cache, and how it is opened and checked.
+"""The file format of an image cache, and functions that open and check such a file.
 
-A cache is an Arrow IPC file, so that other programs can read it too. It has one row for each file of the data set, in
-record batches of a fixed number of rows, of which the last may be shorter. Its columns:
+A cache is an Arrow IPC file, so that other programs can read it too. It has one row for each file of the data set. The
+rows are in record batches of a fixed length; only the last batch may be shorter. Its columns:
 
 - `path` (string): path of the file, as the data set lists it.
 - `image` (fixed-size binary): height x width x RGB, row by row; null if the file cannot be decoded.
@@ -36,18 +36,18 @@ _MOST_BATCH_BYTES = 64 << 20
 
 
 class DamagedCacheError(Exception):
-    """The file is not a complete image cache: it is cut short, damaged, or something else."""
+    """The file is not a complete image cache: it is cut short, damaged, or a file of another kind."""
 
 
 class CachedFile(NamedTuple):
-    """A cache file as `cached_files` lists it.
+    """Description of a cache file in the list that `cached_files` returns.
 
     Attributes:
         path: path of the file.
         name: name of the data set.
         size_px: height and width of the images in pixels.
         images: number of images that could be decoded; 0 if there is a problem.
-        bytes: size of the file in bytes; 0 if the system does not tell.
+        bytes: size of the file in bytes; 0 if the size is unknown because the file cannot be accessed.
         problem: "damaged", or "unreadable" with the system's reason; None if the file can be used.
     """
 
@@ -60,7 +60,7 @@ class CachedFile(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """What a cache file was made for.
+    """Description of the images in a cache file, which the file contains in its schema.
 
     Attributes:
         format: version of the file format, see `FORMAT`.
@@ -88,7 +88,12 @@ class Metadata(NamedTuple):
 
     @classmethod
     def of_schema(cls, schema: pa.Schema) -> "Metadata":
-        """Return the metadata in a schema that `schema` made; raise KeyError or ValueError if there is none."""
+        """Read the metadata from a schema that the method `schema` returned.
+
+        Raises:
+            KeyError: The schema has no such metadata.
+            ValueError: A value that should be a number is not one.
+        """
         text = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
         return cls(text["format"], text["name"], int(text["size_px"]), int(text["rows"]), text["key"])
 
@@ -104,17 +109,17 @@ def rows_per_batch(size_px: int) -> int:
 
 
 def as_text(path: str) -> str:
-    """Return a path as the cache stores it: bytes that are not UTF-8 are escaped."""
+    """Return a path as the text that the cache stores: bytes that are not UTF-8 are escaped."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 class CacheFile:
-    """An opened cache file. Opening it checks all columns but the images; of the images, only the first and the last.
+    """An opened cache file. When it is opened, all columns are checked, but only the first and the last image.
 
-    The file is mapped read-only into memory and shared by all processes of a node. The mapping is not copy-on-write, as
-    that of the glyphs is, because the kernel refuses such a mapping of a file that is larger than the memory. It need
-    not be: views of the mapping cannot be written to, and data sets get copies. The mapping outlives the file's name,
-    so a rebuild or a deletion does not disturb readers.
+    The file is mapped read-only into memory and shared by all processes of a node. The file of `glyphs` is mapped
+    copy-on-write, but the kernel refuses this for a file that is larger than the memory. Copy-on-write is not needed
+    here, because views of the mapping cannot be written to, and data sets get copies. The mapping stays valid when the
+    file is deleted or replaced, so a rebuild does not disturb processes that read it.
 
     Raises:
         DamagedCacheError: the file is cut short or has another format, or its first or last image does not match its
@@ -180,10 +185,10 @@ class CacheFile:
         return pixels
 
     def copy_rows(self, rows: Sequence[int], images: np.ndarray) -> None:
-        """Copy the images of `rows`, all of which must have one, into `images` (m, size, size, 3)."""
+        """Copy the images of m `rows` into `images`, (m, size, size, 3). Each of the rows must have an image."""
         places = [divmod(row, rows_per_batch(self.metadata.size_px)) for row in rows]
-        # Announced first, the disk reads all images at once; the copies alone would have it read one after another.
-        # For a file that is not in memory, this was measured to take a third of the time.
+        # All images are announced to the kernel first, so that the disk reads them at the same time. Without this, it
+        # would read one after another. For a file that is not in memory, this was measured to take a third of the time.
         for number, row in places:
             self._announce(number, row)
         for image, (number, row) in zip(images, places, strict=True):
@@ -215,7 +220,7 @@ class CacheFile:
         ]
 
     def damaged(self) -> list[str]:
-        """Read all images; return the paths of those that do not match their checksum."""
+        """Read all images, and return the paths of the images that do not match their checksum."""
         with thread_map(self._damaged_paths, range(len(self._batches))) as parts:
             return [path for part in parts for path in part]
 
@@ -231,7 +236,7 @@ class CacheFile:
 
 
 def verify(path: Path) -> list[str]:
-    """Read all of a cache file; return the paths of the images that do not match their checksum.
+    """Read a whole cache file, and return the paths of the images that do not match their checksum.
 
     Raises:
         UserError: the file is damaged as a whole, or cannot be read.
@@ -255,7 +260,7 @@ def cached_files(folder: Path) -> list[CachedFile]:
 
 
 def _described(path: Path, name: str, size_px: int) -> CachedFile | None:
-    """Return the description of a path that is named like a cache; None if it is not a regular file."""
+    """Return the description of a file that has the name of a cache; None if it is not a regular file."""
     size_bytes = 0
     try:
         status = path.stat()

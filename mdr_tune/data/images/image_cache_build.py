@@ -1,4 +1,4 @@
-"""Find, build or rebuild the cache file of a data set's decoded images, which all processes of a node map."""
+"""Find, build or rebuild the cache file of a data set's decoded images. All processes of a node map it into memory."""
 
 import errno
 import glob
@@ -41,21 +41,22 @@ from mdr_tune.util.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-_ROW_BYTES = 200  # for a path, a checksum and Arrow's own data; a generous estimate
+_ROW_BYTES = 200  # generous estimate of the bytes for a path, a checksum and Arrow's own data
 
 
 def open_cache(
     name: str, root: Path, paths: Sequence[str], folder: Path, progress: Progress, *, size: int, corrupt: Corrupt
 ) -> CacheFile:
-    """Return the cache of the files `paths`, one row for each, decoded to (size, size, 3); build it if need be.
+    """Open the cache of a data set's decoded images. The cache is built first if there is none, or if it is damaged.
 
-    The cache is built if there is none, or if it is damaged. Its name has a hash of all that it depends on: paths and
-    content of the files, size, versions of the decoders. If several processes call this at once, one builds and the
-    others wait. A process that is killed leaves no file that could be taken for a cache.
+    The cache has one row for each of `paths`, with an image (size, size, 3). The name of its file contains a hash of
+    everything that it depends on: paths and content of the image files, `size`, and versions of the decoders. If
+    several processes call this at once, one builds and the others wait. A process that is killed while it builds leaves
+    no file that could be mistaken for a cache.
 
     Args:
         name: name of the data set.
-        root: the folder that `paths` are relative to.
+        root: folder that `paths` are relative to.
         paths: paths of the files.
         folder: the cache folder.
         progress: callback that is told how many files have been read, and then how many have been decoded.
@@ -63,7 +64,7 @@ def open_cache(
         corrupt: what to do about images that cannot be decoded.
 
     Raises:
-        UserError: files are missing or cannot be read; images are corrupt, and `corrupt` is "refuse"; none can be
+        UserError: files are missing or cannot be read; images are corrupt, and `corrupt` is "refuse"; no image can be
             decoded; or the disk is too small, full, or fails.
     """
     folder = folder / FOLDER
@@ -84,13 +85,13 @@ def open_cache(
 def find_cache(
     name: str, root: Path, paths: Sequence[str], folder: Path, *, size: int, corrupt: Corrupt
 ) -> CacheFile | None:
-    """Return the cache that `open_cache` would find; None if `open_cache` would have to build one. Nothing is written.
+    """Return the cache that `open_cache` would open; None if `open_cache` would have to build one. Nothing is written.
 
     Arguments are those of `open_cache`.
 
     Raises:
-        UserError: as `open_cache`; but where there is no cache, only missing files and a disk that is too small are
-            found.
+        UserError: for the reasons of `open_cache`. If there is no cache yet, only missing files and a disk that is too
+            small are detected.
     """
     folder = folder / FOLDER
     with _disk_errors(folder):
@@ -101,7 +102,7 @@ def find_cache(
             return None
         metadata, path = _named(folder, name, content, size, len(paths))
         if not path.exists():
-            if not is_locked(path):  # a locked one is being built, and takes up part of the space already
+            if not is_locked(path):  # a locked cache is being built, and already takes up part of the space
                 _check_space(folder, name, size, len(paths))
             return None
         try:
@@ -117,7 +118,10 @@ def _named(folder: Path, name: str, content: str, size: int, rows: int) -> tuple
 
 
 def _without_corrupt(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile:
-    """Return the file; if it has corrupt images, refuse them or log a warning, as `corrupt` says."""
+    """Return the cache file after a check for corrupt images.
+
+    If there are any, a UserError is raised or a warning is logged, depending on `corrupt`.
+    """
     if errors := file.errors():
         refuse_corrupt(errors, total, corrupt)
         logger.warning("%s; they are left out (data.corrupt: skip)", finding(errors, total))
@@ -125,10 +129,14 @@ def _without_corrupt(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile
 
 
 def _content(name: str, root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> str:
-    """Return the key of the files' content; check the disk space first if the files have to be read for it."""
+    """Return the key of the files' content, which is that of `content_key`.
+
+    If all files have to be read to compute the key, the free space of the disk is checked first.
+    """
     if (known := remembered_key(root, paths, folder)) is not None:
         return known
-    # A cache of this name and size may be of the same files in another place, which is known once they are read.
+    # An existing cache of this name and size may be one of the same files in another folder. In that case no space is
+    # needed. This is known only after the files have been read.
     if not any(folder.glob(f"{glob.escape(name)}-{size}px-*.arrow")):
         remove_abandoned(folder)
         _check_space(folder, name, size, len(paths))
@@ -136,13 +144,13 @@ def _content(name: str, root: Path, paths: Sequence[str], folder: Path, progress
 
 
 def _key(content: str, size: int) -> str:
-    """Return a hash of all that a cache depends on, hexadecimal."""
+    """Return a hexadecimal hash of everything that a cache depends on."""
     made_of = repr((FORMAT, content, size, tuple(decoder_versions())))
     return hashlib.blake2b(made_of.encode(), digest_size=10).hexdigest()
 
 
 def _valid(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile | None:
-    """Return the cache; None if there is none, or if it was damaged, and is now removed."""
+    """Return the cache in the file `path`; None if there is none. If the cache is damaged, delete it and return None."""
     if not path.exists():
         return None
     try:
@@ -177,14 +185,17 @@ def _check_space(folder: Path, name: str, size: int, rows: int) -> None:
 def _build(
     path: Path, metadata: Metadata, root: Path, paths: Sequence[str], progress: Progress, corrupt: Corrupt
 ) -> None:
-    """Write the cache; if corrupt images are refused, raise the UserError about them and leave no file."""
+    """Decode all images and write the cache file.
+
+    If images are corrupt and `corrupt` is "refuse", or if all images are corrupt, raise a UserError and leave no file.
+    """
     with atomic_write(path) as file:
         if errors := _write_rows(file, metadata, root, paths, progress, corrupt):
             refuse_corrupt(errors, len(paths), corrupt)
 
 
 class _Row(NamedTuple):
-    """Columns of one file: path, and either image and checksum or an error."""
+    """Row of the cache for one image file: its path, and either pixels and their checksum or an error."""
 
     path: str
     pixels: np.ndarray | None
@@ -195,10 +206,10 @@ class _Row(NamedTuple):
 def _write_rows(
     file: BinaryIO, metadata: Metadata, root: Path, paths: Sequence[str], progress: Progress, corrupt: Corrupt
 ) -> list[tuple[str, str]]:
-    """Decode all files and write them; return path and reason of the corrupt ones.
+    """Decode all image files and write their rows to the cache. Return the path and reason of each corrupt image.
 
-    After a corrupt image that is refused, nothing more is written, but the other files are decoded to find all corrupt
-    ones. About 200 MB of memory are used.
+    If `corrupt` is "refuse", nothing more is written after the first corrupt image. The remaining files are still
+    decoded, so that all corrupt images are found. About 200 MB of memory are used.
     """
     schema, batch_rows = metadata.schema(), rows_per_batch(metadata.size_px)
     errors: list[tuple[str, str]] = []

@@ -31,31 +31,32 @@ def open_images(
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray]":
     """Return the images that can be decoded, and their indices in `paths`.
 
-    Image i is the file `paths[rows[i]]`, as `mdr_tune.data.images.decoding.decode` makes it: RGB, resized to `resize` x
-    `resize` pixels with Lanczos' filter. The pixels are the same with and without the cache.
+    Image i is in the file `paths[rows[i]]`, and is decoded by `mdr_tune.data.images.decoding.decode`: RGB, resized to
+    `resize` x `resize` pixels with Lanczos' filter. The pixels are the same with and without the cache.
 
     Args:
-        name: name of the data set, for the name of the cache and for messages.
-        root: the folder that `paths` are relative to.
-        paths: paths of n files, with forward slashes; an absolute path stands for itself.
-        folder: the cache folder. Without `cache`, a small file in it remembers that the images have been checked.
-        progress: callback that is told how far a build or a check is, from the calling thread, at most four times a
-            second.
+        name: name of the data set, for the name of the cache file and for messages.
+        root: folder that `paths` are relative to.
+        paths: paths of n files, with forward slashes. They may also be absolute.
+        folder: the cache folder. If `cache` is False, a small file in this folder records that the images have been
+            checked.
+        progress: callback that is called with the progress while files are read and decoded. It is called from the
+            calling thread, at most four times a second.
         resize: height and width of the images in pixels.
-        cache: whether to keep the decoded images, n x resize x resize x 3 bytes, for all processes and later starts.
-            If not, each read decodes its images. The first start with these files then decodes all of them once, to
-            check them.
-        corrupt: what to do about files whose content cannot be decoded. "skip" leaves them out and logs a warning;
-            it needs the cache, which remembers them.
+        cache: True: the decoded images, n x resize x resize x 3 bytes, are kept on disk for all processes and later
+            starts. False: each read decodes its images, and the first start with these files decodes all of them once
+            to check them.
+        corrupt: what to do about files whose content cannot be decoded. "refuse" raises an error. "skip" leaves them
+            out and logs a warning. "skip" needs the cache, in which the corrupt files are recorded.
 
     Returns:
         images: (m, 3, resize, resize) uint8.
         rows: (m,) int64, ascending indices into `paths`.
 
     Raises:
-        UserError: files are missing (found before anything is read) or cannot be read; images are corrupt and are
-            refused (the message names up to twenty); "skip" is asked for without the cache; or there is no room for the
-            cache.
+        UserError: files are missing (this is found before any file is read) or cannot be read; images are corrupt, and
+            `corrupt` is "refuse" (the message names up to twenty); `corrupt` is "skip", and `cache` is False; or the
+            disk has no room for the cache.
     """
     if cache:
         file = open_cache(name, root, paths, folder, progress, size=resize, corrupt=corrupt)
@@ -84,9 +85,9 @@ def find_images(
 
 
 class DecodedImages:
-    """Images that are decoded at each read (`mdr_tune.data.dataset.Images`).
+    """Images that are decoded at each read. They are `Images` of `mdr_tune.data.dataset`.
 
-    As many threads decode as `mdr_tune.util.cpus.threads_to_start` says.
+    The number of threads that decode is that of `mdr_tune.util.cpus.threads_to_start`.
     """
 
     cache_file = None
@@ -97,26 +98,29 @@ class DecodedImages:
 
     @property
     def content(self) -> str:
-        """Hash of the files and their paths."""
+        """Hash of the files' content and their paths."""
         return self._checked.content
 
     def first_copies(self) -> np.ndarray:
-        """Return for each image the index of the first with the same pixels, (n,) int64; its own if it is the first."""
+        """Return for each image the index of the first image with the same pixels, (n,) int64.
+
+        For an image without an earlier copy, this is its own index.
+        """
         return self._checked.first_copies
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, 3, size, size)."""
+        """Shape of all images together, (n, 3, size, size)."""
         return (len(self._paths), 3, self._size, self._size)
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
-        """Decode and return the images `indices` (m,) int64: (m, 3, size, size) uint8, in channels-last memory.
+        """Decode the images at `indices`, (m,) int64. Return (m, 3, size, size) uint8 in channels-last memory.
 
         Raises:
-            UserError: one of them is corrupt or cannot be read.
+            UserError: one of the images is corrupt or cannot be read.
         """
         files = [os.path.join(self._root, self._paths[index]) for index in indices.tolist()]
         images = np.empty((len(files), self._size, self._size, 3), dtype=np.uint8)

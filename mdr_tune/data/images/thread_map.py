@@ -1,4 +1,4 @@
-"""Apply a function to many items on threads: results come in order, and only a limited number wait in memory."""
+"""Apply a function to many items on several threads. Results come in order, and a limited number wait in memory."""
 
 import time
 from collections import deque
@@ -20,17 +20,19 @@ _REPORT_EVERY_S = 0.25
 def thread_map(
     function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None, ahead: int | None = None
 ) -> Iterator[Iterator[R]]:
-    """Yield an iterator over `function(item)`, in the order of the items, for the `with` block.
+    """Apply a function to items on several threads. The `with` block gets an iterator over the results, in order.
 
-    An exception of `function` is raised in place of the result. Leaving the block, early or not, drops the items that
-    have not been begun and waits until the threads have ended. So a Ctrl-C waits for one item of each thread at most.
+    If `function` raises an exception for an item, the iterator raises it in place of the result. When the block is
+    left, even early, items that have not been started are dropped, and each thread finishes its current item. So Ctrl-C
+    waits for at most one item of each thread.
 
     Args:
-        function: function to apply; it should release Python's lock most of the time, as reading, hashing and decoding
-            do.
-        items: items to apply it to; the calling thread iterates over them.
-        threads: number of threads; None for `threads_to_start()`.
-        ahead: largest number of results that wait to be taken or are being computed; None for four times the threads.
+        function: function to apply. It should release Python's global lock most of the time, as reading, hashing and
+            decoding do.
+        items: items to apply `function` to. The calling thread iterates over them.
+        threads: number of threads. None: `threads_to_start()`.
+        ahead: largest number of results that are being computed or have not been taken yet. None: four times the number
+            of threads.
     """
     threads = threads or threads_to_start()
     pool = ThreadPoolExecutor(threads)
@@ -51,11 +53,11 @@ def thread_map(
 
 
 class PacedProgress:
-    """Counts finished items and reports them: at the beginning, at the end, and at most four times a second between.
+    """Counts finished items and reports the count at the start, at the end, and at most four times a second in between.
 
     Args:
         progress: callback that gets the reports.
-        what: what is being done, in words.
+        what: description of the work for the reports, such as "decoding images".
         total: number of items.
     """
 

@@ -1,1 +1,1 @@
-"""Turn a list of image files into splits: draw validation and test classes, check them, number the labels."""
+"""Turn a list of image files into splits: draw validation and test classes, check the splits, number the labels."""

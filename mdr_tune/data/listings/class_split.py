@@ -1,4 +1,4 @@
-"""Draw validation and test classes out of the training classes.
+"""Choose at random which of the training classes become validation and test classes.
 
 Whole classes are drawn, never single images, because retrieval is measured on classes that the network was not trained
 on.
@@ -17,7 +17,7 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import count
 
 MIN_TRAIN_CLASSES = 2
-"""Fewest classes to train on. With one class there are no negatives, and nothing to learn."""
+"""Smallest number of classes to train on. With one class there would be no negatives, and so nothing to learn."""
 
 
 def draw_classes(
@@ -29,16 +29,16 @@ def draw_classes(
     fold: int = 0,
     seed: int = 0,
 ) -> np.ndarray:
-    """Return some of the classes, ascending: a fraction of them, or one of several folds.
+    """Draw a fraction of the classes, or one of several folds. Return the ids of the drawn classes, ascending.
 
-    The classes are put in a random order that depends only on their ids, `purpose` and `seed`, not on the number or
-    order of their images. A fraction is the front of that order, so that a larger fraction with the same seed contains
-    the smaller one. The folds are consecutive parts of the order: each class is in exactly one fold, and the sizes of
-    folds differ by at most one.
+    The classes are put in a random order. It depends only on their ids, `purpose` and `seed`, not on the number or
+    order of their images. A fraction is taken from the front of that order. So with the same seed, a larger fraction
+    contains a smaller one. The folds are consecutive parts of the order: each class is in exactly one fold, and the
+    sizes of the folds differ by at most one class.
 
     Args:
-        class_ids: (n,) integers, the class of each image; or each class once.
-        purpose: "validation" or "test", the name of the split and of its key in `data`.
+        class_ids: (n,) integers, the ids of the classes. An id may occur more than once, such as once for each image.
+        purpose: name of the split that the classes are drawn for, "validation" or "test".
         fraction: share of the classes to draw, rounded to whole classes, at least one. Give either this or `folds`.
         folds: number of folds.
         fold: index of the fold to return, 0 .. folds - 1.
@@ -46,7 +46,7 @@ def draw_classes(
 
     Raises:
         UserError: a number is out of range, or fewer than `MIN_TRAIN_CLASSES` would be left to train on.
-        ValueError: neither or both of `fraction` and `folds` are given.
+        ValueError: `fraction` and `folds` are both given, or neither is given.
     """
     if (fraction is None) == (folds is None):
         raise ValueError(f"give fraction or folds, one of them; got {fraction} and {folds}")
@@ -84,11 +84,13 @@ def _check_fold(purpose: str, folds: int, fold: int, num_classes: int) -> None:
 
 
 def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
-    """Return the listing with validation classes: its own if it has any, else some of the training classes.
+    """Return the listing with validation classes, drawn from the training classes if there are none yet.
+
+    A listing that already has validation images is returned unchanged.
 
     Args:
         listing: listing of a data set that has training images.
-        validation: `fraction` and `seed`, or `folds`, `fold` and `seed`, as `draw_classes` takes them.
+        validation: arguments for `draw_classes`: `fraction` and `seed`, or `folds`, `fold` and `seed`.
 
     Raises:
         UserError: as `draw_classes`.
@@ -97,8 +99,9 @@ def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
 
 
 def with_test(listing: Listing, test: Mapping[str, Any]) -> Listing:
-    """Return the listing with test classes: its own if it has any, else some of the training classes.
+    """Return the listing with test classes, drawn from the training classes if there are none yet.
 
+    A listing that already has test images is returned unchanged.
     Call this before `with_validation`, so that the test classes are the same in all folds of a cross-validation.
     Arguments and errors are those of `with_validation`.
     """

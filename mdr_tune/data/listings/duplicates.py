@@ -1,6 +1,6 @@
-"""Report images with the same pixels, and refuse them in different splits unless the user wants to keep them.
+"""Find images that have the same pixels. In different splits they are an error, unless the user chooses to keep them.
 
-Copies of files are found before any image is decoded.
+`check_copied_files` compares the bytes of files before any image is decoded. `check_duplicates` compares pixels.
 """
 
 import logging
@@ -25,15 +25,17 @@ _IMAGES_SHOWN = 3
 
 
 def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Duplicates) -> None:
-    """Log how many images have the same pixels as another one, in how many classes, and where.
+    """Log a warning if images have the same pixels as another image. Refuse such images in different splits if wanted.
+
+    The warning counts the images and their classes, and names some of them.
 
     Args:
         listing: n images in their splits.
-        first_copies: (n,) integers, equal for images with equal pixels.
+        first_copies: (n,) integers, one for each image. Images with equal pixels have the same number.
         duplicates: what to do about equal images in different splits. "refuse": raise an error. "keep": log a warning.
 
     Raises:
-        UserError: equal images are in different splits, and are refused; the message names some of them.
+        UserError: equal images are in different splits, and `duplicates` is "refuse". The message names some of them.
     """
     _, copy_of, sizes = np.unique(first_copies, return_inverse=True, return_counts=True)
     if len(sizes) == len(listing):
@@ -53,12 +55,14 @@ def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Dup
 
 
 def check_copied_files(listing: Listing) -> None:
-    """Check that no file has the same bytes as a file in another split. Empty files, which are no images, do not count.
+    """Check that no file has the same bytes as a file in another split. Empty files are ignored: they are not images.
 
-    Few files are read as a whole: most differ in size, and most others in a few KB from the middle.
+    First the sizes of the files are compared, then a few KB from the middle of files of equal size. Only files that are
+    still equal are read as a whole.
 
     Raises:
-        UserError: there are such copies, and the message names some of them; or files are missing or cannot be read.
+        UserError: files are copies of a file in another split (the message names some of them), or files are missing
+            or cannot be read.
     """
     sizes = [state.size for state in file_states(listing.root, listing.paths)]
     first = first_with([size or -row for row, size in enumerate(sizes)])
@@ -74,7 +78,7 @@ def check_copied_files(listing: Listing) -> None:
 
 
 def _across_splits(listing: Listing, first_copies: np.ndarray) -> np.ndarray:
-    """Return which images are equal to an image in another split, (n,) bool."""
+    """Return a mask of the images that are equal to an image in another split, (n,) bool."""
     in_splits = _num_different(first_copies, listing.splits, len(listing))
     across: np.ndarray = in_splits[first_copies] > 1
     return across
@@ -88,7 +92,7 @@ def _refusal(what: str) -> UserError:
 
 
 def _num_different(copy_of: np.ndarray, values: np.ndarray, num_sets: int) -> np.ndarray:
-    """Return how many distinct values each set of equal images has, (num_sets,)."""
+    """Return the number of distinct `values` in each set of equal images, (num_sets,)."""
     pairs = np.unique(np.stack([copy_of, values.astype(np.int64)]), axis=1)
     return np.bincount(pairs[0], minlength=num_sets)
 
@@ -99,7 +103,10 @@ def _in_classes(listing: Listing, rows: np.ndarray) -> str:
 
 
 def _shown(listing: Listing, copy_of: np.ndarray, rows: np.ndarray) -> str:
-    """Return a text that names some of the sets of equal images among `rows`, (n,) bool, with splits and classes."""
+    """Return a text that names some sets of equal images, with the split and class of each image.
+
+    Only sets with an image in `rows`, an (n,) bool mask, are named.
+    """
     sets = np.unique(copy_of[rows])
     texts = []
     for one in sets[:_SETS_SHOWN]:

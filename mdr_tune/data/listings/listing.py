@@ -1,4 +1,4 @@
-"""The image files of a data set, their classes and their splits, before a single image is read."""
+"""The list of a data set's image files with their classes and splits. It is made before any image is read."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ from mdr_tune.data.dataset import (
 )
 
 BOTH, QUERY, GALLERY = 0, 1, 2
-"""Roles of an image in an evaluation: both a query and part of the gallery, or only one of them."""
+"""Roles of an image in an evaluation: it is a query and also part of the gallery, or only one of the two."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,14 @@ class Listing:
     """The n image files of a data set, with their classes, splits and roles.
 
     Attributes:
-        root: the folder that `paths` are relative to.
+        root: folder that `paths` are relative to.
         paths: paths of the files, with forward slashes.
-        class_ids: (n,) int64, indices into `class_names`.
+        class_ids: (n,) int64, index of each file's class in `class_names`.
         class_names: names of the classes, in an order that does not depend on the machine.
-        splits: (n,) int8, indices into `SPLIT_NAMES`.
+        splits: (n,) int8, index of each file's split in `SPLIT_NAMES`.
         roles: (n,) int8, `BOTH`, `QUERY` or `GALLERY`. Training images are `BOTH`.
-        remark: explanation for errors about too few classes, such as what was taken for a class; may be empty.
+        remark: text that is added to errors about too few classes, such as which folders were taken for classes. It is
+            empty if there is nothing to add.
     """
 
     root: Path
@@ -53,11 +54,11 @@ class Listing:
 
     @property
     def remark_as_end(self) -> str:
-        """The remark as the end of a message; empty if there is none."""
+        """The remark as a sentence to append to a message; empty if there is no remark."""
         return f". {self.remark}" if self.remark else ""
 
     def select(self, rows: np.ndarray) -> "Listing":
-        """Return the listing of some of the files; `rows` is an array of indices or a mask."""
+        """Return a listing of only the files in `rows`, an array of indices or a boolean mask."""
         rows = np.arange(len(self))[rows]
         return dataclasses.replace(
             self,
@@ -68,7 +69,7 @@ class Listing:
         )
 
     def rows(self, split: SplitName, *roles: int) -> np.ndarray:
-        """Return the indices of a split's files, ascending; if `roles` are given, only of files with one of them."""
+        """Return the indices of a split's files, ascending. If `roles` are given, only files with these roles count."""
         mask = self.splits == SPLIT_NAMES.index(split)
         return np.flatnonzero(mask & np.isin(self.roles, roles) if roles else mask)
 
@@ -78,14 +79,14 @@ class Listing:
 
 
 class ChosenImages:
-    """A selection of another source's images, `rows` being their indices there."""
+    """A selection of the images of another source: image i is image `rows[i]` of `images`."""
 
     def __init__(self, images: Images, rows: np.ndarray) -> None:
         self._images, self._rows = images, torch.from_numpy(rows)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, C, H, W)."""
+        """Shape of all images together, (n, C, H, W)."""
         return (len(self._rows), *self._images.shape[1:])
 
     def __len__(self) -> int:
@@ -103,18 +104,18 @@ def assemble(
     pixels: str = "",
     cache_file: Path | None = None,
 ) -> OpenedDataset:
-    """Return the data set of a listing and its images.
+    """Build the data set from a listing of files and the pixels of these files.
 
-    Labels count on from split to split, in the order of `SPLIT_NAMES`; within a split they are in the order of the
-    class ids.
+    Labels are numbered from 0 through all splits, in the order of `SPLIT_NAMES`. Within a split, they are in the order
+    of the class ids.
 
     Args:
         name: name of the data set.
         listing: n files in their splits.
-        images: n images, `images[i]` being the file `listing.paths[i]`.
-        recall_ks: the ranks K at which Recall@K is measured.
+        images: n images. Image i is the one in the file `listing.paths[i]`.
+        recall_ks: values of K for which Recall@K is reported.
         pixels: hash of the content of the images.
-        cache_file: cache that the images are read from; None if there is none.
+        cache_file: file of decoded images that the images are read from; None if they are decoded at each read.
     """
     order = np.concatenate([listing.classes(split) for split in SPLIT_NAMES])
     label_of = np.full(len(listing.class_names), -1, dtype=np.int64)

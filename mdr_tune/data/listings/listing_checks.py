@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 NUM_EXAMPLES = 3
 
 FEWEST_CLASSES = MIN_TRAIN_CLASSES + 2
-"""Fewest classes of all three splits together: those to train on, and one each for validation and test."""
+"""Smallest number of classes of a data set: `MIN_TRAIN_CLASSES` to train on, one for validation, and one for test."""
 
 _EMPTY = {
     "train": "no image is in the training split: whatever else is drawn or given, there must be classes to train on",
@@ -27,19 +27,19 @@ _EMPTY = {
 
 
 def examples(values: Iterable[str]) -> str:
-    """Return the first few of `values` for a message: `'a', 'b', 'c'`."""
+    """Return the first `NUM_EXAMPLES` of `values` as text for a message, such as `'a', 'b', 'c'`."""
     return ", ".join(repr(value) for value in islice(values, NUM_EXAMPLES))
 
 
 def check_roles(listing: Listing) -> None:
-    """Check that queries and galleries are what an evaluation can use.
+    """Check that an evaluation can use the roles of a listing's images.
 
-    Either all images of a split are compared with each other, or each is a query or part of the gallery. An image that
-    is both, in a split with queries or galleries, would find itself in the gallery.
+    Either all images of a split have the role `BOTH`, and are compared with each other, or each image is `QUERY` or
+    `GALLERY`. A mixture of the two is refused, because an image with the role `BOTH` would find itself in the gallery.
 
     Raises:
-        UserError: roles are mixed, are given to training images, or there are queries without a gallery or the reverse;
-            the message counts the images.
+        UserError: a split mixes the roles; training images are marked as query or gallery; or a split has queries
+            without a gallery, or a gallery without queries. The message counts the images.
     """
     if marked := len(listing.rows("train", QUERY, GALLERY)):
         raise UserError(
@@ -65,10 +65,11 @@ def check_roles(listing: Listing) -> None:
 def check_disjoint(listing: Listing) -> None:
     """Check that no two splits share a class.
 
-    One check of a listing holds for all listings made from it: later steps draw whole classes or leave images out.
+    A listing needs to be checked only once. Later steps draw whole classes or leave images out, and neither can put a
+    class into two splits.
 
     Raises:
-        UserError: splits share classes; the message names the splits and some of the classes.
+        UserError: a class is in several splits. The message names the splits and some of the classes.
     """
     in_split = np.zeros((len(SPLIT_NAMES), len(listing.class_names)), dtype=bool)
     in_split[listing.splits, listing.class_ids] = True
@@ -88,7 +89,7 @@ def check_splits(listing: Listing) -> None:
     """Check that no split is empty, and that there are at least `MIN_TRAIN_CLASSES` to train on.
 
     Raises:
-        UserError: a split is empty, which the message names, or there are too few training classes.
+        UserError: a split is empty (the message names it), or there are too few training classes.
     """
     for split in SPLIT_NAMES:
         if not len(listing.rows(split)):
@@ -101,7 +102,10 @@ def check_splits(listing: Listing) -> None:
 
 
 def warn_of_easy_splits(listing: Listing) -> None:
-    """Log a warning if the validation or test split has one class and no gallery: whatever is retrieved is right."""
+    """Log a warning if the validation or test split has only one class and no gallery.
+
+    Every image that is retrieved in such a split is of the right class, so its Recall@K has no meaning.
+    """
     for split in SPLIT_NAMES[1:]:
         if len(listing.classes(split)) == 1 and not len(listing.rows(split, GALLERY)):
             logger.warning(

@@ -20,28 +20,31 @@ from mdr_tune.util.progress import Progress
 
 
 class Opening(TypedDict):
-    """Arguments that every source of image files takes beside those for the files, and passes on to `draw_splits`."""
+    """Arguments for drawing the splits and opening the images.
+
+    Every source of image files takes these arguments and passes them to `draw_splits`.
+    """
 
     recall_ks: Sequence[int]
-    """The ranks K at which Recall@K is measured, ascending."""
+    """Values of K for which Recall@K is reported, ascending."""
     resize: int
     """Height and width that images are resized to, in pixels."""
     cache: bool
-    """Whether images are decoded once and kept in the cache folder, or decoded at each read."""
+    """True: images are decoded once and kept in the cache folder. False: images are decoded at each read."""
     corrupt: Corrupt
-    """What to do about images that cannot be decoded."""
+    """What to do about images that cannot be decoded: raise an error ("refuse") or leave them out ("skip")."""
     single_image_classes: Literal["refuse", "drop", "keep"]
-    """What to do about images that have nothing to retrieve."""
+    """What to do about images that have nothing to retrieve; see `rows_with_something_to_retrieve`."""
     duplicates: NotRequired[Duplicates]
-    """What to do about images with the same pixels in different splits; "refuse" if the key is left out."""
+    """What to do about images with the same pixels in different splits. Without this key, "refuse" is used."""
     validation: Mapping[str, Any]
-    """How to draw the validation classes if the listing has none; see `with_validation`."""
+    """Settings for drawing the validation classes. They are used if the listing has none; see `with_validation`."""
     test: Mapping[str, Any] | None
-    """How to draw the test classes if the listing has none; None draws none."""
+    """Settings for drawing the test classes. They are used if the listing has none. None: no test classes are drawn."""
 
 
 class ListedDataset(NamedTuple):
-    """A data set of image files whose splits are drawn and checked, but of which no image has been read.
+    """A data set of image files whose splits have been drawn and checked. No image has been read yet.
 
     Attributes:
         name: name of the data set.
@@ -54,11 +57,11 @@ class ListedDataset(NamedTuple):
     opening: Opening
 
     def outline(self) -> DatasetOutline:
-        """Return how many images each class has."""
+        """Return the number of images of each class of each split."""
         return DatasetOutline(self.name, *(_outline(self.listing, split) for split in SPLIT_NAMES))
 
     def read_as(self, resize: int, cache: bool) -> "ListedDataset":
-        """Return the same data set with another `resize` and `cache`, see `Opening`."""
+        """Return the same data set with other values of `resize` and `cache`, which `Opening` explains."""
         return self._replace(opening={**self.opening, "resize": resize, "cache": cache})
 
 
@@ -74,12 +77,12 @@ def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> List
 
     Args:
         name: name of the data set.
-        listing: listing of its files; it may lack validation and test images.
+        listing: image files of the data set. Validation and test images may be missing from it.
         opening: see `Opening`.
 
     Raises:
-        UserError: a split is empty or cannot be drawn; a class is in two splits; roles are not as `check_roles` wants
-            them; images have nothing to retrieve, and are refused.
+        UserError: a split is empty or cannot be drawn; a class is in two splits; `check_roles` refuses the roles of the
+            images; or images have nothing to retrieve, and `single_image_classes` is "refuse".
     """
     check_roles(listing)
     check_disjoint(listing)  # first: a stray image in a wrong split is also the only one of its class there
@@ -95,24 +98,27 @@ def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> List
 def open_listing(
     name: str, listing: Listing, folder: Path, progress: Progress, **opening: Unpack[Opening]
 ) -> OpenedDataset:
-    """Draw the splits of a listing and open the data set: `draw_splits`, then `open_listed`, with their errors."""
+    """Draw the splits of a listing and open the data set.
+
+    This calls `draw_splits`, then `open_listed`. Arguments and errors are those of the two functions.
+    """
     return open_listed(draw_splits(name, listing, **opening), folder, progress)
 
 
 def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> OpenedDataset:
-    """Return the data set with its images, all of which have been decoded at least once.
+    """Open the images of a data set whose splits have been drawn, and return the data set with its images.
 
-    The classes of the splits have been drawn from the listing already, so that a corrupt image does not move other
-    images between splits.
+    All images are decoded at least once before this function returns. The splits were drawn before, so a corrupt image
+    that is left out does not move other images between splits.
 
     Args:
         listed: data set from `draw_splits`.
         folder: the cache folder.
-        progress: callback that is told how far the building of the cache is.
+        progress: callback that is called with the progress while files are read and decoded.
 
     Raises:
-        UserError: files are missing or corrupt; without the corrupt ones a split is empty, or images have nothing to
-            retrieve; images with the same pixels are in different splits, and are refused.
+        UserError: files are missing or corrupt; a split is empty, or images have nothing to retrieve, after corrupt
+            images were left out; or images with the same pixels are in different splits, and `duplicates` is "refuse".
     """
     name, listing, opening = listed
     found = open_images(
@@ -131,14 +137,14 @@ def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> Open
 def find_listed(listed: ListedDataset, folder: Path) -> OpenedDataset | None:
     """Return what `open_listed` would return; None if `open_listed` would have to decode images. Nothing is written.
 
-    If images would have to be decoded, the files must exist, and the disk must have room for a cache of them.
+    Before None is returned, it is checked that the files exist and that the disk has room for their cache.
 
     Args:
         listed: data set from `draw_splits`.
         folder: the cache folder, which need not exist.
 
     Raises:
-        UserError: as `open_listed`.
+        UserError: for the reasons of `open_listed`, or the disk has no room for the cache.
     """
     name, listing, opening = listed
     found = find_images(
@@ -156,23 +162,23 @@ def find_listed(listed: ListedDataset, folder: Path) -> OpenedDataset | None:
 def check_copies(listed: ListedDataset) -> None:
     """Check, before any image is decoded, that no file is a copy of a file in another split.
 
-    Nothing is checked if such copies are kept, or if corrupt images are skipped. In the latter case it is not known yet
-    which images are used, and `open_listed` finds the copies.
+    Nothing is checked if `duplicates` is "keep" or if `corrupt` is "skip". With "skip", it is not known yet which
+    images will be used, and `open_listed` finds the copies.
 
     Raises:
-        UserError: there are such copies.
+        UserError: a file is a copy of a file in another split.
     """
     if (listed.opening.get("duplicates", "refuse"), listed.opening["corrupt"]) == ("refuse", "refuse"):
         check_copied_files(listed.listing)
 
 
 def _assembled(listed: ListedDataset, pixels: CachedImages | DecodedImages, readable: np.ndarray) -> OpenedDataset:
-    """Return the data set of the images that can be decoded, after checking it.
+    """Check and return the data set of the m images that can be decoded.
 
     Args:
         listed: data set from `draw_splits`.
-        pixels: m images.
-        readable: (m,) int64, the index of each in the listing.
+        pixels: pixels of the m images.
+        readable: (m,) int64, index of each of the m images in the listing.
     """
     name, listing, opening = listed
     images: Images = pixels

@@ -1,4 +1,4 @@
-"""Class names in users' own data, which are names of folders or labels in a table."""
+"""Names of classes in a user's own data. They come from the names of folders or from the labels in a table."""
 
 import logging
 from collections import defaultdict
@@ -13,16 +13,16 @@ _SHOWN = 3
 
 
 def class_name(folder: str) -> str:
-    """Return the name of the class that a folder's name or a label means; names that look the same are one class."""
+    """Return the name of the class for the name of a folder or for a label. Texts that look the same give one name."""
     return one_form(folder) or folder
 
 
 def warn_of_spellings(where: Path, written: Iterable[tuple[str, str]]) -> None:
-    """Log a warning about classes that are spelled in several ways, and about different classes that look alike.
+    """Log a warning about classes that are spelled in several ways, and about different classes whose names look alike.
 
     Args:
-        where: the folder or table that the names are in.
-        written: pairs of a class name and a spelling of it in the data.
+        where: folder or table that the names are in.
+        written: pairs of the name of a class and the text in the data that means it.
     """
     spellings = defaultdict(set)
     for name, spelling in written:

@@ -1,4 +1,4 @@
-"""Your own images in folders: a folder for each class, perhaps within a folder for each split."""
+"""List a user's own images in folders: a folder for each class, or a folder for each split with class folders in it."""
 
 import logging
 import os
@@ -34,7 +34,10 @@ _FolderId = tuple[int, int]  # device and inode
 
 
 def listed_folder(*, root: str, **opening: Unpack[Opening]) -> ListedDataset:
-    """List the images below `root`; see `list_folder` for the layout, `draw_splits` for the rest."""
+    """List the images below `root` and draw their splits.
+
+    `list_folder` explains the layout of the folders, and `draw_splits` explains `opening`. Errors are those of both.
+    """
     return draw_splits("folder", list_folder(Path(root)), **opening)
 
 
@@ -42,16 +45,17 @@ def list_folder(root: Path) -> Listing:
     """List the images below `root`, class by class.
 
     The layout is `root/CLASS/.../IMAGE`. If all folders in `root` are named as splits (train, validation, test, query,
-    gallery, or another of `SPLIT_WORDS`), it is `root/SPLIT/CLASS/.../IMAGE`. Names of classes that look the same are
-    one class.
+    gallery, or another of `SPLIT_WORDS`), it is `root/SPLIT/CLASS/.../IMAGE`. Class folders whose names look the same
+    are one class.
 
-    Images are recognised by `SUFFIXES`. Other files, and what systems keep for themselves, are left out with a warning;
-    hidden files are left out without one. Links are followed. Folders and files are ordered by the code points of their
-    names, folder by folder, so that the order is the same on every machine.
+    Files whose names end in one of `SUFFIXES` are images. Other files are left out with a warning, and so are the files
+    and folders that systems create, such as Thumbs.db. Hidden files are left out without a warning. Links are followed.
+    The entries of each folder are sorted by the code points of their names, so that the order is the same on every
+    machine.
 
     Raises:
         UserError: there is no such folder, it cannot be read, it has no images, a name in it is not UTF-8, or several
-            folders named as splits are mixed with others.
+            folders named as splits lie beside other folders.
     """
     if not os.path.isdir(root):  # not Path.is_dir, which raises if a folder above must not be entered
         raise UserError(f"data.root: there is no folder {root}")
@@ -88,7 +92,7 @@ def list_folder(root: Path) -> Listing:
 
 
 class _Part(NamedTuple):
-    """A folder of class folders: the root, or the folder of a split in it."""
+    """A folder that holds class folders: the root itself, or a split's folder in the root."""
 
     folder: str  # path relative to the root: "", or such as "train/"
     split: int
@@ -104,8 +108,8 @@ class _ClassFolder(NamedTuple):
 def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
     """Return the listing's `remark`: which folders were taken for classes, and what may be wrong with the layout.
 
-    If there are enough classes for a search, but the layout is likely wrong, log a warning as well: `root` may be one
-    level too high, or class folders may have split folders in them.
+    The layout is likely wrong if `root` is one level too high, or if class folders have split folders in them. If there
+    are enough classes for a search all the same, no error will show the remark, so a warning is logged.
     """
     names = [f"{item.part.folder}{item.name}" for item in found]
     below = [(name, path[len(name) + 1 :]) for name, item in zip(names, found, strict=True) for path in item.paths]
@@ -136,7 +140,7 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
 
 
 def _folder_of_folders(paths: list[str]) -> str:
-    """Return the folder that all folders of images lie in; folders that have folders in them do not count."""
+    """Return the deepest folder that holds all innermost folders of images, those without further folders of images."""
     folders = {os.path.dirname(path) for path in paths}
     above = {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
     return os.path.commonpath({os.path.dirname(folder) for folder in folders - above})
@@ -147,8 +151,8 @@ class _LeftOut:
     """Files and folders that were found and are left out.
 
     Attributes:
-        others: number of files in class folders that are not images by their suffix, by suffix.
-        system_files: paths of files and folders that systems keep for themselves.
+        others: number of files in class folders that do not have the suffix of an image, for each suffix.
+        system_files: paths of files and folders that systems create for themselves.
     """
 
     others: Counter[str] = field(default_factory=Counter)
@@ -171,9 +175,10 @@ def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
 
 
 def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_ClassFolder]:
-    """Yield the class folders of a part, in order.
+    """Yield the class folders of a part, sorted by name.
 
-    Images beside them are left out with a warning. What is left out in them is noted in `left_out`.
+    Images that lie beside the class folders are left out with a warning. Files that are left out inside of the class
+    folders are noted in `left_out`.
     """
     part_folder = root / part.folder
     # Never entered from within a class: a link to one of these would give the class the images of others.
@@ -191,10 +196,11 @@ def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_Cla
 
 
 def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _LeftOut) -> Iterator[str]:
-    """Yield the paths `relative/...` of the images in a folder and the folders below it, in order.
+    """Yield the paths of the images in a folder and in the folders below it, sorted. Each path begins with `relative`.
 
-    Each folder is read once. Files that are not images are noted in `left_out`. A broken link with the suffix of an
-    image is yielded, as a missing image.
+    A folder in `seen` is not read, and each folder that is read is added to `seen`. So no folder is read twice, even if
+    a link leads to it. Files that are not images are counted in `left_out`. A broken link with the suffix of an image
+    is yielded too, so that it is later reported as a missing image.
     """
     if (identity := _identity(folder)) in seen:
         return
@@ -209,7 +215,7 @@ def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _L
 
 
 def _warn_of_others(root: Path, others: Counter[str]) -> None:
-    """Log which files in class folders are not images by their names: some may be photographs in another format."""
+    """Log how many files in class folders do not have the suffix of an image: they may be photographs all the same."""
     if not others:
         return
     by_number = sorted(others.items(), key=lambda item: (-item[1], item[0]))
@@ -221,7 +227,10 @@ def _warn_of_others(root: Path, others: Counter[str]) -> None:
 
 
 def _visible(folder: str | Path, left_out: _LeftOut) -> list["os.DirEntry[str]"]:
-    """Return the entries of a folder, by name, without hidden ones and without what systems keep there."""
+    """Return the entries of a folder, sorted by name, without hidden entries and without those that systems create.
+
+    The entries that systems create are noted in `left_out`.
+    """
     with _reading(folder), os.scandir(folder) as entries:
         shown = [entry for entry in entries if not is_hidden(entry.name)]
     left_out.system_files.update(entry.path for entry in shown if is_kept_by_a_system(entry.name))

@@ -1,4 +1,4 @@
-"""Words for splits and roles in users' own data: names of folders, or values in a table's columns."""
+"""Words for splits and roles in a user's own data. They are names of folders, or values in the columns of a table."""
 
 from mdr_tune.data.dataset import SPLIT_NAMES
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY
@@ -18,13 +18,13 @@ SPLIT_WORDS: dict[str, tuple[int, int]] = {
     "query": (_TEST, QUERY),
     "gallery": (_TEST, GALLERY),
 }
-"""Index of the split in `SPLIT_NAMES`, and role, by word. As in In-Shop's list, a query or gallery image is a test
-image."""
+"""For each word: the index of the split in `SPLIT_NAMES`, and the role. Query and gallery images are test images, as in
+the list of the In-Shop data set."""
 
 ROLE_WORDS: dict[str, int] = {"query": QUERY, "gallery": GALLERY, "both": BOTH, "": BOTH}
-"""Role by word."""
+"""For each word in a column of roles: the role. The empty word stands for an empty cell."""
 
 
 def split_word(text: str) -> str:
-    """Return a folder's name, or the text of a cell, in the form of the keys of `SPLIT_WORDS` and `ROLE_WORDS`."""
+    """Return the form of a folder's name or a cell's text that `SPLIT_WORDS` and `ROLE_WORDS` have: in lower case."""
     return one_form(text).lower()

@@ -1,4 +1,7 @@
-"""Recognise what systems leave among a user's images: thumbnails, recycle bins, snapshots, files with settings."""
+"""Recognise files and folders that operating systems and programs create among a user's images.
+
+Examples are thumbnails, recycle bins, snapshots, and files with settings.
+"""
 
 import logging
 import os
@@ -13,7 +16,7 @@ _NAMES = (
     # Windows
     *("$RECYCLE.BIN", "RECYCLER"),
     *("System Volume Information", "Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
-    # macOS, and what it leaves on other systems' disks and in archives
+    # macOS; it also creates some of these on the disks of other systems and in archives
     *("__MACOSX", ".AppleDouble", ".AppleDB", ".AppleDesktop", ".Spotlight-V100", ".fseventsd", ".TemporaryItems"),
     *(".Trashes", "Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder", "Icon\r"),
     # Linux and file servers (Samba, ZFS, btrfs, NetApp)
@@ -28,19 +31,19 @@ _NAMES = (
     "_gsdata_",
 )
 _PATTERNS = (r"\._[^/]*", r"\.Trash-[^/]*", r"found\.[0-9]{3}", "(?-i:Thumbs)")
-# In order: AppleDouble files, a user's bin on Linux, files that chkdsk recovered, and thumbnails of gallery programs,
-# with a capital T only, because thumbs may be a class.
+# In order: AppleDouble files, a user's recycle bin on Linux, files that chkdsk recovered, and the thumbnails of gallery
+# programs. Thumbs is matched with a capital T only, because thumbs may be a class.
 _ONE_OF_THEM = "|".join((*map(re.escape, _NAMES), *_PATTERNS))
 _NAME = re.compile(_ONE_OF_THEM, re.IGNORECASE)
 
 IN_PATH = rf"(?i)(^|/)({_ONE_OF_THEM})(/|$)"
-"""Regular expression that finds such a name anywhere in a path. Python and Arrow both understand it."""
+"""Regular expression that finds the name of a system's file or folder anywhere in a path, in Python and in Arrow."""
 
 _NAMES_SHOWN = 5
 
 
 def is_kept_by_a_system(name: str) -> bool:
-    """Return whether systems or programs give this name to files or folders that they keep for themselves."""
+    """Return whether `name` is the name of a file or folder that systems or programs create for themselves."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -50,7 +53,7 @@ def is_hidden(name: str) -> bool:
 
 
 def warn_of_system_files(root: Path, paths: Iterable[str]) -> None:
-    """Log which files and folders were left out because systems keep them for themselves; nothing if there are none.
+    """Log a warning about files and folders that were left out because systems created them; nothing without `paths`.
 
     Args:
         root: folder of the images, or table that lists them.

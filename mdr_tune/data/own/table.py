@@ -1,4 +1,4 @@
-"""Your own images in a table, CSV or Parquet: each row has a path and a label, perhaps a split and a role.
+"""List a user's own images in a CSV or Parquet table. Each row has a path, a label, and perhaps a split and a role.
 
 The table is processed by columns, never by rows, so that a million rows take seconds.
 """
@@ -35,7 +35,11 @@ def listed_table(
     role_column: str | None,
     **opening: Unpack[Opening],
 ) -> ListedDataset:
-    """List the images of a table; see `list_table` for its columns, `draw_splits` for the rest."""
+    """List the images of a table and draw their splits.
+
+    `list_table` explains the arguments that are named here, and `draw_splits` explains `opening`. Errors are those of
+    both.
+    """
     listing = list_table(
         Path(file),
         Path(root),
@@ -58,25 +62,28 @@ def list_table(
 ) -> Listing:
     """List the images of a table, in the order of its rows.
 
-    A label is the name of a class: text, without the space around it, or a whole number. A label means the same in CSV
-    and in Parquet. As text, 007 and 7 are two labels. Labels that look the same are one class, with a warning. Classes
-    are ordered by the code points of their names, so that the classes drawn for validation do not depend on the order
-    of the rows or on the format.
+    A label is the name of a class: text, from which blanks at both ends are removed, or a whole number. A label means
+    the same class in CSV and in Parquet. The texts 007 and 7 are two labels. Labels that look the same are one class,
+    and a warning is logged. Classes are ordered by the code points of their names. So the classes that are drawn for
+    validation do not depend on the order of the rows or on the format.
 
     Args:
         file: CSV with a header (`.csv`), Parquet (`.parquet`), or a folder of Parquet files.
-        root: the folder that paths are relative to.
-        path_column: name of the column of paths, relative to `root` or absolute. Each file may be listed once, however
-            its path is spelled. What systems keep for themselves, such as `@eaDir/...`, is left out with a warning.
+        root: folder that paths are relative to.
+        path_column: name of the column of paths, relative to `root` or absolute. It is an error if two rows list the
+            same file, even if they spell its path differently. Files that systems create for themselves, such as those
+            in `@eaDir`, are left out with a warning.
         label_column: name of the column of labels.
         split_column: name of the column of splits: train, validation (or val), test, query, gallery, or another of
-            `SPLIT_WORDS`, in lower or upper case, with or without space around it. Query and gallery images are test
-            images. None: all rows are training images, from which the other splits are to be drawn.
-        role_column: name of the column of roles: query, gallery, both or nothing. None: roles are what `split_column`
-            says.
+            `SPLIT_WORDS`, in lower or upper case, with or without blanks at both ends. Query and gallery images are
+            test images. None: all rows are training images, and the classes of the other splits are drawn from them
+            later.
+        role_column: name of the column of roles: query, gallery, both, or an empty cell. If a cell is empty or has
+            `both`, the role follows from `split_column`. None: all roles follow from `split_column`.
 
     Raises:
-        UserError: the file, a column or a value is not as it should be; a message about values names their rows.
+        UserError: the file cannot be read, a column is missing, or values are wrong. A message about values names their
+            rows.
     """
     named = {"path_column": path_column, "label_column": label_column}
     named |= {"split_column": split_column} if split_column is not None else {}
@@ -124,7 +131,7 @@ def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarra
     """Return for each row the index of its word among the keys of `meanings`, (n,).
 
     Raises:
-        UserError: a value is none of these words; the message lists them.
+        UserError: a value is not one of the keys. The message lists the keys.
     """
     codes, written = _distinct(pc.fill_null(table.text(key), ""))
     known = {word: index for index, word in enumerate(meanings)}
@@ -139,6 +146,6 @@ def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarra
 
 
 def _distinct(values: pa.Array) -> tuple[np.ndarray, list[str]]:
-    """Return the index of each value among the distinct values, (n,), and these in the order they first appear."""
+    """Return a number for each value, (n,), and the list of distinct values that these numbers are indices into."""
     encoded = values.dictionary_encode()
     return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()

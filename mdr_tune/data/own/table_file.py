@@ -28,12 +28,12 @@ _MISSING = (
     *("null", "Null", "NULL", "(null)", "(NULL)", "<null>", "<NULL>", "[null]", "[NULL]", "\\N"),  # databases
     *("N/A", "n/a", "N/a", "#N/A", "#n/a", "#NA", "#N/A N/A", "#NULL!", "#REF!", "#VALUE!", "#NAME?"),  # sheets
 )
-"""Texts that programs write where a value is missing, and that are no names of classes. NA is not among them: it may be
-sodium or Namibia."""
+"""Texts that programs write where a value is missing, and that cannot be names of classes. NA is not among them: it may
+mean sodium or Namibia."""
 PERHAPS_MISSING = re.compile(r"na|n\.?a\.|none|nil|undefined|missing|unknown|[-?.*#_]+", re.IGNORECASE)
-"""Texts that may stand for a missing value, but may also be a class."""
+"""Regular expression for texts that may stand for a missing value, but may also be the name of a class."""
 
-# Quoted text may hold line breaks: there may be captions in columns that are not read.
+# Quoted text may hold line breaks, such as captions in columns that are not used.
 _CSV_PARSING = pa.csv.ParseOptions(newlines_in_values=True)
 
 
@@ -43,9 +43,10 @@ class TableFile:
 
     Attributes:
         file: path of the file.
-        named: names of the columns as the file spells them, by the keys of `data` that name them.
+        named: names of the columns as the file spells them. The keys are those of `data` in a sweep file, such as
+            `path_column`.
         columns: the columns, as an Arrow table.
-        first_row: number of the first row, as messages count rows.
+        first_row: number of the first row in messages.
     """
 
     file: Path
@@ -57,11 +58,11 @@ class TableFile:
         return len(self.columns)
 
     def text(self, key: str, numbers: bool = False) -> pa.Array:
-        """Return a column, (n,) text with nulls.
+        """Return a column as text, (n,). Missing values are null.
 
         Args:
-            key: `path_column` or another of `named`.
-            numbers: whether the column may hold whole numbers instead, which are turned into text.
+            key: `path_column` or another key of `named`.
+            numbers: whether a column of whole numbers is accepted too. The numbers are turned into text.
 
         Raises:
             UserError: the column holds another type.
@@ -83,17 +84,17 @@ class TableFile:
 
     @staticmethod
     def is_missing(values: pa.Array) -> np.ndarray:
-        """Return which of `values`, (n,) text, are null, empty or a word for a missing value: (n,) bool."""
+        """Return a mask of the `values`, (n,) text, that are null, empty or a word for a missing value: (n,) bool."""
         words = pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.fill_null(values, ""), INVISIBLE, ""))
         return np.asarray(pc.is_in(words, value_set=pa.array(_MISSING, words.type)).to_numpy(zero_copy_only=False))
 
     def wrong(self, key: str, rows: np.ndarray, what: str) -> UserError:
-        """Return the error about some rows of a column.
+        """Return an error whose message names the wrong rows of a column.
 
         Args:
-            key: `path_column` or another of `named`.
+            key: `path_column` or another key of `named`.
             rows: (n,) bool, True for the rows that are wrong.
-            what: what is wrong with them: the verb phrase after "3 of 10 rows".
+            what: what is wrong with the rows, in words that follow "3 of 10 rows", such as "have no path".
         """
         numbers = np.flatnonzero(rows) + self.first_row
         shown = ", ".join(str(number) for number in numbers[:_ROWS_SHOWN])
@@ -108,18 +109,18 @@ class TableFile:
 def read_table_file(file: Path, named: Mapping[str, str]) -> TableFile:
     """Read some columns of a CSV file with a header (`.csv`), a Parquet file (`.parquet`) or a folder of Parquet files.
 
-    A folder's files are read one after the other, in the order of their paths' code points. Folders in it that are
-    named `column=value` make a column of text.
+    The files of a folder are read one after the other, in the order of the code points of their paths. Folders in it
+    that are named `column=value` add a text column of that name.
 
     Messages number rows as a user sees them in the file: in CSV the header is row 1 and blank lines do not count; in
     Parquet the first row is row 0.
 
     Args:
         file: file or folder to read.
-        named: names of the columns, by the keys of `data` that name them.
+        named: names of the columns to read. The keys are those of `data` in a sweep file, such as `path_column`.
 
     Raises:
-        UserError: there is no such file, it cannot be read, it has no rows, or it lacks one of the columns.
+        UserError: there is no such file, it cannot be read, it has no rows, or one of the columns is missing.
     """
     suffix = ".parquet" if os.path.isdir(file) else file.suffix.lower()
     if suffix not in (".csv", ".parquet"):
@@ -154,7 +155,7 @@ def _read_csv(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[str,
 
 
 def _looks_like_utf_16(file: Path) -> bool:
-    """Return whether a file begins with UTF-16's byte order mark, or with bytes of which every other is often zero."""
+    """Return whether a file begins as UTF-16 does: with a byte order mark, or with zeros at many second bytes."""
     with file.open("rb") as opened:
         start = opened.read(_BYTES_LOOKED_AT)
     return start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or any(
@@ -197,7 +198,7 @@ def _read_parquet(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[
 
 
 def _parquet_files(folder: Path) -> list[Path]:
-    """Return the Parquet files below a folder, without those that programs hide there (names with . or _ in front)."""
+    """Return the Parquet files below a folder, without hidden files and folders, whose names begin with . or _."""
     found = [path for path in sorted(folder.rglob("*.parquet")) if path.is_file()]
     found = [path for path in found if not any(part[0] in "._" for part in path.relative_to(folder).parts)]
     if not found:
@@ -208,10 +209,15 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 
 def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> dict[str, str]:
-    """Return `named` with the columns' names as the file spells them.
+    """Check that a file has the wanted columns, and return `named` with their names as the file spells them.
+
+    Args:
+        file: path of the file, for messages.
+        named: names of the wanted columns.
+        names: names of all columns of the file.
 
     Raises:
-        UserError: a column is not there, or there are several of its name.
+        UserError: a column is missing, or several columns have its name.
     """
     as_written = {one_form(name): name for name in names}
     named = {key: name if name in names else as_written.get(one_form(name), name) for key, name in named.items()}

@@ -1,4 +1,4 @@
-"""Check the paths in a table: refuse text that is not a path, and find files that the disk spells otherwise."""
+"""Check the paths in a table: refuse text that is not a path, and find files whose names are spelled differently."""
 
 import os
 import posixpath
@@ -25,8 +25,8 @@ class _NoPath(NamedTuple):
     """A kind of text that is likely not a path.
 
     Attributes:
-        pattern: regular expression that finds it.
-        have: what is wrong with such rows: the verb phrase after "3 of 10 rows".
+        pattern: regular expression that finds such text.
+        have: what is wrong with such rows, in words that follow "3 of 10 rows", such as "have no path".
         remedy: what the user should do.
     """
 
@@ -61,11 +61,11 @@ _NO_PATHS = (
 def listed_paths(table: TableFile, root: Path) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the paths of all rows as the disk spells them, and a mask of the rows to use, (n,) bool.
 
-    Rows that are not used list what systems keep for themselves. Apart from the disk's spelling, paths stay as they are
-    written: after a link, ".." leads elsewhere than the text suggests.
+    The rows that are not used list files that systems create for themselves. Paths with `..` are not shortened, because
+    after a link, `..` leads to another folder than the text suggests.
 
     Raises:
-        UserError: a row has no path, or text that is likely not a path, or several rows list the same file.
+        UserError: a row has no path or has text that is likely not a path, or several rows list the same file.
     """
     paths = table.text("path_column")
     if (missing := table.is_missing(paths)).any():
@@ -82,7 +82,7 @@ def listed_paths(table: TableFile, root: Path) -> tuple[tuple[str, ...], np.ndar
 
 
 def _refuse(table: TableFile, paths: pa.Array, root: Path, mistake: _NoPath) -> None:
-    """Raise a UserError if paths match the pattern of `mistake`, and there is no file of that name."""
+    """Raise a UserError if a path matches the pattern of `mistake` and there is no file of that name."""
     matches = np.flatnonzero(pc.match_substring_regex(paths, mistake.pattern).to_numpy(zero_copy_only=False))
     wrong = np.zeros(len(paths), dtype=bool)
     for row in matches:
@@ -93,7 +93,7 @@ def _refuse(table: TableFile, paths: pa.Array, root: Path, mistake: _NoPath) -> 
 
 
 def _as_on_disk(paths: pa.Array, root: Path) -> pa.Array:
-    """Return the paths in the Unicode form that the disk has; the table may come from a system that uses another."""
+    """Return the paths in the Unicode form of the names on the disk. A table may come from a system with another form."""
     several_forms = pc.invert(pc.string_is_ascii(paths))
     names = NamesOnDisk(root, lambda name: unicodedata.normalize("NFC", name))
     found = [names.find(path) or path for path in paths.filter(several_forms).to_pylist()]
@@ -113,7 +113,10 @@ def _refuse_repeated(table: TableFile, files: pa.Array) -> None:
 
 
 def _normalised(paths: pa.Array, root: Path) -> pa.Array:
-    """Return one spelling of each path, (n,) text: relative to `root` if the file is below it, else absolute."""
+    """Return the paths, (n,) text, in a form that all spellings of a path share.
+
+    A path is relative to `root` if the file is below `root`, and absolute otherwise.
+    """
     several = pc.match_substring_regex(paths, _OTHER_SPELLINGS)
     above = os.path.abspath(root).rstrip("/") + "/"
 

@@ -1,1 +1,1 @@
-"""The data sets of the paper in their original layouts: download, unpack, read and check against the known counts."""
+"""Download, unpack, read and check the data sets of the MDR paper, in their original layouts."""

@@ -1,4 +1,4 @@
-"""A published data set with a fixed split: its archives and known counts; list a copy of it, and check it."""
+"""The description of a published data set with a fixed split. A copy of the data set is listed and checked by it."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -30,13 +30,13 @@ class Archive:
 
     Attributes:
         name: name of the file.
-        makes: paths of which at least one exists once the file is unpacked. A folder among the data set's `homes` is
-            no proof by itself. The first path is the file's content at its top; for a file that is not packed, it is
-            the file's own name.
-        urls: URLs of the file, the best first. Empty: the publisher hands the file out on request.
-        md5: MD5 of the file, in hexadecimal; None if it is unknown. A file with a URL has one.
+        makes: paths, relative to one of the data set's `homes`. At least one of them exists once the file is unpacked.
+            A path that is itself a home does not prove this if there are other paths. The first path is the file or
+            folder at the top of the archive. For a file that is not packed, it is the file's own name.
+        urls: URLs of the file, in the order in which they are tried. Empty: the file has no public URL.
+        md5: MD5 of the file, in hexadecimal; None if it is unknown. It is required for a file with URLs.
         size_bytes: size of the file; None if it is unknown.
-        lies_in: folders below a home in which the file itself is looked for.
+        lies_in: folders, relative to one of the `homes`, in which the file itself is looked for.
     """
 
     name: str
@@ -61,9 +61,10 @@ class Benchmark:
         title: name of the data set as the field writes it.
         read: function that reads the lists of a copy below a folder, in any of its layouts. It raises UserError if
             there is no copy, or if a list is malformed.
-        expected: known counts of the parts `train` and `test`, or of `train`, `query` and `gallery`.
+        expected: known number of images and of classes of each part. The parts are `train` and `test`, or `train`,
+            `query` and `gallery`.
         archives: files that the data set is published as.
-        homes: folders below `data.root` in which the data set may lie.
+        homes: folders, relative to `data.root`, in which the data set may lie.
         by_hand: sentences that say how to get the data set if a download does not work.
     """
 
@@ -85,18 +86,19 @@ class Benchmark:
         corrupt: Literal["refuse", "skip"],
         validation: Mapping[str, Any],
     ) -> ListedDataset:
-        """List the images of the copy below `root`, check the known counts, and draw the validation classes.
+        """List the images of the copy below `root`, check their number, and draw the validation classes.
 
         Args:
             root: folder of the data set, or a folder that holds it.
-            recall_ks: ranks K at which Recall@K is measured, ascending.
-            resize: height and width that the images are brought to, in pixels.
+            recall_ks: values of K for which Recall@K is reported, ascending.
+            resize: height and width that the images are resized to, in pixels.
             cache: whether decoded images are kept in the cache folder.
-            corrupt: treatment of images that cannot be decoded, `refuse` or `skip`.
+            corrupt: what to do about images that cannot be decoded: raise an error ("refuse") or leave them out
+                ("skip").
             validation: settings by which validation classes are drawn from the training classes.
 
         Raises:
-            UserError: there is no complete copy, or an argument does not fit it.
+            UserError: there is no complete copy, or the validation classes cannot be drawn from it.
         """
         listing = self.read(Path(os.path.expanduser(root)))
         self.check_counts(listing)
@@ -114,10 +116,10 @@ class Benchmark:
         )
 
     def check_counts(self, listing: Listing) -> None:
-        """Check that a copy's lists have the known counts, and that train and test have no class in common.
+        """Check the number of images and classes in a copy, and that train and test have no class in common.
 
         Raises:
-            UserError: a check failed; the message names the parts and their counts, and the likely cause.
+            UserError: a check fails. The message names the parts, their numbers, and the likely cause.
         """
         found = {part: self._count(listing, part) for part in self.expected}
         wrong = [part for part, count in found.items() if count != self.expected[part]]
@@ -150,7 +152,7 @@ class Benchmark:
 
 
 def find_home(benchmark: str, title: str, root: Path, homes: tuple[str, ...], lists: tuple[str, ...]) -> Path:
-    """Return the first of the folders `root / home` that holds any of a data set's `lists`.
+    """Return the first folder `root / home` that holds one of a data set's list files.
 
     Args:
         benchmark: name of the data set in a sweep file, for the message.
@@ -160,7 +162,7 @@ def find_home(benchmark: str, title: str, root: Path, homes: tuple[str, ...], li
         lists: list files, relative to a home.
 
     Raises:
-        UserError: no folder holds a list; the message says what was looked for and where.
+        UserError: no folder holds a list file. The message says what was looked for and where.
     """
     for home in homes:
         if any((root / home / name).is_file() for name in lists):

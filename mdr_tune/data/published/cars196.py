@@ -4,7 +4,8 @@ Copies have one of two layouts, with the same images under different names:
 - the layout of the authors of MDR: cars_annos.mat and car_ims/000001.jpg ..;
 - the layout of the devkit: devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, devkit/cars_meta.mat,
   cars_train/00001.jpg .. and cars_test/00001.jpg ...
-The layouts' own division into train and test splits the images of each class, and is not used in metric learning.
+The layouts come with another division into train and test. It is not used in metric learning, because it puts images of
+each class into both.
 """
 
 import struct
@@ -44,9 +45,10 @@ _UNREADABLE = (
 
 
 def read(root: Path) -> Listing:
-    """Return the listing of a copy. Images are in the order of the annotations, and classes in that of their ids.
+    """List the images of a copy of the data set.
 
-    In the devkit's layout, the images of cars_train come before those of cars_test.
+    Images are in the order of the annotations. In the devkit's layout, the images of cars_train come before those of
+    cars_test. Classes are in the order of their ids.
 
     Args:
         root: folder with one of the two layouts, or a folder that holds such a folder.
@@ -98,7 +100,7 @@ def _read_devkit(home: Path) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def _in_devkit(home: Path, name: str) -> Path:
-    """Return the path of one of the devkit's files, which may also lie in `home` itself."""
+    """Return the path of one of the devkit's files. It may lie in `home` itself or in the folder devkit."""
     return home / name if (home / name).is_file() else home / "devkit" / name
 
 

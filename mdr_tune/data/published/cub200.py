@@ -1,8 +1,8 @@
 """CUB-200-2011 (Wah et al., 2011): birds, classes 1 to 100 for training and 101 to 200 for testing.
 
 The archive holds images.txt (`image_id path`), image_class_labels.txt (`image_id class_id`), classes.txt
-(`class_id name`), and images/<class>/*.jpg. Its train_test_split.txt divides the images of each class, and is not used
-in metric learning.
+(`class_id name`), and images/<class>/*.jpg. Its train_test_split.txt is not used in metric learning, because it puts
+images of each class into both splits.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ _TRAINING_CLASSES = 100  # Oh Song et al., CVPR 2016 (arXiv 1511.06452), and all
 
 
 def read(root: Path) -> Listing:
-    """Return the listing of a copy. Images are in the order of images.txt, and classes in that of classes.txt.
+    """List the images of a copy of the data set, in the order of images.txt. Classes are in the order of classes.txt.
 
     Args:
         root: folder CUB_200_2011, or a folder that holds it.

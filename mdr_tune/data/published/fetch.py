@@ -1,4 +1,4 @@
-"""Get a published data set into a folder: find or download its archives, check and unpack them."""
+"""Get a published data set into a folder: find or download its archives, check them, and unpack them."""
 
 import os
 from pathlib import Path
@@ -13,19 +13,20 @@ from mdr_tune.util.progress import Progress
 
 
 def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
-    """Unpack all archives of a data set in `root`; those that are already unpacked are left alone.
+    """Get all archives of a data set into `root` and unpack them. Archives that are already unpacked are left alone.
 
-    An archive that lies in `root` is used; otherwise it is downloaded to `root`. It is then checked against its MD5,
-    unpacked beside itself, and kept. If several processes do this, one works and the others wait.
+    An archive that is found in `root` is used. Otherwise it is downloaded to `root`. The archive is checked against its
+    MD5, if that is known, and unpacked into the folder that it lies in. It is not deleted. If several processes call
+    this at once, one works and the others wait.
 
     Args:
         benchmark: data set to get.
-        root: folder for the data set; made if need be.
-        progress: function that is told what is being done, and how far it is.
+        root: folder for the data set. It is created if it does not exist.
+        progress: function that is called with the progress while files are downloaded, checked and unpacked.
 
     Raises:
-        UserError: a file cannot be downloaded, or is damaged; the message says which files to put where. Or the disk
-            has no room.
+        UserError: a file cannot be downloaded (the message says which files to put where), a file is damaged, an
+            incomplete copy is in the way, or the disk has no room.
     """
     root = Path(os.path.expanduser(root))
     try:
@@ -41,9 +42,9 @@ def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
 
 
 def is_unpacked(benchmark: Benchmark, root: Path, archive: Archive) -> bool:
-    """Return whether one of the paths that an archive makes exists in one of the data set's homes in `root`.
+    """Return whether an archive has been unpacked: whether a path of `archive.makes` exists in a home below `root`.
 
-    An empty folder does not count. A folder that is itself a home counts only if the archive makes nothing else.
+    An empty folder does not count. A folder that is itself a home counts only if `archive.makes` has no other path.
     """
     made = [name for name in archive.makes if name not in benchmark.homes] or archive.makes
     return any(_is_there(root / home / name) for home in benchmark.homes for name in made)
@@ -74,7 +75,7 @@ def _packed_file(benchmark: Benchmark, root: Path, archive: Archive) -> Path | N
 
 
 def _only_by_hand(benchmark: Benchmark, root: Path) -> None:
-    """Raise UserError if files are missing that have no URL; the message names them all."""
+    """Raise a UserError that names all missing files without a URL, if there are any: a user has to get these."""
     absent = [
         archive
         for archive in _missing(benchmark, root)
@@ -107,7 +108,7 @@ def _fetch_one(benchmark: Benchmark, root: Path, archive: Archive, progress: Pro
 
 
 def _by_hand(benchmark: Benchmark, root: Path, absent: list[Archive]) -> str:
-    """Return sentences that say which files to get, and where to put them."""
+    """Return sentences that tell a user which files to get, and where to put them."""
     files = []
     for archive in absent:
         size = "" if archive.size_bytes is None else f"{format_bytes(archive.size_bytes)}, "

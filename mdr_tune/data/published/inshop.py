@@ -1,8 +1,8 @@
 """In-Shop Clothes Retrieval, of DeepFashion (Liu et al., CVPR 2016): a class is one garment.
 
-The folder holds list_eval_partition.txt, at the top or in Eval/, and img/, at the top or in Img/. The list has the
-number of images, a header, and lines `image_name item_id evaluation_status`. The images of the test classes are queries
-or gallery.
+The folder holds list_eval_partition.txt, at the top or in Eval/, and img/, at the top or in Img/. The list begins with
+the number of images and a header. Then it has a line `image_name item_id evaluation_status` for each image. Each image
+of a test class is either a query or part of the gallery.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ _STATUS = {
 
 
 def read(root: Path) -> Listing:
-    """Return the listing of a copy. Images are in the order of the list, and classes in that of their item ids.
+    """List the images of a copy of the data set, in the order of its list. Classes are in the order of their item ids.
 
     Args:
         root: folder of the data set, or a folder that holds it.

@@ -19,9 +19,10 @@ _COLUMNS = ("image_id", "class_id", "super_class_id", "path")
 
 
 def read(root: Path) -> Listing:
-    """Return the listing of a copy. Images are in the order of the lists, training first; classes in that of their ids.
+    """List the images of a copy of the data set.
 
-    The name of a class is made of its super class and its id: `bicycle_1`.
+    Training images come first, and images are in the order of their list. Classes are in the order of their ids. The
+    name of a class is made of its super class and its id, such as `bicycle_1`.
 
     Args:
         root: folder Stanford_Online_Products, or a folder that holds it.

@@ -11,11 +11,11 @@ from mdr_tune.util.errors import UserError
 
 @dataclass(frozen=True)
 class TextList:
-    """The columns of a list.
+    """The columns of a list that was read from a text file.
 
     Attributes:
         path: path of the file.
-        columns: n values of each column, by the column's name.
+        columns: n values of each column, by the name of the column.
         lines: line number of each of the n rows, from 1. Empty lines are not rows.
         preamble: lines before the header.
     """
@@ -35,7 +35,7 @@ class TextList:
         """Return a column of whole numbers, (n,) int64.
 
         Raises:
-            UserError: a value is not a whole number that int64 can hold; the message has its line.
+            UserError: a value is not a whole number that int64 can hold. The message names its line.
         """
         values = self.columns[column]
         try:
@@ -45,7 +45,7 @@ class TextList:
             raise self.error(row, f"{column} must be a whole number, found {values[row]!r}") from None
 
     def error(self, row: int, problem: str) -> UserError:
-        """Return the error for a problem in the line of a row."""
+        """Return an error whose message names the file, the line of a row, and the problem in this line."""
         return UserError(f"data.root: {self.path}, line {self.lines[row]}: {problem}")
 
 
@@ -55,7 +55,8 @@ def read_list(path: Path, columns: Sequence[str], header_line: int | None = None
     Args:
         path: path of the file, in UTF-8.
         columns: names of the columns, in order.
-        header_line: line with the columns' names, from 1; the lines before it are the preamble. None: no header.
+        header_line: number, from 1, of the line with the names of the columns. The lines before it are the preamble.
+            None: there is no header.
 
     Raises:
         UserError: the file cannot be read, the header differs, or a line has too few or too many columns.

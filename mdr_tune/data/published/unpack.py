@@ -22,19 +22,20 @@ _PIECE = 1 << 20  # bytes
 def unpack(archive: Path, keep: str, progress: Progress) -> Path:
     """Unpack an archive beside itself, and return the path of its member `keep`.
 
-    The archive is unpacked into a hidden folder beside it. At the end `keep` is moved beside the archive, and the rest
-    is deleted. Wherever `keep` exists, it is therefore complete. A hidden folder that a killed process left behind is
-    removed by the next call. Two processes must not unpack one archive at the same time.
+    The archive is unpacked into a hidden folder beside it. At the end, `keep` is moved to the archive's folder, and the
+    rest is deleted. So there is never an incomplete `keep`. If a process is killed, the next call removes its hidden
+    folder. Two processes must not unpack the same archive at the same time.
 
     Args:
-        archive: tar file of any compression, or zip file.
-        keep: name of a file or folder at the top of the archive. Beside the archive there may be nothing of this name
-            but an empty folder.
-        progress: function that is told the progress: in bytes of the archive for a tar, in members for a zip.
+        archive: tar file with any compression, or zip file.
+        keep: name of a file or folder at the top of the archive. The folder of the archive must not have anything of
+            this name yet, except for an empty folder.
+        progress: function that is called with the progress. A tar is counted in bytes of the archive, and a zip in
+            members.
 
     Raises:
-        UserError: the archive is damaged, has members that point outside of it, or lacks `keep`. Or the disk has no
-            room, or files cannot be written.
+        UserError: the archive is damaged, has members that point outside of it, or lacks `keep`; the disk has no room;
+            or files cannot be written.
     """
     work = archive.with_name(f".{archive.name}.unpacking")
     target = archive.with_name(keep)
@@ -109,7 +110,7 @@ def _extract_zip(archive: Path, work: Path, progress: Progress) -> None:
 
 
 def _unsafe(member: zipfile.ZipInfo) -> str | None:
-    """Return why a member of a zip must not be unpacked; None if it may be.
+    """Return the reason why a member of a zip must not be unpacked; None if it is safe.
 
     zipfile would silently change the path of an unsafe member.
     """
@@ -126,7 +127,7 @@ def _unsafe(member: zipfile.ZipInfo) -> str | None:
 
 
 def _unpacked_bytes(archive: Path) -> int:
-    """Return the room that an archive's content takes, in bytes: exact for a zip, a lower bound for other archives."""
+    """Return the size of an archive's content in bytes: exact for a zip file, a lower bound for other archives."""
     size = archive.stat().st_size
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
