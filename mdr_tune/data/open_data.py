@@ -70,7 +70,7 @@ def outline_files(*ways: DataSource) -> DatasetOutline:
             `resize`, `image_size` and `cache` only.
 
     Raises:
-        UserError: as for `load_dataset`.
+        UserError: for the reasons of `load_dataset`.
     """
     folder = check_cache_dir()
     wanted = {_key(way, folder): way for way in ways}

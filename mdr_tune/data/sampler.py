@@ -22,8 +22,8 @@ class BatchSampler:
     Source: the sampler of the authors' code for Kim & Park, AAAI 2021 (arXiv 2102.04223).
 
     Args:
-        labels: (n,) integer class of each image.
-        batch_size: images in the global batch.
+        labels: (n,) integers, the class of each image.
+        batch_size: number of images in the global batch.
         images_per_class: number of images drawn from each class, at least 2, so that there are positive pairs. A class
             with fewer images contributes all of them.
         seed: the trial's seed.
@@ -83,7 +83,7 @@ class BatchSampler:
         filled = np.cumsum(self._takes[classes])
         classes = classes[: int(np.searchsorted(filled, self.batch_size)) + 1]  # k classes fill the batch
         counts, takes = self._counts[classes], self._takes[classes]
-        # A random key per image; a class's smallest keys are a draw without replacement.
+        # Each image gets a random key. The images with the smallest keys of a class are a draw without replacement.
         keys = generator.random((len(classes), int(counts.max())))  # (k, images of the largest class)
         keys[np.arange(keys.shape[1]) >= counts[:, None]] = np.inf
         most = int(takes.max())

@@ -1,4 +1,4 @@
-"""Derive the seeds of independent random streams from the seed of a trial: it is hashed with the name of each stream."""
+"""Derive a seed for each of several independent random streams from the seed of a trial, by hashing."""
 
 import hashlib
 import operator

@@ -1,1 +1,1 @@
-"""Augmentations of training images, drawn for the global batch, and the centre crop for evaluations."""
+"""Augmentations of training images, and the centre crop for evaluations."""

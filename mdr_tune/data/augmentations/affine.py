@@ -1,4 +1,4 @@
-"""Small random rotations, scalings and shifts of training images, the same for any number of ranks."""
+"""Small random rotations, scalings and shifts of training images. They do not depend on the number of ranks."""
 
 import math
 

@@ -61,7 +61,7 @@ class Affine:
         self._middle = CenterCrop(image_size)
 
     def output_size(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return height and width of the results; raise ValueError if the images are smaller."""
+        """Return height and width of the crop; raise ValueError if the images are smaller than the crop."""
         return self._middle.output_size(image_shape)
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
@@ -69,7 +69,7 @@ class Affine:
         return draw_affine_params(batch_size, seed, epoch, step)
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Return the changed images, (n, C, *output_size) float32."""
+        """Return the rotated, scaled, shifted and cropped images, (n, C, *output_size) float32."""
         # A shift moves the repeated border into the image; the crop comes last, to cut it off.
         changed = augment_affine(images, params.to(images.device, non_blocking=True))
         return self._middle(changed, params[:, :0])
@@ -86,7 +86,7 @@ class CenterCrop:
         self._image_size = image_size
 
     def output_size(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return height and width of the crop; raise ValueError if the images are smaller."""
+        """Return height and width of the crop, in pixels; raise ValueError if the images are smaller than the crop."""
         height, width = self._crop(torch.empty(image_shape, device="meta")[None]).shape[-2:]
         return height, width
 

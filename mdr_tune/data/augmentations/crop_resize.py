@@ -1,4 +1,4 @@
-"""Cut a box out of each image and resize it with antialiasing; on a GPU, a whole batch in a few operations."""
+"""Cut a box out of each image and resize it with antialiasing. On a GPU, a batch is processed in a few operations."""
 
 from collections.abc import Callable
 from typing import Literal

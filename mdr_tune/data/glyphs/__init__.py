@@ -1,1 +1,1 @@
-"""The embedded data set `glyphs`: letters rendered on this machine, so that a search needs no download."""
+"""The built-in data set `glyphs`: letters that are rendered on this machine, so that a search needs no download."""

@@ -1,4 +1,4 @@
-"""The embedded data set `glyphs`: zero-shot retrieval of letters, with nothing to download.
+"""The built-in data set `glyphs`, for retrieval of letters that were not trained on. It needs no download.
 
 A class is a letter. Its twelve images show that letter in the twelve DejaVu typefaces, each slanted, moved and made
 noisy at random. A network is trained on some letters and has to retrieve others. The images are rendered once, in a few

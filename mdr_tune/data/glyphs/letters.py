@@ -33,7 +33,7 @@ def font_path(face: str) -> pathlib.Path:
 
 @cache
 def shared_letters() -> tuple[int, ...]:
-    """Return the code points of the 1,511 letters that all twelve faces can draw, ascending.
+    """Return the code points of the 1,511 letters that all twelve typefaces can draw, ascending.
 
     A letter is a character in one of Unicode's categories that begin with L (Lu, Ll, Lt, Lm, Lo).
     """

@@ -12,8 +12,8 @@ OVERSAMPLING = 2  # the letter is drawn and moved at twice the size, then averag
 FONT_SIZE = 64  # pixels per em of the drawing
 CANVAS_SIZE = 128  # pixels; the widest letter fits
 
-# A letter whose larger side is x em is drawn 64 * x pixels large. Half of its difference to TYPICAL_SIDE (on the
-# log scale) is then evened out: small letters stay smaller, but keep enough pixels to be read.
+# A letter whose longer side is x em is drawn 64 * x pixels long. In the image, half of its difference from TYPICAL_SIDE
+# (on a log scale) is removed: small letters stay smaller, but keep enough pixels to be read.
 TYPICAL_SIDE = 48.0  # pixels of the drawing; about the height of a capital
 SHOWN_SIDE = 21.0  # pixels of the image; the size at which TYPICAL_SIDE is shown
 MAX_SHOWN_SIDE = 26.0  # pixels of the image; the largest size of any letter, before the random scaling
@@ -28,7 +28,7 @@ NOISE_STD_RANGE = (5.0, 25.0)  # standard deviation of the noise, in grey values
 
 
 def parameters() -> dict[str, object]:
-    """Return the values of this module's public constants, by name; the images depend on them."""
+    """Return the values of this module's public constants, by name. They determine what the images look like."""
     return {name: value for name, value in sorted(globals().items()) if name.isupper() and name[0] != "_"}
 
 

@@ -1,4 +1,4 @@
-"""Check images that are not cached. All are decoded before the first is used, so that corrupt images are found early."""
+"""Decode all images that are not cached before the first is used, so that corrupt images are found at the start."""
 
 import json
 import os
@@ -38,7 +38,10 @@ class CheckedImages(NamedTuple):
 
 
 def decoder_versions() -> list[str | None]:
-    """Return the versions of Pillow and its decoders. Another version may round pixels differently or refuse an image."""
+    """Return the versions of Pillow and its decoders.
+
+    Another version may round pixels differently, or refuse an image that this one reads.
+    """
     return [PIL.__version__, *(features.version(part) for part in ("jpg", "libjpeg_turbo", "webp"))]
 
 

@@ -1,4 +1,4 @@
-"""Messages about images that cannot be decoded."""
+"""Make error messages about images that cannot be decoded."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -31,7 +31,7 @@ def refuse_corrupt(errors: Sequence[tuple[str, str]], total: int, corrupt: Corru
 
 
 def finding(errors: Sequence[tuple[str, str]], total: int) -> str:
-    """Return a text that says how many images are corrupt, and names the first of them with their reasons."""
+    """Return text for a message that counts the corrupt images and names the first of them, with their reasons."""
     named = ", ".join(f"{path} ({reason})" for path, reason in errors[:_NAMED])
     more = f" and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
     return f"{len(errors):,} of {total:,} images cannot be decoded: {named}{more}"

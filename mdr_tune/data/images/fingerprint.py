@@ -27,7 +27,8 @@ _STATS_A_TASK, _HASHES_A_TASK = 1024, 32  # a task costs about as much as ten st
 class FileState(NamedTuple):
     """Size and times of a file, which change whenever its content does.
 
-    The change time is included because the system sets it, even where a copying program resets the modification time.
+    Programs that copy files may reset the modification time. The change time is included because only the system sets
+    it.
     """
 
     size: int
@@ -65,7 +66,7 @@ def remembered_key(root: Path, paths: Sequence[str], folder: Path) -> str | None
     """Return the key that `content_key` has stored in `folder` for these files; None if it has not stored one.
 
     Raises:
-        UserError: as `file_states`.
+        UserError: for the reasons of `file_states`.
     """
     return _remembered(_memory(root, paths, folder))
 
@@ -79,7 +80,7 @@ def content_key(root: Path, paths: Sequence[str], folder: Path, progress: Progre
     several processes call this at once, one computes the key and the others wait.
 
     Raises:
-        UserError: as `file_states`; or some files cannot be read.
+        UserError: for the reasons of `file_states`, or some files cannot be read.
     """
     memory = _memory(root, paths, folder)
     if key := _remembered(memory):

@@ -160,7 +160,7 @@ class CacheFile:
 
     @cached_property
     def readable(self) -> np.ndarray:
-        """Indices of the rows that have an image, (n,) int64 ascending."""
+        """Indices of the rows that have an image, ascending, (n,) int64."""
         valid = [batch["image"].is_valid().to_numpy(zero_copy_only=False) for batch in self._batches]
         return np.flatnonzero(np.concatenate([np.zeros(0, bool), *valid]))
 
@@ -206,12 +206,12 @@ class CacheFile:
         return [batch["image"].buffers()[1].address - self._whole.address for batch in self._batches]
 
     def has_paths(self, paths: Sequence[str]) -> bool:
-        """Return whether `paths` are the paths of the rows, in this order."""
+        """Return whether `paths` are the paths of the cache's rows, in the same order."""
         wanted = pa.chunked_array([[as_text(path) for path in paths]], pa.string())
         return bool(pa.chunked_array([batch["path"] for batch in self._batches], pa.string()).equals(wanted))
 
     def errors(self) -> list[tuple[str, str]]:
-        """Return path and reason of each row without an image."""
+        """Return the path of each row without an image, and the reason why the file could not be decoded."""
         with_errors = [batch.filter(batch["error"].is_valid()) for batch in self._batches if batch["error"].null_count]
         return [
             (path.as_py(), reason.as_py())
@@ -252,7 +252,7 @@ def verify(path: Path) -> list[str]:
 
 
 def cached_files(folder: Path) -> list[CachedFile]:
-    """Return the image caches in the cache folder `folder`, sorted by path; files with other names are left out."""
+    """Return the image caches in the cache folder `folder`, sorted by path. Files with other names are left out."""
     paths = sorted((folder / FOLDER).glob("*.arrow"))
     named = [(path, match) for path in paths if (match := _NAME.fullmatch(path.stem))]
     found = [_described(path, match["name"], int(match["size"])) for path, match in named]

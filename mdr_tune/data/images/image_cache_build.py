@@ -107,7 +107,7 @@ def find_cache(
             return None
         try:
             file = _opened(path, metadata, paths)
-        except DamagedCacheError:  # `open_cache` logs this, and builds it anew
+        except DamagedCacheError:  # `open_cache` logs the damage, and builds the cache again
             return None
     return _without_corrupt(file, len(paths), corrupt)
 
@@ -150,14 +150,14 @@ def _key(content: str, size: int) -> str:
 
 
 def _valid(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile | None:
-    """Return the cache in the file `path`; None if there is none. If the cache is damaged, delete it and return None."""
+    """Return the cache in the file `path`. Return None if there is none, or if it was damaged and is now deleted."""
     if not path.exists():
         return None
     try:
         return _opened(path, metadata, paths)
     except DamagedCacheError as error:
         logger.warning("the image cache %s is damaged (%s); building it anew", path, error)
-        path.unlink()  # now, because the disk may not have room for both
+        path.unlink()  # deleted now, because the disk may not have room for the old cache and the new one
         return None
 
 

@@ -1,4 +1,4 @@
-"""The image files of a data set as `Images`: read from the cache, or decoded at each read."""
+"""Open the image files of a data set as `Images`, which are read from the cache or decoded at each read."""
 
 import os
 from collections.abc import Sequence
@@ -75,7 +75,8 @@ def find_images(
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray] | None":
     """Return what `open_images` would return; None if `open_images` would have to decode. Nothing is written.
 
-    Arguments and errors are those of `open_images`. If the cache is yet to be built, the disk must have room for it.
+    Arguments and errors are those of `open_images`. If the cache has not been built yet, it is an error if the disk has
+    no room for it.
     """
     if cache:
         file = find_cache(name, root, paths, folder, size=resize, corrupt=corrupt)
@@ -87,7 +88,7 @@ def find_images(
 class DecodedImages:
     """Images that are decoded at each read. They are `Images` of `mdr_tune.data.dataset`.
 
-    The number of threads that decode is that of `mdr_tune.util.cpus.threads_to_start`.
+    The function `mdr_tune.util.cpus.threads_to_start` gives the number of threads that decode.
     """
 
     cache_file = None

@@ -84,24 +84,26 @@ def _check_fold(purpose: str, folds: int, fold: int, num_classes: int) -> None:
 
 
 def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
-    """Return the listing with validation classes, drawn from the training classes if there are none yet.
+    """Return a listing that has validation classes.
 
-    A listing that already has validation images is returned unchanged.
+    If `listing` has validation images, it is returned unchanged. Otherwise, some of its training classes are drawn and
+    become validation classes.
 
     Args:
         listing: listing of a data set that has training images.
         validation: arguments for `draw_classes`: `fraction` and `seed`, or `folds`, `fold` and `seed`.
 
     Raises:
-        UserError: as `draw_classes`.
+        UserError: for the reasons of `draw_classes`.
     """
     return _with_drawn(listing, "validation", validation)
 
 
 def with_test(listing: Listing, test: Mapping[str, Any]) -> Listing:
-    """Return the listing with test classes, drawn from the training classes if there are none yet.
+    """Return a listing that has test classes.
 
-    A listing that already has test images is returned unchanged.
+    If `listing` has test images, it is returned unchanged. Otherwise, some of its training classes are drawn and become
+    test classes.
     Call this before `with_validation`, so that the test classes are the same in all folds of a cross-validation.
     Arguments and errors are those of `with_validation`.
     """

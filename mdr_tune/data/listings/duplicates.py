@@ -25,9 +25,9 @@ _IMAGES_SHOWN = 3
 
 
 def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Duplicates) -> None:
-    """Log a warning if images have the same pixels as another image. Refuse such images in different splits if wanted.
+    """Look for images with the same pixels: log a warning, or raise an error if such images are in different splits.
 
-    The warning counts the images and their classes, and names some of them.
+    The message counts the images and their classes, and names some of them.
 
     Args:
         listing: n images in their splits.

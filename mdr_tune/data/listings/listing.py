@@ -69,7 +69,7 @@ class Listing:
         )
 
     def rows(self, split: SplitName, *roles: int) -> np.ndarray:
-        """Return the indices of a split's files, ascending. If `roles` are given, only files with these roles count."""
+        """Return the indices, ascending, of a split's files; if `roles` are given, only of files with these roles."""
         mask = self.splits == SPLIT_NAMES.index(split)
         return np.flatnonzero(mask & np.isin(self.roles, roles) if roles else mask)
 
@@ -136,7 +136,7 @@ def assemble(
 
 
 def _content(listing: Listing, pixels: str) -> str:
-    """Return a hash of the images, their paths, classes, splits and roles, hexadecimal."""
+    """Return a hexadecimal hash of the images with their paths, classes, splits and roles."""
     digest = hashlib.blake2b(repr((pixels, listing.class_names, listing.paths)).encode(), digest_size=10)
     for column in (listing.class_ids, listing.splits, listing.roles):
         digest.update(column.astype(np.int64).tobytes())

@@ -1,4 +1,4 @@
-"""Check that training and retrieval make sense with the splits, classes and roles of a listing."""
+"""Check that a listing's splits, classes and roles can be used for training and for retrieval."""
 
 import logging
 from collections.abc import Iterable

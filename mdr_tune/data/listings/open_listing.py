@@ -85,7 +85,7 @@ def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> List
             images; or images have nothing to retrieve, and `single_image_classes` is "refuse".
     """
     check_roles(listing)
-    check_disjoint(listing)  # first: a stray image in a wrong split is also the only one of its class there
+    check_disjoint(listing)  # first: an image in a wrong split is often the only one of its class there
     listing = listing.select(rows_with_something_to_retrieve(listing, opening["single_image_classes"]))
     if len(listing.rows("train")):  # without any, check_splits has a better message than drawing would
         if opening["test"]:

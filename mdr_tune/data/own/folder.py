@@ -44,9 +44,9 @@ def listed_folder(*, root: str, **opening: Unpack[Opening]) -> ListedDataset:
 def list_folder(root: Path) -> Listing:
     """List the images below `root`, class by class.
 
-    The layout is `root/CLASS/.../IMAGE`. If all folders in `root` are named as splits (train, validation, test, query,
-    gallery, or another of `SPLIT_WORDS`), it is `root/SPLIT/CLASS/.../IMAGE`. Class folders whose names look the same
-    are one class.
+    The layout is `root/CLASS/.../IMAGE`. If all folders in `root` have names of splits (train, validation, test, query,
+    gallery, or another of `SPLIT_WORDS`), the layout is `root/SPLIT/CLASS/.../IMAGE`. Class folders whose names look
+    the same are one class.
 
     Files whose names end in one of `SUFFIXES` are images. Other files are left out with a warning, and so are the files
     and folders that systems create, such as Thumbs.db. Hidden files are left out without a warning. Links are followed.
@@ -55,7 +55,7 @@ def list_folder(root: Path) -> Listing:
 
     Raises:
         UserError: there is no such folder, it cannot be read, it has no images, a name in it is not UTF-8, or several
-            folders named as splits lie beside other folders.
+            folders with names of splits lie beside other folders.
     """
     if not os.path.isdir(root):  # not Path.is_dir, which raises if a folder above must not be entered
         raise UserError(f"data.root: there is no folder {root}")
@@ -127,7 +127,7 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
         if len(names) >= FEWEST_CLASSES:
             logger.warning("%s; %s", taken, turned)
         return f"{taken}; {turned}"
-    if sum("/" not in path for _, path in below) >= len(inner):  # fewer may lie beside folders of classes
+    if sum("/" not in path for _, path in below) >= len(inner):  # a few may lie beside folders of classes
         return f"{taken}; {_SPLIT_FOLDERS}"
     right_root = root / _folder_of_folders(found[0].paths) if len(names) == 1 else "the folder that they are in"
     level = (
@@ -160,7 +160,11 @@ class _LeftOut:
 
 
 def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
-    """Return the folders that hold class folders: the root itself, or the split folders in it."""
+    """Return the folders that hold class folders: the root itself, or the folders of splits in the root.
+
+    Raises:
+        UserError: several folders with names of splits lie beside other folders.
+    """
     names = [entry.name for entry in _visible(root, left_out) if _is_folder(entry)]
     splits = [name for name in names if split_word(name) in SPLIT_WORDS]
     others = [name for name in names if name not in splits]
@@ -181,7 +185,8 @@ def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_Cla
     folders are noted in `left_out`.
     """
     part_folder = root / part.folder
-    # Never entered from within a class: a link to one of these would give the class the images of others.
+    # Folders that are never entered from within a class folder: through a link to one of them, the class would get the
+    # images of other classes.
     above = {_identity(root), _identity(part_folder)}
     loose = []
     for entry in _visible(part_folder, left_out):

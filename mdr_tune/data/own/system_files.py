@@ -37,7 +37,7 @@ _ONE_OF_THEM = "|".join((*map(re.escape, _NAMES), *_PATTERNS))
 _NAME = re.compile(_ONE_OF_THEM, re.IGNORECASE)
 
 IN_PATH = rf"(?i)(^|/)({_ONE_OF_THEM})(/|$)"
-"""Regular expression that finds the name of a system's file or folder anywhere in a path, in Python and in Arrow."""
+"""Regular expression for paths in which a file or folder has a name that systems use. Works in Python and in Arrow."""
 
 _NAMES_SHOWN = 5
 
@@ -48,7 +48,7 @@ def is_kept_by_a_system(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden from users."""
+    """Return whether a file or folder of this name is hidden: whether the name begins with a dot."""
     return name.startswith(".")
 
 

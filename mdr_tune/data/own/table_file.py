@@ -1,4 +1,4 @@
-"""Read columns of a CSV file, a Parquet file or a folder of Parquet files, with errors that name the wrong rows."""
+"""Read columns of a CSV file, a Parquet file or a folder of Parquet files. Errors name the rows that are wrong."""
 
 import codecs
 import os
@@ -213,7 +213,7 @@ def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> di
 
     Args:
         file: path of the file, for messages.
-        named: names of the wanted columns.
+        named: names of the wanted columns. The keys are those of `data` in a sweep file, such as `path_column`.
         names: names of all columns of the file.
 
     Raises:

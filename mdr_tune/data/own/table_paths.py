@@ -93,7 +93,10 @@ def _refuse(table: TableFile, paths: pa.Array, root: Path, mistake: _NoPath) -> 
 
 
 def _as_on_disk(paths: pa.Array, root: Path) -> pa.Array:
-    """Return the paths in the Unicode form of the names on the disk. A table may come from a system with another form."""
+    """Return the paths in the Unicode form that the names on the disk have.
+
+    The table may come from a system that uses another form.
+    """
     several_forms = pc.invert(pc.string_is_ascii(paths))
     names = NamesOnDisk(root, lambda name: unicodedata.normalize("NFC", name))
     found = [names.find(path) or path for path in paths.filter(several_forms).to_pylist()]

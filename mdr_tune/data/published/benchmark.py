@@ -1,4 +1,4 @@
-"""The description of a published data set with a fixed split. A copy of the data set is listed and checked by it."""
+"""Describe a published data set that has a fixed split, list the images of a copy of it, and check their number."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +48,7 @@ class Archive:
 
     @property
     def is_packed(self) -> bool:
-        """Whether the file has to be unpacked."""
+        """Whether the file is an archive that has to be unpacked, and not a plain file such as a list."""
         return self.name != self.makes[0]
 
 

@@ -81,7 +81,7 @@ def read(root: Path) -> Listing:
 
 
 def _read_devkit(home: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the paths of the devkit's images, relative to `home`, and their classes, (n,) int64 from 1."""
+    """Return the paths of the devkit's images, relative to `home`, and the ids of their classes, (n,) int64 from 1."""
     if not _in_devkit(home, _TEST).is_file():
         without = _in_devkit(home, _WITHOUT_LABELS)
         there = f" {without} is there, but has no labels." if without.is_file() else ""
@@ -105,7 +105,7 @@ def _in_devkit(home: Path, name: str) -> Path:
 
 
 def _read_annotations(path: Path, file_field: str) -> tuple[list[str], np.ndarray]:
-    """Return the names of the images in an annotation file, and their classes, (n,) int64 from 1."""
+    """Return the names of the images in an annotation file, and the ids of their classes, (n,) int64 from 1."""
     annotations = _load(path, "annotations")
     missing = [name for name in (file_field, "class") if name not in (annotations.dtype.names or ())]
     if missing:

@@ -55,7 +55,10 @@ def _is_there(path: Path) -> bool:
 
 
 def _refuse_incomplete(benchmark: Benchmark, archive: Archive, target: Path) -> None:
-    """Raise UserError if the path that a packed archive is unpacked to exists already."""
+    """Raise a UserError if something is already at `target`, the path to which a packed archive is to be unpacked.
+
+    An empty folder there does not matter.
+    """
     if archive.is_packed and _is_there(target):
         lists = " or ".join(name for name in archive.makes if name not in benchmark.homes)
         raise UserError(

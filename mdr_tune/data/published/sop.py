@@ -1,4 +1,4 @@
-"""Stanford Online Products (Oh Song et al., CVPR 2016): photographs of things for sale; a class is one offer.
+"""Stanford Online Products (Oh Song et al., CVPR 2016): photographs of products for sale. A class is one product.
 
 The archive holds Ebay_train.txt and Ebay_test.txt (header `image_id class_id super_class_id path`), and
 <super class>_final/*.JPG. Train and test have no class in common.

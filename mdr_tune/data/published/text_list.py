@@ -1,4 +1,4 @@
-"""Read the lists that come with a data set: text files in columns, with one item, such as an image, on each line."""
+"""Read the lists of a published data set: text files with columns, and an item, such as an image, on each line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Unpack archives as a whole or not at all, and never outside of their folder."""
+"""Unpack archives. An archive is unpacked as a whole or not at all, and nothing is written outside of its folder."""
 
 import gzip
 import lzma
