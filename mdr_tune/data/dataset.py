@@ -71,7 +71,7 @@ class ImageSplit:
 
     Attributes:
         images: the n images.
-        labels: (n,) int64, number of the class of each image. The classes of the whole data set are numbered from 0
+        labels: (n,) int64, the class of each image, as a number. The classes of the whole data set are numbered from 0
             without gaps. In one split, the numbers may begin higher and have gaps.
         gallery: images that an evaluation compares with the queries, which are `images`. A label means the same class
             in both. None: `images` are compared with each other.

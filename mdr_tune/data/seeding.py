@@ -17,6 +17,8 @@ def derive_seed(*parts: int | str) -> int:
         ValueError: there are no parts.
 
     Example:
+        Equal parts give equal seeds, but the order of the parts matters:
+
         >>> derive_seed("sampler", 0, 1) == derive_seed("sampler", 0, 1)
         True
         >>> derive_seed("sampler", 0, 1) == derive_seed("sampler", 1, 0)

@@ -20,7 +20,7 @@ def draw_affine_params(batch_size: int, seed: int, epoch: int, step: int) -> tor
     function of (seed, epoch, step, i).
 
     Args:
-        batch_size: images in the global batch, B.
+        batch_size: B, the number of images in the global batch.
         seed: the trial's seed.
         epoch: index of the epoch, from 0.
         step: index of the batch within the epoch, from 0.
@@ -38,8 +38,8 @@ def draw_affine_params(batch_size: int, seed: int, epoch: int, step: int) -> tor
 def augment_affine(images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
     """Rotate and scale each image about its centre, then shift it.
 
-    Pixels are interpolated bilinearly. Outside of an image, the pixels of its border are repeated.
-    Each image is computed on its own: a slice of a batch gives that slice of the batch's result.
+    Pixels are interpolated bilinearly. Outside of an image, the pixels of its border are repeated. Each image is
+    computed on its own: a slice of a batch gives that slice of the batch's result.
 
     Args:
         images: (n, C, H, W) uint8 or float, in any range (0..255 in this project).

@@ -27,7 +27,7 @@ class Augmentation(Protocol):
         """Draw the random numbers for a global batch. Row i is a function of (image_shape, seed, epoch, step, i).
 
         Args:
-            batch_size: images in the global batch, B.
+            batch_size: B, the number of images in the global batch.
             image_shape: (C, H, W) of the images.
             seed: the trial's seed.
             epoch: index of the epoch, from 0.

@@ -10,7 +10,7 @@ from mdr_tune.data.images.thread_map import thread_map
 
 
 def pixel_hash(pixels: np.ndarray) -> bytes:
-    """Return a 16-byte hash of an image's pixels, a contiguous uint8 array."""
+    """Return a 16-byte hash of an image's pixels. The array must be contiguous and of type uint8."""
     return hashlib.blake2b(pixels.data, digest_size=16).digest()
 
 

@@ -42,7 +42,7 @@ class _Failure(NamedTuple):
 
 
 def file_states(root: Path, paths: Sequence[str]) -> list[FileState]:
-    """Return the state of each file; `paths` are relative to `root`, or absolute.
+    """Return the size and times of each file. `paths` are relative to `root`, or absolute.
 
     Raises:
         UserError: `root` is not a folder, or files are missing. The message counts the missing files and names a few.

@@ -173,7 +173,7 @@ class CacheFile:
 
     @cached_property
     def pixels(self) -> list[np.ndarray]:
-        """Images of each record batch, (rows, size, size, 3) uint8: read-only views of the file."""
+        """For each record batch, its images, (rows, size, size, 3) uint8: read-only views of the file."""
         size = self.metadata.size_px
         arrays = (np.frombuffer(batch["image"].buffers()[1], np.uint8) for batch in self._batches)
         return [array.reshape(-1, size, size, 3) for array in arrays]
@@ -252,7 +252,10 @@ def verify(path: Path) -> list[str]:
 
 
 def cached_files(folder: Path) -> list[CachedFile]:
-    """Return the image caches in the cache folder `folder`, sorted by path. Files with other names are left out."""
+    """Return descriptions of the image caches in the cache folder `folder`, sorted by path.
+
+    Files that are not named like an image cache are left out.
+    """
     paths = sorted((folder / FOLDER).glob("*.arrow"))
     named = [(path, match) for path in paths if (match := _NAME.fullmatch(path.stem))]
     found = [_described(path, match["name"], int(match["size"])) for path, match in named]

@@ -103,9 +103,8 @@ def with_test(listing: Listing, test: Mapping[str, Any]) -> Listing:
     """Return a listing that has test classes.
 
     If `listing` has test images, it is returned unchanged. Otherwise, some of its training classes are drawn and become
-    test classes.
-    Call this before `with_validation`, so that the test classes are the same in all folds of a cross-validation.
-    Arguments and errors are those of `with_validation`.
+    test classes. Call this before `with_validation`, so that the test classes are the same in all folds of a
+    cross-validation. Arguments and errors are those of `with_validation`.
     """
     return _with_drawn(listing, "test", test)
 

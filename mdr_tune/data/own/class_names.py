@@ -13,7 +13,7 @@ _SHOWN = 3
 
 
 def class_name(folder: str) -> str:
-    """Return the name of the class for the name of a folder or for a label. Texts that look the same give one name."""
+    """Return the name of the class that a folder's name or a label means. Texts that look the same mean one class."""
     return one_form(folder) or folder
 
 

@@ -155,7 +155,7 @@ def _read_csv(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[str,
 
 
 def _looks_like_utf_16(file: Path) -> bool:
-    """Return whether a file begins as UTF-16 does: with a byte order mark, or with zeros at many second bytes."""
+    """Return whether a file begins like UTF-16: with its byte order mark, or with many zeros at even or odd bytes."""
     with file.open("rb") as opened:
         start = opened.read(_BYTES_LOOKED_AT)
     return start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or any(

@@ -116,7 +116,7 @@ class Benchmark:
         )
 
     def check_counts(self, listing: Listing) -> None:
-        """Check the number of images and classes in a copy, and that train and test have no class in common.
+        """Check that a copy has the expected numbers of images and classes, and that train and test share no class.
 
         Raises:
             UserError: a check fails. The message names the parts, their numbers, and the likely cause.
