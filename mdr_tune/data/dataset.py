@@ -12,7 +12,7 @@ from mdr_tune.data.outline import DatasetOutline, SplitOutline
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 SearchSplitName = Literal["train", "validation"]
-"""Name of a split that the code of a search may read. The test split is not among them."""
+"""Name of a split that the code of a search may read, which is any split but the test split."""
 
 
 class Images(Protocol):

@@ -113,13 +113,13 @@ class RandomResizedCrop:
         return size, size
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
-        """Draw the part of each image of a global batch, and whether it is mirrored.
+        """Choose at random, for each image of a global batch, the part to cut out, and whether the part is mirrored.
 
         One generator, seeded with `derive_seed("random_resized_crop", seed, epoch, step)`, draws the numbers row by
         row.
 
         Returns:
-            (B, 5) float32: top, left, height and width in whole pixels, then 1 if the image is mirrored, else 0.
+            (B, 5) float32: top, left, height and width in whole pixels, then 1 if the part is mirrored, else 0.
         """
         generator = np.random.default_rng(derive_seed("random_resized_crop", seed, epoch, step))
         uniform = generator.random((batch_size, 2 * ATTEMPTS + 3))

@@ -129,7 +129,7 @@ def _without_corrupt(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile
 
 
 def _content(name: str, root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> str:
-    """Return the key of the files' content, which is that of `content_key`.
+    """Return the key of the files' content, as `content_key` does.
 
     If all files have to be read to compute the key, the free space of the disk is checked first.
     """

@@ -39,7 +39,8 @@ def draw_classes(
     Args:
         class_ids: (n,) integers, the ids of the classes. An id may occur more than once, such as once for each image.
         purpose: name of the split that the classes are drawn for, "validation" or "test".
-        fraction: share of the classes to draw, rounded to whole classes, at least one. Give either this or `folds`.
+        fraction: share of the classes to draw. It is rounded to whole classes, and at least one class is drawn. Give
+            either `fraction` or `folds`.
         folds: number of folds.
         fold: index of the fold to return, 0 .. folds - 1.
         seed: seed of the random order.

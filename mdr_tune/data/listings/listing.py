@@ -69,7 +69,10 @@ class Listing:
         )
 
     def rows(self, split: SplitName, *roles: int) -> np.ndarray:
-        """Return the indices, ascending, of a split's files; if `roles` are given, only of files with these roles."""
+        """Return the indices of a split's files, ascending.
+
+        If `roles` are given, the indices of files with other roles are left out.
+        """
         mask = self.splits == SPLIT_NAMES.index(split)
         return np.flatnonzero(mask & np.isin(self.roles, roles) if roles else mask)
 

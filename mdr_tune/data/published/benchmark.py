@@ -30,8 +30,8 @@ class Archive:
 
     Attributes:
         name: name of the file.
-        makes: paths, relative to one of the data set's `homes`. At least one of them exists once the file is unpacked.
-            A path that is itself a home does not prove this if there are other paths. The first path is the file or
+        makes: paths, relative to one of the data set's `homes`. The file counts as unpacked if one of them exists. A
+            path that is itself one of the `homes` counts only if there is no other path. The first path is the file or
             folder at the top of the archive. For a file that is not packed, it is the file's own name.
         urls: URLs of the file, in the order in which they are tried. Empty: the file has no public URL.
         md5: MD5 of the file, in hexadecimal; None if it is unknown. It is required for a file with URLs.
