@@ -140,7 +140,10 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
 
 
 def _folder_of_folders(paths: list[str]) -> str:
-    """Return the deepest folder that holds all innermost folders of images, those without further folders of images."""
+    """Return the deepest folder that holds all innermost folders of images.
+
+    A folder is innermost if it has images, but no other folder with images below it.
+    """
     folders = {os.path.dirname(path) for path in paths}
     above = {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
     return os.path.commonpath({os.path.dirname(folder) for folder in folders - above})
