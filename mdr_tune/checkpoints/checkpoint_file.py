@@ -1,11 +1,12 @@
-"""Read and write a trial's checkpoint in the folder that Tune gives. Each file is written whole, and checked when read.
+"""Write a trial's checkpoint to the folder that Tune gives, and read it again.
 
-`checkpoint.pt` is the trial's state, as `TrialSession.state_dict` returns it. `checkpoint.json` holds the epoch, the
-trial, and size and SHA-256 of the state.
+A crash leaves no half-written file, and the state is checked when it is read. `checkpoint.pt` is the trial's state, as
+`TrialSession.state_dict` returns it. `checkpoint.json` holds the name and the configuration of the trial, the epoch,
+and the size and the SHA-256 hash of `checkpoint.pt`.
 
-A *marker* is a checkpoint.json without a checkpoint.pt. It is written for a trial that has no state in memory, because
-the trial repeats the results that were recorded before an interruption. In place of size and SHA-256 it holds an
-*origin*: where to get the state from.
+A *marker* is a checkpoint.json without a checkpoint.pt. It is written for a trial that has no state in memory. This is
+so while the trial repeats the results that were recorded before an interruption, and after it has failed. In place of
+the size and the hash, a marker holds an *origin*, which says how to get the state.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ INFO_FILE = "checkpoint.json"
 
 
 class CheckpointDamaged(Exception):  # noqa: N818 - says what is the matter
-    """A checkpoint cannot be used; the text says why, in a few words."""
+    """Error: a checkpoint cannot be used. The text says why, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Stage:
 
     Attributes:
         trial: The trial's configuration during these epochs.
-        until: Epoch that the span ends with, counted from 1.
+        until: Last epoch of the span, counted from 1.
     """
 
     trial: dict[str, Any]
@@ -40,15 +41,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where to get a trial's state after some epoch from: a checkpoint, and the stages to train from there.
+    """Way to get a trial's state after some epoch: a checkpoint to start from, and the stages to train after it.
 
-    There is more than one stage if population based training changed the configuration on the way.
+    There are several stages if population based training changed the configuration in between.
 
     Attributes:
         folder: Folder of the checkpoint; None to start from scratch.
         epoch: Epoch of the checkpoint; 0 to start from scratch.
         stages: Stages to train, in order.
-        data: Bytes of the checkpoint's state, or a reference to them, once they are read. Not written to a marker.
+        data: Bytes of the checkpoint's state, or Ray's reference to them; None until they are read. They are not
+            written to a marker.
     """
 
     folder: str | None = None
@@ -64,7 +66,7 @@ class Origin:
     def then(self, trial: dict[str, Any], until: int) -> "Origin":
         """Return this origin followed by training with the configuration `trial` up to the epoch `until`.
 
-        The result has a stage in any case, if need be one without epochs.
+        The last stage of the result always has this configuration, even if there is no epoch to train with it.
         """
         stages = self.stages
         before = stages[-2].until if len(stages) > 1 else self.epoch
@@ -81,9 +83,9 @@ class CheckpointInfo:
         name: Name of the trial.
         epoch: Epoch after which the checkpoint was written.
         trial: Configuration of the trial at that epoch.
-        source: Origin of the state that the trial last went on from, when it took over another trial's state or was
-            resumed after an interruption; None if neither happened. An older checkpoint with another source does not
-            lead to this one.
+        source: Origin of the state that the trial last loaded, either from another trial or after an interruption. It
+            is None if the trial has loaded no state. If an older checkpoint has another source, training on from it
+            does not lead to this checkpoint.
         size: Size of checkpoint.pt in bytes; None in a marker.
         sha256: SHA-256 of checkpoint.pt; None in a marker.
         origin: Origin of the state in a marker; None in other checkpoints.
@@ -104,17 +106,18 @@ def write_checkpoint(folder: Path, data: bytes, info: CheckpointInfo) -> None:
     Args:
         folder: Folder to write to, which exists.
         data: Bytes of the state.
-        info: Content of checkpoint.json; its size and SHA-256 are filled in.
+        info: Content of checkpoint.json; this function fills in the size and the SHA-256.
 
     Raises:
-        OSError: A file cannot be written, such as on a full disk. An earlier file of that name is left as it was.
+        OSError: A file cannot be written, for example because the disk is full. An earlier file of the same name stays
+            as it was.
     """
     _write(folder / CHECKPOINT_FILE, data)
     write_marker(folder, dataclasses.replace(info, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
 
 
 def write_marker(folder: Path, info: CheckpointInfo) -> None:
-    """Write a checkpoint.json without a state."""
+    """Write `checkpoint.json` alone. The bytes in `source.data` and `origin.data` are left out."""
     values = dataclasses.asdict(info)
     for key in ("source", "origin"):
         if values[key] is not None:
@@ -123,10 +126,10 @@ def write_marker(folder: Path, info: CheckpointInfo) -> None:
 
 
 def read_info(folder: Path) -> CheckpointInfo:
-    """Return the content of a checkpoint.json.
+    """Return the content of the checkpoint.json in a checkpoint's folder.
 
     Raises:
-        CheckpointDamaged: The file is missing, or not whole.
+        CheckpointDamaged: The file is missing or cannot be read.
     """
     try:
         values = json.loads((folder / INFO_FILE).read_bytes())
@@ -141,7 +144,8 @@ def read_checkpoint(folder: Path) -> bytes:
     """Return the state in a checkpoint's folder after checking its size and SHA-256.
 
     Raises:
-        CheckpointDamaged: A file is missing, or not as it was written.
+        CheckpointDamaged: One of the two files is missing or cannot be read, or the state differs from what was
+            written.
     """
     info = read_info(folder)
     try:
@@ -167,7 +171,7 @@ def folders_before(folder: Path) -> list[Path]:
 
 
 def _number(folder: Path) -> int | None:
-    """Return the number in a folder's name that Tune made, such as checkpoint_000003; None for another name."""
+    """Return the number in a folder's name that Tune made: 3 for checkpoint_000003. Return None for another name."""
     match = re.fullmatch(r"checkpoint_(\d+)", folder.name)
     return int(match[1]) if match else None
 
@@ -179,7 +183,7 @@ def _origin(values: dict[str, Any] | None) -> Origin | None:
 
 
 def _write(file: Path, data: bytes) -> None:
-    """Write a file under a temporary name, wait until it is on the disk, and rename it."""
+    """Write a file under a temporary name, wait until it is on the disk, and give it its name."""
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
         with unfinished.open("wb") as stream:

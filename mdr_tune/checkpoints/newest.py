@@ -15,14 +15,16 @@ from mdr_tune.checkpoints.checkpoint_file import (
 
 
 class Found(NamedTuple):
-    """Result of reading a checkpoint, or an earlier one in its place.
+    """Result of reading a checkpoint or, if it is damaged, an earlier one.
 
     Attributes:
-        origin: Origin of the state of the epoch that was asked for. Its `data` are the bytes that were read. `data` is
-            None if the origin starts from scratch, or if a marker was found; `complete` reads the state of a marker.
-        note: Message for the user about damage; None if nothing was damaged.
-        info: Content of the checkpoint.json that was asked for; if that is damaged, of the one that was found instead.
-            None if there is neither, or if nothing had to be read.
+        origin: Origin that leads to the state of the epoch that was asked for. Its `data` holds the bytes that were
+            read. `data` is None if the origin starts from scratch, or if the checkpoint is a marker. The function
+            `complete` reads the state that a marker names.
+        note: Message for the user about a damaged checkpoint; None if nothing was damaged.
+        info: Content of the checkpoint.json that was asked for. If this file is damaged, it is the content of the
+            earlier checkpoint.json that was read instead. It is None if none could be read, or if nothing had to be
+            read.
     """
 
     origin: Origin
@@ -31,15 +33,15 @@ class Found(NamedTuple):
 
 
 def read_newest(folder: Path, epoch: int | None, trial: dict[str, Any]) -> Found:
-    """Read the checkpoint in `folder`; if it is damaged, the same trial's checkpoint before it, and so on.
+    """Read the checkpoint in `folder`. If it is damaged, read the newest earlier one of the same trial that is whole.
 
-    If none is whole, the origin starts from the source that checkpoint.json names, or from scratch. An origin that
-    replaces a damaged checkpoint has a stage with the epochs to train again.
+    If no checkpoint is whole, the returned origin starts from the `source` in checkpoint.json, or from scratch if there
+    is none. If the checkpoint was damaged, the returned origin has a stage with the epochs to train again.
 
     Args:
-        folder: Folder of the checkpoint, named by Tune: checkpoint_000003. Earlier checkpoints are its siblings.
-        epoch: Epoch of the checkpoint as far as it is known; used if checkpoint.json is damaged.
-        trial: Configuration to train the missing epochs with if no checkpoint.json tells it.
+        folder: Folder of the checkpoint, such as checkpoint_000003. The trial's earlier checkpoints lie beside it.
+        epoch: Epoch of the checkpoint, which is used if checkpoint.json is damaged; None if it is not known.
+        trial: Configuration to train the missing epochs with if no checkpoint.json can be read.
     """
     asked: CheckpointInfo | None = None
     problem: str | None = None
@@ -73,11 +75,13 @@ def _found(origin: Origin, info: CheckpointInfo, until: int, problem: str | None
 
 
 def complete(origin: Origin, trial: dict[str, Any]) -> Found:
-    """Read the checkpoint that an origin starts from, unless it has been read; if it is damaged, an earlier one.
+    """Read the checkpoint that an origin starts from. If it is damaged, read an earlier one.
+
+    Nothing is read if the origin has its bytes already, or starts from scratch.
 
     Args:
-        origin: Origin of a state, such as a marker holds.
-        trial: Configuration to train the missing epochs with if no checkpoint.json tells it.
+        origin: Origin of a state, for example from a marker.
+        trial: Configuration to train the missing epochs with if no checkpoint.json can be read.
     """
     if origin.folder is None or origin.data is not None:
         return Found(origin)

@@ -3,19 +3,19 @@
 from mdr_tune.records.trial_record import TrialRecord
 
 LATEST = 2
-"""Number of newest checkpoints that are kept: a second one in case the newest turns out to be damaged."""
+"""Number of newest checkpoints that are kept. The second newest is needed if the newest turns out to be damaged."""
 
 
 def superseded(record: TrialRecord, metric: str, keep_from: int) -> list[int]:
-    """Return the epochs whose checkpoints are not needed any more, ascending.
+    """Return the epochs whose checkpoints can be deleted, ascending.
 
-    The checkpoint of the best epoch is needed, and so are the `LATEST` newest ones, and those that another trial may
-    still take over.
+    Three kinds of checkpoints are kept: that of the best epoch, the `LATEST` newest ones, and those that another trial
+    may still take over.
 
     Args:
         record: Record of the trial.
         metric: Name of the metric that the best epoch is chosen by.
-        keep_from: First epoch whose checkpoint another trial may take over.
+        keep_from: First epoch whose checkpoint another trial may still take over.
     """
     epochs = sorted(record.checkpoints)
     best = record.best(metric)

@@ -1,4 +1,4 @@
-"""Wait until there is room for a checkpoint, instead of failing a trial whose state would be lost."""
+"""Wait until the disk has room for a checkpoint. Otherwise the trial would fail, and its state would be lost."""
 
 import errno
 import shutil
@@ -9,7 +9,7 @@ from typing import TypeVar
 from mdr_tune.util.disk_space import GIVE_UP_AFTER_S, until_room
 
 SPARE_BYTES = 1 << 20
-"""Number of bytes that stay free beside a checkpoint, for the small files of other programs."""
+"""Number of bytes that must stay free after a checkpoint is written, for the small files of other programs."""
 T = TypeVar("T")
 
 
@@ -21,19 +21,21 @@ def write_when_there_is_room(
     poll_s: float | None = None,
     give_up_after_s: float = GIVE_UP_AFTER_S,
 ) -> T:
-    """Call `write` once there is room, again if the disk turns out to be full, and return its result.
+    """Wait until the disks have room, call `write` and return its result.
+
+    If a disk is full nevertheless, wait again and repeat the call.
 
     Args:
         write: Function that writes the files. It leaves nothing behind when it raises.
-        folders: Existing folders, each of which will take `size_bytes` more. Several may be on the same disk.
-        size_bytes: Size of the files in one folder.
+        folders: Existing folders to which `write` adds files. Several of them may be on the same disk.
+        size_bytes: Size of the files that `write` adds to each folder, in bytes.
         tell: Function that is called with a line of text when the waiting begins, and when it is over.
-        poll_s: Time between two tries in seconds; None is that of `until_room`.
+        poll_s: Time between two tries, in seconds; None for the default of `until_room`.
         give_up_after_s: Longest time to wait, in seconds.
 
     Raises:
-        OSError: There was no room for too long.
-        Exception: Any error of `write` other than a full disk.
+        OSError: The disks had no room for `give_up_after_s` seconds.
+        Exception: `write` raised an error that does not mean a full disk.
     """
 
     def attempt() -> T:
@@ -44,7 +46,7 @@ def write_when_there_is_room(
 
 
 def _check_room(folders: list[Path], size_bytes: int) -> None:
-    """Raise the OSError of a full disk unless each disk has room for the files of all folders on it."""
+    """Raise the OSError for a full disk if a disk lacks room for the files of all folders on it together."""
     wanted: dict[int, int] = {}
     for folder in folders:
         device = folder.stat().st_dev

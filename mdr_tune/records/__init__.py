@@ -1,1 +1,1 @@
-"""Records of trials and sweeps: the journal, metrics, results of each query, and what repeats a trial."""
+"""Records of trials and sweeps: journal, metrics, results of each query, and what is needed to repeat a trial."""

@@ -1,4 +1,4 @@
-"""Snapshot of the distances within a batch at one moment of a training: plain numbers, from a worker to a figure."""
+"""Snapshot of the distances within a batch after one epoch, as plain numbers that a worker sends to the driver."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,16 +13,18 @@ Distances outside of the range are counted in the outermost bins.
 
 @dataclass(frozen=True)
 class DistanceSnapshot:
-    """Histograms of the normalised distances z = (d - mean) / std in the last batch of an epoch, each pair once.
+    """Histograms of the normalised distances in the last batch of an epoch. Each pair of images counts once.
 
-    With MDR, `mean` and `std` are the loss's moving averages. Without MDR, they are those of the batch.
+    A distance d is normalised to z = (d - mean) / std. With MDR, `mean` and `std` are the loss's moving averages.
+    Without MDR, they are those of the batch.
 
     Attributes:
         epoch: Epoch after which the snapshot was taken.
-        same: Number of pairs of one class in each of `BINS` bins from `LOW` to `HIGH`.
-        different: Number of pairs of two classes in each of these bins.
-        levels: MDR's levels after the epoch, in the loss's order; None without MDR.
-        held: Share of all pairs that are nearest to each level; the shares sum to 1. None without MDR.
+        same: Number of pairs of images of the same class in each of `BINS` bins from `LOW` to `HIGH`.
+        different: Number of pairs of images of different classes in each of these bins.
+        levels: MDR's levels after the epoch, in the order of the loss; None without MDR.
+        held: For each level, the share of all pairs whose normalised distance is nearest to this level. The shares sum
+            to 1. None without MDR.
     """
 
     epoch: int

@@ -1,7 +1,8 @@
-"""The journal of a launch: one JSON line for each event, on disk before anyone else hears of it.
+"""The journal of a launch: a file with one JSON line for each event. Each event is written there first.
 
-The journal is the truth about a sweep. Optuna's study, MLflow and the schedulers are brought in line with it when a
-sweep is resumed. Lines are only appended. A line that a crash cut off is dropped when the file is opened again.
+The journal is the truth about a sweep. When a sweep is resumed, Optuna's study, MLflow and the schedulers are brought
+in line with the journal. Lines are only appended. If a crash cut off the last line, this line is dropped when the file
+is opened again.
 """
 
 import fcntl
@@ -21,18 +22,19 @@ from mdr_tune.util.errors import UserError
 
 FILE = "journal.jsonl"
 _SYNCED = ("session", "started", "ended", "searched", "tested", "finished", "extended")
-"""Events that must survive a power cut. The others need not: an epoch whose event is lost is trained again."""
+"""Events that are on the disk when `write` returns, so that they survive a power cut. Other events may be lost: an
+epoch whose event is lost is trained again."""
 
 
 class Journal:
     """Appends events to the journal of a launch.
 
     Args:
-        folder: Folder of the launch; made if need be.
-        tell: Function that takes a line for the user, while a full disk makes the sweep wait.
+        folder: Folder of the launch; created if it does not exist.
+        tell: Function that is called with a line for the user when a full disk makes the sweep wait.
 
     Raises:
-        UserError: Another process has the journal open: the launch is running.
+        UserError: Another process has the journal open, so the launch is already running.
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
@@ -44,7 +46,7 @@ class Journal:
         self._file.truncate(self._end)
 
     def write(self, event: str, **content: Any) -> None:
-        """Append one event, with the time; wait if the disk is full."""
+        """Append one event with the current time. Wait if the disk is full."""
         line = json.dumps({"event": event, "time": round(time.time(), 3), **content}).encode() + b"\n"
 
         def append() -> None:
@@ -66,7 +68,7 @@ def lock(file: BinaryIO, folder: Path) -> None:
     """Lock the journal of a launch for this process, until the file is closed or the process ends.
 
     Raises:
-        UserError: Another process has locked the journal: the launch is running.
+        UserError: Another process has locked the journal, so the launch is already running.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,7 +81,7 @@ def _whole_lines(data: bytes) -> bytes:
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a launch in order; none if the launch has no journal.
+    """Yield the events of a launch in order. Yield nothing if the launch has no journal.
 
     Raises:
         UserError: The journal cannot be read, or one of its lines is damaged.
@@ -111,18 +113,21 @@ class Past:
 
     Attributes:
         records: Trials of the launch, in the order in which they started.
-        reports: (name of the trial, epoch, ended) of each finished epoch and each end of a trial, in order.
-        tested: Epoch and test metrics of each trial that was evaluated on the test classes, by the trial's name.
+        reports: A tuple (name of the trial, epoch, whether the trial ended) for each finished epoch and for each end of
+            a trial, in order.
+        tested: For each trial that was evaluated on the test classes, the evaluated epoch and the test metrics, by the
+            trial's name.
         searched: Names of the arms whose search is over.
-        extensions: Number of trials that each extension of the sweep added to each arm.
-        has_open_extension: Whether no trial has started since the last extension: the session that was to start them
-            ended before.
+        extensions: For each extension of the sweep, the number of trials that it added to each arm.
+        has_open_extension: Whether the sweep was extended, but the session ended before it started one of the added
+            trials.
         sessions: Number of times that the launch was started or resumed.
-        used_s: Wall time of all sessions in seconds, each until its last event.
+        used_s: Total wall time of the sessions, in seconds. A session counts from its start to its last event.
         parent_run_id: Id of the launch's MLflow run.
-        finished: Whether the sweep came to its end and was not extended since.
+        finished: Whether the sweep came to its end and has not been extended since.
         image_content: Hash of the images that the trials are trained and measured on.
-        folder: Folder of the launch as it is found now; None: paths of checkpoints stay as they were recorded.
+        folder: Present folder of the launch, to which recorded paths of checkpoints are adapted. If it is None, the
+            paths stay as they were recorded.
     """
 
     records: list[TrialRecord] = field(default_factory=list)
@@ -139,7 +144,7 @@ class Past:
     folder: Path | None = None
 
     def trial(self, name: str) -> TrialRecord:
-        """Return the record of a trial; ValueError if no trial of this name was started."""
+        """Return the record of a trial. Raise ValueError if no trial of this name was started."""
         if name not in self._by_name:
             raise ValueError(f"no trial {name!r} was started")
         return self._by_name[name]
@@ -187,7 +192,7 @@ class Past:
         self.trial(event["name"]).checkpoints[event["epoch"]] = self._present(event["folder"])
 
     def _present(self, recorded: str) -> str:
-        """Return the present path of a file of the launch, whose folder may have been moved or copied since."""
+        """Return the present path of a recorded file. The launch's folder may have been moved or copied since."""
         if self.folder is None:
             return recorded
         parts, launch = Path(recorded).parts, (self.folder.parent.name, self.folder.name)
@@ -236,7 +241,7 @@ class Past:
 
 
 def read_past(folder: Path) -> Past:
-    """Return the state of a launch from its journal; UserError if the journal is damaged."""
+    """Return the state of a launch from its journal. Raise UserError if the journal is damaged."""
     past = Past(folder=folder.absolute())
     for number, event in enumerate(read_events(folder), 1):
         try:
@@ -247,5 +252,5 @@ def read_past(folder: Path) -> Past:
 
 
 def read_records(folder: Path) -> list[TrialRecord]:
-    """Return the trials of a launch, in the order in which they started; none if the launch has no journal."""
+    """Return the trials of a launch in the order in which they started; an empty list if there is no journal."""
     return read_past(folder).records

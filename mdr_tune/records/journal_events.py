@@ -115,7 +115,7 @@ def parse_event(line: bytes) -> dict[str, Any]:
     """Return the event that a line of a journal holds.
 
     Raises:
-        ValueError: The line is no event that this version knows; the text says why.
+        ValueError: The line is not an event that this version knows. The text says why.
     """
     try:
         event = json.loads(line)

@@ -1,7 +1,7 @@
 """The table of metrics: everything that a trial measures, and what is computed from it for MLflow.
 
-To add a metric, compute it where it belongs and add one line to METRICS. The metrics that a worker returns for an epoch
-are recorded. A metric without a line in METRICS is an error in its first epoch.
+To add a metric, compute it where it belongs and add one line to METRICS. All metrics that a worker returns for an epoch
+are recorded. If METRICS has no line for one of them, an UnknownMetricError is raised after the first epoch.
 """
 
 import functools
@@ -10,24 +10,25 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 EPOCHS_KEY = "time/epochs"
-"""Metric with the number of epochs that a run has done. MLflow lists values without their steps, so it is needed."""
+"""Name of the metric with the number of epochs that a run has done. It is needed because MLflow lists the values of
+runs without their epochs."""
 SEEDS_KEY = "val/seeds"
-"""Metric with the number of seeds in a configuration's mean; logged in the run of the first seed."""
+"""Name of the metric with the number of seeds in a configuration's mean. It is logged in the run of the first seed."""
 TEST_CURVES = "curves/test_"
-"""Prefix of the metrics that are measured on the test classes after each epoch."""
+"""Prefix in the names of the metrics that are measured on the test classes after each epoch."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, or a family of metrics.
+    """A metric, or a family of metrics that share one line of the table, such as `mdr/level_K`.
 
     Attributes:
         name: Name in MLflow, `GROUP/NAME`. In the name of a family, `K` stands for a whole number and `*` for any text.
         unit: Unit of the values; empty if they have none.
-        label: Name that the field uses, with a family's `K`; empty: `name` without the group.
+        label: Name that papers use, such as `Recall@K`. If it is empty, `name` without the group is shown.
         measured: Whether the workers measure the metric in each epoch. Otherwise it is computed from other metrics.
-        compared: Whether a rerun has to give the same value to the bit. Metrics of the machine, such as times, and
-            metrics that are not measured are not compared.
+        compared: Whether a rerun of a trial has to give the same value to the bit. This does not hold for metrics that
+            depend on the machine, such as times, and for metrics that are not measured.
         larger_is_better: Whether the largest value comes first when trials are sorted by the metric.
     """
 
@@ -45,7 +46,7 @@ class Metric:
 
 
 def _quality(group: str, prefix: str = "", measured: bool = True) -> Iterator[Metric]:
-    """Yield the retrieval metrics of one split, in percent. `prefix` goes before their names."""
+    """Yield the retrieval metrics of one split, in percent. Their names within the group begin with `prefix`."""
     for name, label in (("recall_at_K", "Recall@K"), ("map_at_r", "MAP@R"), ("r_precision", "R-precision")):
         yield Metric(f"{group}/{prefix}{name}", "%", label, measured, compared=measured, larger_is_better=True)
 
@@ -108,7 +109,7 @@ class UnknownMetricError(KeyError):
 
 @functools.cache
 def find(name: str) -> Metric | None:
-    """Return the metric or the family that a name belongs to; None for an unknown name, such as of another version."""
+    """Return the metric or the family that a name belongs to; None if this version does not know the name."""
     return next((metric for pattern, metric in _PATTERNS if pattern.fullmatch(name)), None)
 
 
@@ -121,13 +122,13 @@ def check_known(names: Iterable[str]) -> None:
 
 
 def is_measured(name: str) -> bool:
-    """Return whether workers measure a metric in each epoch. True for an unknown name, such as of another version."""
+    """Return whether workers measure a metric in each epoch. True if this version does not know the name."""
     metric = find(name)
     return metric is None or metric.measured
 
 
 def is_compared(name: str) -> bool:
-    """Return whether a rerun has to give the same value of a metric to the bit. True for an unknown name."""
+    """Return whether a rerun of a trial has to give the same value of a metric to the bit. True for an unknown name."""
     metric = find(name)
     return metric is None or metric.compared
 
@@ -139,13 +140,13 @@ def larger_is_better(name: str) -> bool:
 
 
 def unit_of(name: str) -> str:
-    """Return the unit of a metric's values; empty if they have none, and for an unknown name."""
+    """Return the unit of a metric's values. It is empty if they have no unit, or if the name is unknown."""
     metric = find(name)
     return metric.unit if metric is not None else ""
 
 
 def metric_label(name: str) -> str:
-    """Return a metric's name as the field writes it: `Recall@1` for `val/recall_at_1`, `curves/test_recall_at_1`."""
+    """Return a metric's name as papers write it: `Recall@1` for `val/recall_at_1` and `curves/test_recall_at_1`."""
     metric, rank = find(name), re.search(r"\d+$", name)
     if metric is None or not metric.label:
         return name.split("/")[-1]

@@ -6,31 +6,35 @@ from typing import Literal
 
 
 def best_key(metric: str) -> str:
-    """Return the name of the metric's best value over the epochs: `val/best_recall_at_1`."""
+    """Return the name of the metric that holds the best value of `metric` over the epochs: `val/best_recall_at_1`."""
     group, name = metric.rsplit("/", 1)
     return f"{group}/best_{name}"
 
 
 def best_epoch_key(metric: str) -> str:
-    """Return the name of the epoch of the metric's best value: `val/best_epoch`."""
+    """Return the name of the metric that holds the epoch of the best value of `metric`: `val/best_epoch`."""
     return f"{metric.rsplit('/', 1)[0]}/best_epoch"
 
 
 def chosen_on(metric: str) -> Literal["validation", "test"]:
-    """Return the classes on which a sweep with this metric chooses: the test classes under the authors' protocol."""
+    """Return the classes on which a sweep with this metric chooses its best epochs and trials.
+
+    They are the test classes under the authors' protocol, and the validation classes otherwise.
+    """
     return "validation" if metric.startswith("val/") else "test"
 
 
 def recall_rank(metric: str) -> int | None:
-    """Return the K of a Recall@K metric, 4 for `val/recall_at_4`; None for other metrics."""
+    """Return the K of a Recall@K metric: 4 for `val/recall_at_4`. Return None for other metrics."""
     found = re.search(r"recall_at_(\d+)$", metric)
     return int(found[1]) if found else None
 
 
 def on_front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
-    """Return whether each point is on the Pareto front: no other point is as high in both values and higher in one.
+    """Return for each point whether it is on the Pareto front of two values that are both to be high.
 
-    Equal points are on the front together. None stands for a trial without values, and is not on the front.
+    A point is on the front if no other point is at least as high in both values and higher in one of them. Equal points
+    are on the front together. None stands for a trial without values, and is not on the front.
     """
     best_second = float("-inf")
     front: set[tuple[float, float]] = set()

@@ -31,13 +31,13 @@ _SOURCE = Path(__file__).parent
 def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str) -> dict[str, Any]:
     """Return what is needed to repeat a trial, as plain JSON.
 
-    Facts that do not change while a process lives are looked up once, so that a call costs microseconds. Processor and
-    system are those of this process, the driver. The workers of a cluster may have others.
+    Facts that do not change while a process lives are looked up once, so that a call costs microseconds. The processor
+    and the system are those of the driver's machine. The workers of a cluster may run on others.
 
     Args:
         config: Nested configuration of the whole trial, including the seed.
-        workers: Number of DDP ranks; another number rounds differently.
-        threads: Number of torch's threads in each rank; another number rounds differently.
+        workers: Number of DDP ranks. With another number, sums are rounded differently.
+        threads: Number of torch's threads in each rank. With another number, sums are rounded differently.
         command: Command line that the user typed; passwords in it are masked.
     """
     return {
@@ -55,7 +55,7 @@ def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str
 
 @functools.cache
 def versions() -> dict[str, str | None]:
-    """Return the versions of Python, of this package and of its main dependencies; None for what is not installed.
+    """Return the versions of Python, of this package and of its main dependencies; None for a missing one.
 
     The versions of CUDA and cuDNN are those that torch was built for. No package is imported to find a version.
     """
@@ -72,7 +72,10 @@ def _version(package: str) -> str | None:
 
 
 def _cuda() -> str | None:
-    """Return the CUDA version that torch was built for, read from `torch/version.py`: to import torch takes seconds."""
+    """Return the CUDA version that torch was built for.
+
+    It is read from the file `torch/version.py`, because importing torch takes seconds.
+    """
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -93,15 +96,19 @@ def _cudnn() -> str | None:
 
 @functools.cache
 def source() -> dict[str, Any] | None:
-    """Return `commit` and `dirty` of the repository that this package runs from; None if it runs from none.
+    """Return the commit of the Git repository that this package runs from, and whether files differ from it.
 
-    Untracked files do not make a repository dirty.
+    The keys are `commit` and `dirty`. Untracked files do not count as a difference. None if the package does not run
+    from a repository.
     """
     return source_of(_SOURCE)
 
 
 def source_of(folder: Path) -> dict[str, Any] | None:
-    """Return `commit` and `dirty` of the repository that tracks the package in `folder`; None if no repository does."""
+    """Return `commit` and `dirty`, as `source` does, of the repository that tracks the package in `folder`.
+
+    None if no repository tracks it.
+    """
     # A package that was installed into some folder of a repository does not belong to that repository.
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
@@ -112,7 +119,7 @@ def source_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git prints; None if there is no git, no repository, or no answer in time."""
+    """Return what a git command prints. None if git is not installed, fails, or does not answer in time."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # set in git hooks
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
@@ -126,7 +133,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 @functools.cache
 def cpu() -> str:
-    """Return the processor's model, which decides the kernels that a library chooses."""
+    """Return the model of the processor. Numerical libraries choose their kernels by it."""
     file = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", file.read_text(), re.MULTILINE) if file.exists() else None
     return found[1].strip() if found else platform.processor() or platform.machine()
@@ -134,14 +141,16 @@ def cpu() -> str:
 
 @functools.cache
 def system() -> str:
-    """Return the operating system and the C library, which provides mathematical functions."""
+    """Return the operating system, the machine type and the C library, which provides mathematical functions."""
     return " ".join(part for part in (platform.system(), platform.machine(), *platform.libc_ver()) if part)
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a line for each difference in the surroundings of two runs: `torch: 2.14.1 then, 2.15.0 now`.
+    """Return a line for each difference between the software and the hardware of two runs.
 
-    Configuration and command are not compared.
+    An example is `torch: 2.14.1 then, 2.15.0 now`.
+
+    The configurations and the commands are not compared.
 
     Args:
         then: Result of `repeat_info` for the earlier run.
@@ -157,7 +166,7 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _surroundings(info: dict[str, Any]) -> dict[str, str]:
-    """Return the entries of `repeat_info` that are compared, as texts, without those that are None."""
+    """Return the entries of `repeat_info` that `differences` compares, as text. Entries that are None are left out."""
     source = info.get("source") or {}
     found = {
         **info.get("versions", {}),

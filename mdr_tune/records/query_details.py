@@ -1,4 +1,4 @@
-"""Results of an evaluation on the test classes, query by query, for the report's intervals and figures."""
+"""Results of an evaluation on the test classes for each query, from which the report makes intervals and figures."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,9 +24,10 @@ class ShownQuery:
     """One of the best or the worst queries, with the images that are nearest to it.
 
     Attributes:
-        kind: Whether the query is one of the best or of the worst.
+        kind: Whether the query is one of the best or one of the worst.
         index: Index of the query in the test split.
-        score: Average precision at R of the query, 0 to 1.
+        score: Average precision of the query at R, from 0 to 1. R is the number of images of the query's class that can
+            be retrieved.
         image: Image of the query.
         neighbours: Images that are nearest to the query, the nearest first.
     """
@@ -40,16 +41,21 @@ class ShownQuery:
 
 @dataclass(frozen=True)
 class TestDetails:
-    """Results of one evaluation of one trial: n queries of C classes, embeddings of D dimensions.
+    """Results of one evaluation of one trial on the test classes.
+
+    There are n queries of C classes, and the embeddings have D dimensions. R is the number of images of a query's class
+    that can be retrieved.
 
     Attributes:
         labels: (n,) int64, class of each query.
-        first_hit: (n,) int64, rank of the nearest image of the query's class, from 1. It is 0 if no such image is among
-            the nearest ones that were ranked. Their number is at least the largest K of Recall@K.
-        average_precision: (n,) float64, average precision at R, 0 to 1; NaN for a query without anything to retrieve.
-        r_precision: (n,) float64, R-precision, 0 to 1; NaN for a query without anything to retrieve.
+        first_hit: (n,) int64, rank of the nearest image of the query's class, from 1. It is 0 if none of the ranked
+            images is of this class. The number of ranked images is at least the largest K of Recall@K.
+        average_precision: (n,) float64, average precision at R, from 0 to 1; NaN for a query whose R is 0.
+        r_precision: (n,) float64, share of the R nearest images that are of the query's class, from 0 to 1; NaN for a
+            query whose R is 0.
         centre_labels: (C,) int64, class of each centre, ascending.
-        centres: (C, D) float32, mean of each class's embeddings, in the form in which retrieval compares them.
+        centres: (C, D) float32, mean of the embeddings of each class. The embeddings are those whose distances
+            retrieval compares.
         shown: Best and worst queries, with their neighbours.
     """
 
@@ -64,17 +70,19 @@ class TestDetails:
     shown: list[ShownQuery] = field(default_factory=list)
 
     def hits(self, k: int) -> np.ndarray:
-        """Return (n,) bool: whether an image of each query's class is among its k nearest. The mean is Recall@K."""
+        """Return whether one of the k nearest images has the query's class, (n,) bool. The mean is Recall@K."""
         return (self.first_hit > 0) & (self.first_hit <= k)
 
     def per_query(self, metric: str) -> np.ndarray:
-        """Return (n,) values of a metric for each query, in percent. The metric is their mean, NaN left out.
+        """Return the value of a metric for each query, (n,), in percent.
+
+        The metric itself is the mean of these values without those that are NaN.
 
         Args:
             metric: Name of the metric: `map_at_r`, `r_precision`, or `recall_at_K` such as `recall_at_4`.
 
         Raises:
-            ValueError: `metric` has no value for each query.
+            ValueError: `metric` is another metric, which has no value for a single query.
         """
         if metric.startswith("recall_at_"):
             return 100.0 * self.hits(int(metric.removeprefix("recall_at_")))

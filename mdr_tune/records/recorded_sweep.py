@@ -10,13 +10,13 @@ from mdr_tune.records.trial_record import TrialRecord
 
 
 def mean_key(metric: str) -> str:
-    """Return the name of the metric's best value averaged over the seeds: `val/mean_best_recall_at_1`."""
+    """Return the name of the metric with the mean of the seeds' best values: `val/mean_best_recall_at_1`."""
     group, name = best_key(metric).rsplit("/", 1)
     return f"{group}/mean_{name}"
 
 
 def second_key(second_metric: str) -> str:
-    """Return the name of a trial's value of the second objective: `objective/images_per_s`."""
+    """Return the name of the metric with a trial's value of the second objective: `objective/images_per_s`."""
     return f"objective/{second_metric.split('/')[-1]}"
 
 
@@ -25,8 +25,8 @@ class RecordedTrial:
     """One trial as its MLflow run records it.
 
     Attributes:
-        record: Record of the trial. Its history is empty unless it was asked for. Its configuration is that of the
-            run's parameters.
+        record: Record of the trial. Its history is empty if the values of the single epochs were not read. Its
+            configuration is read from the parameters of the MLflow run.
         run_id: Id of the MLflow run.
         metrics: Last value of each metric, by name.
     """
@@ -37,7 +37,7 @@ class RecordedTrial:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs done, also if the history was not read."""
+        """Number of epochs done. It is known even if the history was not read."""
         return self.record.epochs or int(self.metrics.get(EPOCHS_KEY, 0))
 
 
@@ -78,7 +78,7 @@ class SweepRecords:
 
 @dataclass(frozen=True)
 class SweepFacts:
-    """Circumstances of a launch, for readers who want to repeat or to judge it.
+    """Circumstances of a launch, for readers who want to repeat it or to judge it.
 
     Attributes:
         started: Time at which the launch began.
@@ -89,11 +89,13 @@ class SweepFacts:
             the authors do.
         sampler: Name of the search's sampler. `grid` means that every combination was trained: an ablation.
         seeds: Training seeds of each configuration.
-        epochs: Number of epochs of a whole trial; several numbers if the search varies it.
+        epochs: Number of epochs of a whole trial; several numbers if the search varies the number.
         workers_per_trial: Number of DDP ranks of a trial.
-        images: Number of images and classes of each split, in words; `content` is a hash of the images.
+        images: Number of images and classes of each split in words, by the split's name. The value of the key `content`
+            is a hash of all images.
         versions: Versions of the packages and of Python, by name.
-        commit: Git commit of the source, with `+ changes` if files differed from it; None outside of a checkout.
+        commit: Git commit of the source, with `+ changes` if files differed from it; None if the source was in no Git
+            repository.
         devices: Devices that the trials ran on.
         sweep_file: Text of the sweep's YAML file.
     """
@@ -115,7 +117,7 @@ class SweepFacts:
 
 @dataclass(frozen=True)
 class SweepEvidence:
-    """Everything that a report is made of: one launch, read from MLflow alone.
+    """Everything that a report on one launch is made of. It is read from MLflow alone.
 
     Attributes:
         sweep: Records of the launch. Its trials have all metrics of all epochs, and their distance snapshots.

@@ -1,4 +1,4 @@
-"""Record of each trial while a sweep runs: the one source that tracking, the status line and the report read."""
+"""Records of trials while a sweep runs. MLflow, the status line and the report show what stands in these records."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,8 +11,8 @@ from mdr_tune.records.metrics import TEST_CURVES
 Outcome = Literal["running", "completed", "stopped_early", "diverged", "failed", "killed"]
 """State of a trial, or how it ended.
 
-`diverged`: numbers stopped being finite, or all embeddings became equal. `failed`: the trial's code raised. `killed`:
-the sweep was stopped before the trial's end, and --resume goes on with the trial.
+`diverged`: the trial's numbers stopped being finite, or all of its embeddings became equal. `failed`: the trial's code
+raised an error. `killed`: the sweep was stopped before the trial's end, and --resume goes on with the trial.
 """
 
 
@@ -36,16 +36,16 @@ class TrialRecord:
     """Record of one trial, from its start on.
 
     Attributes:
-        name: Name of the trial, unique in the sweep: the arm and a number, such as `mdr-007`. Further seeds of a
-            configuration add their place to the name of the first: `mdr-007.2` is the second seed.
+        name: Name of the trial, unique in the sweep: the arm and a number, such as `mdr-007`. The trial of a
+            configuration's second seed is `mdr-007.2`, and so on.
         arm: Name of the trial's arm: the main arm or a baseline.
         number: Number of the configuration in the arm's study, from 0.
         parameters: Sampled values that the trial began with, by dotted key.
         config: Nested configuration of the whole trial, as `TrialConfig` takes it, including the seed.
-        seed_index: Place of the trial's seed among those of its configuration, from 0.
+        seed_index: Index of the trial's seed among the seeds of its configuration, from 0.
         history: Metrics of each finished epoch, in order; each entry has the key `epoch`.
         outcome: State of the trial, or how it ended.
-        error: Traceback of a trial that failed; reason why a trial diverged; otherwise None.
+        error: Traceback if the trial failed, reason if it diverged, otherwise None.
         checkpoints: Folder of each checkpoint that is kept, by epoch.
         changes: Changes that population based training made to the trial.
         notes: Events that the user should know of, such as a damaged checkpoint or a lost lane.
@@ -90,13 +90,13 @@ class TrialRecord:
 
     @property
     def counts(self) -> bool:
-        """Whether the trial's values may be compared with others. Those of a diverged trial may not, however good."""
+        """Whether the trial may be compared with others. A diverged trial may not, however good its values are."""
         return self.outcome != "diverged"
 
     def best(self, metric: str) -> tuple[float, int] | None:
-        """Return the highest value of `metric` and its epoch, the last epoch among equal values.
+        """Return the highest value of `metric` and its epoch. Of several epochs with this value, return the last.
 
-        None if the trial has no value of the metric, or has diverged.
+        Return None if the trial has no value of the metric, or has diverged.
         """
         if not self.counts:
             return None
@@ -104,20 +104,27 @@ class TrialRecord:
         return max(values, default=None)
 
     def parameters_in(self, epoch: int) -> dict[str, Any]:
-        """Return the values with which the trial trained an epoch, as population based training had changed them."""
+        """Return the parameters that the trial trained an epoch with.
+
+        Changes that population based training made before this epoch are included.
+        """
         changes = [change.parameters for change in self.changes if change.epoch < epoch]
         return {**self.parameters, **{key: value for changed in changes for key, value in changed.items()}}
 
     def best_parameters(self, metric: str) -> dict[str, Any]:
-        """Return the values with which the trial trained its best epoch; those it began with if it has no best."""
+        """Return the parameters that the trial trained its best epoch with.
+
+        Without a best epoch, return those that the trial began with.
+        """
         best = self.best(metric)
         return self.parameters_in(best[1]) if best else self.parameters
 
     def objectives(self, metrics: Sequence[str]) -> list[float] | None:
-        """Return the best value of the first metric, and the values of the other metrics that go with it.
+        """Return the best value of the first metric, and the corresponding values of the other metrics.
 
-        The value of another metric is taken at the best epoch of the first. That of a metric of the group `time`, such
-        as a speed, is the mean over all epochs. None if one of the values is missing or not finite.
+        The other metrics are taken at the best epoch of the first metric. The exception is a metric of the group
+        `time`, such as a speed, whose mean over all epochs is taken. None if one of the values is missing or not
+        finite.
         """
         best = self.best(metrics[0])
         if best is None:
@@ -148,7 +155,7 @@ class SweepListener(Protocol):
 
 
 def by_configuration(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Return the trials of each configuration, by its name; trials and configurations keep their order."""
+    """Return the trials of each configuration, by the configuration's name. Both keep their order."""
     groups: dict[str, list[TrialRecord]] = {}
     for record in records:
         groups.setdefault(record.config_name, []).append(record)
@@ -161,7 +168,9 @@ def whole_seeds(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def mean_over_seeds(records: Iterable[TrialRecord], metric: str) -> tuple[float, int] | None:
-    """Return the mean of the best values of the seeds that ran to their end, and their number; None if there are none.
+    """Return the mean of the seeds' best values of a metric, and the number of these seeds.
+
+    Only seeds that ran to their end count. None if no such seed has a value.
 
     Args:
         records: Trials of one configuration, one for each seed.
@@ -176,18 +185,21 @@ class SweepResult:
     """Result of a sweep.
 
     Attributes:
-        metric: Name of the metric that is maximised; the first of two.
+        metric: Name of the metric that is maximised. With two objectives, it is the first.
         records: All trials, in the order in which they started.
-        best: Best trial of each arm by the sweep's metric, by the arm's name; an arm without a value is left out. With
-            several seeds, the configuration that is best in the mean counts, and its first seed is the trial.
-        test: Test metrics of the best trial of each arm, by the arm's name; with several seeds, their mean.
+        best: Best trial of each arm by the sweep's metric, by the arm's name. With several seeds, it is the first seed
+            of the configuration with the best mean. An arm without a value is left out.
+        test: Test metrics of the best trial of each arm, by the arm's name. With several seeds, these are the means
+            over the seeds.
         tests: Test metrics of each trial that was evaluated, by the trial's name. An ablation evaluates all trials that
             ran to their end.
         interrupted: Whether the user stopped the sweep before all trials were done.
-        stopped_because: Reason why searches ended before all their trials were run, in words: a budget, a target.
-        can_go_on: Whether trials were cut off, or would run with a larger budget.
+        stopped_because: Reasons why searches ended before all of their trials were run, such as a budget that is used
+            up; None if no search did.
+        can_go_on: Whether a resume has something to do: trials were cut off, or more trials would run with a larger
+            budget.
         main_arm: Name of the arm that the sweep file describes; the other arms are its baselines.
-        shows_all: Whether the result has a row for every trial, as for a grid, and not for the best ones alone.
+        shows_all: Whether the table of the result shows all configurations, as for a grid, and not only the best ones.
         second_metric: Name of the second objective; None if there is one objective.
     """
 
@@ -210,13 +222,14 @@ class SweepResult:
 
     @property
     def winner(self) -> TrialRecord | None:
-        """Best trial of all arms by the sweep's metric; among equals, that of the main arm."""
+        """Best trial of all arms by the sweep's metric. Among equally good trials, it is that of the main arm."""
         return max(self.best.values(), key=self.value, default=None)
 
     def test_means(self) -> dict[str, dict[str, float]]:
-        """Return the test metrics of each configuration that was evaluated, by its name: the mean over its seeds.
+        """Return the test metrics of each evaluated configuration, averaged over its seeds, by its name.
 
-        The mean is over the evaluated seeds that ran to their end. If there are none, the first evaluated seed counts.
+        The mean is over the evaluated seeds that ran to their end. If there are none, it is the value of the first
+        evaluated seed.
         """
         found: dict[str, dict[str, float]] = {}
         for name, seeds in by_configuration(record for record in self.records if record.name in self.tests).items():
@@ -225,9 +238,9 @@ class SweepResult:
         return found
 
     def value(self, record: TrialRecord) -> float:
-        """Return the best value of a trial's configuration: the mean over its seeds that ran to their end.
+        """Return the value of a trial's configuration: the mean of the best values of its seeds that ran to their end.
 
-        If no seed ran to its end, it is the best value of the trial itself; -inf if the trial has none.
+        If no seed ran to its end, return the best value of the trial itself, or -inf if the trial has no value.
         """
         seeds = [other for other in self.records if other.config_name == record.config_name]
         found = mean_over_seeds(seeds, self.metric) or record.best(self.metric)

@@ -1,24 +1,24 @@
 """Turn the recorded trials of a sweep into what people read: tables, sentences, figures and pages.
 
 Parts that the others share
-    rows               one configuration with its seeds; the table of an ablation
+    rows               a row: one configuration with its seeds; and the table of an ablation
     names              metrics and parameters in words
     row_settings       the method and the setting of a row in words
     row_differences    the rows that are compared, and their differences
     sentences          which row is the best, and what MDR gained
-    ablation_notes     what a reader of an ablation's table must know besides
+    ablation_notes     the notes below an ablation's table
 A sweep
-    leaderboard        its trials, ranked
-    description        the text of its run in MLflow
-    budget             its trials at the same number of epochs
-    study              these trials as an Optuna study
+    leaderboard        the ranking of the sweep's trials
+    description        the text of the sweep's run in MLflow
+    budget             the trials, compared at the same number of epochs
+    study              the compared trials as an Optuna study
     figures            Optuna's figures of this study
-    comparison         two runs of one trial, number by number
+    comparison         two runs of one trial, compared number by number
 The report
-    ablation           the table, made from recorded evidence
-    overview           the tables of several sweeps beside each other
+    ablation           the table of a sweep, made from recorded evidence
+    overview           one table of several sweeps
     write              all files of a report in one folder
-    report_folder      what this folder may replace, and how it takes its place
+    report_folder      the checks before an old report is replaced, and its replacement
     page               the HTML page
     output/            words, Markdown, LaTeX, CSV and Parquet
     plots/             the figures, one to a file

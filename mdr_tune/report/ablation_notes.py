@@ -1,4 +1,4 @@
-"""Write the notes below an ablation's table: how its rows were chosen, how few the seeds are, and what is missing."""
+"""Write the notes below an ablation's table: how rows were chosen, how few seeds they have, and what is missing."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -16,9 +16,9 @@ from mdr_tune.util.words import count, some
 
 CHANCE_METRIC = "test/recall_at_1"
 NEAR = 3.0
-"""A mean below this many times the chance level is called near chance."""
+"""A row is called near chance if its mean is below this many times the chance level."""
 NAMED = 3
-"""Number of rows that the note on chance names; of further rows it says only how many there are."""
+"""Largest number of rows that the note on chance names. Further rows are only counted."""
 
 
 def notes(
@@ -33,10 +33,10 @@ def notes(
 
     Args:
         evidence: Records of the launch, as read from MLflow.
-        metric: Name of the metric that rows are compared at.
+        metric: Name of the metric in which rows are compared.
         rows: Rows of the table.
         pairs: Rows and the baselines that they were compared with.
-        details: Test results of each query, by trial name; empty unless intervals are over queries.
+        details: Test results of each query, by trial name; empty if intervals are over seeds.
         baseline: Name of the row that a user chose as the baseline of all others.
     """
     found = _missing_seeds(evidence.facts, metric, rows)
@@ -73,10 +73,12 @@ def _choice(facts: SweepFacts, metric: str) -> list[str]:
 
 
 def _few_seeds(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence on the smallest difference that so few seeds can tell from chance.
+    """Return a sentence on how large a difference must be for the table's number of seeds to show it.
 
-    It is computed for the largest number of pairs of a difference in the table, and for the median of the differences'
-    standard deviations. Empty if no difference was tested.
+    A smaller difference cannot be distinguished from chance.
+
+    The size is computed for the largest number of seeds of any difference in the table, and for the median of the
+    differences' standard deviations. The list is empty if no difference was tested.
     """
     tested = [d.estimate for row in rows for d in row.differences if d.p is not None]
     if not tested:
@@ -103,9 +105,9 @@ def _family(rows: Sequence[Row]) -> list[str]:
 
 
 def _single_runs(rows: Sequence[Row], pairs: Sequence[Pair], metric: str, details: dict[str, TestDetails]) -> list[str]:
-    """Return sentences on what single runs leave open, and on how wide their intervals over classes would be.
+    """Return sentences on what cannot be known from one training seed a row; empty if a row has several seeds.
 
-    There are none if a row has several seeds.
+    If intervals are over queries, one sentence says how much wider they are if whole classes are resampled.
     """
     if any(len(row.ran) > 1 for row in rows):
         return []
@@ -131,7 +133,15 @@ def _single_runs(rows: Sequence[Row], pairs: Sequence[Pair], metric: str, detail
 
 
 def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -> float | None:
-    """Return the width of the interval over classes divided by that of the interval over queries; None without both."""
+    """Return how much wider a difference's interval is if whole classes are resampled instead of single queries.
+
+    The result is the ratio of the two widths. None if one of the intervals does not exist.
+
+    Args:
+        values: (n,), value of each query in the row's run.
+        baseline: (n,), value of each query in the baseline's run.
+        labels: (n,), class of each query.
+    """
     widths = []
     for by in (None, labels):
         found = bootstrap_difference(values, baseline, by)
@@ -142,7 +152,7 @@ def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -
 
 
 def _missing_seeds(facts: SweepFacts, metric: str, rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each row that lacks a seed, or that has a seed without a value of `metric`."""
+    """Return a sentence for each row that has too few seeds, or a seed without a value of `metric`."""
     sentences = []
     listed = set(facts.seeds) if facts.sampler == "grid" and len(facts.seeds) > 1 else set()
     for row in rows:
@@ -176,7 +186,7 @@ def chance_recall(labels: np.ndarray) -> float:
     Of the n - 1 other images, R are of the query's class. The nearest is one of them with probability R / (n - 1).
 
     Args:
-        labels: (n,), the class of each query; every query is in the gallery of the others.
+        labels: (n,), class of each query. The gallery of a query consists of all other queries.
     """
     _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     return float(100.0 * np.mean(sizes[place] - 1) / max(len(labels) - 1, 1))
@@ -189,7 +199,8 @@ def near_chance(rows: Sequence[Row], details: dict[str, TestDetails]) -> list[st
 
     Args:
         rows: Rows of the table.
-        details: Test results of each query, by trial name. The chance level of a row without any is not known.
+        details: Test results of each query, by trial name. A row without such results is left out, as its chance level
+            is not known.
     """
     found = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""Compare trials at the same budget: the best value of each within the same number of epochs."""
+"""Compare trials at the same budget: each trial counts with its best value within the same number of epochs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from mdr_tune.records.trial_record import TrialRecord
 from mdr_tune.util.words import count
 
 MIN_TRIALS = 8
-"""Fewest trials that are compared; fewer say little about a parameter."""
+"""Smallest number of trials that are compared. Fewer trials say little about a parameter."""
 
 
 class TooFewTrials(ValueError):  # noqa: N818 - a sentence about the trials
-    """Error: too few trials reached a comparable budget. The text says what is missing."""
+    """Error: too few trials reached a budget at which they can be compared. The text says what is missing."""
 
 
 @dataclass(frozen=True)
 class AtBudget:
-    """Trials of one arm after the same number of epochs.
+    """Trials of one arm, compared after the same number of epochs. This number is the budget.
 
     Attributes:
         arm: Name of the arm.
-        epochs: The budget, in epochs.
-        longest: Number of epochs of a trial that ran to its end.
+        epochs: Budget, in epochs.
+        longest: Number of epochs of a trial that runs to its end.
         records: Trials that reached the budget, in the order in which they started.
-        values: Objectives of each trial within the budget, see `TrialRecord.objectives`.
+        values: Objectives of each trial within the budget, in the order of `records`; see `TrialRecord.objectives`.
     """
 
     arm: str
@@ -42,16 +42,16 @@ def at_budget(
 ) -> AtBudget:
     """Return the trials of an arm that can be compared, with their best values within the first `epochs` epochs.
 
-    Only first seeds are compared, as a configuration that survived has more seeds than the others. Trials that diverged
-    are left out. A trial that population based training changed counts up to the epoch of its first change: its later
-    values are not due to its parameters alone.
+    Only the first seed of each configuration is compared, because only some configurations have further seeds. Trials
+    that diverged are left out. A trial that population based training changed counts up to the epoch of its first
+    change, because its later values are not due to its parameters alone.
 
     Args:
         records: Trials of the sweep, in the order in which they started.
         metrics: Names of one or two objectives.
-        epochs: The budget; by default the largest number of epochs that `at_least` trials reached.
+        epochs: Budget; by default the largest number of epochs that `at_least` trials reached.
         arm: Name of the arm; by default that of the first trial, which is the main search.
-        at_least: Fewest trials to compare.
+        at_least: Smallest number of trials to compare.
 
     Raises:
         TooFewTrials: Fewer than `at_least` trials reached the budget.
@@ -76,7 +76,7 @@ def _unchanged_epochs(record: TrialRecord, metric: str) -> int:
 
 
 def _within(record: TrialRecord, epochs: int, metrics: Sequence[str]) -> list[float] | None:
-    """Return the objectives of a trial as if it had ended after `epochs`; None if they are not finite."""
+    """Return the objectives of a trial after `epochs` epochs; None if one of them is missing or not finite."""
     cut = [epoch for epoch in record.history if epoch["epoch"] <= epochs]
     ended = TrialRecord(
         record.name, record.arm, record.number, record.parameters, record.config, record.seed_index, history=cut

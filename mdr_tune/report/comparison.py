@@ -1,4 +1,4 @@
-"""Compare two runs of one trial, number by number: are they equal to the bit, and if not, where do they part?"""
+"""Compare two runs of one trial number by number: whether they are equal to the bit, and where they begin to differ."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,8 @@ class Comparison:
     Attributes:
         epochs: Number of epochs that were compared.
         values: Number of values that were compared.
-        differences: One entry for each metric that differs, the earliest first; at the same epoch, the largest first.
+        differences: One entry for each metric that differs, ordered by its first different epoch. At the same epoch,
+            the largest difference comes first.
     """
 
     epochs: int
@@ -45,7 +46,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Whether all numbers are equal to the bit; false if there are none."""
+        """Whether all numbers are equal to the bit; false if there is no number to compare."""
         return self.values > 0 and not self.differences
 
     def describe(self) -> str:
@@ -63,10 +64,10 @@ class Comparison:
 
 
 def compare(then: Sequence[Mapping[str, float]], now: Sequence[Mapping[str, float]]) -> Comparison:
-    """Compare two histories at the epochs that both have.
+    """Compare the histories of two runs at the epochs that both have.
 
-    A value that is not finite counts as missing, since a store may not keep it. Metrics of the machine are left out:
-    see `mdr_tune.records.metrics.is_compared`.
+    A value that is not finite counts as missing, since a store may not keep it. Metrics that depend on the machine are
+    left out, see `mdr_tune.records.metrics.is_compared`.
 
     Args:
         then: History of the first run: for each epoch its metrics by name, and its number as `epoch`.

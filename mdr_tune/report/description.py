@@ -1,4 +1,4 @@
-"""Describe a sweep's run in the MLflow UI, in Markdown: while it runs, at its end, and as an ablation.
+"""Describe a sweep's run in the MLflow UI, in Markdown: while the sweep runs, at its end, and for an ablation.
 
 `trial_table` is also the table that the terminal shows at the end of a search.
 """
@@ -16,20 +16,20 @@ from mdr_tune.report.sentences import beside_baselines, best_trial, verdict
 from mdr_tune.util.words import count
 
 ROOM = 3500
-"""Most characters of a table's rows. MLflow's stores take 5000 for a description, and the table is only a part of it.
-"""
+"""Largest number of characters in a table's rows. MLflow's stores accept a description of 5000 characters, and the
+table is only a part of it."""
 BEST_TRIALS_SHOWN = 5
 NAMED = 5
-"""Number of trials that a sentence names."""
+"""Largest number of trials that a sentence names."""
 _FAILURES: tuple[Outcome, ...] = ("failed", "diverged")
 
 
 def trial_table(result: SweepResult) -> tuple[list[str], list[list[str]]]:
     """Return the titles and the cells of the table of a sweep's trials.
 
-    Its rows are the best configurations of the main search, then the best configuration of each baseline. Of a grid,
+    Its rows are the best configurations of the main search, then the best configuration of each baseline. For a grid,
     all configurations of the main search are shown, in the order in which they started. The value of a configuration
-    with several seeds is their mean.
+    with several seeds is the mean over the seeds.
     """
     rows = result_rows(result)
     main = [r for r in rows if r.first.arm == result.main_arm and best_of(r.trials[0], r.metric) is not None]
@@ -64,11 +64,11 @@ def _line(cells: Iterable[str]) -> str:
 def _cut_to_room(rows: Sequence[str], where: str) -> list[str]:
     """Return as many of a table's rows as fit into `ROOM` characters.
 
-    If rows are left out, a last line says how many, and where they are found.
+    If rows are left out, a last line says how many they are and where all rows can be read.
 
     Args:
         rows: Rows as lines of Markdown.
-        where: Where all rows are found, as the end of a sentence.
+        where: Place where all rows can be read, in words that end the last line.
     """
     left = ROOM
     for number, row in enumerate(rows):
@@ -83,7 +83,7 @@ def search_description(result: SweepResult, load_command: str | None) -> str:
 
     Args:
         result: Result of the search.
-        load_command: Lines of Python that load the winner; None if there is none.
+        load_command: Lines of Python that load the winner; None if there is no winner to load.
     """
     first, *further = verdict(result)
     lines = [f"### {first}", "", *(f"- {line}" for line in further), "", *_trial_lines(result)]
@@ -93,14 +93,14 @@ def search_description(result: SweepResult, load_command: str | None) -> str:
 def running_description(
     result: SweepResult, total: int, doing: str, now: datetime.datetime, head: str = "Running"
 ) -> str:
-    """Return the description of a sweep that runs, or that was cut off.
+    """Return the description of a sweep that is running, was interrupted, or failed.
 
     Args:
         result: Result so far, with `best` as `rows.best_so_far` returns it.
         total: Number of trials of the whole sweep, if nothing ends it early.
         doing: Current activity of the sweep, in words.
-        now: Time that the description gives as its own.
-        head: State of the sweep in a word: `Running`, `Interrupted`, `Failed`.
+        now: Time at which the description is made, which its text says.
+        head: State of the sweep in one word: `Running`, `Interrupted` or `Failed`.
     """
     done = sum(record.ended for record in result.records)
     best = "No trial has a value yet."
@@ -127,7 +127,7 @@ def ablation_description(table: AblationTable, sentences: Sequence[str], load_co
     Args:
         table: Table of the ablation.
         sentences: Summary of the table, as `summary_sentences` returns it.
-        load_command: Lines of Python that load the winner; None if there is none.
+        load_command: Lines of Python that load the winner; None if there is no winner to load.
     """
     lines = [f"### {escape(sentences[0])}", ""] if sentences else []
     lines += [*(f"- {escape(sentence)}" for sentence in sentences[1:]), "", escape(texts.caption(table)), ""]

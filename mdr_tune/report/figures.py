@@ -1,6 +1,6 @@
-"""Draw the figures of a search with Optuna's matplotlib plots, made legible.
+"""Draw the figures of a search with Optuna's matplotlib plots, and make their axes and labels legible.
 
-All trials are compared at the same budget, which the titles name.
+All trials are compared at the same budget, which is named in the titles.
 """
 
 import math
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SLICES_A_ROW = 3
 MOST_SLICES, MOST_COORDINATES = 9, 6
-"""Most parameters that a figure has room for; it shows the most important ones."""
+"""Largest number of parameters in the figure of slices, and in that of parallel coordinates. Both show the most
+important parameters."""
 _MANY_TICKS = 6
 _LABEL_WIDTH = 16
 
@@ -34,7 +35,10 @@ _Plot = Callable[["optuna.Study", Sequence[str]], None]
 def sweep_figures(
     records: Sequence[TrialRecord], metric: str, folder: Path, second_metric: str | None = None
 ) -> list[Path]:
-    """Draw the main search's figures into `folder` and return the files; none if too few trials can be compared."""
+    """Draw the figures of the main search into `folder` and return the files.
+
+    Nothing is drawn if too few trials can be compared.
+    """
     metrics = [metric, *([second_metric] if second_metric else [])]
     try:
         return draw_figures(at_budget(records, metrics), metrics, folder)
@@ -45,8 +49,8 @@ def sweep_figures(
 def draw_figures(found: AtBudget, metrics: Sequence[str], folder: Path) -> list[Path]:
     """Draw the figures of the compared trials into `folder` and return the files.
 
-    The history is always drawn. Slices and parallel coordinates are drawn if a parameter varies, importances if one can
-    be weighed, and the Pareto front if there are two objectives.
+    The history is always drawn. Slices and parallel coordinates are drawn if a parameter varies. Importances are drawn
+    if they can be computed for a parameter, and the Pareto front if there are two objectives.
 
     Args:
         found: Trials at the same budget.
@@ -66,7 +70,11 @@ def draw_figures(found: AtBudget, metrics: Sequence[str], folder: Path) -> list[
 
 
 def budget_title(found: AtBudget) -> str:
-    """Return the arm, the budget and the number of trials for a title: `mdr: best within 8 of 20 epochs, 12 trials`."""
+    """Return the part of a title that says which trials were compared: `mdr: best within 8 of 20 epochs, 12 trials`.
+
+    In this example, 12 trials of the arm `mdr` are compared by their best values within 8 epochs, and a whole trial has
+    20 epochs.
+    """
     whole = found.epochs >= found.longest
     epochs = count(found.epochs, "epoch") if whole else f"{found.epochs} of {found.longest} epochs"
     return f"{found.arm}: best within {epochs}, {count(len(found.records), 'trial')}"
@@ -91,7 +99,7 @@ def _label(metric: str) -> str:
 
 
 def _from_1(place: float, _position: int) -> str:
-    """Return the label of a compared trial: its place, counted from 1 instead of 0."""
+    """Return the number of a compared trial as an axis shows it, counted from 1. Optuna counts from 0."""
     return f"{place + 1:.0f}"
 
 
@@ -176,7 +184,7 @@ def _pareto(study: "optuna.Study", metrics: Sequence[str]) -> None:
 
 
 def tidy_axis(axes: Any, name: str, study: "optuna.Study") -> None:
-    """Give the x axis of a slice legible ticks."""
+    """Make the ticks on the x axis of a slice legible. A slice is the plot of the objective over one parameter."""
     distribution = _distribution(study, name)
     if isinstance(distribution, CategoricalDistribution):
         ticks = [(tick, label.get_text().strip("'")) for tick, label in _tick_labels(axes)]
@@ -226,9 +234,9 @@ def _has_gaps(study: "optuna.Study", name: str) -> bool:
 
 
 def _plain_log_ticks(axis: Any, distribution: FloatDistribution) -> None:
-    """Label a logarithmic axis with plain numbers, 0.02 and 0.05, instead of powers.
+    """Label a logarithmic axis with plain numbers, such as 0.02 and 0.05, instead of powers of ten.
 
-    The more decades it spans, the fewer ticks each decade has.
+    The more decades the axis spans, the fewer ticks each decade has.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -1,4 +1,4 @@
-"""The leaderboard of a sweep: its trials ranked or sorted, and as flat rows for other programs."""
+"""The leaderboard of a sweep: its trials, ranked or sorted. `flat_rows` returns it as a table for other programs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,21 +20,24 @@ _HIGHER_COLUMNS = ("best", "mean", "second", "front", "test", "images_per_s", "e
 
 @dataclass(frozen=True)
 class Line:
-    """The line of one trial, which is the first seed of a row or a further one.
+    """A line of the leaderboard, which is about one trial.
+
+    A row, which is one configuration with its seeds, has a line for each seed.
 
     Attributes:
-        rank: Place of the row, from 1; None for a row without a value, and for a further seed.
+        rank: Rank of the row, from 1, on the line of its first seed. None on the other lines, and for a row without a
+            value.
         trial: Name of the trial.
         best: Best value of the sweep's metric, in percent.
         best_epoch: Epoch of the best value.
-        mean: Mean of the row over the seeds that ran to their end, on the line of the first seed; None for a row with
-            one seed.
+        mean: Mean of the best values over the row's seeds that ran to their end, on the line of the first seed. None on
+            the other lines, and for a row with one seed.
         seeds: Number of seeds in the mean.
-        second: Value of the second objective.
+        second: Value of the second objective; None with one objective.
         front: Whether the trial is on the Pareto front of the two objectives; None with one objective.
         test: Value of the sweep's metric on the test classes; None if the trial was not evaluated on them.
         peak_gib: Peak memory of a worker, in GiB.
-        parameters: Parameters of the best epoch, by dotted key.
+        parameters: Parameters that the best epoch was trained with, by dotted key.
         metrics: Last value of each metric, by name.
     """
 
@@ -65,7 +68,8 @@ TITLES = {
     "epoch_s": "s/epoch",
     "peak_gib": "peak GiB",
 }
-"""Title of a column in a terminal's table, where it differs from the column's name. `sort` takes both."""
+"""Title of each column whose title in the terminal's table differs from its name. The argument `sort` may be a title or
+a name."""
 
 
 def leaderboard(sweep: SweepRecords, sort: str | None = None) -> list[Line]:
@@ -75,11 +79,12 @@ def leaderboard(sweep: SweepRecords, sort: str | None = None) -> list[Line]:
 
     Args:
         sweep: Records of the sweep.
-        sort: Column (name or title), metric or parameter to sort by instead. Values that are better when high are
-            sorted in descending order, all others in ascending order. Lines without a value come last.
+        sort: Name or title of a column, or name of a metric or a parameter, to sort the lines by instead. Values that
+            are better when high are sorted in descending order, all others in ascending order. Lines without a value
+            come last.
 
     Raises:
-        UserError: `sort` is no column, metric or parameter.
+        UserError: `sort` is not the name of a column, a metric or a parameter.
     """
     by_name = {trial.record.name: _line(sweep, trial) for trial in sweep.trials}
     if sweep.second_metric:
@@ -124,7 +129,7 @@ def _line(sweep: SweepRecords, trial: RecordedTrial) -> Line:
 
 
 def titles(sweep: SweepRecords) -> dict[str, str]:
-    """Return the title of each column in a terminal's table, where it differs from the column's name."""
+    """Return the title of each column whose title in the terminal's table differs from the column's name."""
     label = metric_label(sweep.metric)
     second = metric_label(sweep.second_metric or "")
     return {**TITLES, **({"second": second} if second else {}), "best": label, "test": f"test {label}"}
@@ -166,8 +171,8 @@ def _keyed(value: Callable[[Line], Any], higher_first: bool) -> Callable[[Line],
 def flat_rows(lines: list[Line]) -> Rows:
     """Return each line as a row with a column for each value, parameter (`mdr.weight`) and metric (`train/loss`).
 
-    A parameter that has the name of a column is prefixed: `trial.epochs`. All rows have the same columns. A value that
-    a trial lacks is None, and a list or section is stored as its text.
+    A parameter with the same name as a column gets a prefix: `trial.epochs`. All rows have the same columns. A value
+    that a trial lacks is None, and a list or a section of the configuration is stored as text.
     """
     parameters = list(dict.fromkeys(key for line in lines for key in line.parameters))
     metrics = sorted({key for line in lines for key in line.metrics})
@@ -182,7 +187,7 @@ def flat_rows(lines: list[Line]) -> Rows:
 
 
 def budget_note(lines: list[Line]) -> str | None:
-    """Return a sentence on trials that had different numbers of epochs; None if all had the same."""
+    """Return a warning if trials had different numbers of epochs; None if all had the same number."""
     epochs = [line.epochs for line in lines if line.best is not None]
     if len(set(epochs)) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Name metrics and parameters for people: `val/recall_at_1` is `validation Recall@1`, `batch.size` `batch size`."""
+"""Name metrics and parameters for people: `val/recall_at_1` is `validation Recall@1`, `batch.size` is `batch size`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,15 +9,15 @@ from mdr_tune.records.objectives import chosen_on
 
 
 def quality(metric: str) -> str:
-    """Return what a metric measures, without its split and `best_`: `curves/best_test_recall_at_1` -> `recall_at_1`."""
+    """Return a metric's name without its split and `best_`: `recall_at_1` for `curves/best_test_recall_at_1`."""
     name = metric.split("/")[-1].removeprefix("best_")
     return name.removeprefix("test_").removeprefix("train_")
 
 
 def test_key(metric: str) -> str:
-    """Return the test metric that measures the same as a metric of each epoch.
+    """Return the name of the test metric that belongs to a metric of each epoch.
 
-    `val/recall_at_1` and `curves/test_recall_at_1` both have `test/recall_at_1`.
+    It is `test/recall_at_1` for `val/recall_at_1` and for `curves/test_recall_at_1`.
     """
     return "test/" + quality(metric)
 
@@ -31,23 +31,26 @@ def split_of(metric: str) -> str:
 
 
 def full_title(metric: str) -> str:
-    """Return a metric with its split: `test Recall@1`."""
+    """Return the title of a metric, with its split: `test Recall@1`."""
     return f"{split_of(metric)} {metric_label(metric)}"
 
 
 def value_titles(metric: str) -> tuple[str, str]:
-    """Return the titles of the value that trials are chosen by and of the test value: `val Recall@1`, `test Recall@1`.
+    """Return two titles: that of the value by which trials are chosen, and that of the test value.
 
-    With the authors' protocol both are values on the test classes, and the first title is `best test Recall@1`.
+    They are `val Recall@1` and `test Recall@1`.
+
+    With the authors' protocol, both values are of the test classes, and the first title is `best test Recall@1`.
     """
     label = metric_label(metric)
     return f"{'val' if chosen_on(metric) == 'validation' else 'best test'} {label}", f"test {label}"
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Return a short name for each dotted key: its last part, with as many parts before it as make it unambiguous.
+    """Return a short name for each dotted key: its last part, after as many other parts as make it unambiguous.
 
-    `size`, `seed` and the keys of `levels` always have the part before them. A `name` is called by its section alone.
+    The keys `size` and `seed` and the keys in `levels` always keep the part before them: `batch size`. The name of a
+    key `name` is that of its section: `loss` for `loss.name`.
     """
     known = list(dict.fromkeys(keys))
     short = {key: _last(key) for key in known}
@@ -76,9 +79,12 @@ def _said(part: str) -> str:
 def format_parameters(parameters: dict[str, Any], digits: int = DIGITS) -> str:
     """Return sampled parameters in one short line: `levels 3 over ±2.40, weight 0.13, margin 0.2`.
 
+    In this example, MDR has 3 levels with a spread of 2.4 and a weight of 0.13.
+
     Args:
         parameters: Sampled values, by dotted key.
-        digits: Significant digits of a number. The levels' spread and offset have `digits - 1` digits behind the point.
+        digits: Number of significant digits. The spread and the offset of the levels have `digits - 1` digits behind
+            the decimal point.
     """
     left = dict(parameters)
     parts: list[str] = []

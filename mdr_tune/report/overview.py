@@ -1,4 +1,4 @@
-"""Put several sweeps with the same methods on different data beside each other, as in Table 1 of the paper."""
+"""Make one table of several sweeps with the same methods on different data, as in Table 1 of the paper."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from mdr_tune.report.rows import AblationTable, Estimate
 
 @dataclass(frozen=True)
 class OverviewColumn:
-    """A column: one metric of one sweep.
+    """A column of an overview, which shows one metric of one sweep.
 
     Attributes:
         sweep: Name of the sweep.
-        data: Head above all columns of the sweep: its data set, with the sweep's name where two sweeps have the same
-            data set, and with the protocol where the sweeps' protocols differ.
+        data: Heading above all columns of the sweep. It is the name of the data set. The sweep's name is added if two
+            sweeps have the same data set, and the protocol is added if the sweeps' protocols differ.
         metric: Name of the metric, such as `test/recall_at_1`.
     """
 
@@ -26,13 +26,13 @@ class OverviewColumn:
 
 @dataclass(frozen=True)
 class Overview:
-    """A table with a row for each method, and columns by data set and metric.
+    """A table with a row for each method, and a column for each sweep and metric.
 
     Attributes:
         methods: Method of each row, in the order of the sweeps' own tables.
-        columns: The columns; those of one sweep stand together.
-        protocols: Protocol of each sweep, in the order of the columns: the classes that its best epochs were chosen on.
-        cells: Cells of each row; None where a sweep lacks the method, or the method gave no value.
+        columns: Columns of the table. The columns of one sweep are adjacent.
+        protocols: Protocol of each sweep, in the order of the columns: `validation` or `paper`, see `SweepFacts`.
+        cells: Cells of each row. A cell is None if the sweep lacks the method, or if the method has no value there.
     """
 
     methods: list[str]
@@ -42,10 +42,10 @@ class Overview:
 
 
 def overview(tables: Sequence[AblationTable]) -> Overview | None:
-    """Return a table of the methods of several sweeps beside each other, with Recall@K; None if there is no such table.
+    """Return one table of several sweeps, with the Recall@K of each method; None if they do not fit into one table.
 
-    There is none for a single sweep, for sweeps that have several rows of a method (settings that vary), and where no
-    two sweeps share a method.
+    They do not fit if there is only one sweep, if a sweep has several rows of one method because settings vary, or if
+    no two sweeps have a method in common.
     """
     rows = [{row.method: row for row in table.rows} for table in tables]
     if len(tables) < 2 or any(len(by) != len(table.rows) for by, table in zip(rows, tables, strict=True)):
@@ -69,7 +69,10 @@ def overview(tables: Sequence[AblationTable]) -> Overview | None:
 
 
 def _recalls(table: AblationTable) -> list[str]:
-    """Return the Recall@K columns on the classes of the table's metric; the table's metric if there are none."""
+    """Return the Recall@K metrics of the split in which the table compares rows.
+
+    If there are none, return the metric in which the table compares rows.
+    """
     group = table.metric.split("/")[0]
     found = [m for m in table.metrics if m.split("/")[0] == group and recall_rank(m) is not None]
     return found or [table.metric]

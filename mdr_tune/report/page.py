@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no network, no script, and its figures are embedded."""
+"""Write the report as one HTML page that needs no network and no script. Its figures are embedded."""
 
 import base64
 import datetime
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 SVG_BYTES = 200_000
-"""Size of the largest SVG that is embedded in the page. A larger one, of many points or pictures, is embedded as PNG.
-"""
+"""Size of the largest SVG that is embedded in the page, in bytes. A figure with many points or pictures has a larger
+SVG, and is embedded as PNG."""
 VERDICT_MARKS = {"better": "▲", "worse": "▼", "not separated": "≈", "not known": "?"}
-"""Symbol of each verdict, so that its colour alone does not tell it."""
+"""Symbol of each verdict, so that readers can recognise a verdict without its colour."""
 
 
 def page(
@@ -62,7 +62,7 @@ def page(
 
 
 def _first_rows(sections: Sequence[Section]) -> list[Row]:
-    """Return the rows of the first table that has any. The glossary below this table explains the methods in it."""
+    """Return the rows of the first table that has rows. The glossary below this table explains its methods."""
     return next((section.table.rows for section in sections if section.table.rows), [])
 
 
@@ -131,14 +131,14 @@ def _value(table: AblationTable, row: Row, metric: str, is_highest: bool) -> dic
 
 
 def _breakable(name: str) -> "Markup":
-    """Return a name as HTML in which a line may break after an underscore, and not within a word."""
+    """Return a name as HTML in which a line may break after an underscore, but not within a word."""
     from markupsafe import Markup, escape
 
     return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
 
 
 def _data_uri(figure: ReportFigure) -> str:
-    """Return a figure as the source of an image. As an image, its SVG shares no ids with those of other figures."""
+    """Return a figure as a data URI for an `img` element. Ids in its SVG then do not clash with those of other SVGs."""
     is_small = figure.svg.stat().st_size <= SVG_BYTES
     file, kind = (figure.svg, "svg+xml") if is_small else (figure.png, "png")
     return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"

@@ -1,7 +1,8 @@
 """Check what the folder of a report holds, and replace it as a whole.
 
-`report.json` lists what a report holds. A new report is made in a hidden folder, and takes the place of the old one
-when it is complete. A complete report is therefore under the folder's name at any time but an instant.
+`report.json` lists the files and the parts of a report. A new report is made in a hidden folder. When it is complete,
+this folder takes the place of the old report. The report under the folder's name is therefore always complete; it is
+missing only for an instant during the replacement.
 """
 
 import errno
@@ -23,11 +24,12 @@ from mdr_tune.util.words import some
 MANIFEST = "report.json"
 """File that lists the files of a report. A folder that holds any other file is not replaced."""
 NAMED = 3
-"""Number of missing parts that an error names."""
+"""Largest number of missing parts that an error names."""
 ABANDONED_S = 86400.0
-"""Age in seconds from which a hidden folder counts as left by a crash: making a report takes minutes."""
+"""Age in seconds from which on a hidden folder is taken to be left by a crash. Making a report takes minutes."""
 ATTEMPTS = 20
-"""Number of attempts to take the folder's place, which other processes may take at the same time."""
+"""Number of attempts to move a new report to its folder. An attempt fails if another process moves a report there at
+the same time."""
 
 
 def make_manifest(evidences: Sequence[SweepEvidence], names: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def make_manifest(evidences: Sequence[SweepEvidence], names: Sequence[str], file
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the content of a folder's `report.json`; empty if there is none that can be read."""
+    """Return the content of `report.json` in a folder. It is empty if the file is missing or cannot be read."""
     try:
         found = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
@@ -53,24 +55,26 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_not_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], place: str) -> None:
-    """Check that a new report lacks nothing of the report that it is to replace. For the arguments, see `why_poorer`.
+    """Check that a new report has all parts of the old report that it replaces.
+
+    The arguments are those of `why_poorer`.
 
     Raises:
-        UserError: The new report lacks something; the text says what.
+        UserError: The new report lacks a part. The text says which.
     """
     if why := why_poorer(evidences, before, place):
         raise UserError(f"{why}. Look for what was lost (deleted runs or files), or name another folder")
 
 
 def why_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], place: str) -> str | None:
-    """Say which parts of the old report a new one of the same launches lacks; None if it lacks none.
+    """Return a sentence on the parts of the old report that the new report lacks; None if it lacks none.
 
-    The parts are trials, their distances and their test details.
+    The parts are trials, their distances and their test details. Only launches that are in both reports are compared.
 
     Args:
         evidences: Records of the sweeps that the new report is made from.
-        before: `report.json` of the old report. If an older version wrote it, it lists no parts, and none can be
-            missed.
+        before: `report.json` of the old report. If an older version wrote it, it lists no parts, and none count as
+            missing.
         place: Folder of the old report, for the message.
     """
     known = before.get("trials", {})
@@ -90,7 +94,7 @@ def why_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], pl
 
 
 def _parts(evidence: SweepEvidence) -> dict[str, list[str]]:
-    """Return the parts that each trial has besides its numbers, by the trial's name."""
+    """Return the parts that each trial has besides its metrics (distances, test details), by the trial's name."""
     return {
         record.name: [
             *(["distances"] if record.distances else []),
@@ -102,13 +106,13 @@ def _parts(evidence: SweepEvidence) -> dict[str, list[str]]:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty hidden folder beside `folder`, and put it in the place of `folder` at the end.
+    """Yield an empty hidden folder for the caller to fill, and move it to the place of `folder` at the end.
 
-    After an exception `folder` is unchanged. Several processes may do this at once: each has a hidden folder of its
-    own, and the folder of the last process to end is the one that stays.
+    After an exception `folder` is unchanged. Several processes may do this at the same time. Each has a hidden folder
+    of its own, and the report of the process that ends last stays.
 
     Raises:
-        OSError: The place cannot be written, or is a link that leads round in a loop.
+        OSError: The folder cannot be written, or its path contains links that form a loop.
     """
     target = _leads_to(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,8 +131,8 @@ def replacing(folder: Path) -> Iterator[Path]:
 def restore(folder: Path) -> None:
     """Put back an old report that a crash has left under a hidden name.
 
-    A crash does so if it comes after the old report was moved away, and before the new one is moved in. Hidden folders
-    that are of no more use are removed.
+    There is such a report if a process crashed after it moved the old report away and before it moved the new one in.
+    Hidden folders that are not needed any more are removed.
     """
     target = _leads_to(folder)
     for old in _beside(target, "old"):
@@ -143,7 +147,7 @@ def restore(folder: Path) -> None:
 
 
 def _leads_to(folder: Path) -> Path:
-    """Return the path that a folder stands for, with links followed. OSError if the links lead round in a loop."""
+    """Return the path of a folder with all links followed. Raise OSError if the links form a loop."""
     target = Path(os.path.realpath(folder))
     if target.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
@@ -155,7 +159,10 @@ def _beside(target: Path, part: str) -> list[Path]:
 
 
 def _take_place(made: Path, target: Path, old: Path) -> None:
-    """Move `target` to `old` and `made` to `target`; again if another process has moved its report in between."""
+    """Move the old report from `target` to `old`, and the new report from `made` to `target`.
+
+    Try again if another process has moved its own report to `target` in between.
+    """
     for attempt in range(ATTEMPTS):
         with suppress(FileNotFoundError):
             target.rename(old)
@@ -177,7 +184,7 @@ def check_folder(folder: Path) -> None:
     """Check that a report may be written: the folder does not exist, is empty, or holds a report and nothing else.
 
     Raises:
-        UserError: A report may not be written; the text names what is in the way.
+        UserError: A report may not be written. The text names the file that prevents it.
     """
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
@@ -191,6 +198,6 @@ def check_folder(folder: Path) -> None:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Return the files that the report in a folder lists; none if there is no report."""
+    """Return the files that `report.json` in a folder lists; an empty set if there is no such file."""
     files = read_manifest(folder).get("files", [])
     return {file for file in files if isinstance(file, str)} if isinstance(files, list) else set()

@@ -28,10 +28,12 @@ class Pair:
 
 
 def baseline_pairs(rows: list[Row], is_grid: bool) -> list[Pair]:
-    """Return each row with MDR paired with each of its baselines, that of its own embedding mode first.
+    """Return a pair for each row with MDR and each of its baselines.
 
-    In a grid the baselines are the rows that are equal but for MDR and the embedding mode, one for each mode. In a
-    search each arm was tuned on its own, so that no rows are equal: the rows of all arms without MDR are baselines.
+    Of a row's pairs, the one with the baseline of the same embedding mode is first. In a grid, the baselines are the
+    rows without MDR that otherwise differ from the row only in the embedding mode, one for each mode. In a search,
+    there are no such rows, since each arm was tuned on its own. The rows of all arms without MDR are then the
+    baselines.
     """
     pairs = []
     configs = [row.first.config for row in rows]
@@ -50,10 +52,10 @@ def baseline_pairs(rows: list[Row], is_grid: bool) -> list[Pair]:
 
 
 def pairs_with(rows: list[Row], name: str) -> list[Pair]:
-    """Return each row, except the one called `name`, paired with that row as its baseline.
+    """Return a pair for each row except the one called `name`, which is the baseline of all pairs.
 
     Raises:
-        UserError: No row has this name; the text lists the names.
+        UserError: No row has this name. The text lists the names.
     """
     names = [row.name for row in rows]
     if name not in names:
@@ -71,13 +73,15 @@ def _number(name: str) -> int | None:
 
 
 def compare_rows(rows: list[Row], pairs: list[Pair], metric: str, details: dict[str, TestDetails]) -> list[Row]:
-    """Return the rows with their differences in `metric`. The p-values are corrected over all differences.
+    """Return the rows with their differences in `metric` filled in.
 
-    A pair of rows that have no seed in common has no difference.
+    The p-values are corrected for all differences together.
+
+    There is no difference for two rows that have no seed in common.
 
     Args:
         rows: Rows of the table.
-        pairs: Rows and baselines to compare.
+        pairs: Pairs of a row and a baseline to compare.
         metric: Name of the metric, such as `test/recall_at_1`.
         details: Test results of each query, by trial name, for intervals over queries. Empty if intervals are over
             seeds.
@@ -109,7 +113,7 @@ def _over_queries(
 ) -> tuple[Estimate, float | None] | None:
     """Return the difference of two single runs with its interval over the queries; None if they cannot be paired.
 
-    It has no p-value.
+    The second item, the p-value, is always None.
     """
     pair = paired_queries(row, baseline, metric, details)
     if pair is None:
@@ -121,9 +125,11 @@ def _over_queries(
 def paired_queries(
     row: Row, baseline: Row, metric: str, details: dict[str, TestDetails]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return the contribution of each query to the metric in both runs, in percent, and the query's class; each (n,).
+    """Return each query's value in the run of a row and in that of its baseline, in percent, and the class of each
+    query.
 
-    None if a row is not a single evaluated run, if the seeds or the queries differ, or if `metric` is no test metric.
+    Each of the three arrays is (n,). None if `row` or `baseline` does not consist of one evaluated run, if their seeds
+    or their queries differ, or if `metric` is not a test metric.
     """
     sides = []
     for one in (row, baseline):

@@ -13,9 +13,9 @@ from mdr_tune.report.names import format_parameters, short_names
 WITH_MDR = " + MDR"
 MODE = "embedding.mode"
 UNSAID = ("seed", MODE)
-"""Keys that are left out of settings: a row has all of its seeds, and the name of the method tells the mode."""
+"""Keys that settings do not name. A row has all of its seeds, and the name of its method tells the embedding mode."""
 SETTING_DIGITS = 6
-"""Significant digits of a setting, which a user wrote. Settings that these do not tell apart get more digits."""
+"""Number of significant digits in a setting. Settings that would read the same with this number get more digits."""
 
 Key = tuple[tuple[str, str], ...]
 
@@ -31,8 +31,9 @@ def embedding_mode(config: dict[str, Any]) -> str:
 
 
 def method_of(config: dict[str, Any]) -> str:
-    """Return the name of a method: loss, embedding mode unless it is the loss's usual one, and ` + MDR` with MDR.
+    """Return the name of a configuration's method.
 
+    It consists of the loss, the embedding mode unless this is the usual one of the loss, and ` + MDR` if MDR is used.
     The first three rows of the paper's Table 1 are `triplet`, `triplet_l2` and `triplet + MDR`.
     """
     loss, mode = config["loss"], embedding_mode(config)
@@ -43,7 +44,7 @@ def method_of(config: dict[str, Any]) -> str:
 def _usual_mode(loss: dict[str, Any]) -> str:
     """Return the mode that `embedding.mode: auto` means for a loss.
 
-    A loss that another version recorded may be unknown; its usual mode is taken to be `rescale`.
+    If another version recorded a loss that this version does not know, `rescale` is returned.
     """
     try:
         directions = TypeAdapter(LossConfig).validate_python(loss).compares_directions
@@ -53,7 +54,7 @@ def _usual_mode(loss: dict[str, Any]) -> str:
 
 
 def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
-    """Return a configuration as a key to compare by, without the keys and sections in `without`."""
+    """Return a key that is equal for equal configurations. Keys and sections in `without` are left out of it."""
     kept = {
         key: value
         for key, value in flatten(config).items()
@@ -63,18 +64,20 @@ def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
 
 
 def comparable_key(config: dict[str, Any]) -> Key:
-    """Return the key that configurations share if they are equal but for MDR, the embedding mode and the seed."""
+    """Return a key that is equal for configurations that differ only in MDR, the embedding mode or the seed."""
     return key_of(config, without=("seed", "mdr", MODE))
 
 
 def drawn(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the drawn values of a row. A section that was chosen for MDR is replaced by the keys in it.
+    """Return the values that were drawn for a row, with the keys of MDR's section in place of the section.
 
-    Of several such sections, only the keys that differ then count as varied.
+    The section is replaced only if a search chose between whole sections for MDR. Of the keys in these sections, only
+    those with different values then count as varied.
 
     Args:
         config: Configuration of the row, nested.
-        parameters: Drawn values by dotted key, as records have them: a section that was chosen is a label.
+        parameters: Drawn values by dotted key, as records have them. The value of a section that was chosen is its
+            label.
     """
     if "mdr" not in parameters:
         return parameters
@@ -83,17 +86,19 @@ def drawn(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def varied(parameters: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the keys with more than one value over the rows that have them, in their order.
+    """Return the keys that have different values in different rows, in the order of the keys.
 
     Args:
-        parameters: Drawn values of each row, see `drawn`.
+        parameters: Drawn values of each row, see `drawn`. A row may lack a key.
     """
     keys = list(dict.fromkeys(key for row in parameters for key in row))
     return [key for key in keys if len({repr(row[key]) for row in parameters if key in row}) > 1]
 
 
 def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the setting of each row, which is all that varies but the method: `embedding size 64, weight 0.1`.
+    """Return the setting of each row as text: `embedding size 64, weight 0.1`.
+
+    A setting is all that varies between the rows except for the method.
 
     Args:
         configs: Configuration of each row, nested.
@@ -111,7 +116,9 @@ def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str
 
 
 def tuned_setting(config: dict[str, Any], parameters: dict[str, Any]) -> str:
-    """Return the setting of a search's row, which is all that was drawn but the method: `margin 0.2, weight 0.13`.
+    """Return the setting of a search's row as text: `margin 0.2, weight 0.13`.
+
+    A setting is all that was drawn for the row except for the method.
 
     Args:
         config: Configuration of the row, nested.
@@ -121,13 +128,13 @@ def tuned_setting(config: dict[str, Any], parameters: dict[str, Any]) -> str:
 
 
 def _without_method(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the drawn values of a row without what the name of its method tells."""
+    """Return the drawn values of a row except for what is in the name of its method."""
     left = {key: _beside_method(key, value, config) for key, value in parameters.items() if key not in UNSAID}
     return {key: value for key, value in left.items() if value is not None}
 
 
 def _beside_method(key: str, value: Any, config: dict[str, Any]) -> Any:
-    """Return a drawn value without the part that the name of the method tells; None if nothing is left."""
+    """Return a drawn value without the part that is in the name of the method; None if nothing remains."""
     if key == "loss":
         return str(value).removeprefix(str(config["loss"]["name"])).strip() or None
     return value

@@ -1,7 +1,7 @@
 """The row that all tables about a sweep are made of: one configuration with its seeds.
 
-It is in the table at the end of a launch, the descriptions in MLflow, the leaderboard and the report. For a report,
-`ablation.py` adds settings, estimates and differences.
+Such rows make up the table at the end of a launch, the descriptions in MLflow, the leaderboard and the report. For a
+report, `ablation.py` adds settings, estimates and differences.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,10 +17,11 @@ from mdr_tune.report.row_settings import WITH_MDR, drawn, key_of, method_of
 from mdr_tune.statistics import Interval
 
 Verdict = Literal["better", "worse", "not separated", "not known"]
-"""Verdict on a row beside its baseline.
+"""Verdict on a row in comparison with its baseline.
 
-`better` and `worse`: the corrected p is at most 0.05. `not separated`: it is above 0.05. `not known`: there is no p,
-because fewer than two seeds are in common, or the differences have no spread to judge them by.
+`better` and `worse`: the p-value after Holm's correction is at most 0.05. `not separated`: the corrected p-value is
+above 0.05. `not known`: there is no p-value, because the two rows have fewer than two seeds in common, or because the
+differences of all seeds are equal.
 """
 
 
@@ -30,7 +31,7 @@ class Estimate(Interval):
 
     Attributes:
         values: Value of each training seed; empty for an interval over queries.
-        over: Kind of the interval: `seeds` for Student's t, `queries` for a bootstrap of a single run.
+        over: What the interval is over: `seeds` for Student's t-interval, `queries` for a bootstrap of a single run.
     """
 
     values: dict[int, float] = field(default_factory=dict)
@@ -39,13 +40,15 @@ class Estimate(Interval):
 
 @dataclass(frozen=True)
 class Difference:
-    """A row's value less its baseline's, in points, paired by seed (or by query, where each has one seed).
+    """Difference between a row and its baseline in one metric: the row's value minus the baseline's, in points.
+
+    It is paired by seed, or by query if there are intervals over the queries of single runs.
 
     Attributes:
         baseline: Name of the baseline's configuration.
         label: Method of the baseline: `triplet`, `triplet_l2`.
         estimate: Mean difference, with its interval.
-        p: p-value of the two-sided paired t-test; None where there is no test, as over queries.
+        p: p-value of the two-sided paired t-test; None if there is no test, as in a pairing by query.
         p_holm: p-value corrected by Holm's method for all differences of the table.
         verdict: Verdict by the corrected p-value.
     """
@@ -65,13 +68,14 @@ class Row:
     Attributes:
         trials: Trial of each seed, in the order in which they started.
         metric: Name of the sweep's metric.
-        ran: Trials whose values are in the row's estimates.
+        ran: Trials whose values are used for the row's estimates.
         method: Name of the method, see `method_of`: `triplet`, `triplet_l2`, `triplet + MDR`.
-        setting: What else describes the row, in words. Of a grid, what was varied: `embedding size 64`; rows that share
-            a baseline have the same setting but for the part on MDR. Of a search, all that was drawn for the row.
-        values: Value of each key that was varied, by dotted key.
+        setting: Text that describes the row beside its method: `embedding size 64`. In a grid, it names what was
+            varied. The settings of rows with the same baseline then differ only in their part on MDR. In a search, it
+            names all that was drawn for the row.
+        values: Value of each parameter that varies between the rows, by dotted key.
         estimates: Estimate of each metric, in percent, by the metric's name: `test/recall_at_1`.
-        differences: Differences to the row's baselines in the table's metric; empty for a baseline.
+        differences: Differences to the row's baselines in the table's metric; empty for a row without baselines.
     """
 
     trials: list[RecordedTrial]
@@ -100,7 +104,7 @@ class Row:
 
     @property
     def loss_name(self) -> str:
-        """Name of the method without MDR."""
+        """Name of the row's method without ` + MDR`."""
         return self.method.removesuffix(WITH_MDR)
 
     @property
@@ -110,7 +114,7 @@ class Row:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Drawn values by dotted key, with MDR's section as its keys, see `drawn`."""
+        """Drawn values by dotted key. A section that was chosen for MDR is replaced by its keys, see `drawn`."""
         return drawn(self.first.config, self.first.parameters)
 
     @property
@@ -125,48 +129,55 @@ class Row:
 
     @property
     def failed_seeds(self) -> dict[int, str]:
-        """Outcome of each training seed that is in no estimate: {2: "diverged"}."""
+        """Outcome of each trial that is in no estimate, by training seed. If seed 2 diverged, it is {2: "diverged"}."""
         ran = {trial.record.name for trial in self.ran}
         left = [trial.record for trial in self.trials if trial.record.name not in ran]
         return {record.seed: said_outcome(record.outcome) for record in left}
 
     @property
     def mean(self) -> tuple[float, int] | None:
-        """Mean of the best values over the seeds that ran to their end, and their number; None if there are none."""
+        """Mean of the best values over the seeds that ran to their end, and the number of these seeds.
+
+        None if no seed that ran to its end has a value.
+        """
         ended = [trial for trial in self.trials if trial.record.outcome == "completed"]
         values = [best[0] for trial in ended if (best := best_of(trial, self.metric)) is not None]
         return (sum(values) / len(values), len(values)) if values else None
 
     @property
     def value(self) -> tuple[float, int] | None:
-        """Value that the row is chosen by, with its number of seeds: the mean, else the first seed's best value."""
+        """Value by which rows are ranked, and the number of seeds in it.
+
+        It is `mean` or, if there is no mean, the first seed's best value. None if there is neither.
+        """
         own = best_of(self.trials[0], self.metric)
         return self.mean or (None if own is None else (own[0], 1))
 
     def values_of(self, metric: str) -> dict[int, float]:
-        """Return a metric's value by training seed, for the trials in `ran` that have it."""
+        """Return the value of a metric by training seed, for those trials in `ran` that have a value."""
         return {trial.record.seed: trial.metrics[metric] for trial in self.ran if metric in trial.metrics}
 
     def mean_of(self, metric: str) -> float | None:
-        """Return the mean of a metric over all seeds that have it."""
+        """Return the mean of a metric over all seeds that have a value; None if no seed has one."""
         values = [trial.metrics[metric] for trial in self.trials if metric in trial.metrics]
         return sum(values) / len(values) if values else None
 
 
 @dataclass(frozen=True)
 class AblationTable:
-    """All rows of one launch.
+    """Table of one launch: its rows, and what its columns and differences are about.
 
     Attributes:
         sweep: Name of the sweep.
         data: Name of the data set.
-        metric: Name of the metric that differences are in: `test/recall_at_1`, or one on validation while test values
-            are missing.
+        metric: Name of the metric in which rows are compared. It is a test metric such as `test/recall_at_1`, or a
+            validation metric while test values are missing.
         metrics: Names of the metrics of all columns, in order.
-        rows: Rows of the table: of a grid in its order, the baselines after it; of a search the best of each arm.
-        is_grid: Whether the launch is a grid, of which all configurations are shown.
-        protocol: `validation` or `paper`: the classes that the best epoch was chosen on, see `SweepFacts`.
-        notes: Sentences that a reader must know: on seeds that failed, few seeds, the correction of p.
+        rows: Rows of the table. For a grid, these are all configurations in the order of the grid, followed by the
+            baselines. For a search, these are the best configurations of the arms.
+        is_grid: Whether the launch is a grid, so that all of its configurations are shown.
+        protocol: `validation` or `paper`, which says on which classes the best epoch was chosen; see `SweepFacts`.
+        notes: Notes for the reader of the table: on failed seeds, on few seeds, on the correction of p-values.
     """
 
     sweep: str
@@ -187,7 +198,7 @@ def said_outcome(outcome: Outcome) -> str:
 def best_of(trial: RecordedTrial, metric: str) -> tuple[float, int] | None:
     """Return the best value of `metric` and its epoch; None if the trial diverged, or has no value.
 
-    They are taken from the history, or from the trial's metrics in MLflow if the history was not read.
+    Both are taken from the history. If the history was not read, they are taken from the trial's metrics in MLflow.
     """
     record = trial.record
     if record.history or not record.counts:
@@ -208,7 +219,7 @@ def best_parameters(trial: RecordedTrial, metric: str) -> dict[str, Any]:
 def said_parameters(trials: Sequence[RecordedTrial], metric: str) -> dict[str, str]:
     """Return the parameters of each trial's best epoch in one short line, by the trial's name.
 
-    Lines of different parameters differ, with more digits where that needs them.
+    Different parameters have different lines: numbers get more digits if the lines would be equal otherwise.
     """
     texts = tell_apart([best_parameters(trial, metric) for trial in trials], format_parameters)
     return {trial.record.name: text for trial, text in zip(trials, texts, strict=True)}
@@ -222,7 +233,7 @@ def rows_of(trials: Iterable[RecordedTrial], metric: str) -> list[Row]:
 
 
 def result_rows(result: SweepResult) -> list[Row]:
-    """Return the rows of a sweep that runs or has just ended, from its result instead of MLflow."""
+    """Return the rows of a sweep that runs or has just ended. They are made from its result without reading MLflow."""
     of_best = {record.name: result.test[arm] for arm, record in result.best.items() if arm in result.test}
     tests = of_best | result.tests
     return rows_of([RecordedTrial(r, "", tests.get(r.name, {})) for r in result.records], result.metric)
@@ -231,8 +242,9 @@ def result_rows(result: SweepResult) -> list[Row]:
 def best_so_far(records: Sequence[TrialRecord], metric: str) -> dict[str, TrialRecord]:
     """Return the first seed of each arm's best configuration, by arm.
 
-    A configuration counts by the mean over its seeds that ran to their end, or by the first seed's best value without
-    such a mean. Of equal ones the first to start is the best. An arm without a value is left out.
+    A configuration is judged by the mean over its seeds that ran to their end. Without such a mean, it is judged by the
+    first seed's best value. Among equal configurations, the one that started first is the best. An arm without a value
+    is left out.
     """
     found: dict[str, tuple[float, TrialRecord]] = {}
     for row in rows_of([RecordedTrial(record, "", {}) for record in records], metric):
@@ -243,9 +255,9 @@ def best_so_far(records: Sequence[TrialRecord], metric: str) -> dict[str, TrialR
 
 
 def grid_rows(evidence: SweepEvidence) -> list[Row]:
-    """Return a row for each configuration of a grid, arm by arm, each arm in the order of its grid.
+    """Return a row for each configuration of a grid, arm by arm, in the order of each arm's grid.
 
-    If the grid varies `seed`, configurations that are equal but for the seed are one row.
+    If the grid varies `seed`, configurations that differ only in the seed make one row.
     """
     groups: dict[Any, list[RecordedTrial]] = {}
     arms = list(dict.fromkeys(trial.record.arm for trial in evidence.sweep.trials))
@@ -262,7 +274,7 @@ def grid_rows(evidence: SweepEvidence) -> list[Row]:
 def best_rows(evidence: SweepEvidence) -> list[Row]:
     """Return the row of each arm's best configuration by the sweep's metric, as the launch chose it.
 
-    A configuration with several seeds counts by their mean.
+    A configuration with several seeds is judged by their mean.
     """
     sweep = evidence.sweep
     found = []

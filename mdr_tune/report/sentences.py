@@ -1,7 +1,7 @@
 """Say in plain sentences which row is the best and what MDR gained. No other module makes such sentences.
 
 `verdict` is about a sweep that has just ended, and compares the best trial of each arm, in points. `summary_sentences`
-is about a report's table, whose differences have intervals.
+is about the table of a report, in which differences have intervals.
 """
 
 import math
@@ -19,7 +19,7 @@ from mdr_tune.report.rows import AblationTable, Difference, Estimate, Row, Verdi
 from mdr_tune.util.words import count, some
 
 NAMED = 3
-"""Number of rows that a sentence names; of further rows it says only how many there are."""
+"""Largest number of rows that a sentence names. Further rows are only counted."""
 FRONT_SHOWN = 5
 SAID: dict[Verdict, str] = {
     "better": "better",
@@ -31,14 +31,17 @@ SAID: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class _Group:
-    """Differences that are told together, as all are to the same kind of baseline."""
+    """Differences that are described together, because all are differences to the same kind of baseline."""
 
     name: str
     found: list[tuple[Row, Difference]]
 
 
 def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return a summary of the table in at most five sentences: the best row, then MDR beside each kind of baseline."""
+    """Return a summary of the table in at most five sentences.
+
+    The first is on the best row. The others say what MDR gains over each kind of baseline.
+    """
     sentences = [*_best_row(evidence, table)]
     if not sentences:
         return ["No trial ran to its end: there is nothing to compare."]
@@ -52,7 +55,7 @@ def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str
 
 
 def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return the sentence on the best row by the classes that the protocol chooses on; empty if no row has a value."""
+    """Return a sentence on the best row, judged on the classes that the protocol chooses on; empty without values."""
     chosen_by = best_key(evidence.sweep.metric)
     by = chosen_by if chosen_by in table.metrics else table.metric
     rows = [row for row in table.rows if by in row.estimates and table.metric in row.estimates]
@@ -65,7 +68,7 @@ def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
 
 
 def _told(estimate: Estimate) -> str:
-    """Return a mean with its interval and n: `79.92 (95 % interval 75.20 to 84.63, n = 3 seeds)`."""
+    """Return a mean with its interval and the number of seeds: `79.92 (95 % interval 75.20 to 84.63, n = 3 seeds)`."""
     if estimate.low is None or estimate.high is None:
         return f"{number(estimate.mean)} ({_n(estimate)}, no interval)"
     ends = f"{number(estimate.low)} to {number(estimate.high)}"
@@ -73,12 +76,13 @@ def _told(estimate: Estimate) -> str:
 
 
 def _told_difference(difference: Difference, is_corrected: bool, unit: str = "") -> str:
-    """Return a difference with its interval, p and n.
+    """Return a difference as text, with its interval, its p-value and the number of its pairs.
 
     Args:
         difference: Difference of a row to its baseline.
-        is_corrected: Whether p is called corrected. The p of a table's only test has nothing to be corrected for.
-        unit: Text right after the number.
+        is_corrected: Whether the text calls the p-value corrected. If the table has only one test, no correction is
+            needed.
+        unit: Text directly after the number, such as ` points`.
     """
     estimate = difference.estimate
     parts = [] if estimate.low is None or estimate.high is None else [_ends(estimate.low, estimate.high)]
@@ -101,9 +105,10 @@ def _n(estimate: Estimate) -> str:
 
 
 def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
-    """Return the differences grouped by baseline: the same loss without MDR, or another loss or embedding mode.
+    """Return the differences in two groups, by whether the baseline is the row's own method without MDR or another one.
 
-    They are one group if not all of them tell what MDR gains, as with a baseline that the user named.
+    If a difference shows more than the gain of MDR, as with a baseline that the user named, all differences are in one
+    group.
     """
     rows = {row.name: row for row in table.rows}
     found = [(row, difference) for row in table.rows for difference in row.differences]
@@ -121,9 +126,11 @@ def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
 
 
 def _is_gain(evidence: SweepEvidence, table: AblationTable, row: Row, baseline: Row) -> bool:
-    """Return whether a difference is what MDR gains: only the row has MDR, and the two are equal otherwise.
+    """Return whether the difference between two rows shows what MDR gains.
 
-    The arms of a search need not be equal otherwise, since each was tuned on its own.
+    In a grid, this is so if only `row` has MDR and the two are equal otherwise, except for the embedding mode.
+
+    In a search, it is enough that only `row` has MDR, since each arm was tuned on its own.
     """
     if not row.has_mdr or baseline.has_mdr:
         return False
@@ -138,7 +145,8 @@ def _is_gain(evidence: SweepEvidence, table: AblationTable, row: Row, baseline: 
 def _gain(group: _Group, metric: str, is_corrected: bool) -> list[str]:
     """Return the sentences on a group of differences.
 
-    A single difference has one sentence. Several have one on the ends of their range, and one on what the seeds tell.
+    A single difference gets one sentence. Several differences get two sentences: one on the smallest and the largest
+    difference, and one on how many rows are better or worse.
     """
     title = full_title(metric)
     if len(group.found) == 1:
@@ -149,7 +157,10 @@ def _gain(group: _Group, metric: str, is_corrected: bool) -> list[str]:
 
 
 def _range(group: _Group, title: str, is_corrected: bool) -> str:
-    """Return the smallest and the largest difference, each with its row; if both read the same, their common value."""
+    """Return the smallest and the largest difference as text, each with its row.
+
+    If both round to the same number, the text has this number alone.
+    """
     ordered = sorted(group.found, key=lambda pair: pair[1].estimate.mean)
     (least, bottom), (most, top) = ordered[0], ordered[-1]
     low, high = (signed(difference.estimate.mean) for difference in (bottom, top))
@@ -164,7 +175,7 @@ def _range(group: _Group, title: str, is_corrected: bool) -> str:
 
 
 def _counts(found: list[tuple[Row, Difference]]) -> str:
-    """Return how many rows are better, worse and neither; the worse ones by name."""
+    """Return in words how many rows are better, worse, or neither. The worse rows are named."""
     rows: dict[str, list[Row]] = {verdict: [] for verdict in SAID}
     for row, difference in found:
         rows[difference.verdict].append(row)
@@ -186,7 +197,7 @@ def _nothing_compared(table: AblationTable) -> str:
 
 
 def beside_baselines(row: Row) -> str:
-    """Return the cell of a table with a row's differences: `+7.83 ± 0.36 over triplet: better`."""
+    """Return a row's differences to its baselines as one table cell: `+7.83 ± 0.36 over triplet: better`."""
     return "; ".join(
         " ".join([signed(d.estimate.mean), *spread(d.estimate).split(), f"over {d.label}: {d.verdict}"])
         for d in row.differences
@@ -194,7 +205,7 @@ def beside_baselines(row: Row) -> str:
 
 
 def verdict(result: SweepResult) -> list[str]:
-    """Return sentences on who won, on which classes, and by how much."""
+    """Return sentences on the result of a sweep: which trial is the best, on which classes, and what MDR gained."""
     winner, label = result.winner, metric_label(result.metric)
     if winner is None and result.interrupted:
         no_test = "" if result.test_was_read_on_the_way else " and read no test classes"
@@ -249,10 +260,10 @@ def _seeds(row: Row) -> int:
 
 
 def gains(result: SweepResult) -> dict[str, float]:
-    """Return the gains of the best MDR trial over each baseline, in points, by name: `gain/val_over_triplet`.
+    """Return the gains of the best MDR trial over each baseline, in points, by metric name: `gain/val_over_triplet`.
 
-    There is a gain on validation and one on test. With the authors' protocol there is none on validation. A grid has no
-    gains, since its rows are compared one by one.
+    Each baseline has a gain on the validation classes and one on the test classes. With the authors' protocol, there is
+    no gain on the validation classes. A grid has no gains, since its rows are compared one by one.
     """
     found: dict[str, float] = {}
     best = _best_rows(result)
@@ -281,7 +292,7 @@ def _gain_over(arm: str, found: dict[str, float], label: str) -> str:
 
 
 def _not_better(found: dict[str, float], baselines: Sequence[str]) -> list[str]:
-    """Return sentences on baselines that are as good as or better than the chosen MDR trial, on either split.
+    """Return sentences on baselines that are as good as or better than the chosen MDR trial, on validation or test.
 
     Args:
         found: Gains in points, as `gains` returns them.
@@ -310,7 +321,7 @@ def _arms_choice(result: SweepResult) -> str:
 
 
 def _budget(result: SweepResult) -> str:
-    """Return how many trials and epochs each compared arm had: early stopping gives arms different epochs."""
+    """Return in words how many trials and epochs each arm had. Early stopping makes the numbers of epochs differ."""
     parts = []
     for arm in result.best:
         records = [record for record in result.records if record.arm == arm]

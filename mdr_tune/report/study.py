@@ -1,6 +1,7 @@
 """Turn recorded trials into an Optuna study in memory, for Optuna's importances and plots.
 
-Parameters have short names in it. Their distributions are read off the values, as a record does not know the space.
+Parameters have short names in the study. Their distributions are derived from the values of the trials, because records
+do not contain the search space.
 """
 
 import warnings
@@ -15,23 +16,24 @@ from mdr_tune.report.budget import AtBudget
 from mdr_tune.report.names import short_names
 
 LOG_KEYS = ("mdr.weight", "optimizer.learning_rate", "optimizer.head_learning_rate", "optimizer.weight_decay")
-"""Parameters that are searched by orders of magnitude."""
+"""Parameters whose distribution is always logarithmic."""
 LOG_RATIO = 30.0
-"""Ratio of the largest to the smallest value from which on any other parameter counts as searched in this way."""
+"""Ratio of the largest to the smallest value from which on the distribution of any other parameter is logarithmic."""
 LONGEST_CHOICE = 22
 TARGET_QUANTILE = 0.25
 EVALUATOR = "PED-ANOVA, best quarter of the trials"
-"""Name of the evaluator of importances.
+"""Name of the method that computes importances, as the figure shows it.
 
-Optuna 5 also uses PED-ANOVA by default, but with the best tenth of the trials, which is one or two in a search of this
-size. In made-up searches of 12 to 60 trials with a known first parameter, the tenth and fANOVA name it in 5 to 8 of 8
-searches, the quarter in 8 of 8.
+Optuna 5 also uses PED-ANOVA by default, but looks at the best tenth of the trials. In a search of this size, that is
+one or two trials. The methods were compared on simulated searches of 12 to 60 trials whose most important parameter is
+known. With the best quarter, this parameter came out first in 8 of 8 searches; with the best tenth and with fANOVA, in
+5 to 8 of 8.
 """
 MIN_FOR_CONDITIONAL = 30
-"""Number of trials from which on parameters are weighed that only some trials have.
+"""Number of trials from which on parameters that only some trials have get an importance.
 
-In the same made-up searches, with a margin or a scale depending on the loss, these two outweighed the known first
-parameter at 12 and 16 trials, and not at 30.
+In the same simulated searches, a trial had a margin or a scale, depending on its loss. With 12 and 16 trials, these two
+parameters wrongly came out before the most important one; with 30 trials they did not.
 """
 
 
@@ -62,9 +64,10 @@ def make_study(found: AtBudget) -> optuna.Study:
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Return the share of each parameter in the variation of the first objective, the largest first; they sum to 1.
+    """Return the share of each parameter in the variation of the first objective, the largest first.
 
-    Parameters that only some trials have are weighed from `MIN_FOR_CONDITIONAL` trials on. Empty if none is weighed.
+    The shares sum to 1. A parameter that only some trials have is included from `MIN_FOR_CONDITIONAL` trials on. The
+    result is empty if no parameter is included.
     """
     names = list(dict.fromkeys(name for trial in study.trials for name in trial.params))
     if len(study.trials) < MIN_FOR_CONDITIONAL:
@@ -82,13 +85,17 @@ def _lower_is_better(trial: optuna.trial.FrozenTrial) -> float:
 
 
 def by_importance(study: optuna.Study) -> list[str]:
-    """Return the names of all parameters that vary, the most important first and those that were not weighed last."""
+    """Return the names of all parameters that vary, the most important first. Those without an importance are last."""
     names = dict.fromkeys(name for trial in study.trials for name in trial.params)
     return list(dict.fromkeys([*importances(study), *names]))
 
 
 def distribution_of(key: str, values: list[Any]) -> BaseDistribution:
-    """Return a distribution over `values`: a range of numbers, on a log scale if they span magnitudes; else choices."""
+    """Return a distribution over the values of a parameter: a range for numbers, a list of choices for other values.
+
+    A range is logarithmic for the keys in `LOG_KEYS`, and if the ratio of its ends is at least `LOG_RATIO`. It is never
+    logarithmic if a value is not positive.
+    """
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return CategoricalDistribution(list(choices_in_words(values).values()))
     low, high = min(values), max(values)
@@ -107,9 +114,9 @@ def _stored(distribution: BaseDistribution, value: Any, said: dict[str, str]) ->
 
 
 def choices_in_words(values: list[Any]) -> dict[str, str]:
-    """Return the name of each different value, by its `repr`.
+    """Return a short name of each different value, by the value's `repr`.
 
-    Long names are cut, and numbered if the cut makes them equal.
+    Long names are cut. Names that the cut makes equal are numbered.
     """
     different = {repr(value): value for value in values}
     texts = [_cut(text) for text in tell_apart(list(different.values()), describe_value)]

@@ -1,6 +1,6 @@
-"""The style of all figures: one font, colours that colour-blind readers tell apart, and files that are reproducible.
+"""The style of all figures: one font, colours that colour-blind readers can distinguish, and reproducible files.
 
-Nothing is told by colour alone: lines also differ in their dashes, and points in their shapes.
+Nothing is shown by colour alone: lines also differ in their dashes, and points in their shapes.
 """
 
 import contextlib
@@ -13,14 +13,15 @@ from typing import Any
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, "#000000")
-"""Colours of Okabe and Ito, Color Universal Design, 2008, without their yellow: as a line on white it cannot be seen.
-"""
+"""Colours of Okabe and Ito, Color Universal Design, 2008. Their yellow is left out, because a yellow line cannot be
+seen on white."""
 GREY = "#888888"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ((0, (4, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)), (0, (2.5, 1.2)))
 """Line styles of methods without MDR; lines with MDR are solid."""
 WIDTH = 7.5
-"""Width of a figure, in inches; its text, of 9 points and more, is legible across a page."""
+"""Width of a figure, in inches. The text in it has at least 9 points, which can be read if the figure is as wide as a
+page."""
 DPI = 150
 
 STYLE: Any = {
@@ -63,7 +64,7 @@ class Look:
         colour: Colour of the line and the points.
         marker: Shape of the points, as Matplotlib names it.
         dash: Line style, as Matplotlib names it.
-        filled: Whether the points are filled, as they are with MDR.
+        filled: Whether the points are filled. Points of rows with MDR are.
     """
 
     colour: str
@@ -83,7 +84,7 @@ class Look:
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """Draw in the reports' style, and restore Matplotlib's settings afterwards."""
+    """Use the reports' style for figures drawn in this context, and restore Matplotlib's settings afterwards."""
     import matplotlib
 
     with matplotlib.rc_context(_PLOTS):
@@ -92,7 +93,10 @@ def styled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def optuna_pyplot() -> Iterator[Any]:
-    """Yield pyplot without a screen, with Optuna's plots in this style. All of its figures are closed afterwards."""
+    """Yield Matplotlib's pyplot, set up without a screen and with Optuna's plots in this style.
+
+    All of its figures are closed afterwards.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""Build a report: tables, figures and pages of recorded sweeps in one folder, whole or not at all."""
+"""Write a report: tables, figures and pages of recorded sweeps in one folder. An incomplete report is never left."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -51,17 +51,18 @@ def build_report(
 ) -> Report:
     """Write the report of one or several sweeps into `folder`, in place of an older report.
 
-    It consists of `index.html`, `report.md`, `report.json`, `tables/` and `figures/`. The files are made in a hidden
-    folder beside `folder`, which takes its place when the report is complete.
+    The report consists of `index.html`, `report.md`, `report.json`, `tables/` and `figures/`. The files are made in a
+    hidden folder beside `folder`, which takes the place of `folder` when the report is complete.
 
     Args:
         evidences: Records of each sweep, as read from MLflow.
         folder: Folder of the report.
-        baseline: Name of a configuration. Every other row is compared with it instead of with its own baselines.
-        progress: Called with a few words at the start of each step.
+        baseline: Name of the configuration that every other row is compared with; None to compare each row with its own
+            baselines.
+        progress: Function that is called with a few words at the start of each step.
 
     Raises:
-        UserError: `folder` holds something else than a report, or a report that has more than the new one; or
+        UserError: `folder` holds files that are not of a report, or a report with parts that the new one lacks. Or
             `baseline` is not the name of a row.
         OSError: A file cannot be written.
     """

@@ -1,1 +1,1 @@
-"""The formats of a report. Numbers become text once, in `texts.py`; only the data files hold unrounded numbers."""
+"""The formats of a report. `texts.py` turns numbers into text for all formats. Data files keep unrounded numbers."""

@@ -1,7 +1,7 @@
-"""Write rows as CSV and Parquet, among them those of a report: its values, its differences and its trials.
+"""Write tables as CSV and Parquet files. For a report, these are the tables of its values, differences and trials.
 
-Numbers are not rounded, so that the values and differences can be recomputed from the trials. A row is one observation,
-so that any program can group and filter the rows.
+Numbers are not rounded, so that the values and differences can be recomputed from the trials. Each row is one
+observation, so that any program can group and filter the rows.
 """
 
 import csv
@@ -19,7 +19,7 @@ Rows = list[dict[str, Cell]]
 
 
 def value_rows(table: AblationTable) -> Rows:
-    """Return a row for each configuration and metric: mean, 95 % interval, n, and what the interval is over."""
+    """Return a row for each configuration and metric: mean, 95 % interval, n, and whether n counts seeds or queries."""
     return [
         {**_of(table, row), "metric": metric, **_estimate(row.estimates[metric])}
         for row in table.rows
@@ -49,8 +49,8 @@ def trial_rows(evidence: SweepEvidence, table: AblationTable) -> Rows:
     """Return a row for each trial, with its sampled parameters and all of its metrics.
 
     Trials of configurations that the table does not show are included. All rows have the same columns. A value that a
-    trial lacks is None, and a list or section is stored as its text. The column of a parameter is named
-    `parameter:embedding.size`. That of a metric has the metric's name, `test/recall_at_1`.
+    trial lacks is None, and a list or a section of the configuration is stored as text. The column of a parameter is
+    named like `parameter:embedding.size`, and the column of a metric like the metric: `test/recall_at_1`.
     """
     shown = {trial.record.name: row for row in table.rows for trial in row.trials}
     parameters = list(dict.fromkeys(key for record in evidence.sweep.records for key in record.parameters))
@@ -99,12 +99,15 @@ def _estimate(estimate: Estimate) -> dict[str, Cell]:
 
 
 def cell(value: Any) -> Cell:
-    """Return a value as a table stores it: a list or section becomes text."""
+    """Return a value as a table stores it. A list or a section of the configuration becomes text."""
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def csv_text(rows: Rows, columns: Sequence[str] = ()) -> str:
-    """Return rows as CSV. Without rows, return the line of titles alone, if `columns` names them."""
+    """Return rows as CSV.
+
+    Without rows, return only the line of the titles in `columns`, or an empty text if there are no titles.
+    """
     titles = list(rows[0]) if rows else columns
     file = io.StringIO()
     if titles:
@@ -115,7 +118,7 @@ def csv_text(rows: Rows, columns: Sequence[str] = ()) -> str:
 
 
 def write_parquet(rows: Rows, file: Path) -> None:
-    """Write rows as Parquet. A column that mixes texts and numbers, such as a parameter's choices, becomes text."""
+    """Write rows as Parquet. A column with both text and numbers, such as a parameter's choices, is stored as text."""
     import pyarrow
     import pyarrow.parquet
 

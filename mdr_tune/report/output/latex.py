@@ -1,4 +1,4 @@
-"""Tables for a paper, in LaTeX with booktabs. Bold marks rows that seeds show to be better than all their baselines."""
+"""Tables of a report in LaTeX with booktabs. Bold means that a row is significantly better than all its baselines."""
 
 from mdr_tune.records.metrics import metric_label
 from mdr_tune.report.names import full_title
@@ -31,7 +31,7 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Return a text as LaTeX sets it, in any font encoding. Characters that LaTeX may not know become `?`."""
+    """Return a text escaped for LaTeX, in any font encoding. Characters that usual fonts may lack become `?`."""
     return "".join(_SPECIAL.get(character, character if _is_plain(character) else "?") for character in text)
 
 
@@ -41,7 +41,7 @@ def _is_plain(character: str) -> bool:
 
 
 def latex(section: Section) -> str:
-    """Return the tables of a section: the values, and the differences if there are any."""
+    """Return the LaTeX of a section: the table of values, and that of differences if there are any."""
     table = section.table
     parts = ["% needs \\usepackage{booktabs}", _values(section)]
     if texts.differences_of(table):
@@ -50,7 +50,7 @@ def latex(section: Section) -> str:
 
 
 def overview_latex(overview: Overview) -> str:
-    """Return the table of several sweeps beside each other."""
+    """Return the LaTeX of the overview, which is one table of several sweeps."""
     heads, rules = _groups(texts.overview_groups(overview), 2)
     titles = ["method", *(metric_label(column.metric) for column in overview.columns)]
     rows = [_line([*map(escape, row)]) for row in texts.overview_rows(overview)]
@@ -59,7 +59,7 @@ def overview_latex(overview: Overview) -> str:
 
 
 def _groups(groups: list[tuple[str, int]], first: int) -> tuple[list[str], str]:
-    """Return the heads above groups of columns, and the rules below these heads.
+    """Return the headings above groups of columns, and the lines that are drawn below these headings.
 
     Args:
         groups: Title of each group, and its number of columns.
@@ -114,14 +114,15 @@ def _differences(section: Section) -> str:
 def _line(cells: list[str]) -> str:
     """Return a row of LaTeX cells.
 
-    An empty group precedes a row that begins with a bracket: LaTeX would take the bracket for the length of a `\\\\`.
+    If the row begins with a bracket, an empty group is put before it. LaTeX would otherwise take the bracket for an
+    argument of the `\\\\` before it.
     """
     line = " & ".join(cells)
     return ("{}" if line.startswith("[") else "") + line + r" \\"
 
 
 def _float(lines: list[str], columns: str, caption: str, label: str) -> str:
-    """Return a table float. The label is not escaped, since it is made of a file's name."""
+    """Return a LaTeX `table`. The label is not escaped, because it is made of a file name."""
     return "\n".join(
         [
             r"\begin{table}",

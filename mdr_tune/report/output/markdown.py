@@ -23,7 +23,7 @@ def table_lines(titles: Sequence[str], rows: Iterable[Sequence[str]], numbers_fr
     Args:
         titles: Titles of the columns, not escaped.
         rows: Cells of each row, not escaped.
-        numbers_from: Index of the first column that is aligned to the right, as all columns after it.
+        numbers_from: Index of the first column that is aligned to the right. All columns after it are too.
     """
     rules = ["---" if column < numbers_from else "---:" for column in range(len(titles))]
     cells = [[escape(cell) for cell in row] for row in rows]
@@ -112,7 +112,7 @@ def _figure(section: Section, title: str, caption: str, png: Path) -> list[str]:
 
 
 def _code(text: str) -> list[str]:
-    """Return a text, unchanged, in a code fence that is longer than any run of backticks in the text."""
+    """Return a text unchanged in a code block. Its fence is longer than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}yaml", *text.rstrip("\n").splitlines(), fence]

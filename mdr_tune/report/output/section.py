@@ -1,4 +1,4 @@
-"""The part of a report about one sweep, from which every format is written."""
+"""The part of a report about one sweep, from which the report is written in every format."""
 
 import re
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from mdr_tune.report.plots.drawing import ReportFigure
 from mdr_tune.report.rows import AblationTable
 
 OVERVIEW = "overview"
-"""File name of the table of several sweeps, without its ending."""
+"""File name, without extension, of the table of several sweeps."""
 DIFFERENCES, TRIALS = "_differences", "_trials"
-"""Suffixes of the file names of a sweep's further tables."""
+"""Suffixes in the file names of a sweep's table of differences and of its table of trials."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Section:
 
 
 def slugs(names: Sequence[str]) -> list[str]:
-    """Return a file name for each sweep. If the files of two sweeps would have the same name, a number is appended."""
+    """Return a file name for each sweep. A number is appended if the files of two sweeps would have the same name."""
     found: list[str] = []
     taken = {OVERVIEW}
     for name in names:
@@ -53,5 +53,5 @@ def slugs(names: Sequence[str]) -> list[str]:
 
 
 def _files(slug: str) -> set[str]:
-    """Return the names of a sweep's tables in lower case, since some systems do not tell capitals apart."""
+    """Return the names of a sweep's tables, in lower case because some file systems ignore the case of letters."""
     return {slug.lower() + ending for ending in ("", DIFFERENCES, TRIALS)}

@@ -1,4 +1,4 @@
-"""Turn the numbers and names of an ablation's table into text, the same in every format."""
+"""Turn the numbers and names of an ablation's table into text. All formats of the report use these texts."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ NONE = "\N{EN DASH}"
 
 
 def number(value: float) -> str:
-    """Return a percentage with two decimals: in this field, seeds differ in the first decimal."""
+    """Return a percentage with two decimals. In this field, seeds already differ in the first decimal."""
     return f"{_rounded(value):.2f}".replace("-", MINUS)
 
 
 def signed(value: float) -> str:
-    """Return points with their sign, `+1.20` or `−0.35`; a value that rounds to zero is `+0.00`."""
+    """Return percentage points with their sign, `+1.20` or `−0.35`. A value that rounds to zero is `+0.00`."""
     return f"{_rounded(value):+.2f}".replace("-", MINUS)
 
 
@@ -27,7 +27,7 @@ def _rounded(value: float) -> float:
 
 
 def spread(estimate: Estimate) -> str:
-    """Return the interval of a mean: `± 0.45` over seeds, `[71.20, 74.00]` over queries, nothing if there is none."""
+    """Return the interval of a mean: `± 0.45` over seeds, `[71.20, 74.00]` over queries; empty without an interval."""
     if estimate.low is None or estimate.high is None:
         return ""
     if estimate.over == "queries":  # its two sides have different lengths
@@ -36,16 +36,17 @@ def spread(estimate: Estimate) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Return both ends of a difference's interval, `[+0.41, +1.99]`; the dash if there is none."""
+    """Return both ends of a difference's interval, `[+0.41, +1.99]`. Return a dash if there is no interval."""
     if estimate.low is None or estimate.high is None:
         return NONE
     return f"[{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
 def p_value(p: float | None) -> str:
-    """Return a p-value as text, `0.012` or `< 0.001`; the dash if there is none.
+    """Return a p-value as text, `0.012` or `< 0.001`. Return a dash if there is no p-value.
 
-    It has two decimals from 0.1 on, three below, and four where three would read 0.050.
+    A value from 0.1 on has two decimals, a smaller one three. It has four if three would read 0.050, so that the text
+    shows on which side of 0.05 it is.
     """
     if p is None:
         return NONE
@@ -57,13 +58,16 @@ def p_value(p: float | None) -> str:
 
 
 def pairs(difference: Difference) -> str:
-    """Return the number of pairs of a difference, and what they are: `3 seeds`, `400 queries`."""
+    """Return the number of pairs behind a difference, with their unit: `3 seeds`, `400 queries`."""
     n, unit = difference.estimate.n, difference.estimate.over
     return f"{n} {unit[:-1] if unit == 'seeds' and n == 1 else unit}"
 
 
 def seeds_in(row: Row, metric: str) -> int:
-    """Return the number of seeds in a row's mean of a metric. A seed that ran to its end may lack a test value."""
+    """Return the number of seeds in a row's mean of a metric.
+
+    It can be smaller than the row's number of seeds, because a seed that ran to its end may lack a test value.
+    """
     estimate = row.estimates.get(metric)
     if estimate is None:
         return 0
@@ -71,13 +75,13 @@ def seeds_in(row: Row, metric: str) -> int:
 
 
 def seeds(row: Row, metric: str) -> str:
-    """Return the number of seeds in a row's mean, `3`; if the mean lacks seeds of the row, `2 of 3`."""
+    """Return the number of seeds in a row's mean as text: `3`, or `2 of 3` if one of three seeds is not in the mean."""
     found, begun = seeds_in(row, metric), len(row.seeds) + len(row.failed_seeds)
     return str(found) if found == begun else f"{found} of {begun}"
 
 
 def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
-    """Return the split of each run of adjacent columns, with the number of these columns."""
+    """Return the split of each group of adjacent columns with the same split, and the number of these columns."""
     found: list[tuple[str, int]] = []
     for metric in metrics:
         split = split_of(metric)
@@ -99,7 +103,7 @@ def highest(table: AblationTable) -> dict[str, str]:
 
 
 def is_separated(row: Row) -> bool:
-    """Return whether a row has baselines, and its verdict is `better` beside each of them."""
+    """Return whether a row is better than each of its baselines by the verdict; false for a row without baselines."""
     return bool(row.differences) and all(difference.verdict == "better" for difference in row.differences)
 
 
@@ -121,12 +125,12 @@ def difference_cells(difference: Difference) -> list[str]:
 
 
 def name_titles(table: AblationTable) -> list[str]:
-    """Return the titles of the columns that name a row: its method, after its setting if any row has one."""
+    """Return the titles of the columns that name a row: `method`, after `setting` if any row has a setting."""
     return ["setting", "method"] if any(row.setting for row in table.rows) else ["method"]
 
 
 def name_cells(table: AblationTable, row: Row) -> list[str]:
-    """Return the cells that name a row."""
+    """Return the cells that name a row, in the columns of `name_titles`."""
     return [row.setting, row.method] if len(name_titles(table)) == 2 else [row.method]
 
 
@@ -157,7 +161,7 @@ _PROTOCOLS = {
 
 
 def protocol(name: str) -> str:
-    """Return in a few words the classes that the best epoch of each trial was chosen on."""
+    """Return in a few words on which classes the best epoch of each trial was chosen."""
     return _PROTOCOLS.get(name, name)
 
 
@@ -186,21 +190,22 @@ def differences_caption(table: AblationTable) -> str:
 
 
 def value(estimate: Estimate | None) -> str:
-    """Return a mean with its interval, `79.92 ± 0.45`; the dash if there is no mean."""
+    """Return a mean with its interval, `79.92 ± 0.45`. Return a dash if there is no mean."""
     return NONE if estimate is None else " ".join(filter(None, (number(estimate.mean), spread(estimate))))
 
 
 def overview_caption(overview: Overview) -> str:
     """Return the caption of an overview.
 
-    It names the protocol if all sweeps share one. Otherwise the heads of the columns name it.
+    The caption names the protocol if all sweeps have the same one. Otherwise the headings of the columns name the
+    protocols.
     """
     text = "Means in percent, with half of the 95 % interval over the training seeds where there are several"
     return f"{text}; {protocol(overview.protocols[0])}." if len(set(overview.protocols)) == 1 else f"{text}."
 
 
 def overview_groups(overview: Overview) -> list[tuple[str, int]]:
-    """Return the head above the columns of each sweep, with the number of these columns."""
+    """Return the heading above the columns of each sweep, with the number of these columns."""
     found: dict[tuple[str, str], int] = {}
     for column in overview.columns:
         found[column.sweep, column.data] = found.get((column.sweep, column.data), 0) + 1
@@ -208,5 +213,5 @@ def overview_groups(overview: Overview) -> list[tuple[str, int]]:
 
 
 def overview_rows(overview: Overview) -> list[list[str]]:
-    """Return a row of cells for each method, its name first."""
+    """Return the cells of each row of the overview. The first cell is the name of the method."""
     return [[method, *map(value, cells)] for method, cells in zip(overview.methods, overview.cells, strict=True)]

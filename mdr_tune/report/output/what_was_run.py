@@ -28,7 +28,7 @@ _ERROR_CHARACTERS = 300
 
 
 def state(evidence: SweepEvidence) -> str | None:
-    """Return a sentence on a launch that has not come to its end; None if it has."""
+    """Return a sentence that says that a launch has not come to its end; None if it has."""
     sweep = evidence.sweep
     ended = sum(record.ended for record in sweep.records)
     of_all = f"{ended} of {count(len(sweep.records), 'trial')} that it started had ended"
@@ -41,14 +41,14 @@ def state(evidence: SweepEvidence) -> str | None:
 
 
 def incomplete(evidence: SweepEvidence) -> str | None:
-    """Return the text that begins a report if its launch has not ended or trials are left out; None otherwise."""
+    """Return a warning for the start of a report: the launch has not ended, or trials are left out; None otherwise."""
     gone = sorted(evidence.deleted)
     left_out = f"Left out, since deleted in MLflow: {', '.join(gone)}." if gone else None
     return " ".join(filter(None, [state(evidence), left_out])) or None
 
 
 def protocol(evidence: SweepEvidence) -> str:
-    """Return a sentence on the classes that epochs and configurations were chosen on."""
+    """Return a sentence on the classes on which epochs and configurations were chosen."""
     return _PROTOCOLS.get(evidence.facts.protocol, evidence.facts.protocol)
 
 
@@ -89,7 +89,7 @@ def failed_trials(evidence: SweepEvidence) -> list[tuple[str, str, str]]:
 
 
 def _why(error: str | None) -> str:
-    """Return the line of a traceback that says what was wrong, cut if it is long."""
+    """Return the line of a traceback that names the error. It is cut if it is long."""
     text = last_line(error or "")
     return text if len(text) <= _ERROR_CHARACTERS else text[: _ERROR_CHARACTERS - 3] + "..."
 

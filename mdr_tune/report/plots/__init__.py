@@ -1,4 +1,5 @@
-"""The figures of a report, one to a file: each function takes evidence and table, and returns a drawing.
+"""The figures of a report, one in each file.
 
-It returns None if its data are missing.
+The function of a figure takes the evidence and the table, and returns a drawing. It returns None if its data are
+missing.
 """

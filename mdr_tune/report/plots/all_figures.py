@@ -28,7 +28,8 @@ FIGURES: dict[str, Callable[[SweepEvidence, AblationTable], Drawing | None]] = {
     "gallery_best": gallery_best,
     "gallery_worst": gallery_worst,
 }
-"""Function that draws each figure, by file name, in the order of the report: first what came out, then why."""
+"""Function that draws each figure, by file name. The order is that of the report: first results, then explanations of
+them."""
 
 
 def draw(evidence: SweepEvidence, table: AblationTable, folder: Path) -> list[ReportFigure]:

@@ -1,4 +1,4 @@
-"""Plot the table's metric over what was varied: lines over a number, or points in groups over anything else."""
+"""Plot the table's metric over the setting that varies: as lines if it is a number, otherwise as groups of points."""
 
 import textwrap
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOG_RATIO = 8.0
-"""From this ratio of the largest to the smallest value on, the axis is logarithmic."""
+"""Ratio of the largest to the smallest value from which on the axis is logarithmic."""
 
 _APART = 0.012
-"""Distance between the points of two methods, as a share of the axis."""
+"""Distance between the points of two methods at the same value, as a share of the axis."""
 MOST_ROWS = 30
 MOST_METHODS = 4
-"""Most methods that each have a look of their own. If there are more, their names tell them apart, and their looks only
-tell whether they have MDR."""
+"""Largest number of methods that each have a look of their own. If there are more, points only show by their look
+whether the method has MDR, and the labels of the groups name the losses."""
 NOTHING_VARIED = "as in the file"
 WITHOUT = "no MDR"
 
 
 def by_setting(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the rows that have a value of the table's metric; None if there are fewer than two."""
+    """Draw the rows that have a value of the table's metric; None if there are fewer than two such rows."""
     rows = [row for row in table.rows if table.metric in row.estimates]
     if len(rows) < 2:
         return None
@@ -46,16 +46,16 @@ def by_setting(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None
 
 
 def number_of(row: Row, key: str) -> float | None:
-    """Return the row's value of `key` if it is a number, else None."""
+    """Return the row's value of the parameter `key` if it is a number; None otherwise."""
     value = row.values.get(key)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def number_varied(rows: Sequence[Row]) -> str | None:
-    """Return the key over which lines can be drawn; None if there is none.
+    """Return the parameter over whose values lines can be drawn; None if there is none.
 
-    A method has each number of this key at most once, and at least one method has two or more. Of several such keys,
-    the one with the most numbers in a method is returned.
+    Its values are numbers, no method has two rows with the same number, and some method has at least two numbers. Of
+    several such parameters, the one with the most numbers in a single method is returned.
     """
 
     def values(key: str, method: str) -> list[float]:
@@ -100,12 +100,12 @@ def _lines(table: AblationTable, rows: list[Row], key: str) -> Drawing:
 
 
 def beside(value: float, numbers: list[float], share: float) -> float:
-    """Return the place of a method's point: beside the value, so that error bars do not hide each other.
+    """Return the position of a method's point beside its value, so that error bars do not hide each other.
 
     Args:
         value: Value that the point belongs to.
         numbers: All values on the axis, ascending.
-        share: Distance from the value, as a share of the way from the first to the last value.
+        share: Distance from the value, as a share of the distance from the first to the last value on the axis.
     """
     if is_log(numbers):
         return float(value * (numbers[-1] / numbers[0]) ** share)
@@ -113,7 +113,7 @@ def beside(value: float, numbers: list[float], share: float) -> float:
 
 
 def is_log(numbers: list[float]) -> bool:
-    """Return whether ascending values span magnitudes, see `LOG_RATIO`."""
+    """Return whether the axis for these values is logarithmic, see `LOG_RATIO`. The values are in ascending order."""
     return numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_RATIO
 
 
@@ -125,7 +125,7 @@ def _band(axes: "Axes", row: Row, metric: str, look: Look) -> None:
 
 
 def _ticks(axes: "Axes", values: list[float]) -> None:
-    """Label the values that were trained. The axis is logarithmic if they span magnitudes."""
+    """Label the axis at the values that were trained, and make it logarithmic if they call for it, see `is_log`."""
     if is_log(values):
         axes.set_xscale("log")
     axes.set_xticks(values, tell_apart(values, describe_value, SETTING_DIGITS))
@@ -133,7 +133,7 @@ def _ticks(axes: "Axes", values: list[float]) -> None:
 
 
 def _points(table: AblationTable, rows: Sequence[Row]) -> Drawing:
-    """Draw each row's estimate and the values of its seeds, in groups of one setting or one loss."""
+    """Draw each row's estimate and the values of its seeds. The rows of one setting or of one loss form a group."""
     shown = few(table, MOST_ROWS, lambda row: row in rows)
     looks = _category_looks(table)
     groups: dict[str, list[Row]] = {}
@@ -169,7 +169,11 @@ def _points(table: AblationTable, rows: Sequence[Row]) -> Drawing:
 
 
 def group_name(table: AblationTable, row: Row) -> str:
-    """Return the name of a row's group: its loss if no setting varies, its setting if methods are few, else both."""
+    """Return the name of the group of points that a row belongs to.
+
+    It is the loss if the setting does not vary. If the setting varies, it is the setting, preceded by the loss if there
+    are more than `MOST_METHODS` methods.
+    """
     base = row.loss_name
     several_settings = len({other.setting for other in table.rows}) > 1
     if not several_settings:
@@ -188,7 +192,7 @@ def _few_methods(table: AblationTable) -> bool:
 
 
 def _category_looks(table: AblationTable) -> dict[str, tuple[str, Look]]:
-    """Return the legend's name and the look of each method."""
+    """Return for each method its name in the legend and its look."""
     if _few_methods(table):
         return {method: (method, look) for method, look in method_looks(table).items()}
     with_mdr, without = Look(BLUE, "o", "-", True), Look(VERMILLION, "s", DASHES[0], False)

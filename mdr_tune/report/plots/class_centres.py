@@ -1,4 +1,4 @@
-"""Plot how the classes' centres lie to each other, for up to three rows, by t-SNE: it keeps neighbours together.
+"""Plot the centres of the test classes for up to three rows. The positions are found by t-SNE, which keeps neighbours.
 
 Source: van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; as scikit-learn implements it.
 """
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 MOST_PANELS = 3
 FEWEST_CLASSES = 8
 MOST_CLASSES = 2000
-"""Most classes in a panel; of more, a random choice. t-SNE of 10,000 takes minutes, and their points would be one spot.
-"""
+"""Largest number of classes in a panel. If there are more, a random choice of them is drawn: t-SNE of 10,000 classes
+takes minutes, and their points would merge into one spot."""
 EXACT_UP_TO = 500
 SEED = 0
 
 
 def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the best row with MDR and its baselines, at one seed; None if there are too few classes to draw."""
+    """Draw the best row with MDR and its baselines, all at the same seed; None if there are too few classes to draw."""
     rows = best_and_baselines(table, lambda row: bool(_seeds(evidence, row)), MOST_PANELS)
     if not rows:
         return None
@@ -56,7 +56,10 @@ def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
 
 
 def shared_classes(details: list[TestDetails]) -> np.ndarray:
-    """Return the classes that all evaluations have, (C,), ascending; of more than `MOST_CLASSES`, a random choice."""
+    """Return the classes that all evaluations have in common, (C,), ascending.
+
+    If there are more than `MOST_CLASSES`, return a random choice of them.
+    """
     common = details[0].centre_labels
     for found in details[1:]:
         common = np.intersect1d(common, found.centre_labels)
@@ -66,7 +69,7 @@ def shared_classes(details: list[TestDetails]) -> np.ndarray:
 
 
 def project(centres: np.ndarray) -> np.ndarray:
-    """Return the places of the centres by t-SNE, (C, D) -> (C, 2). They are the same each time."""
+    """Return the positions of the centres by t-SNE, (C, D) -> (C, 2). The same centres get the same positions."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(centres) - 1) / 3)
@@ -76,7 +79,7 @@ def project(centres: np.ndarray) -> np.ndarray:
 
 
 def _seeds(evidence: SweepEvidence, row: Row) -> set[int]:
-    """Return the seeds of a row whose centres t-SNE can place."""
+    """Return the seeds of a row for whose class centres t-SNE can find positions."""
     return {
         seed
         for seed in row.seeds

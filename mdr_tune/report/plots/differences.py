@@ -62,7 +62,7 @@ def _pairing(shown: list[tuple[Row, Difference]]) -> str:
 
 
 def _write_n(axes: Any, shown: list[tuple[Row, Difference]]) -> None:
-    """Write at the right edge how many seeds each difference rests on."""
+    """Write at the right edge how many seeds each difference is computed from."""
     for i, (_, difference) in enumerate(shown):
         n = difference.estimate.n
         text = count(n, "seed") if difference.estimate.over == "seeds" else "1 seed"

@@ -1,4 +1,4 @@
-"""Plot how the normalised distances of a batch lie about the levels: early, midway and at the end of a training."""
+"""Plot the normalised distances of a batch together with MDR's levels, early, midway and at the end of a training."""
 
 from typing import TYPE_CHECKING
 
@@ -19,14 +19,17 @@ _EDGES = np.linspace(LOW, HIGH, BINS + 1)
 
 
 def density(counts: list[int]) -> np.ndarray:
-    """Return a histogram's counts as a density over the bins that integrates to 1; zeros if there are no pairs."""
+    """Return the counts of a histogram as a density that integrates to 1 over the bins. Without pairs, it is 0."""
     values = np.asarray(counts, dtype=float)
     total = max(float(values.sum()), 1.0)
     return np.asarray(values / (total * (HIGH - LOW) / BINS))
 
 
 def distances(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the best row with MDR and its baselines, with a column for each epoch; None if no distances are recorded."""
+    """Draw the best row with MDR and its baselines, with a column for each recorded epoch.
+
+    None if no distances are recorded.
+    """
     rows = best_and_baselines(table, lambda row: _seed(row) is not None, MOST_ROWS)
     if not rows:
         return None
@@ -57,7 +60,7 @@ def _caption(table: AblationTable, rows: list[Row]) -> str:
 
 
 def _seed(row: Row) -> int | None:
-    """Return the first seed of a row that has recorded distances; None if no seed has."""
+    """Return the first seed of a row for which distances are recorded; None if there is no such seed."""
     return next((seed for seed, record in sorted(row.records.items()) if record.distances), None)
 
 

@@ -1,4 +1,4 @@
-"""A figure in memory and in files, and the parts that several figures share: panels, error bars, axes."""
+"""The data of a figure in memory and in files, and the parts that several figures share: panels, error bars, axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Drawing:
     Attributes:
         figure: Figure of Matplotlib.
         title: Heading of a few words.
-        caption: One to three sentences on what is shown, of which trials and with which n.
+        caption: One to three sentences that say what is shown, for which trials, and for how many seeds or queries.
     """
 
     figure: "Figure"
@@ -35,7 +35,7 @@ class ReportFigure:
     Attributes:
         name: Name of the files without their ending, unique among the figures of a sweep.
         title: Heading of a few words.
-        caption: One to three sentences as in `Drawing`, also for readers who cannot see the figure.
+        caption: Caption of the `Drawing`. It is also read to readers who cannot see the figure.
         png: PNG file, at 150 dots an inch.
         svg: SVG file, with its text as paths and without references to other files.
     """
@@ -48,16 +48,17 @@ class ReportFigure:
 
 
 def new_figure(height: float) -> "Figure":
-    """Return an empty figure of the reports' width, `height` inches high, that lays itself out."""
+    """Return an empty figure of the reports' width that is `height` inches high. Its layout is automatic."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def panel_grid(panels: int, height: float, share_y: bool = True) -> tuple["Figure", list["Axes"]]:
-    """Return a figure with `panels` axes, three in a row and each `height` inches high.
+    """Return a figure with `panels` panels in rows of up to three, and their axes. A panel is `height` inches high.
 
-    Four panels are two by two. The x axis is shared, and has its numbers below the lowest panel of each column.
+    Four panels are in two rows of two. All panels share the x axis. Its numbers are only below the lowest panel of each
+    column.
     """
     columns = 2 if panels == 4 else min(panels, 3)
     rows = -(-panels // columns)
@@ -72,7 +73,7 @@ def panel_grid(panels: int, height: float, share_y: bool = True) -> tuple["Figur
 
 
 def legend_height(labels: Sequence[str]) -> float:
-    """Return the height in inches of a legend in two columns, the first of which is filled first."""
+    """Return the height in inches of a legend with two columns. The first column is filled before the second."""
     rows = -(-len(labels) // 2)
     lines = [1 + label.count("\n") for label in labels]
     return max(0.15 * sum(column) + 0.08 * len(column) for column in (lines[:rows], lines[rows:]))
@@ -86,7 +87,7 @@ def whole_epochs(axes: "Axes") -> None:
 
 
 def lengths(estimates: Sequence[Estimate]) -> list[list[float]]:
-    """Return how far each interval goes below and above its mean, (2, n); 0 where there is no interval."""
+    """Return how far each interval reaches below and above its mean, (2, n). Without an interval, both are 0."""
     below = [0.0 if e.low is None else e.mean - e.low for e in estimates]
     above = [0.0 if e.high is None else e.high - e.mean for e in estimates]
     return [below, above]
@@ -110,7 +111,7 @@ def draw_estimates(
         look: Colour, shape and line style of the points.
         name: Name in the legend.
         line: Whether a line joins the points.
-        across: Whether intervals lie along the x axis. The places are then on the y axis.
+        across: Whether the intervals are drawn along the x axis. `places` are then positions on the y axis.
     """
     style: dict[str, Any] = look.line() | look.points() | {"capsize": 3, "elinewidth": 1.3, "label": name}
     if not line:
@@ -123,7 +124,10 @@ def draw_estimates(
 
 
 def within_percent(axes: "Axes", axis: str) -> None:
-    """Cut an axis of percent at 0 and just above 100. Intervals of few seeds go beyond what is possible."""
+    """Limit an axis of percentages to 0 and just above 100.
+
+    Intervals over few seeds can reach beyond the possible values.
+    """
     low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
     limits = (max(low, 0.0), min(high, 100.5))
     if axis == "x":

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 MOST_ROWS, MOST_QUERIES, MOST_NEIGHBOURS = 3, 4, 8
 MOST_QUERIES_IN_ALL = 9
 _GAP, _QUERY_GAP, _HEAD = 0.16, 0.35, 0.4
-"""Gap between pictures, gap after the query, and height of the head, in widths of a picture."""
+"""Gap between pictures, additional gap after the query, and height of the heading, in widths of a picture."""
 _LINE = 1.0 + 2.4 * _GAP
-"""Height from one query to the next, in widths of a picture."""
+"""Distance from the top of one query to the top of the next, in widths of a picture."""
 _LARGEST = 0.8
 """Largest width of a picture, in inches."""
 MOST_NAMED = 6
-"""Number of left-out methods that are named; of further ones only the number is said."""
+"""Largest number of left-out methods that the caption names. Further methods are only counted."""
 RIGHT, WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
@@ -41,7 +41,10 @@ def gallery_worst(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
 def shown_queries(
     evidence: SweepEvidence, row: Row, kind: Literal["best", "worst"]
 ) -> tuple[int, list[ShownQuery]] | None:
-    """Return the first seed of a row that has pictures of a kind, and its queries of this kind; None if no seed has."""
+    """Return the first seed of a row with pictures of the best or of the worst queries, and these queries.
+
+    None if no seed has such pictures.
+    """
     for seed in sorted(row.seeds):
         details = evidence.details.get(row.records[seed].name)
         found = [query for query in details.shown if query.kind == kind] if details else []
@@ -81,7 +84,7 @@ def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best"
 
 
 def _left_out(table: AblationTable, shown: list[Row]) -> str:
-    """Return a sentence on the methods that the figure leaves out, with a blank before it; empty if there are none."""
+    """Return a sentence, after a blank, on the methods that the figure leaves out. It is empty if there are none."""
     methods = [row.method for row in shown]
     left = [method for method in dict.fromkeys(row.method for row in table.rows) if method not in methods]
     if not left:

@@ -1,4 +1,4 @@
-"""Plot the sweep's metric over the epochs, on validation classes and, where recorded, on train and test classes."""
+"""Plot the sweep's metric over the epochs, on the validation classes and, if recorded, on train and test classes."""
 
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_ROWS = 4
-"""Most rows of a figure; the bands of more would hide each other."""
+"""Largest number of rows in a figure. With more rows, their bands would hide each other."""
 
 
 def curve_keys(metric: str) -> dict[str, str]:
-    """Return for each split the metric that measures the same as the sweep's: `curves/train_recall_at_1` and so on."""
+    """Return for each split the name of the sweep's metric on this split: `curves/train_recall_at_1` on `train`."""
     name = quality(metric)
     return {"train": f"curves/train_{name}", "validation": f"val/{name}", "test": f"curves/test_{name}"}
 
 
 def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw a line for each row, in a panel for each split; None if there are fewer than two epochs."""
+    """Draw a line for each row, in one panel for each split; None if no row has values at two or more epochs."""
     known = {key for trial in evidence.sweep.trials for epoch in trial.record.history for key in epoch}
     splits = {split: key for split, key in curve_keys(evidence.sweep.metric).items() if key in known}
 

@@ -1,4 +1,4 @@
-"""Plot MDR's levels over the training: where they begin and go, and how many of a batch's pairs each of them holds."""
+"""Plot MDR's levels over the training: their values, and for which share of a batch's pairs each is the nearest."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -25,11 +25,11 @@ TITLE_WIDTH = 28
 HELD = "mdr/held_"
 _HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++")
 _THIN = 7.0
-"""Share in percent that an area needs to have room for its name."""
+"""Smallest share, in percent, of an area that has room for a name."""
 
 
 def level_trajectories(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the levels over the epochs, in a panel for each row with MDR; None if no levels are recorded."""
+    """Draw the levels over the epochs, with a panel for each row with MDR; None if no levels are recorded."""
 
     def usable(row: Row) -> bool:
         return row.has_mdr and bool(numbered(row.records, LEVEL))
@@ -53,7 +53,10 @@ def _has_mdr(row: Row) -> bool:
 
 
 def initial_levels(records: dict[int, TrialRecord], count: int) -> list[float] | None:
-    """Return the levels before training, the mean over the seeds; None unless each seed's configuration lists them."""
+    """Return the levels before training, as the mean over the seeds.
+
+    None if the configuration of a seed does not list `count` levels.
+    """
     found = [(record.config.get("mdr") or {}).get("levels") for record in records.values()]
     if not all(isinstance(levels, list | tuple) and len(levels) == count for levels in found):
         return None
@@ -82,9 +85,9 @@ def _level(axes: "Axes", found: Series, initial: float | None, colour: str) -> N
 
 
 def level_shares(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the share of pairs that each level holds over the epochs, as stacked areas in a panel for each row with MDR.
+    """Draw for each level the share of pairs that are nearest to it, over the epochs.
 
-    None if no row has the shares of two epochs.
+    The shares are stacked areas, with a panel for each row with MDR. None if no row has the shares of two epochs.
     """
 
     def usable(row: Row) -> bool:
@@ -129,13 +132,13 @@ def _shares(axes: "Axes", records: dict[int, TrialRecord]) -> None:
 
 
 def _name_area(axes: "Axes", epochs: list[int], place: int, height: float, name: str) -> None:
-    """Write a level's name into its area, and keep it within the panel.
+    """Write the name of a level into its area. The name stays within the panel.
 
     Args:
         axes: Axes of the panel.
         epochs: Epochs on the x axis.
         place: Index of the epoch at which the area is widest.
-        height: Middle of the area at this epoch.
+        height: Height of the area's middle at this epoch.
         name: Name of the level.
     """
     side = "left" if place == 0 else "right" if place == len(epochs) - 1 else "center"
@@ -160,7 +163,7 @@ def _row_panels(
     x_label: str,
     y_label: str,
 ) -> "Figure":
-    """Return a figure with a small panel for each row, drawn from the records of its seeds.
+    """Return a figure with a small panel for each row. A panel is drawn from the records of the row's seeds.
 
     Args:
         rows: Rows to draw.

@@ -1,4 +1,4 @@
-"""Plot Recall@K on the test classes over K."""
+"""Plot Recall@K on the test classes over the values of K."""
 
 from mdr_tune.records.recorded_sweep import SweepEvidence
 from mdr_tune.report.plots.drawing import Drawing, draw_estimates, legend_height, new_figure
@@ -8,11 +8,12 @@ from mdr_tune.report.rows import AblationTable
 MOST_ROWS = 8
 _PREFIX = "test/recall_at_"
 _APART = 0.07
-"""Distance between the points of two rows at one K, where two K are 1 apart: error bars then do not hide each other."""
+"""Distance between the points of two rows at the same K, so that error bars do not hide each other. The distance from
+one K to the next is 1."""
 
 
 def recall_at_k(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw a line for each row; None if there are fewer than two K, or no row has all of them."""
+    """Draw a line for each row; None if there are fewer than two values of K, or if no row has Recall@K for all."""
     ks = sorted(int(metric.removeprefix(_PREFIX)) for metric in table.metrics if metric.startswith(_PREFIX))
     metrics = [f"{_PREFIX}{k}" for k in ks]
     rows = few(table, MOST_ROWS, lambda row: all(metric in row.estimates for metric in metrics))

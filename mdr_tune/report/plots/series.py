@@ -1,4 +1,4 @@
-"""A metric over the epochs for the seeds of one row: the values of each seed, and their mean with its interval."""
+"""A metric over the epochs for the seeds of one row: the values of each seed, their mean, and its interval."""
 
 import math
 from collections.abc import Mapping
@@ -12,14 +12,15 @@ from mdr_tune.statistics.interval import mean_interval
 
 @dataclass(frozen=True)
 class Series:
-    """A metric at E epochs, those at which all seeds have a finite value.
+    """Values of a metric at the E epochs at which all seeds have a finite value.
 
     Attributes:
-        epochs: (E,) int64, the epochs, ascending.
+        epochs: (E,) int64, epochs, ascending.
         by_seed: (E,), values of each seed, by training seed.
         mean: (E,), mean over the seeds.
-        low: (E,), lower end of the 95 % t-interval, NaN where all seeds are equal; None with one seed.
-        high: (E,), upper end of the interval, with the same exceptions.
+        low: (E,), lower end of the 95 % t-interval. It is NaN at epochs where all seeds are equal. None if there is one
+            seed.
+        high: (E,), upper end of the interval, NaN or None in the same cases as `low`.
     """
 
     epochs: np.ndarray
@@ -30,7 +31,9 @@ class Series:
 
 
 def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
-    """Return the metric `key` over the epochs; None if no seed has it, or the seeds with it share no epoch.
+    """Return the values of the metric `key` over the epochs.
+
+    Seeds without the metric are left out. None if no seed has the metric, or if the seeds that have it share no epoch.
 
     Args:
         records: Records of the seeds, by training seed.
@@ -55,9 +58,9 @@ def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
 
 
 def numbered(records: Mapping[int, TrialRecord], prefix: str) -> list[str]:
-    """Return the metrics in any of the records that are `prefix` and a number: `mdr/level_0`, `mdr/level_1`.
+    """Return the names of recorded metrics that consist of `prefix` and a number: `mdr/level_0`, `mdr/level_1`.
 
-    They are in the order of their numbers.
+    The names are in the order of their numbers. A name is returned if at least one record has it.
     """
     keys = {key for record in records.values() for epoch in record.history for key in epoch if key.startswith(prefix)}
     numbers = sorted(int(key.removeprefix(prefix)) for key in keys if key.removeprefix(prefix).isdigit())

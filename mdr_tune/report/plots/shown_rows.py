@@ -10,15 +10,15 @@ from mdr_tune.report.style import COLOURS, DASHES, MARKERS, Look
 from mdr_tune.util.words import count
 
 LABEL_WIDTH = 34
-"""Most characters in a line of a label."""
+"""Largest number of characters in a line of a label."""
 MOST_LINES = 3
-"""Most lines of a setting in a label."""
+"""Largest number of lines of a setting in a label."""
 
 
 def label(row: Row, width: int = LABEL_WIDTH) -> str:
     """Return the label of a row in a figure, in lines of at most `width` characters.
 
-    A setting that is too long is cut, and the row's name put in place of the rest.
+    If the setting is too long, its end is replaced by the row's name.
     """
     if not row.setting:
         return textwrap.fill(row.method, width)
@@ -30,13 +30,16 @@ def label(row: Row, width: int = LABEL_WIDTH) -> str:
 
 
 def best_in_words(table: AblationTable, rows: Sequence[Row]) -> str:
-    """Return a sentence on how `best_and_baselines` chose the last of a figure's rows, with a blank before it."""
+    """Return a sentence that says why the row from `best_and_baselines` is shown, with a blank before it.
+
+    This row is the last of `rows`.
+    """
     among = "Of the rows with MDR the one" if rows[-1].has_mdr else "The row"
     return f" {among} with the highest mean of {full_title(table.metric)} is shown."
 
 
 def sentence_start(text: str) -> str:
-    """Return the text with a capital letter at its start, and all others unchanged."""
+    """Return the text with its first letter as a capital. Its other letters stay as they are."""
     return text[:1].upper() + text[1:]
 
 
@@ -46,7 +49,9 @@ def mean_of(table: AblationTable, row: Row) -> float:
 
 
 def best_and_baselines(table: AblationTable, usable: Callable[[Row], bool], most: int = 3) -> list[Row]:
-    """Return the best usable row with MDR, after its baselines; the best row of all if none has MDR.
+    """Return the baselines of the best usable row with MDR, and then this row itself.
+
+    If no usable row has MDR, the best of all usable rows takes its place.
 
     Args:
         table: Table of the launch.
@@ -63,7 +68,10 @@ def best_and_baselines(table: AblationTable, usable: Callable[[Row], bool], most
 
 
 def few(table: AblationTable, most: int, usable: Callable[[Row], bool] = lambda _: True) -> list[Row]:
-    """Return at most `most` usable rows, in the table's order: the best one, its baselines, then the next best."""
+    """Return at most `most` usable rows, in the order of the table.
+
+    The best row is chosen first, then its baselines, then the next best rows.
+    """
     rows = [row for row in table.rows if row.seeds and usable(row)]
     if len(rows) <= most:
         return rows
@@ -76,13 +84,13 @@ def few(table: AblationTable, most: int, usable: Callable[[Row], bool] = lambda 
 def of_all(
     shown: Sequence[Row], table: AblationTable, among: Callable[[Row], bool] = lambda _: True, what: str = "rows"
 ) -> str:
-    """Return a sentence on the rows that a figure has no room for, with a blank before it; empty if it shows all.
+    """Return a sentence, after a blank, on how the shown rows were chosen; empty if the figure shows all rows.
 
     Args:
         shown: Rows in the figure.
         table: Table of the launch.
         among: Function that says whether a row could be in the figure.
-        what: Name of such rows, in the plural.
+        what: Word for the rows that could be in the figure, in the plural.
     """
     possible = sum(1 for row in table.rows if row.seeds and among(row))
     if len(shown) >= possible:
@@ -95,8 +103,9 @@ def of_all(
 def looks(table: AblationTable, shown: Sequence[Row]) -> dict[str, Look]:
     """Return the look of each row of a figure, by the row's name.
 
-    If each row has a different method, it looks as this method does in all figures. Otherwise each row has its own
-    colour and shape. Rows with MDR have solid lines and filled points, rows without MDR dashed lines and hollow points.
+    If each row has a different method, a row has the look that its method has in all figures. Otherwise each row has
+    its own colour and shape. Rows with MDR have solid lines and filled points, rows without MDR dashed lines and hollow
+    points.
     """
     methods = method_looks(table)
     if len({row.method for row in shown}) == len(shown):
@@ -108,7 +117,7 @@ def looks(table: AblationTable, shown: Sequence[Row]) -> dict[str, Look]:
 
 
 def method_looks(table: AblationTable) -> dict[str, Look]:
-    """Return the look of each method, with one colour and shape in all figures. Methods with MDR come first."""
+    """Return the look of each method, which is the same in all figures. Methods with MDR come first."""
     methods = list(dict.fromkeys(row.method for row in table.rows))
     without = [method for method in methods if not method.endswith(WITH_MDR)]
     ordered = [*[method for method in methods if method not in without], *without]
@@ -121,13 +130,13 @@ def method_looks(table: AblationTable) -> dict[str, Look]:
 
 
 def seeds_in_words(counts: Iterable[int]) -> str:
-    """Return numbers of seeds in words: `3 seeds` or `1 seed` if all are equal, else `2 to 3 seeds`."""
+    """Return numbers of seeds in words: `3 seeds` if all numbers are 3, or `2 to 3 seeds` if they differ."""
     found = sorted(set(counts))
     return count(found[0], "seed") if len(found) == 1 else f"{found[0]} to {found[-1]} seeds"
 
 
 def intervals_in_words(estimates: Sequence[Estimate]) -> str:
-    """Return a sentence on what the error bars are."""
+    """Return a sentence that says which intervals the error bars show."""
     over_seeds = [e.n for e in estimates if e.low is not None and e.over == "seeds"]
     parts = []
     if over_seeds:
