@@ -183,7 +183,7 @@ def _origin(values: dict[str, Any] | None) -> Origin | None:
 
 
 def _write(file: Path, data: bytes) -> None:
-    """Write a file under a temporary name, wait until it is on the disk, and give it its name."""
+    """Write a file under a temporary name, wait until it is on the disk, and rename it to its final name."""
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
         with unfinished.open("wb") as stream:

@@ -34,7 +34,7 @@ def write_when_there_is_room(
         give_up_after_s: Longest time to wait, in seconds.
 
     Raises:
-        OSError: The disks had no room for `give_up_after_s` seconds.
+        OSError: After `give_up_after_s` seconds there was still no room.
         Exception: `write` raised an error that does not mean a full disk.
     """
 

@@ -39,5 +39,5 @@ class DistanceSnapshot:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DistanceSnapshot":
-        """Return the snapshot that `as_dict` turned into `values`."""
+        """Return the snapshot for values that `as_dict` returned."""
         return cls(**values)

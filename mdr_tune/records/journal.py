@@ -125,7 +125,7 @@ class Past:
         used_s: Total wall time of the sessions, in seconds. A session counts from its start to its last event.
         parent_run_id: Id of the launch's MLflow run.
         finished: Whether the sweep came to its end and has not been extended since.
-        image_content: Hash of the images that the trials are trained and measured on.
+        image_content: Hash of the images that the trials are trained and evaluated on.
         folder: Present folder of the launch, to which recorded paths of checkpoints are adapted. If it is None, the
             paths stay as they were recorded.
     """

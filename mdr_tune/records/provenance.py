@@ -55,9 +55,10 @@ def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str
 
 @functools.cache
 def versions() -> dict[str, str | None]:
-    """Return the versions of Python, of this package and of its main dependencies; None for a missing one.
+    """Return the versions of Python, of this package and of its main dependencies, by name.
 
-    The versions of CUDA and cuDNN are those that torch was built for. No package is imported to find a version.
+    The versions of CUDA and cuDNN are those that torch was built for. No package is imported to find a version. The
+    version of a package that is not installed is None.
     """
     found: dict[str, str | None] = {"python": platform.python_version(), "mdr_tune": __version__}
     found.update({package: _version(package) for package in PACKAGES})
@@ -146,11 +147,9 @@ def system() -> str:
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a line for each difference between the software and the hardware of two runs.
+    """Return a line for each fact about software or hardware that differs between two runs.
 
-    An example is `torch: 2.14.1 then, 2.15.0 now`.
-
-    The configurations and the commands are not compared.
+    Such a line is `torch: 2.14.1 then, 2.15.0 now`. The configurations and the commands of the runs are not compared.
 
     Args:
         then: Result of `repeat_info` for the earlier run.

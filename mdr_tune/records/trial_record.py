@@ -1,4 +1,4 @@
-"""Records of trials while a sweep runs. MLflow, the status line and the report show what stands in these records."""
+"""Records of trials while a sweep runs. MLflow, the status line and the report show the content of these records."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -155,7 +155,7 @@ class SweepListener(Protocol):
 
 
 def by_configuration(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Return the trials of each configuration, by the configuration's name. Both keep their order."""
+    """Return the trials of each configuration, by its name. Trials and configurations keep their order."""
     groups: dict[str, list[TrialRecord]] = {}
     for record in records:
         groups.setdefault(record.config_name, []).append(record)
@@ -226,10 +226,10 @@ class SweepResult:
         return max(self.best.values(), key=self.value, default=None)
 
     def test_means(self) -> dict[str, dict[str, float]]:
-        """Return the test metrics of each evaluated configuration, averaged over its seeds, by its name.
+        """Return the mean test metrics of each evaluated configuration over its seeds, by the configuration's name.
 
-        The mean is over the evaluated seeds that ran to their end. If there are none, it is the value of the first
-        evaluated seed.
+        The mean is over the evaluated seeds that ran to their end. If there are none, the values of the first evaluated
+        seed are returned.
         """
         found: dict[str, dict[str, float]] = {}
         for name, seeds in by_configuration(record for record in self.records if record.name in self.tests).items():

@@ -1,7 +1,7 @@
 """Turn the recorded trials of a sweep into what people read: tables, sentences, figures and pages.
 
 Parts that the others share
-    rows               a row: one configuration with its seeds; and the table of an ablation
+    rows               the row, which is one configuration with its seeds, and the table of an ablation
     names              metrics and parameters in words
     row_settings       the method and the setting of a row in words
     row_differences    the rows that are compared, and their differences

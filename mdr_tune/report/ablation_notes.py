@@ -16,7 +16,7 @@ from mdr_tune.util.words import count, some
 
 CHANCE_METRIC = "test/recall_at_1"
 NEAR = 3.0
-"""A row is called near chance if its mean is below this many times the chance level."""
+"""A row is called near chance if its mean test Recall@1 is below this many times that of a random order."""
 NAMED = 3
 """Largest number of rows that the note on chance names. Further rows are only counted."""
 
@@ -36,7 +36,7 @@ def notes(
         metric: Name of the metric in which rows are compared.
         rows: Rows of the table.
         pairs: Rows and the baselines that they were compared with.
-        details: Test results of each query, by trial name; empty if intervals are over seeds.
+        details: Test results of each query, by trial name; empty if no intervals over queries are wanted.
         baseline: Name of the row that a user chose as the baseline of all others.
     """
     found = _missing_seeds(evidence.facts, metric, rows)
@@ -73,12 +73,10 @@ def _choice(facts: SweepFacts, metric: str) -> list[str]:
 
 
 def _few_seeds(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence on how large a difference must be for the table's number of seeds to show it.
+    """Return a sentence on the smallest difference that the number of seeds allows to distinguish from chance.
 
-    A smaller difference cannot be distinguished from chance.
-
-    The size is computed for the largest number of seeds of any difference in the table, and for the median of the
-    differences' standard deviations. The list is empty if no difference was tested.
+    This difference is computed for the largest number of seeds of any difference in the table, and for the median of
+    the differences' standard deviations. The list is empty if no difference was tested.
     """
     tested = [d.estimate for row in rows for d in row.differences if d.p is not None]
     if not tested:
@@ -105,7 +103,7 @@ def _family(rows: Sequence[Row]) -> list[str]:
 
 
 def _single_runs(rows: Sequence[Row], pairs: Sequence[Pair], metric: str, details: dict[str, TestDetails]) -> list[str]:
-    """Return sentences on what cannot be known from one training seed a row; empty if a row has several seeds.
+    """Return sentences on what cannot be known from one seed for each row; empty if a row has several seeds.
 
     If intervals are over queries, one sentence says how much wider they are if whole classes are resampled.
     """

@@ -36,8 +36,8 @@ class Comparison:
     Attributes:
         epochs: Number of epochs that were compared.
         values: Number of values that were compared.
-        differences: One entry for each metric that differs, ordered by its first different epoch. At the same epoch,
-            the largest difference comes first.
+        differences: One entry for each metric that differs, ordered by the first epoch at which it differs. For the
+            same epoch, the largest difference comes first.
     """
 
     epochs: int

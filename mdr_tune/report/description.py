@@ -96,10 +96,10 @@ def running_description(
     """Return the description of a sweep that is running, was interrupted, or failed.
 
     Args:
-        result: Result so far, with `best` as `rows.best_so_far` returns it.
-        total: Number of trials of the whole sweep, if nothing ends it early.
+        result: Result so far. Its `best` comes from `rows.best_so_far`.
+        total: Number of trials of the whole sweep, if nothing ends the sweep early.
         doing: Current activity of the sweep, in words.
-        now: Time at which the description is made, which its text says.
+        now: Time at which the description is made. The text contains it.
         head: State of the sweep in one word: `Running`, `Interrupted` or `Failed`.
     """
     done = sum(record.ended for record in result.records)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 SLICES_A_ROW = 3
 MOST_SLICES, MOST_COORDINATES = 9, 6
-"""Largest number of parameters in the figure of slices, and in that of parallel coordinates. Both show the most
-important parameters."""
+"""Largest number of parameters in the figure of slices, which has a plot for each parameter, and in that of parallel
+coordinates. Both show the most important parameters."""
 _MANY_TICKS = 6
 _LABEL_WIDTH = 16
 

@@ -79,9 +79,9 @@ def leaderboard(sweep: SweepRecords, sort: str | None = None) -> list[Line]:
 
     Args:
         sweep: Records of the sweep.
-        sort: Name or title of a column, or name of a metric or a parameter, to sort the lines by instead. Values that
-            are better when high are sorted in descending order, all others in ascending order. Lines without a value
-            come last.
+        sort: Name or title of a column, or name of a metric or a parameter, by which the lines are sorted; None for the
+            order by rank. Values that are better when high are sorted in descending order, all others in ascending
+            order. Lines without a value come last.
 
     Raises:
         UserError: `sort` is not the name of a column, a metric or a parameter.

@@ -47,10 +47,10 @@ def value_titles(metric: str) -> tuple[str, str]:
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Return a short name for each dotted key: its last part, after as many other parts as make it unambiguous.
+    """Return a short name for each dotted key: its last part, preceded by other parts if it would be ambiguous.
 
-    The keys `size` and `seed` and the keys in `levels` always keep the part before them: `batch size`. The name of a
-    key `name` is that of its section: `loss` for `loss.name`.
+    The keys `size` and `seed` and the keys in `levels` always keep the part before them: `batch size`. A key that ends
+    in `name` is called by its section: `loss` for `loss.name`.
     """
     known = list(dict.fromkeys(keys))
     short = {key: _last(key) for key in known}

@@ -75,16 +75,13 @@ def _number(name: str) -> int | None:
 def compare_rows(rows: list[Row], pairs: list[Pair], metric: str, details: dict[str, TestDetails]) -> list[Row]:
     """Return the rows with their differences in `metric` filled in.
 
-    The p-values are corrected for all differences together.
-
-    There is no difference for two rows that have no seed in common.
+    The p-values are corrected for all differences together. Two rows that have no seed in common get no difference.
 
     Args:
         rows: Rows of the table.
         pairs: Pairs of a row and a baseline to compare.
         metric: Name of the metric, such as `test/recall_at_1`.
-        details: Test results of each query, by trial name, for intervals over queries. Empty if intervals are over
-            seeds.
+        details: Test results of each query, by trial name, for intervals over queries; empty if none are wanted.
     """
     found: list[tuple[int, Difference]] = []
     for pair in pairs:
@@ -125,8 +122,7 @@ def _over_queries(
 def paired_queries(
     row: Row, baseline: Row, metric: str, details: dict[str, TestDetails]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return each query's value in the run of a row and in that of its baseline, in percent, and the class of each
-    query.
+    """Return the values of each query in the runs of a row and of its baseline, in percent, and each query's class.
 
     Each of the three arrays is (n,). None if `row` or `baseline` does not consist of one evaluated run, if their seeds
     or their queries differ, or if `metric` is not a test metric.

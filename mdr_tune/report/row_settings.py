@@ -54,7 +54,7 @@ def _usual_mode(loss: dict[str, Any]) -> str:
 
 
 def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
-    """Return a key that is equal for equal configurations. Keys and sections in `without` are left out of it."""
+    """Return a key that configurations share if they are equal. Keys and sections in `without` are not compared."""
     kept = {
         key: value
         for key, value in flatten(config).items()
@@ -64,7 +64,7 @@ def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
 
 
 def comparable_key(config: dict[str, Any]) -> Key:
-    """Return a key that is equal for configurations that differ only in MDR, the embedding mode or the seed."""
+    """Return a key that configurations share if they differ at most in MDR, the embedding mode and the seed."""
     return key_of(config, without=("seed", "mdr", MODE))
 
 

@@ -272,9 +272,10 @@ def grid_rows(evidence: SweepEvidence) -> list[Row]:
 
 
 def best_rows(evidence: SweepEvidence) -> list[Row]:
-    """Return the row of each arm's best configuration by the sweep's metric, as the launch chose it.
+    """Return the row of the best configuration of each arm.
 
-    A configuration with several seeds is judged by their mean.
+    It is the configuration that the launch chose by the sweep's metric. A configuration with several seeds is judged by
+    the mean over its seeds.
     """
     sweep = evidence.sweep
     found = []

@@ -55,7 +55,10 @@ def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str
 
 
 def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return a sentence on the best row, judged on the classes that the protocol chooses on; empty without values."""
+    """Return a sentence on the row that is best on the classes that the protocol chooses on.
+
+    The list is empty if no row has a value.
+    """
     chosen_by = best_key(evidence.sweep.metric)
     by = chosen_by if chosen_by in table.metrics else table.metric
     rows = [row for row in table.rows if by in row.estimates and table.metric in row.estimates]
@@ -321,7 +324,10 @@ def _arms_choice(result: SweepResult) -> str:
 
 
 def _budget(result: SweepResult) -> str:
-    """Return in words how many trials and epochs each arm had. Early stopping makes the numbers of epochs differ."""
+    """Return in words how many trials and epochs each arm had.
+
+    Early stopping gives the arms different numbers of epochs.
+    """
     parts = []
     for arm in result.best:
         records = [record for record in result.records if record.arm == arm]

@@ -64,7 +64,7 @@ class Look:
         colour: Colour of the line and the points.
         marker: Shape of the points, as Matplotlib names it.
         dash: Line style, as Matplotlib names it.
-        filled: Whether the points are filled. Points of rows with MDR are.
+        filled: Whether the points are filled. This is so for rows with MDR.
     """
 
     colour: str

@@ -1,4 +1,4 @@
-"""Write a report: tables, figures and pages of recorded sweeps in one folder. An incomplete report is never left."""
+"""Write a report: tables, figures and pages of recorded sweeps in one folder. A failure leaves the folder as it was."""
 
 import json
 from collections.abc import Callable, Sequence

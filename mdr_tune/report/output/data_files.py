@@ -1,4 +1,4 @@
-"""Write tables as CSV and Parquet files. For a report, these are the tables of its values, differences and trials.
+"""Write tables as CSV and Parquet files. A report has such tables of its values, differences and trials.
 
 Numbers are not rounded, so that the values and differences can be recomputed from the trials. Each row is one
 observation, so that any program can group and filter the rows.

@@ -19,7 +19,8 @@ class Section:
     """The part of a report about one sweep.
 
     Attributes:
-        slug: File name of the sweep: letters, digits, `.`, `_` and `-`, unique in the report.
+        slug: Name of the sweep's files and folders in the report. It has only letters, digits, `.`, `_` and `-`, and is
+            unique in the report.
         evidence: Records of the sweep, as read from MLflow.
         table: Table of the sweep.
         sentences: Summary of the table, in sentences.

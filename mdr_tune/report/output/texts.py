@@ -81,7 +81,7 @@ def seeds(row: Row, metric: str) -> str:
 
 
 def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
-    """Return the split of each group of adjacent columns with the same split, and the number of these columns."""
+    """Return the headings above a table's columns: each split, and the number of adjacent columns that it spans."""
     found: list[tuple[str, int]] = []
     for metric in metrics:
         split = split_of(metric)
@@ -103,7 +103,7 @@ def highest(table: AblationTable) -> dict[str, str]:
 
 
 def is_separated(row: Row) -> bool:
-    """Return whether a row is better than each of its baselines by the verdict; false for a row without baselines."""
+    """Return whether a row's verdict is `better` for each of its baselines; false for a row without baselines."""
     return bool(row.differences) and all(difference.verdict == "better" for difference in row.differences)
 
 
@@ -125,7 +125,7 @@ def difference_cells(difference: Difference) -> list[str]:
 
 
 def name_titles(table: AblationTable) -> list[str]:
-    """Return the titles of the columns that name a row: `method`, after `setting` if any row has a setting."""
+    """Return the titles of the columns that name a row: `method`, preceded by `setting` if any row has a setting."""
     return ["setting", "method"] if any(row.setting for row in table.rows) else ["method"]
 
 

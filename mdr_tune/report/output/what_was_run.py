@@ -28,7 +28,7 @@ _ERROR_CHARACTERS = 300
 
 
 def state(evidence: SweepEvidence) -> str | None:
-    """Return a sentence that says that a launch has not come to its end; None if it has."""
+    """Return a sentence on how far an unfinished launch has come; None if the launch is finished."""
     sweep = evidence.sweep
     ended = sum(record.ended for record in sweep.records)
     of_all = f"{ended} of {count(len(sweep.records), 'trial')} that it started had ended"

@@ -1,4 +1,4 @@
-"""Plot the table's metric over the setting that varies: as lines if it is a number, otherwise as groups of points."""
+"""Plot the table's metric over the setting that varies: as lines over a number, otherwise as points in groups."""
 
 import textwrap
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ _APART = 0.012
 """Distance between the points of two methods at the same value, as a share of the axis."""
 MOST_ROWS = 30
 MOST_METHODS = 4
-"""Largest number of methods that each have a look of their own. If there are more, points only show by their look
-whether the method has MDR, and the labels of the groups name the losses."""
+"""Largest number of methods that each have a look of their own. If there are more, the look only shows whether a method
+has MDR, and the labels of the groups name the losses."""
 NOTHING_VARIED = "as in the file"
 WITHOUT = "no MDR"
 
@@ -125,7 +125,7 @@ def _band(axes: "Axes", row: Row, metric: str, look: Look) -> None:
 
 
 def _ticks(axes: "Axes", values: list[float]) -> None:
-    """Label the axis at the values that were trained, and make it logarithmic if they call for it, see `is_log`."""
+    """Label the axis at the values that were trained. Make it logarithmic if `is_log` returns True for these values."""
     if is_log(values):
         axes.set_xscale("log")
     axes.set_xticks(values, tell_apart(values, describe_value, SETTING_DIGITS))

@@ -1,4 +1,4 @@
-"""Plot the centres of the test classes for up to three rows. The positions are found by t-SNE, which keeps neighbours.
+"""Plot the centres of the test classes of up to three rows in the plane. t-SNE keeps neighbouring centres together.
 
 Source: van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 2008; as scikit-learn implements it.
 """

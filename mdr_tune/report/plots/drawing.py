@@ -18,7 +18,7 @@ class Drawing:
     """A figure in memory.
 
     Attributes:
-        figure: Figure of Matplotlib.
+        figure: Matplotlib's figure.
         title: Heading of a few words.
         caption: One to three sentences that say what is shown, for which trials, and for how many seeds or queries.
     """
@@ -35,9 +35,9 @@ class ReportFigure:
     Attributes:
         name: Name of the files without their ending, unique among the figures of a sweep.
         title: Heading of a few words.
-        caption: Caption of the `Drawing`. It is also read to readers who cannot see the figure.
+        caption: Caption of the `Drawing`. It is also the text for readers who cannot see the figure.
         png: PNG file, at 150 dots an inch.
-        svg: SVG file, with its text as paths and without references to other files.
+        svg: SVG file. Its text is drawn as paths, and it refers to no other file.
     """
 
     name: str

@@ -84,7 +84,10 @@ def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best"
 
 
 def _left_out(table: AblationTable, shown: list[Row]) -> str:
-    """Return a sentence, after a blank, on the methods that the figure leaves out. It is empty if there are none."""
+    """Return a sentence on the methods that the figure leaves out; empty if there are none.
+
+    The sentence begins with a blank.
+    """
     methods = [row.method for row in shown]
     left = [method for method in dict.fromkeys(row.method for row in table.rows) if method not in methods]
     if not left:

@@ -1,4 +1,4 @@
-"""Plot MDR's levels over the training: their values, and for which share of a batch's pairs each is the nearest."""
+"""Plot MDR's levels over the training: their values, and the share of a batch's pairs that is nearest to each level."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ TITLE_WIDTH = 28
 HELD = "mdr/held_"
 _HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++")
 _THIN = 7.0
-"""Smallest share, in percent, of an area that has room for a name."""
+"""Share, in percent, from which on an area has room for its name."""
 
 
 def level_trajectories(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:

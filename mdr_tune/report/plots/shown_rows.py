@@ -30,9 +30,9 @@ def label(row: Row, width: int = LABEL_WIDTH) -> str:
 
 
 def best_in_words(table: AblationTable, rows: Sequence[Row]) -> str:
-    """Return a sentence that says why the row from `best_and_baselines` is shown, with a blank before it.
+    """Return a sentence on why the last of a figure's rows is shown. The text begins with a blank.
 
-    This row is the last of `rows`.
+    `best_and_baselines` chose this row as the best one.
     """
     among = "Of the rows with MDR the one" if rows[-1].has_mdr else "The row"
     return f" {among} with the highest mean of {full_title(table.metric)} is shown."
@@ -84,7 +84,9 @@ def few(table: AblationTable, most: int, usable: Callable[[Row], bool] = lambda 
 def of_all(
     shown: Sequence[Row], table: AblationTable, among: Callable[[Row], bool] = lambda _: True, what: str = "rows"
 ) -> str:
-    """Return a sentence, after a blank, on how the shown rows were chosen; empty if the figure shows all rows.
+    """Return a sentence on how the shown rows were chosen; empty if the figure shows all rows.
+
+    The sentence begins with a blank.
 
     Args:
         shown: Rows in the figure.
