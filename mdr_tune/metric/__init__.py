@@ -1,7 +1,7 @@
-"""The method: MDR, losses, miners, the exact gather for DDP, retrieval metrics.
+"""Metric learning: MDR, losses, miners, the exact gather of a batch from DDP ranks, and retrieval metrics.
 
-This package needs torch only. The modules that need pytorch-metric-learning (`library_*` and `regularizer`) are not
-imported here.
+Importing this package needs torch only. The modules that need pytorch-metric-learning (`library_*` and `regularizer`)
+are not imported here.
 """
 
 from mdr_tune.metric.batch_labels import BatchLabels

@@ -1,4 +1,4 @@
-"""The labels of a batch and all that follows from them alone, computed on the CPU to avoid waits for a GPU."""
+"""The labels of a batch and its positive pairs, computed on the CPU to avoid waits for a GPU."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,11 +11,12 @@ from mdr_tune.metric.transfer import send
 
 @dataclass(frozen=True)
 class BatchLabels:
-    """The labels of a batch of N, its P positive pairs, and the number of negatives to draw for them.
+    """The labels of a batch of N embeddings, its P positive pairs, and the number of negatives to draw for them.
 
     A positive pair is an ordered pair (anchor, positive) of two members of a class. The pairs are sorted by anchor and
-    then positive. R embeddings are the anchor of at least one pair. For each of these R anchors as many negatives are
-    drawn as the anchor with the most pairs needs, so that some draws are left over.
+    then positive. R of the embeddings are the anchor of at least one pair. Each of these R anchors gets the same number
+    of draws of negatives, as many as the anchor with the most pairs needs. An anchor with fewer pairs leaves some of
+    its draws unused.
 
     Example:
         >>> labels = BatchLabels.of(torch.tensor([0, 1, 0]))
@@ -23,14 +24,17 @@ class BatchLabels:
         ([0, 2], [2, 0])
 
     Attributes:
-        on_cpu: (N,), the classes, on the CPU.
-        values: (N,), the classes, on the device of the embeddings. All tensors below are on that device too.
+        on_cpu: (N,), class of each embedding, on the CPU.
+        values: (N,), class of each embedding, on the device of the embeddings. All tensors below are on that device
+            too.
         anchors: (P,), int64, the anchor of each pair.
         positives: (P,), int64, the positive of each pair.
         rows: (R,), int64, the anchors, each once, ascending.
         slots: (P,), int64, the index of each pair's draw in the flattened (R, draws) matrix of all draws.
-        draws: number of draws for each anchor, the greatest number of positives of any anchor; 0 if there are no pairs.
-        num_triplets: number of triplets, which are all positive pairs with each negative of their anchor.
+        draws: number of negatives to draw for each anchor, equal to the number of pairs of the anchor with the most
+            pairs; 0 if there are no pairs.
+        num_triplets: number of triplets of the batch. Each positive pair makes a triplet with each negative of its
+            anchor.
     """
 
     on_cpu: Tensor
@@ -44,7 +48,7 @@ class BatchLabels:
 
     @classmethod
     def of(cls, labels: Tensor) -> "BatchLabels":
-        """Return the `BatchLabels` of labels (N,), both on the CPU. Time and memory grow with N + P."""
+        """Compute the `BatchLabels` of labels (N,). Both are on the CPU. Time and memory grow with N + P."""
         count = len(labels)
         _, classes, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
         members = classes.argsort(stable=True)  # (N,), class after class
@@ -73,7 +77,7 @@ class BatchLabels:
         return len(self.on_cpu)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "BatchLabels":
-        """Return a copy where `change` is applied to every tensor but `on_cpu`, such as to move them to a GPU."""
+        """Return a copy with `change` applied to every tensor except `on_cpu`, for example to send them to a GPU."""
         return replace(
             self,
             values=change(self.values),
@@ -85,8 +89,8 @@ class BatchLabels:
 
 
 Labels = Tensor | BatchLabels
-"""Labels as miners and losses take them: the classes (N,), or their `BatchLabels`. A tensor on a GPU has to be fetched,
-and the CPU waits for that."""
+"""Labels that miners and losses take: the class of each embedding, (N,), or the `BatchLabels` of these classes. If they
+are a tensor on a GPU, the CPU has to wait until the tensor is copied to it."""
 
 
 def class_ids(labels: Labels) -> Tensor:
@@ -95,7 +99,7 @@ def class_ids(labels: Labels) -> Tensor:
 
 
 def known_labels(labels: Labels, device: torch.device) -> BatchLabels:
-    """Return the `BatchLabels` of a batch, computed from a tensor and sent to `device` if `labels` is a tensor."""
+    """Return the `BatchLabels` of a batch. If `labels` is a tensor, they are computed and sent to `device`."""
     if isinstance(labels, BatchLabels):
         return labels
     return BatchLabels.of(labels.cpu()).map(lambda tensor: send(tensor, device))

@@ -4,29 +4,30 @@ import torch
 from torch import Tensor
 
 SQUARED_DISTANCE_FLOOR = 1e-12
-"""Least squared distance; smaller ones are raised to it before the root, as in `pdist` of the authors' code."""
+"""Smallest squared distance. Smaller values are raised to it before the root is taken, as in `pdist` of the authors'
+code."""
 
 
 def pairwise_distances(embeddings: Tensor, squared: bool = False, eps: float = SQUARED_DISTANCE_FLOOR) -> Tensor:
     """Return the Euclidean distances between all pairs of embeddings, differentiably.
 
-    They are computed as |a|^2 + |b|^2 - 2ab, clamped at `eps` before the root; the diagonal is 0. No gradient flows
-    through a clamped entry or through the diagonal, so duplicates are safe.
+    A squared distance is computed as |a|^2 + |b|^2 - 2ab, and raised to `eps` if it is smaller. The diagonal is 0. No
+    gradient flows through the diagonal or through a raised entry, so that the gradient stays finite for duplicates.
     Source: `pdist` of the authors' code (Kim & Park, AAAI 2021).
 
-    Half-precision embeddings are converted to float32 first, and autocast is off inside.
+    Half-precision embeddings are converted to float32 first, and autocast is switched off for the computation.
 
     Args:
         embeddings: (N, D), of a floating-point type.
         squared: whether to return squared distances, without the root.
-        eps: least squared distance off the diagonal; smaller ones are raised to it.
+        eps: smallest squared distance off the diagonal; smaller values are raised to it.
 
     Returns:
         (N, N), in the units of `embeddings`, or in squared units with `squared`.
 
     Raises:
         TypeError: `embeddings` is not a tensor.
-        ValueError: `embeddings` does not have two dimensions, or no floating-point type.
+        ValueError: `embeddings` does not have two dimensions, or is not of a floating-point type.
     """
     check_embeddings(embeddings)
     embeddings = full_precision(embeddings)
@@ -41,9 +42,10 @@ def pairwise_distances(embeddings: Tensor, squared: bool = False, eps: float = S
 
 
 def full_precision(embeddings: Tensor) -> Tensor:
-    """Return float16 and bfloat16 embeddings as float32, differentiably, and others unchanged.
+    """Convert float16 and bfloat16 embeddings to float32, differentiably. Other dtypes are returned unchanged.
 
-    Half precision is too coarse: distances between close embeddings are differences of nearly equal numbers.
+    Half precision is too coarse for distances: the distance between close embeddings is computed as a difference of
+    nearly equal numbers.
     """
     return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
 
@@ -60,7 +62,7 @@ def check_embeddings(embeddings: Tensor, labels: Tensor | None = None) -> None:
     """Check that `embeddings` is a floating-point tensor (N, D), and `labels`, if given, a tensor (N,).
 
     Raises:
-        TypeError: one of them is not a tensor, but an array or a list, say.
+        TypeError: `embeddings` or `labels` is not a tensor, but for example a NumPy array.
         ValueError: the shape or the dtype is wrong.
     """
     check_tensors(embeddings=embeddings)

@@ -2,7 +2,7 @@
 
 A tile is either a square on the diagonal or a strip to the right of such a square. A square has weight 1, since it
 holds both orders of each of its pairs. A strip has weight 2, since each of its entries also stands for its mirror
-image. No gradient is recorded here.
+image. Nothing here is differentiable.
 """
 
 from dataclasses import dataclass
@@ -40,11 +40,11 @@ class DistanceTile:
 def distance_tiles(embeddings: Tensor, tile_rows: int | None = None) -> list[DistanceTile]:
     """Return the upper half of the distance matrix in tiles.
 
-    The formula is that of `pairwise_distances`. Autocast is off inside.
+    Distances are computed by the formula of `pairwise_distances`, with autocast switched off.
 
     Args:
         embeddings: (N, D).
-        tile_rows: number of rows of a tile; None chooses it by the device.
+        tile_rows: number of rows of a tile. None chooses a number that is fast on the device.
 
     Returns:
         The tiles: first the squares on the diagonal, whose own diagonal entries are 0, then the strips.
@@ -83,13 +83,13 @@ def _distances_in_place(products: Tensor, row_squares: Tensor, column_squares: T
 def tile_statistics(tiles: list[DistanceTile], statistics: Statistics) -> tuple[Tensor, Tensor]:
     """Return the mean and the unbiased standard deviation of the entries of a distance matrix.
 
-    The moments of the tiles are combined by the formula of Chan et al. (1983), which loses nothing to cancellation.
+    The means and variances of the tiles are combined by the formula of Chan et al. (1983), which avoids cancellation.
 
     Args:
         tiles: the upper half of the matrix, from `distance_tiles`. With `offdiagonal` their diagonal entries are
             overwritten.
-        statistics: `official` counts all N * N entries, the N zeros of the diagonal included, as the authors' code
-            does; `offdiagonal` counts the other N * (N - 1).
+        statistics: `official` counts all N * N entries, including the N zeros of the diagonal, as the authors' code
+            does. `offdiagonal` leaves the diagonal out and counts N * (N - 1) entries.
 
     Returns:
         Mean and standard deviation, of shape () each, in the units of the embeddings.

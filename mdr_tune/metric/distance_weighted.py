@@ -15,7 +15,7 @@ MinerWeights = Literal["official", "stable"]
 
 
 class DistanceWeightedMiner:
-    """Use every ordered positive pair once, with a negative drawn by the inverse density of its distance.
+    """Use every ordered positive pair once, with a negative that is drawn by the inverse density of its distance.
 
     Arguments and errors are those of `negative_weights`.
     Source: Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017, as in the code of MDR's authors.
@@ -37,17 +37,17 @@ class DistanceWeightedMiner:
 
         Args:
             embeddings: (N, D), of any length; they are put on the unit sphere first.
-            labels: (N,), the classes, on any device; or their `BatchLabels`.
-            generator: generator on the CPU (`torch.Generator()`), also for embeddings on a GPU. Seed it alike on all
-                ranks for the same draws on each.
+            labels: (N,), class of each embedding, on any device; or the `BatchLabels` of these classes.
+            generator: generator on the CPU (`torch.Generator()`), also for embeddings on a GPU. If it has the same seed
+                on all ranks, all ranks draw the same triplets.
 
         Returns:
             The triplets, ordered by anchor and then positive, on the device of `embeddings`. They are empty when no
-            class has two members or there is only one class. Where embeddings on a GPU are not finite, a negative may
-            be any embedding.
+            class has two members or there is only one class. If embeddings on a GPU are not finite, any embedding may
+            be drawn as a negative.
 
         Raises:
-            ValueError: wrong shapes, a generator on a GPU, or embeddings on the CPU that are not finite.
+            ValueError: a shape is wrong, the generator is on a GPU, or embeddings on the CPU are not finite.
         """
         check_embeddings(embeddings, class_ids(labels))
         check_generator(generator)
@@ -75,28 +75,29 @@ def negative_weights(
     """Return, for each anchor, the probability of each embedding to be drawn as its negative.
 
     The weight of a distance d on the unit sphere is 1 / q(d), where q(d) ~ d^(D-2) * (1 - d^2 / 4)^((D-3)/2). It is
-    computed as a logarithm from which the maximum of the row is subtracted. The weight is 0 for the anchor's own class,
-    and for distances from `nonzero_loss_cutoff` on. A row whose weights are all 0 falls back to equal weights for all
-    negatives.
+    computed as a logarithm, from which a maximum of its row is subtracted (see `weights`). The weight is 0 for
+    embeddings of the anchor's own class, and for distances of `nonzero_loss_cutoff` or more. If all weights of a row
+    are 0, the row falls back: all negatives of the anchor get equal weights.
 
-    From a distance of 2 on (opposite embeddings, or rounding), 1 - d^2 / 4 is not positive. It is then set to the
-    smallest positive number, where the authors' code ends with NaN.
+    For opposite embeddings, d is 2 or, by rounding, a little more, and 1 - d^2 / 4 is not positive. It is then set to
+    the smallest positive number. The authors' code returns NaN in this case.
 
     Args:
         embeddings: (N, D), of any length; they are put on the unit sphere first.
-        labels: (N,), the classes.
-        weights: which maximum is subtracted. `official` is that of the whole row, the own class and the diagonal (as
-            distance 1) included, as in the authors' code; with a large D most rows then underflow in float32. `stable`
-            is that of the valid negatives.
-        cutoff: least distance, above 0; smaller distances are raised to it.
+        labels: (N,), class of each embedding.
+        weights: the maximum that is subtracted. `official` is the maximum of the whole row, including the anchor's own
+            class and the anchor itself (at a distance of 1), as in the authors' code. For a large D, most rows then
+            underflow in float32. `stable` is the maximum over the negatives nearer than `nonzero_loss_cutoff`.
+        cutoff: smallest distance, above 0; smaller distances are raised to it.
         nonzero_loss_cutoff: negatives at this distance or farther are not drawn.
 
     Returns:
-        The probabilities, (N, N), whose rows sum to 1, or to 0 where an anchor has no negatives; and which rows fell
-        back, (N,) bool.
+        The probabilities, (N, N), and for each row whether it fell back, (N,) bool. A row of probabilities sums to 1,
+        or to 0 if its anchor has no negatives.
 
     Raises:
-        ValueError: wrong shapes, an unknown name in `weights`, or cutoffs out of order.
+        ValueError: a shape is wrong, `weights` is unknown, or the cutoffs are not in the order 0 < `cutoff` <
+            `nonzero_loss_cutoff`.
     """
     check_embeddings(embeddings, labels)
     _check_arguments(weights, cutoff, nonzero_loss_cutoff)

@@ -1,4 +1,4 @@
-"""Transform embeddings before the losses in training, and before retrieval."""
+"""Transform embeddings: in training before the loss is computed, in evaluation before retrieval."""
 
 from typing import Literal, get_args
 
@@ -13,20 +13,20 @@ EmbeddingMode = Literal["rescale", "l2", "none"]
 def apply_embedding_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
     """Transform the embeddings of a training batch for the losses.
 
-    The batch must be the whole one, gathered from all ranks. Half-precision embeddings, such as `torch.autocast`
-    returns, become float32, in which losses are computed.
+    `embeddings` must be the whole batch, gathered from all ranks. Losses are computed in float32. Half-precision
+    embeddings, such as `torch.autocast` produces, are therefore converted to float32.
 
     Args:
         embeddings: (N, D); N is at least 2 for `rescale`.
-        mode: `rescale` divides by the batch's mean distance between two different embeddings, with gradient through
-            that mean (the "learning without L2 norm" of Kim & Park, AAAI 2021, section 3.1). `l2` puts each embedding
-            on the unit sphere. `none` leaves embeddings unchanged.
+        mode: `rescale` divides all embeddings by the mean distance between two of them; the gradient flows through that
+            mean, too ("learning without L2 norm" of Kim & Park, AAAI 2021, section 3.1). `l2` puts each embedding on
+            the unit sphere. `none` leaves embeddings unchanged.
 
     Returns:
-        (N, D); for `rescale` in units of the mean distance.
+        (N, D). With `rescale`, the mean distance between two of these embeddings is 1.
 
     Raises:
-        ValueError: the mode is unknown, or a batch of one is to be rescaled.
+        ValueError: the mode is unknown, or there are fewer than two embeddings to rescale.
     """
     _check(embeddings, mode)
     embeddings = full_precision(embeddings)
@@ -39,10 +39,10 @@ def apply_embedding_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
 
 
 def apply_test_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
-    """Transform embeddings for retrieval: `l2` puts them on the unit sphere, other modes leave them raw.
+    """Transform embeddings for retrieval: `l2` puts them on the unit sphere, other modes leave them as they are.
 
-    The mean distance of a batch has no meaning for single images. Embeddings of a model that was trained with `rescale`
-    are therefore compared raw, as in the authors' code.
+    `rescale` changes nothing here, since a single image has no batch whose mean distance could be used. The authors'
+    code does the same.
 
     Args:
         embeddings: (N, D).

@@ -11,11 +11,11 @@ import torch
 def full_float32(device_type: str) -> Iterator[None]:
     """Compute float32 products and convolutions of the `with` block in full float32.
 
-    There is no TF32 on a GPU, no bfloat16 on a CPU, and no autocast. By default torch convolves float32 tensors in TF32
-    on a GPU.
+    TF32 (on a GPU), bfloat16 (on a CPU) and autocast are switched off. By default torch convolves float32 tensors in
+    TF32 on a GPU.
 
-    The caller's settings are restored afterwards, also after an exception. All but autocast are settings of the whole
-    process, so that products of other threads are computed in full float32 meanwhile too.
+    The caller's settings are restored afterwards, also after an exception. All settings except autocast belong to the
+    whole process. During the block, other threads therefore also compute in full float32.
 
     Args:
         device_type: type of the device that autocast is switched off for, `cpu` or `cuda`.

@@ -2,7 +2,7 @@
 
 After the gather, every rank computes the full, unscaled loss of the global batch. The gradient of a rank's network
 parameters comes from its own slice only, and DDP averages gradients over the W ranks. The gather's backward therefore
-returns W times the own slice, so that the average is exactly the gradient of one process with the whole batch.
+returns W times the rank's slice, so that the average is exactly the gradient of one process with the whole batch.
 Parameters of the loss itself, such as MDR's levels, get the full gradient on each rank and need no scaling.
 """
 
@@ -34,7 +34,7 @@ def shard_slice(total: int, world_size: int, rank: int) -> slice:
     """Return the slice of `total` items that `rank` holds. The slices follow each other in rank order without gaps.
 
     Raises:
-        ValueError: as `shard_sizes`, or `rank` is not in [0, world_size).
+        ValueError: `total` is negative, `world_size` is below 1, or `rank` is not in [0, world_size).
     """
     sizes = shard_sizes(total, world_size)
     if not 0 <= rank < world_size:
@@ -50,7 +50,7 @@ def gather_in_rank_order(local: Tensor, sizes: list[int], group: dist.ProcessGro
     make this call with the same `sizes`. Without an initialised process group, or with one rank, the result is `local`.
 
     Args:
-        local: (n_r, D), this rank's tensor; or any shape that is the same on all ranks but for its first dimension.
+        local: (n_r, D), this rank's tensor; or any shape that is the same on all ranks except for its first dimension.
         sizes: n_r of each rank; sizes may differ, and may be 0.
         group: the process group; None is the default one.
 
@@ -58,7 +58,7 @@ def gather_in_rank_order(local: Tensor, sizes: list[int], group: dist.ProcessGro
         (sum of sizes, D).
 
     Raises:
-        ValueError: `sizes` does not fit the world or the local tensor.
+        ValueError: `sizes` does not fit the number of ranks or the local tensor.
     """
     rank, world_size = _rank_and_world(group)
     _check_sizes(local, sizes, rank, world_size)
@@ -72,7 +72,7 @@ def gather_in_rank_order(local: Tensor, sizes: list[int], group: dist.ProcessGro
 def gather_without_gradient(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None = None) -> Tensor:
     """Concatenate the ranks' tensors in rank order, for labels and other data without a gradient.
 
-    Arguments, result and errors are those of `gather_in_rank_order`; any dtype will do.
+    Arguments, result and errors are those of `gather_in_rank_order`. The tensors may have any dtype.
     """
     rank, world_size = _rank_and_world(group)
     _check_sizes(local, sizes, rank, world_size)

@@ -18,11 +18,14 @@ _BREAK_BEYOND_ONE = (losses.HistogramLoss, losses.TupletMarginLoss)
 
 
 class LibraryLoss(MetricLoss):
-    """Adapter of a loss of the library: returns a scalar with a gradient, and draws at random from the generator.
+    """Adapter of a loss of pytorch-metric-learning. It returns a scalar with a gradient.
+
+    Random draws of the loss depend only on the generator that `forward` gets.
 
     Args:
         loss: the library's loss. It is kept, not copied, and its parameters become parameters of this module.
-        num_classes: number of classes; labels beyond it are refused. None if the loss has no parameters by class.
+        num_classes: number of classes. It is an error if a label is not in 0 to num_classes - 1. None if the loss has
+            no parameters for single classes.
     """
 
     def __init__(self, loss: losses.BaseMetricLossFunction, num_classes: int | None = None) -> None:
@@ -39,10 +42,10 @@ class LibraryLoss(MetricLoss):
         """Return the loss. See `MetricLoss.forward`.
 
         One seed is drawn from `generator` at each call. Half-precision embeddings are converted to float32 first, and
-        autocast is off inside.
+        autocast is switched off.
 
         Raises:
-            ValueError: as `MetricLoss.forward`, or `mined` is given to a loss that makes its own pairs.
+            ValueError: a shape or a label is wrong, or `mined` is given to a loss that makes its own pairs.
         """
         check_embeddings(embeddings, class_ids(labels))
         embeddings = full_precision(embeddings)
@@ -58,7 +61,10 @@ class LibraryLoss(MetricLoss):
         return value.reshape(()) if value.requires_grad else value.reshape(()) + embeddings.sum() * 0
 
     def _check_labels(self, labels: Tensor) -> None:
-        """Raise a ValueError for labels without a parameter: on a GPU, using them would end the whole CUDA context."""
+        """Raise a ValueError if the loss has no parameters for a label.
+
+        On a GPU, the use of such a label would break the CUDA context of the process.
+        """
         if self.num_classes is None or labels.numel() == 0:
             return
         lowest, highest = int(labels.min()), int(labels.max())
@@ -69,7 +75,7 @@ class LibraryLoss(MetricLoss):
 
 
 def euclidean() -> distances.LpDistance:
-    """Return the library's Euclidean distance, for embeddings as they are.
+    """Return pytorch-metric-learning's Euclidean distance, without a normalisation of the embeddings.
 
     By default the library would put embeddings on the unit sphere.
     """
@@ -77,10 +83,11 @@ def euclidean() -> distances.LpDistance:
 
 
 class _BoundedCosine(distances.CosineSimilarity):
-    """Cosine similarity that is clamped a few roundings short of 1 and -1, so that its arccosine has a finite gradient.
+    """Cosine similarity that is kept slightly below 1 and above -1, so that its arccosine has a finite gradient.
 
     Rounding takes the cosine of two embeddings of the same direction to 1 or beyond. The arccosine of a number beyond 1
-    is NaN, and its gradient at 1 is infinite. HistogramLoss, which converts to float32, has no bin from 1 on.
+    is NaN, and its gradient at 1 is infinite. HistogramLoss has no bin for 1 or more. It converts cosines to float32,
+    so that the bound is a few roundings of float32 below 1.
     """
 
     def compute_mat(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
@@ -90,7 +97,10 @@ class _BoundedCosine(distances.CosineSimilarity):
 
 
 class _MeanOrZero(reducers.MeanReducer):
-    """Mean of the losses, 0 if there are none: NCA leaves out embeddings whose probability of a positive is 0."""
+    """Reducer that returns the mean of the losses, or 0 if there are none.
+
+    There may be none, since NCALoss leaves out embeddings whose probability of a positive is 0.
+    """
 
     def element_reduction(
         self, element_losses: Tensor, loss_indices: Tensor, embeddings: Tensor, labels: Tensor

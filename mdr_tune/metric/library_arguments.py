@@ -1,4 +1,4 @@
-"""Check what a file says about a loss of pytorch-metric-learning: its class, its arguments and their ranges."""
+"""Check the loss of pytorch-metric-learning that a sweep file names: its class, its arguments and their ranges."""
 
 import inspect
 import math
@@ -20,7 +20,7 @@ _SET_BY_THE_TRIAL = {
     "collect_stats": "always off",
 }
 
-# Arguments that take Python objects, and numbers that mean something only together with such an object.
+# Arguments that a sweep file cannot give: Python objects, and numbers that have a meaning only with such an object.
 _NOT_FROM_A_FILE = {
     "distance": "the class's own distance is used",
     "reducer": "the class's own reducer is used",
@@ -86,7 +86,7 @@ def loss_class_names() -> list[str]:
 
 
 def loss_class_arguments(class_name: str) -> dict[str, Any]:
-    """Return the keyword arguments that a file may give for a loss class.
+    """Return the keyword arguments that a sweep file may give for a loss class.
 
     Returns:
         Default of each argument by name; `REQUIRED` if the argument has none.
@@ -106,9 +106,10 @@ def loss_class_arguments(class_name: str) -> dict[str, Any]:
 
 
 def check_loss_class_arguments(class_name: str, arguments: Mapping[str, Any]) -> None:
-    """Raise a ValueError unless a file's arguments for a loss class can be used.
+    """Raise a ValueError unless the arguments that a sweep file gives for a loss class can be used.
 
-    An argument may be unknown, not to be given in a file, missing, or of the wrong kind or range.
+    It is an error if an argument is unknown, missing, of the wrong type or out of its range, or if a sweep file must
+    not give it.
     """
     name = LIBRARY_PREFIX + class_name
     known = loss_class_arguments(class_name)
@@ -133,7 +134,7 @@ def check_loss_class_arguments(class_name: str, arguments: Mapping[str, Any]) ->
 def constructor_defaults(kind: type) -> dict[str, Any]:
     """Return the keyword arguments of a class's constructor, and of the base classes' constructors.
 
-    A constructor of the library hands its `**kwargs` on to its base class.
+    The base classes count because the library's constructors pass their `**kwargs` to the base class.
 
     Returns:
         Default of each argument by name; `REQUIRED` (`inspect.Parameter.empty`) if the argument has none.
@@ -166,7 +167,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_type(name: str, key: str, value: Any, default: Any) -> None:
-    """Raise a ValueError if the type of `value` does not fit the default. Without a default, a number is wanted."""
+    """Raise a ValueError if the type of `value` does not fit the default.
+
+    If there is no default, the value must be a number.
+    """
     if key == "triplets_per_anchor":
         fits, wanted = (
             value == "all" or (isinstance(value, int) and _is_number(value) and value >= 1),

@@ -21,7 +21,7 @@ from mdr_tune.metric.library_arguments import (
 )
 from mdr_tune.util.nearest_name import LIBRARY_PREFIX
 
-# From the names that the library's constructors use to the two sizes that a trial knows.
+# Arguments of the library's constructors that are filled in, and the size of the trial that each of them gets.
 _SIZES = {"num_classes": "num_classes", "embedding_size": "embedding_size", "descriptors_dim": "embedding_size"}
 
 # Losses that are defined on the unit sphere: they assert it, or (ProxyNCA) compare with proxies on it.
@@ -33,12 +33,12 @@ _TRIAL_EMBEDDINGS, _TRIAL_SIZE, _TRIAL_CLASSES = 12, 6, 4
 def check_library_loss(name: str, arguments: Mapping[str, Any]) -> None:
     """Raise a ValueError unless a trial can train with this loss; the message says what would work.
 
-    The loss is built. It must have a finite value and gradient for a dozen random embeddings, twice, and for equal
-    embeddings. Results are cached.
+    The loss is built and computed three times: twice for a dozen random embeddings, and once for a dozen equal ones.
+    Each time its value and its gradient must be finite. Results are cached.
 
     Args:
-        name: name of a class of `pytorch_metric_learning.losses`, after the prefix `pml.`.
-        arguments: keyword arguments of the class's constructor, as a file gives them.
+        name: the prefix `pml.` and the name of a class of `pytorch_metric_learning.losses`.
+        arguments: keyword arguments of the class's constructor, as a sweep file gives them.
 
     Example:
         >>> check_library_loss("pml.CircleLoss", {"m": 0.4})
@@ -53,9 +53,10 @@ def check_library_loss(name: str, arguments: Mapping[str, Any]) -> None:
 def library_loss_is_angular(name: str, arguments: Mapping[str, Any]) -> bool:
     """Return whether this loss depends only on the directions of embeddings, not on their lengths.
 
-    This is tried out: each of a dozen embeddings is made longer by a different factor, and the value must not change.
-    Losses that are defined on the unit sphere always count as angular, although AngularLoss computes one of its
-    products with embeddings as they come. Arguments and errors are those of `check_library_loss`.
+    The loss is computed for a dozen embeddings, and again after each is made longer by a factor of its own. It is
+    angular if its value stays the same. Losses that are defined on the unit sphere always count as angular, although
+    AngularLoss computes one of its products with embeddings as they come. Arguments and errors are those of
+    `check_library_loss`.
     """
     check_library_loss(name, arguments)
     class_name = name.removeprefix(LIBRARY_PREFIX)
@@ -63,7 +64,9 @@ def library_loss_is_angular(name: str, arguments: Mapping[str, Any]) -> bool:
 
 
 def library_loss_takes_mined(name: str, arguments: Mapping[str, Any]) -> bool:
-    """Return whether this loss can be used with a miner other than `all`. Some losses make their own pairs of a batch.
+    """Return whether this loss can be used with a miner other than `all`.
+
+    Some losses cannot, since they choose the pairs of a batch themselves.
 
     Arguments and errors are those of `check_library_loss`.
     """
@@ -72,11 +75,11 @@ def library_loss_takes_mined(name: str, arguments: Mapping[str, Any]) -> bool:
 
 
 def build_library_loss(name: str, arguments: Mapping[str, Any], embedding_size: int, num_classes: int) -> LibraryLoss:
-    """Return a new loss of the library. Its parameters are drawn from torch's global generator.
+    """Build a loss of pytorch-metric-learning. Its parameters are drawn from torch's global generator.
 
-    By default, many classes put embeddings on the unit sphere first. Those of them that then take the Euclidean
-    distance, and NPairsLoss, which takes the dot product, are changed to take embeddings as they come. Losses that
-    compare cosines are not changed, nor are AngularLoss, FastAPLoss and ProxyNCALoss, which are defined on the sphere.
+    By default, many of the library's losses put embeddings on the unit sphere first. This is switched off for losses of
+    the Euclidean distance, and for NPairsLoss, which uses the dot product. It is left on for losses that compare
+    cosines, and for AngularLoss, FastAPLoss and ProxyNCALoss, which are defined on the sphere.
 
     Args:
         name: as for `check_library_loss`.
@@ -85,7 +88,7 @@ def build_library_loss(name: str, arguments: Mapping[str, Any], embedding_size: 
         num_classes: number of classes in the training data.
 
     Raises:
-        ValueError: as `check_library_loss`.
+        ValueError: a trial cannot train with this loss; see `check_library_loss`.
     """
     check_library_loss(name, arguments)
     return _build(name.removeprefix(LIBRARY_PREFIX), arguments, embedding_size, num_classes)
@@ -97,7 +100,7 @@ def library_loss_names() -> list[str]:
 
 
 def library_loss_arguments(name: str) -> dict[str, Any]:
-    """Return the keyword arguments that a file may give for this loss.
+    """Return the keyword arguments that a sweep file may give for this loss.
 
     Args:
         name: as for `check_library_loss`.
@@ -135,7 +138,7 @@ def _build(class_name: str, arguments: Mapping[str, Any], embedding_size: int, n
 
 @lru_cache(maxsize=1024)
 def _problem_in_training(class_name: str, canonical_arguments: str) -> str | None:
-    """Return the problem in building the loss or in computing its value and gradient; None if there is none."""
+    """Build the loss and compute its value and gradient. Return the problem that was met, or None."""
     try:
         loss = _build_for_trial(class_name, canonical_arguments)
         for embeddings in (_trial_embeddings(), _trial_embeddings(), torch.ones(_TRIAL_EMBEDDINGS, _TRIAL_SIZE)):

@@ -1,4 +1,4 @@
-"""Make pytorch-metric-learning draw from a given generator, without a trace in the global generators."""
+"""Make pytorch-metric-learning draw from a given generator, and leave the global generators as they were."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from pytorch_metric_learning.utils import common_functions
 
 @contextmanager
 def library_draws_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
-    """Make the random draws of the `with` block follow `generator`.
+    """Make the random draws of pytorch-metric-learning in the `with` block depend on `generator` alone.
 
-    One seed is drawn from `generator`. Torch's global generators and the library's numpy generator are seeded with it,
-    and set back at the end.
+    One seed is drawn from `generator`. Torch's global generators and the library's numpy generator are seeded with it.
+    At the end of the block their former states are restored.
 
     Args:
-        generator: generator on the CPU, in the same state on all ranks, so that they draw alike.
+        generator: generator on the CPU, in the same state on all ranks, so that all ranks make the same draws.
         device: device that the library computes on. If it is a GPU, its generator is seeded too.
     """
     seed = int(torch.randint(2**31, (), generator=generator))

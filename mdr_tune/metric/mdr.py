@@ -14,37 +14,39 @@ from mdr_tune.metric.nearest_level import mean_distance_to_nearest_level
 class MDRLoss(nn.Module):
     """Pull each pairwise distance of a mini-batch to the nearest of a few learnable levels.
 
-    The distances are normalised by moving averages of their mean and standard deviation, through which no
-    gradient flows: z_ij = (d_ij - mean) / std. The loss is the mean over i != j of min_k |z_ij - s_k|. The
-    weight of the loss and the decay of the levels are left to the caller.
-    Source: Kim & Park, "Multi-level Distance Regularization for Deep Metric Learning", AAAI 2021; the
-    defaults are the authors'.
+    Each distance d_ij is normalised by moving averages of the distances' mean and standard deviation: z_ij = (d_ij -
+    mean) / std. No gradient flows through the averages. The loss is the mean over i != j of min_k |z_ij - s_k|, where
+    s_k are the levels. The caller has to multiply the loss by its weight and to add a decay of the levels.
+    Source: Kim & Park, "Multi-level Distance Regularization for Deep Metric Learning", AAAI 2021. The default arguments
+    are those of the authors.
 
-    In training mode each call updates the averages, then uses them; the first call sets them. In evaluation mode the
-    averages are used and not updated. A module that has no averages yet then uses the batch's own statistics.
+    In training mode each call updates the averages and then uses them. The first call sets them to the statistics of
+    its batch. In evaluation mode the averages are used but not updated. If there are no averages yet, the statistics of
+    the batch are used instead.
 
-    A pair that is equally far from two levels counts for the lower one. The authors' code takes the level with the
-    lower index, which is the same while the levels are ascending. A pair exactly on a level has no gradient, nor has a
-    pair of duplicates (squared distance at or below 1e-12).
+    A pair that is equally far from two levels is pulled to the lower level. The authors' code takes the level with the
+    lower index, which is the same level while the levels are in ascending order. The gradient is 0 for a pair exactly
+    on a level, and for a pair of duplicates (squared distance at or below 1e-12).
 
-    Where all distances are equal, there is no deviation to divide by. Deviations below the float type's epsilon times
-    the mean are rounding noise. In the division they are therefore raised to that bound; the average is not changed.
+    If all distances are equal, their standard deviation is 0 or rounding noise. A standard deviation below the float
+    type's epsilon times the mean is therefore raised to that bound before the division. The moving average itself is
+    not changed.
 
     Args:
         levels: initial levels s_k, in standard deviations from the mean, in any order.
         momentum: share of the old average that is kept at each step, in [0, 1).
-        statistics: `official` takes mean and deviation over the whole N x N matrix, the zeros of the diagonal
-            included, as the authors' code does; `offdiagonal` leaves them out.
-        learn_levels: whether the levels get a gradient; without one they keep their initial values.
+        statistics: `official` takes the mean and the standard deviation of all entries of the N x N distance matrix,
+            including the zeros of the diagonal, as the authors' code does. `offdiagonal` leaves the diagonal out.
+        learn_levels: whether the levels get a gradient. If False, they keep their initial values.
 
     Attributes:
-        levels: parameter (L,), in the state dict whether the levels are learned or not.
+        levels: parameter (L,). The state dict holds it even if the levels are not learned.
         mean: buffer (), moving average of the mean distance, in the units of the embeddings.
         std: buffer (), moving average of the unbiased standard deviation, in the units of the embeddings.
         initialized: buffer (), bool, whether `mean` and `std` hold averages yet.
 
     Raises:
-        ValueError: `levels` is empty or not finite, `momentum` out of range, `statistics` unknown.
+        ValueError: `levels` is empty or not finite, `momentum` is not in [0, 1), or `statistics` is unknown.
 
     Example:
         >>> mdr = MDRLoss(levels=(-2.0, 0.0, 2.0))
@@ -80,14 +82,16 @@ class MDRLoss(nn.Module):
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Return the regularisation loss of a batch, and in training mode update the averages.
+        """Return the regularisation loss of a batch. In training mode, also update the moving averages.
 
-        The loss is computed in the levels' dtype, in float32 at least, whatever the dtype of the embeddings is, also
-        under autocast: distances between close embeddings are differences of nearly equal numbers. The gradient of the
-        embeddings has their dtype.
+        The loss is computed in the dtype of the levels, or in float32 if the levels have a lower precision. The dtype
+        of the embeddings and autocast do not change that: distances between close embeddings are differences of nearly
+        equal numbers, for which half precision is too coarse. The gradient of the embeddings has the dtype of the
+        embeddings.
 
         Args:
-            embeddings: (N, D), as the metric-learning loss compares them; N is at least 2, or 3 for `offdiagonal`.
+            embeddings: (N, D), the same embeddings that the metric-learning loss gets. N is at least 2, or 3 for
+                `offdiagonal`.
 
         Returns:
             The loss, of shape (), in standard deviations of the distances.
@@ -106,7 +110,7 @@ class MDRLoss(nn.Module):
         return mean_distance_to_nearest_level(embeddings, levels, tiles, mean, std)
 
     def _averages(self, batch_mean: Tensor, batch_std: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and deviation to normalise with; in training mode also store them."""
+        """Return the mean and standard deviation to normalise distances with. In training mode, also store them."""
         known, old_mean, old_std = self.initialized, self.mean.to(batch_mean.dtype), self.std.to(batch_std.dtype)
         if not self.training:
             return torch.where(known, old_mean, batch_mean), torch.where(known, old_std, batch_std)

@@ -8,29 +8,32 @@ from mdr_tune.metric.mined import Mined
 
 
 class MetricLoss(nn.Module):
-    """A loss on the embeddings of a whole, gathered batch. Its parameters, such as proxies or a margin, belong to it.
+    """Base class of losses on the embeddings of a whole batch, gathered from all ranks.
+
+    A loss may have parameters of its own, such as proxies or a learned margin.
 
     Attributes:
-        takes_mined: whether the loss uses the choice of a miner. A loss that does not must be given None, which is the
-            choice of the miner `all`.
+        takes_mined: whether the loss uses the triplets or pairs that a miner chose. If False, `mined` must be None,
+            which the miner `all` returns.
     """
 
     takes_mined: bool = True
 
     def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
-        """Return the loss of a batch. Where there is nothing to compare, it is a zero with a gradient of zeros.
+        """Return the loss of a batch. If the batch has nothing to compare, the loss and its gradient are 0.
 
         Args:
             embeddings: (N, D), as `apply_embedding_mode` returns them.
-            labels: (N,), int64, the classes; or their `BatchLabels`. For losses that have a parameter for each class,
-                classes are 0 to num_classes - 1.
-            mined: choice of the miner; None is everything.
-            generator: generator for losses that draw at random, on the CPU, in the same state on all ranks.
+            labels: (N,), int64, class of each embedding; or the `BatchLabels` of these classes. A loss with parameters
+                for each class takes classes from 0 to num_classes - 1.
+            mined: triplets or pairs that the miner chose; None stands for all of the batch.
+            generator: generator that losses with random draws use. It is on the CPU, and in the same state on all
+                ranks.
 
         Returns:
             The loss, of shape ().
 
         Raises:
-            ValueError: wrong shapes, or labels beyond the classes.
+            ValueError: a shape is wrong, or a label is not one of the classes.
         """
         raise NotImplementedError

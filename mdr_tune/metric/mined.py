@@ -1,4 +1,4 @@
-"""The choice of a miner in a batch: indices of triplets or of pairs, or None for all of them."""
+"""The result of a miner: indices of the triplets or pairs that it chose in a batch, or None for all of them."""
 
 from typing import NamedTuple, Protocol
 
@@ -15,11 +15,11 @@ class Triplets(NamedTuple):
     anchors: Tensor  # (T,), int64
     positives: Tensor  # (T,), int64
     negatives: Tensor  # (T,), int64
-    fallback_fraction: Tensor  # (), share of the anchors with a positive whose negatives were drawn uniformly
+    fallback_fraction: Tensor  # (), among anchors with a positive, share of uniform draws
 
 
 class Pairs(NamedTuple):
-    """Pairs as indices into a batch: P positive pairs and, independent of them, Q negative pairs."""
+    """Pairs as indices into a batch: P positive pairs, and a separate list of Q negative pairs."""
 
     anchors: Tensor  # (P,), int64
     positives: Tensor  # (P,), int64
@@ -28,49 +28,53 @@ class Pairs(NamedTuple):
 
 
 def no_triplets(embeddings: Tensor) -> Triplets:
-    """Return empty triplets, on the device of `embeddings`."""
+    """Return a `Triplets` that holds no triplet, on the device of `embeddings`."""
     nothing = torch.empty(0, dtype=torch.int64, device=embeddings.device)
     return Triplets(nothing, nothing, nothing, embeddings.new_zeros(()))
 
 
 Mined = Triplets | Pairs | None
-"""Choice of a miner. None stands for all pairs, or all triplets, of the batch."""
+"""Triplets or pairs that a miner chose. None stands for all pairs, or all triplets, of the batch."""
 
 
 class Miner(Protocol):
-    """Choose the pairs or triplets of a batch that a loss sees.
+    """Interface of miners. A miner chooses the pairs or triplets of a batch that the loss is computed on.
 
-    A miner draws from nothing but the generator, so that ranks whose generators are in the same state choose alike.
+    A miner takes random numbers only from the generator that it is given. Ranks whose generators are in the same state
+    therefore make the same choice.
     """
 
     @property
     def can_fall_back(self) -> bool:
-        """Whether the miner has a fallback. For a miner without one, `Triplets.fallback_fraction` is always 0."""
+        """Whether the miner may fall back to uniform draws. If False, `Triplets.fallback_fraction` is always 0."""
 
     def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Mined:
-        """Choose from a batch, without recording a gradient.
+        """Choose pairs or triplets of a batch, without recording a gradient.
 
         Args:
-            embeddings: (N, D), as the loss will see them.
-            labels: (N,), integers, the classes, on any device; or their `BatchLabels`.
-            generator: generator on the CPU, also for embeddings on a GPU, in the same state on all ranks.
+            embeddings: (N, D), the same embeddings that the loss will get.
+            labels: (N,), integers, class of each embedding, on any device; or the `BatchLabels` of these classes.
+            generator: generator for random draws, in the same state on all ranks. It is on the CPU, even if the
+                embeddings are on a GPU.
 
         Returns:
-            Indices on the device of `embeddings`, empty where the batch has no pairs or triplets; or None for all.
+            Indices of the chosen pairs or triplets, on the device of `embeddings`. There are none if the batch has no
+            pairs or triplets. None stands for all pairs or triplets.
 
         Raises:
-            ValueError: wrong shapes, or a generator on a GPU.
+            ValueError: a shape is wrong, or the generator is on a GPU.
         """
 
 
 def draw_negatives(weights: Tensor, labels: BatchLabels, generator: torch.Generator) -> Tensor:
-    """Draw a negative for each positive pair, with the weights in the row of its anchor.
+    """Draw a negative for each positive pair, by the weights in the row of the pair's anchor.
 
-    For each anchor as many negatives are drawn as the anchor with the most pairs needs. So a row is summed up once, and
-    not once for each pair.
+    All anchors get the same number of draws, as many as the anchor with the most pairs needs. The draws of an anchor
+    are made together, so that its row of weights is summed up once, not once for each pair.
 
     Args:
-        weights: (N, N), not negative; the sum of each anchor's row is above 0.
+        weights: (N, N), weight of each embedding (column) as a negative of each anchor (row). All weights are at least
+            0, and the row of each anchor has a sum above 0.
         labels: labels of the batch, with P positive pairs; P is above 0.
         generator: generator on the CPU.
 
@@ -86,14 +90,14 @@ def draw_negatives(weights: Tensor, labels: BatchLabels, generator: torch.Genera
 
 
 def draw_by_cpu(weights: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-    """Draw columns from weights on a GPU as `torch.multinomial` on a CPU does with replacement.
+    """Draw columns by weights on a GPU, as `torch.multinomial` draws them on a CPU with replacement.
 
-    The random numbers are the same, and so is the generator's state afterwards. The columns are the same but where
-    rounding decides. The CPU does not wait for the GPU, so that no error is raised: any column may be drawn from a row
-    with numbers that are not finite.
+    The random numbers are the same as on a CPU, and so is the generator's state afterwards. The drawn columns are the
+    same too, except where rounding decides. The CPU does not wait for the GPU, and so cannot raise an error if weights
+    are not finite: any column may then be drawn from their row.
 
     Args:
-        weights: (R, N), not negative; the sum of each row is above 0.
+        weights: (R, N), at least 0; the sum of each row is above 0.
         draws: number of draws from each row, at least 1.
         generator: generator on the CPU.
 
@@ -110,15 +114,15 @@ def draw_by_cpu(weights: Tensor, draws: int, generator: torch.Generator) -> Tens
 
 
 def mined_triplets(mined: Mined, labels: Labels) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a miner's choice as anchors, positives and negatives, (T,) each.
+    """Return the triplets that a miner chose, as indices of anchors, positives and negatives, (T,) each.
 
-    Pairs become triplets: each positive pair with each negative pair of the same anchor. None becomes all triplets of
-    the batch, sorted by anchor, positive and negative. The triplets and their order are those of
-    pytorch-metric-learning's `convert_to_triplets`, without its N x N x N intermediate.
+    If the miner chose pairs, each positive pair is combined with each negative pair of the same anchor. None becomes
+    all triplets of the batch, sorted by anchor, positive and negative. The triplets and their order are those of
+    pytorch-metric-learning's `convert_to_triplets`, but no tensor of N x N x N numbers is made.
 
     Args:
-        mined: choice of a miner for the batch.
-        labels: (N,), the classes, or their `BatchLabels`; used if `mined` is None only.
+        mined: pairs or triplets that a miner chose in the batch, or None.
+        labels: (N,), class of each embedding, or the `BatchLabels` of these classes. Used only if `mined` is None.
     """
     if isinstance(mined, Triplets):
         return mined.anchors, mined.positives, mined.negatives

@@ -1,13 +1,17 @@
 """Order items whose distances are so close that the rounding of a matrix product hides which is nearer.
 
-A matrix product may round the same sum differently at different places of its result, and each processor rounds in its
-own way. The rounding is bounded, though, so the product decides between items whose distances differ by more than the
-bound. Items that the product leaves open are compared by the differences of their embeddings, in float64, added up in a
-fixed order. These are elementwise operations, which give the same bits on every processor, but are slow. So where many
-items of a query are open (tight clusters, or a query that is far from all items), products of the embeddings' parts,
-which round next to nothing, decide first.
+A matrix product may round the same sum differently at different positions of its result, and each processor rounds in
+its own way. The rounding is bounded, though. If the distances of two items differ by more than the bound, the product
+is enough to order the items. Otherwise their distances are computed from the differences of the embeddings, in float64,
+added up in a fixed order. These are elementwise operations, which give the same bits on every processor, but are slow.
+Many items of a query may be so close: in tight clusters, or if the query is far from all items. Then products of parts
+of the embeddings are tried first, since they have almost no rounding.
 
-In shapes there are B queries and G gallery items, with embeddings of D numbers. q is a query, g an item.
+A place is a position in the ranking of a query, from 0. An open place is one whose item may belong elsewhere, on the
+other side of a cutoff (see `Asked`).
+
+In shapes, B is the number of queries, G the number of gallery items and D the length of an embedding. In formulas, q is
+the embedding of a query, and g that of an item.
 """
 
 from typing import NamedTuple
@@ -16,24 +20,27 @@ import torch
 from torch import Tensor
 
 _NUMBERS_AT_ONCE = {"cpu": 2**18, "cuda": 2**24}
-"""Number of differences in memory at once. On a CPU they are 2 MiB of float64, which a core's cache holds."""
+"""Number of differences of coordinates in memory at once, by type of device. On a CPU they take 2 MiB as float64, which
+fits into the cache of a core."""
 _PLACES_AT_ONCE = 2**20
-"""Number of places of rankings that are put in order at once."""
+"""Number of places, counted over all queries, whose items are put in order at once."""
 _PARTS_AT_ONCE = {"cpu": 2**21, "cuda": 2**24}
-"""How many numbers of a gallery are split into parts at once. Some five copies of them exist then in float64."""
+"""Number of a gallery's coordinates that are split into parts at once, by type of device. About five float64 copies of
+them exist at that time."""
 _ITEMS_PER_DIFFERENCE = 16
-"""Number of distances that take as long by products of parts as one distance by differences."""
+"""Number of distances that products of parts compute in the time of one distance by differences."""
 
 
 def squared_distances(queries: Tensor, items: Tensor) -> Tensor:
-    """Return |q - g|^2 of each pair, the same bits on every processor.
+    """Return |q - g|^2 of each pair of a query and an item, with the same bits on every processor.
 
     Args:
         queries: (P, D), the query of each pair.
         items: (P, D), the item of each pair.
 
     Returns:
-        (P,) float64. They are exact if all numbers are whole multiples of a power of two, up to some 2^22 times it.
+        (P,) float64. The values are exact if all coordinates are whole multiples of one power of two, and at most about
+        2^22 times that power.
     """
     terms = (queries.double() - items.double()).square_()
     while (width := terms.shape[1]) > 1:
@@ -44,7 +51,10 @@ def squared_distances(queries: Tensor, items: Tensor) -> Tensor:
 
 
 def distances_of_pairs(queries: Tensor, gallery: Tensor, rows: Tensor, items: Tensor) -> Tensor:
-    """Return `squared_distances` (P,) between the queries `rows` (P,) and the gallery's `items` (P,), in blocks."""
+    """Return `squared_distances` (P,) of P pairs, computed in blocks to limit memory.
+
+    The pairs are given by the indices of their queries, `rows` (P,), and of their gallery items, `items` (P,).
+    """
     at_once = max(1, _NUMBERS_AT_ONCE[gallery.device.type] // gallery.shape[1])
     pairs = zip(rows.split(at_once), items.split(at_once), strict=True)
     # index_select is ten times as fast as indexing.
@@ -67,25 +77,26 @@ class Rounding(NamedTuple):
         return Rounding(self.absolute[rows], self.relative)
 
     def least(self, values: Tensor) -> Tensor:
-        """Return the bounds, (B, C), from which on an item may be as far as an item of the computed value `values`."""
+        """Return the least computed values of items that may be as far as items of `values`, (B, C) each."""
         return (values * (1 - self.relative) - 2 * self.absolute) / (1 + self.relative)
 
     def most(self, values: Tensor) -> Tensor:
-        """Return the bounds, (B, C), up to which an item may be as near as an item of the computed value `values`."""
+        """Return the greatest computed values of items that may be as near as items of `values`, (B, C) each."""
         return (values * (1 + self.relative) + 2 * self.absolute) / (1 - self.relative)
 
 
 def product_rounding(query_norms: Tensor, dimensions: int) -> Rounding:
-    """Return the bound of the rounding of |g|^2 - 2 q.g, whatever the kernel of the matrix product.
+    """Return a bound of the rounding of |g|^2 - 2 q.g that holds for any kernel of the matrix product.
 
     A sum of D products is wrong by at most D u times the sum of their magnitudes, in any order of adding, where u is
-    half the distance from 1 to the next number. The magnitudes add up to at most |g|^2 + 2 |q||g| (Cauchy and Schwarz),
-    which is less than (|q| + |g|)^2 <= (2 |q| + |q - g|)^2 <= 8 |q|^2 + 2 |q - g|^2 = 10 |q|^2 + 2 (|g|^2 - 2 q.g). The
-    bound of an item thus depends on its own distance: an item that is far away does not make near ones less certain.
+    half the distance from 1 to the next larger float. The magnitudes add up to at most |g|^2 + 2 |q||g| (by the
+    inequality of Cauchy and Schwarz), which is less than (|q| + |g|)^2 <= (2 |q| + |q - g|)^2 <= 8 |q|^2 + 2 |q - g|^2
+    = 10 |q|^2 + 2 (|g|^2 - 2 q.g). The bound of an item thus depends on its own distance: an item that is far away does
+    not make near ones less certain.
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1.
 
     Args:
-        query_norms: (B,), norms of the centred queries.
+        query_norms: (B,), norms of the queries after centring.
         dimensions: length of an embedding, D.
     """
     relative = product_error(dimensions, query_norms.dtype)
@@ -105,10 +116,10 @@ def product_error(dimensions: int, dtype: torch.dtype) -> float:
 
 
 def exact_step(reach: Tensor) -> Tensor:
-    """Return a power of two, the step, such that sums do not round if all embeddings are whole multiples of it.
+    """Return the step: a power of two for which distances do not round if all coordinates are whole multiples of it.
 
-    The sums are |q|^2 + |g|^2 - 2 q.g, in any order of adding. They are less than 2^24 times the square of the step (in
-    float32), and so fit the mantissa.
+    A distance is here the sum |q|^2 + |g|^2 - 2 q.g, added up in any order. In float32 it is less than 2^24 times the
+    square of the step, and so fits into the mantissa.
 
     Args:
         reach: the largest |q| + |g|, a scalar, of the dtype of the sums.
@@ -119,7 +130,7 @@ def exact_step(reach: Tensor) -> Tensor:
 
 
 def products_are_exact(embeddings: Tensor, centre: Tensor, reach: Tensor) -> bool:
-    """Return whether all numbers are whole multiples of `exact_step`, so that no sum of |g|^2 - 2 q.g rounds.
+    """Return whether all coordinates are whole multiples of `exact_step`, so that no sum of |g|^2 - 2 q.g rounds.
 
     Args:
         embeddings: (N, D), queries or gallery.
@@ -134,14 +145,13 @@ def products_are_exact(embeddings: Tensor, centre: Tensor, reach: Tensor) -> boo
 
 
 class Asked(NamedTuple):
-    """The part of the order of the items that matters. The rest need not be exact.
+    """The part of a query's ranking that must be right. The rest may be wrong by the rounding of distances.
 
     Attributes:
         cutoffs: (C,) int64, ranks of at least 1, ascending, on the CPU. For each cutoff k, the first k items must be
-            the k nearest. The order among items without a cutoff between them may be wrong by the rounding.
-        labels: classes of the queries, (B,), and of the gallery, (G,), int64; None if the classes do not matter. With
-            labels, the order among items of the query's class may be wrong by the rounding, and so may the order among
-            items of other classes.
+            the k nearest. The items between two neighbouring cutoffs may be in a wrong order.
+        labels: classes of the queries, (B,), and of the gallery, (G,), int64. If they are given, the order need only be
+            right between an item of the query's class and an item of another class. None if the classes do not matter.
     """
 
     cutoffs: Tensor
@@ -149,11 +159,11 @@ class Asked(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """Number of items that are asked for, the last cutoff."""
+        """Number of items to find for each query, which is the last cutoff."""
         return int(self.cutoffs[-1])
 
     def of(self, rows: Tensor | slice) -> "Asked":
-        """Return the part that matters for the queries `rows`."""
+        """Return an `Asked` with the same cutoffs for the queries `rows` alone."""
         return self if self.labels is None else Asked(self.cutoffs, (self.labels[0][rows], self.labels[1]))
 
 
@@ -163,16 +173,16 @@ def nearest_in_order(
     """Return the nearest items of each query. Of equally near items, the first in the gallery counts as the nearer.
 
     Args:
-        distances: (B, G), |q - g|^2 less a number that is the same for all items of a query, correct within
-            `rounding`; infinity for an item that must not be found.
+        distances: (B, G), |q - g|^2 minus any number that is the same for all items of a query. The values are correct
+            within `rounding`. Infinity marks an item that must not be found.
         rounding: bound of the rounding of `distances`.
-        asked: number of items, and the part of their order that matters.
+        asked: number of items to find, and the part of their order that must be right.
         queries: (B, D).
         gallery: (G, D).
 
     Returns:
-        The items, (B, K) int64, where K is `asked.depth`; and their ranks, (B, K) int64, from 0, ascending, equal for
-        items that are equally near as far as their order matters.
+        Indices of the items, (B, K) int64, where K is `asked.depth`; and their ranks, (B, K) int64, from 0, ascending.
+        Equally near items have equal ranks if their order must be right.
     """
     size = distances.shape[1]
     looked_at = min(size, asked.depth + 8 + asked.depth // 8)
@@ -190,7 +200,7 @@ def nearest_in_order(
 def _settle_all(
     distances: Tensor, rounding: Rounding, asked: Asked, queries: Tensor, gallery: Tensor, looked_at: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the result of `nearest_in_order`, looking at more and more items until no query is left undecided."""
+    """Return the result of `nearest_in_order`. More and more items are looked at, until every query is decided."""
     size = distances.shape[1]
     items, ranks, rows = _settle(distances, rounding, asked, queries, gallery, looked_at, most_open=size)
     if len(rows):
@@ -211,9 +221,10 @@ def _settle(
     """Return the result of `nearest_in_order`, and the queries that are left undecided, (U,), ascending.
 
     Args:
-        looked_at: number of items that are looked at, the nearest by `distances`; at least the last cutoff. A query is
-            left undecided if an item beyond them may belong before the last cutoff.
-        most_open: greatest number of open places; a query with more of them is left undecided.
+        looked_at: number of items to look at for each query, the nearest ones by `distances`. It is at least the last
+            cutoff. A query is left undecided if an item that is not looked at may belong before the last cutoff.
+        most_open: greatest number of open places (see the head of this file). A query with more of them is left
+            undecided.
     """
     values, items = distances.topk(looked_at, dim=1, largest=False, sorted=True)
     ranks = torch.arange(looked_at, device=items.device).repeat(len(items), 1)
@@ -236,11 +247,11 @@ def _settle(
 
 
 def distances_by_parts(queries: Tensor, gallery: Tensor) -> tuple[Tensor, Rounding]:
-    """Return |q - g|^2, (B, G) float64, and the bound of its rounding, computed by products of the embeddings' parts.
+    """Compute |q - g|^2 by products of the embeddings' parts. Return it, (B, G) float64, and its rounding.
 
-    Each number is split into two parts, a whole multiple of a step and a rest of at most half a step. Products of two
-    multiples are exact. All other products have a rest as a factor, so that they are small, and so is their rounding.
-    The work is three times that of a plain product.
+    Each coordinate is split into two parts, a whole multiple of a step and a rest of at most half a step. Products of
+    two multiples are exact. All other products have a rest as a factor, so that they are small, and so is their
+    rounding. The work is three times that of a plain product.
     Source: Ozaki et al., Error-free transformations of matrix multiplication, Numerical Algorithms 59, 2012.
 
     Args:
@@ -272,7 +283,7 @@ def _parts(embeddings: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
 
     Returns:
         The multiples, (n, D); the rests, (n, D); the squared norms of the multiples, (n,); and the squared norms of the
-        embeddings less those, (n,).
+        embeddings minus the squared norms of the multiples, (n,).
     """
     whole = (embeddings / step).round_().mul_(step)
     rest = embeddings - whole
@@ -285,7 +296,7 @@ def _largest_norm(embeddings: Tensor) -> Tensor:
 
 
 def _open_places(values: Tensor, rounding: Rounding, cutoffs: Tensor) -> Tensor:
-    """Return which places are open, (B, L) bool: the item at an open place may belong to the other side of a cutoff.
+    """Return which places are open, (B, L) bool: the item at an open place may belong on the other side of a cutoff.
 
     Args:
         values: (B, L), computed distances, ascending.
@@ -302,10 +313,10 @@ def _open_places(values: Tensor, rounding: Rounding, cutoffs: Tensor) -> Tensor:
 
 
 def _of_both_kinds(is_open: Tensor, is_hit: Tensor) -> Tensor:
-    """Return the open places, (B, L) bool, less the runs whose items are all hits or all misses.
+    """Return the open places without the runs whose items are all hits or all misses, (B, L) bool.
 
-    A run is a sequence of adjacent open places. A hit is an item of the query's class. Without both kinds in a run, its
-    order does not matter.
+    A run is a sequence of adjacent open places. A hit is an item of the query's class, a miss is an item of another
+    class. If a run has hits only or misses only, its order does not matter.
     """
     starts = is_open.clone()
     starts[:, 1:] &= ~is_open[:, :-1]
@@ -327,7 +338,8 @@ def _in_order(rows: Tensor, places: Tensor, items: Tensor, queries: Tensor, gall
         gallery: (G, D).
 
     Returns:
-        The items in order, (P,), and their ranks, (P,): the place of an item, or of the first of equally near ones.
+        The items in order, (P,), and their ranks, (P,). The rank of an item is its place. Equally near items all have
+        the place of the first of them as their rank.
     """
     distances = distances_of_pairs(queries, gallery, rows, items)
     follows = (rows[1:] == rows[:-1]) & (places[1:] == places[:-1] + 1)

@@ -1,9 +1,11 @@
-"""Mean distance of a batch's pairs to their nearest level: value and closed-form gradient in one sweep.
+"""Compute MDR's loss, the mean distance of pairs to their nearest level, and its gradient in one pass.
 
-The textbook form makes L x N x N intermediates, which autograd keeps. Here each tile of `distance_tiles` is visited
-once. While the tile is in the cache, the nearest levels, the tile's share of the loss and of the levels' gradient, and
-the pulls of its pairs are computed. A pull is the sign of the nearest level's distance less the pair's own. The pulls
-are stored in the place of the distances until the backward multiplies them with the embeddings.
+A direct implementation makes tensors of L x N x N numbers, which autograd keeps. Here the distance matrix is processed
+tile by tile (see `distance_tiles`), and each tile only once. While a tile is in the cache, three things are computed:
+the tile's share of the loss, its share of the levels' gradient, and the pull of each of its pairs. The pull of a pair
+is +1 if its nearest level is at a larger distance, -1 if at a smaller one, and 0 if the pair is on the level. The
+pulls, divided by the distances, are kept for the backward pass, which multiplies them with the embeddings. The
+distances are not kept.
 """
 
 import math
@@ -24,17 +26,17 @@ def mean_distance_to_nearest_level(
 ) -> Tensor:
     """Return the mean over i != j of min_k |(d_ij - mean) / std - s_k|, differentiably.
 
-    A pair that is equally far from two levels counts for the lower one. Equal levels count as the first of them. A pair
-    that lies on a level has no gradient, nor has a pair whose squared distance is at or below the floor of 1e-12.
-    `mean` and `std` are constants. The loss can be differentiated once.
+    A pair that is equally far from two levels counts for the lower one. If levels are equal, their pairs count for the
+    first of them. The gradient is 0 for a pair that lies on a level, and for a pair whose squared distance is at or
+    below 1e-12. `mean` and `std` are treated as constants. Second derivatives are not supported.
     Source: equation of the MDR loss, Kim & Park (AAAI 2021).
 
     Args:
         embeddings: (N, D).
         levels: (L,), in standard deviations from the mean, in any order.
         tiles: result of `distance_tiles(embeddings)`. The tiles are overwritten and removed from the list.
-        mean: (), mean to normalise by, in the units of the distances.
-        std: (), standard deviation to normalise by, in the units of the distances, above 0.
+        mean: (), the number that is subtracted from the distances, in their units.
+        std: (), the number that the differences are divided by, in the units of the distances, above 0.
 
     Returns:
         The loss, of shape (), in standard deviations.
@@ -88,15 +90,16 @@ class _MeanDistanceToNearestLevel(torch.autograd.Function):
 @dataclass
 class _Thresholds:
     targets: tuple[Tensor, ...]  # L distances (), ascending
-    midpoints: tuple[Tensor, ...]  # L - 1 distances () between them
+    midpoints: tuple[Tensor, ...]  # L - 1 distances (), halfway between neighbouring targets
 
 
 def _visit(tile: DistanceTile, thresholds: _Thresholds) -> tuple[Tensor, Tensor]:
     """Return the tile's pulls, sign(nearest target - distance), and 1 + L sums over the tile.
 
-    The first sum is that of |nearest target - distance|. For each sorted level follows the sum of the pulls of pairs
-    whose nearest level is this one or a higher one. There are many passes, but each is vectorised and stays within the
-    cache. `torch.bucketize` and a look-up need two passes, and take four times as long on a CPU.
+    The first sum is that of |nearest target - distance|. The other L sums belong to the sorted levels. Each is the sum
+    of the pulls of all pairs whose nearest level is this level or a higher one. The tile is passed over many times, but
+    each pass is vectorised and stays within the cache. `torch.bucketize` and a look-up need only two passes, but take
+    four times as long on a CPU.
     """
     distances = tile.distances
     nearest, beyond = torch.empty_like(distances), torch.empty_like(distances)
@@ -116,11 +119,11 @@ def _visit(tile: DistanceTile, thresholds: _Thresholds) -> tuple[Tensor, Tensor]
 
 
 def _coefficients(tile: DistanceTile, pulls: Tensor) -> Tensor:
-    """Return the coefficients of a tile for the backward, (rows, columns).
+    """Return the matrix of a tile that the backward pass multiplies with embeddings, (rows, columns).
 
-    For a strip they are C = pull / distance, and multiply the differences of embeddings. For a diagonal tile they are
-    C + C^T with the sum of each row subtracted on the diagonal, and multiply the embeddings themselves. `pulls` and the
-    tile's distances are overwritten.
+    For a strip the matrix is C = pull / distance; it is multiplied with differences of embeddings. For a diagonal tile
+    the matrix is C + C^T, with the sum of each row subtracted on the diagonal; it is multiplied with the embeddings
+    themselves. `pulls` and the tile's distances are overwritten.
     """
     # Clamped distances and the diagonal become infinite, so that their coefficients are 0.
     floor = _distance_floor(tile.distances.dtype)
@@ -139,7 +142,8 @@ def _put_embedding_gradient(
     """Put the gradient from a tile's pairs into `gradient`, for both embeddings of each pair.
 
     The gradient of embedding i is the sum of pull_ij * (e_j - e_i) / d_ij over both orders of each pair. A diagonal
-    tile sets its rows of `gradient`. A strip adds to the rows of its two sides, so it has to come later.
+    tile overwrites its rows of `gradient`. A strip adds to the rows of both its sides, so that strips have to come
+    after the diagonal tiles.
     """
     own, other = embeddings[rows], embeddings[columns]
     if rows == columns:
@@ -159,12 +163,12 @@ def _distance_floor(dtype: torch.dtype) -> float:
 
 
 def _level_gradient(pulls_from: Tensor, sorted_levels: Tensor, order: Tensor) -> Tensor:
-    """Return the sum of the pulls at each level, (L,), in the order of the parameter.
+    """Return the sum of the pulls at each level, (L,), in the order of the parameter `levels`.
 
     Args:
         pulls_from: (L,), for each sorted level, the sum of the pulls at this level and at higher ones.
         sorted_levels: (L,), the levels, ascending.
-        order: (L,), index in the parameter of each sorted level.
+        order: (L,), index of each sorted level in the parameter `levels`.
     """
     pulls_at = pulls_from.clone()
     pulls_at[:-1].sub_(pulls_from[1:])

@@ -1,4 +1,4 @@
-"""The two plain miners: one chooses everything, the other a random negative for each positive pair."""
+"""The two plain miners: one chooses all pairs or triplets, the other a random negative for each positive pair."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ class AllMiner:
     can_fall_back = False
 
     def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> None:
-        """Return None, which stands for everything. Arguments and errors are those of `Miner`."""
+        """Return None, which stands for all pairs or triplets. Arguments and errors are those of `Miner`."""
         check_embeddings(embeddings, class_ids(labels))
 
 

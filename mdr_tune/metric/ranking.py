@@ -4,10 +4,10 @@ Items are compared by |q - g|^2, computed in float64 from the embeddings' differ
 equal distances, the one that comes first in the gallery counts as the nearer. So a ranking depends neither on the
 processor, nor on the number of threads or ranks, nor on how many queries are compared at a time.
 
-Few distances have to be computed that way. A matrix product in the embeddings' own precision gives
-|g|^2 - 2 q.g with a bounded rounding, and near_ties.py decides where the rounding leaves the order open. Embeddings on
-a coarse binary grid (integers, signs) have exact products, which leave nothing open. Where the gallery has many copies,
-each distinct embedding is compared once.
+Few distances have to be computed that way. A matrix product in the embeddings' own precision gives |g|^2 - 2 q.g with a
+bounded rounding. Where the rounding leaves the order of items open, near_ties.py decides. If all coordinates are
+multiples of a coarse power of two (integers or signs), the products are exact and leave nothing open. If the gallery
+has many equal embeddings, each distinct embedding is compared once.
 """
 
 import math
@@ -32,11 +32,11 @@ _GPU_SHARE = 1 / 4
 _FLOATS_PER_DISTANCE = 8
 
 _COPIES_LEFT_IN = 4
-"""Mean number of items that share an embedding from which on each distinct embedding is compared once. Below it, copies
-are treated as near ties like others."""
+"""Least mean number of items per distinct embedding for which each distinct embedding is compared only once. Below it,
+equal embeddings are treated like other near ties."""
 
 _COMPARED_FIRST = 16
-"""Number of columns of the embeddings that are compared first in the search for copies."""
+"""Number of columns of the embeddings that are compared first in the search for equal embeddings."""
 
 
 def nearest_items(
@@ -58,11 +58,11 @@ def nearest_items(
         rows: slice of the queries to rank; start and stop are given and within the queries.
         excludes_self: whether query i must not find item i.
         block_size: number of queries in a block; None chooses it by the memory.
-        cutoffs: ranks from 1 to `depth`. Only for these k, and for `depth`, the first k items must be the k nearest;
-            items without a cutoff between them may be in any order. None: all items are in order.
-        labels: classes of the queries, (N,), and of the gallery, (G,). With labels, items of the query's class that are
-            nearly equally near may be in each other's place, and so may items of other classes. None: all items are in
-            order, as far as `cutoffs` demand.
+        cutoffs: ranks from 1 to `depth`. For each of these ranks k, and for `depth`, the first k items are the k
+            nearest. Items between two neighbouring cutoffs may be in any order. None: all items are in order.
+        labels: classes of the queries, (N,), and of the gallery, (G,). With labels, two nearly equally near items may
+            be swapped if both are of the query's class, or if neither is. None: such items are in order too, as far as
+            `cutoffs` demand it.
 
     Yields:
         The block as a slice of the queries, in order; and its items, (B, depth) int64, nearest first.
@@ -109,9 +109,10 @@ class _Prepared(NamedTuple):
         gallery: (U, D), the distinct embeddings of the gallery; the whole gallery if few of its embeddings are copies.
         which: (G,) int64, the index of each item's embedding in `gallery`.
         centre: (D,), a point near the mean of `gallery`.
-        centred: (U, D), `gallery` less the centre. Centring changes no distance, but makes products smaller, and so
-            their rounding.
-        squared_norms: (U,), squared norms of `centred`. Those of the queries do not change the order.
+        centred: (U, D), `gallery` less the centre. Centring changes no distance, but makes the products and their
+            rounding smaller.
+        squared_norms: (U,), squared norms of `centred`. The squared norms of the queries are not needed, since they do
+            not change the order.
         rounding: bound of the rounding of products with each of the N queries.
         is_exact: whether the products do not round at all.
     """
@@ -155,7 +156,8 @@ def _centre(gallery: Tensor) -> Tensor:
     """Return a point near the mean of the gallery, (D,).
 
     Each coordinate is the mean rounded to a whole multiple of a power of two, which is an eighth to a quarter of the
-    coordinate's spread. So embeddings on a coarse binary grid, such as integers, stay on such a grid when centred.
+    coordinate's spread. Coordinates that are multiples of a coarse power of two, such as integers, therefore stay so
+    when they are centred.
     """
     least, most = gallery.amin(dim=0), gallery.amax(dim=0)
     _, exponent = torch.frexp(most - least)  # the spread is 0.5 to 1 times 2 ** exponent
@@ -174,7 +176,7 @@ def can_be_ranked(embeddings: Tensor) -> bool:
 
 
 NOT_RANKED = "embeddings that are not finite, or too large to be compared"
-"""What `can_be_ranked` is false for, in words."""
+"""Part of messages: a description of the embeddings for which `can_be_ranked` is False."""
 
 
 def _block_size(gallery: Tensor) -> int:
@@ -194,8 +196,8 @@ def distinct_rows(embeddings: Tensor) -> tuple[Tensor, Tensor]:
         embeddings: (G, D).
 
     Returns:
-        The first row of each of the U distinct embeddings, (U,) int64, ascending; and for each row, the number of the
-        distinct embedding that it equals, (G,) int64, from 0 to U - 1.
+        Index of the first row of each of the U distinct embeddings, (U,) int64, ascending; and for each row, the number
+        of the distinct embedding that it equals, (G,) int64, from 0 to U - 1.
     """
     first = torch.arange(len(embeddings), device=embeddings.device)
     # Copies agree in any few columns. To compare all columns of all rows would take as long as ranking 6,000 of them.
@@ -211,7 +213,7 @@ def distinct_rows(embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _distances(queries: Tensor, prepared: _Prepared, buffer: Tensor) -> Tensor:
-    """Return the squared distances of centred queries (B, D) less the queries' squared norms, (B, U), in `buffer`."""
+    """Return |q - g|^2 - |q|^2, (B, U), of the centred queries (B, D) and gallery. The result is in `buffer`."""
     out = buffer[: len(queries)]
     with full_float32(queries.device.type):
         torch.addmm(prepared.squared_norms, queries, prepared.centred.t(), alpha=-2, out=out)
@@ -219,7 +221,7 @@ def _distances(queries: Tensor, prepared: _Prepared, buffer: Tensor) -> Tensor:
 
 
 def _nearest(distances: Tensor, depth: int) -> Tensor:
-    """Return the columns of the `depth` smallest entries of each row, (B, depth), equal entries by column."""
+    """Return the columns of the `depth` smallest entries of each row, (B, depth), sorted by entry, then by column."""
     beyond = min(depth + 1, distances.shape[1])  # one item more shows whether there is a tie at the edge
     nearest = distances.topk(beyond, dim=1, largest=False, sorted=True)
     values, items = nearest.values[:, :depth], nearest.indices[:, :depth]

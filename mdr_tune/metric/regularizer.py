@@ -16,16 +16,17 @@ from mdr_tune.metric.mdr import MDRLoss
 
 
 class MDRRegularizer(BaseRegularizer):
-    """Multi-level Distance Regularization as an `embedding_regularizer` of any of the library's losses.
+    """Multi-level Distance Regularization as `embedding_regularizer` of a loss of pytorch-metric-learning.
 
-    The library adds embedding_reg_weight * (mdr + level_decay * sum_k s_k^2) to its loss. For the authors' total,
-    dml + weight * mdr + 0.01 * sum_k s_k^2, set `embedding_reg_weight=weight` and `level_decay=0.01 / weight`.
+    The library adds embedding_reg_weight * (mdr + level_decay * sum_k s_k^2) to its loss, where s_k are the levels. To
+    get the authors' total, dml + weight * mdr + 0.01 * sum_k s_k^2, set `embedding_reg_weight=weight` and
+    `level_decay=0.01 / weight`.
 
-    The levels are among `loss.parameters()`, for the optimizer. The moving averages are in `loss.state_dict()`.
-    `loss.eval()` stops the updates of the averages; see `MDRLoss`.
+    The levels are among `loss.parameters()`, which have to be given to the optimizer. The moving averages are in
+    `loss.state_dict()`. `loss.eval()` stops the updates of the averages; see `MDRLoss`.
 
-    The regularisation is computed in the levels' dtype (float32), whatever the dtype of the embeddings is, also under
-    `torch.autocast`.
+    The regularisation is computed in the dtype of the levels (float32), even if the embeddings are in half precision or
+    `torch.autocast` is on.
 
     Args:
         levels: see `MDRLoss`.
@@ -36,7 +37,7 @@ class MDRRegularizer(BaseRegularizer):
         **kwargs: arguments of the library's `BaseRegularizer`.
 
     Raises:
-        ValueError: as `MDRLoss`, or `level_decay` is negative.
+        ValueError: `MDRLoss` does not accept an argument, or `level_decay` is negative.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class MDRRegularizer(BaseRegularizer):
         """Return the regularisation of a batch in the form that the library's reducers take.
 
         Args:
-            embeddings: (N, D), as passed to the loss, not normalised by the loss's distance.
+            embeddings: (N, D), as they were passed to the loss, before the loss's distance normalises them.
         """
         total = self.mdr(embeddings) + self.level_decay * self.levels.square().sum()
         return {"loss": {"losses": total, "indices": None, "reduction_type": "already_reduced"}}

@@ -33,9 +33,10 @@ def retrieval_metrics(
 
     Recall@K is the share of queries with an item of their class among the K nearest items. R is the number of items of
     a query's class that can be retrieved. A query's R-precision is the share of the R nearest items that are of its
-    class. Its average precision at R is the mean over the ranks i <= R of the precision at i if rank i is a hit, and
-    else of 0; MAP@R is the mean of that. Queries with R = 0 count as misses in Recall@K. They are left out of MAP@R and
-    R-precision, as in pytorch-metric-learning; both are NaN if no query is left.
+    class. A rank is a hit if its item is of the query's class, and the precision at rank i is the share of hits among
+    the first i ranks. A query's average precision at R is the sum of the precisions at its hits among the first R
+    ranks, divided by R. MAP@R is the mean of that over the queries. Queries with R = 0 count as misses in Recall@K.
+    They are left out of MAP@R and R-precision, as in pytorch-metric-learning; both are NaN if no query is left.
     Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020.
 
     Arguments and errors are those of `score_queries`. All queries are scored.
@@ -69,29 +70,32 @@ def score_queries(
         ks: the ranks K of Recall@K, each at least 1.
         rows: slice of the queries to score, of step 1; None is all queries.
         gallery: (G, D), the items. None: the items are all of `embeddings`, and a query does not find itself. It may
-            find a duplicate of itself, which has another index.
+            find an equal embedding that has another index.
         gallery_labels: (G,), classes of the items, given together with `gallery`.
-        block_size: number of queries that are compared at a time. None chooses it by the memory: on a CPU 64 MiB of
-            float32 distances, and at most four times that in temporaries; on a GPU a share of the free memory.
+        block_size: number of queries that are compared at a time. None chooses a number that fits into memory: on a CPU
+            the distances then take 64 MiB in float32, and temporaries at most four times that; on a GPU all of them
+            take a share of the free memory.
 
     Returns:
-        (len(ks) + 4,), float64: number of hits at each K, sum of average precisions at R, sum of R-precisions, number
-        of queries with R > 0, number of queries.
+        (len(ks) + 4,), float64: for each K the number of queries with an item of their class among the K nearest; then
+        the sum of average precisions at R, the sum of R-precisions, the number of queries with R > 0, and the number of
+        queries. `retrieval_metrics` defines R and the precisions.
 
     Raises:
         EmbeddingsNotFinite: embeddings are not finite, or so large that their distances are not finite.
-        ValueError: wrong shapes, a K below 1 or beyond the number of items to retrieve, `rows` with another step than
-            1, or `block_size` below 1.
+        ValueError: a shape is wrong, a K is below 1 or above the number of items to retrieve, the step of `rows` is not
+            1, or `block_size` is below 1.
     """
     return _score(_problem(embeddings, labels, gallery, gallery_labels, ks), ks, rows, block_size)[0]
 
 
 class QueryScores(NamedTuple):
-    """Scores and nearest items of each of n queries.
+    """Scores and nearest items of each of n queries. R is the number of items of a query's class that it can find.
 
     Attributes:
-        first_hit: (n,) int64, rank of the nearest item of the query's class, from 1; 0 if there is none among the
-            `max(*ks, R)` nearest items. Here R is the largest R of all queries, including those that other ranks score.
+        first_hit: (n,) int64, rank of the nearest item of the query's class, from 1; 0 if there is none among the items
+            looked at. Their number is the largest of all `ks` and of the R of all queries, including the queries that
+            other ranks score.
         average_precision: (n,) float64, average precision at R, from 0 to 1; NaN where R is 0.
         r_precision: (n,) float64, R-precision, from 0 to 1; NaN where R is 0.
         nearest: (n, k) int64, the k nearest items of the gallery, nearest first.
@@ -119,8 +123,7 @@ def examine_queries(
     Other arguments, and errors, are those of `score_queries`.
 
     Args:
-        neighbours: greatest number of nearest items that are returned for each query. It is limited to the number of
-            items that the scores need.
+        neighbours: number of nearest items to return for each query. Fewer are returned if the scores need fewer.
     """
     problem = _problem(embeddings, labels, gallery, gallery_labels, ks)
     sums, columns = _score(problem, ks, rows, block_size, neighbours)
@@ -130,7 +133,7 @@ def examine_queries(
 def _score(
     problem: "_Problem", ks: Sequence[int], rows: slice | None, block_size: int | None, neighbours: int | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the sums and the columns of `QueryScores`; there are no columns if `neighbours` is None."""
+    """Return the sums of `score_queries`, and the fields of `QueryScores`, or [] if `neighbours` is None."""
     start, stop, step = (rows or slice(None)).indices(len(problem.queries))
     if step != 1:
         raise ValueError(f"rows must be a slice of step 1, got {rows}")
@@ -174,7 +177,7 @@ def _score(
 def metrics_from_sums(sums: Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
     """Return the metrics in percent from sums of `score_queries`, which may be added up over slices of the queries.
 
-    A metric without a query is NaN.
+    A metric is NaN if there are no queries to compute it from.
 
     Args:
         sums: (len(ks) + 4,), the sums.
@@ -251,7 +254,7 @@ def _precisions(hits: Tensor, relevant: Tensor, max_relevant: int) -> tuple[Tens
 
     Args:
         hits: (B, depth) bool, whether the item at each rank is of the query's class.
-        relevant: (B,), R of each query.
+        relevant: (B,), R of each query, as `_count_relevant` returns it.
         max_relevant: upper bound of `relevant`, at most `depth`.
     """
     ranks = torch.arange(1, max_relevant + 1, device=hits.device)
@@ -265,7 +268,7 @@ def _precisions(hits: Tensor, relevant: Tensor, max_relevant: int) -> tuple[Tens
 def _block_sums(
     hits: Tensor, relevant: Tensor, ks: Sequence[int], average_precision: Tensor, r_precision: Tensor
 ) -> Tensor:
-    """Return the sums of a block from its hits (B, depth), and the R and the precisions of its queries, (B,) each."""
+    """Return the sums of `score_queries` for a block of queries. See `_precisions` for the arguments."""
     return torch.stack(
         [hits[:, :k].any(dim=1).sum().to(torch.float64) for k in ks]
         + [average_precision.sum(), r_precision.sum()]

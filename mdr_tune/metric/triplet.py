@@ -13,7 +13,7 @@ from mdr_tune.metric.mined import Mined, mined_triplets
 
 _EPS = 1e-6  # added to each coordinate of a difference by `functional.triplet_margin_loss`
 
-# How many numbers a block of differences holds. On a CPU a block and its temporaries should stay in the cache;
+# Number of coordinates in a block of differences. On a CPU a block and its temporaries should stay in the cache;
 # elsewhere a few large kernels are faster.
 _BLOCK_ELEMENTS_CPU = 2**17
 _BLOCK_ELEMENTS_ACCELERATOR = 2**25
@@ -22,8 +22,9 @@ _BLOCK_ELEMENTS_ACCELERATOR = 2**25
 class TripletLoss(MetricLoss):
     """Mean over triplets of max(0, |anchor - positive| - |anchor - negative| + margin).
 
-    The loss equals `torch.nn.functional.triplet_margin_loss` with its defaults (p = 2, 1e-6 added to each difference),
-    which the code of MDR's authors calls. `mined_triplets` turns pairs and None into triplets.
+    The loss equals `torch.nn.functional.triplet_margin_loss` with its default arguments (p = 2, 1e-6 added to each
+    difference). The code of MDR's authors calls that function. If a miner chose pairs, or returned None,
+    `mined_triplets` makes triplets of them.
     Source: Schroff et al., "FaceNet", CVPR 2015, with distances in place of squared distances.
 
     Args:
@@ -54,9 +55,9 @@ class TripletLoss(MetricLoss):
 def triplet_margin_loss(
     embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float
 ) -> Tensor:
-    """Return the triplet margin loss; without triplets, a zero with a gradient of zeros.
+    """Return the triplet margin loss of the given triplets. Without triplets, the loss and its gradient are 0.
 
-    The loss can be differentiated once. Half-precision embeddings are converted to float32 first.
+    Second derivatives are not supported. Half-precision embeddings are converted to float32 first.
 
     Args:
         embeddings: (N, D).
@@ -89,12 +90,13 @@ def triplet_margin_loss(
 
 
 class _TripletMargin(torch.autograd.Function):
-    """Compute `functional.triplet_margin_loss` of rows of one matrix: value and closed-form gradient.
+    """Compute the value and the closed-form gradient of `functional.triplet_margin_loss` on rows of one matrix.
 
-    Autograd would keep three (T, D) selections, and make three (T, D) gradients of them. Here differences are formed
-    block by block, for their lengths alone. The gradient is that of springs between pairs: (N, N) coefficients, which
-    one matrix product turns into (N, D). For a pair whose distance is a fraction f of its embeddings' length, the
-    relative rounding of the gradient is the float type's epsilon / f.
+    Autograd would keep three copies of selected rows, (T, D) each, and make a gradient of that size for each of them.
+    Here the differences are formed block by block, and only their lengths are kept. The gradient is that of springs
+    between pairs: each pair has a coefficient, and one matrix product turns the (N, N) coefficients into the gradient
+    (N, D). If the distance of a pair is a fraction f of the length of its embeddings, the gradient has a relative
+    rounding error of the float type's epsilon / f.
     """
 
     @staticmethod
@@ -151,18 +153,19 @@ def _quotients(counted: Tensor, distances: Tensor) -> Tensor:
 
 
 def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
-    """Add `values` (T,) to the entries `indices` (T,) of `target`, in the same order each time."""
+    """Add `values` (T,) to the entries `indices` (T,) of `target`, always in the same order, for equal bits."""
     if target.device.type == "cpu":
         target.index_add_(0, indices, values)
-    else:  # there `index_add_` adds in any order, which changes the last bits
+    else:  # on a GPU `index_add_` adds in any order, which changes the last bits
         target.index_put_((indices,), values, accumulate=True)
 
 
 def _many_triplets(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:
     """Return the loss of more than N x N triplets on a CPU.
 
-    The distances are looked up among those of all ordered pairs, which takes N x N numbers in place of 3 x T x D. On a
-    GPU the backward of `cdist` would take N x N x D numbers.
+    The distances of all ordered pairs are computed once and looked up for each triplet. This takes memory for N x N
+    numbers instead of 3 x T x D. On a GPU this is not done, since the backward of `cdist` would need memory for N x N x
+    D numbers.
     """
     distances = _pair_distances(embeddings)
     return (distances[anchors, positives] - distances[anchors, negatives] + margin).clamp_min(0).mean()
@@ -171,6 +174,7 @@ def _many_triplets(embeddings: Tensor, anchors: Tensor, positives: Tensor, negat
 def _pair_distances(embeddings: Tensor) -> Tensor:
     """Return |e_i - e_j + eps| of all ordered pairs, (N, N), differentiably.
 
-    It is computed from differences, not products, so that near duplicates are as far apart as in `_distances`.
+    The distances are computed from differences, not from matrix products. For near duplicates they therefore agree with
+    those of `_distances`.
     """
     return torch.cdist(embeddings + _EPS, embeddings, compute_mode="donot_use_mm_for_euclid_dist")

@@ -25,11 +25,11 @@ BATCH_SIZE = 64
 
 
 class LeftOut(NamedTuple):
-    """An image without an embedding.
+    """An image that could not be read, and therefore has no embedding.
 
     Attributes:
         path: Path of the image as it was given.
-        reason: Why the image could not be read, in a few words.
+        reason: Reason why the image could not be read, in a few words.
     """
 
     path: str
@@ -40,7 +40,7 @@ class EmbeddedBatch(NamedTuple):
     """Embeddings of one batch of images.
 
     Attributes:
-        rows: Indices of the n embedded images in `paths`.
+        rows: Indices of the n embedded images in the argument `paths` of `embed_images`.
         embeddings: (n, D) float32, on the CPU.
         left_out: Images of the batch that could not be read.
     """
@@ -55,8 +55,8 @@ class Embedded:
     """Result of embedding a folder.
 
     Attributes:
-        images: Number of images in the file.
-        left_out: Images that could not be read, and are not in the file.
+        images: Number of images in the index file.
+        left_out: Images that could not be read. They are not in the index file.
     """
 
     images: int
@@ -72,18 +72,18 @@ def embed_images(
 ) -> Iterator[EmbeddedBatch]:
     """Yield the embeddings of image files, batch by batch in the order of `paths`.
 
-    An image that cannot be read is named in its batch instead. Two batches of images are in memory at a time, or four
-    images a thread if that is more.
+    An image that cannot be read is listed in the `left_out` of its batch. Two batches of images are in memory at a
+    time, or four images for each thread if that is more.
 
     Args:
         embedder: The model.
-        root: Folder that `paths` are relative to; an absolute path stands for itself.
+        root: Folder that relative paths in `paths` are below. Absolute paths are used as they are.
         paths: Paths of image files.
         batch_size: Number of images in a batch, at least 1.
         progress: Called with the number of images that are done.
 
     Raises:
-        UserError: An embedding is not finite, or too large to be compared: the model is broken.
+        UserError: An embedding is not finite, or is too large to be compared, because the model is broken.
     """
     paced = PacedProgress(progress, "embedding images", len(paths))
     ahead = max(2 * batch_size, 4 * threads_to_start())
@@ -113,10 +113,10 @@ def embed_folder(
 ) -> Embedded:
     """Embed all images in a folder and in the folders below it into a Parquet file.
 
-    The file has one row an image, in the order of `list_images`: `path` relative to the folder, `label` (see
-    `class_labels`) and `embedding`, D numbers. Images that cannot be read are left out. The file appears when it is
-    whole, and replaces an earlier file of that name. Memory does not grow with the number of images, but for their
-    paths.
+    The file has one row for each image, in the order of `list_images`: `path` relative to the folder, `label` (see
+    `class_labels`) and `embedding`, D numbers. Images that cannot be read are left out. The file appears only when it
+    is complete, and replaces an earlier file of that name. Except for the paths, memory does not grow with the number
+    of images.
 
     Args:
         embedder: The model.

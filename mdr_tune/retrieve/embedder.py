@@ -15,16 +15,17 @@ from mdr_tune.metric.full_precision import full_float32
 
 @dataclass(frozen=True)
 class Embedder:
-    """A model that embeds image files as an evaluation embeds them.
+    """A model that embeds image files in the same way as an evaluation does.
 
     Attributes:
         network: Function from uint8 images (n, C, H, W) on `device`, with any n >= 1, to embeddings (n, D) float32.
         image_shape: (C, H, W) of the network's images; H = W, and C is 1 (grey) or 3 (RGB).
         size: Length of an embedding, D.
         resize: Height and width, in pixels, that an image is resized to before its centre crop.
-        uri: URI to load the model from again. It names a version, never an alias, since an alias may move on.
-        identity: Text that differs between any two models that were ever logged, and is the same for all copies of one
-            model.
+        uri: URI from which the model can be loaded again. It names a version, never an alias, since an alias may later
+            name another version.
+        identity: Text that identifies the model: all copies of a model have the same text, and different logged models
+            have different ones.
         run_id: ID of the MLflow run that trained the model; None if it is not known.
         device: Device that the network computes on.
     """
@@ -46,7 +47,7 @@ class Embedder:
 
         Raises:
             CorruptImageError: The file is not an image, or not a whole one.
-            UnreadableFileError: The operating system does not let the file be read.
+            UnreadableFileError: The operating system refuses to read the file.
         """
         channels, height, _ = self.image_shape
         pixels = decode(os.fspath(path), self.resize)  # (resize, resize, 3)

@@ -23,9 +23,9 @@ from mdr_tune.util.words import first_line
 METADATA_KEY = b"mdr_tune.index"
 """Key in the metadata of the Parquet schema. Its value is an `IndexInfo` as JSON."""
 _ROW_GROUP_NUMBERS = 2**22
-"""Numbers that a writer holds before it writes a row group: 16 MiB of float32."""
+"""Number of coordinates of embeddings that a writer collects before it writes a row group: 16 MiB of float32."""
 _BLOCK_NUMBERS = 2**24
-"""Numbers in a block that is read: 64 MiB of float32."""
+"""Number of coordinates of embeddings in a block that is read: 64 MiB of float32."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class IndexInfo:
         model: URI of the model's version.
         identity: Identity of the model (`Embedder.identity`). Two indexes are comparable if their identities are equal.
         run_id: ID of the MLflow run that trained the model; None if it is not known.
-        root: Folder that the paths are relative to.
+        root: Folder of the images, which the paths in the index are relative to.
         image_shape: (C, H, W) of the network's images.
         resize: Height and width, in pixels, that images were resized to before their centre crop.
         created: Date and time in UTC, ISO 8601.
@@ -83,9 +83,9 @@ class IndexWriter:
 
 @contextmanager
 def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWriter]:
-    """Yield a writer for an index of embeddings of `size` numbers.
+    """Create an index file and yield its writer. The embeddings have `size` numbers each.
 
-    The file appears, whole, when the `with` block ends without an error.
+    The file appears when the `with` block ends without an error, and is then complete.
 
     Raises:
         UserError: The file cannot be written.
@@ -160,7 +160,10 @@ class EmbeddingIndex:
         return torch.cat([torch.empty(0, self.size), *(block for _, block in self.blocks())])
 
     def rows_of(self, paths: Sequence[str | None]) -> torch.Tensor:
-        """Return the row of each path, (n,) int64, -1 for a path that is not in the index. Paths are as in `paths`."""
+        """Return the row of each path, (n,) int64, -1 for a path that is not in the index.
+
+        The paths must be written as in the attribute `paths`.
+        """
         rows = pc.index_in(pa.array(paths, pa.string()), value_set=self.paths.combine_chunks(), skip_nulls=True)
         return torch.from_numpy(np.array(pc.fill_null(rows, -1), dtype=np.int64))
 

@@ -37,22 +37,22 @@ def search_index(
 ) -> SearchResult:
     """Return the `top` nearest rows of an index to each query. The search is exact.
 
-    Of rows at equal distances, the first is the nearer. The file is read once, 64 MiB at a time. The order and the
-    returned distances come from the differences of the embeddings in float64, so that an image finds itself at
-    distance 0. Matrix products only tell which of these distances need not be computed.
+    Of rows at equal distances, the first counts as the nearer. The file is read once, 64 MiB at a time. The order and
+    the returned distances come from the differences of the embeddings in float64, so that an image finds itself at
+    distance 0. Matrix products are used only to find out which of these distances need not be computed.
 
     Args:
         index: Index of N embeddings of D numbers.
         queries: (Q, D), finite, on the CPU.
         top: Number of rows to find, at least 1; k is `top`, or N if that is less.
-        exclude: (Q,) int64, a row that each query must not find, such as its own; -1 excludes none.
+        exclude: (Q,) int64, for each query a row that it must not find, such as its own; -1 excludes none.
         backend: `faiss`, `exact` (torch), or `auto`: FAISS if it is installed and the index is large.
         block_rows: Number of rows that are read at a time; None is as many as 64 MiB hold.
 
     Raises:
         ValueError: Shapes do not fit, a query is not finite or too large, or `top` is less than 1.
-        UserError: FAISS is asked for and not installed, the file cannot be read any more, or one of its embeddings is
-            not finite or too large to be compared.
+        UserError: `backend` is `faiss` and FAISS is not installed, the index file cannot be read any more, or one of
+            its embeddings is not finite or too large to be compared.
     """
     _check(index, queries, top, exclude)
     chosen = choose_backend(backend, len(index))
@@ -74,7 +74,7 @@ def search_index(
 
 
 def _nearest(squares: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the `top` smallest squared distances of each query, and their rows; equal ones in the order of rows."""
+    """Return the `top` smallest squared distances of each query, and their rows. Equal distances are ordered by row."""
     rows, places = rows.sort(dim=1)
     squares, order = squares.gather(1, places).sort(dim=1, stable=True)
     return squares[:, :top], rows.gather(1, order)[:, :top]

@@ -16,21 +16,21 @@ BackendChoice = Literal["auto", "exact", "faiss"]
 Nearest = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 """Function from queries (Q, D), a block (B, D) and a depth k <= B to the k nearest rows of each query, (Q, k) int64.
 
-Of equally near rows, the first ones are among the k. The k rows may be in any order."""
+Among equally near rows, those that come first in the block are chosen first. The k rows may be in any order."""
 
 FAISS_FROM_ROWS = 100_000
 """Least number of rows for which `auto` chooses FAISS. With fewer, reading the file takes most of the time."""
 
 _SPARE = 8
-"""Number of embeddings that FAISS is asked for beyond those that are wanted. The farthest embedding found tells how
-near the others can be at most."""
+"""Number of additional embeddings that FAISS is asked for. Embeddings that FAISS does not return are at least as far as
+the farthest one that it returns."""
 
 
 def choose_backend(choice: BackendChoice, rows: int) -> Backend:
     """Return the backend that searches an index of `rows` rows. Both backends are exact.
 
     Raises:
-        UserError: FAISS is asked for and not installed.
+        UserError: `choice` is `faiss`, and FAISS is not installed.
     """
     installed = importlib.util.find_spec("faiss") is not None
     if choice == "faiss" and not installed:
@@ -49,8 +49,9 @@ def nearest_by_torch(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
 def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> torch.Tensor:
     """Return the nearest rows by FAISS' flat index. See `Nearest`.
 
-    FAISS gets each distinct embedding once, since it does not promise an order among copies. Its distances are rounded
-    as any product is. Queries for which the rounding leaves open which rows are the nearest are given to torch.
+    FAISS gets each distinct embedding once, since it does not promise an order among equal ones. Its distances have
+    rounding errors, like any matrix product. If these leave open which rows are the nearest to a query, torch searches
+    for this query instead.
     """
     faiss = importlib.import_module("faiss")
 
@@ -82,10 +83,13 @@ def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
 
 
 def _with_copies(found: torch.Tensor, rows: torch.Tensor, sizes: torch.Tensor, depth: int) -> torch.Tensor:
-    """Return the `depth` nearest rows, from a ranking of distinct embeddings: each stands for all rows that equal it.
+    """Return the `depth` nearest rows, given a ranking of distinct embeddings.
+
+    Each distinct embedding stands for all rows that are equal to it.
 
     Args:
-        found: (Q, k), indices of distinct embeddings, nearest first. Together they have at least `depth` rows.
+        found: (Q, k), indices of distinct embeddings, nearest first. The embeddings of a query have at least `depth`
+            rows in total.
         rows: (B,), the rows of the first distinct embedding, ascending, then those of the second, and so on.
         sizes: (U,), number of rows of each distinct embedding.
         depth: number of rows to return for each query.

@@ -1,4 +1,4 @@
-"""List the images below a folder, and tell their classes by their folders."""
+"""List the images below a folder, and derive their classes from the names of the folders they are in."""
 
 import os
 from collections.abc import Sequence
@@ -16,9 +16,10 @@ def list_images(folder: Path) -> list[str]:
     """Return the paths of the images in a folder and in the folders below it.
 
     The paths are relative to the folder, with forward slashes. Images are files with a suffix in
-    `mdr_tune.data.own.folder.SUFFIXES`. Hidden files and folders are left out. So are those that operating systems keep
-    for themselves, with a warning. Links are followed, and each folder is read once. The order is the same on every
-    machine: first a folder's own images by the code points of their names, then its folders in the same way.
+    `mdr_tune.data.own.folder.SUFFIXES`. Hidden files and folders are left out. Files and folders that operating systems
+    make for their own use are left out too, with a warning. Links are followed, and each folder is read once. The order
+    is the same on every machine: first a folder's own images by the code points of their names, then its folders in the
+    same way.
 
     Raises:
         UserError: The folder does not exist, is a file, cannot be read, has no images, or has names that are not UTF-8.
@@ -54,8 +55,9 @@ def list_images(folder: Path) -> list[str]:
 def class_labels(paths: Sequence[str]) -> list[str | None]:
     """Return the class of each image by the rules of `data: {name: folder}` in a sweep file.
 
-    The class is the first folder of the path. Where all first folders are named as splits (train, test, ...), it is the
-    second. Names that look the same are one class. An image whose path has no such folder has no class (None).
+    The class is the name of the first folder in the path. If all first folders have names of splits (train, test, ...),
+    the class is the name of the second folder. Names that look the same are one class. The class is None if the path
+    has no such folder.
     """
     folders = [path.split("/")[:-1] for path in paths]
     firsts = {parts[0] if parts else "" for parts in folders}

@@ -1,4 +1,4 @@
-"""Judge differences: intervals, paired differences, Holm's correction, the bootstrap. Needs numpy and scipy only."""
+"""Judge differences by intervals, paired tests, Holm's correction and the bootstrap. Needs numpy and scipy only."""
 
 from mdr_tune.statistics.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_means
 from mdr_tune.statistics.interval import Interval, mean_interval, smallest_separated

@@ -1,8 +1,9 @@
 """The bootstrap over the queries of one run: how much a mean would vary if other queries of the same kind were drawn.
 
-It says nothing about what another training seed would give. Queries of one class share their positives and are not
-independent, so that resampling single queries understates the uncertainty. With `classes`, whole classes are resampled
-instead. That is right where the question is what other classes would give; the interval is mostly wider.
+The bootstrap says nothing about the results of other training seeds. Queries of one class share their positives and are
+not independent, so that resampling single queries understates the uncertainty. With `classes`, whole classes are
+resampled instead. That is right if the question is how results would vary with other classes. The interval is then
+mostly wider.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from mdr_tune.statistics.interval import CONFIDENCE, Interval
 
 RESAMPLES = 2000
 DRAWS_AT_ONCE = 4_000_000
-"""Number of indices in memory at a time, 8 bytes each."""
+"""Number of drawn indices in memory at a time, 8 bytes each."""
 
 
 def bootstrap_mean(
@@ -20,17 +21,18 @@ def bootstrap_mean(
     """Return the mean of `values` and its 95 % percentile interval by the bootstrap.
 
     Args:
-        values: (n,), one value a query; NaN is left out.
+        values: (n,), one value for each query. NaN values are left out.
         classes: (n,), the class of each query, to resample whole classes; None resamples single queries.
         seed: Seed of the resampling; the same arguments give the same interval.
         resamples: Number of resamples.
 
     Returns:
-        Mean and interval, where `n` is the number of queries whose value is not NaN. There is no interval (`low` and
-        `high` are None) for one query or one class alone, and where the ends would be equal, as for equal values.
+        Mean and interval, where `n` is the number of queries whose value is not NaN. `low` and `high` are None if there
+        is only one query or one class. They are also None if both ends would be equal, for example because all values
+        are equal.
 
     Raises:
-        ValueError: All values are NaN, there are none, or the shapes do not fit.
+        ValueError: There is no value that is not NaN, or the shapes do not fit.
 
     Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
@@ -47,8 +49,8 @@ def bootstrap_difference(
     """Return the mean of `values - baseline`, paired by query, and its interval. See `bootstrap_mean`.
 
     Args:
-        values: (n,), one value a query; a pair with NaN is left out.
-        baseline: (n,), values of the same queries in the same order; a pair with NaN is left out.
+        values: (n,), one value for each query. A pair with a NaN is left out.
+        baseline: (n,), values of the same queries in the same order.
         classes: (n,), the class of each query, or None.
         seed: Seed of the resampling.
         resamples: Number of resamples.
@@ -67,7 +69,7 @@ def bootstrap_means(
     """Return mean and interval of each column of `values`, all from the same resamples. See `bootstrap_mean`.
 
     Args:
-        values: (n, m), m metrics of n queries. A NaN is left out of its column.
+        values: (n, m), m metrics of n queries. NaN values are left out of their column.
         classes: (n,), the class of each query, or None.
         seed: Seed of the resampling.
         resamples: Number of resamples.
@@ -96,7 +98,10 @@ def bootstrap_means(
 
 
 def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Return the sum of the rows (n, m) of each unit, (units, m); `unit` (n,) is the unit of each row."""
+    """Return for each unit, a query or a class, the sum of its rows of `values` (n, m), (units, m).
+
+    `unit`, (n,), is the index of each row's unit.
+    """
     total = np.zeros((int(unit.max()) + 1, values.shape[1]))
     np.add.at(total, unit, values)
     return total
@@ -105,9 +110,10 @@ def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
 def _resampled(sums: np.ndarray, sizes: np.ndarray, seed: int, resamples: int) -> np.ndarray:
     """Return the mean of each resample, (resamples, m); NaN where a resample holds no value of a column.
 
-    A resample is a count of how often each unit was drawn. A mean is the weighted sum of the units' sums over that of
-    their sizes, with the counts as weights, so that one draw serves all columns. The resamples are drawn in blocks, so
-    that memory does not grow with resamples x units. The size of the blocks does not change the draws.
+    A unit is a query or a class. A resample counts how often each unit was drawn. The mean of a column is the sum of
+    count * sum over all units, divided by the sum of count * size. One draw therefore serves all columns. The resamples
+    are drawn in blocks, so that memory does not grow with resamples x units. The size of the blocks does not change the
+    draws.
 
     Args:
         sums: (units, m), sum of the values of each unit.

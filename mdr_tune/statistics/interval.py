@@ -17,8 +17,8 @@ class Interval:
 
     Attributes:
         mean: Mean of the values.
-        low: Lower end of the interval; None where there is no interval.
-        high: Upper end of the interval; None where there is no interval.
+        low: Lower end of the interval; None if there is no interval.
+        high: Upper end of the interval; None if there is no interval.
         n: Number of values.
     """
 
@@ -31,9 +31,9 @@ class Interval:
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Return the mean and its 95 % interval by Student's t: mean -+ t(0.975, n - 1) s / sqrt(n).
 
-    The interval holds for values that are independent and about normally distributed; results of different training
-    seeds are taken to be so. One value has no interval. Nor have equal values: the interval of the formula would have a
-    width of 0, as if the mean could not be off.
+    The interval holds for values that are independent and about normally distributed; this is assumed of results of
+    different training seeds. A single value has no interval. Equal values have none either: the formula would give an
+    interval of width 0, as if the mean were certain.
 
     Args:
         values: (n,), in any unit.
@@ -57,7 +57,7 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
 def spread(values: np.ndarray, scale: float) -> float | None:
     """Return the unbiased standard deviation of the values.
 
-    It is None where there are fewer than two values, or where the values are equal but for rounding.
+    It is None if there are fewer than two values, or if the values are equal apart from rounding.
 
     Args:
         values: (n,), in any unit.
@@ -70,9 +70,11 @@ def spread(values: np.ndarray, scale: float) -> float | None:
 
 
 def smallest_separated(deviation: float, n: int) -> float:
-    """Return the smallest absolute mean of n values that a two-sided t-test sets apart from 0 at p = 0.05.
+    """Return the smallest absolute mean of n values that differs significantly from 0.
 
-    It is half the width of the values' 95 % interval.
+    The test is the two-sided t-test at p = 0.05.
+
+    The returned mean is half the width of the values' 95 % interval.
 
     Args:
         deviation: Standard deviation of the values.

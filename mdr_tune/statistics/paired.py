@@ -1,4 +1,4 @@
-"""The difference between two sets of runs, paired by training seed; p-values of several, corrected by Holm."""
+"""The difference between two sets of runs, paired by training seed; Holm's correction of several p-values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ class PairedDifference(Interval):
     """The mean difference of the pairs, with its interval and its test.
 
     Attributes:
-        p: p-value of the two-sided paired t-test; None where there is no test.
+        p: p-value of the two-sided paired t-test; None if the test cannot be made.
         differences: Difference of each pair, by training seed.
     """
 
@@ -23,11 +23,11 @@ class PairedDifference(Interval):
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference | None:
-    """Return the mean of `values` less `baseline` over the seeds that both have; None if there is no such seed.
+    """Return the mean of `values` minus `baseline` over the seeds that both have; None if there is no such seed.
 
     A seed affects both runs of a pair alike (the first weights, the order of the batches). The difference of a pair is
-    free of that effect, and so varies less than the values. A single pair has neither interval nor p. Nor have
-    differences that are all equal: p would be 0, or undefined, on the strength of a spread that cannot be true.
+    free of that effect, and so varies less than the values. A single pair has neither an interval nor a p. Differences
+    that are all equal have neither, either: their spread of 0 cannot be the true one, and would make p 0 or undefined.
 
     Args:
         values: Value of each run, by training seed.
@@ -66,8 +66,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     Call every difference real whose corrected p is at most 0.05. Then the chance that any of them is not real is at
     most 5 %, however the tests depend on each other. Of m tests, the k-th smallest p is multiplied by m - k + 1, raised
-    to the corrected p before it if that is larger, and limited to 1. A p of None, for a test that could not be made,
-    stays None and does not count among the m.
+    to the corrected value of the p before it if that value is larger, and limited to 1. A p of None, for a test that
+    could not be made, stays None and does not count among the m.
 
     Raises:
         ValueError: A p-value is not in [0, 1].

@@ -1,4 +1,4 @@
-"""One trial on one rank: build it, train an epoch, evaluate, checkpoint. Uses DDP, but neither Ray nor MLflow."""
+"""Run one trial on one rank: build it, train epochs, evaluate, checkpoint. It uses DDP, but neither Ray nor MLflow."""
 
 from mdr_tune.training.finite import TrialDiverged
 from mdr_tune.training.model import EmbeddingModel

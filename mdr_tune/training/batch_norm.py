@@ -16,15 +16,17 @@ from mdr_tune.training.ranks import Ranks
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` over the global batch; the same parameters, buffers and state dict.
+    """`nn.BatchNorm2d` whose statistics in training are those of the global batch.
 
-    In eval mode, and with one rank, it behaves as `nn.BatchNorm2d`. Gradients are those of one rank with the global
-    batch, in the convention of this project: each rank's incoming gradient is W times its share, and DDP averages the
-    gradients of the parameters over the ranks.
+    Parameters, buffers and state dict are those of `nn.BatchNorm2d`.
+
+    In eval mode, and with one rank, it behaves as `nn.BatchNorm2d`. Gradients are those that one rank with the global
+    batch would compute. As everywhere in this project, the gradient that comes in on each of W ranks is W times the
+    rank's share, and DDP averages the gradients of the parameters over the ranks.
 
     Attributes:
         ranks: The ranks that share a batch.
-        shares: Number of images of each rank.
+        shares: Number of images of the global batch on each rank.
         weights: (W, 1), `shares` as a tensor of the layer's dtype, on the layer's device.
     """
 
@@ -59,7 +61,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> None:
-    """Make every `nn.BatchNorm2d` in `module` take its training statistics over `ranks`, in place.
+    """Make every `nn.BatchNorm2d` in `module` compute its training statistics over all ranks. `module` is changed.
 
     Args:
         module: The network, already on its device and in its dtype.
@@ -80,9 +82,9 @@ def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> 
 def _global_moments(
     inputs: torch.Tensor, counts: torch.Tensor, total: int, ranks: Ranks
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean (C,) and biased variance (C,) over all ranks.
+    """Return the mean (C,) and the biased variance (C,) of each channel over the inputs of all ranks.
 
-    The ranks' moments are combined by the formula of Chan, Golub and LeVeque (1979), which loses nothing to
+    The ranks' means and variances are combined by the formula of Chan, Golub and LeVeque (1979), which avoids
     cancellation.
 
     Args:
@@ -100,7 +102,11 @@ def _global_moments(
 
 
 class _Normalize(torch.autograd.Function):
-    """Normalise with given global moments; the backward accounts for the moments' dependence on all ranks' inputs."""
+    """Normalise with a given mean and variance of the global batch.
+
+    The backward pass includes the gradient through the mean and the variance, which depend on the inputs of all
+    ranks.
+    """
 
     @staticmethod
     def forward(

@@ -1,8 +1,8 @@
 """Detect a collapse: the distances within a batch differ by too little to rank images by them.
 
-Any loss can end there. A margin that no triplet meets pushes every embedding to one point, or, on a sphere, to points
-that are all equally far from each other. All images are then each other's neighbours, and the deviation of the
-distances, which MDR divides by, is zero.
+Training with any loss can end in a collapse. For example, a margin that no triplet keeps moves all embeddings to one
+point or, on a sphere, to points that are all equally far from each other. Every image is then equally near to all
+others. The standard deviation of the distances, which MDR divides by, is zero.
 """
 
 import torch
@@ -13,24 +13,24 @@ LEAST_RELATIVE_STD = 1e-3
 """Ratio of the distances' standard deviation to their mean at or below which all distances count as equal.
 
 Embeddings with independent normal coordinates have a ratio of 1 / sqrt(2 D): 0.03 for D = 512, 0.016 for 2048, and
-0.001 for half a million. Networks that were never trained have 0.03 (2,048 dimensions, normalised) to 0.5, since their
-embeddings fill few dimensions."""
+0.001 for half a million. Networks that were never trained have a ratio of 0.03 (2,048 dimensions, normalised) to 0.5,
+since their embeddings fill few dimensions."""
 LEAST_STD_IN_ROUNDING = 1 / 8
 """Standard deviation of the distances at or below which all distances count as equal, in units of the rounding.
 
 The rounding is the embeddings' norm times the epsilon of the trial's precision. The bound is thus 1.5e-8 of the norm
-for fp32, 1e-4 for fp16 and 1e-3 for bf16. Where all embeddings are equal but for rounding, the mean distance is about
-the rounding, and the standard deviation is smaller by a factor of sqrt(2 D). Networks that were never trained have a
-standard deviation of 0.02 of the norm or more."""
+for fp32, 1e-4 for fp16 and 1e-3 for bf16. If embeddings differ only by rounding, the mean distance is about the
+rounding, and the standard deviation is smaller by a factor of sqrt(2 D). Networks that were never trained have a
+standard deviation of at least 0.02 times the norm."""
 
 
 @torch.no_grad()
 def distance_moments(embeddings: torch.Tensor, mode: EmbeddingMode) -> tuple[float, float, float]:
     """Return mean and standard deviation of the distances between a batch's embeddings, and the embeddings' norm.
 
-    The distances are those of retrieval: embeddings of the mode `l2` are normalised first, others are left raw. They
-    are computed in float64 after the embeddings are centred; otherwise the result would be dominated by the rounding of
-    |a|^2 + |b|^2 - 2ab.
+    The distances are those of retrieval: with the mode `l2` embeddings are normalised first, with other modes they are
+    left as they are. The distances are computed in float64, from centred embeddings; otherwise they would be dominated
+    by the rounding of |a|^2 + |b|^2 - 2ab.
 
     Args:
         embeddings: (N, D), raw embeddings of the global batch; N is at least 3.
@@ -53,7 +53,7 @@ def distance_moments(embeddings: torch.Tensor, mode: EmbeddingMode) -> tuple[flo
 
 
 def is_collapsed(mean: float, std: float, norm: float, precision: torch.dtype) -> bool:
-    """Return whether the distances of a batch differ by too little to mean anything.
+    """Return whether a batch has collapsed: its distances differ by too little to rank images by them.
 
     Args:
         mean: Mean of the distances.

@@ -36,18 +36,19 @@ def evaluate(
     """Return Recall@K, MAP@R and R-precision of a model on a split, in percent.
 
     Each image of the split is a query once. It is compared with the gallery, or, where the split has none, with all
-    other images of the split. The metrics are the same on all ranks, and for any number of ranks but for rounding:
-    nothing is padded, each image is embedded once, and each query is scored once. The network computes in full float32,
-    whatever precision it was trained in.
+    other images of the split. The metrics are the same on all ranks. Apart from rounding, they do not depend on the
+    number of ranks: nothing is padded, each image is embedded once, and each query is scored once. The network computes
+    in full float32, whatever precision it was trained in.
 
     Args:
-        model: The model. It is put into eval mode for the call, and back into its mode afterwards.
+        model: The model. It is put into eval mode for the call, and back into its former mode afterwards.
         split: The queries, and the gallery if there is one.
         ranks: The ranks that share the work; each of them must make this call.
         recall_ks: The ranks K. Those beyond the number of items to retrieve are left out, and 1 is always added.
         image_size: Height and width, in pixels, of the centre crop that the model sees; None leaves images whole.
         on_batch: Function that is called after each batch that this rank has embedded.
-        batch_size: Number of images that this rank embeds at a time. It is halved while a GPU has no room for them.
+        batch_size: Number of images that this rank embeds at a time. If they do not fit into a GPU's memory, the number
+            is halved until they do.
 
     Returns:
         `recall_at_{K}` for each K, ascending, `map_at_r` and `r_precision`.
@@ -62,7 +63,9 @@ def evaluate(
 
 
 def usable_ks(split: ImageSplit, recall_ks: Sequence[int]) -> list[int]:
-    """Return the ranks K that do not exceed the number of items to retrieve, ascending; 1 is always among them.
+    """Return the ranks K that Recall@K can be computed for, ascending.
+
+    They are 1 and those of `recall_ks` that do not exceed the number of items to retrieve.
 
     Raises:
         ValueError: There is no query, or nothing to retrieve.
@@ -93,7 +96,7 @@ def embed_split(
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
 ) -> EmbeddedSplit:
-    """Embed the queries and the gallery of a split. Arguments are those of `evaluate`."""
+    """Embed the queries and the gallery of a split. Arguments and errors are those of `evaluate`."""
     gallery, device = split.gallery, ranks.device
 
     def embed_all(images: Images) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Evaluate and keep the details: scores of each query for intervals, class centres, pictures of some queries."""
+"""Evaluate a model and keep details: scores of each query, class centres, pictures of some queries."""
 
 from collections.abc import Callable, Sequence
 
@@ -29,7 +29,7 @@ def examine(
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
 ) -> tuple[dict[str, float], TestDetails]:
-    """Return the metrics of `evaluate`, bit by bit the same, and the details behind them.
+    """Return the metrics that `evaluate` returns, bit by bit the same, and details of queries and classes.
 
     Arguments and errors are those of `evaluate`. Only rank 0 gets the pictures.
     """
@@ -76,16 +76,16 @@ def class_centres(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch
 
 
 def best_and_worst(scores: QueryScores, labels: torch.Tensor, most: int = SHOWN_QUERIES) -> tuple[list[int], list[int]]:
-    """Return the queries with the highest average precision, and those of the others with the lowest.
+    """Return the queries with the highest average precision, and among the other queries those with the lowest.
 
     Within each of the two lists, every query is of a different class. Among queries of equal precision, the one whose
-    first hit comes earlier is better; after that the order of the split decides. Queries without anything to retrieve
-    are left out.
+    first hit comes earlier is better; if the first hits are equal as well, the query that comes first in the split is
+    taken first. Queries without anything to retrieve are left out.
 
     Args:
         scores: Scores of all n queries of a split.
         labels: (n,), classes of the queries.
-        most: Greatest length of each list. At most half of the queries are in one list.
+        most: Greatest length of each list. A list also has at most half as many queries as there are in total.
 
     Returns:
         Indices of the best queries, the best first, and of the worst ones, the worst first.

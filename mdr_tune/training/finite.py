@@ -6,17 +6,17 @@ import torch
 
 
 class TrialDiverged(RuntimeError):  # noqa: N818 - an outcome of a trial more than an error of the program
-    """Embeddings or losses stopped being finite numbers, or the embeddings collapsed. The text is one sentence."""
+    """A trial's embeddings or losses stopped being finite, or its embeddings collapsed. The message is one sentence."""
 
 
 class FiniteNumbers:
     """End a trial whose embeddings or loss are not finite; the error names the first such step of the epoch.
 
-    On a CPU the trial ends at that step. On a GPU, looking at a number in each step would mean waiting for the GPU each
-    time. There the numbers are kept, and looked at when the epoch is over; the error is the same. Until then the losses
-    are given zeros in place of a batch's embeddings if these are not all finite. Otherwise a kernel that turns NaN into
-    an index might end the process's whole CUDA context. The weights and averages that result from the rest of such an
-    epoch are of no use.
+    On a CPU the trial ends at that step. On a GPU, a check in each step would make the CPU wait for the GPU each time.
+    The numbers are therefore kept, and checked at the end of the epoch; the error is the same. Until then, if a batch
+    has embeddings that are not all finite, the losses get zeros in place of the batch. Otherwise a kernel that turns
+    NaN into an index might end the process's whole CUDA context. The weights and averages that result from the rest of
+    such an epoch are of no use.
 
     Args:
         epoch: Number of the epoch, from 1.
@@ -27,7 +27,9 @@ class FiniteNumbers:
         self._seen: list[torch.Tensor] = []  # two scalars a step: 0, or NaN if an embedding is not finite; and the loss
 
     def embeddings(self, embeddings: torch.Tensor, step: int) -> torch.Tensor:
-        """Note the embeddings (N, D) of a step, counted from 0, and return the embeddings to compute the losses with.
+        """Check the embeddings (N, D) of a step; return the embeddings to compute the losses with.
+
+        `step` is the number of the step, from 0. On a GPU the check is made by `end_epoch`.
 
         Raises:
             TrialDiverged: The embeddings are on a CPU, and not finite.
@@ -41,7 +43,9 @@ class FiniteNumbers:
         return embeddings.masked_fill(finite != 0, 0.0)
 
     def loss(self, loss: torch.Tensor, step: int) -> None:
-        """Note the loss () of a step, counted from 0; the step's embeddings must be noted before.
+        """Check the loss () of a step. `embeddings` must have been called for this step before.
+
+        `step` is the number of the step, from 0. On a GPU the check is made by `end_epoch`.
 
         Raises:
             TrialDiverged: The loss is on a CPU, and not finite.
@@ -52,10 +56,10 @@ class FiniteNumbers:
             raise self._diverged(2 * step + 1)
 
     def end_epoch(self) -> None:
-        """Check the numbers that were noted on a GPU during the epoch.
+        """Check the embeddings and losses that were on a GPU during the epoch.
 
         Raises:
-            TrialDiverged: A number is not finite.
+            TrialDiverged: An embedding or a loss is not finite.
         """
         if not self._seen:
             return

@@ -1,8 +1,8 @@
 """Dropout and stochastic depth whose draws depend neither on the number of ranks nor on the chunks of a batch.
 
-In each step, each layer draws one mask for all images of the global batch, from a seed of the step. It applies the
-mask's rows of the images that it is given. An image thus loses the same activations on whichever rank, and in whichever
-chunk, it is embedded.
+A mask says which activations of each image are dropped. In each step, each layer draws one mask for all images of the
+global batch, from a seed of the step. It applies those rows of the mask that belong to the images it is given. The
+activations that an image loses therefore do not depend on the rank or the chunk in which it is embedded.
 """
 
 import itertools
@@ -19,10 +19,10 @@ from mdr_tune.metric.transfer import send
 
 
 class Draws:
-    """Source of the masks of a network's layers. In training, `at` is called before each forward pass.
+    """Source of the random masks of a network's dropout layers. In training, `at` is called before each forward pass.
 
     Attributes:
-        step: Identity of the optimiser step: seed of the trial, epoch, number of the step within the epoch.
+        step: Numbers that identify the optimiser step: seed of the trial, epoch, number of the step within the epoch.
         batch_size: Number of images in the global batch, B.
         rows: Images of the global batch that the next forward pass gets.
     """
@@ -43,7 +43,7 @@ class Draws:
     def keep_mask(
         self, layer: int, shape: torch.Size, probability: float, like: torch.Tensor, same_for_all: bool = False
     ) -> torch.Tensor:
-        """Return a random mask to multiply activations by: 0 drops, 1 / (1 - probability) keeps.
+        """Return a random mask to multiply activations by: 0 to drop one, 1 / (1 - probability) to keep it.
 
         Args:
             layer: Number of the layer. A second call for the same layer in a forward pass draws anew.
@@ -69,7 +69,7 @@ class Draws:
 
 
 _draws: "weakref.WeakValueDictionary[int, Draws]" = weakref.WeakValueDictionary()
-"""All living `Draws` by number: torch's custom operations take numbers, not objects."""
+"""All `Draws` that are in use, by number. They have numbers because torch's custom operations take no objects."""
 _numbers = itertools.count()
 
 
@@ -88,7 +88,7 @@ def _(
 
 
 class GlobalDropout(nn.Dropout):
-    """`nn.Dropout` that draws for the global batch."""
+    """`nn.Dropout` that draws its mask for the global batch."""
 
     layer: int
     draws: Draws
@@ -106,13 +106,13 @@ def _global_stochastic_depth() -> type[nn.Module]:
     from torchvision.ops import StochasticDepth
 
     class GlobalStochasticDepth(StochasticDepth):
-        """`torchvision.ops.StochasticDepth` that draws for the global batch."""
+        """`torchvision.ops.StochasticDepth` that draws its mask for the global batch."""
 
         layer: int
         draws: Draws
 
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            """Drop the branch (...) of single images of (n, ...); in the mode `batch`, of all images or of none."""
+            """Drop whole images of the inputs (n, ...); in the mode `batch`, drop all images or none."""
             if not self.training or self.p == 0:
                 return inputs
             ones = torch.Size([1] * (inputs.ndim - 1))
@@ -122,7 +122,10 @@ def _global_stochastic_depth() -> type[nn.Module]:
 
 
 def make_draws_global(network: nn.Module) -> Draws:
-    """Make every dropping layer of `network` draw for the global batch, in place; return the source of their masks."""
+    """Make each dropout layer of `network` draw its mask for the global batch; return the source of the masks.
+
+    `network` is changed in place. Layers of stochastic depth count as dropout layers.
+    """
     draws = Draws()
     kinds: dict[type, Any] = {nn.Dropout: GlobalDropout}
     if "torchvision" in sys.modules:  # otherwise the network has none of its layers, and the import takes two seconds

@@ -1,4 +1,4 @@
-"""Turn the indices of a global batch into this rank's augmented images, on its device, reading ahead meanwhile."""
+"""Turn the indices of a global batch into this rank's augmented images on its device. Batches are read ahead."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -16,7 +16,7 @@ from mdr_tune.training.ranks import Ranks
 
 
 class InputBatch(NamedTuple):
-    """One step's input, on the rank's device.
+    """Input of one training step, on the rank's device.
 
     Attributes:
         images: (n, C, H, W) uint8, or float32 in 0..255: this rank's slice of the global batch, augmented.
@@ -28,7 +28,10 @@ class InputBatch(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """A batch from the background thread: for a CPU ready for use, for a GPU not yet augmented, in pinned memory."""
+    """A batch from the background thread. For a CPU its images are augmented already.
+
+    For a GPU its images are not yet augmented, and its tensors are in pinned memory.
+    """
 
     images: torch.Tensor  # (n, C, H, W)
     params: torch.Tensor  # (n, k)
@@ -38,8 +41,8 @@ class _Read(NamedTuple):
 class InputPipeline:
     """Read and augment the batches of one rank.
 
-    The images depend only on the split, the augmentation, the seed and the batches. Reading further ahead changes
-    nothing, and the slices of any number of ranks make up the same global batch.
+    The images depend only on the split, the augmentation, the seed and the batches. They do not depend on how many
+    batches are read ahead. For any number of ranks, the slices of all ranks make up the same global batch.
 
     For a CPU, a background thread reads and augments. For a GPU, the background thread reads into pinned memory; the
     calling thread sends the batch to the GPU and augments it there, without waiting for the GPU. The copy has a stream
@@ -53,7 +56,7 @@ class InputPipeline:
         prefetch_batches: Greatest number of batches that are read ahead; 0 reads each batch when it is asked for.
 
     Raises:
-        ValueError: The augmentation crops more than the images have.
+        ValueError: The crop of the augmentation is larger than the images.
     """
 
     def __init__(
@@ -69,8 +72,8 @@ class InputPipeline:
     def epoch(self, epoch: int, batches: torch.Tensor) -> Generator[InputBatch, None, None]:
         """Yield the input of each step of an epoch.
 
-        The background thread has ended once the last batch is taken, or once the generator is closed. Leaving a `for`
-        loop over the generator closes it.
+        The background thread ends when the last batch is taken, or when the generator is closed. Leaving a `for` loop
+        over the generator closes it.
 
         Args:
             epoch: Number of the epoch, from 0.
@@ -82,7 +85,10 @@ class InputPipeline:
                 yield self._on_device(images, params, labels)
 
     def _read(self, epoch: int, numbered: tuple[int, torch.Tensor]) -> _Read:
-        """Read this rank's images of a batch; `numbered` is the number of the step and the batch's indices (B,)."""
+        """Read this rank's images of a batch.
+
+        `numbered` is a pair: the number of the step, and the indices (B,) of the images of its batch.
+        """
         step, indices = numbered
         mine = shard_slice(len(indices), self._ranks.world_size, self._ranks.rank)
         images = self._split.images[indices[mine]]
@@ -114,5 +120,5 @@ def _keep_for(stream: torch.cuda.Stream, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _pin(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a copy of a CPU tensor in pinned memory; a tensor of a split that is on the GPU is returned itself."""
+    """Return a copy of a CPU tensor in pinned memory; a tensor that is on a GPU already is returned as it is."""
     return tensor.pin_memory() if tensor.device.type == "cpu" else tensor

@@ -1,9 +1,9 @@
 """Embed a batch in chunks, with the gradients of the whole batch but the memory of one chunk.
 
-The first pass embeds all chunks without a graph. The loss of the whole batch then gives the gradient of each embedding.
-The second pass embeds each chunk again, with a graph, and sends its embeddings' gradient through the graph. Nothing is
-approximated as long as an image's embedding depends on that image alone: BatchNorm has to be frozen, and dropout drawn
-by image (`global_draws`).
+The first pass embeds all chunks without an autograd graph. The loss of the whole batch then gives the gradient of each
+embedding. The second pass embeds each chunk again, with a graph, and propagates the gradient of its embeddings through
+the graph. Nothing is approximated as long as an image's embedding depends on that image alone: BatchNorm has to be
+frozen, and dropout has to be drawn for each image by itself (see `global_draws`).
 Source: GradCache, Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021.
 """
 
@@ -28,8 +28,9 @@ def embed_in_chunks(
         chunk_size: Number of images in a chunk, c, at least 1.
 
     Returns:
-        The embeddings (n, D), a leaf that requires a gradient; and the second pass, to call when the embeddings have
-        their gradient. It adds to the gradients of the model's parameters.
+        The embeddings (n, D), a leaf tensor that requires a gradient; and a function that makes the second pass. The
+        function must be called when the embeddings have their gradient. It adds to the gradients of the model's
+        parameters.
     """
     chunks = [slice(start, min(start + chunk_size, num_images)) for start in range(0, num_images, chunk_size)]
     with torch.no_grad():

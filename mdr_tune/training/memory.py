@@ -13,8 +13,8 @@ class PeakMemory:
 
     On a GPU it is the most that torch has allocated for tensors. On a CPU it is the peak resident set of the process.
     The resident set includes the libraries (0.3 GiB and more), and memory that the allocator kept from an earlier
-    trial. Linux can reset its peak. Where it cannot be reset (another system, or a read-only /proc), it is the peak of
-    the process's whole life.
+    trial. The peak resident set can be reset on Linux only, and only if /proc is writable. Elsewhere it is the peak
+    since the process started.
 
     Args:
         ranks: The ranks; each of them must make the same calls.
@@ -39,7 +39,7 @@ class PeakMemory:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of a GPU, or `cpu`."""
+    """Return the name of the GPU `device`, or `cpu` if it is the CPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 

@@ -8,7 +8,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.metric import EmbeddingMode, apply_test_mode
 
 ImageShape = tuple[int, int, int]
-"""(C, H, W) of an image."""
+"""Number of channels, height and width of an image, (C, H, W)."""
 
 
 class EmbeddingModel(nn.Module):
@@ -17,7 +17,7 @@ class EmbeddingModel(nn.Module):
     Args:
         backbone: The network before the embedding layer.
         size: Length of an embedding, D.
-        mode: `l2` puts embeddings on the unit sphere; `rescale` and `none` leave them raw at test time.
+        mode: `l2` puts embeddings on the unit sphere; `rescale` and `none` leave them as they are in evaluation.
         channels_last: Whether images and convolutions have the memory layout "channels last", usually the faster one.
     """
 
@@ -35,7 +35,7 @@ class EmbeddingModel(nn.Module):
 
         Args:
             config: Configuration of the trial.
-            pretrained: Whether to load the backbone's published weights; False where a checkpoint is loaded next.
+            pretrained: Whether to load the backbone's published weights. Use False if a checkpoint is loaded next.
 
         Raises:
             UserError: The published weights cannot be obtained.
@@ -50,7 +50,7 @@ class EmbeddingModel(nn.Module):
             images: (n, C, H, W), uint8 or float in 0..255, grey or RGB, of a size that the backbone takes.
 
         Returns:
-            (n, D). In training mode, the raw output of the linear layer: the training transform spans the global batch
+            (n, D). In training mode, the raw output of the linear layer; `apply_embedding_mode` needs the global batch,
             and is applied after the gather. In eval mode, the embeddings that retrieval compares by Euclidean distance.
         """
         normalized = self.backbone.normalize(images).to(self.linear.weight.dtype, memory_format=self._memory_format)

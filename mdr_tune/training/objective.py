@@ -18,7 +18,7 @@ class Terms(NamedTuple):
     dml_loss: torch.Tensor
     mdr_loss: torch.Tensor
     miner_fallback: torch.Tensor
-    """Fraction of anchors whose negative was drawn uniformly because all weights were zero."""
+    """Fraction of anchors for which the miner drew negatives uniformly, because all its weights were zero."""
 
 
 class Objective(nn.Module):
@@ -55,9 +55,10 @@ class Objective(nn.Module):
         Args:
             embeddings: (N, D), raw embeddings of the global batch, in rank order, equal on all ranks.
             labels: (N,) class ids, or the batch's `BatchLabels`.
-            generator: Generator that miner and loss draw from, on the CPU, in the same state on all ranks.
-            epochs_done: Number of epochs trained once this step is done, with fractions. The warm-up of MDR's weight
-                depends on it.
+            generator: Generator for the random draws of the miner and of the loss. It is on the CPU, and in the same
+                state on all ranks.
+            epochs_done: Number of epochs, with fractions, that are completed when this step is done. The warm-up of
+                MDR's weight depends on it.
         """
         embeddings = apply_embedding_mode(embeddings, self.mode)
         mined = self.miner(embeddings, labels, generator)
@@ -75,7 +76,7 @@ class Objective(nn.Module):
         return self.weight * warmup_factor(epochs_done, self.warmup_epochs)
 
     def describe(self, epochs_done: float) -> dict[str, float]:
-        """Return the weight, the levels and the moving averages of MDR as metrics; empty without MDR."""
+        """Return the weight, the levels and the moving averages of MDR as metrics. There are none without MDR."""
         if self.mdr is None:
             return {}
         metrics = {f"mdr/level_{i}": level for i, level in enumerate(self.mdr.levels.tolist())}

@@ -28,8 +28,8 @@ from mdr_tune.util.words import escaped
 
 OfficialMode = Literal["rescale", "l2"]
 """Embedding mode of one of the authors' models: `rescale` for their class `Embedding`, `l2` for `L2NormEmbedding`
-(run.py --l2norm). A file does not tell which of the two it is, since their tensors have the same names. At test time
-`Embedding` gives raw embeddings, `L2NormEmbedding` unit vectors."""
+(run.py --l2norm). A saved file does not show which of the two classes its model has, since their tensors have the same
+names. At test time `Embedding` gives raw embeddings, `L2NormEmbedding` unit vectors."""
 
 IMAGE_SHAPE: ImageShape = (3, 224, 224)
 RESIZE = 256
@@ -43,7 +43,7 @@ _RECOGNISED_BY = {
     "resnet50": "base.layer1.0.conv3.weight",
     "resnet18": "base.layer1.0.conv2.weight",
 }
-# From the prefixes of tensor names here to those in the authors' code. A longer prefix stands before a shorter one.
+# Prefixes of tensor names in this package, and those in the authors' code. Longer prefixes come before shorter ones.
 _THEIR_PREFIXES = {
     "bn_inception": {"backbone.": "base.model.", "linear.": "linear."},
     "resnet50": {"backbone.network.": "base.", "linear.": "linear."},
@@ -64,7 +64,7 @@ class ImportedModel:
         model: The model, on the CPU, in eval mode. It takes uint8 images (n, 3, 224, 224), RGB, and returns their
             embeddings (n, D).
         config: Description of the model by the keys `backbone`, `embedding` and `batch_norm`. The other keys have their
-            defaults and mean nothing, since a state dict does not tell how the model was trained.
+            defaults and mean nothing, since a state dict does not show how the model was trained.
         source: File name (`file`), SHA256 (`sha256`) and URL of the authors' code (`code`).
     """
 
@@ -110,9 +110,11 @@ def import_official(file: Path, mode: OfficialMode) -> ImportedModel:
 
 
 def write_checkpoint(imported: ImportedModel, folder: Path) -> Path:
-    """Write `folder`/model.pt, whole or not at all, and return its path. A missing folder is made.
+    """Write the checkpoint `folder`/model.pt and return its path. The folder is made if it is missing.
 
-    A model.pt that holds the same bytes already is left alone.
+    The file appears only when it is complete.
+
+    If there is a model.pt with the same bytes already, nothing is written.
 
     Raises:
         UserError: The folder has a model.pt of another model, or the file cannot be written.
@@ -141,10 +143,10 @@ def convert_official(state: Mapping[str, torch.Tensor], mode: OfficialMode) -> t
     Args:
         state: State dict of the authors' `Embedding` or `L2NormEmbedding`, on any of their backbones. The prefix
             `module.` that DataParallel puts before each name is removed.
-        mode: Mode that stands for one of the two classes; see `OfficialMode`.
+        mode: `rescale` for a model of the class `Embedding`, `l2` for one of `L2NormEmbedding`.
 
     Raises:
-        UserError: A tensor is missing, unexpected, of another shape or kind, or not finite.
+        UserError: A tensor is missing or not expected, has another shape or type than expected, or is not finite.
     """
     _check_is_state_dict(state)
     if all(key.startswith("module.") for key in state):

@@ -15,9 +15,9 @@ from mdr_tune.training.schedule import learning_rate_factor
 def make_optimizer(config: OptimizerConfig, model: EmbeddingModel, objective: Objective) -> torch.optim.Optimizer:
     """Return the optimiser of a trial, with its parameter groups in this order.
 
-    The groups are `backbone`, `head` (the embedding layer), `loss` (the loss's parameters) and `levels` (those of MDR).
-    A group without parameters to train is left out. On a GPU the optimiser is torch's fused one, which updates many
-    parameters in one kernel and does not wait for the GPU.
+    The groups are `backbone`, `head` (the embedding layer), `loss` (the loss's parameters) and `levels` (the levels of
+    MDR). A group without parameters to train is left out. On a GPU the optimiser is torch's fused one, which updates
+    many parameters in one kernel and does not wait for the GPU.
     """
     groups = [
         _group("backbone", model.backbone, config.learning_rate),
@@ -42,12 +42,13 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, it
     fp16 step does not shift the schedule.
 
     Args:
-        optimizer: Optimiser of `make_optimizer`.
+        optimizer: Optimiser that `make_optimizer` returned.
         config: Configuration of the trial.
         iteration: Number of the iteration, from 0 over all epochs.
 
     Returns:
-        `train/learning_rate`, that of the backbone, and `train/<group>_learning_rate` of each group with another one.
+        `train/learning_rate`, the learning rate of the backbone, and `train/<group>_learning_rate` for each group that
+        has another learning rate.
     """
     factor = learning_rate_factor(config.optimizer.schedule, iteration, config.iterations_per_epoch, config.epochs)
     for group in optimizer.param_groups:
@@ -60,9 +61,10 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, it
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load the state that an optimizer keeps of each parameter; its settings stay those of this trial's configuration.
 
-    The settings in a checkpoint are not loaded, since they may not fit. They are another trial's where population based
-    training took over that trial's state. They may also be another device's, and decide where torch puts the counts of
-    steps.
+    The settings in a checkpoint, such as learning rates, are not loaded, since they may not fit this trial. In
+    population based training, a trial may take over the checkpoint of another trial with other settings. A checkpoint
+    may also come from another type of device; its settings would then make torch keep the counts of steps on the wrong
+    device.
     """
     own = optimizer.state_dict()["param_groups"]
     groups = [

@@ -27,7 +27,10 @@ class Ranks:
 
     @classmethod
     def current(cls, device: torch.device, group: dist.ProcessGroup | None = None) -> "Ranks":
-        """Return this process's ranks in `group`, or a single rank if torch.distributed is not initialised."""
+        """Return the `Ranks` of this process in `group`.
+
+        If torch.distributed is not initialised, they are a single rank.
+        """
         if not dist.is_initialized():
             return cls(device=device)
         return cls(dist.get_rank(group), dist.get_world_size(group), device, group)
@@ -39,14 +42,15 @@ class Ranks:
         return tensor
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the ranks' tensors, which have one shape, stacked in rank order: (W, *shape)."""
+        """Return the tensors of all ranks, stacked in rank order: (W, *shape). They must have the same shape."""
         return gather_without_gradient(tensor[None], [1] * self.world_size, self.group)
 
     def share_gradients(self, module: nn.Module) -> None:
-        """Give every rank the gradients that rank 0 has of `module`'s parameters.
+        """Replace the gradients of `module`'s parameters by those of rank 0, on every rank.
 
-        This is for parameters outside of DDP whose gradient each rank computes in full. The ranks' gradients are equal
-        but for the order in which a GPU sums. That difference would let the ranks' parameters drift apart.
+        This is for parameters outside of DDP whose gradient each rank computes in full. A GPU may sum numbers in
+        another order each time, so that the ranks' gradients differ by rounding. That difference would let the ranks'
+        parameters drift apart.
         """
         gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
         if self.world_size == 1 or not gradients:

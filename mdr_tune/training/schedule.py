@@ -1,4 +1,4 @@
-"""Factors of the learning rates and of MDR's weight, which depend on the position in the training alone."""
+"""Compute factors of the learning rates and of MDR's weight. They depend on the progress of the training alone."""
 
 from mdr_tune.config.optimizers import Schedule
 
@@ -9,7 +9,7 @@ def warmup_factor(epochs_done: float, warmup_epochs: float) -> float:
 
 
 def learning_rate_factor(schedule: Schedule, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
-    """Return the factor of all learning rates in one iteration of a trial.
+    """Return the factor that all learning rates are multiplied by in one iteration of a trial.
 
     Args:
         schedule: Schedule of the trial, with its warm-up.

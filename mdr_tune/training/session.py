@@ -1,4 +1,7 @@
-"""The state of one trial on one rank, kept from command to command: model, objective, optimiser, generators, epoch."""
+"""The state of one trial on one rank: model, objective, optimiser, random generators, number of the epoch.
+
+A worker keeps this state from one command to the next.
+"""
 
 import contextlib
 import time
@@ -44,24 +47,23 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 class TrialSession:
     """Train and evaluate one trial, from its first epoch to its last.
 
-    The results depend on `config` and `dataset` alone. The number of ranks changes rounding only, and trials that ran
-    in the process before change nothing.
+    The results depend on `config` and `dataset` alone. The number of ranks changes the rounding only. Trials that ran
+    in the same process before change nothing.
 
     Example (one process, no Ray):
         >>> session = TrialSession.from_config({"epochs": 1, "iterations_per_epoch": 2})
         >>> metrics = session.run_epoch()
-        >>> round(metrics["epoch"])
-        1
+        >>> round(metrics["epoch"]) # number of completed epochs 1
 
     Args:
         config: Configuration of the trial.
         dataset: The data set that `config.data` names.
         ranks: Rank of this process; None is a single rank. Every rank must make the same calls in the same order.
         dtype: Dtype of parameters and losses.
-        test: The test classes; needed if `config.measured_curves` asks for them.
+        test: The test classes; needed if `config.measured_curves` includes `test`.
 
     Raises:
-        ValueError: `config.measured_curves` asks for the test classes, and `test` is None.
+        ValueError: `config.measured_curves` includes `test`, and `test` is None.
     """
 
     def __init__(
@@ -138,11 +140,11 @@ class TrialSession:
     def run_epoch(self) -> dict[str, float]:
         """Train one epoch, evaluate, and return the metrics by name.
 
-        The evaluation is on the validation classes if `config.protocol` is `validation`, and on those splits that
-        learning curves are wanted of.
+        The model is evaluated on the validation classes if `config.protocol` is `validation`, and on each split in
+        `config.measured_curves`.
 
         Raises:
-            TrialDiverged: Numbers stopped being finite, or the embeddings collapsed.
+            TrialDiverged: An embedding or a loss is not finite, or the embeddings collapsed.
         """
         start = time.perf_counter()
         metrics = self.train_epoch()
@@ -156,7 +158,7 @@ class TrialSession:
         return metrics
 
     def _curves(self) -> dict[str, float]:
-        """Return the metrics of the learning curves that are wanted, such as `curves/train_recall_at_1`, in percent."""
+        """Return metrics on the splits in `config.measured_curves`, such as `curves/train_recall_at_1`, in percent."""
         metrics: dict[str, float] = {}
         for name in self.config.measured_curves:
             split = self._curve_test if name == "test" else self.dataset.split("train")
@@ -176,7 +178,7 @@ class TrialSession:
         of MDR after the epoch.
 
         Raises:
-            TrialDiverged: Numbers stopped being finite, or the embeddings collapsed.
+            TrialDiverged: An embedding or a loss is not finite, or the embeddings collapsed.
         """
         self.model.train()
         if self.config.freezes_batch_norm:
@@ -200,7 +202,7 @@ class TrialSession:
         }
 
     def _step(self, number: int, batch: InputBatch) -> dict[str, torch.Tensor]:
-        """Make one optimiser step on a global batch of B images, of which this rank has n; return its metrics."""
+        """Make one optimiser step on a global batch of B images, n of them on this rank; return the step's metrics."""
         ranks = self.ranks
         iteration = self.epoch * self.config.iterations_per_epoch + number
         self._learning_rates = set_learning_rates(self._optimizer, self.config, iteration)
@@ -227,18 +229,20 @@ class TrialSession:
         return measured
 
     def _lower_scale(self, one: torch.Tensor) -> torch.Tensor:
-        """Update the scale of the loss; return `one` () if the scale was lowered, else 0.
+        """Update the scale of the loss for fp16; return 1 if the scale was lowered, else 0.
 
-        The scale is lowered when the gradients of a step overflowed, so that the optimiser skipped the step.
+        The scale is lowered if gradients overflowed in a step, which the optimiser has then skipped. `one` is a 1 of
+        shape () on the device, and the result is such a tensor, too.
         """
         before = self._scaler.scale(one)  # `get_scale` would wait for a GPU
         self._scaler.update()
         return one * (self._scaler.scale(one) < before)
 
     def _distances(self, batch: torch.Tensor) -> dict[str, float]:
-        """Return metrics of the distances within the last global batch; take a snapshot if the epoch is to have one.
+        """Return metrics of the distances within the last global batch, and set `self.snapshot`.
 
-        The metrics are the same on all ranks.
+        The metrics are the same on all ranks. `self.snapshot` is set to None if the epoch is not one of
+        `snapshot_epochs`.
 
         Args:
             batch: (B,), indices of the batch's images.
@@ -298,7 +302,7 @@ class TrialSession:
         return measured
 
     def _clip_gradients(self, max_norm: float) -> torch.Tensor:
-        """Scale the joint gradient of all parameters down to `max_norm` if it is longer; return its norm before."""
+        """Scale the joint gradient of all parameters down to `max_norm` if it is longer; return the norm it had."""
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         return nn.utils.clip_grad_norm_(parameters, max_norm)
 
@@ -307,7 +311,7 @@ class TrialSession:
         return self._evaluate({"train": "train", "validation": "val"}[split], self.dataset.split(split))
 
     def evaluate_test(self, split: ImageSplit) -> dict[str, float]:
-        """Return the metrics on the test classes, named `test/...`, in percent. For a final evaluation only."""
+        """Return the metrics on the test classes, named `test/...`, in percent. Use it for a final evaluation only."""
         return self._evaluate("test", split)
 
     def examine_test(self, split: ImageSplit) -> tuple[dict[str, float], TestDetails]:
@@ -325,10 +329,10 @@ class TrialSession:
 
     @property
     def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None], int]:
-        """The arguments of `evaluate` that follow `ranks`.
+        """The arguments of `evaluate` after `ranks`, from `recall_ks` to `batch_size`.
 
-        On a GPU no more images are embedded at a time than in training, for which there is room. On a CPU there is room
-        enough, and another batch size would change the last bits.
+        On a GPU, a batch is no larger than in training, since a batch of that size is known to fit. On a CPU the
+        default size fits; another size would change the last bits of the embeddings.
         """
         batch_size = EVALUATION_BATCH
         if self.ranks.device.type == "cuda":
@@ -347,10 +351,10 @@ class TrialSession:
         self.progress += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state that the trial can go on from.
+        """Return the state from which the trial can be resumed.
 
         It holds tensors and plain values only, so that `torch.load` reads it with `weights_only=True`. The tensors are
-        on the CPU, so that a machine without a GPU loads them as well.
+        on the CPU, so that a machine without a GPU can load them, too.
         """
         state = {
             "version": CHECKPOINT_VERSION,
@@ -367,11 +371,11 @@ class TrialSession:
         return on_cpu
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` returned, on any number of ranks.
+        """Resume from a state that `state_dict` returned. The number of ranks may have been another one.
 
         Raises:
-            ValueError: The state has another version.
-            RuntimeError: Shapes differ, since the state is another model's.
+            ValueError: The state has another version than `CHECKPOINT_VERSION`.
+            RuntimeError: Shapes differ, because the state is that of another model.
         """
         if state["version"] != CHECKPOINT_VERSION:
             raise ValueError(f"checkpoint of version {state['version']}; this program reads {CHECKPOINT_VERSION}")
@@ -384,10 +388,10 @@ class TrialSession:
 
 
 def _means(measured: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the steps of (steps, k) numbers.
+    """Return the mean of each of k metrics over the steps, (k,), from their values (steps, k).
 
-    Where a mean is not finite, the numbers that are not finite are left out: a skipped step, whose gradient overflowed,
-    has no gradient norm.
+    If a mean is not finite, it is computed without the values that are not finite. For example, a step that was skipped
+    because its gradient overflowed has no finite gradient norm.
     """
     means = measured.mean(0)
     finite = measured.masked_fill(~measured.isfinite(), torch.nan)
@@ -401,7 +405,7 @@ def _augmentation(config: TrialConfig) -> Augmentation:
 def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
     """Return the model wrapped in DDP, or the model itself if there is one rank.
 
-    DDP does not send buffers: those of BatchNorm stay equal on all ranks by themselves.
+    DDP does not synchronise buffers, since those of BatchNorm are equal on all ranks anyway.
     """
     if ranks.world_size == 1:
         return model
@@ -411,11 +415,11 @@ def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
 
 
 def _compile(model: nn.Module) -> None:
-    """Compile a model in place, as if it were the first of the process.
+    """Compile a model in place, as if it were the first model that the process compiles.
 
     Torch compiles a piece of code for a limited number of kinds of arguments, and a model counts as an argument. Beyond
-    the limit it runs the code without compiling it, and only its log says so. Here earlier models do not count, and a
-    model that reaches the limit alone raises an error.
+    the limit it runs the code without compiling it, and only its log says so. Here torch first forgets earlier models,
+    so that they do not count. If this model alone goes beyond the limit, an error is raised.
     """
     torch.compiler.reset()
     torch._dynamo.config.fail_on_recompile_limit_hit = True

@@ -11,7 +11,10 @@ LEAST_STD = 1e-12
 
 
 def snapshot_epochs(epochs: int) -> tuple[int, ...]:
-    """Return the epochs after which a snapshot is taken: the first, the middle and the last of `epochs`."""
+    """Return the epochs after which a snapshot is taken: the first, the middle and the last one, counted from 1.
+
+    `epochs` is the number of epochs of the trial.
+    """
     return tuple(sorted({1, math.ceil(epochs / 2), epochs}))
 
 
@@ -19,7 +22,7 @@ def snapshot_epochs(epochs: int) -> tuple[int, ...]:
 def normalized_distances(
     embeddings: torch.Tensor, labels: torch.Tensor, mode: EmbeddingMode, mdr: MDRLoss | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the normalised distance z = (d - mean) / std of each pair of a batch, and whether it is of one class.
+    """Return the normalised distance z = (d - mean) / std of each pair of a batch, and whether its classes are equal.
 
     Args:
         embeddings: (N, D), raw embeddings of the global batch.
@@ -29,7 +32,7 @@ def normalized_distances(
             whole distance matrix, the zeros of the diagonal included, as MDR's first step takes them by default.
 
     Returns:
-        z, (N (N - 1) / 2,) float64, each pair once; and (N (N - 1) / 2,) bool, True for pairs of one class.
+        z, (N (N - 1) / 2,) float64, each pair once; and (N (N - 1) / 2,) bool, True for pairs of equal classes.
     """
     seen = apply_embedding_mode(embeddings, mode).double()
     distances = torch.cdist(seen, seen, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(0)
@@ -45,7 +48,7 @@ def held_shares(z: torch.Tensor, levels: torch.Tensor) -> list[float]:
 
     Args:
         z: (P,), normalised distances.
-        levels: (L,), in any order, which is also the order of the shares.
+        levels: (L,), in any order. The shares are returned in the same order.
     """
     ascending, order = levels.to(z.dtype).sort()
     nearest = order[torch.bucketize(z, (ascending[1:] + ascending[:-1]) / 2)]
