@@ -16,7 +16,7 @@ class BatchLabels:
     A positive pair is an ordered pair (anchor, positive) of two members of a class. The pairs are sorted by anchor and
     then positive. R of the embeddings are the anchor of at least one pair. Each of these R anchors gets the same number
     of draws of negatives, as many as the anchor with the most pairs needs. An anchor with fewer pairs leaves some of
-    its draws unused.
+    its draws unused. In the example, embeddings 0 and 2 are of one class, which makes two ordered pairs.
 
     Example:
         >>> labels = BatchLabels.of(torch.tensor([0, 1, 0]))
@@ -48,7 +48,10 @@ class BatchLabels:
 
     @classmethod
     def of(cls, labels: Tensor) -> "BatchLabels":
-        """Compute the `BatchLabels` of labels (N,). Both are on the CPU. Time and memory grow with N + P."""
+        """Compute the `BatchLabels` of labels (N,) that are on the CPU. Time and memory grow with N + P.
+
+        All tensors of the result are on the CPU, too.
+        """
         count = len(labels)
         _, classes, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
         members = classes.argsort(stable=True)  # (N,), class after class

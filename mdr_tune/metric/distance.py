@@ -1,18 +1,18 @@
-"""Euclidean distances between all embeddings of a mini-batch."""
+"""Compute the Euclidean distances between all embeddings of a mini-batch."""
 
 import torch
 from torch import Tensor
 
 SQUARED_DISTANCE_FLOOR = 1e-12
-"""Smallest squared distance. Smaller values are raised to it before the root is taken, as in `pdist` of the authors'
+"""Smallest squared distance. Smaller values are replaced by it before the root is taken, as in `pdist` of the authors'
 code."""
 
 
 def pairwise_distances(embeddings: Tensor, squared: bool = False, eps: float = SQUARED_DISTANCE_FLOOR) -> Tensor:
     """Return the Euclidean distances between all pairs of embeddings, differentiably.
 
-    A squared distance is computed as |a|^2 + |b|^2 - 2ab, and raised to `eps` if it is smaller. The diagonal is 0. No
-    gradient flows through the diagonal or through a raised entry, so that the gradient stays finite for duplicates.
+    A squared distance is computed as |a|^2 + |b|^2 - 2ab, and replaced by `eps` if it is smaller. The diagonal is 0. No
+    gradient flows through the diagonal or through a replaced entry, so that the gradient stays finite for duplicates.
     Source: `pdist` of the authors' code (Kim & Park, AAAI 2021).
 
     Half-precision embeddings are converted to float32 first, and autocast is switched off for the computation.
@@ -20,7 +20,7 @@ def pairwise_distances(embeddings: Tensor, squared: bool = False, eps: float = S
     Args:
         embeddings: (N, D), of a floating-point type.
         squared: whether to return squared distances, without the root.
-        eps: smallest squared distance off the diagonal; smaller values are raised to it.
+        eps: smallest squared distance off the diagonal; smaller values are replaced by it.
 
     Returns:
         (N, N), in the units of `embeddings`, or in squared units with `squared`.
@@ -51,7 +51,7 @@ def full_precision(embeddings: Tensor) -> Tensor:
 
 
 def check_tensors(**given: object) -> None:
-    """Raise a TypeError unless all arguments are tensors. The message names the argument by its keyword."""
+    """Raise a TypeError unless all keyword arguments are tensors. The message names the argument that is not."""
     for name, value in given.items():
         if not isinstance(value, Tensor):
             kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")

@@ -24,7 +24,7 @@ _TILE_ROWS_ACCELERATOR = 2048
 
 @dataclass
 class DistanceTile:
-    """Distances between the embeddings `rows` and the embeddings `columns`."""
+    """A tile of the distance matrix: distances between the embeddings `rows` and the embeddings `columns`."""
 
     rows: slice
     columns: slice

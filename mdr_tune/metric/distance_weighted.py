@@ -88,7 +88,7 @@ def negative_weights(
         weights: the maximum that is subtracted. `official` is the maximum of the whole row, including the anchor's own
             class and the anchor itself (at a distance of 1), as in the authors' code. For a large D, most rows then
             underflow in float32. `stable` is the maximum over the negatives nearer than `nonzero_loss_cutoff`.
-        cutoff: smallest distance, above 0; smaller distances are raised to it.
+        cutoff: smallest distance, above 0; smaller distances are replaced by it.
         nonzero_loss_cutoff: negatives at this distance or farther are not drawn.
 
     Returns:

@@ -19,7 +19,8 @@ from mdr_tune.metric.distance import check_tensors
 def shard_sizes(total: int, world_size: int) -> list[int]:
     """Return the number of items that each rank holds of `total` items.
 
-    The split is that of `torch.tensor_split`: if `world_size` does not divide `total`, the first ranks hold one more.
+    The split is that of `torch.tensor_split`: if `world_size` does not divide `total`, the first ranks hold one item
+    more than the others.
 
     Raises:
         ValueError: `total` is negative or `world_size` below 1.
@@ -94,7 +95,7 @@ class _GatherInRankOrder(torch.autograd.Function):
 
 
 def _gather(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> Tensor:
-    """Gather with padding to the largest shard, since not every backend takes shards of different sizes."""
+    """Gather shards that are padded to the largest size, since not every backend takes shards of different sizes."""
     padded = local.new_zeros((max(sizes), *local.shape[1:]))
     padded[: len(local)] = local
     shards = [torch.empty_like(padded) for _ in sizes]

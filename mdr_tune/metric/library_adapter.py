@@ -77,7 +77,7 @@ class LibraryLoss(MetricLoss):
 def euclidean() -> distances.LpDistance:
     """Return pytorch-metric-learning's Euclidean distance, without a normalisation of the embeddings.
 
-    By default the library would put embeddings on the unit sphere.
+    By default the library puts embeddings on the unit sphere.
     """
     return distances.LpDistance(normalize_embeddings=False, collect_stats=False)
 

@@ -80,7 +80,7 @@ _RANGES = {
 
 
 def loss_class_names() -> list[str]:
-    """Return the names of the library's loss classes that can be used, sorted."""
+    """Return the names of pytorch-metric-learning's loss classes that can be used, sorted."""
     classes = inspect.getmembers(losses, inspect.isclass)
     return [name for name, kind in classes if issubclass(kind, losses.BaseMetricLossFunction) and name not in UNUSABLE]
 
@@ -188,7 +188,7 @@ def _check_type(name: str, key: str, value: Any, default: Any) -> None:
 
 
 def _check_range(class_name: str, key: str, value: float) -> None:
-    """Raise a ValueError if a number is outside the range where it makes sense; the loss itself would accept it."""
+    """Raise a ValueError if a number is not in the range that makes sense. The loss itself does not check it."""
     allowed = _RANGES.get(f"{class_name}.{key}", _RANGES.get(key, _NOT_NEGATIVE))
     if not (allowed.holds(value) and value < math.inf):
         raise ValueError(f"{LIBRARY_PREFIX}{class_name}: {key} must be {allowed.text}; got {value!r}")

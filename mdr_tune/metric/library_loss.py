@@ -95,7 +95,7 @@ def build_library_loss(name: str, arguments: Mapping[str, Any], embedding_size: 
 
 
 def library_loss_names() -> list[str]:
-    """Return the names of the library's loss classes that can be used, sorted, without the prefix `pml.`."""
+    """Return the names, without the prefix `pml.`, of the library's loss classes that can be used, sorted."""
     return loss_class_names()
 
 

@@ -29,7 +29,7 @@ class MDRLoss(nn.Module):
     on a level, and for a pair of duplicates (squared distance at or below 1e-12).
 
     If all distances are equal, their standard deviation is 0 or rounding noise. A standard deviation below the float
-    type's epsilon times the mean is therefore raised to that bound before the division. The moving average itself is
+    type's epsilon times the mean is therefore replaced by that bound before the division. The moving average itself is
     not changed.
 
     Args:

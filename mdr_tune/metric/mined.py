@@ -58,8 +58,8 @@ class Miner(Protocol):
                 embeddings are on a GPU.
 
         Returns:
-            Indices of the chosen pairs or triplets, on the device of `embeddings`. There are none if the batch has no
-            pairs or triplets. None stands for all pairs or triplets.
+            Indices of the chosen pairs or triplets, on the device of `embeddings`. The tensors are empty if the batch
+            has no pairs or triplets. A result of None stands for all pairs or triplets.
 
         Raises:
             ValueError: a shape is wrong, or the generator is on a GPU.

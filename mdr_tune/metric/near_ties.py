@@ -77,11 +77,17 @@ class Rounding(NamedTuple):
         return Rounding(self.absolute[rows], self.relative)
 
     def least(self, values: Tensor) -> Tensor:
-        """Return the least computed values of items that may be as far as items of `values`, (B, C) each."""
+        """Return the least computed distance of an item that may be as far as an item of `values`, for each value.
+
+        `values` are computed distances, (B, C), and so is the result.
+        """
         return (values * (1 - self.relative) - 2 * self.absolute) / (1 + self.relative)
 
     def most(self, values: Tensor) -> Tensor:
-        """Return the greatest computed values of items that may be as near as items of `values`, (B, C) each."""
+        """Return the greatest computed distance of an item that may be as near as an item of `values`, for each value.
+
+        `values` are computed distances, (B, C), and so is the result.
+        """
         return (values * (1 + self.relative) + 2 * self.absolute) / (1 - self.relative)
 
 
@@ -108,7 +114,7 @@ def product_rounding(query_norms: Tensor, dimensions: int) -> Rounding:
 def product_error(dimensions: int, dtype: torch.dtype) -> float:
     """Return the bound of the rounding of a sum of D products, as a share of the sum of their magnitudes.
 
-    It includes 24 u (see `product_rounding`) for the rounding elsewhere: centring q and g, adding |g|^2,
+    It includes 24 u (see `product_rounding`) for the rounding in other operations: centring q and g, adding |g|^2,
     `squared_distances`, and the arithmetic of `Rounding`.
     """
     sum_of_products = (dimensions + 24) * torch.finfo(dtype).eps / 2

@@ -9,7 +9,7 @@ from mdr_tune.metric.mined import Triplets, check_generator, draw_negatives, no_
 
 
 class AllMiner:
-    """Choose everything: the loss sees all pairs, or all triplets, of the batch."""
+    """Choose all pairs, or all triplets, of the batch for the loss."""
 
     can_fall_back = False
 

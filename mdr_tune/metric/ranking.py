@@ -57,7 +57,7 @@ def nearest_items(
         depth: number of items to find for each query, from 1 to G, or to G - 1 with `excludes_self`.
         rows: slice of the queries to rank; start and stop are given and within the queries.
         excludes_self: whether query i must not find item i.
-        block_size: number of queries in a block; None chooses it by the memory.
+        block_size: number of queries in a block. None chooses a number that fits into memory.
         cutoffs: ranks from 1 to `depth`. For each of these ranks k, and for `depth`, the first k items are the k
             nearest. Items between two neighbouring cutoffs may be in any order. None: all items are in order.
         labels: classes of the queries, (N,), and of the gallery, (G,). With labels, two nearly equally near items may
@@ -155,9 +155,9 @@ def _prepare(queries: Tensor, gallery: Tensor) -> _Prepared:
 def _centre(gallery: Tensor) -> Tensor:
     """Return a point near the mean of the gallery, (D,).
 
-    Each coordinate is the mean rounded to a whole multiple of a power of two, which is an eighth to a quarter of the
-    coordinate's spread. Coordinates that are multiples of a coarse power of two, such as integers, therefore stay so
-    when they are centred.
+    Each coordinate is the mean rounded to a whole multiple of a power of two. This power is an eighth to a quarter of
+    the coordinate's spread. Coordinates that are multiples of a coarse power of two, such as integers, therefore stay
+    so when they are centred.
     """
     least, most = gallery.amin(dim=0), gallery.amax(dim=0)
     _, exponent = torch.frexp(most - least)  # the spread is 0.5 to 1 times 2 ** exponent
@@ -169,7 +169,8 @@ def _centre(gallery: Tensor) -> Tensor:
 def can_be_ranked(embeddings: Tensor) -> bool:
     """Return whether embeddings (n, D) are finite, and small enough for finite distances.
 
-    Both |g|^2 and 2 q.g have to be finite, with room to centre them and add them up.
+    Both |g|^2 and 2 q.g have to be finite. They must stay finite when the embeddings are centred, and when they are
+    added up.
     """
     limit = (torch.finfo(embeddings.dtype).max / 16) ** 0.5
     return bool((torch.linalg.vector_norm(embeddings, dim=1) <= limit).all())  # False for NaN, too
@@ -213,7 +214,7 @@ def distinct_rows(embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _distances(queries: Tensor, prepared: _Prepared, buffer: Tensor) -> Tensor:
-    """Return |q - g|^2 - |q|^2, (B, U), of the centred queries (B, D) and gallery. The result is in `buffer`."""
+    """Return |q - g|^2 - |q|^2, (B, U), of each centred query q and embedding g of the gallery, in `buffer`."""
     out = buffer[: len(queries)]
     with full_float32(queries.device.type):
         torch.addmm(prepared.squared_norms, queries, prepared.centred.t(), alpha=-2, out=out)

@@ -133,7 +133,10 @@ def examine_queries(
 def _score(
     problem: "_Problem", ks: Sequence[int], rows: slice | None, block_size: int | None, neighbours: int | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the sums of `score_queries`, and the fields of `QueryScores`, or [] if `neighbours` is None."""
+    """Return the sums of `score_queries`, and a list of the fields of `QueryScores`.
+
+    The list is empty if `neighbours` is None.
+    """
     start, stop, step = (rows or slice(None)).indices(len(problem.queries))
     if step != 1:
         raise ValueError(f"rows must be a slice of step 1, got {rows}")
@@ -175,7 +178,9 @@ def _score(
 
 
 def metrics_from_sums(sums: Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
-    """Return the metrics in percent from sums of `score_queries`, which may be added up over slices of the queries.
+    """Return the metrics in percent from sums of `score_queries`.
+
+    The sums of several slices of the queries may be added up before.
 
     A metric is NaN if there are no queries to compute it from.
 

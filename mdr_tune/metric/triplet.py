@@ -129,7 +129,7 @@ class _TripletMargin(torch.autograd.Function):
 
 
 def _distances(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each triplet's |anchor - positive + eps| and |anchor - negative + eps|, (T,) each."""
+    """Return |anchor - positive + eps| and |anchor - negative + eps| of each triplet, (T,) each. eps is `_EPS`."""
     if len(anchors) > len(embeddings) ** 2:
         of_pairs = _pair_distances(embeddings)
         return of_pairs[anchors, positives], of_pairs[anchors, negatives]

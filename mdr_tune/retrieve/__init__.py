@@ -1,4 +1,4 @@
-"""Embed a folder of images into a file, and find the images nearest to a query. Needs neither Ray nor MLflow.
+"""Embed a folder of images into a file, and find the images nearest to a query. Ray and MLflow are not needed.
 
 embedder      a model, and the preparation of its images
 pictures      list the images below a folder, and their classes

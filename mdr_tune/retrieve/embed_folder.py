@@ -80,7 +80,7 @@ def embed_images(
         root: Folder that relative paths in `paths` are below. Absolute paths are used as they are.
         paths: Paths of image files.
         batch_size: Number of images in a batch, at least 1.
-        progress: Called with the number of images that are done.
+        progress: Function that is told how many images are done; see `Progress`.
 
     Raises:
         UserError: An embedding is not finite, or is too large to be compared, because the model is broken.
@@ -124,7 +124,7 @@ def embed_folder(
         file: File to write.
         batch_size: Number of images that go through the network at a time, at least 1.
         strict: Whether to stop at the first image that cannot be read.
-        progress: Called with the number of images that are done.
+        progress: Function that is told how many images are done; see `Progress`.
         paths: Result of `list_images` for the folder, if the caller has it already.
 
     Raises:

@@ -160,7 +160,7 @@ class EmbeddingIndex:
         return torch.cat([torch.empty(0, self.size), *(block for _, block in self.blocks())])
 
     def rows_of(self, paths: Sequence[str | None]) -> torch.Tensor:
-        """Return the row of each path, (n,) int64, -1 for a path that is not in the index.
+        """Return the row of each path, (n,) int64, or -1 for a path that is not in the index.
 
         The paths must be written as in the attribute `paths`.
         """

@@ -15,8 +15,8 @@ class SearchResult:
     """The nearest rows of an index to each of Q queries, nearest first.
 
     Attributes:
-        rows: (Q, k) int64, rows of the index; -1 where no row was left to find.
-        distances: (Q, k) float32, in the units of the embeddings; infinity where no row was left.
+        rows: (Q, k) int64, rows of the index. If a query can find fewer than k rows, its other entries are -1.
+        distances: (Q, k) float32, in the units of the embeddings; infinity for the entries without a row.
         backend: Backend that searched.
     """
 

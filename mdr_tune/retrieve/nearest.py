@@ -19,7 +19,8 @@ Nearest = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 Among equally near rows, those that come first in the block are chosen first. The k rows may be in any order."""
 
 FAISS_FROM_ROWS = 100_000
-"""Least number of rows for which `auto` chooses FAISS. With fewer, reading the file takes most of the time."""
+"""Least number of rows for which `auto` chooses FAISS. With fewer rows, reading the index file takes most of the
+time."""
 
 _SPARE = 8
 """Number of additional embeddings that FAISS is asked for. Embeddings that FAISS does not return are at least as far as
@@ -49,9 +50,9 @@ def nearest_by_torch(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
 def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> torch.Tensor:
     """Return the nearest rows by FAISS' flat index. See `Nearest`.
 
-    FAISS gets each distinct embedding once, since it does not promise an order among equal ones. Its distances have
-    rounding errors, like any matrix product. If these leave open which rows are the nearest to a query, torch searches
-    for this query instead.
+    FAISS gets each distinct embedding once, since FAISS does not promise an order among equal ones. The distances of
+    FAISS have rounding errors, like any matrix product. If these leave open which rows are the nearest to a query,
+    torch searches for this query instead.
     """
     faiss = importlib.import_module("faiss")
 

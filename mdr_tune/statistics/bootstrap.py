@@ -98,9 +98,9 @@ def bootstrap_means(
 
 
 def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Return for each unit, a query or a class, the sum of its rows of `values` (n, m), (units, m).
+    """Return the sum of the rows of each unit, (units, m). A unit is a query or a class.
 
-    `unit`, (n,), is the index of each row's unit.
+    `values` is (n, m). `unit`, (n,), is the index of each row's unit.
     """
     total = np.zeros((int(unit.max()) + 1, values.shape[1]))
     np.add.at(total, unit, values)
@@ -108,12 +108,12 @@ def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
 
 
 def _resampled(sums: np.ndarray, sizes: np.ndarray, seed: int, resamples: int) -> np.ndarray:
-    """Return the mean of each resample, (resamples, m); NaN where a resample holds no value of a column.
+    """Return the mean of each resample, (resamples, m); NaN if a resample has no value in a column.
 
-    A unit is a query or a class. A resample counts how often each unit was drawn. The mean of a column is the sum of
-    count * sum over all units, divided by the sum of count * size. One draw therefore serves all columns. The resamples
-    are drawn in blocks, so that memory does not grow with resamples x units. The size of the blocks does not change the
-    draws.
+    A unit is a query or a class. A resample counts how often each unit was drawn. The mean of a column is the sum over
+    all units of count times `sums`, divided by the sum over all units of count times `sizes`. The same draw is used for
+    all columns. The resamples are drawn in blocks, so that memory does not grow with resamples x units. The size of the
+    blocks does not change the draws.
 
     Args:
         sums: (units, m), sum of the values of each unit.

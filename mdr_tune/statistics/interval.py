@@ -8,7 +8,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-9
-"""Values count as equal if their standard deviation is at most this share of the scale that `spread` is given."""
+"""Values count as equal if their standard deviation is at most this share of `scale`, the argument of `spread`."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class Interval:
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Return the mean and its 95 % interval by Student's t: mean -+ t(0.975, n - 1) s / sqrt(n).
+
+    Here s is the unbiased standard deviation of the n values, and t(p, m) is the p-quantile of Student's t-distribution
+    with m degrees of freedom.
 
     The interval holds for values that are independent and about normally distributed; this is assumed of results of
     different training seeds. A single value has no interval. Equal values have none either: the formula would give an

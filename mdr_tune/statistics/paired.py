@@ -65,9 +65,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Return the p-values corrected by Holm's step-down method, in the order given.
 
     Call every difference real whose corrected p is at most 0.05. Then the chance that any of them is not real is at
-    most 5 %, however the tests depend on each other. Of m tests, the k-th smallest p is multiplied by m - k + 1, raised
-    to the corrected value of the p before it if that value is larger, and limited to 1. A p of None, for a test that
-    could not be made, stays None and does not count among the m.
+    most 5 %, however the tests depend on each other. Of m tests, the k-th smallest p is multiplied by m - k + 1 and
+    limited to 1. If the result is less than the corrected p of the test before, it is set to that corrected p. A p of
+    None, for a test that could not be made, stays None and does not count among the m.
 
     Raises:
         ValueError: A p-value is not in [0, 1].

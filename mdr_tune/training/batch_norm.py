@@ -1,8 +1,8 @@
 """BatchNorm whose training statistics span the global batch, so that W ranks compute what one rank would.
 
-torch's SyncBatchNorm runs on GPUs only. It waits for the GPU three times a layer, because it asks how many images the
-other ranks have. Here every rank knows how many images each rank holds; these shares may differ in size. The cost is
-one small all-gather a layer in the forward pass, and one in the backward pass.
+torch's SyncBatchNorm runs on GPUs only. It waits for the GPU three times in each layer, because it asks how many images
+the other ranks have. Here every rank knows how many images each rank holds; these shares may differ in size. The cost
+for each layer is one small all-gather in the forward pass, and one in the backward pass.
 """
 
 from typing import Any, cast
@@ -35,7 +35,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     weights: torch.Tensor
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Normalise (n, C, H, W) per channel."""
+        """Normalise the inputs (n, C, H, W), each channel by itself."""
         if not self.training or self.ranks.world_size == 1 or self.running_mean is None:
             return super().forward(inputs)
         assert len(inputs) == self.shares[self.ranks.rank]

@@ -35,10 +35,10 @@ def evaluate(
 ) -> dict[str, float]:
     """Return Recall@K, MAP@R and R-precision of a model on a split, in percent.
 
-    Each image of the split is a query once. It is compared with the gallery, or, where the split has none, with all
-    other images of the split. The metrics are the same on all ranks. Apart from rounding, they do not depend on the
-    number of ranks: nothing is padded, each image is embedded once, and each query is scored once. The network computes
-    in full float32, whatever precision it was trained in.
+    Each image of the split is a query once. It is compared with the gallery, or with all other images of the split if
+    there is no gallery. The metrics are the same on all ranks. Apart from rounding, they do not depend on the number of
+    ranks: nothing is padded, each image is embedded once, and each query is scored once. The network computes in full
+    float32, whatever precision it was trained in.
 
     Args:
         model: The model. It is put into eval mode for the call, and back into its former mode afterwards.

@@ -31,7 +31,7 @@ def examine(
 ) -> tuple[dict[str, float], TestDetails]:
     """Return the metrics that `evaluate` returns, bit by bit the same, and details of queries and classes.
 
-    Arguments and errors are those of `evaluate`. Only rank 0 gets the pictures.
+    Arguments and errors are those of `evaluate`. Only rank 0 gets the pictures of queries.
     """
     ks = usable_ks(split, recall_ks)
     embedded = embed_split(model, split, ranks, image_size, on_batch, batch_size)

@@ -36,7 +36,7 @@ class Draws:
         _draws[self._number] = self
 
     def at(self, step: tuple[int, ...], batch_size: int, rows: slice) -> None:
-        """Prepare for a forward pass on the images `rows` of a step's global batch. See the attributes."""
+        """Prepare for a forward pass on the images `rows` of a step's global batch. The arguments become attributes."""
         self.step, self.batch_size, self.rows = step, batch_size, rows
         self._calls = {}
 
@@ -102,7 +102,7 @@ class GlobalDropout(nn.Dropout):
 
 @cache
 def _global_stochastic_depth() -> type[nn.Module]:
-    """Return the class GlobalStochasticDepth. It is declared in a function because its base needs torchvision."""
+    """Return the class GlobalStochasticDepth. It is declared in a function because its base class needs torchvision."""
     from torchvision.ops import StochasticDepth
 
     class GlobalStochasticDepth(StochasticDepth):

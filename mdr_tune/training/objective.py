@@ -27,8 +27,8 @@ class Objective(nn.Module):
     Without MDR, the total is the loss alone. Levels that are not learned do not decay.
 
     The parameters of the objective (the levels, a loss's proxies) get the full gradient on each rank, because each rank
-    computes the loss of the whole gathered batch. They are therefore kept out of DDP, which would at best average equal
-    gradients.
+    computes the loss of the whole gathered batch. They are therefore kept out of DDP, since there is nothing to
+    average.
 
     Args:
         config: Configuration of the trial.
@@ -72,7 +72,7 @@ class Objective(nn.Module):
         return Terms(total, dml_loss.detach(), mdr_loss.detach(), fallback)
 
     def weight_at(self, epochs_done: float) -> float:
-        """Return the weight of MDR after `epochs_done` epochs, its warm-up included."""
+        """Return the weight of MDR after `epochs_done` epochs, including its warm-up."""
         return self.weight * warmup_factor(epochs_done, self.warmup_epochs)
 
     def describe(self, epochs_done: float) -> dict[str, float]:

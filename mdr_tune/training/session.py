@@ -81,7 +81,8 @@ class TrialSession:
         self.config, self.dataset, self.ranks = config, dataset, ranks or Ranks()
         self._curve_test = test
         self.snapshot: DistanceSnapshot | None = None
-        """Snapshot of the distances after the last epoch; None if that is not one of `snapshot_epochs`."""
+        """Snapshot of the distances after the epoch that was trained last; None if that epoch is not one of
+        `snapshot_epochs`."""
         self.epoch = 0
         """Number of completed epochs."""
         self.progress = 0
@@ -231,8 +232,8 @@ class TrialSession:
     def _lower_scale(self, one: torch.Tensor) -> torch.Tensor:
         """Update the scale of the loss for fp16; return 1 if the scale was lowered, else 0.
 
-        The scale is lowered if gradients overflowed in a step, which the optimiser has then skipped. `one` is a 1 of
-        shape () on the device, and the result is such a tensor, too.
+        The scale is lowered if gradients overflowed in a step, which the optimiser has then skipped. `one` is a tensor
+        () that holds 1, and the result is a tensor () on the same device.
         """
         before = self._scaler.scale(one)  # `get_scale` would wait for a GPU
         self._scaler.update()

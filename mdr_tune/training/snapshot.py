@@ -1,4 +1,7 @@
-"""Take snapshots of a training for the report: how the distances of a batch lie relative to MDR's levels."""
+"""Take snapshots during a training, for the report.
+
+A snapshot shows how the distances of a batch lie around MDR's levels.
+"""
 
 import math
 
@@ -28,8 +31,8 @@ def normalized_distances(
         embeddings: (N, D), raw embeddings of the global batch.
         labels: (N,), their classes.
         mode: Embedding mode that training applies before the losses.
-        mdr: The MDR loss whose moving averages are `mean` and `std`. None: mean and standard deviation of the batch's
-            whole distance matrix, the zeros of the diagonal included, as MDR's first step takes them by default.
+        mdr: The MDR loss whose moving averages are `mean` and `std`. If None, `mean` and `std` are those of the batch's
+            whole distance matrix, including the zeros of its diagonal. MDR's first step uses the same by default.
 
     Returns:
         z, (N (N - 1) / 2,) float64, each pair once; and (N (N - 1) / 2,) bool, True for pairs of equal classes.
@@ -62,7 +65,7 @@ def take_snapshot(epoch: int, z: torch.Tensor, same: torch.Tensor, mdr: MDRLoss 
     Args:
         epoch: Number of the epoch, from 1.
         z: (P,), normalised distances, as `normalized_distances` returns them.
-        same: (P,) bool, whether each pair is of one class.
+        same: (P,) bool, whether the two embeddings of each pair are of the same class.
         mdr: The MDR loss; None if the trial has none.
     """
     places = ((z - LOW) / (HIGH - LOW) * BINS).floor().long().clamp(0, BINS - 1)

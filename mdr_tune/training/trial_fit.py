@@ -1,4 +1,4 @@
-"""Check that a trial fits its data set; an error names the key to change."""
+"""Check that a trial fits its data set. An error names the key of the configuration that has to be changed."""
 
 import contextlib
 from collections.abc import Iterator
