@@ -98,7 +98,7 @@ class MDRLoss(nn.Module):
 
         Raises:
             TypeError: `embeddings` is not a tensor.
-            ValueError: the batch is too small, or of the wrong shape or kind.
+            ValueError: the batch is too small, or `embeddings` has a wrong shape or dtype.
         """
         self._check(embeddings)
         dtype = torch.promote_types(self.levels.dtype, torch.float32)

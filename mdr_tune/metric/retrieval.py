@@ -273,7 +273,10 @@ def _precisions(hits: Tensor, relevant: Tensor, max_relevant: int) -> tuple[Tens
 def _block_sums(
     hits: Tensor, relevant: Tensor, ks: Sequence[int], average_precision: Tensor, r_precision: Tensor
 ) -> Tensor:
-    """Return the sums of `score_queries` for a block of queries. See `_precisions` for the arguments."""
+    """Return the sums of `score_queries` for a block of queries.
+
+    `hits` and `relevant` are the arguments of `_precisions`, the two precisions are its results.
+    """
     return torch.stack(
         [hits[:, :k].any(dim=1).sum().to(torch.float64) for k in ks]
         + [average_precision.sum(), r_precision.sum()]

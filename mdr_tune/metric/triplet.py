@@ -153,7 +153,10 @@ def _quotients(counted: Tensor, distances: Tensor) -> Tensor:
 
 
 def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
-    """Add `values` (T,) to the entries `indices` (T,) of `target`, always in the same order, for equal bits."""
+    """Add `values` (T,) to the entries `indices` (T,) of `target`, always in the same order.
+
+    The order decides the last bits of the sums.
+    """
     if target.device.type == "cpu":
         target.index_add_(0, indices, values)
     else:  # on a GPU `index_add_` adds in any order, which changes the last bits

@@ -69,7 +69,7 @@ class Draws:
 
 
 _draws: "weakref.WeakValueDictionary[int, Draws]" = weakref.WeakValueDictionary()
-"""All `Draws` that are in use, by number. They have numbers because torch's custom operations take no objects."""
+"""All `Draws` objects that are in use, by number. Torch's custom operations take such a number, but no object."""
 _numbers = itertools.count()
 
 

@@ -112,9 +112,7 @@ def import_official(file: Path, mode: OfficialMode) -> ImportedModel:
 def write_checkpoint(imported: ImportedModel, folder: Path) -> Path:
     """Write the checkpoint `folder`/model.pt and return its path. The folder is made if it is missing.
 
-    The file appears only when it is complete.
-
-    If there is a model.pt with the same bytes already, nothing is written.
+    The file appears only when it is complete. If there is a model.pt with the same bytes already, nothing is written.
 
     Raises:
         UserError: The folder has a model.pt of another model, or the file cannot be written.

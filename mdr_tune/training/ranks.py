@@ -29,7 +29,7 @@ class Ranks:
     def current(cls, device: torch.device, group: dist.ProcessGroup | None = None) -> "Ranks":
         """Return the `Ranks` of this process in `group`.
 
-        If torch.distributed is not initialised, they are a single rank.
+        If torch.distributed is not initialised, this process is a single rank.
         """
         if not dist.is_initialized():
             return cls(device=device)
