@@ -1,5 +1,7 @@
-"""The configuration that a user writes: a trial (`trial`), its search space (`space`), a sweep (`sweep`), the YAML file
-(`sweep_reading`).
+"""The configuration that a user writes.
+
+The main modules are `trial`, one training run; `space`, the search space; `sweep`, the content of a sweep file; and
+`sweep_reading`, which reads a sweep file.
 
 Importing this package imports neither torch nor Ray. Each name below is imported when it is first used.
 """

@@ -1,7 +1,7 @@
 """The arms of a sweep: the search with MDR, and the baselines, each searched with the same budget.
 
-An arm trains no configuration twice, unless its trials are a population. If the space of an arm has fewer
-configurations than its budget, the arm trains all of them.
+An arm trains no configuration twice, except in population based training. If an arm has fewer configurations than
+the number of trials in the sweep file, it trains each configuration once.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from mdr_tune.config.trial import TrialConfig
 
 MAIN_ARM = "mdr"
 ABLATION_ARM = "trial"
-"""Name of the main arm if some of its trials have no MDR: MDR is searched as a whole, or off."""
+"""Name of the main arm if trials without MDR belong to it: MDR is searched as a whole, or is off."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Arm:
     trial: TrialConfig
     space: Space
     start_from: tuple[dict[str, Any], ...]
-    """Points that are tried first: values by their name in the study, as `points.encode_point` returns them."""
+    """Points that are tried first, as `points.encode_point` returns them: values by the names of parameters."""
     trials: int
     """Number of trials that the search may have."""
     wanted: int = 0
-    """Number of trials that the file asks for; more than `trials` if the space has fewer configurations."""
+    """Number of trials that the sweep file asks for. It is more than `trials` if the space has fewer configurations."""
     configurations: int | None = None
-    """Number of different configurations in the space; None if infinite, if configurations may repeat, or if nothing is
-    searched."""
+    """Number of different configurations in the space. None if there are infinitely many, if configurations may repeat,
+    or if nothing is searched."""
 
 
 def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
-    """Return the baselines of this trial by name, each with the sections that it sets (Table 1 of the paper)."""
+    """Return the baselines of a trial by name, each with the sections that it replaces (Table 1 of the MDR paper)."""
     loss = trial.loss.name
     baselines: dict[str, dict[str, Any]] = {loss: {"mdr": None}}
     if not trial.loss.compares_directions:  # the embeddings of any other loss are on the unit sphere anyway
@@ -47,25 +47,29 @@ def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
 
 
 def baseline_trial(trial: TrialConfig, name: str) -> TrialConfig:
-    """Return the trial of a baseline; pydantic's ValidationError if its changes do not fit the rest of the trial."""
+    """Return the trial of a baseline.
+
+    Raises:
+        ValidationError: The sections that the baseline replaces do not fit the rest of the trial.
+    """
     return TrialConfig.model_validate({**trial.model_dump(), **baseline_names(trial)[name]})
 
 
 def baseline_space(space: Space) -> Space:
-    """Return the space of a baseline: without the keys of MDR, and without the embedding mode, which is fixed."""
+    """Return the search space of a baseline: `space` without the keys of MDR and without the embedding mode."""
     gone = ("mdr.", "embedding.mode")
     return {key: domain for key, domain in space.items() if not key.startswith(gone)}
 
 
 def given_points(sweep: SweepConfig) -> list[dict[str, Any]]:
-    """Return the points of `start_from`; none if it names another sweep, whose points are not resolved yet."""
+    """Return the points that `start_from` lists. There are none if it names another sweep, which is read later."""
     return sweep.start_from if isinstance(sweep.start_from, list) else []
 
 
 def repeated_points(sweep: SweepConfig) -> dict[int, int]:
-    """Find points of `start_from` that give the configuration of an earlier point.
+    """Find the points of `start_from` that give the same configuration as an earlier point.
 
-    A point that leaves a key open repeats no other point, since that key is drawn.
+    A point that lacks a searched key repeats no other point, since the value of that key is drawn.
 
     Returns:
         The index of each repeated point, mapped to the index of the earlier point.
@@ -80,7 +84,7 @@ def repeated_points(sweep: SweepConfig) -> dict[int, int]:
 
 
 def trial_of_point(sweep: SweepConfig, point: dict[str, Any]) -> TrialConfig | None:
-    """Return the trial that an entry of `start_from` describes; None if the entry leaves a key open.
+    """Return the trial that an entry of `start_from` describes; None if the entry lacks a searched key.
 
     Raises:
         ValidationError: The values of the point do not go together.
@@ -108,9 +112,9 @@ def arms(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> list[Arm]:
     """Return the main search and its baselines, in the order in which they run.
 
     Args:
-        sweep: The whole file.
-        more: Number of trials that were added to each search.
-        repeats: True if a search may train a configuration more than once. A population always may.
+        sweep: Content of the sweep file.
+        more: Number of trials that were added to each search after the first launch.
+        repeats: True if a search may train a configuration more than once. Population based training always may.
     """
     first = main_arm(sweep, more, repeats)
     result = [first]
@@ -129,10 +133,10 @@ def arms(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> list[Arm]:
 
 
 def _with_budget(sweep: SweepConfig, arm: Arm, repeats: bool) -> Arm:
-    """Return the arm with its final budget; `arm.trials` is the number of trials asked for.
+    """Return the arm with its final number of trials. Before, `arm.trials` is the number that the file asks for.
 
-    The budget is the number asked for, at most one trial for each configuration unless configurations may repeat. A
-    grid has all of its points. An arm that searches nothing has one trial.
+    The final number is at most the number of configurations, unless configurations may repeat. A grid has a trial for
+    each of its combinations. An arm that searches nothing has one trial.
     """
     if not searched(arm.space):
         return replace(arm, trials=1, wanted=1)

@@ -1,6 +1,6 @@
-"""The augmentations of training images that a file may name. To add one, add a class here.
+"""The augmentations of training images that a sweep file may name. To add one, add a class here.
 
-There is one draw for each image of the global batch, whatever the number of workers.
+The random changes of an image do not depend on the number of workers that share the global batch.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class Augmentation(Named):
-    """An augmentation that a file may name."""
+    """An augmentation that a sweep file may name."""
 
     def build(self, image_size: int | None) -> "BuiltAugmentation":
         """Return a new augmentation.
 
         Args:
-            image_size: height and width of the augmented images in pixels. None: augmented images keep the size of the
-                images; random_resized_crop makes squares of their height.
+            image_size: height and width of the augmented images in pixels. None: the size of the images is kept, but
+                random_resized_crop makes squares that are as high as the images.
         """
         raise NotImplementedError
 
 
 class AutoAugmentationConfig(Augmentation):
-    """The augmentation that suits the data: affine for glyphs, else random_resized_crop with the authors' numbers."""
+    """The augmentation that suits the data: affine for glyphs, else random_resized_crop with its defaults."""
 
     name: Literal["auto"] = "auto"
 
@@ -46,7 +46,7 @@ class AffineConfig(Augmentation):
 
 
 class NoAugmentationConfig(Augmentation):
-    """The centre crop, as in evaluation."""
+    """No random change: the centre crop, as in evaluation."""
 
     name: Literal["none"]
 
@@ -68,17 +68,20 @@ Ratio = Annotated[float, Field(gt=0)]
 
 
 class RandomResizedCropConfig(Augmentation):
-    """A random part of the image, resized to `data.image_size` and sometimes mirrored. Defaults are the authors'."""
+    """A random part of the image, resized to `data.image_size` and sometimes mirrored.
+
+    The defaults are those of MDR's authors.
+    """
 
     name: Literal["random_resized_crop"]
     scale: Annotated[list[Share], Field(min_length=2, max_length=2), AfterValidator(_ascending), SHARE] = [0.16, 1.0]
-    """Least and largest share of the image's area."""
+    """Smallest and largest share of the image's area that the part has."""
     ratio: Annotated[list[Ratio], Field(min_length=2, max_length=2), AfterValidator(_ascending)] = [0.75, 1.33]
-    """Least and largest ratio of width to height."""
+    """Smallest and largest ratio of the part's width to its height."""
     flip: Annotated[float, SHARE] = Field(0.5, ge=0, le=1)
     """Probability that an image is mirrored."""
     interpolation: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
-    """Filter that resamples the pixels."""
+    """Filter by which the part is resized."""
 
     def build(self, image_size: int | None) -> "BuiltAugmentation":
         """Return the random crop."""
@@ -94,7 +97,7 @@ else:
 
 
 def chosen_augmentation(augmentation: AugmentationConfig, best: str) -> AugmentationConfig:
-    """Return `augmentation`; for `auto` the one named `best`, which suits the data."""
+    """Return `augmentation`. If it is `auto`, return the augmentation named `best` instead."""
     if augmentation.name != "auto":
         return augmentation
     return members(Augmentation)[best].model_validate({"name": best})

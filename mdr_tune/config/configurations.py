@@ -1,4 +1,4 @@
-"""The different configurations of a space, and their number if it is finite."""
+"""Find and count the different configurations of a search space."""
 
 import json
 import math
@@ -11,14 +11,15 @@ from mdr_tune.config.space import Parameter, Tree, draw, grid_points, parameter_
 from mdr_tune.config.trial import TrialConfig
 
 MOST_LISTED = 1024
-"""Largest number of combinations that is listed: a computer tries as many in a fraction of a second."""
+"""Largest number of combinations of values that is listed. A computer tries this many in a fraction of a second."""
 
 
 def configuration_key(trial: TrialConfig) -> str:
     """Return a text that is equal for two trials if, and only if, they are trained alike.
 
-    Every default and every `auto` is written out: the levels {count: 1, spread: 2} are those of {count: 1, spread: 3}.
-    Values that the training does not use are left out: the learning rate of a loss's parameters, if it has none.
+    In the text, each default and each `auto` is replaced by the value that is used. For example, the levels
+    {count: 1, spread: 2} and {count: 1, spread: 3} are equal, since a single level has no spread. Values that the
+    training does not use are left out, such as `optimizer.loss_learning_rate` for a loss without parameters.
     """
     sections = {
         "loss": trial.loss.in_force(),
@@ -31,7 +32,11 @@ def configuration_key(trial: TrialConfig) -> str:
 
 
 def parameters_of(tree: Tree, point: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of `point`, which a study stores by name, by the trial's dotted keys.
+    """Return the values of a point by the trial's dotted keys.
+
+    Args:
+        tree: The parameters of the space.
+        point: Values by the names of the parameters, as a study stores them.
 
     Raises:
         KeyError: `point` lacks a parameter.
@@ -61,8 +66,8 @@ def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[st
         space: The search space. Combinations that make no valid trial are left out.
 
     Returns:
-        The first point of each configuration (values by their name in a study), by `configuration_key`; None if there
-        are more than `MOST_LISTED` combinations.
+        The first point of each configuration, by `configuration_key`. A point has values by the names of the
+        parameters in a study. None is returned if there are more than `MOST_LISTED` combinations.
     """
     tree = parameter_tree(space)
     if num_points(tree) > MOST_LISTED:
@@ -79,7 +84,8 @@ def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[st
 def num_configurations(trial: TrialConfig, space: Space) -> int | None:
     """Return the number of different configurations; None if it is infinite.
 
-    Of more than `MOST_LISTED` combinations all are counted, since it is not checked which of them are the same.
+    If there are more than `MOST_LISTED` combinations, the number of combinations is returned. It is then not checked if
+    some of them are the same configuration.
     """
     combinations = num_points(parameter_tree(space))
     if math.isinf(combinations):

@@ -1,7 +1,9 @@
-"""The data sets that a file may name: their keys, and how each is opened. To add one, add a class here.
+"""The data sets that a sweep file may name: the keys of each, and the code that opens it.
 
-The code that reads images is in `mdr_tune.data`. A sweep file is checked before torch is imported, so methods import
-what they need.
+To add a data set, add a class here.
+
+The code that reads images is in `mdr_tune.data`. A sweep file is checked before torch is imported, so each method
+imports the modules that it needs.
 """
 
 import os
@@ -30,15 +32,17 @@ _NO_PATHS = (
     (r"[A-Za-z]:[\\/]", "is a path of Windows: write where that folder is mounted here, with slashes"),
     (r"\$\{?[A-Za-z_]\w*\}?(/|$)|%\w+%", "begins with a variable, which only a shell replaces: write it out"),
 )
-"""Patterns of texts that are no path, unless a file of that name exists, with the end of the message."""
+"""Patterns of texts that are likely not paths of this machine, each with the end of the message about them.
+
+A text that matches is accepted if a file of that name exists."""
 
 
 def local_path(path: str) -> str:
-    """Return a path of this machine as an absolute path. Workers have another working directory than the user.
+    """Return `path` as an absolute path, since workers have another working directory than the user.
 
     Raises:
-        ValueError: The text is likely no path of this machine, or the absolute path (perhaps only its working folder)
-            is not UTF-8; the message says what to do.
+        ValueError: The text is likely not a path of this machine, or the absolute path is not UTF-8. The fault may be
+            only in the name of the working directory. The message says what to do.
     """
     absolute = str(Path(os.path.expanduser(path)).absolute())  # Path.expanduser raises where there is no such user
     if problem := not_utf_8(absolute):
@@ -54,15 +58,15 @@ DEFAULT_ROOT = "datasets"
 
 
 class ClassFraction(StrictModel):
-    """A share of the classes, drawn at random."""
+    """A share of the classes that is drawn at random and held out."""
 
     fraction: Annotated[float, SHARE] = Field(0.2, gt=0, lt=1)
     seed: int = Field(0, ge=0)
-    """Seed of the draw. It is not the trial's seed: all trials of a sweep are compared on the same classes."""
+    """Seed of the draw. It does not depend on `trial.seed`, so that trials are compared on the same classes."""
 
 
 class ClassFold(StrictModel):
-    """One of `folds` equal parts of the classes. A cross-validation is one launch for each fold."""
+    """One of `folds` equal parts of the classes, which is held out. A cross-validation needs a launch for each fold."""
 
     folds: int = Field(ge=2)
     fold: int = Field(0, ge=0)
@@ -86,12 +90,12 @@ def _keys(value: Any) -> Any:
 
 
 class Dataset(Named):
-    """A data set that a file may name.
+    """A data set that a sweep file may name.
 
-    The methods of this class suit data that are neither published nor image files; subclasses override them.
+    The methods here are the defaults for data that are neither published nor image files. Subclasses override them.
 
     Attributes:
-        usual_ks: ranks K at which the field reports Recall@K.
+        usual_ks: ranks K at which papers report Recall@K on this data set.
         best_augmentation: name of the augmentation that `augmentation: auto` stands for.
         is_published: True if `fetch` downloads the data set, or says where to get it.
     """
@@ -121,19 +125,19 @@ class Dataset(Named):
         return None
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return everything that the images and their splits depend on, as plain values."""
+        """Return, by key, all values that determine the images and their splits."""
         return self.arguments()
 
     def measured_on(self) -> dict[str, Any]:
-        """Return the keys that decide which images trials are compared on, by dotted key."""
+        """Return, by dotted key, the values that determine on which images trials are compared."""
         return flatten(self.model_dump())
 
     def describe_evaluation(self) -> str:
-        """Return in words how much of an image an evaluation sees; an empty text if it sees the whole image."""
+        """Return a text on how much of an image an evaluation sees; an empty text if it sees the whole image."""
         return ""
 
     def evaluation_note(self) -> str:
-        """Return a note if an evaluation sees little of each image, and how to change that; else an empty text."""
+        """Return a note with advice if an evaluation sees only a small part of each image; else an empty text."""
         return ""
 
     def fetch(self, progress: Progress) -> None:
@@ -148,32 +152,32 @@ class Dataset(Named):
         return None
 
     def listed(self) -> "ListedDataset | None":
-        """List the image files, draw the splits, and check both. Return None if the images are no files.
+        """List the image files, draw the splits, and check both. Return None if the images are not in files.
 
         Raises:
-            UserError: Files are missing or do not fit the keys.
+            UserError: Image files are missing, or they do not fit the keys.
         """
         return None
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
-        """Return the opened data set. Called only if `listed` returns None.
+        """Return the opened data set. This method is called only if `listed` returns None.
 
         Args:
             folder: The cache folder.
-            progress: Called with the progress of opening it.
+            progress: Function that is called with the progress of opening the data set.
         """
         raise NotImplementedError
 
 
 class GlyphsDataConfig(Dataset):
-    """Rendered letters that need no download: 32 x 32 pixels, grey, in fixed splits."""
+    """Rendered letters that need no download: grey images of 32 x 32 pixels, in fixed splits."""
 
     name: Literal["glyphs"] = "glyphs"
     best_augmentation = "affine"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of the images, which the network sees whole."""
+        """Shape (C, H, W) of the images. The network sees whole images."""
         return (1, 32, 32)
 
     def outline(self) -> "DatasetOutline":
@@ -183,7 +187,7 @@ class GlyphsDataConfig(Dataset):
         return GLYPHS
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
-        """Return the letters; render them if the cache folder does not have them."""
+        """Return the data set of letters. They are rendered if they are not in the cache folder."""
         from mdr_tune.data.glyphs.glyphs import open_glyphs
 
         return open_glyphs(folder)
@@ -191,10 +195,10 @@ class GlyphsDataConfig(Dataset):
 
 _USUAL_RESIZE, _USUAL_IMAGE_SIZE = 256, 224
 USUAL_RESIZE_PER_IMAGE_SIZE = _USUAL_RESIZE / _USUAL_IMAGE_SIZE
-"""Edge of the resized image divided by the edge of the part that is cut out of it; the authors' ratio."""
+"""Edge of the resized image divided by the edge of the part that is cut out of it, as in the code of MDR's authors."""
 _LEAST_PX, _MOST_PX = 8, 2048
 _LEAST_SEEN = 0.8
-"""Share of an image's width and height below which a note says that an evaluation sees little of it."""
+"""Share of an image's width and height. If an evaluation sees less of an image, a note says so."""
 
 
 Pixels = Annotated[
@@ -206,16 +210,17 @@ Pixels = Annotated[
 class _ImageFiles(Dataset):
     resize: Pixels = "auto"
     """Height and width, in pixels, that every image is resized to, by Lanczos resampling. The cache holds the resized
-    images. `auto`: `image_size` * 256 / 224, the ratio of the authors' sizes."""
+    images. `auto`: `image_size` * 256 / 224, the ratio that MDR's authors use."""
     image_size: Pixels = "auto"
     """Height and width, in pixels, of the part that the network sees: a random crop in training, the centre in
     evaluation. `auto`: `resize` * 224 / 256."""
     cache: bool = True
     """true: resized images are kept on disk; false: images are decoded each time they are read, which is slow."""
     corrupt: Literal["refuse", "skip"] = "refuse"
-    """Treatment of images that cannot be decoded. `refuse`: they are an error; `skip`: they are left out."""
+    """Treatment of images that cannot be decoded. `refuse`: it is an error if there are any; `skip`: they are left
+    out."""
     validation: ClassShare = ClassFraction()
-    """Classes held out of the training classes, on which trials are compared."""
+    """Classes that are held out of the training classes. Trials are compared on them."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "_ImageFiles":
@@ -227,13 +232,13 @@ class _ImageFiles(Dataset):
         return self
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return the keys except the name and `image_size`, as plain values, every `auto` decided."""
+        """Return, by key, all values that determine the images and their splits. `resize` is a number of pixels."""
         kept = self.model_dump(exclude={"name", "image_size", "recall_at"})
         return {**kept, "resize": self.chosen_resize, "recall_ks": list(self.recall_ks)}
 
     @property
     def chosen_resize(self) -> int:
-        """Height and width, in pixels, that every image is resized to, `auto` decided."""
+        """Height and width, in pixels, that every image is resized to. `auto` is replaced by a number."""
         if self.resize != "auto":
             return self.resize
         if self.image_size == "auto":
@@ -242,40 +247,40 @@ class _ImageFiles(Dataset):
 
     @property
     def chosen_image_size(self) -> int:
-        """Height and width, in pixels, of the part that the network sees, `auto` decided."""
+        """Height and width, in pixels, of the part that the network sees. `auto` is replaced by a number."""
         if self.image_size != "auto":
             return self.image_size
         return max(_LEAST_PX, round(self.chosen_resize / USUAL_RESIZE_PER_IMAGE_SIZE))
 
     def describe_evaluation(self) -> str:
-        """Return in words how much of an image an evaluation sees."""
+        """Return a text on how much of an image an evaluation sees."""
         seen, whole = self.chosen_image_size, self.chosen_resize
         return f"the middle {seen} x {seen} of {whole} x {whole} pixels, {seen / whole:.0%} of width and height"
 
     def evaluation_note(self) -> str:
-        """Return a note if an evaluation sees little of each image, and how to change that; else an empty text."""
+        """Return a note with advice if an evaluation sees only a small part of each image; else an empty text."""
         if self.chosen_image_size >= _LEAST_SEEN * self.chosen_resize:
             return ""
         return f"an evaluation sees {self.describe_evaluation()}: to see more, set trial.data.resize: auto"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of the part that the network sees. Files are read as RGB."""
+        """Shape (C, H, W) of the part that the network sees. C is 3, since files are read as RGB."""
         return (3, self.chosen_image_size, self.chosen_image_size)
 
     def measured_on(self) -> dict[str, Any]:
-        """Return the keys that decide which images trials are compared on, by dotted key.
+        """Return, by dotted key, the values that determine on which images trials are compared.
 
-        How images are resized, cut and cached is left out.
+        The keys that determine how images are resized, cut and cached are left out.
         """
         return flatten(self.model_dump(exclude={"image_size", "resize", "cache"}))
 
 
 class Published(_ImageFiles):
-    """A data set of the paper, in its original layout and with the paper's split of the classes."""
+    """A data set of the MDR paper, with its published files and with the paper's split of the classes."""
 
     root: LocalPath = Field(DEFAULT_ROOT, validate_default=True)
-    """The folder that the archive is unpacked in; `mdr-tune data prepare` makes it."""
+    """Folder in which the published archive is unpacked. `mdr-tune data prepare` makes it."""
     is_published = True
 
     def benchmark(self) -> "Benchmark":
@@ -289,7 +294,7 @@ class Published(_ImageFiles):
         fetch(self.benchmark(), Path(self.root), progress)
 
     def listed(self) -> "ListedDataset":
-        """List the images of the copy below `root`, whose own lists must be complete."""
+        """List the images below `root`. UserError if the files of the data set are not complete."""
         return self.benchmark().listed(**self.source_arguments())
 
 
@@ -349,9 +354,11 @@ class _Own(_ImageFiles):
     test: ClassShare | None = ClassFraction(fraction=0.3)
     """Classes held out for the final evaluation, if the data have no test split of their own."""
     single_image_classes: Literal["refuse", "drop"] = "refuse"
-    """Treatment of classes with one image, which have no positive pair and nothing to retrieve."""
+    """Treatment of classes with a single image. Such a class has no positive pair, and its image as a query has nothing
+    to find. `refuse`: it is an error if there are any; `drop`: they are left out."""
     duplicates: Literal["refuse", "keep"] = "refuse"
-    """Treatment of images with the same pixels in different splits, where a test would see what was trained on."""
+    """Treatment of images with the same pixels in different splits: a test would use images that were trained on.
+    `refuse`: it is an error if there are any; `keep`: they are kept, with a warning."""
     recall_at: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8], min_length=1)
     """The ranks K at which Recall@K is measured."""
 
@@ -362,7 +369,7 @@ class _Own(_ImageFiles):
 
 
 class FolderDataConfig(_Own):
-    """Your images in class folders. The class folders may stand in folders train, validation, test (query, gallery)."""
+    """Your images, in a folder for each class. Class folders may be in folders of splits: train, validation, test."""
 
     name: Literal["folder"]
     root: LocalPath
@@ -375,7 +382,7 @@ class FolderDataConfig(_Own):
 
 
 class TableDataConfig(_Own):
-    """Your images, listed in a Parquet or CSV file: each row has a path and a label, perhaps a split and a role."""
+    """Your images, listed in a Parquet or CSV file. A row has a path and a label, and may have a split and a role."""
 
     name: Literal["table"]
     file: LocalPath
@@ -384,13 +391,13 @@ class TableDataConfig(_Own):
     path_column: str = "path"
     label_column: str = "label"
     split_column: str | None = None
-    """Column with train, validation, test, query or gallery; query and gallery are parts of a test split. null: there
-    is no such column, and the classes of each split are drawn."""
+    """Name of the column with the split of each image: train, validation, test, query or gallery. Query and gallery are
+    parts of a test split. null: there is no such column, and the classes of each split are drawn at random."""
     role_column: str | None = None
-    """Column with query or gallery; an image with an empty cell is both."""
+    """Name of the column with the role of each image: query or gallery. An image with an empty cell has both roles."""
 
     def source_arguments(self) -> dict[str, Any]:
-        """Return the keys as plain values, every `auto` decided, and `root: null` replaced by the folder of `file`."""
+        """Return, by key, all values that determine the images. If `root` is None, it is the folder of `file`."""
         return {**super().source_arguments(), "root": self.root or str(Path(self.file).parent)}
 
     def listed(self) -> "ListedDataset":
@@ -411,16 +418,16 @@ class _DataSection(StrictModel):
 
 
 def read_data(name: str, **keys: Any) -> Dataset:
-    """Return a data set for `mdr_tune.data.load_dataset`, after a check of its keys.
+    """Check the keys of a data set, and return the data set for `mdr_tune.data.load_dataset`.
 
     Args:
         name: Name of the data set, such as `cub200`.
-        keys: The keys of a sweep file's `trial.data` other than the name (docs/sweep_file.md). A key that is left out
+        keys: The other keys of the section `trial.data` in a sweep file (docs/sweep_file.md). A key that is left out
             has its default.
 
     Raises:
-        UnknownName: There is no data set of this name; the message lists the known names.
-        UserError: A key is unknown or its value not valid; the message has a line for each problem.
+        UnknownName: There is no data set of this name. The message lists the known names.
+        UserError: A key is unknown or its value is not valid. The message has a line for each problem.
     """
     if name not in (known := members(Dataset)):
         raise unknown_name("data set", name, known)

@@ -1,4 +1,4 @@
-"""The parameters of a space as Optuna's distributions."""
+"""Convert the parameters of a search space to Optuna's distributions."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from mdr_tune.config.space import Parameter, parameter_tree, walk
 
 
 def distributions_of(space: Space) -> dict[str, BaseDistribution]:
-    """Return Optuna's distribution of each parameter that is drawn, by its name in the study."""
+    """Return Optuna's distribution for each parameter that is drawn, by the parameter's name in the study."""
     return {parameter.name: distribution(parameter) for parameter in walk(parameter_tree(space))}
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
-    """Return Optuna's distribution of a parameter."""
+    """Return Optuna's distribution for one parameter."""
     domain = parameter.domain
     if domain.choice is not None:
         return CategoricalDistribution([branch.stored for branch in parameter.branches])

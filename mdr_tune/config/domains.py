@@ -1,14 +1,15 @@
-"""The domains of a space: the values of each searched key, as a file writes them.
+"""The domains of a search space. A domain is the set of values of one searched key, as a sweep file writes it.
 
 A domain is written as one of
 
     {uniform: [low, high]}      {loguniform: [low, high]}      {int: [low, high]}      {choice: [a, b, ...]}
 
-The levels of MDR are a list, and their domain is written as the parameters of an even grid (see `trial.LevelGrid`):
+The levels of MDR are a list of numbers. Their domain is written as domains of the parameters of an even grid (see
+`trial.LevelGrid`):
 
     mdr.levels: {count: [2, 3, 5], spread: {uniform: [1, 5]}, offset: {uniform: [-1, 1]}}
 
-A choice that is a mapping may have domains inside, which exist only if that choice is taken.
+A choice that is a mapping may contain domains. Their keys are searched only in trials that take this choice.
 """
 
 import json
@@ -31,7 +32,7 @@ _VALUES = ("values", "choices", "options", "categories", "grid")
 
 
 class Domain(StrictModel):
-    """The values of one searched key; exactly one of the fields is given."""
+    """The values of one searched key. Exactly one of the fields is given."""
 
     uniform: Range | None = None
     loguniform: Range | None = None
@@ -59,7 +60,7 @@ class Domain(StrictModel):
         return list(self.uniform or self.loguniform or self.int or self.choice or [])
 
     def contains(self, value: Any) -> bool:
-        """Return whether `value` can be drawn. A choice is compared in the form that the file writes."""
+        """Return whether `value` can be drawn. A choice must be given as the sweep file writes it."""
         if self.choice is not None:
             return value in self.choice
         low, high = self.probes()
@@ -76,16 +77,17 @@ class Domain(StrictModel):
 
 
 DIGITS = 3
-"""Significant digits of a number in a name, if they tell it apart from the others."""
+"""Number of significant digits of a number in a name. More are used if two names would be equal otherwise."""
 MOST_DIGITS = 17
-"""Significant digits that tell any two floats of 64 bits apart."""
+"""Number of significant digits with which any two different 64-bit floats have different texts."""
 T = TypeVar("T")
 
 
 def describe_value(value: Any, digits: int = DIGITS) -> str:
-    """Return a value of a trial in short, for a name or a message.
+    """Return a short text for a value of a trial, to be used in a name or a message.
 
-    A section is given by its name and its other keys, a domain inside of it in words, and `null` as `none`.
+    The text of a section has its name and its other keys with their values. A domain inside of the section is described
+    in words. The text of `null` is `none`.
     """
     if isinstance(value, dict):
         words = [str(value["name"])] if "name" in value else []
@@ -102,12 +104,12 @@ def describe_value(value: Any, digits: int = DIGITS) -> str:
 
 
 def tell_apart(items: Sequence[T], say: Callable[[T, int], str], digits: int = DIGITS) -> list[str]:
-    """Return a text for each item. Items that differ have different texts, with no more digits than that takes.
+    """Return a text for each item. Different items have different texts, with as few digits as possible.
 
     Args:
         items: Values, or rows of values.
-        say: Returns the text of an item with a given number of significant digits.
-        digits: Number of significant digits to begin with; items that these tell apart get no more.
+        say: Function that returns the text of an item with a given number of significant digits.
+        digits: Number of significant digits to begin with. More are used only for items whose texts would be equal.
     """
     texts = [say(item, digits) for item in items]
     for text in dict.fromkeys(texts):
@@ -121,7 +123,7 @@ def tell_apart(items: Sequence[T], say: Callable[[T, int], str], digits: int = D
 
 
 def _check_choices(values: list[Any]) -> None:
-    """Check that Optuna can store each value, that none is listed twice, and that domains inside of them are valid."""
+    """Check that Optuna can store each value, that no value is listed twice, and that domains inside are valid."""
     try:
         json.dumps(values)
     except TypeError as error:
@@ -140,7 +142,7 @@ def _check_choices(values: list[Any]) -> None:
 
 
 def _as_domain(value: Any) -> Any:
-    """Return the mapping of a domain: a list stands for a choice, a number for a choice of one value."""
+    """Return a domain as a mapping. A list means a choice, and a number means a choice with one value."""
     if isinstance(value, list):
         return {"choice": value}
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -153,7 +155,10 @@ def _as_domain(value: Any) -> Any:
 
 
 def _other_form(value: dict[Any, Any]) -> str:
-    """Return how to write a domain that is given in the form of another search program; an empty text if unclear."""
+    """Return how to write a domain that has the form of another search program, such as {min: 0, max: 1}.
+
+    The text is empty if it is not clear what the form means.
+    """
     given = {str(key).lower(): item for key, item in value.items()}
     low, high = (next((given[key] for key in keys if key in given), None) for keys in _ENDS)
     values = next((given[key] for key in _VALUES if isinstance(given.get(key), list)), None)
@@ -179,12 +184,15 @@ class LevelsDomain(StrictModel):
         return {"count": self.count, "spread": self.spread, "offset": self.offset}
 
     def describe(self) -> str:
-        """Return the parts in words; an offset of 0 is not mentioned."""
+        """Return the domains of the grid's parameters in words. An offset that is always 0 is left out."""
         shown = {name: part for name, part in self.parts().items() if part.choice != [0.0]}
         return ", ".join(f"{name} {part.describe()}" for name, part in shown.items())
 
     def grid_of(self, levels: Any) -> dict[str, Any]:
-        """Return count, spread and offset of evenly spaced `levels`: a list, or the mapping of a `LevelGrid`.
+        """Return the count, the spread and the offset of evenly spaced levels.
+
+        Args:
+            levels: The levels as a list, or as a mapping with keys of `LevelGrid`.
 
         Raises:
             ValueError: The levels are not valid, not evenly spaced, or outside of this domain.
@@ -216,7 +224,7 @@ def _even_grid(levels: Any) -> dict[str, Any]:
 
 
 def _is_domain(value: Any) -> bool:
-    """Return whether a value inside of a choice is a domain; a domain with a misspelt kind counts too."""
+    """Return whether a value inside of a choice is a domain. A domain with a misspelt kind counts too."""
     if not isinstance(value, dict) or not value:
         return False
     first = next(iter(value))
@@ -224,7 +232,7 @@ def _is_domain(value: Any) -> bool:
 
 
 def _is_levels(key: str, value: Any) -> bool:
-    """Return whether a value inside of a choice is a domain of levels; a grid of plain numbers is a fixed value."""
+    """Return whether a value inside of a choice is a domain of levels. A level grid with fixed numbers is not."""
     parts = value if key.rpartition(".")[2] == "levels" and isinstance(value, dict) else {}
     is_grid = not parts.keys().isdisjoint(LevelsDomain.model_fields)
     return is_grid and any(isinstance(part, list | dict) for part in parts.values())
@@ -246,7 +254,7 @@ def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
 
 
 def _written_inside(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key of each domain inside of a choice, and the domain as it is written."""
+    """Yield (dotted key, domain as it is written) for each domain inside of a choice."""
     for key, item in value.items() if isinstance(value, dict) else ():
         if _is_domain(item) or _is_levels(str(key), item):
             yield f"{prefix}{key}", item

@@ -62,8 +62,8 @@ def explain(
     Args:
         error: The error that pydantic raised when it validated `model`.
         model: The model at the top of the paths.
-        quoted: Called with a path and its value. Returns how to write the value so that it is text, or an empty text if
-            there is no way. By default the value is put in quotes.
+        quoted: Function of a path and the value there. It returns how to write the value so that it is read as text, or
+            an empty text if that is not possible. By default the value is put in quotes.
     """
     return [_explain_one(dict(d), model, quoted or _quoted) for d in error.errors(include_url=False)]
 
@@ -124,7 +124,7 @@ def _explain_one(
 
 
 def _meant_literal(expected: str, value: Any) -> str:
-    """Return the end of a message that names the value that was probably meant; an empty text if none is near.
+    """Return the end of a message, with the value that was probably meant; an empty text if none is similar.
 
     Args:
         expected: The values that pydantic lists in its message, in quotes.
@@ -153,9 +153,9 @@ def _takes(owner: type[BaseModel], key: str, value: Any) -> bool:
 
 
 def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
-    """Return the end of a message that names the key of a section that a value, given as the section, belongs to.
+    """Return the end of a message about a value that stands in place of a section.
 
-    The text is empty if no key of the section takes the value.
+    It says under which key of the section to write the value. It is empty if no key takes the value.
     """
     if value is True:
         return ": write {}, whose keys all have defaults"
@@ -169,16 +169,16 @@ def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any
 
 
 def _wrong_length(kind: str, value: Any, context: dict[str, Any]) -> str:
-    """Return the message on a list or text of the wrong length. Pydantic's own would also tell when it counted."""
+    """Return the message about a list or text of the wrong length. It is plainer than pydantic's own message."""
     wanted = context["min_length" if kind.endswith("short") else "max_length"]
     noun = "character" if kind.startswith("string") else "value"
     return f"must have {_LENGTHS[kind]} {count(wanted, noun)}, got {_show(value)}"
 
 
 def _unit_hint(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
-    """Return the end of a message that converts a number out of its range from the unit that was likely meant.
+    """Return the end of a message about a number out of its range: the number converted from another unit.
 
-    The text is empty if the field has no unit, or the number does not look like one in another unit.
+    The text is empty if the field has no unit, or if the number was not likely meant in another unit.
     """
     places = [i for i, part in enumerate(location) if isinstance(part, str) and not is_tag(part)]
     if not places or not isinstance(value, int | float):
@@ -207,9 +207,9 @@ def _accepts_dotted(model: type[BaseModel], key: str, value: Any) -> bool:
 
 
 def _unknown_member(kind: str, context: dict[str, Any]) -> str:
-    """Return the message that no member of the union at key `kind` has a given name.
+    """Return the message about an unknown name at the key `kind`, such as the name of a loss at `loss`.
 
-    A known name that ends in a dot is the prefix of a library's classes.
+    A known name that ends in a dot stands for all classes of a library, such as `pml.`.
     """
     name, *known = map(tag_name, [context["tag"], *ast.literal_eval(f"[{context['expected_tags']}]")])
     listed = [f"{member}<Class of pytorch-metric-learning>" if member.endswith(".") else member for member in known]

@@ -1,7 +1,7 @@
-"""Guesses of what a user meant by a mistake, as the ends of messages.
+"""Guess what a user meant by a mistake. Most functions return the end of a message.
 
-A key may be misspelt, have the name that others use, or stand in another section. Values to search may stand under
-`trial`. A value may be of the wrong type.
+The mistakes are a misspelt key, a key under the name that other programs use, a key in the wrong section, values to
+search under `trial`, and a value of the wrong type.
 """
 
 import functools
@@ -51,7 +51,7 @@ NOTHING = ("none", "null", "nil", "off", "no", "false")
 
 
 def models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | None, type[BaseModel]]]:
-    """Yield (tag, model) for each model that a field of this type can hold. Only members of a tagged union have one."""
+    """Yield (tag, model) for each model that a field of this type can hold. Only members of a union have a tag."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield tag, annotation
         return
@@ -67,7 +67,7 @@ def fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
 
 
 def members_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Return the names that the section at `location` can have; none if the section is not chosen by its name."""
+    """Return the names that the section at `location` can have. There are none if a section is not chosen by a name."""
     if not location or not is_tag(location[-1]):
         return []
     return [tag_name(tag) for tag, _ in models_at(model, location[:-1]) if tag is not None]
@@ -92,7 +92,7 @@ def _models_of(field: Any) -> Iterator[tuple[str | None, type[BaseModel]]]:
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Return the dotted keys of a model, with those of all sections inside of it, each once."""
+    """Return the dotted keys of a model and of all sections inside of it, without duplicates."""
     found: dict[str, None] = {}
     for name, entry in model.model_fields.items():
         found[f"{prefix}{name}"] = None
@@ -103,7 +103,7 @@ def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "") -> str:
-    """Return ` Did you mean ...?` for an unknown key of a mapping, or an empty text.
+    """Return ` Did you mean ...?` for an unknown key of a mapping; an empty text if no known key is similar.
 
     Args:
         key: The unknown key.
@@ -126,10 +126,10 @@ def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "
 
 
 def meant_dotted(key: str, known: list[str], section: str = "") -> str:
-    """Return ` Did you mean ...?` for a key that is none of the dotted keys `known`, or an empty text.
+    """Return ` Did you mean ...?` for a key that is not in `known`; an empty text if no known key is similar.
 
-    The text names the keys with the same last part, those in `section` first. If there is none, it names the keys whose
-    last part is nearly the same.
+    The keys in `known` are dotted. The text has those with the same last part as `key`, first those in `section`. If
+    there are none, it has the keys whose last part is similar.
     """
     last = key.rpartition(".")[2]
     name = _MEANT.get(last.lower(), last)
@@ -142,12 +142,12 @@ def meant_dotted(key: str, known: list[str], section: str = "") -> str:
 
 
 def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> str:
-    """Return what to write instead of a value of the wrong type, as the end of a sentence, or an empty text.
+    """Return the end of a message: what to write instead of a value of the wrong type. Empty if there is no guess.
 
     Args:
         expected: Pydantic's name of the error, such as `int_type`.
         value: The value that was read.
-        accepts: Returns True if the key takes a given value.
+        accepts: Function that returns True if the key takes a given value.
     """
     instead = next(filter(accepts, _likely(expected, value)), ...)
     if instead is ...:
@@ -160,7 +160,7 @@ def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> st
 
 
 def _likely(expected: str, value: Any) -> Iterator[Any]:
-    """Yield the values that a value of the wrong type may stand for, the likeliest first."""
+    """Yield values that a user may have meant by a value of the wrong type, the most likely first."""
     word = str(value).strip().lower()
     is_nothing = value is None or value is False or (isinstance(value, str) and word in NOTHING)
     if expected == "bool_type" and isinstance(value, str) and word in _WORDS:
@@ -190,7 +190,10 @@ def _kindly(text: str) -> float:
 
 
 def _number(value: Any) -> float | None:
-    """Return a value as a number, None if it is none. A text may have any usual form: 1_000; 1,000; 0,5; 0b11; 1:30."""
+    """Return a value as a number; None if it is not a number.
+
+    A text may have any usual form: 1_000; 1,000; 0,5; 0b11 (binary); 1:30 (base 60, as in YAML 1.1).
+    """
     try:
         number = _kindly(value.strip().replace("_", "")) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -199,11 +202,11 @@ def _number(value: Any) -> float | None:
 
 
 def several_values(key: str, value: Any) -> str:
-    """Return where to write several values, or a range, of a key of the trial, as the end of a sentence.
+    """Return the end of a message: where to write several values, or a range, of a key of the trial.
 
     Args:
         key: Dotted key below `trial`.
-        value: The values or the range that stand there.
+        value: The values, or the range, that the user wrote under that key.
     """
     if key == "seed":
         return f": for several seeds of each configuration write search.seeds_per_trial: {_length(value)}"
@@ -220,16 +223,16 @@ def _length(value: Any) -> int:
 
 
 def is_domain(value: Any) -> bool:
-    """Return whether a value is written like a domain: {uniform: [0, 1]}."""
+    """Return whether a value is written like a domain, such as {uniform: [0, 1]}."""
     return isinstance(value, dict) and not value.keys().isdisjoint(DOMAIN_KINDS)
 
 
 def searched_instead(path: tuple[str, ...], value: Any) -> str:
-    """Return where to write values to search that stand under `trial`, as the end of a sentence, or an empty text.
+    """Return the end of a message about values to search that stand under `trial`: where to write them.
 
     Args:
-        path: Path of a known key, or of a value below one.
-        value: Several values, or a range, if the text is not to be empty.
+        path: Path of a known key, or of a value below a known key.
+        value: The value at the path. The result is empty unless it is a list or a domain.
     """
     if path[:1] != ("trial",) or len(path) < 2:
         return ""
@@ -245,16 +248,16 @@ def searched_instead(path: tuple[str, ...], value: Any) -> str:
 
 
 def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Callable[[str, Any], bool]) -> str:
-    """Return what to write for an unknown key that stands for a known one, as the end of a sentence, or an empty text.
+    """Return the end of a message about an unknown key that stands for a known key: what to write instead.
 
-    The text is empty unless the value, or the dots of the key, tell more than the key's name: values to search, a
-    metric, or a mapping with one key.
+    The result is empty if only the name of the key suggests the known key. It needs a further sign: a dot in the key,
+    values to search, the name of a metric, or a mapping with one key.
 
     Args:
         path: Path of the unknown key.
         value: The value that stands there.
         known: Dotted keys of the whole file.
-        takes: Returns True if a dotted key takes a given value.
+        takes: Function that returns True if a dotted key takes a given value.
     """
     given, in_space, is_nested = path, path[0] == "space", False
     is_misspelt = nearest_name(path[0], sorted({key.split(".")[0] for key in known})) is not None
@@ -282,9 +285,9 @@ def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Call
 
 
 def _full_key(parts: list[str], known: list[str]) -> str | None:
-    """Return the dotted key that is meant by the last part of a path; None if several keys may be meant, or none.
+    """Return the known dotted key that the last part of a path means; None if there is no such key, or several.
 
-    A key in the section that the path names comes first, then the key with the fewest sections.
+    A key in the section that the path names is preferred, then the key with the fewest sections.
     """
     if not parts:
         return None
@@ -310,11 +313,11 @@ def flow(value: Any) -> str:
 
 
 def in_quotes(value: Any, written: str | None) -> str:
-    """Return a value in quotes, as a file has to write it to be text; an empty text for a list, a mapping or nothing.
+    """Return a value in quotes, so that YAML reads it as text. Empty for a list, a mapping or an empty value.
 
     Args:
         value: The value that was read.
-        written: The file's own spelling of the value, if it is known.
+        written: Spelling of the value in the sweep file, if it is known.
     """
     if written == "" or (written is None and isinstance(value, list | dict)):
         return ""
@@ -322,9 +325,13 @@ def in_quotes(value: Any, written: str | None) -> str:
 
 
 def flag_as_text(override: str, value: Any) -> str:
-    """Return a --set whose value is in quotes, so that it is text, in place of an `override` that was read as `value`.
+    """Return a --set with its value in quotes, so that the value is read as text.
 
-    The text is empty if the override has no value.
+    The result is empty if the --set has no value.
+
+    Args:
+        override: Text `KEY=VALUE` of the --set.
+        value: The value as it was read, without quotes.
     """
     key, _, text = override.partition("=")
     quoted = in_quotes(value, text.strip())

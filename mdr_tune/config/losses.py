@@ -1,16 +1,16 @@
-"""The metric-learning losses that a file may name: their arguments, their ranges, and how each is built.
+"""The metric-learning losses that a sweep file may name: the arguments of each, their ranges, and the code to build it.
 
-To add one, add a class here. Any other loss of pytorch-metric-learning needs none: `{name: pml.CircleLoss, m: 0.4}`.
+To add a loss, add a class here. A loss of pytorch-metric-learning needs no class: `{name: pml.CircleLoss, m: 0.4}`.
 
-Losses on Euclidean distances and dot products take embeddings as they come, since the embedding mode of the trial
-decides whether embeddings are on the unit sphere. pytorch-metric-learning would put them there by default. Losses on
-cosines compare directions by definition.
+Losses on Euclidean distances and dot products do not scale the embeddings. The embedding mode of the trial decides
+whether embeddings are on the unit sphere. By default, pytorch-metric-learning would scale them to length 1. Losses on
+cosines compare only the directions of embeddings.
 
-If a miner finds nothing, losses on pairs and triplets are 0, and losses with a parameter for each class weigh all
-embeddings alike. Averages are the library's. If the library averages only over pairs or triplets with a loss above 0,
-the docstring of `build` says so.
+If a miner finds nothing, losses on pairs and triplets are 0, and losses with a parameter for each class weight all
+embeddings equally. Losses are averaged as pytorch-metric-learning averages them. If it averages only over pairs or
+triplets with a loss above 0, the docstring of `build` says so.
 
-A file is checked before torch is imported, so each `build` imports what it needs.
+A sweep file is checked before torch is imported, so each `build` imports the modules that it needs.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,8 @@ LIBRARY_MARGINS = {
     "ContrastiveLoss": ("neg_margin", "pos_margin"),
     "MarginLoss": ("margin", "beta"),
 }
-"""Arguments of pytorch-metric-learning's classes that are compared with distances, or with differences of distances."""
+"""Margins among the arguments of pytorch-metric-learning's classes. They are compared with distances, or with
+differences of distances."""
 LIBRARY_UNITS = {
     "AngularLoss": {"alpha": DEGREES},
     "ArcFaceLoss": {"margin": DEGREES, "scale": SCALE},
@@ -41,17 +42,17 @@ LIBRARY_UNITS = {
     "SupConLoss": {"temperature": TEMPERATURE},
     "NormalizedSoftmaxLoss": {"temperature": TEMPERATURE},
 }
-"""Arguments of pytorch-metric-learning's classes whose unit is easily mistaken, with that unit."""
+"""Arguments of pytorch-metric-learning's classes whose unit users easily mistake, each with its unit."""
 
 
 class Loss(Named):
-    """A loss that a file may name.
+    """A loss that a sweep file may name.
 
     Attributes:
-        angular: True if the loss compares directions only, so that embeddings belong on the unit sphere.
+        angular: True if the loss compares only the directions of embeddings, which then belong on the unit sphere.
         best_miner: name of the miner that `miner: auto` stands for.
-        margin_keys: keys of the numbers that are compared with distances, or with differences of distances.
-        uses_miner: True if the loss uses the choice of a miner.
+        margin_keys: keys of the margins, which are compared with distances or with differences of distances.
+        uses_miner: True if the loss uses the pairs or triplets that a miner chooses.
         learns: True if the loss has parameters of its own, such as a proxy for each class.
     """
 
@@ -74,17 +75,17 @@ class Loss(Named):
         raise NotImplementedError
 
     def in_force(self) -> dict[str, Any]:
-        """Return the values that affect the training: losses for which they are equal train alike."""
+        """Return the values that affect the training. Losses with equal values train in the same way."""
         return self.model_dump()
 
     def margins(self) -> dict[str, float]:
-        """Return the numbers that are compared with distances, or with differences of distances, by key."""
+        """Return the margins by key. They are compared with distances, or with differences of distances."""
         numbers = {key: value for key, value in self.arguments().items() if isinstance(value, int | float)}
         return {key: number for key, number in numbers.items() if key in self.margin_keys}
 
     @property
     def has_parameters(self) -> bool:
-        """True if the loss has parameters, or may have some, to which `optimizer.loss_learning_rate` applies."""
+        """True if the loss has, or may have, parameters. The key `optimizer.loss_learning_rate` applies to them."""
         return self.learns
 
     @property
@@ -94,7 +95,7 @@ class Loss(Named):
 
     @property
     def takes_mined(self) -> bool:
-        """True if the loss uses the choice of a miner."""
+        """True if the loss uses the pairs or triplets that a miner chooses."""
         return self.uses_miner
 
     def problem_with(self, mode: str) -> str | None:
@@ -103,26 +104,26 @@ class Loss(Named):
 
 
 class TripletLossConfig(Loss):
-    """Triplet loss: |anchor - positive| + margin < |anchor - negative| (FaceNet, CVPR 2015).
+    """Triplet loss (FaceNet, CVPR 2015). Its aim is |anchor - positive| + margin < |anchor - negative|.
 
-    The paper's main results are with this loss.
+    The main results of the MDR paper use this loss.
     """
 
     name: Literal["triplet"] = "triplet"
     margin: float = Field(0.2, ge=0)
-    """Margin, in the units of the embeddings: the mean distance of a batch with `rescale`, the sphere's radius with
-    `l2`."""
+    """Margin. Its unit depends on `embedding.mode`. `rescale`: the mean distance of a batch; `l2`: the radius of the
+    unit sphere."""
     best_miner = "distance_weighted"
     margin_keys = ("margin",)
 
     def problem_with(self, mode: str) -> str | None:
-        """Return the problem of a margin that exceeds the diameter of the unit sphere; else None."""
+        """Return a problem if the margin exceeds the diameter of the unit sphere in mode `l2`; else None."""
         if mode == "l2" and self.margin > 2:
             return f"margin: {self.margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
         return None
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the triplet loss of MDR's paper, see `metric.triplet`."""
+        """Return the triplet loss of the MDR paper, see `metric.triplet`."""
         from mdr_tune.metric.triplet import TripletLoss
 
         return TripletLoss(self.margin)
@@ -146,7 +147,7 @@ class ContrastiveLossConfig(Loss):
         return self
 
     def problem_with(self, mode: str) -> str | None:
-        """Return the problem of a margin that exceeds the diameter of the unit sphere; else None."""
+        """Return a problem if the margin exceeds the diameter of the unit sphere in mode `l2`; else None."""
         if mode == "l2" and self.neg_margin > 2:
             return f"neg_margin: {self.neg_margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
         return None
@@ -154,8 +155,8 @@ class ContrastiveLossConfig(Loss):
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return a loss on distances d: mean of max(0, d - pos_margin) + mean of max(0, neg_margin - d).
 
-        The first mean is over positive pairs, the second over negative pairs. Both leave out pairs whose term is 0.
-        Distances are not squared.
+        The first mean is over positive pairs, the second over negative pairs. Pairs whose term
+        is 0 do not count in the means. Distances are not squared.
         """
         from pytorch_metric_learning import losses
 
@@ -172,7 +173,7 @@ class MarginLossConfig(Loss):
     margin: float = Field(0.2, ge=0)
     beta: float = Field(1.2, gt=0)
     nu: float = Field(0.0, ge=0)
-    """Weight of beta in the loss, if beta is learned."""
+    """Weight of beta as a term of the loss. It has no effect if `learn_beta` is false."""
     learn_beta: bool = False
     best_miner = "distance_weighted"
     margin_keys = ("margin", "beta")
@@ -183,7 +184,7 @@ class MarginLossConfig(Loss):
         return self.learn_beta
 
     def in_force(self) -> dict[str, Any]:
-        """Return the values that affect the training: `nu` does only if beta is learned."""
+        """Return the values that affect the training. `nu` is one of them only if beta is learned."""
         return self.model_dump(exclude=set() if self.learn_beta else {"nu"})
 
     @model_validator(mode="after")
@@ -196,7 +197,7 @@ class MarginLossConfig(Loss):
         return self
 
     def problem_with(self, mode: str) -> str | None:
-        """Return the problem of a beta + margin that exceeds the diameter of the unit sphere; else None."""
+        """Return a problem if beta + margin exceeds the diameter of the unit sphere in mode `l2`; else None."""
         if mode == "l2" and self.beta + self.margin > 2:
             return (
                 f"beta: beta + margin is {self.beta + self.margin:g} and cannot be met with embedding.mode l2, "
@@ -205,10 +206,10 @@ class MarginLossConfig(Loss):
         return None
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return a loss on distances: the sum of max(0, d_ap - beta + margin) + max(0, beta - d_an + margin), divided.
+        """Return a loss on distances: a sum over triplets, divided by the number of its terms above 0.
 
-        The sum is over triplets, and the divisor is the number of its terms above 0. With `learn_beta`, nu * beta is
-        added.
+        Each triplet has two terms, where d_ap and d_an are the distances of the anchor to the positive and to the
+        negative: max(0, d_ap - beta + margin) and max(0, beta - d_an + margin). With `learn_beta`, nu * beta is added.
         """
         from pytorch_metric_learning import losses
 
@@ -231,10 +232,10 @@ class MultiSimilarityLossConfig(Loss):
     best_miner = "multi_similarity"
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return a loss on cosines s: the mean over anchors of two soft maxima.
+        """Return a loss on cosines s: the mean, over anchors, of the sum of two soft maxima.
 
-        log(1 + sum_p exp(-alpha (s_p - base))) / alpha + log(1 + sum_n exp(beta (s_n - base))) / beta, where p are the
-        positives of the anchor, n its negatives.
+        The sum is log(1 + sum_p exp(-alpha (s_p - base))) / alpha + log(1 + sum_n exp(beta (s_n - base))) / beta, where
+        p are the positives of the anchor, n its negatives.
         """
         from pytorch_metric_learning import losses
 
@@ -244,15 +245,18 @@ class MultiSimilarityLossConfig(Loss):
 
 
 class NPairLossConfig(Loss):
-    """Multi-class N-pair loss (Sohn, NeurIPS 2016): one positive pair a class; negatives are other pairs' positives."""
+    """Multi-class N-pair loss (Sohn, NeurIPS 2016).
+
+    It uses one positive pair of each class. The negatives of an anchor are the positives of the other pairs.
+    """
 
     name: Literal["n_pair"]
     uses_miner = False
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the cross-entropy of dot products, for the first positive pair of each class in the batch.
+        """Return a loss: the cross-entropy of dot products, for the first positive pair of each class in the batch.
 
-        If it is given the pairs that a miner chose, the loss takes the first positive pair of each class among them.
+        If a miner has chosen pairs, the loss takes the first positive pair of each class among the chosen pairs.
         """
         from pytorch_metric_learning import distances, losses
 
@@ -263,7 +267,7 @@ class NPairLossConfig(Loss):
 
 
 class ProxyNCALossConfig(Loss):
-    """ProxyNCA (Movshovitz-Attias et al., ICCV 2017): one learned proxy a class."""
+    """ProxyNCA (Movshovitz-Attias et al., ICCV 2017), with one learned proxy for each class."""
 
     name: Literal["proxy_nca"]
     softmax_scale: Annotated[float, SCALE] = Field(1.0, gt=0)
@@ -272,10 +276,10 @@ class ProxyNCALossConfig(Loss):
     learns = True
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the cross-entropy of the negative squared distances to the proxies, all on the unit sphere.
+        """Return a loss: the cross-entropy of negative squared distances of embeddings to proxies, on the unit sphere.
 
-        The embedding's own class is in the denominator, unlike in the paper. A miner's choice weights each embedding by
-        the number of times that it is an anchor.
+        The embedding's own class is in the denominator, unlike in the paper. If a miner has chosen pairs or triplets,
+        each embedding is weighted by the number of times that it is an anchor in them.
         """
         from pytorch_metric_learning import losses
 
@@ -286,11 +290,11 @@ class ProxyNCALossConfig(Loss):
 
 
 class ProxyAnchorLossConfig(Loss):
-    """Proxy-Anchor (Kim et al., CVPR 2020): one learned proxy a class, on cosines."""
+    """Proxy-Anchor (Kim et al., CVPR 2020), on cosines, with one learned proxy for each class."""
 
     name: Literal["proxy_anchor"]
     margin: Annotated[float, COSINE] = Field(0.1, ge=0, lt=2)
-    """Margin of a cosine."""
+    """Margin, a difference of cosines."""
     alpha: Annotated[float, SCALE] = Field(32.0, gt=0)
     angular = True
     uses_miner = False
@@ -300,7 +304,8 @@ class ProxyAnchorLossConfig(Loss):
         """Return a loss on the cosines s of embeddings and proxies.
 
         The loss is the mean of log(1 + sum_p exp(-alpha (s_p - margin))) over the proxies with a positive, plus the
-        mean of log(1 + sum_n exp(alpha (s_n + margin))) over all proxies.
+        mean of log(1 + sum_n exp(alpha (s_n + margin))) over all proxies. The embeddings of the proxy's class are p,
+        its positives; all others are n.
         """
         from pytorch_metric_learning import losses
 
@@ -322,10 +327,10 @@ class ArcFaceLossConfig(Loss):
     learns = True
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the cross-entropy of scaled cosines of embeddings and class weights.
+        """Return a loss: the cross-entropy of scaled cosines between embeddings and class weights.
 
-        The margin is added to the angle between an embedding and the weights of its own class. A miner's choice weights
-        each embedding by the number of times that it appears.
+        The margin is added to the angle between an embedding and the weights of its own class. If a miner has chosen
+        pairs or triplets, each embedding is weighted by the number of times that it appears in them.
         """
         from pytorch_metric_learning import losses
 
@@ -336,12 +341,12 @@ class ArcFaceLossConfig(Loss):
 
 
 class LibraryLossConfig(Loss):
-    """Any loss of pytorch-metric-learning, by its class name; its keyword arguments stand beside the name."""
+    """Any loss of pytorch-metric-learning, such as `pml.CircleLoss`. Its arguments are keys beside the name."""
 
     model_config = ConfigDict(extra="allow")
     name: str
     learns = True
-    """True for any class: whether a loss has parameters is not known before it is made."""
+    """True for every class, since it is not known before a loss is built if it has parameters."""
 
     @model_validator(mode="after")
     def _known_to_the_library(self) -> "LibraryLossConfig":
@@ -365,7 +370,7 @@ class LibraryLossConfig(Loss):
                 yield key, value, known[key]
 
     def in_force(self) -> dict[str, Any]:
-        """Return all arguments of the class, defaults included. Whole numbers become floats: 1 trains like 1.0."""
+        """Return all arguments of the class, defaults included. Whole numbers become floats."""
         from mdr_tune.metric.library_loss import library_loss_arguments
 
         arguments = {**library_loss_arguments(self.name), **self.model_dump()}
@@ -379,20 +384,20 @@ class LibraryLossConfig(Loss):
 
     @property
     def compares_directions(self) -> bool:
-        """True if the loss ignores the lengths of embeddings, as `library_loss_is_angular` finds out."""
+        """True if the loss ignores the lengths of embeddings, which `library_loss_is_angular` tests."""
         from mdr_tune.metric.library_loss import library_loss_is_angular
 
         return library_loss_is_angular(self.name, self.arguments())
 
     @property
     def takes_mined(self) -> bool:
-        """True if the loss uses the choice of a miner; False if it makes its own pairs of a batch."""
+        """True if the loss uses the pairs or triplets that a miner chooses; False if it forms its own pairs."""
         from mdr_tune.metric.library_loss import library_loss_takes_mined
 
         return library_loss_takes_mined(self.name, self.arguments())
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the library's loss, changed where `build_library_loss` says to take embeddings as they come."""
+        """Return the library's loss, see `build_library_loss`. Some classes are changed to scale no embeddings."""
         from mdr_tune.metric.library_loss import build_library_loss
 
         return build_library_loss(self.name, self.arguments(), embedding_size, num_classes)

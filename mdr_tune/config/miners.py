@@ -1,6 +1,6 @@
-"""The miners that a file may name. A miner chooses the pairs or triplets of a batch that the loss sees.
+"""The miners that a sweep file may name. A miner chooses the pairs or triplets of a batch that the loss sees.
 
-To add one, add a class here.
+To add a miner, add a class here.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Miner(Named):
-    """A miner that a file may name."""
+    """A miner that a sweep file may name."""
 
     def build(self) -> "BuiltMiner":
         """Return a new miner."""
@@ -27,27 +27,28 @@ Weights = Literal["official", "stable"]
 class AutoMinerConfig(Miner):
     """The miner that suits the loss.
 
-    It is distance_weighted for triplet and margin, multi_similarity for the loss of that name, `all` for the others.
+    It is `distance_weighted` for the losses triplet and margin, `multi_similarity` for the loss multi_similarity, and
+    `all` for all other losses.
     """
 
     name: Literal["auto"] = "auto"
     weights: Weights = "official"
-    """Weights of distance_weighted, if that miner is chosen."""
+    """Key `weights` of the miner distance_weighted, if that miner is chosen."""
 
     def chosen(self, name: str) -> Miner:
-        """Return the miner `name`. Distance_weighted gets the `weights` of this configuration."""
+        """Return the miner with this name. The miner distance_weighted gets the `weights` of this configuration."""
         if name == "distance_weighted":
             return DistanceWeightedMinerConfig(name="distance_weighted", weights=self.weights)
         return members(Miner)[name].model_validate({"name": name})
 
 
 class DistanceWeightedMinerConfig(Miner):
-    """Every positive pair once, with a negative drawn by inverse density of its distance (Wu et al., ICCV 2017)."""
+    """Each positive pair once, with a negative drawn by the inverse density of its distance (Wu et al., ICCV 2017)."""
 
     name: Literal["distance_weighted"]
     weights: Weights = "official"
-    """Weights of the negatives. `official`: as in the authors' code, where float32 underflows and most anchors fall
-    back to uniform draws; `stable`: without underflow."""
+    """Way to compute the weights by which negatives are drawn. `official`: as in the code of MDR's authors, where
+    float32 underflows, so that most anchors draw their negatives uniformly; `stable`: without underflow."""
 
     def build(self) -> "BuiltMiner":
         """Return the miner of `metric.distance_weighted`."""
@@ -57,19 +58,19 @@ class DistanceWeightedMinerConfig(Miner):
 
 
 class AllMinerConfig(Miner):
-    """Every pair, or every triplet, of the batch."""
+    """All pairs, or all triplets, of the batch."""
 
     name: Literal["all"]
 
     def build(self) -> "BuiltMiner":
-        """Return the miner that chooses everything."""
+        """Return the miner that chooses all pairs or triplets."""
         from mdr_tune.metric.plain_miners import AllMiner
 
         return AllMiner()
 
 
 class RandomMinerConfig(Miner):
-    """Every positive pair once, with a negative drawn uniformly."""
+    """Each positive pair once, with a negative drawn uniformly from the negatives of its anchor."""
 
     name: Literal["random"]
 
@@ -96,13 +97,16 @@ class HardMinerConfig(Miner):
 
 
 class SemiHardMinerConfig(Miner):
-    """Triplets whose negative is further than the positive, by less than `margin` (FaceNet, CVPR 2015)."""
+    """Triplets whose negative is further from the anchor than the positive, but by less than `margin`.
+
+    Source: FaceNet, CVPR 2015.
+    """
 
     name: Literal["semi_hard"]
     margin: float = Field(0.2, gt=0)
 
     def build(self) -> "BuiltMiner":
-        """Return the miner, which chooses all such triplets. The margin is in the units of the embeddings."""
+        """Return the miner, which chooses all triplets of this kind. `margin` is a difference of distances."""
         from pytorch_metric_learning import miners
 
         from mdr_tune.metric.library_adapter import euclidean
@@ -113,9 +117,9 @@ class SemiHardMinerConfig(Miner):
 
 
 class MultiSimilarityMinerConfig(Miner):
-    """Pairs whose cosine comes within `epsilon` of the anchor's hardest pair of the other kind, or passes it.
+    """Pairs that are hard in comparison with the other pairs of their anchor, with a tolerance of `epsilon`.
 
-    Source: Wang et al., CVPR 2019.
+    The rule is in `build`. Source: Wang et al., CVPR 2019.
     """
 
     name: Literal["multi_similarity"]
@@ -124,8 +128,9 @@ class MultiSimilarityMinerConfig(Miner):
     def build(self) -> "BuiltMiner":
         """Return the miner, which chooses pairs by their cosines.
 
-        For each anchor it keeps a negative whose cosine is above that of the least similar positive less `epsilon`, and
-        a positive whose cosine is below that of the most similar negative plus `epsilon`.
+        A negative is chosen if its cosine with the anchor is greater than (cosine of the least similar positive) -
+        `epsilon`. A positive is chosen if its cosine with the anchor is less than (cosine of the most similar
+        negative) + `epsilon`.
         """
         from pytorch_metric_learning import miners
 

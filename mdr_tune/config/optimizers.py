@@ -1,6 +1,7 @@
-"""The optimisers and the schedules of learning rates that a file may name. To add one, add a class here.
+"""The optimisers and the schedules of learning rates that a sweep file may name. To add one,
+add a class here.
 
-A file is checked before torch is imported, so `Optimizer.build` imports it.
+A sweep file is checked before torch is imported, so `Optimizer.build` imports torch.
 """
 
 import math
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 
 
 class Schedule(Named):
-    """A schedule of learning rates that a file may name."""
+    """A schedule of learning rates that a sweep file may name."""
 
     warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
-    """Epochs, fractions allowed, over which the learning rates rise linearly from 0, iteration by iteration."""
+    """Number of epochs over which the learning rates rise linearly from 0. It may be a fraction. The rates change with
+    each iteration."""
 
     def in_force(self, epochs: int) -> dict[str, Any]:
-        """Return the values that affect a trial of `epochs` epochs: schedules for which they are equal train alike."""
+        """Return the values that affect a trial of `epochs` epochs. Schedules with equal values act the same."""
         return self.model_dump()
 
     def never_reached(self, epochs: int) -> list[int]:
@@ -31,7 +33,7 @@ class Schedule(Named):
         return []
 
     def factor(self, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
-        """Return the factor of the learning rates in one iteration of a trial. The warm-up is not included.
+        """Return the factor by which the learning rates are multiplied in an iteration. The warm-up is not included.
 
         Args:
             iteration: Index of the iteration in the trial, from 0.
@@ -46,14 +48,15 @@ class MultiStepScheduleConfig(Schedule):
 
     name: Literal["multi_step"] = "multi_step"
     milestones: Annotated[list[Annotated[int, Field(ge=1)]], EPOCHS] = []
-    """Milestones, in epochs. The authors have 40, 60, 80 of 100. With none the learning rates are constant."""
+    """Milestones, in epochs. MDR's authors use 40, 60 and 80 in a trial of 100 epochs. Without milestones the learning
+    rates are constant."""
     gamma: float = Field(0.2, gt=0, le=1)
 
     def in_force(self, epochs: int) -> dict[str, Any]:
         """Return the values that affect the trial.
 
-        Milestones that the trial does not reach are left out, as all are if `gamma` is 1. `gamma` is None if no
-        milestone is left.
+        Milestones that the trial does not reach are left out. If `gamma` is 1, all milestones are left out. If no
+        milestone is left, `gamma` is None.
         """
         passed = sorted(milestone for milestone in self.milestones if milestone < epochs and self.gamma < 1)
         return {**self.model_dump(), "milestones": passed, "gamma": self.gamma if passed else None}
@@ -63,7 +66,7 @@ class MultiStepScheduleConfig(Schedule):
         return [milestone for milestone in self.milestones if milestone >= epochs]
 
     def factor(self, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
-        """Return gamma to the power of the number of milestones that are passed."""
+        """Return `gamma` to the power of the number of milestones that the trial has passed."""
         passed = sum(milestone <= iteration // iterations_per_epoch for milestone in self.milestones)
         return float(self.gamma**passed)
 
@@ -85,12 +88,12 @@ else:
 
 
 class Optimizer:
-    """An optimiser that a file may name.
+    """An optimiser that a sweep file may name.
 
     Attributes:
         name: name of the optimiser in a file.
         torch_name: name of the class in `torch.optim`.
-        usual_momentum: momentum unless a file gives one; None: the optimiser takes no momentum.
+        usual_momentum: momentum if the sweep file gives none; None: the optimiser takes no momentum.
     """
 
     name: ClassVar[str]
@@ -99,7 +102,7 @@ class Optimizer:
 
     @classmethod
     def copies_per_weight(cls, momentum: float | None) -> int:
-        """Return the number of values that the optimiser stores for each weight."""
+        """Return the number of values that the optimiser stores for each weight of the model."""
         return 2
 
     @classmethod
@@ -111,7 +114,7 @@ class Optimizer:
         Args:
             groups: Groups of parameters, each with its learning rate.
             weight_decay: Weight decay of all parameters.
-            momentum: Momentum of the file, or the usual one; None: the optimiser takes none.
+            momentum: Momentum; None for an optimiser that takes no momentum.
             fused: Argument `fused` of torch's optimiser.
         """
         import torch
@@ -162,19 +165,19 @@ class OptimizerConfig(StrictModel):
     learning_rate: Annotated[float, RATE] = Field(1e-3, gt=0)
     """Learning rate of the backbone, of the levels, and of all parameters without a rate of their own."""
     head_learning_rate: Annotated[float | None, RATE] = Field(None, gt=0)
-    """Learning rate of the embedding layer; `learning_rate` unless given."""
+    """Learning rate of the embedding layer. null: `learning_rate`."""
     loss_learning_rate: float | None = Field(None, gt=0)
-    """Learning rate of the loss's own parameters (proxies, class weights, beta); `learning_rate` unless given."""
+    """Learning rate of the loss's own parameters (proxies, class weights, beta). null: `learning_rate`."""
     weight_decay: Annotated[float, RATE] = Field(1e-5, ge=0)
     """Weight decay: added to the gradient by adam and sgd, decoupled in adamw."""
     momentum: float | None = Field(None, ge=0, lt=1)
-    """Momentum of sgd, 0.9 unless given; the other optimisers take none."""
+    """Momentum of sgd. null: 0.9. It is an error to give a momentum for another optimiser."""
     clip_gradient_norm: float | None = Field(None, gt=0)
     """Largest norm of the gradient of all parameters together; null: the gradient is not clipped."""
     schedule: ScheduleConfig = MultiStepScheduleConfig()
 
     def in_force(self, epochs: int, loss_has_parameters: bool) -> dict[str, Any]:
-        """Return the values that affect the training: configurations for which they are equal train alike.
+        """Return the values that affect the training. Configurations with equal values train in the same way.
 
         Args:
             epochs: Number of epochs in the trial.
@@ -190,12 +193,12 @@ class OptimizerConfig(StrictModel):
 
     @property
     def chosen(self) -> type[Optimizer]:
-        """The optimiser class that `name` names."""
+        """The class of the optimiser with the name `name`."""
         return OPTIMIZERS[self.name]
 
     @property
     def chosen_momentum(self) -> float | None:
-        """Momentum, the usual one unless given; None for an optimiser that takes none."""
+        """Momentum that is used: the given one, or else the usual one. None for an optimiser that takes no momentum."""
         return self.chosen.usual_momentum if self.momentum is None else self.momentum
 
     @model_validator(mode="after")

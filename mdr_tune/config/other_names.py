@@ -20,13 +20,14 @@ _CALLED = {plain_name(other): name for name, others in _OTHER_NAMES.items() for 
 
 
 def meant_name(name: str, known: list[str]) -> str | None:
-    """Return the one of the `known` names that was probably meant; None if there is none.
+    """Return the known name that a user probably meant by `name`; None if there is none.
 
-    It is the name that has `name` as its other name, or else the most similar one.
+    It is the known name that other programs call `name`, or else the known name that is most similar.
 
     Args:
         name: The name that was given.
-        known: The known names. A last one that ends in a dot stands for all loss classes of pytorch-metric-learning.
+        known: The known names. If the last of them ends in a dot, it stands for all loss classes of
+            pytorch-metric-learning.
     """
     called = _CALLED.get(plain_name(name))
     own = [entry for entry in known if not entry.endswith(".")]
@@ -43,7 +44,10 @@ def meant_name(name: str, known: list[str]) -> str | None:
 
 
 def meant_metric(metric: str) -> str | None:
-    """Return the name of a metric that is written in another way: Recall@1 is val/recall_at_1. None if unknown."""
+    """Return the name of a metric that a user wrote in another way; None if it is unknown.
+
+    For example, `Recall@1` gives `val/recall_at_1`.
+    """
     plain = re.sub(r"^(val(idation)?|test)[/_ .-]", "", metric.strip().lower().replace("@", "_at_"))
     rank = re.fullmatch(r"r(?:ecall)?(?:_?at_?|_)?([1-9][0-9]{0,8})?", plain)
     if rank is not None:

@@ -1,4 +1,4 @@
-"""Apply `--set KEY=VALUE` to the tree of a sweep file."""
+"""Apply `--set KEY=VALUE` to the content of a sweep file."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[st
         example: A valid text, for the message of an error.
 
     Raises:
-        UserError: The text has no key, or its value begins like a list or mapping and is not YAML.
+        UserError: The text has no key, or its value begins like a list or mapping and is not valid YAML.
     """
     key, equals, value_text = text.partition("=")
     key = key.strip()
@@ -31,12 +31,19 @@ def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[st
 
 
 def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
-    """Apply one --set to `tree`, and note it in `source`. Return a note on each searched key that it fixes.
+    """Apply one --set to the content of a sweep file. Return a note for each searched key that the --set fixes.
 
-    A --set of a key of the trial that is searched takes the key out of the space: the user means to fix it.
+    If a --set gives a value to a searched key of the trial, the key is removed from the search space: the user means to
+    fix the value.
+
+    Args:
+        tree: The content of the sweep file, which is changed.
+        text: The text after --set.
+        source: The places of the keys, to which the --set is added.
 
     Raises:
-        UserError: See `read_override`; also if the space is no mapping, or lacks the key that is set to null.
+        UserError: `read_override` refuses the text, the search space is not a mapping, or a key that is set to null is
+            not in the search space.
     """
     key, value = read_override(text)
     if key.startswith("space."):  # the keys of the space contain dots themselves
@@ -62,7 +69,7 @@ def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
 
 
 def _fix_searched(tree: dict[str, Any], key: str) -> list[str]:
-    """Take the searched keys that --set `key` fixes out of the space and out of start_from; return a note on each."""
+    """Remove the searched keys that a --set of `key` fixes from the space and start_from. Return a note for each."""
     if not key.startswith("trial.") or not isinstance(tree.get("space"), dict):
         return []
     name = key.removeprefix("trial.")
@@ -73,7 +80,7 @@ def _fix_searched(tree: dict[str, Any], key: str) -> list[str]:
 
 
 def _drop_searched(tree: dict[str, Any], key: str) -> None:
-    """Take one key out of the space. Take it, and the keys below it, out of the points to start from."""
+    """Remove a key from the search space. Remove it, and the keys below it, from the points in start_from."""
     del tree["space"][key]
     points = tree.get("start_from")
     for point in points if isinstance(points, list) else []:

@@ -1,6 +1,6 @@
-"""Points of the space that a search starts from, as a user writes them and as a study stores them.
+"""Points of the search space that a search tries first, as a user writes them and as a study stores them.
 
-A point also comes from a trial of another sweep (`point_of_trial`).
+A point can also be made from a trial of another sweep (`point_of_trial`).
 """
 
 from typing import Any
@@ -14,12 +14,13 @@ from mdr_tune.config.trial import TrialConfig
 
 
 def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
-    """Turn an entry of `start_from` into values by their name in a study.
+    """Convert an entry of `start_from` to values by the names of parameters, as a study stores them.
 
     Args:
         space: The search space.
-        point: Values by the trial's dotted keys; keys may be left out. A choice is given by its label in records, or
-            written as in the file. The keys inside of a choice stand beside it (`loss.margin`) or in its mapping.
+        point: Values by the trial's dotted keys. Keys may be left out. A choice is given by its label in records, or
+            as the sweep file writes it. A key inside of a choice is given by its dotted key (`loss.margin`), or in the
+            mapping of the choice.
 
     Raises:
         ValueError: The entry is no point of this space; the message says why.
@@ -37,7 +38,7 @@ def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encode(tree: Tree, left: dict[str, Any], encoded: dict[str, Any]) -> None:
-    """Move the values of the tree's parameters from `left`, by dotted key, to `encoded`, by name in a study."""
+    """Move the values of parameters from `left` (by dotted key) to `encoded` (by name in the study)."""
     _split_levels(tree, left)
     for parameter in tree:
         branch: Branch | None = parameter.branches[0] if not parameter.is_drawn else None
@@ -56,7 +57,7 @@ def _encode(tree: Tree, left: dict[str, Any], encoded: dict[str, Any]) -> None:
 
 
 def _split_levels(tree: Tree, left: dict[str, Any]) -> None:
-    """Replace levels in `left`, written as a list or as a grid, by the parts of their grid."""
+    """Replace levels in `left` by the count, the spread and the offset of their grid, each under its dotted key."""
     grids = {parameter.key.rpartition(".")[0]: parameter.levels for parameter in tree if parameter.levels is not None}
     for key, grid in grids.items():
         if key in left:
@@ -70,7 +71,7 @@ def _check_in_range(parameter: Parameter, value: Any) -> None:
 
 
 def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]]:
-    """Return the branch that a value stands for, and the values that it gives inside of it, by dotted key."""
+    """Return the branch that `value` means, and the values that `value` has for keys inside of it, by dotted key."""
     for branch, written in zip(parameter.branches, parameter.domain.choice or [], strict=True):
         if value == written or value == branch.label:
             return branch, {}
@@ -83,7 +84,7 @@ def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]
 
 
 def _without(section: dict[str, Any], keys: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a section without the dotted `keys`, and the values that it has for them."""
+    """Return a section without the dotted `keys`, and the removed values by dotted key."""
     plain: dict[str, Any] = {}
     given: dict[str, Any] = {}
     for key, item in section.items():
@@ -124,7 +125,7 @@ def point_of_trial(space: Space, trial: TrialConfig) -> tuple[dict[str, Any], li
         trial: A trial of this sweep or of another.
 
     Returns:
-        An entry of `start_from`, and a text `key value` for each value that the space cannot draw.
+        An entry of `start_from`, and a text `key value` for each value of the trial that the space cannot draw.
     """
     point: dict[str, Any] = {}
     missing: list[str] = []
@@ -167,8 +168,11 @@ def _read_level_part(parameter: Parameter, dump: dict[str, Any], point: dict[str
 
 
 def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: dict[str, Any]) -> bool:
-    """Return whether the trial has the branch: setting the branch's value, with the trial's keys inside, changes
-    nothing."""
+    """Return whether the trial has the value of the branch.
+
+    To find out, the value is set in the trial, with the trial's own values for the keys inside. The trial must not
+    change.
+    """
     inner = {f"{parameter.key}.{key}": _lookup(dump, f"{parameter.key}.{key}") for key in branch.inside}
     try:
         return apply_settings(trial, {parameter.key: branch.value, **inner}) == trial
@@ -177,7 +181,7 @@ def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: di
 
 
 def _in_short(value: Any) -> str:
-    """Return a value in short; a section, in which every default is written out, by its name alone."""
+    """Return a short text for a value. For a section it is the name alone, since the value has all defaults."""
     return str(value["name"]) if isinstance(value, dict) and "name" in value else describe_value(value)
 
 

@@ -1,7 +1,7 @@
-"""The samplers that a file may name. A sampler draws the trials of a study. To add one, add a class here.
+"""The samplers that a sweep file may name. A sampler draws the trials of a study. To add a sampler, add a class here.
 
-`mdr_tune.search.seeded_sampler` asks the sampler for each trial. A file is checked before Optuna is imported, so a
-sampler imports it when it draws.
+`mdr_tune.search.seeded_sampler` asks the sampler for each trial. A sweep file is checked before Optuna is imported, so
+a sampler imports Optuna when it draws.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ MAX_RANDOM_TRIALS = 10
 
 @dataclass(frozen=True)
 class StudyToSample:
-    """The properties of a study that a sampler may use.
+    """The properties of an Optuna study that a sampler may use.
 
     Attributes:
-        trials: Number of trials that the study is to have.
-        given: Number of trials whose values are given (`start_from`); they are the first.
-        seed: Seed of the whole study. The seed of a trial is an argument of the methods.
+        trials: Number of trials that the study will have.
+        given: Number of trials whose values are given by `start_from`. They are the first trials of the study.
+        seed: Seed of the whole study. The methods of a sampler get the seed of each trial as an argument.
         space: The search space.
     """
 
@@ -36,18 +36,18 @@ class StudyToSample:
 
     @property
     def startup(self) -> int:
-        """Number of trials that are drawn at random before a model is fitted: a third of all, at most 10."""
+        """Number of trials that are drawn at random before a model is fitted: a third of all trials, at most 10."""
         return min(MAX_RANDOM_TRIALS, max(1, self.trials // 3))
 
 
 class Sampler:
-    """Draws the trials of a study, each as a function of its seed and of the trials before it.
+    """Draws the trials of a study. A trial depends only on its seed and on the trials before it.
 
     Attributes:
         name: name of the sampler in a file.
         has_one_objective: True if the sampler cannot take a second metric.
-        lists_all: True if the sampler tries every combination of the choices once, and draws nothing.
-        needs_two_numbers: True if every trial must have all parameters, of which at least two are ranges.
+        lists_all: True if the sampler tries every combination of the choices once, and draws nothing at random.
+        needs_two_numbers: True if every trial must have all parameters, and at least two of them must be ranges.
     """
 
     name: ClassVar[str]
@@ -74,7 +74,7 @@ class Sampler:
             attempt: Number of earlier draws of this trial that were rejected.
 
         Returns:
-            The drawn values, by name in the study.
+            The drawn values, by the names of the parameters in the study.
         """
         sampler = self.fresh(seed)
         return sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
@@ -83,8 +83,9 @@ class Sampler:
 class TPE(Sampler):
     """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011).
 
-    With one objective, all parameters are modelled together, which is Optuna's default. In a space with conditional
-    parameters, those that occur together are modelled together, whatever the number of objectives.
+    With one objective, all parameters are modelled together, which is Optuna's default. A conditional parameter exists
+    only in trials that take a certain choice. In a space with such parameters, those that occur in the same trials are
+    modelled together, with one objective or two.
     """
 
     name = "tpe"
@@ -103,7 +104,7 @@ class TPE(Sampler):
 class GP(Sampler):
     """A Gaussian process that maximises expected improvement; with two objectives, expected hypervolume improvement.
 
-    The process is fitted to the trials that completed, on the parameters that all of them have.
+    The process is fitted to the completed trials, and models the parameters that all of these trials have.
     """
 
     name = "gp"
@@ -119,7 +120,7 @@ class GP(Sampler):
 
 
 class Random(Sampler):
-    """Uniform random values, each parameter by itself; log-uniform for a range of that kind."""
+    """Uniform random values. Each parameter is drawn by itself, and `loguniform` ranges are drawn log-uniformly."""
 
     name = "random"
 
@@ -127,10 +128,10 @@ class Random(Sampler):
 class QMC(Sampler):
     """Points of one scrambled Sobol sequence over all parameters, including those of choices that are not taken.
 
-    A point that repeats an earlier trial is passed over: each further attempt takes the next point.
+    If a point repeats an earlier trial, it is rejected, and the next attempt takes the next point.
 
-    Optuna's own QMC sampler is not used: it counts in the study which point comes next, so that a crash loses points,
-    and it takes its parameters from the first trial, which may lack some.
+    Optuna's own QMC sampler is not used, for two reasons. It stores in the study which point comes next, so that a
+    crash loses points. It takes its parameters from the first trial, which may lack some of them.
     """
 
     name = "qmc"
@@ -156,7 +157,7 @@ class QMC(Sampler):
 
 
 class CmaEs(Sampler):
-    """CMA-ES (Hansen, 2016). The study keeps its distribution with the trials. Choices are drawn at random."""
+    """CMA-ES (Hansen, 2016). Its distribution is stored with the trials of the study. Choices are drawn at random."""
 
     name = "cmaes"
     has_one_objective = True
@@ -173,7 +174,7 @@ class CmaEs(Sampler):
 
 
 class Grid(Sampler):
-    """The combinations of a grid, in order."""
+    """All combinations of a grid, one after another."""
 
     name = "grid"
     lists_all = True
@@ -183,7 +184,7 @@ class Grid(Sampler):
         self._points = grid_points(study.space)
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Return the combination at the index of the trial's number."""
+        """Return the combination whose index is the number of the trial."""
         return self._points[trial.number]
 
 

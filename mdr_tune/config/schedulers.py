@@ -1,7 +1,7 @@
-"""The schedulers that a file may name, and their keys. A scheduler stops, pauses or replaces trials before their end.
+"""The schedulers that a sweep file may name. A scheduler stops, pauses or replaces trials before their end.
 
-To add one, add a class here, and to `SchedulerConfig`. Then build it in `mdr_tune.search.schedulers.make`, and say
-what it costs in `mdr_tune.sweep.cost`: the type checker tells where.
+To add a scheduler, add a class here, and add it to `SchedulerConfig`. Then build it in
+`mdr_tune.search.schedulers.make`, and give its cost in `mdr_tune.sweep.cost`. The type checker reports both places.
 """
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -14,11 +14,12 @@ from mdr_tune.util.words import count
 
 
 class Scheduler(Named):
-    """A scheduler that a file may name.
+    """A scheduler that a sweep file may name.
 
     Attributes:
-        waits: True if trials wait for each other. After an interruption all of an arm's trials go through Tune again.
-        takes_over: True if trials go on from the states of others, with other values than they began with.
+        waits: True if trials wait for each other. After an interruption, all trials of an arm then pass through Ray
+            Tune again, including those that had ended.
+        takes_over: True if a trial may go on from the state of another trial, with other values than it began with.
     """
 
     waits: ClassVar[bool] = False
@@ -40,13 +41,18 @@ class NoSchedulerConfig(Scheduler):
 
 
 class AshaSchedulerConfig(Scheduler):
-    """ASHA (Li et al., MLSys 2020): at each rung, trials that are worse than others that reached it are stopped."""
+    """ASHA (Li et al., MLSys 2020).
+
+    A rung is an epoch at which trials are compared. A trial is stopped at a rung unless it is among the best of the
+    trials that have reached the rung.
+    """
 
     name: Literal["asha"] = "asha"
     grace_epochs: int = Field(1, ge=1)
-    """Epochs that every trial gets."""
+    """Number of epochs that every trial is trained for."""
     reduction_factor: int = Field(3, ge=2)
-    """At each rung one of this many trials goes on. A rung has this factor times the epochs of the rung before it."""
+    """One of this many trials goes on at each rung. The epoch of a rung is this factor times the epoch of the rung
+    before."""
 
     def describe(self) -> str:
         """Return the epoch of the first rung, and the share of trials that go on."""
@@ -56,14 +62,15 @@ class AshaSchedulerConfig(Scheduler):
 class MedianSchedulerConfig(Scheduler):
     """Median stopping (Golovin et al., KDD 2017).
 
-    A trial is stopped if its best value is below the median of the other trials' means up to that epoch.
+    A trial is stopped at an epoch if its best value is below a median. The median is over the other trials, of each
+    trial's mean value up to that epoch.
     """
 
     name: Literal["median"]
     grace_epochs: int = Field(1, ge=1)
-    """Epochs that every trial gets; the means are taken over the epochs from this one on."""
+    """Number of epochs that every trial is trained for. The means are taken over the epochs from this one on."""
     min_trials: int = Field(3, ge=1)
-    """Number of other trials that must have come as far before a trial is stopped."""
+    """Number of other trials that must have reached an epoch before a trial is stopped at it."""
 
     def describe(self) -> str:
         """Return the epoch after which trials are first compared."""
@@ -71,7 +78,11 @@ class MedianSchedulerConfig(Scheduler):
 
 
 class HyperBandSchedulerConfig(Scheduler):
-    """HyperBand (Li et al., JMLR 2018): trials of a bracket wait at each rung until all are there; the best go on."""
+    """HyperBand (Li et al., JMLR 2018).
+
+    The trials are divided into brackets. At each rung, the trials of a bracket wait until all of them have reached the
+    rung. Then the best of them go on.
+    """
 
     name: Literal["hyperband"]
     reduction_factor: int = Field(3, ge=2)
@@ -84,17 +95,18 @@ class HyperBandSchedulerConfig(Scheduler):
 
 
 class PbtSchedulerConfig(Scheduler):
-    """Population based training (Jaderberg et al., 2017), synchronous: all trials are the population."""
+    """Population based training (Jaderberg et al., 2017). The population is all trials of an arm; they pause together."""
 
     name: Literal["pbt"]
     interval_epochs: int = Field(1, ge=1)
-    """Epochs between two pauses of all trials. At a pause the worst trials take over the states of the best, with
-    perturbed values."""
+    """Number of epochs between two pauses of all trials. At a pause, the worst trials go on from the states of the best
+    trials, with perturbed values."""
     quantile: Annotated[float, SHARE] = Field(0.25, gt=0, le=0.5)
-    """Share of the population that is replaced at a pause. As many of the best trials give their states."""
+    """Share of the population that is replaced at a pause. The same number of best trials give their states."""
     perturb: list[Literal["mdr.weight", "optimizer.learning_rate"]] = ["mdr.weight", "optimizer.learning_rate"]
-    """Keys that are perturbed. A value is multiplied by 0.8 or 1.2. If its key is searched, the value may be drawn anew
-    instead, and stays within its range; a value of a choice is replaced by the next smaller or larger one."""
+    """Keys whose values are perturbed. A value is multiplied by 0.8 or 1.2. If the key is searched in a range, the
+    result stays within the range. If it is searched in a choice, the value is replaced by the next smaller or larger
+    value of the choice. The value of a searched key may also be drawn anew (see `resample`)."""
     resample: Annotated[float, SHARE] = Field(0.25, ge=0, le=1)
     """Probability that the value of a searched key is drawn anew instead of multiplied."""
     waits = True
@@ -107,7 +119,7 @@ class PbtSchedulerConfig(Scheduler):
         return self
 
     def describe(self) -> str:
-        """Return the keys that are perturbed, and how often."""
+        """Return the keys that are perturbed, and the number of epochs between two pauses."""
         return f"population based training of {' and '.join(self.perturb)} every {count(self.interval_epochs, 'epoch')}"
 
 

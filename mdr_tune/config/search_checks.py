@@ -1,4 +1,4 @@
-"""The checks of a search: that sampler, scheduler, seeds and objectives go together, and fit the space."""
+"""Checks of a search: its sampler, scheduler, seeds and metrics must fit each other and the search space."""
 
 from mdr_tune.config.arms import Arm, arms
 from mdr_tune.config.samplers import SAMPLERS
@@ -10,7 +10,7 @@ from mdr_tune.util.words import count
 
 
 def search_problems(sweep: SweepConfig) -> Problems:
-    """Check the sampler, the scheduler, the seeds and the objectives of a sweep whose space is valid."""
+    """Return the problems of the sampler, the scheduler, the seeds and the metrics. The search space must be valid."""
     grid = _grid_problems(sweep)
     problems = grid + _sampler_problems(sweep) + _second_metric_problems(sweep) + _scheduler_problems(sweep)
     return problems + _seeds_problems(sweep) + _test_curve_problems(sweep)
@@ -40,9 +40,10 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
 
 
 def _test_curve_problems(sweep: SweepConfig) -> Problems:
-    """Check that nothing is chosen among trials that evaluate the test classes after each epoch.
+    """Return the problems of a sweep whose trials evaluate the test classes after each epoch.
 
-    Such a sweep must be an ablation. All trials must have one protocol, and the metric must be one that it measures.
+    Such a sweep must be an ablation, so that no trial is chosen by its test results. All trials must have the same
+    protocol, and that protocol must measure the metric.
     """
     paper = {protocol == "paper" for protocol in section_variants(sweep.trial, sweep.space, "protocol")}
     if len(paper) > 1:
@@ -64,7 +65,7 @@ def _test_curve_problems(sweep: SweepConfig) -> Problems:
 
 
 def _grid_problems(sweep: SweepConfig) -> Problems:
-    """Check that a grid is finite, and that no key sets the number of its trials, their order or their seed.
+    """Return the problems of a grid: it is infinite, or a key sets the number, the order or the seed of its trials.
 
     A grid runs all of its combinations.
     """
@@ -88,7 +89,7 @@ def _grid_problems(sweep: SweepConfig) -> Problems:
 
 
 def _sampler_problems(sweep: SweepConfig) -> Problems:
-    """Check that the sampler can search the space of each arm and take the objectives."""
+    """Return a problem if the sampler cannot search the space of an arm, or cannot take a second metric."""
     sampler, path = sweep.search.sampler_class, ("search", "sampler")
     if sweep.second_metric is not None and sampler.has_one_objective:
         *others, last = (name for name, other in SAMPLERS.items() if not other.has_one_objective)
@@ -171,9 +172,9 @@ def _pbt_problems(sweep: SweepConfig, scheduler: PbtSchedulerConfig, epochs: int
 
 
 def _arms_with_place(sweep: SweepConfig, main: tuple[str, ...]) -> list[tuple[Arm, tuple[str, ...]]]:
-    """Return each arm with the key where a problem of the arm belongs: `main` for the main arm.
+    """Return each arm with the path of the key at which its problems are reported: `main` for the main arm.
 
-    If an arm is not valid, nothing is returned: `sweep_checks` reports that problem.
+    If an arm is not valid, an empty list is returned. `sweep_checks` reports that problem.
     """
     try:
         found = arms(sweep)

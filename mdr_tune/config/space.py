@@ -1,12 +1,13 @@
-"""The search space: the keys of a trial that are searched, their values, and the way from a sample to a trial.
+"""The search space: the searched keys of a trial, their values, and the functions that turn a sample into a trial.
 
 The space is a tree of parameters. A choice has a branch for each of its values. The branch holds the parameters that
 exist only if that value is taken:
 
     loss: [{name: triplet, margin: {uniform: [0.05, 0.5]}}, {name: arcface, scale: {loguniform: [8, 64]}}]
 
-A record has the drawn values by the trial's dotted keys: `{"loss": "triplet", "loss.margin": 0.2}`. A study has them
-by a name that is unique in the space: `loss[triplet].margin`, since the margins of two losses may have other ranges.
+The record of a trial (`TrialRecord`) has the drawn values by the trial's dotted keys, such as
+`{"loss": "triplet", "loss.margin": 0.2}`. An Optuna study has them by names that are unique in the space, such as
+`loss[triplet].margin`: the margins of two losses may have different ranges.
 """
 
 import copy
@@ -30,9 +31,9 @@ class Branch:
     """One value of a choice.
 
     Attributes:
-        label: The value as a record has it; a mapping by its name, if names tell the choices apart.
-        stored: The label as the study has it: JSON text if one of the choices is a list.
-        value: The value that the trial gets, without the domains inside of it.
+        label: The value as a record has it. For a mapping this is a short text, such as its name.
+        stored: The label as the study has it. It is JSON text if one of the choices is a list.
+        value: The value that the trial gets. Domains inside of it are left out.
         inside: Dotted keys of the domains inside of the value, relative to the choice.
         children: Parameters of the domains inside of the value.
     """
@@ -53,7 +54,7 @@ class Parameter:
         key: Dotted key of the trial.
         domain: Values that the parameter can have.
         branches: Branches of a choice; none for a range.
-        levels: Grid of levels that the parameter is a part of; None for any other parameter.
+        levels: Domain of the levels, if the parameter is a part of their grid; None for any other parameter.
     """
 
     name: str
@@ -64,18 +65,18 @@ class Parameter:
 
     @property
     def is_drawn(self) -> bool:
-        """True if there is more than one value, so that the parameter is drawn."""
+        """True if the parameter has more than one possible value, so that it is drawn."""
         return len(self.branches) != 1
 
     def of_label(self, label: Any) -> Branch:
-        """Return the branch with a label; KeyError if there is none."""
+        """Return the branch with this label. KeyError if there is none."""
         for branch in self.branches:
             if branch.label == label:
                 return branch
         raise KeyError(f"{self.key}: {label!r}")
 
     def of_stored(self, stored: Any) -> Branch:
-        """Return the branch with a stored value; KeyError if there is none."""
+        """Return the branch with this stored value. KeyError if there is none."""
         for branch in self.branches:
             if branch.stored == stored:
                 return branch
@@ -87,7 +88,7 @@ MOST_GRID_POINTS = 100_000
 
 
 def parameter_tree(space: Space) -> Tree:
-    """Return the parameters at the top of the space, in the order of the space."""
+    """Return the tree of a space: the parameters that every trial has. Their branches hold all other parameters."""
     return tuple(p for key, domain in space.items() for p in _parameters(key, key, domain))
 
 
@@ -113,7 +114,10 @@ def _parameters(key: str, name: str, domain: Domain | LevelsDomain) -> Iterator[
 
 
 def choice_labels(choices: list[Any]) -> list[Any]:
-    """Return the label of each choice: a mapping in as few words as tell it apart, anything else as it is."""
+    """Return the label of each choice.
+
+    The label of a mapping is a text with as few words as make it unique. Any other choice is its own label.
+    """
     sections = [choice for choice in choices if isinstance(choice, dict)]
     spoken: list[list[str]] = [
         [str(section.get("name", "")) for section in sections],
@@ -150,17 +154,17 @@ def searched(space: Space) -> dict[str, Domain]:
 
 
 def is_conditional(space: Space) -> bool:
-    """Return whether some parameter is drawn only if a choice is taken."""
+    """Return whether some parameter is drawn only in trials that take a certain choice."""
     tops = {parameter.name for parameter in parameter_tree(space)}
     return not searched(space).keys() <= tops
 
 
 def draw(tree: Tree, choose: Callable[[Parameter], Any]) -> dict[str, Any]:
-    """Draw a sample, parameter by parameter; parameters in branches that are not taken are left out.
+    """Draw a sample, parameter by parameter. Parameters in branches that are not taken are left out.
 
     Args:
         tree: The parameters of the space.
-        choose: Returns the value of a parameter as the study stores it.
+        choose: Function that returns a value for a parameter, as the study stores it.
 
     Returns:
         The drawn values as records have them, by the trial's dotted keys.
@@ -178,11 +182,11 @@ def draw(tree: Tree, choose: Callable[[Parameter], Any]) -> dict[str, Any]:
 
 
 def settings(tree: Tree, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that the trial gets, by dotted key, a section before the keys inside of it.
+    """Return the values that the trial gets, by dotted key. A section comes before the keys inside of it.
 
     Args:
         tree: The parameters of the space.
-        parameters: Drawn values as records have them. Parameters that are drawn but not among these are left out.
+        parameters: Drawn values as records have them. A drawn parameter that has no value here is left out.
     """
     result: dict[str, Any] = {}
     for parameter in tree:
@@ -198,12 +202,16 @@ def settings(tree: Tree, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def fixed(space: Space) -> dict[str, Any]:
-    """Return the values of the keys that have one value only, so that they are not drawn, by dotted key."""
+    """Return, by dotted key, the value of each key with only one possible value. Such keys are not drawn."""
     return settings(parameter_tree(space), {})
 
 
 def apply_settings(trial: TrialConfig, values: dict[str, Any]) -> TrialConfig:
-    """Return `trial` with dotted keys set, in order; pydantic's ValidationError if the result is not valid."""
+    """Return a copy of `trial` with the dotted keys of `values` set, in order.
+
+    Raises:
+        ValidationError: The result is not a valid trial.
+    """
     tree = trial.model_dump()
     for key, value in values.items():
         set_dotted(tree, key, copy.deepcopy(value))  # a copy: later keys may be set inside of the value
@@ -211,12 +219,12 @@ def apply_settings(trial: TrialConfig, values: dict[str, Any]) -> TrialConfig:
 
 
 def resolve(trial: TrialConfig, space: Space, parameters: dict[str, Any]) -> TrialConfig:
-    """Return the trial with the drawn `parameters`, by dotted key, and with the values that are not drawn."""
+    """Return the trial with a sample of the space: drawn `parameters`, by dotted key, and values that are not drawn."""
     return apply_settings(trial, settings(parameter_tree(space), parameters))
 
 
 def grid_points(space: Space) -> list[dict[str, Any]]:
-    """Return every combination of the searched values, as a study stores them, by name.
+    """Return every combination of the searched values. Each has the values by name, as a study stores them.
 
     Raises:
         ValueError: A searched key has a range of real numbers, or there are too many combinations.
@@ -256,9 +264,9 @@ def _merged(parts: tuple[dict[str, Any], ...]) -> dict[str, Any]:
 
 
 def choice_combinations(space: Space, most: int) -> list[dict[str, Any]] | None:
-    """Return all combinations of the choices, as records have them; None if there are more than `most`.
+    """Return all combinations of the choices, as records have them. None if there are more than `most`.
 
-    Ranges are left out.
+    Parameters with a range are left out.
     """
     tree = parameter_tree(space)
     return None if _num_combinations(tree) > most else _combinations(tree)
@@ -282,7 +290,7 @@ def _combinations(tree: Tree) -> list[dict[str, Any]]:
 
 
 def extremes(tree: Tree) -> list[dict[str, Any]]:
-    """Return the values, by dotted key, of every combination of choices and ends of ranges."""
+    """Return every combination of choices and of the two ends of each range, with values by dotted key."""
     options: list[list[dict[str, Any]]] = []
     for p in tree:
         below = [{p.key: b.value, **inner} for b in p.branches for inner in extremes(b.children)]
@@ -301,7 +309,10 @@ def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any
 
 
 def trial_keys(trial: TrialConfig) -> list[str]:
-    """Return the dotted keys that can be searched, sections and the keys of MDR (even if it is off) included."""
+    """Return the dotted keys of a trial that can be searched.
+
+    Sections are included. The keys of MDR are included even if the trial has no MDR.
+    """
     tree = trial.model_dump()
     tree["mdr"] = MDRConfig().model_dump()
     tree["mdr"]["levels"] = []

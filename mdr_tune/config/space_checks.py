@@ -1,4 +1,4 @@
-"""The checks of a space: each key can be searched, and every value of its domain makes a valid trial."""
+"""Checks of a search space: each key can be searched, and every value of its domain makes a valid trial."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,21 +24,21 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.util.nearest_name import nearest_name
 
 Path = tuple[str, ...]
-"""Path of a key in the file."""
+"""Path of a key in the sweep file."""
 Problems = list[tuple[Path, str]]
-"""Path of a key and the message on it, for each problem."""
+"""Problems that a check has found: for each, the path of its key and a message."""
 CHOOSES_KEYS = ("data.name", "augmentation.name", "loss.name", "miner.name", "optimizer.schedule.name")
-"""Keys of names that decide which other keys there are. Their sections are searched as a whole."""
+"""Keys whose value decides which other keys their section has. They can be searched only with the whole section."""
 MOST_COMBINATIONS = 4096
 
 
 def space_problems(sweep: SweepConfig) -> Problems:
-    """Check that each key can be searched, that its values make valid trials, and that values of keys go together."""
+    """Return the problems of a search space: those of single keys, or else of combinations of their values."""
     return key_problems(sweep) or _combination_problems(sweep)
 
 
 def key_problems(sweep: SweepConfig) -> Problems:
-    """Check that each key can be searched and that every value of its domain makes a valid trial."""
+    """Return the problems of keys that cannot be searched, or that have values with which the trial is not valid."""
     problems: Problems = []
     keys = trial_keys(sweep.trial)
     for key, domain in sweep.space.items():
@@ -67,7 +67,7 @@ def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain,
 
 
 def domain_problems(trial: TrialConfig, key: str, domain: Domain | LevelsDomain) -> Problems:
-    """Check that the trial is valid with both ends of a domain, or each choice, and with the domains inside of them."""
+    """Return the problems of the trial with both ends of a range, or with each choice and the domains inside of it."""
     problems: Problems = []
     tree = parameter_tree({key: domain})
     usual = first_settings(tree) if isinstance(domain, LevelsDomain) else {}
@@ -78,9 +78,10 @@ def domain_problems(trial: TrialConfig, key: str, domain: Domain | LevelsDomain)
 
 
 def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path: Path, problems: Problems) -> None:
-    """Try the values of a parameter, with `around` for the others, and add what is found to `problems`.
+    """Try the values of a parameter in the trial, and add the problems that are found to `problems`.
 
-    The parameters inside of a choice are tried too, if the choice has no problem.
+    `around` has the values of other parameters. The parameters inside of a choice are tried too, if the choice has no
+    problem.
     """
     around = {key: value for key, value in around.items() if not key.startswith(f"{parameter.key}.")}
     for branch_path, values, children in tries(parameter, path):
@@ -103,7 +104,7 @@ def tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, An
 
 
 def first_settings(tree: Tree) -> dict[str, Any]:
-    """Return values that complete a section, by dotted key: the first choice, the low end of each range."""
+    """Return a value for each parameter, by dotted key: its first choice, or the low end of its range."""
     result: dict[str, Any] = {}
     for parameter in tree:
         if parameter.branches:
@@ -117,7 +118,8 @@ def first_settings(tree: Tree) -> dict[str, Any]:
 def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Path) -> Problems:
     """Return the problems of the trial with these values.
 
-    A problem at or below `key` has its own path; any other has `path`, and its message begins with its key.
+    `path` is the path of `key` in the sweep file. A problem below `key` has a path below `path`. A problem of any other
+    key has `path`, and its message begins with that other key.
     """
     try:
         apply_settings(trial, values)
@@ -138,9 +140,9 @@ def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Pat
 
 
 def _combination_problems(sweep: SweepConfig) -> Problems:
-    """Check that the values go together, and that no two combinations of a grid are the same trial.
+    """Return a problem if values do not go together, or if two combinations of a grid are the same trial.
 
-    Combinations of choices are not tried if there are more than a computer tries in about a second.
+    Combinations are not tried if there are more than MOST_COMBINATIONS. A computer tries that many in about a second.
     """
     is_listed = sweep.search.sampler_class.lists_all and num_points(parameter_tree(sweep.space)) <= MOST_COMBINATIONS
     found: dict[str, list[str]] = {}
@@ -160,9 +162,10 @@ def _together(values: dict[str, Any]) -> str:
 
 
 def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield each combination as (values for a message, parameters of the trial).
+    """Yield (values for a message, parameters of the trial) for each combination of values.
 
-    All values are combined. If that is too many, all choices are, with the low ends of the ranges inside of them.
+    If all values have more than MOST_COMBINATIONS combinations, only the choices are combined. Ranges inside of the
+    choices are then at their low ends.
     """
     tree = parameter_tree(space)
     if num_points(tree) <= MOST_COMBINATIONS:
@@ -178,7 +181,7 @@ def _repeats(found: dict[str, list[str]]) -> Problems:
     """Return a problem if two combinations of a grid are the same trial.
 
     Args:
-        found: Texts of the combinations that make each configuration, by `configuration_key`.
+        found: Texts of the combinations that give a configuration, by `configuration_key`.
     """
     same = next((said for said in found.values() if len(said) > 1), None)
     if same is None:
@@ -194,7 +197,10 @@ def _repeats(found: dict[str, list[str]]) -> Problems:
 
 
 def _low_ends(tree: Tree, choices: dict[str, Any], inside: bool = False) -> dict[str, Any]:
-    """Return the low end of every range inside of the choices that are taken, by dotted key. A section may need it."""
+    """Return, by dotted key, the low end of every range inside of the choices that are taken.
+
+    A section may not be valid without these values.
+    """
     low: dict[str, Any] = {}
     for parameter in tree:
         if parameter.branches:

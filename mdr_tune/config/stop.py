@@ -1,4 +1,4 @@
-"""The conditions that end a search before it has had all of its trials."""
+"""The conditions that end a search before all of its trials have run."""
 
 import math
 import re
@@ -16,7 +16,7 @@ def parse_duration(value: Any) -> float:
     """Return a time such as `90s`, `30m`, `2h`, `1.5d` or `1h30m` in seconds.
 
     Raises:
-        ValueError: The value is not written so, or not above 0.
+        ValueError: The value is not written like this, or is not above 0.
     """
     text = str(value).replace(" ", "")
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
@@ -29,24 +29,27 @@ def parse_duration(value: Any) -> float:
 
 
 def _as_seconds(value: Any) -> Any:
-    """Return the seconds of a time as a user writes it, or as a plan keeps it: a positive float."""
+    """Return a time in seconds. `value` is written as by a user, or is the positive float that a plan stores."""
     return value if isinstance(value, float) and 0 < value < math.inf else parse_duration(value)
 
 
 class StopConfig(StrictModel):
     """Conditions that end a search early.
 
-    `time` and `gpu_hours` are budgets of the whole sweep, without interruptions. The arms share them in proportion to
-    their numbers of trials. `target` and `patience` hold for each arm by itself.
+    `time` and `gpu_hours` are budgets of the whole sweep. Time in which the sweep is interrupted does not count. The
+    arms (the main search and the baselines) share a budget in proportion to their numbers of trials. `target` and
+    `patience` apply to each arm by itself.
     """
 
     time: Annotated[float | None, BeforeValidator(lambda value: None if value is None else _as_seconds(value))] = None
-    """Wall time, written as 90s, 30m, 2h or 1h30m, kept in seconds. Trials that still run then are stopped."""
+    """Wall time, written as 90s, 30m, 2h or 1h30m, and stored in seconds. At its end, trials that still run are
+    stopped."""
     gpu_hours: Annotated[float | None, HOURS] = Field(None, gt=0)
-    """Hours of training and evaluation, times the number of GPUs used. Trials that still run then are stopped."""
+    """Hours of training and evaluation, times the number of GPUs used. When they are used up, trials that still run are
+    stopped."""
     target: Annotated[float | None, PERCENT] = Field(None, gt=0, le=100)
-    """Metric, in percent. Once a trial (the mean over its seeds, if it has several) reaches it, no further trial is
-    started."""
+    """Value of the metric, in percent. When a trial reaches it, no further trial is started. If a configuration has
+    several seeds, the mean over its seeds must reach it."""
     patience: int | None = Field(None, ge=1)
-    """Number of trials in a row without a new best after which no further trial is started. The seeds of one
-    configuration count as one trial."""
+    """Number of trials in a row without a new best value. After that many, no further trial is started. The seeds of
+    one configuration count as one trial."""

@@ -1,4 +1,4 @@
-"""The strict base of every configuration model: no unknown key, no silent conversion of types."""
+"""Base classes of all configuration models. The models refuse unknown keys and convert no types silently."""
 
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar, Union, get_args
@@ -14,7 +14,7 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def units(self) -> Iterator[tuple[str, float, Unit]]:
-        """Yield (dotted key, number, unit) for each number, also in a list, whose field declares a unit."""
+        """Yield (dotted key, number, unit) for each number whose field declares a unit. Numbers in a list count too."""
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if isinstance(value, StrictModel):
@@ -30,17 +30,17 @@ def _numbers(value: Any) -> list[float]:
 
 
 class Named(StrictModel):
-    """The base class of everything that a file chooses by its name, such as a loss.
+    """Base class of all sections that a sweep file chooses by a name, such as a loss.
 
-    A kind, such as `Loss`, is a subclass of this class. A member of the kind is a subclass of it, directly or not, that
-    has no subclass itself. The member's `name` is a Literal, and its other fields are the keys beside the name.
-    `one_of` makes the type of a field that takes any member.
+    A kind is a direct subclass of this class, such as `Loss`. The members of a kind are its direct and indirect
+    subclasses that have no subclass themselves, such as `TripletLossConfig`. A member's `name` is a Literal. Its other
+    fields are the keys beside the name. `one_of` makes the type of a field that takes any member of a kind.
     """
 
     name: str
 
     def arguments(self) -> dict[str, Any]:
-        """Return all fields but the name."""
+        """Return the values of all fields except the name, by key."""
         return self.model_dump(exclude={"name"})
 
 
@@ -50,7 +50,7 @@ N = TypeVar("N", bound=Named)
 def members(kind: type[N]) -> dict[str, type[N]]:
     """Return the members of a kind by name, in the order of their declaration.
 
-    The member that is found by a prefix, whose `name` is any text, is left out.
+    A member whose `name` is any text, such as `LibraryLossConfig`, is left out.
 
     Example:
         >>> from mdr_tune.config.miners import Miner
@@ -62,18 +62,21 @@ def members(kind: type[N]) -> dict[str, type[N]]:
 
 
 def _leaves(kind: type[N]) -> Iterator[type[N]]:
-    """Yield the subclasses of `kind`, direct or not, that have no subclass, in the order of their declaration."""
+    """Yield the direct and indirect subclasses of `kind` that have no subclass themselves, in order of declaration."""
     for member in kind.__subclasses__():
         yield from _leaves(member) if member.__subclasses__() else [member]
 
 
 def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -> Any:
-    """Return the type of a field that holds a member of a kind. A file gives a mapping with a name, or the name alone.
+    """Return the type of a field that holds a member of a kind.
+
+    A sweep file gives the member as a mapping with the key `name`, or as the name alone.
 
     Args:
         kind: base class of the members.
-        default: name of the member that a mapping without a name stands for.
-        library_prefix: beginning of the names that belong to the member whose `name` is any text, if there is one.
+        default: name of the member that is taken for a mapping without the key `name`.
+        library_prefix: beginning of the names that belong to the member whose `name` is any text, such as `pml.`;
+            None if there is no such member.
     """
     tags = dict.fromkeys(_leaves(kind), library_prefix) | {cls: name for name, cls in members(kind).items()}
     union: Any = Union.__getitem__(tuple(Annotated[member, Tag(tag(str(name)))] for member, name in tags.items()))
@@ -81,7 +84,7 @@ def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -
 
 
 class KeyProblem(ValueError):  # noqa: N818 - a ValueError that knows its key
-    """A problem of one key, found by a check of several keys. `key` is relative to the model that checks."""
+    """An error of one key, raised by a check of a whole model. `key` is the dotted key, relative to that model."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -89,34 +92,35 @@ class KeyProblem(ValueError):  # noqa: N818 - a ValueError that knows its key
 
 
 def by_name(value: Any) -> Any:
-    """Let `loss: triplet` stand for `loss: {name: triplet}`."""
+    """Return a text as the mapping `{"name": text}`, so that `loss: triplet` means `loss: {name: triplet}`."""
     return {"name": value} if isinstance(value, str) else value
 
 
 def tag(name: str) -> str:
-    """Return the tag of a union's member. Pydantic's error paths contain the tag, where `is_tag` recognises it.
+    """Return the tag of a member of a pydantic union. Pydantic puts the tag into the paths of its errors.
 
-    A tag contains the character 0, so no key of a file equals a tag: text with that character is refused when read.
+    A tag contains the null character, which a usual key of a file does not have. By it `is_tag` recognises tags.
     """
     return f"<\0{name}>"
 
 
 def is_tag(part: Any) -> bool:
-    """Return whether a part of an error's path is the tag of a union's member, not a key of the file."""
+    """Return whether a part of an error's path is the tag of a union's member, not a key of the sweep file."""
     return isinstance(part, str) and part.startswith("<\0")
 
 
 def tag_name(tag: str) -> str:
-    """Return the name that `tag` was made from."""
+    """Return the name from which the function `tag` made this tag."""
     return tag.removeprefix("<\0").removesuffix(">")
 
 
 def choose_by_name(default: str, library_prefix: str | None = None) -> Callable[[Any], str | None]:
-    """Return a discriminator that chooses a union's member by the mapping's `name`.
+    """Return a pydantic discriminator that chooses the member of a union by the key `name` of the mapping.
 
     Args:
-        default: Name that a mapping without one stands for.
-        library_prefix: Beginning of the names that belong to one member, whose tag is made from the prefix.
+        default: Name that is assumed for a mapping without the key `name`.
+        library_prefix: Beginning of the names that all belong to one member. The tag of that member is made from the
+            prefix.
     """
 
     def choose(value: Any) -> str | None:
@@ -142,8 +146,8 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set `tree["a"]["b"] = value` for the key `a.b`.
 
-    A text at a parent key is the short form of a section and becomes its `name`. Any other value that is no mapping is
-    replaced.
+    A text at a parent key is the short form of a section. It becomes the `name` of the section. Any other value at a
+    parent key is replaced by a mapping, unless it is one.
     """
     *parents, last = key.split(".")
     for parent in parents:

@@ -1,4 +1,4 @@
-"""The configuration of a sweep, which is one YAML file: the trial, the space, the search, the baselines, resources."""
+"""The configuration of a sweep, written as one YAML file: trial, search space, search, baselines and resources."""
 
 import math
 import re
@@ -17,10 +17,10 @@ from mdr_tune.config.units import SECONDS
 
 MOST_TRIALS = 1_000_000
 MOST_SEEDS = 10_000
-"""Largest numbers that a file may give. They are more than anyone trains, and refuse a mistyped number before it fills
-the memory."""
+"""Largest numbers of trials and of seeds that a sweep file may give. They are larger than any real sweep needs. With
+them a mistyped number is refused before it fills the memory."""
 PAPER_METRIC = "curves/test_recall_at_1"
-"""Metric that is maximised with `trial.protocol: paper`, unless the file gives another."""
+"""Metric that is maximised with `trial.protocol: paper`, unless the sweep file gives another metric."""
 
 
 def _known_metric(metric: str) -> str:
@@ -44,15 +44,15 @@ def _known_second_metric(metric: str | None) -> str | None:
 
 
 class WarmStartConfig(StrictModel):
-    """The best configurations of another sweep in the same storage, which are tried first.
+    """The choice to try the best configurations of another sweep first. That sweep is in the same storage.
 
-    Values that the space cannot draw are left out, and drawn anew.
+    A value that this sweep's search space cannot draw is left out, and the sampler draws a value in its place.
     """
 
     sweep: str
-    """Name of the other sweep, of which the newest launch is read."""
+    """Name of the other sweep. Its newest launch is read."""
     best: int = Field(5, ge=1)
-    """Number of configurations that are taken, the best by the other sweep's own metric."""
+    """Number of configurations that are taken. They are the best ones by the other sweep's own metric."""
 
 
 StartFrom = Annotated[
@@ -73,24 +73,25 @@ class SearchConfig(StrictModel):
 
     sampler: SamplerName = "tpe"
     """`tpe`: tree-structured Parzen estimators; `gp`: a Gaussian process; `random`: uniform draws; `qmc`: a scrambled
-    Sobol sequence, evener than random; `cmaes`: evolution of a normal distribution; `grid`: every combination of the
-    choices, once."""
+    Sobol sequence, which covers the space more evenly than random draws; `cmaes`: evolution of a normal distribution;
+    `grid`: every combination of the choices, once."""
     trials: int = Field(12, ge=1, le=MOST_TRIALS)
     baseline_trials: int | None = Field(None, ge=1, le=MOST_TRIALS)
-    """Number of trials of each baseline; `trials` unless given."""
+    """Number of trials of each baseline. null: the number in `trials`."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the search. The seed of the training is `trial.seed`."""
     seeds_per_trial: int = Field(1, ge=1, le=MOST_SEEDS)
-    """Number of training seeds of a configuration that completes: `trial.seed` and the numbers after it. The value of
-    the configuration is the mean over its seeds. A configuration that is stopped early, or fails, has one seed."""
+    """Number of training seeds of each configuration whose first trial completes. The seeds are `trial.seed` and the
+    numbers after it. The value of the configuration is the mean over its seeds. A configuration whose first trial is
+    stopped early or fails has only that one seed."""
     seeds: (
         Annotated[
             list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_different)
         ]
         | None
     ) = None
-    """Training seeds of every configuration, in place of `trial.seed` and `seeds_per_trial`. They are for an ablation:
-    each seed is trained whatever becomes of the first, so there must be no scheduler."""
+    """Training seeds of every configuration, in place of `trial.seed` and `seeds_per_trial`. They are meant for an
+    ablation: all seeds are trained, even if the trial of the first seed fails. The scheduler must be `none`."""
     scheduler: SchedulerConfig = AshaSchedulerConfig()
     stop: StopConfig = StopConfig()
 
@@ -101,11 +102,11 @@ class SearchConfig(StrictModel):
 
     @property
     def may_repeat(self) -> bool:
-        """True if two trials may begin with the same configuration, as in a population, which changes them later."""
+        """True if two trials may begin with the same configuration: population based training changes them later."""
         return self.scheduler.takes_over
 
     def training_seeds(self, first: int) -> list[int]:
-        """Return the training seeds of a configuration: those of `seeds`, or else `first` and the numbers after it."""
+        """Return the training seeds of a configuration: `seeds` if given, else `first` and the numbers after it."""
         return list(self.seeds) if self.seeds is not None else list(range(first, first + self.seeds_per_trial))
 
 
@@ -119,7 +120,10 @@ Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
 
 
 def _auto_or_share(value: Any) -> Any:
-    """Return the number of GPUs of a worker, checked. Ray counts shares of a GPU in ten-thousandths."""
+    """Check the number of GPUs of a worker, and return it.
+
+    A fraction has at most four digits after the point, since Ray counts fractions of a GPU in ten-thousandths.
+    """
     if value == "auto":
         return value
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
@@ -140,31 +144,34 @@ Share = Annotated[Literal["auto"] | int | float, BeforeValidator(_auto_or_share)
 
 
 class ResourcesConfig(StrictModel):
-    """The resources of the trials. `auto` is decided at launch, from the machine or cluster that is found."""
+    """The resources of the trials. At launch, `auto` is replaced by a number that suits the machine or cluster."""
 
     workers_per_trial: Count = 1
-    """Number of DDP ranks of a trial, each a process. `auto`: as many as fit and are of use."""
+    """Number of workers (DDP ranks) of a trial. Each worker is a process. `auto`: a number that uses as much of the
+    hardware as possible, with at least 32 images of a batch for each worker."""
     lanes: Count = "auto"
-    """Number of trials that run side by side. `auto`: as many as fit, and for a search at most a quarter of the
-    trials."""
+    """Number of trials that run at the same time. `auto`: as many as fit on the hardware, but in a search at most a
+    quarter of its trials."""
     cpus_per_worker: int = Field(1, ge=1)
     gpus_per_worker: Share = "auto"
-    """Number of GPUs of a worker. `auto`: 1 if there are GPUs, else 0. A fraction lets trials of one worker each share
-    a GPU: 0.5 lets two."""
+    """Number of GPUs of a worker. `auto`: 1 if there are GPUs, else 0. With a fraction, several
+    trials of one worker each share a GPU: two trials with 0.5."""
     placement: Literal["pack", "spread"] = "pack"
     """Placement of a trial's workers on the nodes of a cluster. `pack`: on as few nodes as possible, so that gradients
     stay within a node; `spread`: on as many as possible, so that each has its node's CPUs, disk and network for
     itself."""
     accelerator_type: Annotated[str, Field(min_length=1)] | None = None
-    """Kind of GPU that is used on a cluster with several kinds, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
+    """Kind of GPU to use on a cluster with several kinds, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
     lane_restarts: int = Field(30, ge=0)
-    """Number of times that a lane may lose a worker (or the node of one) and restart. The next loss ends the lane."""
+    """Number of times that a lane restarts because it lost a worker or the node of a worker. The next loss ends the
+    lane. A lane is the group of workers that trains one trial at a time."""
     stuck_worker_timeout_s: Annotated[float, SECONDS] = Field(120.0, gt=0)
-    """Seconds that the other workers of a trial may stay silent after one failed, before the lane is restarted."""
+    """Seconds that the other workers of a trial may stay silent after one worker failed. Then the lane is restarted."""
 
     stalled_worker_timeout_s: Annotated[float, SECONDS] = Field(600.0, gt=0)
-    """Seconds that all workers of a trial may go without a step or an evaluated batch before the lane is restarted. All
-    of them stop if one hangs in a collective. The trial goes on from its last checkpoint."""
+    """Seconds that may pass without a training step or an evaluated batch of any worker of a trial. Then the lane is
+    restarted, and the trial goes on from its last checkpoint. If one worker hangs in a collective operation, all of
+    them stop."""
 
     @property
     def shares_gpus(self) -> bool:
@@ -188,23 +195,26 @@ class ResourcesConfig(StrictModel):
 
 
 class SweepConfig(StrictModel):
-    """The whole file."""
+    """The content of a whole sweep file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     """Name of the sweep, of its MLflow experiment and of its registered model."""
     metric: Annotated[str, AfterValidator(_known_metric)] = "val/recall_at_1"
-    """Metric that is maximised: one of the validation classes, or with `trial.protocol: paper` of the test classes."""
+    """Metric that is maximised. It is measured on the validation classes, or with `trial.protocol: paper` on the test
+    classes."""
     second_metric: Annotated[str | None, AfterValidator(_known_second_metric)] = None
-    """Metric that is maximised beside `metric`: time/images_per_s, or another metric of the validation classes. The
-    trials of the Pareto front, which no other beats in both, are shown."""
+    """Second metric that is maximised together with `metric`: time/images_per_s, or another metric of the validation
+    classes. The result is the Pareto front: all trials that no other trial beats in both metrics."""
     trial: TrialConfig = TrialConfig()
     search: SearchConfig = SearchConfig()
     space: Space = {}
     start_from: StartFrom = []
-    """Points that are tried first. `{sweep: NAME, best: 5}`: the best configurations of another sweep."""
+    """Points of the search space that are tried first, each a mapping of searched keys to values. `{sweep: NAME, best:
+    5}` stands for the 5 best configurations of another sweep."""
     baselines: list[str] = []
-    """Names of the baselines. `<loss>`: the trial without MDR; `<loss>_l2`: without MDR, on the unit sphere. Each is
-    searched with the same budget over what remains of the space."""
+    """Names of the baselines, where `<loss>` is the name of the trial's loss. `<loss>`: the trial without MDR;
+    `<loss>_l2`: the trial without MDR, with embeddings on the unit sphere. Each baseline is searched with the same
+    budget, over the search space without the keys of MDR and the embedding mode."""
     checkpoints: Literal["best", "last", "all"] = "best"
     """Checkpoints of a trial that become artifacts of its MLflow run."""
     resources: ResourcesConfig = ResourcesConfig()
@@ -222,5 +232,5 @@ class SweepConfig(StrictModel):
 
     @property
     def is_ablation(self) -> bool:
-        """True if every combination is trained to its end; the report then has a table of all of them."""
+        """True if the sweep trains every combination of the choices to its end. The report then has a table of them."""
         return self.search.sampler_class.lists_all and self.search.scheduler.name == "none"

@@ -1,4 +1,4 @@
-"""The checks of a sweep that span several keys: points to start from, metrics, data, baselines, workers."""
+"""Checks of a sweep that involve several keys: points to start from, metrics, data, baselines, workers."""
 
 from pydantic import ValidationError
 
@@ -15,7 +15,7 @@ from mdr_tune.util.nearest_name import LIBRARY_PREFIX, did_you_mean
 
 
 def sweep_problems(sweep: SweepConfig) -> Problems:
-    """Check that keys of different sections fit each other, in a sweep whose space is valid."""
+    """Return the problems of keys that do not fit the keys of other sections. The search space must be valid."""
     return (
         _start_problems(sweep)
         + _metric_problems(sweep)
@@ -49,7 +49,7 @@ def _start_problems(sweep: SweepConfig) -> Problems:
 
 
 def _metric_problems(sweep: SweepConfig) -> Problems:
-    """Check that the metrics are measured on all data sets of the sweep."""
+    """Return a problem for each metric that is not measured on all data sets of the sweep."""
     problems: Problems = []
     for key, metric in (("metric", sweep.metric), ("second_metric", sweep.second_metric or "")):
         rank = recall_rank(metric)
@@ -62,7 +62,7 @@ def _metric_problems(sweep: SweepConfig) -> Problems:
 
 
 def _image_problems(sweep: SweepConfig) -> Problems:
-    """Check that all trials are measured on the same images; otherwise the trial with the easiest images would win."""
+    """Return a problem if trials are measured on different images: the trial with the easiest images would win."""
     measured_on = [data.measured_on() for data in section_variants(sweep.trial, sweep.space, "data")]
     if all(one == measured_on[0] for one in measured_on):
         return []
@@ -110,7 +110,7 @@ def _unknown_baseline(sweep: SweepConfig, name: str, known: list[str]) -> str:
 
 
 def _problems_of_baseline(sweep: SweepConfig, name: str) -> list[str]:
-    """Return the problems that the trial, or the space, has with the changes of a baseline."""
+    """Return the problems that the changes of a baseline cause in the trial or in the search space."""
     space = baseline_space(sweep.space)
     try:
         trial = baseline_trial(sweep.trial, name)

@@ -1,4 +1,4 @@
-"""The YAML of a sweep, and the place of each key in it."""
+"""Read the YAML of a sweep file, and keep the place where each key was given."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ from mdr_tune.config.yaml_lines import Document, KeyPath, read_mapping
 
 
 class Source:
-    """The origins of all keys, so that a problem can name its file and line, or its --set.
+    """The places where the keys of a sweep were given: a line of the sweep file, or a --set. Messages name them.
 
     Attributes:
         file: The sweep file.
-        lines: Line of each key path, also by the path without `choice`.
-        written: Key paths that the file has.
-        spelled: The file's own spelling of scalars that are no text, by key path.
-        overridden: Text of each --set, by the key path that it sets.
+        lines: Line of each key path in the sweep file. A path with `choice` is also there without it.
+        written: Key paths that the sweep file contains.
+        spelled: Spelling in the sweep file of each number, boolean and null, by key path.
+        overridden: Text `KEY=VALUE` of each --set, by the key path that it sets.
     """
 
     def __init__(self, file: Path, document: Document) -> None:
@@ -27,7 +27,7 @@ class Source:
         self.overridden: dict[KeyPath, str] = {}
 
     def quoted(self, path: KeyPath, value: Any) -> str:
-        """Return how to write the value at a path so that it is text."""
+        """Return the value at a path in quotes, so that YAML reads it as text. If a --set gave it, return the --set."""
         if path in self.overridden:
             return flag_as_text(self.overridden[path], value)
         return in_quotes(value, self.spelled.get(path))
@@ -54,6 +54,10 @@ def _less_choice(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_tree(file: Path) -> tuple[dict[str, Any], Source]:
-    """Return the content of a sweep file and the origins of its keys; UserError if it cannot be read as a mapping."""
+    """Return the content of a sweep file, and the places of its keys.
+
+    Raises:
+        UserError: The file cannot be read as a mapping.
+    """
     document = read_mapping(file, list(SweepConfig.model_fields))
     return document.tree, Source(file, document)

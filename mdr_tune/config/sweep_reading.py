@@ -1,4 +1,4 @@
-"""Read a YAML file and `--set` overrides into a checked `SweepConfig`; every problem is a line a user can act on."""
+"""Read a sweep file and `--set` overrides into a checked `SweepConfig`. Each problem is one line of a message."""
 
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,15 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
     """Read and check a sweep file.
 
     Args:
-        file: The YAML file.
-        overrides: The `KEY=VALUE` of each --set; a key is dotted, as in the file.
+        file: The sweep file, in YAML.
+        overrides: Text of each --set, such as `trial.loss.margin=0.3`.
 
     Returns:
-        The sweep and notes. A note tells of a searched key that an override fixed, a key or number without effect, a
-        number that is likely in another unit, or an evaluation that sees little of each image.
+        The sweep, and notes for the user. A note is about a searched key that an override fixed, a key or number
+        without effect, a number that was likely meant in another unit, or an evaluation that sees little of each image.
 
     Raises:
-        UserError: The file cannot be read, or has problems; the message has a line for each.
+        UserError: The file cannot be read, or it has problems. The message has a line for each problem.
     """
     tree, source = read_tree(file)
     notes = [note for text in overrides for note in override(tree, text, source)]
@@ -48,7 +48,7 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
 
 
 def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
-    """Return a note on each section of the trial in the file that the choices of the space replace as a whole."""
+    """Return a note for each section under `trial` in the file that has no effect, since it is searched as a whole."""
     given = tree.get("trial") or {}
     return [
         f"trial.{key} has no say: each choice of space.{key} replaces all of it"
@@ -58,7 +58,7 @@ def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
 
 
 def _evaluation_notes(sweep: SweepConfig) -> list[str]:
-    """Return notes on evaluations that see little of each image, and on searched sizes that each need a cache."""
+    """Return notes on evaluations that see little of each image, and on searched image sizes that need many caches."""
     variants = section_variants(sweep.trial, sweep.space, "data")
     notes = [data.evaluation_note() for data in variants]
     sizes = sorted({data.chosen_resize for data in variants if data.chosen_resize is not None})

@@ -1,4 +1,4 @@
-"""The configuration of a trial, which determines it: two runs of equal `TrialConfig`s give equal numbers."""
+"""The configuration of a trial. It determines the results: two runs with equal `TrialConfig`s give equal numbers."""
 
 import os
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ def _known_backbone(name: str) -> str:
 
 
 class BatchConfig(StrictModel):
-    """The global batch, over all workers of a trial."""
+    """The global batch, which all workers of a trial share."""
 
     size: int = Field(128, ge=4)
     """Number of images in the global batch, whatever the number of workers."""
     images_per_class: int = Field(4, ge=2)
     chunk_size: int | None = Field(None, ge=1)
-    """Number of images that a worker embeds at once, so that a large batch fits its memory. Every image is embedded
-    twice, and the gradients are those of the whole batch. null: all of a worker's images at once."""
+    """Number of images that a worker embeds at once, so that a large batch fits its memory. Each image is then embedded
+    twice. The gradients are those of the whole batch. null: a worker embeds all of its images at once."""
 
     @model_validator(mode="after")
     def _two_classes(self) -> "BatchConfig":
@@ -44,9 +44,10 @@ class BatchConfig(StrictModel):
 
 
 def _absolute_if_a_path(weights: str) -> str:
-    """Return the path of a weights file as an absolute path, and the name of published weights as it is.
+    """Return the path of a weights file as an absolute path. Return the name of published weights unchanged.
 
-    Workers have another working directory than the user. Names of published weights have no dot and no slash.
+    Workers have another working directory than the user, so a relative path would not work. Names of published weights
+    have no dot and no slash.
     """
     return local_path(weights) if {"/", "."} & set(weights) else weights
 
@@ -58,8 +59,9 @@ class BackboneConfig(StrictModel):
     """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, or any classification model of
     torchvision."""
     weights: Annotated[str, AfterValidator(_absolute_if_a_path)] = "DEFAULT"
-    """Initial weights. `DEFAULT`: the published weights, or random ones for conv4, which has none; `none`: random
-    weights; else a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a file with a state dict."""
+    """Initial weights. `DEFAULT`: the published weights of the network; conv4 has none, and gets random weights.
+    `none`: random weights. Any other text is a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a
+    file with a state dict."""
 
     @property
     def pretrained(self) -> bool:
@@ -75,20 +77,20 @@ class EmbeddingConfig(StrictModel):
 
     size: int = Field(128, ge=1)
     mode: EmbeddingModeOrAuto = "auto"
-    """Scaling of the embeddings. `rescale`: divided by the batch's mean distance in training, as in the MDR paper, and
-    raw at test time; `l2`: on the unit sphere; `none`: raw; `auto`: l2 for a loss that compares directions, else
-    rescale."""
+    """Scaling of the embeddings. `rescale`: in training, embeddings are divided by the mean distance in the batch, as
+    in the MDR paper; at test time they are not scaled. `l2`: they are scaled to length 1. `none`: they are not scaled.
+    `auto`: `l2` for a loss that compares only the directions of embeddings, otherwise `rescale`."""
 
 
 class LevelGrid(StrictModel):
-    """Evenly spaced levels: `count` of them over [offset - spread, offset + spread]."""
+    """Evenly spaced levels of MDR: `count` levels from offset - spread to offset + spread."""
 
     count: int = Field(3, ge=1, le=64)
     spread: Annotated[float, DEVIATIONS] = Field(3.0, ge=0)
     offset: Annotated[float, DEVIATIONS] = 0.0
 
     def values(self) -> list[float]:
-        """Return the levels, ascending, in standard deviations of the batch's distances."""
+        """Return the levels in ascending order, in standard deviations of the batch's distances."""
         if self.count == 1:
             return [self.offset]
         step = 2 * self.spread / (self.count - 1)
@@ -96,37 +98,38 @@ class LevelGrid(StrictModel):
 
 
 class MDRConfig(StrictModel):
-    """Multi-level Distance Regularization (Kim & Park, AAAI 2021). `mdr: null` trains without."""
+    """Multi-level Distance Regularization (Kim & Park, AAAI 2021). With `mdr: null` a trial trains without it."""
 
     weight: float = Field(0.1, ge=0)
-    """Weight of MDR in the loss, the paper's lambda. The authors have 0.6 for CUB-200, 0.2 for Cars-196, 0.1 for SOP
-    and In-Shop."""
+    """Weight of MDR in the loss, the paper's lambda. The authors use 0.6 for CUB-200, 0.2 for Cars-196, and 0.1 for
+    SOP and In-Shop."""
     warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
-    """Epochs, fractions allowed, over which the weight rises linearly from 0. 0: it is constant, as the authors have
-    it."""
+    """Number of epochs over which the weight rises linearly from 0. It may be a fraction. 0: the weight is constant, as
+    in the authors' code."""
     levels: Annotated[
         Annotated[list[float], Field(min_length=1, max_length=64), Tag(tag("list"))]
         | Annotated[LevelGrid, Tag(tag("grid"))],
         Discriminator(lambda value: tag("grid" if isinstance(value, dict | LevelGrid) else "list")),
         DEVIATIONS,
     ] = [-3.0, 0.0, 3.0]
-    """Initial levels, in standard deviations of the distances: a list, or {count, spread, offset}."""
+    """Initial levels, in standard deviations of the batch's distances. They are written as a list, or as an even grid
+    {count, spread, offset}."""
     learn_levels: bool = True
     """true: the levels are trained; false: they keep their initial values."""
     level_decay: float = Field(0.01, ge=0)
-    """Weight of the sum of squared levels in the loss, if they are learned; the paper's nu."""
+    """Weight of the sum of squared levels in the loss, the paper's nu. It has no effect if `learn_levels` is false."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of the moving averages of the mean and the standard deviation of the distances."""
     statistics: Literal["official", "offdiagonal"] = "official"
-    """Entries of the distance matrix that mean and deviation are taken over. `official`: all, including the zeros of
-    the diagonal; `offdiagonal`: all but the diagonal."""
+    """Entries of the batch's distance matrix from which the mean and the standard deviation are computed. `official`:
+    all entries, including the zeros of the diagonal; `offdiagonal`: all entries except the diagonal."""
 
     def initial_levels(self) -> list[float]:
-        """Return the levels as a list, whichever way they were written."""
+        """Return the initial levels as a list, even if they were written as a grid."""
         return self.levels.values() if isinstance(self.levels, LevelGrid) else list(self.levels)
 
     def in_force(self, clips_gradients: bool) -> dict[str, Any]:
-        """Return the values that affect the training: configurations for which they are equal train alike.
+        """Return the values that affect the training. Configurations with equal values train in the same way.
 
         The levels are sorted, since their order has no effect. With weight 0 no other value has an effect, unless
         gradients are clipped.
@@ -156,20 +159,22 @@ class TrialConfig(StrictModel):
     mdr: MDRConfig | None = MDRConfig()
     optimizer: Annotated[OptimizerConfig, BeforeValidator(by_name)] = OptimizerConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Precision of the network in training. Distances, losses and evaluation are always float32. On a GPU `fp32`
-    convolves in TF32, torch's default: factors are rounded to 10 bits, sums are float32."""
+    """Precision of the network in training. Distances, losses and evaluation are always float32. On a GPU,
+    convolutions with `fp32` use TF32, which is torch's default: factors are rounded to a mantissa of 10 bits, and sums
+    are float32."""
     channels_last: bool = True
-    """true: images and convolutions have the memory layout with the channels last."""
+    """true: images and the weights of convolutions are stored in memory with the channels last."""
     compile: bool = False
     """true: the network is compiled by torch.compile; the first step then takes a minute or more."""
     epochs: Annotated[int, EPOCHS] = Field(8, ge=1)
     iterations_per_epoch: int = Field(100, ge=1)
     protocol: Literal["validation", "paper"] = "validation"
-    """Classes on which the best epoch is chosen. `validation`: on classes held out of the training classes; `paper`: on
-    the test classes, as the authors do, and all training classes are trained on."""
+    """Classes on which the best epoch is chosen. `validation`: classes that are held out of the training classes.
+    `paper`: the test classes, as in the authors' code; the trial then trains on all training classes."""
     curves: list[Literal["train", "test"]] = []
-    """Classes that are evaluated after each epoch beside the validation classes, for learning curves. Nothing is chosen
-    by these values, except by those of the test classes with `protocol: paper`, which always evaluates them."""
+    """Classes that are evaluated after each epoch in addition to the validation classes, for learning curves. Neither
+    epochs nor trials are chosen by these values. The exception is `protocol: paper`: it always evaluates the test
+    classes, and chooses by them."""
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -198,38 +203,40 @@ class TrialConfig(StrictModel):
 
     @property
     def embedding_mode(self) -> Literal["rescale", "l2", "none"]:
-        """The embedding mode, `auto` decided."""
+        """The embedding mode that is used. `auto` is replaced by the mode that suits the loss."""
         if self.embedding.mode == "auto":
             return "l2" if self.loss.compares_directions else "rescale"
         return self.embedding.mode
 
     @property
     def measured_curves(self) -> tuple[Literal["train", "test"], ...]:
-        """Classes that are evaluated after each epoch beside the validation classes."""
+        """Classes that are evaluated after each epoch in addition to the validation classes."""
         wanted = {*self.curves, *(["test"] if self.protocol == "paper" else [])}
         return tuple(split for split in ("train", "test") if split in wanted)
 
     @property
     def freezes_batch_norm(self) -> bool:
-        """True if BatchNorm stays in eval mode in training, `auto` decided."""
+        """True if BatchNorm stays in eval mode in training. With `auto` it does for a backbone with trained weights."""
         return self.batch_norm == "frozen" or (self.batch_norm == "auto" and self.backbone.pretrained)
 
     @property
     def chosen_miner(self) -> Miner:
-        """The miner, `auto` decided."""
+        """The miner that is used. `auto` is replaced by the miner that suits the loss."""
         return self.miner.chosen(self.loss.best_miner) if isinstance(self.miner, AutoMinerConfig) else self.miner
 
     @property
     def chosen_augmentation(self) -> AugmentationConfig:
-        """The augmentation, `auto` decided."""
+        """The augmentation that is used. `auto` is replaced by the augmentation that suits the data."""
         return chosen_augmentation(self.augmentation, self.data.best_augmentation)
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, Any]) -> "TrialConfig":
-        """Return the trial that a sweep file with these keys below `trial` describes. Other keys have their defaults.
+        """Return the trial that a sweep file describes if its section `trial` has these keys.
+
+        A key that is left out has its default.
 
         Raises:
-            UserError: A key is unknown or its value not valid; the message has a line for each problem.
+            UserError: A key is unknown or its value is not valid. The message has a line for each problem.
         """
         try:
             return cls.model_validate(_as_in_a_file(keys))
@@ -237,7 +244,7 @@ class TrialConfig(StrictModel):
             raise UserError("\n".join(lines_of(error, cls))) from None
 
     def flat(self) -> dict[str, Any]:
-        """Return the configuration by dotted keys, every `auto` decided, as MLflow records it."""
+        """Return all values by dotted key, as MLflow records them. Each `auto` is replaced by the value in use."""
         tree = self.model_dump()
         if self.mdr is not None:
             tree["mdr"]["levels"] = self.mdr.initial_levels()
@@ -253,7 +260,7 @@ class TrialConfig(StrictModel):
 
 
 def _as_in_a_file(value: Any) -> Any:
-    """Return a value of a program as a file would give it: mappings, lists, text and Python's own numbers."""
+    """Convert a value from a Python program to the types that YAML gives: dict, list, str and Python's numbers."""
     if isinstance(value, Mapping):
         return {key: _as_in_a_file(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,7 @@
-"""Notes on numbers of a trial that do not fit its other values: rates that change after its end, margins never met."""
+"""Notes on numbers of a trial that do not fit its other values.
+
+They are about milestones and warm-ups that exceed the epochs of the trial, and about margins that are too large.
+"""
 
 from collections.abc import Iterator
 
@@ -8,12 +11,14 @@ from mdr_tune.config.unit_notes import trials_tried
 from mdr_tune.util.words import count
 
 LARGEST_DISTANCE = {"l2": "no distance exceeds 2", "rescale": "the mean distance of a batch is 1"}
-"""Reason for which a large margin is hardly met, by embedding mode. Margins are compared with distances, or with
-differences of distances."""
+"""Reason, by embedding mode, why a loss can hardly meet a margin above 2. Losses compare margins with distances, or
+with differences of distances."""
 
 
 def trial_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note on each number of the trial, or of the ends of its space, that does not fit the other values.
+    """Return a note for each number of a trial that does not fit the other values of the trial.
+
+    The trials are those of `trials_tried`, or the base trial if nothing is searched.
 
     Args:
         sweep: A sweep without problems.

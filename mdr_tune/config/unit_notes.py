@@ -1,4 +1,4 @@
-"""Notes on the numbers of a sweep that are likely in another unit than the key takes."""
+"""Notes on numbers of a sweep that were likely meant in another unit than the unit of their key."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,9 @@ from mdr_tune.config.trial import TrialConfig
 
 
 def unit_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note on each number, of the file or of the ends of its space, that is likely in another unit.
+    """Return a note for each number that was likely meant in another unit.
+
+    The numbers are those in the sweep file and those in its search space. Of a range, both ends are tested.
 
     Args:
         sweep: A sweep without problems.
@@ -30,7 +32,10 @@ def unit_notes(sweep: SweepConfig) -> list[str]:
 
 
 def trials_tried(sweep: SweepConfig) -> Iterator[tuple[str, TrialConfig]]:
-    """Yield (dotted key, trial) for each choice and each end of a range of the searched key."""
+    """Yield (dotted key, trial) for each choice of a searched key, and for both ends of each range.
+
+    The trial has that value at the key. Other searched keys have the values of the base trial.
+    """
     for key, domain in sweep.space.items():
         tree = parameter_tree({key: domain})
         for parameter_key, values in _tried(tree, first_settings(tree)):

@@ -1,9 +1,9 @@
-"""Units of the numbers in a file. The annotation of a field declares its unit, and with it the usual range:
+"""Units of the numbers in a sweep file. The annotation of a field declares its unit and the usual range:
 
     margin: Annotated[float, DEGREES] = 28.6
 
-A number outside of the usual range is likely in another unit. It is taken as it is, and a note of the plan says so:
-`unit_notes.py`.
+A number outside of the usual range was likely meant in another unit. It is still read in the declared unit, and
+`unit_notes.py` adds a note to the plan of the sweep.
 """
 
 import math
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit, with another unit that such numbers are often written in.
+    """A unit of numbers, and the other unit in which users often write such numbers by mistake.
 
     Attributes:
         name: Name of the unit, such as `percent`.
-        other: Name of the other unit, such as `a share of 1`; empty if there is none, and the number is only unusual.
-        convert: Function that converts a number from the other unit to this one; None if there is none.
+        other: Name of the other unit, such as `a share of 1`; empty if there is none.
+        convert: Function that converts a number from the other unit to this one; None if there is no such function.
         low: Smallest usual absolute value. 0 is always usual.
         high: Largest usual absolute value.
     """
@@ -30,13 +30,13 @@ class Unit:
     high: float = math.inf
 
     def hint(self, value: float) -> str:
-        """Return the part of a note that converts the number from the other unit, or asks for it."""
+        """Return the end of a note: the number converted from the other unit, or a question if that unit is meant."""
         if self.convert is None:
             return f"is {self.other} meant?" if self.other else f"usual is at most {self.high:g}"
         return f"if {self.other} is meant, write {self.convert(value):.3g}"
 
     def note(self, value: float) -> str | None:
-        """Return a note that a number is likely in another unit; None if the number is usual."""
+        """Return a note that a number was likely meant in another unit; None if the number is usual."""
         if value == 0 or self.low <= abs(value) <= self.high:
             return None
         return f"{value:g} is taken as {self.name}; {self.hint(value)}"

@@ -1,7 +1,7 @@
-"""YAML that users write: read safely and strictly, with the line on which each key stands.
+"""Read YAML that users write, safely and strictly, and keep the line of each key.
 
-Scalars are read by the core schema of YAML 1.2: 010 is ten, 1e-3 a number, true and false the only booleans; `no`,
-`1:30` and dates are text. Keys are text. Merge keys (`<<: *defaults`) are read as PyYAML reads them.
+Scalars are read by the core schema of YAML 1.2: 010 is ten, 1e-3 is a number, and only true and false are booleans.
+`no`, `1:30` and dates are text. All keys are text. Merge keys (`<<: *defaults`) are read as PyYAML reads them.
 """
 
 import re
@@ -17,12 +17,12 @@ from mdr_tune.util.files import check_on_disk
 
 KeyPath = tuple[str, ...]
 MOST_NESTED = 50
-"""Largest depth of nested lists and mappings. No file needs as much, and each level takes some of Python's stack."""
+"""Largest depth of nested lists and mappings. No real file needs more, and each level uses some of Python's stack."""
 MOST_VALUES = 100_000
-"""Largest number of values in a file. A value behind an alias counts each time, since nine short lines of aliases can
-stand for billions."""
+"""Largest number of values in a file. A value counts once more for each alias of it, since nine short lines of aliases
+can stand for billions of values."""
 LARGEST = 2**64
-"""Bound of whole numbers: their absolute value must be smaller."""
+"""Bound of whole numbers. Their absolute value must be smaller than this."""
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
 _Converter = Callable[[str], Any]
@@ -44,12 +44,12 @@ _CORE: dict[str, tuple[str, list[str], _Converter]] = {
         lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
     ),
 }
-"""Plain scalars that are no text: pattern, possible first characters, and what the text becomes. The first that fits
-decides."""
+"""Types of plain scalars that are not text, by name: pattern, possible first characters, and the function that converts
+the text. The first type whose pattern matches is used."""
 
 
 class _Nested:
-    """Mixin of a loader that refuses lists and mappings nested too deep, before Python's stack overflows."""
+    """Mixin that makes a loader refuse lists and mappings nested too deeply, before Python's stack overflows."""
 
     depth = 0
 
@@ -87,9 +87,9 @@ class Document:
     """One YAML document.
 
     Attributes:
-        tree: Content of the document. Each alias has a copy of its own of what it stands for.
-        lines: Line of each key path, from 1. A key behind an alias has the line where it is written.
-        spelled: Plain scalars that are no text (numbers, booleans, null) as they are written, by key path.
+        tree: Content of the document. Each alias is replaced by a separate copy of the value that it refers to.
+        lines: Line of each key path, from 1. A key inside of an aliased mapping has the line where it is written.
+        spelled: Spelling of each plain scalar that is not text (a number, a boolean or null), by key path.
         end: Number of characters up to the end of the content.
     """
 
@@ -100,18 +100,22 @@ class Document:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the content of one YAML document; UserError, whose text begins with the line, if it is not valid."""
+    """Return the content of one YAML document.
+
+    Raises:
+        UserError: The text is not valid YAML. The message begins with the number of the line.
+    """
     return _read(text, CoreLoader).tree
 
 
 def parse_flag(text: str) -> Any:
     """Return the value of a `--set KEY=VALUE`.
 
-    A number, true, false, null, an empty text, and a text that is as a whole in [], {} or quotes are read as YAML.
-    Anything else is text, character by character as it was given.
+    VALUE is read as YAML if it is a number, true, false, null or empty, or if [], {} or quotes enclose all of it. Any
+    other VALUE is text, which is not changed.
 
     Raises:
-        UserError: The text begins with [ or {, and is no list or mapping.
+        UserError: The text begins with [ or {, but is not a valid list or mapping.
     """
     stripped = text.strip()
     if stripped[:1] not in ("[", "{", '"', "'"):
@@ -133,11 +137,11 @@ def read_mapping(file: Path, keys: list[str], loader: type[yaml.SafeLoader] = Co
 
     Args:
         file: The YAML file.
-        keys: The keys at the top of such a file, for the message if it is not a mapping.
+        keys: The keys at the top of such a file. The message for a file without a mapping lists them.
         loader: `CoreLoader`, or `RayLoader` for a file that Ray reads too.
 
     Raises:
-        UserError: The file cannot be read, is not valid YAML, or not a mapping.
+        UserError: The file cannot be read, is not valid YAML, or does not hold a mapping.
     """
     try:
         document = _read(_text_of(file), loader)
@@ -163,7 +167,7 @@ def _text_of(file: Path) -> str:
 
 
 class _Problem(UserError):  # noqa: N818 - it says where in a document a user errs
-    """A mistake in a document; its text begins with the line."""
+    """A mistake in a document. The message begins with the number of the line."""
 
 
 def _problem(node: yaml.Node, message: str) -> _Problem:
@@ -198,7 +202,7 @@ class _Reader:
         self._values = 0
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        """Return the value of the node at `path`, and note the lines of the key paths below it."""
+        """Return the value of the node at `path`, and keep the lines of the key paths below `path`."""
         if isinstance(node, yaml.ScalarNode):
             found = self._scalar(node)
             if node.style is None and not isinstance(found, str):
@@ -219,7 +223,7 @@ class _Reader:
         return result
 
     def _enter(self, node: yaml.Node) -> None:
-        """Note that a list or mapping is open; check its tag, depth and size, and that it does not contain itself."""
+        """Check the tag, depth and size of a list or mapping, and that it does not contain itself. Mark it as open."""
         if node.tag not in (_TAG + "seq", _TAG + "map"):
             raise _problem(node, f"not valid YAML: the tag {node.tag} has no meaning here: leave it out")
         if any(node is other for other in self._open):
@@ -245,7 +249,7 @@ class _Reader:
         return found
 
     def _pairs(self, node: yaml.Node) -> dict[Any, tuple[int, yaml.Node]]:
-        """Return the keys of a mapping with their lines and values, merged keys first."""
+        """Return (line, value) of each key of a mapping, by key. Keys from merged mappings come first."""
         own: dict[Any, tuple[int, yaml.Node]] = {}
         merged: dict[Any, tuple[int, yaml.Node]] | None = None
         for key_node, value_node in node.value:
@@ -263,9 +267,9 @@ class _Reader:
         return {**(merged or {}), **own}
 
     def _merged(self, node: yaml.Node) -> dict[Any, tuple[int, yaml.Node]]:
-        """Return the keys of the mappings that a merge key names, with their lines and values.
+        """Return (line, value) of each key in the mappings that a merge key refers to, by key.
 
-        If several mappings have a key, the first of them decides.
+        If several mappings have the same key, the first of these mappings is used.
         """
         merged: dict[Any, tuple[int, yaml.Node]] = {}
         for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
