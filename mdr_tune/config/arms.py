@@ -21,7 +21,7 @@ ABLATION_ARM = "trial"
 
 @dataclass(frozen=True)
 class Arm:
-    """One search: a base trial, the keys that are varied, and a number of trials."""
+    """One search of a sweep: its base trial, its search space, and its number of trials."""
 
     name: str
     trial: TrialConfig
@@ -99,7 +99,7 @@ def trial_of_point(sweep: SweepConfig, point: dict[str, Any]) -> TrialConfig | N
 
 
 def main_arm(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> Arm:
-    """Return the arm of the search that the file describes. The arguments are those of `arms`."""
+    """Return the main arm: the search that the sweep file describes. The arguments are those of `arms`."""
     again = {} if repeats or sweep.search.may_repeat else repeated_points(sweep)
     given = [point for i, point in enumerate(given_points(sweep)) if i not in again]
     points = tuple(filter(None, (encode_point(sweep.space, point) for point in given)))
@@ -113,7 +113,7 @@ def arms(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> list[Arm]:
 
     Args:
         sweep: Content of the sweep file.
-        more: Number of trials that were added to each search after the first launch.
+        more: Number of trials by which each search was extended after its first launch.
         repeats: True if a search may train a configuration more than once. Population based training always may.
     """
     first = main_arm(sweep, more, repeats)

@@ -39,7 +39,7 @@ class AffineConfig(Augmentation):
     name: Literal["affine"]
 
     def build(self, image_size: int | None) -> "BuiltAugmentation":
-        """Return the affine augmentation."""
+        """Return a new affine augmentation."""
         from mdr_tune.data.augmentations.augmentation import Affine
 
         return Affine(image_size)
@@ -51,7 +51,7 @@ class NoAugmentationConfig(Augmentation):
     name: Literal["none"]
 
     def build(self, image_size: int | None) -> "BuiltAugmentation":
-        """Return the centre crop."""
+        """Return a new centre crop."""
         from mdr_tune.data.augmentations.augmentation import CenterCrop
 
         return CenterCrop(image_size)
@@ -84,7 +84,7 @@ class RandomResizedCropConfig(Augmentation):
     """Filter by which the part is resized."""
 
     def build(self, image_size: int | None) -> "BuiltAugmentation":
-        """Return the random crop."""
+        """Return a new random resized crop with the values of the keys."""
         from mdr_tune.data.augmentations.random_resized_crop import RandomResizedCrop
 
         return RandomResizedCrop(image_size, **self.arguments())

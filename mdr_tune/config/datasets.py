@@ -144,11 +144,11 @@ class Dataset(Named):
         """Download the files of a published data set; do nothing for any other.
 
         Raises:
-            UserError: The files cannot be downloaded; the message says which files to put where.
+            UserError: The files cannot be downloaded. The message says which files the user has to put where.
         """
 
     def outline(self) -> "DatasetOutline | None":
-        """Return the number of images of each class, if it is known without looking at the files; else None."""
+        """Return the number of images of each class; None if it is not known before the files are listed."""
         return None
 
     def listed(self) -> "ListedDataset | None":
@@ -181,7 +181,7 @@ class GlyphsDataConfig(Dataset):
         return (1, 32, 32)
 
     def outline(self) -> "DatasetOutline":
-        """Return the number of images of each class, which is fixed."""
+        """Return the number of images of each class. It is always the same."""
         from mdr_tune.data.outline import GLYPHS
 
         return GLYPHS
@@ -212,8 +212,8 @@ class _ImageFiles(Dataset):
     """Height and width, in pixels, that every image is resized to, by Lanczos resampling. The cache holds the resized
     images. `auto`: `image_size` * 256 / 224, the ratio that MDR's authors use."""
     image_size: Pixels = "auto"
-    """Height and width, in pixels, of the part that the network sees: a random crop in training, the centre in
-    evaluation. `auto`: `resize` * 224 / 256."""
+    """Height and width, in pixels, of the part that the network sees. In training it is a random crop, in evaluation
+    the centre of the image. `auto`: `resize` * 224 / 256."""
     cache: bool = True
     """true: resized images are kept on disk; false: images are decoded each time they are read, which is slow."""
     corrupt: Literal["refuse", "skip"] = "refuse"
@@ -284,7 +284,7 @@ class Published(_ImageFiles):
     is_published = True
 
     def benchmark(self) -> "Benchmark":
-        """Return the description of the published files."""
+        """Return the description of the published files: where they are downloaded, and how they are laid out."""
         raise NotImplementedError
 
     def fetch(self, progress: Progress) -> None:
@@ -325,7 +325,7 @@ class Cars196DataConfig(Published):
 
 
 class SOPDataConfig(Published):
-    """Stanford Online Products (Oh Song et al., CVPR 2016): things for sale."""
+    """Stanford Online Products (Oh Song et al., CVPR 2016): products from an online shop."""
 
     name: Literal["sop"]
     usual_ks = (1, 10, 100, 1000)
@@ -387,7 +387,7 @@ class TableDataConfig(_Own):
     name: Literal["table"]
     file: LocalPath
     root: LocalPath | None = None
-    """Folder that the paths are relative to; null: the folder of `file`."""
+    """Folder to which the paths in the table are relative. null: the folder of `file`."""
     path_column: str = "path"
     label_column: str = "label"
     split_column: str | None = None
@@ -401,7 +401,7 @@ class TableDataConfig(_Own):
         return {**super().source_arguments(), "root": self.root or str(Path(self.file).parent)}
 
     def listed(self) -> "ListedDataset":
-        """List the images of the table."""
+        """List the images in the rows of the table."""
         from mdr_tune.data.own.table import listed_table
 
         return listed_table(**self.source_arguments())

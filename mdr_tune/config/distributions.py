@@ -27,7 +27,7 @@ def distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def value_at(found: BaseDistribution, u: float) -> Any:
-    """Return the value of a distribution at quantile `u`, which is in [0, 1)."""
+    """Return the value at quantile `u` of a distribution. `u` is in [0, 1)."""
     if isinstance(found, CategoricalDistribution):
         return found.choices[int(u * len(found.choices))]
     if isinstance(found, IntDistribution):

@@ -56,7 +56,7 @@ class Domain(StrictModel):
         return self
 
     def probes(self) -> list[Any]:
-        """Return the values that a check of the domain tries: both ends of a range, or each choice as it is written."""
+        """Return the values with which a domain is checked: both ends of a range, or each choice as it is written."""
         return list(self.uniform or self.loguniform or self.int or self.choice or [])
 
     def contains(self, value: Any) -> bool:
@@ -180,7 +180,7 @@ class LevelsDomain(StrictModel):
     offset: Annotated[Domain, BeforeValidator(_as_domain)] = Field(default_factory=lambda: Domain(choice=[0.0]))
 
     def parts(self) -> dict[str, Domain]:
-        """Return the domains of the grid's parameters by name."""
+        """Return the domains of count, spread and offset, by these names."""
         return {"count": self.count, "spread": self.spread, "offset": self.offset}
 
     def describe(self) -> str:
@@ -239,7 +239,7 @@ def _is_levels(key: str, value: Any) -> bool:
 
 
 def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
-    """Return a value inside of a choice's mapping as a domain; None if it is a fixed value.
+    """Return a value from the mapping of a choice as a domain; None if the value is fixed.
 
     Args:
         key: Key of the value in the mapping.
@@ -264,6 +264,8 @@ def _written_inside(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def split_choice(value: Any) -> "tuple[Any, dict[str, Domain | LevelsDomain]]":
     """Return a choice without the domains inside of it, and these domains by dotted key.
+
+    In the example, the second result is the domain of the key `margin`.
 
     >>> split_choice({"name": "triplet", "margin": {"uniform": [0.1, 0.5]}})[0]
     {'name': 'triplet'}

@@ -69,7 +69,7 @@ def explain(
 
 
 def lines_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Return `key: message` for each problem in `error`. `sweep_file.Source.problem` adds a file and its line."""
+    """Return `key: message` for each problem in `error`. For a sweep file, `Source.problem` adds file and line."""
     return [f"{'.'.join(path)}: {message}" if path else message for path, message in explain(error, model)]
 
 
@@ -136,7 +136,7 @@ def _meant_literal(expected: str, value: Any) -> str:
 
 
 def _accepts(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> bool:
-    """Return whether the type of the key at `location` allows a value; True for an entry of a list."""
+    """Return whether the type of the key at `location` accepts a value. Entries of lists always count as accepted."""
     while location and is_tag(location[-1]):
         location = location[:-1]
     key = location[-1] if location else None

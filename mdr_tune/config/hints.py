@@ -62,7 +62,7 @@ def models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | N
 
 
 def fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Return the keys that the mapping at `location`, a path of a pydantic error, may have."""
+    """Return the keys that the mapping at `location` may have. `location` is the path in a pydantic error."""
     return sorted({name for _, m in models_at(model, location) for name in m.model_fields})
 
 
@@ -74,7 +74,10 @@ def members_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
 
 
 def models_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[tuple[str | None, type[BaseModel]]]:
-    """Return (tag, model) for each model that the mapping at `location`, a path of a pydantic error, may be."""
+    """Return (tag, model) for each model that the mapping at `location` may be.
+
+    `location` is the path in a pydantic error.
+    """
     here: list[tuple[str | None, type[BaseModel]]] = [(None, model)]
     for part in location:
         if is_tag(part):
@@ -304,7 +307,7 @@ def _full_key(parts: list[str], known: list[str]) -> str | None:
 
 
 def flow(value: Any) -> str:
-    """Return a value as YAML in one line."""
+    """Return a value as YAML in one line, in the style with braces and brackets."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

@@ -130,7 +130,10 @@ class TripletLossConfig(Loss):
 
 
 class ContrastiveLossConfig(Loss):
-    """Contrastive loss: positives nearer than pos_margin, negatives beyond neg_margin (Hadsell et al., CVPR 2006)."""
+    """Contrastive loss (Hadsell et al., CVPR 2006).
+
+    Its aim is that positives are nearer than `pos_margin` and negatives are further than `neg_margin`.
+    """
 
     name: Literal["contrastive"]
     pos_margin: float = Field(0.0, ge=0)
@@ -167,7 +170,10 @@ class ContrastiveLossConfig(Loss):
 
 
 class MarginLossConfig(Loss):
-    """Margin loss: positives nearer than beta - margin, negatives beyond beta + margin (Wu et al., ICCV 2017)."""
+    """Margin loss (Wu et al., ICCV 2017).
+
+    Its aim is that positives are nearer than beta - margin, and negatives are further than beta + margin.
+    """
 
     name: Literal["margin"]
     margin: float = Field(0.2, ge=0)
@@ -180,7 +186,7 @@ class MarginLossConfig(Loss):
 
     @property
     def has_parameters(self) -> bool:
-        """True if beta is learned."""
+        """True if beta is learned, which makes it a parameter."""
         return self.learn_beta
 
     def in_force(self) -> dict[str, Any]:
@@ -320,7 +326,7 @@ class ArcFaceLossConfig(Loss):
 
     name: Literal["arcface"]
     margin: Annotated[float, DEGREES] = Field(28.6, ge=0, lt=180)
-    """Margin in degrees; 28.6 is the paper's 0.5 radians."""
+    """Margin in degrees. The default is the 0.5 radians of the ArcFace paper."""
     scale: Annotated[float, SCALE] = Field(64.0, gt=0)
     angular = True
     uses_miner = False
@@ -356,14 +362,14 @@ class LibraryLossConfig(Loss):
         return self
 
     def margins(self) -> dict[str, float]:
-        """Return the arguments of the class that are margins, by key; see `LIBRARY_MARGINS`."""
+        """Return the arguments of the class that are margins, by key. `LIBRARY_MARGINS` lists them."""
         known = LIBRARY_MARGINS.get(self.name.removeprefix(LIBRARY_PREFIX), ())
         return {
             key: value for key, value in self.arguments().items() if key in known and isinstance(value, int | float)
         }
 
     def units(self) -> Iterator[tuple[str, float, Unit]]:
-        """Yield (key, number, unit) for each argument in `LIBRARY_UNITS`."""
+        """Yield (key, number, unit) for each argument that has a unit in `LIBRARY_UNITS`."""
         known = LIBRARY_UNITS.get(self.name.removeprefix(LIBRARY_PREFIX), {})
         for key, value in self.arguments().items():
             if key in known and isinstance(value, int | float):
@@ -377,7 +383,7 @@ class LibraryLossConfig(Loss):
         return {key: float(value) if type(value) is int else value for key, value in arguments.items()}
 
     def known_arguments(self) -> list[str]:
-        """Return the keyword arguments that a file may give."""
+        """Return the names of the arguments that a sweep file may give for this class."""
         from mdr_tune.metric.library_loss import library_loss_arguments
 
         return list(library_loss_arguments(self.name))

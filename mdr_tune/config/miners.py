@@ -51,7 +51,7 @@ class DistanceWeightedMinerConfig(Miner):
     float32 underflows, so that most anchors draw their negatives uniformly; `stable`: without underflow."""
 
     def build(self) -> "BuiltMiner":
-        """Return the miner of `metric.distance_weighted`."""
+        """Return the distance-weighted miner of `metric.distance_weighted`."""
         from mdr_tune.metric.distance_weighted import DistanceWeightedMiner
 
         return DistanceWeightedMiner(self.weights)
@@ -75,14 +75,14 @@ class RandomMinerConfig(Miner):
     name: Literal["random"]
 
     def build(self) -> "BuiltMiner":
-        """Return the random miner."""
+        """Return the miner that draws negatives uniformly."""
         from mdr_tune.metric.plain_miners import RandomMiner
 
         return RandomMiner()
 
 
 class HardMinerConfig(Miner):
-    """The furthest positive and the nearest negative of each anchor (Hermans et al., 2017)."""
+    """Triplets of each anchor with its furthest positive and its nearest negative (Hermans et al., 2017)."""
 
     name: Literal["hard"]
 

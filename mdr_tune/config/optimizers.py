@@ -72,12 +72,12 @@ class MultiStepScheduleConfig(Schedule):
 
 
 class CosineScheduleConfig(Schedule):
-    """Learning rates that fall along half a cosine, iteration by iteration, to 0 at the end of the trial."""
+    """Learning rates that fall along half a cosine with each iteration, and reach 0 at the end of the trial."""
 
     name: Literal["cosine"]
 
     def factor(self, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
-        """Return (1 + cos(pi * t)) / 2, where t is the share of the trial that is done."""
+        """Return (1 + cos(pi * t)) / 2, where t in [0, 1) is the share of the iterations that are done."""
         return 0.5 * (1.0 + math.cos(math.pi * iteration / (iterations_per_epoch * epochs)))
 
 
@@ -91,7 +91,7 @@ class Optimizer:
     """An optimiser that a sweep file may name.
 
     Attributes:
-        name: name of the optimiser in a file.
+        name: name of the optimiser in a sweep file.
         torch_name: name of the class in `torch.optim`.
         usual_momentum: momentum if the sweep file gives none; None: the optimiser takes no momentum.
     """
@@ -147,7 +147,7 @@ class SGD(Optimizer):
 
     @classmethod
     def copies_per_weight(cls, momentum: float | None) -> int:
-        """Return 1 with momentum, 0 without."""
+        """Return 1 with momentum, 0 without momentum."""
         return 1 if momentum else 0
 
 
@@ -159,7 +159,7 @@ else:
 
 
 class OptimizerConfig(StrictModel):
-    """The optimiser of all parameters, including the levels of MDR, as in the authors' code."""
+    """The optimiser of all parameters. They include the levels of MDR, as in the code of MDR's authors."""
 
     name: OptimizerName = "adam"
     learning_rate: Annotated[float, RATE] = Field(1e-3, gt=0)
@@ -169,11 +169,11 @@ class OptimizerConfig(StrictModel):
     loss_learning_rate: float | None = Field(None, gt=0)
     """Learning rate of the loss's own parameters (proxies, class weights, beta). null: `learning_rate`."""
     weight_decay: Annotated[float, RATE] = Field(1e-5, ge=0)
-    """Weight decay: added to the gradient by adam and sgd, decoupled in adamw."""
+    """Weight decay. adam and sgd add it to the gradient; in adamw it is decoupled from the gradient."""
     momentum: float | None = Field(None, ge=0, lt=1)
     """Momentum of sgd. null: 0.9. It is an error to give a momentum for another optimiser."""
     clip_gradient_norm: float | None = Field(None, gt=0)
-    """Largest norm of the gradient of all parameters together; null: the gradient is not clipped."""
+    """Largest norm of the gradient, taken over all parameters together. null: the gradient is not clipped."""
     schedule: ScheduleConfig = MultiStepScheduleConfig()
 
     def in_force(self, epochs: int, loss_has_parameters: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names that other programs give to a loss, a sampler, a precision or a metric, and the names used here."""
+"""Find the names used here for losses, samplers, precisions and metrics that a user gave by other names."""
 
 import re
 

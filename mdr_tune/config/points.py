@@ -100,7 +100,7 @@ def _without(section: dict[str, Any], keys: tuple[str, ...]) -> tuple[dict[str, 
 
 
 def point_keys(space: Space) -> set[str]:
-    """Return the dotted keys that a point may have, including those inside of choices."""
+    """Return the dotted keys that a point may have. Keys inside of choices are included."""
     return _all_keys(parameter_tree(space))
 
 

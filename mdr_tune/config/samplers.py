@@ -44,7 +44,7 @@ class Sampler:
     """Draws the trials of a study. A trial depends only on its seed and on the trials before it.
 
     Attributes:
-        name: name of the sampler in a file.
+        name: name of the sampler in a sweep file.
         has_one_objective: True if the sampler cannot take a second metric.
         lists_all: True if the sampler tries every combination of the choices once, and draws nothing at random.
         needs_two_numbers: True if every trial must have all parameters, and at least two of them must be ranges.
@@ -131,13 +131,14 @@ class QMC(Sampler):
     If a point repeats an earlier trial, it is rejected, and the next attempt takes the next point.
 
     Optuna's own QMC sampler is not used, for two reasons. It stores in the study which point comes next, so that a
-    crash loses points. It takes its parameters from the first trial, which may lack some of them.
+    crash loses points. It takes the names of the parameters from the first trial of the study, which may lack conditional
+    parameters.
     """
 
     name = "qmc"
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Return the point of a trial. Trials whose values are given take no point of the sequence."""
+        """Return the point of a trial. Trials whose values a user gave do not use up points of the sequence."""
         before = study.get_trials(deepcopy=False)[: trial.number]
         others = min(self._of.given, trial.number) + sum(map(was_enqueued, before))
         return self._point(trial.number - others + attempt)

@@ -26,17 +26,17 @@ class Scheduler(Named):
     takes_over: ClassVar[bool] = False
 
     def describe(self) -> str:
-        """Return in a few words what the scheduler does with trials before their end."""
+        """Return a few words for the user on what the scheduler does with trials before their end."""
         raise NotImplementedError
 
 
 class NoSchedulerConfig(Scheduler):
-    """No scheduler: every trial has all of its epochs."""
+    """No scheduler: every trial is trained for all of its epochs."""
 
     name: Literal["none"]
 
     def describe(self) -> str:
-        """Return that no trial is stopped."""
+        """Return the words that no trial is stopped early."""
         return "none is stopped early"
 
 
@@ -55,7 +55,7 @@ class AshaSchedulerConfig(Scheduler):
     before."""
 
     def describe(self) -> str:
-        """Return the epoch of the first rung, and the share of trials that go on."""
+        """Return the scheduler's name, the epoch of the first rung, and the share of trials that go on at a rung."""
         return f"ASHA after epoch {self.grace_epochs}, 1 of {self.reduction_factor} goes on"
 
 
@@ -73,7 +73,7 @@ class MedianSchedulerConfig(Scheduler):
     """Number of other trials that must have reached an epoch before a trial is stopped at it."""
 
     def describe(self) -> str:
-        """Return the epoch after which trials are first compared."""
+        """Return the scheduler's name, and the epoch after which trials are first compared."""
         return f"median stopping after epoch {self.grace_epochs}"
 
 
@@ -90,12 +90,15 @@ class HyperBandSchedulerConfig(Scheduler):
     waits = True
 
     def describe(self) -> str:
-        """Return the share of trials that go on at each rung."""
+        """Return the scheduler's name, and the share of trials that go on at each rung."""
         return f"HyperBand, 1 of {self.reduction_factor} goes on"
 
 
 class PbtSchedulerConfig(Scheduler):
-    """Population based training (Jaderberg et al., 2017). The population is all trials of an arm; they pause together."""
+    """Population based training (Jaderberg et al., 2017).
+
+    All trials of an arm are one population. They pause at the same epochs.
+    """
 
     name: Literal["pbt"]
     interval_epochs: int = Field(1, ge=1)

@@ -134,7 +134,7 @@ def choice_labels(choices: list[Any]) -> list[Any]:
 
 
 def _labels(choices: list[Any], said: list[str]) -> list[Any]:
-    """Return the choices, with each mapping replaced by the next text of `said`."""
+    """Return the choices, where each mapping is replaced by the next text of `said`."""
     words = iter(said)
     return [next(words) if isinstance(choice, dict) else choice for choice in choices]
 
@@ -239,7 +239,7 @@ def grid_points(space: Space) -> list[dict[str, Any]]:
 
 
 def _grid_size(tree: Tree) -> int:
-    """Return the number of combinations; a range of real numbers counts as one value."""
+    """Return the number of combinations of values. A range of real numbers counts as one value."""
     ranges = (p.domain.int[1] - p.domain.int[0] + 1 for p in tree if p.domain.int is not None)
     return math.prod(ranges) * math.prod(sum(_grid_size(b.children) for b in p.branches) for p in tree if p.branches)
 
@@ -301,7 +301,7 @@ def extremes(tree: Tree) -> list[dict[str, Any]]:
 def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any]:
     """Return the different values that a section of the trial, such as `backbone`, has in this space.
 
-    A range contributes its two ends.
+    Of a range, only the two ends are tried.
     """
     inside = {key: domain for key, domain in space.items() if key == section or key.startswith(f"{section}.")}
     found = [getattr(apply_settings(trial, values), section) for values in extremes(parameter_tree(inside))]

@@ -94,7 +94,7 @@ def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path:
 
 
 def tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, Any], Tree]]:
-    """Yield (path, values by dotted key, parameters inside) for each end of a range, or for each choice."""
+    """Yield (path, values by dotted key, parameters inside of the choice) for each end of a range, or each choice."""
     if not parameter.branches:
         for probe in parameter.domain.probes():
             yield path, {parameter.key: probe}, ()
@@ -164,8 +164,8 @@ def _together(values: dict[str, Any]) -> str:
 def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield (values for a message, parameters of the trial) for each combination of values.
 
-    If all values have more than MOST_COMBINATIONS combinations, only the choices are combined. Ranges inside of the
-    choices are then at their low ends.
+    If there are more than MOST_COMBINATIONS combinations, only the choices are combined. A range inside of a choice then
+    has its low end as its value.
     """
     tree = parameter_tree(space)
     if num_points(tree) <= MOST_COMBINATIONS:

@@ -99,7 +99,8 @@ def by_name(value: Any) -> Any:
 def tag(name: str) -> str:
     """Return the tag of a member of a pydantic union. Pydantic puts the tag into the paths of its errors.
 
-    A tag contains the null character, which a usual key of a file does not have. By it `is_tag` recognises tags.
+    A tag contains the null character, which a usual key of a file does not have. `is_tag` recognises tags by this
+    character.
     """
     return f"<\0{name}>"
 

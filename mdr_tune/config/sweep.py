@@ -69,7 +69,7 @@ def _different(seeds: list[int]) -> list[int]:
 
 
 class SearchConfig(StrictModel):
-    """The search: sampler, number of trials, seeds, scheduler, and conditions that end it."""
+    """The search: its sampler, number of trials, seeds and scheduler, and the conditions that end it."""
 
     sampler: SamplerName = "tpe"
     """`tpe`: tree-structured Parzen estimators; `gp`: a Gaussian process; `random`: uniform draws; `qmc`: a scrambled
@@ -79,7 +79,7 @@ class SearchConfig(StrictModel):
     baseline_trials: int | None = Field(None, ge=1, le=MOST_TRIALS)
     """Number of trials of each baseline. null: the number in `trials`."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of the search. The seed of the training is `trial.seed`."""
+    """Seed of the search: it determines the drawn configurations. The seed of the training is `trial.seed`."""
     seeds_per_trial: int = Field(1, ge=1, le=MOST_SEEDS)
     """Number of training seeds of each configuration whose first trial completes. The seeds are `trial.seed` and the
     numbers after it. The value of the configuration is the mean over its seeds. A configuration whose first trial is
@@ -97,7 +97,7 @@ class SearchConfig(StrictModel):
 
     @property
     def sampler_class(self) -> type[Sampler]:
-        """The sampler class that `sampler` names."""
+        """The class of the sampler with the name `sampler`."""
         return SAMPLERS[self.sampler]
 
     @property
@@ -158,8 +158,8 @@ class ResourcesConfig(StrictModel):
     trials of one worker each share a GPU: two trials with 0.5."""
     placement: Literal["pack", "spread"] = "pack"
     """Placement of a trial's workers on the nodes of a cluster. `pack`: on as few nodes as possible, so that gradients
-    stay within a node; `spread`: on as many as possible, so that each has its node's CPUs, disk and network for
-    itself."""
+    are exchanged within a node; `spread`: on as many nodes as possible, so that each worker has the CPUs, the disk and
+    the network of a node for itself."""
     accelerator_type: Annotated[str, Field(min_length=1)] | None = None
     """Kind of GPU to use on a cluster with several kinds, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
     lane_restarts: int = Field(30, ge=0)
@@ -198,7 +198,7 @@ class SweepConfig(StrictModel):
     """The content of a whole sweep file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    """Name of the sweep, of its MLflow experiment and of its registered model."""
+    """Name of the sweep. Its MLflow experiment and its registered model have the same name."""
     metric: Annotated[str, AfterValidator(_known_metric)] = "val/recall_at_1"
     """Metric that is maximised. It is measured on the validation classes, or with `trial.protocol: paper` on the test
     classes."""
@@ -209,14 +209,14 @@ class SweepConfig(StrictModel):
     search: SearchConfig = SearchConfig()
     space: Space = {}
     start_from: StartFrom = []
-    """Points of the search space that are tried first, each a mapping of searched keys to values. `{sweep: NAME, best:
-    5}` stands for the 5 best configurations of another sweep."""
+    """Points of the search space that are tried first, each a mapping of searched keys to values. The mapping
+    `{sweep: NAME, best: 5}` stands for the 5 best configurations of another sweep."""
     baselines: list[str] = []
     """Names of the baselines, where `<loss>` is the name of the trial's loss. `<loss>`: the trial without MDR;
     `<loss>_l2`: the trial without MDR, with embeddings on the unit sphere. Each baseline is searched with the same
     budget, over the search space without the keys of MDR and the embedding mode."""
     checkpoints: Literal["best", "last", "all"] = "best"
-    """Checkpoints of a trial that become artifacts of its MLflow run."""
+    """Checkpoints of a trial that are stored as artifacts of its MLflow run."""
     resources: ResourcesConfig = ResourcesConfig()
 
     @model_validator(mode="after")
@@ -227,7 +227,7 @@ class SweepConfig(StrictModel):
 
     @property
     def training_seeds(self) -> list[int]:
-        """The training seeds of a configuration."""
+        """The training seeds of a configuration. The first is used in its first trial."""
         return self.search.training_seeds(self.trial.seed)
 
     @property

@@ -27,7 +27,7 @@ class BatchConfig(StrictModel):
     """The global batch, which all workers of a trial share."""
 
     size: int = Field(128, ge=4)
-    """Number of images in the global batch, whatever the number of workers."""
+    """Number of images in the global batch. It does not depend on the number of workers."""
     images_per_class: int = Field(4, ge=2)
     chunk_size: int | None = Field(None, ge=1)
     """Number of images that a worker embeds at once, so that a large batch fits its memory. Each image is then embedded
@@ -151,8 +151,8 @@ class TrialConfig(StrictModel):
     batch: BatchConfig = BatchConfig()
     backbone: Annotated[BackboneConfig, BeforeValidator(by_name)] = BackboneConfig()
     batch_norm: Literal["auto", "frozen", "synced"] = "auto"
-    """Mode of BatchNorm in training. `frozen`: eval mode, as in the authors' code; `synced`: statistics of the global
-    batch, over all workers; `auto`: frozen for a backbone with trained weights, else synced."""
+    """Mode of BatchNorm in training. `frozen`: eval mode, as in the code of MDR's authors; `synced`: statistics of the
+    global batch, over all workers; `auto`: `frozen` for a backbone with trained weights, otherwise `synced`."""
     embedding: EmbeddingConfig = EmbeddingConfig()
     loss: LossConfig = TripletLossConfig()
     miner: MinerConfig = AutoMinerConfig()

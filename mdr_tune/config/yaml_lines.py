@@ -64,7 +64,7 @@ class _Nested:
 
 
 class RayLoader(_Nested, yaml.SafeLoader):
-    """Loader of YAML 1.1, as `ray up` reads it."""
+    """Loader of YAML 1.1. The command `ray up` reads its file by the same rules."""
 
 
 class CoreLoader(_Nested, yaml.SafeLoader):
@@ -192,7 +192,7 @@ def _read(text: str, loader_class: type[yaml.SafeLoader]) -> Document:
 
 
 class _Reader:
-    """Converts the nodes of a document to values, and collects lines and spellings by key path."""
+    """Converts the nodes of a document to values, and collects the lines and spellings of keys by key path."""
 
     def __init__(self, loader: yaml.SafeLoader) -> None:
         self.loader = loader
