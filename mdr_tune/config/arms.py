@@ -16,7 +16,7 @@ from mdr_tune.config.trial import TrialConfig
 
 MAIN_ARM = "mdr"
 ABLATION_ARM = "trial"
-"""Name of the main arm if trials without MDR belong to it: MDR is searched as a whole, or is off."""
+"""Name of the main arm if it has trials without MDR, because MDR is searched as a whole or is off."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def trial_of_point(sweep: SweepConfig, point: dict[str, Any]) -> TrialConfig | N
     """Return the trial that an entry of `start_from` describes; None if the entry lacks a searched key.
 
     Raises:
-        ValidationError: The values of the point do not go together.
+        ValidationError: The values of the point do not fit each other.
         ValueError: The entry is no point of the space.
     """
     encoded = encode_point(sweep.space, point)

@@ -15,7 +15,7 @@ MOST_LISTED = 1024
 
 
 def configuration_key(trial: TrialConfig) -> str:
-    """Return a text that is equal for two trials if, and only if, they are trained alike.
+    """Return a text that is equal for two trials if, and only if, they are trained in the same way.
 
     In the text, each default and each `auto` is replaced by the value that is used. For example, the levels
     {count: 1, spread: 2} and {count: 1, spread: 3} are equal, since a single level has no spread. Values that the
@@ -66,8 +66,8 @@ def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[st
         space: The search space. Combinations that make no valid trial are left out.
 
     Returns:
-        The first point of each configuration, by `configuration_key`. A point has values by the names of the
-        parameters in a study. None is returned if there are more than `MOST_LISTED` combinations.
+        The first point of each configuration, by `configuration_key`. A point has values by the names of the parameters
+        in a study. None is returned if there are more than `MOST_LISTED` combinations.
     """
     tree = parameter_tree(space)
     if num_points(tree) > MOST_LISTED:

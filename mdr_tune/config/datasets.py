@@ -284,7 +284,7 @@ class Published(_ImageFiles):
     is_published = True
 
     def benchmark(self) -> "Benchmark":
-        """Return the description of the published files: where they are downloaded, and how they are laid out."""
+        """Return the description of the published files: from where they are downloaded, and their layout."""
         raise NotImplementedError
 
     def fetch(self, progress: Progress) -> None:

@@ -209,7 +209,7 @@ def _accepts_dotted(model: type[BaseModel], key: str, value: Any) -> bool:
 def _unknown_member(kind: str, context: dict[str, Any]) -> str:
     """Return the message about an unknown name at the key `kind`, such as the name of a loss at `loss`.
 
-    A known name that ends in a dot stands for all classes of a library, such as `pml.`.
+    A known name that ends in a dot stands for all classes of a library: `pml.` for pytorch-metric-learning.
     """
     name, *known = map(tag_name, [context["tag"], *ast.literal_eval(f"[{context['expected_tags']}]")])
     listed = [f"{member}<Class of pytorch-metric-learning>" if member.endswith(".") else member for member in known]

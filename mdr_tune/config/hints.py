@@ -258,7 +258,7 @@ def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Call
 
     Args:
         path: Path of the unknown key.
-        value: The value that stands there.
+        value: The value of the unknown key.
         known: Dotted keys of the whole file.
         takes: Function that returns True if a dotted key takes a given value.
     """

@@ -158,8 +158,8 @@ class ContrastiveLossConfig(Loss):
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return a loss on distances d: mean of max(0, d - pos_margin) + mean of max(0, neg_margin - d).
 
-        The first mean is over positive pairs, the second over negative pairs. Pairs whose term
-        is 0 do not count in the means. Distances are not squared.
+        The first mean is over positive pairs, the second over negative pairs. Pairs whose term is 0 do not count in the
+        means. Distances are not squared.
         """
         from pytorch_metric_learning import losses
 
@@ -310,8 +310,8 @@ class ProxyAnchorLossConfig(Loss):
         """Return a loss on the cosines s of embeddings and proxies.
 
         The loss is the mean of log(1 + sum_p exp(-alpha (s_p - margin))) over the proxies with a positive, plus the
-        mean of log(1 + sum_n exp(alpha (s_n + margin))) over all proxies. The embeddings of the proxy's class are p,
-        its positives; all others are n.
+        mean of log(1 + sum_n exp(alpha (s_n + margin))) over all proxies. For a proxy, p are
+        the embeddings of its class, its positives, and n are all other embeddings.
         """
         from pytorch_metric_learning import losses
 
@@ -376,7 +376,7 @@ class LibraryLossConfig(Loss):
                 yield key, value, known[key]
 
     def in_force(self) -> dict[str, Any]:
-        """Return all arguments of the class, defaults included. Whole numbers become floats."""
+        """Return all arguments of the class, defaults included. Whole numbers become floats, so that 1 equals 1.0."""
         from mdr_tune.metric.library_loss import library_loss_arguments
 
         arguments = {**library_loss_arguments(self.name), **self.model_dump()}

@@ -129,8 +129,8 @@ class MultiSimilarityMinerConfig(Miner):
         """Return the miner, which chooses pairs by their cosines.
 
         A negative is chosen if its cosine with the anchor is greater than (cosine of the least similar positive) -
-        `epsilon`. A positive is chosen if its cosine with the anchor is less than (cosine of the most similar
-        negative) + `epsilon`.
+        `epsilon`. A positive is chosen if its cosine with the anchor is less than (cosine of the most similar negative)
+        + `epsilon`.
         """
         from pytorch_metric_learning import miners
 

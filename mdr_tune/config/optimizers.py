@@ -1,5 +1,4 @@
-"""The optimisers and the schedules of learning rates that a sweep file may name. To add one,
-add a class here.
+"""The optimisers and the schedules of learning rates that a sweep file may name. To add one, add a class here.
 
 A sweep file is checked before torch is imported, so `Optimizer.build` imports torch.
 """
@@ -25,7 +24,7 @@ class Schedule(Named):
     each iteration."""
 
     def in_force(self, epochs: int) -> dict[str, Any]:
-        """Return the values that affect a trial of `epochs` epochs. Schedules with equal values act the same."""
+        """Return the values that affect a trial of `epochs` epochs. Equal values mean equal learning rates."""
         return self.model_dump()
 
     def never_reached(self, epochs: int) -> list[int]:

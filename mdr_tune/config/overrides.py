@@ -69,7 +69,10 @@ def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
 
 
 def _fix_searched(tree: dict[str, Any], key: str) -> list[str]:
-    """Remove the searched keys that a --set of `key` fixes from the space and start_from. Return a note for each."""
+    """Fix the searched keys that a --set of `key` sets: remove them from the search space and from start_from.
+
+    Return a note for each of them.
+    """
     if not key.startswith("trial.") or not isinstance(tree.get("space"), dict):
         return []
     name = key.removeprefix("trial.")

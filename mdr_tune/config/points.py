@@ -71,7 +71,7 @@ def _check_in_range(parameter: Parameter, value: Any) -> None:
 
 
 def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]]:
-    """Return the branch that `value` means, and the values that `value` has for keys inside of it, by dotted key."""
+    """Return the branch that `value` means, and by dotted key its values for keys inside of the branch."""
     for branch, written in zip(parameter.branches, parameter.domain.choice or [], strict=True):
         if value == written or value == branch.label:
             return branch, {}
@@ -170,8 +170,8 @@ def _read_level_part(parameter: Parameter, dump: dict[str, Any], point: dict[str
 def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: dict[str, Any]) -> bool:
     """Return whether the trial has the value of the branch.
 
-    To find out, the value is set in the trial, with the trial's own values for the keys inside. The trial must not
-    change.
+    To find out, the value is set in the trial, with the trial's own values for the keys inside. The answer is True if
+    this leaves the trial unchanged.
     """
     inner = {f"{parameter.key}.{key}": _lookup(dump, f"{parameter.key}.{key}") for key in branch.inside}
     try:

@@ -131,8 +131,8 @@ class QMC(Sampler):
     If a point repeats an earlier trial, it is rejected, and the next attempt takes the next point.
 
     Optuna's own QMC sampler is not used, for two reasons. It stores in the study which point comes next, so that a
-    crash loses points. It takes the names of the parameters from the first trial of the study, which may lack conditional
-    parameters.
+    crash loses points. It takes the names of the parameters from the first trial of the study, which may lack
+    conditional parameters.
     """
 
     name = "qmc"

@@ -26,7 +26,7 @@ class Scheduler(Named):
     takes_over: ClassVar[bool] = False
 
     def describe(self) -> str:
-        """Return a few words for the user on what the scheduler does with trials before their end."""
+        """Return a short text for the user: what the scheduler does with trials before their end."""
         raise NotImplementedError
 
 
@@ -36,7 +36,7 @@ class NoSchedulerConfig(Scheduler):
     name: Literal["none"]
 
     def describe(self) -> str:
-        """Return the words that no trial is stopped early."""
+        """Return a text that says that no trial is stopped early."""
         return "none is stopped early"
 
 
@@ -62,8 +62,8 @@ class AshaSchedulerConfig(Scheduler):
 class MedianSchedulerConfig(Scheduler):
     """Median stopping (Golovin et al., KDD 2017).
 
-    A trial is stopped at an epoch if its best value is below a median. The median is over the other trials, of each
-    trial's mean value up to that epoch.
+    At an epoch, the mean of each other trial's values up to that epoch is computed. The trial is stopped if its best
+    value is below the median of these means.
     """
 
     name: Literal["median"]
@@ -105,7 +105,8 @@ class PbtSchedulerConfig(Scheduler):
     """Number of epochs between two pauses of all trials. At a pause, the worst trials go on from the states of the best
     trials, with perturbed values."""
     quantile: Annotated[float, SHARE] = Field(0.25, gt=0, le=0.5)
-    """Share of the population that is replaced at a pause. The same number of best trials give their states."""
+    """Share of the population that is replaced at a pause. The states come from an equal share of the population, the
+    best trials."""
     perturb: list[Literal["mdr.weight", "optimizer.learning_rate"]] = ["mdr.weight", "optimizer.learning_rate"]
     """Keys whose values are perturbed. A value is multiplied by 0.8 or 1.2. If the key is searched in a range, the
     result stays within the range. If it is searched in a choice, the value is replaced by the next smaller or larger

@@ -140,7 +140,7 @@ def _labels(choices: list[Any], said: list[str]) -> list[Any]:
 
 
 def walk(tree: Tree) -> Iterator[Parameter]:
-    """Yield all parameters that are drawn, including those in branches, in the order of the file."""
+    """Yield all parameters that are drawn, including those in branches, in the order of the sweep file."""
     for parameter in tree:
         if parameter.is_drawn:
             yield parameter

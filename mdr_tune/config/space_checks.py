@@ -140,7 +140,7 @@ def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Pat
 
 
 def _combination_problems(sweep: SweepConfig) -> Problems:
-    """Return a problem if values do not go together, or if two combinations of a grid are the same trial.
+    """Return a problem if values do not fit each other, or if two combinations of a grid are the same trial.
 
     Combinations are not tried if there are more than MOST_COMBINATIONS. A computer tries that many in about a second.
     """
@@ -164,8 +164,8 @@ def _together(values: dict[str, Any]) -> str:
 def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield (values for a message, parameters of the trial) for each combination of values.
 
-    If there are more than MOST_COMBINATIONS combinations, only the choices are combined. A range inside of a choice then
-    has its low end as its value.
+    If there are more than MOST_COMBINATIONS combinations, only the choices are combined. A range inside of a choice is
+    then at its low end.
     """
     tree = parameter_tree(space)
     if num_points(tree) <= MOST_COMBINATIONS:
@@ -181,7 +181,7 @@ def _repeats(found: dict[str, list[str]]) -> Problems:
     """Return a problem if two combinations of a grid are the same trial.
 
     Args:
-        found: Texts of the combinations that give a configuration, by `configuration_key`.
+        found: For each `configuration_key`, the texts of the combinations that give this configuration.
     """
     same = next((said for said in found.values() if len(said) > 1), None)
     if same is None:

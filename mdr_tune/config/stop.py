@@ -29,7 +29,7 @@ def parse_duration(value: Any) -> float:
 
 
 def _as_seconds(value: Any) -> Any:
-    """Return a time in seconds. `value` is written as by a user, or is the positive float that a plan stores."""
+    """Return a time in seconds. `value` is a text from a user, or the positive float that a stored plan has."""
     return value if isinstance(value, float) and 0 < value < math.inf else parse_duration(value)
 
 

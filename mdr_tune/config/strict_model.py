@@ -147,8 +147,8 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set `tree["a"]["b"] = value` for the key `a.b`.
 
-    A text at a parent key is the short form of a section. It becomes the `name` of the section. Any other value at a
-    parent key is replaced by a mapping, unless it is one.
+    A text at a parent key is the short form of a section. It becomes the `name` of the section. If a parent key has any
+    other value that is not a mapping, an empty mapping replaces the value.
     """
     *parents, last = key.split(".")
     for parent in parents:

@@ -154,8 +154,8 @@ class ResourcesConfig(StrictModel):
     quarter of its trials."""
     cpus_per_worker: int = Field(1, ge=1)
     gpus_per_worker: Share = "auto"
-    """Number of GPUs of a worker. `auto`: 1 if there are GPUs, else 0. With a fraction, several
-    trials of one worker each share a GPU: two trials with 0.5."""
+    """Number of GPUs of a worker. `auto`: 1 if there are GPUs, else 0. With a fraction, several trials share a GPU, and
+    each has one worker: with 0.5, two trials share it."""
     placement: Literal["pack", "spread"] = "pack"
     """Placement of a trial's workers on the nodes of a cluster. `pack`: on as few nodes as possible, so that gradients
     are exchanged within a node; `spread`: on as many nodes as possible, so that each worker has the CPUs, the disk and

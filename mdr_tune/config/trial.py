@@ -101,8 +101,8 @@ class MDRConfig(StrictModel):
     """Multi-level Distance Regularization (Kim & Park, AAAI 2021). With `mdr: null` a trial trains without it."""
 
     weight: float = Field(0.1, ge=0)
-    """Weight of MDR in the loss, the paper's lambda. The authors use 0.6 for CUB-200, 0.2 for Cars-196, and 0.1 for
-    SOP and In-Shop."""
+    """Weight of MDR in the loss, the paper's lambda. The authors use 0.6 for CUB-200, 0.2 for Cars-196, and 0.1 for SOP
+    and In-Shop."""
     warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
     """Number of epochs over which the weight rises linearly from 0. It may be a fraction. 0: the weight is constant, as
     in the authors' code."""
@@ -159,9 +159,9 @@ class TrialConfig(StrictModel):
     mdr: MDRConfig | None = MDRConfig()
     optimizer: Annotated[OptimizerConfig, BeforeValidator(by_name)] = OptimizerConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Precision of the network in training. Distances, losses and evaluation are always float32. On a GPU,
-    convolutions with `fp32` use TF32, which is torch's default: factors are rounded to a mantissa of 10 bits, and sums
-    are float32."""
+    """Precision of the network in training. Distances, losses and evaluation are always float32. On a GPU, convolutions
+    with `fp32` use TF32, which is torch's default: factors are rounded to a mantissa of 10 bits, and sums are
+    float32."""
     channels_last: bool = True
     """true: images and the weights of convolutions are stored in memory with the channels last."""
     compile: bool = False
@@ -170,7 +170,7 @@ class TrialConfig(StrictModel):
     iterations_per_epoch: int = Field(100, ge=1)
     protocol: Literal["validation", "paper"] = "validation"
     """Classes on which the best epoch is chosen. `validation`: classes that are held out of the training classes.
-    `paper`: the test classes, as in the authors' code; the trial then trains on all training classes."""
+    `paper`: the test classes, as in the code of MDR's authors; the trial then trains on all training classes."""
     curves: list[Literal["train", "test"]] = []
     """Classes that are evaluated after each epoch in addition to the validation classes, for learning curves. Neither
     epochs nor trials are chosen by these values. The exception is `protocol: paper`: it always evaluates the test
