@@ -30,7 +30,7 @@ class Unit:
     high: float = math.inf
 
     def hint(self, value: float) -> str:
-        """Return the end of a note: the converted number, the question whether `other` is meant, or the usual maximum."""
+        """Return the end of a note: the converted number, a question about the other unit, or the usual maximum."""
         if self.convert is None:
             return f"is {self.other} meant?" if self.other else f"usual is at most {self.high:g}"
         return f"if {self.other} is meant, write {self.convert(value):.3g}"
