@@ -54,6 +54,12 @@ def _test_curve_problems(sweep: SweepConfig) -> Problems:
         message = "needs trial.protocol: paper" if of_test else "with trial.protocol: paper it is curves/test_..."
         problems.append((("metric",), f"{sweep.metric} {message}"))
     curves = {split for chosen in section_variants(sweep.trial, sweep.space, "curves") for split in chosen}
+    second = sweep.second_metric or ""
+    if second.startswith("curves/") and True not in paper and "test" not in curves:
+        problems.append((("second_metric",), f"{second} needs trial.protocol: paper, or trial.curves: [test]"))
+    if second.startswith("val/") and True in paper:
+        message = f"{second} is not measured with trial.protocol: paper: take curves/test_..."
+        problems.append((("second_metric",), message))
     for key, given in (("protocol", True in paper), ("curves", "test" in curves)):
         if given and not sweep.is_ablation:
             message = (

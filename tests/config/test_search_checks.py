@@ -82,6 +82,14 @@ NO_BASELINES = ["baselines=[]"]
         (["trial.curves=[test]"], "trial.curves: reads the test classes after each epoch: only where nothing is"),
         ([*GRID, "search.scheduler=asha", "trial.curves=[test]"], "trial.curves: reads the test classes"),
         ([*GRID, "search.scheduler=none", "metric=curves/test_recall_at_1"], "metric: curves/test_recall_at_1 needs"),
+        (
+            ["search.scheduler=none", "second_metric=curves/test_recall_at_1"],
+            "second_metric: curves/test_recall_at_1 needs trial.protocol: paper, or trial.curves: [test]",
+        ),
+        (
+            [*GRID, "search.scheduler=none", "trial.protocol=paper", "second_metric=val/map_at_r"],
+            "second_metric: val/map_at_r is not measured with trial.protocol: paper: take curves/test_...",
+        ),
         ([*GRID, "space.protocol=[paper, validation]"], "space.protocol: trials are compared under one protocol"),
         (
             [*GRID, "search.scheduler=none", "trial.protocol=paper", "metric=curves/test_recall_at_7"],
