@@ -1,4 +1,4 @@
-"""Base class of the backbones: properties of a network, and the normalisation of the images that it takes."""
+"""The base class of all backbones: properties of the network, and the normalisation of its images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,21 +12,20 @@ from mdr_tune.backbones.state_dicts import State, load_weights
 
 
 class Backbone(nn.Module):
-    """A network from normalised images (n, C, H, W) to features (n, feature_size).
+    """A network that maps normalised images (n, C, H, W) to features (n, feature_size).
 
-    A subclass sets the attributes. Its `__init__` calls `set_normalization` once, which sets `input_mean` and
-    `input_std`.
+    A subclass sets the attributes. For `input_mean` and `input_std`, its `__init__` calls `set_normalization` once.
 
     Attributes:
         name: name of the network in a sweep file.
         feature_size: length of the feature vector.
-        in_channels: number of channels C, 1 (grey) or 3 (colour). A network for colour also takes grey images.
-        image_size: native height and width, in pixels.
+        in_channels: number of channels C: 1 (grey) or 3 (colour). A network for colour also takes grey images.
+        image_size: usual height and width of the images, in pixels.
         min_image_size: least height and width that the network takes, in pixels.
-        fixed_image_size: whether the network takes images of `image_size` only.
+        fixed_image_size: whether the network takes only images of `image_size`.
         input_mean: value that is subtracted from each channel, on the scale 0..255, in the network's channel order.
-        input_std: value that each channel is then divided by, on the same scale and in the same order.
-        bgr: whether the network takes the channels as blue, green, red. `normalize` turns red, green, blue around.
+        input_std: value by which each channel is then divided, on the same scale and in the same order.
+        bgr: whether the network takes the channels in the order blue, green, red. `normalize` then reverses the order.
     """
 
     name: str
@@ -44,20 +43,20 @@ class Backbone(nn.Module):
     _std: torch.Tensor
 
     def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Set `input_mean` and `input_std`, and keep them as buffers, so that they follow `.to(device)`."""
+        """Set `input_mean` and `input_std`. They are also kept as buffers, which `.to(device)` moves."""
         self.input_mean, self.input_std = mean, std
         self._divides = any(value != 1 for value in std)
         self.register_buffer("_mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], persistent=False)
         self.register_buffer("_std", torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the normalised images that `forward` takes, float32 (n, in_channels, H, W).
+        """Return images in the form that `forward` takes: normalised, float32 (n, in_channels, H, W).
 
-        It never waits for the device.
+        The method never waits for the device.
 
         Args:
-            images: (n, C, H, W), uint8 or float in 0..255, RGB or grey. If the network takes colour, a grey channel
-                stands for three equal ones.
+            images: images (n, C, H, W), uint8 or float in 0..255, RGB or grey. If the network takes colour, the grey
+                channel is used for all three channels.
 
         Raises:
             ValueError: the network does not take images of this shape.
@@ -74,7 +73,7 @@ class Backbone(nn.Module):
         return values.float()
 
     def check_image_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise ValueError unless the network takes images of `shape` (C, H, W); the message says what would work."""
+        """Raise ValueError, which says what would work, if the network does not take images of `shape` (C, H, W)."""
         self.image_limits.check(shape)
 
     @property
@@ -83,7 +82,7 @@ class Backbone(nn.Module):
         return ImageLimits(self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size)
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load a state dict that was read from a file: published weights, or a result of `state_dict`.
+        """Load a state dict that was read from a file. It has published weights, or was made by `state_dict`.
 
         Raises:
             UserError: The state dict does not fit the network; the message names `path`.
@@ -91,7 +90,7 @@ class Backbone(nn.Module):
         load_weights(self, state, path)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        """Move or cast the weights. Mean and standard deviation move along, but stay exact float32."""
+        """Move the weights to another device, or cast them. `_mean` and `_std` move too, but stay exact float32."""
         done: Any = super()._apply(fn, recurse)
         for name, values in (("_mean", self.input_mean), ("_std", self.input_std)):
             device = getattr(self, name).device

@@ -12,10 +12,11 @@ from mdr_tune.backbones.state_dicts import State, load_weights
 
 
 class _Block(NamedTuple):
-    """Channels of one block: up to four branches on one input, whose outputs are concatenated.
+    """Numbers of channels of one block, which has up to four branches.
 
-    A block without the branch `single` halves the image: the last convolution of `triple` and of `double` has stride 2,
-    and the pooled input is passed on without a projection.
+    All branches get the same input, and their outputs are concatenated. If the branch `single` has 0 channels, it is
+    left out, and the block halves height and width: the last convolutions of `triple` and `double` have stride 2, and
+    the pooled input is an output without a projection.
     """
 
     name: str
@@ -27,7 +28,7 @@ class _Block(NamedTuple):
 
     @property
     def out_channels(self) -> int:
-        """Number of output channels, without those of the pooled input in a block that halves the image."""
+        """Number of output channels. In a block that halves the image, those of the pooled input are not counted."""
         return self.single + self.triple[-1] + self.double[-1] + self.pool_projection
 
 
@@ -44,18 +45,20 @@ _BLOCKS = (
     _Block("inception_5b", 352, (192, 320), (192, 224, 224), "max", 128),
 )
 _HALVING = tuple(block.name for block in _BLOCKS if not block.single)
-# The authors' value, in PyTorch's sense: the last batch makes nine tenths of the running statistics.
+# Value of the authors of MDR, as PyTorch defines it: the last batch has nine tenths of the weight in the statistics.
 _MOMENTUM = 0.9
 
 
 class BNInception(Backbone):
-    """BN-Inception up to its global average pooling; (n, 3, H, W) to (n, 1024), H and W at least 7.
+    """BN-Inception up to its global average pooling. It maps images (n, 3, H, W) to features (n, 1024).
 
-    The layers have the names of the published file, bn_inception-52deb4733.pth of the pretrainedmodels project. Its
-    weights were converted from Caffe, and therefore expect blue, green, red in 0..255. A new network's weights are
-    drawn from torch's global generator.
+    H and W must be at least 7. The layers have the same names as in the published file of weights,
+    bn_inception-52deb4733.pth of the pretrainedmodels project. These weights were converted from Caffe, and therefore
+    expect the channels blue, green, red in 0..255. The weights of a new network are drawn from torch's global
+    generator.
 
-    Source: Ioffe and Szegedy, Batch Normalization, ICML 2015, figure 5. Channels and poolings are those of the file.
+    Source: Ioffe and Szegedy, Batch Normalization, ICML 2015, figure 5. Numbers of channels and kinds of pooling are
+    those of the published file.
     """
 
     name = "bn_inception"
@@ -77,7 +80,9 @@ class BNInception(Backbone):
         assert channels == self.feature_size
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load the published file, whose BatchNorm tensors have the shape (1, channels), or a state dict of this class.
+        """Load the weights of the published file, or a state dict of this class.
+
+        In the published file, the tensors of BatchNorm have the shape (1, channels); they are flattened.
 
         Raises:
             UserError: The state dict does not fit the network; the message names `path`.
@@ -87,7 +92,7 @@ class BNInception(Backbone):
         load_weights(self, flat, path)
 
     def _add_block(self, block: _Block, channels: int) -> int:
-        """Add the layers of a block, which gets `channels` channels; return the number of channels of its output."""
+        """Add the layers of a block whose input has `channels` channels. Return the number of its output channels."""
         name, (reduce, triple), (double_reduce, double_1, double_2) = block.name, block.triple, block.double
         stride = 2 if name in _HALVING else 1
         if block.single:
@@ -134,10 +139,11 @@ class BNInception(Backbone):
 
 
 def _halve(images: torch.Tensor) -> torch.Tensor:
-    """Max-pool 3x3 with stride 2 to half the size, rounded up, as the convolutions of the same block do.
+    """Halve height and width by 3x3 max-pooling with stride 2.
 
-    For an even size this is the pooling of the published network, which cannot take an odd size. An odd size is padded,
-    so that the pooling sees the same pixels as those convolutions.
+    Odd sizes are rounded up, as the convolutions of the same block do. For even sizes, this is the pooling of the
+    published network, which cannot take odd sizes. Images of odd size are padded, so that the pooling sees the same
+    pixels as those convolutions.
     """
     odd = (images.shape[2] % 2, images.shape[3] % 2)
     return F.max_pool2d(images, 3, stride=2, padding=odd, ceil_mode=True)

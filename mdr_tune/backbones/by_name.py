@@ -1,4 +1,4 @@
-"""Make a backbone from its name."""
+"""Make a backbone from its name, and load its weights."""
 
 from mdr_tune.backbones.backbone import Backbone
 from mdr_tune.backbones.families import family_of
@@ -7,19 +7,20 @@ from mdr_tune.backbones.weights import fetch_weights
 
 
 def build_backbone(name: str, weights: str = "none", load: bool = True) -> Backbone:
-    """Return a new backbone.
+    """Return a new backbone with the given weights.
 
     Args:
         name: Name of a backbone of one of the families in `mdr_tune.backbones.families`.
-        weights: `none`: random weights, drawn from torch's global generator. `DEFAULT`: the best published weights, or
-            random ones for Conv4, which has none. A name such as `IMAGENET1K_V1`: these published weights. Anything
-            else: the path of a file with a state dict.
-        load: Whether the weights are loaded. If not, they are random and no file is needed, as for code that loads a
-            checkpoint next. Preprocessing and a vision transformer's image size are still those of `weights`.
+        weights: `none` stands for random weights, drawn from torch's global generator. `DEFAULT` stands for the best
+            published weights, or for random ones if the backbone has none, as Conv4. A name such as `IMAGENET1K_V1`
+            stands for these published weights. Any other text is the path of a file with a state dict.
+        load: Whether the weights are loaded. If not, the network has random weights and no file is needed. Code that
+            loads a checkpoint next uses this. Preprocessing and a vision transformer's image size still follow
+            `weights`.
 
     Raises:
         UnknownName: `name` is unknown; the message suggests a known one.
-        UserError: The weights cannot be had, or do not fit the network; the message says what to do.
+        UserError: The weights cannot be found or downloaded, or do not fit the network; the message says what to do.
     """
     family = family_of(name)
     path = fetch_weights(name, weights) if load else None

@@ -1,4 +1,4 @@
-"""The families of backbones, and the search for the family of a name.
+"""The families of backbones, and the function that finds the family of a backbone by the backbone's name.
 
 To add a family, write a class for it, here or in a file of its own, and list it in `FAMILIES`.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Conv4Family(BackboneFamily):
-    """The small network of the few-shot literature, for grey images."""
+    """The family of Conv4, the small network of the few-shot literature, for grey images."""
 
     names = ("conv4",)
     has_published_weights = False
@@ -33,18 +33,19 @@ class Conv4Family(BackboneFamily):
 
 
 class BNInceptionFamily(BackboneFamily):
-    """BN-Inception of the pretrainedmodels project, which the authors of MDR start from."""
+    """The family of BN-Inception from the pretrainedmodels project, with whose weights the authors of MDR start."""
 
     names = ("bn_inception",)
 
     def image_limits(self, name: str, weights: str) -> ImageLimits:
-        """Return the limits of BN-Inception. Images of 7x7 pixels leave a last map of one pixel."""
+        """Return the limits of BN-Inception. The least size is 7x7 pixels, which leaves one pixel in the last map."""
         return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URL of the copy that the authors of MDR use (https://github.com/kakaoenterprise/AAAI2021_MDR).
+        """Return the URL of the published weights. It is the URL in the code of the authors of MDR.
 
-        It is the same file as at http://data.lip6.fr/cadene/pretrainedmodels/.
+        Their code is at https://github.com/kakaoenterprise/AAAI2021_MDR. The file is the same as the original at
+        http://data.lip6.fr/cadene/pretrainedmodels/.
         """
         url = "https://github.com/anonymous-ai-research/pretrained/raw/master/pretrained/bn_inception-52deb4733.pth"
         return {"IMAGENET1K_V1": url, "DEFAULT": url}
@@ -57,14 +58,14 @@ class BNInceptionFamily(BackboneFamily):
 
 
 class TorchvisionFamily(BackboneFamily):
-    """All classification models of torchvision, by torchvision's names."""
+    """The family of all classification models of torchvision. Their names are those in torchvision."""
 
     _LIMITS: ClassVar = {
         "googlenet": ImageLimits("googlenet", in_channels=3, image_size=224, min_image_size=15),
         "resnet18": ImageLimits("resnet18", in_channels=3, image_size=224, min_image_size=1),
         "resnet50": ImageLimits("resnet50", in_channels=3, image_size=224, min_image_size=1),
     }
-    """Limits of models that take the same images whatever their weights. torchvision tells those of other models."""
+    """Limits of models whose images do not depend on the weights. The limits of other models come from torchvision."""
     names = tuple(_LIMITS)
     others = (
         "by torchvision's own names its other classification models "
@@ -78,7 +79,7 @@ class TorchvisionFamily(BackboneFamily):
         return classification_models()
 
     def image_limits(self, name: str, weights: str) -> ImageLimits:
-        """Return the limits of a model, in most cases from the metadata that torchvision publishes with the weights."""
+        """Return the limits of a model: from `_LIMITS`, or else from the metadata of its published weights."""
         if name in self._LIMITS:
             return self._LIMITS[name]
         from mdr_tune.backbones.torchvision_models import image_limits
@@ -86,7 +87,7 @@ class TorchvisionFamily(BackboneFamily):
         return image_limits(name, weights)
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URLs of the weights that torchvision lists for a model, by their names."""
+        """Return the URL of each of the weights that torchvision lists for a model, by the name of the weights."""
         from torchvision.models import get_model_weights
 
         return {entry: weights.url for entry, weights in get_model_weights(name).__members__.items()}
@@ -102,7 +103,7 @@ FAMILIES: list[BackboneFamily] = [Conv4Family(), BNInceptionFamily(), Torchvisio
 
 
 def family_of(name: str) -> BackboneFamily:
-    """Return the family of a backbone. A library is imported only if `name` is not among the `names` of the families.
+    """Return the family of the backbone `name`. Libraries are imported only if no family has it in its `names`.
 
     Raises:
         UnknownName: No family has the name; the message suggests the nearest one.
@@ -121,14 +122,15 @@ def family_of(name: str) -> BackboneFamily:
 
 
 def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless the backbone takes images of `shape`; the message says what would work.
+    """Raise ValueError if a backbone does not take images of `shape`. The message says what would work.
 
-    The check is that of `Backbone.check_image_shape`, but does not make the network, which may take gigabytes and many
-    seconds.
+    `Backbone.check_image_shape` makes the same check, but needs the network. To make a network may take gigabytes and
+    many seconds.
 
     Args:
         name: Name of the backbone.
-        weights: Weights as for `build_backbone`. A vision transformer's image size depends on them. No file is needed.
+        weights: Weights, in the form that `build_backbone` takes. A vision transformer's image size depends on them. No
+            file is read.
         shape: Shape of one image, (C, H, W).
     """
     family_of(name).image_limits(name, weights).check(shape)

@@ -1,4 +1,7 @@
-"""Base class of a family of backbones: its names, the images they take, their published weights, how to make one."""
+"""The base class of the families of backbones.
+
+A family knows the names of its backbones, their image sizes and published weights, and makes a backbone from its name.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class BackboneFamily(ABC):
-    """Backbones that are found, loaded and made in the same way.
+    """A family of backbones: networks that are made and loaded in the same way.
 
-    A sweep file is checked before torch is imported. For the backbones in `names`, that check must import neither torch
-    nor the library of the network.
+    A sweep file is checked before torch is imported. For the backbones in `names`, this check must import neither torch
+    nor the library that has the network.
 
     Attributes:
-        names: names of the backbones that messages list.
-        others: words that describe `other_names` in messages; empty if there are none.
-        has_published_weights: whether trained weights are published; if not, DEFAULT means random weights.
+        names: names of the family's main backbones, which messages list.
+        others: words that describe `other_names` in messages; empty if there are no other names.
+        has_published_weights: whether trained weights are published. If not, DEFAULT stands for random weights.
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -27,22 +30,28 @@ class BackboneFamily(ABC):
     has_published_weights: ClassVar[bool] = True
 
     def other_names(self) -> Sequence[str]:
-        """Return the family's further names. To list them, or to check a network of theirs, may import a library."""
+        """Return the names of the family's backbones that are not in `names`. This may import a library."""
         return ()
 
     @abstractmethod
     def image_limits(self, name: str, weights: str) -> ImageLimits:
-        """Return the shapes of images that a network takes, without making it.
+        """Return the shapes of images that a backbone takes, without making its network.
 
         Args:
             name: Name of a backbone of this family.
-            weights: Weights as for `build_backbone`.
+            weights: Weights, in the form that `build_backbone` takes.
         """
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URLs of the published weights of `name`, by the weights' names; the best also as DEFAULT."""
+        """Return the URL of each of the published weights of a backbone, by the name of the weights.
+
+        The best weights are also listed under the name DEFAULT.
+        """
         return {}
 
     @abstractmethod
     def make(self, name: str, weights: str) -> "Backbone":
-        """Return a network made for `weights`, but with random weights, drawn from torch's global generator."""
+        """Return a network into which `weights` can be loaded.
+
+        The network itself has random weights, drawn from torch's global generator.
+        """

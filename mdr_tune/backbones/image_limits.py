@@ -1,10 +1,13 @@
-"""Shapes of the images that a backbone takes. Imports no torch: a sweep file is checked before torch is imported."""
+"""The shapes of the images that a backbone takes.
+
+This module does not import torch, because a sweep file is checked before torch is imported.
+"""
 
 from typing import NamedTuple
 
 
 class ImageLimits(NamedTuple):
-    """Shapes of the images that a backbone takes; the fields are those of `mdr_tune.backbones.Backbone`."""
+    """The shapes of the images that a backbone takes. The fields mean the same as in `mdr_tune.backbones.Backbone`."""
 
     name: str
     in_channels: int
@@ -13,7 +16,7 @@ class ImageLimits(NamedTuple):
     fixed_image_size: bool = False
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Raise ValueError unless the network takes images of `shape` (C, H, W); the message says what would work."""
+        """Raise ValueError, which says what would work, if the backbone does not take images of `shape` (C, H, W)."""
         if len(shape) != 3:
             raise ValueError(f"{self.name} takes images (channels, height, width), got {_text(shape)}")
         channels, height, width = shape

@@ -15,7 +15,7 @@ from mdr_tune.util.files import check_on_disk
 
 State = dict[str, torch.Tensor]
 
-# Errors that `torch.load` raises on files that `torch.save` did not write, or that were damaged since.
+# Errors that `torch.load` raises for a file that is damaged, or that `torch.save` did not write.
 _UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -30,13 +30,13 @@ _UNREADABLE = (
 
 
 def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[State], State] | None = None) -> None:
-    """Load a state dict into a network. It must have every tensor of the network, and no other.
+    """Load a state dict into a network. The state dict must have all tensors of the network, and no others.
 
     Args:
         network: Network that gets the tensors.
         state: State dict, as `read_state_dict` returns it.
-        path: File that the state dict was read from, for messages.
-        adapt: Function that renames and drops keys before loading.
+        path: Path of the file that the state dict was read from, for messages.
+        adapt: Function that takes the state dict and returns the one to load, with keys renamed or removed.
 
     Raises:
         UserError: The state dict does not fit the network, or has numbers that are not finite.
@@ -59,7 +59,7 @@ def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[
 
 
 def read_state_dict(path: Path) -> State:
-    """Return the tensors, by their names, of a file that `torch.save` wrote. No code in the file is executed.
+    """Return the state dict in a file that `torch.save` wrote. No code in the file is executed.
 
     Raises:
         UserError: The file cannot be read, is damaged, or holds no state dict.

@@ -1,4 +1,4 @@
-"""Every classification model of torchvision as a backbone: the network without its last layer."""
+"""The classification models of torchvision as backbones: each is a model without its classification layer."""
 
 import re
 from functools import cache
@@ -13,15 +13,15 @@ from mdr_tune.backbones.backbone import Backbone
 from mdr_tune.backbones.image_limits import ImageLimits
 from mdr_tune.backbones.state_dicts import State, load_weights
 
-# GoogLeNet and Inception v3 were trained on values in -1..1. torchvision gives them the values that its other models
-# take, and converts these inside the network (`transform_input`). Here `normalize` gives values in -1..1.
+# GoogLeNet and Inception v3 were trained on values in -1..1. torchvision normalises their images as for its other
+# models, and converts the values inside the network (`transform_input`). Here `normalize` gives values in -1..1.
 _MINUS_ONE_TO_ONE = ("googlenet", "inception_v3")
 _FIXED_IMAGE_SIZE = ("vit_", "maxvit_")
 _LEAST_IMAGE_SIZE = {"efficientnet_v2_": 1, "swin_": 4}
-"""Least height and width that networks take, by the beginning of their names.
+"""Least height and width, in pixels, that some networks take. The keys are the beginnings of the networks' names.
 
-The least size that torchvision publishes for these networks is too large. For Swin, it is the size of the images that
-the weights were trained on.
+torchvision publishes a least size for each network. For these networks, that size is larger than needed. For Swin, it
+is the size of the images that the weights were trained on.
 """
 _VIT_IMAGE_SIZE = 224  # torchvision's default for a vision transformer
 _AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
@@ -29,7 +29,7 @@ _AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 
 @cache
 def classification_models() -> tuple[str, ...]:
-    """Return torchvision's names of its classification models."""
+    """Return the names of torchvision's classification models."""
     return tuple(torchvision.models.list_models(module=torchvision.models))
 
 
@@ -41,7 +41,7 @@ class TorchvisionBackbone(Backbone):
 
     Args:
         name: torchvision's name of the model.
-        weights: Name of the published weights whose preprocessing is used; any other text stands for DEFAULT.
+        weights: Name of the published weights whose preprocessing is used. Any other text stands for DEFAULT.
     """
 
     def __init__(self, name: str, weights: str = "DEFAULT") -> None:
@@ -64,7 +64,7 @@ class TorchvisionBackbone(Backbone):
             self.set_normalization(mean, std)
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load a state dict with torchvision's names, or one of this class. Tensors of the heads are left out.
+        """Load a state dict of torchvision's model or of this class, without the tensors of classification layers.
 
         Raises:
             UserError: The state dict does not fit the network; the message names `path`.
@@ -79,11 +79,13 @@ class TorchvisionBackbone(Backbone):
 
 
 def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
-    """Return the shapes of images that a model takes, mostly from the metadata of its weights, without making it.
+    """Return the shapes of images that a model takes, without making the model.
+
+    Most of them come from the metadata of the published weights.
 
     Args:
         name: torchvision's name of the model.
-        weights: Name of published weights; any other text stands for DEFAULT.
+        weights: Name of published weights. Any other text stands for DEFAULT.
     """
     published = _published(name, weights)
     size, smallest = published.transforms().crop_size[0], max(published.meta["min_size"])
@@ -95,16 +97,16 @@ def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
 
 
 def _published(name: str, weights: str) -> Any:
-    """Return torchvision's entry of published weights; that of DEFAULT if `weights` is not the name of any."""
+    """Return torchvision's entry for published weights: that of the name `weights` if it exists, else of DEFAULT."""
     entries: Any = torchvision.models.get_model_weights(name)
     return entries[weights if weights in entries.__members__ else "DEFAULT"]
 
 
 def remove_head(network: nn.Module) -> tuple[str, int]:
-    """Replace the classification layer, and a Dropout right before it, by the identity.
+    """Replace the classification layer of a network, and a Dropout directly before it, by the identity.
 
     Returns:
-        Name of the layer in the network, and the length of the features that the layer was given.
+        Name of the classification layer in the network, and the length of the features that were its input.
     """
     kind: type[nn.Module] = nn.Conv2d if isinstance(network, torchvision.models.SqueezeNet) else nn.Linear
     name, layer = [(name, module) for name, module in network.named_modules() if isinstance(module, kind)][-1]
@@ -120,9 +122,13 @@ def remove_head(network: nn.Module) -> tuple[str, int]:
 
 
 def _without_heads(state: State, head: str) -> State:
-    """Return a state dict without the classification layer `head` and the auxiliary classifiers.
+    """Return a state dict without the tensors of the classification layer and of the auxiliary classifiers.
 
-    DenseNet's layers get their present names.
+    Old names of DenseNet's layers are replaced by the names that torchvision uses today.
+
+    Args:
+        state: State dict of a model of torchvision.
+        head: Name of the classification layer.
     """
     dropped = (f"{head}.", *_AUXILIARY_HEADS)
     kept = {key: tensor for key, tensor in state.items() if not key.startswith(dropped)}

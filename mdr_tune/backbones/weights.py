@@ -1,4 +1,4 @@
-"""Find published weights in torch.hub's folder, or download them there, and check them."""
+"""Find published weights in the folder of torch.hub, download them if they are not there, and check them."""
 
 import logging
 import os
@@ -18,23 +18,28 @@ logger = logging.getLogger(__name__)
 
 
 def published_urls(name: str) -> dict[str, str]:
-    """Return the URLs of the published weights of a backbone, by the weights' names; the best also as DEFAULT."""
+    """Return the URL of each of the published weights of a backbone, by the name of the weights.
+
+    The best weights are also listed under the name DEFAULT.
+    """
     return family_of(name).published_urls(name)
 
 
 def fetch_weights(name: str, weights: str) -> Path | None:
-    """Return the file with a backbone's weights, downloaded if need be; None if there are no weights to load.
+    """Return the path of the file with a backbone's weights. If it is a published file that is missing, download it.
 
-    Published files are kept where torch.hub keeps them, in `$TORCH_HOME/hub/checkpoints`, under their own names, so
-    that files of other programs are found. The name of each contains the start of the file's SHA-256, which is checked.
-    If several processes ask for one file, one downloads it and the others wait.
+    If there are no weights to load, the result is None.
+
+    Published files are kept in torch.hub's folder, `$TORCH_HOME/hub/checkpoints`, under their original names, so that
+    files that other programs have downloaded are found. The name of each file contains the first digits of the file's
+    SHA-256, which are checked. If several processes need the same file, one downloads it and the others wait.
 
     Args:
         name: Valid name of a backbone.
         weights: `none`, `DEFAULT`, the name of published weights, or the path of a file.
 
     Raises:
-        UserError: There is no such file or no connection, or the file is damaged; the message says what to do.
+        UserError: The file does not exist, cannot be downloaded, or is damaged; the message says what to do.
     """
     if weights == "none":
         return None
@@ -46,17 +51,17 @@ def fetch_weights(name: str, weights: str) -> Path | None:
 
 
 def check_weights(name: str, weights: str) -> None:
-    """Check `weights` as far as possible without the network.
+    """Check that `weights` can be loaded, as far as this is possible without an internet connection.
 
-    A file that is given by its path must exist. A published file must be undamaged if it is there; otherwise its folder
-    must be writable.
+    A file that is given by its path must exist. If a published file is already there, it must not be damaged. If it is
+    not there, its folder must be writable.
 
     Args:
         name: Valid name of a backbone.
         weights: `none`, `DEFAULT`, the name of published weights, or the path of a file.
 
     Raises:
-        UserError: `fetch_weights` would fail, and not because of the network; the message says what to do.
+        UserError: `fetch_weights` would fail even with a working connection; the message says what to do.
     """
     urls = published_urls(name)
     if weights in ("none", "DEFAULT") and weights not in urls:
@@ -114,7 +119,7 @@ def _check_whole(path: Path, url: str) -> None:
 
 
 def _expected_hash(path: Path) -> str:
-    """Return the start of the SHA-256 that stands at the end of a published file's name."""
+    """Return the first digits of a published file's SHA-256, which are at the end of the file's name."""
     found = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
     assert found is not None, path.name
     return found[1]

@@ -1,4 +1,7 @@
-"""Nodes that the cluster's autoscaler may add, and its present activity. It runs on the head node only."""
+"""Nodes that the cluster's autoscaler may still add, and nodes that it is starting now.
+
+The autoscaler runs on the head node, so other nodes cannot find it.
+"""
 
 import time
 from collections import Counter
@@ -13,7 +16,7 @@ from mdr_tune.lanes.ray_seams import HEAD_RESOURCE, MONITORS, autoscaler_report,
 from mdr_tune.util.words import count, duration
 
 ACCELERATOR = "accelerator_type:"
-"""Prefix of the resource by which Ray tells the kind of a node's GPU."""
+"""Prefix of the name of a node's resource. The rest of the name is the kind of GPU, as in `accelerator_type:A10G`."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,8 @@ class Autoscaler:
 
     Attributes:
         config: Contents of the cluster file that the autoscaler was started with.
-        gcs_address: Address of the cluster.
-        is_v2: Whether it is Ray's autoscaler of version 2.
+        gcs_address: Address of the cluster, HOST:PORT.
+        is_v2: Whether the autoscaler is Ray's version 2.
     """
 
     config: dict[str, Any]
@@ -32,12 +35,15 @@ class Autoscaler:
 
     @property
     def owned_addresses(self) -> list[str]:
-        """Addresses of the machines of `provider: local`, which join after `ray up`; empty with other providers."""
+        """Addresses of the machines in a cluster file with the provider `local`; empty with other providers.
+
+        These machines join some time after `ray up` has returned.
+        """
         provider = self.config.get("provider", {})
         return [str(provider["head_ip"]), *map(str, provider["worker_ips"])] if "worker_ips" in provider else []
 
     def coming(self, nodes: list[dict[str, Any]]) -> tuple[ComingNodes, ...]:
-        """Return the nodes that the autoscaler may still add, by node type, in the order of the cluster file.
+        """Return the nodes that the autoscaler may still add, one entry for each node type of the cluster file.
 
         Args:
             nodes: Nodes that are alive, as `ray.nodes()` describes them.
@@ -56,7 +62,10 @@ class Autoscaler:
         return tuple(found)
 
     def _type_of(self, node: dict[str, Any], types: dict[str, dict[str, Any]]) -> str | None:
-        """Return the type of a worker node, by its label or else by its resources; None if no type fits."""
+        """Return the name of a worker node's type; None for the head node, or if no type fits.
+
+        The type is found by the node's label. If it has no such label, it is found by the node's CPUs and GPUs.
+        """
         label = node.get("Labels", {}).get("ray.io/node-group")
         if label in types:
             return str(label)
@@ -66,7 +75,7 @@ class Autoscaler:
         return next((name for name, kind in types.items() if _is_like(node_of(kind.get("resources", {})), has)), None)
 
     def activity(self) -> str:
-        """Return in words which nodes the autoscaler starts, and which it could not get; empty if there are none."""
+        """Return words for the nodes that the autoscaler is starting or could not get; empty if there are none."""
         return self._activity_v2() if self.is_v2 else self._activity_v1()
 
     def _activity_v2(self) -> str:
@@ -108,16 +117,22 @@ def _is_like(kind: Node, has: Node) -> bool:
 
 
 def node_of(resources: dict[str, Any], address: str = "") -> Node:
-    """Return a node with these resources, in the form that Ray and cluster files use."""
+    """Return the node with the given resources.
+
+    Args:
+        resources: Amount of each resource by its name, such as {"CPU": 8, "GPU": 1}, as Ray and cluster files write it.
+        address: IP address of the node; empty if it is not known.
+    """
     kinds = [key.removeprefix(ACCELERATOR) for key in resources if key.startswith(ACCELERATOR)]
     return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), min(kinds, default=None), address)
 
 
 def autoscaler_here(gcs_address: str) -> Autoscaler | None:
-    """Return the autoscaler of the cluster if it runs on this node and was given a cluster file, else None.
+    """Return the cluster's autoscaler if it runs on this node and was started with a cluster file that can be read.
 
-    The autoscaler is found by its process, whose arguments name the cluster and the file. A file that an earlier
-    `ray up` left behind proves nothing.
+    Otherwise return None. The function looks for the process of the autoscaler, whose arguments have the addresses of
+    the cluster and of the cluster file. It does not look for a cluster file alone: an earlier `ray up` may have left
+    one behind.
     """
     import psutil
 
@@ -142,13 +157,18 @@ def _value(arguments: list[str], flag: str) -> str | None:
 
 
 def _is_same(address: str | None, joined: str) -> bool:
-    """Return whether the autoscaler's `address` is that of the cluster joined at `joined`, which may be a loopback."""
+    """Return whether two addresses belong to the same cluster.
+
+    Args:
+        address: Address in the arguments of the autoscaler's process; None if they have none.
+        joined: Address by which this process joined its cluster. It may be a loopback address.
+    """
     host, _, port = joined.rpartition(":")
     return address is not None and (address == joined or (host in LOOPBACK and address.rpartition(":")[2] == port))
 
 
 def awaited(gcs_address: str, needs: str) -> str:
-    """Return what lanes that are not up wait for, as words that follow "still waiting: ".
+    """Return words for what the lanes wait for that are not up yet. They are put after "still waiting: ".
 
     Args:
         gcs_address: Address of the cluster that this process is connected to.

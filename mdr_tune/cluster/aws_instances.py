@@ -1,11 +1,11 @@
-"""vCPUs and GPUs of EC2's instance types. The numbers are AWS's, as of 2026."""
+"""vCPUs and GPUs of EC2's instance types. The numbers are those that AWS published in 2026."""
 
 import re
 
 _SMALL, _LARGE = ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge"), ("12xlarge", "24xlarge")
 _ONE_TO_EIGHT = {**dict.fromkeys(_SMALL, 1), **dict.fromkeys(_LARGE, 4), "48xlarge": 8}
 
-# Family -> kind of GPU (its name in Ray's `accelerator_type`), and number of GPUs of each size.
+# For each family of instance types: Ray's name of its kind of GPU, and the number of GPUs of each size.
 _GPUS: dict[str, tuple[str, dict[str, int]]] = {
     "g4dn": ("T4", {**dict.fromkeys(_SMALL, 1), "12xlarge": 4, "metal": 8}),
     "g5": ("A10G", _ONE_TO_EIGHT),
@@ -22,11 +22,13 @@ _GPUS: dict[str, tuple[str, dict[str, int]]] = {
 }
 TOO_OLD = ("V100",)  # PyTorch's packages for CUDA 13, which requirements.txt pins, have no code for these
 _VCPUS = {"p3.8xlarge": 32, "p3.16xlarge": 64, "g4dn.metal": 96}
-_NOT_BY_SIZE = ("c1", "c4", "d2", "m2")  # families whose sizes do not tell the vCPUs; nor do those of hpc*
+_NOT_BY_SIZE = ("c1", "c4", "d2", "m2")  # families whose vCPUs do not follow from the size; the same holds for hpc*
 
 
 def gpus(instance_type: str) -> tuple[int, str] | None:
-    """Return the number and the kind of an instance type's GPUs; (0, "") if it has none, None if the type is unknown.
+    """Return the number of GPUs of an instance type, and Ray's name of their kind.
+
+    The result is (0, "") for a type without GPUs, and None for an unknown type.
 
     Example:
         >>> gpus("g5.12xlarge")
@@ -58,7 +60,9 @@ def vcpus(instance_type: str) -> int | None:
 
 
 def is_arm(instance_type: str) -> bool:
-    """Return whether an instance type has AWS's ARM processors: its family has a g after the generation.
+    """Return whether an instance type has AWS's ARM processors.
+
+    The names of these types have a g after the number of the generation, such as m6g. Only a1 has none.
 
     Example:
         >>> is_arm("m6g.2xlarge"), is_arm("g5.12xlarge")

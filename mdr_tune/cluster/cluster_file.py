@@ -1,4 +1,4 @@
-"""A cluster file, which `ray up FILE` reads: its contents, the line of each key, and Ray's defaults for the rest."""
+"""Read a cluster file, the file for `ray up`: its contents, and the line of each key."""
 
 import copy
 import ipaddress
@@ -16,10 +16,10 @@ _EXAMPLES = [ipaddress.IPv4Network(text) for text in ("192.0.2.0/24", "198.51.10
 
 
 class Problem(NamedTuple):
-    """Something wrong in a cluster file.
+    """A problem in a cluster file.
 
     Attributes:
-        path: Path of the key, such as ("provider", "region").
+        path: Path of the key that has the problem, such as ("provider", "region").
         message: Text that says what is wrong with the key, and what would be right.
     """
 
@@ -29,13 +29,13 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class ClusterFile:
-    """A cluster file.
+    """A cluster file, as it is written and as Ray completes it.
 
     Attributes:
         file: Path of the file.
         tree: Contents of the file.
-        lines: Line of each key, from 1, by the key's path.
-        effective: Contents with Ray's defaults for missing keys, as Ray works with them.
+        lines: Line number of each key, counted from 1. The keys of this dictionary are key paths.
+        effective: Contents with Ray's defaults for missing keys.
     """
 
     file: Path
@@ -45,7 +45,7 @@ class ClusterFile:
 
     @property
     def provider(self) -> dict[str, Any]:
-        """Mapping below `provider`: the kind of provider that runs the machines, and its settings."""
+        """The mapping under the key `provider`. It says who provides the machines, and has the settings for this."""
         return as_mapping(self.tree.get("provider"))
 
     @property
@@ -55,7 +55,7 @@ class ClusterFile:
 
     @property
     def head_type(self) -> str:
-        """Name of the head's node type."""
+        """Name of the node type that the head node has."""
         return str(self.effective.get("head_node_type", ""))
 
     def node_types(self) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
@@ -64,13 +64,16 @@ class ClusterFile:
             yield str(name), ("available_node_types", str(name)), as_mapping(node_type)
 
     def aws_machines(self) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
-        """Yield the name of each node type of AWS, the key path of its `node_config`, and this mapping."""
+        """Yield the name of each node type, the key path of its `node_config`, and this mapping.
+
+        Nothing is yielded if the machines are not from AWS.
+        """
         if self.is_aws:
             for name, path, node_type in self.node_types():
                 yield name, (*path, "node_config"), as_mapping(node_type.get("node_config"))
 
     def line(self, path: KeyPath) -> int:
-        """Return the line of a key, or of the nearest key above it that is in the file; 0 if there is none."""
+        """Return the line number of a key, or of the nearest key above it that is in the file; 0 if there is none."""
         return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 0)
 
     def describe(self, problem: Problem) -> str:
@@ -80,7 +83,7 @@ class ClusterFile:
 
 
 def read_cluster_file(file: Path) -> ClusterFile:
-    """Read a cluster file. Its `effective` is a copy of `tree`, without Ray's defaults.
+    """Read a cluster file. In the result, `effective` is a copy of `tree`: Ray's defaults are not filled in yet.
 
     Raises:
         UserError: The file cannot be read, is not YAML, or is not a mapping.
@@ -90,17 +93,17 @@ def read_cluster_file(file: Path) -> ClusterFile:
 
 
 def as_mapping(value: Any) -> dict[str, Any]:
-    """Return a value if it is a mapping, else an empty mapping. Another check reports that a mapping is needed."""
+    """Return the value if it is a mapping, else an empty mapping. Another check reports the wrong type."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return a value if it is a list, else an empty list. Another check reports that a list is needed."""
+    """Return the value if it is a list, else an empty list. Another check reports the wrong type."""
     return value if isinstance(value, list) else []
 
 
 def is_example(address: str) -> bool:
-    """Return whether an address, or a network such as 203.0.113.7/32, is reserved for documentation (RFC 5737)."""
+    """Return whether an IP address, or a network such as 203.0.113.0/24, is one for use in examples (RFC 5737)."""
     try:
         network = ipaddress.IPv4Network(address, strict=False)
     except ValueError:

@@ -32,13 +32,14 @@ _CHECKS = (
 
 
 def check_cluster_file(file: Path) -> None:
-    """Check a cluster file for AWS or for machines of one's own, without contacting either.
+    """Check a cluster file, without contacting AWS or any machine.
 
-    Paths in the file are relative to the current folder, as for `ray up`.
+    The file is for AWS or for the user's own machines. Relative paths in it are taken from the current folder, as
+    `ray up` does.
 
     Raises:
-        UserError: The file has problems. The message has a line for each: file, line, key, what is wrong and what
-            would be right.
+        UserError: The file has problems. The message has one line for each problem: file, line, key, what is wrong and
+            what would be right.
     """
     cluster = read_cluster_file(file)
     effective, found = schema.completed(cluster)
@@ -50,9 +51,9 @@ def check_cluster_file(file: Path) -> None:
 
 
 def _in_order(found: list[Problem], cluster: ClusterFile) -> list[Problem]:
-    """Return the problems in the order of their lines; problems of missing keys come first.
+    """Return the problems in the order of their lines in the file. Problems without a line come first.
 
-    A problem that several keys have through one YAML alias is returned once.
+    If several keys have the same problem because they share one YAML alias, it is returned once.
     """
     once: dict[object, Problem] = {}
     for problem in found:

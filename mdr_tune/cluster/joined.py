@@ -1,4 +1,4 @@
-"""Join a running Ray cluster, or say at once why it cannot be joined; and count its nodes."""
+"""Join a running Ray cluster, and count its nodes. If it cannot be joined, an error says so at once."""
 
 import ipaddress
 import logging
@@ -21,9 +21,9 @@ from mdr_tune.util.words import count
 
 CONNECT_TIMEOUT_S = 5.0
 HEAD_TIMEOUT_S = 20.0
-"""Time for the head's answer: to start a process, import Ray in it, and ask one question."""
+"""Time in which the head must answer. It includes the start of a process that imports Ray and sends the question."""
 OWNED_MACHINES_TIMEOUT_S = 180.0
-"""Time to wait for machines of `provider: local`, which join half a minute after `ray up` has returned."""
+"""Time to wait for the machines of the provider `local`. They join about half a minute after `ray up` has returned."""
 POLL_S = 1.0
 
 
@@ -31,11 +31,12 @@ def connect(address: str) -> None:
     """Connect this process to a Ray cluster.
 
     Args:
-        address: Address of the cluster's head, HOST:PORT; or `auto` for RAY_ADDRESS, else this machine's cluster.
+        address: Address of the cluster's head, HOST:PORT. `auto` stands for the address in RAY_ADDRESS. If this
+            variable is not set, it stands for the cluster that was last started on this machine.
 
     Raises:
-        UserError: Nothing answers at the address, or no Ray head does, or the cluster wants another token. Or the
-            address is one of Ray Client, which cannot drive Ray Train.
+        UserError: Nothing answers at the address, or something other than a Ray head does. Or the cluster wants another
+            token. Or the address is one for Ray Client, with which Ray Train does not work.
     """
     prepare_environment()
     close_token()
@@ -50,13 +51,13 @@ def connect(address: str) -> None:
 
 
 def joined_cluster(tell: Callable[[str], None], timeout_s: float = OWNED_MACHINES_TIMEOUT_S) -> Machine:
-    """Return the nodes of the cluster that this process is connected to, and the nodes that its autoscaler may add.
+    """Return the CPUs and GPUs of the cluster that this process has joined, and of nodes that its autoscaler may add.
 
-    Machines of one's own (`provider: local`) are waited for, because their CPUs and GPUs are unknown until they join.
+    If the cluster has the provider `local`, wait for its machines. Their CPUs and GPUs are unknown until they join.
 
     Args:
-        tell: Function that takes a line for the user: the machines that are waited for, and those that did not join.
-        timeout_s: Longest time to wait.
+        tell: Function that takes a line for the user. It is called when the wait begins, and if machines did not join.
+        timeout_s: Longest time to wait, in seconds.
     """
     import ray
 
@@ -99,8 +100,8 @@ def _missing(addresses: list[str]) -> list[str]:
 def not_joined(addresses: list[str], here: set[str]) -> list[str]:
     """Return the machines of a cluster file that have not joined the cluster.
 
-    A name that stands for a loopback address is this machine, which has joined: Debian gives a machine's own name such
-    an address.
+    A host name that resolves to a loopback address is this machine, which has joined. Debian, for example, resolves a
+    machine's own name to 127.0.1.1.
 
     Args:
         addresses: IP addresses or names of the machines.
@@ -110,7 +111,7 @@ def not_joined(addresses: list[str], here: set[str]) -> list[str]:
 
 
 def _ip_of(address: str) -> str:
-    """Return the IP address of a host name; the name itself if it cannot be resolved."""
+    """Return the IP address of a host name. If the name cannot be resolved, return the name itself."""
     try:
         return str(ipaddress.ip_address(address))
     except ValueError:
@@ -121,7 +122,7 @@ def _ip_of(address: str) -> str:
 
 
 def _given(address: str) -> str:
-    """Return the setting that gave the address, for a message: `RAY_ADDRESS=...` or `--address ...`."""
+    """Return the setting in which the user gave the address: `RAY_ADDRESS=...` or `--address ...`."""
     return f"RAY_ADDRESS={address}" if os.environ.get("RAY_ADDRESS") == address else f"--address {address}"
 
 
@@ -135,7 +136,7 @@ def _no_answer(address: str, why: str) -> str:
 
 
 def _check_address(address: str) -> None:
-    """Raise UserError at once for an address that Ray would try for minutes, or that cannot serve a sweep."""
+    """Raise UserError if a sweep cannot run at the address. Without this check, Ray might try to join for minutes."""
     if address.startswith("ray://"):
         raise UserError(
             f"{_given(address)}: Ray Client cannot run a sweep; run launch.py on the head node with --address auto, or "
@@ -157,7 +158,8 @@ def _check_address(address: str) -> None:
 def _check_head(address: str, listening: str) -> None:
     """Raise UserError unless the head answers and accepts this user's token.
 
-    Another process asks the head, because an attempt in this one would never end, and would print Ray's messages.
+    A separate process asks the head. In this process, an attempt without success would never end, and would print Ray's
+    messages.
     """
     if token_file().exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray sets it by itself for "auto" only
@@ -180,9 +182,9 @@ def _check_head(address: str, listening: str) -> None:
 
 
 def _running_cluster() -> str | None:
-    """Return the address that `auto` stands for: RAY_ADDRESS, or that of the cluster last started on this machine.
+    """Return the address that `auto` stands for, or None if there is no such address.
 
-    None if there is neither.
+    It is the address in RAY_ADDRESS, or else that of the cluster that was last started on this machine.
     """
     noted = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
     given = os.environ.get("RAY_ADDRESS")

@@ -1,4 +1,4 @@
-"""Resources to compute on: this machine, or the nodes of a cluster and the nodes that it may still get."""
+"""CPUs and GPUs to compute on: those of this machine, or those of a cluster and of nodes that may still join it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,14 @@ from mdr_tune.util.words import count
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Addresses by which a machine reaches only itself."""
 GPU_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
-"""Files of GPU drivers, one of which is there if torch may find a GPU: of NVIDIA, AMD, and Windows in WSL."""
+"""Files of the GPU drivers of NVIDIA, of AMD, and of Windows in WSL. Without any of them, torch finds no GPU."""
 
 
 def workers_on_a_gpu(share: float) -> int:
-    """Return the number of workers that fit on a GPU if each takes a share of it above 0.
+    """Return the number of workers that fit on a GPU.
 
-    Ray counts shares in ten-thousandths.
+    Args:
+        share: Share of the GPU that each worker takes, above 0. Ray rounds it to ten-thousandths.
     """
     return 10_000 // round(10_000 * share)
 
@@ -27,7 +28,7 @@ class Node:
     Attributes:
         cpus: Number of CPUs.
         gpus: Number of GPUs.
-        accelerator: Kind of the GPUs by Ray's name, such as A10G; None if it is unknown or the node has no GPU.
+        accelerator: Ray's name of the kind of GPU, such as A10G; None if it is unknown or the node has no GPU.
         address: IP address of the node; empty if it is not known.
     """
 
@@ -37,12 +38,12 @@ class Node:
     address: str = ""
 
     def worker_places(self, cpus: int, gpus: float, accelerator: str | None = None) -> int:
-        """Return the number of workers that fit on the node; 0 if it does not have the kind of GPU that is asked for.
+        """Return the number of workers that fit on the node; 0 if it does not have the kind of GPU that they need.
 
         Args:
             cpus: Number of CPUs of a worker.
-            gpus: Number of GPUs of a worker: 0, 1, or a share below 1, which must be on a single GPU.
-            accelerator: Kind of GPU that a worker needs; None: any.
+            gpus: Number of GPUs of a worker: 0, 1, or a fraction below 1, which must lie on a single GPU.
+            accelerator: Ray's name of the kind of GPU that a worker needs; None if any kind will do.
         """
         if accelerator is not None and accelerator != self.accelerator:
             return 0
@@ -57,8 +58,8 @@ class ComingNodes:
 
     Attributes:
         name: Name of the node type in the cluster file.
-        count: Largest number of nodes that may be added.
-        node: Resources of one such node.
+        count: Largest number of nodes of this type that may still be added.
+        node: CPUs and GPUs of each of these nodes.
     """
 
     name: str
@@ -72,14 +73,14 @@ class ComingNodes:
 
 @dataclass(frozen=True)
 class Machine:
-    """This machine, or a cluster.
+    """The CPUs and GPUs that a sweep can use: those of this machine, or those of a cluster.
 
     Attributes:
-        cpus: Number of CPUs, including those of nodes that may come.
-        gpus: Number of GPUs, including those of nodes that may come.
+        cpus: Number of CPUs, including those of nodes that may still join.
+        gpus: Number of GPUs, including those of nodes that may still join.
         description: Words for the machine or the cluster, such as `this machine`.
-        nodes: Nodes of a cluster; empty for a single machine. A worker cannot be split between nodes.
-        coming: Nodes that a cluster may still get.
+        nodes: Nodes of a cluster; empty for a single machine.
+        coming: Nodes that may still join the cluster.
     """
 
     cpus: int
@@ -89,16 +90,19 @@ class Machine:
     coming: tuple[ComingNodes, ...] = ()
 
     def worker_places(self, cpus: int, gpus: float, accelerator: str | None = None) -> int:
-        """Return the number of workers that fit on all possible nodes; arguments as for `Node.worker_places`."""
+        """Return the number of workers that fit on all possible nodes. The arguments are those of `Node.worker_places`.
+
+        A worker cannot be split between nodes.
+        """
         return sum(node.worker_places(cpus, gpus, accelerator) for node in self.possible_nodes())
 
     def possible_nodes(self) -> list[Node]:
-        """Return all nodes, including those that may come."""
+        """Return all nodes, including those that may still join."""
         there = self.nodes or (Node(self.cpus, self.gpus),)
         return [*there, *(kind.node for kind in self.coming for _ in range(kind.count))]
 
     def describe(self) -> str:
-        """Return the CPUs and GPUs in words, and the nodes that may come."""
+        """Return words for the CPUs and GPUs that are there, and for the nodes that may still join."""
         if not self.coming:
             return f"{count(self.cpus, 'CPU')}, {count(self.gpus, 'GPU')}"
         cpus, gpus = (sum(column) for column in zip(*((node.cpus, node.gpus) for node in self.nodes), strict=True))
@@ -111,7 +115,10 @@ def this_machine() -> Machine:
 
 
 def _gpus() -> int:
-    """Return the number of CUDA devices. torch takes a second to import, and is asked only if there is a GPU driver."""
+    """Return the number of CUDA devices.
+
+    torch, which takes a second to import, is imported only if there is a GPU driver.
+    """
     if not any(Path(driver).exists() for driver in GPU_DRIVERS):
         return 0
     import torch

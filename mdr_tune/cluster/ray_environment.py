@@ -1,4 +1,4 @@
-"""Environment variables that Ray reads when it is imported, started or joined."""
+"""Set the environment variables that Ray reads when it is imported, started or joined."""
 
 import contextlib
 import os
@@ -24,18 +24,21 @@ ENVIRONMENT = {
 LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it takes a process, and nobody preempts a single machine
 }
-"""Variables that are set in addition if Ray runs on this machine alone."""
+"""Variables that are set too if Ray runs on this machine alone, and not in a cluster."""
 
 
 def prepare_environment() -> None:
-    """Set the variables in ENVIRONMENT that are not set yet. Call this before Ray is imported."""
+    """Set the variables of ENVIRONMENT, unless they are set already. Call this before Ray is imported."""
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
 
 
 @contextlib.contextmanager
 def local_environment() -> Iterator[None]:
-    """Set the variables in LOCAL_ENVIRONMENT within the block, and unset them after it: a cluster may come next."""
+    """Set the variables of LOCAL_ENVIRONMENT within the block, unless they are set already.
+
+    They are unset after the block, because this process may join a cluster next.
+    """
     added = {key: value for key, value in LOCAL_ENVIRONMENT.items() if key not in os.environ}
     os.environ.update(added)
     try:

@@ -1,4 +1,4 @@
-"""Check that Ray can start on this machine, and word the message for a start that failed."""
+"""Check that Ray can start on this machine, and make the message for a failed start."""
 
 import os
 import resource
@@ -8,21 +8,21 @@ from mdr_tune.cluster.auth_token import token_file
 from mdr_tune.util.errors import UserError
 
 LONGEST_SOCKET_PATH = 107
-"""Longest path of a socket, in bytes: `sun_path` of unix(7), without its final zero."""
+"""Longest path that a socket may have, in bytes: the size of `sun_path` in unix(7), less its final zero byte."""
 SOCKET = "ray/session_2026-01-31_23-59-59_999999_{pid}/sockets/dash_MetricsHead"
-"""Longest path of a socket that Ray makes, relative to its folder for temporary files."""
+"""The longest of the paths of Ray's sockets, relative to Ray's folder for temporary files."""
 SHARED_MEMORY = Path("/dev/shm")
 FEWEST_OPEN_FILES = 128
-"""Least number of files that a process must be allowed to open.
+"""Number of open files that a process must be allowed to have.
 
-With 40, Ray's first process does not start. macOS allows 256, the fewest of the usual systems.
+With a limit of 40, Ray's first process does not start. Among the usual systems, macOS has the lowest limit: 256.
 """
 
 
 def temporary_folder() -> tuple[str, Path]:
-    """Return the environment variable that sets Ray's folder for temporary files, and the folder.
+    """Return Ray's folder for temporary files, and the name of the environment variable that sets it.
 
-    If no variable is set, it is RAY_TMPDIR and /tmp.
+    The name comes first. If no such variable is set, the result is RAY_TMPDIR and /tmp.
     """
     for variable in ("RAY_TMPDIR", "TMPDIR"):
         if variable in os.environ:
@@ -31,13 +31,13 @@ def temporary_folder() -> tuple[str, Path]:
 
 
 def check_ray_can_start(shared_memory: Path = SHARED_MEMORY) -> None:
-    """Check what Ray needs to start on this machine.
+    """Check that this machine has what Ray needs to start.
 
     Args:
         shared_memory: Folder of the system's shared memory.
 
     Raises:
-        UserError: Ray cannot start; the message has a line for each reason, and says what to set.
+        UserError: Ray cannot start. The message has one line for each reason, which says what to change.
     """
     variable, folder = temporary_folder()
     given = f"{variable}={folder}" if variable in os.environ else str(folder)
@@ -56,11 +56,11 @@ def check_ray_can_start(shared_memory: Path = SHARED_MEMORY) -> None:
 
 
 def _folder_problems(folder: Path, room: int) -> list[str]:
-    """Return what is wrong with Ray's folder for temporary files, the most basic problem first.
+    """Return the problems of Ray's folder for temporary files, in words. The most basic problem comes first.
 
     Args:
         folder: Ray's folder for temporary files.
-        room: Longest path that the folder may have, in bytes.
+        room: Length of the longest path that the folder may have, in bytes.
     """
     problems = []
     length = len(os.fsencode(folder))
@@ -77,7 +77,7 @@ def _folder_problems(folder: Path, room: int) -> list[str]:
 
 
 def start_failure(error: Exception) -> str:
-    """Return the message for an error with which Ray did not start."""
+    """Return the message for the user after Ray failed to start with this error."""
     why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     logs = temporary_folder()[1] / "ray" / "session_latest" / "logs"
     return (

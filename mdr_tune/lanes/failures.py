@@ -21,14 +21,14 @@ _PEER_LOST_SIGNS = (
 
 
 def failure_of(error: Exception, ranks: Ranks) -> Failure:
-    """Return the failure that a worker's exception stands for.
+    """Return the failure that a worker reports for an exception.
 
-    The workers stay in use if the trial diverged, or if only its code failed. But several ranks on GPUs are given up
-    even if only the code failed: a collective of one of them may still wait for the others, and NCCL runs no other
-    collective before it.
+    The workers stay in use if the trial diverged, or if its code failed. There is one exception: if a lane has several
+    workers on GPUs and the code failed, they are replaced. One worker's collective operation may still wait for the
+    others, and NCCL runs no further collective before that one has ended.
 
     Args:
-        error: Exception of a command.
+        error: Exception that a command raised.
         ranks: The worker's rank and device.
     """
     kind = _kind_of(error, ranks)
@@ -48,16 +48,16 @@ def _kind_of(error: Exception, ranks: Ranks) -> FailureKind:
 
 
 def says_peer_lost(error: Exception) -> bool:
-    """Return whether an exception, such as that of a collective, says that another worker is gone."""
-    is_of_network = isinstance(error, dist.DistNetworkError)  # rank 0, which has the store, is gone
+    """Return whether an exception says that another worker is gone, as a failed collective may."""
+    is_of_network = isinstance(error, dist.DistNetworkError)  # rank 0, which hosts torch's store, is gone
     return is_of_network or any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
 
 
 def _is_device_lost(error: Exception, device: torch.device, world_size: int) -> bool:
     """Return whether this process cannot use its GPU any more.
 
-    After a failed assertion in a kernel, an illegal memory access or a hardware error, everything that follows on the
-    GPU fails. If the exception does not tell, the device is asked.
+    After a failed assertion in a kernel, an illegal memory access or a hardware error, every further operation of the
+    process on the GPU fails. If the type of the exception does not decide the question, an operation on the GPU does.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return False

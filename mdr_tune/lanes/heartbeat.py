@@ -1,4 +1,4 @@
-"""A worker's heartbeat: a thread that tells the hub how far the worker is, and ends the process if it is stuck."""
+"""The heartbeat of a worker: a thread that reports the worker's progress to the hub, and ends a stuck process."""
 
 import os
 import threading
@@ -7,21 +7,21 @@ from collections.abc import Callable
 
 BEAT_EVERY_S = 2.0
 TIME_TO_LEAVE_S = 5.0
-"""Time for a worker to leave by itself after its group was dismissed; one that takes longer is stuck in a command."""
+"""Time in which a worker must leave after its group was dismissed. A worker that takes longer is stuck in a command."""
 
 
 class Heartbeat:
-    """A context manager that beats in a thread until its block is left.
+    """A context manager that calls `beat` regularly in a thread, until its block ends.
 
     Args:
-        beat: Function that tells the hub this rank's count of steps, and returns whether the worker's group is still
-            wanted.
+        beat: Function that reports this rank's count of steps to the hub. It returns whether the worker's group stays
+            in use.
         count: Function that returns the count of steps.
-        end_process: Function that is called if the group is no longer wanted, but the block is not left in time. The
-            default ends the process, because a thread that is stuck in a collective cannot be ended in another way.
-            Ray Train starts the lane anew when its workers are gone.
-        every_s: Time between two beats, in seconds.
-        time_to_leave_s: Time to leave the block, in seconds.
+        end_process: Function that is called if the group was dismissed and the block does not end in time. The default
+            ends the process, because a thread that is stuck in a collective cannot be ended in another way. Ray Train
+            then starts the lane's workers anew.
+        every_s: Time between two calls of `beat`, in seconds.
+        time_to_leave_s: Time in which the block must end after the group was dismissed, in seconds.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Heartbeat:
             while self._beat(self._count()):
                 if self._left.wait(self._every_s):
                     return
-        except Exception:  # hub and sweep are gone: Ray ends this process
+        except Exception:  # the hub and the sweep are gone: Ray ends this process
             if not self._left.is_set():
                 traceback.print_exc()
             return

@@ -1,4 +1,7 @@
-"""The hub: the actor that holds a sweep's mailboxes and leases its lanes. One small process for the whole sweep."""
+"""The hub: the Ray actor that holds the mailboxes of a sweep's lanes and leases the lanes to trials.
+
+A sweep has one hub, a small process of its own.
+"""
 
 import functools
 from typing import Any
@@ -20,7 +23,10 @@ from mdr_tune.lanes.messages import (
 from mdr_tune.lanes.processes import end_process
 
 Outcome = tuple[str, Any]
-"""("ok", value), or a failure's kind and text. Exceptions are not raised through Ray, which would wrap them."""
+"""Result of a call of the hub: ("ok", value), or the kind and the text of a failure.
+
+The hub returns failures instead of raising them, because Ray would wrap the exceptions in exceptions of its own.
+"""
 
 _FAILURES: dict[str, type[Exception]] = {
     "diverged": TrialFailedDiverging,  # before its base class, as is device_lost
@@ -32,7 +38,7 @@ _FAILURES: dict[str, type[Exception]] = {
 
 
 def unwrap(outcome: Outcome) -> Any:
-    """Return the value of an outcome, or raise its failure (TrialFailed, LaneLost, LaneEnded or a subclass)."""
+    """Return the value of an outcome. If it is a failure, raise TrialFailed, LaneLost, LaneEnded or a subclass."""
     kind, value = outcome
     if kind in _FAILURES:
         raise _FAILURES[kind](value)
@@ -44,16 +50,18 @@ def _outcome_of(error: Exception) -> Outcome:
 
 
 class LaneHub:
-    """Holds a mailbox for each lane, the leases of the lanes, and news for the user. `start_hub` makes it a Ray actor.
+    """Holds a mailbox for each lane, the leases of the lanes, and messages for the user.
+
+    `start_hub` starts it as a Ray actor.
 
     Args:
         num_lanes: Number of lanes.
         world_size: Number of workers in each lane.
         stuck_worker_timeout_s: See `Mailbox`.
         stalled_worker_timeout_s: See `Mailbox`.
-        max_restarts: How often a lane may lose a worker; it is given up when it loses one more.
-        node: Ray's id of the node that the hub is on. The hub ends stuck workers on this node. Stuck workers on other
-            nodes end themselves, except for stopped processes (SIGSTOP), which are left to Ray.
+        max_restarts: Number of times that a lane may lose a worker. At the next loss, the lane is given up.
+        node: Ray's id of the hub's own node. The hub ends stuck workers on this node. Stuck workers on other nodes end
+            themselves. A process on another node that was stopped by SIGSTOP cannot do so; Ray has to end it.
     """
 
     def __init__(
@@ -81,21 +89,21 @@ class LaneHub:
         ]
 
     async def lease(self, holder: str, token: str = "") -> Outcome:
-        """Lease a lane to a trial; the outcome's value is the index of the lane. See `Leases.lease`."""
+        """Lease a lane to a trial. The value of the outcome is the index of the lane. See `Leases.lease`."""
         try:
             return "ok", await self._leases.lease(holder, token)
         except (LaneEnded, LaneLost) as error:
             return _outcome_of(error)
 
     async def release(self, holder: str, token: str | None = None) -> None:
-        """Take a trial's lane back, or end its wait for one. See `Leases.release`."""
+        """Take a lane back from a trial, or end the trial's wait for a lane. See `Leases.release`."""
         await self._leases.release(holder, token)
 
     async def submit(self, holder: str, kind: CommandKind, payload: dict[str, Any]) -> Outcome:
-        """Run a command on the lane that `holder` has; see `Mailbox.submit`.
+        """Run a command on the lane of the trial `holder`; see `Mailbox.submit`.
 
-        If the lane ends, the outcome is "lost", and the trial goes on on another lane. If no lane is left, or the sweep
-        is stopping, the outcome is "ended".
+        If the lane ends, the kind of the outcome is "lost", and the trial can go on in another lane. If no lane is left
+        or the sweep is stopping, the kind is "ended".
         """
         lane = self._leases.lane_of(holder)
         if lane is None:
@@ -111,11 +119,11 @@ class LaneHub:
             return _outcome_of(error)
 
     async def tell(self, text: str) -> None:
-        """Keep a line for the user until the driver takes it."""
+        """Keep a line for the user until the driver takes it by `take_news`."""
         self._news.append(text)
 
     async def take_news(self) -> list[str]:
-        """Return the lines for the user, in order, and forget them."""
+        """Return the lines for the user since the last call, in order."""
         news = list(self._news)
         self._news.clear()
         return news
@@ -129,7 +137,7 @@ class LaneHub:
         return await self._mailboxes[lane].next_command(group, after)
 
     async def beat(self, lane: int, group: str, rank: int, count: int) -> bool:
-        """Note a worker's count of steps; see `Mailbox.beat`."""
+        """Take a worker's count of steps; see `Mailbox.beat`."""
         return await self._mailboxes[lane].beat(group, rank, count)
 
     async def post(self, lane: int, group: str, rank: int, number: int, reply: Reply) -> None:
@@ -137,22 +145,22 @@ class LaneHub:
         await self._mailboxes[lane].post(group, rank, number, reply)
 
     async def ready_lanes(self) -> int:
-        """Return how many lanes have all their workers."""
+        """Return the number of lanes whose workers are all there."""
         return sum(mailbox.ready for mailbox in self._mailboxes)
 
     async def lane_places(self) -> list[list[str]]:
-        """Return for each lane the addresses of its workers' nodes, by rank; [] for a lane that is not up."""
+        """Return, for each lane, the addresses of its workers' nodes in the order of the ranks; [] if it is not up."""
         return [mailbox.places for mailbox in self._mailboxes]
 
     async def worker_pids(self, lane: int) -> dict[int, int]:
-        """Return the process ids of a lane's workers, by rank."""
+        """Return the process id of each worker of a lane. The keys are the ranks."""
         return self._mailboxes[lane].worker_pids
 
     async def lose_workers(self, lane: int) -> bool:
-        """Note that Ray Train found workers of a lane gone; return whether it must not replace them.
+        """Count a loss of workers that Ray Train has noticed, and return True if it must not replace them.
 
-        They are not to be replaced if the lane has ended or the sweep is stopping. A lane that has lost workers more
-        than `max_restarts` times is ended here.
+        The workers must not be replaced if the lane has ended or the sweep is stopping. This method ends the lane if it
+        has lost workers more than `max_restarts` times.
         """
         mailbox = self._mailboxes[lane]
         await mailbox.lose_workers()
@@ -161,11 +169,11 @@ class LaneHub:
         return self._mailboxes[lane].has_ended or await self.is_stopping()
 
     async def times_up(self, lane: int) -> int:
-        """Return how often all workers of a lane have joined."""
+        """Return the number of times that a whole group of workers of a lane has joined."""
         return self._mailboxes[lane].times_up
 
     async def end_lane(self, lane: int, why: str) -> None:
-        """End a lane for good: its workers cannot start, or Ray Train has given up. Only the first call counts."""
+        """End a lane, so that it gets no workers and no trials any more. Nothing happens if it has ended already."""
         if self._mailboxes[lane].has_ended:
             return
         if not await self.is_stopping():
@@ -174,7 +182,7 @@ class LaneHub:
         await self._mailboxes[lane].end(why)
 
     async def stop(self) -> None:
-        """Tell all workers to leave."""
+        """Tell the workers of all lanes to leave."""
         for mailbox in self._mailboxes:
             await mailbox.stop()
 
@@ -183,6 +191,6 @@ class LaneHub:
         return any(mailbox.is_stopping for mailbox in self._mailboxes)
 
     def _end_processes(self, workers: list[WorkerProcess]) -> None:
-        """End the processes of `workers` that run on the hub's node. Ray Train then starts the lane's workers anew."""
+        """End those of the processes that run on the hub's node. Ray Train then starts the lane's workers anew."""
         for worker in workers:
             end_process(worker, self._node)

@@ -22,11 +22,11 @@ STOP_TIMEOUT_S = 30.0
 STOP_POLL_S = 0.2
 START_TRIES = 3
 RESTART_AFTER_S = 5.0
-"""Time before a lane is started again: for some seconds, Ray still counts a lost node as its own."""
+"""Time to wait before a lane is started again. For some seconds, Ray still treats a lost node as alive."""
 
 
 def start_hub(resources: LaneResources) -> Any:
-    """Start the hub on the driver's node."""
+    """Start the hub's actor on the driver's node, and return its handle."""
     here = ray.get_runtime_context().get_node_id()
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
     actor = ray.remote(num_cpus=0, max_concurrency=10_000, scheduling_strategy=strategy)(LaneHub)
@@ -45,15 +45,15 @@ class Lanes:
 
     Args:
         resources: Number of lanes, and what each worker gets.
-        name: Name of the Ray Train runs. It must be unique for this launch, because Ray Train resumes a run of the same
-            name.
+        name: Beginning of the names of the Ray Train runs. It must be unique for this launch, because Ray Train would
+            resume an earlier run of the same name.
         storage: Folder for Ray Train's own records.
-        prepare: Function that each worker calls, on its node, before it takes commands. An exception in it ends the
-            lane.
+        prepare: Function that each worker calls on its node before it takes commands. If the function raises an
+            exception, the lane ends.
 
     Attributes:
         hub: Handle of the hub's actor.
-        threads: Threads that run the lanes, one for each lane; a thread ends with its lane.
+        threads: One thread for each lane. It runs the lane, and ends when the lane ends.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Lanes:
             thread.start()
 
     def _run(self, lane: int, trainer: Any) -> None:
-        """Run a lane until its workers are told to stop or cannot be started: the body of the lane's thread.
+        """Run a lane in its thread, until its workers are told to stop or cannot be started.
 
         Ray Train itself replaces lost workers, but its controller fails if a node goes away while workers are started
-        on it. The trainer is then started again, `max_restarts` times at most. The lane is given up if START_TRIES
-        tries in a row fail before the workers are there.
+        on it. The trainer is then started again, `max_restarts` times at most. The lane is given up after START_TRIES
+        failures in a row, if its workers were never all there between these failures.
         """
         from ray.train import ControllerError
 
@@ -105,7 +105,7 @@ class Lanes:
         return make_trainer(self.hub, lane, self._resources, name, self._storage, self._prepare)
 
     def _ask(self, answer: Any) -> Any:
-        """Return the value of an `answer` of the hub; None if the lanes are being stopped or the hub is gone."""
+        """Return the value of a Ray reference from the hub; None if the lanes are being stopped or the hub is gone."""
         if self._stopping:
             return None
         with contextlib.suppress(RayActorError):
@@ -113,7 +113,7 @@ class Lanes:
         return None
 
     def stop(self) -> None:
-        """Tell the workers to leave and wait until they have left; a lane whose workers are not there is given up."""
+        """Tell the workers to leave, and wait until they have left. Do not wait for lanes whose workers are not up."""
         self._stopping = True
         try:
             are_up = [bool(places) for places in ray.get(self.hub.lane_places.remote())]

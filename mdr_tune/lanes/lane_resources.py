@@ -1,4 +1,4 @@
-"""The resources of a sweep's lanes. Needs no Ray, so that a plan can be made without it."""
+"""The resources of a sweep's lanes. This module needs no Ray, so that a plan can be made without it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,23 +14,23 @@ class LaneResources:
     workers_per_lane: int
     cpus_per_worker: int
     gpus_per_worker: float
-    """GPUs of each worker: 0, 1, or a share if several lanes use a GPU."""
+    """Number of GPUs of each worker: 0, 1, or a fraction if several lanes share a GPU."""
     max_restarts: int
-    """How often a lane may lose a worker and start anew."""
+    """Number of times that a lane may lose a worker and be restarted. At the next loss, the lane is given up."""
     stuck_worker_timeout_s: float
-    """Time that the other workers of a lane have to reply after one failed."""
+    """Time in which the other workers of a lane must reply after one failed. If they do not, the lane is restarted."""
     stalled_worker_timeout_s: float = 600.0
-    """Longest time that all workers of a lane may go without a step or an evaluated batch."""
+    """Time after which a lane is restarted if none of its workers completes a training step or evaluates a batch."""
     placement: Literal["pack", "spread"] = "pack"
-    """Whether the workers of a lane are placed on as few nodes as possible (pack), or on as many (spread)."""
+    """Placement of a lane's workers: on as few nodes as possible (pack), or on as many as possible (spread)."""
     accelerator_type: str | None = None
-    """Ray's name of the GPU that the workers' nodes must have; None for any."""
+    """Ray's name of the kind of GPU that the workers need; None if any kind will do."""
     workers_on_a_node: int = 1
-    """Largest number of workers, of all lanes, on one node; they share its CPUs for decoding images."""
+    """Largest number of workers on one node, counting all lanes. They share the node's CPUs when they decode images."""
 
     @property
     def needs(self) -> str:
-        """Resources of a lane's workers in words, such as `2 workers with 1 CPU and 1 GPU each`."""
+        """The resources of a lane in words, such as `2 workers with 1 CPU and 1 GPU each`."""
         gpu = f"{self.accelerator_type} GPU" if self.accelerator_type else "GPU"
         each = cpus_and_gpus(self.cpus_per_worker, self.gpus_per_worker, gpu)
         return f"{count(self.workers_per_lane, 'worker')} with {each} each" if self.workers_per_lane > 1 else each

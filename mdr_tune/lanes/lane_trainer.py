@@ -1,4 +1,4 @@
-"""The `TorchTrainer` of one lane."""
+"""Make the `TorchTrainer` that runs the workers of one lane."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +15,13 @@ from mdr_tune.lanes.worker import run_worker
 SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0
 """Least timeout of a collective operation.
 
-The first collective waits for the node that decodes the data set. The watch for stalls finds a worker that hangs later,
-long before this timeout.
+It is long, because the first collective waits for the slowest node to decode the data set. A worker that hangs later is
+found much sooner, by `StallWatch`.
 """
 QUICK_START_FAILURES = 3
-"""Number of failed starts of a lane's workers that Ray Train tolerates in one `fit()`; the next one raises.
+"""Number of failed starts of a lane's workers that Ray Train tolerates in one `fit()`. At the next one, `fit()` raises.
 
-Waiting for a node is not a failed start, see `RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S`.
+Waiting for a node is no failed start; see `RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S` in `cluster.ray_environment`.
 """
 PLACEMENT_STRATEGIES = {"pack": "PACK", "spread": "SPREAD"}
 
@@ -34,10 +34,10 @@ def make_trainer(
     Args:
         hub: Actor handle of the sweep's hub of lanes.
         lane: Index of the lane, from 0.
-        resources: Resources of the lane's workers, and the limits that hold for them.
-        name: Name of the run in Ray Train. Ray Train would resume an earlier run of the same name.
+        resources: Resources and time limits of the lane's workers.
+        name: Name of the run in Ray Train. It must be new, because Ray Train resumes an earlier run of the same name.
         storage: Folder for Ray Train's own records.
-        prepare: Function that each worker calls, on its node, before it takes commands; see `Lanes`.
+        prepare: Function that each worker calls on its node before it takes commands; see `Lanes`.
     """
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:

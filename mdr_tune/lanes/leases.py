@@ -1,4 +1,4 @@
-"""Leases of lanes to trials. Plain asyncio, as the mailbox."""
+"""Leases of lanes to trials. This module needs only asyncio, so the tests run it without Ray."""
 
 import asyncio
 import contextlib
@@ -21,14 +21,15 @@ class _Waiting:
 
 
 class Leases:
-    """Leases of `num_lanes` lanes. A *holder* is the name of the trial that has a lane.
+    """Keeps track of which trial has which lane, and lets trials wait for a free one.
 
-    Only a lane that is *up* can be leased: all its workers are there. Trials wait in the order in which they asked. A
-    trial that lost its lane goes before all others, and may get another lane than before, because a lane whose node is
-    gone may never come back.
+    The trial that has a lane is its *holder*; trials are given by their names. Only a lane that is *up* can be leased:
+    all its workers have joined. Trials get lanes in the order in which they asked. A trial that lost its lane goes
+    before all others. It may get a different lane, because a lane whose node is gone may never come back.
 
-    A trial may have two actors for a while, of which the older one cleans up late. So each actor leases with a token of
-    its own, and gives back only what was leased with that token. The driver gives back whatever a trial has.
+    For a while, a trial may have two actors, because the older one cleans up late. So each actor leases with a token of
+    its own, and can give back only a lane that was leased with this token. The driver gives back a trial's lane without
+    a token.
 
     Args:
         num_lanes: Number of lanes; their indices count from 0.
@@ -39,7 +40,7 @@ class Leases:
         self._up: set[int] = set()
         self._held: dict[str, _Held] = {}
         self._lost: set[str] = set()
-        """Names of the trials whose lane went down, and that have not got another one yet."""
+        """Names of the trials that lost their lane and have no other lane yet."""
         self._waiting: list[_Waiting] = []
         self._changed = asyncio.Condition()
         self._why_ended = ""
@@ -52,17 +53,17 @@ class Leases:
         return me in [*first, *(waiting for waiting in self._waiting if not waiting.goes_first)][: len(self._free())]
 
     async def lease(self, holder: str, token: str = "") -> int:
-        """Lease a lane to `holder` and return its index, waiting for a free lane if need be.
+        """Lease a lane to `holder` and return the lane's index. Wait if no lane is free.
 
-        A holder that has a lane already gets the same one, and `token` becomes the token of its lease.
+        A holder that has a lane already keeps this lane, and `token` replaces the token of its lease.
 
         Args:
             holder: Name of the trial.
-            token: Token of the actor that asks.
+            token: Token of the actor that calls.
 
         Raises:
-            LaneEnded: No lane is left to wait for.
-            LaneLost: `release` was called while the holder waited: its trial ended, and nobody will use the lane.
+            LaneEnded: All lanes have ended.
+            LaneLost: `release` was called while the holder waited, because the trial ended and needs no lane.
         """
         async with self._changed:
             if holder in self._held:
@@ -95,21 +96,23 @@ class Leases:
 
     @property
     def any_usable(self) -> bool:
-        """Whether there is a lane that has not ended."""
+        """Whether at least one lane has not ended."""
         return bool(self._usable)
 
     def has_lost(self, holder: str) -> bool:
-        """Return whether the lane that `holder` had went down, and the holder has no other lane yet."""
+        """Return whether `holder` lost its lane and has no other lane yet."""
         return holder in self._lost
 
     async def release(self, holder: str, token: str | None = None) -> None:
-        """Give back the lane that a holder has, or end its wait for one.
+        """Give back the lane of a trial, or end the trial's wait for a lane.
 
-        Often there is nothing to give back, because several processes clean up after a trial.
+        Nothing happens if the trial neither has a lane nor waits for one. This is common, because several processes
+        clean up after a trial.
 
         Args:
             holder: Name of the trial.
-            token: Token of the lease or wait to end; None ends either, whatever its token.
+            token: Token with which the trial's actor called `lease`. If it is another one, the lease or the wait goes
+                on. None ends the lease or the wait whatever its token.
         """
         async with self._changed:
             self._waiting = [w for w in self._waiting if w.holder != holder or token not in (None, w.token)]
@@ -121,7 +124,7 @@ class Leases:
             self._changed.notify_all()
 
     async def set_up(self, lane: int, is_up: bool) -> None:
-        """Note whether the workers of a lane are all there; if they are not, its holder loses the lane."""
+        """Set whether all workers of a lane are there. If they are not, the trial that has the lane loses it."""
         async with self._changed:
             if is_up and lane in self._usable:
                 self._up.add(lane)
@@ -130,11 +133,11 @@ class Leases:
             self._changed.notify_all()
 
     async def withdraw(self, lane: int, why: str) -> None:
-        """Take a lane that has ended out of use for good; its holder loses it.
+        """Remove a lane that has ended, so that it is never leased again. The trial that has the lane loses it.
 
         Args:
             lane: Index of the lane.
-            why: Why it ended; told to trials that wait if no lane is left.
+            why: Reason why the lane ended. If it was the last lane, the trials that wait get the reason in `LaneEnded`.
         """
         async with self._changed:
             if lane in self._usable:

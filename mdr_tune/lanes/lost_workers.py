@@ -1,4 +1,4 @@
-"""Callback in Ray Train's controller that tells the hub when workers of a lane are lost."""
+"""The callback by which Ray Train's controller tells the hub that workers of a lane are lost."""
 
 import os
 from typing import Any
@@ -9,11 +9,11 @@ from ray.train import UserCallback
 
 
 class LostWorkers(UserCallback):
-    """Tells the hub that a lane has lost workers, so that the trial goes on elsewhere while the lane gets new ones.
+    """Tells the hub that a lane has lost workers. The trial then goes on in another lane while this lane gets new ones.
 
-    If the lane has ended or the sweep is over, lost workers must not be replaced. Ray Train has no way to say so for a
-    single loss. The callback therefore ends the process of the controller, in which it runs. The lane's placement group
-    is then released, and the `fit()` that waits for the controller raises.
+    If the lane has ended or the sweep is over, lost workers must not be replaced. A callback cannot tell this to Ray
+    Train. It therefore ends the controller's process, in which it runs. Ray then releases the lane's placement group,
+    and the `fit()` that waits for the controller raises.
 
     Args:
         hub: Actor handle of the sweep's hub of lanes.
@@ -24,7 +24,7 @@ class LostWorkers(UserCallback):
         self._hub, self._lane = hub, lane
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Tell the hub of a loss; end the controller's process if the workers must not be replaced."""
+        """Tell the hub that workers are lost. End the controller's process if they must not be replaced."""
         try:
             is_over = ray.get(self._hub.lose_workers.remote(self._lane))
         except RayError:  # the hub is gone, and the sweep with it

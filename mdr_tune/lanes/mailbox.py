@@ -1,6 +1,6 @@
-"""The mailbox of one lane: a trial submits a command, every worker takes it, and their replies make one answer.
+"""The mailbox of one lane: a trial submits a command, every worker runs it and replies, and the trial gets one answer.
 
-Plain asyncio: the hub runs it in a Ray actor, the tests run it without Ray.
+This module needs only asyncio. The hub uses it in a Ray actor, and the tests use it without Ray.
 """
 
 import asyncio
@@ -30,7 +30,10 @@ async def _nobody(ready: bool) -> None:
 
 
 _BLAMED_FIRST: tuple[FailureKind, ...] = ("device_lost", "failed", "diverged", "peer_lost")
-"""Kinds of failures by priority: if several workers fail, the answer is the failure that may have caused the others."""
+"""Kinds of failures in order of priority.
+
+If several workers fail, the trial gets the failure whose kind comes first here, because it may have caused the others.
+"""
 
 
 def _error_of(failure: Failure) -> Exception:
@@ -48,23 +51,24 @@ def _error_of(failure: Failure) -> Exception:
 
 
 class Mailbox:
-    """Commands for, and replies from, the workers of one lane.
+    """Passes commands to the workers of one lane, and collects their replies.
 
-    The workers of a lane come and go as a *group*, because Ray Train replaces all of them when one is lost. The workers
-    of a group announce themselves by `join`. When a new group appears, the one before is dead, and whatever it still
-    sends is ignored. A group that cannot be used any more is *dismissed*: its workers leave at their next request for a
-    command, or their next beat.
+    The workers of a lane form a *group*: when one worker is lost, Ray Train replaces all of them by a new group. Each
+    worker of a group announces itself by `join`. When the first worker of a new group joins, the old group is dead, and
+    its messages are ignored. A group that cannot be used any more is *dismissed*: its workers are told to leave at
+    their next request for a command, or at their next heartbeat.
 
     Args:
         world_size: Number of workers in the lane.
-        stuck_worker_timeout_s: Time that the other workers have to reply after one reported an exception. Then they are
-            probably stuck in a collective that will never complete, and the group is dismissed.
-        stalled_worker_timeout_s: Time without a step of any worker after which the group is dismissed.
-        end_processes: Function that is given the workers of a dismissed group that may be stuck, and ends those that it
+        stuck_worker_timeout_s: Time in which the other workers must reply after one worker reported an exception. If
+            they do not, they are probably stuck in a collective that will never complete, and the group is dismissed.
+        stalled_worker_timeout_s: Time after which the group is dismissed if no worker makes a step during a command.
+        end_processes: Function that takes the processes of a dismissed group that may be stuck. It ends those that it
             can reach.
         tell: Function that takes a line for the user.
-        tell_ready: Function that is told True when all workers are there, and False when they no longer are. The latter
-            comes before the running command fails, so that its sender finds the lane lost.
+        tell_ready: Function that is called with True when all workers have joined, and with False when the group cannot
+            be used any more. The call with False comes before the running command fails, so that the trial then finds
+            that it has lost the lane.
     """
 
     def __init__(
@@ -104,17 +108,17 @@ class Mailbox:
 
     @property
     def times_up(self) -> int:
-        """How often all workers have joined."""
+        """Number of times that a whole group of workers has joined."""
         return self._times_up
 
     @property
     def times_lost(self) -> int:
-        """How often a worker was lost. A restart because a trial failed does not count."""
+        """Number of times that the lane lost a worker. A restart that a failed trial caused does not count."""
         return self._times_lost
 
     @property
     def has_ended(self) -> bool:
-        """Whether the lane has ended: there will be no workers any more."""
+        """Whether the lane has ended, which means that it will get no workers any more."""
         return self._ended is not None
 
     @property
@@ -124,30 +128,32 @@ class Mailbox:
 
     @property
     def places(self) -> list[str]:
-        """Addresses of the nodes that the workers are on, by rank; empty while they are not all there."""
+        """Addresses of the workers' nodes, in the order of the ranks; empty unless all workers are there."""
         return [self._joined[rank].address for rank in sorted(self._joined)] if self.ready else []
 
     @property
     def worker_pids(self) -> dict[int, int]:
-        """Process ids of the workers that have joined, by rank."""
+        """Process id of each worker that has joined. The keys are the ranks."""
         return {rank: process.pid for rank, process in self._joined.items()}
 
     async def submit(
         self, kind: CommandKind, payload: dict[str, Any], is_wanted: Callable[[], bool] = lambda: True
     ) -> Any:
-        """Have all workers run a command; return the value that rank 0 replied.
+        """Run a command on all workers, and return the value in rank 0's reply.
 
-        The command waits until all workers are there, and until an earlier command is over, whose trial may be gone.
+        The command waits until all workers are there. It also waits for an earlier command to end: a trial that is gone
+        may have left one running.
 
         Args:
             kind: Kind of the command.
             payload: Arguments of the command.
-            is_wanted: Function that returns whether the sender still has the lane; called while the command waits.
+            is_wanted: Function that returns whether the trial that submits the command still has the lane. It is called
+                while the command waits.
 
         Raises:
             TrialFailed: A worker's code raised an exception, or the trial diverged.
-            LaneLost: A worker is gone, all of them are stuck, or the sender no longer has the lane.
-            LaneEnded: The lane has ended, so that there will be no workers any more, or the sweep is over.
+            LaneLost: A worker is gone, no worker made a step for too long, or `is_wanted` returned False.
+            LaneEnded: The lane has ended, or the sweep is over.
         """
         async with self._turn:
             async with self._changed:
@@ -167,9 +173,9 @@ class Mailbox:
             return await self._answer
 
     async def join(self, group: str, rank: int, process: WorkerProcess = WorkerProcess()) -> int:  # noqa: B008 - frozen
-        """Announce a worker; return the number of the last command.
+        """Announce a worker to the mailbox, and return the number of the last command.
 
-        The worker is to ask for the command after that number.
+        The worker then asks `next_command` for the command after this number.
 
         Args:
             group: Name of the worker's group.
@@ -191,7 +197,10 @@ class Mailbox:
             return self._command.number
 
     async def lose_workers(self) -> None:
-        """Note that Ray Train found a worker gone, and will replace all workers when it can."""
+        """Count the loss of a worker that Ray Train has noticed, and dismiss the group.
+
+        Ray Train replaces all workers of the lane as soon as it can.
+        """
         if self._restarts_for_trial:
             self._restarts_for_trial -= 1
         else:
@@ -203,7 +212,10 @@ class Mailbox:
                 self._changed.notify_all()
 
     async def next_command(self, group: str, after: int) -> Command:
-        """Wait for the command after number `after` and return it; `abort` or `stop` if the group is to leave."""
+        """Wait for the command that follows the one with number `after`, and return it.
+
+        If the group was dismissed, the command is `abort`. If the sweep is over, it is `stop`.
+        """
         async with self._changed:
             await self._changed.wait_for(
                 lambda: self._stopping or group in self._dismissed or self._command.number > after
@@ -213,13 +225,13 @@ class Mailbox:
             return Command(after, "stop") if self._stopping else self._command
 
     async def beat(self, group: str, rank: int, count: int) -> bool:
-        """Note a worker's count of steps; return whether its group is still wanted. If not, the worker is to leave."""
+        """Take a worker's count of steps, and return whether the worker's group stays in use. If not, it must leave."""
         if group == self._group and self._stall_watch is not None:
             self._stall_watch.beat(rank, count, asyncio.get_running_loop().time())
         return group not in self._dismissed and not self._stopping
 
     async def post(self, group: str, rank: int, number: int, reply: Reply) -> None:
-        """Take a worker's reply to command `number`. Replies of a dead group, or to an old command, are dropped."""
+        """Take a worker's reply to the command `number`. Ignore it if the group or the command is an old one."""
         if group != self._group or not self._is_running(number):
             return
         self._replies[rank] = reply
@@ -238,13 +250,13 @@ class Mailbox:
         task.add_done_callback(self._watchdogs.discard)
 
     async def _wait_for_others(self, number: int) -> None:
-        """Give the other ranks some time to reply after one failed, then settle without them."""
+        """After one rank failed, wait for `stuck_worker_timeout_s`. Then answer the command even without the others."""
         await asyncio.sleep(self.stuck_worker_timeout_s)
         if self._is_running(number):
             await self._settle()
 
     async def _watch_for_stall(self, number: int, watch: StallWatch) -> None:
-        """Dismiss the group if the running command makes no progress."""
+        """Check repeatedly whether the running command makes progress. Dismiss the group if it makes none."""
         while self._is_running(number):
             await asyncio.sleep(self.stalled_worker_timeout_s / 20)
             if self._is_running(number) and watch.has_stalled(asyncio.get_running_loop().time()):
@@ -258,7 +270,7 @@ class Mailbox:
                     self._changed.notify_all()
 
     async def _settle(self) -> None:
-        """Make the answer from the replies so far; dismiss the group if it cannot be used any more."""
+        """Give the trial its answer, from the replies so far. Dismiss the group if it cannot be used any more."""
         assert self._answer is not None
         replies = [self._replies[rank] for rank in sorted(self._replies)]
         failures = [reply.failure for reply in replies if reply.failure is not None]
@@ -275,7 +287,7 @@ class Mailbox:
             self._changed.notify_all()
 
     async def _dismiss(self) -> None:
-        """Have the group leave. Workers that have not replied may be stuck, so their processes are ended."""
+        """Tell the group to leave. Workers that have not replied may be stuck, so their processes are ended."""
         assert self._group is not None
         self._dismissed.add(self._group)
         await self._tell_ready(False)
@@ -286,14 +298,17 @@ class Mailbox:
             self._answer.set_exception(error)
 
     async def end(self, why: str) -> None:
-        """End the lane for good: the running command and all further ones fail. The first call's `why` counts."""
+        """End the lane. The running command and all further commands fail with `LaneEnded` and the reason `why`.
+
+        If the lane has ended already, the first reason stays.
+        """
         async with self._changed:
             self._ended = self._ended or why
             self._fail(LaneEnded(self._ended))
             self._changed.notify_all()
 
     async def stop(self) -> None:
-        """Tell the workers to leave. Those in the middle of a command are killed, since an epoch may last for hours."""
+        """Tell the workers to leave. Workers that are running a command are killed, as an epoch may last for hours."""
         async with self._changed:
             self._stopping = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Bring the workers of a lane together: wait until all have their data, then try one collective with a time limit."""
+"""Bring the workers of a lane together: wait until all have their data, then test one collective operation."""
 
 import threading
 import uuid
@@ -12,7 +12,7 @@ from mdr_tune.training import Ranks
 from mdr_tune.util.errors import UserError
 
 FIRST_COLLECTIVE_S = 120.0
-"""Time limit of the first collective, in which NCCL makes its connections; that takes seconds."""
+"""Time limit of the first collective operation. It usually takes seconds, in which NCCL makes its connections."""
 
 _WHAT_TO_SET = {
     "nccl": "the GPUs do not reach each other. NCCL_DEBUG=INFO has its log say why. What often helps: more shared "
@@ -23,17 +23,17 @@ _WHAT_TO_SET = {
 
 
 def meet(ranks: Ranks, data_timeout_s: float, give_up: Callable[[str], None]) -> str:
-    """Wait for all workers of the lane; return a unique name for this group of them.
+    """Wait for all workers of the lane, and return a unique name for this group of workers.
 
     Args:
         ranks: This worker's rank among the lane's workers, and its device.
-        data_timeout_s: Time limit for the other workers to get their data.
-        give_up: Function that is told why, in a thread of its own, if the first collective does not end. `meet` does
-            not return then either.
+        data_timeout_s: Time in which the other workers must have their data.
+        give_up: Function that is called with the reason if the first collective does not end in time. It is called in
+            another thread, because `meet` itself then hangs.
 
     Raises:
-        UserError: The first collective failed; the message says what to set.
-        RuntimeError: Another worker is gone, or has no data in time.
+        UserError: The first collective failed; the message says which setting may help.
+        RuntimeError: Another worker is gone, or did not get its data in time.
     """
     name = [uuid.uuid4().hex]
     if ranks.world_size == 1:

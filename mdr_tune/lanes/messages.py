@@ -1,17 +1,20 @@
-"""Messages between a trial, the hub and the workers of a lane. Imports little: every process of a sweep imports it."""
+"""Messages between a trial, the hub and the workers of a lane.
+
+Every process of a sweep imports this module, so it imports little itself.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 CommandKind = Literal["start", "epoch", "save", "test", "abort", "stop"]
 """Kinds of commands. `start`: build a trial, from scratch or from a checkpoint. `epoch`: train and validate one epoch.
-`save`: make a checkpoint and return a reference to its bytes. `test`: evaluate on the test classes, which no search
-does. `abort`: leave, because the lane is restarted. `stop`: leave, because the sweep is over."""
+`save`: make a checkpoint and return a reference to its bytes. `test`: evaluate on the test classes; a search never
+sends it. `abort`: leave the loop, because the lane is restarted. `stop`: leave the loop, because the sweep is over."""
 
 FailureKind = Literal["diverged", "failed", "peer_lost", "device_lost"]
-"""Kinds of failures of a worker. `diverged`: the trial's numbers went wrong, not its code. `failed`: its code raised an
-exception. `peer_lost`: another worker is gone, so this one is not to blame. `device_lost`: the GPU can no longer be
-used by this process."""
+"""Kinds of failures of a worker. `diverged`: the trial's numbers stopped being finite, or its embeddings collapsed.
+`failed`: the trial's code raised an exception. `peer_lost`: another worker is gone, so this worker is not to blame.
+`device_lost`: this process can no longer use its GPU."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,12 @@ class Command:
     """A command to all workers of a lane.
 
     Attributes:
-        number: Number of the command, counted up over the lane's life.
+        number: Number of the command. Each command of a lane has a higher number than the one before.
         kind: Kind of the command.
         payload: Keyword arguments of the command.
-        renew_group: Whether the workers form a new process group first. Set after a command that failed for another
-            reason than divergence, since ranks may then have run different numbers of collectives in the old group.
+        renew_group: Whether the workers form a new process group before they run the command. This is so if the command
+            before failed, unless the trial only diverged: ranks may then have run different numbers of collectives in
+            the old group.
     """
 
     number: int
@@ -34,12 +38,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Failure:
-    """The reason why a worker could not run a command.
+    """The reason why a command failed on a worker.
 
     Attributes:
-        text: Traceback; for a trial that diverged, one sentence instead.
-        kind: Kind of the failure, which says who is to blame.
-        ends_group: Whether the lane's present workers can run no further command.
+        text: Traceback of the exception. If the trial diverged, it is one sentence instead.
+        kind: Kind of the failure, which says whether the trial, another worker or the GPU is to blame.
+        ends_group: Whether the present workers of the lane must be replaced, because they can run no further command.
     """
 
     text: str
@@ -57,12 +61,12 @@ class Reply:
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """A worker's process (see `processes`).
+    """Identity of a worker's process, by which another process can end it (see `processes`).
 
     Attributes:
         pid: Process id.
-        node: Ray's id of the node.
-        started: When the process was started; tells it from a later process with the same id.
+        node: Ray's id of the process's node.
+        started: Start time of the process. A later process with the same id has another start time.
         address: IP address of the node.
     """
 
@@ -85,9 +89,9 @@ class TrialFailedDiverging(TrialFailed):
 
 
 class LaneLost(Exception):  # noqa: N818
-    """The lane restarts in the middle of a command; the trial can go on from a checkpoint.
+    """A trial lost its lane, for example because the lane restarts. The trial can go on from a checkpoint.
 
-    The text is a verb phrase that follows "the lane", such as `lost a worker`.
+    The text is put after the words "the lane" in messages, such as `lost a worker`.
     """
 
 
@@ -96,4 +100,4 @@ class DeviceLost(LaneLost):
 
 
 class LaneEnded(Exception):  # noqa: N818
-    """The lane is gone for good; the text says why."""
+    """The lane has ended and will not be restarted; the text says why."""

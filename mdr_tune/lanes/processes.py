@@ -10,22 +10,23 @@ from mdr_tune.lanes.messages import WorkerProcess
 
 
 def this_process(node: str, address: str = "") -> WorkerProcess:
-    """Return the identity of this process, by which others find it.
+    """Return the identity of this process, by which other processes can find and end it.
 
     Args:
-        node: Ray's id of the node that it is on.
+        node: Ray's id of this node.
         address: IP address of the node.
     """
     return WorkerProcess(os.getpid(), node, _started(os.getpid()), address)
 
 
 def end_process(process: WorkerProcess, node: str) -> None:
-    """Kill a process if it is on this node and still the same one.
+    """Kill a worker's process if it runs on this node. A later process with the same id is not killed.
 
-    The signal is SIGKILL, because the process may be stopped, or may hold the interpreter's lock in a library.
+    The signal is SIGKILL. Other signals do nothing while the process is stopped, or while a library in it holds the
+    interpreter's lock.
 
     Args:
-        process: The process.
+        process: Identity of the process.
         node: Ray's id of this node.
     """
     if process.node == node and _started(process.pid) == process.started:
@@ -34,14 +35,14 @@ def end_process(process: WorkerProcess, node: str) -> None:
 
 
 def end_sessions(leaders: Collection[int]) -> None:
-    """Kill (SIGKILL) all processes on this node that belong to some sessions of the operating system.
+    """Kill (SIGKILL) all processes on this node that belong to the given sessions of the operating system.
 
     Args:
-        leaders: Ids of the sessions, which are the process ids of their first processes. Without /proc, only these
-            processes are killed.
+        leaders: Ids of the sessions. The id of a session is the process id of its first process. Without /proc, only
+            the first processes are killed.
     """
     ended: set[int] = set()
-    while found := {*leaders, *_members(leaders)} - ended:  # until none is left: one may have started another
+    while found := {*leaders, *_members(leaders)} - ended:  # until none is left: a process may have started another
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -57,12 +58,12 @@ def _members(sessions: Collection[int]) -> Iterator[int]:
 
 
 def _started(pid: int) -> str:
-    """Return when a process was started; "" if there is no such process.
+    """Return the start time of a process; "" if there is no such process, or no /proc.
 
-    The time tells it from a later process with the same id. Without /proc, it is "" for all processes.
+    A later process with the same id has another start time.
     """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name before may have blanks
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name before `)` may have blanks
     except OSError:
         return ""
     return fields[19]  # field 22 of proc_pid_stat(5), in ticks since the machine was started

@@ -1,12 +1,12 @@
 """Every private name of Ray that mdr_tune uses, and every other part of Ray that its documentation does not promise.
 
-Each of them, a *seam*, is behind a function or a small base class, whose docstring says what the seam is used for.
-"Known since" names the version of Ray from which on the seam is known. "Changed" names the symptom that appears if Ray
-changes it. `tests/lanes/test_ray_seams.py` checks each seam in the installed Ray: run it to try a new version.
-`tests/test_layers.py` checks that no other file names a seam.
+Each such place is a *seam*. It is hidden behind a function or a small base class, whose docstring says what the seam is
+used for. "Known since 2.58" means that the seam was found in version 2.58 of Ray. "Changed" names the symptom that
+appears if Ray changes the seam. `tests/lanes/test_ray_seams.py` checks each seam in the installed Ray: run it to try a
+new version. `tests/test_layers.py` checks that no other file uses a seam.
 
-Importing this module imports neither Ray nor torch: a plan is made without them, and a trial's process has to start in
-a second.
+Importing this module imports neither Ray nor torch: a plan is made without them, and a trial's process has to start
+within a second.
 """
 
 import atexit
@@ -31,14 +31,17 @@ from mdr_tune.util.signals import interrupts_deferred
 T = TypeVar("T")
 
 NODE_TIMEOUT_S = 180.0
-"""Time that Ray's processes have to start."""
+"""Time within which Ray's processes must start."""
 POLL_S = 0.2
 VITAL_PROCESSES = ("gcs_server", "raylet")
-"""Processes without which Ray is lost, by Ray's names. Changed: `lost_process` never finds that one of them is gone."""
+"""Ray's names of the processes that Ray cannot work without.
+
+Changed: `lost_process` never finds that one of them is gone.
+"""
 HEAD_RESOURCE = "node:__internal_head__"
 """Resource that only the head node has. Known since 2.58. Changed: trials wait for ever for a node that has it."""
 MONITORS = {"autoscaler/v2/monitor.py": True, "autoscaler/_private/monitor.py": False}
-"""Ends of the paths of the autoscaler's scripts, and whether the script is that of version 2.
+"""The last parts of the paths of the autoscaler's scripts. The value is True for the script of version 2.
 
 Known since 2.58. Changed: no autoscaler is found on the head, and a plan counts only the nodes that are there.
 """
@@ -49,7 +52,7 @@ _ended_here = threading.Event()
 
 
 def _node() -> Any:
-    """Return Ray's node object of this process; None before Ray is started or joined.
+    """Return Ray's node object of this process; None before this process has started or joined Ray.
 
     Known since 2.58: `ray._private.worker._global_node`, with `is_head`, `dead_processes`, `kill_all_processes` and
     `get_session_dir_path`. Changed: an AttributeError when a launch starts Ray.
@@ -59,27 +62,30 @@ def _node() -> Any:
 
 
 def owns_ray() -> bool:
-    """Return whether this process started the Ray that it uses. Such a Ray has no nodes to add."""
+    """Return whether this process started the Ray that it uses. Such a Ray has one node and gets no more."""
     node = _node()
     return node is not None and bool(node.is_head())
 
 
 def end_ray_at_once() -> None:
-    """End Ray without waiting for anything in it, if this process started it."""
+    """End Ray's processes without waiting for their work, if this process started them."""
     _ended_here.set()
     if owns_ray():
         _node().kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def close_session_folder() -> None:
-    """Keep other users out of the session folder of the Ray started here, which Ray makes writable for everyone."""
+    """Let only this user access Ray's session folder, which Ray makes writable for everyone.
+
+    This process must have started Ray.
+    """
     os.chmod(_node().get_session_dir_path(), 0o700)
 
 
 def lost_process() -> str | None:
-    """Return the name of a vital process of the Ray started here that is gone.
+    """Return the name of a process in VITAL_PROCESSES that this process's Ray has lost.
 
-    None if no such process is gone, or after `end_ray_at_once`.
+    The result is None if none is lost, and after `end_ray_at_once`.
     """
     node = _node()
     dead = [] if node is None or _ended_here.is_set() else [name for name, _ in node.dead_processes()]
@@ -87,9 +93,9 @@ def lost_process() -> str | None:
 
 
 def controllers() -> set[int]:
-    """Return the process ids of this driver's controllers of Ray Train, which run on its node.
+    """Return the process ids of the controllers of Ray Train that this driver started. They run on the driver's node.
 
-    To end a lane that does not end by itself, its controller's process is ended.
+    A lane that does not end by itself is ended by killing its controller.
 
     Known since 2.58: `state.actors`, whose values are dictionaries with `Pid` and `ActorClassName`, and the class name
     `TrainController`. Changed: the end of a sweep waits 30 s for a lane whose workers could not be started.
@@ -103,9 +109,10 @@ def controllers() -> set[int]:
 
 
 def keep_node_reports_off_the_terminal() -> None:
-    """Send the reports of Ray's nodes, such as of a worker that died, to the log `ray.node`.
+    """Send the reports of Ray's nodes, for example that a worker died, to the logger `ray.node`.
 
-    Ray prints these reports whatever its settings. The lanes tell the user what matters in their own words.
+    No setting of Ray stops it from printing these reports. The user needs none of them, because the lanes have their
+    own messages.
 
     Known since 2.58: `print_to_stdstream(data, ignore_prefix)`, with `data["lines"]`. Changed: Ray's lines appear on
     the terminal.
@@ -120,15 +127,17 @@ def keep_node_reports_off_the_terminal() -> None:
 
 @contextlib.contextmanager
 def our_start_of_ray() -> Iterator[Callable[[], None]]:
-    """Let `ray.init` in the block start Ray as a launch needs it. Yield a function that ends Ray's processes at once.
+    """Make `ray.init` in the block start Ray as a launch needs it. Yield a function that kills Ray's processes.
 
-    - Ray's processes get sessions of their own. Otherwise Ctrl-C in a terminal, `timeout` or `kill -TERM -- -GROUP`
-      would end them before this process. They still end with this process, because the kernel kills them when it dies.
-      Off Linux the kernel cannot: there they stay in this process's group, which Ray's own reaper ends.
-    - Ray's two handlers of SIGTERM, in Python and in C++, are not installed: they would end this process anywhere.
-    - Ray's node has NODE_TIMEOUT_S to appear, not 30 s. If the start fails, none of Ray's processes is left.
-    - Ray's first process is waited for in Python. While Ray itself waits, no other thread of this process and no signal
-      handler can run.
+    - On Linux, Ray's processes get sessions of their own. Otherwise Ctrl-C in a terminal, `timeout` or
+      `kill -TERM -- -GROUP` would end them before this process. They cannot outlive this process, because the kernel
+      kills them when it dies. Other systems cannot do this: there, Ray's processes stay in the process group of this
+      process, which Ray's own reaper ends.
+    - Ray's two handlers of SIGTERM, in Python and in C++, are not installed. They would end this process wherever its
+      code is.
+    - Ray's node has NODE_TIMEOUT_S to start, not 30 s. If the start fails, all of Ray's processes are killed.
+    - Python code waits for Ray's first process. Ray's own wait would block all other threads of this process and its
+      signal handlers.
 
     Known since 2.58: the five names that are replaced below, and `detect_fate_sharing_support`. Changed: an
     AttributeError. If Ray keeps a name but does not call it, the tests of interrupted launches fail.
@@ -179,15 +188,15 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
 
 
 def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any) -> T:
-    """Return the result of a function that raises RuntimeError until it has one; call it until then.
+    """Call a function again and again until it does not raise RuntimeError, and return its result.
 
     Args:
-        ask: Function that is called every POLL_S, for up to NODE_TIMEOUT_S.
-        may_come: Function that returns whether a result may still come.
+        ask: Function that is called every POLL_S seconds, for up to NODE_TIMEOUT_S.
+        may_come: Function that returns whether `ask` may still have a result later.
         arguments: Arguments of `ask`.
 
     Raises:
-        RuntimeError: No result came in time, or none can come.
+        RuntimeError: The last error of `ask`, if it had no result in time or `may_come` returned False.
     """
     end = time.monotonic() + NODE_TIMEOUT_S
     while True:
@@ -203,10 +212,11 @@ def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any
 
 
 class LeanTrainer:
-    """Base class to put before `TorchTrainer`: it leaves out two processes that a lane does not need.
+    """Base class to list before `TorchTrainer`. It leaves out two processes that a lane does not need.
 
-    Each takes two seconds of a core to start. One hands out shards of Ray Datasets, which lanes do not use. The other
-    asks the autoscaler for nodes, and is left out if this process started Ray: such a Ray has no nodes to add.
+    Each of them takes a core for two seconds to start. One distributes shards of Ray Datasets, which lanes do not use.
+    The other asks the autoscaler for nodes. It is left out if this process started Ray, because such a Ray gets no
+    nodes.
 
     Known since 2.58: `_create_default_callbacks`, with a `DatasetsCallback` in its list, and
     `_initialize_and_run_controller`, with `scaling_policy` among its arguments. Changed: the lanes' test finds more
@@ -230,20 +240,21 @@ class LeanTrainer:
 def fixed_workers(scaling_config: Any) -> Any:
     """Return a scaling policy of Ray Train with a fixed number of workers and without requests to an autoscaler.
 
-    Ray Train sends such requests through a process for which the controller waits before it starts workers. The first
-    request starts that process, and so would the cancelling of requests at the controller's end. Both are left out.
+    Ray Train sends such requests through a separate process, and its controller waits for that process before it starts
+    workers. The first request starts the process. The cancelling of requests at the controller's end would start it
+    too. This policy does neither.
 
     Known since 2.58: `FixedScalingPolicy`, its hook `after_controller_start`, which makes the client for requests, and
-    `_maybe_send_resource_request`. Changed: as for `LeanTrainer`.
+    `_maybe_send_resource_request`. Changed: the same symptom as for `LeanTrainer`.
     """
     from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 
     class FixedWorkers(FixedScalingPolicy):
         def after_controller_start(self, train_run_context: Any) -> None:
-            """Make no client for requests. Without a client, nothing is cancelled at the end."""
+            """Do nothing. Ray makes the client for requests here; without it, nothing is cancelled at the end."""
 
         def _maybe_send_resource_request(self) -> None:
-            """Send no request."""
+            """Do nothing. Ray would send a request to the autoscaler here."""
 
     return FixedWorkers(scaling_config)
 
@@ -252,23 +263,24 @@ def fixed_workers(scaling_config: Any) -> Any:
 
 
 class StoredTrainable:
-    """Base class to put before `tune.Trainable`: it lets a trainable control how its checkpoints are stored.
+    """Base class to list before `tune.Trainable`. It lets a trainable control how its checkpoints are stored.
 
-    Known since 2.58: `_report_class_trainable_checkpoint`, by which Tune copies a saved checkpoint; `_storage`, None
-    outside of Tune, with the four attributes used here; and `_last_result`. Changed: an AttributeError at a trial's
-    first checkpoint. If Ray does not call the method, trials fail when a disk is full.
+    Known since 2.58: `_report_class_trainable_checkpoint`, by which Tune copies a saved checkpoint into its storage;
+    `_storage` with the four attributes used here, which is None outside of Tune; and `_last_result`. Changed: an
+    AttributeError at a trial's first checkpoint. If Ray does not call the method, trials fail when a disk is full.
     """
 
     _storage: Any
     _last_result: Any
 
     def store(self, folder: Path, copy: Callable[[], Any]) -> Any:
-        """Copy a checkpoint into the storage. A subclass may override this to wait, or to try again.
+        """Copy a checkpoint into the storage. A subclass may override this, to wait for room or to try again.
 
         Args:
             folder: Folder of the saved checkpoint.
-            copy: Function that copies the checkpoint and returns Tune's result, whose `checkpoint` is the copy. It
-                raises OSError if it fails, as on a full disk. The copy is then removed, and `copy` may be called again.
+            copy: Function that copies the checkpoint and returns Tune's result, whose `checkpoint` is the copy. If it
+                fails, for example on a full disk, it removes what it has copied and raises OSError. It may then be
+                called again.
 
         Returns:
             Result of `copy`.
@@ -277,12 +289,15 @@ class StoredTrainable:
 
     @property
     def storage_folder(self) -> Path | None:
-        """Folder of the trial's experiment; None if it is not on a disk of this machine."""
+        """Folder in which Tune stores the trial's experiment; None if it is not on a disk of this machine."""
         is_local = self._storage is not None and self._storage.storage_filesystem.type_name == "local"
         return Path(self._storage.experiment_fs_path) if is_local else None
 
     def forget_last_result(self) -> None:
-        """Forget the last result, so that a checkpoint before the first step does not get the last trial's metrics."""
+        """Forget the last result of this actor, which may be another trial's.
+
+        Otherwise a checkpoint before a trial's first step would get the metrics of the trial before.
+        """
         self._last_result = None
 
     def _report_class_trainable_checkpoint(self, checkpoint_dir: str, checkpoint_dict_or_path: Any) -> Any:
@@ -304,11 +319,11 @@ class StoredTrainable:
 
 
 def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
-    """Return the checkpoint and the metrics in the argument that Tune gives to a trainable's `restore`.
+    """Return the checkpoint and the metrics in the argument that Tune passes to a trainable's `restore`.
 
-    Known since 2.58: the argument is an object with both. Other callers may give a path, which has neither. Changed:
-    after a damaged checkpoint.json, the trial goes on from the epoch of an earlier checkpoint; and a missing folder of
-    a checkpoint fails the trial.
+    Known since 2.58: the argument is an object with a `checkpoint` and `metrics`. If another caller passes a path, the
+    result is None and no metrics. Changed: if a checkpoint.json is damaged, the trial goes on from the epoch of an
+    earlier checkpoint. If the folder of a checkpoint is missing, the trial fails.
     """
     return getattr(restored, "checkpoint", None), getattr(restored, "metrics", {})
 
@@ -317,14 +332,14 @@ def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
 
 
 def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
-    """Return a new trial of Tune's with a given name. Tune's own generator of trials makes up the names.
+    """Return a new trial for Tune, with a given name. Tune's own generator of trials would invent a name.
 
     Known since 2.58: `_create_trial_from_spec` and its parser. Changed: an ImportError or a TypeError before the first
     trial.
 
     Args:
         spec: Specification of Tune's experiment.
-        name: Name of the trial, used as its id and its tag.
+        name: Name of the trial, which Tune uses as the trial's id and tag.
         config: Tune's config of the trial.
     """
     from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
@@ -333,7 +348,7 @@ def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
 
 
 def hand_on_checkpoints(lost: Any, trial: Any) -> None:
-    """Let a trial go on from the checkpoint of the trial `lost`, which Tune gave up and which it replaces.
+    """Let a trial go on from the last checkpoint of the trial `lost`. Tune gave up that trial; `trial` replaces it.
 
     Known since 2.58: `run_metadata.checkpoint_manager`. Changed: an AttributeError, or the trial begins at the start.
     """
@@ -343,16 +358,17 @@ def hand_on_checkpoints(lost: Any, trial: Any) -> None:
 def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
     """Let a paused trial go on from the latest checkpoint of the trial `source`, with a new config.
 
-    Tune's own PBT does it in the same way: a trial starts from the latest checkpoint that its manager knows.
+    A trial starts from the latest checkpoint that its checkpoint manager knows, so this one is replaced. Tune's own
+    population based training does the same.
 
     Known since 2.58: `_latest_checkpoint_result`, a `_TrainingResult`, and `invalidate_cache`. Changed: an ImportError
-    when a population first exchanges states, or a trial goes on from its own state.
+    when trials of a population first exchange states; or the trial goes on from its own state, not from the source's.
     """
     from ray.train._internal.session import _TrainingResult
 
     trial.set_config(config)
     saved = source.latest_checkpoint_result
-    assert saved is not None  # it is paused
+    assert saved is not None  # `source` is paused, so it was saved
     trial.run_metadata.checkpoint_manager._latest_checkpoint_result = _TrainingResult(
         checkpoint=copy.copy(saved.checkpoint), metrics={**saved.metrics, "trial_id": trial.trial_id}
     )
@@ -360,9 +376,9 @@ def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
 
 
 def free_reports(trial: Any) -> None:
-    """Free the memory that Tune keeps for the reports of a trial that has ended: 0.1 MB a trial.
+    """Free the memory that Tune uses for the reports of a trial that has ended: 0.1 MB for each trial.
 
-    Each kept report holds the trial's whole config.
+    Tune keeps the trial's whole config with each report.
 
     Known since 2.58: `metric_analysis`, `metric_n_steps` and the manager's `_checkpoint_results`, none of which holds
     the latest checkpoint. Changed: an AttributeError at the end of a trial, or memory that grows with the trials.
@@ -374,12 +390,12 @@ def free_reports(trial: Any) -> None:
 
 
 def exception_of(trial: Any) -> Exception:
-    """Return the exception with which Tune lost or gave up a trial.
+    """Return the exception because of which Tune lost or gave up a trial.
 
-    If no exception was recorded, it is a RuntimeError with Tune's words for the failure.
+    If Tune recorded no exception, the result is a RuntimeError with Tune's description of the failure.
 
-    Known since 2.58: `pickled_error_file`, which the driver's Tune has just written, and `get_error`. Changed: notes
-    on lost trials do not give the reason.
+    Known since 2.58: `pickled_error_file`, which Tune in this process has just written, and `get_error`. Changed: the
+    messages about lost trials do not give the reason.
     """
     from ray import cloudpickle
 
@@ -394,7 +410,7 @@ def exception_of(trial: Any) -> Exception:
 
 
 def live_trials(tune_controller: Any) -> list[Any]:
-    """Return the trials that have not ended.
+    """Return the trials of Tune that have not ended.
 
     Known since 2.58: the controller that Tune passes to a scheduler has `get_live_trials`. Changed: an AttributeError
     before the first trial.
@@ -404,7 +420,7 @@ def live_trials(tune_controller: Any) -> list[Any]:
 
 
 def stop_trial(tune_controller: Any, trial: Any) -> None:
-    """End a paused trial.
+    """End a paused trial, so that Tune does not run it again.
 
     Known since 2.58: the controller that Tune passes to a scheduler has `stop_trial`. Changed: an AttributeError at
     HyperBand's first rung.
@@ -413,12 +429,12 @@ def stop_trial(tune_controller: Any, trial: Any) -> None:
 
 
 def one_bracket_asha(**options: Any) -> Any:
-    """Return Tune's ASHA with one bracket, which draws no random numbers.
+    """Return Tune's ASHA scheduler with one bracket, changed so that it draws no random numbers.
 
-    Tune's own draws the bracket of each trial from numpy's global generator, even if there is only one.
+    Unchanged, the scheduler draws the bracket of each trial from numpy's global generator, even if there is only one.
 
-    Known since 2.58: `_trial_info` and `_brackets`. As with `MedianStoppingRule`, None may be passed for the
-    controller, and any object with a `trial_id` for a trial. Changed: an AttributeError at the first trial, or
+    Known since 2.58: `_trial_info` and `_brackets`. Its methods, and those of `MedianStoppingRule`, also accept None as
+    the controller, and any object with a `trial_id` as a trial. Changed: an AttributeError at the first trial, or
     different random draws.
 
     Args:
@@ -434,7 +450,7 @@ def one_bracket_asha(**options: Any) -> Any:
 
 
 def study_of(search: Any) -> Any:
-    """Return the Optuna study of an `OptunaSearch` that was given a search space.
+    """Return the Optuna study of an `OptunaSearch`, which must have been made with a search space.
 
     Known since 2.58: `_ot_study`. Changed: an AttributeError when a search is opened.
     """
@@ -445,7 +461,9 @@ def study_of(search: Any) -> Any:
 
 
 def autoscaler_status(gcs_address: str) -> Any:
-    """Return the state of an autoscaler of version 2, with `pending_launches`, `pending_nodes` and `failed_launches`.
+    """Return the state of the cluster's autoscaler, which must be of version 2.
+
+    The state has `pending_launches`, `pending_nodes` and `failed_launches`.
 
     Known since 2.58: `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while a sweep waits for lanes.
     """
@@ -455,11 +473,11 @@ def autoscaler_status(gcs_address: str) -> Any:
 
 
 def autoscaler_report() -> dict[str, Any]:
-    """Return the last report of an autoscaler of version 1; empty before the first report.
+    """Return the last report of the cluster's autoscaler, which must be of version 1; empty before its first report.
 
-    Known since 2.58: the key DEBUG_AUTOSCALING_STATUS of the internal store. Its value is a JSON text, whose
-    `autoscaler_report` has `pending_launches` and `pending_nodes`. Changed: the line "still waiting" does not say what
-    for.
+    Known since 2.58: the key DEBUG_AUTOSCALING_STATUS of Ray's internal store. Its value is a JSON text, whose
+    `autoscaler_report` has `pending_launches` and `pending_nodes`. Changed: the message "still waiting" does not name
+    the nodes that are waited for.
     """
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
     from ray.experimental.internal_kv import _internal_kv_get
@@ -470,7 +488,9 @@ def autoscaler_report() -> dict[str, Any]:
 
 
 def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return the contents of a cluster file, completed with Ray's defaults as by `ray up`. `tree` is changed too.
+    """Return the contents of a cluster file with Ray's defaults for missing keys, as `ray up` uses it.
+
+    `tree`, the contents as they were read, is changed too.
 
     Known since 2.58. Changed: `mdr-tune cluster check` refuses a cluster file that this project ships.
     """
@@ -481,9 +501,9 @@ def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate_config(prepared: dict[str, Any]) -> None:
-    """Raise Ray's error for a completed cluster file that is not valid.
+    """Check the contents of a cluster file that `prepare_config` returned. Raise Ray's error if they are not valid.
 
-    Known since 2.58. Changed: as for `prepare_config`.
+    Known since 2.58. Changed: the same symptom as for `prepare_config`.
     """
     from ray.autoscaler._private.util import validate_config as validate
 

@@ -1,6 +1,6 @@
-"""A trial as Ray Tune sees it: a thin actor that leases a lane and sends commands to it. One step is one epoch.
+"""A trial as Ray Tune sees it: an actor that leases a lane and sends commands to it. One step of Tune is one epoch.
 
-This module imports neither torch nor Ray Train, so that the trial's process starts in a second.
+This module imports neither torch nor Ray Train, so that the trial's process starts within a second.
 """
 
 import dataclasses
@@ -30,9 +30,9 @@ from mdr_tune.lanes.ray_seams import StoredTrainable, saved_result
 
 __all__ = ["CHECKPOINT_FILE", "LaneTrial"]
 MAX_TRIES_AFTER_LOSS = 3
-"""Number of times that a command is tried if its lane is lost each time."""
+"""Number of attempts for a command whose lane is lost each time. After the last one, `LaneLost` is raised."""
 MAX_DEVICES_LOST = 2
-"""Number of GPUs lost in a row, without an epoch reported between, that make the trial itself count as failed."""
+"""Number of lost GPUs after which the trial itself is taken for the cause and fails. A completed epoch resets it."""
 T = TypeVar("T")
 
 
@@ -42,31 +42,35 @@ class LaneTrial(StoredTrainable, tune.Trainable):
     Tune's config holds:
 
     - `trial`: configuration of the whole trial.
-    - `recorded`: metrics of the epochs that the trial did before an interruption. They are reported again, without a
-      lane.
-    - `failure`: failure that followed the recorded epochs before the interruption; or None.
-    - `resume`: {"checkpoint": folder, "epoch": e}, the trial's own last checkpoint before the interruption; or None.
+    - `recorded`: metrics of the epochs that the trial completed before the launch was interrupted. They are reported to
+      Tune again, which needs no lane.
+    - `failure`: failure that ended the trial after the recorded epochs; None if it did not fail.
+    - `resume`: {"checkpoint": folder, "epoch": e}, the trial's own last checkpoint before the interruption; None if it
+      had none.
 
-    A trial without recorded epochs begins after the epoch of `resume`. This class counts a trial's epochs, because
-    Tune's own count of iterations differs after a resume.
+    A trial without recorded epochs begins after the epoch of `resume`. This class counts the epochs itself, because
+    Tune's count of iterations is different after a resume.
 
-    The trial leases a lane, and starts there, only when an epoch has to be trained: trials that wait for others need no
-    lane. It starts from the state that it saved or loaded last. It starts from `resume` instead if that is later and
-    the recorded epochs have already been reported up to it. Epochs between the start and the last reported epoch are
-    trained again, but not reported again. A trial whose lane is lost starts in the same way.
+    The trial leases a lane only when it has to train an epoch, so a trial that waits for others needs none. On the
+    lane, it starts from the state that it saved or loaded last. It starts from `resume` instead if this checkpoint is
+    of a later epoch and that epoch has been reported. Epochs between the start and the last reported epoch are trained
+    again, but not reported again. A trial that has lost its lane starts on its next lane in the same way.
 
-    A failure that another try cannot mend is a result that is `done` and has a `failure`. Its kind is `failed`,
-    `diverged`, or `lanes_ended` if no lane is left. A failure of the machine is raised, and Tune tries the trial again
-    from its last checkpoint.
+    A failure that would happen again is returned as a result with `done` and a `failure`, whose kind is `failed`,
+    `diverged`, or `lanes_ended` if no lane is left. A failure of the machine is raised instead, and Tune then tries the
+    trial again from its last checkpoint.
     """
 
     def setup(self, config: dict[str, Any], hub: Any = None) -> None:
-        """Prepare the actor for its first trial; `hub` is the sweep's hub of lanes."""
+        """Prepare the actor for its first trial. `hub` is the actor handle of the sweep's hub of lanes."""
         self._hub = hub
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Become another trial in the same process, or the same trial as population based training changed it."""
+        """Use this process for another trial, or for the same trial with a changed configuration.
+
+        Population based training changes the configuration of a trial.
+        """
         self.cleanup()
         self._begin(new_config)
         return True
@@ -89,7 +93,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         self.forget_last_result()
 
     def step(self) -> dict[str, Any]:
-        """Return the metrics of the next epoch, which is a recorded one or is trained and validated on the lane."""
+        """Return the metrics of the next epoch: from the records if they have it, else by training it on the lane."""
         if self._epoch + 1 in self._recorded:
             return self._report(self._recorded[self._epoch + 1])
         if self._past_failure is not None:
@@ -120,9 +124,9 @@ class LaneTrial(StoredTrainable, tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the trial's state into Tune's checkpoint, or a marker if the trial has no state at this epoch.
 
-        The state comes from rank 0, and is then kept in memory: Tune saves a second time when it pauses a trial, and
-        this needs no lane. A marker is written while recorded epochs are reported, and after the
-        trial has failed. It says where to get the state from.
+        The state comes from rank 0. It is then kept in memory, because Tune saves a second time when it pauses a trial,
+        and the trial need not have a lane then. A marker is written while recorded epochs are reported, and after the
+        trial has failed. The marker says where to get the state from.
         """
         folder, origin = Path(checkpoint_dir), self._origin_now()
         if self._has_trained and (origin.data is None or origin.epoch < self._epoch):
@@ -139,7 +143,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         self._write(lambda: write_checkpoint(folder, data, info), folder, len(data))
 
     def restore(self, checkpoint_path: Any) -> None:
-        """Load a checkpoint as Tune does. A missing folder is made, so that it counts as a damaged checkpoint."""
+        """Load a checkpoint as Tune does. If its folder is missing, make it, so that it counts as a damaged one."""
         checkpoint, metrics = saved_result(checkpoint_path)
         epoch = metrics.get("epoch")
         self._restored_epoch = None if epoch is None else int(epoch)
@@ -148,16 +152,18 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         super().restore(checkpoint_path)
 
     _restored_epoch: int | None = None
-    """Epoch of the checkpoint that is being loaded, according to Tune; None if Tune does not tell it."""
+    """Epoch of the checkpoint that is being loaded, according to Tune; None if Tune does not give it."""
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Load a checkpoint, so that the next step does the epoch after it.
+        """Load a checkpoint, so that the next step is the epoch after it.
 
-        The checkpoint is the trial's own, or that of another trial whose state it takes over. Either may be a marker.
-        The epochs that follow are reported from the records of *this* trial, as far as it has them, and then trained
-        with this trial's configuration. If the checkpoint is damaged and an earlier one takes its place, the epochs
-        between the two are trained with the configuration in the checkpoint.json of the damaged one, or of the earlier
-        one if that file is damaged too.
+        The checkpoint is the trial's own, or that of another trial whose state this trial takes over. It may be a
+        marker. The epochs that follow are reported from the records of *this* trial. Epochs without a record are
+        trained with this trial's configuration.
+
+        If the checkpoint is damaged, an earlier checkpoint takes its place, and the epochs between the two are trained
+        again. The configuration for them is that in the checkpoint.json of the damaged checkpoint. If this file is
+        damaged too, it is that of the earlier checkpoint.
         """
         found = read_newest(Path(checkpoint_dir), self._restored_epoch, self._trial)
         self._restored_epoch = None
@@ -173,7 +179,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         self._started = False
 
     def cleanup(self) -> None:
-        """Give the lane back."""
+        """Give the lane back to the hub."""
         ray.get(self._hub.release.remote(self._holder, self._token))
 
     def _origin_now(self) -> Origin:
@@ -182,20 +188,20 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return self._own if is_own_later else self._origin
 
     def _on_lane(self, when: str, action: Callable[[], Any], then: Callable[[Any], Any] = lambda value: value) -> Any:
-        """Start the trial on a lane if need be, and run an action there; repeat this if the lane is lost.
+        """Start the trial on a lane unless it runs there already, and call `action`. Try again if the lane is lost.
 
         Args:
-            when: Words for the moment, such as `in epoch 3`, for notes.
+            when: Words for messages that say when the lane was lost, such as `in epoch 3`.
             action: Function that sends a command to the lane.
-            then: Function that is called with the result of `action`.
+            then: Function that is called with the result of `action`. A lost result counts as a lost lane.
 
         Returns:
             Result of `then`.
 
         Raises:
             LaneLost: The lane was lost MAX_TRIES_AFTER_LOSS times in a row.
-            TrialFailed: The trial failed, or lost its GPU MAX_DEVICES_LOST times.
-            LaneEnded: There is no lane any more.
+            TrialFailed: The trial failed, or lost its GPU MAX_DEVICES_LOST times without a completed epoch between.
+            LaneEnded: All lanes have ended.
         """
         for _ in range(MAX_TRIES_AFTER_LOSS):
             try:
@@ -219,7 +225,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         raise LaneLost(f"{what} {MAX_TRIES_AFTER_LOSS} times in a row {when}")
 
     def _ensure_started(self) -> None:
-        """Lease a lane, start the trial there, and train the epochs that are missing up to the last reported one."""
+        """Lease a lane and start the trial there. Train it again up to the last reported epoch."""
         if self._started:
             return
         unwrap(ray.get(self._hub.lease.remote(self._holder, self._token)))
@@ -244,12 +250,12 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return unwrap(ray.get(self._hub.submit.remote(self._holder, kind, payload)))
 
     def _write(self, write: Callable[[], T], folder: Path, size_bytes: int) -> T:
-        """Write a checkpoint once there is room for it, in Tune's temporary folder and for its copy in the storage."""
+        """Write a checkpoint, once there is room for it in Tune's temporary folder and for a copy in the storage."""
         folders = [folder] if self.storage_folder is None else [folder, self.storage_folder]
         return write_when_there_is_room(write, folders, size_bytes, self._tell)
 
     def store(self, folder: Path, copy: Callable[[], Any]) -> Any:
-        """Copy a checkpoint to the storage by Tune's function, once there is room."""
+        """Copy a checkpoint to the storage by Tune's function `copy`, once there is room for it."""
         size = sum(file.stat().st_size for file in folder.iterdir())
         result = write_when_there_is_room(copy, [self.storage_folder or folder], size, self._tell)
         if self.storage_folder is not None and self._origin.data is not None and self._origin.epoch == self._epoch:
@@ -261,12 +267,12 @@ class LaneTrial(StoredTrainable, tune.Trainable):
 
 
 def _reason(error: DeviceLost) -> str:
-    """Return the first line of the message of the exception in a traceback, without the exception's type."""
+    """Return the first line of the error message in a traceback, without the exception's type."""
     lines = str(error).splitlines()
     raised = [line for line in lines if line and not line.startswith((" ", "Traceback "))] or lines
     return raised[0].partition(": ")[2] or raised[0]
 
 
 def _shared(origin: Origin) -> Origin:
-    """Return the origin with the bytes of its state moved to Ray's object store, from which workers read them."""
+    """Return the origin with its bytes moved to Ray's object store, from which the workers read them."""
     return dataclasses.replace(origin, data=ray.put(origin.data)) if isinstance(origin.data, bytes) else origin

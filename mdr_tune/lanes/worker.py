@@ -1,4 +1,4 @@
-"""The loop of each worker of a lane: take a command, run it on the trial's session, reply, until told to stop."""
+"""The loop of a lane's worker: it takes a command, runs it, and replies, until it is told to stop."""
 
 import dataclasses
 import datetime
@@ -35,12 +35,12 @@ class LaneAborted(RuntimeError):  # noqa: N818
 
 
 def run_worker(config: dict[str, Any]) -> None:
-    """Run one worker of a lane until it is told to stop: the training function of the lane's TorchTrainer.
+    """Run one worker of a lane until it is told to stop. This is the training function of the lane's TorchTrainer.
 
     Args:
-        config: `hub` (actor handle), `lane` (index of the lane, from 0), `cpus_per_worker`, `workers_on_a_node`,
-            `collective_timeout_s`, and `prepare`. `prepare` is a function that is called before the worker joins, or
-            None; it checks the node and brings the data onto it.
+        config: Dictionary with `hub` (actor handle), `lane` (index of the lane, from 0), `cpus_per_worker`,
+            `workers_on_a_node`, `collective_timeout_s`, and `prepare`. `prepare` is None, or a function that checks the
+            node and brings the data onto it. It is called before the worker joins the lane.
     """
     from ray.train.torch import get_device
 
@@ -81,11 +81,11 @@ def _give_up(hub: Any, lane: int, why: str) -> None:
 
 
 class LaneWorker:
-    """Runs commands, and holds the session of the trial that has the lane.
+    """Runs the lane's commands on this worker, and holds the `TrialSession` of the trial that has the lane.
 
     Args:
         ranks: This worker's rank among the lane's workers, and its device.
-        collective_timeout_s: Time limit of a collective in a new process group.
+        collective_timeout_s: Time limit of a collective operation, in seconds. It is set when a process group is made.
     """
 
     def __init__(self, ranks: Ranks, collective_timeout_s: float) -> None:
@@ -96,13 +96,16 @@ class LaneWorker:
         self._reads = 0
 
     def count(self) -> int:
-        """Return a count of progress. It grows with each step, and with each call while data is being read."""
+        """Return a count that grows as long as the worker makes progress: with each step of a trial.
+
+        While data is being read, the count grows with each call of this method.
+        """
         self._reads += self._is_reading
         session = self._session
         return self._reads + (0 if session is None else session.progress)
 
     def handle(self, command: Command) -> Reply:
-        """Run one command and return its reply; an exception becomes a reply with a failure."""
+        """Run a command and return the reply. If the command raises an exception, the reply has a failure."""
         try:
             if command.renew_group and self.ranks.world_size > 1:
                 self._renew_group()
@@ -114,7 +117,7 @@ class LaneWorker:
         return Reply(failure=failure)
 
     def _renew_group(self) -> None:
-        """Join the other ranks in a new process group, and destroy the one before, unless it is torch's default."""
+        """Form a new process group with the other ranks. Destroy the old group, unless it is torch's default group."""
         before = self.ranks.group
         group = dist.new_group(timeout=datetime.timedelta(seconds=self._collective_timeout_s))
         assert isinstance(group, dist.ProcessGroup)  # every rank of the lane is a member
@@ -123,21 +126,21 @@ class LaneWorker:
             dist.destroy_process_group(before)
 
     def _forget_trial(self) -> None:
-        """Free the last trial's session. It has reference cycles, which only the garbage collector frees."""
+        """Free the memory of the last trial's session, whose reference cycles only the garbage collector frees."""
         self._session = None
         if "torch._dynamo" in sys.modules:
-            torch.compiler.reset()  # the next lines would freeze for ever what it keeps of a model
+            torch.compiler.reset()  # it keeps parts of models, which `gc.freeze` below would keep for ever
         gc.collect()
-        gc.freeze()  # what is left stays, mostly modules: the next collection takes 10 ms, not 200
+        gc.freeze()  # the objects left are mostly modules, which stay: the next collection takes 10 ms, not 200
         if self.ranks.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _start(self, trial: dict[str, Any], checkpoint: ray.ObjectRef | None) -> int:
-        """Build the session of a trial; return the number of epochs that it has completed.
+        """Build the session of a trial, and return the number of epochs that the trial has completed.
 
         Args:
-            trial: The trial's configuration.
-            checkpoint: Reference to the bytes of a checkpoint to go on from; None to start from scratch.
+            trial: Configuration of the trial.
+            checkpoint: Reference to the bytes of a checkpoint, from which the trial goes on. None starts from scratch.
         """
         self._forget_trial()
         config = TrialConfig.model_validate(trial)
@@ -153,9 +156,9 @@ class LaneWorker:
         return session.epoch
 
     def _epoch(self) -> dict[str, Any]:
-        """Train and validate one epoch; return its metrics and the name of the `device`.
+        """Train and validate one epoch. Return its metrics, and under `device` the name of the device.
 
-        At some epochs the result has a snapshot of the `distances` too.
+        At some epochs, the result also has a snapshot of the distances, under `distances`.
         """
         session = self._running()
         metrics = session.run_epoch()
@@ -163,7 +166,7 @@ class LaneWorker:
         return {**metrics, "device": session.device_name, **snapshot}
 
     def _save(self) -> ray.ObjectRef | None:
-        """Return a reference to a checkpoint's bytes on rank 0, whose reply becomes the answer; None on other ranks."""
+        """Return a reference to the bytes of a checkpoint. Only rank 0 makes one; the other ranks return None."""
         if self.ranks.rank != 0:
             return None
         buffer = io.BytesIO()
@@ -171,25 +174,26 @@ class LaneWorker:
         return ray.put(buffer.getvalue())
 
     def _test(self) -> dict[str, Any]:
-        """Evaluate on the test classes; return the metrics, and on rank 0 a reference to the details of each query.
+        """Evaluate on the test classes, and return `metrics` and `details`.
 
-        Only `sweep.finals` sends this command.
+        On rank 0, `details` is a reference to the details of each query; on other ranks it is None. Only `sweep.finals`
+        sends this command.
         """
         session = self._running()
         metrics, details = session.examine_test(self._read_test(session.config))
         return {"metrics": metrics, "details": ray.put(details) if self.ranks.rank == 0 else None}
 
     def _read_test(self, config: TrialConfig) -> ImageSplit:
-        """Return the test classes.
+        """Return the images of the test classes.
 
-        They are for the final evaluation, and for curves of trials that are not part of a search (`measured_curves`).
+        They are read for the final evaluation, and for trials outside of a search whose `measured_curves` has `test`.
         """
         with self._reading():
             return read_test_split(config.data)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Count as making progress in the block: it may decode images for minutes, which is no stall."""
+        """Make `count` grow during the block, so that decoding images for minutes does not look like a stall."""
         self._is_reading = True
         try:
             yield

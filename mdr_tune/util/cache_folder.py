@@ -1,4 +1,4 @@
-"""The cache folder, and the lock by which processes share the files in it."""
+"""Find the cache folder, and lock files in it, so that several processes can use it."""
 
 import fcntl
 import logging
@@ -18,13 +18,13 @@ _SILENT_TRIES, _TRY_EVERY_S = 10, 0.05
 
 
 def cache_dir() -> Path:
-    """Return the folder for prepared data sets; make it if need be.
+    """Return the folder for prepared data sets. If it does not exist, make it.
 
-    The folder is the first of these whose variable is set: `$MDR_TUNE_CACHE`, `$XDG_CACHE_HOME/mdr_tune`,
+    It is `$MDR_TUNE_CACHE` if this variable is set, else `$XDG_CACHE_HOME/mdr_tune` if that one is set, else
     `~/.cache/mdr_tune`.
 
     Raises:
-        UserError: the folder cannot be made or written to; the message names MDR_TUNE_CACHE.
+        UserError: the folder cannot be made or written to; the message advises to set MDR_TUNE_CACHE.
     """
     folder = _cache_location()
     try:
@@ -37,10 +37,10 @@ def cache_dir() -> Path:
 
 
 def check_cache_dir() -> Path:
-    """Return the folder that `cache_dir` returns, without making it.
+    """Return the same folder as `cache_dir`, but do not make it. Only check that it could be made and written to.
 
     Raises:
-        UserError: the folder cannot be made or written to; the message names MDR_TUNE_CACHE.
+        UserError: the folder cannot be made or written to; the message advises to set MDR_TUNE_CACHE.
     """
     folder = _cache_location()
     if problem := why_not_writable(folder):
@@ -68,11 +68,13 @@ def _not_writable(folder: str, reason: str) -> str:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, a file `<name>.lock` beside it, within the block; wait for the lock if need be.
+    """Hold the lock of the file `path` within the block. If another process has the lock, wait for it.
 
-    A wait of more than half a second is logged as a warning. Shorter ones are usual: a process that only opens a file
-    holds its lock for a moment. The kernel drops the lock when its holder ends, so that a killed process blocks nobody.
-    The lock file stays, because deleting it would let two processes lock different files of one name.
+    The lock is on a file `<name>.lock` in the same folder. If the wait takes more than half a second, a warning is
+    logged. Shorter waits are common, because a process that only opens a file holds its lock for a moment.
+
+    The kernel releases the lock when its process ends, so a killed process blocks no other one. The lock file is not
+    deleted: otherwise two processes could lock two different files of the same name.
     """
     with path.with_name(path.name + ".lock").open("ab") as lock_file:
         _acquire(lock_file, path)

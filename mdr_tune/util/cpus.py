@@ -1,4 +1,4 @@
-"""Number of CPUs that this process may use, alone or beside other processes of this program."""
+"""Find out how many CPUs this process may use, and share them with other processes of this program."""
 
 import math
 import os
@@ -9,10 +9,13 @@ _processes, _fewest_threads = 1, 1
 
 
 def usable_cpus(cgroups: Path = CGROUPS) -> int:
-    """Return the number of CPUs that this process may use: those it may run on, or the container's share if smaller.
+    """Return the number of CPUs that this process may use.
+
+    It is the number of CPUs that the process may run on. If the container has a smaller limit, it is this limit,
+    rounded up.
 
     Args:
-        cgroups: Folder in which the kernel shows the limits of the container.
+        cgroups: Folder in which the kernel publishes the limits of the container.
     """
     quota = _quota(cgroups)
     cpus = len(os.sched_getaffinity(0))
@@ -20,10 +23,10 @@ def usable_cpus(cgroups: Path = CGROUPS) -> int:
 
 
 def share_cpus(processes: int, fewest_threads: int) -> None:
-    """Limit the threads that this process starts to its share of the usable CPUs.
+    """Make `threads_to_start` return this process's share of the usable CPUs from now on.
 
     Args:
-        processes: Number of processes that may compute on the machine at a time, including this one.
+        processes: Number of processes that share the CPUs of the machine, including this one.
         fewest_threads: Number of threads that this process may start even if its share is smaller.
     """
     global _processes, _fewest_threads
@@ -31,15 +34,15 @@ def share_cpus(processes: int, fewest_threads: int) -> None:
 
 
 def threads_to_start() -> int:
-    """Return the number of compute threads that this process may start: one for each usable CPU.
+    """Return the number of threads that this process may start to compute: one for each usable CPU.
 
-    After `share_cpus`, it is the process's share of the usable CPUs, but not less than `fewest_threads`.
+    After a call of `share_cpus`, it is the process's share of the usable CPUs, but at least `fewest_threads`.
     """
     return max(_fewest_threads, usable_cpus() // _processes)
 
 
 def _quota(cgroups: Path) -> float | None:
-    """Return the container's limit in CPUs, such as 1.5 for `docker run --cpus=1.5`; None if there is no limit."""
+    """Return the number of CPUs to which the container is limited, such as 1.5 for `docker run --cpus=1.5`; or None."""
     try:
         if (file := cgroups / "cpu.max").exists():  # cgroups 2: `150000 100000`, or `max 100000`
             quota, period = file.read_text().split()

@@ -1,4 +1,4 @@
-"""Check the free space of a disk before writing, and wait while a disk is full."""
+"""Check the free space on a disk before writing, and wait while a disk is full."""
 
 import errno
 import shutil
@@ -19,7 +19,7 @@ _UNITS = ("bytes", "kB", "MB", "GB")
 
 
 def format_bytes(size_bytes: int) -> str:
-    """Return a size as people write it, in powers of 1000: `1.15 GB`."""
+    """Return a size in words, such as `1.15 GB`. A kB is 1000 bytes."""
     if size_bytes < 1000:
         return f"{size_bytes} bytes"
     power = 3 if size_bytes >= 1e9 else 2 if size_bytes >= 1e6 else 1
@@ -28,12 +28,12 @@ def format_bytes(size_bytes: int) -> str:
 
 
 def check_free(folder: Path, needed_bytes: int, purpose: str) -> None:
-    """Check that a folder's disk has room for `needed_bytes` more.
+    """Check that the disk of a folder has room for `needed_bytes` more bytes.
 
     Args:
-        folder: folder on the disk, which exists.
+        folder: folder on the disk. It must exist.
         needed_bytes: number of bytes that are going to be written.
-        purpose: purpose of writing, for the message, such as "to unpack x.tgz".
+        purpose: words for the message that say why the room is needed, such as "to unpack x.tgz".
 
     Raises:
         UserError: the disk has too little room; the message says how much is needed and how much is free.
@@ -47,7 +47,10 @@ def check_free(folder: Path, needed_bytes: int, purpose: str) -> None:
 
 
 def is_full(error: BaseException) -> bool:
-    """Return whether an error, or an error that led to it, says that a disk is full. SQLite's message counts too."""
+    """Return whether a full disk caused an error.
+
+    The error may be an OSError, SQLite's error for a full disk, or an exception that was raised because of one of them.
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -68,17 +71,17 @@ def until_room(
     """Call a function that writes to a disk; while the disk is full, wait and call it again.
 
     Args:
-        action: Function that writes. It may be called several times, so it must leave nothing behind when it raises.
-        place: Name of the file or store that is written, for the message.
-        tell: Function that takes a line for the user: once when the wait begins, and once when there is room again.
-        poll_s: Time between two tries; POLL_S unless given.
-        give_up_after_s: Time after which the wait is given up.
+        action: Function that writes. It may be called several times, so it must leave nothing behind if it raises.
+        place: Name of the file or store that is written, for messages.
+        tell: Function that takes a line for the user. It is called when the wait begins, and when there is room again.
+        poll_s: Time between two calls of `action`, in seconds; None stands for POLL_S.
+        give_up_after_s: Time after which the error is raised if the disk is still full, in seconds.
 
     Returns:
         Result of `action`.
 
     Raises:
-        Exception: `action` raised an error other than a full disk, or the disk was still full after `give_up_after_s`.
+        Exception: The error of `action`, if it is not about a full disk, or if the wait has lasted `give_up_after_s`.
     """
     waiting_since: float | None = None
     while True:

@@ -1,4 +1,7 @@
-"""Download large files: an attempt resumes where the one before ended, and a file appears only whole and checked."""
+"""Download large files.
+
+An attempt resumes where the attempt before ended. A file gets its name only when it is complete and checked.
+"""
 
 import hashlib
 import http.client
@@ -15,25 +18,25 @@ from typing import Literal, NamedTuple
 from mdr_tune.util.disk_space import check_free
 from mdr_tune.util.progress import Progress, no_progress
 
-_TIMEOUT_S = 30.0  # to connect, and between two pieces of the file
-_WAITS_S = (1.0, 4.0, 15.0)  # after failures that may pass, if attempt after attempt brings nothing new
+_TIMEOUT_S = 30.0  # time limit for connecting, and for the wait for each further piece of the file
+_WAITS_S = (1.0, 4.0, 15.0)  # before the next attempts, as long as none of them brings new bytes
 _PIECE = 1 << 18  # bytes
 
 
 class DownloadError(Exception):
-    """A file could not be downloaded. The text says why."""
+    """A file could not be downloaded. The text gives the reason."""
 
 
 class _CutShort(ConnectionError):  # noqa: N818 - it says what happened
-    """The connection ended before the file did."""
+    """The connection ended before the whole file had come."""
 
 
 class Digest(NamedTuple):
-    """Digest that the content of a file must have.
+    """The digest (hash) that the content of a file must have.
 
     Attributes:
-        algorithm: `md5` or `sha256`. MD5 tells a damaged file from a whole one; it is no safeguard against forgery.
-        begins: the digest in hexadecimal, or its beginning.
+        algorithm: `md5` or `sha256`. MD5 shows whether a file is damaged; it does not protect against a forged file.
+        begins: the digest in hexadecimal, or only its first digits.
     """
 
     algorithm: Literal["md5", "sha256"]
@@ -43,20 +46,21 @@ class Digest(NamedTuple):
 def download(
     urls: Sequence[str], path: Path, digest: Digest, progress: Progress = no_progress, size_bytes: int | None = None
 ) -> None:
-    """Download a file to `path`, from the first of the URLs that has it.
+    """Download a file to `path`. The URLs are tried in order until one of them gives the file.
 
-    Until the file is complete, its bytes are in `<path>.part`. A later call, in this process or another, goes on from
-    there; FTP, and servers that know no ranges, start over.
+    Until the file is complete, its bytes are in `<path>.part`. A later call resumes from there, even in another
+    process. With FTP, and with servers that cannot send a part of a file, it starts from the beginning.
 
     Args:
-        urls: URLs of the file (http, https or ftp), in the order in which they are tried.
-        path: path of the file to make, in a folder that exists.
+        urls: URLs of the file (http, https or ftp).
+        path: path at which the file is made. Its folder must exist.
         digest: digest that the content must have.
-        progress: function that is told how many bytes are there and how many there will be; 0 if that is unknown.
-        size_bytes: size of the file; None if it is unknown.
+        progress: function that takes the number of bytes that have come and the number of all bytes. The latter is 0 if
+            it is unknown.
+        size_bytes: size of the file, in bytes; None if it is unknown.
 
     Raises:
-        DownloadError: no URL gave the file; the message says why for each URL.
+        DownloadError: no URL gave the file; the message has the reason for each URL.
         UserError: the disk has no room for the file.
     """
     reasons = []
@@ -107,7 +111,7 @@ def _download_from(url: str, path: Path, digest: Digest, progress: Progress, siz
 
 
 def _receive(url: str, part: Path, name: str, progress: Progress, size_bytes: int | None) -> None:
-    """Download the rest of the file to `part`, or all of it if the server cannot resume."""
+    """Download the bytes that are missing in the file `part`. If the server cannot resume, download all bytes."""
     start = _size(part)
     if start and start == size_bytes:
         return  # an earlier attempt ended between the last byte and the check
@@ -116,7 +120,7 @@ def _receive(url: str, part: Path, name: str, progress: Progress, size_bytes: in
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-            return  # the file has no bytes after those of `part`: the digest will tell whether they are the file
+            return  # the file has no more bytes than `part`: the digest will show whether `part` is right
         raise
     with response:
         if start and not _continues(response, start):
@@ -138,13 +142,13 @@ def _receive(url: str, part: Path, name: str, progress: Progress, size_bytes: in
 
 
 def _continues(response: http.client.HTTPResponse, start: int) -> bool:
-    """Return whether a response begins at byte `start` of the file. A response over FTP has no status, and does not."""
+    """Return whether a response has the bytes of the file from byte `start` on. With FTP, it never does."""
     content_range = response.headers.get("Content-Range", "")
     return response.status == http.client.PARTIAL_CONTENT and content_range.startswith(f"bytes {start}-")
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return whether an error may pass, so that it makes sense to try again soon."""
+    """Return whether an error may be temporary, so that another attempt may succeed."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code in (http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS) or error.code >= 500
     cause = error.reason if isinstance(error, urllib.error.URLError) else error

@@ -1,12 +1,15 @@
-"""Exceptions for mistakes that a user can mend: the command line prints them without a traceback and exits with 2."""
+"""Exceptions for mistakes that a user can correct.
+
+The command line prints their text without a traceback, and ends with exit code 2.
+"""
 
 
 class UserError(Exception):
-    """A mistake in a file, a flag or the environment. The text names the place and the fix.
+    """The user made a mistake in a file, an option or the environment. The text says where, and how to correct it.
 
-    Problems that are found together, such as three wrong keys of a file, are joined by newlines.
+    If several mistakes are found together, such as three wrong keys of a file, the text has a line for each.
     """
 
 
 class UnknownName(UserError, ValueError):  # noqa: N818 - pydantic takes it for a ValueError of a validator
-    """A name that no data set, backbone, loss, argument or the like has. The text suggests a known one or lists all."""
+    """A name is unknown, such as that of a loss or a backbone. The text suggests a known name or lists all."""

@@ -1,4 +1,4 @@
-"""Files on a disk: tell them from pipes and devices, check where they can be written, and write them atomically."""
+"""Write files atomically, and check that a path can be written to and is no pipe or device."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a dev
 
 
 class NotOnDisk(OSError):  # noqa: N818 - an OSError that says what is there instead
-    """A pipe, a device or a socket is in the place of a file."""
+    """A path leads to a pipe, a device or a socket, where a file on a disk is needed."""
 
     def __init__(self, file: Path | str, kind: str) -> None:
         super().__init__(errno.EINVAL, f"it is {kind}, and a file on a disk is needed", str(file))
@@ -23,10 +23,10 @@ class NotOnDisk(OSError):  # noqa: N818 - an OSError that says what is there ins
 
 
 def check_on_disk(file: Path | str) -> None:
-    """Check that a path is a file or a folder, or that nothing is there.
+    """Check that a path is no pipe, device or socket. It may be a file or a folder, or not exist.
 
     Raises:
-        NotOnDisk: The path is a pipe, a device or a socket. To open or to read it might never return.
+        NotOnDisk: The path is a pipe, a device or a socket. A program that opened it might wait for ever.
     """
     try:
         kind = stat.S_IFMT(os.stat(file).st_mode)
@@ -37,7 +37,10 @@ def check_on_disk(file: Path | str) -> None:
 
 
 def why_not_writable(folder: Path) -> str | None:
-    """Return why a folder cannot be made or written to; None if it can be. Nothing is left behind."""
+    """Return the reason why a folder cannot be made or written to; None if there is no reason.
+
+    The check leaves nothing behind on the disk.
+    """
     try:
         existing = existing_folder(folder)
         if not existing.is_dir():
@@ -49,7 +52,7 @@ def why_not_writable(folder: Path) -> str | None:
 
 
 def existing_folder(path: Path) -> Path:
-    """Return the path if it exists, else the nearest one above it; a broken link counts as existing.
+    """Return the path if it exists, else the nearest folder above it that exists. A broken link counts as existing.
 
     Raises:
         OSError: A name in the path is too long.
@@ -59,16 +62,17 @@ def existing_folder(path: Path) -> Path:
 
 @contextmanager
 def atomic_write(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """Open a temporary file in the folder of `path`. It becomes `path` if the block ends without an error.
+    """Open a temporary file, which replaces the file at `path` if the block ends without an error.
 
-    Readers see the old file or the whole new one, even after a power cut.
+    A reader of `path` always gets the old file or the whole new file, even after a power cut. If the block raises an
+    error, the temporary file is removed.
 
     Args:
-        path: Path of the file, which may exist.
-        mode: Permission bits of the file. The default lets other users read it, as a cache may be shared.
+        path: Path of the file. The file may exist.
+        mode: Permission bits of the file. The default lets other users read it, because a cache may be shared.
 
     Raises:
-        NotOnDisk: `path` is a pipe, a device or a socket, which the file would replace.
+        NotOnDisk: `path` is a pipe, a device or a socket.
     """
     check_on_disk(path)
     descriptor, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)

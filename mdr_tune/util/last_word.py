@@ -1,8 +1,8 @@
-"""Print the last lines of a process that does not end in order, such as after SIGKILL.
+"""Print a message for the user even if this process is killed.
 
-A library may end the process without a word (Ray does, by `_Exit` in a thread), and so may the kernel when memory is
-short. A small shell beside the process then prints the last lines, the *last word*. It notices the end of the process
-when the pipe between them closes.
+A library may end the process without any message: Ray does so, by `_Exit` in a thread. The kernel does so when memory
+is short. A small shell beside the process then prints one or two lines, the *last word*. The shell notices the end of
+the process because the pipe between them closes.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import NoReturn
 STDOUT, STDERR = 1, 2
 ENDED = "error: ended before it could end in order: by SIGKILL, for want of memory, or by a library"
 SHOW_CURSOR = b"\x1b[?25h"
-"""Control sequence for terminals, where a live line may have hidden the cursor."""
+"""Control sequence that shows the cursor of a terminal again. The status line may have hidden it."""
 _IN_ORDER = "in order"
 _GUARD = """
 trap '' INT TERM HUP
@@ -33,11 +33,11 @@ printf '%s\\n' "$message" >&2
 
 
 class _LastWord:
-    """The shell that prints the last word: a message and, if a file exists, a second line.
+    """The shell that prints the last word: a message and, if a certain file exists, a second line.
 
     Args:
-        file: File that must exist for the second line to be printed.
-        more: The second line.
+        file: The second line is printed only if this file exists.
+        more: Text of the second line.
     """
 
     def __init__(self, file: Path, more: str) -> None:
@@ -54,24 +54,24 @@ class _LastWord:
         self._guard, self._pipe = guard, guard.stdin
 
     def ends_in_order(self) -> None:
-        """End the shell without printing anything: the process ends in order."""
+        """End the shell without printing anything, because the process ends in order."""
         self.tell(_IN_ORDER)
         with contextlib.suppress(OSError):
             self._pipe.close()
         self._guard.wait()
 
     def tell(self, message: str) -> None:
-        """Replace the message."""
+        """Replace the message that the shell will print."""
         with contextlib.suppress(OSError):  # somebody ended the shell
             self._pipe.write(f"{' '.join(message.split())}\n".encode())
 
     def replace_more(self, more: str) -> None:
-        """Replace the second line."""
+        """Replace the second line that the shell will print."""
         self._more = " ".join(more.split())
         self.tell(f"more: {self._more}")
 
     def more(self) -> str:
-        """Return the second line if the file exists, else an empty text."""
+        """Return the second line if its file exists, else an empty text."""
         return f"{self._more}\n" if self._file.exists() else ""
 
 
@@ -80,11 +80,13 @@ _current: _LastWord | None = None
 
 @contextlib.contextmanager
 def last_word(file: Path = Path(os.devnull) / "none", more: str = "") -> Iterator[None]:
-    """Have a message printed on stderr if the process is ended within the block. An exception is no such end.
+    """Make a shell print a message on stderr if the process is killed within the block.
+
+    Nothing is printed if the block ends, even by an exception.
 
     Args:
-        file: File that must exist by then for the second line to be printed.
-        more: Second line, such as how to resume.
+        file: The second line is printed only if this file exists when the process is killed.
+        more: Text of the second line, such as how to resume.
     """
     global _current
     before, _current = _current, _LastWord(file, more)
@@ -97,7 +99,10 @@ def last_word(file: Path = Path(os.devnull) / "none", more: str = "") -> Iterato
 
 @contextlib.contextmanager
 def errors_are_the_last_word() -> Iterator[None]:
-    """Make an error that leaves the block the last word, in case the process does not live to report it."""
+    """If an error leaves the block, make it the message of the last word.
+
+    The error is thus printed even if the process is killed before it can report the error itself.
+    """
     try:
         yield
     except BaseException as error:
@@ -107,20 +112,21 @@ def errors_are_the_last_word() -> Iterator[None]:
 
 
 def say_after_last_word(more: str) -> None:
-    """Replace the second line of the last word."""
+    """Replace the second line of the last word, if there is a last word."""
     if _current is not None:
         _current.replace_more(more)
 
 
 def exit_at_once(code: int, reason: str, last: Callable[[], None] = lambda: None) -> NoReturn:
-    """Print a reason and the last word's second line on stderr, and end this process without any clean-up.
+    """Print a reason and the second line of the last word on stderr, and end this process without any clean-up.
 
-    Signal handlers and threads may call it: it does not use Python's streams, whose locks other code may hold.
+    Signal handlers and any thread may call this function. It does not use Python's streams, because other code may hold
+    their locks.
 
     Args:
         code: Exit code of the process.
         reason: Text that is printed after `error: `.
-        last: Function that is called when everything is printed. It may make a library end this process.
+        last: Function that is called after everything is printed. It may end this process itself.
     """
     with contextlib.suppress(OSError):  # stderr may be closed
         os.write(STDERR, f"error: {reason}\n{_current.more() if _current else ''}".encode())

@@ -1,4 +1,4 @@
-"""Import the names of a package only when they are asked for, so that its light modules load alone."""
+"""Import the modules of a package only when their names are used, so that the package itself is imported quickly."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,17 @@ from typing import Any
 
 
 def lazy_name(package: str, modules: Mapping[str, Sequence[str]], name: str) -> Any:
-    """Return an object of a package by its name, for the package's `__getattr__` (PEP 562).
+    """Import the module that has a name of a package, and return the object. A package's `__getattr__` calls this.
+
+    Python calls the `__getattr__` of a package for names that are not imported yet (PEP 562).
 
     Args:
         package: Dotted name of the package.
-        modules: Names that each module of the package offers, by the module's name.
-        name: Name that is asked for.
+        modules: The names that each module of the package has. The keys are the names of the modules.
+        name: Name of the object.
 
     Raises:
-        AttributeError: No module offers the name.
+        AttributeError: `modules` does not list the name.
     """
     for module, names in modules.items():
         if name in names:

@@ -6,25 +6,29 @@ from collections.abc import Iterable
 from mdr_tune.util.errors import UnknownName
 
 LIBRARY_PREFIX = "pml."
-"""Prefix of the names of losses that are looked up in pytorch-metric-learning, such as `pml.CircleLoss`."""
+"""Prefix of the names of losses that are taken from pytorch-metric-learning, such as `pml.CircleLoss`."""
 _KINDS = ("loss", "miner", "sampler", "scheduler", "schedule", "optimizer", "search", "dataset")
 
 
 def plain_name(name: str) -> str:
-    """Return a name in lower case, without signs and the word for its kind at the end: `arcface` for ArcFaceLoss."""
+    """Return a simple form of a name, by which spellings are compared: `arcface` for ArcFaceLoss and arc-face.
+
+    It is in lower case, has only letters and digits, and lacks a word for the kind of thing at its end, such as `loss`.
+    """
     plain = "".join(filter(str.isalnum, name.casefold()))
     return next((plain.removesuffix(kind) for kind in _KINDS if plain.endswith(kind) and plain != kind), plain)
 
 
 def nearest_name(name: str, known: list[str], alike: float = 0.6) -> str | None:
-    """Return the known name that was probably meant, whatever the case of its letters; None if no name is near enough.
+    """Return the known name that the user probably meant; None if no known name is similar enough.
 
-    A known name that differs only in case, signs and the word for its kind goes first: ArcFaceLoss means arcface.
+    If a known name has the same `plain_name`, it is returned. For example, ArcFaceLoss means arcface. Otherwise it is
+    the most similar name, without regard to the case of letters.
 
     Args:
-        name: Name that was given.
+        name: Name that the user wrote.
         known: Known names.
-        alike: Least likeness of the two names, from 0 to 1.
+        alike: Least similarity of the two names, from 0 to 1, as difflib computes it.
     """
     plain = {plain_name(entry): entry for entry in reversed(known)}
     if (same := plain.get(plain_name(name))) is not None:
@@ -35,17 +39,17 @@ def nearest_name(name: str, known: list[str], alike: float = 0.6) -> str | None:
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """Return the sentence ` Did you mean 'NAME'?` for the nearest known name, with a space first; empty without one."""
+    """Return the question ` Did you mean 'NAME'?`, which begins with a space. If no known name is near, it is empty."""
     guess = nearest_name(name, known)
     return f" Did you mean {guess!r}?" if guess is not None else ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], more: str = "") -> UnknownName:
-    """Return the error for an unknown name, with a suggestion and the known names.
+    """Return the error for an unknown name. Its message suggests the nearest known name and lists all known names.
 
     Args:
-        kind: Kind of thing that the name should be of, such as `loss`.
-        name: Name that was given.
+        kind: Word for what the name should stand for, such as `loss`.
+        name: Name that the user wrote.
         known: Known names.
         more: Text that is put at the end of the message.
     """

@@ -1,10 +1,13 @@
-"""Type of the function by which long work reports its progress."""
+"""The type of the functions to which long work reports its progress."""
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Function that takes what is being done, how many items are done, and how many there are. Called from one thread."""
+"""Function that takes words for the present work, the number of items that are done, and the number of all items.
+
+All calls come from the same thread.
+"""
 
 
 def no_progress(_what: str, _done: int, _total: int) -> None:
-    """Report nothing."""
+    """Do nothing. Pass this function where progress need not be reported."""

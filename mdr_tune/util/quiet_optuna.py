@@ -1,4 +1,4 @@
-"""Keep Optuna's messages about its own workings off the terminal."""
+"""Suppress Optuna's messages on the terminal that do not concern the user."""
 
 import warnings
 
@@ -7,7 +7,7 @@ from optuna.exceptions import ExperimentalWarning
 
 
 class without_warnings(warnings.catch_warnings):  # noqa: N801 - a context manager
-    """Suppress Optuna's warnings on experimental features within a block: the user cannot change them."""
+    """Suppress Optuna's warnings about experimental features within a block. The user can do nothing about them."""
 
     def __enter__(self) -> None:
         super().__enter__()
@@ -15,5 +15,5 @@ class without_warnings(warnings.catch_warnings):  # noqa: N801 - a context manag
 
 
 def quiet_optuna() -> None:
-    """Let Optuna log errors only."""
+    """Make Optuna log only errors."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -1,13 +1,14 @@
 """Let SIGTERM and SIGHUP interrupt the process as Ctrl-C does, so that half-done work is cleaned up.
 
-SIGTERM comes from a scheduler or a service manager. SIGHUP comes when the terminal is closed or the connection to it
-breaks; it stays ignored under `nohup`.
+A scheduler or a service manager sends SIGTERM. The system sends SIGHUP when the terminal is closed or the connection to
+it breaks. Under `nohup`, SIGHUP stays ignored.
 
-A SIGTERM right after another one is no second request: `timeout` and `make` send it to their child and to its process
-group, so that the child gets it twice. It does nothing while the first is being obeyed.
+A second SIGTERM right after the first one does nothing while the process reacts to the first. It is usually no second
+request: `timeout` and `make` send SIGTERM to their child and to its process group, so that the child gets it twice.
 
-A library may catch the KeyboardInterrupt of an interrupt and go on. Each interrupt is therefore noted.
-`raise_if_interrupted` raises it again between the steps of a command, and the next signal raises it anywhere.
+An interrupt raises KeyboardInterrupt. A library may catch this exception and go on, so this module remembers that an
+interrupt came. `raise_if_interrupted` then raises KeyboardInterrupt again; commands call it between their steps. The
+next signal raises it too, wherever the code is.
 """
 
 import os
@@ -22,13 +23,13 @@ from types import FrameType
 from mdr_tune.util.last_word import exit_at_once
 
 INTERRUPTED_EXIT_CODE = 130
-"""Exit code of a program that Ctrl-C ended, by the convention of shells."""
+"""Exit code of a program that was ended by Ctrl-C. Shells use this number too."""
 
 
 ANSWER_WITHIN_S = 2.0
-"""Time for which a library may hold the main thread after an interrupt."""
+"""Time after which the process is ended if a library still blocks the main thread after an interrupt."""
 TWICE_WITHIN_S = 1.0
-"""Time within which a second signal counts as the first one, sent to the process and to its group."""
+"""Time in which a second signal does nothing. The sender may have sent one signal to the process and to its group."""
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -36,8 +37,8 @@ class _Interrupt:
     """State of the last interrupt of this process.
 
     Attributes:
-        came_at: Time of the monotonic clock at which KeyboardInterrupt was raised; None if it was not.
-        is_obeyed: Whether the process is ending in order, so that SIGTERM and SIGHUP raise nothing.
+        came_at: Time at which KeyboardInterrupt was raised, by the monotonic clock; None if no interrupt came.
+        is_obeyed: Whether the process is already ending in order. SIGTERM and SIGHUP then do nothing.
     """
 
     came_at: float | None = None
@@ -48,25 +49,26 @@ _last = _Interrupt()
 
 
 def was_interrupted() -> bool:
-    """Return whether an interrupt has raised KeyboardInterrupt, even if some code has caught it since."""
+    """Return whether an interrupt has raised KeyboardInterrupt. It does not matter whether some code has caught it."""
     return _last.came_at is not None
 
 
 def raise_if_interrupted() -> None:
-    """Raise KeyboardInterrupt again, in the main thread, if an interrupt came and some code has caught it."""
+    """Raise KeyboardInterrupt if an interrupt came, in case a library has caught it. Do so in the main thread only."""
     if was_interrupted() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 
 
 def obey_in_order() -> None:
-    """Have SIGTERM and SIGHUP do nothing from now on: the process already ends in order, as the first one asked."""
+    """Make SIGTERM and SIGHUP do nothing from now on, because the process is already ending in order."""
     _last.is_obeyed = True
 
 
 def interrupt_on_sigterm() -> None:
-    """Let SIGTERM and SIGHUP do what Ctrl-C does from now on, and forget earlier interrupts.
+    """Make SIGTERM and SIGHUP do what Ctrl-C does from now on, and forget earlier interrupts.
 
-    Nothing happens outside the main thread, which alone may set handlers. A SIGHUP that `nohup` ignores stays ignored.
+    In other threads than the main one, this function does nothing, because only the main thread may set handlers. If
+    `nohup` has made the process ignore SIGHUP, it stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -80,7 +82,7 @@ def interrupt_on_sigterm() -> None:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP do what Ctrl-C does within the block, and restore their handlers after it."""
+    """Make SIGTERM and SIGHUP do what Ctrl-C does within the block, and restore their handlers after it."""
     with signal_handlers_kept():
         interrupt_on_sigterm()
         yield
@@ -88,7 +90,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 @contextmanager
 def signal_handlers_kept() -> Iterator[None]:
-    """Restore the handlers of SIGINT, SIGTERM and SIGHUP after the block, whatever it installs."""
+    """Restore the handlers of SIGINT, SIGTERM and SIGHUP after the block, in case code in the block changes them."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDINGS)}
     try:
         yield
@@ -100,10 +102,10 @@ def signal_handlers_kept() -> Iterator[None]:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Hold back a Ctrl-C that comes within the block, and raise KeyboardInterrupt at the end of the block.
+    """Delay a Ctrl-C that comes within the block: KeyboardInterrupt is raised at the end of the block.
 
-    It protects code that must not be left in the middle. A second Ctrl-C ends the process at once. Nothing changes
-    outside the main thread, or if SIGINT is ignored.
+    Use it for code that must not be interrupted in the middle. A second Ctrl-C ends the process at once. In other
+    threads than the main one, and if SIGINT is ignored, this function changes nothing.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -128,14 +130,14 @@ def interrupts_deferred() -> Iterator[None]:
 
 @contextmanager
 def interrupts_answered(at_once: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """End this process on an interrupt even if a library holds the main thread within the block.
+    """Make sure that an interrupt ends this process, even if a library's code blocks the main thread within the block.
 
-    An interrupt raises KeyboardInterrupt in the main thread as usual, unless a library's code holds that thread. If the
-    block has not ended ANSWER_WITHIN_S later, the process ends without any clean-up. Nothing changes outside the main
-    thread.
+    Usually, an interrupt raises KeyboardInterrupt in the main thread, which ends the block. Python cannot raise it
+    while a library's code runs. If the block has not ended within ANSWER_WITHIN_S, the process is ended without any
+    clean-up. In other threads than the main one, this function changes nothing.
 
     Args:
-        at_once: Function that is called last before the process ends without clean-up.
+        at_once: Function that is called last before the process is ended without clean-up.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -163,7 +165,7 @@ def interrupts_answered(at_once: Callable[[], None] = lambda: None) -> Iterator[
 
 
 def _raise(_number: int = signal.SIGINT, _frame: FrameType | None = None) -> None:
-    """Note the time of an interrupt, and raise KeyboardInterrupt."""
+    """Remember the time of an interrupt, and raise KeyboardInterrupt."""
     _last.came_at = time.monotonic()
     raise KeyboardInterrupt
 
@@ -178,7 +180,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _is_being_answered() -> bool:
-    """Return whether the last interrupt is being obeyed, such as by the clean-up of a block that it ended."""
+    """Return whether the process is still reacting to the last interrupt, for example by cleaning up."""
     if _last.is_obeyed:
         return True
     if _last.came_at is None:

@@ -1,4 +1,7 @@
-"""Make and parse addresses of SQLite files in the form that SQLAlchemy and MLflow read. No other module does."""
+"""Make and parse the addresses of SQLite files that SQLAlchemy and MLflow use.
+
+Other modules call these functions and do not parse addresses themselves.
+"""
 
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,13 +12,13 @@ _PLAIN, _QUOTED = "sqlite:///", "sqlite+pysqlite:///"
 def sqlite_url(file: Path, options: str = "") -> str:
     """Return the address of a SQLite file.
 
-    SQLAlchemy reads `%41` in an address as `A`, and lets the path end at a `?`. Paths with such signs are quoted.
-    MLflow would make a folder of the quoted name for an address that begins with `sqlite:///`. A quoted address
-    therefore names the driver too: MLflow reads it alike, and makes no folder for it.
+    SQLAlchemy reads `%41` in an address as `A`, and a `?` as the end of the path. So these signs are quoted in a path
+    that contains them. For an address with the prefix `sqlite:///`, MLflow would make a folder with the quoted name. A
+    quoted address therefore has the prefix `sqlite+pysqlite:///`, for which MLflow makes no folder.
 
     Args:
-        file: Path of the file; a relative path is relative to the working folder.
-        options: Text after the `?`, such as `timeout=30`, as `sqlite_options` returns it.
+        file: Path of the file. A relative path is relative to the working folder.
+        options: Text to put after the `?`, such as `timeout=30`.
     """
     path = str(file)
     end = f"?{options}" if options else ""
@@ -25,7 +28,7 @@ def sqlite_url(file: Path, options: str = "") -> str:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """Return the file of an address; None if the address is not that of a SQLite file."""
+    """Return the path of the file that an address is for; None if it is not the address of a SQLite file."""
     for prefix in (_PLAIN, _QUOTED):
         if url.startswith(prefix) and (path := url.removeprefix(prefix).partition("?")[0]):
             return Path(unquote(path))
@@ -33,5 +36,5 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def sqlite_options(url: str) -> str:
-    """Return the text after the `?` of an address; empty if it has no `?`."""
+    """Return the text after the `?` in an address; empty if there is no `?`."""
     return url.partition("?")[2]

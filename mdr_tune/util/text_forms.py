@@ -1,4 +1,4 @@
-"""Bring texts that look the same to one form: labels, words and names of files come from many systems."""
+"""Convert texts that look the same to the same form, because labels and names of files come from many systems."""
 
 import posixpath
 import re
@@ -14,17 +14,20 @@ INVISIBLE = (
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001d173-\U0001d17a"
     "\U000e0100-\U000e01ef]"
 )
-"""Regular expression for an invisible character: Unicode's Default_Ignorable_Code_Point and control characters.
+"""Regular expression for an invisible character.
 
-The tag characters, which flags are made of, are not among them."""
+It matches control characters and Unicode's Default_Ignorable_Code_Point, except for the tag characters, which are parts
+of some emoji of flags.
+"""
 
 _INVISIBLE, _BLANK, _TAGS = re.compile(INVISIBLE), re.compile(r"\s"), re.compile("[\U000e0000-\U000e007f]")
 
 
 def one_form(text: str) -> str:
-    """Return the common form of all texts that look like this one: composed (NFC), without invisible characters.
+    """Return the form that all texts share that look like this one.
 
-    Each blank, whatever its width, becomes a space. Blanks at both ends are removed.
+    Letters and their accents are composed (Unicode's NFC), and invisible characters are removed. Each blank, whatever
+    its width, becomes a space. Blanks at both ends are removed.
     """
     if text.isascii() and text.isprintable():
         return text.strip()
@@ -32,20 +35,20 @@ def one_form(text: str) -> str:
 
 
 def look(text: str) -> str:
-    """Return the common form of texts that differ at most in the width of letters, in ligatures or in tags.
+    """Return the form that all texts share that a person might confuse with this one.
 
-    Full-width letters, superscripts and ligatures become plain letters (NFKC). The tag characters, which flags are made
-    of, are removed. Two texts with one look may mean two things: x² and x2.
+    Full-width letters, superscripts and ligatures become plain letters (Unicode's NFKC), and tag characters are
+    removed. The rest is as in `one_form`. Two texts of the same form may still mean different things: x² and x2.
     """
     return text if text.isascii() else one_form(unicodedata.normalize("NFKC", _TAGS.sub("", text)))
 
 
 class NamesOnDisk:
-    """Finds files on the disk whose names are spelt differently in a list.
+    """Finds the file on the disk for a path from a list of files, even if the list encodes its name differently.
 
     Args:
-        root: folder that paths are relative to.
-        form: function that returns one text for all spellings of a name.
+        root: folder that the paths are relative to.
+        form: function that returns the same text for all spellings of a name, such as `one_form`.
     """
 
     def __init__(self, root: Path, form: Callable[[str], str]) -> None:
@@ -54,7 +57,10 @@ class NamesOnDisk:
         self._names: dict[str, dict[str, list[str]]] = {}
 
     def find(self, path: str) -> str | None:
-        """Return the path as it is spelt on the disk; None if no file, or more than one, could be meant."""
+        """Return the path with the names that its folders and its file have on the disk.
+
+        If a name in the path matches no file on the disk, or several, the result is None.
+        """
         head, name = posixpath.split(path)
         if head not in self._folders:
             self._folders[head] = self.find(head)

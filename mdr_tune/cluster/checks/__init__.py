@@ -1,8 +1,8 @@
-"""What can be wrong in a cluster file: each check yields problems of one kind, and touches no machine or network.
+"""Checks of a cluster file. Each check yields the problems of one kind, and contacts no machine or network.
 
-schema        what Ray itself has against the file
-commands      the shell commands of the file
-access        who could reach the machines, and read their secrets
-aws_machines  whether AWS has such machines, and what they can do
-installation  what is copied to the machines and installed there, and what of the examples was not set
+schema        Ray's own check of the file
+commands      split the shell commands in the file, for the other checks
+access        check who can reach the machines, and whether secrets are protected
+aws_machines  check that AWS offers the machines, and that they fit their purpose
+installation  check the files and packages that the machines get, and values that were left as in the examples
 """

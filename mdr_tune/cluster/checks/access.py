@@ -1,4 +1,4 @@
-"""Who could reach the machines, use them, and read their secrets."""
+"""Check who can reach the machines of a cluster file, and whether their secrets are protected."""
 
 import ipaddress
 import os
@@ -12,7 +12,7 @@ from mdr_tune.cluster.machine import LOOPBACK
 from mdr_tune.config.yaml_lines import KeyPath
 
 _GROUP = re.compile(r"sg-[0-9a-f]{8,17}")
-_WIDEST = {4: 16, 6: 32}  # shortest prefix by version of IP; the stack takes no wider one either
+_WIDEST = {4: 16, 6: 32}  # shortest prefix for each version of IP; for 4, clusters/aws_account.yaml has this limit too
 TOKEN_PLACE = "~/.ray/auth_token"
 _SECRETS = (
     (re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b"), "a key of AWS"),
@@ -34,7 +34,10 @@ _WHERE = (
 
 
 def check_security_groups(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield machines on AWS whose security group is not set: Ray's own would be open to the world."""
+    """Yield a problem for each machine of AWS without a security group of the user's own.
+
+    Ray would make a group whose port 22 is open to the whole internet. An id from the examples is a problem too.
+    """
     for _, path, config in cluster.aws_machines():
         places = [
             ((*path, "NetworkInterfaces", str(i), "Groups"), as_mapping(interface).get("Groups"))
@@ -54,7 +57,10 @@ def check_security_groups(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_open_ports(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield rules of a security group by which much of the internet could reach the machines."""
+    """Yield a problem for each rule of a security group that lets a large part of the internet reach the machines.
+
+    An address from the examples is a problem too.
+    """
     rules = as_mapping(cluster.provider.get("security_group")).get("IpPermissions")
     for n, rule in enumerate(as_list(rules)):
         for kind, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
@@ -69,7 +75,7 @@ def check_open_ports(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_dashboard(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield that Ray's dashboard, which runs commands on all machines, would answer to others than the head's users."""
+    """Yield a problem if other machines could reach Ray's dashboard, which can run commands on all machines."""
     for start in ray_starts(cluster, "head"):
         host = start.option("--dashboard-host")
         if host is not None and host not in LOOPBACK:
@@ -81,7 +87,7 @@ def check_dashboard(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_mlflow(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield an MLflow server that others than the head's users could reach, without a password."""
+    """Yield a problem for each MLflow server that other machines could reach. It may have no password."""
     for command in setup_commands(cluster):
         if any(command.runs(*program) for program in (("mlflow-server",), ("mlflow", "server"), ("mlflow", "ui"))):
             host = command.option("--host") or command.option("-h") or command.variables.get("MLFLOW_HOST", "127.0.0.1")
@@ -93,7 +99,7 @@ def check_mlflow(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_token(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield that Ray starts without demanding its token, or that the machines do not get one that is secret."""
+    """Yield a problem if Ray is started without its token, if the machines get no token, or if others can read it."""
     for kind in ("head", "worker"):
         for start in ray_starts(cluster, kind):
             mode = start.variables.get("RAY_AUTH_MODE")
@@ -114,7 +120,7 @@ def check_token(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_secrets(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield where a key, password or token is written; the message does not repeat it."""
+    """Yield a problem for each key, password or token in the file. The message does not show the secret."""
     if "aws_credentials" in cluster.provider:
         yield Problem(("provider", "aws_credentials"), f"keys of AWS: {_WHERE}; your own are in ~/.aws")
     for path, text in _texts(cluster.tree, ()):
@@ -124,7 +130,10 @@ def check_secrets(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_metadata_service(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield that the machine's credentials could be read by a forged request (IMDSv1)."""
+    """Yield a problem for each machine that accepts version 1 of AWS's metadata service.
+
+    With version 1, a forged request to a program on the machine could read the machine's credentials.
+    """
     for _, path, config in cluster.aws_machines():
         if as_mapping(config.get("MetadataOptions")).get("HttpTokens") != "required":
             yield Problem(
@@ -134,7 +143,7 @@ def check_metadata_service(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_role(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield that Ray would make a role for the head, one that may do too much."""
+    """Yield a problem if the head has no role of AWS. Ray would make one, with more permissions than needed."""
     for name, path, config in cluster.aws_machines():
         if name == cluster.head_type and not config.get("IamInstanceProfile"):
             yield Problem(
@@ -145,7 +154,7 @@ def check_role(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_encryption(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield disks that are not encrypted, or left to the image."""
+    """Yield a problem for each disk that is not encrypted, and for each machine whose disks the file does not set."""
     for _, path, config in cluster.aws_machines():
         here = (*path, "BlockDeviceMappings")
         disks = [(str(i), as_mapping(disk).get("Ebs")) for i, disk in enumerate(as_list(config.get(here[-1])))]

@@ -1,4 +1,4 @@
-"""Machines of AWS: whether there are such, what they have, how they are paid, what they start from."""
+"""Check the machines of AWS in a cluster file: their types, resources, images and numbers."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -9,12 +9,15 @@ from mdr_tune.cluster.cluster_file import ClusterFile, Problem, as_mapping
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.nearest_name import did_you_mean
 
-_OF_RAY = "SubnetIds"  # not a parameter of the request: Ray takes the subnets from it in turn
+_OF_RAY = "SubnetIds"  # not a parameter of the request: Ray chooses one of these subnets for each machine
 _KIND = "accelerator_type:"
 
 
 def check_request(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield what botocore, without network, says against the request that each `node_config` becomes."""
+    """Yield a problem for each mistake in a `node_config`, which Ray sends to AWS as a request for machines.
+
+    botocore, which has a description of such requests, finds the mistakes without network.
+    """
     if not cluster.is_aws:
         return
     shape, validator = _run_instances()
@@ -33,7 +36,7 @@ def check_request(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield resources that are not written, or that the instance type does not have."""
+    """Yield a problem for each resource that is missing in the file, or that the instance type does not have."""
     if not cluster.is_aws:
         return
     for _, path, node_type in cluster.node_types():
@@ -56,7 +59,7 @@ def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_gpu_is_supported(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield GPUs on which the pinned PyTorch does not run."""
+    """Yield a problem for each machine whose GPUs are too old for the PyTorch that requirements.txt pins."""
     for _, path, config in cluster.aws_machines():
         instance_type = str(config.get("InstanceType", ""))
         _, kind = gpus(instance_type) or (0, "")
@@ -68,7 +71,7 @@ def check_gpu_is_supported(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_head_is_on_demand(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield that AWS could take the head back at any time, and the sweep with it."""
+    """Yield a problem if the head is a spot instance. AWS could end it at any time, and the sweep with it."""
     for name, path, config in cluster.aws_machines():
         market = as_mapping(config.get("InstanceMarketOptions"))
         if name == cluster.head_type and market.get("MarketType") == "spot":
@@ -79,7 +82,10 @@ def check_head_is_on_demand(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_image(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield images that are too old, that nobody has, that lack the driver, or are for other processors."""
+    """Yield a problem for each unsuitable image.
+
+    The image is missing or an example, has no GPU driver on a machine with GPUs, or is for other processors.
+    """
     for _, path, config in cluster.aws_machines():
         image, instance_type = str(config.get("ImageId", "")), str(config.get("InstanceType", ""))
         number, _ = gpus(instance_type) or (0, "")
@@ -97,7 +103,7 @@ def check_image(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_workers(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield numbers of workers that contradict each other, or leave nobody to train."""
+    """Yield a problem for each `min_workers` above `max_workers`, and if the file allows no worker at all."""
     if not cluster.is_aws:
         return
     most, can_train = cluster.effective.get("max_workers", 0), False
@@ -113,7 +119,7 @@ def check_workers(cluster: ClusterFile) -> Iterator[Problem]:
 
 @cache
 def _run_instances() -> tuple[Any, Any]:
-    """Return botocore's description of the request that starts machines, and what validates one against it."""
+    """Return botocore's description of the request that starts machines, and its validator for such requests."""
     try:
         import botocore.session
         from botocore.validate import ParamValidator

@@ -1,4 +1,4 @@
-"""The shell commands of a cluster file, taken apart by shlex as far as the checks need it."""
+"""Split the shell commands of a cluster file into programs and arguments, as far as the checks need it."""
 
 import re
 import shlex
@@ -17,12 +17,12 @@ _SETUP_KEYS = ("initialization_commands", "setup_commands", "head_setup_commands
 
 @dataclass(frozen=True)
 class Command:
-    """One simple command: a program and its arguments, with what stands before it, such as sudo or NAME=value.
+    """One command of the shell: a program and its arguments. Words before the program, such as sudo, are included.
 
     Attributes:
-        path: Key path of the line in the file.
-        words: All words.
-        variables: Each NAME=value among the words, or exported earlier in the line.
+        path: Key path of the line that has the command.
+        words: All words of the command.
+        variables: Environment variables that the command sets by NAME=value, or that were exported earlier in the line.
     """
 
     path: KeyPath
@@ -30,7 +30,13 @@ class Command:
     variables: dict[str, str]
 
     def option(self, name: str) -> str | None:
-        """Return the value of `--name value` or `--name=value`, the last if there are several; None without it."""
+        """Return the value of an option, which is written `--name value` or `--name=value`.
+
+        If the option is given several times, the last value counts. If it is not given, the result is None.
+
+        Args:
+            name: Name of the option with its hyphens, such as `--host`.
+        """
         found = None
         for i, word in enumerate(self.words):
             if word.startswith(f"{name}="):
@@ -40,18 +46,24 @@ class Command:
         return found
 
     def runs(self, *program: str) -> bool:
-        """Return whether these words are in it one after the other, whatever folder the first is in."""
+        """Return whether the command has the words of `program`, one directly after the other.
+
+        Only the last part of a path counts: `/usr/bin/pip install` has the words `pip` and `install`.
+        """
         names = [word.rpartition("/")[2] for word in self.words]
         return any(names[i : i + len(program)] == list(program) for i in range(len(names)))
 
     @property
     def starts_ray(self) -> bool:
-        """Whether it starts Ray, by `ray start` or by this project's script around it."""
+        """Whether the command starts Ray, by `ray start` or by this project's start_worker.sh."""
         return self.runs("ray", "start") or self.runs("start_worker.sh")
 
 
 def setup_commands(cluster: ClusterFile) -> Iterator[Command]:
-    """Yield what sets up the machines, of all kinds; without `setup_commands` also Ray's own."""
+    """Yield the commands that set up the machines: those for all nodes, for the head, for workers, and for node types.
+
+    If the file has no `setup_commands`, Ray's default commands are yielded too.
+    """
     for key in _SETUP_KEYS:
         if key == "setup_commands" and key not in cluster.tree:
             yield from _parsed(cluster.effective.get(key), (key,), indexed=False)
@@ -61,7 +73,14 @@ def setup_commands(cluster: ClusterFile) -> Iterator[Command]:
 
 
 def ray_starts(cluster: ClusterFile, kind: str) -> Iterator[Command]:
-    """Yield what starts Ray on a machine of kind "head" or "worker"; if nothing is written, Ray's own."""
+    """Yield the commands that start Ray on the head or on the workers.
+
+    If the file has no such key, Ray's default commands are yielded.
+
+    Args:
+        cluster: Cluster file.
+        kind: "head" or "worker".
+    """
     key = f"{kind}_start_ray_commands"
     is_written = key in cluster.tree
     lines = (cluster.tree if is_written else cluster.effective).get(key)
@@ -83,7 +102,7 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
     lexer.whitespace, lexer.whitespace_split = " \t\r", True
     try:
         words = list(lexer)
-    except ValueError:  # an open quote: the shell will say so; the words are looked at all the same
+    except ValueError:  # a quote is not closed: the shell will report it; check the words anyway
         words = line.split()
     part: list[str] = []
     for word in [*words, ";"]:

@@ -1,4 +1,4 @@
-"""What is copied to the machines and installed there, and what of the examples was not set."""
+"""Check the files and packages that the machines get, and find values that were left as in the examples."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _NIGHTLY = re.compile(r"ray-wheels|\.dev\d+|nightly|^--pre$")
 
 
 def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield addresses of own machines that are the example's."""
+    """Yield a problem for each address of a machine that was left as in the example."""
     provider = cluster.provider
     places: list[tuple[KeyPath, object]] = [(("provider", key), provider.get(key)) for key in _HEAD_ADDRESSES]
     places += [(("provider", "worker_ips", str(i)), ip) for i, ip in enumerate(as_list(provider.get("worker_ips")))]
@@ -26,14 +26,14 @@ def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_bucket(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield commands in which the example's bucket still stands."""
+    """Yield a problem for each command that has the example's name of a bucket."""
     for command in setup_commands(cluster):
         if any(map(_BUCKET.search, command.words)):
             yield Problem(command.path, "s3://BUCKET is an example: write the name of your bucket")
 
 
 def check_files(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield files of this machine that the cluster file names and that are not there."""
+    """Yield a problem for each file on this machine that the cluster file names but that does not exist."""
     named = {("file_mounts", str(remote)): str(local) for remote, local in _mounts(cluster).items()}
     if "ssh_private_key" in (auth := as_mapping(cluster.tree.get("auth"))):
         named["auth", "ssh_private_key"] = str(auth["ssh_private_key"])
@@ -48,7 +48,7 @@ def check_files(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_versions(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield packages that would be installed in another version than the one in requirements.txt, or a nightly one."""
+    """Yield a problem for each package whose version is not the one in requirements.txt, or is unreleased."""
     pins = _pins(Path("requirements.txt"))
     for command in setup_commands(cluster):
         if not command.runs("pip", "install"):
@@ -60,7 +60,10 @@ def check_versions(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_autoscaler(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield that the head would run no autoscaler, or one that never starts a worker on machines of one's own."""
+    """Yield a problem if no worker would ever be started.
+
+    The head then runs no autoscaler; or it runs version 2, which starts no worker on the user's own machines.
+    """
     for start in ray_starts(cluster, "head"):
         if start.option("--autoscaling-config") is None:
             yield Problem(
@@ -88,7 +91,14 @@ def _pins(file: Path) -> dict[str, str]:
 
 
 def _other_versions(command: Command, pins: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the pinned packages that a command may install in another version: as they are written, and the pin."""
+    """Yield the packages that a command may install in another version than the pinned one.
+
+    Each item has the word in the command, such as `torch>=2`, and the pin, such as `torch==2.14.1`.
+
+    Args:
+        command: Command with `pip install`.
+        pins: Pinned version of each package, by the package's name.
+    """
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 

@@ -1,4 +1,4 @@
-"""Ray's own validation of a cluster file."""
+"""Check a cluster file with Ray's own code."""
 
 import copy
 import logging
@@ -11,7 +11,11 @@ from mdr_tune.cluster.cluster_file import ClusterFile, Problem
 
 
 def completed(cluster: ClusterFile) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the file with Ray's defaults, as `ray up` completes it; and what Ray has against that."""
+    """Return the contents of a cluster file with Ray's defaults, as `ray up` uses them, and the problems in it.
+
+    If there are problems, the contents are empty. The problems are those that Ray finds, and providers or addresses
+    that this project needs.
+    """
     from mdr_tune.lanes.ray_seams import prepare_config, validate_config
 
     provider = cluster.provider.get("type")
@@ -35,7 +39,7 @@ def completed(cluster: ClusterFile) -> tuple[dict[str, Any], list[Problem]]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep back what Ray prints while it completes a file: remarks on Docker, which nothing here uses."""
+    """Suppress Ray's output within the block. Ray prints remarks on Docker, which this project does not use."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,8 +1,8 @@
-"""The MLflow server of a machine as a service that comes back after a crash: `mdr-tune mlflow-server`.
+"""The MLflow server as a service of this machine, which is started again after a crash: `mdr-tune mlflow-server`.
 
-service       install, status, uninstall, and the server itself
-settings      what the server is told, and its file
-store_checks  whether database, artifacts and port can be used
-environment   the variables that the server sees
-keepers       what keeps it running: systemd, or supervisord
+service       install and uninstall the server, return its status, and run it
+settings      the settings of the server, and the file that has them
+store_checks  check that the database, the place for artifacts and the port can be used
+environment   the environment variables of the server
+keepers       keep the server running, by systemd or supervisord
 """

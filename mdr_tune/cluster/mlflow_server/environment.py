@@ -1,4 +1,7 @@
-"""The environment of the MLflow server: the same after every start, whoever starts it, and without telemetry."""
+"""The environment variables of the MLflow server.
+
+They are the same at every start, whoever starts the server, and they turn telemetry off.
+"""
 
 import os
 import secrets
@@ -12,12 +15,12 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.sqlite_address import sqlite_url
 
 MARK = "MDR_TUNE_MLFLOW_SERVER"
-"""Variable of the server and of all processes it starts: the server's folder."""
+"""Variable by which the processes of the server are found. Its value is the server's folder."""
 _KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _ALWAYS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # evaluation jobs of language models: two more processes
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes fewer, which are for evaluating language models
     "PYTHONUNBUFFERED": "1",
 }
 _AUTH_CONFIG = """\
@@ -30,20 +33,23 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 
 
 def environment_file() -> Path:
-    """Return the file in which a user may set variables for the server, one `NAME=value` a line; it may not exist."""
+    """Return the file in which a user may set variables for the server, one `NAME=value` on each line.
+
+    The file may not exist.
+    """
     return server_folder() / "environment"
 
 
 def auth_database() -> Path:
-    """Return the file with the users and the hashes of their passwords."""
+    """Return the database file with the server's users and the hashes of their passwords."""
     return server_folder() / "basic_auth.db"
 
 
 def read_environment_file() -> dict[str, str]:
-    """Return the variables of `environment_file`, none if it does not exist.
+    """Return the variables in `environment_file`. The result is empty if the file does not exist.
 
     Raises:
-        UserError: Others may read the file, which is made for credentials.
+        UserError: Other users may read or write the file, which may have credentials in it.
     """
     from dotenv import dotenv_values
 
@@ -56,16 +62,17 @@ def read_environment_file() -> dict[str, str]:
 
 
 def server_environment(settings: ServerSettings, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return all variables of the server's process.
+    """Return all environment variables of the server's process.
 
-    Of `base` only what a login gives is kept: a variable of one shell alone would be missing after a reboot.
+    From `base`, only variables that every login sets are taken. A variable that the user has set in one shell would be
+    missing after a reboot.
 
     Args:
         settings: Settings of the server.
-        base: Environment of whoever starts the server.
+        base: Environment of the process that starts the server.
 
     Raises:
-        UserError: Others may read `environment_file`.
+        UserError: Other users may read or write `environment_file`.
     """
     kept = {name: base[name] for name in _KEPT if name in base}
     program_path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -79,7 +86,7 @@ def server_environment(settings: ServerSettings, base: Mapping[str, str] = os.en
 
 @contextmanager
 def as_the_server(settings: ServerSettings) -> Iterator[None]:
-    """Within the block, give this process the server's environment, so that a check sees what the server will see."""
+    """Give this process the server's environment within the block, so that checks run under the same conditions."""
     before = dict(os.environ)
     after = server_environment(settings)
     try:
@@ -92,7 +99,7 @@ def as_the_server(settings: ServerSettings) -> Iterator[None]:
 
 
 def write_auth_files() -> None:
-    """Write what MLflow's basic authentication needs: its configuration, and a secret key against forged forms."""
+    """Write the files for MLflow's basic authentication: its configuration, and a secret key against forged forms."""
     uri = sqlite_url(auth_database()).replace("%", "%%")  # in such a file % begins a reference
     _write_private(_auth_config_file(), _AUTH_CONFIG.format(database_uri=uri))
     if not _secret_key():

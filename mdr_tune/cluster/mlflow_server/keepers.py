@@ -1,6 +1,7 @@
-"""What keeps the MLflow server running: systemd, or supervisord where systemd does not run or the user may not use it.
+"""The keepers, which keep the MLflow server running: systemd, or else supervisord.
 
-Both run `mdr-tune mlflow-server run`, and run it again whenever it ends.
+supervisord is used where systemd does not run, or where the user may not use it. Both run `mdr-tune mlflow-server run`,
+and run it again whenever it ends.
 """
 
 import os
@@ -21,18 +22,18 @@ from mdr_tune.util.errors import UserError
 
 UNIT = "mdr-tune-mlflow.service"
 RUNTIME = Path("/run/systemd/system")
-"""Folder that exists if systemd is the machine's first process."""
+"""Folder that exists only if systemd is the machine's first process."""
 SYSTEM_UNITS = Path("/etc/systemd/system")
 _STOP_TIMEOUT_S = 40.0
 
 
 @dataclass(frozen=True)
 class KeeperState:
-    """A server that is kept running.
+    """State of a server that a keeper runs.
 
     Attributes:
-        process: The server's first process, None if it does not run (it may be about to be started again).
-        restarts: How often the server was started again, since it was told to run.
+        process: First process of the server; None if it does not run, for example just before it is started again.
+        restarts: Number of times that the keeper has started the server again after it ended.
     """
 
     process: psutil.Process | None
@@ -40,18 +41,18 @@ class KeeperState:
 
 
 class Systemd:
-    """A unit of the machine's systemd."""
+    """Keeps the server running as a unit of the machine's systemd."""
 
     description = f"systemd (unit {UNIT})"
 
     def start(self) -> str:
-        """Keep the server running from now on.
+        """Start the server, and keep it running from now on.
 
         Returns:
-            A sentence that says whether it also comes back after a reboot.
+            Sentence for the user that says whether the server is also started after a reboot.
 
         Raises:
-            UserError: systemd refuses, or another user's server is there.
+            UserError: The keeper cannot be used, or it runs another user's server.
         """
         self._check_owner()
         log_file().touch(mode=0o600)  # else systemd would make it root's
@@ -62,7 +63,11 @@ class Systemd:
         return "It comes back after a reboot"
 
     def stop(self) -> None:
-        """End the server and forget it; nothing happens if there is none."""
+        """Stop the server, and do not start it again. Nothing happens if there is no server.
+
+        Raises:
+            UserError: The server belongs to another user.
+        """
         if not (SYSTEM_UNITS / UNIT).exists():
             return
         self._check_owner()
@@ -71,7 +76,7 @@ class Systemd:
         _as_root("systemctl", "daemon-reload")
 
     def state(self) -> KeeperState | None:
-        """Return how the server is, None if nothing keeps it running."""
+        """Return the state of the server; None if the keeper does not run it."""
         if not (SYSTEM_UNITS / UNIT).exists():
             return None
         shown = _run(["systemctl", "show", UNIT, "--property=ActiveState,MainPID,NRestarts"])
@@ -83,7 +88,7 @@ class Systemd:
         return KeeperState(process, int(values["NRestarts"]))
 
     def _check_owner(self) -> None:
-        """Refuse to replace or remove the server of another user."""
+        """Raise UserError if the server belongs to another user."""
         if (owner := _unit_owner()) not in (None, _user()):
             raise UserError(
                 f"{SYSTEM_UNITS / UNIT}: is the MLflow server of {owner}; use theirs, or let them uninstall it"
@@ -91,7 +96,7 @@ class Systemd:
 
 
 class Supervisord:
-    """The package supervisor: a process of the user's that is detached from the terminal."""
+    """Keeps the server running by the package supervisor, whose process needs no terminal and no rights of root."""
 
     description = "supervisord"
 
@@ -132,16 +137,16 @@ Keeper = Systemd | Supervisord
 
 
 def make_keeper() -> Keeper:
-    """Return what keeps, or would keep, the user's server running on this machine."""
+    """Return the keeper for this machine. If a supervisord already runs the user's server, it is that one."""
     if not RUNTIME.is_dir() or _supervisord() is not None:
         return Supervisord()
     return Systemd() if os.geteuid() == 0 or _unit_owner() == _user() or _may_sudo() else Supervisord()
 
 
 def end_left_over() -> None:
-    """End the processes of a server that no supervisord watches any more: they hold its port.
+    """Kill the processes of a server that no supervisord runs any more, because they still use the server's port.
 
-    They are left when supervisord is killed, and when the server's first process is killed alone.
+    Such processes are left if supervisord was killed, or if only the server's first process was killed.
     """
     left = [process for process in psutil.process_iter() if _is_of_the_server(process) and not _is_watched(process)]
     for process in left:
@@ -150,7 +155,7 @@ def end_left_over() -> None:
 
 
 def unit_text() -> str:
-    """Return the unit file of the server."""
+    """Return the text of the server's unit file for systemd."""
     return _template("mdr-tune-mlflow.service").format(
         user=_user(),
         python=_quoted(sys.executable).replace("$", "$$"),
@@ -161,7 +166,7 @@ def unit_text() -> str:
 
 
 def supervisord_text() -> str:
-    """Return the configuration of supervisord."""
+    """Return the text of the configuration file for supervisord."""
     run = shlex.join([sys.executable, "-m", "mdr_tune.cli.main", "mlflow-server", "run"])
     command = shlex.join(["sh", "-c", f"exec {run} >> {shlex.quote(str(log_file()))} 2>&1"])
     folder = str(server_folder()).replace("%", "%%")
@@ -181,15 +186,15 @@ def _supervisord_command() -> list[str]:
 
 
 def _supervisord() -> psutil.Process | None:
-    """Return the supervisord of the user's server, None if none runs."""
+    """Return the process of the supervisord that runs the user's server; None if there is none."""
     found = [process for process in psutil.process_iter() if _is_supervisord(process)]
-    return min(found, key=psutil.Process.create_time, default=None)  # it may just be forking
+    return min(found, key=psutil.Process.create_time, default=None)  # the parent: supervisord may just be forking
 
 
 def _is_supervisord(process: psutil.Process) -> bool:
     try:
         return bool(process.cmdline()[1:] == _supervisord_command()[1:])
-    except psutil.Error:  # another user's, or just gone
+    except psutil.Error:  # it belongs to another user, or has just ended
         return False
 
 
@@ -208,7 +213,7 @@ def _is_watched(process: psutil.Process) -> bool:
 
 
 def _unit_owner() -> str | None:
-    """Return whose server this machine's unit is, None if there is none."""
+    """Return the name of the user whose server this machine's systemd has a unit for; None without such a unit."""
     unit = SYSTEM_UNITS / UNIT
     if not unit.exists():
         return None
@@ -240,6 +245,6 @@ def _user() -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as one word of a unit file."""
+    """Return the text in quotes, so that a unit file has it as one word."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'

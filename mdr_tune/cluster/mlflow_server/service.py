@@ -1,4 +1,4 @@
-"""The MLflow server as a service: installed once, there again after a crash, until it is uninstalled."""
+"""Install the MLflow server as a service, which is started again after a crash until it is uninstalled."""
 
 import hashlib
 import os
@@ -33,12 +33,15 @@ from mdr_tune.cluster.mlflow_server.store_checks import check_artifacts, check_d
 from mdr_tune.util.errors import UserError
 
 START_TIMEOUT_S = 240.0
-"""Imports, and the tables of a new database, on a slow machine."""
+"""Time in which the server must answer. A slow machine needs it to import MLflow and to make a new database."""
 FAILED_AFTER_RESTARTS = 2
 LOG_LINES = 15
 LOG_LIMIT_BYTES = 10_000_000
 WORKERS = 2
-"""Processes that answer requests, of 250 MB of memory (measured). One answers while the other takes a large file."""
+"""Number of processes that answer requests. Each takes 250 MB of memory (measured).
+
+One of them can answer while the other receives a large file.
+"""
 _UVICORN_OPTIONS = "--no-access-log --timeout-worker-healthcheck 60 --timeout-graceful-shutdown 10"
 _HEALTH_TIMEOUT_S = 5.0
 _POLL_S = 0.5
@@ -46,13 +49,13 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """An installed server.
+    """Status of an installed server.
 
     Attributes:
-        settings: What it was installed with.
-        keeper: What keeps it running, in words.
-        state: How that is; None if nothing keeps it running.
-        answers: Whether it answers now.
+        settings: Settings with which the server was installed.
+        keeper: Words for the keeper, the program that keeps the server running: systemd or supervisord.
+        state: State of the server, according to the keeper; None if the keeper does not run the server.
+        answers: Whether the server answers requests now.
     """
 
     settings: ServerSettings
@@ -62,16 +65,18 @@ class ServerStatus:
 
 
 def install(settings: ServerSettings, tell: Callable[[str], None]) -> ServerStatus:
-    """Have the server running with these settings, from now on; returns when it answers.
+    """Install the server with the given settings, start it, and wait until it answers.
 
-    Does nothing if it runs with the same settings, packages and variables; else it is started again.
+    If a server runs already, it is stopped first. Nothing happens if it runs with the same settings, packages and
+    variables.
 
     Args:
-        settings: See `make_settings`.
-        tell: Is told what is done, in sentences.
+        settings: Settings of the server, from `make_settings`.
+        tell: Function that takes a sentence for the user about each step.
 
     Raises:
-        UserError: Something that the server needs is missing, or it does not start; then it is not installed.
+        UserError: Something that the server needs is missing, or the server does not start. In the second case, no
+            server is installed any more.
     """
     settings = settings.model_copy(update={"started_with": _fingerprint()})
     keeper = make_keeper()
@@ -91,13 +96,13 @@ def install(settings: ServerSettings, tell: Callable[[str], None]) -> ServerStat
 
 
 def uninstall(tell: Callable[[str], None]) -> None:
-    """End the server for good; what it kept stays.
+    """Stop the server, and do not start it again. Its data stays.
 
     Args:
-        tell: Is told what is done, in sentences.
+        tell: Function that takes a sentence for the user about what was done.
 
     Raises:
-        UserError: It is another user's.
+        UserError: The server belongs to another user.
     """
     settings = read_settings()
     make_keeper().stop()
@@ -112,20 +117,20 @@ def uninstall(tell: Callable[[str], None]) -> None:
 
 
 def status() -> ServerStatus | None:
-    """Return how the server is, None if there is none installed.
+    """Return the status of the server; None if no server is installed.
 
     Raises:
-        UserError: Its settings cannot be read.
+        UserError: The file of settings is damaged.
     """
     settings = read_settings()
     return None if settings is None else _status_of(settings, make_keeper())
 
 
 def run_server() -> None:
-    """Become the server that `install` described; does not return.
+    """Replace this process by the MLflow server, with the settings that `install` has written. Do not return.
 
     Raises:
-        UserError: Nothing is installed.
+        UserError: No server is installed.
     """
     settings = read_settings()
     if settings is None:
@@ -140,7 +145,7 @@ def run_server() -> None:
 
 
 def server_command(settings: ServerSettings) -> list[str]:
-    """Return the command line of the server; no secret is in it."""
+    """Return the command that starts the server. It has no secret in it."""
     command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--backend-store-uri", settings.backend_store_uri]
     command += ["--artifacts-destination", settings.artifacts_destination, "--serve-artifacts"]
@@ -154,7 +159,10 @@ def server_command(settings: ServerSettings) -> list[str]:
 
 
 def limit_log() -> None:
-    """Keep the last log aside once it is large; emptied in place, since the keeper holds it open for appending."""
+    """Copy the log to a second file and empty it, if it has more than LOG_LIMIT_BYTES.
+
+    The log is not renamed, because the keeper has it open and appends to it.
+    """
     file = log_file()
     if file.exists() and file.stat().st_size > LOG_LIMIT_BYTES:
         shutil.copyfile(file, file.with_suffix(".log.1"))
@@ -162,10 +170,12 @@ def limit_log() -> None:
 
 
 def check_settings(settings: ServerSettings) -> None:
-    """Check everything that the server needs but the port, as the server will see it; starts nothing.
+    """Check the database, the place for artifacts and the first password, in the environment that the server will have.
+
+    The port is not checked here.
 
     Raises:
-        UserError: Something is missing; the text says what to do.
+        UserError: Something is missing or cannot be used. The message says what to do.
     """
     if settings.basic_auth:
         _check_auth(settings)
@@ -175,8 +185,8 @@ def check_settings(settings: ServerSettings) -> None:
 
 
 def answers(settings: ServerSettings) -> bool:
-    """Say whether an MLflow server answers at the address."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is here, whatever proxy there may be
+    """Return whether an MLflow server answers at the address in the settings."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: it is on this machine
     try:
         with opener.open(f"{settings.address}/health", timeout=_HEALTH_TIMEOUT_S) as response:
             return bool(response.read() == b"OK")
@@ -220,7 +230,7 @@ def _wait_until_it_answers(settings: ServerSettings, keeper: Keeper, log_begins:
 
 
 def _check_auth(settings: ServerSettings) -> None:
-    """Check the package that MLflow's basic authentication needs, and the first password."""
+    """Check that the package for MLflow's basic authentication is installed, and that there is a first password."""
     if find_spec("flask_wtf") is None:
         raise UserError(
             f"--basic-auth: needs a package that is not installed; {sys.executable} -m pip install 'Flask-WTF<2'"
@@ -233,6 +243,9 @@ def _check_auth(settings: ServerSettings) -> None:
 
 
 def _fingerprint() -> str:
-    """Return what, beside the settings, must be the same for a running server to be left alone: programs, variables."""
+    """Return a hash of the programs and variables that the server is started with.
+
+    If it differs from the hash of the running server, `install` starts the server again.
+    """
     programs = [sys.executable, str(Path(__file__).parent), version("mlflow"), os.getuid()]
     return hashlib.sha256(repr([programs, sorted(read_environment_file().items())]).encode()).hexdigest()

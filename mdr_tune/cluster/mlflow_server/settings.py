@@ -1,4 +1,4 @@
-"""What an MLflow server is started with, and the folder that holds its settings, its log and, by default, its data."""
+"""The settings of the MLflow server, and the folder for its settings, its log and, by default, its data."""
 
 import ipaddress
 import os
@@ -16,32 +16,36 @@ from mdr_tune.util.words import not_utf_8, without_password
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
 POSTGRESQL_DRIVER = "postgresql+psycopg2"
-"""Driver named in the URI: for a bare `postgresql:` SQLAlchemy takes another one, which is not installed."""
+"""Beginning of the URIs of PostgreSQL databases.
+
+It names the driver, because SQLAlchemy uses another one for a plain `postgresql:`, which is not installed.
+"""
 _ANY_ADDRESS = ("0.0.0.0", "::")
 
 
 def server_folder() -> Path:
-    """Return the folder of the user's MLflow server; it may not exist."""
+    """Return the folder of the user's MLflow server. It may not exist yet."""
     return Path.home() / "mdr_tune_mlflow"
 
 
 def log_file() -> Path:
-    """Return the file that takes what the server prints."""
+    """Return the file to which the server's output is written."""
     return server_folder() / "server.log"
 
 
 class ServerSettings(BaseModel):
-    """Where the server keeps its data, and where it listens.
+    """Settings of the MLflow server: where it keeps its data, and on which address it listens.
 
     Attributes:
-        backend_store_uri: Database of runs, metrics and models: `sqlite:////absolute/path` or
-            `postgresql+psycopg2://user@host/database`; never with a password.
-        artifacts_destination: Files of the runs: an absolute folder or `s3://bucket/prefix`.
-        host: Address to listen on.
-        port: TCP port to listen on.
-        public_urls: Further addresses, `https://name`, at which browsers and clients reach it through a proxy.
-        basic_auth: Whether the server asks for a user and a password.
-        started_with: Hash of programs and variables with which it was started; empty before.
+        backend_store_uri: URI of the database of runs, metrics and models: `sqlite:////absolute/path` or
+            `postgresql+psycopg2://user@host/database`. It never has a password in it.
+        artifacts_destination: Place for the files of the runs: an absolute folder or `s3://bucket/prefix`.
+        host: IP address that the server listens on, or `localhost`.
+        port: TCP port that the server listens on.
+        public_urls: Further addresses of the server, such as `https://mlflow.example.org`, at which browsers and
+            clients reach it through a proxy.
+        basic_auth: Whether the server asks for a user name and a password.
+        started_with: Hash of the programs and the variables with which the server was started; empty before the start.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,18 +60,21 @@ class ServerSettings(BaseModel):
 
     @property
     def listens_on_loopback_only(self) -> bool:
-        """Whether only processes of this machine can connect."""
+        """Whether only processes of this machine can connect to the server."""
         return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
     @property
     def address(self) -> str:
-        """The server's URL as this machine reaches it."""
+        """URL at which processes of this machine reach the server."""
         host = DEFAULT_HOST if self.host in _ANY_ADDRESS else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def allowed_hosts(self) -> list[str]:
-        """The Host headers that are answered: loopback at any port (an SSH tunnel may end at another), and names."""
+        """Values of the HTTP header Host that the server answers to.
+
+        They are loopback addresses with any port, since an SSH tunnel may use another port, and the server's own names.
+        """
         hosts = [pattern for name in ("localhost", "127.0.0.1") for pattern in (name, f"{name}:*")]
         hosts += [urlsplit(url).netloc for url in self.allowed_origins]
         if self.host in _ANY_ADDRESS:
@@ -76,7 +83,10 @@ class ServerSettings(BaseModel):
 
     @property
     def allowed_origins(self) -> list[str]:
-        """The pages, beside those of loopback, whose scripts may write: the server's own, as a browser sees it."""
+        """Addresses of web pages whose scripts may change data on the server: its own pages, as a browser sees them.
+
+        MLflow allows pages of loopback addresses anyway.
+        """
         is_named = not self.listens_on_loopback_only and self.host not in _ANY_ADDRESS
         return [*([self.address] if is_named else []), *self.public_urls]
 
@@ -89,10 +99,10 @@ def make_settings(
     public_urls: tuple[str, ...] = (),
     basic_auth: bool = False,
 ) -> ServerSettings:
-    """Return settings from what a user wrote, with paths made absolute; the defaults are in `server_folder`.
+    """Return the settings for a user's options. Paths are made absolute. By default, the data is in `server_folder`.
 
     Raises:
-        UserError: Something has a form that cannot be right; nothing was tried yet.
+        UserError: An option has a wrong form. Whether the server can work with the options is not checked here.
     """
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: must lie between 1 and 65535")
@@ -107,7 +117,7 @@ def make_settings(
 
 
 def write_settings(settings: ServerSettings) -> None:
-    """Keep the settings for the server's next starts; the file is replaced whole or not at all."""
+    """Write the settings to the file that the server reads at each start. The file is replaced as a whole."""
     file = _settings_file()
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with atomic_write(file, mode=0o600) as opened:
@@ -115,10 +125,10 @@ def write_settings(settings: ServerSettings) -> None:
 
 
 def read_settings() -> ServerSettings | None:
-    """Return the settings that `install` kept, None if there are none.
+    """Return the settings that `install` has written; None if there is no file of settings.
 
     Raises:
-        UserError: The file is damaged.
+        UserError: The file of settings is damaged.
     """
     try:
         return ServerSettings.model_validate_json(_settings_file().read_bytes())
@@ -132,7 +142,7 @@ def read_settings() -> ServerSettings | None:
 
 
 def forget_settings() -> None:
-    """Remove the kept settings; the data stays."""
+    """Remove the file of settings. The server's data stays."""
     _settings_file().unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""What is checked before the MLflow server is started: its database, the place of its artifacts, its port."""
+"""Check the database, the place for artifacts and the port before the MLflow server is started."""
 
 import os
 import sys
@@ -13,15 +13,17 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.sqlite_address import sqlite_file
 
 NEEDED_BYTES = 200_000_000
-"""Free space to begin with, for a local database or local artifacts."""
+"""Free space that a local database or a local folder for artifacts needs at the start."""
 _CONNECT_TIMEOUT_S = 10
 
 
 def check_database(uri: str) -> None:
-    """Connect to the database, and look at the version of its tables; writes nothing into it.
+    """Check that the server can use the database, and that its tables are of a suitable version.
+
+    Nothing is written into the database.
 
     Raises:
-        UserError: It cannot be used; the text says why, and what to do.
+        UserError: The database cannot be used. The message says why, and what to do.
     """
     import sqlalchemy
 
@@ -50,10 +52,13 @@ def check_database(uri: str) -> None:
 
 
 def check_artifacts(place: str) -> None:
-    """Write and remove a small file where the artifacts shall be, a folder or `s3://bucket/prefix`.
+    """Check that the place for artifacts can be written to, by writing and removing a small file.
+
+    Args:
+        place: Folder, or `s3://bucket/prefix`.
 
     Raises:
-        UserError: It cannot be written; the text says why, and what to do.
+        UserError: The place cannot be written to. The message says why, and what to do.
     """
     if "://" not in place:
         _check_writable(Path(place), "--artifacts-destination")
@@ -86,10 +91,10 @@ def check_artifacts(place: str) -> None:
 
 
 def check_port(port: int) -> None:
-    """Check that nobody listens at a port of this machine.
+    """Check that no process listens on a TCP port of this machine.
 
     Raises:
-        UserError: Another process does; the text names it if it is the user's.
+        UserError: A process listens on the port. The message names the process if it belongs to this user.
     """
     import psutil
 
