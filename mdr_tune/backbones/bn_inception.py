@@ -16,7 +16,7 @@ class _Block(NamedTuple):
 
     All branches get the same input, and their outputs are concatenated. If the branch `single` has 0 channels, it is
     left out, and the block halves height and width: the last convolutions of `triple` and `double` have stride 2, and
-    the pooled input is an output without a projection.
+    the pooled input becomes a part of the output without a projection by a 1x1 convolution.
     """
 
     name: str

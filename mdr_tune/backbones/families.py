@@ -22,7 +22,7 @@ class Conv4Family(BackboneFamily):
     has_published_weights = False
 
     def image_limits(self, name: str, weights: str) -> ImageLimits:
-        """Return the limits of Conv4, which takes grey images of 32x32 pixels only."""
+        """Return the shapes of images that Conv4 takes: only grey images of 32x32 pixels."""
         return ImageLimits(name, in_channels=1, image_size=32, min_image_size=32, fixed_image_size=True)
 
     def make(self, name: str, weights: str) -> "Backbone":
@@ -33,12 +33,12 @@ class Conv4Family(BackboneFamily):
 
 
 class BNInceptionFamily(BackboneFamily):
-    """The family of BN-Inception from the pretrainedmodels project, with whose weights the authors of MDR start."""
+    """The family of BN-Inception from the pretrainedmodels project. The authors of MDR start from its weights."""
 
     names = ("bn_inception",)
 
     def image_limits(self, name: str, weights: str) -> ImageLimits:
-        """Return the limits of BN-Inception. The least size is 7x7 pixels, which leaves one pixel in the last map."""
+        """Return the shapes of images that BN-Inception takes. From 7x7 pixels, the last layer makes one pixel."""
         return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
 
     def published_urls(self, name: str) -> dict[str, str]:
@@ -65,7 +65,7 @@ class TorchvisionFamily(BackboneFamily):
         "resnet18": ImageLimits("resnet18", in_channels=3, image_size=224, min_image_size=1),
         "resnet50": ImageLimits("resnet50", in_channels=3, image_size=224, min_image_size=1),
     }
-    """Limits of models whose images do not depend on the weights. The limits of other models come from torchvision."""
+    """Image limits that do not depend on a model's weights. Those of all other models come from torchvision."""
     names = tuple(_LIMITS)
     others = (
         "by torchvision's own names its other classification models "
@@ -79,7 +79,7 @@ class TorchvisionFamily(BackboneFamily):
         return classification_models()
 
     def image_limits(self, name: str, weights: str) -> ImageLimits:
-        """Return the limits of a model: from `_LIMITS`, or else from the metadata of its published weights."""
+        """Return the shapes of images that a model takes: from `_LIMITS`, else from the metadata of its weights."""
         if name in self._LIMITS:
             return self._LIMITS[name]
         from mdr_tune.backbones.torchvision_models import image_limits
@@ -87,7 +87,7 @@ class TorchvisionFamily(BackboneFamily):
         return image_limits(name, weights)
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URL of each of the weights that torchvision lists for a model, by the name of the weights."""
+        """Return a dictionary that maps the names of a model's weights in torchvision to their URLs."""
         from torchvision.models import get_model_weights
 
         return {entry: weights.url for entry, weights in get_model_weights(name).__members__.items()}

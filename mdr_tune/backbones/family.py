@@ -43,7 +43,7 @@ class BackboneFamily(ABC):
         """
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URL of each of the published weights of a backbone, by the name of the weights.
+        """Return a dictionary that maps the names of a backbone's published weights to their URLs.
 
         The best weights are also listed under the name DEFAULT.
         """

@@ -20,8 +20,8 @@ _FIXED_IMAGE_SIZE = ("vit_", "maxvit_")
 _LEAST_IMAGE_SIZE = {"efficientnet_v2_": 1, "swin_": 4}
 """Least height and width, in pixels, that some networks take. The keys are the beginnings of the networks' names.
 
-torchvision publishes a least size for each network. For these networks, that size is larger than needed. For Swin, it
-is the size of the images that the weights were trained on.
+torchvision publishes a least size for each network, but for these networks the published size is larger than needed.
+For example, that of Swin is the size of the images that the weights were trained on.
 """
 _VIT_IMAGE_SIZE = 224  # torchvision's default for a vision transformer
 _AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
@@ -81,7 +81,7 @@ class TorchvisionBackbone(Backbone):
 def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
     """Return the shapes of images that a model takes, without making the model.
 
-    Most of them come from the metadata of the published weights.
+    The sizes come from the metadata of the published weights, except for a few networks.
 
     Args:
         name: torchvision's name of the model.

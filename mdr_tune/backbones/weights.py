@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def published_urls(name: str) -> dict[str, str]:
-    """Return the URL of each of the published weights of a backbone, by the name of the weights.
+    """Return a dictionary that maps the names of a backbone's published weights to their URLs.
 
     The best weights are also listed under the name DEFAULT.
     """

@@ -39,7 +39,7 @@ def close_token(file: Path | None = None) -> None:
     """Remove other users' permissions for the file of the token, and their permission to write to its folder.
 
     Args:
-        file: File of the token. None stands for the file in which Ray looks for its token. It need not exist.
+        file: File of the token, which need not exist. None stands for the file in which Ray looks for its token.
     """
     file = file or token_file()
     for path, closed in ((file.parent, OTHERS_WRITE), (file, OTHERS)):

@@ -45,7 +45,7 @@ class ClusterFile:
 
     @property
     def provider(self) -> dict[str, Any]:
-        """The mapping under the key `provider`. It says who provides the machines, and has the settings for this."""
+        """The mapping under the key `provider`, which says where the machines come from, such as AWS."""
         return as_mapping(self.tree.get("provider"))
 
     @property

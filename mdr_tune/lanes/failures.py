@@ -23,9 +23,9 @@ _PEER_LOST_SIGNS = (
 def failure_of(error: Exception, ranks: Ranks) -> Failure:
     """Return the failure that a worker reports for an exception.
 
-    The workers stay in use if the trial diverged, or if its code failed. There is one exception: if a lane has several
-    workers on GPUs and the code failed, they are replaced. One worker's collective operation may still wait for the
-    others, and NCCL runs no further collective before that one has ended.
+    The workers stay in use if the trial diverged, or if its code failed. But a lane's workers are replaced after the
+    code failed if there are several on GPUs: one worker's collective operation may still wait for the others, and NCCL
+    runs no further collective before that one has ended.
 
     Args:
         error: Exception that a command raised.
@@ -48,7 +48,7 @@ def _kind_of(error: Exception, ranks: Ranks) -> FailureKind:
 
 
 def says_peer_lost(error: Exception) -> bool:
-    """Return whether an exception says that another worker is gone, as a failed collective may."""
+    """Return whether an exception says that another worker is gone. A failed collective operation may raise one."""
     is_of_network = isinstance(error, dist.DistNetworkError)  # rank 0, which hosts torch's store, is gone
     return is_of_network or any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
 
@@ -57,7 +57,7 @@ def _is_device_lost(error: Exception, device: torch.device, world_size: int) -> 
     """Return whether this process cannot use its GPU any more.
 
     After a failed assertion in a kernel, an illegal memory access or a hardware error, every further operation of the
-    process on the GPU fails. If the type of the exception does not decide the question, an operation on the GPU does.
+    process on the GPU fails. If the exception does not show this, the function tries to use the GPU.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return False

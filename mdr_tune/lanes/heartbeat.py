@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 BEAT_EVERY_S = 2.0
 TIME_TO_LEAVE_S = 5.0
-"""Time in which a worker must leave after its group was dismissed. A worker that takes longer is stuck in a command."""
+"""Time in which a worker must end by itself after the hub dismissed its group. If it takes longer, it is stuck."""
 
 
 class Heartbeat:

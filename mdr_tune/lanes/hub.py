@@ -149,7 +149,7 @@ class LaneHub:
         return sum(mailbox.ready for mailbox in self._mailboxes)
 
     async def lane_places(self) -> list[list[str]]:
-        """Return, for each lane, the addresses of its workers' nodes in the order of the ranks; [] if it is not up."""
+        """Return, for each lane, the addresses of its workers' nodes by rank; an empty list if the lane is not up."""
         return [mailbox.places for mailbox in self._mailboxes]
 
     async def worker_pids(self, lane: int) -> dict[int, int]:
@@ -182,12 +182,12 @@ class LaneHub:
         await self._mailboxes[lane].end(why)
 
     async def stop(self) -> None:
-        """Tell the workers of all lanes to leave."""
+        """Tell the workers of all lanes to end. See `Mailbox.stop`."""
         for mailbox in self._mailboxes:
             await mailbox.stop()
 
     async def is_stopping(self) -> bool:
-        """Return whether the workers were told to leave."""
+        """Return whether the sweep is over, so that the workers were told to end."""
         return any(mailbox.is_stopping for mailbox in self._mailboxes)
 
     def _end_processes(self, workers: list[WorkerProcess]) -> None:

@@ -1,4 +1,7 @@
-"""Leases of lanes to trials. This module needs only asyncio, so the tests run it without Ray."""
+"""Lease lanes to trials, so that each lane trains one trial at a time.
+
+This module needs only asyncio, so that tests can run it without Ray.
+"""
 
 import asyncio
 import contextlib
@@ -111,8 +114,8 @@ class Leases:
 
         Args:
             holder: Name of the trial.
-            token: Token with which the trial's actor called `lease`. If it is another one, the lease or the wait goes
-                on. None ends the lease or the wait whatever its token.
+            token: Token with which the trial's actor called `lease`. A lease or a wait with another token goes on. None
+                ends a lease or a wait with any token.
         """
         async with self._changed:
             self._waiting = [w for w in self._waiting if w.holder != holder or token not in (None, w.token)]

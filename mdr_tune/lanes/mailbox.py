@@ -55,7 +55,7 @@ class Mailbox:
 
     The workers of a lane form a *group*: when one worker is lost, Ray Train replaces all of them by a new group. Each
     worker of a group announces itself by `join`. When the first worker of a new group joins, the old group is dead, and
-    its messages are ignored. A group that cannot be used any more is *dismissed*: its workers are told to leave at
+    its messages are ignored. A group that cannot be used any more is *dismissed*: its workers are told to end at
     their next request for a command, or at their next heartbeat.
 
     Args:
@@ -123,7 +123,7 @@ class Mailbox:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the workers were told to leave."""
+        """Whether the sweep is over, so that the workers were told to end."""
         return self._stopping
 
     @property
@@ -225,7 +225,7 @@ class Mailbox:
             return Command(after, "stop") if self._stopping else self._command
 
     async def beat(self, group: str, rank: int, count: int) -> bool:
-        """Take a worker's count of steps, and return whether the worker's group stays in use. If not, it must leave."""
+        """Take a worker's count of steps. Return False if the worker must end, because its group is not used any more."""
         if group == self._group and self._stall_watch is not None:
             self._stall_watch.beat(rank, count, asyncio.get_running_loop().time())
         return group not in self._dismissed and not self._stopping
@@ -250,7 +250,7 @@ class Mailbox:
         task.add_done_callback(self._watchdogs.discard)
 
     async def _wait_for_others(self, number: int) -> None:
-        """After one rank failed, wait for `stuck_worker_timeout_s`. Then answer the command even without the others."""
+        """Wait for `stuck_worker_timeout_s` after a rank failed. Then settle the command without the silent ranks."""
         await asyncio.sleep(self.stuck_worker_timeout_s)
         if self._is_running(number):
             await self._settle()
@@ -287,7 +287,7 @@ class Mailbox:
             self._changed.notify_all()
 
     async def _dismiss(self) -> None:
-        """Tell the group to leave. Workers that have not replied may be stuck, so their processes are ended."""
+        """Tell the workers of the group to end. Workers that have not replied may be stuck, so they are killed."""
         assert self._group is not None
         self._dismissed.add(self._group)
         await self._tell_ready(False)
@@ -308,7 +308,7 @@ class Mailbox:
             self._changed.notify_all()
 
     async def stop(self) -> None:
-        """Tell the workers to leave. Workers that are running a command are killed, as an epoch may last for hours."""
+        """Tell the workers to end. Workers that are running a command are killed, because an epoch may last for hours."""
         async with self._changed:
             self._stopping = True
             self._changed.notify_all()

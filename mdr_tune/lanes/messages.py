@@ -9,7 +9,7 @@ from typing import Any, Literal
 CommandKind = Literal["start", "epoch", "save", "test", "abort", "stop"]
 """Kinds of commands. `start`: build a trial, from scratch or from a checkpoint. `epoch`: train and validate one epoch.
 `save`: make a checkpoint and return a reference to its bytes. `test`: evaluate on the test classes; a search never
-sends it. `abort`: leave the loop, because the lane is restarted. `stop`: leave the loop, because the sweep is over."""
+sends it. `abort`: end the worker, because the lane is restarted. `stop`: end the worker, because the sweep is over."""
 
 FailureKind = Literal["diverged", "failed", "peer_lost", "device_lost"]
 """Kinds of failures of a worker. `diverged`: the trial's numbers stopped being finite, or its embeddings collapsed.

@@ -41,7 +41,7 @@ Changed: `lost_process` never finds that one of them is gone.
 HEAD_RESOURCE = "node:__internal_head__"
 """Resource that only the head node has. Known since 2.58. Changed: trials wait for ever for a node that has it."""
 MONITORS = {"autoscaler/v2/monitor.py": True, "autoscaler/_private/monitor.py": False}
-"""The last parts of the paths of the autoscaler's scripts. The value is True for the script of version 2.
+"""Ends of the paths of the autoscaler's scripts. The value is True if the script is that of version 2.
 
 Known since 2.58. Changed: no autoscaler is found on the head, and a plan counts only the nodes that are there.
 """
@@ -490,7 +490,7 @@ def autoscaler_report() -> dict[str, Any]:
 def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
     """Return the contents of a cluster file with Ray's defaults for missing keys, as `ray up` uses it.
 
-    `tree`, the contents as they were read, is changed too.
+    The argument `tree` has the contents of the file, and is changed in place.
 
     Known since 2.58. Changed: `mdr-tune cluster check` refuses a cluster file that this project ships.
     """

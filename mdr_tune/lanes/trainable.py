@@ -32,7 +32,7 @@ __all__ = ["CHECKPOINT_FILE", "LaneTrial"]
 MAX_TRIES_AFTER_LOSS = 3
 """Number of attempts for a command whose lane is lost each time. After the last one, `LaneLost` is raised."""
 MAX_DEVICES_LOST = 2
-"""Number of lost GPUs after which the trial itself is taken for the cause and fails. A completed epoch resets it."""
+"""Number of lost GPUs after which the trial itself fails, as the likely cause. A completed epoch resets the count."""
 T = TypeVar("T")
 
 
@@ -122,11 +122,13 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return {"notes": notes} if notes else {}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the trial's state into Tune's checkpoint, or a marker if the trial has no state at this epoch.
+        """Write the trial's state into Tune's checkpoint. If the trial has no state at this epoch, write a marker.
+
+        A marker says where to get the state from. It is written while recorded epochs are reported, and after the trial
+        has failed.
 
         The state comes from rank 0. It is then kept in memory, because Tune saves a second time when it pauses a trial,
-        and the trial need not have a lane then. A marker is written while recorded epochs are reported, and after the
-        trial has failed. The marker says where to get the state from.
+        and the trial need not have a lane then.
         """
         folder, origin = Path(checkpoint_dir), self._origin_now()
         if self._has_trained and (origin.data is None or origin.epoch < self._epoch):
@@ -161,9 +163,9 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         marker. The epochs that follow are reported from the records of *this* trial. Epochs without a record are
         trained with this trial's configuration.
 
-        If the checkpoint is damaged, an earlier checkpoint takes its place, and the epochs between the two are trained
-        again. The configuration for them is that in the checkpoint.json of the damaged checkpoint. If this file is
-        damaged too, it is that of the earlier checkpoint.
+        If the checkpoint is damaged, an earlier checkpoint takes its place. The epochs between the two are trained
+        again with the configuration in the checkpoint.json of the damaged checkpoint. If this file is damaged too, they
+        are trained with the configuration of the earlier checkpoint.
         """
         found = read_newest(Path(checkpoint_dir), self._restored_epoch, self._trial)
         self._restored_epoch = None
@@ -183,7 +185,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         ray.get(self._hub.release.remote(self._holder, self._token))
 
     def _origin_now(self) -> Origin:
-        """Return the origin of the state after the last reported epoch."""
+        """Return the origin from which to get the trial's state after the last reported epoch."""
         is_own_later = self._origin.until < self._own.epoch <= self._epoch
         return self._own if is_own_later else self._origin
 
@@ -193,7 +195,8 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         Args:
             when: Words for messages that say when the lane was lost, such as `in epoch 3`.
             action: Function that sends a command to the lane.
-            then: Function that is called with the result of `action`. A lost result counts as a lost lane.
+            then: Function that is called with the result of `action`. If that result
+                was on a node that is gone, the lane counts as lost.
 
         Returns:
             Result of `then`.
@@ -225,7 +228,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         raise LaneLost(f"{what} {MAX_TRIES_AFTER_LOSS} times in a row {when}")
 
     def _ensure_started(self) -> None:
-        """Lease a lane and start the trial there. Train it again up to the last reported epoch."""
+        """Lease a lane and start the trial there. Train the epochs after its checkpoint again that were reported."""
         if self._started:
             return
         unwrap(ray.get(self._hub.lease.remote(self._holder, self._token)))

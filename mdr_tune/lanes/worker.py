@@ -85,7 +85,7 @@ class LaneWorker:
 
     Args:
         ranks: This worker's rank among the lane's workers, and its device.
-        collective_timeout_s: Time limit of a collective operation, in seconds. It is set when a process group is made.
+        collective_timeout_s: Time limit of collective operations in the process groups that this worker makes.
     """
 
     def __init__(self, ranks: Ranks, collective_timeout_s: float) -> None:
@@ -186,7 +186,8 @@ class LaneWorker:
     def _read_test(self, config: TrialConfig) -> ImageSplit:
         """Return the images of the test classes.
 
-        They are read for the final evaluation, and for trials outside of a search whose `measured_curves` has `test`.
+        They are read for the final evaluation. They are also read for a trial whose `measured_curves` has `test`, which
+        is never part of a search.
         """
         with self._reading():
             return read_test_split(config.data)

@@ -73,8 +73,8 @@ def locked(path: Path) -> Iterator[None]:
     The lock is on a file `<name>.lock` in the same folder. If the wait takes more than half a second, a warning is
     logged. Shorter waits are common, because a process that only opens a file holds its lock for a moment.
 
-    The kernel releases the lock when its process ends, so a killed process blocks no other one. The lock file is not
-    deleted: otherwise two processes could lock two different files of the same name.
+    The kernel releases the lock when the process that holds it ends, so a killed process blocks no other one. The lock
+    file is not deleted: otherwise two processes could lock two different files of the same name.
     """
     with path.with_name(path.name + ".lock").open("ab") as lock_file:
         _acquire(lock_file, path)

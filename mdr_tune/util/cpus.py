@@ -42,7 +42,7 @@ def threads_to_start() -> int:
 
 
 def _quota(cgroups: Path) -> float | None:
-    """Return the number of CPUs to which the container is limited, such as 1.5 for `docker run --cpus=1.5`; or None."""
+    """Return the container's limit in CPUs, such as 1.5 after `docker run --cpus=1.5`; None if there is no limit."""
     try:
         if (file := cgroups / "cpu.max").exists():  # cgroups 2: `150000 100000`, or `max 100000`
             quota, period = file.read_text().split()

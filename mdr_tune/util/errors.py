@@ -12,4 +12,4 @@ class UserError(Exception):
 
 
 class UnknownName(UserError, ValueError):  # noqa: N818 - pydantic takes it for a ValueError of a validator
-    """A name is unknown, such as that of a loss or a backbone. The text suggests a known name or lists all."""
+    """The user wrote an unknown name, for example of a loss. The text suggests a known name or lists all."""

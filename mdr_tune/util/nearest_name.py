@@ -1,4 +1,4 @@
-"""Errors for unknown names, which suggest the nearest known one."""
+"""Find the known name that a user probably meant, and make the error for an unknown name."""
 
 import difflib
 from collections.abc import Iterable

@@ -24,7 +24,7 @@ _INVISIBLE, _BLANK, _TAGS = re.compile(INVISIBLE), re.compile(r"\s"), re.compile
 
 
 def one_form(text: str) -> str:
-    """Return the form that all texts share that look like this one.
+    """Return a text in a standard form. Texts that look alike have the same form.
 
     Letters and their accents are composed (Unicode's NFC), and invisible characters are removed. Each blank, whatever
     its width, becomes a space. Blanks at both ends are removed.
@@ -35,7 +35,7 @@ def one_form(text: str) -> str:
 
 
 def look(text: str) -> str:
-    """Return the form that all texts share that a person might confuse with this one.
+    """Return a text in a simplified form. Texts that a person might confuse have the same form.
 
     Full-width letters, superscripts and ligatures become plain letters (Unicode's NFKC), and tag characters are
     removed. The rest is as in `one_form`. Two texts of the same form may still mean different things: x² and x2.

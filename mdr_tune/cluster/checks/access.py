@@ -87,7 +87,7 @@ def check_dashboard(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_mlflow(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each MLflow server that other machines could reach. It may have no password."""
+    """Yield a problem for each MLflow server that other machines could reach, perhaps without a password."""
     for command in setup_commands(cluster):
         if any(command.runs(*program) for program in (("mlflow-server",), ("mlflow", "server"), ("mlflow", "ui"))):
             host = command.option("--host") or command.option("-h") or command.variables.get("MLFLOW_HOST", "127.0.0.1")

@@ -84,7 +84,8 @@ def check_head_is_on_demand(cluster: ClusterFile) -> Iterator[Problem]:
 def check_image(cluster: ClusterFile) -> Iterator[Problem]:
     """Yield a problem for each unsuitable image.
 
-    The image is missing or an example, has no GPU driver on a machine with GPUs, or is for other processors.
+    An image is unsuitable if it is missing or is that of the examples, if it has no driver for the machine's GPUs, or
+    if it is for other processors.
     """
     for _, path, config in cluster.aws_machines():
         image, instance_type = str(config.get("ImageId", "")), str(config.get("InstanceType", ""))

@@ -26,7 +26,7 @@ def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_bucket(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each command that has the example's name of a bucket."""
+    """Yield a problem for each command that still has the bucket of the examples, `s3://BUCKET`."""
     for command in setup_commands(cluster):
         if any(map(_BUCKET.search, command.words)):
             yield Problem(command.path, "s3://BUCKET is an example: write the name of your bucket")

@@ -213,7 +213,7 @@ def _is_watched(process: psutil.Process) -> bool:
 
 
 def _unit_owner() -> str | None:
-    """Return the name of the user whose server this machine's systemd has a unit for; None without such a unit."""
+    """Return the name of the user whose server runs as a unit of systemd; None if there is no such unit."""
     unit = SYSTEM_UNITS / UNIT
     if not unit.exists():
         return None

@@ -127,7 +127,9 @@ def status() -> ServerStatus | None:
 
 
 def run_server() -> None:
-    """Replace this process by the MLflow server, with the settings that `install` has written. Do not return.
+    """Replace this process by the MLflow server, with the settings that `install` has written.
+
+    The function does not return.
 
     Raises:
         UserError: No server is installed.
@@ -170,9 +172,9 @@ def limit_log() -> None:
 
 
 def check_settings(settings: ServerSettings) -> None:
-    """Check the database, the place for artifacts and the first password, in the environment that the server will have.
+    """Check that the server can use its database and its place for artifacts, and that `admin` has a password.
 
-    The port is not checked here.
+    The checks run in the environment that the server will have. The port is not checked here.
 
     Raises:
         UserError: Something is missing or cannot be used. The message says what to do.
@@ -230,7 +232,7 @@ def _wait_until_it_answers(settings: ServerSettings, keeper: Keeper, log_begins:
 
 
 def _check_auth(settings: ServerSettings) -> None:
-    """Check that the package for MLflow's basic authentication is installed, and that there is a first password."""
+    """Check that the package for MLflow's basic authentication is installed, and that `admin` has a password."""
     if find_spec("flask_wtf") is None:
         raise UserError(
             f"--basic-auth: needs a package that is not installed; {sys.executable} -m pip install 'Flask-WTF<2'"
