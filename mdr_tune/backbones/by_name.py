@@ -12,8 +12,9 @@ def build_backbone(name: str, weights: str = "none", load: bool = True) -> Backb
     Args:
         name: Name of a backbone of one of the families in `mdr_tune.backbones.families`.
         weights: `none` stands for random weights, drawn from torch's global generator. `DEFAULT` stands for the best
-            published weights, or for random ones if the backbone has none, as Conv4. A name such as `IMAGENET1K_V1`
-            stands for these published weights. Any other text is the path of a file with a state dict.
+            published weights. If a backbone has no published weights (Conv4), it stands for random ones. A name such as
+            `IMAGENET1K_V1` stands for the published weights of this name. Any other text is the path of a file with a
+            state dict.
         load: Whether the weights are loaded. If not, the network has random weights and no file is needed. Code that
             loads a checkpoint next uses this. Preprocessing and a vision transformer's image size still follow
             `weights`.

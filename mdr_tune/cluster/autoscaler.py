@@ -130,9 +130,9 @@ def node_of(resources: dict[str, Any], address: str = "") -> Node:
 def autoscaler_here(gcs_address: str) -> Autoscaler | None:
     """Return the cluster's autoscaler if it runs on this node and was started with a cluster file that can be read.
 
-    Otherwise return None. The function looks for the process of the autoscaler, whose arguments have the addresses of
-    the cluster and of the cluster file. It does not look for a cluster file alone: an earlier `ray up` may have left
-    one behind.
+    Otherwise return None. The function looks for the process of the autoscaler, whose arguments have the address of the
+    cluster and the path of the cluster file. That a cluster file exists is not enough: an earlier `ray up` may have
+    left it behind.
     """
     import psutil
 

@@ -48,7 +48,7 @@ def _kind_of(error: Exception, ranks: Ranks) -> FailureKind:
 
 
 def says_peer_lost(error: Exception) -> bool:
-    """Return whether an exception says that another worker is gone. A failed collective operation may raise one."""
+    """Return whether an exception says that another worker is gone. It may come from a failed collective."""
     is_of_network = isinstance(error, dist.DistNetworkError)  # rank 0, which hosts torch's store, is gone
     return is_of_network or any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
 

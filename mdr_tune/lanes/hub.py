@@ -191,6 +191,6 @@ class LaneHub:
         return any(mailbox.is_stopping for mailbox in self._mailboxes)
 
     def _end_processes(self, workers: list[WorkerProcess]) -> None:
-        """End those of the processes that run on the hub's node. Ray Train then starts the lane's workers anew."""
+        """Kill the given workers if they run on the hub's node. Ray Train then starts the lane's workers anew."""
         for worker in workers:
             end_process(worker, self._node)

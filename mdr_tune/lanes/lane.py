@@ -113,7 +113,7 @@ class Lanes:
         return None
 
     def stop(self) -> None:
-        """Tell the workers of all lanes to end, and wait until they have ended. A lane that is not up is ended by force."""
+        """Tell the workers of all lanes to end, and wait for them. A lane that does not end is ended by force."""
         self._stopping = True
         try:
             are_up = [bool(places) for places in ray.get(self.hub.lane_places.remote())]

@@ -197,9 +197,9 @@ class Mailbox:
             return self._command.number
 
     async def lose_workers(self) -> None:
-        """Count the loss of a worker that Ray Train has noticed, and dismiss the group.
+        """Count the loss of a worker, unless a failed trial caused it, and dismiss the group.
 
-        Ray Train replaces all workers of the lane as soon as it can.
+        Ray Train has noticed the loss, and replaces all workers of the lane as soon as it can.
         """
         if self._restarts_for_trial:
             self._restarts_for_trial -= 1
@@ -225,7 +225,7 @@ class Mailbox:
             return Command(after, "stop") if self._stopping else self._command
 
     async def beat(self, group: str, rank: int, count: int) -> bool:
-        """Take a worker's count of steps. Return False if the worker must end, because its group is not used any more."""
+        """Take a worker's count of steps. Return False if the worker must end, else True."""
         if group == self._group and self._stall_watch is not None:
             self._stall_watch.beat(rank, count, asyncio.get_running_loop().time())
         return group not in self._dismissed and not self._stopping
@@ -250,7 +250,7 @@ class Mailbox:
         task.add_done_callback(self._watchdogs.discard)
 
     async def _wait_for_others(self, number: int) -> None:
-        """Wait for `stuck_worker_timeout_s` after a rank failed. Then settle the command without the silent ranks."""
+        """Wait for `stuck_worker_timeout_s` after a rank failed. Then answer the trial, even if ranks are silent."""
         await asyncio.sleep(self.stuck_worker_timeout_s)
         if self._is_running(number):
             await self._settle()
@@ -308,7 +308,7 @@ class Mailbox:
             self._changed.notify_all()
 
     async def stop(self) -> None:
-        """Tell the workers to end. Workers that are running a command are killed, because an epoch may last for hours."""
+        """Tell the workers to end. Workers that are running a command are killed, as an epoch may last for hours."""
         async with self._changed:
             self._stopping = True
             self._changed.notify_all()

@@ -322,8 +322,8 @@ def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
     """Return the checkpoint and the metrics in the argument that Tune passes to a trainable's `restore`.
 
     Known since 2.58: the argument is an object with a `checkpoint` and `metrics`. If another caller passes a path, the
-    result is None and no metrics. Changed: if a checkpoint.json is damaged, the trial goes on from the epoch of an
-    earlier checkpoint. If the folder of a checkpoint is missing, the trial fails.
+    result is None and an empty dictionary. Changed: if a checkpoint.json is damaged, the trial goes on from the epoch
+    of an earlier checkpoint. If the folder of a checkpoint is missing, the trial fails.
     """
     return getattr(restored, "checkpoint", None), getattr(restored, "metrics", {})
 
@@ -358,8 +358,8 @@ def hand_on_checkpoints(lost: Any, trial: Any) -> None:
 def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
     """Let a paused trial go on from the latest checkpoint of the trial `source`, with a new config.
 
-    A trial starts from the latest checkpoint that its checkpoint manager knows, so this one is replaced. Tune's own
-    population based training does the same.
+    A trial starts from the latest checkpoint that its checkpoint manager knows. This function replaces that checkpoint,
+    as Tune's own population based training does.
 
     Known since 2.58: `_latest_checkpoint_result`, a `_TrainingResult`, and `invalidate_cache`. Changed: an ImportError
     when trials of a population first exchange states; or the trial goes on from its own state, not from the source's.

@@ -195,8 +195,8 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         Args:
             when: Words for messages that say when the lane was lost, such as `in epoch 3`.
             action: Function that sends a command to the lane.
-            then: Function that is called with the result of `action`. If that result
-                was on a node that is gone, the lane counts as lost.
+            then: Function that is called with the result of `action`. If the result was on a node that is gone, the
+                lane counts as lost.
 
         Returns:
             Result of `then`.
@@ -228,7 +228,7 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         raise LaneLost(f"{what} {MAX_TRIES_AFTER_LOSS} times in a row {when}")
 
     def _ensure_started(self) -> None:
-        """Lease a lane and start the trial there. Train the epochs after its checkpoint again that were reported."""
+        """Lease a lane, start the trial there, and train it again from its checkpoint to the last reported epoch."""
         if self._started:
             return
         unwrap(ray.get(self._hub.lease.remote(self._holder, self._token)))

@@ -16,7 +16,7 @@ _NIGHTLY = re.compile(r"ray-wheels|\.dev\d+|nightly|^--pre$")
 
 
 def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each address of a machine that was left as in the example."""
+    """Yield a problem for each address in the file that was left as in the example."""
     provider = cluster.provider
     places: list[tuple[KeyPath, object]] = [(("provider", key), provider.get(key)) for key in _HEAD_ADDRESSES]
     places += [(("provider", "worker_ips", str(i)), ip) for i, ip in enumerate(as_list(provider.get("worker_ips")))]

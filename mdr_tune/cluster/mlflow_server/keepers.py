@@ -137,7 +137,7 @@ Keeper = Systemd | Supervisord
 
 
 def make_keeper() -> Keeper:
-    """Return the keeper for this machine. If a supervisord already runs the user's server, it is that one."""
+    """Return the keeper for this machine: supervisord if it already runs the server, else systemd if possible."""
     if not RUNTIME.is_dir() or _supervisord() is not None:
         return Supervisord()
     return Systemd() if os.geteuid() == 0 or _unit_owner() == _user() or _may_sudo() else Supervisord()

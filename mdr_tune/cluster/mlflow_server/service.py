@@ -161,7 +161,7 @@ def server_command(settings: ServerSettings) -> list[str]:
 
 
 def limit_log() -> None:
-    """Copy the log to a second file and empty it, if it has more than LOG_LIMIT_BYTES.
+    """If the log has more than LOG_LIMIT_BYTES, copy it to a second file, and empty the log itself.
 
     The log is not renamed, because the keeper has it open and appends to it.
     """
