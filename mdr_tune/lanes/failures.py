@@ -57,7 +57,7 @@ def _is_device_lost(error: Exception, device: torch.device, world_size: int) -> 
     """Return whether this process cannot use its GPU any more.
 
     After a failed assertion in a kernel, an illegal memory access or a hardware error, every further operation of the
-    process on the GPU fails. If the exception does not show this, the function tries to use the GPU.
+    process on the GPU fails. If the exception does not say so, the function tries to use the GPU.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return False

@@ -133,8 +133,8 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
       `kill -TERM -- -GROUP` would end them before this process. They cannot outlive this process, because the kernel
       kills them when it dies. Other systems cannot do this: there, Ray's processes stay in the process group of this
       process, which Ray's own reaper ends.
-    - Ray's two handlers of SIGTERM, in Python and in C++, are not installed. They would end this process wherever its
-      code is.
+    - Ray's two handlers of SIGTERM, in Python and in C++, are not installed. They would end this process at any point
+      of its code.
     - Ray's node has NODE_TIMEOUT_S to start, not 30 s. If the start fails, all of Ray's processes are killed.
     - Python code waits for Ray's first process. Ray's own wait would block all other threads of this process and its
       signal handlers.

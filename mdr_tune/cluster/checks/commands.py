@@ -75,7 +75,7 @@ def setup_commands(cluster: ClusterFile) -> Iterator[Command]:
 def ray_starts(cluster: ClusterFile, kind: str) -> Iterator[Command]:
     """Yield the commands that start Ray on the head or on the workers.
 
-    If the file has no such key, Ray's default commands are yielded.
+    If the file has no `head_start_ray_commands` (or `worker_start_ray_commands`), Ray's default commands are yielded.
 
     Args:
         cluster: Cluster file.
