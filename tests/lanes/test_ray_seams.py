@@ -36,6 +36,7 @@ from ray.tune.experiment import Experiment, Trial
 from mdr_tune.cluster.ray_environment import ENVIRONMENT, LOCAL_ENVIRONMENT
 from mdr_tune.lanes import ray_seams
 from tests.test_layers import classes_of_ray
+from tests.waiting import wait_for
 
 NODE = "ab" * 28
 """An id as Ray gives a node."""
@@ -90,8 +91,12 @@ def test_of_a_running_ray_the_vital_processes_the_head_and_the_actors_are_known(
     ray_seams.close_session_folder()
     assert Path(running.get_session_dir_path()).stat().st_mode & 0o777 == 0o700
     assert [entry["Resources"][ray_seams.HEAD_RESOURCE] for entry in ray.nodes()] == [1.0]
-    actors = ray._private.state.actors(actor_state_name="ALIVE").values()
-    assert "LaneHub" in {actor["ActorClassName"] for actor in actors if actor["Pid"] > 0}
+
+    def names() -> set[str]:
+        actors = ray._private.state.actors(actor_state_name="ALIVE").values()
+        return {actor["ActorClassName"] for actor in actors if actor["Pid"] > 0}
+
+    wait_for(lambda: "LaneHub" in names(), "Ray names the hub, which has just been started")
 
 
 def test_the_controller_of_a_lane_is_an_actor_of_this_name() -> None:

@@ -193,9 +193,7 @@ def test_tpe_moves_towards_the_good_branch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", ["tpe", "gp"])
 def test_a_third_is_drawn_at_random_but_at_most_ten(tmp_path: Path, case: str, trials: int, at_random: int) -> None:
     sampler = open_search(tmp_path, case, search={"trials": trials})._study.sampler
-    study = optuna.create_study()
-    fresh = sampler._fresh(study, study.ask()._cached_frozen_trial)  # type: ignore[attr-defined]
-    assert fresh._n_startup_trials == at_random
+    assert sampler._sampler.fresh(0)._n_startup_trials == at_random  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ left out.
 
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from PIL import Image
 from mdr_tune.records.journal import read_past
 from tests.cli.as_a_user import LAUNCH, MDR_TUNE, run_python
 from tests.cli.run_command import run_command
+from tests.mlflow_globals import mlflow_globals_kept
 
 STORE = Path(__file__).parent / "fixtures" / "store_1c01d8f.tar.xz"
 TRIAL_OF_DONE = "276f839509004047aa900e70922642d9"
@@ -22,15 +24,17 @@ SEEN = "val/recall_at_1"
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Path:
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tarfile.open(STORE) as archive:
         archive.extractall(tmp_path, filter="data")
-    return tmp_path / "runs"
+    with mlflow_globals_kept():
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield tmp_path / "runs"
 
 
 def test_it_is_read(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, table, _ = run_command(capsys, "leaderboard", "done", "--storage", storage)
-    assert code == 0
+    code, table, said = run_command(capsys, "leaderboard", "done", "--storage", storage)
+    assert code == 0, said
     assert table.splitlines()[-1].split()[:7] == ["1", "mdr-001", "completed", "1", "1.09", "1", "0.53"]
     out = storage / "report"
     assert run_command(capsys, "report", "done", "--storage", storage, "--out", out, "--no-log")[0] == 0
