@@ -1,12 +1,16 @@
 """The Ray session with one lane of two workers, started once for all tests that need it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mdr_tune.lanes.lane_resources import LaneResources
+
+if TYPE_CHECKING:
+    from mdr_tune.lanes.lane import Lanes
 
 RESOURCES = LaneResources(
     num_lanes=1,
@@ -30,3 +34,30 @@ def hub(tmp_path_factory: pytest.TempPathFactory, glyph_cache: Path) -> Iterator
         lanes = Lanes(RESOURCES, "tests", tmp_path_factory.mktemp("lanes"))
         yield lanes.hub
         lanes.stop()
+
+
+@contextmanager
+def own_lanes(
+    resources: LaneResources, name: str, folder: Path, prepare: Callable[[], None] | None = None
+) -> Iterator["Lanes"]:
+    """Lanes of one test on the shared Ray. When the block is left, they hold no CPUs and wait for none.
+
+    A lane that is ended by force leaves its placement group to a process of Ray Train. That process fails where several
+    Rays run on one machine, as they do in these tests.
+    """
+    import ray
+    from ray._raylet import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+    from mdr_tune.lanes.lane import Lanes
+
+    before = set(placement_group_table())
+    lanes = Lanes(resources, name, folder, prepare)
+    try:
+        yield lanes
+    finally:
+        if ray.is_initialized():
+            lanes.stop()
+            left = {key: group["state"] for key, group in placement_group_table().items() if key not in before}
+            for key in (key for key, state in left.items() if state != "REMOVED"):
+                remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(key))))

@@ -103,7 +103,10 @@ FAMILIES: list[BackboneFamily] = [Conv4Family(), BNInceptionFamily(), Torchvisio
 
 
 def family_of(name: str) -> BackboneFamily:
-    """Return the family of the backbone `name`. Libraries are imported only if no family has it in its `names`.
+    """Return the family of the backbone `name`.
+
+    The lists `names` of the families are searched first. Only if the name is in none of them is a library such as
+    torchvision imported and asked.
 
     Raises:
         UnknownName: No family has the name; the message suggests the nearest one.

@@ -46,7 +46,10 @@ def write_when_there_is_room(
 
 
 def _check_room(folders: list[Path], size_bytes: int) -> None:
-    """Raise the OSError for a full disk if a disk lacks room for the files of all folders on it together."""
+    """Raise the OSError for a full disk if a disk cannot hold `size_bytes` for each folder.
+
+    Folders on the same disk are added up.
+    """
     wanted: dict[int, int] = {}
     for folder in folders:
         device = folder.stat().st_dev

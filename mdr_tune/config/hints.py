@@ -163,7 +163,10 @@ def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> st
 
 
 def _likely(expected: str, value: Any) -> Iterator[Any]:
-    """Yield values that a user may have meant by a value of the wrong type, the most likely first."""
+    """Yield what a user may have meant who wrote `value`, which has the wrong type; the most likely first.
+
+    `expected` is the type of pydantic's error, such as `bool_type` or `int_type`.
+    """
     word = str(value).strip().lower()
     is_nothing = value is None or value is False or (isinstance(value, str) and word in NOTHING)
     if expected == "bool_type" and isinstance(value, str) and word in _WORDS:

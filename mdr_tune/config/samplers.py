@@ -138,7 +138,11 @@ class QMC(Sampler):
     name = "qmc"
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Return the point of a trial. Trials whose values a user gave do not use up points of the sequence."""
+        """Return the next point of the quasi-random sequence that no trial has used.
+
+        A trial whose values the user gave uses no point. `attempt` is the number of points that were drawn for this
+        trial before and repeated an earlier trial.
+        """
         before = study.get_trials(deepcopy=False)[: trial.number]
         others = min(self._of.given, trial.number) + sum(map(was_enqueued, before))
         return self._point(trial.number - others + attempt)

@@ -73,7 +73,7 @@ def _test_curve_problems(sweep: SweepConfig) -> Problems:
 def _grid_problems(sweep: SweepConfig) -> Problems:
     """Return the problems of a grid: it is infinite, or a key sets the number, the order or the seed of its trials.
 
-    A grid runs all of its combinations.
+    Such a key would have no effect, because a grid runs all of its combinations in a fixed order.
     """
     if not sweep.search.sampler_class.lists_all:
         return []

@@ -81,7 +81,7 @@ def outline_files(*ways: DataSource) -> DatasetOutline:
 
 
 def is_decoded(data: DataSource) -> bool:
-    """Return whether this process has opened a data set. All its images have then been decoded at least once."""
+    """Return whether this process has opened the data set, so that all of its images have been decoded once."""
     return _key(data, check_cache_dir()) in _opened
 
 

@@ -63,12 +63,12 @@ class Mailbox:
         stuck_worker_timeout_s: Time in which the other workers must reply after one worker reported an exception. If
             they do not, they are probably stuck in a collective that will never complete, and the group is dismissed.
         stalled_worker_timeout_s: Time after which the group is dismissed if no worker makes a step during a command.
-        end_processes: Function that takes the processes of a dismissed group that may be stuck. It ends those that it
-            can reach.
+        end_processes: Function that is called with those processes of a dismissed group that may be stuck. It ends the
+            processes that it can reach.
         tell: Function that takes a line for the user.
         tell_ready: Function that is called with True when all workers have joined, and with False when the group cannot
-            be used any more. The call with False comes before the running command fails, so that the trial then finds
-            that it has lost the lane.
+            be used any more. The call with False comes before the running command fails. So when the trial handles
+            this failure, the lane is already marked as lost.
     """
 
     def __init__(

@@ -109,7 +109,10 @@ class UnknownMetricError(KeyError):
 
 @functools.cache
 def find(name: str) -> Metric | None:
-    """Return the metric or the family that a name belongs to; None if this version does not know the name."""
+    """Return the line of METRICS for a metric's name, which may be a family such as `val/recall_at_K`.
+
+    None if this version does not know the name.
+    """
     return next((metric for pattern, metric in _PATTERNS if pattern.fullmatch(name)), None)
 
 

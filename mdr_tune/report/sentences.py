@@ -55,9 +55,9 @@ def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str
 
 
 def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return a sentence on the row that is best on the classes that the protocol chooses on.
+    """Return a sentence on the best row, as a list of one; an empty list if no row has a value.
 
-    The list is empty if no row has a value.
+    Rows are compared on the classes by which the protocol chooses: the validation classes, as a rule.
     """
     chosen_by = best_key(evidence.sweep.metric)
     by = chosen_by if chosen_by in table.metrics else table.metric

@@ -13,7 +13,7 @@ Before anything runs
     preflight/        checks of all nodes of a cluster
 The search of an arm
     search_run        the Tune experiment of one arm
-    one_trial         the search of an arm in which nothing is searched
+    one_trial         an arm with an empty space: its one trial, without a search
     events            Tune's callbacks, which enter events into the ledger
     interrupts        Ctrl-C while a search runs
 The launch as a whole

@@ -150,7 +150,8 @@ def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
 def _no_version(client: MlflowClient, name: str) -> str:
     """Return a message about a registered model that has no version.
 
-    It says why there is none. If the sweep still has files of logged models, it names the newest of these models.
+    The message says why there is none. If files of models that the sweep `name` logged still exist, the message names
+    the newest of these models.
     """
     text = f"{name} has no version: it lost them if they were deleted in MLflow, which cannot be undone"
     experiment = client.get_experiment_by_name(name)

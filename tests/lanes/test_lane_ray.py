@@ -14,7 +14,7 @@ from mdr_tune.config.trial import TrialConfig
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.lanes.messages import LaneEnded, LaneLost, TrialFailed, TrialFailedDiverging
 from mdr_tune.util.errors import UserError
-from tests.lane_session import RESOURCES
+from tests.lane_session import RESOURCES, own_lanes
 from tests.waiting import HANG_S, wait_for
 
 pytestmark = pytest.mark.ray
@@ -178,14 +178,12 @@ def is_stopped(pid: int) -> bool:
 @pytest.mark.slow
 def test_a_lane_that_cannot_start_says_so_at_once(hub: Any, tmp_path: Path) -> None:
     """What Ray Train gave up on reaches the trial: here a lane of workers without any resources."""
-    from mdr_tune.lanes.lane import Lanes
-
-    broken = Lanes(dataclasses.replace(RESOURCES, workers_per_lane=1, cpus_per_worker=0), "broken", tmp_path)
-    with pytest.raises(LaneEnded, match=r"(?s)no lane is left.*Training failed.*Bundles cannot be an empty"):
-        unwrap(ray.get(broken.hub.lease.remote("trial"), timeout=HANG_S))
-    with pytest.raises(LaneEnded, match="no lane is left"):
-        unwrap(ray.get(broken.hub.lease.remote("another"), timeout=HANG_S))
-    broken.stop()
+    without_cpus = dataclasses.replace(RESOURCES, workers_per_lane=1, cpus_per_worker=0)
+    with own_lanes(without_cpus, "broken", tmp_path) as broken:
+        with pytest.raises(LaneEnded, match=r"(?s)no lane is left.*Training failed.*Bundles cannot be an empty"):
+            unwrap(ray.get(broken.hub.lease.remote("trial"), timeout=HANG_S))
+        with pytest.raises(LaneEnded, match="no lane is left"):
+            unwrap(ray.get(broken.hub.lease.remote("another"), timeout=HANG_S))
 
 
 def test_a_lane_runs_no_process_that_it_has_no_use_for(hub: Any) -> None:
@@ -206,31 +204,27 @@ def no_data() -> None:
 
 
 def test_a_lane_whose_node_cannot_be_prepared_ends_with_the_reason_alone(hub: Any, tmp_path: Path) -> None:
-    from mdr_tune.lanes.lane import Lanes
-
     free = dataclasses.replace(RESOURCES, workers_per_lane=1, cpus_per_worker=1)
-    lanes = Lanes(free, "unprepared", tmp_path, no_data)
-    reason = "/data/products: Info_Files is missing; unpack the archive there"
-    with pytest.raises(LaneEnded) as ended:
-        unwrap(ray.get(lanes.hub.lease.remote("trial"), timeout=HANG_S))
-    assert str(ended.value) == f"no lane is left: {reason}"
-    for thread in lanes.threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    assert ray.get(lanes.hub.take_news.remote()) == [f"lane 1 is given up: {reason}"]
-    lanes.stop()
+    with own_lanes(free, "unprepared", tmp_path, no_data) as lanes:
+        reason = "/data/products: Info_Files is missing; unpack the archive there"
+        with pytest.raises(LaneEnded) as ended:
+            unwrap(ray.get(lanes.hub.lease.remote("trial"), timeout=HANG_S))
+        assert str(ended.value) == f"no lane is left: {reason}"
+        for thread in lanes.threads:
+            thread.join(HANG_S)
+            assert not thread.is_alive()
+        assert ray.get(lanes.hub.take_news.remote()) == [f"lane 1 is given up: {reason}"]
 
 
 def test_lanes_whose_workers_were_never_there_end_with_the_sweep(hub: Any, tmp_path: Path) -> None:
     """A thread that asks Ray something after Ray's end would end the process: none is left."""
-    from mdr_tune.lanes.lane import Lanes
     from mdr_tune.lanes.ray_seams import controllers
 
     wait_for(lambda: ray.get(hub.ready_lanes.remote()) == 1, 200)  # so that its controller is among those before
     before = controllers()
-    waiting = Lanes(dataclasses.replace(RESOURCES, num_lanes=2, cpus_per_worker=2), "waiting", tmp_path)
-    wait_for(lambda: len(controllers() - before) == 2)
-    assert ray.get(waiting.hub.lane_places.remote()) == [[], []]
-    waiting.stop()
+    too_large = dataclasses.replace(RESOURCES, num_lanes=2, cpus_per_worker=2)
+    with own_lanes(too_large, "waiting", tmp_path) as waiting:
+        wait_for(lambda: len(controllers() - before) == 2)
+        assert ray.get(waiting.hub.lane_places.remote()) == [[], []]
     assert not [thread.name for thread in threading.enumerate() if thread in waiting.threads]
     assert before <= controllers()

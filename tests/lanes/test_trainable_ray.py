@@ -22,7 +22,7 @@ from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE, INFO_FILE, rea
 from mdr_tune.lanes.hub import unwrap
 from mdr_tune.lanes.messages import LaneLost
 from mdr_tune.lanes.trainable import LaneTrial
-from tests.lane_session import RESOURCES
+from tests.lane_session import RESOURCES, own_lanes
 from tests.lanes.test_lane_ray import TRIAL
 from tests.waiting import HANG_S
 
@@ -346,13 +346,10 @@ def poison(folder: Path) -> None:
 def test_a_gpu_that_a_trial_makes_unusable_costs_the_worker_and_at_the_second_time_the_trial(
     hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mdr_tune.lanes.lane import Lanes
-
     one_worker = dataclasses.replace(RESOURCES, workers_per_lane=1, max_restarts=0)
-    lanes = Lanes(one_worker, "poisoned", tmp_path, functools.partial(poison, tmp_path))
     monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    tune = Tune(lanes.hub, tmp_path)
-    try:
+    with own_lanes(one_worker, "poisoned", tmp_path, functools.partial(poison, tmp_path)) as lanes:
+        tune = Tune(lanes.hub, tmp_path)
         trial = tune.trial("once", POISONING_ONCE)
         results = [trial.train() for _ in range(3)]
         notes = [note for result in results for note in result.get("notes", ())]
@@ -379,5 +376,3 @@ def test_a_gpu_that_a_trial_makes_unusable_costs_the_worker_and_at_the_second_ti
         assert [good.train()["epoch"] for _ in range(3)] == [1, 2, 3]
         assert ray.get(lanes.hub.times_up.remote(0)) == 4  # no restart of the lane counted as a loss
         good.stop()
-    finally:
-        lanes.stop()

@@ -103,9 +103,12 @@ def _in_classes(listing: Listing, rows: np.ndarray) -> str:
 
 
 def _shown(listing: Listing, copy_of: np.ndarray, rows: np.ndarray) -> str:
-    """Return a text that names some sets of equal images, with the split and class of each image.
+    """Return a text that names the first few sets of equal images, with the split and class of each image.
 
-    Only sets with an image in `rows`, an (n,) bool mask, are named.
+    Args:
+        listing: Listing of the n images.
+        copy_of: (n,) int64, for each image the row of the first image that is equal to it.
+        rows: (n,) bool. A set is named only if one of its images is marked here.
     """
     sets = np.unique(copy_of[rows])
     texts = []

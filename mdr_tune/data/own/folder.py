@@ -165,6 +165,10 @@ class _LeftOut:
 def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
     """Return the folders that hold class folders: the root itself, or the folders of splits in the root.
 
+    Args:
+        root: Folder of the data set.
+        left_out: Collects the files and folders that are ignored.
+
     Raises:
         UserError: several folders with names of splits lie beside other folders.
     """
