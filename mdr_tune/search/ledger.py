@@ -148,11 +148,41 @@ class Ledger:
             return
         self._drop(record, superseded(record, self.metrics[0], keep_from))
 
-    def _drop(self, record: TrialRecord, epochs: list[int]) -> None:
+    def _drop(self, record: TrialRecord, superseded_epochs: list[int]) -> None:
+        needed = self._needed_by_others(record) if superseded_epochs else set()
+        epochs = [epoch for epoch in superseded_epochs if epoch not in needed]
         if epochs:
             self.journal.write("dropped", name=record.name, epochs=epochs)
             for epoch in epochs:
                 _delete_checkpoint(Path(record.checkpoints.pop(epoch)))
+
+    def _needed_by_others(self, record: TrialRecord) -> set[int]:
+        """Return the epochs of a trial's checkpoints from which other trials may still have to get their states.
+
+        A trial that took over the state of another one needs that state until it has a later checkpoint of its own.
+        """
+        origins = {
+            self._origin_of(change.source, change.epoch)
+            for other in self.of_arm(record.arm)
+            for change in other.changes
+            if max(other.checkpoints, default=0) <= change.epoch
+        }
+        return {epoch for name, epoch in origins if name == record.name}
+
+    def _origin_of(self, name: str, epoch: int) -> tuple[str, int]:
+        """Return the trial and the epoch of the checkpoint from which the state of a trial after an epoch follows.
+
+        Normally it is the trial's own checkpoint of this epoch. An interruption may have come before that was written.
+        Then it is an earlier one, or that of a trial whose state this trial has taken over since.
+        """
+        record = self._by_name.get(name)
+        if record is None:  # the journal lost the trial
+            return name, epoch
+        own = max((saved for saved in record.checkpoints if saved <= epoch), default=0)
+        taken_over = [change for change in record.changes if own <= change.epoch < epoch]
+        if not taken_over:
+            return name, own
+        return self._origin_of(taken_over[-1].source, taken_over[-1].epoch)
 
     def changed(self, record: TrialRecord, change: Change) -> None:
         """Record a change that population based training made to a trial.

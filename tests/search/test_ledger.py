@@ -123,6 +123,37 @@ def test_a_change_is_told_once(journal: Journal, tmp_path: Path) -> None:
     assert len(read_past(tmp_path).records[0].changes) == 1
 
 
+def test_a_checkpoint_stays_while_the_state_of_another_trial_follows_from_it(journal: Journal, tmp_path: Path) -> None:
+    """mdr-001 went on from mdr-003 after epoch 1, and was interrupted before its own checkpoint of epoch 2.
+
+    Then mdr-004 goes on from mdr-001 after epoch 2.
+    """
+    ledger, _, _ = make_ledger(journal)
+    records = {number: make_record(number) for number in (0, 2, 3)}
+    for record in records.values():
+        ledger.started(record)
+
+    def save(number: int, epoch: int) -> None:
+        folder = tmp_path / f"{number}-{epoch}"
+        folder.mkdir()
+        ledger.epoch(records[number], {"epoch": float(epoch), METRIC: 50.0 + epoch}, None)
+        ledger.checkpoint(records[number], epoch, folder, keep_from=99)
+
+    for number in records:
+        save(number, 1)
+    ledger.changed(records[0], Change(1, records[2].name, {}))
+    for epoch in (2, 3, 4):
+        save(2, epoch)
+    assert sorted(records[2].checkpoints) == [1, 3, 4]
+    ledger.changed(records[3], Change(2, records[0].name, {}))
+    save(0, 3)  # its own state is safe from here on; that of mdr-004 is not
+    save(2, 5)
+    assert sorted(records[2].checkpoints) == [1, 4, 5]
+    save(3, 3)
+    save(2, 6)
+    assert sorted(records[2].checkpoints) == [5, 6]
+
+
 @pytest.mark.parametrize(
     ("recalls", "keep_from", "gone"),
     [
