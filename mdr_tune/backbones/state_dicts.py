@@ -12,10 +12,13 @@ from torch import nn
 
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import check_on_disk
+from mdr_tune.util.words import some
 
 State = dict[str, torch.Tensor]
 
 # Errors that `torch.load` raises for a file that is damaged, or that `torch.save` did not write.
+NAMED = 3
+"""Number of names in a message. Of further names it gives the number."""
 _UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -49,13 +52,17 @@ def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[
         missing, unexpected = network.load_state_dict(state, strict=False)
     except (RuntimeError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines() if "Error(s) in loading" not in line]
-        raise UserError(f"backbone.weights: {path} does not fit the network: {_first(lines)}") from None
-    problems = [f"{what} {_first(keys)}" for what, keys in (("lacks", missing), ("has unknown", unexpected)) if keys]
+        raise UserError(f"backbone.weights: {path} does not fit the network: {some(lines, NAMED)}") from None
+    problems = [
+        f"{what} {some(keys, NAMED)}" for what, keys in (("lacks", missing), ("has unknown", unexpected)) if keys
+    ]
     if problems:
         raise UserError(f"backbone.weights: {path} does not fit the network: it {' and '.join(problems)}")
     odd = [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]
     if odd:
-        raise UserError(f"backbone.weights: {path} has values that are not finite in {_first(odd)}: take other weights")
+        raise UserError(
+            f"backbone.weights: {path} has values that are not finite in {some(odd, NAMED)}: take other weights"
+        )
 
 
 def read_state_dict(path: Path) -> State:
@@ -79,8 +86,3 @@ def read_state_dict(path: Path) -> State:
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise UserError(f"backbone.weights: {path} holds no state dict (names and their tensors); {expected}")
     return state
-
-
-def _first(names: list[str], limit: int = 3) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -81,7 +81,10 @@ class Loss(Named):
     def margins(self) -> dict[str, float]:
         """Return the margins by key. They are compared with distances, or with differences of distances."""
         numbers = {key: value for key, value in self.arguments().items() if isinstance(value, int | float)}
-        return {key: number for key, number in numbers.items() if key in self.margin_keys}
+        return {key: number for key, number in numbers.items() if key in self._margin_keys()}
+
+    def _margin_keys(self) -> tuple[str, ...]:
+        return self.margin_keys
 
     @property
     def has_parameters(self) -> bool:
@@ -361,12 +364,8 @@ class LibraryLossConfig(Loss):
         check_library_loss(self.name, self.arguments())
         return self
 
-    def margins(self) -> dict[str, float]:
-        """Return the arguments of the class that are margins, by key. `LIBRARY_MARGINS` lists them."""
-        known = LIBRARY_MARGINS.get(self.name.removeprefix(LIBRARY_PREFIX), ())
-        return {
-            key: value for key, value in self.arguments().items() if key in known and isinstance(value, int | float)
-        }
+    def _margin_keys(self) -> tuple[str, ...]:
+        return LIBRARY_MARGINS.get(self.name.removeprefix(LIBRARY_PREFIX), ())
 
     def units(self) -> Iterator[tuple[str, float, Unit]]:
         """Yield (key, number, unit) for each argument that has a unit in `LIBRARY_UNITS`."""

@@ -176,7 +176,16 @@ def mean_over_seeds(records: Iterable[TrialRecord], metric: str) -> tuple[float,
         records: Trials of one configuration, one for each seed.
         metric: Name of the metric.
     """
-    values = [best[0] for record in whole_seeds(records) if (best := record.best(metric)) is not None]
+    return mean_of_best((record, record.best(metric)) for record in records)
+
+
+def mean_of_best(seeds: Iterable[tuple[TrialRecord, tuple[float, int] | None]]) -> tuple[float, int] | None:
+    """Return the mean of the best values of those seeds that ran to their end, and the number of these seeds.
+
+    Args:
+        seeds: For each seed its trial, and its best value with the epoch; None in place of the two if it has no value.
+    """
+    values = [best[0] for record, best in seeds if record.outcome == "completed" and best is not None]
     return (sum(values) / len(values), len(values)) if values else None
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from mdr_tune.config.domains import tell_apart
 from mdr_tune.records.objectives import best_epoch_key, best_key
 from mdr_tune.records.recorded_sweep import RecordedTrial, SweepEvidence
-from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, by_configuration
+from mdr_tune.records.trial_record import Outcome, SweepResult, TrialRecord, by_configuration, mean_of_best
 from mdr_tune.report.names import format_parameters
 from mdr_tune.report.row_settings import WITH_MDR, drawn, key_of, method_of
 from mdr_tune.statistics import Interval
@@ -140,9 +140,7 @@ class Row:
 
         None if no seed that ran to its end has a value.
         """
-        ended = [trial for trial in self.trials if trial.record.outcome == "completed"]
-        values = [best[0] for trial in ended if (best := best_of(trial, self.metric)) is not None]
-        return (sum(values) / len(values), len(values)) if values else None
+        return mean_of_best((trial.record, best_of(trial, self.metric)) for trial in self.trials)
 
     @property
     def value(self) -> tuple[float, int] | None:

@@ -60,6 +60,7 @@ class Ledger:
         self._keeps_all = keeps_all_checkpoints
         self._listeners = listeners
         self._by_name = {record.name: record for record in records}
+        self._changed = {record.name: record for record in records if record.changes}
         self.study: Study | None = None
         """Study of the arm that is being searched; None if that arm has no study."""
 
@@ -163,7 +164,7 @@ class Ledger:
         """
         origins = {
             self._origin_of(change.source, change.epoch)
-            for other in self.of_arm(record.arm)
+            for other in self._changed.values()
             for change in other.changes
             if max(other.checkpoints, default=0) <= change.epoch
         }
@@ -195,6 +196,7 @@ class Ledger:
             "changed", name=record.name, epoch=change.epoch, source=change.source, parameters=change.parameters
         )
         record.changes.append(change)
+        self._changed[record.name] = record
         self._tell("trial_noted", record)
 
     def note(self, record: TrialRecord, text: str) -> None:

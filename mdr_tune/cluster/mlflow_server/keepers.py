@@ -4,6 +4,7 @@ supervisord is used where systemd does not run, or where the user may not use it
 and run it again whenever it ends.
 """
 
+import contextlib
 import os
 import pwd
 import shlex
@@ -117,9 +118,10 @@ class Supervisord:
     def stop(self) -> None:
         """See `Systemd.stop`."""
         if (supervisord := _supervisord()) is not None:
-            supervisord.terminate()
-            for process in psutil.wait_procs([supervisord], _STOP_TIMEOUT_S)[1]:
-                process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                supervisord.terminate()
+                for process in psutil.wait_procs([supervisord], _STOP_TIMEOUT_S)[1]:
+                    process.kill()
         end_left_over()
         _configuration().unlink(missing_ok=True)
 
@@ -150,7 +152,8 @@ def end_left_over() -> None:
     """
     left = [process for process in psutil.process_iter() if _is_of_the_server(process) and not _is_watched(process)]
     for process in left:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            process.kill()
     psutil.wait_procs(left)
 
 

@@ -1,8 +1,8 @@
 """Check the database, the place for artifacts and the port before the MLflow server is started."""
 
+import contextlib
 import os
 import sys
-import tempfile
 import uuid
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from mdr_tune.cluster.mlflow_server.environment import environment_file
 from mdr_tune.tracking.mlflow_database import check_file, check_schema
 from mdr_tune.util.disk_space import check_free
 from mdr_tune.util.errors import UserError
+from mdr_tune.util.files import why_not_writable
 from mdr_tune.util.sqlite_address import sqlite_file
 
 NEEDED_BYTES = 200_000_000
@@ -103,7 +104,9 @@ def check_port(port: int) -> None:
             continue
         who = "a process of another user"
         if connection.pid is not None:
-            who = f"process {connection.pid} ({' '.join(psutil.Process(connection.pid).cmdline())[:80]})"
+            who = f"process {connection.pid}"
+            with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
+                who += f" ({' '.join(psutil.Process(connection.pid).cmdline())[:80]})"
         raise UserError(
             f"--port {port}: is taken by {who}; end that process, or choose another port "
             "(and the same in MLFLOW_TRACKING_URI)"
@@ -111,10 +114,7 @@ def check_port(port: int) -> None:
 
 
 def _check_writable(folder: Path, flag: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"{flag} {folder}: cannot be written ({error.strerror}); choose a writable folder") from None
+    if problem := why_not_writable(folder):
+        raise UserError(f"{flag} {folder}: cannot be written ({problem}); choose a writable folder")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     check_free(folder, NEEDED_BYTES, "for the MLflow server")

@@ -95,16 +95,6 @@ def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> List
     return ListedDataset(name, listing, opening)
 
 
-def open_listing(
-    name: str, listing: Listing, folder: Path, progress: Progress, **opening: Unpack[Opening]
-) -> OpenedDataset:
-    """Draw the splits of a listing and open the data set.
-
-    This calls `draw_splits`, then `open_listed`. Arguments and errors are those of the two functions.
-    """
-    return open_listed(draw_splits(name, listing, **opening), folder, progress)
-
-
 def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> OpenedDataset:
     """Open the images of a data set whose splits have been drawn, and return the data set with its images.
 

@@ -12,7 +12,7 @@ from PIL import Image
 from mdr_tune.data.dataset import ImageSplit, OpenedDataset
 from mdr_tune.data.listings.class_split import with_test, with_validation
 from mdr_tune.data.listings.listing import BOTH, GALLERY, QUERY, Listing
-from mdr_tune.data.listings.open_listing import draw_splits, open_listing
+from mdr_tune.data.listings.open_listing import draw_splits, open_listed
 from mdr_tune.data.outline import SplitOutline
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.progress import no_progress
@@ -42,7 +42,8 @@ def with_files(folder: Path, *images: str) -> Listing:
 
 
 def opened(listing: Listing, **changes: Any) -> OpenedDataset:
-    return open_listing("own", listing, listing.root.parent / "cache", no_progress, **{**OPENING, **changes})
+    listed = draw_splits("own", listing, **{**OPENING, **changes})
+    return open_listed(listed, listing.root.parent / "cache", no_progress)
 
 
 def check_pixels(split: ImageSplit, listing: Listing, rows: np.ndarray) -> None:
