@@ -10,19 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, assert_never
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from mdr_tune.config.arms import Arm
-from mdr_tune.config.schedulers import (
-    AshaSchedulerConfig,
-    HyperBandSchedulerConfig,
-    MedianSchedulerConfig,
-    NoSchedulerConfig,
-    PbtSchedulerConfig,
-    SchedulerConfig,
-)
+from mdr_tune.config.schedulers import Epochs, Scheduler
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.lanes.lane_resources import LaneResources
@@ -40,35 +31,6 @@ LAUNCHES_SEARCHED = 50
 _DECIDES_TIME = ("data", "backbone", "batch")
 """Sections of a trial that decide how long a step takes. An epoch's time also depends on `iterations_per_epoch` and the
 workers."""
-
-
-@dataclass(frozen=True)
-class Epochs:
-    """Bounds and expectation of the number of epochs that a search trains in all.
-
-    Attributes:
-        least: Smallest possible number, unless trials fail.
-        expected: Expected number; None if it depends on the values that the trials reach.
-        most: Largest possible number.
-    """
-
-    least: int
-    expected: float | None
-    most: int
-
-    @property
-    def exact(self) -> bool:
-        """Whether the number is known exactly."""
-        return self.least == self.most
-
-    @property
-    def likely(self) -> float:
-        """Number of epochs to plan with: the expected number, or the largest one if there is no expected number."""
-        return self.most if self.expected is None else self.expected
-
-    def __add__(self, other: "Epochs") -> "Epochs":
-        both = None if self.expected is None or other.expected is None else self.expected + other.expected
-        return Epochs(self.least + other.least, both, self.most + other.most)
 
 
 @dataclass(frozen=True)
@@ -114,7 +76,7 @@ def device_hours(lanes: LaneResources, lane_seconds: float) -> float:
 
 def estimate(
     arms: Sequence[Arm],
-    scheduler: SchedulerConfig,
+    scheduler: Scheduler,
     seeds: int,
     lanes: LaneResources,
     seconds_per_epoch: float | None,
@@ -158,104 +120,9 @@ def _lengths(arm: Arm) -> tuple[int, int]:
     return min(lengths), max(lengths)
 
 
-def arm_epochs(arm: Arm, scheduler: SchedulerConfig, seeds: int) -> Epochs:
-    """Return the number of epochs that the trials of an arm train, including the trials of further seeds.
-
-    - Without a scheduler, and with population based training, every trial trains all of its epochs.
-    - HyperBand's brackets are fixed beforehand, so the number is exact.
-    - For ASHA the expectation is known if all trials have the same number of epochs; see `asha_survivors`.
-    - For median stopping only the bounds are known.
-
-    Under every scheduler, the best trial is never stopped early.
-
-    Args:
-        arm: Arm to estimate.
-        scheduler: Configuration of the scheduler.
-        seeds: Number of training seeds that each surviving configuration gets.
-    """
-    shortest, longest = _lengths(arm)
-    trials = arm.trials
-    most = trials * seeds * longest
-    if isinstance(scheduler, NoSchedulerConfig | PbtSchedulerConfig):
-        exact = shortest == longest
-        return Epochs(trials * seeds * shortest, float(most) if exact else None, most)
-    if isinstance(scheduler, HyperBandSchedulerConfig):
-        epochs = hyperband_epochs(trials, longest, scheduler.reduction_factor)
-        return Epochs(epochs, float(epochs), epochs)
-    least = (trials - 1) * min(scheduler.grace_epochs, shortest) + shortest * seeds
-    if isinstance(scheduler, AshaSchedulerConfig) and shortest == longest:
-        rungs = asha_rungs(scheduler, longest)
-        survivors = [float(trials), *asha_survivors(trials, len(rungs), scheduler.reduction_factor)]
-        steps = np.diff([0, *rungs, longest])
-        expected = float(np.dot(survivors, steps)) + survivors[-1] * (seeds - 1) * longest
-        return Epochs(least, expected, most)
-    if isinstance(scheduler, AshaSchedulerConfig | MedianSchedulerConfig):
-        return Epochs(least, None, most)
-    assert_never(scheduler)
-
-
-def asha_rungs(scheduler: AshaSchedulerConfig, max_epochs: int) -> list[int]:
-    """Return ASHA's rungs, the epochs after which it may stop trials: grace * factor^k for k = 0, 1, ...
-
-    below `max_epochs`.
-    """
-    rungs, rung = [], scheduler.grace_epochs
-    while rung < max_epochs:
-        rungs.append(rung)
-        rung *= scheduler.reduction_factor
-    return rungs
-
-
-def asha_survivors(trials: int, rungs: int, factor: int) -> list[float]:
-    """Return the expected number of trials that pass each rung of ASHA, in the order of the rungs.
-
-    Tune's rule is as follows. The first trial that arrives at a rung passes. Every later trial is compared with the m
-    trials that arrived before it. It passes if its value is not below the (1 - 1/factor) quantile of their m values,
-    interpolated linearly.
-
-    Assume that the trials arrive in random order, and that their ranks at a rung do not depend on their ranks at the
-    rung before. Then a later trial may be below all m values, between any two of them, or above all, with equal
-    probability 1 / (m + 1). The quantile is at position (1 - 1/factor)(m - 1) of the ascending values, counted from 0.
-    If it is between two values, the trial passes with the share of this gap that is above the quantile. In all, the
-    trial passes with probability (1 + (m - 1) / factor) / (m + 1).
-
-    The expected number of trials that pass is almost linear in the number that arrive. So it is computed as if exactly
-    the expected number arrived. The error is less than 0.1 trials.
-
-    Args:
-        trials: Number of trials at the first rung.
-        rungs: Number of rungs.
-        factor: Reduction factor.
-    """
-    others = np.arange(trials)
-    chances = np.where(others == 0, 1.0, (1 + (others - 1) / factor) / (others + 1))
-    passing = np.concatenate(([0.0], np.cumsum(chances)))  # expected number that pass, of the first n at a rung
-    expected = [float(trials)]
-    for _ in range(rungs):
-        expected.append(float(np.interp(expected[-1], np.arange(trials + 1), passing)))
-    return expected[1:]
-
-
-def hyperband_epochs(trials: int, max_epochs: int, factor: int) -> int:
-    """Return the number of epochs that HyperBand trains in all.
-
-    `mdr_tune.search.schedulers.hyperband` describes the brackets.
-    """
-    highest = 0
-    while factor ** (highest + 1) <= max_epochs:
-        highest += 1
-    epochs, bracket = 0, highest
-    while trials > 0:
-        began = min(trials, math.ceil((highest + 1) * factor**bracket / (bracket + 1)))
-        going_on, before = began, 0
-        for passed, power in enumerate(range(bracket, 0, -1), 1):
-            rung = max_epochs // factor**power
-            epochs += going_on * (rung - before)
-            going_on, before = max(1, began // factor**passed), rung
-        epochs += going_on * (max_epochs - before)
-        trials -= began
-        bracket = (bracket - 1) % (highest + 1)
-    return epochs
+def arm_epochs(arm: Arm, scheduler: Scheduler, seeds: int) -> Epochs:
+    """Return the number of epochs that the trials of `arm` train, see `Scheduler.epochs`."""
+    return scheduler.epochs(arm.trials, *_lengths(arm), seeds)
 
 
 def measured_epoch(storage: Path, sweep: SweepConfig, lanes: LaneResources) -> MeasuredEpoch | None:

@@ -12,21 +12,18 @@ import pytest
 
 from mdr_tune.cluster.machine import Machine
 from mdr_tune.config.arms import Arm
-from mdr_tune.config.schedulers import SchedulerConfig
+from mdr_tune.config.schedulers import Epochs, SchedulerConfig, asha_survivors, hyperband_epochs
 from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.lanes.lane_resources import LaneResources
 from mdr_tune.sweep.cost import (
     Cost,
-    Epochs,
     MeasuredEpoch,
     arm_epochs,
-    asha_survivors,
     describe_epochs,
     describe_time,
     device_hours,
     estimate,
-    hyperband_epochs,
     measured_epoch,
 )
 from mdr_tune.sweep.lane_layout import fit_lanes
