@@ -1,7 +1,8 @@
 """A backbone that computes nothing: what is left of a step is its head, on the features of a frozen network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from unittest import mock
 
 import torch
@@ -36,10 +37,10 @@ class _FeaturesFamily(BackboneFamily):
     names = (NAME,)
     has_published_weights = False
 
-    def image_limits(self, name: str, weights: str) -> ImageLimits:
+    def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
         return ImageLimits(name, 1, SIZE, SIZE, fixed_image_size=True)
 
-    def make(self, name: str, weights: str) -> Features:
+    def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> Features:
         return Features()
 
 

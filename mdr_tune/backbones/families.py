@@ -3,8 +3,9 @@
 To add a family, write a class for it, here or in a file of its own, and list it in `FAMILIES`.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdr_tune.backbones.family import BackboneFamily
 from mdr_tune.backbones.image_limits import ImageLimits
@@ -21,11 +22,11 @@ class Conv4Family(BackboneFamily):
     names = ("conv4",)
     has_published_weights = False
 
-    def image_limits(self, name: str, weights: str) -> ImageLimits:
+    def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
         """Return the shapes of images that Conv4 takes: only grey images of 32x32 pixels."""
         return ImageLimits(name, in_channels=1, image_size=32, min_image_size=32, fixed_image_size=True)
 
-    def make(self, name: str, weights: str) -> "Backbone":
+    def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> "Backbone":
         """Return a Conv4 for grey images."""
         from mdr_tune.backbones.conv4 import Conv4
 
@@ -37,7 +38,7 @@ class BNInceptionFamily(BackboneFamily):
 
     names = ("bn_inception",)
 
-    def image_limits(self, name: str, weights: str) -> ImageLimits:
+    def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
         """Return the shapes of images that BN-Inception takes. From 7x7 pixels, the last layer makes one pixel."""
         return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
 
@@ -50,7 +51,7 @@ class BNInceptionFamily(BackboneFamily):
         url = "https://github.com/anonymous-ai-research/pretrained/raw/master/pretrained/bn_inception-52deb4733.pth"
         return {"IMAGENET1K_V1": url, "DEFAULT": url}
 
-    def make(self, name: str, weights: str) -> "Backbone":
+    def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> "Backbone":
         """Return a BN-Inception."""
         from mdr_tune.backbones.bn_inception import BNInception
 
@@ -78,7 +79,7 @@ class TorchvisionFamily(BackboneFamily):
 
         return classification_models()
 
-    def image_limits(self, name: str, weights: str) -> ImageLimits:
+    def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
         """Return the shapes of images that a model takes: from `_LIMITS`, else from the metadata of its weights."""
         if name in self._LIMITS:
             return self._LIMITS[name]
@@ -92,13 +93,15 @@ class TorchvisionFamily(BackboneFamily):
 
         return {entry: weights.url for entry, weights in get_model_weights(name).__members__.items()}
 
-    def make(self, name: str, weights: str) -> "Backbone":
+    def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> "Backbone":
         """Return a model of torchvision without its classification layer."""
         from mdr_tune.backbones.torchvision_models import TorchvisionBackbone
 
         return TorchvisionBackbone(name, weights)
 
 
+NONE: Mapping[str, Any] = MappingProxyType({})
+"""The arguments of a network that gets none."""
 FAMILIES: list[BackboneFamily] = [Conv4Family(), BNInceptionFamily(), TorchvisionFamily()]
 
 
@@ -124,7 +127,7 @@ def family_of(name: str) -> BackboneFamily:
     )
 
 
-def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
+def check_takes(name: str, weights: str, shape: tuple[int, ...], arguments: Mapping[str, Any] = NONE) -> None:
     """Raise ValueError if a backbone does not take images of `shape`. The message says what would work.
 
     `Backbone.check_image_shape` makes the same check, but needs the network. To make a network may take gigabytes and
@@ -135,5 +138,6 @@ def check_takes(name: str, weights: str, shape: tuple[int, ...]) -> None:
         weights: Weights, in the form that `build_backbone` takes. A vision transformer's image size depends on them. No
             file is read.
         shape: Shape of one image, (C, H, W).
+        arguments: Arguments of the network.
     """
-    family_of(name).image_limits(name, weights).check(shape)
+    family_of(name).image_limits(name, weights, arguments).check(shape)

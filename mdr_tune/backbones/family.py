@@ -4,8 +4,8 @@ A family knows the names of its backbones, their image sizes and published weigh
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mdr_tune.backbones.image_limits import ImageLimits
 
@@ -33,13 +33,25 @@ class BackboneFamily(ABC):
         """Return the names of the family's backbones that are not in `names`. This may import a library."""
         return ()
 
+    def arguments(self, name: str) -> Mapping[str, Any]:
+        """Return the arguments of the backbone `name` that a sweep file may give, with their defaults."""
+        return {}
+
+    def check_arguments(self, name: str, arguments: Mapping[str, Any]) -> None:
+        """Raise ValueError if the backbone `name` does not take the values of `arguments`, whose keys are known.
+
+        The message begins with the key: `drop_rate: expected a number from 0 to 1, got 2`.
+        """
+        return
+
     @abstractmethod
-    def image_limits(self, name: str, weights: str) -> ImageLimits:
+    def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
         """Return the shapes of images that a backbone takes, without making its network.
 
         Args:
             name: Name of a backbone of this family.
             weights: Weights, in the form that `build_backbone` takes.
+            arguments: Arguments of the network; see `arguments`.
         """
 
     def published_urls(self, name: str) -> dict[str, str]:
@@ -50,8 +62,14 @@ class BackboneFamily(ABC):
         return {}
 
     @abstractmethod
-    def make(self, name: str, weights: str) -> "Backbone":
+    def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> "Backbone":
         """Return a network into which `weights` can be loaded.
 
         The network itself has random weights, drawn from torch's global generator.
+
+        Args:
+            name: Name of a backbone of this family.
+            weights: Weights, in the form that `build_backbone` takes.
+            image_size: Height and width of the images, for networks that are made for one size; None: the usual size.
+            arguments: Arguments of the network; see `arguments`.
         """

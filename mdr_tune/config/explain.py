@@ -23,7 +23,7 @@ from mdr_tune.config.hints import (
     searched_instead,
 )
 from mdr_tune.config.other_names import meant_name
-from mdr_tune.config.strict_model import KeyProblem, is_tag, tag_name
+from mdr_tune.config.strict_model import KeyProblem, UnknownArguments, is_tag, tag_name
 from mdr_tune.config.units import Unit
 from mdr_tune.util.words import count, not_utf_8
 
@@ -65,7 +65,23 @@ def explain(
         quoted: Function of a path and the value there. It returns how to write the value so that it is read as text, or
             an empty text if that is not possible. By default the value is put in quotes.
     """
-    return [_explain_one(dict(d), model, quoted or _quoted) for d in error.errors(include_url=False)]
+    found: list[tuple[KeyPath, str]] = []
+    for each in error.errors(include_url=False):
+        details: dict[str, Any] = dict(each)
+        problem = details.get("ctx", {}).get("error")
+        if isinstance(problem, UnknownArguments):
+            found += _explain_unknown(problem, details, model)
+        else:
+            found.append(_explain_one(details, model, quoted or _quoted))
+    return found
+
+
+def _explain_unknown(
+    problem: UnknownArguments, details: dict[str, Any], model: type[BaseModel]
+) -> list[tuple[KeyPath, str]]:
+    path = tuple(str(part) for part in details["loc"] if not is_tag(part))
+    known = sorted({*fields_at(model, details["loc"]), *problem.known})
+    return [((*path, key), _unknown_key((*path, key), details["input"][key], known, model)) for key in problem.keys]
 
 
 def lines_of(error: ValidationError, model: type[BaseModel]) -> list[str]:

@@ -16,9 +16,9 @@ A sweep file is checked before torch is imported, so each `build` imports the mo
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from mdr_tune.config.strict_model import Named, one_of
+from mdr_tune.config.strict_model import Named, OpenModel, one_of
 from mdr_tune.config.units import COSINE, DEGREES, SCALE, TEMPERATURE, Unit
 from mdr_tune.util.nearest_name import LIBRARY_PREFIX
 
@@ -349,10 +349,9 @@ class ArcFaceLossConfig(Loss):
         return LibraryLoss(loss, num_classes)
 
 
-class LibraryLossConfig(Loss):
+class LibraryLossConfig(Loss, OpenModel):
     """Any loss of pytorch-metric-learning, such as `pml.CircleLoss`. Its arguments are keys beside the name."""
 
-    model_config = ConfigDict(extra="allow")
     name: str
     learns = True
     """True for every class, since it is not known before a loss is built if it has parameters."""

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdr_tune.config.domains import Domain, LevelsDomain, Space, describe_value, split_choice, tell_apart
-from mdr_tune.config.losses import LibraryLossConfig
-from mdr_tune.config.strict_model import flatten, set_dotted
+from mdr_tune.config.strict_model import OpenModel, flatten, set_dotted
 from mdr_tune.config.trial import MDRConfig, TrialConfig
 
 __all__ = ["Domain", "LevelsDomain", "Space", "describe_value"]
@@ -317,7 +316,8 @@ def trial_keys(trial: TrialConfig) -> list[str]:
     tree["mdr"] = MDRConfig().model_dump()
     tree["mdr"]["levels"] = []
     leaves = list(flatten(tree))
-    if isinstance(trial.loss, LibraryLossConfig):
-        leaves += [f"loss.{name}" for name in trial.loss.known_arguments()]
+    for name, section in trial:
+        if isinstance(section, OpenModel):
+            leaves += [f"{name}.{argument}" for argument in section.known_arguments()]
     sections = {key.rsplit(".", depth)[0] for key in leaves for depth in range(1, key.count(".") + 1)}
     return sorted({*leaves, *sections})

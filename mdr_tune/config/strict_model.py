@@ -25,6 +25,19 @@ class StrictModel(BaseModel):
                     yield from ((name, number, unit) for number in _numbers(value))
 
 
+class OpenModel(StrictModel):
+    """A section with keys beside its own: the arguments of a class or function that is declared elsewhere.
+
+    A subclass checks the arguments, and raises `UnknownArguments` for those that it does not know.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    def known_arguments(self) -> list[str]:
+        """Return the names of the arguments that a sweep file may give."""
+        raise NotImplementedError
+
+
 def _numbers(value: Any) -> list[float]:
     return [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int | float)]
 
@@ -89,6 +102,19 @@ class KeyProblem(ValueError):  # noqa: N818 - a ValueError that knows its key
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+class UnknownArguments(ValueError):  # noqa: N818 - a ValueError that knows its keys
+    """An error for arguments of an `OpenModel` that are not known.
+
+    Attributes:
+        keys: Names of these arguments.
+        known: Names of the arguments that are known.
+    """
+
+    def __init__(self, keys: list[str], known: list[str]) -> None:
+        super().__init__(f"unknown keys: {', '.join(keys)}")
+        self.keys, self.known = keys, known
 
 
 def by_name(value: Any) -> Any:

@@ -13,7 +13,7 @@ from mdr_tune.config.explain import lines_of
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
 from mdr_tune.config.miners import AutoMinerConfig, Miner, MinerConfig
 from mdr_tune.config.optimizers import OptimizerConfig
-from mdr_tune.config.strict_model import KeyProblem, StrictModel, by_name, flatten, tag
+from mdr_tune.config.strict_model import KeyProblem, OpenModel, StrictModel, UnknownArguments, by_name, flatten, tag
 from mdr_tune.config.units import DEVIATIONS, EPOCHS
 from mdr_tune.util.errors import UserError
 
@@ -52,8 +52,8 @@ def _absolute_if_a_path(weights: str) -> str:
     return local_path(weights) if {"/", "."} & set(weights) else weights
 
 
-class BackboneConfig(StrictModel):
-    """The network in front of the embedding layer, and the weights that it starts from."""
+class BackboneConfig(OpenModel):
+    """The network in front of the embedding layer, the weights that it starts from, and the network's arguments."""
 
     name: Annotated[str, AfterValidator(_known_backbone)] = "conv4"
     """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, or any classification model of
@@ -62,6 +62,28 @@ class BackboneConfig(StrictModel):
     """Initial weights. `DEFAULT`: the published weights of the network; conv4 has none, and gets random weights.
     `none`: random weights. Any other text is a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a
     file with a state dict."""
+
+    @model_validator(mode="after")
+    def _known_arguments(self) -> "BackboneConfig":
+        if self.arguments:
+            known = self.known_arguments()
+            if unknown := [key for key in self.arguments if key not in known]:
+                raise UnknownArguments(unknown, known)
+            try:
+                family_of(self.name).check_arguments(self.name, self.arguments)
+            except ValueError as error:
+                key, _, problem = str(error).partition(": ")
+                raise KeyProblem(key, problem) from None
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the network: the keys of the section other than `name` and `weights`."""
+        return dict(self.model_extra or {})
+
+    def known_arguments(self) -> list[str]:
+        """Return the names of the network's arguments that a sweep file may give."""
+        return list(family_of(self.name).arguments(self.name))
 
     @property
     def pretrained(self) -> bool:

@@ -22,7 +22,7 @@ def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
     problems = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         try:
-            check_takes(backbone.name, backbone.weights, data.input_shape)
+            check_takes(backbone.name, backbone.weights, data.input_shape, backbone.arguments)
         except ValueError as error:
             problems.append(f"backbone: {backbone.name} does not fit the data set {data.name}: {error}")
     return problems

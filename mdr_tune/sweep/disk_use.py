@@ -46,7 +46,13 @@ def checkpoint_bytes(trial: TrialConfig) -> int:
     from mdr_tune.backbones import build_backbone
 
     with torch.device("meta"):
-        backbone = build_backbone(trial.backbone.name, trial.backbone.weights, load=False)
+        backbone = build_backbone(
+            trial.backbone.name,
+            trial.backbone.weights,
+            load=False,
+            image_size=trial.data.input_shape[-1],
+            arguments=trial.backbone.arguments,
+        )
         embedding_layer = torch.nn.Linear(backbone.feature_size, trial.embedding.size)
     model = torch.nn.ModuleList([backbone, embedding_layer])
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())

@@ -34,7 +34,8 @@ def check_weights(sweep: SweepConfig) -> None:
 
         check_weights(backbone.name, backbone.weights)
         if os.path.isabs(backbone.weights):  # the user's own file
-            build_backbone(backbone.name, backbone.weights)
+            size = sweep.trial.data.input_shape[-1]
+            build_backbone(backbone.name, backbone.weights, image_size=size, arguments=backbone.arguments)
 
 
 def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:

@@ -40,7 +40,13 @@ class EmbeddingModel(nn.Module):
         Raises:
             UserError: The published weights cannot be obtained.
         """
-        backbone = build_backbone(config.backbone.name, config.backbone.weights, load=pretrained)
+        backbone = build_backbone(
+            config.backbone.name,
+            config.backbone.weights,
+            load=pretrained,
+            image_size=config.data.input_shape[-1],
+            arguments=config.backbone.arguments,
+        )
         return cls(backbone, config.embedding.size, config.embedding_mode, config.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,9 @@ def check_fits(config: TrialConfig, dataset: ImageDataset) -> None:
     """
     backbone, batch = config.backbone, config.batch
     with _told_with("backbone", f"{backbone.name} does not fit the data set {dataset.name}"):
-        check_takes(backbone.name, backbone.weights, dataset.input_shape(config.data.chosen_image_size))
+        check_takes(
+            backbone.name, backbone.weights, dataset.input_shape(config.data.chosen_image_size), backbone.arguments
+        )
     trained_on = dataset.with_all_training_classes() if config.protocol == "paper" else dataset
     with _told_with("batch", f"does not fit the data set {dataset.name}"):
         BatchSampler(trained_on.split("train").labels, batch.size, batch.images_per_class, config.seed)

@@ -72,7 +72,7 @@ def test_without_loading_the_network_is_made_for_the_weights_but_needs_no_file(m
 
 def test_the_limits_of_each_family_s_own_names_are_written_down() -> None:
     for name in REGISTERED:
-        assert family_of(name).image_limits(name, "none") == made(name, "none").image_limits
+        assert family_of(name).image_limits(name, "none", {}) == made(name, "none").image_limits
 
 
 @pytest.mark.parametrize("name", sorted({*REGISTERED, *classification_models()}))
