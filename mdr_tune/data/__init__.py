@@ -1,7 +1,6 @@
 """Data sets, their splits, the batch sampler and the augmentations.
 
-The names below are imported when they are first used, so that `mdr_tune.data.outline` (the sizes of a data set's
-classes) can be imported without torch.
+Names are imported when they are first used, so that `mdr_tune.data.outline` can be imported without torch.
 """
 
 from typing import TYPE_CHECKING, Any

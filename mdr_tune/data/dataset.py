@@ -12,14 +12,14 @@ from mdr_tune.data.outline import DatasetOutline, SplitOutline
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 SearchSplitName = Literal["train", "validation"]
-"""Name of a split that the code of a search may read, which is any split but the test split."""
+"""Name of a split that the code of a search may read: any split but the test split."""
 
 
 class Images(Protocol):
-    """Images that all have the same shape and are read by index.
+    """Images that all have the same shape and are read by index, such as a uint8 tensor (n, C, H, W).
 
-    A uint8 tensor (n, C, H, W) is such an object. Other classes read the images from a file, or decode them at each
-    read. Every read of an image gives the same bytes, in every process.
+    Other classes read the images from a file or decode them. Each image has the same bytes at every read and in every
+    process.
     """
 
     @property
@@ -29,19 +29,11 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: torch.Tensor, /) -> torch.Tensor:
-        """Return a copy of the images at `indices`, (m,) int64.
-
-        Returns:
-            (m, C, H, W) uint8, grey values or RGB, on the CPU.
-        """
+        """Return a copy of the m images at `indices`, (m,) int64: (m, C, H, W) uint8 on the CPU, grey values or RGB."""
 
 
 class JoinedImages:
-    """The images of two sources under one index: first all images of `first`, then all images of `second`.
-
-    Raises:
-        ValueError: The images of the two sources have different shapes.
-    """
+    """All images of `first`, followed by all images of `second`, which must have the same shape."""
 
     def __init__(self, first: Images, second: Images) -> None:
         if first.shape[1:] != second.shape[1:]:
@@ -71,10 +63,10 @@ class ImageSplit:
 
     Attributes:
         images: the n images.
-        labels: (n,) int64, the class of each image, as a number. The classes of the whole data set are numbered from 0
-            without gaps. In one split, the numbers may begin higher and have gaps.
-        gallery: images that an evaluation compares with the queries, which are `images`. A label means the same class
-            in both. None: `images` are compared with each other.
+        labels: (n,) int64, the class of each image, numbered from 0 without gaps over the whole data set. The labels of
+            one split may begin above 0 and have gaps.
+        gallery: images that an evaluation compares with `images`, which are then the queries. Equal labels mean the
+            same class in both. None: `images` are compared with each other.
     """
 
     images: Images
@@ -96,7 +88,7 @@ class ImageSplit:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes among `images`. The gallery is not counted."""
+        """Number of classes among `images`, without the gallery."""
         return len(torch.unique(self.labels))
 
     def outline(self) -> SplitOutline:
@@ -107,18 +99,17 @@ class ImageSplit:
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """The part of a data set that a search may use: the training and validation classes.
+    """The training and validation classes of a data set, for searches. `read_test_split` reads the test classes.
 
-    The test classes are read by `read_test_split`. The labels of the training split are
-    0 .. splits["train"].num_classes - 1, so that a loss with one proxy per class can use them as indices. The labels of
-    the validation split continue from there, and the labels of the test split come last.
+    Training labels are 0 .. splits["train"].num_classes - 1, so that a loss with one proxy per class can use them as
+    indices. The labels of the validation classes follow, and then those of the test classes.
 
     Attributes:
         name: name of the data set.
         splits: splits by name.
         recall_ks: values of K for which Recall@K is reported on this data set.
         content: hash of all images and their splits, including the test split; empty if no hash is known.
-        cache_file: file of decoded images that the images are read from; None if they come from elsewhere.
+        cache_file: file of decoded images that the images are read from; None if there is no such file.
     """
 
     name: str
@@ -133,25 +124,18 @@ class ImageDataset:
         return tuple(self.splits["train"].images.shape[1:])
 
     def input_shape(self, image_size: int | None) -> tuple[int, ...]:
-        """Return the shape (C, H, W) of the network's input.
-
-        The images are cropped to `image_size` x `image_size` pixels. If `image_size` is None, they are not cropped.
-        """
+        """Return the network's input shape (C, H, W): crops of `image_size` pixels, or whole images if it is None."""
         channels, height, width = self.image_shape
         return (channels, height, width) if image_size is None else (channels, image_size, image_size)
 
     def with_all_training_classes(self) -> "ImageDataset":
-        """Return a data set whose training split also has the validation classes, and that has no validation split."""
+        """Return a data set without a validation split, whose training split also has the validation classes."""
         train, validation = self.splits["train"], self.splits["validation"]
         joined = ImageSplit(JoinedImages(train.images, validation.images), torch.cat([train.labels, validation.labels]))
         return replace(self, splits={"train": joined})
 
     def split(self, name: SearchSplitName) -> ImageSplit:
-        """Return one split.
-
-        Raises:
-            ValueError: The data set has no split of this name. An `ImageDataset` never has a test split.
-        """
+        """Return the split `name`, or raise ValueError if there is no such split. The test split is never there."""
         if name not in self.splits:
             raise ValueError(
                 f"{self.name} has no split {name!r} to search on; choose one of {', '.join(self.splits)} "
@@ -161,12 +145,7 @@ class ImageDataset:
 
 
 class OpenedDataset(NamedTuple):
-    """A data set with all its splits, including the test split. Only the code in `mdr_tune.data` uses it.
-
-    Attributes:
-        searched: training and validation classes, which `load_dataset` returns.
-        test: test classes, which `read_test_split` returns.
-    """
+    """A data set with all its splits: `searched`, which `load_dataset` returns, and `test`, for `read_test_split`."""
 
     searched: ImageDataset
     test: ImageSplit

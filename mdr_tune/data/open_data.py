@@ -26,51 +26,45 @@ class DataSource(Protocol):
         """Return all settings that the images and their splits depend on, as values that JSON can hold."""
 
     def listed(self) -> ListedDataset | None:
-        """List the image files, draw the splits, and check both. Return None if the images are not image files."""
+        """List the image files, draw the splits, and check both. Return None if the data set has no image files."""
 
     def open(self, folder: Path, progress: Progress) -> OpenedDataset:
-        """Open a data set whose images are not image files, such as `glyphs`. `folder` is the cache folder."""
+        """Open a data set without image files, such as `glyphs`, in the cache folder `folder`. Report to `progress`."""
 
 
 def load_dataset(data: DataSource, progress: Progress = no_progress) -> ImageDataset:
-    """Return the training and validation classes of a data set.
+    """Open the data set `data`, and return its training and validation classes.
 
     The first call on a machine decodes all images, and keeps them in the cache folder unless the data set sets
-    `cache: false`. A data set stays open: later calls with the same settings in this process return the same object.
-
-    Args:
-        data: data set to open, such as `mdr_tune.config.read_data("folder", root="images")`.
-        progress: function that is called with the progress while files are read and decoded.
+    `cache: false`. Meanwhile, `progress` is called. Later calls with the same settings in this process return the same
+    object.
 
     Raises:
         UserError: files are missing or corrupt, the splits cannot be drawn, or the cache folder cannot be written to.
-        TypeError: `data` is the name of a data set instead of its description.
+        TypeError: `data` is the name of a data set instead of the result of `mdr_tune.config.read_data`.
     """
     return _open(data, progress).searched
 
 
 def read_test_split(data: DataSource) -> ImageSplit:
-    """Return the test classes of a data set, which are for the final evaluation only.
+    """Return the test classes of `data`, for the final evaluation only. Errors are those of `load_dataset`.
 
-    Errors are those of `load_dataset`. tests/test_layers.py checks that only one place calls this function.
+    tests/test_layers.py checks that only one place calls this function.
     """
     return _open(data).test
 
 
 def outline_files(*ways: DataSource) -> DatasetOutline:
-    """Return the number of images of each class of a data set of image files, and check it without decoding an image.
+    """Return the number of images of each class, and check the image files of a data set without decoding an image.
 
-    If the images have been decoded before, the checks are those of `load_dataset`. Otherwise it is checked that all
-    files exist, that the disk has room for their cache, and that no file is a copy of a file in another split. Copies
-    are not looked for if the data set keeps duplicates or skips corrupt images. Nothing is written to the disk. The
-    list of files is kept in memory for the next `load_dataset`.
+    If the images have been decoded before, the checks and errors are those of `load_dataset`. Otherwise, all files must
+    exist, the disk must have room for their cache, and no file may be a copy of a file in another split. Copies are
+    allowed if the data set keeps duplicates or skips corrupt images. Nothing is written to the disk. The list of files
+    is kept in memory for the next `load_dataset`.
 
     Args:
         ways: descriptions of the same data set, one for each way in which it will be opened. They may differ in
             `resize`, `image_size` and `cache` only.
-
-    Raises:
-        UserError: for the reasons of `load_dataset`.
     """
     folder = check_cache_dir()
     wanted = {_key(way, folder): way for way in ways}
@@ -81,16 +75,15 @@ def outline_files(*ways: DataSource) -> DatasetOutline:
 
 
 def is_decoded(data: DataSource) -> bool:
-    """Return whether this process has opened the data set, so that all of its images have been decoded once."""
+    """Return whether this process has opened the data set `data`, so that all of its images have been decoded once."""
     return _key(data, check_cache_dir()) in _opened
 
 
 def split_sizes(data: DataSource) -> dict[str, tuple[int, int]]:
-    """Return the number of images and the number of classes of each part of a data set, by the name of the part.
+    """Return the number of images and the number of classes of each part of the data set `data`, by the part's name.
 
-    The parts are `train`, `validation` and `test`. If the test split has a gallery, it is two parts instead:
-    `test queries` and `test gallery`.
-    Errors are those of `load_dataset`.
+    The parts are `train`, `validation` and `test`. A test split with a gallery is two parts, `test queries` and
+    `test gallery`. Errors are those of `load_dataset`.
     """
     searched, test = _open(data)
     parts = {"train": searched.split("train"), "validation": searched.split("validation")}
@@ -99,10 +92,7 @@ def split_sizes(data: DataSource) -> dict[str, tuple[int, int]]:
 
 
 def dataset_content(data: DataSource) -> str:
-    """Return a hash of a data set's images and splits. Trials with equal hashes used the same images.
-
-    Errors are those of `load_dataset`.
-    """
+    """Return a hash of the images and splits of `data`. It is the same for all trials that use the same images."""
     return _open(data).searched.content
 
 
@@ -127,13 +117,13 @@ def _open(data: DataSource, progress: Progress = no_progress) -> OpenedDataset:
 
 
 def _look_at(ways: Mapping[_Key, DataSource]) -> None:
-    """List and check a data set of image files, and keep the result. Do nothing if the images are not image files.
+    """List and check a data set of image files, and keep the result. Do nothing for a data set without image files.
 
     Each description whose images have been decoded before is opened and kept in `_opened`. For the others, the list of
     files is kept in `_listed`.
 
     Args:
-        ways: descriptions of the same data set, by key. Their source arguments may differ in `resize` and `cache` only.
+        ways: descriptions of the same data set, by key. They may differ in `resize` and `cache` only.
     """
     listed = next(iter(ways.values())).listed()
     if listed is None:

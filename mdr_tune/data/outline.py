@@ -1,7 +1,6 @@
 """The number of images of each class of a data set, which is known before any image is decoded.
 
-A launch and its dry run use these numbers to find mistakes that would otherwise appear only after Ray has started. This
-module does not import torch.
+A launch and its dry run use these numbers to find mistakes before Ray starts. This module does not import torch.
 """
 
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ class SplitOutline:
     """The numbers of images in one split.
 
     Attributes:
-        class_sizes: Number of images of each class. If there is a gallery, only queries are counted.
-        gallery: Number of images in the gallery. None: there is no gallery, and the images of the split are compared
-            with each other.
+        class_sizes: number of images of each class. If there is a gallery, only queries are counted.
+        gallery: number of images in the gallery. None: there is no gallery, and the split's images are compared with
+            each other.
     """
 
     class_sizes: tuple[int, ...]
@@ -31,14 +30,7 @@ class SplitOutline:
 
 @dataclass(frozen=True)
 class DatasetOutline:
-    """The numbers of images in all splits of a data set.
-
-    Attributes:
-        name: name of the data set.
-        train: numbers of the training split.
-        validation: numbers of the validation split.
-        test: numbers of the test split.
-    """
+    """The numbers of images in the three splits of the data set `name`."""
 
     name: str
     train: SplitOutline
@@ -51,9 +43,9 @@ GLYPHS = DatasetOutline("glyphs", *(SplitOutline((12,) * classes) for classes in
 
 
 def largest_batch(class_sizes: Sequence[int], images_per_class: int) -> int:
-    """Return the number of images in the largest batch that can be drawn if each class is used once.
+    """Return the size of the largest batch that takes at most `images_per_class` images from each class.
 
-    Arguments are those of `why_unfillable`.
+    `class_sizes` has the number of images of each class.
     """
     return sum(min(size, images_per_class) for size in class_sizes)
 
@@ -62,9 +54,9 @@ def why_unfillable(class_sizes: Sequence[int], batch_size: int, images_per_class
     """Return a message that says why a batch cannot be filled if each class is used once; None if it can be filled.
 
     Args:
-        class_sizes: Number of images of each class.
-        batch_size: Number of images in the global batch.
-        images_per_class: Number of images that are drawn from a class. A class with fewer images gives all it has.
+        class_sizes: number of images of each class.
+        batch_size: number of images in the global batch.
+        images_per_class: number of images that are drawn from a class. A class with fewer images gives all it has.
     """
     most = largest_batch(class_sizes, images_per_class)
     if most >= batch_size:

@@ -11,22 +11,13 @@ Result = TypeVar("Result")
 
 
 def prefetch(read: Callable[[Item], Result], items: Iterable[Item], depth: int = 2) -> Generator[Result, None, None]:
-    """Yield `read(item)` for each item, in order, while up to `depth` further items are read in the background.
+    """Yield `read(item)` for each of `items`, in order, while up to `depth` further items are read in the background.
 
-    Reading begins at the first `next`. One background thread calls `read`, for one item at a time. The caller's thread
-    iterates over `items`. When the generator is exhausted, raises or is closed, the background thread finishes its
-    current item and ends before control returns to the caller.
-
-    Args:
-        read: function that reads an item; called once for each.
-        items: items to read; there may be infinitely many.
-        depth: largest number of items that the background thread is ahead of the caller. With 0 there is no background
-            thread: the caller's thread reads each item when it is asked for.
-
-    Raises:
-        ValueError: `depth` is negative (raised at the first `next`).
-        Exception: `read` raised this exception for an item. It is raised in place of the item's result, and ends the
-            generator.
+    Reading begins at the first `next`. One background thread calls `read` for one item at a time, and the caller's
+    thread iterates over `items`, which may be infinite. When the generator is exhausted, raises or is closed, the
+    background thread finishes its current item and ends. With `depth` 0 there is no background thread: the caller's
+    thread reads each item when it is asked for. An error of `read` is raised in place of the item's result, and ends
+    the generator.
 
     Example:
         >>> list(prefetch(len, ["a", "bc", ""]))

@@ -10,22 +10,20 @@ from mdr_tune.data.seeding import derive_seed
 class BatchSampler:
     """Draws batches of a few images from each of many classes, as the authors of MDR do.
 
-    For each batch, the classes are put in random order. From one class after the other, min(`images_per_class`, size
-    of the class) images are drawn without replacement, until the batch is full. Images beyond `batch_size` are cut off,
-    so the last class may contribute fewer images. No class, and therefore no image, is drawn twice for one batch.
-    Batches are independent of each other.
+    For each batch, the classes are put in random order. From one class after the other, `images_per_class` images (or
+    all, if the class has fewer) are drawn without replacement, until the batch is full. Images beyond `batch_size` are
+    cut off, so the last class may give fewer. No class is drawn twice for one batch. Batches are independent of each
+    other.
 
-    The batches of an epoch come from one generator that is seeded with `derive_seed("sampler", seed, epoch)`. They do
-    not depend on the number of ranks or on the epochs drawn before. If more batches are drawn for an epoch, the first
-    batches stay the same.
+    One generator, seeded with `derive_seed("sampler", seed, epoch)`, draws all batches of an epoch. So they depend
+    neither on the number of ranks nor on earlier epochs, and the first batches stay the same if more are drawn.
 
     Source: the sampler of the authors' code for Kim & Park, AAAI 2021 (arXiv 2102.04223).
 
     Args:
         labels: (n,) integers, the class of each image.
         batch_size: number of images in the global batch.
-        images_per_class: number of images drawn from each class, at least 2, so that there are positive pairs. A class
-            with fewer images contributes all of them.
+        images_per_class: number of images drawn from each class, at least 2, so that there are positive pairs.
         seed: the trial's seed.
 
     Raises:
@@ -64,11 +62,7 @@ class BatchSampler:
         self.seed = seed
 
     def epoch_batches(self, epoch: int, num_batches: int) -> torch.Tensor:
-        """Return the image indices of an epoch's batches, (num_batches, batch_size) int64.
-
-        Raises:
-            ValueError: `epoch` or `num_batches` is negative.
-        """
+        """Return the image indices of the first `num_batches` batches of `epoch`, (num_batches, batch_size) int64."""
         if epoch < 0 or num_batches < 0:
             raise ValueError(f"epoch and num_batches must not be negative, got {epoch} and {num_batches}")
         generator = np.random.default_rng(derive_seed("sampler", self.seed, epoch))
@@ -78,7 +72,7 @@ class BatchSampler:
         return torch.from_numpy(batches)
 
     def _draw_batch(self, generator: np.random.Generator) -> np.ndarray:
-        """Draw one batch, and return the indices of its images, (batch_size,), class after class."""
+        """Return the indices of the images of one batch, (batch_size,), class after class, drawn with `generator`."""
         classes = generator.permutation(len(self._counts))
         filled = np.cumsum(self._takes[classes])
         classes = classes[: int(np.searchsorted(filled, self.batch_size)) + 1]  # k classes fill the batch

@@ -8,17 +8,15 @@ def derive_seed(*parts: int | str) -> int:
     """Return a seed in [0, 2**63) that depends on all `parts`, in order, and on nothing else.
 
     By convention, the first part names the code that uses the seed, as in `derive_seed("sampler", seed, epoch)`. So the
-    random numbers of the sampler and of the augmentation of the same trial are unrelated. The seed is the upper 63 bits
-    of an 8-byte BLAKE2b digest of the parts, each written with its type and length. Unlike the values of Python's
-    `hash`, the seed is the same in every process and on every machine.
+    random numbers of a trial's sampler and of its augmentation are unrelated. The seed is the upper 63 bits of an
+    8-byte BLAKE2b digest of the parts, each with its type and length. Unlike Python's `hash`, it is the same in every
+    process and on every machine.
 
     Raises:
         TypeError: a part is neither an integer nor a string.
         ValueError: there are no parts.
 
     Example:
-        Equal parts give equal seeds, but the order of the parts matters:
-
         >>> derive_seed("sampler", 0, 1) == derive_seed("sampler", 0, 1)
         True
         >>> derive_seed("sampler", 0, 1) == derive_seed("sampler", 1, 0)

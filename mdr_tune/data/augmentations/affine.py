@@ -14,20 +14,12 @@ MAX_SHIFT_PX = 2.0
 
 
 def draw_affine_params(batch_size: int, seed: int, epoch: int, step: int) -> torch.Tensor:
-    """Draw a random rotation, scale and shift for each image of a *global* batch. Each rank uses its slice of the rows.
+    """Draw a random rotation, scale and shift for each image of a *global* batch: (batch_size, 4) float32.
 
-    One generator, seeded with `derive_seed("augment", seed, epoch, step)`, draws the numbers row by row. So row i is a
-    function of (seed, epoch, step, i).
-
-    Args:
-        batch_size: B, the number of images in the global batch.
-        seed: the trial's seed.
-        epoch: index of the epoch, from 0.
-        step: index of the batch within the epoch, from 0.
-
-    Returns:
-        (B, 4) float32: rotation in radians, scale factor, shift to the right and shift down in pixels. The four numbers
-        are uniform over +-10 degrees, 0.9 .. 1.1, +-2 and +-2.
+    The columns are the rotation (+-10 degrees, in radians), the scale (0.9 .. 1.1), and the shifts to the right and
+    down (+-2 pixels), all uniform. One generator, seeded with `derive_seed("augment", seed, epoch, step)`, draws them
+    row by row. So row i is a function of (seed, epoch, step, i), and each rank uses its slice of the rows. `epoch` and
+    `step` (the batch within the epoch) are counted from 0.
     """
     generator = np.random.default_rng(derive_seed("augment", seed, epoch, step))
     low = (-MAX_ROTATION_RAD, SCALE_RANGE[0], -MAX_SHIFT_PX, -MAX_SHIFT_PX)
@@ -36,20 +28,14 @@ def draw_affine_params(batch_size: int, seed: int, epoch: int, step: int) -> tor
 
 
 def augment_affine(images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-    """Rotate and scale each image about its centre, then shift it.
+    """Rotate and scale each of `images` about its centre, then shift it. Return (n, C, H, W) float32.
 
     Pixels are interpolated bilinearly. Outside of an image, the pixels of its border are repeated. Each image is
     computed on its own: a slice of a batch gives that slice of the batch's result.
 
     Args:
-        images: (n, C, H, W) uint8 or float, in any range (0..255 in this project).
+        images: (n, C, H, W) uint8 or float, in any range (0..255 in this project). The result keeps range and device.
         params: (n, 4) rows of the result of `draw_affine_params`, on any device.
-
-    Returns:
-        (n, C, H, W) float32 in the range and on the device of `images`.
-
-    Raises:
-        ValueError: the shapes do not fit.
     """
     if images.ndim != 4 or params.shape != (len(images), 4):
         raise ValueError(
@@ -60,9 +46,9 @@ def augment_affine(images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
 
 
 def _sampling_grid(params: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Return the point of the input image that each output pixel samples, (n, H, W, 2) in -1 .. 1, x before y.
+    """Return the point of the input image that each output pixel samples, (n, height, width, 2) in -1 .. 1, x before y.
 
-    This is the inverse of "rotate and scale, then shift": source = rotate(-angle) (output - shift) / scale.
+    This is the inverse of "rotate and scale, then shift" by `params`: source = rotate(-angle) (output - shift) / scale.
     The formula is written out because the matrix product in `F.affine_grid` rounds differently for other batch sizes.
     """
     angle, scale, shift_x, shift_y = (column[:, None, None] for column in params.unbind(1))  # (n, 1, 1)

@@ -13,9 +13,9 @@ def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolat
     """Cut a box out of each image, resize it as Pillow does, and mirror it if its row in `boxes` says so.
 
     On a CPU, torch's kernels for uint8 resize one image after the other, which is the fastest method there. They
-    resample rows before columns. Their pixels equal those of Pillow, except for occasional differences in rounding.
-    (Pillow 13 resamples columns first where that is less work. The Lanczos and bicubic filters give values outside of
-    0..255, which are cut off between the two steps, so a few pixels then differ by more.)
+    resample rows before columns. Their pixels equal Pillow's, except for occasional differences in rounding. (Pillow 13
+    resamples columns first where that is less work. A few pixels then differ by more, because values outside of 0..255
+    are cut off between the two steps.)
 
     On a GPU, `resample` is called, and its result is not rounded. torch has no Lanczos kernel for GPUs, and calls for
     single images would keep the CPU busy.
@@ -40,20 +40,16 @@ def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolat
 
 
 def resample(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolation: Interpolation) -> torch.Tensor:
-    """Cut out, resize and mirror boxes as `crop_resize` does, with two matrix products for all images of the batch.
+    """Do what `crop_resize` does, with two matrix products for all images: (n, C, size, size) float32 in 0..255.
 
-    The first product resamples rows, and the second one columns. After each product, values outside of 0..255 are cut
-    off. Nothing is rounded. The results of a slice of a batch equal that slice of the batch's results, up to the
-    precision of float32.
+    The first product resamples rows, and the second one columns. After each, values outside of 0..255 are cut off.
+    Nothing is rounded. A slice of a batch gives that slice of the batch's result, up to the precision of float32.
 
     Args:
         images: (n, C, H, W), values in 0..255, on any device.
-        boxes: (n, 5) on the same device, as in `crop_resize`.
+        boxes: (n, 5) on the device of `images`, with the columns that `crop_resize` takes.
         size: height and width of the results in pixels.
         interpolation: name of the resampling filter.
-
-    Returns:
-        (n, C, size, size) float32 in 0..255.
     """
     top, left, height, width, mirrored = boxes.float().unbind(1)  # (n,) each
     kernel, reach = _KERNELS[interpolation]

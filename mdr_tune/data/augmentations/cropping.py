@@ -4,18 +4,10 @@ import torch
 
 
 def center_crop(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Return a view of the middle of each image, size x size pixels.
+    """Return the middle of each of `images`, (n, C, H, W), as a view (n, C, size, size).
 
     If the margins on two sides cannot be equal, the crop lies where torchvision's `CenterCrop` puts it: the margin at
-    the top or left is half of the difference in size, rounded to a whole pixel. A margin of x.5 pixels is rounded to
-    the even number.
-
-    Args:
-        images: (n, C, H, W).
-        size: height and width of the crop in pixels.
-
-    Returns:
-        (n, C, size, size), sharing the memory of `images`.
+    the top or left is half of the difference in size, and x.5 is rounded to the even number.
 
     Raises:
         ValueError: `size` is not positive, or larger than the images.

@@ -21,23 +21,20 @@ ATTEMPTS = 10  # as in torchvision's RandomResizedCrop
 def draw_boxes(
     uniform: np.ndarray, height: int, width: int, scale: Sequence[float] = SCALE, ratio: Sequence[float] = RATIO
 ) -> np.ndarray:
-    """Turn each row of random numbers into a box within an image, as torchvision's `RandomResizedCrop` does.
+    """Turn each row of `uniform` into a box, (B, 4) int64: top, left, height and width within an image, in pixels.
 
-    A row gives ten candidates for the size of the box. Each has an area, whose share of the image is uniform over
-    `scale`, and a ratio of width to height, which is log-uniform over `ratio`. Its sides are rounded to whole pixels.
-    The first candidate that fits into the image is used, and all positions of the box are equally likely. If no
-    candidate fits, the box is the largest one in the middle of the image whose ratio is within `ratio`.
+    As in torchvision's `RandomResizedCrop`, a row gives ten candidates for the size of the box. A candidate's share of
+    the image's area is uniform over `scale`, and its width / height is log-uniform over `ratio`. Its sides are rounded
+    to whole pixels. The first candidate that fits into the image is used, and all positions of the box are equally
+    likely. If none fits, the box is the largest one in the middle of the image whose width / height is within `ratio`.
 
     Args:
-        uniform: (B, 22) random numbers in [0, 1): ten for areas, ten for ratios, one for the vertical position of the
-            box, and one for its horizontal position.
+        uniform: (B, 22) random numbers in [0, 1): ten for areas, ten for ratios, two for the vertical and horizontal
+            position.
         height: height of the images in pixels.
         width: width of the images in pixels.
         scale: least and largest share of the image's area.
         ratio: least and largest width / height.
-
-    Returns:
-        (B, 4) int64: top, left, height, width in pixels.
     """
     log_ratio = np.log(ratio)
     areas = height * width * (scale[0] + (scale[1] - scale[0]) * uniform[:, :ATTEMPTS])  # (B, 10)
@@ -57,7 +54,7 @@ def draw_boxes(
 
 
 def _central_box(height: int, width: int, ratio: Sequence[float]) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of the largest box in the middle whose ratio is within `ratio`."""
+    """Return top, left, height and width of the largest box in the middle whose width / height is within `ratio`."""
     box_height, box_width = height, width
     if width / height < ratio[0]:
         box_height = round(width / ratio[0])
@@ -69,9 +66,9 @@ def _central_box(height: int, width: int, ratio: Sequence[float]) -> tuple[int, 
 class RandomResizedCrop:
     """An `Augmentation` that cuts a random part out of each image, resizes it to a square, and mirrors it at random.
 
-    The part is resized with antialiasing. The default filter is Lanczos', which the authors use, in Pillow. With this
-    filter, the pixels of parts of a photo differ from the authors' by 0.04 grey values on average (0.3 on a GPU, where
-    pixels are not rounded). With the bicubic filter they differ by 1.0, and with the bilinear filter by 2.1
+    The part is resized with antialiasing. The default filter is Lanczos', which the authors use, in Pillow. With it,
+    pixels of photos differ from the authors' by 0.04 grey values on average (0.3 on a GPU, where pixels are not
+    rounded); with the bicubic filter by 1.0, and with the bilinear one by 2.1
     (tests/data/augmentations/test_crop_resize.py).
 
     Args:
@@ -108,7 +105,7 @@ class RandomResizedCrop:
         self._interpolation: Interpolation = interpolation
 
     def output_size(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return height and width, in pixels, of the results for images of `image_shape` (C, H, W)."""
+        """Return height and width of the results in pixels for images of `image_shape` (C, H, W)."""
         size = self._image_size or image_shape[1]
         return size, size
 
@@ -116,10 +113,8 @@ class RandomResizedCrop:
         """Choose at random, for each image of a global batch, the part to cut out, and whether the part is mirrored.
 
         One generator, seeded with `derive_seed("random_resized_crop", seed, epoch, step)`, draws the numbers row by
-        row.
-
-        Returns:
-            (B, 5) float32: top, left, height and width in whole pixels, then 1 if the part is mirrored, else 0.
+        row. The result is (batch_size, 5) float32: top, left, height and width within `image_shape`, then 1 if the part
+        is mirrored, else 0.
         """
         generator = np.random.default_rng(derive_seed("random_resized_crop", seed, epoch, step))
         uniform = generator.random((batch_size, 2 * ATTEMPTS + 3))
@@ -128,19 +123,11 @@ class RandomResizedCrop:
         return torch.from_numpy(params.astype(np.float32))
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """Cut out, resize and mirror each image by its row of `params`.
+        """Cut out, resize and mirror each of `images` by its row of `params`, which are rows of the result of `draw`.
 
-        Each image is computed on its own: a slice of a batch gives that slice of the batch's result.
-
-        Args:
-            images: (n, C, H, W) uint8 on any device.
-            params: (n, 5) on the CPU, rows of the result of `draw`.
-
-        Returns:
-            (n, C, S, S) on the device of `images`, contiguous: uint8 on a CPU, float32 in 0..255 elsewhere.
-
-        Raises:
-            ValueError: the shapes do not fit.
+        `images` are (n, C, H, W) uint8 on any device, and `params` are (n, 5) on the CPU. The result is
+        (n, C, *output_size) on the device of `images`: uint8 on a CPU, float32 in 0..255 elsewhere. Each image is
+        computed on its own.
         """
         if images.ndim != 4 or params.shape != (len(images), 5):
             raise ValueError(

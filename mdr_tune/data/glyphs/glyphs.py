@@ -1,8 +1,8 @@
 """The built-in data set `glyphs`, for retrieval of letters that were not trained on. It needs no download.
 
 A class is a letter. Its twelve images show that letter in the twelve DejaVu typefaces, each slanted, moved and made
-noisy at random. A network is trained on some letters and has to retrieve others. The images are rendered once, in a few
-seconds, into an Arrow file in the cache folder. From then on, this file is memory-mapped.
+noisy at random. The images are rendered once, in a few seconds, into an Arrow file in the cache folder. From then on,
+this file is memory-mapped.
 """
 
 import hashlib
@@ -56,11 +56,10 @@ def prepare(cache_dir: Path) -> Path:
 
 
 def open_glyphs(cache_dir: Path) -> OpenedDataset:
-    """Open the data set. Its letters are rendered first if the cache folder does not have them.
+    """Open the data set. Its letters are rendered first if the cache folder `cache_dir` does not have them.
 
-    The images of each split, (n, 1, 32, 32), are views of the memory-mapped file. The mapping is private and
-    copy-on-write: processes share the pages of the file, and a process that writes into the images changes only its own
-    copy.
+    The images of each split, (n, 1, 32, 32), are views of the memory-mapped file. Processes share the pages of the
+    file. If a process writes into the images, only its own copy changes (copy-on-write).
     """
     batch, pixels = _open(prepare(cache_dir))
     images = torch.from_numpy(pixels)
@@ -114,13 +113,7 @@ def _names(ids: np.ndarray, names: tuple[str, ...]) -> pa.DictionaryArray:
 
 
 def _open(path: Path) -> tuple[pa.RecordBatch, np.ndarray]:
-    """Map the cached file of rendered letters into memory. Return its record batch and its images.
-
-    The images, (n, 1, 32, 32) uint8, are views of the file.
-
-    Raises:
-        _CorruptFileError: the file is cut short or damaged, or `prepare` did not write it.
-    """
+    """Map the cached file at `path` into memory. Return its record batch and its images, (n, 1, 32, 32) uint8 views."""
     try:
         with path.open("rb") as file:
             # Not pa.memory_map, which maps read-only: an in-place operation on such a tensor is a segfault.

@@ -27,7 +27,7 @@ FACES = (
 
 
 def font_path(face: str) -> pathlib.Path:
-    """Return the path of the TrueType file of a typeface, which is one of `FACES`."""
+    """Return the path of the TrueType file of the typeface `face`, which is one of `FACES`."""
     return pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
 
 
@@ -46,9 +46,9 @@ def shared_letters() -> tuple[int, ...]:
 def distinct_letters() -> tuple[int, ...]:
     """Return the code points of the 1,384 `shared_letters` that differ in shape, ascending.
 
-    Latin A, Greek Alpha and Cyrillic A are three code points, but their images look the same. So letters are counted as
-    one if their outlines in DejaVu Sans are equal point by point, except for the horizontal position. The lowest of
-    their code points is used. Outlines in font units do not depend on a rasteriser or its version.
+    Latin A, Greek Alpha and Cyrillic A are three code points, but look the same. So letters are counted as one if their
+    outlines in DejaVu Sans are equal point by point, except for the horizontal position. The lowest of their code
+    points is used. Outlines in font units do not depend on a rasteriser or its version.
     """
     font = ft2font.FT2Font(str(font_path("DejaVuSans")))
     first_with: dict[bytes, int] = {}
@@ -58,7 +58,7 @@ def distinct_letters() -> tuple[int, ...]:
 
 
 def _outline(font: ft2font.FT2Font, code: int) -> bytes:
-    """Return a letter's contours in font units, moved so that the leftmost point has x = 0."""
+    """Return the contours of the letter `code` in font units, moved so that the leftmost point has x = 0."""
     font.load_char(code, flags=ft2font.LoadFlags.NO_SCALE)
     vertices, path_codes = font.get_path()  # (p, 2) float, (p,) uint8
     drawn = path_codes != Path.CLOSEPOLY  # a closing entry's vertex is a meaningless (0, 0)

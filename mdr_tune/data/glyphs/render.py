@@ -28,17 +28,12 @@ NOISE_STD_RANGE = (5.0, 25.0)  # standard deviation of the noise, in grey values
 
 
 def parameters() -> dict[str, object]:
-    """Return the values of this module's public constants, by name. They determine what the images look like."""
+    """Return this module's public constants by name, as a part of the hash by which a cached file is found."""
     return {name: value for name, value in sorted(globals().items()) if name.isupper() and name[0] != "_"}
 
 
 class GlyphRenderer:
-    """Draws letters in one typeface.
-
-    Args:
-        face: index of the typeface in `FACES`.
-        seed: seed of the data set, not of a trial.
-    """
+    """Draws letters in the typeface with the index `face` in `FACES`. `seed` is the data set's seed, not a trial's."""
 
     def __init__(self, face: int, seed: int) -> None:
         self.face = face
@@ -47,10 +42,10 @@ class GlyphRenderer:
         self._font = ImageFont.truetype(str(font_path(FACES[face])), FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
 
     def render(self, code: int) -> np.ndarray:
-        """Return the letter's image, (32, 32) uint8: light ink on darker paper, with noise.
+        """Return a noisy image of the letter with the code point `code`, light ink on darker paper: (32, 32) uint8.
 
-        All random numbers come from `np.random.default_rng([seed, code, face])`. So an image does not depend on which
-        other images are drawn.
+        All random numbers come from `np.random.default_rng([seed, code, face])`, so an image does not depend on other
+        images.
         """
         generator = np.random.default_rng([self.seed, code, self.face])
         angle, log_scale, shear, shift_x, shift_y, paper, contrast, noise_std = generator.uniform(*_UNIFORM_BOUNDS)
@@ -70,7 +65,7 @@ class GlyphRenderer:
         return image
 
     def _draw(self, code: int) -> tuple[Image.Image, int]:
-        """Return a canvas with the letter in its centre, and the longer side of the letter in pixels."""
+        """Return a canvas with the letter `code` in its centre, and the letter's longer side in pixels."""
         left, top, right, bottom = self._font.getbbox(chr(code))
         canvas = Image.new("L", (CANVAS_SIZE, CANVAS_SIZE))
         origin = ((CANVAS_SIZE - left - right) / 2, (CANVAS_SIZE - top - bottom) / 2)
@@ -90,9 +85,9 @@ def _inverse_affine(
 ) -> tuple[float, float, float, float, float, float]:
     """Return the coefficients (a, b, c, d, e, f) by which Pillow describes an affine transformation.
 
-    The transformation shears, rotates and zooms the drawing about its centre, puts this point at the centre of the
-    result, and shifts it. Pillow needs the inverse: the pixel (x, y) of the result shows the point
-    (a x + b y + c, d x + e y + f) of the drawing.
+    The transformation shears the drawing by `shear`, rotates it by `angle` (radians) and enlarges it by `zoom` about
+    its centre, puts this point at the centre of the result, and shifts it by `shift_x` and `shift_y` pixels. Pillow
+    needs the inverse: the pixel (x, y) of the result shows the point (a x + b y + c, d x + e y + f) of the drawing.
     """
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
     a, b = cos - shear * -sin, sin - shear * cos

@@ -6,14 +6,9 @@ from pathlib import Path
 
 
 def remove_abandoned(folder: Path, held: Path | None = None) -> None:
-    """Delete the temporary files in `folder` that no process writes any more.
+    """Delete the temporary files in `folder` that no process writes any more; see `abandoned`.
 
-    This includes temporary files of other caches than the caller's: they may be large, and a killed sweep is not always
-    started again with the same data.
-
-    Args:
-        folder: folder of the files.
-        held: path in `folder` whose lock the caller holds; None if the caller holds no lock.
+    This includes files of other caches than the caller's, because a killed sweep is not always started again.
     """
     for temporary in abandoned(folder, held):
         temporary.unlink(missing_ok=True)
@@ -24,7 +19,7 @@ def abandoned(folder: Path, held: Path | None = None) -> list[Path]:
 
     `atomic_write` writes to a temporary file `TARGET.RANDOM.tmp`, which stays behind if the process is killed. While a
     process writes, it holds the lock of TARGET. So a temporary file is abandoned if no process holds that lock, or if
-    the caller holds it itself (`held` is TARGET).
+    the caller holds it (`held` is TARGET).
     """
     found = []
     for temporary in sorted(folder.glob("*.tmp")):
@@ -35,7 +30,7 @@ def abandoned(folder: Path, held: Path | None = None) -> list[Path]:
 
 
 def abandoned_sizes(folder: Path) -> list[tuple[Path, int]]:
-    """Return the abandoned files with their sizes in bytes. A file that another process just removed is left out."""
+    """Return the abandoned files in `folder` with their sizes in bytes, without files that were removed just now."""
     sizes = []
     for path in abandoned(folder):
         with suppress(FileNotFoundError):

@@ -10,7 +10,7 @@ from mdr_tune.data.images.image_cache import CacheFile
 
 
 class CachedImages:
-    """The images of a cache file, in the order of its rows. They are `Images` of `mdr_tune.data.dataset`.
+    """The images of the cache file `file`, in the order of its rows, as `Images` of `mdr_tune.data.dataset`.
 
     Rows of files that could not be decoded are left out.
     """
@@ -35,10 +35,7 @@ class CachedImages:
         return self._file.path
 
     def first_copies(self) -> np.ndarray:
-        """Return for each image the index of the first image with the same pixels, (n,) int64.
-
-        For an image without an earlier copy, this is its own index.
-        """
+        """Return for each image the index of the first image with the same pixels, which may be its own: (n,) int64."""
         return first_copies(self._file)
 
     def __len__(self) -> int:
@@ -47,7 +44,7 @@ class CachedImages:
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
         """Return a copy of the images at `indices`, (m,) int64, as (m, 3, size, size) uint8 in channels-last memory.
 
-        The images have this memory layout in the file. Torchvision's resize and convolutions are fastest with it.
+        The images have this layout in the file, and torchvision's resize and convolutions are fastest with it.
         """
         rows = self._file.readable[indices.numpy()].tolist()
         size = self._file.metadata.size_px

@@ -29,8 +29,8 @@ class CheckedImages(NamedTuple):
 
     Attributes:
         content: hash of the files and their paths, see `content_key`.
-        first_copies: (n,) int64, for each image the index of the first image with the same pixels. For an image without
-            an earlier copy, this is its own index.
+        first_copies: (n,) int64, for each image the index of the first image with the same pixels, which may be its
+            own.
     """
 
     content: str
@@ -38,15 +38,12 @@ class CheckedImages(NamedTuple):
 
 
 def decoder_versions() -> list[str | None]:
-    """Return the versions of Pillow and its decoders.
-
-    Another version may round pixels differently, or refuse an image that this one reads.
-    """
+    """Return the versions of Pillow and its decoders, because another version may decode an image to other pixels."""
     return [PIL.__version__, *(features.version(part) for part in ("jpg", "libjpeg_turbo", "webp"))]
 
 
 def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> CheckedImages:
-    """Decode all image files once to check them, and store the result of the check in a small file below `folder`.
+    """Decode all image files once to check them, and store the result of the check in the cache folder `folder`.
 
     If a result for the same content, size and decoders has been stored before, nothing is decoded. If several processes
     call this at once, one decodes and the others wait.
@@ -55,12 +52,11 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
         root: folder that `paths` are relative to.
         paths: paths of the files.
         folder: the cache folder.
-        progress: callback that is told how many files have been read, and then how many have been decoded.
+        progress: function that is called with the number of files that have been read, and then of those decoded.
         size: height and width, in pixels, to which images are resized before they are compared.
 
     Raises:
-        UserError: files are missing, cannot be read, or are corrupt (the message names up to twenty); or `folder`
-            cannot be written to.
+        UserError: files are missing, unreadable or corrupt (up to twenty are named), or `folder` cannot be written to.
     """
     folder = folder / FOLDER
     with _disk_errors(folder):
@@ -84,12 +80,9 @@ def check_images(root: Path, paths: Sequence[str], folder: Path, progress: Progr
 
 
 def find_checked(root: Path, paths: Sequence[str], folder: Path, size: int) -> CheckedImages | None:
-    """Return the stored result of `check_images`; None if `check_images` would have to decode. Nothing is written.
+    """Return the stored result of `check_images` for the same arguments; None if `check_images` would have to decode.
 
-    Arguments are those of `check_images`.
-
-    Raises:
-        UserError: files are missing, or `folder` cannot be read.
+    Nothing is written. It is a UserError if files are missing, or if `folder` cannot be read.
     """
     folder = folder / FOLDER
     with _disk_errors(folder):
@@ -113,7 +106,7 @@ def _memory(folder: Path, content: str, size: int) -> Path:
 
 
 def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None:
-    """Return the result that an earlier check of `number` images stored in the file `memory`.
+    """Return the result that an earlier check of `number` images with the hash `content` stored in the file `memory`.
 
     Return None if there is no such file, if the file is damaged, or if the versions of the decoders have changed.
     """
@@ -132,7 +125,10 @@ def _remembered(memory: Path, content: str, number: int) -> CheckedImages | None
 def _decoded(
     root: Path, paths: Sequence[str], progress: Progress, size: int
 ) -> tuple[list[tuple[str, str]], list[bytes]]:
-    """Decode all files. Return the path and reason of each corrupt file, and the pixel hash of each other file."""
+    """Decode all files. Return the path and reason of each corrupt file, and the pixel hash of each other file.
+
+    The files are `paths` below `root`, and images are resized to `size` pixels.
+    """
     errors, hashes = [], []
     paced = PacedProgress(progress, "checking images", len(paths))
     with thread_map(partial(_hash, root=str(root), size=size), paths) as found:

@@ -10,24 +10,20 @@ from mdr_tune.data.images.thread_map import thread_map
 
 
 def pixel_hash(pixels: np.ndarray) -> bytes:
-    """Return a 16-byte hash of an image's pixels. The array must be contiguous and of type uint8."""
+    """Return a 16-byte hash of `pixels`, a contiguous uint8 array."""
     return hashlib.blake2b(pixels.data, digest_size=16).digest()
 
 
 def first_with(hashes: Sequence[Hashable]) -> np.ndarray:
-    """Return for each of n hashes the index of the first hash that is equal to it, (n,) int64.
-
-    For a hash that occurs for the first time, this is its own index.
-    """
+    """Return for each of the n `hashes` the index of the first hash that is equal to it, maybe its own: (n,) int64."""
     first: dict[Hashable, int] = {}
     return np.array([first.setdefault(key, index) for index, key in enumerate(hashes)], dtype=np.int64)
 
 
 def first_copies(file: CacheFile) -> np.ndarray:
-    """Return for each readable image of a cache the index of the first image with the same pixels, (n,) int64.
+    """Return for each readable image of the cache `file` the index of the first image with the same pixels, (n,) int64.
 
-    For an image without an earlier copy, this is its own index. The pixels of an image are read only if another image
-    has the same checksum, because otherwise the image has no copies.
+    Without an earlier copy, this is the image's own index. Pixels are read only of images that share their checksum.
     """
     _, group, sizes = np.unique(file.checksums, return_inverse=True, return_counts=True)
     candidates = np.flatnonzero(sizes[group] > 1)

@@ -17,8 +17,7 @@ def refuse_corrupt(errors: Sequence[tuple[str, str]], total: int, corrupt: Corru
         errors: path and reason of each corrupt image; there is at least one.
         total: number of all images, corrupt ones included.
         corrupt: value of `data.corrupt`.
-        skipping_needs: another setting without which images cannot be skipped, such as `data.cache: true`. The message
-            mentions it. Empty: no other setting is needed.
+        skipping_needs: another setting that skipping requires, such as `data.cache: true`, for the message; else empty.
     """
     if corrupt == "refuse":
         condition = f", which needs {skipping_needs}" if skipping_needs else ""
@@ -31,7 +30,7 @@ def refuse_corrupt(errors: Sequence[tuple[str, str]], total: int, corrupt: Corru
 
 
 def finding(errors: Sequence[tuple[str, str]], total: int) -> str:
-    """Return text for a message that counts the corrupt images and names the first of them, with their reasons."""
+    """Return text for a message that says how many of `total` images are corrupt, and names the first of `errors`."""
     named = ", ".join(f"{path} ({reason})" for path, reason in errors[:_NAMED])
     more = f" and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
     return f"{len(errors):,} of {total:,} images cannot be decoded: {named}{more}"

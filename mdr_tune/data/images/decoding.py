@@ -13,12 +13,7 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 class CorruptImageError(Exception):
-    """The file can be read, but its bytes are not a complete image.
-
-    Attributes:
-        path: path of the file, as it was passed to `decode`.
-        reason: why it cannot be decoded, in a few words.
-    """
+    """The file at `path` can be read, but its bytes are not a complete image. `reason` says why in a few words."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path} ({reason})")
@@ -33,21 +28,19 @@ class UnreadableFileError(UserError):
 
 
 def decode(path: str, size: int) -> np.ndarray:
-    """Return the file's image, resized to a square with Lanczos' filter: (size, size, 3) uint8, RGB.
+    """Return the image in the file `path`, resized to a square with Lanczos' filter: (size, size, 3) uint8, RGB.
 
-    The pixels are those of torchvision's `default_loader` followed by `Resize((size, size), LANCZOS)`: the aspect ratio
-    is not kept, transparency is dropped, and an orientation in the EXIF data is not applied. If the file has several
-    frames, the first is used.
+    The pixels are those of torchvision's `default_loader` followed by `Resize((size, size), LANCZOS)`, as in
+    `build_transform` of the authors' code for Kim & Park, AAAI 2021. The aspect ratio is not kept, transparency is
+    dropped, and an orientation in the EXIF data is not applied. Of several frames, the first is used.
 
     Two kinds of files are treated differently from torchvision. Of a 16-bit grey value, the high byte is used, as
     Pillow does with 16-bit colours: Pillow's conversion of grey values would turn all values above 255 into 255. Images
     with 32-bit pixels are refused.
 
-    Source: `build_transform` of the authors' code for Kim & Park, AAAI 2021.
-
     Raises:
-        CorruptImageError: the file is empty, truncated or not an image, it has 32-bit pixels, or it has more pixels
-            than Pillow allows (twice `MAX_IMAGE_PIXELS`).
+        CorruptImageError: the file is empty, truncated or not an image, or has 32-bit pixels or too many pixels for
+            Pillow.
         UnreadableFileError: the system cannot read the file. This is a UserError.
     """
     try:

@@ -27,8 +27,8 @@ _STATS_A_TASK, _HASHES_A_TASK = 1024, 32  # a task costs about as much as ten st
 class FileState(NamedTuple):
     """Size and times of a file, which change whenever its content does.
 
-    Programs that copy files may reset the modification time. The change time is included because only the system sets
-    it.
+    The change time is included because programs that copy files may reset the modification time, but not the change
+    time.
     """
 
     size: int
@@ -42,7 +42,7 @@ class _Failure(NamedTuple):
 
 
 def file_states(root: Path, paths: Sequence[str]) -> list[FileState]:
-    """Return the size and times of each file. `paths` are relative to `root`, or absolute.
+    """Return the size and times of each file of `paths`, which are relative to `root`, or absolute.
 
     Raises:
         UserError: `root` is not a folder, or files are missing. The message counts the missing files and names a few.
@@ -63,21 +63,20 @@ def file_states(root: Path, paths: Sequence[str]) -> list[FileState]:
 
 
 def remembered_key(root: Path, paths: Sequence[str], folder: Path) -> str | None:
-    """Return the key that `content_key` has stored in `folder` for these files; None if it has not stored one.
+    """Return the key that `content_key` has stored in `folder` for `paths` below `root`; None if it has not stored one.
 
-    Raises:
-        UserError: for the reasons of `file_states`.
+    Errors are those of `file_states`.
     """
     return _remembered(_memory(root, paths, folder))
 
 
 def content_key(root: Path, paths: Sequence[str], folder: Path, progress: Progress) -> str:
-    """Return a key for the content of files: a hexadecimal hash of their paths, in order, and of their bytes.
+    """Return a key for `paths` below `root`: a hexadecimal hash of the paths, in order, and of the files' content.
 
-    The same files under another `root` have the same key. Computing the key takes as long as reading all files. So the
-    key is stored in a small file in `folder`, which must exist. The name of the small file is derived from the paths,
-    sizes and times of all image files. As long as these do not change, later calls need not read the image files. If
-    several processes call this at once, one computes the key and the others wait.
+    Under another `root`, the same files have the same key. To compute the key, all files are read, and `progress` is
+    called meanwhile. The key is then stored in a small file in `folder`, which must exist. That file is found by the
+    paths, sizes and times of all files. As long as these do not change, later calls need not read the files. If several
+    processes call this at once, one computes the key and the others wait.
 
     Raises:
         UserError: for the reasons of `file_states`, or some files cannot be read.
@@ -100,13 +99,13 @@ def file_hashes(
     num_bytes: int | None = None,
     advance: Callable[[int], None] = lambda number: None,
 ) -> Iterator[bytes]:
-    """Yield a hash of the content of each file.
+    """Yield a hash of the content of each file of `paths`, which are relative to `root`.
 
     Args:
         root: folder that `paths` are relative to.
         paths: paths of the files.
         num_bytes: number of bytes to read from the middle of each file. None: the whole file is read.
-        advance: callback that gets the number of files that have been read since the last call.
+        advance: function that is called with the number of files that have been read since the last call.
 
     Raises:
         UserError: some files cannot be read. The error is raised after the hashes of all other files.
@@ -203,10 +202,7 @@ def _where_it_leads(file: str) -> str | None:
 
 
 def _with_similar_names(root: Path, missing: Sequence[_Failure]) -> list[_Failure]:
-    """Return the missing files, with a hint for those that exist under a similar name.
-
-    A similar name differs only in case or in invisible characters.
-    """
+    """Return `missing`, with a hint for files that `root` has under a name with other case or invisible characters."""
     names = NamesOnDisk(root, lambda name: one_form(name).casefold())
     found = [names.find(failure.path) if failure.reason is None else None for failure in missing]
     return [

@@ -8,8 +8,7 @@ rows are in record batches of a fixed length; only the last batch may be shorter
 - `crc32` (uint32): CRC-32 of the image's bytes; null if there is no image.
 - `error` (string): why there is no image; null if there is one.
 
-The schema's metadata says what the cache is for: format, name of the data set, size of an image in pixels, number of
-rows, and key (a hash of all that the cache depends on).
+The schema's metadata is explained in `Metadata`.
 """
 
 import mmap
@@ -40,11 +39,9 @@ class DamagedCacheError(Exception):
 
 
 class CachedFile(NamedTuple):
-    """Description of a cache file in the list that `cached_files` returns.
+    """Description of a cache file in the list that `cached_files` returns, with the `name` of its data set.
 
     Attributes:
-        path: path of the file.
-        name: name of the data set.
         size_px: height and width of the images in pixels.
         images: number of images that could be decoded; 0 if there is a problem.
         bytes: size of the file in bytes; 0 if the size is unknown because the file cannot be accessed.
@@ -88,12 +85,7 @@ class Metadata(NamedTuple):
 
     @classmethod
     def of_schema(cls, schema: pa.Schema) -> "Metadata":
-        """Read the metadata from a schema that the method `schema` returned.
-
-        Raises:
-            KeyError: The schema has no such metadata.
-            ValueError: A value that should be a number is not one.
-        """
+        """Read the metadata from `schema`, or raise KeyError or ValueError if the method `schema` has not made it."""
         text = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
         return cls(text["format"], text["name"], int(text["size_px"]), int(text["rows"]), text["key"])
 
@@ -104,26 +96,25 @@ def image_bytes(size_px: int) -> int:
 
 
 def rows_per_batch(size_px: int) -> int:
-    """Return the number of rows in a full record batch, which has at most 64 MiB of pixels."""
+    """Return the number of rows in a full record batch of images of `size_px` pixels: at most 64 MiB of pixels."""
     return max(1, min(_MOST_BATCH_ROWS, _MOST_BATCH_BYTES // image_bytes(size_px)))
 
 
 def as_text(path: str) -> str:
-    """Return a path as the text that the cache stores: bytes that are not UTF-8 are escaped."""
+    """Return `path` as the text that the cache stores: bytes that are not UTF-8 are escaped."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 class CacheFile:
-    """An opened cache file. When it is opened, all columns are checked, but only the first and the last image.
+    """The opened cache file at `path`. Opening checks all columns, but only the first and the last image.
 
-    The file is mapped read-only into memory and shared by all processes of a node. The file of `glyphs` is mapped
-    copy-on-write, but the kernel refuses this for a file that is larger than the memory. Copy-on-write is not needed
-    here, because views of the mapping cannot be written to, and data sets get copies. The mapping stays valid when the
-    file is deleted or replaced, so a rebuild does not disturb processes that read it.
+    The file is mapped read-only into memory and shared by all processes of a node. Copy-on-write, as for `glyphs`, is
+    not needed, because data sets get copies of the images, and the kernel refuses it for a file that is larger than the
+    memory. The mapping stays valid when the file is deleted or replaced, so a rebuild does not disturb processes that
+    read it.
 
     Raises:
-        DamagedCacheError: the file is cut short or has another format, or its first or last image does not match its
-            checksum.
+        DamagedCacheError: the file is cut short or of another format, or its first or last image has a wrong checksum.
         OSError: the system cannot open or map the file.
     """
 
@@ -173,13 +164,13 @@ class CacheFile:
 
     @cached_property
     def pixels(self) -> list[np.ndarray]:
-        """For each record batch, its images, (rows, size, size, 3) uint8: read-only views of the file."""
+        """Images of each record batch, (rows, size, size, 3) uint8: read-only views of the file."""
         size = self.metadata.size_px
         arrays = (np.frombuffer(batch["image"].buffers()[1], np.uint8) for batch in self._batches)
         return [array.reshape(-1, size, size, 3) for array in arrays]
 
     def pixels_of(self, row: int) -> np.ndarray:
-        """Return the image of a row that has one, (size, size, 3) uint8: a read-only view of the file."""
+        """Return the image of `row`, which must have one: (size, size, 3) uint8, a read-only view of the file."""
         number, place = divmod(row, rows_per_batch(self.metadata.size_px))
         pixels: np.ndarray = self.pixels[number][place]
         return pixels
@@ -236,7 +227,7 @@ class CacheFile:
 
 
 def verify(path: Path) -> list[str]:
-    """Read a whole cache file, and return the paths of the images that do not match their checksum.
+    """Return the paths of the images in the cache file at `path` that do not match their checksum.
 
     Raises:
         UserError: the file is damaged as a whole, or cannot be read.
@@ -252,10 +243,7 @@ def verify(path: Path) -> list[str]:
 
 
 def cached_files(folder: Path) -> list[CachedFile]:
-    """Return descriptions of the image caches in the cache folder `folder`, sorted by path.
-
-    Files that are not named like an image cache are left out.
-    """
+    """Return descriptions of the files named like an image cache in the cache folder `folder`, sorted by path."""
     paths = sorted((folder / FOLDER).glob("*.arrow"))
     named = [(path, match) for path in paths if (match := _NAME.fullmatch(path.stem))]
     found = [_described(path, match["name"], int(match["size"])) for path, match in named]
@@ -263,7 +251,10 @@ def cached_files(folder: Path) -> list[CachedFile]:
 
 
 def _described(path: Path, name: str, size_px: int) -> CachedFile | None:
-    """Return the description of a file that has the name of a cache; None if it is not a regular file."""
+    """Return the description of the file at `path`, which is named like a cache; None if it is not a regular file.
+
+    If the file cannot be opened, `name` and `size_px` of the description are those in the file's name.
+    """
     size_bytes = 0
     try:
         status = path.stat()

@@ -57,9 +57,9 @@ def open_cache(
     Args:
         name: name of the data set.
         root: folder that `paths` are relative to.
-        paths: paths of the files.
+        paths: paths of the image files.
         folder: the cache folder.
-        progress: callback that is told how many files have been read, and then how many have been decoded.
+        progress: function that is called with the number of files that have been read, and then of those decoded.
         size: height and width of the decoded images in pixels.
         corrupt: what to do about images that cannot be decoded.
 
@@ -85,13 +85,10 @@ def open_cache(
 def find_cache(
     name: str, root: Path, paths: Sequence[str], folder: Path, *, size: int, corrupt: Corrupt
 ) -> CacheFile | None:
-    """Return the cache that `open_cache` would open; None if `open_cache` would have to build one. Nothing is written.
+    """Return the cache that `open_cache` would open for the same arguments; None if it would have to build a cache.
 
-    Arguments are those of `open_cache`.
-
-    Raises:
-        UserError: for the reasons of `open_cache`. If there is no cache yet, only missing files and a disk that is too
-            small are detected.
+    Nothing is written. Errors are those of `open_cache`. If there is no cache yet, only missing files and a disk that
+    is too small are detected.
     """
     folder = folder / FOLDER
     with _disk_errors(folder):
@@ -118,10 +115,7 @@ def _named(folder: Path, name: str, content: str, size: int, rows: int) -> tuple
 
 
 def _without_corrupt(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile:
-    """Return the cache file after a check for corrupt images.
-
-    If there are any, a UserError is raised or a warning is logged, depending on `corrupt`.
-    """
+    """Return `file`. If some of its `total` images are corrupt, log a warning or raise a UserError, see `corrupt`."""
     if errors := file.errors():
         refuse_corrupt(errors, total, corrupt)
         logger.warning("%s; they are left out (data.corrupt: skip)", finding(errors, total))
@@ -129,10 +123,7 @@ def _without_corrupt(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile
 
 
 def _content(name: str, root: Path, paths: Sequence[str], folder: Path, progress: Progress, size: int) -> str:
-    """Return the key of the files' content, as `content_key` does.
-
-    If all files have to be read to compute the key, the free space of the disk is checked first.
-    """
+    """Return the result of `content_key`. If that has to read all files, check the free space of the disk first."""
     if (known := remembered_key(root, paths, folder)) is not None:
         return known
     # An existing cache of this name and size may be one of the same files in another folder. In that case no space is
@@ -144,7 +135,6 @@ def _content(name: str, root: Path, paths: Sequence[str], folder: Path, progress
 
 
 def _key(content: str, size: int) -> str:
-    """Return a hexadecimal hash of everything that a cache depends on."""
     made_of = repr((FORMAT, content, size, tuple(decoder_versions())))
     return hashlib.blake2b(made_of.encode(), digest_size=10).hexdigest()
 
@@ -169,7 +159,7 @@ def _opened(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile:
 
 
 def _check_space(folder: Path, name: str, size: int, rows: int) -> None:
-    """Raise a UserError if the disk of `folder`, which need not exist, has no room for a cache of `rows` images.
+    """Raise a UserError if the disk of `folder`, which need not exist, has no room for `rows` images of `size` pixels.
 
     The files that `remove_abandoned` would delete count as free space.
     """
@@ -185,10 +175,7 @@ def _check_space(folder: Path, name: str, size: int, rows: int) -> None:
 def _build(
     path: Path, metadata: Metadata, root: Path, paths: Sequence[str], progress: Progress, corrupt: Corrupt
 ) -> None:
-    """Decode all images and write the cache file.
-
-    If images are corrupt and `corrupt` is "refuse", or if all images are corrupt, raise a UserError and leave no file.
-    """
+    """Decode all images and write the cache file `path`. If `refuse_corrupt` raises a UserError, no file is left."""
     with atomic_write(path) as file:
         if errors := _write_rows(file, metadata, root, paths, progress, corrupt):
             refuse_corrupt(errors, len(paths), corrupt)
@@ -206,7 +193,7 @@ class _Row(NamedTuple):
 def _write_rows(
     file: BinaryIO, metadata: Metadata, root: Path, paths: Sequence[str], progress: Progress, corrupt: Corrupt
 ) -> list[tuple[str, str]]:
-    """Decode all image files and write their rows to the cache. Return the path and reason of each corrupt image.
+    """Decode the files `paths`, and write their rows to `file`. Return the path and reason of each corrupt image.
 
     If `corrupt` is "refuse", nothing more is written after the first corrupt image. The remaining files are still
     decoded, so that all corrupt images are found. About 200 MB of memory are used.

@@ -29,34 +29,24 @@ def open_images(
     cache: bool,
     corrupt: Corrupt,
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray]":
-    """Return the images that can be decoded, and their indices in `paths`.
+    """Return the m images that can be decoded, (m, 3, resize, resize) uint8, and their m ascending indices in `paths`.
 
-    Image i is in the file `paths[rows[i]]`, and is decoded by `mdr_tune.data.images.decoding.decode`: RGB, resized to
-    `resize` x `resize` pixels with Lanczos' filter. The pixels are the same with and without the cache.
+    Arguments not listed here are those of `open_cache`. The pixels, those of `decoding.decode`, do not depend on
+    `cache`.
 
     Args:
-        name: name of the data set, for the name of the cache file and for messages.
-        root: folder that `paths` are relative to.
-        paths: paths of n files, with forward slashes. They may also be absolute.
-        folder: the cache folder. If `cache` is False, a small file in this folder records that the images have been
-            checked.
-        progress: callback that is called with the progress while files are read and decoded. It is called from the
-            calling thread, at most four times a second.
+        paths: paths of n files, with forward slashes, relative to `root` or absolute.
+        folder: the cache folder. Without `cache`, a small file in it records that the images have been checked.
         resize: height and width of the images in pixels.
         cache: True: the decoded images, n x resize x resize x 3 bytes, are kept on disk for all processes and later
             starts. False: each read decodes its images, and the first start with these files decodes all of them once
             to check them.
-        corrupt: what to do about files whose content cannot be decoded. "refuse" raises an error. "skip" leaves them
-            out and logs a warning. "skip" needs the cache, in which the corrupt files are recorded.
-
-    Returns:
-        images: (m, 3, resize, resize) uint8.
-        rows: (m,) int64, ascending indices into `paths`.
+        corrupt: what to do about files that cannot be decoded. "refuse" raises an error. "skip" leaves them out with a
+            warning. It needs the cache, in which the corrupt files are recorded.
 
     Raises:
-        UserError: files are missing (this is found before any file is read) or cannot be read; images are corrupt, and
-            `corrupt` is "refuse" (the message names up to twenty); `corrupt` is "skip", and `cache` is False; or the
-            disk has no room for the cache.
+        UserError: for the reasons of `open_cache` (up to twenty corrupt files are named), or "skip" is used without
+            `cache`.
     """
     if cache:
         file = open_cache(name, root, paths, folder, progress, size=resize, corrupt=corrupt)
@@ -73,10 +63,10 @@ def open_images(
 def find_images(
     name: str, root: Path, paths: Sequence[str], folder: Path, *, resize: int, cache: bool, corrupt: Corrupt
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray] | None":
-    """Return what `open_images` would return; None if `open_images` would have to decode. Nothing is written.
+    """Return what `open_images` would return for the same arguments; None if `open_images` would have to decode.
 
-    Arguments and errors are those of `open_images`. If the cache has not been built yet, it is an error if the disk has
-    no room for it.
+    Nothing is written. Errors are those of `open_images`, also if the disk has no room for a cache that is not built
+    yet.
     """
     if cache:
         file = find_cache(name, root, paths, folder, size=resize, corrupt=corrupt)
@@ -86,10 +76,7 @@ def find_images(
 
 
 class DecodedImages:
-    """Images that are decoded at each read. They are `Images` of `mdr_tune.data.dataset`.
-
-    The function `mdr_tune.util.cpus.threads_to_start` gives the number of threads that decode.
-    """
+    """Images that are decoded at each read, on several threads. They are `Images` of `mdr_tune.data.dataset`."""
 
     cache_file = None
 
@@ -103,10 +90,7 @@ class DecodedImages:
         return self._checked.content
 
     def first_copies(self) -> np.ndarray:
-        """Return for each image the index of the first image with the same pixels, (n,) int64.
-
-        For an image without an earlier copy, this is its own index.
-        """
+        """Return for each image the index of the first image with the same pixels, which may be its own: (n,) int64."""
         return self._checked.first_copies
 
     @property
@@ -120,8 +104,7 @@ class DecodedImages:
     def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
         """Decode the images at `indices`, (m,) int64. Return (m, 3, size, size) uint8 in channels-last memory.
 
-        Raises:
-            UserError: one of the images is corrupt or cannot be read.
+        It is a UserError if one of the images is corrupt or cannot be read.
         """
         files = [os.path.join(self._root, self._paths[index]) for index in indices.tolist()]
         images = np.empty((len(files), self._size, self._size, 3), dtype=np.uint8)

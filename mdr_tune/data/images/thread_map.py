@@ -20,19 +20,17 @@ _REPORT_EVERY_S = 0.25
 def thread_map(
     function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None, ahead: int | None = None
 ) -> Iterator[Iterator[R]]:
-    """Apply a function to items on several threads. The `with` block gets an iterator over the results, in order.
+    """Apply `function` to `items` on several threads. The `with` block gets an iterator over the results, in order.
 
     If `function` raises an exception for an item, the iterator raises it in place of the result. When the block is
     left, even early, items that have not been started are dropped, and each thread finishes its current item. So Ctrl-C
     waits for at most one item of each thread.
 
     Args:
-        function: function to apply. It should release Python's global lock most of the time, as reading, hashing and
-            decoding do.
+        function: function that releases Python's global lock most of the time, as reading, hashing and decoding do.
         items: items to apply `function` to. The calling thread iterates over them.
         threads: number of threads. None: `threads_to_start()`.
-        ahead: largest number of results that are being computed or have not been taken yet. None: four times the number
-            of threads.
+        ahead: largest number of results that are being computed or have not been taken yet. None: four for each thread.
     """
     threads = threads or threads_to_start()
     pool = ThreadPoolExecutor(threads)
@@ -53,12 +51,9 @@ def thread_map(
 
 
 class PacedProgress:
-    """Counts finished items and reports the count at the start, at the end, and at most four times a second in between.
+    """Counts items, and calls `progress(what, done, total)` at the start, at the end, and at most four times a second.
 
-    Args:
-        progress: callback that gets the reports.
-        what: description of the work for the reports, such as "decoding images".
-        total: number of items.
+    `what` describes the work, such as "decoding images", and `total` is the number of items.
     """
 
     def __init__(self, progress: Progress, what: str, total: int) -> None:

@@ -1,7 +1,6 @@
 """Choose at random which of the training classes become validation and test classes.
 
-Whole classes are drawn, never single images, because retrieval is measured on classes that the network was not trained
-on.
+Whole classes are drawn, because retrieval is measured on classes that the network was not trained on.
 """
 
 import dataclasses
@@ -31,16 +30,15 @@ def draw_classes(
 ) -> np.ndarray:
     """Draw a fraction of the classes, or one of several folds. Return the ids of the drawn classes, ascending.
 
-    The classes are put in a random order. It depends only on their ids, `purpose` and `seed`, not on the number or
-    order of their images. A fraction is taken from the front of that order. So with the same seed, a larger fraction
-    contains a smaller one. The folds are consecutive parts of the order: each class is in exactly one fold, and the
-    sizes of the folds differ by at most one class.
+    The classes are put in a random order. It depends only on their ids, `purpose` and `seed`, not on their images. The
+    fraction is taken from the front of that order, so with the same seed, a larger fraction contains a smaller one. The
+    folds are consecutive parts of the order: each class is in exactly one fold, and the sizes of the folds differ by at
+    most one class.
 
     Args:
         class_ids: (n,) integers, the ids of the classes. An id may occur more than once, such as once for each image.
         purpose: name of the split that the classes are drawn for, "validation" or "test".
-        fraction: share of the classes to draw. It is rounded to whole classes, and at least one class is drawn. Give
-            either `fraction` or `folds`.
+        fraction: share of the classes to draw, rounded to at least one class. Give either `fraction` or `folds`.
         folds: number of folds.
         fold: index of the fold to return, 0 .. folds - 1.
         seed: seed of the random order.
@@ -85,27 +83,19 @@ def _check_fold(purpose: str, folds: int, fold: int, num_classes: int) -> None:
 
 
 def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
-    """Return a listing that has validation classes.
+    """Return `listing` with validation classes: its own, or if it has none, some of its training classes.
 
-    If `listing` has validation images, it is returned unchanged. Otherwise, some of its training classes are drawn and
-    become validation classes.
-
-    Args:
-        listing: listing of a data set that has training images.
-        validation: arguments for `draw_classes`: `fraction` and `seed`, or `folds`, `fold` and `seed`.
-
-    Raises:
-        UserError: for the reasons of `draw_classes`.
+    `validation` has arguments for `draw_classes`: `fraction` and `seed`, or `folds`, `fold` and `seed`. Errors are
+    those of `draw_classes`.
     """
     return _with_drawn(listing, "validation", validation)
 
 
 def with_test(listing: Listing, test: Mapping[str, Any]) -> Listing:
-    """Return a listing that has test classes.
+    """Return `listing` with test classes: its own, or if it has none, some of its training classes.
 
-    If `listing` has test images, it is returned unchanged. Otherwise, some of its training classes are drawn and become
-    test classes. Call this before `with_validation`, so that the test classes are the same in all folds of a
-    cross-validation. Arguments and errors are those of `with_validation`.
+    `test` and the errors are like those of `with_validation`. Call this function first, so that the test classes are
+    the same in all folds of a cross-validation.
     """
     return _with_drawn(listing, "test", test)
 

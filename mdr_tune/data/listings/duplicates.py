@@ -25,17 +25,14 @@ _IMAGES_SHOWN = 3
 
 
 def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Duplicates) -> None:
-    """Look for images with the same pixels: log a warning, or raise an error if such images are in different splits.
+    """Log a warning if images have the same pixels, or raise a UserError if such images are in different splits.
 
     The message counts the images and their classes, and names some of them.
 
     Args:
         listing: n images in their splits.
         first_copies: (n,) integers, one for each image. Images with equal pixels have the same number.
-        duplicates: what to do about equal images in different splits. "refuse": raise an error. "keep": log a warning.
-
-    Raises:
-        UserError: equal images are in different splits, and `duplicates` is "refuse". The message names some of them.
+        duplicates: "refuse" raises the error for equal images in different splits, and "keep" logs a warning instead.
     """
     _, copy_of, sizes = np.unique(first_copies, return_inverse=True, return_counts=True)
     if len(sizes) == len(listing):
@@ -55,14 +52,11 @@ def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Dup
 
 
 def check_copied_files(listing: Listing) -> None:
-    """Check that no file has the same bytes as a file in another split. Empty files are ignored: they are not images.
+    """Raise a UserError if files of `listing` have the same bytes as a file in another split. Some of them are named.
 
     First the sizes of the files are compared, then a few KB from the middle of files of equal size. Only files that are
-    still equal are read as a whole.
-
-    Raises:
-        UserError: files are copies of a file in another split (the message names some of them), or files are missing
-            or cannot be read.
+    still equal are read as a whole. Empty files are ignored: they are not images. It is also a UserError if files are
+    missing or cannot be read.
     """
     sizes = [state.size for state in file_states(listing.root, listing.paths)]
     first = first_with([size or -row for row, size in enumerate(sizes)])
@@ -78,7 +72,7 @@ def check_copied_files(listing: Listing) -> None:
 
 
 def _across_splits(listing: Listing, first_copies: np.ndarray) -> np.ndarray:
-    """Return a mask of the images that are equal to an image in another split, (n,) bool."""
+    """Return a mask of the images of `listing` that are equal to an image in another split, (n,) bool."""
     in_splits = _num_different(first_copies, listing.splits, len(listing))
     across: np.ndarray = in_splits[first_copies] > 1
     return across
@@ -92,7 +86,7 @@ def _refusal(what: str) -> UserError:
 
 
 def _num_different(copy_of: np.ndarray, values: np.ndarray, num_sets: int) -> np.ndarray:
-    """Return the number of distinct `values` in each set of equal images, (num_sets,)."""
+    """Return the number of distinct `values` of the images in each set, (num_sets,). `copy_of` has each image's set."""
     pairs = np.unique(np.stack([copy_of, values.astype(np.int64)]), axis=1)
     return np.bincount(pairs[0], minlength=num_sets)
 
@@ -106,8 +100,8 @@ def _shown(listing: Listing, copy_of: np.ndarray, rows: np.ndarray) -> str:
     """Return a text that names the first few sets of equal images, with the split and class of each image.
 
     Args:
-        listing: Listing of the n images.
-        copy_of: (n,) int64, for each image the row of the first image that is equal to it.
+        listing: n images in their splits.
+        copy_of: (n,) int64, for each image the number of its set of equal images.
         rows: (n,) bool. A set is named only if one of its images is marked here.
     """
     sets = np.unique(copy_of[rows])

@@ -33,8 +33,8 @@ class Listing:
         class_names: names of the classes, in an order that does not depend on the machine.
         splits: (n,) int8, index of each file's split in `SPLIT_NAMES`.
         roles: (n,) int8, `BOTH`, `QUERY` or `GALLERY`. Training images are `BOTH`.
-        remark: text that is added to errors about too few classes, such as which folders were taken for classes. It is
-            empty if there is nothing to add.
+        remark: text for the end of errors about too few classes, such as which folders were taken for classes. May be
+            empty.
     """
 
     root: Path
@@ -69,15 +69,12 @@ class Listing:
         )
 
     def rows(self, split: SplitName, *roles: int) -> np.ndarray:
-        """Return the indices of a split's files, ascending.
-
-        If `roles` are given, the indices of files with other roles are left out.
-        """
+        """Return the indices of the files of `split`, ascending. If `roles` are given, other roles are left out."""
         mask = self.splits == SPLIT_NAMES.index(split)
         return np.flatnonzero(mask & np.isin(self.roles, roles) if roles else mask)
 
     def classes(self, split: SplitName) -> np.ndarray:
-        """Return the ids of a split's classes, ascending."""
+        """Return the ids of the classes of `split`, ascending."""
         return np.unique(self.class_ids[self.rows(split)])
 
 
@@ -107,10 +104,9 @@ def assemble(
     pixels: str = "",
     cache_file: Path | None = None,
 ) -> OpenedDataset:
-    """Build the data set from a listing of files and the pixels of these files.
+    """Build the data set `name` from the files of `listing` and their pixels.
 
-    Labels are numbered from 0 through all splits, in the order of `SPLIT_NAMES`. Within a split, they are in the order
-    of the class ids.
+    Labels are numbered from 0 through all splits, in the order of `SPLIT_NAMES`, and of the class ids within a split.
 
     Args:
         name: name of the data set.
@@ -139,7 +135,7 @@ def assemble(
 
 
 def _content(listing: Listing, pixels: str) -> str:
-    """Return a hexadecimal hash of the images with their paths, classes, splits and roles."""
+    """Return a hexadecimal hash of the hash `pixels` and of the paths, classes, splits and roles in `listing`."""
     digest = hashlib.blake2b(repr((pixels, listing.class_names, listing.paths)).encode(), digest_size=10)
     for column in (listing.class_ids, listing.splits, listing.roles):
         digest.update(column.astype(np.int64).tobytes())

@@ -32,14 +32,11 @@ def examples(values: Iterable[str]) -> str:
 
 
 def check_roles(listing: Listing) -> None:
-    """Check that an evaluation can use the roles of a listing's images.
+    """Raise a UserError if an evaluation cannot use the roles of the images in `listing`. The images are counted.
 
-    Either all images of a split have the role `BOTH`, and are compared with each other, or each image is `QUERY` or
-    `GALLERY`. A mixture of the two is refused, because an image with the role `BOTH` would find itself in the gallery.
-
-    Raises:
-        UserError: a split mixes the roles; training images are marked as query or gallery; or a split has queries
-            without a gallery, or a gallery without queries. The message counts the images.
+    Either all images of a split have the role `BOTH`, and are compared with each other; or each is `QUERY` or
+    `GALLERY`, and there are some of each. A mixture is refused, because an image with the role `BOTH` would find itself
+    in the gallery. Training images must be `BOTH`.
     """
     if marked := len(listing.rows("train", QUERY, GALLERY)):
         raise UserError(
@@ -63,13 +60,10 @@ def check_roles(listing: Listing) -> None:
 
 
 def check_disjoint(listing: Listing) -> None:
-    """Check that no two splits share a class.
+    """Raise a UserError if two splits of `listing` share a class. The message names the splits and some of the classes.
 
     A listing needs to be checked only once. Later steps draw whole classes or leave images out, and neither can put a
     class into two splits.
-
-    Raises:
-        UserError: a class is in several splits. The message names the splits and some of the classes.
     """
     in_split = np.zeros((len(SPLIT_NAMES), len(listing.class_names)), dtype=bool)
     in_split[listing.splits, listing.class_ids] = True
@@ -86,11 +80,7 @@ def check_disjoint(listing: Listing) -> None:
 
 
 def check_splits(listing: Listing) -> None:
-    """Check that no split is empty, and that there are at least `MIN_TRAIN_CLASSES` to train on.
-
-    Raises:
-        UserError: a split is empty (the message names it), or there are too few training classes.
-    """
+    """Raise a UserError if a split of `listing` is empty, or has fewer than `MIN_TRAIN_CLASSES` classes to train on."""
     for split in SPLIT_NAMES:
         if not len(listing.rows(split)):
             raise UserError(f"data: {_EMPTY[split]}")
@@ -102,7 +92,7 @@ def check_splits(listing: Listing) -> None:
 
 
 def warn_of_easy_splits(listing: Listing) -> None:
-    """Log a warning if the validation or test split has only one class and no gallery.
+    """Log a warning if the validation or test split of `listing` has only one class and no gallery.
 
     Every image that is retrieved in such a split is of the right class, so its Recall@K has no meaning.
     """

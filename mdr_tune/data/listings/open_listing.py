@@ -20,10 +20,7 @@ from mdr_tune.util.progress import Progress
 
 
 class Opening(TypedDict):
-    """Arguments for drawing the splits and opening the images.
-
-    Every source of image files takes these arguments and passes them to `draw_splits`.
-    """
+    """Arguments of `draw_splits` for drawing splits and opening images, common to all sources of image files."""
 
     recall_ks: Sequence[int]
     """Values of K for which Recall@K is reported, ascending."""
@@ -96,15 +93,11 @@ def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> List
 
 
 def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> OpenedDataset:
-    """Open the images of a data set whose splits have been drawn, and return the data set with its images.
+    """Open the images of `listed`, a result of `draw_splits`, and return the data set with its images.
 
-    All images are decoded at least once before this function returns. The splits were drawn before, so a corrupt image
-    that is left out does not move other images between splits.
-
-    Args:
-        listed: data set from `draw_splits`.
-        folder: the cache folder.
-        progress: callback that is called with the progress while files are read and decoded.
+    All images are decoded at least once, into the cache folder `folder` if they are cached; `progress` is called
+    meanwhile. The splits were drawn before, so a corrupt image that is left out does not move other images between
+    splits.
 
     Raises:
         UserError: files are missing or corrupt; a split is empty, or images have nothing to retrieve, after corrupt
@@ -125,16 +118,10 @@ def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> Open
 
 
 def find_listed(listed: ListedDataset, folder: Path) -> OpenedDataset | None:
-    """Return what `open_listed` would return; None if `open_listed` would have to decode images. Nothing is written.
+    """Return what `open_listed` would return for `listed`; None if `open_listed` would have to decode images.
 
-    Before None is returned, it is checked that the files exist and that the disk has room for their cache.
-
-    Args:
-        listed: data set from `draw_splits`.
-        folder: the cache folder, which need not exist.
-
-    Raises:
-        UserError: for the reasons of `open_listed`, or the disk has no room for the cache.
+    Before None is returned, it is checked that the files exist and that the disk has room for their cache. Nothing is
+    written, and the cache folder `folder` need not exist. Errors are those of `open_listed`.
     """
     name, listing, opening = listed
     found = find_images(
@@ -150,13 +137,10 @@ def find_listed(listed: ListedDataset, folder: Path) -> OpenedDataset | None:
 
 
 def check_copies(listed: ListedDataset) -> None:
-    """Check, before any image is decoded, that no file is a copy of a file in another split.
+    """Raise a UserError if a file of `listed` is a copy of a file in another split. No image is decoded.
 
     Nothing is checked if `duplicates` is "keep" or if `corrupt` is "skip". With "skip", it is not known yet which
     images will be used, and `open_listed` finds the copies.
-
-    Raises:
-        UserError: a file is a copy of a file in another split.
     """
     if (listed.opening.get("duplicates", "refuse"), listed.opening["corrupt"]) == ("refuse", "refuse"):
         check_copied_files(listed.listing)

@@ -14,20 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 def rows_with_something_to_retrieve(listing: Listing, single_image_classes: str) -> np.ndarray:
-    """Return the indices of the images to use, ascending. Images with nothing to retrieve may be left out or refused.
+    """Return the indices of the images in `listing` to use, ascending. Images with nothing to retrieve may be left out.
 
     A query has something to retrieve if the gallery has an image of its class. In a split without a gallery, an image
     has something to retrieve if another image of the split is of its class. Gallery images are never left out, even if
     no query is of their class.
 
-    Args:
-        listing: listing of the images.
-        single_image_classes: what to do about images with nothing to retrieve. "keep": they stay, and count as
-            misses. "drop": they are left out, with a warning. "refuse": an error is raised.
-
-    Raises:
-        UserError: images have nothing to retrieve, and `single_image_classes` is "refuse". The message names some of
-            their classes.
+    `single_image_classes` says what to do about images with nothing to retrieve. "keep": they stay, and count as
+    misses. "drop": they are left out, with a warning. "refuse": a UserError names some of their classes.
     """
     alone = _alone(listing)
     if single_image_classes == "keep" or not alone.any():
@@ -47,7 +41,7 @@ def rows_with_something_to_retrieve(listing: Listing, single_image_classes: str)
 
 
 def _alone(listing: Listing) -> np.ndarray:
-    """Return a mask of the images that have nothing to retrieve, (n,) bool."""
+    """Return a mask of the images of `listing` that have nothing to retrieve, (n,) bool."""
     num_classes = len(listing.class_names)
     group = listing.splits.astype(np.int64) * num_classes + listing.class_ids  # a class within a split
     in_gallery = np.bincount(group[listing.roles != QUERY], minlength=len(SPLIT_NAMES) * num_classes)

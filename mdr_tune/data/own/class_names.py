@@ -13,16 +13,17 @@ _SHOWN = 3
 
 
 def class_name(folder: str) -> str:
-    """Return the name of the class that a folder's name or a label means. Texts that look the same mean one class."""
+    """Return the name of the class that a folder's name or a label means, one name for texts that look the same.
+
+    `folder` is the text of the folder's name or the label.
+    """
     return one_form(folder) or folder
 
 
 def warn_of_spellings(where: Path, written: Iterable[tuple[str, str]]) -> None:
     """Log a warning about classes that are spelled in several ways, and about different classes whose names look alike.
 
-    Args:
-        where: folder or table that the names are in.
-        written: pairs of the name of a class and the text in the data that means it.
+    `written` has pairs of the name of a class and a text in the folder or table `where` that means this class.
     """
     spellings = defaultdict(set)
     for name, spelling in written:

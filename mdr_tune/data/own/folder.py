@@ -34,10 +34,7 @@ _FolderId = tuple[int, int]  # device and inode
 
 
 def listed_folder(*, root: str, **opening: Unpack[Opening]) -> ListedDataset:
-    """List the images below `root` and draw their splits.
-
-    `list_folder` explains the layout of the folders, and `draw_splits` explains `opening`. Errors are those of both.
-    """
+    """List the images below `root` by `list_folder`, and draw their splits by `draw_splits`, with its errors too."""
     return draw_splits("folder", list_folder(Path(root)), **opening)
 
 
@@ -50,11 +47,10 @@ def list_folder(root: Path) -> Listing:
 
     Files whose names end in one of `SUFFIXES` are images. Other files are left out with a warning, and so are the files
     and folders that systems create, such as Thumbs.db. Hidden files are left out without a warning. Links are followed.
-    The entries of each folder are sorted by the code points of their names, so that the order is the same on every
-    machine.
+    The entries of each folder are sorted by the code points of their names, so the order is the same on every machine.
 
     Raises:
-        UserError: there is no such folder, it cannot be read, it has no images, a name in it is not UTF-8, or several
+        UserError: there is no such folder, it cannot be read or has no images, a name in it is not UTF-8, or several
             folders with names of splits lie beside other folders.
     """
     if not os.path.isdir(root):  # not Path.is_dir, which raises if a folder above must not be entered
@@ -106,10 +102,10 @@ class _ClassFolder(NamedTuple):
 
 
 def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
-    """Return the listing's `remark`: which folders were taken for classes, and what may be wrong with the layout.
+    """Return the listing's `remark`: which folders in `root` were taken for classes, and what may be wrong with them.
 
-    The layout is likely wrong if `root` is one level too high, or if class folders have split folders in them. If there
-    are enough classes for a search all the same, no error will show the remark, so a warning is logged.
+    The layout is likely wrong if `root` is one level too high, or if the class folders `found` have split folders in
+    them. If there are enough classes for a search all the same, no error will show the remark, so a warning is logged.
     """
     names = [f"{item.part.folder}{item.name}" for item in found]
     below = [(name, path[len(name) + 1 :]) for name, item in zip(names, found, strict=True) for path in item.paths]
@@ -140,7 +136,7 @@ def _what_was_taken_for_classes(root: Path, found: list[_ClassFolder]) -> str:
 
 
 def _folder_of_folders(paths: list[str]) -> str:
-    """Return the deepest folder that holds all innermost folders of images.
+    """Return the deepest folder that holds all innermost folders of the images `paths`.
 
     A folder is innermost if it has images, but no other folder with images below it.
     """
@@ -163,14 +159,10 @@ class _LeftOut:
 
 
 def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
-    """Return the folders that hold class folders: the root itself, or the folders of splits in the root.
+    """Return the folders that hold class folders: `root` itself, or the folders of splits in it.
 
-    Args:
-        root: Folder of the data set.
-        left_out: Collects the files and folders that are ignored.
-
-    Raises:
-        UserError: several folders with names of splits lie beside other folders.
+    Files and folders that are ignored are noted in `left_out`. It is a UserError if several folders with names of
+    splits lie beside other folders.
     """
     names = [entry.name for entry in _visible(root, left_out) if _is_folder(entry)]
     splits = [name for name in names if split_word(name) in SPLIT_WORDS]
@@ -186,7 +178,7 @@ def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
 
 
 def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_ClassFolder]:
-    """Yield the class folders of a part, sorted by name.
+    """Yield the class folders of `part`, a folder in `root`, sorted by name.
 
     Images that lie beside the class folders are left out with a warning. Files that are left out inside of the class
     folders are noted in `left_out`.
@@ -208,7 +200,7 @@ def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_Cla
 
 
 def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _LeftOut) -> Iterator[str]:
-    """Yield the paths of the images in a folder and in the folders below it, sorted. Each path begins with `relative`.
+    """Yield the paths of the images in `folder` and in the folders below it, sorted. Each path begins with `relative`.
 
     A folder in `seen` is not read, and each folder that is read is added to `seen`. So no folder is read twice, even if
     a link leads to it. Files that are not images are counted in `left_out`. A broken link with the suffix of an image
@@ -227,7 +219,7 @@ def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _L
 
 
 def _warn_of_others(root: Path, others: Counter[str]) -> None:
-    """Log how many files in class folders do not have the suffix of an image: they may be photographs all the same."""
+    """Log the number of files of each suffix in `others`, which no image has: they may be photographs all the same."""
     if not others:
         return
     by_number = sorted(others.items(), key=lambda item: (-item[1], item[0]))
@@ -239,7 +231,7 @@ def _warn_of_others(root: Path, others: Counter[str]) -> None:
 
 
 def _visible(folder: str | Path, left_out: _LeftOut) -> list["os.DirEntry[str]"]:
-    """Return the entries of a folder, sorted by name, without hidden entries and without those that systems create.
+    """Return the entries of `folder`, sorted by name, without hidden entries and without those that systems create.
 
     The entries that systems create are noted in `left_out`.
     """

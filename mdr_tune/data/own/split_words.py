@@ -26,5 +26,5 @@ ROLE_WORDS: dict[str, int] = {"query": QUERY, "gallery": GALLERY, "both": BOTH, 
 
 
 def split_word(text: str) -> str:
-    """Return the form of a folder's name or a cell's text that `SPLIT_WORDS` and `ROLE_WORDS` have: in lower case."""
+    """Return `text`, a folder's name or a cell of a table, in the lower-case form of `SPLIT_WORDS` and `ROLE_WORDS`."""
     return one_form(text).lower()

@@ -1,7 +1,4 @@
-"""Recognise files and folders that operating systems and programs create among a user's images.
-
-Examples are thumbnails, recycle bins, snapshots, and files with settings.
-"""
+"""Recognise files and folders that operating systems and programs create among a user's images, such as thumbnails."""
 
 import logging
 import os
@@ -48,16 +45,14 @@ def is_kept_by_a_system(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden: whether the name begins with a dot."""
+    """Return whether a file or folder of this name is hidden: whether `name` begins with a dot."""
     return name.startswith(".")
 
 
 def warn_of_system_files(root: Path, paths: Iterable[str]) -> None:
-    """Log a warning about files and folders that were left out because systems created them; nothing without `paths`.
+    """Log a warning about the files and folders `paths`, if any, which were left out because systems created them.
 
-    Args:
-        root: folder of the images, or table that lists them.
-        paths: paths of the files and folders that were left out.
+    `root` is the folder of the images, or the table that lists them.
     """
     names = Counter(os.path.basename(path) for path in paths)
     if not names:

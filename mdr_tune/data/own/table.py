@@ -35,11 +35,7 @@ def listed_table(
     role_column: str | None,
     **opening: Unpack[Opening],
 ) -> ListedDataset:
-    """List the images of a table and draw their splits.
-
-    `list_table` explains the arguments that are named here, and `draw_splits` explains `opening`. Errors are those of
-    both.
-    """
+    """List the images of a table by `list_table`, and draw their splits by `draw_splits`, with its errors too."""
     listing = list_table(
         Path(file),
         Path(root),
@@ -62,9 +58,9 @@ def list_table(
 ) -> Listing:
     """List the images of a table, in the order of its rows.
 
-    A label is the name of a class: text, from which blanks at both ends are removed, or a whole number. A label means
-    the same class in CSV and in Parquet. The texts 007 and 7 are two labels. Labels that look the same are one class,
-    and a warning is logged. Classes are ordered by the code points of their names. So the classes that are drawn for
+    A label is the name of a class: a whole number, or text, from which blanks at both ends are removed. It means the
+    same class in CSV and in Parquet. The texts 007 and 7 are two labels. Labels that look the same are one class, and a
+    warning is logged. Classes are ordered by the code points of their names. So the classes that are drawn for
     validation do not depend on the order of the rows or on the format.
 
     Args:
@@ -74,16 +70,14 @@ def list_table(
             same file, even if they spell its path differently. Files that systems create for themselves, such as those
             in `@eaDir`, are left out with a warning.
         label_column: name of the column of labels.
-        split_column: name of the column of splits: train, validation (or val), test, query, gallery, or another of
-            `SPLIT_WORDS`, in lower or upper case, with or without blanks at both ends. Query and gallery images are
-            test images. None: all rows are training images, and the classes of the other splits are drawn from them
-            later.
+        split_column: name of the column of splits: a word of `SPLIT_WORDS`, such as train, validation, test, query or
+            gallery. Case and blanks at both ends do not matter. None: all rows are training images, from which the
+            classes of the other splits are drawn later.
         role_column: name of the column of roles: query, gallery, both, or an empty cell. If a cell is empty or has
             `both`, the role follows from `split_column`. None: all roles follow from `split_column`.
 
     Raises:
-        UserError: the file cannot be read, a column is missing, or values are wrong. A message about values names their
-            rows.
+        UserError: the file cannot be read, a column is missing, or values are wrong (the message names their rows).
     """
     named = {"path_column": path_column, "label_column": label_column}
     named |= {"split_column": split_column} if split_column is not None else {}
@@ -105,7 +99,7 @@ def list_table(
 
 
 def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the class id of each row, (n,) int64, and the names of the classes."""
+    """Return the class id of each row of `table`, (n,) int64, and the names of the classes."""
     labels = table.text("label_column", numbers=True)
     if (missing := table.is_missing(labels)).any():
         words = sorted({one_form(label or "") for label in labels.filter(pa.array(missing)).to_pylist()} - {""})
@@ -128,10 +122,9 @@ def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarray:
-    """Return for each row the index of its word among the keys of `meanings`, (n,).
+    """Return for each row of the column `key` the index of its word among the keys of `meanings`, (n,).
 
-    Raises:
-        UserError: a value is not one of the keys. The message lists the keys.
+    It is a UserError if a value of `table` is not one of the keys. The message lists the keys.
     """
     codes, written = _distinct(pc.fill_null(table.text(key), ""))
     known = {word: index for index, word in enumerate(meanings)}
@@ -146,6 +139,6 @@ def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarra
 
 
 def _distinct(values: pa.Array) -> tuple[np.ndarray, list[str]]:
-    """Return a number for each value, (n,), and the list of distinct values that these numbers are indices into."""
+    """Return the list of distinct `values`, and before it, for each value, its index in the list, (n,)."""
     encoded = values.dictionary_encode()
     return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()

@@ -28,8 +28,7 @@ _MISSING = (
     *("null", "Null", "NULL", "(null)", "(NULL)", "<null>", "<NULL>", "[null]", "[NULL]", "\\N"),  # databases
     *("N/A", "n/a", "N/a", "#N/A", "#n/a", "#NA", "#N/A N/A", "#NULL!", "#REF!", "#VALUE!", "#NAME?"),  # sheets
 )
-"""Texts that programs write where a value is missing, and that cannot be names of classes. NA is not among them: it may
-mean sodium or Namibia."""
+"""Texts that programs write where a value is missing, and that cannot be names of classes (NA may mean Namibia)."""
 PERHAPS_MISSING = re.compile(r"na|n\.?a\.|none|nil|undefined|missing|unknown|[-?.*#_]+", re.IGNORECASE)
 """Regular expression for texts that may stand for a missing value, but may also be the name of a class."""
 
@@ -43,8 +42,7 @@ class TableFile:
 
     Attributes:
         file: path of the file.
-        named: names of the columns as the file spells them. The keys are those of `data` in a sweep file, such as
-            `path_column`.
+        named: names of the columns in the file. The keys are those of `data` in a sweep file, such as `path_column`.
         columns: the columns, as an Arrow table.
         first_row: number of the first row in messages.
     """
@@ -58,14 +56,9 @@ class TableFile:
         return len(self.columns)
 
     def text(self, key: str, numbers: bool = False) -> pa.Array:
-        """Return a column as text, (n,). Missing values are null.
+        """Return the column of `key` (a key of `named`) as text, (n,). Missing values are null.
 
-        Args:
-            key: `path_column` or another key of `named`.
-            numbers: whether a column of whole numbers is accepted too. The numbers are turned into text.
-
-        Raises:
-            UserError: the column holds another type.
+        Whole numbers are accepted only with `numbers`, and turned into text. A column of another type is a UserError.
         """
         column = self.columns[self.named[key]]
         if pa.types.is_dictionary(column.type):
@@ -109,11 +102,9 @@ class TableFile:
 def read_table_file(file: Path, named: Mapping[str, str]) -> TableFile:
     """Read some columns of a CSV file with a header (`.csv`), a Parquet file (`.parquet`) or a folder of Parquet files.
 
-    The files of a folder are read one after the other, in the order of the code points of their paths. Folders in it
-    that are named `column=value` add a text column of that name.
-
-    Messages number rows as a user sees them in the file: in CSV the header is row 1 and blank lines do not count; in
-    Parquet the first row is row 0.
+    The files of a folder are read in the order of the code points of their paths. Folders in it that are named
+    `column=value` add a text column of that name. Messages number rows as a user sees them: in CSV the header is row 1
+    and blank lines do not count; in Parquet the first row is row 0.
 
     Args:
         file: file or folder to read.
@@ -155,7 +146,7 @@ def _read_csv(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[str,
 
 
 def _looks_like_utf_16(file: Path) -> bool:
-    """Return whether a file begins like UTF-16: with its byte order mark, or with many zeros at even or odd bytes."""
+    """Return whether `file` begins like UTF-16: with its byte order mark, or with many zeros at even or odd bytes."""
     with file.open("rb") as opened:
         start = opened.read(_BYTES_LOOKED_AT)
     return start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or any(
@@ -198,7 +189,7 @@ def _read_parquet(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[
 
 
 def _parquet_files(folder: Path) -> list[Path]:
-    """Return the Parquet files below a folder, without hidden files and folders, whose names begin with . or _."""
+    """Return the Parquet files below `folder`, without hidden files and folders, whose names begin with . or _."""
     found = [path for path in sorted(folder.rglob("*.parquet")) if path.is_file()]
     found = [path for path in found if not any(part[0] in "._" for part in path.relative_to(folder).parts)]
     if not found:
@@ -209,15 +200,9 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 
 def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> dict[str, str]:
-    """Check that a file has the wanted columns, and return `named` with their names as the file spells them.
+    """Return `named`, names of wanted columns by key, with the names as the file spells them.
 
-    Args:
-        file: path of the file, for messages.
-        named: names of the wanted columns. The keys are those of `data` in a sweep file, such as `path_column`.
-        names: names of all columns of the file.
-
-    Raises:
-        UserError: a column is missing, or several columns have its name.
+    It is a UserError if `names`, all columns of the file `file`, lack a wanted name or have it several times.
     """
     as_written = {one_form(name): name for name in names}
     named = {key: name if name in names else as_written.get(one_form(name), name) for key, name in named.items()}

@@ -59,10 +59,10 @@ _NO_PATHS = (
 
 
 def listed_paths(table: TableFile, root: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the paths of all rows as the disk spells them, and a mask of the rows to use, (n,) bool.
+    """Return the paths of all rows of `table` as the disk spells them, and a mask of the rows to use, (n,) bool.
 
-    The rows that are not used list files that systems create for themselves. Paths with `..` are not shortened, because
-    after a link, `..` leads to another folder than the text suggests.
+    The rows that are not used list files that systems create for themselves. Paths are relative to `root`, or absolute.
+    Paths with `..` are not shortened, because after a link, `..` leads to another folder than the text suggests.
 
     Raises:
         UserError: a row has no path or has text that is likely not a path, or several rows list the same file.
@@ -82,7 +82,7 @@ def listed_paths(table: TableFile, root: Path) -> tuple[tuple[str, ...], np.ndar
 
 
 def _refuse(table: TableFile, paths: pa.Array, root: Path, mistake: _NoPath) -> None:
-    """Raise a UserError if a path matches the pattern of `mistake` and there is no file of that name."""
+    """Raise a UserError if one of `paths` matches the pattern of `mistake` and is no file or folder below `root`."""
     matches = np.flatnonzero(pc.match_substring_regex(paths, mistake.pattern).to_numpy(zero_copy_only=False))
     wrong = np.zeros(len(paths), dtype=bool)
     for row in matches:
@@ -93,10 +93,7 @@ def _refuse(table: TableFile, paths: pa.Array, root: Path, mistake: _NoPath) -> 
 
 
 def _as_on_disk(paths: pa.Array, root: Path) -> pa.Array:
-    """Return the paths in the Unicode form that the names on the disk have.
-
-    The table may come from a system that uses another form.
-    """
+    """Return `paths` in the Unicode form of the names below `root`. The table's system may use another form."""
     several_forms = pc.invert(pc.string_is_ascii(paths))
     names = NamesOnDisk(root, lambda name: unicodedata.normalize("NFC", name))
     found = [names.find(path) or path for path in paths.filter(several_forms).to_pylist()]
@@ -116,7 +113,7 @@ def _refuse_repeated(table: TableFile, files: pa.Array) -> None:
 
 
 def _normalised(paths: pa.Array, root: Path) -> pa.Array:
-    """Return the paths, (n,) text, in a form that all spellings of a path share.
+    """Return `paths`, (n,) text, in a form that all spellings of a path share.
 
     A path is relative to `root` if the file is below `root`, and absolute otherwise.
     """

@@ -59,10 +59,8 @@ class Benchmark:
     Attributes:
         name: name of the data set in a sweep file.
         title: name of the data set as the field writes it.
-        read: function that reads the lists of a copy below a folder, in any of its layouts. It raises UserError if
-            there is no copy, or if a list is malformed.
-        expected: known number of images and of classes of each part. The parts are `train` and `test`, or `train`,
-            `query` and `gallery`.
+        read: function that lists the images of a copy below a folder. It raises UserError if there is no correct copy.
+        expected: numbers of images and classes of each part: `train` and `test`, or `train`, `query` and `gallery`.
         archives: files that the data set is published as.
         homes: folders, relative to `data.root`, in which the data set may lie.
         by_hand: sentences that say how to get the data set if a download does not work.
@@ -88,14 +86,8 @@ class Benchmark:
     ) -> ListedDataset:
         """List the images of the copy below `root`, check their number, and draw the validation classes.
 
-        Args:
-            root: folder of the data set, or a folder that holds it.
-            recall_ks: values of K for which Recall@K is reported, ascending.
-            resize: height and width that the images are resized to, in pixels.
-            cache: whether decoded images are kept in the cache folder.
-            corrupt: what to do about images that cannot be decoded: raise an error ("refuse") or leave them out
-                ("skip").
-            validation: settings by which validation classes are drawn from the training classes.
+        `root` is the folder of the data set, or a folder that holds it. `Opening` explains the other arguments,
+        `recall_ks`, `resize`, `cache`, `corrupt` and `validation`.
 
         Raises:
             UserError: there is no complete copy, or the validation classes cannot be drawn from it.
@@ -116,10 +108,9 @@ class Benchmark:
         )
 
     def check_counts(self, listing: Listing) -> None:
-        """Check that a copy has the expected numbers of images and classes, and that train and test share no class.
+        """Check that `listing` has the expected numbers of images and classes, and that train and test share no class.
 
-        Raises:
-            UserError: a check fails. The message names the parts, their numbers, and the likely cause.
+        A UserError names the parts that are wrong, their numbers, and the likely cause.
         """
         found = {part: self._count(listing, part) for part in self.expected}
         wrong = [part for part, count in found.items() if count != self.expected[part]]
@@ -152,7 +143,7 @@ class Benchmark:
 
 
 def find_home(benchmark: str, title: str, root: Path, homes: tuple[str, ...], lists: tuple[str, ...]) -> Path:
-    """Return the first folder `root / home` that holds one of a data set's list files.
+    """Return the first folder `root / home` that holds one of a data set's list files, or raise a UserError.
 
     Args:
         benchmark: name of the data set in a sweep file, for the message.
@@ -160,9 +151,6 @@ def find_home(benchmark: str, title: str, root: Path, homes: tuple[str, ...], li
         root: folder that `data.root` gives.
         homes: folders to look in, relative to `root`.
         lists: list files, relative to a home.
-
-    Raises:
-        UserError: no folder holds a list file. The message says what was looked for and where.
     """
     for home in homes:
         if any((root / home / name).is_file() for name in lists):

@@ -4,8 +4,7 @@ Copies have one of two layouts, with the same images under different names:
 - the layout of the authors of MDR: cars_annos.mat and car_ims/000001.jpg ..;
 - the layout of the devkit: devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, devkit/cars_meta.mat,
   cars_train/00001.jpg .. and cars_test/00001.jpg ...
-The layouts come with another division into train and test. It is not used in metric learning, because it puts images of
-each class into both.
+Metric learning does not use the division into train and test of these files, which puts images of each class into both.
 """
 
 import struct
@@ -45,13 +44,10 @@ _UNREADABLE = (
 
 
 def read(root: Path) -> Listing:
-    """List the images of a copy of the data set.
+    """List the images of the copy in the folder `root` (or in a folder in it), in one of the two layouts.
 
-    Images are in the order of the annotations. In the devkit's layout, the images of cars_train come before those of
-    cars_test. Classes are in the order of their ids.
-
-    Args:
-        root: folder with one of the two layouts, or a folder that holds such a folder.
+    Images are in the order of the annotations, those of the devkit's cars_train before those of its cars_test. Classes
+    are in the order of their ids.
 
     Raises:
         UserError: there is no copy, or its annotations are incomplete or cannot be read.
@@ -100,12 +96,12 @@ def _read_devkit(home: Path) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def _in_devkit(home: Path, name: str) -> Path:
-    """Return the path of one of the devkit's files. It may lie in `home` itself or in the folder devkit."""
+    """Return the path of the devkit's file `name`, which may lie in `home` itself or in the folder devkit."""
     return home / name if (home / name).is_file() else home / "devkit" / name
 
 
 def _read_annotations(path: Path, file_field: str) -> tuple[list[str], np.ndarray]:
-    """Return the names of the images in an annotation file, and the ids of their classes, (n,) int64 from 1."""
+    """Return the images that the annotation file `path` names in its field `file_field`, and their class ids from 1."""
     annotations = _load(path, "annotations")
     missing = [name for name in (file_field, "class") if name not in (annotations.dtype.names or ())]
     if missing:
@@ -121,7 +117,7 @@ def _read_class_names(path: Path) -> tuple[str, ...]:
 
 
 def _load(path: Path, variable: str) -> np.ndarray:
-    """Return a variable of a MATLAB file as a one-dimensional array."""
+    """Return `variable` of the MATLAB file at `path` as a one-dimensional array."""
     try:
         with path.open("rb") as file:
             content: dict[str, Any] = scipy.io.loadmat(file, squeeze_me=True, variable_names=[variable])

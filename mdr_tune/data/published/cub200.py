@@ -1,8 +1,8 @@
 """CUB-200-2011 (Wah et al., 2011): birds, classes 1 to 100 for training and 101 to 200 for testing.
 
 The archive holds images.txt (`image_id path`), image_class_labels.txt (`image_id class_id`), classes.txt
-(`class_id name`), and images/<class>/*.jpg. Its train_test_split.txt is not used in metric learning, because it puts
-images of each class into both splits.
+(`class_id name`), and images/<class>/*.jpg. Metric learning does not use its train_test_split.txt, which puts images of
+each class into both splits.
 """
 
 from pathlib import Path
@@ -22,11 +22,8 @@ _TRAINING_CLASSES = 100  # Oh Song et al., CVPR 2016 (arXiv 1511.06452), and all
 def read(root: Path) -> Listing:
     """List the images of a copy of the data set, in the order of images.txt. Classes are in the order of classes.txt.
 
-    Args:
-        root: folder CUB_200_2011, or a folder that holds it.
-
-    Raises:
-        UserError: there is no copy, or its lists are malformed or do not fit each other.
+    `root` is the folder CUB_200_2011, or a folder that holds it. It is a UserError if there is no copy, or if its lists
+    are malformed or do not fit each other.
     """
     home = find_home("cub200", _TITLE, root, _HOMES, ("images.txt",))
     images = read_list(home / "images.txt", ("image_id", "path"))

@@ -13,16 +13,11 @@ from mdr_tune.util.progress import Progress
 
 
 def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
-    """Get all archives of a data set into `root` and unpack them. Archives that are already unpacked are left alone.
+    """Get all archives of `benchmark` into `root` and unpack them. Archives that are already unpacked are left alone.
 
-    An archive that is found in `root` is used. Otherwise it is downloaded to `root`. The archive is checked against its
-    MD5, if that is known, and unpacked into the folder that it lies in. It is not deleted. If several processes call
-    this at once, one works and the others wait.
-
-    Args:
-        benchmark: data set to get.
-        root: folder for the data set. It is created if it does not exist.
-        progress: function that is called with the progress while files are downloaded, checked and unpacked.
+    An archive that is found in `root` is used. Otherwise it is downloaded to `root`, which is created if necessary. The
+    archive is checked against its MD5, if that is known, and unpacked into the folder that it lies in. It is not
+    deleted. Meanwhile, `progress` is called. If several processes call this at once, one works and the others wait.
 
     Raises:
         UserError: a file cannot be downloaded (the message says which files to put where), a file is damaged, an
@@ -42,7 +37,7 @@ def fetch(benchmark: Benchmark, root: Path, progress: Progress) -> None:
 
 
 def is_unpacked(benchmark: Benchmark, root: Path, archive: Archive) -> bool:
-    """Return whether an archive has been unpacked: whether a path of `archive.makes` exists in a home below `root`.
+    """Return whether a path of `archive.makes` exists in one of the homes of `benchmark` below `root`.
 
     An empty folder does not count. A folder that is itself a home counts only if `archive.makes` has no other path.
     """
@@ -55,7 +50,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _refuse_incomplete(benchmark: Benchmark, archive: Archive, target: Path) -> None:
-    """Raise a UserError if something is already at `target`, the path to which a packed archive is to be unpacked.
+    """Raise a UserError if something lies at `target`, to which the packed `archive` is to be unpacked.
 
     An empty folder there does not matter.
     """
@@ -72,7 +67,7 @@ def _missing(benchmark: Benchmark, root: Path) -> list[Archive]:
 
 
 def _packed_file(benchmark: Benchmark, root: Path, archive: Archive) -> Path | None:
-    """Return the path of an archive's file in `root`; None if the file is not there."""
+    """Return the path of the file of `archive` in `root`; None if the file is not there."""
     places = (root / home / folder / archive.name for home in benchmark.homes for folder in archive.lies_in)
     return next((path for path in places if path.is_file()), None)
 
@@ -111,7 +106,7 @@ def _fetch_one(benchmark: Benchmark, root: Path, archive: Archive, progress: Pro
 
 
 def _by_hand(benchmark: Benchmark, root: Path, absent: list[Archive]) -> str:
-    """Return sentences that tell a user which files to get, and where to put them."""
+    """Return sentences that tell a user how to get the files `absent`, and to put them into `root`."""
     files = []
     for archive in absent:
         size = "" if archive.size_bytes is None else f"{format_bytes(archive.size_bytes)}, "

@@ -11,10 +11,9 @@ from mdr_tune.util.errors import UserError
 
 @dataclass(frozen=True)
 class TextList:
-    """The columns of a list that was read from a text file.
+    """The columns of a list that was read from the text file `path`.
 
     Attributes:
-        path: path of the file.
         columns: n values of each column, by the name of the column.
         lines: line number of each of the n rows, from 1. Empty lines are not rows.
         preamble: lines before the header.
@@ -32,11 +31,7 @@ class TextList:
         return self.columns[column]
 
     def integers(self, column: str) -> np.ndarray:
-        """Return a column of whole numbers, (n,) int64.
-
-        Raises:
-            UserError: a value is not a whole number that int64 can hold. The message names its line.
-        """
+        """Return the whole numbers in `column`, (n,) int64. A value that is none is a UserError that names its line."""
         values = self.columns[column]
         try:
             return np.fromiter(map(int, values), np.int64, len(values))
@@ -45,18 +40,15 @@ class TextList:
             raise self.error(row, f"{column} must be a whole number, found {values[row]!r}") from None
 
     def error(self, row: int, problem: str) -> UserError:
-        """Return an error whose message names the file, the line of a row, and the problem in this line."""
+        """Return an error whose message names the file, the line of `row`, and the `problem` in this line."""
         return UserError(f"data.root: {self.path}, line {self.lines[row]}: {problem}")
 
 
 def read_list(path: Path, columns: Sequence[str], header_line: int | None = None) -> TextList:
-    """Read a list whose columns are separated by white space.
+    """Read the list in the UTF-8 file `path`, whose `columns` are separated by white space and named in order.
 
-    Args:
-        path: path of the file, in UTF-8.
-        columns: names of the columns, in order.
-        header_line: number, from 1, of the line with the names of the columns. The lines before it are the preamble.
-            None: there is no header.
+    The line `header_line`, counted from 1, has the names of the columns; the lines before it are the preamble. None:
+    there is no header.
 
     Raises:
         UserError: the file cannot be read, the header differs, or a line has too few or too many columns.

@@ -20,7 +20,7 @@ _PIECE = 1 << 20  # bytes
 
 
 def unpack(archive: Path, keep: str, progress: Progress) -> Path:
-    """Unpack an archive beside itself, and return the path of its member `keep`.
+    """Unpack the tar or zip file `archive` beside itself, and return the path of its member `keep`.
 
     The archive is unpacked into a hidden folder beside it. At the end, `keep` is moved to the archive's folder, and the
     rest is deleted. So there is never an incomplete `keep`. If a process is killed, the next call removes its hidden
@@ -28,10 +28,9 @@ def unpack(archive: Path, keep: str, progress: Progress) -> Path:
 
     Args:
         archive: tar file with any compression, or zip file.
-        keep: name of a file or folder at the top of the archive. The folder of the archive must not have anything of
-            this name yet, except for an empty folder.
-        progress: function that is called with the progress. A tar is counted in bytes of the archive, and a zip in
-            members.
+        keep: name of a file or folder at the top of the archive. In the archive's folder, only an empty folder may have
+            it.
+        progress: function that is called with the bytes of a tar that have been read, or the members of a zip.
 
     Raises:
         UserError: the archive is damaged, has members that point outside of it, or lacks `keep`; the disk has no room;
@@ -110,7 +109,7 @@ def _extract_zip(archive: Path, work: Path, progress: Progress) -> None:
 
 
 def _unsafe(member: zipfile.ZipInfo) -> str | None:
-    """Return the reason why a member of a zip must not be unpacked; None if it is safe.
+    """Return the reason why `member` of a zip must not be unpacked; None if it is safe.
 
     zipfile would silently change the path of an unsafe member.
     """
@@ -127,7 +126,7 @@ def _unsafe(member: zipfile.ZipInfo) -> str | None:
 
 
 def _unpacked_bytes(archive: Path) -> int:
-    """Return the size of an archive's content in bytes: exact for a zip file, a lower bound for other archives."""
+    """Return the size of the content of `archive` in bytes: exact for a zip file, a lower bound for other archives."""
     size = archive.stat().st_size
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
