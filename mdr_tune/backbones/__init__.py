@@ -1,6 +1,6 @@
 """Networks that turn images into feature vectors, each found by its name.
 
-The names below are imported only when they are used, so that `families` can be imported without torch.
+Names are imported only when they are used, so that `families` can be imported without torch.
 """
 
 from typing import TYPE_CHECKING, Any

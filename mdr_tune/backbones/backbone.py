@@ -43,23 +43,20 @@ class Backbone(nn.Module):
     _std: torch.Tensor
 
     def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Set `input_mean` and `input_std`. They are also kept as buffers, which `.to(device)` moves."""
+        """Set `input_mean` to `mean` and `input_std` to `std`, and keep them as buffers, which `.to(device)` moves."""
         self.input_mean, self.input_std = mean, std
         self._divides = any(value != 1 for value in std)
         self.register_buffer("_mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], persistent=False)
         self.register_buffer("_std", torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Return images in the form that `forward` takes: normalised, float32 (n, in_channels, H, W).
+        """Return `images` in the form that `forward` takes: normalised, float32 (n, in_channels, H, W).
 
-        The method never waits for the device.
+        The method never waits for the device. It raises ValueError if the network does not take images of this shape.
 
         Args:
-            images: images (n, C, H, W), uint8 or float in 0..255, RGB or grey. If the network takes colour, the grey
-                channel is used for all three channels.
-
-        Raises:
-            ValueError: the network does not take images of this shape.
+            images: (n, C, H, W), uint8 or float in 0..255, RGB or grey. A network for colour gets a grey channel three
+                times.
         """
         self.check_image_shape(tuple(images.shape[1:]))
         if self.bgr and images.shape[1] == 3:
@@ -82,10 +79,9 @@ class Backbone(nn.Module):
         return ImageLimits(self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size)
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load a state dict that was read from a file. It has published weights, or was made by `state_dict`.
+        """Load `state`, which was read from the file `path`: published weights, or what `state_dict` returned.
 
-        Raises:
-            UserError: The state dict does not fit the network; the message names `path`.
+        A state that does not fit the network is a UserError; the message names `path`.
         """
         load_weights(self, state, path)
 

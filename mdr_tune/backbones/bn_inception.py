@@ -12,11 +12,10 @@ from mdr_tune.backbones.state_dicts import State, load_weights
 
 
 class _Block(NamedTuple):
-    """Numbers of channels of one block, which has up to four branches.
+    """Numbers of channels of a block. Its branches, up to four, get the same input, and their outputs are concatenated.
 
-    All branches get the same input, and their outputs are concatenated. If the branch `single` has 0 channels, it is
-    left out, and the block halves height and width: the last convolutions of `triple` and `double` have stride 2, and
-    the pooled input becomes a part of the output without a projection by a 1x1 convolution.
+    If the branch `single` has 0 channels, it is left out, and the block halves height and width: the last convolutions
+    of `triple` and `double` have stride 2, and the pooled input is a part of the output without a 1x1 convolution.
     """
 
     name: str
@@ -54,8 +53,7 @@ class BNInception(Backbone):
 
     H and W must be at least 7. The layers have the same names as in the published file of weights,
     bn_inception-52deb4733.pth of the pretrainedmodels project. These weights were converted from Caffe, and therefore
-    expect the channels blue, green, red in 0..255. The weights of a new network are drawn from torch's global
-    generator.
+    expect the channels blue, green, red in 0..255. A new network has random weights from torch's global generator.
 
     Source: Ioffe and Szegedy, Batch Normalization, ICML 2015, figure 5. Numbers of channels and kinds of pooling are
     those of the published file.
@@ -80,19 +78,16 @@ class BNInception(Backbone):
         assert channels == self.feature_size
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load the weights of the published file, or a state dict of this class.
+        """Load `state`, the weights of the published file or a state dict of this class.
 
         In the published file, the tensors of BatchNorm have the shape (1, channels); they are flattened.
-
-        Raises:
-            UserError: The state dict does not fit the network; the message names `path`.
         """
         kept = {key: tensor for key, tensor in state.items() if not key.startswith("last_linear.")}
         flat = {key: tensor.flatten() if "_bn." in key and tensor.ndim > 1 else tensor for key, tensor in kept.items()}
         load_weights(self, flat, path)
 
     def _add_block(self, block: _Block, channels: int) -> int:
-        """Add the layers of a block whose input has `channels` channels. Return the number of its output channels."""
+        """Add the layers of `block`, whose input has `channels` channels. Return the number of its output channels."""
         name, (reduce, triple), (double_reduce, double_1, double_2) = block.name, block.triple, block.double
         stride = 2 if name in _HALVING else 1
         if block.single:
@@ -134,16 +129,15 @@ class BNInception(Backbone):
         return torch.cat(branches, 1)
 
     def _layer(self, name: str, images: torch.Tensor) -> torch.Tensor:
-        """Apply the convolution `name`, its BatchNorm and ReLU."""
+        """Apply the convolution `name`, its BatchNorm and ReLU to `images`."""
         return F.relu(getattr(self, f"{name}_bn")(getattr(self, name)(images)), inplace=True)
 
 
 def _halve(images: torch.Tensor) -> torch.Tensor:
-    """Halve height and width by 3x3 max-pooling with stride 2.
+    """Halve height and width of `images` by 3x3 max-pooling with stride 2.
 
-    Odd sizes are rounded up, as the convolutions of the same block do. For even sizes, this is the pooling of the
-    published network, which cannot take odd sizes. Images of odd size are padded, so that the pooling sees the same
-    pixels as those convolutions.
+    For even sizes, this is the pooling of the published network, which cannot take odd sizes. Images of odd size are
+    padded. So their size is rounded up, and the pooling sees the same pixels as the convolutions of the same block.
     """
     odd = (images.shape[2] % 2, images.shape[3] % 2)
     return F.max_pool2d(images, 3, stride=2, padding=odd, ceil_mode=True)

@@ -19,20 +19,18 @@ def build_backbone(
     """Return a new backbone with the given weights.
 
     Args:
-        name: Name of a backbone of one of the families in `mdr_tune.backbones.families`.
+        name: name of a backbone of one of the families in `mdr_tune.backbones.families`.
         weights: `none` stands for random weights, drawn from torch's global generator. `DEFAULT` stands for the best
-            published weights. If a backbone has no published weights (Conv4), it stands for random ones. A name such as
-            `IMAGENET1K_V1` stands for the published weights of this name. Any other text is the path of a file with a
-            state dict.
-        load: Whether the weights are loaded. If not, the network has random weights and no file is needed. Code that
-            loads a checkpoint next uses this. Preprocessing and a vision transformer's image size still follow
-            `weights`.
-        image_size: Height and width of the images, for networks that are made for one size; None: the usual size.
-        arguments: Arguments of the network by name.
+            published weights, or for random ones if there are none (Conv4). A name such as `IMAGENET1K_V1` stands for
+            these published weights. Any other text is the path of a file with a state dict.
+        load: whether the weights are loaded. If not, the network has random weights and no file is needed, for code
+            that loads a checkpoint next. Preprocessing and a vision transformer's image size still follow `weights`.
+        image_size: height and width of the images, for networks that are made for one size; None: the usual size.
+        arguments: arguments of the network by name.
 
     Raises:
         UnknownName: `name` is unknown; the message suggests a known one.
-        UserError: The weights cannot be found or downloaded, or do not fit the network; the message says what to do.
+        UserError: the weights cannot be found or downloaded, or do not fit the network; the message says what to do.
     """
     family = family_of(name)
     path = fetch_weights(name, weights) if load else None

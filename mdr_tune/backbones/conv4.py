@@ -7,21 +7,14 @@ from mdr_tune.backbones.backbone import Backbone
 
 
 class Conv4(Backbone):
-    """A network of four blocks that maps images (n, C, 32, 32) to features (n, 4 * width).
+    """A network of four blocks that maps images (n, in_channels, 32, 32) to features (n, 4 * width).
 
     Each block has a convolution, BatchNorm, ReLU and 2x2 max-pooling. The blocks have width/2, width, width and width
-    channels. The first block has only width/2, because it works on the most pixels: this halves the time of a step.
-    The last block's output of 2x2 pixels is flattened. The initial weights follow He et al. (2015), and are drawn from
+    channels; `width` must be even. The first block works on the most pixels: its width/2 halves the time of a step. The
+    last block's output of 2x2 pixels is flattened. The initial weights follow He et al. (2015), and are drawn from
     torch's global generator.
 
     Source: Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016 (there 4 x 64 channels).
-
-    Args:
-        in_channels: number of channels of the images.
-        width: number of channels of each of the last three blocks. It must be even.
-
-    Raises:
-        ValueError: `width` is not a positive even number.
     """
 
     name = "conv4"

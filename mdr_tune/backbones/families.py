@@ -1,4 +1,4 @@
-"""The families of backbones, and the function that finds the family of a backbone by the backbone's name.
+"""The families of backbones, and the function that finds a backbone's family by the backbone's name.
 
 To add a family, write a class for it, here or in a file of its own, and list it in `FAMILIES`.
 """
@@ -43,7 +43,7 @@ class BNInceptionFamily(BackboneFamily):
         return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URL of the published weights. It is the URL in the code of the authors of MDR.
+        """Return the URL of the published weights that the code of the authors of MDR has.
 
         Their code is at https://github.com/kakaoenterprise/AAAI2021_MDR. The file is the same as the original at
         http://data.lip6.fr/cadene/pretrainedmodels/.
@@ -88,7 +88,7 @@ class TorchvisionFamily(BackboneFamily):
         return image_limits(name, weights)
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return a dictionary that maps the names of a model's weights in torchvision to their URLs."""
+        """Return the URLs of the weights of the model `name` in torchvision, by the names of the weights."""
         from torchvision.models import get_model_weights
 
         return {entry: weights.url for entry, weights in get_model_weights(name).__members__.items()}
@@ -106,13 +106,9 @@ FAMILIES: list[BackboneFamily] = [Conv4Family(), BNInceptionFamily(), Torchvisio
 
 
 def family_of(name: str) -> BackboneFamily:
-    """Return the family of the backbone `name`.
+    """Return the family of the backbone `name`. An UnknownName error suggests the nearest name.
 
-    The lists `names` of the families are searched first. Only if the name is in none of them is a library such as
-    torchvision imported and asked.
-
-    Raises:
-        UnknownName: No family has the name; the message suggests the nearest one.
+    Libraries such as torchvision are imported and asked only if `name` is in no family's `names`.
     """
     found = [family for family in FAMILIES if name in family.names] or [
         family for family in FAMILIES if name in family.other_names()
@@ -128,16 +124,10 @@ def family_of(name: str) -> BackboneFamily:
 
 
 def check_takes(name: str, weights: str, shape: tuple[int, ...], arguments: Mapping[str, Any] = NONE) -> None:
-    """Raise ValueError if a backbone does not take images of `shape`. The message says what would work.
+    """Raise ValueError, which says what would work, if the backbone `name` does not take images of `shape` (C, H, W).
 
-    `Backbone.check_image_shape` makes the same check, but needs the network. To make a network may take gigabytes and
-    many seconds.
-
-    Args:
-        name: Name of the backbone.
-        weights: Weights, in the form that `build_backbone` takes. A vision transformer's image size depends on them. No
-            file is read.
-        shape: Shape of one image, (C, H, W).
-        arguments: Arguments of the network.
+    `Backbone.check_image_shape` makes the same check, but needs the network, which may take gigabytes and many seconds
+    to make. `weights` are in the form that `build_backbone` takes, because a vision transformer's image size depends on
+    them. So may the network's `arguments`. No file is read.
     """
     family_of(name).image_limits(name, weights, arguments).check(shape)

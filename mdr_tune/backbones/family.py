@@ -46,30 +46,18 @@ class BackboneFamily(ABC):
 
     @abstractmethod
     def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
-        """Return the shapes of images that a backbone takes, without making its network.
+        """Return the shapes of images that the backbone `name` takes with `weights`, without making its network.
 
-        Args:
-            name: Name of a backbone of this family.
-            weights: Weights, in the form that `build_backbone` takes.
-            arguments: Arguments of the network; see `arguments`.
+        `weights` and `arguments` are in the form that `build_backbone` takes.
         """
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return a dictionary that maps the names of a backbone's published weights to their URLs.
-
-        The best weights are also listed under the name DEFAULT.
-        """
+        """Return the URLs of the backbone's published weights, by name; the best ones also by the name DEFAULT."""
         return {}
 
     @abstractmethod
     def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> "Backbone":
-        """Return a network into which `weights` can be loaded.
+        """Return the network `name`, into which `weights` can be loaded. It has random weights so far.
 
-        The network itself has random weights, drawn from torch's global generator.
-
-        Args:
-            name: Name of a backbone of this family.
-            weights: Weights, in the form that `build_backbone` takes.
-            image_size: Height and width of the images, for networks that are made for one size; None: the usual size.
-            arguments: Arguments of the network; see `arguments`.
+        A network that is made for one size of images is made for `image_size`; None: its usual size.
         """

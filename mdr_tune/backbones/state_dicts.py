@@ -18,7 +18,7 @@ State = dict[str, torch.Tensor]
 
 # Errors that `torch.load` raises for a file that is damaged, or that `torch.save` did not write.
 NAMED = 3
-"""Number of names in a message. Of further names it gives the number."""
+"""Largest number of names in a message. Further names are only counted."""
 _UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -33,16 +33,16 @@ _UNREADABLE = (
 
 
 def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[State], State] | None = None) -> None:
-    """Load a state dict into a network. The state dict must have all tensors of the network, and no others.
+    """Load `state` into `network`. The state dict must have all tensors of the network, and no others.
 
     Args:
-        network: Network that gets the tensors.
-        state: State dict, as `read_state_dict` returns it.
-        path: Path of the file that the state dict was read from, for messages.
-        adapt: Function that takes the state dict and returns the one to load, with keys renamed or removed.
+        network: network that gets the tensors.
+        state: state dict, as `read_state_dict` returns it.
+        path: path of the file that `state` was read from, for messages.
+        adapt: function that takes `state` and returns the state dict to load, with keys renamed or removed.
 
     Raises:
-        UserError: The state dict does not fit the network, or has numbers that are not finite.
+        UserError: the state dict does not fit the network, or has numbers that are not finite.
     """
     if adapt is not None:
         adapted = OrderedDict(adapt(state))
@@ -66,10 +66,9 @@ def load_weights(network: nn.Module, state: State, path: Path, adapt: Callable[[
 
 
 def read_state_dict(path: Path) -> State:
-    """Return the state dict in a file that `torch.save` wrote. No code in the file is executed.
+    """Return the state dict in the file `path`, which `torch.save` wrote. No code in the file is executed.
 
-    Raises:
-        UserError: The file cannot be read, is damaged, or holds no state dict.
+    It is a UserError if the file cannot be read, is damaged, or holds no state dict.
     """
     expected = "a state dict is expected, saved by torch.save(model.state_dict(), path)"
     try:

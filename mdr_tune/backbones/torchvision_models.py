@@ -20,8 +20,8 @@ _FIXED_IMAGE_SIZE = ("vit_", "maxvit_")
 _LEAST_IMAGE_SIZE = {"efficientnet_v2_": 1, "swin_": 4}
 """Least height and width, in pixels, that some networks take. The keys are the beginnings of the networks' names.
 
-torchvision publishes a least size for each network, but for these networks the published size is larger than needed.
-For example, that of Swin is the size of the images that the weights were trained on.
+The least sizes that torchvision publishes are larger than needed for these networks. For example, that of Swin is the
+size of the images that the weights were trained on.
 """
 _VIT_IMAGE_SIZE = 224  # torchvision's default for a vision transformer
 _AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
@@ -34,14 +34,11 @@ def classification_models() -> tuple[str, ...]:
 
 
 class TorchvisionBackbone(Backbone):
-    """A classification model of torchvision, with random weights and without its classification layer.
+    """torchvision's classification model `name`, with random weights and without its classification layer.
 
     The last linear layer (for SqueezeNet, the last convolution) and a Dropout right before it are removed. The rest of
-    the head stays, such as the two wide layers of VGG.
-
-    Args:
-        name: torchvision's name of the model.
-        weights: Name of the published weights whose preprocessing is used. Any other text stands for DEFAULT.
+    the head stays, such as the two wide layers of VGG. The preprocessing is that of the published `weights` (of
+    DEFAULT, if no published weights have this name).
     """
 
     def __init__(self, name: str, weights: str = "DEFAULT") -> None:
@@ -64,11 +61,7 @@ class TorchvisionBackbone(Backbone):
             self.set_normalization(mean, std)
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load a state dict of torchvision's model or of this class, without the tensors of classification layers.
-
-        Raises:
-            UserError: The state dict does not fit the network; the message names `path`.
-        """
+        """Load a state dict of torchvision's model or of this class, without the tensors of classification layers."""
         own = any(key.startswith("network.") for key in state)
         load_weights(self if own else self.network, state, path, lambda state: _without_heads(state, self.head))
 
@@ -79,13 +72,10 @@ class TorchvisionBackbone(Backbone):
 
 
 def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
-    """Return the shapes of images that a model takes, without making the model.
+    """Return the shapes of images that torchvision's model `name` takes, without making the model.
 
-    The sizes come from the metadata of the published weights, except for a few networks.
-
-    Args:
-        name: torchvision's name of the model.
-        weights: Name of published weights. Any other text stands for DEFAULT.
+    Except for a few networks, the sizes come from the metadata of the published `weights` (of DEFAULT, if no published
+    weights have this name).
     """
     published = _published(name, weights)
     size, smallest = published.transforms().crop_size[0], max(published.meta["min_size"])
@@ -97,16 +87,15 @@ def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
 
 
 def _published(name: str, weights: str) -> Any:
-    """Return torchvision's entry for published weights: that of the name `weights` if it exists, else of DEFAULT."""
+    """Return torchvision's entry for the published `weights` of the model `name`, or else its entry for DEFAULT."""
     entries: Any = torchvision.models.get_model_weights(name)
     return entries[weights if weights in entries.__members__ else "DEFAULT"]
 
 
 def remove_head(network: nn.Module) -> tuple[str, int]:
-    """Replace the classification layer of a network, and a Dropout directly before it, by the identity.
+    """Replace the classification layer of `network`, and a Dropout directly before it, by the identity.
 
-    Returns:
-        Name of the classification layer in the network, and the length of the features that were its input.
+    Return the name of the classification layer in the network, and the length of the features that were its input.
     """
     kind: type[nn.Module] = nn.Conv2d if isinstance(network, torchvision.models.SqueezeNet) else nn.Linear
     name, layer = [(name, module) for name, module in network.named_modules() if isinstance(module, kind)][-1]
@@ -122,13 +111,9 @@ def remove_head(network: nn.Module) -> tuple[str, int]:
 
 
 def _without_heads(state: State, head: str) -> State:
-    """Return a state dict without the tensors of the classification layer and of the auxiliary classifiers.
+    """Return `state` without the tensors of auxiliary classifiers and of `head`, the name of the classification layer.
 
     Old names of DenseNet's layers are replaced by the names that torchvision uses today.
-
-    Args:
-        state: State dict of a model of torchvision.
-        head: Name of the classification layer.
     """
     dropped = (f"{head}.", *_AUXILIARY_HEADS)
     kept = {key: tensor for key, tensor in state.items() if not key.startswith(dropped)}

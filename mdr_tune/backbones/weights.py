@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def published_urls(name: str) -> dict[str, str]:
-    """Return a dictionary that maps the names of a backbone's published weights to their URLs.
+    """Return the URLs of the published weights of the backbone `name`, by the names of the weights.
 
     The best weights are also listed under the name DEFAULT.
     """
@@ -26,20 +26,15 @@ def published_urls(name: str) -> dict[str, str]:
 
 
 def fetch_weights(name: str, weights: str) -> Path | None:
-    """Return the path of the file with a backbone's weights. If it is a published file that is missing, download it.
+    """Return the path of the file with the weights of the backbone `name`; None if there are no weights to load.
 
-    If there are no weights to load, the result is None.
-
-    Published files are kept in torch.hub's folder, `$TORCH_HOME/hub/checkpoints`, under their original names, so that
-    files that other programs have downloaded are found. The name of each file contains the first digits of the file's
-    SHA-256, which are checked. If several processes need the same file, one downloads it and the others wait.
-
-    Args:
-        name: Valid name of a backbone.
-        weights: `none`, `DEFAULT`, the name of published weights, or the path of a file.
+    `weights` is `none`, `DEFAULT`, the name of published weights, or the path of a file. A published file is downloaded
+    if it is missing. It is kept in torch.hub's folder, `$TORCH_HOME/hub/checkpoints`, under its original name, so that
+    files that other programs have downloaded are found. The name contains the first digits of the file's SHA-256, which
+    are checked. If several processes need the same file, one downloads it and the others wait.
 
     Raises:
-        UserError: The file does not exist, cannot be downloaded, or is damaged; the message says what to do.
+        UserError: the file does not exist, cannot be downloaded, or is damaged; the message says what to do.
     """
     if weights == "none":
         return None
@@ -51,14 +46,10 @@ def fetch_weights(name: str, weights: str) -> Path | None:
 
 
 def check_weights(name: str, weights: str) -> None:
-    """Check that `weights` can be loaded, as far as this is possible without an internet connection.
+    """Check that `weights` of the backbone `name` can be loaded, as far as this is possible without the internet.
 
-    A file that is given by its path must exist. If a published file is already there, it must not be damaged. If it is
-    not there, its folder must be writable.
-
-    Args:
-        name: Valid name of a backbone.
-        weights: `none`, `DEFAULT`, the name of published weights, or the path of a file.
+    A file that is given by its path must exist. If a published file is already there, it must not be damaged;
+    otherwise, its folder must be writable. `weights` has the form that `fetch_weights` takes.
 
     Raises:
         UserError: `fetch_weights` would fail even with a working connection; the message says what to do.
@@ -119,7 +110,7 @@ def _check_whole(path: Path, url: str) -> None:
 
 
 def _expected_hash(path: Path) -> str:
-    """Return the first digits of a published file's SHA-256, which are at the end of the file's name."""
+    """Return the first digits of the SHA-256 of the published file `path`, which are at the end of the file's name."""
     found = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
     assert found is not None, path.name
     return found[1]
