@@ -21,10 +21,7 @@ def cache_dir() -> Path:
     """Return the folder for prepared data sets. If it does not exist, make it.
 
     It is `$MDR_TUNE_CACHE` if this variable is set, else `$XDG_CACHE_HOME/mdr_tune` if that one is set, else
-    `~/.cache/mdr_tune`.
-
-    Raises:
-        UserError: the folder cannot be made or written to; the message advises to set MDR_TUNE_CACHE.
+    `~/.cache/mdr_tune`. It is a UserError if the folder cannot be made or written to.
     """
     folder = _cache_location()
     try:
@@ -37,11 +34,7 @@ def cache_dir() -> Path:
 
 
 def check_cache_dir() -> Path:
-    """Return the same folder as `cache_dir`, but do not make it. Only check that it could be made and written to.
-
-    Raises:
-        UserError: the folder cannot be made or written to; the message advises to set MDR_TUNE_CACHE.
-    """
+    """Return the folder of `cache_dir` without making it. A UserError says if it cannot be made or written to."""
     folder = _cache_location()
     if problem := why_not_writable(folder):
         raise UserError(_not_writable(str(folder), problem))
@@ -70,8 +63,8 @@ def _not_writable(folder: str, reason: str) -> str:
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of the file `path` within the block. If another process has the lock, wait for it.
 
-    The lock is on a file `<name>.lock` in the same folder. If the wait takes more than half a second, a warning is
-    logged. Shorter waits are common, because a process that only opens a file holds its lock for a moment.
+    The lock is on a file `<name>.lock` in the same folder. A warning is logged if the wait takes more than half a
+    second. Shorter waits are common, because a process that only opens a file holds its lock for a moment.
 
     The kernel releases the lock when the process that holds it ends, so a killed process blocks no other one. The lock
     file is not deleted: otherwise two processes could lock two different files of the same name.

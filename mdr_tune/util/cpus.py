@@ -9,13 +9,9 @@ _processes, _fewest_threads = 1, 1
 
 
 def usable_cpus(cgroups: Path = CGROUPS) -> int:
-    """Return the number of CPUs that this process may use.
+    """Return the number of CPUs that this process may run on, or the container's limit, rounded up, if it is smaller.
 
-    It is the number of CPUs that the process may run on. If the container has a smaller limit, it is this limit,
-    rounded up.
-
-    Args:
-        cgroups: Folder in which the kernel publishes the limits of the container.
+    `cgroups` is the folder in which the kernel publishes the limits of the container.
     """
     quota = _quota(cgroups)
     cpus = len(os.sched_getaffinity(0))
@@ -23,11 +19,9 @@ def usable_cpus(cgroups: Path = CGROUPS) -> int:
 
 
 def share_cpus(processes: int, fewest_threads: int) -> None:
-    """Make `threads_to_start` return this process's share of the usable CPUs from now on.
+    """Make `threads_to_start` return this process's share of the usable CPUs, at least `fewest_threads`, from now on.
 
-    Args:
-        processes: Number of processes that share the CPUs of the machine, including this one.
-        fewest_threads: Number of threads that this process may start even if its share is smaller.
+    `processes` is the number of processes that share the CPUs of the machine, including this one.
     """
     global _processes, _fewest_threads
     _processes, _fewest_threads = processes, fewest_threads
@@ -42,7 +36,10 @@ def threads_to_start() -> int:
 
 
 def _quota(cgroups: Path) -> float | None:
-    """Return the container's limit in CPUs, such as 1.5 after `docker run --cpus=1.5`; None if there is no limit."""
+    """Return the container's limit in CPUs, such as 1.5 after `docker run --cpus=1.5`; None if there is no limit.
+
+    `cgroups` is the folder in which the kernel publishes it.
+    """
     try:
         if (file := cgroups / "cpu.max").exists():  # cgroups 2: `150000 100000`, or `max 100000`
             quota, period = file.read_text().split()

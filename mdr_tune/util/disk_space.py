@@ -11,15 +11,15 @@ from mdr_tune.util.errors import UserError
 
 T = TypeVar("T")
 POLL_S = 2.0
-"""Time between two tries to write while the disk is full."""
+"""Time between two tries to write while the disk is full, in seconds."""
 GIVE_UP_AFTER_S = 1800.0
-"""Time after which a write to a full disk is given up."""
+"""Time after which a write to a full disk is given up, in seconds."""
 
 _UNITS = ("bytes", "kB", "MB", "GB")
 
 
 def format_bytes(size_bytes: int) -> str:
-    """Return a size in words, such as `1.15 GB`. A kB is 1000 bytes."""
+    """Return `size_bytes` in words, such as `1.15 GB`. A kB is 1000 bytes."""
     if size_bytes < 1000:
         return f"{size_bytes} bytes"
     power = 3 if size_bytes >= 1e9 else 2 if size_bytes >= 1e6 else 1
@@ -28,15 +28,9 @@ def format_bytes(size_bytes: int) -> str:
 
 
 def check_free(folder: Path, needed_bytes: int, purpose: str) -> None:
-    """Check that the disk of a folder has room for `needed_bytes` more bytes.
+    """Raise a UserError if the disk of `folder`, which must exist, has no room for `needed_bytes` more bytes.
 
-    Args:
-        folder: folder on the disk. It must exist.
-        needed_bytes: number of bytes that are going to be written.
-        purpose: words for the message that say why the room is needed, such as "to unpack x.tgz".
-
-    Raises:
-        UserError: the disk has too little room; the message says how much is needed and how much is free.
+    `purpose` are words for the message that say why the room is needed, such as "to unpack x.tgz".
     """
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
@@ -47,7 +41,7 @@ def check_free(folder: Path, needed_bytes: int, purpose: str) -> None:
 
 
 def is_full(error: BaseException) -> bool:
-    """Return whether a full disk caused an error.
+    """Return whether a full disk caused `error`.
 
     The error may be an OSError, SQLite's error for a full disk, or an exception that was raised because of one of them.
     """
@@ -68,20 +62,17 @@ def until_room(
     poll_s: float | None = None,
     give_up_after_s: float = GIVE_UP_AFTER_S,
 ) -> T:
-    """Call a function that writes to a disk; while the disk is full, wait and call it again.
+    """Return the result of `action`, which writes to a disk; while the disk is full, wait and call `action` again.
 
     Args:
-        action: Function that writes. It may be called several times, so it must leave nothing behind if it raises.
-        place: Name of the file or store that is written, for messages.
-        tell: Function that takes a line for the user. It is called when the wait begins, and when there is room again.
-        poll_s: Time between two calls of `action`, in seconds; None stands for POLL_S.
-        give_up_after_s: Time after which the error is raised if the disk is still full, in seconds.
-
-    Returns:
-        Result of `action`.
+        action: function that writes. It may be called several times, so it must leave nothing behind if it raises.
+        place: name of the file or store that is written, for messages.
+        tell: function that takes a line for the user. It is called when the wait begins, and when there is room again.
+        poll_s: time between two calls of `action`, in seconds; None stands for POLL_S.
+        give_up_after_s: time in seconds after which the error is raised if the disk is still full.
 
     Raises:
-        Exception: The error of `action`, if it is not about a full disk, or if the wait has lasted `give_up_after_s`.
+        Exception: the error of `action`, if it is not about a full disk, or if the wait has lasted `give_up_after_s`.
     """
     waiting_since: float | None = None
     while True:

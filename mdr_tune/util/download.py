@@ -46,17 +46,17 @@ class Digest(NamedTuple):
 def download(
     urls: Sequence[str], path: Path, digest: Digest, progress: Progress = no_progress, size_bytes: int | None = None
 ) -> None:
-    """Download a file to `path`. The URLs are tried in order until one of them gives the file.
+    """Download a file to `path`, whose folder must exist. The `urls` are tried in order until one gives the file.
 
     Until the file is complete, its bytes are in `<path>.part`. A later call resumes from there, even in another
     process. With FTP, and with servers that cannot send a part of a file, it starts from the beginning.
 
     Args:
         urls: URLs of the file (http, https or ftp).
-        path: path at which the file is made. Its folder must exist.
+        path: path at which the file is made.
         digest: digest that the content must have.
-        progress: function that takes the number of bytes that have come and the number of all bytes. The latter is 0 if
-            it is unknown.
+        progress: function that is called with the number of bytes that have come, and of all bytes (0 if it is
+            unknown).
         size_bytes: size of the file, in bytes; None if it is unknown.
 
     Raises:
@@ -74,7 +74,7 @@ def download(
 
 
 def digest_of(path: Path, algorithm: Literal["md5", "sha256"], progress: Progress = no_progress) -> str:
-    """Return the digest of a file, in hexadecimal."""
+    """Return the digest of the file at `path` by `algorithm`, in hexadecimal. Meanwhile, `progress` is called."""
     digest, done, size_bytes = hashlib.new(algorithm, usedforsecurity=False), 0, path.stat().st_size
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
@@ -142,13 +142,13 @@ def _receive(url: str, part: Path, name: str, progress: Progress, size_bytes: in
 
 
 def _continues(response: http.client.HTTPResponse, start: int) -> bool:
-    """Return whether a response has the bytes of the file from byte `start` on. With FTP, it never does."""
+    """Return whether `response` has the bytes of the file from byte `start` on. With FTP, it never does."""
     content_range = response.headers.get("Content-Range", "")
     return response.status == http.client.PARTIAL_CONTENT and content_range.startswith(f"bytes {start}-")
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return whether an error may be temporary, so that another attempt may succeed."""
+    """Return whether `error` may be temporary, so that another attempt may succeed."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code in (http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS) or error.code >= 500
     cause = error.reason if isinstance(error, urllib.error.URLError) else error

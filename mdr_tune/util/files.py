@@ -23,10 +23,9 @@ class NotOnDisk(OSError):  # noqa: N818 - an OSError that says what is there ins
 
 
 def check_on_disk(file: Path | str) -> None:
-    """Check that a path is no pipe, device or socket. It may be a file or a folder, or not exist.
+    """Raise `NotOnDisk` if `file` is a pipe, a device or a socket, which a program might wait for without end.
 
-    Raises:
-        NotOnDisk: The path is a pipe, a device or a socket. A program that opened it might wait for ever.
+    It may be a file or a folder, or not exist.
     """
     try:
         kind = stat.S_IFMT(os.stat(file).st_mode)
@@ -37,7 +36,7 @@ def check_on_disk(file: Path | str) -> None:
 
 
 def why_not_writable(folder: Path) -> str | None:
-    """Return the reason why a folder cannot be made or written to; None if there is no reason.
+    """Return the reason why `folder` cannot be made or written to; None if there is no reason.
 
     The check leaves nothing behind on the disk.
     """
@@ -52,10 +51,9 @@ def why_not_writable(folder: Path) -> str | None:
 
 
 def existing_folder(path: Path) -> Path:
-    """Return the path if it exists, else the nearest folder above it that exists. A broken link counts as existing.
+    """Return `path` if it exists, else the nearest folder above it that exists. A broken link counts as existing.
 
-    Raises:
-        OSError: A name in the path is too long.
+    It is an OSError if a name in the path is too long.
     """
     return next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
 
@@ -65,14 +63,9 @@ def atomic_write(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Open a temporary file, which replaces the file at `path` if the block ends without an error.
 
     A reader of `path` always gets the old file or the whole new file, even after a power cut. If the block raises an
-    error, the temporary file is removed.
+    error, the temporary file is removed. If `path` is a pipe, a device or a socket, `NotOnDisk` is raised.
 
-    Args:
-        path: Path of the file. The file may exist.
-        mode: Permission bits of the file. The default lets other users read it, because a cache may be shared.
-
-    Raises:
-        NotOnDisk: `path` is a pipe, a device or a socket.
+    `mode` has the permission bits of the new file. By default, other users can read it, because a cache may be shared.
     """
     check_on_disk(path)
     descriptor, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)

@@ -33,12 +33,7 @@ printf '%s\\n' "$message" >&2
 
 
 class _LastWord:
-    """The shell that prints the last word: a message and, if a certain file exists, a second line.
-
-    Args:
-        file: The second line is printed only if this file exists.
-        more: Text of the second line.
-    """
+    """The shell that prints the last word: a message and, if `file` exists then, the second line `more`."""
 
     def __init__(self, file: Path, more: str) -> None:
         self._file, self._more = file, more
@@ -61,12 +56,12 @@ class _LastWord:
         self._guard.wait()
 
     def tell(self, message: str) -> None:
-        """Replace the message that the shell will print."""
+        """Replace the message that the shell will print by `message`."""
         with contextlib.suppress(OSError):  # somebody ended the shell
             self._pipe.write(f"{' '.join(message.split())}\n".encode())
 
     def replace_more(self, more: str) -> None:
-        """Replace the second line that the shell will print."""
+        """Replace the second line that the shell will print by `more`."""
         self._more = " ".join(more.split())
         self.tell(f"more: {self._more}")
 
@@ -82,11 +77,8 @@ _current: _LastWord | None = None
 def last_word(file: Path = Path(os.devnull) / "none", more: str = "") -> Iterator[None]:
     """Make a shell print a message on stderr if the process is killed within the block.
 
-    Nothing is printed if the block ends, even by an exception.
-
-    Args:
-        file: The second line is printed only if this file exists when the process is killed.
-        more: Text of the second line, such as how to resume.
+    If `file` exists when the process is killed, a second line `more` is printed, such as how to resume. Nothing is
+    printed if the block ends, even by an exception.
     """
     global _current
     before, _current = _current, _LastWord(file, more)
@@ -112,21 +104,17 @@ def errors_are_the_last_word() -> Iterator[None]:
 
 
 def say_after_last_word(more: str) -> None:
-    """Replace the second line of the last word, if there is a last word."""
+    """Replace the second line of the last word by `more`, if there is a last word."""
     if _current is not None:
         _current.replace_more(more)
 
 
 def exit_at_once(code: int, reason: str, last: Callable[[], None] = lambda: None) -> NoReturn:
-    """Print a reason and the second line of the last word on stderr, and end this process without any clean-up.
+    """Print `error: `, `reason` and the last word's second line on stderr, and end this process without any clean-up.
 
-    Signal handlers and any thread may call this function. It does not use Python's streams, because other code may hold
-    their locks.
-
-    Args:
-        code: Exit code of the process.
-        reason: Text that is printed after `error: `.
-        last: Function that is called after everything is printed. It may end this process itself.
+    The exit code is `code`. Signal handlers and any thread may call this function. It does not use Python's streams,
+    because other code may hold their locks. After everything is printed, `last` is called, which may end this process
+    itself.
     """
     with contextlib.suppress(OSError):  # stderr may be closed
         os.write(STDERR, f"error: {reason}\n{_current.more() if _current else ''}".encode())

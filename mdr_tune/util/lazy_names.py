@@ -6,17 +6,10 @@ from typing import Any
 
 
 def lazy_name(package: str, modules: Mapping[str, Sequence[str]], name: str) -> Any:
-    """Import the module that has a name of a package, and return the object. A package's `__getattr__` calls this.
+    """Import the module of `package` that has the object `name`, and return the object.
 
-    Python calls the `__getattr__` of a package for names that are not imported yet (PEP 562).
-
-    Args:
-        package: Dotted name of the package.
-        modules: The names that each module of the package has. The keys are the names of the modules.
-        name: Name of the object.
-
-    Raises:
-        AttributeError: `modules` does not list the name.
+    Python calls a package's `__getattr__`, which calls this function, for names that are not imported yet (PEP 562).
+    `modules` maps each module of the package to the names in it. For any other name, AttributeError is raised.
     """
     for module, names in modules.items():
         if name in names:

@@ -11,7 +11,7 @@ _KINDS = ("loss", "miner", "sampler", "scheduler", "schedule", "optimizer", "sea
 
 
 def plain_name(name: str) -> str:
-    """Return a simple form of a name, by which spellings are compared: `arcface` for ArcFaceLoss and arc-face.
+    """Return a simple form of `name`, by which spellings are compared: `arcface` for ArcFaceLoss and arc-face.
 
     It is in lower case, has only letters and digits, and lacks a word for the kind of thing at its end, such as `loss`.
     """
@@ -20,15 +20,10 @@ def plain_name(name: str) -> str:
 
 
 def nearest_name(name: str, known: list[str], alike: float = 0.6) -> str | None:
-    """Return the known name that the user probably meant; None if no known name is similar enough.
+    """Return the name in `known` that the user, who wrote `name`, probably meant; None if none is similar enough.
 
-    If a known name has the same `plain_name`, it is returned. For example, ArcFaceLoss means arcface. Otherwise it is
-    the most similar name, without regard to the case of letters.
-
-    Args:
-        name: Name that the user wrote.
-        known: Known names.
-        alike: Least similarity of the two names, from 0 to 1, as difflib computes it.
+    It is a known name with the same `plain_name`, so ArcFaceLoss means arcface. Otherwise it is the most similar name
+    in lower case, if the similarity, from 0 to 1 by difflib, is at least `alike`.
     """
     plain = {plain_name(entry): entry for entry in reversed(known)}
     if (same := plain.get(plain_name(name))) is not None:
@@ -39,19 +34,18 @@ def nearest_name(name: str, known: list[str], alike: float = 0.6) -> str | None:
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """Return the question ` Did you mean 'NAME'?`, which begins with a space. If no known name is near, it is empty."""
+    """Return the question ` Did you mean 'X'?` with the name in `known` that is nearest to `name`, or an empty text.
+
+    The question begins with a space. The text is empty if no known name is similar.
+    """
     guess = nearest_name(name, known)
     return f" Did you mean {guess!r}?" if guess is not None else ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], more: str = "") -> UnknownName:
-    """Return the error for an unknown name. Its message suggests the nearest known name and lists all known names.
+    """Return the error for the unknown `name`, with the nearest known name, all names in `known`, and the text `more`.
 
-    Args:
-        kind: Word for what the name should stand for, such as `loss`.
-        name: Name that the user wrote.
-        known: Known names.
-        more: Text that is put at the end of the message.
+    `kind` is a word for what the name should stand for, such as `loss`.
     """
     names = sorted(known)
     return UnknownName(f"unknown {kind} {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}.{more}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Function that takes words for the present work, the number of items that are done, and the number of all items.
+"""Function that is called with words for the present work, the number of finished items, and that of all items.
 
 All calls come from the same thread.
 """

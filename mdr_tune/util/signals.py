@@ -4,11 +4,11 @@ A scheduler or a service manager sends SIGTERM. The system sends SIGHUP when the
 it breaks. Under `nohup`, SIGHUP stays ignored.
 
 A second SIGTERM right after the first one does nothing while the process reacts to the first. It is usually no second
-request: `timeout` and `make` send SIGTERM to their child and to its process group, so that the child gets it twice.
+request: `timeout` and `make` send SIGTERM to their child and to its process group, so the child gets it twice.
 
 An interrupt raises KeyboardInterrupt. A library may catch this exception and go on, so this module remembers that an
-interrupt came. `raise_if_interrupted` then raises KeyboardInterrupt again; commands call it between their steps. The
-next signal raises it too, wherever the code is.
+interrupt came. `raise_if_interrupted` raises KeyboardInterrupt again; commands call it between their steps. The next
+signal raises it too, wherever the code is.
 """
 
 import os
@@ -27,9 +27,9 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 ANSWER_WITHIN_S = 2.0
-"""Time after which the process is ended if a library still blocks the main thread after an interrupt."""
+"""Seconds after which the process is ended if a library still blocks the main thread after an interrupt."""
 TWICE_WITHIN_S = 1.0
-"""Time in which a second signal does nothing. The sender may have sent one signal to the process and to its group."""
+"""Seconds in which a second signal does nothing. The sender may have sent one signal to the process and its group."""
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -37,8 +37,8 @@ class _Interrupt:
     """State of the last interrupt of this process.
 
     Attributes:
-        came_at: Time at which KeyboardInterrupt was raised, by the monotonic clock; None if no interrupt came.
-        is_obeyed: Whether the process is already ending in order. SIGTERM and SIGHUP then do nothing.
+        came_at: time at which KeyboardInterrupt was raised, by the monotonic clock; None if no interrupt came.
+        is_obeyed: whether the process is already ending in order. SIGTERM and SIGHUP then do nothing.
     """
 
     came_at: float | None = None
@@ -49,12 +49,12 @@ _last = _Interrupt()
 
 
 def was_interrupted() -> bool:
-    """Return whether an interrupt has raised KeyboardInterrupt. It does not matter whether some code has caught it."""
+    """Return whether an interrupt has raised KeyboardInterrupt, even if some code has caught it."""
     return _last.came_at is not None
 
 
 def raise_if_interrupted() -> None:
-    """Raise KeyboardInterrupt if an interrupt came, in case a library has caught it. Do so in the main thread only."""
+    """Raise KeyboardInterrupt, in the main thread only, if an interrupt came, in case a library has caught it."""
     if was_interrupted() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 
@@ -67,8 +67,8 @@ def obey_in_order() -> None:
 def interrupt_on_sigterm() -> None:
     """Make SIGTERM and SIGHUP do what Ctrl-C does from now on, and forget earlier interrupts.
 
-    In other threads than the main one, this function does nothing, because only the main thread may set handlers. If
-    `nohup` has made the process ignore SIGHUP, it stays ignored.
+    Only the main thread may set handlers, so in other threads this function does nothing. If `nohup` has made the
+    process ignore SIGHUP, it stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -133,11 +133,8 @@ def interrupts_answered(at_once: Callable[[], None] = lambda: None) -> Iterator[
     """Make sure that an interrupt ends this process, even if a library's code blocks the main thread within the block.
 
     Usually, an interrupt raises KeyboardInterrupt in the main thread, which ends the block. Python cannot raise it
-    while a library's code runs. If the block has not ended within ANSWER_WITHIN_S, the process is ended without any
-    clean-up. In other threads than the main one, this function changes nothing.
-
-    Args:
-        at_once: Function that is called last before the process is ended without clean-up.
+    while a library's code runs. If the block has not ended within ANSWER_WITHIN_S, the process is ended without
+    clean-up, after a call of `at_once`. In other threads than the main one, this function changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -165,7 +162,6 @@ def interrupts_answered(at_once: Callable[[], None] = lambda: None) -> Iterator[
 
 
 def _raise(_number: int = signal.SIGINT, _frame: FrameType | None = None) -> None:
-    """Remember the time of an interrupt, and raise KeyboardInterrupt."""
     _last.came_at = time.monotonic()
     raise KeyboardInterrupt
 

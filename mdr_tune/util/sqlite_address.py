@@ -1,7 +1,4 @@
-"""Make and parse the addresses of SQLite files that SQLAlchemy and MLflow use.
-
-Other modules call these functions and do not parse addresses themselves.
-"""
+"""Make and parse the addresses of SQLite files that SQLAlchemy and MLflow use. No other module parses them."""
 
 from pathlib import Path
 from urllib.parse import unquote
@@ -10,15 +7,11 @@ _PLAIN, _QUOTED = "sqlite:///", "sqlite+pysqlite:///"
 
 
 def sqlite_url(file: Path, options: str = "") -> str:
-    """Return the address of a SQLite file.
+    """Return the address of the SQLite file `file`, with the text `options` after a `?`, such as `timeout=30`.
 
     SQLAlchemy reads `%41` in an address as `A`, and a `?` as the end of the path. So these signs are quoted in a path
     that contains them. For an address with the prefix `sqlite:///`, MLflow would make a folder with the quoted name. A
     quoted address therefore has the prefix `sqlite+pysqlite:///`, for which MLflow makes no folder.
-
-    Args:
-        file: Path of the file. A relative path is relative to the working folder.
-        options: Text to put after the `?`, such as `timeout=30`.
     """
     path = str(file)
     end = f"?{options}" if options else ""
@@ -28,7 +21,7 @@ def sqlite_url(file: Path, options: str = "") -> str:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """Return the path of the file that an address is for; None if it is not the address of a SQLite file."""
+    """Return the path of the file that the address `url` is for; None if it is not the address of a SQLite file."""
     for prefix in (_PLAIN, _QUOTED):
         if url.startswith(prefix) and (path := url.removeprefix(prefix).partition("?")[0]):
             return Path(unquote(path))
@@ -36,5 +29,5 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def sqlite_options(url: str) -> str:
-    """Return the text after the `?` in an address; empty if there is no `?`."""
+    """Return the text after the `?` in the address `url`; empty if there is no `?`."""
     return url.partition("?")[2]

@@ -14,17 +14,16 @@ INVISIBLE = (
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001d173-\U0001d17a"
     "\U000e0100-\U000e01ef]"
 )
-"""Regular expression for an invisible character.
+"""Regular expression for an invisible character: a control character or Unicode's Default_Ignorable_Code_Point.
 
-It matches control characters and Unicode's Default_Ignorable_Code_Point, except for the tag characters, which are parts
-of some emoji of flags.
+It does not match the tag characters, which are parts of some emoji of flags.
 """
 
 _INVISIBLE, _BLANK, _TAGS = re.compile(INVISIBLE), re.compile(r"\s"), re.compile("[\U000e0000-\U000e007f]")
 
 
 def one_form(text: str) -> str:
-    """Return a text in a standard form. Texts that look alike have the same form.
+    """Return `text` in a standard form. Texts that look alike have the same form.
 
     Letters and their accents are composed (Unicode's NFC), and invisible characters are removed. Each blank, whatever
     its width, becomes a space. Blanks at both ends are removed.
@@ -35,7 +34,7 @@ def one_form(text: str) -> str:
 
 
 def look(text: str) -> str:
-    """Return a text in a simplified form. Texts that a person might confuse have the same form.
+    """Return `text` in a simplified form. Texts that a person might confuse have the same form.
 
     Full-width letters, superscripts and ligatures become plain letters (Unicode's NFKC), and tag characters are
     removed. The rest is as in `one_form`. Two texts of the same form may still mean different things: x² and x2.
@@ -44,7 +43,7 @@ def look(text: str) -> str:
 
 
 class NamesOnDisk:
-    """Finds the file on the disk for a path from a list of files, even if the list encodes its name differently.
+    """Finds the files on the disk for paths from a list of files, even if the list encodes their names differently.
 
     Args:
         root: folder that the paths are relative to.
@@ -57,9 +56,9 @@ class NamesOnDisk:
         self._names: dict[str, dict[str, list[str]]] = {}
 
     def find(self, path: str) -> str | None:
-        """Return the path with the names that its folders and its file have on the disk.
+        """Return `path` with the names that its folders and its file have on the disk.
 
-        If a name in the path matches no file on the disk, or several, the result is None.
+        The result is None if a name in `path` matches no file on the disk, or several.
         """
         head, name = posixpath.split(path)
         if head not in self._folders:

@@ -5,40 +5,34 @@ from collections.abc import Sequence
 
 
 def count(number: float, unit: str) -> str:
-    """Return a number with its unit, in the singular or the plural: `1 lane`, `2 lanes`, `0.5 GPU`, `3 classes`."""
+    """Return `number` with its `unit`, in the singular or the plural: `1 lane`, `2 lanes`, `0.5 GPU`, `3 classes`."""
     return f"{number} {plural(number, unit)}"
 
 
 def plural(number: float, unit: str) -> str:
-    """Return the form of the unit that stands with the number: `lane` for 1, `lanes` for 2 or 0."""
+    """Return the form of `unit` that stands with `number`: `lane` for 1, `lanes` for 2 or 0."""
     return unit if 0 < number <= 1 else f"{unit}es" if unit.endswith("s") else f"{unit}s"
 
 
 def some(names: Sequence[str], most: int, between: str = ", ") -> str:
-    """Return a list of names in words, with `most` names at most: `a, b and 3 more`.
-
-    Args:
-        names: Names to list.
-        most: Largest number of names to write; only the number of the others is written.
-        between: Text between two names.
-    """
+    """Return at most `most` of the `names` as one text, such as `a, b and 3 more`, with `between` between two names."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return between.join(names[:most]) + more
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text. If the text is empty, return the name of the error's class."""
+    """Return the first line of the text of `error`. If the text is empty, return the name of the error's class."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def last_line(text: str) -> str:
-    """Return the last line of a text that is not blank. In a traceback, this line has the error's message."""
+    """Return the last line of `text` that is not blank. In a traceback, this line has the error's message."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
 
 def escaped(text: str) -> str:
-    """Return the text in a form that UTF-8 can encode, for printing.
+    """Return `text` in a form that UTF-8 can encode, for printing.
 
     A file name may have bytes that are not UTF-8. Each of them becomes an escape such as `\\xe9`.
     """
@@ -46,10 +40,7 @@ def escaped(text: str) -> str:
 
 
 def not_utf_8(*texts: str) -> str:
-    """Return a message if some texts are not UTF-8, such as `r\\xe9.png is not UTF-8: rename it`; else an empty text.
-
-    The texts are names of files.
-    """
+    """Return a message such as `r\\xe9.png is not UTF-8: rename it` about file names in `texts`; empty if all are."""
     odd = [shown for text in texts if (shown := escaped(text)) != text]
     if len(odd) > 1:
         return f"{odd[0]} and {len(odd) - 1} more are not UTF-8: rename them"
@@ -62,23 +53,20 @@ def _escape(surrogate: int) -> str:
 
 
 def cpus_and_gpus(cpus: int, gpus: float, gpu: str = "GPU") -> str:
-    """Return CPUs and GPUs in words: `1 CPU`, `2 CPUs and 1 GPU`, `1 CPU and 0.5 GPU`.
+    """Return `cpus` and `gpus`, numbers of CPUs and GPUs, in words: `1 CPU`, `2 CPUs and 1 GPU`, `1 CPU and 0.5 GPU`.
 
-    Args:
-        cpus: Number of CPUs.
-        gpus: Number of GPUs; 0 leaves them out.
-        gpu: Word for a GPU, such as `A10G GPU`.
+    0 GPUs are left out. `gpu` is the word for a GPU, such as `A10G GPU`.
     """
     return count(cpus, "CPU") + (f" and {count(gpus, gpu)}" if gpus else "")
 
 
 def without_password(text: str) -> str:
-    """Return the text with *** in place of each password in a URI."""
+    """Return `text` with *** in place of each password in a URI."""
     return re.sub(r"(://[^:/@\s]+):[^@\s]*@", r"\1:***@", text)
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in words, with at most two units: `45s`, `1h 30m`, `2d`."""
+    """Return `seconds` in words, with at most two units: `45s`, `1h 30m`, `2d`."""
     left, parts = round(seconds), []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         number, left = divmod(left, size)
