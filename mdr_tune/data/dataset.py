@@ -18,7 +18,7 @@ SearchSplitName = Literal["train", "validation"]
 class Images(Protocol):
     """Images that all have the same shape and are read by index, such as a uint8 tensor (n, C, H, W).
 
-    Other classes read the images from a file or decode them. Each image has the same bytes at every read and in every
+    Other classes read the images from a file or decode them. An image has the same bytes at every read, in every
     process.
     """
 

@@ -12,8 +12,7 @@ class BatchSampler:
 
     For each batch, the classes are put in random order. From one class after the other, `images_per_class` images (or
     all, if the class has fewer) are drawn without replacement, until the batch is full. Images beyond `batch_size` are
-    cut off, so the last class may give fewer. No class is drawn twice for one batch. Batches are independent of each
-    other.
+    cut off, so the last class may give fewer. No class is drawn twice for one batch. Batches are independent.
 
     One generator, seeded with `derive_seed("sampler", seed, epoch)`, draws all batches of an epoch. So they depend
     neither on the number of ranks nor on earlier epochs, and the first batches stay the same if more are drawn.
@@ -30,8 +29,6 @@ class BatchSampler:
         ValueError: a number is out of range, or a batch cannot be filled if each class is used once.
 
     Example:
-        Three batches of two classes, with four of the six images of each:
-
         >>> labels = torch.arange(10).repeat_interleave(6)
         >>> sampler = BatchSampler(labels, batch_size=8, images_per_class=4, seed=0)
         >>> sampler.epoch_batches(epoch=0, num_batches=3).shape

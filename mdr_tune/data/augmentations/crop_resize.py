@@ -14,11 +14,9 @@ def crop_resize(images: torch.Tensor, boxes: torch.Tensor, size: int, interpolat
 
     On a CPU, torch's kernels for uint8 resize one image after the other, which is the fastest method there. They
     resample rows before columns. Their pixels equal Pillow's, except for occasional differences in rounding. (Pillow 13
-    resamples columns first where that is less work. A few pixels then differ by more, because values outside of 0..255
-    are cut off between the two steps.)
-
-    On a GPU, `resample` is called, and its result is not rounded. torch has no Lanczos kernel for GPUs, and calls for
-    single images would keep the CPU busy.
+    resamples columns first where that is less work. Values outside of 0..255 are cut off in between, so a few pixels
+    differ by more.) On a GPU, `resample` is called, and its result is not rounded. torch has no Lanczos kernel for
+    GPUs, and calls for single images would keep the CPU busy.
 
     Args:
         images: (n, C, H, W) uint8. Channels-last memory is the fastest.

@@ -29,8 +29,8 @@ def draw_boxes(
     likely. If none fits, the box is the largest one in the middle of the image whose width / height is within `ratio`.
 
     Args:
-        uniform: (B, 22) random numbers in [0, 1): ten for areas, ten for ratios, two for the vertical and horizontal
-            position.
+        uniform: (B, 22) random numbers in [0, 1): ten for areas, ten for ratios, two for the position (vertical,
+            horizontal).
         height: height of the images in pixels.
         width: width of the images in pixels.
         scale: least and largest share of the image's area.
@@ -125,8 +125,8 @@ class RandomResizedCrop:
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
         """Cut out, resize and mirror each of `images` by its row of `params`, which are rows of the result of `draw`.
 
-        `images` are (n, C, H, W) uint8 on any device, and `params` are (n, 5) on the CPU. The result is
-        (n, C, *output_size) on the device of `images`: uint8 on a CPU, float32 in 0..255 elsewhere. Each image is
+        `images` are (n, C, H, W) uint8 on any device, and `params` (n, 5) on the CPU. The result is
+        (n, C, *output_size) on the device of `images`, uint8 on a CPU and float32 in 0..255 elsewhere. Each image is
         computed on its own.
         """
         if images.ndim != 4 or params.shape != (len(images), 5):

@@ -1,8 +1,7 @@
 """The built-in data set `glyphs`, for retrieval of letters that were not trained on. It needs no download.
 
 A class is a letter. Its twelve images show that letter in the twelve DejaVu typefaces, each slanted, moved and made
-noisy at random. The images are rendered once, in a few seconds, into an Arrow file in the cache folder. From then on,
-this file is memory-mapped.
+noisy at random. The images are rendered once, in a few seconds, into an Arrow file that is memory-mapped from then on.
 """
 
 import hashlib
@@ -42,8 +41,8 @@ def prepare(cache_dir: Path) -> Path:
     """Return the path of the data set's Arrow file in `cache_dir`. If there is no valid file, it is rendered first.
 
     The file has one record batch with the columns image (1024 bytes: the pixels, row by row), label, codepoint, face
-    and split. Each split is a contiguous range of rows. If several processes call this at once, one renders and the
-    others wait.
+    and split. The rows of a split are contiguous. If several processes call this at once, one renders and the others
+    wait.
     """
     path = cache_dir / f"glyphs-v{VERSION}-{_fingerprint()}.arrow"
     with locked(path):

@@ -44,8 +44,7 @@ class GlyphRenderer:
     def render(self, code: int) -> np.ndarray:
         """Return a noisy image of the letter with the code point `code`, light ink on darker paper: (32, 32) uint8.
 
-        All random numbers come from `np.random.default_rng([seed, code, face])`, so an image does not depend on other
-        images.
+        All random numbers come from `np.random.default_rng([seed, code, face])`, so images do not depend on each other.
         """
         generator = np.random.default_rng([self.seed, code, self.face])
         angle, log_scale, shear, shift_x, shift_y, paper, contrast, noise_std = generator.uniform(*_UNIFORM_BOUNDS)

@@ -29,8 +29,7 @@ class CheckedImages(NamedTuple):
 
     Attributes:
         content: hash of the files and their paths, see `content_key`.
-        first_copies: (n,) int64, for each image the index of the first image with the same pixels, which may be its
-            own.
+        first_copies: (n,) int64, for each image the index of the first image with the same pixels, perhaps its own.
     """
 
     content: str

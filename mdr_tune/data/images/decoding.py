@@ -34,12 +34,11 @@ def decode(path: str, size: int) -> np.ndarray:
     `build_transform` of the authors' code for Kim & Park, AAAI 2021. The aspect ratio is not kept, transparency is
     dropped, and an orientation in the EXIF data is not applied. Of several frames, the first is used.
 
-    Two kinds of files are treated differently from torchvision. Of a 16-bit grey value, the high byte is used, as
-    Pillow does with 16-bit colours: Pillow's conversion of grey values would turn all values above 255 into 255. Images
-    with 32-bit pixels are refused.
+    Unlike torchvision, this function refuses images with 32-bit pixels. Of a 16-bit grey value, it uses the high byte,
+    as Pillow does with 16-bit colours: Pillow's conversion of grey values would turn all values above 255 into 255.
 
     Raises:
-        CorruptImageError: the file is empty, truncated or not an image, or has 32-bit pixels or too many pixels for
+        CorruptImageError: the file is empty, truncated or no image, or its pixels have 32 bits or are too many for
             Pillow.
         UnreadableFileError: the system cannot read the file. This is a UserError.
     """

@@ -27,8 +27,7 @@ _STATS_A_TASK, _HASHES_A_TASK = 1024, 32  # a task costs about as much as ten st
 class FileState(NamedTuple):
     """Size and times of a file, which change whenever its content does.
 
-    The change time is included because programs that copy files may reset the modification time, but not the change
-    time.
+    Programs that copy files may reset the modification time, but not the change time.
     """
 
     size: int
@@ -101,11 +100,8 @@ def file_hashes(
 ) -> Iterator[bytes]:
     """Yield a hash of the content of each file of `paths`, which are relative to `root`.
 
-    Args:
-        root: folder that `paths` are relative to.
-        paths: paths of the files.
-        num_bytes: number of bytes to read from the middle of each file. None: the whole file is read.
-        advance: function that is called with the number of files that have been read since the last call.
+    Of each file, `num_bytes` bytes from the middle are read, or the whole file if it is None. `advance` is called with
+    the number of files that have been read since the last call.
 
     Raises:
         UserError: some files cannot be read. The error is raised after the hashes of all other files.

@@ -110,8 +110,7 @@ class CacheFile:
 
     The file is mapped read-only into memory and shared by all processes of a node. Copy-on-write, as for `glyphs`, is
     not needed, because data sets get copies of the images, and the kernel refuses it for a file that is larger than the
-    memory. The mapping stays valid when the file is deleted or replaced, so a rebuild does not disturb processes that
-    read it.
+    memory. The mapping stays valid when the file is deleted or replaced, so processes that read it do not notice.
 
     Raises:
         DamagedCacheError: the file is cut short or of another format, or its first or last image has a wrong checksum.

@@ -51,11 +51,11 @@ def open_cache(
 
     The cache has one row for each of `paths`, with an image (size, size, 3). The name of its file contains a hash of
     everything that it depends on: paths and content of the image files, `size`, and versions of the decoders. If
-    several processes call this at once, one builds and the others wait. A process that is killed while it builds leaves
-    no file that could be mistaken for a cache.
+    several processes call this at once, one builds and the others wait. A killed process leaves no file that looks like
+    a cache.
 
     Args:
-        name: name of the data set.
+        name: name of the data set, for the name of the cache file and for messages.
         root: folder that `paths` are relative to.
         paths: paths of the image files.
         folder: the cache folder.
@@ -87,8 +87,7 @@ def find_cache(
 ) -> CacheFile | None:
     """Return the cache that `open_cache` would open for the same arguments; None if it would have to build a cache.
 
-    Nothing is written. Errors are those of `open_cache`. If there is no cache yet, only missing files and a disk that
-    is too small are detected.
+    Nothing is written. Errors are those of `open_cache`, without a cache only missing files and too little room.
     """
     folder = folder / FOLDER
     with _disk_errors(folder):

@@ -23,8 +23,7 @@ def thread_map(
     """Apply `function` to `items` on several threads. The `with` block gets an iterator over the results, in order.
 
     If `function` raises an exception for an item, the iterator raises it in place of the result. When the block is
-    left, even early, items that have not been started are dropped, and each thread finishes its current item. So Ctrl-C
-    waits for at most one item of each thread.
+    left, even early, items that have not been started are dropped, and each thread finishes its current item first.
 
     Args:
         function: function that releases Python's global lock most of the time, as reading, hashing and decoding do.

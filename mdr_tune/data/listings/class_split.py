@@ -32,8 +32,7 @@ def draw_classes(
 
     The classes are put in a random order. It depends only on their ids, `purpose` and `seed`, not on their images. The
     fraction is taken from the front of that order, so with the same seed, a larger fraction contains a smaller one. The
-    folds are consecutive parts of the order: each class is in exactly one fold, and the sizes of the folds differ by at
-    most one class.
+    folds are consecutive parts of the order: each class is in exactly one fold, and sizes differ by at most one class.
 
     Args:
         class_ids: (n,) integers, the ids of the classes. An id may occur more than once, such as once for each image.
@@ -85,8 +84,7 @@ def _check_fold(purpose: str, folds: int, fold: int, num_classes: int) -> None:
 def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
     """Return `listing` with validation classes: its own, or if it has none, some of its training classes.
 
-    `validation` has arguments for `draw_classes`: `fraction` and `seed`, or `folds`, `fold` and `seed`. Errors are
-    those of `draw_classes`.
+    `validation` has `fraction` and `seed`, or `folds`, `fold` and `seed`, for `draw_classes`, which also raises errors.
     """
     return _with_drawn(listing, "validation", validation)
 

@@ -52,11 +52,10 @@ def check_duplicates(listing: Listing, first_copies: np.ndarray, duplicates: Dup
 
 
 def check_copied_files(listing: Listing) -> None:
-    """Raise a UserError if files of `listing` have the same bytes as a file in another split. Some of them are named.
+    """Raise a UserError if files of `listing` have the same bytes as a file in another split, or cannot be read.
 
     First the sizes of the files are compared, then a few KB from the middle of files of equal size. Only files that are
-    still equal are read as a whole. Empty files are ignored: they are not images. It is also a UserError if files are
-    missing or cannot be read.
+    still equal are read as a whole. Empty files are ignored: they are not images.
     """
     sizes = [state.size for state in file_states(listing.root, listing.paths)]
     first = first_with([size or -row for row, size in enumerate(sizes)])

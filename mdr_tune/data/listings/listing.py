@@ -33,8 +33,7 @@ class Listing:
         class_names: names of the classes, in an order that does not depend on the machine.
         splits: (n,) int8, index of each file's split in `SPLIT_NAMES`.
         roles: (n,) int8, `BOTH`, `QUERY` or `GALLERY`. Training images are `BOTH`.
-        remark: text for the end of errors about too few classes, such as which folders were taken for classes. May be
-            empty.
+        remark: text (perhaps empty) for errors about too few classes, such as which folders were taken for classes.
     """
 
     root: Path
@@ -104,7 +103,7 @@ def assemble(
     pixels: str = "",
     cache_file: Path | None = None,
 ) -> OpenedDataset:
-    """Build the data set `name` from the files of `listing` and their pixels.
+    """Build the data set `name` from the n files of `listing` and their pixels.
 
     Labels are numbered from 0 through all splits, in the order of `SPLIT_NAMES`, and of the class ids within a split.
 

@@ -62,8 +62,7 @@ def check_roles(listing: Listing) -> None:
 def check_disjoint(listing: Listing) -> None:
     """Raise a UserError if two splits of `listing` share a class. The message names the splits and some of the classes.
 
-    A listing needs to be checked only once. Later steps draw whole classes or leave images out, and neither can put a
-    class into two splits.
+    One check is enough: later steps draw whole classes or leave images out, so no class gets into two splits.
     """
     in_split = np.zeros((len(SPLIT_NAMES), len(listing.class_names)), dtype=bool)
     in_split[listing.splits, listing.class_ids] = True

@@ -41,12 +41,9 @@ class Opening(TypedDict):
 
 
 class ListedDataset(NamedTuple):
-    """A data set of image files whose splits have been drawn and checked. No image has been read yet.
+    """A data set of image files whose splits have been drawn and checked, but no image has been read yet.
 
-    Attributes:
-        name: name of the data set.
-        listing: listing of the images that are used, each in its split.
-        opening: arguments for drawing the splits and opening the images.
+    `listing` has the images that are used, each in its split, and `opening` the arguments of `draw_splits`.
     """
 
     name: str
@@ -70,12 +67,10 @@ def _outline(listing: Listing, split: SplitName) -> SplitOutline:
 
 
 def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> ListedDataset:
-    """Draw the classes of the splits, and check everything that can be checked before an image is read.
+    """Draw the classes of the splits of the data set `name`, and check all that can be checked before an image is read.
 
-    Args:
-        name: name of the data set.
-        listing: image files of the data set. Validation and test images may be missing from it.
-        opening: see `Opening`.
+    `listing` has the image files; validation and test images may be missing from it. `opening` is explained in
+    `Opening`.
 
     Raises:
         UserError: a split is empty or cannot be drawn; a class is in two splits; `check_roles` refuses the roles of the
@@ -96,8 +91,7 @@ def open_listed(listed: ListedDataset, folder: Path, progress: Progress) -> Open
     """Open the images of `listed`, a result of `draw_splits`, and return the data set with its images.
 
     All images are decoded at least once, into the cache folder `folder` if they are cached; `progress` is called
-    meanwhile. The splits were drawn before, so a corrupt image that is left out does not move other images between
-    splits.
+    meanwhile. The splits were drawn before, so leaving out a corrupt image does not move other images between splits.
 
     Raises:
         UserError: files are missing or corrupt; a split is empty, or images have nothing to retrieve, after corrupt
@@ -147,12 +141,9 @@ def check_copies(listed: ListedDataset) -> None:
 
 
 def _assembled(listed: ListedDataset, pixels: CachedImages | DecodedImages, readable: np.ndarray) -> OpenedDataset:
-    """Check and return the data set of the m images that can be decoded.
+    """Check and return the data set of the m images of `listed` that can be decoded.
 
-    Args:
-        listed: data set from `draw_splits`.
-        pixels: pixels of the m images.
-        readable: (m,) int64, index of each of the m images in the listing.
+    `pixels` are these images, and `readable`, (m,) int64, has their indices in the listing.
     """
     name, listing, opening = listed
     images: Images = pixels

@@ -13,10 +13,7 @@ _SHOWN = 3
 
 
 def class_name(folder: str) -> str:
-    """Return the name of the class that a folder's name or a label means, one name for texts that look the same.
-
-    `folder` is the text of the folder's name or the label.
-    """
+    """Return the class name for `folder`, a folder's name or a label. Texts that look alike get the same name."""
     return one_form(folder) or folder
 
 

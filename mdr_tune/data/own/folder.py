@@ -24,8 +24,7 @@ from mdr_tune.util.words import count, not_utf_8
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Suffixes of files that are taken for images, in lower or upper case. If a file has several frames or pages, the first
-is read."""
+"""Suffixes of image files, in lower or upper case. If a file has several frames or pages, the first is read."""
 
 _SUFFIXES_SHOWN = 5
 _SPLIT_FOLDERS = f"folders of splits would be named {', '.join(SPLIT_WORDS)}"
@@ -43,11 +42,10 @@ def list_folder(root: Path) -> Listing:
 
     The layout is `root/CLASS/.../IMAGE`. If all folders in `root` have names of splits (train, validation, test, query,
     gallery, or another of `SPLIT_WORDS`), the layout is `root/SPLIT/CLASS/.../IMAGE`. Class folders whose names look
-    the same are one class.
+    the same are one class. The entries of a folder are sorted by the code points of their names, on every machine.
 
     Files whose names end in one of `SUFFIXES` are images. Other files are left out with a warning, and so are the files
     and folders that systems create, such as Thumbs.db. Hidden files are left out without a warning. Links are followed.
-    The entries of each folder are sorted by the code points of their names, so the order is the same on every machine.
 
     Raises:
         UserError: there is no such folder, it cannot be read or has no images, a name in it is not UTF-8, or several
@@ -147,12 +145,7 @@ def _folder_of_folders(paths: list[str]) -> str:
 
 @dataclass(frozen=True)
 class _LeftOut:
-    """Files and folders that were found and are left out.
-
-    Attributes:
-        others: number of files in class folders that do not have the suffix of an image, for each suffix.
-        system_files: paths of files and folders that systems create for themselves.
-    """
+    """What was found and is left out: paths of system files, and numbers of other files than images by their suffix."""
 
     others: Counter[str] = field(default_factory=Counter)
     system_files: set[str] = field(default_factory=set)
@@ -161,8 +154,7 @@ class _LeftOut:
 def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
     """Return the folders that hold class folders: `root` itself, or the folders of splits in it.
 
-    Files and folders that are ignored are noted in `left_out`. It is a UserError if several folders with names of
-    splits lie beside other folders.
+    What is ignored is noted in `left_out`. Several folders named as splits beside other folders are a UserError.
     """
     names = [entry.name for entry in _visible(root, left_out) if _is_folder(entry)]
     splits = [name for name in names if split_word(name) in SPLIT_WORDS]
@@ -180,8 +172,7 @@ def _parts(root: Path, left_out: _LeftOut) -> list[_Part]:
 def _class_folders(root: Path, part: _Part, left_out: _LeftOut) -> Iterator[_ClassFolder]:
     """Yield the class folders of `part`, a folder in `root`, sorted by name.
 
-    Images that lie beside the class folders are left out with a warning. Files that are left out inside of the class
-    folders are noted in `left_out`.
+    Images beside the class folders are left out with a warning. Files left out within them are noted in `left_out`.
     """
     part_folder = root / part.folder
     # Folders that are never entered from within a class folder: through a link to one of them, the class would get the

@@ -18,11 +18,10 @@ SPLIT_WORDS: dict[str, tuple[int, int]] = {
     "query": (_TEST, QUERY),
     "gallery": (_TEST, GALLERY),
 }
-"""For each word: the index of the split in `SPLIT_NAMES`, and the role. Query and gallery images are test images, as in
-the list of the In-Shop data set."""
+"""Index in `SPLIT_NAMES` and role for each word. Query and gallery images are test images, as in In-Shop's list."""
 
 ROLE_WORDS: dict[str, int] = {"query": QUERY, "gallery": GALLERY, "both": BOTH, "": BOTH}
-"""For each word in a column of roles: the role. The empty word stands for an empty cell."""
+"""Role for each word in a column of roles. The empty word stands for an empty cell."""
 
 
 def split_word(text: str) -> str:

@@ -67,12 +67,12 @@ def list_table(
         file: CSV with a header (`.csv`), Parquet (`.parquet`), or a folder of Parquet files.
         root: folder that paths are relative to.
         path_column: name of the column of paths, relative to `root` or absolute. It is an error if two rows list the
-            same file, even if they spell its path differently. Files that systems create for themselves, such as those
-            in `@eaDir`, are left out with a warning.
+            same file, however they spell it. Files that systems create, such as those in `@eaDir`, are left out with a
+            warning.
         label_column: name of the column of labels.
-        split_column: name of the column of splits: a word of `SPLIT_WORDS`, such as train, validation, test, query or
-            gallery. Case and blanks at both ends do not matter. None: all rows are training images, from which the
-            classes of the other splits are drawn later.
+        split_column: name of the column of splits: words of `SPLIT_WORDS`, such as train, validation, test, query or
+            gallery, in any case. None: all rows are training images; classes for other splits are drawn from them
+            later.
         role_column: name of the column of roles: query, gallery, both, or an empty cell. If a cell is empty or has
             `both`, the role follows from `split_column`. None: all roles follow from `split_column`.
 
@@ -124,7 +124,7 @@ def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
 def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarray:
     """Return for each row of the column `key` the index of its word among the keys of `meanings`, (n,).
 
-    It is a UserError if a value of `table` is not one of the keys. The message lists the keys.
+    A value in `table` that is none of these keys is a UserError, which lists the keys.
     """
     codes, written = _distinct(pc.fill_null(table.text(key), ""))
     known = {word: index for index, word in enumerate(meanings)}

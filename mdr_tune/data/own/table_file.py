@@ -200,9 +200,9 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 
 def _check_columns(file: Path, named: Mapping[str, str], names: list[str]) -> dict[str, str]:
-    """Return `named`, names of wanted columns by key, with the names as the file spells them.
+    """Return `named` with the names of the columns as the file spells them. `names` are all columns of `file`.
 
-    It is a UserError if `names`, all columns of the file `file`, lack a wanted name or have it several times.
+    It is a UserError if a column is missing, or if several columns have its name.
     """
     as_written = {one_form(name): name for name in names}
     named = {key: name if name in names else as_written.get(one_form(name), name) for key, name in named.items()}

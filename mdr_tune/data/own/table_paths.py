@@ -22,10 +22,9 @@ _OTHER_SPELLINGS = r"^/|//|(^|/)\.\.?(/|$)"
 
 
 class _NoPath(NamedTuple):
-    """A kind of text that is likely not a path.
+    """A kind of text that is likely not a path, found by the regular expression `pattern`.
 
     Attributes:
-        pattern: regular expression that finds such text.
         have: what is wrong with such rows, in words that follow "3 of 10 rows", such as "have no path".
         remedy: what the user should do.
     """

@@ -30,9 +30,9 @@ class Archive:
 
     Attributes:
         name: name of the file.
-        makes: paths, relative to one of the data set's `homes`. The file counts as unpacked if one of them exists. A
-            path that is itself one of the `homes` counts only if there is no other path. The first path is the file or
-            folder at the top of the archive. For a file that is not packed, it is the file's own name.
+        makes: paths, relative to one of the data set's `homes`. The file counts as unpacked if one of them exists (one
+            that is itself one of the `homes` counts only if it is the only path). The first path is the file or folder
+            at the top of the archive. For a file that is not packed, it is the file's own name.
         urls: URLs of the file, in the order in which they are tried. Empty: the file has no public URL.
         md5: MD5 of the file, in hexadecimal; None if it is unknown. It is required for a file with URLs.
         size_bytes: size of the file; None if it is unknown.
@@ -143,14 +143,10 @@ class Benchmark:
 
 
 def find_home(benchmark: str, title: str, root: Path, homes: tuple[str, ...], lists: tuple[str, ...]) -> Path:
-    """Return the first folder `root / home` that holds one of a data set's list files, or raise a UserError.
+    """Return the first of the folders `root / home` that holds one of the list files `lists`, or raise a UserError.
 
-    Args:
-        benchmark: name of the data set in a sweep file, for the message.
-        title: name of the data set as the field writes it, for the message.
-        root: folder that `data.root` gives.
-        homes: folders to look in, relative to `root`.
-        lists: list files, relative to a home.
+    `homes` are relative to `root`, and `lists` to a home. The message names the data set `benchmark` (as in a sweep
+    file) and its `title`.
     """
     for home in homes:
         if any((root / home / name).is_file() for name in lists):

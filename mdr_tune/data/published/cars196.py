@@ -1,10 +1,10 @@
 """Cars-196 (Krause et al., 2013): cars by make, model and year, classes 1 to 98 for training and 99 to 196 for testing.
 
 Copies have one of two layouts, with the same images under different names:
-- the layout of the authors of MDR: cars_annos.mat and car_ims/000001.jpg ..;
-- the layout of the devkit: devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, devkit/cars_meta.mat,
+- that of the authors of MDR: cars_annos.mat and car_ims/000001.jpg ..;
+- that of the devkit: devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, devkit/cars_meta.mat,
   cars_train/00001.jpg .. and cars_test/00001.jpg ...
-Metric learning does not use the division into train and test of these files, which puts images of each class into both.
+Metric learning does not use their division into train and test, which puts images of each class into both.
 """
 
 import struct
@@ -46,11 +46,8 @@ _UNREADABLE = (
 def read(root: Path) -> Listing:
     """List the images of the copy in the folder `root` (or in a folder in it), in one of the two layouts.
 
-    Images are in the order of the annotations, those of the devkit's cars_train before those of its cars_test. Classes
-    are in the order of their ids.
-
-    Raises:
-        UserError: there is no copy, or its annotations are incomplete or cannot be read.
+    Images are in the order of the annotations, those of the devkit's cars_train first. Classes are in the order of
+    their ids. It is a UserError if there is no copy, or if its annotations are incomplete or cannot be read.
     """
     home = find_home("cars196", _TITLE, root, _HOMES, _LISTS)
     if (home / _ALL).is_file() and ((home / "car_ims").is_dir() or not _in_devkit(home, _TRAIN).is_file()):

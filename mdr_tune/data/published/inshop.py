@@ -37,8 +37,8 @@ _STATUS = {
 def read(root: Path) -> Listing:
     """List the images of a copy of the data set, in the order of its list. Classes are in the order of their item ids.
 
-    `root` is the folder of the data set, or a folder that holds it. It is a UserError if there is no copy, or if its
-    list is malformed or cut short.
+    `root` is the folder of the data set, or a folder that holds it. A UserError says that the copy or its list is
+    wrong.
     """
     home = find_home("inshop", _TITLE, root, _HOMES, _LISTS)
     images = read_list(

@@ -22,8 +22,8 @@ def read(root: Path) -> Listing:
     """List the images of a copy of the data set, training images first, in the order of their list.
 
     Classes are in the order of their ids. A class is named after its super class and its id, such as `bicycle_1`.
-    `root` is the folder Stanford_Online_Products, or a folder that holds it. It is a UserError if there is no copy, or
-    if its lists are malformed.
+    `root` is the folder Stanford_Online_Products, or a folder that holds it. A UserError says that the copy or its
+    lists are wrong.
     """
     home = find_home("sop", _TITLE, root, _HOMES, ("Ebay_train.txt", "Ebay_test.txt"))
     train = read_list(home / "Ebay_train.txt", _COLUMNS, header_line=1)

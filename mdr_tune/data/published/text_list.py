@@ -47,11 +47,8 @@ class TextList:
 def read_list(path: Path, columns: Sequence[str], header_line: int | None = None) -> TextList:
     """Read the list in the UTF-8 file `path`, whose `columns` are separated by white space and named in order.
 
-    The line `header_line`, counted from 1, has the names of the columns; the lines before it are the preamble. None:
-    there is no header.
-
-    Raises:
-        UserError: the file cannot be read, the header differs, or a line has too few or too many columns.
+    The line `header_line`, counted from 1, has the names of the columns, below a preamble. None: there is no header. It
+    is a UserError if the file cannot be read, the header differs, or a line has too few or too many columns.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -20,7 +20,7 @@ _PIECE = 1 << 20  # bytes
 
 
 def unpack(archive: Path, keep: str, progress: Progress) -> Path:
-    """Unpack the tar or zip file `archive` beside itself, and return the path of its member `keep`.
+    """Unpack `archive` beside itself, and return the path of its member `keep`. Meanwhile, `progress` is called.
 
     The archive is unpacked into a hidden folder beside it. At the end, `keep` is moved to the archive's folder, and the
     rest is deleted. So there is never an incomplete `keep`. If a process is killed, the next call removes its hidden
@@ -28,13 +28,12 @@ def unpack(archive: Path, keep: str, progress: Progress) -> Path:
 
     Args:
         archive: tar file with any compression, or zip file.
-        keep: name of a file or folder at the top of the archive. In the archive's folder, only an empty folder may have
-            it.
+        keep: file or folder at the top of the archive. Beside the archive, only an empty folder may have its name.
         progress: function that is called with the bytes of a tar that have been read, or the members of a zip.
 
     Raises:
-        UserError: the archive is damaged, has members that point outside of it, or lacks `keep`; the disk has no room;
-            or files cannot be written.
+        UserError: the archive is damaged or unsafe (it would write elsewhere), or lacks `keep`, or files cannot be
+            written.
     """
     work = archive.with_name(f".{archive.name}.unpacking")
     target = archive.with_name(keep)
