@@ -43,10 +43,9 @@ class BNInceptionFamily(BackboneFamily):
         return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URL of the published weights that the code of the authors of MDR has.
+        """Return the URL of the published weights, from https://github.com/kakaoenterprise/AAAI2021_MDR.
 
-        Their code is at https://github.com/kakaoenterprise/AAAI2021_MDR. The file is the same as the original at
-        http://data.lip6.fr/cadene/pretrainedmodels/.
+        The file is the same as the original at http://data.lip6.fr/cadene/pretrainedmodels/.
         """
         url = "https://github.com/anonymous-ai-research/pretrained/raw/master/pretrained/bn_inception-52deb4733.pth"
         return {"IMAGENET1K_V1": url, "DEFAULT": url}
@@ -126,8 +125,7 @@ def family_of(name: str) -> BackboneFamily:
 def check_takes(name: str, weights: str, shape: tuple[int, ...], arguments: Mapping[str, Any] = NONE) -> None:
     """Raise ValueError, which says what would work, if the backbone `name` does not take images of `shape` (C, H, W).
 
-    `Backbone.check_image_shape` makes the same check, but needs the network, which may take gigabytes and many seconds
-    to make. `weights` are in the form that `build_backbone` takes, because a vision transformer's image size depends on
-    them. So may the network's `arguments`. No file is read.
+    `weights` are in the form of `build_backbone`, because a vision transformer's image size depends on them. Unlike in
+    `Backbone.check_image_shape`, no network is made, which may take gigabytes and many seconds, and no file is read.
     """
     family_of(name).image_limits(name, weights, arguments).check(shape)
