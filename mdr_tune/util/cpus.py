@@ -28,18 +28,15 @@ def share_cpus(processes: int, fewest_threads: int) -> None:
 
 
 def threads_to_start() -> int:
-    """Return the number of threads that this process may start to compute: one for each usable CPU.
+    """Return the number of threads that this process may start to compute: its share of the usable CPUs.
 
-    After a call of `share_cpus`, it is the process's share of the usable CPUs, but at least `fewest_threads`.
+    Until `share_cpus` is called, all usable CPUs are its share.
     """
     return max(_fewest_threads, usable_cpus() // _processes)
 
 
 def _quota(cgroups: Path) -> float | None:
-    """Return the container's limit in CPUs, such as 1.5 after `docker run --cpus=1.5`; None if there is no limit.
-
-    `cgroups` is the folder in which the kernel publishes it.
-    """
+    """Return the limit in CPUs that `cgroups` gives, such as 1.5 after `docker run --cpus=1.5`; None without a limit."""
     try:
         if (file := cgroups / "cpu.max").exists():  # cgroups 2: `150000 100000`, or `max 100000`
             quota, period = file.read_text().split()

@@ -55,8 +55,7 @@ def download(
         urls: URLs of the file (http, https or ftp).
         path: path at which the file is made.
         digest: digest that the content must have.
-        progress: function that is called with the number of bytes that have come, and of all bytes (0 if it is
-            unknown).
+        progress: function that is called with the number of bytes that have come, and of all bytes (0 if unknown).
         size_bytes: size of the file, in bytes; None if it is unknown.
 
     Raises:

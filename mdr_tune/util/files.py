@@ -51,7 +51,7 @@ def why_not_writable(folder: Path) -> str | None:
 
 
 def existing_folder(path: Path) -> Path:
-    """Return `path` if it exists, else the nearest folder above it that exists. A broken link counts as existing.
+    """Return `path` if it exists, also as a broken link, else the nearest folder above it that exists.
 
     It is an OSError if a name in the path is too long.
     """

@@ -77,8 +77,8 @@ _current: _LastWord | None = None
 def last_word(file: Path = Path(os.devnull) / "none", more: str = "") -> Iterator[None]:
     """Make a shell print a message on stderr if the process is killed within the block.
 
-    If `file` exists when the process is killed, a second line `more` is printed, such as how to resume. Nothing is
-    printed if the block ends, even by an exception.
+    If `file` exists then, a second line `more` is printed, such as how to resume. An exception is no kill: nothing is
+    printed.
     """
     global _current
     before, _current = _current, _LastWord(file, more)
@@ -113,8 +113,7 @@ def exit_at_once(code: int, reason: str, last: Callable[[], None] = lambda: None
     """Print `error: `, `reason` and the last word's second line on stderr, and end this process without any clean-up.
 
     The exit code is `code`. Signal handlers and any thread may call this function. It does not use Python's streams,
-    because other code may hold their locks. After everything is printed, `last` is called, which may end this process
-    itself.
+    because other code may hold their locks. After everything is printed, `last` is called.
     """
     with contextlib.suppress(OSError):  # stderr may be closed
         os.write(STDERR, f"error: {reason}\n{_current.more() if _current else ''}".encode())

@@ -34,10 +34,7 @@ def nearest_name(name: str, known: list[str], alike: float = 0.6) -> str | None:
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """Return the question ` Did you mean 'X'?` with the name in `known` that is nearest to `name`, or an empty text.
-
-    The question begins with a space. The text is empty if no known name is similar.
-    """
+    """Return the question ` Did you mean 'X'?` for the name X in `known` nearest to `name`; empty if none is near."""
     guess = nearest_name(name, known)
     return f" Did you mean {guess!r}?" if guess is not None else ""
 

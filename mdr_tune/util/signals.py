@@ -1,14 +1,13 @@
 """Let SIGTERM and SIGHUP interrupt the process as Ctrl-C does, so that half-done work is cleaned up.
 
-A scheduler or a service manager sends SIGTERM. The system sends SIGHUP when the terminal is closed or the connection to
-it breaks. Under `nohup`, SIGHUP stays ignored.
+A scheduler or a service manager sends SIGTERM. The system sends SIGHUP when the terminal or the connection to it is
+closed. Under `nohup`, SIGHUP stays ignored.
 
 A second SIGTERM right after the first one does nothing while the process reacts to the first. It is usually no second
 request: `timeout` and `make` send SIGTERM to their child and to its process group, so the child gets it twice.
 
 An interrupt raises KeyboardInterrupt. A library may catch this exception and go on, so this module remembers that an
-interrupt came. `raise_if_interrupted` raises KeyboardInterrupt again; commands call it between their steps. The next
-signal raises it too, wherever the code is.
+interrupt came. `raise_if_interrupted`, which commands call between their steps, raises KeyboardInterrupt again.
 """
 
 import os
@@ -67,8 +66,7 @@ def obey_in_order() -> None:
 def interrupt_on_sigterm() -> None:
     """Make SIGTERM and SIGHUP do what Ctrl-C does from now on, and forget earlier interrupts.
 
-    Only the main thread may set handlers, so in other threads this function does nothing. If `nohup` has made the
-    process ignore SIGHUP, it stays ignored.
+    Only the main thread may set handlers: in others, nothing happens. If `nohup` made SIGHUP ignored, it stays so.
     """
     if threading.current_thread() is not threading.main_thread():
         return
