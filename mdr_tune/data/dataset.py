@@ -18,8 +18,7 @@ SearchSplitName = Literal["train", "validation"]
 class Images(Protocol):
     """Images that all have the same shape and are read by index, such as a uint8 tensor (n, C, H, W).
 
-    Other classes read the images from a file or decode them. An image has the same bytes at every read, in every
-    process.
+    Other classes read images from a file or decode them. Each read of an image gives the same bytes, in every process.
     """
 
     @property

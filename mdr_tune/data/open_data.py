@@ -36,7 +36,7 @@ def load_dataset(data: DataSource, progress: Progress = no_progress) -> ImageDat
     """Open the data set `data`, and return its training and validation classes.
 
     The first call on a machine decodes all images, and keeps them in the cache folder unless the data set sets
-    `cache: false`. Meanwhile, `progress` is called. Later calls in this process with equal settings return the same
+    `cache: false`. It calls `progress` meanwhile. Later calls in this process with equal settings return the same
     object.
 
     Raises:
@@ -59,9 +59,11 @@ def outline_files(*ways: DataSource) -> DatasetOutline:
 
     If the images have been decoded before, the checks and errors are those of `load_dataset`. Otherwise, all files must
     exist, the disk must have room for their cache, and no file may be a copy of a file in another split. Copies are
-    allowed if the data set keeps duplicates or skips corrupt images. Nothing is written to the disk. The next
-    `load_dataset` uses the list of files again. `ways` are descriptions of the same data set, one for each way in which
-    it will be opened. They may differ in `resize`, `image_size` and `cache` only.
+    allowed if the data set keeps duplicates or skips corrupt images. Nothing is written to the disk. The list of files
+    is kept in memory for the next `load_dataset`.
+
+    `ways` are descriptions of the same data set, one for each way in which it will be opened. They may differ in
+    `resize`, `image_size` and `cache` only.
     """
     folder = check_cache_dir()
     wanted = {_key(way, folder): way for way in ways}

@@ -15,8 +15,7 @@ class SplitOutline:
 
     Attributes:
         class_sizes: number of images of each class. If there is a gallery, only queries are counted.
-        gallery: number of images in the gallery. None: without a gallery, the split's images are compared with each
-            other.
+        gallery: number of images in the gallery. None: no gallery; the split's images are compared with each other.
     """
 
     class_sizes: tuple[int, ...]

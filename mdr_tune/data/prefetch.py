@@ -16,7 +16,8 @@ def prefetch(read: Callable[[Item], Result], items: Iterable[Item], depth: int =
     Reading begins at the first `next`. One background thread calls `read` for one item at a time, and the caller's
     thread iterates over `items`, which may be infinite. When the generator is exhausted, raises or is closed, the
     background thread finishes its current item and ends. With `depth` 0 there is no background thread: the caller's
-    thread reads each item when it is asked for. An error of `read` ends the generator in place of the item's result.
+    thread reads each item when it is asked for. If `read` raises an error, the generator raises it in place of the
+    result and ends.
 
     Example:
         >>> list(prefetch(len, ["a", "bc", ""]))

@@ -21,8 +21,8 @@ class Augmentation(Protocol):
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
         """Draw random numbers for a global batch of `batch_size` images: (batch_size, k) float32 on the CPU.
 
-        k depends on the augmentation. Row i is a function of (image_shape, seed, epoch, step, i). `image_shape` is (C,
-        H, W), and `seed` is the trial's. `epoch` and `step` (the batch within the epoch) are counted from 0.
+        k depends on the augmentation. Row i is a function of (image_shape, seed, epoch, step, i). `image_shape` is
+        (C, H, W), and `seed` is the trial's. `epoch` and `step` (the batch within the epoch) are counted from 0.
         """
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
@@ -49,7 +49,7 @@ class Affine:
         return self._middle.output_size(image_shape)
 
     def draw(self, batch_size: int, image_shape: tuple[int, ...], seed: int, epoch: int, step: int) -> torch.Tensor:
-        """Return the result of `draw_affine_params` for these arguments, (B, 4). `image_shape` is not used."""
+        """Return the result of `draw_affine_params` for these arguments, (batch_size, 4). `image_shape` is not used."""
         return draw_affine_params(batch_size, seed, epoch, step)
 
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:

@@ -29,8 +29,7 @@ def draw_boxes(
     likely. If none fits, the box is the largest one in the middle of the image whose width / height is within `ratio`.
 
     Args:
-        uniform: (B, 22) random numbers in [0, 1): ten for areas, ten for ratios, two for the position (vertical,
-            horizontal).
+        uniform: (B, 22) random numbers in [0, 1): ten for areas, ten for ratios, then one each for top and left.
         height: height of the images in pixels.
         width: width of the images in pixels.
         scale: least and largest share of the image's area.
@@ -54,7 +53,10 @@ def draw_boxes(
 
 
 def _central_box(height: int, width: int, ratio: Sequence[float]) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of the largest box in the middle whose width / height is within `ratio`."""
+    """Return (top, left, height, width) of the largest box in the middle of an image with a shape within `ratio`.
+
+    `height` and `width` are those of the image. `ratio` has the least and the largest width / height of the box.
+    """
     box_height, box_width = height, width
     if width / height < ratio[0]:
         box_height = round(width / ratio[0])
@@ -68,8 +70,7 @@ class RandomResizedCrop:
 
     The part is resized with antialiasing. The default filter is Lanczos', which the authors use, in Pillow. With it,
     pixels of photos differ from the authors' by 0.04 grey values on average (0.3 on a GPU, where pixels are not
-    rounded); with the bicubic filter by 1.0, and with the bilinear one by 2.1
-    (tests/data/augmentations/test_crop_resize.py).
+    rounded); with the bicubic filter by 1.0, and with the bilinear one by 2.1 (see test_crop_resize.py).
 
     Args:
         image_size: height and width of the results in pixels; None: the height of the images for both.
@@ -113,8 +114,8 @@ class RandomResizedCrop:
         """Choose at random, for each image of a global batch, the part to cut out, and whether the part is mirrored.
 
         One generator, seeded with `derive_seed("random_resized_crop", seed, epoch, step)`, draws the numbers row by
-        row. The result is (batch_size, 5) float32: top, left, height and width within `image_shape`, then 1 if the part
-        is mirrored, else 0.
+        row. The result is (batch_size, 5) float32: top, left, height, width within `image_shape`, and 1 to mirror, else
+        0.
         """
         generator = np.random.default_rng(derive_seed("random_resized_crop", seed, epoch, step))
         uniform = generator.random((batch_size, 2 * ATTEMPTS + 3))
@@ -125,9 +126,8 @@ class RandomResizedCrop:
     def __call__(self, images: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
         """Cut out, resize and mirror each of `images` by its row of `params`, which are rows of the result of `draw`.
 
-        `images` are (n, C, H, W) uint8 on any device, and `params` (n, 5) on the CPU. The result is
-        (n, C, *output_size) on the device of `images`, uint8 on a CPU and float32 in 0..255 elsewhere. Each image is
-        computed on its own.
+        `images` are (n, C, H, W) uint8 on any device, and `params` (n, 5) on the CPU. The result, (n, C, *output_size),
+        is uint8 on a CPU, and float32 in 0..255 on another device. Each image is computed on its own.
         """
         if images.ndim != 4 or params.shape != (len(images), 5):
             raise ValueError(

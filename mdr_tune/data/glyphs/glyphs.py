@@ -41,7 +41,7 @@ def prepare(cache_dir: Path) -> Path:
     """Return the path of the data set's Arrow file in `cache_dir`. If there is no valid file, it is rendered first.
 
     The file has one record batch with the columns image (1024 bytes: the pixels, row by row), label, codepoint, face
-    and split. The rows of a split are contiguous. If several processes call this at once, one renders and the others
+    and split. Each split is a contiguous range of rows. If several processes call this, one renders and the others
     wait.
     """
     path = cache_dir / f"glyphs-v{VERSION}-{_fingerprint()}.arrow"

@@ -28,7 +28,7 @@ NOISE_STD_RANGE = (5.0, 25.0)  # standard deviation of the noise, in grey values
 
 
 def parameters() -> dict[str, object]:
-    """Return this module's public constants by name, as a part of the hash by which a cached file is found."""
+    """Return this module's public constants, by name. The images depend on them, and so does the cached file's name."""
     return {name: value for name, value in sorted(globals().items()) if name.isupper() and name[0] != "_"}
 
 

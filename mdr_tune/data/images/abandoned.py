@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def remove_abandoned(folder: Path, held: Path | None = None) -> None:
-    """Delete the temporary files in `folder` that no process writes any more; see `abandoned`.
+    """Delete the temporary files in `folder` that no process writes any more; see `abandoned`, also for `held`.
 
     This includes files of other caches than the caller's, because a killed sweep is not always started again.
     """
@@ -30,7 +30,7 @@ def abandoned(folder: Path, held: Path | None = None) -> list[Path]:
 
 
 def abandoned_sizes(folder: Path) -> list[tuple[Path, int]]:
-    """Return the abandoned files in `folder` with their sizes in bytes, without files that were removed just now."""
+    """Return the abandoned files in `folder` with their sizes in bytes. A file that was just removed is left out."""
     sizes = []
     for path in abandoned(folder):
         with suppress(FileNotFoundError):

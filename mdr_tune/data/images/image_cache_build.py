@@ -51,8 +51,7 @@ def open_cache(
 
     The cache has one row for each of `paths`, with an image (size, size, 3). The name of its file contains a hash of
     everything that it depends on: paths and content of the image files, `size`, and versions of the decoders. If
-    several processes call this at once, one builds and the others wait. A killed process leaves no file that looks like
-    a cache.
+    several processes call this at once, one builds and the others wait. A killed process leaves no incomplete cache.
 
     Args:
         name: name of the data set, for the name of the cache file and for messages.
@@ -87,7 +86,8 @@ def find_cache(
 ) -> CacheFile | None:
     """Return the cache that `open_cache` would open for the same arguments; None if it would have to build a cache.
 
-    Nothing is written. Errors are those of `open_cache`, without a cache only missing files and too little room.
+    Nothing is written. Errors are those of `open_cache`. If there is no cache yet, only missing files and a disk that
+    is too small are detected.
     """
     folder = folder / FOLDER
     with _disk_errors(folder):
@@ -114,7 +114,10 @@ def _named(folder: Path, name: str, content: str, size: int, rows: int) -> tuple
 
 
 def _without_corrupt(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile:
-    """Return `file`. If some of its `total` images are corrupt, log a warning or raise a UserError, see `corrupt`."""
+    """Return `file`. If some of its `total` images are corrupt, log a warning, or raise a UserError.
+
+    `refuse_corrupt` decides between the two by the value of `corrupt`.
+    """
     if errors := file.errors():
         refuse_corrupt(errors, total, corrupt)
         logger.warning("%s; they are left out (data.corrupt: skip)", finding(errors, total))
@@ -139,7 +142,10 @@ def _key(content: str, size: int) -> str:
 
 
 def _valid(path: Path, metadata: Metadata, paths: Sequence[str]) -> CacheFile | None:
-    """Return the cache in the file `path`. Return None if there is none, or if it was damaged and is now deleted."""
+    """Return the cache in the file `path`; None if there is none, or if it is damaged, and therefore deleted.
+
+    A cache with another `metadata` or other `paths` counts as damaged.
+    """
     if not path.exists():
         return None
     try:
@@ -174,7 +180,7 @@ def _check_space(folder: Path, name: str, size: int, rows: int) -> None:
 def _build(
     path: Path, metadata: Metadata, root: Path, paths: Sequence[str], progress: Progress, corrupt: Corrupt
 ) -> None:
-    """Decode all images and write the cache file `path`. If `refuse_corrupt` raises a UserError, no file is left."""
+    """Decode `paths` and write the cache file `path`. If `refuse_corrupt` raises a UserError, no file is left."""
     with atomic_write(path) as file:
         if errors := _write_rows(file, metadata, root, paths, progress, corrupt):
             refuse_corrupt(errors, len(paths), corrupt)

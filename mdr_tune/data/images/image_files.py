@@ -31,15 +31,14 @@ def open_images(
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray]":
     """Return the m images that can be decoded, (m, 3, resize, resize) uint8, and their m ascending indices in `paths`.
 
-    `name`, `root` and `progress` are those of `open_cache`. The pixels are those of `decoding.decode` in any case.
+    `name`, `root` and `progress` are those of `open_cache`. The pixels are the same with and without the cache.
 
     Args:
         paths: paths of n files, with forward slashes, relative to `root` or absolute.
         folder: the cache folder. Without `cache`, a small file in it records that the images have been checked.
         resize: height and width of the images in pixels.
         cache: True: the decoded images, n x resize x resize x 3 bytes, are kept on disk for all processes and later
-            starts. False: each read decodes its images, and the first start with these files decodes all once to check
-            them.
+            starts. False: each read decodes its images; the first start decodes all once to check them.
         corrupt: what to do about files that cannot be decoded. "refuse" raises an error. "skip" leaves them out with a
             warning. It needs the cache, in which the corrupt files are recorded.
 
@@ -63,8 +62,7 @@ def find_images(
 ) -> "tuple[CachedImages | DecodedImages, np.ndarray] | None":
     """Return what `open_images` would return for the same arguments; None if `open_images` would have to decode.
 
-    Nothing is written. Errors are those of `open_images`, also if the disk lacks room for a cache that is still to be
-    built.
+    Nothing is written. Errors are those of `open_images`. Too little room for a cache is found even before it is built.
     """
     if cache:
         file = find_cache(name, root, paths, folder, size=resize, corrupt=corrupt)

@@ -84,7 +84,8 @@ def _check_fold(purpose: str, folds: int, fold: int, num_classes: int) -> None:
 def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
     """Return `listing` with validation classes: its own, or if it has none, some of its training classes.
 
-    `validation` has `fraction` and `seed`, or `folds`, `fold` and `seed`, for `draw_classes`, which also raises errors.
+    `validation` has arguments of `draw_classes`: `fraction` and `seed`, or `folds`, `fold` and `seed`. Errors are those
+    of `draw_classes`.
     """
     return _with_drawn(listing, "validation", validation)
 
@@ -92,8 +93,8 @@ def with_validation(listing: Listing, validation: Mapping[str, Any]) -> Listing:
 def with_test(listing: Listing, test: Mapping[str, Any]) -> Listing:
     """Return `listing` with test classes: its own, or if it has none, some of its training classes.
 
-    `test` and the errors are like those of `with_validation`. Call this function first, so that the test classes are
-    the same in all folds of a cross-validation.
+    `test` has arguments of `draw_classes`, as in `with_validation`. Call this function before that one, so that the
+    test classes are the same in all folds of a cross-validation.
     """
     return _with_drawn(listing, "test", test)
 

@@ -71,7 +71,7 @@ def check_copied_files(listing: Listing) -> None:
 
 
 def _across_splits(listing: Listing, first_copies: np.ndarray) -> np.ndarray:
-    """Return a mask of the images of `listing` that are equal to an image in another split, (n,) bool."""
+    """Return a mask, (n,) bool, of the images that `first_copies` makes equal to an image in another split."""
     in_splits = _num_different(first_copies, listing.splits, len(listing))
     across: np.ndarray = in_splits[first_copies] > 1
     return across
@@ -85,7 +85,10 @@ def _refusal(what: str) -> UserError:
 
 
 def _num_different(copy_of: np.ndarray, values: np.ndarray, num_sets: int) -> np.ndarray:
-    """Return the number of distinct `values` of the images in each set, (num_sets,). `copy_of` has each image's set."""
+    """Return how many different `values` the images of each of the `num_sets` sets have, (num_sets,).
+
+    `copy_of` has the number of each image's set. The images of a set are equal.
+    """
     pairs = np.unique(np.stack([copy_of, values.astype(np.int64)]), axis=1)
     return np.bincount(pairs[0], minlength=num_sets)
 

@@ -32,7 +32,7 @@ def examples(values: Iterable[str]) -> str:
 
 
 def check_roles(listing: Listing) -> None:
-    """Raise a UserError if an evaluation cannot use the roles of the images in `listing`. The images are counted.
+    """Raise a UserError if an evaluation cannot use the roles of the images in `listing`.
 
     Either all images of a split have the role `BOTH`, and are compared with each other; or each is `QUERY` or
     `GALLERY`, and there are some of each. A mixture is refused, because an image with the role `BOTH` would find itself

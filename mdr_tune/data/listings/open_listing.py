@@ -69,8 +69,7 @@ def _outline(listing: Listing, split: SplitName) -> SplitOutline:
 def draw_splits(name: str, listing: Listing, **opening: Unpack[Opening]) -> ListedDataset:
     """Draw the classes of the splits of the data set `name`, and check all that can be checked before an image is read.
 
-    `listing` has the image files; validation and test images may be missing from it. `opening` is explained in
-    `Opening`.
+    `listing` may lack validation and test images. `opening` has the arguments that the class `Opening` explains.
 
     Raises:
         UserError: a split is empty or cannot be drawn; a class is in two splits; `check_roles` refuses the roles of the

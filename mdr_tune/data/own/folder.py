@@ -33,7 +33,7 @@ _FolderId = tuple[int, int]  # device and inode
 
 
 def listed_folder(*, root: str, **opening: Unpack[Opening]) -> ListedDataset:
-    """List the images below `root` by `list_folder`, and draw their splits by `draw_splits`, with its errors too."""
+    """List the images below `root` by `list_folder`, and draw splits by `draw_splits`. Errors are those of both."""
     return draw_splits("folder", list_folder(Path(root)), **opening)
 
 
@@ -145,7 +145,7 @@ def _folder_of_folders(paths: list[str]) -> str:
 
 @dataclass(frozen=True)
 class _LeftOut:
-    """What was found and is left out: paths of system files, and numbers of other files than images by their suffix."""
+    """What is left out: the paths of `system_files`, and in `others` the number of other files of each suffix."""
 
     others: Counter[str] = field(default_factory=Counter)
     system_files: set[str] = field(default_factory=set)
@@ -210,7 +210,10 @@ def _images_below(folder: str, relative: str, seen: set[_FolderId], left_out: _L
 
 
 def _warn_of_others(root: Path, others: Counter[str]) -> None:
-    """Log the number of files of each suffix in `others`, which no image has: they may be photographs all the same."""
+    """Log how many files below `root` have other suffixes than images: they may be photographs all the same.
+
+    `others` has the number of files of each suffix.
+    """
     if not others:
         return
     by_number = sorted(others.items(), key=lambda item: (-item[1], item[0]))

@@ -34,7 +34,7 @@ _ONE_OF_THEM = "|".join((*map(re.escape, _NAMES), *_PATTERNS))
 _NAME = re.compile(_ONE_OF_THEM, re.IGNORECASE)
 
 IN_PATH = rf"(?i)(^|/)({_ONE_OF_THEM})(/|$)"
-"""Regular expression for paths in which a file or folder has a name that systems use. Works in Python and in Arrow."""
+"""Regular expression, for Python and Arrow, for paths in which a file or folder has a name that systems use."""
 
 _NAMES_SHOWN = 5
 

@@ -35,7 +35,7 @@ def listed_table(
     role_column: str | None,
     **opening: Unpack[Opening],
 ) -> ListedDataset:
-    """List the images of a table by `list_table`, and draw their splits by `draw_splits`, with its errors too."""
+    """List the images of a table by `list_table`, and draw splits by `draw_splits`. Errors are those of both."""
     listing = list_table(
         Path(file),
         Path(root),
@@ -66,13 +66,11 @@ def list_table(
     Args:
         file: CSV with a header (`.csv`), Parquet (`.parquet`), or a folder of Parquet files.
         root: folder that paths are relative to.
-        path_column: name of the column of paths, relative to `root` or absolute. It is an error if two rows list the
-            same file, however they spell it. Files that systems create, such as those in `@eaDir`, are left out with a
-            warning.
+        path_column: name of the column of paths, relative to `root` or absolute. No two rows may list the same file.
+            Files that systems create, such as those in `@eaDir`, are left out with a warning.
         label_column: name of the column of labels.
         split_column: name of the column of splits: words of `SPLIT_WORDS`, such as train, validation, test, query or
-            gallery, in any case. None: all rows are training images; classes for other splits are drawn from them
-            later.
+            gallery, in lower or upper case. None: all rows are training images, and other splits are drawn later.
         role_column: name of the column of roles: query, gallery, both, or an empty cell. If a cell is empty or has
             `both`, the role follows from `split_column`. None: all roles follow from `split_column`.
 
@@ -124,7 +122,7 @@ def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:
 def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarray:
     """Return for each row of the column `key` the index of its word among the keys of `meanings`, (n,).
 
-    A value in `table` that is none of these keys is a UserError, which lists the keys.
+    It is a UserError if a word in `table` is none of these keys. The message lists the keys.
     """
     codes, written = _distinct(pc.fill_null(table.text(key), ""))
     known = {word: index for index, word in enumerate(meanings)}
@@ -139,6 +137,6 @@ def _words(table: TableFile, key: str, meanings: Mapping[str, Any]) -> np.ndarra
 
 
 def _distinct(values: pa.Array) -> tuple[np.ndarray, list[str]]:
-    """Return the list of distinct `values`, and before it, for each value, its index in the list, (n,)."""
+    """Return for each of `values` its index in the list of distinct values, (n,), and then this list."""
     encoded = values.dictionary_encode()
     return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()

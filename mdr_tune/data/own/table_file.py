@@ -28,7 +28,7 @@ _MISSING = (
     *("null", "Null", "NULL", "(null)", "(NULL)", "<null>", "<NULL>", "[null]", "[NULL]", "\\N"),  # databases
     *("N/A", "n/a", "N/a", "#N/A", "#n/a", "#NA", "#N/A N/A", "#NULL!", "#REF!", "#VALUE!", "#NAME?"),  # sheets
 )
-"""Texts that programs write where a value is missing, and that cannot be names of classes (NA may mean Namibia)."""
+"""Texts that programs write where a value is missing. NA is not one of them: as a class, it may mean Namibia."""
 PERHAPS_MISSING = re.compile(r"na|n\.?a\.|none|nil|undefined|missing|unknown|[-?.*#_]+", re.IGNORECASE)
 """Regular expression for texts that may stand for a missing value, but may also be the name of a class."""
 
@@ -44,7 +44,7 @@ class TableFile:
         file: path of the file.
         named: names of the columns in the file. The keys are those of `data` in a sweep file, such as `path_column`.
         columns: the columns, as an Arrow table.
-        first_row: number of the first row in messages.
+        first_row: number of the first row as messages count rows: 2 in CSV, below the header, and 0 in Parquet.
     """
 
     file: Path

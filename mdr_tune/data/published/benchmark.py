@@ -30,9 +30,9 @@ class Archive:
 
     Attributes:
         name: name of the file.
-        makes: paths, relative to one of the data set's `homes`. The file counts as unpacked if one of them exists (one
-            that is itself one of the `homes` counts only if it is the only path). The first path is the file or folder
-            at the top of the archive. For a file that is not packed, it is the file's own name.
+        makes: paths, relative to one of the data set's `homes`. The file counts as unpacked if one of them exists. A
+            path that is itself one of the `homes` counts only if there is no other path. The first path is the file or
+            folder at the top of the archive. For a file that is not packed, it is the file's own name.
         urls: URLs of the file, in the order in which they are tried. Empty: the file has no public URL.
         md5: MD5 of the file, in hexadecimal; None if it is unknown. It is required for a file with URLs.
         size_bytes: size of the file; None if it is unknown.
@@ -110,7 +110,7 @@ class Benchmark:
     def check_counts(self, listing: Listing) -> None:
         """Check that `listing` has the expected numbers of images and classes, and that train and test share no class.
 
-        A UserError names the parts that are wrong, their numbers, and the likely cause.
+        If not, a UserError names the parts that are wrong, their numbers, and the likely cause.
         """
         found = {part: self._count(listing, part) for part in self.expected}
         wrong = [part for part, count in found.items() if count != self.expected[part]]

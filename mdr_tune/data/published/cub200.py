@@ -22,7 +22,7 @@ _TRAINING_CLASSES = 100  # Oh Song et al., CVPR 2016 (arXiv 1511.06452), and all
 def read(root: Path) -> Listing:
     """List the images of a copy of the data set, in the order of images.txt. Classes are in the order of classes.txt.
 
-    `root` is the folder CUB_200_2011, or a folder that holds it. A UserError says that the copy or its lists are wrong.
+    `root` is the folder CUB_200_2011, or a folder that holds it. A missing or wrong copy is a UserError.
     """
     home = find_home("cub200", _TITLE, root, _HOMES, ("images.txt",))
     images = read_list(home / "images.txt", ("image_id", "path"))

@@ -73,7 +73,7 @@ def _packed_file(benchmark: Benchmark, root: Path, archive: Archive) -> Path | N
 
 
 def _only_by_hand(benchmark: Benchmark, root: Path) -> None:
-    """Raise a UserError that names all missing files without a URL, if there are any: a user has to get these."""
+    """Raise a UserError if files of `benchmark` without a URL are missing in `root`: a user has to get these files."""
     absent = [
         archive
         for archive in _missing(benchmark, root)
@@ -106,7 +106,7 @@ def _fetch_one(benchmark: Benchmark, root: Path, archive: Archive, progress: Pro
 
 
 def _by_hand(benchmark: Benchmark, root: Path, absent: list[Archive]) -> str:
-    """Return sentences that tell a user how to get the files `absent`, and to put them into `root`."""
+    """Return sentences that tell a user to get the files `absent` of `benchmark`, and to put them into `root`."""
     files = []
     for archive in absent:
         size = "" if archive.size_bytes is None else f"{format_bytes(archive.size_bytes)}, "

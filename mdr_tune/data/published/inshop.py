@@ -37,8 +37,7 @@ _STATUS = {
 def read(root: Path) -> Listing:
     """List the images of a copy of the data set, in the order of its list. Classes are in the order of their item ids.
 
-    `root` is the folder of the data set, or a folder that holds it. A UserError says that the copy or its list is
-    wrong.
+    `root` is the folder of the data set, or a folder that holds it. A missing or wrong copy is a UserError.
     """
     home = find_home("inshop", _TITLE, root, _HOMES, _LISTS)
     images = read_list(

@@ -1,7 +1,7 @@
 """Stanford Online Products (Oh Song et al., CVPR 2016): photographs of products for sale. A class is one product.
 
-The archive holds Ebay_train.txt and Ebay_test.txt (header `image_id class_id super_class_id path`), and <super
-class>_final/*.JPG. Train and test have no class in common.
+The archive holds Ebay_train.txt and Ebay_test.txt (header `image_id class_id super_class_id path`), and images named
+<super class>_final/*.JPG. Train and test have no class in common.
 """
 
 from pathlib import Path
@@ -22,8 +22,7 @@ def read(root: Path) -> Listing:
     """List the images of a copy of the data set, training images first, in the order of their list.
 
     Classes are in the order of their ids. A class is named after its super class and its id, such as `bicycle_1`.
-    `root` is the folder Stanford_Online_Products, or a folder that holds it. A UserError says that the copy or its
-    lists are wrong.
+    `root` is the folder Stanford_Online_Products, or a folder that holds it. A missing or wrong copy is a UserError.
     """
     home = find_home("sop", _TITLE, root, _HOMES, ("Ebay_train.txt", "Ebay_test.txt"))
     train = read_list(home / "Ebay_train.txt", _COLUMNS, header_line=1)
