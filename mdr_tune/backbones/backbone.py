@@ -52,9 +52,8 @@ class Backbone(nn.Module):
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """Return `images` in the form that `forward` takes: normalised, float32 (n, in_channels, H, W).
 
-        `images` are (n, C, H, W), uint8 or float in 0..255, RGB or grey. For a network for colour, the grey channel is
-        used three times. ValueError is raised if the network does not take this shape. The method never waits for the
-        device.
+        `images` are (n, C, H, W), uint8 or float in 0..255, RGB or grey. A network for colour gets the grey channel
+        three times. ValueError is raised if their shape does not fit. The method never waits for the device.
         """
         self.check_image_shape(tuple(images.shape[1:]))
         if self.bgr and images.shape[1] == 3:

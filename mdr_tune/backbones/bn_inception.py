@@ -55,8 +55,7 @@ class BNInception(Backbone):
     bn_inception-52deb4733.pth of the pretrainedmodels project. These weights were converted from Caffe, and therefore
     expect the channels blue, green, red in 0..255. A new network has random weights from torch's global generator.
 
-    Source: Ioffe and Szegedy, Batch Normalization, ICML 2015, figure 5; channels and kinds of pooling: the published
-    file.
+    Source: Ioffe and Szegedy, Batch Normalization, ICML 2015, figure 5, with the channels and pooling of that file.
     """
 
     name = "bn_inception"

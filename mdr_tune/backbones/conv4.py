@@ -11,8 +11,7 @@ class Conv4(Backbone):
 
     Each block has a convolution, BatchNorm, ReLU and 2x2 max-pooling. The blocks have width/2, width, width and width
     channels; `width` must be even. The first block works on the most pixels: its width/2 halves the time of a step. The
-    last block's output of 2x2 pixels is flattened. Weights are drawn from torch's global generator as in He et al.
-    (2015).
+    last block's 2x2 pixels are flattened. Weights are drawn from torch's global generator, as in He et al. (2015).
 
     Source: Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016 (there 4 x 64 channels).
     """

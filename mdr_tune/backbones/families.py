@@ -39,11 +39,11 @@ class BNInceptionFamily(BackboneFamily):
     names = ("bn_inception",)
 
     def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
-        """Return the shapes of images that BN-Inception takes. From 7x7 pixels, the last layer makes one pixel."""
+        """Return the shapes of images that BN-Inception takes: 7x7 pixels or more, which give 1x1 at its end."""
         return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URL of the published weights, from https://github.com/kakaoenterprise/AAAI2021_MDR.
+        """Return the URL of the weights that the authors of MDR use, https://github.com/kakaoenterprise/AAAI2021_MDR.
 
         The file is the same as the original at http://data.lip6.fr/cadene/pretrainedmodels/.
         """
@@ -105,7 +105,7 @@ FAMILIES: list[BackboneFamily] = [Conv4Family(), BNInceptionFamily(), Torchvisio
 
 
 def family_of(name: str) -> BackboneFamily:
-    """Return the family of the backbone `name`. An UnknownName error suggests the nearest name.
+    """Return the family of the backbone `name`. If there is none, UnknownName is raised and suggests the nearest name.
 
     Libraries such as torchvision are imported and asked only if `name` is in no family's `names`.
     """
@@ -125,7 +125,7 @@ def family_of(name: str) -> BackboneFamily:
 def check_takes(name: str, weights: str, shape: tuple[int, ...], arguments: Mapping[str, Any] = NONE) -> None:
     """Raise ValueError, which says what would work, if the backbone `name` does not take images of `shape` (C, H, W).
 
-    `weights` are in the form of `build_backbone`, because a vision transformer's image size depends on them. Unlike in
-    `Backbone.check_image_shape`, no network is made, which may take gigabytes and many seconds, and no file is read.
+    `Backbone.check_image_shape` makes the same check, but needs the network, which may take gigabytes and many seconds.
+    `weights` have the form that `build_backbone` takes; a vision transformer's image size depends on them.
     """
     family_of(name).image_limits(name, weights, arguments).check(shape)

@@ -52,7 +52,7 @@ class BackboneFamily(ABC):
         """
 
     def published_urls(self, name: str) -> dict[str, str]:
-        """Return the URLs of the backbone's published weights, by name; the best ones also by the name DEFAULT."""
+        """Return the URLs of the weights that are published for the backbone `name`, by their names and `DEFAULT`."""
         return {}
 
     @abstractmethod

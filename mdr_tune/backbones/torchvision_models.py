@@ -37,8 +37,8 @@ class TorchvisionBackbone(Backbone):
     """torchvision's classification model `name`, with random weights and without its classification layer.
 
     The last linear layer (for SqueezeNet, the last convolution) and a Dropout right before it are removed. The rest of
-    the head stays, such as the two wide layers of VGG. The preprocessing is that of the published `weights`, or of
-    DEFAULT for any other text.
+    the head stays, such as the two wide layers of VGG. `weights` is the name of published weights, whose preprocessing
+    is used. Any other text stands for DEFAULT.
     """
 
     def __init__(self, name: str, weights: str = "DEFAULT") -> None:
@@ -74,8 +74,7 @@ class TorchvisionBackbone(Backbone):
 def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:
     """Return the shapes of images that torchvision's model `name` takes, without making the model.
 
-    Except for a few networks, the sizes are in the metadata of the published `weights` (or of DEFAULT for any other
-    text).
+    Except for a few networks, the sizes come from the published `weights`. If none have this name, DEFAULT is used.
     """
     published = _published(name, weights)
     size, smallest = published.transforms().crop_size[0], max(published.meta["min_size"])
