@@ -34,7 +34,7 @@ def cache_dir() -> Path:
 
 
 def check_cache_dir() -> Path:
-    """Return the folder of `cache_dir` without making it. A UserError says if it cannot be made or written to."""
+    """Return the folder of `cache_dir` without making it. Raise a UserError if it could not be made or written to."""
     folder = _cache_location()
     if problem := why_not_writable(folder):
         raise UserError(_not_writable(str(folder), problem))

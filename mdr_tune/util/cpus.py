@@ -36,7 +36,7 @@ def threads_to_start() -> int:
 
 
 def _quota(cgroups: Path) -> float | None:
-    """Return the limit in CPUs that `cgroups` gives, such as 1.5 after `docker run --cpus=1.5`; None without a limit."""
+    """Return the container's limit in CPUs, such as 1.5 after `docker run --cpus=1.5`; None if there is no limit."""
     try:
         if (file := cgroups / "cpu.max").exists():  # cgroups 2: `150000 100000`, or `max 100000`
             quota, period = file.read_text().split()

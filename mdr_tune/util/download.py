@@ -110,7 +110,7 @@ def _download_from(url: str, path: Path, digest: Digest, progress: Progress, siz
 
 
 def _receive(url: str, part: Path, name: str, progress: Progress, size_bytes: int | None) -> None:
-    """Download the bytes that are missing in the file `part`. If the server cannot resume, download all bytes."""
+    """Download the bytes of `url` that are missing in the file `part`, or all bytes if the server cannot resume."""
     start = _size(part)
     if start and start == size_bytes:
         return  # an earlier attempt ended between the last byte and the check

@@ -12,4 +12,4 @@ class UserError(Exception):
 
 
 class UnknownName(UserError, ValueError):  # noqa: N818 - pydantic takes it for a ValueError of a validator
-    """The user wrote an unknown name, for example of a loss. The text suggests a known name or lists all."""
+    """The user wrote an unknown name, for example of a loss. The text suggests a known name or lists all known ones."""

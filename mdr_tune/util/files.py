@@ -23,9 +23,9 @@ class NotOnDisk(OSError):  # noqa: N818 - an OSError that says what is there ins
 
 
 def check_on_disk(file: Path | str) -> None:
-    """Raise `NotOnDisk` if `file` is a pipe, a device or a socket, which a program might wait for without end.
+    """Raise `NotOnDisk` if `file` is a pipe, a device or a socket, on which a program might wait for ever.
 
-    It may be a file or a folder, or not exist.
+    `file` may be a file or a folder, or not exist.
     """
     try:
         kind = stat.S_IFMT(os.stat(file).st_mode)

@@ -77,8 +77,8 @@ _current: _LastWord | None = None
 def last_word(file: Path = Path(os.devnull) / "none", more: str = "") -> Iterator[None]:
     """Make a shell print a message on stderr if the process is killed within the block.
 
-    If `file` exists then, a second line `more` is printed, such as how to resume. An exception is no kill: nothing is
-    printed.
+    If `file` exists then, a second line `more` is printed, such as how to resume. Nothing is printed if the block ends,
+    even by an exception.
     """
     global _current
     before, _current = _current, _LastWord(file, more)

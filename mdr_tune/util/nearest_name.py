@@ -22,8 +22,8 @@ def plain_name(name: str) -> str:
 def nearest_name(name: str, known: list[str], alike: float = 0.6) -> str | None:
     """Return the name in `known` that the user, who wrote `name`, probably meant; None if none is similar enough.
 
-    It is a known name with the same `plain_name`, so ArcFaceLoss means arcface. Otherwise it is the most similar name
-    in lower case, if the similarity, from 0 to 1 by difflib, is at least `alike`.
+    A name with the same `plain_name` comes first: ArcFaceLoss means arcface. Otherwise the most similar name is taken,
+    if its similarity by difflib, in 0..1 and without regard to case, is at least `alike`.
     """
     plain = {plain_name(entry): entry for entry in reversed(known)}
     if (same := plain.get(plain_name(name))) is not None:
@@ -40,7 +40,7 @@ def did_you_mean(name: str, known: list[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], more: str = "") -> UnknownName:
-    """Return the error for the unknown `name`, with the nearest known name, all names in `known`, and the text `more`.
+    """Return an error about the unknown `name`, with the nearest known name, all names in `known`, and the text `more`.
 
     `kind` is a word for what the name should stand for, such as `loss`.
     """

@@ -40,7 +40,7 @@ def escaped(text: str) -> str:
 
 
 def not_utf_8(*texts: str) -> str:
-    """Return a message such as `r\\xe9.png is not UTF-8: rename it` about file names in `texts`; empty if all are."""
+    """Return a message about the file names in `texts` that are not UTF-8; empty if all of them are UTF-8."""
     odd = [shown for text in texts if (shown := escaped(text)) != text]
     if len(odd) > 1:
         return f"{odd[0]} and {len(odd) - 1} more are not UTF-8: rename them"
