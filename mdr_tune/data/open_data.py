@@ -36,8 +36,7 @@ def load_dataset(data: DataSource, progress: Progress = no_progress) -> ImageDat
     """Open the data set `data`, and return its training and validation classes.
 
     The first call on a machine decodes all images, and keeps them in the cache folder unless the data set sets
-    `cache: false`. It calls `progress` meanwhile. Later calls in this process with equal settings return the same
-    object.
+    `cache: false`. It calls `progress` meanwhile. Later calls in this process with equal settings open nothing again.
 
     Raises:
         UserError: files are missing or corrupt, the splits cannot be drawn, or the cache folder cannot be written to.

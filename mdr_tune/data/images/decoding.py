@@ -38,8 +38,7 @@ def decode(path: str, size: int) -> np.ndarray:
     as Pillow does with 16-bit colours: Pillow's conversion of grey values would turn all values above 255 into 255.
 
     Raises:
-        CorruptImageError: the file is empty, truncated or no image, or has 32-bit pixels or more pixels than Pillow
-            reads.
+        CorruptImageError: the file is empty, truncated or no image, has 32-bit pixels, or is too large for Pillow.
         UnreadableFileError: the system cannot read the file. This is a UserError.
     """
     try:

@@ -85,7 +85,7 @@ class Metadata(NamedTuple):
 
     @classmethod
     def of_schema(cls, schema: pa.Schema) -> "Metadata":
-        """Read the metadata from `schema`, or raise KeyError or ValueError if the method `schema` has not made it."""
+        """Read the metadata back from a file's `schema`. Raise KeyError or ValueError if it does not have them."""
         text = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
         return cls(text["format"], text["name"], int(text["size_px"]), int(text["rows"]), text["key"])
 

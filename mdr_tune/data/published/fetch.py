@@ -50,7 +50,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _refuse_incomplete(benchmark: Benchmark, archive: Archive, target: Path) -> None:
-    """Raise a UserError if something lies at `target`, to which the packed `archive` is to be unpacked.
+    """Raise a UserError if an incomplete copy of `benchmark` lies at `target`, where `archive` is to be unpacked.
 
     An empty folder there does not matter.
     """

@@ -31,7 +31,7 @@ class TextList:
         return self.columns[column]
 
     def integers(self, column: str) -> np.ndarray:
-        """Return the whole numbers in `column`, (n,) int64. Another value is a UserError, which names the value's line."""
+        """Return `column` as (n,) int64. If a value is not a whole number, a UserError names the line of the value."""
         values = self.columns[column]
         try:
             return np.fromiter(map(int, values), np.int64, len(values))

@@ -32,7 +32,7 @@ def unpack(archive: Path, keep: str, progress: Progress) -> Path:
         progress: function that is called with the bytes of a tar that have been read, or the members of a zip.
 
     Raises:
-        UserError: the archive is damaged, unsafe (it would write elsewhere) or lacks `keep`, or the disk is full or
+        UserError: the archive is damaged, lacks `keep` or would write outside of its folder, or the disk is full or
             fails.
     """
     work = archive.with_name(f".{archive.name}.unpacking")
