@@ -1,4 +1,4 @@
-"""BN-Inception, "IBN" in the paper: Inception v2 with BatchNorm, for colour images."""
+"""BN-Inception, "IBN" in the paper on MDR: Inception v2 with BatchNorm, for colour images."""
 
 from pathlib import Path
 from typing import NamedTuple
