@@ -16,9 +16,9 @@ from mdr_tune.util.words import some
 
 State = dict[str, torch.Tensor]
 
-# Errors that `torch.load` raises for a file that is damaged, or that `torch.save` did not write.
 NAMED = 3
 """Largest number of names in a message. Further names are only counted."""
+# Errors that `torch.load` raises for a file that is damaged, or that `torch.save` did not write.
 _UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,

@@ -56,12 +56,12 @@ class _LastWord:
         self._guard.wait()
 
     def tell(self, message: str) -> None:
-        """Replace the message that the shell will print by `message`."""
+        """Make `message` the message that the shell will print."""
         with contextlib.suppress(OSError):  # somebody ended the shell
             self._pipe.write(f"{' '.join(message.split())}\n".encode())
 
     def replace_more(self, more: str) -> None:
-        """Replace the second line that the shell will print by `more`."""
+        """Make `more` the second line that the shell will print."""
         self._more = " ".join(more.split())
         self.tell(f"more: {self._more}")
 
@@ -77,8 +77,8 @@ _current: _LastWord | None = None
 def last_word(file: Path = Path(os.devnull) / "none", more: str = "") -> Iterator[None]:
     """Make a shell print a message on stderr if the process is killed within the block.
 
-    If `file` exists then, a second line `more` is printed, such as how to resume. Nothing is printed if the block ends,
-    even by an exception.
+    If `file` exists at that time, the shell also prints the line `more`, such as how to resume. Nothing is printed if
+    the block ends, even by an exception.
     """
     global _current
     before, _current = _current, _LastWord(file, more)
@@ -104,7 +104,7 @@ def errors_are_the_last_word() -> Iterator[None]:
 
 
 def say_after_last_word(more: str) -> None:
-    """Replace the second line of the last word by `more`, if there is a last word."""
+    """Make `more` the second line of the last word, if there is a last word."""
     if _current is not None:
         _current.replace_more(more)
 

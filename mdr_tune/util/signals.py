@@ -66,7 +66,7 @@ def obey_in_order() -> None:
 def interrupt_on_sigterm() -> None:
     """Make SIGTERM and SIGHUP do what Ctrl-C does from now on, and forget earlier interrupts.
 
-    Only the main thread may set handlers: in others, nothing happens. If SIGHUP is ignored (`nohup`), it stays so.
+    In other threads than the main one, nothing happens. If the process ignores SIGHUP, as under `nohup`, it still does.
     """
     if threading.current_thread() is not threading.main_thread():
         return

@@ -198,7 +198,7 @@ class _Row(NamedTuple):
 def _write_rows(
     file: BinaryIO, metadata: Metadata, root: Path, paths: Sequence[str], progress: Progress, corrupt: Corrupt
 ) -> list[tuple[str, str]]:
-    """Decode the files `paths`, and write their rows to `file`. Return the path and reason of each corrupt image.
+    """Decode `paths` below `root`, and write their rows to `file`. Return the path and reason of each corrupt image.
 
     If `corrupt` is "refuse", nothing more is written after the first corrupt image. The remaining files are still
     decoded, so that all corrupt images are found. About 200 MB of memory are used.

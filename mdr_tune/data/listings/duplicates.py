@@ -71,7 +71,7 @@ def check_copied_files(listing: Listing) -> None:
 
 
 def _across_splits(listing: Listing, first_copies: np.ndarray) -> np.ndarray:
-    """Return a mask, (n,) bool, of the images that `first_copies` makes equal to an image in another split."""
+    """Return a mask, (n,) bool, of images of `listing` with an equal image, by `first_copies`, in another split."""
     in_splits = _num_different(first_copies, listing.splits, len(listing))
     across: np.ndarray = in_splits[first_copies] > 1
     return across
