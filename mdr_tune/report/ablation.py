@@ -20,21 +20,14 @@ from mdr_tune.statistics import bootstrap_means, mean_interval
 def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> AblationTable:
     """Return the table of a launch: every configuration of a grid, or the best configuration of each arm of a search.
 
-    A value is the mean over a row's seeds, with a 95 % t-interval. The seeds are those that ran to their end. In a
-    search, seeds that were stopped early are included too. If no row has more than one seed, the intervals of test
-    metrics are over the test queries of the single run instead.
-
-    A row with MDR is compared with its baselines. In a grid, these are the rows without MDR that otherwise differ from
-    the row only in the embedding mode. In a search, these are the rows of all arms without MDR. The test is paired by
-    seed, and the p-values are corrected over the whole table.
+    A value is the mean over a row's seeds that ran to their end, and in a search also over seeds that were stopped
+    early, with a 95 % t-interval. If no row has more than one seed, the intervals of test metrics are over the test
+    queries instead. Rows with MDR are compared with the baselines that `baseline_pairs` chooses, paired by seed, with
+    p-values that are corrected over the whole table.
 
     Args:
         evidence: Records of the launch, as read from MLflow.
-        baseline: Name of the configuration that every other row is compared with; None to compare each row with its own
-            baselines.
-
-    Raises:
-        UserError: `baseline` is not the name of a row. The text lists the names.
+        baseline: Name of a row to compare all other rows with instead. UserError if there is no such row.
     """
     is_grid = evidence.facts.sampler == "grid"
     rows = grid_rows(evidence) if is_grid else best_rows(evidence)
@@ -58,10 +51,9 @@ def ablation_table(evidence: SweepEvidence, baseline: str | None = None) -> Abla
 def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, list[str]]:
     """Return the metric in which rows are compared, and the metrics of all columns.
 
-    Rows are compared in the test metric that belongs to the sweep's metric. If at most half of the trials have a test
-    value, rows are compared in the best value of the sweep's own metric instead. Test values are missing if the sweep
-    still runs. They are also missing in sweeps of an earlier version of the package, which evaluated only the best
-    trials of a grid.
+    Rows are compared in the test metric that belongs to the metric of `evidence`. If at most half of the trials in
+    `ran` have a test value, rows are compared in the best value of the sweep's own metric. Test values are missing
+    while the sweep runs, and in grids of an earlier version of the package, which evaluated only the best trials.
     """
     of_validation, wanted = best_key(evidence.sweep.metric), test_key(evidence.sweep.metric)
     if 2 * sum(wanted in trial.metrics for trial in ran) <= len(ran):
@@ -75,10 +67,10 @@ def _metrics(evidence: SweepEvidence, ran: list[RecordedTrial]) -> tuple[str, li
 
 
 def _with_settings(rows: list[Row], is_grid: bool) -> list[Row]:
-    """Return the rows with `setting` and `values` filled in.
+    """Return `rows` with `setting` and `values` filled in.
 
-    In a grid, the setting names what varies between the rows. In a search, it names all values that were drawn for the
-    row. `values` holds the row's value of each key that varies.
+    In a grid (`is_grid`), a setting names what varies between the rows. In a search, it names all that was drawn for
+    the row.
     """
     parameters = [row.parameters for row in rows]
     configs = [row.first.config for row in rows]
@@ -107,7 +99,7 @@ def _estimates(row: Row, metrics: list[str], details: dict[str, TestDetails]) ->
 
 
 def _over_queries(details: TestDetails, metrics: Iterable[str]) -> dict[str, Estimate]:
-    """Return an estimate of each test metric of a single run, with a bootstrap interval over the test queries."""
+    """Return an estimate of each of `metrics` from one run's test `details`, with bootstrap intervals over queries."""
     names = list(metrics)
     columns = np.stack([details.per_query(metric.removeprefix("test/")) for metric in names], axis=1)
     return {

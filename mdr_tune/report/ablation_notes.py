@@ -16,7 +16,7 @@ from mdr_tune.util.words import count, some
 
 CHANCE_METRIC = "test/recall_at_1"
 NEAR = 3.0
-"""A row is called near chance if its mean test Recall@1 is below this many times that of a random order."""
+"""A row is near chance if its mean test Recall@1 is below this many times that of a random order."""
 NAMED = 3
 """Largest number of rows that the note on chance names. Further rows are only counted."""
 
@@ -29,15 +29,14 @@ def notes(
     details: dict[str, TestDetails],
     baseline: str | None = None,
 ) -> list[str]:
-    """Return the notes below a table, as sentences.
+    """Return the notes below the table of `rows`: how rows were chosen, how few seeds they have, what is missing.
 
     Args:
         evidence: Records of the launch, as read from MLflow.
         metric: Name of the metric in which rows are compared.
-        rows: Rows of the table.
         pairs: Rows and the baselines that they were compared with.
         details: Test results of each query, by trial name; empty if no intervals over queries are wanted.
-        baseline: Name of the row that a user chose as the baseline of all others.
+        baseline: Name of the row that a user chose as the baseline of all other rows; None without such a choice.
     """
     found = _missing_seeds(evidence.facts, metric, rows)
     if any(row.ran for row in rows):
@@ -58,7 +57,7 @@ def notes(
 
 
 def _choice(facts: SweepFacts, metric: str) -> list[str]:
-    """Return a sentence on the classes that epochs and rows were chosen on."""
+    """Say from `facts` on which classes epochs and rows were chosen, and what this means for the values of `metric`."""
     is_grid = facts.sampler == "grid"
     what = "The best epoch of each trial" if is_grid else "The best configuration of each arm, and its best epoch,"
     verb = "was" if is_grid else "were"
@@ -73,11 +72,7 @@ def _choice(facts: SweepFacts, metric: str) -> list[str]:
 
 
 def _few_seeds(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence on the smallest difference that the number of seeds allows to distinguish from chance.
-
-    This difference is computed for the largest number of seeds of any difference in the table, and for the median of
-    the differences' standard deviations. The list is empty if no difference was tested.
-    """
+    """Return a sentence on the smallest difference between `rows` that their seeds can distinguish from chance."""
     tested = [d.estimate for row in rows for d in row.differences if d.p is not None]
     if not tested:
         return []
@@ -103,9 +98,10 @@ def _family(rows: Sequence[Row]) -> list[str]:
 
 
 def _single_runs(rows: Sequence[Row], pairs: Sequence[Pair], metric: str, details: dict[str, TestDetails]) -> list[str]:
-    """Return sentences on what cannot be known from one seed for each row; empty if a row has several seeds.
+    """Return sentences on what one seed for each of `rows` leaves unknown; empty if a row has several seeds.
 
-    If intervals are over queries, one sentence says how much wider they are if whole classes are resampled.
+    With `details`, one sentence says how much wider the intervals of the differences of `pairs` in `metric` are if
+    whole classes are resampled instead of single queries.
     """
     if any(len(row.ran) > 1 for row in rows):
         return []
@@ -131,14 +127,10 @@ def _single_runs(rows: Sequence[Row], pairs: Sequence[Pair], metric: str, detail
 
 
 def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -> float | None:
-    """Return how much wider a difference's interval is if whole classes are resampled instead of single queries.
+    """Return how many times wider a difference's interval is if whole classes are resampled, not single queries.
 
-    The result is the ratio of the two widths. None if one of the intervals does not exist.
-
-    Args:
-        values: (n,), value of each query in the row's run.
-        baseline: (n,), value of each query in the baseline's run.
-        labels: (n,), class of each query.
+    `values` (n,) and `baseline` (n,) are the values of n queries in two runs, and `labels` (n,) the classes of the
+    queries.
     """
     widths = []
     for by in (None, labels):
@@ -150,7 +142,7 @@ def _class_ratio(values: np.ndarray, baseline: np.ndarray, labels: np.ndarray) -
 
 
 def _missing_seeds(facts: SweepFacts, metric: str, rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each row that has too few seeds, or a seed without a value of `metric`."""
+    """Return a sentence for each of `rows` that lacks a seed that `facts` lists, or a value of `metric` for a seed."""
     sentences = []
     listed = set(facts.seeds) if facts.sampler == "grid" and len(facts.seeds) > 1 else set()
     for row in rows:
@@ -179,26 +171,19 @@ def _without_difference(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[str]
 
 
 def chance_recall(labels: np.ndarray) -> float:
-    """Return Recall@1 of a retrieval in random order, in percent.
+    """Return the Recall@1, in percent, of a retrieval in random order of queries with the classes `labels`, (n,).
 
-    Of the n - 1 other images, R are of the query's class. The nearest is one of them with probability R / (n - 1).
-
-    Args:
-        labels: (n,), class of each query. The gallery of a query consists of all other queries.
+    Of the n - 1 other queries, R are of a query's class. The nearest is one of them with probability R / (n - 1).
     """
     _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     return float(100.0 * np.mean(sizes[place] - 1) / max(len(labels) - 1, 1))
 
 
 def near_chance(rows: Sequence[Row], details: dict[str, TestDetails]) -> list[str]:
-    """Return a note on the rows that are near chance; empty if there are none.
+    """Return a note on those of `rows` whose mean test Recall@1 is below `NEAR` times chance; empty if there are none.
 
-    A row is near chance if its mean test Recall@1 is below `NEAR` times the chance level.
-
-    Args:
-        rows: Rows of the table.
-        details: Test results of each query, by trial name. A row without such results is left out, as its chance level
-            is not known.
+    `details` has the test results of each query, by trial name. Rows without them are left out, as their chance is not
+    known.
     """
     found = []
     for row in rows:

@@ -19,7 +19,6 @@ class AtBudget:
     """Trials of one arm, compared after the same number of epochs. This number is the budget.
 
     Attributes:
-        arm: Name of the arm.
         epochs: Budget, in epochs.
         longest: Number of epochs of a trial that runs to its end.
         records: Trials that reached the budget, in the order in which they started.
@@ -42,19 +41,16 @@ def at_budget(
 ) -> AtBudget:
     """Return the trials of an arm that can be compared, with their best values within the first `epochs` epochs.
 
-    Only the first seed of each configuration is compared, because only some configurations have further seeds. Trials
-    that diverged are left out. A trial that population based training changed counts up to the epoch of its first
-    change, because its later values are not due to its parameters alone.
+    Only first seeds are compared, because only some configurations have further seeds. Trials that diverged are left
+    out. A trial that population based training changed counts up to its first change, because its later values are not
+    due to its parameters alone.
 
     Args:
         records: Trials of the sweep, in the order in which they started.
         metrics: Names of one or two objectives.
         epochs: Budget; by default the largest number of epochs that `at_least` trials reached.
         arm: Name of the arm; by default that of the first trial, which is the main search.
-        at_least: Smallest number of trials to compare.
-
-    Raises:
-        TooFewTrials: Fewer than `at_least` trials reached the budget.
+        at_least: Smallest number of trials to compare. With fewer trials, TooFewTrials is raised.
     """
     arm = arm or (records[0].arm if records else "")
     usable = [record for record in records if record.arm == arm and record.seed_index == 0 and record.counts]
@@ -76,7 +72,7 @@ def _unchanged_epochs(record: TrialRecord, metric: str) -> int:
 
 
 def _within(record: TrialRecord, epochs: int, metrics: Sequence[str]) -> list[float] | None:
-    """Return the objectives of a trial after `epochs` epochs; None if one of them is missing or not finite."""
+    """Return the best value of each of `metrics` in the first `epochs` epochs of `record`; None if one is missing."""
     cut = [epoch for epoch in record.history if epoch["epoch"] <= epochs]
     ended = TrialRecord(
         record.name, record.arm, record.number, record.parameters, record.config, record.seed_index, history=cut

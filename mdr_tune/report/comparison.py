@@ -13,12 +13,11 @@ class Difference:
     """The difference of one metric between two runs.
 
     Attributes:
-        metric: Name of the metric.
         first_epoch: First epoch at which the values differ.
         largest: Largest absolute difference; infinite where only one of the runs has a finite value.
         epoch: Epoch of the largest difference.
-        then: Value of the first run at this epoch; None if it has none.
-        now: Value of the second run at this epoch; None if it has none.
+        then: Value of the first run at `epoch`; None if it has none.
+        now: Value of the second run at `epoch`; None if it has none.
     """
 
     metric: str
@@ -31,13 +30,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of comparing two runs.
+    """The result of comparing two runs. `epochs` and `values` are the numbers of epochs and of values compared.
 
-    Attributes:
-        epochs: Number of epochs that were compared.
-        values: Number of values that were compared.
-        differences: One entry for each metric that differs, ordered by the first epoch at which it differs. For the
-            same epoch, the largest difference comes first.
+    `differences` has an entry for each metric that differs, in the order of its first different epoch. At the same
+    epoch, the largest difference comes first.
     """
 
     epochs: int
@@ -64,14 +60,11 @@ class Comparison:
 
 
 def compare(then: Sequence[Mapping[str, float]], now: Sequence[Mapping[str, float]]) -> Comparison:
-    """Compare the histories of two runs at the epochs that both have.
+    """Compare the histories of two runs, `then` and `now`, at the epochs that both have.
 
-    A value that is not finite counts as missing, since a store may not keep it. Metrics that depend on the machine are
-    left out, see `mdr_tune.records.metrics.is_compared`.
-
-    Args:
-        then: History of the first run: for each epoch its metrics by name, and its number as `epoch`.
-        now: History of the second run, in the same form.
+    A history has for each epoch its number as `epoch`, and its metrics by name. A value that is not finite counts as
+    missing, since a store may not keep it. Metrics that depend on the machine are left out, see
+    `records.metrics.is_compared`.
     """
     old, new = _by_epoch(then), _by_epoch(now)
     epochs = sorted(set(old) & set(new))

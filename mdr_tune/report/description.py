@@ -1,7 +1,4 @@
-"""Describe a sweep's run in the MLflow UI, in Markdown: while the sweep runs, at its end, and for an ablation.
-
-`trial_table` is also the table that the terminal shows at the end of a search.
-"""
+"""Describe a sweep's run in the MLflow UI, in Markdown: while the sweep runs, at its end, and for an ablation."""
 
 import datetime
 from collections.abc import Iterable, Sequence
@@ -16,8 +13,8 @@ from mdr_tune.report.sentences import beside_baselines, best_trial, verdict
 from mdr_tune.util.words import count
 
 ROOM = 3500
-"""Largest number of characters in a table's rows. MLflow's stores accept a description of 5000 characters, and the
-table is only a part of it."""
+"""Largest number of characters in a table's rows. MLflow's stores accept descriptions of 5000 characters, of which the
+table is a part."""
 BEST_TRIALS_SHOWN = 5
 NAMED = 5
 """Largest number of trials that a sentence names."""
@@ -25,11 +22,10 @@ _FAILURES: tuple[Outcome, ...] = ("failed", "diverged")
 
 
 def trial_table(result: SweepResult) -> tuple[list[str], list[list[str]]]:
-    """Return the titles and the cells of the table of a sweep's trials.
+    """Return the titles and the cells of the table of trials in `result`, for the terminal and for MLflow.
 
-    Its rows are the best configurations of the main search, then the best configuration of each baseline. For a grid,
-    all configurations of the main search are shown, in the order in which they started. The value of a configuration
-    with several seeds is the mean over the seeds.
+    Its rows are the best configurations of the main search (for a grid all of them, in the order of their start), then
+    the best configuration of each baseline. The value of a configuration is the mean over its seeds.
     """
     rows = result_rows(result)
     main = [r for r in rows if r.first.arm == result.main_arm and best_of(r.trials[0], r.metric) is not None]
@@ -51,7 +47,6 @@ def _cells(row: Row, several: bool, parameters: str) -> list[str]:
 
 
 def _trial_lines(result: SweepResult) -> list[str]:
-    """Return the table of trials as lines of Markdown, cut to `ROOM` characters."""
     titles, cells = trial_table(result)
     head = [_line(titles), "|" + " --- |" * len(titles)]
     return head + _cut_to_room([_line(row) for row in cells], "`mdr-tune leaderboard` shows all trials")
@@ -62,13 +57,9 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _cut_to_room(rows: Sequence[str], where: str) -> list[str]:
-    """Return as many of a table's rows as fit into `ROOM` characters.
+    """Return as many of the Markdown lines `rows` as fit into `ROOM` characters.
 
-    If rows are left out, a last line says how many they are and where all rows can be read.
-
-    Args:
-        rows: Rows as lines of Markdown.
-        where: Place where all rows can be read, in words that end the last line.
+    If rows are left out, a last line says how many, and ends with `where`, the place where all rows can be read.
     """
     left = ROOM
     for number, row in enumerate(rows):
@@ -79,11 +70,9 @@ def _cut_to_room(rows: Sequence[str], where: str) -> list[str]:
 
 
 def search_description(result: SweepResult, load_command: str | None) -> str:
-    """Return the description of a search that ran to its end.
+    """Return the description of a search for MLflow, in Markdown, after the search ended with `result`.
 
-    Args:
-        result: Result of the search.
-        load_command: Lines of Python that load the winner; None if there is no winner to load.
+    `load_command` is lines of Python that load the winner; None without a winner.
     """
     first, *further = verdict(result)
     lines = [f"### {first}", "", *(f"- {line}" for line in further), "", *_trial_lines(result)]
@@ -93,7 +82,7 @@ def search_description(result: SweepResult, load_command: str | None) -> str:
 def running_description(
     result: SweepResult, total: int, doing: str, now: datetime.datetime, head: str = "Running"
 ) -> str:
-    """Return the description of a sweep that is running, was interrupted, or failed.
+    """Return the description of a sweep for MLflow, in Markdown, while it runs, or after it was interrupted or failed.
 
     Args:
         result: Result so far. Its `best` comes from `rows.best_so_far`.
@@ -122,12 +111,10 @@ def _failures(records: Sequence[TrialRecord], outcome: Outcome) -> str | None:
 
 
 def ablation_description(table: AblationTable, sentences: Sequence[str], load_command: str | None) -> str:
-    """Return the description of an ablation, in Markdown of about 5000 characters at most.
+    """Return the description of the ablation `table` for MLflow, in Markdown of about 5000 characters at most.
 
-    Args:
-        table: Table of the ablation.
-        sentences: Summary of the table, as `summary_sentences` returns it.
-        load_command: Lines of Python that load the winner; None if there is no winner to load.
+    `sentences` are its summary by `summary_sentences`. `load_command` is lines of Python that load the winner; None
+    without a winner.
     """
     lines = [f"### {escape(sentences[0])}", ""] if sentences else []
     lines += [*(f"- {escape(sentence)}" for sentence in sentences[1:]), "", escape(texts.caption(table)), ""]

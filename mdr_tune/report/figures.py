@@ -1,7 +1,4 @@
-"""Draw the figures of a search with Optuna's matplotlib plots, and make their axes and labels legible.
-
-All trials are compared at the same budget, which is named in the titles.
-"""
+"""Draw the figures of a search with Optuna's matplotlib plots, and make their axes and labels legible."""
 
 import math
 import textwrap
@@ -24,8 +21,8 @@ if TYPE_CHECKING:
 
 SLICES_A_ROW = 3
 MOST_SLICES, MOST_COORDINATES = 9, 6
-"""Largest number of parameters in the figure of slices, which has a plot for each parameter, and in that of parallel
-coordinates. Both show the most important parameters."""
+"""Largest number of parameters in the figures of slices and of parallel coordinates. The most important ones are shown.
+"""
 _MANY_TICKS = 6
 _LABEL_WIDTH = 16
 
@@ -35,9 +32,9 @@ _Plot = Callable[["optuna.Study", Sequence[str]], None]
 def sweep_figures(
     records: Sequence[TrialRecord], metric: str, folder: Path, second_metric: str | None = None
 ) -> list[Path]:
-    """Draw the figures of the main search into `folder` and return the files.
+    """Draw the figures of the main search in `records` into `folder` and return the files.
 
-    Nothing is drawn if too few trials can be compared.
+    The objectives are `metric` and `second_metric`, if given. Nothing is drawn if too few trials can be compared.
     """
     metrics = [metric, *([second_metric] if second_metric else [])]
     try:
@@ -47,15 +44,10 @@ def sweep_figures(
 
 
 def draw_figures(found: AtBudget, metrics: Sequence[str], folder: Path) -> list[Path]:
-    """Draw the figures of the compared trials into `folder` and return the files.
+    """Draw the figures of the compared trials in `found` into `folder`, which is made if need be, and return the files.
 
-    The history is always drawn. Slices and parallel coordinates are drawn if a parameter varies. Importances are drawn
-    if they can be computed for a parameter, and the Pareto front if there are two objectives.
-
-    Args:
-        found: Trials at the same budget.
-        metrics: Names of the objectives.
-        folder: Folder of the files; made if it does not exist.
+    `metrics` names the objectives. The history is always drawn. Slices and parallel coordinates are drawn if a
+    parameter varies, importances if they can be computed, and the Pareto front if there are two objectives.
     """
     study = make_study(found)
     plots: dict[str, _Plot] = {"history": _history}
@@ -70,10 +62,9 @@ def draw_figures(found: AtBudget, metrics: Sequence[str], folder: Path) -> list[
 
 
 def budget_title(found: AtBudget) -> str:
-    """Return the part of a title that says which trials were compared: `mdr: best within 8 of 20 epochs, 12 trials`.
+    """Return the part of a title on the trials in `found`: `mdr: best within 8 of 20 epochs, 12 trials`.
 
-    In this example, 12 trials of the arm `mdr` are compared by their best values within 8 epochs, and a whole trial has
-    20 epochs.
+    Here, 12 trials of the arm `mdr` are compared by their best values within 8 epochs. A whole trial has 20 epochs.
     """
     whole = found.epochs >= found.longest
     epochs = count(found.epochs, "epoch") if whole else f"{found.epochs} of {found.longest} epochs"
@@ -99,7 +90,7 @@ def _label(metric: str) -> str:
 
 
 def _from_1(place: float, _position: int) -> str:
-    """Return the number of a compared trial as an axis shows it, counted from 1. Optuna counts from 0."""
+    """Return the label of the tick at `place`, a trial's number. Optuna counts trials from 0, labels from 1."""
     return f"{place + 1:.0f}"
 
 
@@ -184,7 +175,7 @@ def _pareto(study: "optuna.Study", metrics: Sequence[str]) -> None:
 
 
 def tidy_axis(axes: Any, name: str, study: "optuna.Study") -> None:
-    """Make the ticks on the x axis of a slice legible. A slice is the plot of the objective over one parameter."""
+    """Make the x axis of `axes` legible, which shows the values of the parameter `name` of `study`."""
     distribution = _distribution(study, name)
     if isinstance(distribution, CategoricalDistribution):
         ticks = [(tick, label.get_text().strip("'")) for tick, label in _tick_labels(axes)]
@@ -201,7 +192,7 @@ def tidy_axis(axes: Any, name: str, study: "optuna.Study") -> None:
 
 
 def tidy_parallel(axes: Any, study: "optuna.Study") -> None:
-    """Make the axes of a parallel coordinate plot legible."""
+    """Make a parallel coordinate plot of `study`, which is drawn on `axes`, legible."""
     import matplotlib.patheffects as effects
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -234,10 +225,7 @@ def _has_gaps(study: "optuna.Study", name: str) -> bool:
 
 
 def _plain_log_ticks(axis: Any, distribution: FloatDistribution) -> None:
-    """Label a logarithmic axis with plain numbers, such as 0.02 and 0.05, instead of powers of ten.
-
-    The more decades the axis spans, the fewer ticks each decade has.
-    """
+    """Label a logarithmic `axis` over the range of `distribution` with numbers such as 0.02, not powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     decades = math.log10(distribution.high / distribution.low)

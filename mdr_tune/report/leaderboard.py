@@ -25,13 +25,11 @@ class Line:
     A row, which is one configuration with its seeds, has a line for each seed.
 
     Attributes:
-        rank: Rank of the row, from 1, on the line of its first seed. None on the other lines, and for a row without a
-            value.
-        trial: Name of the trial.
+        rank: Rank of the row, from 1, on the line of its first seed; else None. None also for a row without a value.
         best: Best value of the sweep's metric, in percent.
         best_epoch: Epoch of the best value.
-        mean: Mean of the best values over the row's seeds that ran to their end, on the line of the first seed. None on
-            the other lines, and for a row with one seed.
+        mean: Mean of the best values of the row's seeds that ran to their end, on the line of its first seed; else
+            None. None also for a row with one seed.
         seeds: Number of seeds in the mean.
         second: Value of the second objective; None with one objective.
         front: Whether the trial is on the Pareto front of the two objectives; None with one objective.
@@ -68,23 +66,15 @@ TITLES = {
     "epoch_s": "s/epoch",
     "peak_gib": "peak GiB",
 }
-"""Title of each column whose title in the terminal's table differs from its name. The argument `sort` may be a title or
-a name."""
+"""Title of each column whose title in the terminal's table differs from its name. `--sort` accepts both."""
 
 
 def leaderboard(sweep: SweepRecords, sort: str | None = None) -> list[Line]:
-    """Return a line for each trial, the best row first. The further seeds of a row follow its first one.
+    """Return a line for each trial of `sweep`, the best row first. The further seeds of a row follow its first seed.
 
-    Trials that diverged have no value and come last.
-
-    Args:
-        sweep: Records of the sweep.
-        sort: Name or title of a column, or name of a metric or a parameter, by which the lines are sorted; None for the
-            order by rank. Values that are better when high are sorted in descending order, all others in ascending
-            order. Lines without a value come last.
-
-    Raises:
-        UserError: `sort` is not the name of a column, a metric or a parameter.
+    Lines are in the order of rank, or sorted by `sort`: the name or title of a column, or the name of a metric or a
+    parameter (UserError if it is none of these). Values that are better when high are in descending order, all others
+    in ascending order. Lines without a value and trials that diverged come last.
     """
     by_name = {trial.record.name: _line(sweep, trial) for trial in sweep.trials}
     if sweep.second_metric:
@@ -129,7 +119,7 @@ def _line(sweep: SweepRecords, trial: RecordedTrial) -> Line:
 
 
 def titles(sweep: SweepRecords) -> dict[str, str]:
-    """Return the title of each column whose title in the terminal's table differs from the column's name."""
+    """Return the title of each column of the leaderboard of `sweep` whose title is not its name, by the name."""
     label = metric_label(sweep.metric)
     second = metric_label(sweep.second_metric or "")
     return {**TITLES, **({"second": second} if second else {}), "best": label, "test": f"test {label}"}
@@ -169,10 +159,10 @@ def _keyed(value: Callable[[Line], Any], higher_first: bool) -> Callable[[Line],
 
 
 def flat_rows(lines: list[Line]) -> Rows:
-    """Return each line as a row with a column for each value, parameter (`mdr.weight`) and metric (`train/loss`).
+    """Return each of `lines` as a row with a column for each value, parameter (`mdr.weight`) and metric (`train/loss`).
 
-    A parameter with the same name as a column gets a prefix: `trial.epochs`. All rows have the same columns. A value
-    that a trial lacks is None, and a list or a section of the configuration is stored as text.
+    All rows have the same columns; a missing value is None. A parameter named like a column gets a prefix:
+    `trial.epochs`.
     """
     parameters = list(dict.fromkeys(key for line in lines for key in line.parameters))
     metrics = sorted({key for line in lines for key in line.metrics})
@@ -187,7 +177,7 @@ def flat_rows(lines: list[Line]) -> Rows:
 
 
 def budget_note(lines: list[Line]) -> str | None:
-    """Return a warning if trials had different numbers of epochs; None if all had the same number."""
+    """Return a warning if the trials of `lines` had different numbers of epochs; None if all had the same number."""
     epochs = [line.epochs for line in lines if line.best is not None]
     if len(set(epochs)) < 2:
         return None

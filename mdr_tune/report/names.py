@@ -9,21 +9,18 @@ from mdr_tune.records.objectives import chosen_on
 
 
 def quality(metric: str) -> str:
-    """Return a metric's name without its split and `best_`: `recall_at_1` for `curves/best_test_recall_at_1`."""
+    """Return the name of `metric` without its split and `best_`: `recall_at_1` for `curves/best_test_recall_at_1`."""
     name = metric.split("/")[-1].removeprefix("best_")
     return name.removeprefix("test_").removeprefix("train_")
 
 
 def test_key(metric: str) -> str:
-    """Return the name of the test metric that belongs to a metric of each epoch.
-
-    It is `test/recall_at_1` for `val/recall_at_1` and for `curves/test_recall_at_1`.
-    """
+    """Return the test metric that belongs to `metric`: `test/recall_at_1` to `curves/test_recall_at_1`."""
     return "test/" + quality(metric)
 
 
 def split_of(metric: str) -> str:
-    """Return the split whose classes a metric is computed on: `test`, `validation` or `training`."""
+    """Return the split whose classes `metric` is computed on: `test`, `validation` or `training`."""
     group, _, name = metric.partition("/")
     if group == "test" or name.removeprefix("best_").startswith("test_"):
         return "test"
@@ -31,26 +28,24 @@ def split_of(metric: str) -> str:
 
 
 def full_title(metric: str) -> str:
-    """Return the title of a metric, with its split: `test Recall@1`."""
+    """Return the title of `metric`, with its split: `test Recall@1`."""
     return f"{split_of(metric)} {metric_label(metric)}"
 
 
 def value_titles(metric: str) -> tuple[str, str]:
-    """Return two titles: that of the value by which trials are chosen, and that of the test value.
+    """Return the titles of the two values that a trial has of `metric`: `val Recall@1` and `test Recall@1`.
 
-    They are `val Recall@1` and `test Recall@1`.
-
-    With the authors' protocol, both values are of the test classes, and the first title is `best test Recall@1`.
+    With the authors' protocol, which chooses trials on the test classes, the first is `best test Recall@1`.
     """
     label = metric_label(metric)
     return f"{'val' if chosen_on(metric) == 'validation' else 'best test'} {label}", f"test {label}"
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Return a short name for each dotted key: its last part, preceded by other parts if it would be ambiguous.
+    """Return a short name for each of the dotted `keys`: its last part, preceded by others if it would be ambiguous.
 
-    The keys `size` and `seed` and the keys in `levels` always keep the part before them: `batch size`. A key that ends
-    in `name` is called by its section: `loss` for `loss.name`.
+    `size`, `seed` and the keys in `levels` always keep the part before them: `batch size`. A key that ends in `name` is
+    called by its section: `loss` for `loss.name`.
     """
     known = list(dict.fromkeys(keys))
     short = {key: _last(key) for key in known}
@@ -77,14 +72,10 @@ def _said(part: str) -> str:
 
 
 def format_parameters(parameters: dict[str, Any], digits: int = DIGITS) -> str:
-    """Return sampled parameters in one short line: `levels 3 over ±2.40, weight 0.13, margin 0.2`.
+    """Return sampled `parameters`, by dotted key, in one short line: `levels 3 over ±2.40, weight 0.13, margin 0.2`.
 
-    In this example, MDR has 3 levels with a spread of 2.4 and a weight of 0.13.
-
-    Args:
-        parameters: Sampled values, by dotted key.
-        digits: Number of significant digits. The spread and the offset of the levels have `digits - 1` digits behind
-            the decimal point.
+    Here, MDR has 3 levels with a spread of 2.4 and a weight of 0.13. Numbers have `digits` significant digits; the
+    spread and the offset of levels have `digits - 1` digits behind the decimal point.
     """
     left = dict(parameters)
     parts: list[str] = []

@@ -10,13 +10,10 @@ from mdr_tune.report.rows import AblationTable, Estimate
 
 @dataclass(frozen=True)
 class OverviewColumn:
-    """A column of an overview, which shows one metric of one sweep.
+    """A column of an overview: one metric, such as `test/recall_at_1`, of one sweep.
 
-    Attributes:
-        sweep: Name of the sweep.
-        data: Heading above all columns of the sweep. It is the name of the data set. The sweep's name is added if two
-            sweeps have the same data set, and the protocol is added if the sweeps' protocols differ.
-        metric: Name of the metric, such as `test/recall_at_1`.
+    `data` is the heading above the sweep's columns: the data set, and also the sweep or the protocol if these differ
+    between columns of one data set.
     """
 
     sweep: str
@@ -42,10 +39,9 @@ class Overview:
 
 
 def overview(tables: Sequence[AblationTable]) -> Overview | None:
-    """Return one table of several sweeps, with the Recall@K of each method; None if they do not fit into one table.
+    """Return one table of several sweeps, with the Recall@K of each method; None if `tables` do not fit into one table.
 
-    They do not fit if there is only one sweep, if a sweep has several rows of one method because settings vary, or if
-    no two sweeps have a method in common.
+    They do not fit if there is only one, if one has several rows of a method, or if no two have a method in common.
     """
     rows = [{row.method: row for row in table.rows} for table in tables]
     if len(tables) < 2 or any(len(by) != len(table.rows) for by, table in zip(rows, tables, strict=True)):
@@ -69,9 +65,9 @@ def overview(tables: Sequence[AblationTable]) -> Overview | None:
 
 
 def _recalls(table: AblationTable) -> list[str]:
-    """Return the Recall@K metrics of the split in which the table compares rows.
+    """Return the metrics that the overview shows of `table`: Recall@K on the classes on which it compares rows.
 
-    If there are none, return the metric in which the table compares rows.
+    Without Recall@K, it is the metric in which `table` compares rows.
     """
     group = table.metric.split("/")[0]
     found = [m for m in table.metrics if m.split("/")[0] == group and recall_rank(m) is not None]

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 SVG_BYTES = 200_000
-"""Size of the largest SVG that is embedded in the page, in bytes. A figure with many points or pictures has a larger
-SVG, and is embedded as PNG."""
+"""Largest size, in bytes, of an SVG that is embedded in the page. A figure with a larger one is embedded as PNG."""
 VERDICT_MARKS = {"better": "▲", "worse": "▼", "not separated": "≈", "not known": "?"}
 """Symbol of each verdict, so that readers can recognise a verdict without its colour."""
 
@@ -32,13 +31,10 @@ def page(
     overview: Overview | None = None,
     made: datetime.datetime | None = None,
 ) -> str:
-    """Return the page as HTML. All text that comes from users (names, settings, errors, captions) is escaped.
+    """Return the report as an HTML page called `title`, with a part for each of `sections`.
 
-    Args:
-        sections: Parts of the report, one for each sweep.
-        title: Title of the page.
-        overview: Table of several sweeps beside each other, if there is one.
-        made: Time at which the report was made; by default now.
+    All text that comes from users is escaped. `overview` is a table of several sweeps, if there is one. `made` is the
+    time at which the report was made, by default now.
     """
     import jinja2
 
@@ -62,7 +58,6 @@ def page(
 
 
 def _first_rows(sections: Sequence[Section]) -> list[Row]:
-    """Return the rows of the first table that has rows. The glossary below this table explains its methods."""
     return next((section.table.rows for section in sections if section.table.rows), [])
 
 
@@ -131,14 +126,14 @@ def _value(table: AblationTable, row: Row, metric: str, is_highest: bool) -> dic
 
 
 def _breakable(name: str) -> "Markup":
-    """Return a name as HTML in which a line may break after an underscore, but not within a word."""
+    """Return `name` as HTML in which a line may break after an underscore, but not within a word."""
     from markupsafe import Markup, escape
 
     return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
 
 
 def _data_uri(figure: ReportFigure) -> str:
-    """Return a figure as a data URI for an `img` element. Ids in its SVG then do not clash with those of other SVGs."""
+    """Return `figure` as a data URI for an `img` element. Ids in its SVG then do not clash with those of other SVGs."""
     is_small = figure.svg.stat().st_size <= SVG_BYTES
     file, kind = (figure.svg, "svg+xml") if is_small else (figure.png, "png")
     return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"

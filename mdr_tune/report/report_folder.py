@@ -1,8 +1,7 @@
 """Check what the folder of a report holds, and replace it as a whole.
 
-`report.json` lists the files and the parts of a report. A new report is made in a hidden folder. When it is complete,
-this folder takes the place of the old report. The report under the folder's name is therefore always complete; it is
-missing only for an instant during the replacement.
+A new report is made in a hidden folder, which takes the place of the old report when it is complete. The report under
+the folder's name is therefore always complete. It is missing only for an instant during the replacement.
 """
 
 import errno
@@ -22,23 +21,19 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import some
 
 MANIFEST = "report.json"
-"""File that lists the files of a report. A folder that holds any other file is not replaced."""
+"""File that lists the files and the parts of a report. A folder that holds any other file is not replaced."""
 NAMED = 3
 """Largest number of missing parts that an error names."""
 ABANDONED_S = 86400.0
 """Age in seconds from which on a hidden folder is taken to be left by a crash. Making a report takes minutes."""
 ATTEMPTS = 20
-"""Number of attempts to move a new report to its folder. An attempt fails if another process moves a report there at
-the same time."""
+"""Number of attempts to move a new report to its folder. An attempt fails if another process moves its report there."""
 
 
 def make_manifest(evidences: Sequence[SweepEvidence], names: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
-    """Return the content of a report's `report.json`.
+    """Return the content of `report.json` for a report of `evidences`, the records of sweeps called `names`.
 
-    Args:
-        evidences: Records of the sweeps that the report is made from.
-        names: Name of each sweep in the report.
-        files: Files of the report, relative to its folder.
+    `files` are the files of the report, relative to its folder.
     """
     launches = {name: evidence.sweep.parent_run_id for name, evidence in zip(names, evidences, strict=True)}
     trials = {evidence.sweep.parent_run_id: _parts(evidence) for evidence in evidences}
@@ -46,7 +41,7 @@ def make_manifest(evidences: Sequence[SweepEvidence], names: Sequence[str], file
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the content of `report.json` in a folder. It is empty if the file is missing or cannot be read."""
+    """Return the content of `report.json` in `folder`. It is empty if the file is missing or cannot be read."""
     try:
         found = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
@@ -55,13 +50,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_not_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], place: str) -> None:
-    """Check that a new report has all parts of the old report that it replaces.
-
-    The arguments are those of `why_poorer`.
-
-    Raises:
-        UserError: The new report lacks a part. The text says which.
-    """
+    """Raise UserError if the new report lacks a part of the old one. The arguments are those of `why_poorer`."""
     if why := why_poorer(evidences, before, place):
         raise UserError(f"{why}. Look for what was lost (deleted runs or files), or name another folder")
 
@@ -73,8 +62,7 @@ def why_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], pl
 
     Args:
         evidences: Records of the sweeps that the new report is made from.
-        before: `report.json` of the old report. If an older version wrote it, it lists no parts, and none count as
-            missing.
+        before: `report.json` of the old report. One by an older version lists no parts, and none count as missing.
         place: Folder of the old report, for the message.
     """
     known = before.get("trials", {})
@@ -94,7 +82,7 @@ def why_poorer(evidences: Sequence[SweepEvidence], before: Mapping[str, Any], pl
 
 
 def _parts(evidence: SweepEvidence) -> dict[str, list[str]]:
-    """Return the parts that each trial has besides its metrics (distances, test details), by the trial's name."""
+    """Return what each trial of `evidence` has besides metrics (distances, test details), by the trial's name."""
     return {
         record.name: [
             *(["distances"] if record.distances else []),
@@ -108,11 +96,8 @@ def _parts(evidence: SweepEvidence) -> dict[str, list[str]]:
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty hidden folder for the caller to fill, and move it to the place of `folder` at the end.
 
-    After an exception `folder` is unchanged. Several processes may do this at the same time. Each has a hidden folder
-    of its own, and the report of the process that ends last stays.
-
-    Raises:
-        OSError: The folder cannot be written, or its path contains links that form a loop.
+    After an exception `folder` is unchanged. Several processes may do this at the same time, and the report of the
+    process that ends last stays. OSError is raised if `folder` cannot be written, or if its links form a loop.
     """
     target = _leads_to(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -129,11 +114,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def restore(folder: Path) -> None:
-    """Put back an old report that a crash has left under a hidden name.
-
-    There is such a report if a process crashed after it moved the old report away and before it moved the new one in.
-    Hidden folders that are not needed any more are removed.
-    """
+    """Put back the old report of `folder` that a crash left under a hidden name, and remove old hidden folders."""
     target = _leads_to(folder)
     for old in _beside(target, "old"):
         with suppress(OSError):  # another process took the place: then there is a report
@@ -147,7 +128,7 @@ def restore(folder: Path) -> None:
 
 
 def _leads_to(folder: Path) -> Path:
-    """Return the path of a folder with all links followed. Raise OSError if the links form a loop."""
+    """Return the path of `folder` with all links followed. Raise OSError if the links form a loop."""
     target = Path(os.path.realpath(folder))
     if target.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
@@ -176,16 +157,12 @@ def _take_place(made: Path, target: Path, old: Path) -> None:
 
 
 def files_below(folder: Path, root: Path) -> list[str]:
-    """Return all files below a folder, as paths relative to `root`."""
+    """Return all files below `folder`, as paths relative to `root`."""
     return sorted(str(file.relative_to(root)) for file in folder.rglob("*") if file.is_file())
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a report may be written: the folder does not exist, is empty, or holds a report and nothing else.
-
-    Raises:
-        UserError: A report may not be written. The text names the file that prevents it.
-    """
+    """Raise UserError unless `folder` does not exist, is empty, or holds a report and nothing else."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         above = "" if there == folder else f"{folder}: "
@@ -198,6 +175,5 @@ def check_folder(folder: Path) -> None:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Return the files that `report.json` in a folder lists; an empty set if there is no such file."""
     files = read_manifest(folder).get("files", [])
     return {file for file in files if isinstance(file, str)} if isinstance(files, list) else set()

@@ -16,24 +16,18 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Pair:
-    """A row and its baseline.
-
-    Attributes:
-        row: Index of the row in the table.
-        baseline: Index of its baseline in the table.
-    """
+    """Indices, in the table, of a row and of its baseline."""
 
     row: int
     baseline: int
 
 
 def baseline_pairs(rows: list[Row], is_grid: bool) -> list[Pair]:
-    """Return a pair for each row with MDR and each of its baselines.
+    """Return a pair for each of `rows` with MDR and each of its baselines, the one of the same embedding mode first.
 
-    Of a row's pairs, the one with the baseline of the same embedding mode is first. In a grid, the baselines are the
-    rows without MDR that otherwise differ from the row only in the embedding mode, one for each mode. In a search,
-    there are no such rows, since each arm was tuned on its own. The rows of all arms without MDR are then the
-    baselines.
+    In a grid (`is_grid`), the baselines are the rows without MDR that otherwise differ from the row only in the
+    embedding mode, one for each mode. In a search, where each arm was tuned on its own, they are the rows of all arms
+    without MDR.
     """
     pairs = []
     configs = [row.first.config for row in rows]
@@ -52,7 +46,7 @@ def baseline_pairs(rows: list[Row], is_grid: bool) -> list[Pair]:
 
 
 def pairs_with(rows: list[Row], name: str) -> list[Pair]:
-    """Return a pair for each row except the one called `name`, which is the baseline of all pairs.
+    """Return a pair for each of `rows` except the row called `name`, which is the baseline of all pairs.
 
     Raises:
         UserError: No row has this name. The text lists the names.
@@ -73,15 +67,10 @@ def _number(name: str) -> int | None:
 
 
 def compare_rows(rows: list[Row], pairs: list[Pair], metric: str, details: dict[str, TestDetails]) -> list[Row]:
-    """Return the rows with their differences in `metric` filled in.
+    """Return `rows` with their differences in `metric` filled in: one for each of `pairs` that has a seed in common.
 
-    The p-values are corrected for all differences together. Two rows that have no seed in common get no difference.
-
-    Args:
-        rows: Rows of the table.
-        pairs: Pairs of a row and a baseline to compare.
-        metric: Name of the metric, such as `test/recall_at_1`.
-        details: Test results of each query, by trial name, for intervals over queries; empty if none are wanted.
+    The p-values are corrected for all differences together. `details` are the test results of each query, by trial
+    name, for intervals over queries; empty if none are wanted.
     """
     found: list[tuple[int, Difference]] = []
     for pair in pairs:
@@ -108,9 +97,9 @@ def _over_seeds(row: Row, baseline: Row, metric: str) -> tuple[Estimate, float |
 def _over_queries(
     row: Row, baseline: Row, metric: str, details: dict[str, TestDetails]
 ) -> tuple[Estimate, float | None] | None:
-    """Return the difference of two single runs with its interval over the queries; None if they cannot be paired.
+    """Return the difference of two single runs in `metric` with an interval over queries, and None as its p-value.
 
-    The second item, the p-value, is always None.
+    The result is None if `paired_queries` cannot pair `row` and `baseline` by `details`.
     """
     pair = paired_queries(row, baseline, metric, details)
     if pair is None:
@@ -122,10 +111,10 @@ def _over_queries(
 def paired_queries(
     row: Row, baseline: Row, metric: str, details: dict[str, TestDetails]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return the values of each query in the runs of a row and of its baseline, in percent, and each query's class.
+    """Return the value of `metric` of each query for `row` and for `baseline`, in percent, and the query's class.
 
-    Each of the three arrays is (n,). None if `row` or `baseline` does not consist of one evaluated run, if their seeds
-    or their queries differ, or if `metric` is not a test metric.
+    Each of the three arrays is (n,). None if a row has not exactly one run that is in `details` (by trial name), if the
+    seeds or queries of the two rows differ, or if `metric` is not a test metric.
     """
     sides = []
     for one in (row, baseline):

@@ -21,20 +21,19 @@ Key = tuple[tuple[str, str], ...]
 
 
 def has_mdr(config: dict[str, Any]) -> bool:
-    """Return whether a nested trial configuration has MDR."""
+    """Return whether the nested trial configuration `config` has MDR."""
     return config.get("mdr") is not None
 
 
 def embedding_mode(config: dict[str, Any]) -> str:
-    """Return the embedding mode of a configuration: `rescale`, `l2` or `none`."""
+    """Return the embedding mode of the trial configuration `config`: `rescale`, `l2` or `none`."""
     return str(config.get("embedding", {}).get("mode", ""))
 
 
 def method_of(config: dict[str, Any]) -> str:
-    """Return the name of a configuration's method.
+    """Return the name of the method that the configuration `config` trains: `triplet`, `triplet_l2` or `triplet + MDR`.
 
-    It consists of the loss, the embedding mode unless this is the usual one of the loss, and ` + MDR` if MDR is used.
-    The first three rows of the paper's Table 1 are `triplet`, `triplet_l2` and `triplet + MDR`.
+    The embedding mode is named unless it is the usual one of the loss.
     """
     loss, mode = config["loss"], embedding_mode(config)
     name = str(loss["name"]) + ("" if mode == _usual_mode(loss) else f"_{mode}")
@@ -42,10 +41,7 @@ def method_of(config: dict[str, Any]) -> str:
 
 
 def _usual_mode(loss: dict[str, Any]) -> str:
-    """Return the mode that `embedding.mode: auto` means for a loss.
-
-    If another version recorded a loss that this version does not know, `rescale` is returned.
-    """
+    """Return the mode that `embedding.mode: auto` means for `loss`; `rescale` for a loss that this version lacks."""
     try:
         directions = TypeAdapter(LossConfig).validate_python(loss).compares_directions
     except ValidationError:
@@ -54,7 +50,7 @@ def _usual_mode(loss: dict[str, Any]) -> str:
 
 
 def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
-    """Return a key that configurations share if they are equal. Keys and sections in `without` are not compared."""
+    """Return a key that equal configurations share. Parts of `config` that `without` names are not compared."""
     kept = {
         key: value
         for key, value in flatten(config).items()
@@ -64,20 +60,15 @@ def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
 
 
 def comparable_key(config: dict[str, Any]) -> Key:
-    """Return a key that configurations share if they differ at most in MDR, the embedding mode and the seed."""
+    """Return a key that configurations share if they differ from `config` at most in MDR, embedding mode and seed."""
     return key_of(config, without=("seed", "mdr", MODE))
 
 
 def drawn(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that were drawn for a row, with the keys of MDR's section in place of the section.
+    """Return the `parameters` drawn for a row, by dotted key, with the keys of MDR's section in place of the section.
 
-    The section is replaced only if a search chose between whole sections for MDR. Of the keys in these sections, only
-    those with different values then count as varied.
-
-    Args:
-        config: Configuration of the row, nested.
-        parameters: Drawn values by dotted key, as records have them. The value of a section that was chosen is its
-            label.
+    If a search chose between whole sections for MDR, `parameters` has only a section's label. The section's values are
+    in `config`, the row's nested configuration. Of the keys, only those with different values then count as varied.
     """
     if "mdr" not in parameters:
         return parameters
@@ -86,23 +77,15 @@ def drawn(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def varied(parameters: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the keys that have different values in different rows, in the order of the keys.
-
-    Args:
-        parameters: Drawn values of each row, see `drawn`. A row may lack a key.
-    """
+    """Return the keys of `parameters`, the drawn values of each row, that have different values in different rows."""
     keys = list(dict.fromkeys(key for row in parameters for key in row))
     return [key for key in keys if len({repr(row[key]) for row in parameters if key in row}) > 1]
 
 
 def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the setting of each row as text: `embedding size 64, weight 0.1`.
+    """Return the setting of each row as text, which is all that varies besides the method: `margin 0.2, weight 0.1`.
 
-    A setting is all that varies between the rows except for the method.
-
-    Args:
-        configs: Configuration of each row, nested.
-        parameters: Drawn values of each row, see `drawn`.
+    `configs` has the nested configuration of each row, and `parameters` its drawn values, see `drawn`.
     """
     rows = [_without_method(config, row) for config, row in zip(configs, parameters, strict=True)]
     keys = varied(rows)
@@ -116,25 +99,24 @@ def settings_of(configs: Sequence[dict[str, Any]], parameters: Sequence[dict[str
 
 
 def tuned_setting(config: dict[str, Any], parameters: dict[str, Any]) -> str:
-    """Return the setting of a search's row as text: `margin 0.2, weight 0.13`.
+    """Return the setting of a search's row as text: what was drawn besides the method, `margin 0.2, weight 0.13`.
 
-    A setting is all that was drawn for the row except for the method.
-
-    Args:
-        config: Configuration of the row, nested.
-        parameters: Drawn values by dotted key, as records have them.
+    `config` is the nested configuration of the row, and `parameters` its drawn values by dotted key.
     """
     return format_parameters(_without_method(config, parameters))
 
 
 def _without_method(config: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the drawn values of a row except for what is in the name of its method."""
+    """Return the drawn `parameters` of a row without what its method's name says. `config` is its configuration."""
     left = {key: _beside_method(key, value, config) for key, value in parameters.items() if key not in UNSAID}
     return {key: value for key, value in left.items() if value is not None}
 
 
 def _beside_method(key: str, value: Any, config: dict[str, Any]) -> Any:
-    """Return a drawn value without the part that is in the name of the method; None if nothing remains."""
+    """Return the drawn `value` of `key` without what the method's name says; None if nothing remains.
+
+    The method is that of `config`, the configuration that the value was drawn for.
+    """
     if key == "loss":
         return str(value).removeprefix(str(config["loss"]["name"])).strip() or None
     return value

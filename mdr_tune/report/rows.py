@@ -1,7 +1,7 @@
-"""The row that all tables about a sweep are made of: one configuration with its seeds.
+"""The row that all tables about a sweep are made of, and the table of an ablation.
 
-Such rows make up the table at the end of a launch, the descriptions in MLflow, the leaderboard and the report. For a
-report, `ablation.py` adds settings, estimates and differences.
+A row is one configuration with its seeds. Such rows make up the table at the end of a launch, the descriptions in
+MLflow, the leaderboard and the report. For a report, `ablation.py` adds settings, estimates and differences.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,9 +19,8 @@ from mdr_tune.statistics import Interval
 Verdict = Literal["better", "worse", "not separated", "not known"]
 """Verdict on a row in comparison with its baseline.
 
-`better` and `worse`: the p-value after Holm's correction is at most 0.05. `not separated`: the corrected p-value is
-above 0.05. `not known`: there is no p-value, because the two rows have fewer than two seeds in common, or because the
-differences of all seeds are equal.
+`better` and `worse`: the p-value after Holm's correction is at most 0.05. `not separated`: it is above 0.05. `not
+known`: there is none, because fewer than two seeds are in common, or because the differences of all seeds are equal.
 """
 
 
@@ -29,9 +28,8 @@ differences of all seeds are equal.
 class Estimate(Interval):
     """A mean with its 95 % interval, in the units of its values.
 
-    Attributes:
-        values: Value of each training seed; empty for an interval over queries.
-        over: What the interval is over: `seeds` for Student's t-interval, `queries` for a bootstrap of a single run.
+    `values` has the value of each training seed; it is empty for an interval over queries. `over` says whether the
+    interval is Student's t-interval over `seeds`, or a bootstrap over the `queries` of a single run.
     """
 
     values: dict[int, float] = field(default_factory=dict)
@@ -47,10 +45,8 @@ class Difference:
     Attributes:
         baseline: Name of the baseline's configuration.
         label: Method of the baseline: `triplet`, `triplet_l2`.
-        estimate: Mean difference, with its interval.
         p: p-value of the two-sided paired t-test; None if there is no test, as in a pairing by query.
         p_holm: p-value corrected by Holm's method for all differences of the table.
-        verdict: Verdict by the corrected p-value.
     """
 
     baseline: str
@@ -70,9 +66,8 @@ class Row:
         metric: Name of the sweep's metric.
         ran: Trials whose values are used for the row's estimates.
         method: Name of the method, see `method_of`: `triplet`, `triplet_l2`, `triplet + MDR`.
-        setting: Text that describes the row beside its method: `embedding size 64`. In a grid, it names what was
-            varied. The settings of rows with the same baseline then differ only in their part on MDR. In a search, it
-            names all that was drawn for the row.
+        setting: Text that describes the row beside its method: what a grid varied, or all that a search drew for the
+            row. In a grid, the settings of rows with the same baseline differ only in their part on MDR.
         values: Value of each parameter that varies between the rows, by dotted key.
         estimates: Estimate of each metric, in percent, by the metric's name: `test/recall_at_1`.
         differences: Differences to the row's baselines in the table's metric; empty for a row without baselines.
@@ -136,27 +131,24 @@ class Row:
 
     @property
     def mean(self) -> tuple[float, int] | None:
-        """Mean of the best values over the seeds that ran to their end, and the number of these seeds.
-
-        None if no seed that ran to its end has a value.
-        """
+        """Mean best value of the seeds that ran to their end, and the number of these seeds; None without a value."""
         return mean_of_best((trial.record, best_of(trial, self.metric)) for trial in self.trials)
 
     @property
     def value(self) -> tuple[float, int] | None:
-        """Value by which rows are ranked, and the number of seeds in it.
+        """Value by which rows are ranked, and the number of seeds in it; None if the row has no value.
 
-        It is `mean` or, if there is no mean, the first seed's best value. None if there is neither.
+        It is `mean` or, if there is no mean, the first seed's best value.
         """
         own = best_of(self.trials[0], self.metric)
         return self.mean or (None if own is None else (own[0], 1))
 
     def values_of(self, metric: str) -> dict[int, float]:
-        """Return the value of a metric by training seed, for those trials in `ran` that have a value."""
+        """Return the value of `metric` by training seed, for those trials in `ran` that have a value."""
         return {trial.record.seed: trial.metrics[metric] for trial in self.ran if metric in trial.metrics}
 
     def mean_of(self, metric: str) -> float | None:
-        """Return the mean of a metric over all seeds that have a value; None if no seed has one."""
+        """Return the mean of `metric` over all seeds that have a value; None if no seed has one."""
         values = [trial.metrics[metric] for trial in self.trials if metric in trial.metrics]
         return sum(values) / len(values) if values else None
 
@@ -166,16 +158,13 @@ class AblationTable:
     """Table of one launch: its rows, and what its columns and differences are about.
 
     Attributes:
-        sweep: Name of the sweep.
         data: Name of the data set.
-        metric: Name of the metric in which rows are compared. It is a test metric such as `test/recall_at_1`, or a
-            validation metric while test values are missing.
-        metrics: Names of the metrics of all columns, in order.
-        rows: Rows of the table. For a grid, these are all configurations in the order of the grid, followed by the
-            baselines. For a search, these are the best configurations of the arms.
+        metric: Metric in which rows are compared: a test metric, or a validation metric while test values are missing.
+        metrics: Metrics of all columns, in order.
+        rows: For a grid, all configurations in order, then the baselines. For a search, the best of each arm.
         is_grid: Whether the launch is a grid, so that all of its configurations are shown.
-        protocol: `validation` or `paper`, which says on which classes the best epoch was chosen; see `SweepFacts`.
         notes: Notes for the reader of the table: on failed seeds, on few seeds, on the correction of p-values.
+        protocol: `validation` or `paper`, which says on which classes the best epoch was chosen; see `SweepFacts`.
     """
 
     sweep: str
@@ -189,15 +178,12 @@ class AblationTable:
 
 
 def said_outcome(outcome: Outcome) -> str:
-    """Return an outcome in words: `stopped early`."""
+    """Return `outcome` in words: `stopped early`."""
     return outcome.replace("_", " ")
 
 
 def best_of(trial: RecordedTrial, metric: str) -> tuple[float, int] | None:
-    """Return the best value of `metric` and its epoch; None if the trial diverged, or has no value.
-
-    Both are taken from the history. If the history was not read, they are taken from the trial's metrics in MLflow.
-    """
+    """Return the best value of `metric` and its epoch; None if `trial` diverged, or has no value."""
     record = trial.record
     if record.history or not record.counts:
         return record.best(metric)
@@ -206,16 +192,13 @@ def best_of(trial: RecordedTrial, metric: str) -> tuple[float, int] | None:
 
 
 def best_parameters(trial: RecordedTrial, metric: str) -> dict[str, Any]:
-    """Return the parameters that a trial's best epoch was trained with.
-
-    Population based training may have changed them since the trial's start.
-    """
+    """Return the parameters that the best epoch of `trial` by `metric` was trained with. They may change in a trial."""
     best = best_of(trial, metric)
     return trial.record.parameters if best is None else trial.record.parameters_in(best[1])
 
 
 def said_parameters(trials: Sequence[RecordedTrial], metric: str) -> dict[str, str]:
-    """Return the parameters of each trial's best epoch in one short line, by the trial's name.
+    """Return the parameters of each of `trials` at its best `metric` as one short line, by the trial's name.
 
     Different parameters have different lines: numbers get more digits if the lines would be equal otherwise.
     """
@@ -224,25 +207,26 @@ def said_parameters(trials: Sequence[RecordedTrial], metric: str) -> dict[str, s
 
 
 def rows_of(trials: Iterable[RecordedTrial], metric: str) -> list[Row]:
-    """Return a row for each configuration, in the order in which the configurations started."""
+    """Return a row for each configuration in `trials`, in the order in which they started.
+
+    `metric` is the metric of the sweep.
+    """
     by_name = {trial.record.name: trial for trial in trials}
     groups = by_configuration(trial.record for trial in by_name.values())
     return [Row([by_name[record.name] for record in group], metric) for group in groups.values()]
 
 
 def result_rows(result: SweepResult) -> list[Row]:
-    """Return the rows of a sweep that runs or has just ended. They are made from its result without reading MLflow."""
+    """Return the rows of a sweep that runs or has just ended, made from its `result` without reading MLflow."""
     of_best = {record.name: result.test[arm] for arm, record in result.best.items() if arm in result.test}
     tests = of_best | result.tests
     return rows_of([RecordedTrial(r, "", tests.get(r.name, {})) for r in result.records], result.metric)
 
 
 def best_so_far(records: Sequence[TrialRecord], metric: str) -> dict[str, TrialRecord]:
-    """Return the first seed of each arm's best configuration, by arm.
+    """Return the first seed of each arm's best configuration in `records`, by arm. An arm without a value is left out.
 
-    A configuration is judged by the mean over its seeds that ran to their end. Without such a mean, it is judged by the
-    first seed's best value. Among equal configurations, the one that started first is the best. An arm without a value
-    is left out.
+    A configuration is judged by its `Row.value` of `metric`. Among equal ones, the one that started first is the best.
     """
     found: dict[str, tuple[float, TrialRecord]] = {}
     for row in rows_of([RecordedTrial(record, "", {}) for record in records], metric):
@@ -253,7 +237,7 @@ def best_so_far(records: Sequence[TrialRecord], metric: str) -> dict[str, TrialR
 
 
 def grid_rows(evidence: SweepEvidence) -> list[Row]:
-    """Return a row for each configuration of a grid, arm by arm, in the order of each arm's grid.
+    """Return a row for each configuration of the grid in `evidence`, arm by arm, in the order of each arm's grid.
 
     If the grid varies `seed`, configurations that differ only in the seed make one row.
     """
@@ -270,11 +254,7 @@ def grid_rows(evidence: SweepEvidence) -> list[Row]:
 
 
 def best_rows(evidence: SweepEvidence) -> list[Row]:
-    """Return the row of the best configuration of each arm.
-
-    It is the configuration that the launch chose by the sweep's metric. A configuration with several seeds is judged by
-    the mean over its seeds.
-    """
+    """Return a row for each arm of the search in `evidence`: its best configuration, as the launch chose it."""
     sweep = evidence.sweep
     found = []
     for arm in dict.fromkeys(record.arm for record in sweep.records):

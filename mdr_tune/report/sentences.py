@@ -1,7 +1,6 @@
 """Say in plain sentences which row is the best and what MDR gained. No other module makes such sentences.
 
-`verdict` is about a sweep that has just ended, and compares the best trial of each arm, in points. `summary_sentences`
-is about the table of a report, in which differences have intervals.
+`verdict` is about a sweep that has just ended, `summary_sentences` about the table of a report with its intervals.
 """
 
 import math
@@ -38,10 +37,7 @@ class _Group:
 
 
 def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return a summary of the table in at most five sentences.
-
-    The first is on the best row. The others say what MDR gains over each kind of baseline.
-    """
+    """Return a summary of `table` in at most five sentences, made from `evidence`: the best row, and what MDR gains."""
     sentences = [*_best_row(evidence, table)]
     if not sentences:
         return ["No trial ran to its end: there is nothing to compare."]
@@ -55,9 +51,9 @@ def summary_sentences(evidence: SweepEvidence, table: AblationTable) -> list[str
 
 
 def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return a sentence on the best row, as a list of one; an empty list if no row has a value.
+    """Return a sentence on the best row of `table`, as a list of one; an empty list if no row has a value.
 
-    Rows are compared on the classes by which the protocol chooses: the validation classes, as a rule.
+    Rows are compared on the classes by which the launch of `evidence` chose: the validation classes, as a rule.
     """
     chosen_by = best_key(evidence.sweep.metric)
     by = chosen_by if chosen_by in table.metrics else table.metric
@@ -71,7 +67,7 @@ def _best_row(evidence: SweepEvidence, table: AblationTable) -> list[str]:
 
 
 def _told(estimate: Estimate) -> str:
-    """Return a mean with its interval and the number of seeds: `79.92 (95 % interval 75.20 to 84.63, n = 3 seeds)`."""
+    """Return `estimate` as text with its interval and seeds: `79.92 (95 % interval 75.20 to 84.63, n = 3 seeds)`."""
     if estimate.low is None or estimate.high is None:
         return f"{number(estimate.mean)} ({_n(estimate)}, no interval)"
     ends = f"{number(estimate.low)} to {number(estimate.high)}"
@@ -79,13 +75,9 @@ def _told(estimate: Estimate) -> str:
 
 
 def _told_difference(difference: Difference, is_corrected: bool, unit: str = "") -> str:
-    """Return a difference as text, with its interval, its p-value and the number of its pairs.
+    """Return `difference` as text, with its interval, its p-value and the number of its pairs.
 
-    Args:
-        difference: Difference of a row to its baseline.
-        is_corrected: Whether the text calls the p-value corrected. If the table has only one test, no correction is
-            needed.
-        unit: Text directly after the number, such as ` points`.
+    `is_corrected` says whether the p-value is called corrected. `unit` is text after the number, such as ` points`.
     """
     estimate = difference.estimate
     parts = [] if estimate.low is None or estimate.high is None else [_ends(estimate.low, estimate.high)]
@@ -108,10 +100,9 @@ def _n(estimate: Estimate) -> str:
 
 
 def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
-    """Return the differences in two groups, by whether the baseline is the row's own method without MDR or another one.
+    """Return the differences of `table` in two groups: to the row's own method without MDR, and to other methods.
 
-    If a difference shows more than the gain of MDR, as with a baseline that the user named, all differences are in one
-    group.
+    If `_is_gain`, which reads `evidence`, is false for one of them, all differences are in one group.
     """
     rows = {row.name: row for row in table.rows}
     found = [(row, difference) for row in table.rows for difference in row.differences]
@@ -129,11 +120,10 @@ def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
 
 
 def _is_gain(evidence: SweepEvidence, table: AblationTable, row: Row, baseline: Row) -> bool:
-    """Return whether the difference between two rows shows what MDR gains.
+    """Return whether the difference of `row` and `baseline` shows what MDR gains: only `row` has MDR.
 
-    In a grid, this is so if only `row` has MDR and the two are equal otherwise, except for the embedding mode.
-
-    In a search, it is enough that only `row` has MDR, since each arm was tuned on its own.
+    If `table` is of a grid, their configurations in `evidence` must also be equal otherwise, except for the embedding
+    mode. In a search, they need not be equal, since each arm was tuned on its own.
     """
     if not row.has_mdr or baseline.has_mdr:
         return False
@@ -146,10 +136,9 @@ def _is_gain(evidence: SweepEvidence, table: AblationTable, row: Row, baseline: 
 
 
 def _gain(group: _Group, metric: str, is_corrected: bool) -> list[str]:
-    """Return the sentences on a group of differences.
+    """Return one sentence on a single difference of `group` in `metric`, or two sentences on several differences.
 
-    A single difference gets one sentence. Several differences get two sentences: one on the smallest and the largest
-    difference, and one on how many rows are better or worse.
+    `is_corrected` says whether p-values are called corrected.
     """
     title = full_title(metric)
     if len(group.found) == 1:
@@ -160,9 +149,9 @@ def _gain(group: _Group, metric: str, is_corrected: bool) -> list[str]:
 
 
 def _range(group: _Group, title: str, is_corrected: bool) -> str:
-    """Return the smallest and the largest difference as text, each with its row.
+    """Return the smallest and the largest difference of `group` as text, in points of the metric called `title`.
 
-    If both round to the same number, the text has this number alone.
+    `is_corrected` says whether p-values are called corrected.
     """
     ordered = sorted(group.found, key=lambda pair: pair[1].estimate.mean)
     (least, bottom), (most, top) = ordered[0], ordered[-1]
@@ -178,7 +167,7 @@ def _range(group: _Group, title: str, is_corrected: bool) -> str:
 
 
 def _counts(found: list[tuple[Row, Difference]]) -> str:
-    """Return in words how many rows are better, worse, or neither. The worse rows are named."""
+    """Return in words how many rows of the differences `found` are better, worse, or neither. Worse rows are named."""
     rows: dict[str, list[Row]] = {verdict: [] for verdict in SAID}
     for row, difference in found:
         rows[difference.verdict].append(row)
@@ -200,7 +189,7 @@ def _nothing_compared(table: AblationTable) -> str:
 
 
 def beside_baselines(row: Row) -> str:
-    """Return a row's differences to its baselines as one table cell: `+7.83 ± 0.36 over triplet: better`."""
+    """Return the differences of `row` to its baselines as one table cell: `+7.83 ± 0.36 over triplet: better`."""
     return "; ".join(
         " ".join([signed(d.estimate.mean), *spread(d.estimate).split(), f"over {d.label}: {d.verdict}"])
         for d in row.differences
@@ -208,7 +197,7 @@ def beside_baselines(row: Row) -> str:
 
 
 def verdict(result: SweepResult) -> list[str]:
-    """Return sentences on the result of a sweep: which trial is the best, on which classes, and what MDR gained."""
+    """Return sentences on the `result` of a sweep: which trial is the best, on which classes, and what MDR gained."""
     winner, label = result.winner, metric_label(result.metric)
     if winner is None and result.interrupted:
         no_test = "" if result.test_was_read_on_the_way else " and read no test classes"
@@ -236,7 +225,7 @@ def verdict(result: SweepResult) -> list[str]:
 
 
 def best_trial(result: SweepResult) -> str:
-    """Return the best trial in words: `mdr-007 (margin 0.2): Recall@1 62.50 at epoch 2, test Recall@1 57.50`."""
+    """Return the winner of `result` in words: `mdr-007 (margin 0.2): Recall@1 62.50 at epoch 2, test Recall@1 57.5`."""
     winner, label = result.winner, metric_label(result.metric)
     assert winner is not None
     rows = result_rows(result)
@@ -252,21 +241,19 @@ def best_trial(result: SweepResult) -> str:
 
 
 def _best_rows(result: SweepResult) -> dict[str, Row]:
-    """Return the row of each arm's best trial, by arm."""
     rows = {row.name: row for row in result_rows(result)}
     return {arm: rows[record.config_name] for arm, record in result.best.items()}
 
 
 def _seeds(row: Row) -> int:
-    """Return the number of seeds in a row's value."""
     return 1 if row.value is None else row.value[1]
 
 
 def gains(result: SweepResult) -> dict[str, float]:
-    """Return the gains of the best MDR trial over each baseline, in points, by metric name: `gain/val_over_triplet`.
+    """Return the gains of the best MDR trial of `result` over each baseline, in points, by metric name.
 
-    Each baseline has a gain on the validation classes and one on the test classes. With the authors' protocol, there is
-    no gain on the validation classes. A grid has no gains, since its rows are compared one by one.
+    Each baseline has a gain on the validation classes, such as `gain/val_over_triplet`, unless the protocol is the
+    authors', and one on the test classes. A grid has no gains, since its rows are compared one by one.
     """
     found: dict[str, float] = {}
     best = _best_rows(result)
@@ -295,11 +282,9 @@ def _gain_over(arm: str, found: dict[str, float], label: str) -> str:
 
 
 def _not_better(found: dict[str, float], baselines: Sequence[str]) -> list[str]:
-    """Return sentences on baselines that are as good as or better than the chosen MDR trial, on validation or test.
+    """Return sentences on those of `baselines` that are as good as or better than the chosen MDR trial.
 
-    Args:
-        found: Gains in points, as `gains` returns them.
-        baselines: Names of the baselines' arms.
+    `found` are the gains of this trial in points, as `gains` returns them.
     """
     lines = []
     for split, classes in (("val", "validation"), ("test", "test")):
@@ -313,7 +298,7 @@ def _not_better(found: dict[str, float], baselines: Sequence[str]) -> list[str]:
 
 
 def _arms_choice(result: SweepResult) -> str:
-    """Return a sentence on how the compared trials were chosen, and how often the test classes were read."""
+    """Return a sentence on how the trials compared in `result` were chosen, and when the test classes were read."""
     split = chosen_on(result.metric)
     own = f"Each arm had its own search ({_budget(result)}), chosen on {split}"
     if split == "test":
@@ -324,10 +309,7 @@ def _arms_choice(result: SweepResult) -> str:
 
 
 def _budget(result: SweepResult) -> str:
-    """Return in words how many trials and epochs each arm had.
-
-    Early stopping gives the arms different numbers of epochs.
-    """
+    """Return in words how many trials and epochs each arm of `result` had. Early stopping makes the epochs differ."""
     parts = []
     for arm in result.best:
         records = [record for record in result.records if record.arm == arm]
@@ -344,7 +326,7 @@ def _caution(best: dict[str, Row]) -> str:
 
 
 def _circumstances(result: SweepResult) -> list[str]:
-    """Return sentences on why the search ended, on trials without a value, and on the Pareto front."""
+    """Return sentences on why the search of `result` ended, on trials without a value, and on the Pareto front."""
     lines = []
     if result.stopped_because:
         lines.append(f"The search ended before its trials were used up: {result.stopped_because}.")

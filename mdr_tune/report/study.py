@@ -24,21 +24,20 @@ TARGET_QUANTILE = 0.25
 EVALUATOR = "PED-ANOVA, best quarter of the trials"
 """Name of the method that computes importances, as the figure shows it.
 
-Optuna 5 also uses PED-ANOVA by default, but looks at the best tenth of the trials. In a search of this size, that is
-one or two trials. The methods were compared on simulated searches of 12 to 60 trials whose most important parameter is
-known. With the best quarter, this parameter came out first in 8 of 8 searches; with the best tenth and with fANOVA, in
-5 to 8 of 8.
+By default, Optuna 5 looks at the best tenth of the trials, which is one or two trials in a search of this size. In
+simulated searches of 12 to 60 trials with a known most important parameter, the best quarter ranked this parameter
+first in 8 of 8 searches, the best tenth and fANOVA in 5 to 8 of 8.
 """
 MIN_FOR_CONDITIONAL = 30
 """Number of trials from which on parameters that only some trials have get an importance.
 
-In the same simulated searches, a trial had a margin or a scale, depending on its loss. With 12 and 16 trials, these two
-parameters wrongly came out before the most important one; with 30 trials they did not.
+In simulated searches, such parameters (a margin or a scale, depending on the loss) wrongly came out before the most
+important one with 12 and 16 trials, but not with 30.
 """
 
 
 def make_study(found: AtBudget) -> optuna.Study:
-    """Return a study with a finished trial for each compared trial. Parameters with only one value are left out."""
+    """Return an Optuna study with a trial for each of the trials of `found`. Parameters with one value are left out."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(directions=["maximize"] * len(found.values[0]))
     keys = list(dict.fromkeys(key for record in found.records for key in record.parameters))
@@ -64,10 +63,9 @@ def make_study(found: AtBudget) -> optuna.Study:
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Return the share of each parameter in the variation of the first objective, the largest first.
+    """Return the share of each parameter of `study` in the variation of the first objective, the largest first.
 
-    The shares sum to 1. A parameter that only some trials have is included from `MIN_FOR_CONDITIONAL` trials on. The
-    result is empty if no parameter is included.
+    The shares sum to 1. Below `MIN_FOR_CONDITIONAL` trials, parameters that only some trials have are left out.
     """
     names = list(dict.fromkeys(name for trial in study.trials for name in trial.params))
     if len(study.trials) < MIN_FOR_CONDITIONAL:
@@ -85,16 +83,16 @@ def _lower_is_better(trial: optuna.trial.FrozenTrial) -> float:
 
 
 def by_importance(study: optuna.Study) -> list[str]:
-    """Return the names of all parameters that vary, the most important first. Those without an importance are last."""
+    """Return the parameters of `study` that vary, the most important first. Those without an importance are last."""
     names = dict.fromkeys(name for trial in study.trials for name in trial.params)
     return list(dict.fromkeys([*importances(study), *names]))
 
 
 def distribution_of(key: str, values: list[Any]) -> BaseDistribution:
-    """Return a distribution over the values of a parameter: a range for numbers, a list of choices for other values.
+    """Return a distribution over the `values` of the parameter `key`: a range for numbers, else a list of choices.
 
-    A range is logarithmic for the keys in `LOG_KEYS`, and if the ratio of its ends is at least `LOG_RATIO`. It is never
-    logarithmic if a value is not positive.
+    A range of positive numbers is logarithmic for the keys in `LOG_KEYS`, or if the ratio of its ends is at least
+    `LOG_RATIO`.
     """
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return CategoricalDistribution(list(choices_in_words(values).values()))
@@ -114,10 +112,7 @@ def _stored(distribution: BaseDistribution, value: Any, said: dict[str, str]) ->
 
 
 def choices_in_words(values: list[Any]) -> dict[str, str]:
-    """Return a short name of each different value, by the value's `repr`.
-
-    Long names are cut. Names that the cut makes equal are numbered.
-    """
+    """Return a short name of each different value in `values`, by its `repr`. Names that would be equal get numbers."""
     different = {repr(value): value for value in values}
     texts = [_cut(text) for text in tell_apart(list(different.values()), describe_value)]
     numbered = [_cut(f"{i}: {text}") if texts.count(text) > 1 else text for i, text in enumerate(texts, 1)]

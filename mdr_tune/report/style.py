@@ -13,15 +13,13 @@ from typing import Any
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, "#000000")
-"""Colours of Okabe and Ito, Color Universal Design, 2008. Their yellow is left out, because a yellow line cannot be
-seen on white."""
+"""Colours of Okabe and Ito, Color Universal Design, 2008, without their yellow, which cannot be seen on white."""
 GREY = "#888888"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ((0, (4, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)), (0, (2.5, 1.2)))
 """Line styles of methods without MDR; lines with MDR are solid."""
 WIDTH = 7.5
-"""Width of a figure, in inches. The text in it has at least 9 points, which can be read if the figure is as wide as a
-page."""
+"""Width of a figure, in inches. Its text of at least 9 points can be read if the figure is as wide as a page."""
 DPI = 150
 
 STYLE: Any = {
@@ -60,11 +58,8 @@ _PLOTS: Any = {
 class Look:
     """The look of a row or a method in every figure of a report.
 
-    Attributes:
-        colour: Colour of the line and the points.
-        marker: Shape of the points, as Matplotlib names it.
-        dash: Line style, as Matplotlib names it.
-        filled: Whether the points are filled. This is so for rows with MDR.
+    `marker` and `dash` are the shape of points and the style of lines, as Matplotlib names them. `filled` says whether
+    the points are filled, as for rows with MDR.
     """
 
     colour: str
@@ -93,10 +88,7 @@ def styled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def optuna_pyplot() -> Iterator[Any]:
-    """Yield Matplotlib's pyplot, set up without a screen and with Optuna's plots in this style.
-
-    All of its figures are closed afterwards.
-    """
+    """Yield Matplotlib's pyplot without a screen, with Optuna's plots in this style. Close all figures afterwards."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -115,7 +107,7 @@ def optuna_pyplot() -> Iterator[Any]:
 
 
 def save(figure: Any, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a figure as `name.png` and `name.svg` and return the two files. The same figure gives the same bytes.
+    """Write `figure` as `name.png` and `name.svg` into `folder` and return both. The same figure gives the same bytes.
 
     The SVG begins with its root element, without XML declaration and DTD, so that a page can hold it unchanged.
     """

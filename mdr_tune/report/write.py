@@ -32,10 +32,7 @@ from mdr_tune.report.sentences import summary_sentences
 class Report:
     """A report that was written.
 
-    Attributes:
-        folder: Folder of the report.
-        files: Paths of its files, the page first.
-        tables: Table of each sweep, in the order in which the sweeps were given.
+    Its files begin with the page. There is a table for each sweep, in the order in which the sweeps were given.
     """
 
     folder: Path
@@ -51,19 +48,15 @@ def build_report(
 ) -> Report:
     """Write the report of one or several sweeps into `folder`, in place of an older report.
 
-    The report consists of `index.html`, `report.md`, `report.json`, `tables/` and `figures/`. The files are made in a
-    hidden folder beside `folder`, which takes the place of `folder` when the report is complete.
+    The report consists of `index.html`, `report.md`, `report.json`, `tables/` and `figures/`.
 
     Args:
         evidences: Records of each sweep, as read from MLflow.
-        folder: Folder of the report.
-        baseline: Name of the configuration that every other row is compared with; None to compare each row with its own
-            baselines.
+        baseline: Name of a row to compare all other rows with, in place of their own baselines.
         progress: Function that is called with a few words at the start of each step.
 
     Raises:
-        UserError: `folder` holds files that are not of a report, or a report with parts that the new one lacks. Or
-            `baseline` is not the name of a row.
+        UserError: `folder` holds foreign files or a report with parts that the new one lacks, or no row is `baseline`.
         OSError: A file cannot be written.
     """
     restore(folder)

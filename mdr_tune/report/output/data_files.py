@@ -1,4 +1,4 @@
-"""Write tables as CSV and Parquet files. A report has such tables of its values, differences and trials.
+"""Write the values, differences and trials of a report as CSV and Parquet tables.
 
 Numbers are not rounded, so that the values and differences can be recomputed from the trials. Each row is one
 observation, so that any program can group and filter the rows.
@@ -19,7 +19,7 @@ Rows = list[dict[str, Cell]]
 
 
 def value_rows(table: AblationTable) -> Rows:
-    """Return a row for each configuration and metric: mean, 95 % interval, n, and whether n counts seeds or queries."""
+    """Return a row for each configuration and metric of `table`: mean, 95 % interval, number of seeds or queries."""
     return [
         {**_of(table, row), "metric": metric, **_estimate(row.estimates[metric])}
         for row in table.rows
@@ -29,7 +29,7 @@ def value_rows(table: AblationTable) -> Rows:
 
 
 def difference_rows(table: AblationTable) -> Rows:
-    """Return a row for each difference to a baseline, in points, with its p-values and its verdict."""
+    """Return a row for each difference to a baseline in `table`, in points, with its p-values and its verdict."""
     return [
         {
             **_of(table, row),
@@ -46,11 +46,11 @@ def difference_rows(table: AblationTable) -> Rows:
 
 
 def trial_rows(evidence: SweepEvidence, table: AblationTable) -> Rows:
-    """Return a row for each trial, with its sampled parameters and all of its metrics.
+    """Return a row for each trial of `evidence`, with its sampled parameters and all of its metrics.
 
-    Trials of configurations that the table does not show are included. All rows have the same columns. A value that a
-    trial lacks is None, and a list or a section of the configuration is stored as text. The column of a parameter is
-    named like `parameter:embedding.size`, and the column of a metric like the metric: `test/recall_at_1`.
+    Trials of configurations that `table` does not show are included. All rows have the same columns, and a missing
+    value is None. The columns are named like `parameter:embedding.size` for a parameter, and `test/recall_at_1` for a
+    metric.
     """
     shown = {trial.record.name: row for row in table.rows for trial in row.trials}
     parameters = list(dict.fromkeys(key for record in evidence.sweep.records for key in record.parameters))
@@ -99,15 +99,12 @@ def _estimate(estimate: Estimate) -> dict[str, Cell]:
 
 
 def cell(value: Any) -> Cell:
-    """Return a value as a table stores it. A list or a section of the configuration becomes text."""
+    """Return `value` as a table stores it. A list or a section of the configuration becomes text."""
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def csv_text(rows: Rows, columns: Sequence[str] = ()) -> str:
-    """Return rows as CSV.
-
-    Without rows, return only the line of the titles in `columns`, or an empty text if there are no titles.
-    """
+    """Return `rows` as CSV. Without rows, return only a line with the titles in `columns`, if there are any."""
     titles = list(rows[0]) if rows else columns
     file = io.StringIO()
     if titles:
@@ -118,7 +115,7 @@ def csv_text(rows: Rows, columns: Sequence[str] = ()) -> str:
 
 
 def write_parquet(rows: Rows, file: Path) -> None:
-    """Write rows as Parquet. A column with both text and numbers, such as a parameter's choices, is stored as text."""
+    """Write `rows` as Parquet to `file`. A column with both text and numbers is stored as text."""
     import pyarrow
     import pyarrow.parquet
 
@@ -131,7 +128,7 @@ def write_parquet(rows: Rows, file: Path) -> None:
 
 
 def write_rows(rows: Rows, folder: Path, name: str) -> list[Path]:
-    """Write rows as `name.csv` and `name.parquet` and return the two files. Without rows, write nothing."""
+    """Write `rows` into `folder` as `name.csv` and `name.parquet` and return both. Without rows, write nothing."""
     if not rows:
         return []
     as_csv, as_parquet = folder / f"{name}.csv", folder / f"{name}.parquet"

@@ -31,17 +31,17 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Return a text escaped for LaTeX, in any font encoding. Characters that usual fonts may lack become `?`."""
+    """Return `text` escaped for LaTeX, in any font encoding. Characters that usual fonts may lack become `?`."""
     return "".join(_SPECIAL.get(character, character if _is_plain(character) else "?") for character in text)
 
 
 def _is_plain(character: str) -> bool:
-    """Return whether LaTeX's usual fonts have a character: ASCII, and letters of western Europe."""
+    """Return whether LaTeX's usual fonts have `character`: ASCII, and letters of western Europe."""
     return " " <= character < "\x7f" or (character.isalpha() and character < "\u0100")
 
 
 def latex(section: Section) -> str:
-    """Return the LaTeX of a section: the table of values, and that of differences if there are any."""
+    """Return the LaTeX of `section`: the table of values, and that of differences if there are any."""
     table = section.table
     parts = ["% needs \\usepackage{booktabs}", _values(section)]
     if texts.differences_of(table):
@@ -50,7 +50,7 @@ def latex(section: Section) -> str:
 
 
 def overview_latex(overview: Overview) -> str:
-    """Return the LaTeX of the overview, which is one table of several sweeps."""
+    """Return the LaTeX of `overview`, which is one table of several sweeps."""
     heads, rules = _groups(texts.overview_groups(overview), 2)
     titles = ["method", *(metric_label(column.metric) for column in overview.columns)]
     rows = [_line([*map(escape, row)]) for row in texts.overview_rows(overview)]
@@ -61,9 +61,7 @@ def overview_latex(overview: Overview) -> str:
 def _groups(groups: list[tuple[str, int]], first: int) -> tuple[list[str], str]:
     """Return the headings above groups of columns, and the lines that are drawn below these headings.
 
-    Args:
-        groups: Title of each group, and its number of columns.
-        first: Number of the first group's first column, from 1.
+    `groups` has the title and the number of columns of each group. `first` is the first group's first column, from 1.
     """
     heads, rules = [], []
     for name, width in groups:
@@ -112,17 +110,17 @@ def _differences(section: Section) -> str:
 
 
 def _line(cells: list[str]) -> str:
-    """Return a row of LaTeX cells.
+    """Return a row of LaTeX `cells`.
 
-    If the row begins with a bracket, an empty group is put before it. LaTeX would otherwise take the bracket for an
-    argument of the `\\\\` before it.
+    LaTeX would take a bracket at the start of a row for an argument of the `\\\\` before it. A row that begins with a
+    bracket therefore begins with an empty group.
     """
     line = " & ".join(cells)
     return ("{}" if line.startswith("[") else "") + line + r" \\"
 
 
 def _float(lines: list[str], columns: str, caption: str, label: str) -> str:
-    """Return a LaTeX `table`. The label is not escaped, because it is made of a file name."""
+    """Return a LaTeX `table` of `lines`. Unlike `caption`, `label` is not escaped: it is made of a file name."""
     return "\n".join(
         [
             r"\begin{table}",

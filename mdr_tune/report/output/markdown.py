@@ -13,17 +13,14 @@ from mdr_tune.report.overview import Overview
 
 
 def escape(text: str) -> str:
-    """Return a text in one line, with every character escaped that Markdown or HTML would interpret."""
+    """Return `text` in one line, with every character escaped that Markdown or HTML would interpret."""
     return re.sub(r"([\\`*_<>#|~&$]|\](?=[(\[:]))", r"\\\1", " ".join(text.split()))
 
 
 def table_lines(titles: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int) -> list[str]:
-    """Return the lines of a Markdown table.
+    """Return the lines of a Markdown table with the `titles` of columns and the cells of `rows`, which it escapes.
 
-    Args:
-        titles: Titles of the columns, not escaped.
-        rows: Cells of each row, not escaped.
-        numbers_from: Index of the first column that is aligned to the right. All columns after it are too.
+    Columns from the index `numbers_from` on are aligned to the right.
     """
     rules = ["---" if column < numbers_from else "---:" for column in range(len(titles))]
     cells = [[escape(cell) for cell in row] for row in rows]
@@ -31,12 +28,9 @@ def table_lines(titles: Sequence[str], rows: Iterable[Sequence[str]], numbers_fr
 
 
 def markdown(sections: Sequence[Section], title: str, overview: Overview | None = None) -> str:
-    """Return the whole report.
+    """Return the whole report under the heading `title`, with a part for each of `sections`.
 
-    Args:
-        sections: Parts of the report, one for each sweep.
-        title: Heading of the report.
-        overview: Table of several sweeps beside each other, if there is one.
+    `overview` is a table of several sweeps, if there is one.
     """
     blocks = [[f"# {escape(title)}"]]
     if overview is not None:
@@ -112,7 +106,7 @@ def _figure(section: Section, title: str, caption: str, png: Path) -> list[str]:
 
 
 def _code(text: str) -> list[str]:
-    """Return a text unchanged in a code block. Its fence is longer than any run of backticks in the text."""
+    """Return `text` unchanged in a code block. Its fence is longer than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}yaml", *text.rstrip("\n").splitlines(), fence]

@@ -11,20 +11,14 @@ from mdr_tune.report.rows import AblationTable
 OVERVIEW = "overview"
 """File name, without extension, of the table of several sweeps."""
 DIFFERENCES, TRIALS = "_differences", "_trials"
-"""Suffixes in the file names of a sweep's table of differences and of its table of trials."""
+"""Suffixes of the file names of a sweep's table of differences and of its table of trials."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """The part of a report about one sweep.
+    """The part of a report about one sweep: its records in MLflow, their table and figures, and a summary in sentences.
 
-    Attributes:
-        slug: Name of the sweep's files and folders in the report. It has only letters, digits, `.`, `_` and `-`, and is
-            unique in the report.
-        evidence: Records of the sweep, as read from MLflow.
-        table: Table of the sweep.
-        sentences: Summary of the table, in sentences.
-        figures: Figures in the order in which they are shown.
+    `slug` is the name of the sweep's files, unique in the report, of letters, digits, `.`, `_` and `-`.
     """
 
     slug: str
@@ -40,7 +34,7 @@ class Section:
 
 
 def slugs(names: Sequence[str]) -> list[str]:
-    """Return a file name for each sweep. A number is appended if the files of two sweeps would have the same name."""
+    """Return a file name for each sweep in `names`. Sweeps whose files would have the same name get numbers."""
     found: list[str] = []
     taken = {OVERVIEW}
     for name in names:
@@ -54,5 +48,5 @@ def slugs(names: Sequence[str]) -> list[str]:
 
 
 def _files(slug: str) -> set[str]:
-    """Return the names of a sweep's tables, in lower case because some file systems ignore the case of letters."""
+    """Return the names of the tables of the sweep called `slug`, in lower case: some file systems ignore the case."""
     return {slug.lower() + ending for ending in ("", DIFFERENCES, TRIALS)}

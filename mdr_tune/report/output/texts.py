@@ -13,12 +13,12 @@ NONE = "\N{EN DASH}"
 
 
 def number(value: float) -> str:
-    """Return a percentage with two decimals. In this field, seeds already differ in the first decimal."""
+    """Return `value`, in percent, with two decimals. In this field, seeds already differ in the first decimal."""
     return f"{_rounded(value):.2f}".replace("-", MINUS)
 
 
 def signed(value: float) -> str:
-    """Return percentage points with their sign, `+1.20` or `−0.35`. A value that rounds to zero is `+0.00`."""
+    """Return `value`, in points, with its sign: `+1.20` or `−0.35`. A value that rounds to zero is `+0.00`."""
     return f"{_rounded(value):+.2f}".replace("-", MINUS)
 
 
@@ -27,7 +27,10 @@ def _rounded(value: float) -> float:
 
 
 def spread(estimate: Estimate) -> str:
-    """Return the interval of a mean: `± 0.45` over seeds, `[71.20, 74.00]` over queries; empty without an interval."""
+    """Return the interval of `estimate` as text, or an empty text if it has none.
+
+    It is `± 0.45` over seeds, and `[71.20, 74.00]` over queries.
+    """
     if estimate.low is None or estimate.high is None:
         return ""
     if estimate.over == "queries":  # its two sides have different lengths
@@ -36,14 +39,14 @@ def spread(estimate: Estimate) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Return both ends of a difference's interval, `[+0.41, +1.99]`. Return a dash if there is no interval."""
+    """Return the interval of a difference's `estimate` as text, `[+0.41, +1.99]`; a dash if it has none."""
     if estimate.low is None or estimate.high is None:
         return NONE
     return f"[{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
 def p_value(p: float | None) -> str:
-    """Return a p-value as text, `0.012` or `< 0.001`. Return a dash if there is no p-value.
+    """Return the p-value `p` as text, `0.012` or `< 0.001`; a dash if there is none.
 
     A value from 0.1 on has two decimals, a smaller one three. It has four if three would read 0.050, so that the text
     shows on which side of 0.05 it is.
@@ -58,16 +61,13 @@ def p_value(p: float | None) -> str:
 
 
 def pairs(difference: Difference) -> str:
-    """Return the number of pairs behind a difference, with their unit: `3 seeds`, `400 queries`."""
+    """Return the number of pairs behind `difference`, with their unit: `3 seeds`, `400 queries`."""
     n, unit = difference.estimate.n, difference.estimate.over
     return f"{n} {unit[:-1] if unit == 'seeds' and n == 1 else unit}"
 
 
 def seeds_in(row: Row, metric: str) -> int:
-    """Return the number of seeds in a row's mean of a metric.
-
-    It can be smaller than the row's number of seeds, because a seed that ran to its end may lack a test value.
-    """
+    """Return the number of seeds in the mean of `metric` of `row`. A seed that ran to its end may lack a test value."""
     estimate = row.estimates.get(metric)
     if estimate is None:
         return 0
@@ -75,13 +75,13 @@ def seeds_in(row: Row, metric: str) -> int:
 
 
 def seeds(row: Row, metric: str) -> str:
-    """Return the number of seeds in a row's mean as text: `3`, or `2 of 3` if one of three seeds is not in the mean."""
+    """Return the number of seeds in the mean of `metric` of `row`: `3`, or `2 of 3` if one of three is not in it."""
     found, begun = seeds_in(row, metric), len(row.seeds) + len(row.failed_seeds)
     return str(found) if found == begun else f"{found} of {begun}"
 
 
 def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
-    """Return the headings above a table's columns: each split, and the number of adjacent columns that it spans."""
+    """Return the headings above a table's columns of `metrics`: each split, and how many adjacent columns it spans."""
     found: list[tuple[str, int]] = []
     for metric in metrics:
         split = split_of(metric)
@@ -93,7 +93,7 @@ def splits(metrics: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def highest(table: AblationTable) -> dict[str, str]:
-    """Return the name of the row with the highest mean, by metric. A metric that only one row has is left out."""
+    """Return the name of the row of `table` with the highest mean, for each metric that at least two rows have."""
     found: dict[str, str] = {}
     for metric in table.metrics:
         means = {row.name: row.estimates[metric].mean for row in table.rows if metric in row.estimates}
@@ -103,7 +103,7 @@ def highest(table: AblationTable) -> dict[str, str]:
 
 
 def is_separated(row: Row) -> bool:
-    """Return whether a row's verdict is `better` for each of its baselines; false for a row without baselines."""
+    """Return whether `row` is `better` than each of its baselines; false for a row without baselines."""
     return bool(row.differences) and all(difference.verdict == "better" for difference in row.differences)
 
 
@@ -112,7 +112,7 @@ DIFFERENCE_TITLES = ("baseline", "verdict", "difference", "95 % interval", "pair
 
 
 def difference_cells(difference: Difference) -> list[str]:
-    """Return a difference as the cells of a table."""
+    """Return the cells of `difference` in a table."""
     return [
         difference.label,
         difference.verdict,
@@ -125,26 +125,22 @@ def difference_cells(difference: Difference) -> list[str]:
 
 
 def name_titles(table: AblationTable) -> list[str]:
-    """Return the titles of the columns that name a row: `method`, preceded by `setting` if any row has a setting."""
+    """Return the titles of the columns that name a row of `table`: `method`, after `setting` if any row has one."""
     return ["setting", "method"] if any(row.setting for row in table.rows) else ["method"]
 
 
 def name_cells(table: AblationTable, row: Row) -> list[str]:
-    """Return the cells that name a row, in the columns of `name_titles`."""
+    """Return the cells that name `row` in the columns of `name_titles` of `table`."""
     return [row.setting, row.method] if len(name_titles(table)) == 2 else [row.method]
 
 
 def differences_of(table: AblationTable) -> list[tuple[Row, Difference]]:
-    """Return every difference of a table with its row, in the order of the rows."""
+    """Return every difference of `table` with its row, in the order of the rows."""
     return [(row, difference) for row in table.rows for difference in row.differences]
 
 
 def glossary(methods: Sequence[str]) -> str:
-    """Return what a newcomer must know to read a table: Recall@K, and what the names of the given methods mean.
-
-    Args:
-        methods: Methods of the table's rows.
-    """
+    """Return sentences that explain Recall@K, and what a newcomer does not know in the names of `methods`."""
     parts = ["Recall@K: the percentage of images that have one of their own class among the K nearest others."]
     on_sphere = next((method for method in methods if method.removesuffix(WITH_MDR).endswith("_l2")), None)
     if on_sphere is not None:
@@ -161,12 +157,12 @@ _PROTOCOLS = {
 
 
 def protocol(name: str) -> str:
-    """Return in a few words on which classes the best epoch of each trial was chosen."""
+    """Return in a few words on which classes the protocol `name` chooses the best epoch of each trial."""
     return _PROTOCOLS.get(name, name)
 
 
 def caption(table: AblationTable) -> str:
-    """Return a few sentences on the values of a table: data, protocol, seeds and intervals."""
+    """Return a few sentences on the values of `table`: data, protocol, seeds and intervals."""
     counts = sorted({seeds_in(row, table.metric) for row in table.rows} - {0})
     over = {e.over for row in table.rows for e in row.estimates.values() if e.low is not None}
     parts = [f"{table.data}, percent, {protocol(table.protocol)}."]
@@ -181,7 +177,7 @@ def caption(table: AblationTable) -> str:
 
 
 def differences_caption(table: AblationTable) -> str:
-    """Return the caption of a table's differences: metric, protocol, pairing and p-values."""
+    """Return the caption of the differences of `table`: metric, protocol, pairing and p-values."""
     over = {difference.estimate.over for _, difference in differences_of(table)}
     text = f"Differences in points of {full_title(table.metric)} ({protocol(table.protocol)}), with 95 % intervals"
     if over == {"queries"}:
@@ -190,22 +186,18 @@ def differences_caption(table: AblationTable) -> str:
 
 
 def value(estimate: Estimate | None) -> str:
-    """Return a mean with its interval, `79.92 ± 0.45`. Return a dash if there is no mean."""
+    """Return `estimate` as text, the mean with its interval: `79.92 ± 0.45`; a dash if it is None."""
     return NONE if estimate is None else " ".join(filter(None, (number(estimate.mean), spread(estimate))))
 
 
 def overview_caption(overview: Overview) -> str:
-    """Return the caption of an overview.
-
-    The caption names the protocol if all sweeps have the same one. Otherwise the headings of the columns name the
-    protocols.
-    """
+    """Return the caption of `overview`, with the protocol if all sweeps have the same one."""
     text = "Means in percent, with half of the 95 % interval over the training seeds where there are several"
     return f"{text}; {protocol(overview.protocols[0])}." if len(set(overview.protocols)) == 1 else f"{text}."
 
 
 def overview_groups(overview: Overview) -> list[tuple[str, int]]:
-    """Return the heading above the columns of each sweep, with the number of these columns."""
+    """Return the heading above the columns of each sweep of `overview`, with the number of these columns."""
     found: dict[tuple[str, str], int] = {}
     for column in overview.columns:
         found[column.sweep, column.data] = found.get((column.sweep, column.data), 0) + 1
@@ -213,5 +205,5 @@ def overview_groups(overview: Overview) -> list[tuple[str, int]]:
 
 
 def overview_rows(overview: Overview) -> list[list[str]]:
-    """Return the cells of each row of the overview. The first cell is the name of the method."""
+    """Return the cells of each row of `overview`. The first cell is the name of the method."""
     return [[method, *map(value, cells)] for method, cells in zip(overview.methods, overview.cells, strict=True)]

@@ -28,7 +28,7 @@ _ERROR_CHARACTERS = 300
 
 
 def state(evidence: SweepEvidence) -> str | None:
-    """Return a sentence on how far an unfinished launch has come; None if the launch is finished."""
+    """Return a sentence on how far the launch of `evidence` has come; None if it is finished."""
     sweep = evidence.sweep
     ended = sum(record.ended for record in sweep.records)
     of_all = f"{ended} of {count(len(sweep.records), 'trial')} that it started had ended"
@@ -41,19 +41,19 @@ def state(evidence: SweepEvidence) -> str | None:
 
 
 def incomplete(evidence: SweepEvidence) -> str | None:
-    """Return a warning for the start of a report: the launch has not ended, or trials are left out; None otherwise."""
+    """Return a warning if the launch of `evidence` has not ended, or if trials are left out since they were deleted."""
     gone = sorted(evidence.deleted)
     left_out = f"Left out, since deleted in MLflow: {', '.join(gone)}." if gone else None
     return " ".join(filter(None, [state(evidence), left_out])) or None
 
 
 def protocol(evidence: SweepEvidence) -> str:
-    """Return a sentence on the classes on which epochs and configurations were chosen."""
+    """Return a sentence on the classes on which epochs and configurations of `evidence` were chosen."""
     return _PROTOCOLS.get(evidence.facts.protocol, evidence.facts.protocol)
 
 
 def what_was_run(evidence: SweepEvidence) -> list[tuple[str, str]]:
-    """Return the facts of a launch as names and texts. Facts that are not known are left out."""
+    """Return the known facts of the launch of `evidence`, such as its command and versions, as names and texts."""
     facts, sweep = evidence.facts, evidence.sweep
     outcomes = Counter(record.outcome.replace("_", " ") for record in sweep.records)
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
@@ -83,18 +83,17 @@ def _when(evidence: SweepEvidence) -> str:
 
 
 def failed_trials(evidence: SweepEvidence) -> list[tuple[str, str, str]]:
-    """Return name, outcome and reason of the trials that failed, diverged or were killed."""
+    """Return name, outcome and reason of the trials of `evidence` that failed, diverged or were killed."""
     bad = [record for record in evidence.sweep.records if record.outcome in ("failed", "diverged", "killed")]
     return [(record.name, record.outcome, _why(record.error)) for record in bad]
 
 
 def _why(error: str | None) -> str:
-    """Return the line of a traceback that names the error. It is cut if it is long."""
     text = last_line(error or "")
     return text if len(text) <= _ERROR_CHARACTERS else text[: _ERROR_CHARACTERS - 3] + "..."
 
 
 def how_the_numbers_were_made(evidence: SweepEvidence, table: AblationTable) -> list[str]:
-    """Return a few sentences on how values, intervals and p-values were computed."""
+    """Return sentences on how values, intervals and p-values of `table`, made from `evidence`, were computed."""
     over_queries = any(e.over == "queries" for row in table.rows for e in row.estimates.values())
     return [protocol(evidence), *(_FROM_ONE_RUN if over_queries else _FROM_SEEDS)]

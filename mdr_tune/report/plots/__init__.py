@@ -1,5 +1,4 @@
 """The figures of a report, one in each file.
 
-The function of a figure takes the evidence and the table, and returns a drawing. It returns None if its data are
-missing.
+A figure's function takes the records of a launch and its table, and returns a drawing, or None without data.
 """

@@ -28,17 +28,14 @@ FIGURES: dict[str, Callable[[SweepEvidence, AblationTable], Drawing | None]] = {
     "gallery_best": gallery_best,
     "gallery_worst": gallery_worst,
 }
-"""Function that draws each figure, by file name. The order is that of the report: first results, then explanations of
-them."""
+"""Function that draws each figure, by file name, in the order of the report: first results, then explanations of them.
+"""
 
 
 def draw(evidence: SweepEvidence, table: AblationTable, folder: Path) -> list[ReportFigure]:
-    """Draw the figures of a launch as PNG and SVG. A figure whose data are missing is left out.
+    """Draw the figures of the launch in `evidence` and `table` as PNG and SVG into `folder`, which is made if need be.
 
-    Args:
-        evidence: Records of the launch, as read from MLflow.
-        table: Table of the launch.
-        folder: Folder of the files; made if it does not exist.
+    A figure whose data are missing is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = []

@@ -30,14 +30,16 @@ _APART = 0.012
 """Distance between the points of two methods at the same value, as a share of the axis."""
 MOST_ROWS = 30
 MOST_METHODS = 4
-"""Largest number of methods that each have a look of their own. If there are more, the look only shows whether a method
-has MDR, and the labels of the groups name the losses."""
+"""Largest number of methods that each have a look of their own.
+
+With more methods, the look only shows whether a method has MDR, and the labels of the groups name the losses.
+"""
 NOTHING_VARIED = "as in the file"
 WITHOUT = "no MDR"
 
 
 def by_setting(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the rows that have a value of the table's metric; None if there are fewer than two such rows."""
+    """Draw the metric of `table` over the settings of its rows; None if fewer than two rows have a value."""
     rows = [row for row in table.rows if table.metric in row.estimates]
     if len(rows) < 2:
         return None
@@ -46,13 +48,13 @@ def by_setting(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None
 
 
 def number_of(row: Row, key: str) -> float | None:
-    """Return the row's value of the parameter `key` if it is a number; None otherwise."""
+    """Return the value of the parameter `key` in `row` if it is a number; None otherwise."""
     value = row.values.get(key)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def number_varied(rows: Sequence[Row]) -> str | None:
-    """Return the parameter over whose values lines can be drawn; None if there is none.
+    """Return the parameter that can be the x axis of lines through `rows`; None if there is none.
 
     Its values are numbers, no method has two rows with the same number, and some method has at least two numbers. Of
     several such parameters, the one with the most numbers in a single method is returned.
@@ -100,12 +102,9 @@ def _lines(table: AblationTable, rows: list[Row], key: str) -> Drawing:
 
 
 def beside(value: float, numbers: list[float], share: float) -> float:
-    """Return the position of a method's point beside its value, so that error bars do not hide each other.
+    """Return a position beside `value` for a method's point, so that error bars of methods do not hide each other.
 
-    Args:
-        value: Value that the point belongs to.
-        numbers: All values on the axis, ascending.
-        share: Distance from the value, as a share of the distance from the first to the last value on the axis.
+    `numbers` are all values on the axis, ascending. The distance from `value` is the `share` of their range.
     """
     if is_log(numbers):
         return float(value * (numbers[-1] / numbers[0]) ** share)
@@ -113,7 +112,7 @@ def beside(value: float, numbers: list[float], share: float) -> float:
 
 
 def is_log(numbers: list[float]) -> bool:
-    """Return whether the axis for these values is logarithmic, see `LOG_RATIO`. The values are in ascending order."""
+    """Return whether the axis for the ascending `numbers` is logarithmic, see `LOG_RATIO`."""
     return numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_RATIO
 
 
@@ -125,7 +124,7 @@ def _band(axes: "Axes", row: Row, metric: str, look: Look) -> None:
 
 
 def _ticks(axes: "Axes", values: list[float]) -> None:
-    """Label the axis at the values that were trained. Make it logarithmic if `is_log` returns True for these values."""
+    """Label the x axis of `axes` at the trained `values`, and make it logarithmic if `is_log` says so."""
     if is_log(values):
         axes.set_xscale("log")
     axes.set_xticks(values, tell_apart(values, describe_value, SETTING_DIGITS))
@@ -133,7 +132,7 @@ def _ticks(axes: "Axes", values: list[float]) -> None:
 
 
 def _points(table: AblationTable, rows: Sequence[Row]) -> Drawing:
-    """Draw each row's estimate and the values of its seeds. The rows of one setting or of one loss form a group."""
+    """Draw the estimate and seeds of each of `rows` of `table`. Rows of one setting, or of one loss, form a group."""
     shown = few(table, MOST_ROWS, lambda row: row in rows)
     looks = _category_looks(table)
     groups: dict[str, list[Row]] = {}
@@ -169,7 +168,7 @@ def _points(table: AblationTable, rows: Sequence[Row]) -> Drawing:
 
 
 def group_name(table: AblationTable, row: Row) -> str:
-    """Return the name of the group of points that a row belongs to.
+    """Return the name of the group of points in which `row` of `table` is drawn.
 
     It is the loss if the setting does not vary. If the setting varies, it is the setting, preceded by the loss if there
     are more than `MOST_METHODS` methods.
@@ -192,7 +191,6 @@ def _few_methods(table: AblationTable) -> bool:
 
 
 def _category_looks(table: AblationTable) -> dict[str, tuple[str, Look]]:
-    """Return for each method its name in the legend and its look."""
     if _few_methods(table):
         return {method: (method, look) for method, look in method_looks(table).items()}
     with_mdr, without = Look(BLUE, "o", "-", True), Look(VERMILLION, "s", DASHES[0], False)

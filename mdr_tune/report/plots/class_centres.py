@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 MOST_PANELS = 3
 FEWEST_CLASSES = 8
 MOST_CLASSES = 2000
-"""Largest number of classes in a panel. If there are more, a random choice of them is drawn: t-SNE of 10,000 classes
-takes minutes, and their points would merge into one spot."""
+"""Largest number of classes in a panel. Of more classes, a random choice is drawn: t-SNE of 10,000 classes takes
+minutes, and their points would merge into one spot."""
 EXACT_UP_TO = 500
 SEED = 0
 
 
 def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the best row with MDR and its baselines, all at the same seed; None if there are too few classes to draw."""
+    """Draw the class centres of the best row of `table` with MDR and of its baselines, all at one seed.
+
+    They are recorded in `evidence`. None if there are too few of them.
+    """
     rows = best_and_baselines(table, lambda row: bool(_seeds(evidence, row)), MOST_PANELS)
     if not rows:
         return None
@@ -56,10 +59,7 @@ def class_centres(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
 
 
 def shared_classes(details: list[TestDetails]) -> np.ndarray:
-    """Return the classes that all evaluations have in common, (C,), ascending.
-
-    If there are more than `MOST_CLASSES`, return a random choice of them.
-    """
+    """Return the classes that all `details` share, (C,), ascending; of more than `MOST_CLASSES`, a random choice."""
     common = details[0].centre_labels
     for found in details[1:]:
         common = np.intersect1d(common, found.centre_labels)
@@ -69,7 +69,7 @@ def shared_classes(details: list[TestDetails]) -> np.ndarray:
 
 
 def project(centres: np.ndarray) -> np.ndarray:
-    """Return the positions of the centres by t-SNE, (C, D) -> (C, 2). The same centres get the same positions."""
+    """Return the positions of `centres` by t-SNE, (C, D) -> (C, 2). The same centres get the same positions."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(centres) - 1) / 3)
@@ -79,7 +79,7 @@ def project(centres: np.ndarray) -> np.ndarray:
 
 
 def _seeds(evidence: SweepEvidence, row: Row) -> set[int]:
-    """Return the seeds of a row for whose class centres t-SNE can find positions."""
+    """Return the seeds of `row` whose class centres, recorded in `evidence`, t-SNE can place in a plane."""
     return {
         seed
         for seed in row.seeds

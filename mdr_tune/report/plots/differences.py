@@ -21,7 +21,7 @@ VERDICTS: dict[Verdict, Look] = {
 
 
 def differences(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the differences of the table, at most the first `MOST`; None if there are none."""
+    """Draw what rows of `table` gain over their baselines, at most `MOST` differences; None if there are none."""
     found = [(row, difference) for row in table.rows for difference in row.differences]
     if not found:
         return None
@@ -62,7 +62,7 @@ def _pairing(shown: list[tuple[Row, Difference]]) -> str:
 
 
 def _write_n(axes: Any, shown: list[tuple[Row, Difference]]) -> None:
-    """Write at the right edge how many seeds each difference is computed from."""
+    """Write at the right edge of `axes` how many seeds each of the differences in `shown` is computed from."""
     for i, (_, difference) in enumerate(shown):
         n = difference.estimate.n
         text = count(n, "seed") if difference.estimate.over == "seeds" else "1 seed"

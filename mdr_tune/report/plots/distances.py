@@ -19,17 +19,14 @@ _EDGES = np.linspace(LOW, HIGH, BINS + 1)
 
 
 def density(counts: list[int]) -> np.ndarray:
-    """Return the counts of a histogram as a density that integrates to 1 over the bins. Without pairs, it is 0."""
+    """Return the `counts` of a histogram as a density that integrates to 1 over the bins; zeros if all counts are 0."""
     values = np.asarray(counts, dtype=float)
     total = max(float(values.sum()), 1.0)
     return np.asarray(values / (total * (HIGH - LOW) / BINS))
 
 
 def distances(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the best row with MDR and its baselines, with a column for each recorded epoch.
-
-    None if no distances are recorded.
-    """
+    """Draw the distances in the best row of `table` with MDR and in its baselines, a column for each recorded epoch."""
     rows = best_and_baselines(table, lambda row: _seed(row) is not None, MOST_ROWS)
     if not rows:
         return None
@@ -60,7 +57,6 @@ def _caption(table: AblationTable, rows: list[Row]) -> str:
 
 
 def _seed(row: Row) -> int | None:
-    """Return the first seed of a row for which distances are recorded; None if there is no such seed."""
     return next((seed for seed, record in sorted(row.records.items()) if record.distances), None)
 
 

@@ -15,12 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure in memory.
+    """A figure in memory, with a heading of a few words.
 
-    Attributes:
-        figure: Matplotlib's figure.
-        title: Heading of a few words.
-        caption: One to three sentences that say what is shown, for which trials, and for how many seeds or queries.
+    `caption` says in one to three sentences what is shown, for which trials, and for how many seeds or queries.
     """
 
     figure: "Figure"
@@ -30,14 +27,9 @@ class Drawing:
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure in files.
+    """A figure in files: a PNG at 150 dots an inch, and an SVG that draws text as paths and refers to no other file.
 
-    Attributes:
-        name: Name of the files without their ending, unique among the figures of a sweep.
-        title: Heading of a few words.
-        caption: Caption of the `Drawing`. It is also the text for readers who cannot see the figure.
-        png: PNG file, at 150 dots an inch.
-        svg: SVG file. Its text is drawn as paths, and it refers to no other file.
+    `name` is that of the files without their ending. `caption` is also the text for readers who cannot see the figure.
     """
 
     name: str
@@ -55,10 +47,10 @@ def new_figure(height: float) -> "Figure":
 
 
 def panel_grid(panels: int, height: float, share_y: bool = True) -> tuple["Figure", list["Axes"]]:
-    """Return a figure with `panels` panels in rows of up to three, and their axes. A panel is `height` inches high.
+    """Return a figure with `panels` panels, each `height` inches high, and their axes.
 
-    Four panels are in two rows of two. All panels share the x axis. Its numbers are only below the lowest panel of each
-    column.
+    The panels are in rows of up to three; four are in two rows of two. All share the x axis, and with `share_y` the y
+    axis.
     """
     columns = 2 if panels == 4 else min(panels, 3)
     rows = -(-panels // columns)
@@ -73,21 +65,21 @@ def panel_grid(panels: int, height: float, share_y: bool = True) -> tuple["Figur
 
 
 def legend_height(labels: Sequence[str]) -> float:
-    """Return the height in inches of a legend with two columns. The first column is filled before the second."""
+    """Return the height in inches of a legend of `labels` in two columns. The first column is filled first."""
     rows = -(-len(labels) // 2)
     lines = [1 + label.count("\n") for label in labels]
     return max(0.15 * sum(column) + 0.08 * len(column) for column in (lines[:rows], lines[rows:]))
 
 
 def whole_epochs(axes: "Axes") -> None:
-    """Label only whole epochs on the x axis."""
+    """Label only whole epochs on the x axis of `axes`."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def lengths(estimates: Sequence[Estimate]) -> list[list[float]]:
-    """Return how far each interval reaches below and above its mean, (2, n). Without an interval, both are 0."""
+    """Return how far the intervals of n `estimates` reach below and above the means, (2, n); 0 without an interval."""
     below = [0.0 if e.low is None else e.mean - e.low for e in estimates]
     above = [0.0 if e.high is None else e.high - e.mean for e in estimates]
     return [below, above]
@@ -102,12 +94,10 @@ def draw_estimates(
     line: bool = False,
     across: bool = False,
 ) -> None:
-    """Draw means as points, and their intervals as bars.
+    """Draw the means of `estimates` on `axes` as points, and their intervals as bars.
 
     Args:
-        axes: Axes to draw on.
         places: Positions of the points on the x axis.
-        estimates: Mean and interval of each point.
         look: Colour, shape and line style of the points.
         name: Name in the legend.
         line: Whether a line joins the points.
@@ -124,10 +114,7 @@ def draw_estimates(
 
 
 def within_percent(axes: "Axes", axis: str) -> None:
-    """Limit an axis of percentages to 0 and just above 100.
-
-    Intervals over few seeds can reach beyond the possible values.
-    """
+    """Limit the `x` or `y` axis of `axes`, given as `axis`, to 0 and just above 100: intervals can reach beyond."""
     low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
     limits = (max(low, 0.0), min(high, 100.5))
     if axis == "x":

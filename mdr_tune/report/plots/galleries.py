@@ -29,22 +29,19 @@ RIGHT, WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
 def gallery_best(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the queries with the highest average precision; None if no trial has pictures."""
+    """Draw queries with the highest average precision for some rows of `table`; None if `evidence` has no pictures."""
     return _gallery(evidence, table, "best")
 
 
 def gallery_worst(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the queries with the lowest average precision; None if no trial has pictures."""
+    """Draw queries with the lowest average precision for some rows of `table`; None if `evidence` has no pictures."""
     return _gallery(evidence, table, "worst")
 
 
 def shown_queries(
     evidence: SweepEvidence, row: Row, kind: Literal["best", "worst"]
 ) -> tuple[int, list[ShownQuery]] | None:
-    """Return the first seed of a row with pictures of the best or of the worst queries, and these queries.
-
-    None if no seed has such pictures.
-    """
+    """Return the first seed of `row` that has pictures of queries of this `kind` in `evidence`, and these queries."""
     for seed in sorted(row.seeds):
         details = evidence.details.get(row.records[seed].name)
         found = [query for query in details.shown if query.kind == kind] if details else []
@@ -84,10 +81,7 @@ def _gallery(evidence: SweepEvidence, table: AblationTable, kind: Literal["best"
 
 
 def _left_out(table: AblationTable, shown: list[Row]) -> str:
-    """Return a sentence on the methods that the figure leaves out; empty if there are none.
-
-    The sentence begins with a blank.
-    """
+    """Return a sentence on the methods of `table` that no row in `shown` has; empty if there are none."""
     methods = [row.method for row in shown]
     left = [method for method in dict.fromkeys(row.method for row in table.rows) if method not in methods]
     if not left:
@@ -108,14 +102,9 @@ def _block(axes: "Axes", queries: list[ShownQuery]) -> None:
 
 
 def _picture(axes: "Axes", image: ShownImage, left: float, top: float, right: bool | None) -> None:
-    """Draw a picture one unit wide and high, with its frame.
+    """Draw `image` on `axes`, one unit wide and high, with a frame. `left` and `top` are its left and upper edge.
 
-    Args:
-        axes: Axes to draw on.
-        image: The picture.
-        left: Left edge of the picture.
-        top: Upper edge of the picture.
-        right: Whether the picture is of the query's class; None for the query itself.
+    `right` says whether the picture is of the query's class; None for the query itself.
     """
     from matplotlib.patches import Rectangle
 

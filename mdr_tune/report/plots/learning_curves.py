@@ -19,13 +19,13 @@ MOST_ROWS = 4
 
 
 def curve_keys(metric: str) -> dict[str, str]:
-    """Return for each split the name of the sweep's metric on this split: `curves/train_recall_at_1` on `train`."""
+    """Return the name that the sweep's `metric` has on each split: `curves/train_recall_at_1` for `train`."""
     name = quality(metric)
     return {"train": f"curves/train_{name}", "validation": f"val/{name}", "test": f"curves/test_{name}"}
 
 
 def learning_curves(evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw a line for each row, in one panel for each split; None if no row has values at two or more epochs."""
+    """Draw a line over the epochs for each row of `table`, in a panel for each split that `evidence` has values of."""
     known = {key for trial in evidence.sweep.trials for epoch in trial.record.history for key in epoch}
     splits = {split: key for split, key in curve_keys(evidence.sweep.metric).items() if key in known}
 

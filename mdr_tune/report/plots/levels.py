@@ -25,11 +25,11 @@ TITLE_WIDTH = 28
 HELD = "mdr/held_"
 _HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++")
 _THIN = 7.0
-"""Share, in percent, from which on an area has room for its name."""
+"""Share of the pairs, in percent, from which on the drawn area of a level has room for the level's name."""
 
 
 def level_trajectories(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw the levels over the epochs, with a panel for each row with MDR; None if no levels are recorded."""
+    """Draw MDR's levels over the epochs, a panel for each row of `table` with MDR; None without recorded levels."""
 
     def usable(row: Row) -> bool:
         return row.has_mdr and bool(numbered(row.records, LEVEL))
@@ -53,10 +53,7 @@ def _has_mdr(row: Row) -> bool:
 
 
 def initial_levels(records: dict[int, TrialRecord], count: int) -> list[float] | None:
-    """Return the levels before training, as the mean over the seeds.
-
-    None if the configuration of a seed does not list `count` levels.
-    """
+    """Return the initial values of MDR's `count` levels, as means over the seeds in `records`; None if not listed."""
     found = [(record.config.get("mdr") or {}).get("levels") for record in records.values()]
     if not all(isinstance(levels, list | tuple) and len(levels) == count for levels in found):
         return None
@@ -85,10 +82,7 @@ def _level(axes: "Axes", found: Series, initial: float | None, colour: str) -> N
 
 
 def level_shares(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw for each level the share of pairs that are nearest to it, over the epochs.
-
-    The shares are stacked areas, with a panel for each row with MDR. None if no row has the shares of two epochs.
-    """
+    """Draw which share of the pairs is nearest to each of MDR's levels, in a panel for each row of `table` with MDR."""
 
     def usable(row: Row) -> bool:
         keys = numbered(row.records, HELD) if row.has_mdr else []
@@ -132,15 +126,7 @@ def _shares(axes: "Axes", records: dict[int, TrialRecord]) -> None:
 
 
 def _name_area(axes: "Axes", epochs: list[int], place: int, height: float, name: str) -> None:
-    """Write the name of a level into its area. The name stays within the panel.
-
-    Args:
-        axes: Axes of the panel.
-        epochs: Epochs on the x axis.
-        place: Index of the epoch at which the area is widest.
-        height: Height of the area's middle at this epoch.
-        name: Name of the level.
-    """
+    """Write the `name` of a level into its area on `axes`, at the index `place` of `epochs` and at `height`."""
     side = "left" if place == 0 else "right" if place == len(epochs) - 1 else "center"
     box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
     shift = {"left": 4, "right": -4, "center": 0}[side]
@@ -163,14 +149,9 @@ def _row_panels(
     x_label: str,
     y_label: str,
 ) -> "Figure":
-    """Return a figure with a small panel for each row. A panel is drawn from the records of the row's seeds.
+    """Return a figure with a panel for each of `rows`, drawn by `draw` from the records of the row by training seed.
 
-    Args:
-        rows: Rows to draw.
-        draw: Function that draws a row's records, by training seed, into a panel.
-        height: Height of a panel, in inches.
-        x_label: Label of the x axis.
-        y_label: Label of the y axis.
+    A panel is `height` inches high. `x_label` and `y_label` are the labels of the axes.
     """
     figure, panels = panel_grid(len(rows), height)
     for axes, row in zip(panels, rows, strict=True):

@@ -8,12 +8,11 @@ from mdr_tune.report.rows import AblationTable
 MOST_ROWS = 8
 _PREFIX = "test/recall_at_"
 _APART = 0.07
-"""Distance between the points of two rows at the same K, so that error bars do not hide each other. The distance from
-one K to the next is 1."""
+"""Distance between the points of two rows at one K, so that error bars are visible. Values of K are 1 apart."""
 
 
 def recall_at_k(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw a line for each row; None if there are fewer than two values of K, or if no row has Recall@K for all."""
+    """Draw a line for each row of `table` that has Recall@K for all K; None without such a row or with a single K."""
     ks = sorted(int(metric.removeprefix(_PREFIX)) for metric in table.metrics if metric.startswith(_PREFIX))
     metrics = [f"{_PREFIX}{k}" for k in ks]
     rows = few(table, MOST_ROWS, lambda row: all(metric in row.estimates for metric in metrics))

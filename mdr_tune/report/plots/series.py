@@ -18,9 +18,8 @@ class Series:
         epochs: (E,) int64, epochs, ascending.
         by_seed: (E,), values of each seed, by training seed.
         mean: (E,), mean over the seeds.
-        low: (E,), lower end of the 95 % t-interval. It is NaN at epochs where all seeds are equal. None if there is one
-            seed.
-        high: (E,), upper end of the interval, NaN or None in the same cases as `low`.
+        low: (E,), lower end of the 95 % t-interval; NaN at epochs where all seeds are equal. None if there is one seed.
+        high: (E,), upper end, NaN or None in the same cases as `low`.
     """
 
     epochs: np.ndarray
@@ -31,13 +30,9 @@ class Series:
 
 
 def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
-    """Return the values of the metric `key` over the epochs.
+    """Return the values of the metric `key` over the epochs. `records` are those of the seeds, by training seed.
 
     Seeds without the metric are left out. None if no seed has the metric, or if the seeds that have it share no epoch.
-
-    Args:
-        records: Records of the seeds, by training seed.
-        key: Name of the metric.
     """
     values = {
         seed: {int(epoch["epoch"]): epoch[key] for epoch in record.history if math.isfinite(epoch.get(key, math.nan))}
@@ -58,10 +53,7 @@ def series(records: Mapping[int, TrialRecord], key: str) -> Series | None:
 
 
 def numbered(records: Mapping[int, TrialRecord], prefix: str) -> list[str]:
-    """Return the names of recorded metrics that consist of `prefix` and a number: `mdr/level_0`, `mdr/level_1`.
-
-    The names are in the order of their numbers. A name is returned if at least one record has it.
-    """
+    """Return the metrics in `records` named by `prefix` and a number, in order: `mdr/level_0`, `mdr/level_1`."""
     keys = {key for record in records.values() for epoch in record.history for key in epoch if key.startswith(prefix)}
     numbers = sorted(int(key.removeprefix(prefix)) for key in keys if key.removeprefix(prefix).isdigit())
     return [f"{prefix}{number}" for number in numbers]

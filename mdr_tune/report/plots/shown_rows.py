@@ -16,7 +16,7 @@ MOST_LINES = 3
 
 
 def label(row: Row, width: int = LABEL_WIDTH) -> str:
-    """Return the label of a row in a figure, in lines of at most `width` characters.
+    """Return the label of `row` in a figure, in lines of at most `width` characters.
 
     If the setting is too long, its end is replaced by the row's name.
     """
@@ -30,33 +30,26 @@ def label(row: Row, width: int = LABEL_WIDTH) -> str:
 
 
 def best_in_words(table: AblationTable, rows: Sequence[Row]) -> str:
-    """Return a sentence on why the last of a figure's rows is shown. The text begins with a blank.
-
-    `best_and_baselines` chose this row as the best one.
-    """
+    """Return a sentence on why a figure shows the last of `rows`: its mean of the metric of `table` is the highest."""
     among = "Of the rows with MDR the one" if rows[-1].has_mdr else "The row"
     return f" {among} with the highest mean of {full_title(table.metric)} is shown."
 
 
 def sentence_start(text: str) -> str:
-    """Return the text with its first letter as a capital. Its other letters stay as they are."""
+    """Return `text` with its first letter as a capital."""
     return text[:1].upper() + text[1:]
 
 
 def mean_of(table: AblationTable, row: Row) -> float:
-    """Return a row's mean of the table's metric; minus infinity if it has none."""
+    """Return the mean of the metric of `table` in `row`; minus infinity if it has none."""
     return row.estimates[table.metric].mean if table.metric in row.estimates else float("-inf")
 
 
 def best_and_baselines(table: AblationTable, usable: Callable[[Row], bool], most: int = 3) -> list[Row]:
-    """Return the baselines of the best usable row with MDR, and then this row itself.
+    """Return the best row of `table` with MDR, preceded by its baselines: at most `most` rows, all of them `usable`.
 
-    If no usable row has MDR, the best of all usable rows takes its place.
-
-    Args:
-        table: Table of the launch.
-        usable: Function that says whether a row has what the figure shows.
-        most: Largest number of rows to return.
+    If no usable row has MDR, the best of all usable rows takes its place. `usable` says whether a row has what the
+    figure shows.
     """
     rows = [row for row in table.rows if row.seeds and usable(row)]
     candidates = [row for row in rows if row.has_mdr] or rows
@@ -68,7 +61,7 @@ def best_and_baselines(table: AblationTable, usable: Callable[[Row], bool], most
 
 
 def few(table: AblationTable, most: int, usable: Callable[[Row], bool] = lambda _: True) -> list[Row]:
-    """Return at most `most` usable rows, in the order of the table.
+    """Return at most `most` rows of `table` that are `usable`, in the order of the table.
 
     The best row is chosen first, then its baselines, then the next best rows.
     """
@@ -84,15 +77,9 @@ def few(table: AblationTable, most: int, usable: Callable[[Row], bool] = lambda 
 def of_all(
     shown: Sequence[Row], table: AblationTable, among: Callable[[Row], bool] = lambda _: True, what: str = "rows"
 ) -> str:
-    """Return a sentence on how the shown rows were chosen; empty if the figure shows all rows.
+    """Return a sentence on how the rows in `shown` were chosen from `table`; empty if all rows are shown.
 
-    The sentence begins with a blank.
-
-    Args:
-        shown: Rows in the figure.
-        table: Table of the launch.
-        among: Function that says whether a row could be in the figure.
-        what: Word for the rows that could be in the figure, in the plural.
+    `among` says whether a row of `table` could be in the figure, and `what` is the word for such rows in the plural.
     """
     possible = sum(1 for row in table.rows if row.seeds and among(row))
     if len(shown) >= possible:
@@ -103,11 +90,11 @@ def of_all(
 
 
 def looks(table: AblationTable, shown: Sequence[Row]) -> dict[str, Look]:
-    """Return the look of each row of a figure, by the row's name.
+    """Return the look of each row in `shown`, by the row's name.
 
-    If each row has a different method, a row has the look that its method has in all figures. Otherwise each row has
-    its own colour and shape. Rows with MDR have solid lines and filled points, rows without MDR dashed lines and hollow
-    points.
+    If each row has a different method, the look is that of its method in `table`, as in all figures. Otherwise each row
+    has its own colour and shape. Rows with MDR have solid lines and filled points, rows without MDR dashed lines and
+    hollow points.
     """
     methods = method_looks(table)
     if len({row.method for row in shown}) == len(shown):
@@ -119,7 +106,7 @@ def looks(table: AblationTable, shown: Sequence[Row]) -> dict[str, Look]:
 
 
 def method_looks(table: AblationTable) -> dict[str, Look]:
-    """Return the look of each method, which is the same in all figures. Methods with MDR come first."""
+    """Return the look of each method of `table`, which is the same in all figures. Methods with MDR come first."""
     methods = list(dict.fromkeys(row.method for row in table.rows))
     without = [method for method in methods if not method.endswith(WITH_MDR)]
     ordered = [*[method for method in methods if method not in without], *without]
@@ -132,13 +119,13 @@ def method_looks(table: AblationTable) -> dict[str, Look]:
 
 
 def seeds_in_words(counts: Iterable[int]) -> str:
-    """Return numbers of seeds in words: `3 seeds` if all numbers are 3, or `2 to 3 seeds` if they differ."""
+    """Return the numbers of seeds `counts` in words: `3 seeds` if all are 3, or `2 to 3 seeds` if they differ."""
     found = sorted(set(counts))
     return count(found[0], "seed") if len(found) == 1 else f"{found[0]} to {found[-1]} seeds"
 
 
 def intervals_in_words(estimates: Sequence[Estimate]) -> str:
-    """Return a sentence that says which intervals the error bars show."""
+    """Return a sentence that says which intervals the error bars of `estimates` show."""
     over_seeds = [e.n for e in estimates if e.low is not None and e.over == "seeds"]
     parts = []
     if over_seeds:
