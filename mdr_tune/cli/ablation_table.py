@@ -14,9 +14,9 @@ _STYLES = {"better": "green", "worse": "red", "not separated": "", "not known": 
 
 
 def print_ablation(console: Console, table: AblationTable) -> None:
-    """Print a table of the configurations, a table of their differences to the baselines, and the notes.
+    """Print the rows of `table`, their differences to the baselines, and its notes on `console`.
 
-    The tables show only the sweep's own metric. The report shows the others too.
+    Only the sweep's own metric is shown. The report shows the others too.
     """
     head = Text(table.sweep, style="bold").append(f": {full_title(table.metric)}, ", style="not bold")
     say(console, head.append(texts.caption(table), style="not bold"))

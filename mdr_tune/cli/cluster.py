@@ -16,7 +16,7 @@ Call it in the folder of the project, as `ray up`: paths in the file start there
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `cluster` to the parser of mdr-tune."""
+    """Add the command `cluster` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser("cluster", help="check the file of a cluster before `ray up`")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser("check", help="say what is wrong in a cluster file", description=_CHECK)
@@ -25,11 +25,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_check(arguments: argparse.Namespace, console: Console) -> int:
-    """Check a cluster file, print that it is fine, and return 0.
-
-    Raises:
-        UserError: The file is not fine; the error's text has a line for each problem.
-    """
+    """Check the cluster file that `arguments` name; return 0 if it is fine, else raise UserError with all problems."""
     check_cluster_file(arguments.file)
     say(console, f"{arguments.file}: fine")
     return 0

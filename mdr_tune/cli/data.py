@@ -35,7 +35,7 @@ class _Wanted(StrictModel):
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `data` to the parser of mdr-tune."""
+    """Add the command `data` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser("data", help="prepare data sets, list and verify their caches")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     prepare = actions.add_parser("prepare", help="download, check, build the cache", description=_PREPARE)
@@ -56,11 +56,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
-    """Prepare the data set that the command line names, or all data sets of a sweep file; return 0.
-
-    Raises:
-        UserError: Files are missing or wrong; the error's text says what to do.
-    """
+    """Prepare the data set that `arguments` name, or all data sets of a sweep file; print their sizes; return 0."""
     if (arguments.name is None) == (arguments.space is None):
         raise UserError("give the NAME of a data set (such as cub200), or --space FILE")
     if arguments.space is None:
@@ -73,7 +69,7 @@ def run_prepare(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _of_sweep(arguments: argparse.Namespace, console: Console) -> list[DataConfig]:
-    """Return the configurations of all data sets that the sweep file of --space uses."""
+    """Return the configurations of all data sets in the sweep file of --space in `arguments`, and print its notes."""
     for key in _FLAGS:
         if (value := getattr(arguments, key)) is not None:
             raise UserError(f"--{key} goes with a NAME; with --space, which names them all, use --set {key}={value}")
@@ -84,7 +80,6 @@ def _of_sweep(arguments: argparse.Namespace, console: Console) -> list[DataConfi
 
 
 def _named(arguments: argparse.Namespace) -> DataConfig:
-    """Return the checked configuration of the data set that the command line describes."""
     tree: dict[str, Any] = {"name": arguments.name}
     tree |= {key: value for key in _FLAGS if (value := getattr(arguments, key)) is not None}
     for override in arguments.set:
@@ -104,7 +99,7 @@ def _named(arguments: argparse.Namespace) -> DataConfig:
 
 
 def _place(path: tuple[str, ...]) -> str:
-    """Return the part of the command line that sets a key of the section trial.data, such as `--set resize`."""
+    """Return the part of the command line that sets the key at `path` in the section trial.data: `--set resize`."""
     key = ".".join(path)
     return "NAME" if key == "name" else f"--{key}" if key in _FLAGS else f"--set {key}"
 
@@ -127,7 +122,7 @@ def _prepare(data: DataConfig, console: Console) -> None:
 
 
 def run_list(_: argparse.Namespace, console: Console) -> int:
-    """Print the caches of images on this machine; return 0."""
+    """Print the caches of images on this machine on `console`; return 0."""
     from mdr_tune.data.images.abandoned import abandoned_sizes
     from mdr_tune.data.images.image_cache import FOLDER, cached_files
     from mdr_tune.util.disk_space import format_bytes
@@ -145,10 +140,7 @@ def run_list(_: argparse.Namespace, console: Console) -> int:
 
 
 def run_verify(_: argparse.Namespace, console: Console) -> int:
-    """Compare the images of all caches with their checksums.
-
-    The result is 0 if all caches are intact, and 1 if a cache is damaged or cannot be read.
-    """
+    """Compare the images of all caches with their checksums; return 0 if all are intact, else 1."""
     from mdr_tune.data.images.image_cache import cached_files, verify
 
     damaged, folder = False, check_cache_dir()

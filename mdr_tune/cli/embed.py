@@ -20,7 +20,7 @@ _MODEL = "models:/NAME@champion, models:/NAME/VERSION, runs:/RUN_ID/model, or a 
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `embed` to the parser of mdr-tune."""
+    """Add the command `embed` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser(
         "embed", help="embed a folder of images with a trained model", description=_DESCRIPTION
     )
@@ -32,11 +32,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Compute the embeddings, write the file, and return 0.
+    """Embed the images of the folder that `arguments` name into a file, print a summary on `console`, and return 0.
 
-    Raises:
-        UserError: A flag is wrong, or no image can be read. With --strict, the command also fails if a single image
-            cannot be read.
+    An image that cannot be read is left out. It is an error if no image can be read, or with --strict if one cannot.
     """
     _check(arguments)
     from mdr_tune.retrieve import embed_folder
@@ -62,11 +60,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Check that the file of --out can be written, before the steps that take time.
-
-    Raises:
-        UserError: The file cannot be written, or its name does not end in .parquet.
-    """
+    """Raise UserError if the file of --out in `arguments` cannot be written, before the steps that take time."""
     out: Path = arguments.out
     if out.suffix != ".parquet":
         raise UserError(f"--out {out}: give it a name that ends in .parquet")

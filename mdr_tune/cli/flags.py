@@ -19,18 +19,14 @@ if TYPE_CHECKING:
 
 
 def at_least_1(text: str) -> int:
-    """Convert the text of a flag to a whole number of at least 1.
-
-    Raises:
-        ArgumentTypeError: The text is not a whole number, or is below 1.
-    """
+    """Convert the `text` of a flag to a whole number of at least 1. Raise ArgumentTypeError if it is not one."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
 
 
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags --tracking-uri and --storage, which mean the same as in launch.py."""
+    """Add the flags --tracking-uri and --storage to `parser`, which mean the same as in launch.py."""
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow; default: MLFLOW_TRACKING_URI, or mlflow.db in the storage"
     )
@@ -38,12 +34,10 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_store(arguments: argparse.Namespace) -> "tuple[Stores, MlflowClient]":
-    """Return the stores that the flags name, and an MLflow client.
+    """Return the stores that the flags in `arguments` name, and an MLflow client.
 
-    A request of the client ends after 30 s and is retried once, unless the environment sets other limits.
-
-    Raises:
-        UserError: There is no such store, it cannot be read, or it does not answer.
+    A request of the client ends after 30 s and is retried once, unless the environment sets other limits. UserError is
+    raised if a store is missing, cannot be read, or does not answer.
     """
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
     check_readable(stores)
@@ -53,7 +47,10 @@ def open_store(arguments: argparse.Namespace) -> "tuple[Stores, MlflowClient]":
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, required: bool, help_text: str) -> None:
-    """Add the flags --model and --batch-size, and the flags that name the store of the model."""
+    """Add to `parser` the flags --model and --batch-size, and the flags that name the store of the model.
+
+    --model is a `required` flag or not, and explained by `help_text`.
+    """
     parser.add_argument("--model", required=required, metavar="URI", help=help_text)
     parser.add_argument(
         "--batch-size", type=at_least_1, default=64, metavar="N", help="images through the network at a time (64)"
@@ -62,11 +59,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, required: bool, help_te
 
 
 def load_model(arguments: argparse.Namespace, uri: str) -> "Embedder":
-    """Load the model of a URI, from the store that the flags name or from a folder.
-
-    Raises:
-        UserError: There is no such store or model.
-    """
+    """Load the model at `uri`, from a folder or from the store that `arguments` name. UserError if it is not there."""
     from mdr_tune.tracking.loading import load_embedder, needs_store
 
     client = open_store(arguments)[1] if needs_store(uri) else None
@@ -76,7 +69,7 @@ def load_model(arguments: argparse.Namespace, uri: str) -> "Embedder":
 
 @contextmanager
 def naming(flag: str) -> Iterator[None]:
-    """Put the name of a flag before the text of a UserError that is raised in the block."""
+    """Put `flag` before the text of a UserError that is raised in the block."""
     try:
         yield
     except UserError as error:
@@ -84,7 +77,7 @@ def naming(flag: str) -> Iterator[None]:
 
 
 def print_left_out(console: Console, left_out: "Sequence[LeftOut]", total: int) -> None:
-    """Print how many images have no embedding, and name the first few; print nothing if all images have one."""
+    """Print on `console` how many of `total` images have no embedding, with the first few of `left_out`, if any."""
     if not left_out:
         return
     from mdr_tune.data.images.corrupt import finding

@@ -30,7 +30,7 @@ whose embeddings have length 1
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `import-official` to the parser of mdr-tune."""
+    """Add the command `import-official` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser(
         "import-official", help="convert a model trained with the authors' code", description=_DESCRIPTION
     )
@@ -51,11 +51,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Import a model, write its checkpoint, register the model if --register is given, and return 0.
+    """Import the model file that `arguments` name, write a checkpoint, register it with --register, and return 0.
 
-    Raises:
-        UserError: A flag or the file is wrong, or the checkpoint or the registered model cannot be written. Flags and
-            file are checked before anything is written.
+    How to load the model is printed on `console`. Flags and file are checked before anything is written.
     """
     stores = _stores(arguments)
     from mdr_tune.training.official import import_official, write_checkpoint
@@ -75,7 +73,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _stores(arguments: argparse.Namespace) -> Stores | None:
-    """Check the MLflow store in which to register the model, and return it; return None without --register."""
+    """Check and return the MLflow store in which `arguments` ask to register the model; None without --register."""
     if arguments.register is None:
         if arguments.tracking_uri is not None:
             raise UserError("--tracking-uri: says where to register, which needs a name: add --register NAME")
@@ -94,7 +92,7 @@ def _stores(arguments: argparse.Namespace) -> Stores | None:
 
 
 def _register(name: str, stores: Stores, imported: "ImportedModel", file: Path, console: Console) -> None:
-    """Register the model in MLflow, and print how to load it."""
+    """Register the model `imported` and its checkpoint `file` as `name` in `stores`, and print how to load it."""
     import mlflow
 
     from mdr_tune.tracking.champion import register_import

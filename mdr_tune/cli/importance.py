@@ -20,10 +20,7 @@ from mdr_tune.util.nearest_name import did_you_mean
 
 FEW_TRIALS = 30
 LOPSIDED = 0.8
-"""Share of the trials, 0 to 1, above which a single value of a parameter is too frequent.
-
-If one value has this share or more, too few trials have other values to judge the effect of the parameter.
-"""
+"""Share of the trials, 0 to 1, from which on a single value of a parameter is too frequent to judge its effect."""
 _BAR = 24
 _DESCRIPTION = """\
 Compare the trials of a sweep's newest launch after the same number of epochs, and say how much of the variation each
@@ -33,7 +30,7 @@ Pareto front; the figures are written to a folder and logged to the launch's MLf
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `importance` to the parser of mdr-tune."""
+    """Add the command `importance` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser("importance", help="which parameters mattered, with figures", description=_DESCRIPTION)
     parser.add_argument("name", metavar="NAME", help="the sweep's name")
     parser.add_argument(
@@ -49,11 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Print the importances, draw the figures, log them to MLflow, and return 0.
-
-    Raises:
-        UserError: There is no such sweep or arm, too few trials can be compared, or the folder cannot be written.
-    """
+    """Print the importances for the sweep that `arguments` name, draw figures, log them to MLflow, and return 0."""
     _, client = open_store(arguments)
     from mdr_tune.report.figures import draw_figures
     from mdr_tune.tracking.reader import read_sweep

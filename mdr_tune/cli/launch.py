@@ -65,10 +65,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
-    """Check the sweep file, stores, data and resources, and return the plan of a new or a resumed sweep.
+    """Return the plan of the new or resumed sweep that `arguments` ask for.
 
-    Raises:
-        UserError: A check failed.
+    The sweep file, stores, data and resources are checked first. UserError is raised if a check failed.
     """
     _check_flags(arguments)
     arguments.address = arguments.address or os.environ.get("RAY_ADDRESS") or None
@@ -89,10 +88,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
-    """Return the keys of the sweep file that the command line overrides, as texts `KEY=VALUE`.
-
-    Keys that were given with --set come first. Then come keys that have their own flag, such as --trials.
-    """
+    """Return the keys of the sweep file that `arguments` override, as texts `KEY=VALUE`; those of --set come first."""
     flags = {"search.trials": "trials", "name": "name", "search.stop.time": "time_budget"}
     values = {key: getattr(arguments, flag) for key, flag in flags.items()}
     if arguments.name is not None:
@@ -175,14 +171,13 @@ def _resumed_plan(arguments: argparse.Namespace) -> Plan:
 def _checked(
     arguments: argparse.Namespace, sweep: SweepConfig, file: Path
 ) -> tuple["Machine", LaneResources, list[str], tuple[str, ...]]:
-    """Check the pretrained weights, the data and the resources that a sweep needs.
+    """Check the pretrained weights, the data and the resources that `sweep` needs, with the flags in `arguments`.
+
+    `file` is the sweep file that errors name. UserError is raised if a check failed, or if data are missing. In a dry
+    run, data may be missing if they can be downloaded.
 
     Returns:
-        The machine or cluster; the lanes that fit on it; notes on the data; sentences about missing data. Missing data
-        are only returned in a dry run, and only if they can be downloaded.
-
-    Raises:
-        UserError: A check failed, or data are missing.
+        The machine or cluster; the lanes that fit on it; notes on the data; sentences about missing data.
     """
     from mdr_tune.cluster.machine import this_machine
     from mdr_tune.cluster.ray_start import check_ray_can_start
@@ -202,10 +197,9 @@ def _checked(
 
 
 def _fit(sweep: SweepConfig, machine: "Machine", file: Path, resumes: bool) -> LaneResources:
-    """Return the lanes that fit on the machine.
+    """Return the lanes that fit on `machine` for `sweep`. If none fits, the error names `file`.
 
-    Raises:
-        UserError: No lane fits; the error's text names the sweep file.
+    A sweep that `resumes` keeps its number of workers.
     """
     from mdr_tune.sweep.lane_layout import fit_lanes
 
@@ -216,7 +210,6 @@ def _fit(sweep: SweepConfig, machine: "Machine", file: Path, resumes: bool) -> L
 
 
 def _cluster_at(address: str) -> "Machine":
-    """Connect to a Ray cluster and return its resources."""
     from mdr_tune.cluster.joined import connect, joined_cluster
 
     connect(address)
@@ -225,7 +218,7 @@ def _cluster_at(address: str) -> "Machine":
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run launch.py and return its exit code: 0 after success, 2 after a mistake of the user, 1 after another error."""
+    """Run launch.py with the arguments `argv`, and return 0 after success, 2 after a mistake of the user, else 1."""
     return with_forgiving_output(lambda: _run(argv))
 
 
@@ -263,13 +256,7 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
-    """Return a sentence with the command that resumes a sweep.
-
-    Args:
-        plan: Plan of the sweep.
-        out_of_budget: Whether the sweep ended because its budget was spent. The sentence then says how to give a larger
-            budget.
-    """
+    """Return a sentence with the command that resumes the sweep of `plan`, with a larger budget if `out_of_budget`."""
     storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
     command = shlex.join(["python", "launch.py", "--resume", plan.sweep.name, *storage])
     if not out_of_budget:
@@ -279,7 +266,7 @@ def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
 
 
 def launch(plan: Plan, console: Console) -> int:
-    """Run the sweep of a plan, print its result, and return the exit code."""
+    """Run the sweep of `plan`, print its result on `console`, and return the exit code."""
     quiet_libraries()
     every_seed = plan.sweep.search.seeds is not None
     pace = Pace(plan.num_trials, plan.lanes, len(plan.sweep.training_seeds), plan.past.records, every_seed)
@@ -298,7 +285,7 @@ def launch(plan: Plan, console: Console) -> int:
 
 
 def _problems(outcome: LaunchOutcome) -> list[str]:
-    """Return the reasons why a launch counts as failed although it ran to its end; empty if it succeeded."""
+    """Return the reasons why a launch with this `outcome` counts as failed although it ended; empty if it succeeded."""
     found = []
     if outcome.result.interrupted:
         found.append("interrupted")

@@ -34,7 +34,7 @@ Trials that diverged come last. csv, parquet and json have all parameters and me
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `leaderboard` to the parser of mdr-tune."""
+    """Add the command `leaderboard` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser("leaderboard", help="show the trials of a sweep, ranked", description=_DESCRIPTION)
     parser.add_argument("name", metavar="NAME", help="the sweep's name")
     parser.add_argument("--watch", action="store_true", help="show it anew every 2 s, until the sweep ends or Ctrl-C")
@@ -49,11 +49,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Print the leaderboard or write it to a file; return 0.
-
-    Raises:
-        UserError: There is no such sweep, column or store, or flags contradict each other.
-    """
+    """Print the leaderboard of the sweep that `arguments` name on `console`, or write it to a file; return 0."""
     _check(arguments)
     stores, client = open_store(arguments)
     from mdr_tune.tracking.deleted import describe_deleted
@@ -95,9 +91,9 @@ def _table(
 
 
 def _watch(arguments: argparse.Namespace, console: Console, read: Callable[[], SweepRecords]) -> int:
-    """Show the leaderboard until the sweep ends or the user presses Ctrl-C; return 0.
+    """Show the leaderboard that `read` returns on `console` until the sweep ends or the user presses Ctrl-C; return 0.
 
-    If the store does not answer, the leaderboard says so, and the store is asked again.
+    `arguments` say how to sort. If the store does not answer, the leaderboard says so, and the store is asked again.
     """
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
@@ -141,7 +137,7 @@ def _write_rows(kind: str, rows: Rows, output: Path | None, console: Console) ->
 
 @contextlib.contextmanager
 def _writing(file: Path) -> Iterator[None]:
-    """Turn an OSError that is raised in the block into a UserError that names --output."""
+    """Turn an OSError that is raised while `file` is written in the block into a UserError that names --output."""
     try:
         if file.is_fifo():
             os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))  # an error if nobody reads; writing would hang

@@ -26,12 +26,8 @@ _STYLES = {"diverged": "red", "failed": "red", "running": "cyan"}
 class _Column:
     """A column of the table. It is left out if it has no text for any trial.
 
-    Attributes:
-        title: Title of the column.
-        text: Function that returns the column's text for a trial.
-        keep: Importance, from 1 to 9. If the columns do not fit, the least important ones are left out first. A column
-            of importance 9 is never left out.
-        right: Whether the text is aligned to the right.
+    `text` returns the column's text for a trial. `keep` is the importance of the column from 1 to 9. If the columns do
+    not fit, the least important ones are left out first, but never one of importance 9.
     """
 
     title: str
@@ -43,14 +39,10 @@ class _Column:
 def leaderboard_table(
     sweep: SweepRecords, entries: list[Line], width: int, top: int | None = None, state: str = ""
 ) -> RenderableType:
-    """Return the leaderboard as a table, with a line about the launch above it and notes below it.
+    """Return the leaderboard of `sweep` as a table, with a line about the launch above it and notes below it.
 
-    Args:
-        sweep: The launch.
-        entries: Lines of the leaderboard, in order.
-        width: Width of the terminal, in characters.
-        top: Number of trials to show; None for all.
-        state: Text to add to the line about the launch, such as the time at which the launch was read.
+    `entries` are the leaderboard's lines, in order. The first `top` of them are shown, or all if it is None. `width` is
+    that of the terminal, in characters. `state` is text to add to the line about the launch.
     """
     shown = entries[:top]
     columns = [column for column in _columns(sweep, entries) if any(column.text(entry) for entry in shown)]
@@ -104,7 +96,10 @@ def _front(entry: Line) -> str:
 
 
 def _fitting(columns: list[_Column], entries: list[Line], width: int) -> list[_Column]:
-    """Return the columns that fit on the terminal if the column of parameters has its least width."""
+    """Return those `columns` of the table of `entries` that fit into `width` characters.
+
+    The column of parameters counts with its least width.
+    """
 
     def needed(column: _Column) -> int:
         widest = max([len(column.title), *(len(column.text(entry)) for entry in entries)])

@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 after success, 2 after a mistake of the user, 1 after another error."""
+    """Run a command with the arguments `argv`, and return 0 after success, 2 after a mistake of the user, else 1."""
     return with_forgiving_output(lambda: _run(argv))
 
 

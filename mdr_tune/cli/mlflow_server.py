@@ -25,7 +25,7 @@ nothing happens; with others the server is started again. docs/mlflow_server.md 
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `mlflow-server` to the parser of mdr-tune."""
+    """Add the command `mlflow-server` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser("mlflow-server", help="run an MLflow server on this machine as a service")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     install = actions.add_parser("install", help="start the server and keep it running", description=_INSTALL)
@@ -65,11 +65,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_install(arguments: argparse.Namespace, console: Console) -> int:
-    """Install the server or change its settings; return 0 when the server answers.
-
-    Raises:
-        UserError: Something that the server needs is missing, or the server does not start.
-    """
+    """Install the server with the settings in `arguments`, or change them; return 0 when the server answers."""
     settings = make_settings(
         arguments.backend_store_uri,
         arguments.artifacts_destination,
@@ -86,17 +82,13 @@ def run_install(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_uninstall(_arguments: argparse.Namespace, console: Console) -> int:
-    """Stop the server and remove its service; return 0. The server's data are kept.
-
-    Raises:
-        UserError: The server belongs to another user.
-    """
+    """Stop the server and remove its service, print steps on `console`, and return 0. The server's data are kept."""
     service.uninstall(lambda sentence: say(console, sentence))
     return 0
 
 
 def run_status(_arguments: argparse.Namespace, console: Console) -> int:
-    """Print the state and the settings of the server; return 0 if the server answers, else 1."""
+    """Print the state and the settings of the server on `console`; return 0 if the server answers, else 1."""
     status = service.status()
     if status is None:
         say(console, "no MLflow server is installed here; `mdr-tune mlflow-server install` makes one")
@@ -107,11 +99,7 @@ def run_status(_arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_run(_arguments: argparse.Namespace, _console: Console) -> int:
-    """Replace this process by the installed server; this function does not return.
-
-    Raises:
-        UserError: No server is installed.
-    """
+    """Replace this process by the installed server; this function does not return."""
     service.run_server()
     raise AssertionError("the process is the server's by now")
 

@@ -28,7 +28,7 @@ PLACEMENTS = {"pack": "on as few nodes as possible", "spread": "on as many nodes
 
 
 def print_plan(console: Console, plan: Plan) -> None:
-    """Print a plan: space, search, arms, cost, lanes, resources and stores."""
+    """Print `plan` on `console`: space, search, arms, cost, lanes, resources and stores."""
     sweep, lanes = plan.sweep, plan.lanes
     say(console, Text(sweep.name, style="bold").append(f": {plan.file}", style="not bold"))
     table = Table.grid(padding=(0, 2))
@@ -88,11 +88,10 @@ def _add_stores(table: Table, plan: Plan) -> None:
 
 
 def describe_trials(arm: Arm, unit: str) -> str:
-    """Return a text with the number of an arm's trials.
+    """Return a text with the number of trials of `arm`, each called by the word `unit`: `trial` or `configuration`.
 
-    If the arm's space has more configurations, but not infinitely many, the text has their number too. If the space has
-    fewer configurations than the trials that were asked for, the text says so. `unit` is the word for a trial in the
-    text: `trial` or `configuration`.
+    The text also says if the arm's space has more configurations than trials (unless they are infinitely many), or
+    fewer than the trials that were asked for.
     """
     trials = count(arm.trials, unit)
     if arm.trials < arm.wanted:
@@ -103,7 +102,7 @@ def describe_trials(arm: Arm, unit: str) -> str:
 
 
 def describe_stop(stop: StopConfig) -> str:
-    """Return a text with the limits that end the search early; empty if there are none."""
+    """Return a text with the limits in `stop` that end the search early; empty if there are none."""
     parts = [
         duration(stop.time) if stop.time is not None else "",
         f"{stop.gpu_hours:g} GPU hours" if stop.gpu_hours is not None else "",
@@ -114,7 +113,7 @@ def describe_stop(stop: StopConfig) -> str:
 
 
 def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
-    """Print the results as tables, the verdict on the gain by MDR, and the commands that the user can run next."""
+    """Print the `outcome` of `plan` on `console`: tables, the verdict on the gain by MDR, and commands to run next."""
     console.print()
     if outcome.report is not None and outcome.report.table.is_grid:
         _print_ablation(console, outcome.report)
@@ -175,14 +174,10 @@ def _print_where_next(console: Console, stores: Stores, sweep_name: str, outcome
 
 
 def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> str:
-    """Return a sentence that names the version that had the alias `champion` before this launch.
+    """Return a sentence that names the version that had the alias `champion` before the launch with this `outcome`.
 
-    A warning is added if that version's best value is higher than that of this launch's winner.
-
-    Args:
-        version: Version that had the alias before.
-        value: Best value of that version; None if it is not known.
-        outcome: Outcome of this launch.
+    `value` is the best value of this `version`; None if it is not known. A warning is added if `value` is higher than
+    the best value of the launch's winner.
     """
     winner = outcome.result.winner
     best = winner.best(outcome.result.metric) if winner else None
@@ -193,7 +188,7 @@ def moved_alias(version: str, value: float | None, outcome: LaunchOutcome) -> st
 
 
 def ui_lines(stores: Stores, experiment_id: str) -> list[str]:
-    """Return the lines that a user needs to open a sweep in the MLflow UI.
+    """Return the lines that a user needs to open the experiment `experiment_id` of `stores` in the MLflow UI.
 
     For a server, it is the address of the sweep's page. For a database, the command that starts the UI comes first.
     """
@@ -210,11 +205,11 @@ def ui_lines(stores: Stores, experiment_id: str) -> list[str]:
 
 
 def _shown_path(path: Path) -> str:
-    """Return a path relative to the working directory. A path outside of that directory is returned unchanged."""
+    """Return `path` relative to the working directory. A path outside of it is returned unchanged."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
 
 def _add(table: Table, *cells: str) -> None:
-    """Add a row of plain texts to a table. Brackets in a text are not interpreted as markup."""
+    """Add a row of `cells` to `table` as plain texts, in which brackets are not interpreted as markup."""
     table.add_row(*map(Text, cells))

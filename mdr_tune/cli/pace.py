@@ -19,8 +19,8 @@ class Pace:
         seeds_per_trial: Number of training seeds of a configuration whose first seed ran to its end.
         every_seed: Whether each configuration is trained with all of its seeds, even if its first seed does not run to
             its end. Each seed then counts as a trial.
-        past: Trials of earlier sessions. Those that ended count as done. The training time of all earlier trials counts
-            into the GPU hours. But the expected time of an epoch is measured in this session alone.
+        past: Trials of earlier sessions. Their time counts into the GPU hours, but the expected time of an epoch is
+            measured in this session alone.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Pace:
         self._seconds, self._epochs = 0.0, 0
 
     def started(self, record: TrialRecord) -> None:
-        """Count a trial that begins or goes on."""
+        """Count the trial of `record`, which begins or goes on."""
         self._records[record.name] = record
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Count the epoch that a trial has just finished, and add its time."""
+        """Count the epoch that the trial of `record` has just finished, and add its time."""
         self._seconds += record.history[-1].get(EPOCH_TIME, 0.0)
         self._epochs += 1
 
@@ -53,26 +53,17 @@ class Pace:
 
     @property
     def num_trials(self) -> int:
-        """Number of trials of the sweep.
-
-        Without `every_seed`, each configuration counts as one trial. With it, each seed of a configuration counts.
-        """
+        """Number of trials of the sweep. Further seeds of a configuration count only with `every_seed`."""
         return self._configurations * (self._seeds if self._every_seed else 1)
 
     @property
     def trials_done(self) -> int:
-        """Number of trials that have ended, counted as in `num_trials`.
-
-        Without `every_seed`, a configuration counts as soon as its first seed has ended.
-        """
+        """Number of trials that have ended. Further seeds of a configuration count only with `every_seed`."""
         return sum(record.ended and (self._every_seed or record.seed_index == 0) for record in self.records)
 
     @property
     def further_seeds_done(self) -> int:
-        """Number of trials that have ended and are not the first seed of their configuration.
-
-        It is 0 with `every_seed`, because `trials_done` then counts these trials.
-        """
+        """Number of trials that have ended and are not the first seed of their configuration; 0 with `every_seed`."""
         return 0 if self._every_seed else sum(record.ended and record.seed_index > 0 for record in self.records)
 
     @property
@@ -103,9 +94,9 @@ class Pace:
     def _left_of_seeds(self) -> float:
         """Return the expected number of epochs of the further seeds that have not started.
 
-        Further seeds are trained for survivors: configurations whose first seed ran to its end. The share of survivors
-        is taken from the configurations that have ended. Before any configuration has ended, all are expected to
-        survive. With `every_seed`, all configurations get their further seeds.
+        Further seeds are trained for survivors: configurations whose first seed ran to its end, or all with
+        `every_seed`. The share of survivors is taken from the configurations that have ended. Before that, all are
+        expected to survive.
         """
         first_seeds = [record for record in self.records if record.seed_index == 0]
         if self._seeds == 1 or not first_seeds:
@@ -119,33 +110,26 @@ class Pace:
         return max(0.0, survivors * (self._seeds - 1) - started) * float(first_seeds[-1].config["epochs"])
 
     def _length(self, done: int, record: TrialRecord) -> float:
-        """Return the number of epochs that a trial is expected to have in the end.
+        """Return how many epochs the trial of `record`, which has done `done` epochs, is expected to have in the end.
 
-        It is the mean over the trials that ended with more than `done` epochs. If there are none, it is the number in
-        the trial's configuration.
-
-        Args:
-            done: Number of epochs that the trial has done.
-            record: The trial, or another one with the same number of epochs in its configuration.
+        It is the mean over the trials that ended with more than `done` epochs, else the number in the trial's
+        configuration.
         """
         lengths = [r.epochs for r in self.records if r.outcome in ("completed", "stopped_early") and r.epochs > done]
         return fmean(lengths) if lengths else float(record.config["epochs"])
 
     @property
     def seconds_left(self) -> float | None:
-        """Expected wall time left, in seconds.
-
-        It is None if no epoch was finished in this session yet, or if no epoch is left.
-        """
+        """Expected wall time left, in seconds; None before an epoch was finished in this session, or after the last."""
         if not self._epochs or not self.epochs_left:
             return None
         longest = max(self._left_of_running(), default=0.0)
         return max(self.epochs_left / self._lanes.num_lanes, longest) * self._seconds / self._epochs
 
     def describe_gpu_hours(self) -> str | None:
-        """Return a text with the GPU hours spent so far, and those expected for the whole sweep.
+        """Return a text with the GPU hours spent so far and those expected for the whole sweep.
 
-        The result is None if the lanes have no GPU, or if no epoch was finished in this session yet.
+        None if the lanes have no GPU, or if no epoch was finished in this session yet.
         """
         if not self._lanes.gpus_per_worker or not self._epochs:
             return None

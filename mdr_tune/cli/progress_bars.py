@@ -17,7 +17,7 @@ _MANY = 10_000_000
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[ProgressCall]:
-    """Yield a function that shows the progress of tasks. Bars are removed when the block ends; lines stay.
+    """Yield a function that shows the progress of tasks on `console`. Bars are removed when the block ends; lines stay.
 
     The function takes the name of a task, the count that is done, and the total. A total of 0 means that the total is
     not known, as for some downloads.
@@ -45,7 +45,7 @@ class _Count(ProgressColumn):
         super().__init__(Column(no_wrap=True))
 
     def render(self, task: Task) -> Text:
-        """Return the column's text for one task."""
+        """Return the column's text for `task`."""
         most = max(task.completed, task.total or 0)
         scale, unit = (1e6, " million") if most >= _MANY else (1, "")
         total = "" if task.total is None else f" of {task.total / scale:,.0f}"

@@ -32,7 +32,7 @@ Markdown, the tables as LaTeX, CSV and Parquet, the figures as PNG and SVG. Valu
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `report` to the parser of mdr-tune."""
+    """Add the command `report` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser(
         "report", help="write what sweeps found: page, tables, figures", description=_DESCRIPTION
     )
@@ -50,12 +50,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Write the report, print its tables and its folder, log it to MLflow, and return 0.
-
-    Raises:
-        UserError: There is no such sweep, launch or baseline, the folder holds other files than a report's, or the
-            folder or MLflow cannot be written.
-    """
+    """Write the report that `arguments` ask for, print its tables and folder, log it to MLflow, and return 0."""
     _check(arguments)
     stores, client = open_store(arguments)
     from mdr_tune.report.report_folder import check_folder
@@ -85,7 +80,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def default_folder(names: list[str]) -> Path:
-    """Return the folder for the report of these sweeps if --out is not given."""
+    """Return the folder for the report of the sweeps in `names` if --out is not given."""
     from mdr_tune.report.output.section import slugs
 
     return Path("report" if len(names) > 1 else f"report_{slugs(names)[0]}")
@@ -102,7 +97,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Turn an OSError that is raised in the block into a UserError that names --out."""
+    """Turn an OSError that is raised while `folder` is written in the block into a UserError that names --out."""
     try:
         yield
     except OSError as error:
@@ -122,10 +117,7 @@ def _print(console: Console, evidence: "SweepEvidence", table: "AblationTable") 
 
 
 def _others(report: "Report") -> str:
-    """Return a text that lists the report's files besides its page.
-
-    Example: `report.md, 7 files in tables, 20 files in figures`.
-    """
+    """Return a text on the files of `report` besides its page: `report.md, 7 files in tables, 20 files in figures`."""
     of = [file.relative_to(report.folder).parts[0] for file in report.files]
     return f"report.md, {count(of.count('tables'), 'file')} in tables, {count(of.count('figures'), 'file')} in figures"
 
@@ -138,22 +130,13 @@ def _keep(
     report: "Report",
     is_plain: bool,
 ) -> None:
-    """Log the report to the MLflow runs of its launches, and print where it is in MLflow.
+    """Log `report` to the MLflow runs of the launches in `evidences`, and print on `console` where it is in MLflow.
 
-    Nothing is logged if one of the launches has not ended. Nothing is logged either if a run has an older report at
-    this place, and the new report lacks trials or details that the older one has.
+    Nothing is logged if a launch has not ended, or if its run has an older report in the same folder, with trials or
+    details that `report` lacks. UserError is raised if MLflow, at `stores` and `client`, does not take the report.
 
-    Args:
-        console: Console to print on.
-        stores: Stores of the launches.
-        client: Client of the tracking store.
-        evidences: Records of the launches, from which the report was made.
-        report: The report.
-        is_plain: Whether the report is of the kind that a launch makes at its end: of one sweep, without --baseline. It
-            then replaces the launch's own report.
-
-    Raises:
-        UserError: MLflow did not take the report.
+    `is_plain` says whether the report is like the one that a launch makes at its end: of one sweep, without --baseline.
+    It then replaces the launch's own report.
     """
     from mlflow.exceptions import MlflowException
 
@@ -184,7 +167,7 @@ def _keep(
 
 
 def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[str, Any]:
-    """Return the `report.json` of the report in the artifact folder `place` of a run; empty if there is none."""
+    """Return the `report.json` that `client` finds in the artifact folder `place` of run `run_id`; empty if missing."""
     from mdr_tune.report.report_folder import MANIFEST, read_manifest
 
     file = f"{place}/{MANIFEST}"
@@ -195,10 +178,10 @@ def _logged_manifest(client: "MlflowClient", run_id: str, place: str) -> dict[st
 
 
 def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence", table: "AblationTable") -> None:
-    """Set the description of a launch's run to the table of its results.
+    """Set the description of the launch's run to its results in `table`, as the launch itself does at its end.
 
-    Nothing is done unless the sweep is a grid and the launch finished. The launch sets this description too at its end,
-    unless something failed.
+    This is only done for a grid whose launch, recorded in `evidence`, has finished. `stores` and `client` give the
+    command that loads the champion.
     """
     from mdr_tune.report.description import ablation_description
     from mdr_tune.report.sentences import summary_sentences
@@ -212,7 +195,7 @@ def _describe(stores: "Stores", client: "MlflowClient", evidence: "SweepEvidence
 
 
 def _has_champion(client: "MlflowClient", evidence: "SweepEvidence") -> bool:
-    """Say whether the sweep's champion is a trial of this launch.
+    """Return whether the sweep's champion, as `client` finds it, is a trial of the launch in `evidence`.
 
     It may be a trial of a newer launch, or there may be no champion.
     """

@@ -32,7 +32,7 @@ SHOWN_DIFFERENCES = 10
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `rerun` to the parser of mdr-tune."""
+    """Add the command `rerun` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser("rerun", help="run a recorded trial again, and compare", description=_DESCRIPTION)
     parser.add_argument("run_id", metavar="RUN_ID", help="the MLflow run of the trial")
     parser.add_argument("--epochs", type=int, metavar="N", help="the first N epochs only; default: all that it did")
@@ -42,11 +42,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Run the trial again and print the comparison; return 0 if all numbers are equal, else 1.
-
-    Raises:
-        UserError: There is no such trial, or the trial cannot be run on this machine.
-    """
+    """Run the trial that `arguments` name again and print a comparison; return 0 if all numbers are equal, else 1."""
     stores = choose_stores(arguments.storage, arguments.tracking_uri)
     check_exists(stores)
     check_stores(stores)

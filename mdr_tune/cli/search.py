@@ -27,7 +27,7 @@ _COLUMNS = ("query", "rank", "path", "distance", "label")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command `search` to the parser of mdr-tune."""
+    """Add the command `search` to `commands`, the commands of mdr-tune."""
     parser = commands.add_parser("search", help="find the nearest images of an index", description=_DESCRIPTION)
     parser.add_argument("--index", type=Path, required=True, metavar="FILE", help="written by `mdr-tune embed`")
     parser.add_argument(
@@ -47,11 +47,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Find the nearest images of each query, print them or write them to a file, and return 0.
-
-    Raises:
-        UserError: A flag is wrong, the index was made by another model, or a query cannot be read.
-    """
+    """Find the images nearest to each query in `arguments`, print them or write them to a file, and return 0."""
     if arguments.out is not None and arguments.out.suffix not in (".csv", ".json"):
         raise UserError(f"--out {arguments.out}: give it a name that ends in .csv or .json")
     missing = [query for query in arguments.query if not query.exists()]
@@ -86,7 +82,7 @@ def _how(index: "EmbeddingIndex", found: "SearchResult") -> str:
 
 
 def _hits(index: "EmbeddingIndex", found: "SearchResult", query: int) -> list[tuple[int, str, float, str | None]]:
-    """Return rank, path, distance and label of each image that was found for a query, the nearest first.
+    """Return rank, path, distance and label of each image in `index` that was `found` for a query, the nearest first.
 
     `query` is the index of the query, from 0.
     """

@@ -1,4 +1,4 @@
-"""Read the queries of `mdr-tune search` and their embeddings.
+"""Read the queries of `mdr-tune search`, and their embeddings.
 
 A query is an image, an image of a folder, or a row of another index.
 """
@@ -25,10 +25,8 @@ from mdr_tune.util.words import escaped
 class Queries:
     """Q queries with embeddings of D dimensions.
 
-    Attributes:
-        names: Names of the queries, to show to the user. Bytes that are not UTF-8 are escaped.
-        files: Absolute paths of the queries' files.
-        embeddings: Embeddings of the queries, (Q, D).
+    `names` are shown to the user, with bytes that are not UTF-8 escaped. `files` are absolute paths, and `embeddings`
+    are (Q, D).
     """
 
     names: list[str]
@@ -36,7 +34,7 @@ class Queries:
     embeddings: torch.Tensor
 
     def paths_in(self, index: EmbeddingIndex) -> list[str | None]:
-        """Return the path of each query's file relative to the folder from which an index was made.
+        """Return the path of each query's file relative to the folder from which `index` was made.
 
         A path is None if the file is outside of that folder, or if the path is not UTF-8.
         """
@@ -48,13 +46,11 @@ class Queries:
 
 
 def read_queries(arguments: argparse.Namespace, index: EmbeddingIndex) -> Queries:
-    """Return the queries that --query names, in the given order.
+    """Return the queries that --query in `arguments` names, in the given order.
 
-    The embeddings of images are computed; those of an index's rows are read from the index.
-
-    Raises:
-        UserError: A query cannot be read, its embedding is not from the model that made `index`, or --model is given
-            although no query is an image.
+    The embeddings of images are computed; those of an index's rows are read from the index. UserError is raised if a
+    query cannot be read, if its embedding is not from the model that made `index`, or if --model is given although no
+    query is an image.
     """
     embedder = None
     if any(query.suffix != ".parquet" for query in arguments.query):
@@ -99,9 +95,10 @@ def _rows_of(file: Path, index: EmbeddingIndex) -> Queries:
 
 
 def _embedded(query: Path, embedder: Embedder, batch_size: int) -> Queries:
-    """Return the embeddings of an image, or of the images of a folder.
+    """Return the embeddings by `embedder` of the image `query`, or of the images below it if it is a folder.
 
-    An image of the folder that cannot be decoded is left out. It is an error if no image can be decoded.
+    The network gets `batch_size` images at a time. An image of a folder that cannot be decoded is left out. It is an
+    error if no image can be decoded.
     """
     if query.is_dir():
         paths = list_images(query)

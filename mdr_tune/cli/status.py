@@ -18,9 +18,9 @@ from mdr_tune.util.words import count, last_line
 
 PROGRESS_EVERY_S = 15.0
 SUMMARY_EVERY_S = 60.0
-"""Time in seconds between two summaries of the sweep, which are printed if the output is not a terminal.
+"""Time in seconds between two summaries of the sweep, if the output is not a terminal.
 
-If another tenth of the sweep is done, the next summary comes sooner, but not before PROGRESS_EVERY_S is over.
+The next summary comes sooner if another tenth of the sweep is done and PROGRESS_EVERY_S is over.
 """
 LOOK_EVERY_S = 1.0
 """Least time in seconds between two estimates of how much is done. The more trials, the longer an estimate takes."""
@@ -38,10 +38,8 @@ _BAD = ("diverged", "failed")
 class Status:
     """Listener of a sweep that prints its events. On a terminal, a live line about the sweep stays at the bottom.
 
-    Args:
-        console: Console to print on.
-        metric: Name of the sweep's metric.
-        pace: Estimator of the sweep's progress. It already knows the trials of earlier sessions.
+    `metric` is that of the sweep. `pace` estimates the progress, and already knows the trials of earlier sessions.
+    Everything is printed on `console`.
     """
 
     def __init__(self, console: Console, metric: str, pace: Pace) -> None:
@@ -50,7 +48,7 @@ class Status:
         self._stage = ""
         self._next_progress = 0.0
         self._told: dict[str, tuple[int, int]] = {}
-        """Numbers of notes and of changes, for each trial, about which no line has to be printed any more."""
+        """For each trial, the numbers of notes and of changes that need not be printed any more."""
         self._summary_at: float | None = None
         self._summary_tenth = 0
         self._look_at = 0.0
@@ -78,12 +76,12 @@ class Status:
             self._console.print(line, soft_wrap=True)
 
     def stage(self, text: str) -> None:
-        """Print a text that says what the launch does now."""
+        """Print `text`, which says what the launch does now."""
         self._stage = text
         self._print(text, "dim")
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Show how far a preparation has got: on a terminal in the live line, elsewhere by a line now and then."""
+        """Show in the live line, or print now and then, that `done` of `total` items of the task `what` are done."""
         text = f"{what}: {done:,} of {total:,}"
         if done < total and self._console.is_terminal:
             self._stage = text
@@ -92,12 +90,12 @@ class Status:
             self.stage(text)
 
     def arm_started(self, arm: Arm) -> None:
-        """Print the name of the arm whose search begins, and its number of trials."""
+        """Print the name of `arm`, whose search begins, and its number of trials."""
         self._stage = ""
         self._print(f"searching {arm.name}: {count(arm.trials, 'trial')}", "bold")
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Count the trial, and print a line if it goes on after an interruption."""
+        """Count the trial of `record`, and print a line if it goes on after an interruption."""
         if self._summary_at is None:
             self._summary_at, self._summary_tenth = time.monotonic(), int(10 * self._pace.share_done)
         self._pace.started(record)
@@ -106,15 +104,12 @@ class Status:
             self._print(f"{record.name:<16} goes on after epoch {record.epochs}")
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Let the pace count the epoch, and print a summary of the sweep if it is time for one.
-
-        The live line reads the epoch from the record itself.
-        """
+        """Count the epoch that the trial of `record` has finished, and print a summary if it is time for one."""
         self._pace.epoch_finished(record)
         self._summarise()
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Print the notes that were not printed yet, and the new changes by population based training."""
+        """Print the new notes in `record`, and the new changes by population based training."""
         notes, changes = self._told.get(record.name, (0, 0))
         self._told[record.name] = (len(record.notes), len(record.changes))
         for note in record.notes[notes:]:
@@ -123,7 +118,7 @@ class Status:
             self._print(f"{record.name:<16} {_describe(change)}")
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Print the trial's line: outcome, epochs, best value and parameters."""
+        """Print a line about the trial of `record`: outcome, epochs, best value and parameters."""
         best = record.best(self._metric)
         label, _ = value_titles(self._metric)
         quality = f"{label} {best[0]:6.2f} (epoch {best[1]})" if best else "no result"
@@ -141,7 +136,7 @@ class Status:
         """Do nothing: the final table shows the test metrics."""
 
     def _summarise(self) -> None:
-        """Print a summary of the sweep if the output is not a terminal, and if it is time for one."""
+        """Print a summary of the sweep if the output is not a terminal and `SUMMARY_EVERY_S` is over."""
         now = time.monotonic()
         if self._console.is_terminal or self._summary_at is None or now < self._look_at:
             return
@@ -186,7 +181,7 @@ class Status:
 
 
 def _fold(parts: Sequence[str], width: int) -> str:
-    """Join texts into lines of at most `width` characters. A text that is longer than a line is not broken."""
+    """Join `parts` into lines of at most `width` characters. A part that is longer than a line is not broken."""
     lines = [parts[0]]
     for part in parts[1:]:
         joined = f"{lines[-1]} · {part}"

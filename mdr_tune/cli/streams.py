@@ -21,7 +21,7 @@ EPIPE: the program at the other end of a pipe has ended, as in `| head`. EIO: th
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
-    """Return a substitute for the characters that an encoding lacks, and the position after these characters.
+    """Return a substitute for the characters in `error` that an encoding lacks, and the position after them.
 
     A character becomes `?`. A byte of a file name that is not UTF-8 becomes an escape such as `\\xe9`.
     """
@@ -34,7 +34,7 @@ codecs.register_error("mdr_tune.replace", _replace)
 
 
 def with_forgiving_output(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code. Problems with its output do not end the command.
+    """Run `command` and return its exit code. Problems with its output do not end the command.
 
     Characters that the encoding lacks are replaced. Output is thrown away if its reader is gone, or if standard output
     or error is closed from the start (`>&-`). If output is lost for another reason, such as a full disk, standard error
@@ -60,9 +60,8 @@ def with_forgiving_output(command: Callable[[], int]) -> int:
 class Output:
     """File for a console that writes to the present `sys.stdout` or `sys.stderr`. Writing raises no `OSError`.
 
-    Attributes:
-        lost: Sentence about output that was lost, from either stream; None if nothing was lost. Output without a reader
-            does not count as lost.
+    `lost` is a sentence about output that was lost, from either stream; None if nothing was lost. Output without a
+    reader does not count as lost.
     """
 
     lost: ClassVar[str | None] = None
@@ -76,7 +75,7 @@ class Output:
         return getattr(stream, "rich_proxied_file", stream)  # the stream below a live display of rich
 
     def write(self, text: str) -> int:
-        """Write a text and return its length."""
+        """Write `text` and return its length."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
@@ -93,7 +92,7 @@ class Output:
             self._throw_away()
 
     def _try(self, action: Callable[[], Any]) -> bool:
-        """Call a function that writes, and return whether it succeeded."""
+        """Call `action`, which writes, and return whether it succeeded."""
         try:
             action()
         except OSError as error:

@@ -19,7 +19,7 @@ PIPE_WIDTH = 200
 
 
 def make_console(stderr: bool = False) -> Console:
-    """Return a console for standard output or error.
+    """Return a console for standard output, or for standard error if `stderr`.
 
     If the output is not a terminal but a file or a pipe, lines are `PIPE_WIDTH` characters wide.
     """
@@ -29,18 +29,18 @@ def make_console(stderr: bool = False) -> Console:
 
 
 def say(console: Console, text: str | Text, style: str | None = None) -> None:
-    """Print a sentence unchanged: brackets are not interpreted as markup, and no line breaks are added."""
+    """Print `text` on `console` in a `style`. Brackets are not interpreted as markup, and no line breaks are added."""
     console.print(text, style=style, soft_wrap=True, markup=False)
 
 
 def print_error(errors: Console, message: str) -> None:
-    """Print each line of a message as an error. An empty message is printed as "no reason was given"."""
+    """Print each line of `message` as an error on the console `errors`. Say so if there is no message."""
     for line in message.splitlines() or ["no reason was given"]:
         say(errors, f"error: {line}", "red")
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code. After an error, it is 2 for a mistake of the user, else 1.
+    """Run `command` and return its exit code. After an error, it is 2 for a mistake of the user, else 1.
 
     Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt in the command, so that it removes half-written files. The exit
     code is then 1.
@@ -63,10 +63,7 @@ def exit_code(command: Callable[[], int]) -> int:
 
 
 def _mistake(error: BaseException) -> str | None:
-    """Return the text of an error that is a mistake of the user; None for any other error.
-
-    A file name that is too long is such a mistake, wherever in the code the error is raised.
-    """
+    """Return the text of `error` if it is a mistake of the user, such as a file name that is too long; else None."""
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{error.filename}: {error.strerror}"
     return str(error) if isinstance(error, UserError) else None
