@@ -25,12 +25,7 @@ BATCH_SIZE = 64
 
 
 class LeftOut(NamedTuple):
-    """An image that could not be read, and therefore has no embedding.
-
-    Attributes:
-        path: Path of the image as it was given.
-        reason: Reason why the image could not be read, in a few words.
-    """
+    """An image at `path` that could not be read and has no embedding, with the `reason` in a few words."""
 
     path: str
     reason: str
@@ -39,10 +34,8 @@ class LeftOut(NamedTuple):
 class EmbeddedBatch(NamedTuple):
     """Embeddings of one batch of images.
 
-    Attributes:
-        rows: Indices of the n embedded images in the argument `paths` of `embed_images`.
-        embeddings: (n, D) float32, on the CPU.
-        left_out: Images of the batch that could not be read.
+    `rows` are the indices of the n embedded images in the argument `paths` of `embed_images`. `embeddings` are (n, D)
+    float32, on the CPU.
     """
 
     rows: list[int]
@@ -52,12 +45,7 @@ class EmbeddedBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Embedded:
-    """Result of embedding a folder.
-
-    Attributes:
-        images: Number of images in the index file.
-        left_out: Images that could not be read. They are not in the index file.
-    """
+    """Result of embedding a folder: the number of `images` in the index file, and the images that were left out."""
 
     images: int
     left_out: list[LeftOut]
@@ -70,16 +58,13 @@ def embed_images(
     batch_size: int = BATCH_SIZE,
     progress: Progress = no_progress,
 ) -> Iterator[EmbeddedBatch]:
-    """Yield the embeddings of image files, batch by batch in the order of `paths`.
+    """Yield the embeddings of the image files in `paths`, in this order, in batches of `batch_size`, by `embedder`.
 
     An image that cannot be read is listed in the `left_out` of its batch. Two batches of images are in memory at a
     time, or four images for each thread if that is more.
 
     Args:
-        embedder: The model.
         root: Folder that relative paths in `paths` are below. Absolute paths are used as they are.
-        paths: Paths of image files.
-        batch_size: Number of images in a batch, at least 1.
         progress: Function that is told how many images are done; see `Progress`.
 
     Raises:
@@ -111,25 +96,21 @@ def embed_folder(
     progress: Progress = no_progress,
     paths: Sequence[str] | None = None,
 ) -> Embedded:
-    """Embed all images in a folder and in the folders below it into a Parquet file.
+    """Embed all images in `folder` and in the folders below it with `embedder` into the Parquet file `file`.
 
-    The file has one row for each image, in the order of `list_images`: `path` relative to the folder, `label` (see
-    `class_labels`) and `embedding`, D numbers. Images that cannot be read are left out. The file appears only when it
-    is complete, and replaces an earlier file of that name. Except for the paths, memory does not grow with the number
-    of images.
+    The file has a row for each image that can be read: `path` relative to the folder, `label` (see `class_labels`) and
+    `embedding`, D numbers. The file appears only when it is complete, and replaces an earlier file of that name. Except
+    for the paths, memory does not grow with the number of images.
 
     Args:
-        embedder: The model.
-        folder: Folder with the images.
-        file: File to write.
         batch_size: Number of images that go through the network at a time, at least 1.
         strict: Whether to stop at the first image that cannot be read.
         progress: Function that is told how many images are done; see `Progress`.
-        paths: Result of `list_images` for the folder, if the caller has it already.
+        paths: Result of `list_images` for the folder, if the caller has it already. Rows are in this order.
 
     Raises:
-        UserError: There are no images, no image can be read, an image cannot be read (with `strict`), an embedding is
-            not finite or too large, or the file cannot be written.
+        UserError: No image can be read, one cannot be read (with `strict`), an embedding is not finite or too large, or
+            the file cannot be written.
     """
     paths = list_images(folder) if paths is None else paths
     labels = class_labels(paths)

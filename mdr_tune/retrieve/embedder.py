@@ -22,10 +22,8 @@ class Embedder:
         image_shape: (C, H, W) of the network's images; H = W, and C is 1 (grey) or 3 (RGB).
         size: Length of an embedding, D.
         resize: Height and width, in pixels, that an image is resized to before its centre crop.
-        uri: URI from which the model can be loaded again. It names a version, never an alias, since an alias may later
-            name another version.
-        identity: Text that identifies the model: all copies of a model have the same text, and different logged models
-            have different ones.
+        uri: URI to load the model again. It names a version, as an alias may later name another version.
+        identity: Text that all copies of a model share, and that differs between logged models.
         run_id: ID of the MLflow run that trained the model; None if it is not known.
         device: Device that the network computes on.
     """
@@ -40,7 +38,7 @@ class Embedder:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def read(self, path: str | os.PathLike[str]) -> torch.Tensor:
-        """Read an image file and return it prepared for the network, (C, H, W) uint8 on the CPU.
+        """Read the image file at `path` and return it prepared for the network, (C, H, W) uint8 on the CPU.
 
         The image is resized to a square by Lanczos' filter and cropped at the centre. For a network of one channel it
         is converted to grey (ITU-R 601).
@@ -58,6 +56,6 @@ class Embedder:
 
     @torch.no_grad()
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings (n, D) float32, on the CPU, of uint8 images (n, C, H, W)."""
+        """Return the embeddings (n, D) float32, on the CPU, of uint8 `images` (n, C, H, W)."""
         with full_float32(self.device.type):
             return self.network(images.to(self.device)).float().cpu()

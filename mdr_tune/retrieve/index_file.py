@@ -40,7 +40,6 @@ class IndexInfo:
         image_shape: (C, H, W) of the network's images.
         resize: Height and width, in pixels, that images were resized to before their centre crop.
         created: Date and time in UTC, ISO 8601.
-        version: Version of this program.
     """
 
     model: str
@@ -63,7 +62,10 @@ class IndexWriter:
         self._embeddings: list[torch.Tensor] = []
 
     def add(self, paths: Sequence[str], labels: Sequence[str | None], embeddings: torch.Tensor) -> None:
-        """Add n rows; `embeddings` is (n, D) float32 on the CPU. A row group is written once it is full."""
+        """Add n rows; `paths` and `labels` have n items, and `embeddings` is (n, D) float32 on the CPU.
+
+        A row group is written once it is full.
+        """
         self._paths += paths
         self._labels += labels
         self._embeddings.append(embeddings)
@@ -83,12 +85,10 @@ class IndexWriter:
 
 @contextmanager
 def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWriter]:
-    """Create an index file and yield its writer. The embeddings have `size` numbers each.
+    """Create the index file `file` with the metadata `info`, and yield its writer. Embeddings have `size` numbers each.
 
-    The file appears when the `with` block ends without an error, and is then complete.
-
-    Raises:
-        UserError: The file cannot be written.
+    The file appears, complete, when the `with` block ends without an error. UserError is raised if it cannot be
+    written.
     """
     embedding = pa.field("embedding", pa.list_(pa.float32(), size), nullable=False)
     columns = [pa.field("path", pa.string(), nullable=False), pa.field("label", pa.string()), embedding]
@@ -110,14 +110,9 @@ def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWrite
 
 @dataclass(frozen=True)
 class EmbeddingIndex:
-    """An opened index file of N embeddings. Paths and labels are in memory, the embeddings are not.
+    """An opened index file of N embeddings with `size` numbers each. The embeddings are not in memory.
 
-    Attributes:
-        file: The Parquet file.
-        info: Metadata of the index.
-        paths: N paths of the images, relative to `info.root`.
-        labels: N classes of the images, null for an image without a class.
-        size: Length of an embedding, D.
+    `paths` of the N images are relative to `info.root`. The label of an image without a class is null in `labels`.
     """
 
     file: Path
@@ -130,14 +125,10 @@ class EmbeddingIndex:
         return len(self.paths)
 
     def blocks(self, rows: int | None = None) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield the embeddings in blocks: the number of the block's first row, and its embeddings (n, D) float32.
+        """Yield blocks of at most `rows` embeddings: the index of the first row, and the embeddings (n, D) float32.
 
-        Args:
-            rows: Greatest number of rows in a block; None is as many as 64 MiB hold.
-
-        Raises:
-            UserError: The file is damaged or has changed since it was opened, or an embedding is not finite or too
-                large to be compared.
+        If `rows` is None, a block has 64 MiB. UserError is raised if the file is damaged or has changed since it was
+        opened, or if an embedding is not finite or too large to be compared.
         """
         start = 0
         try:
@@ -160,16 +151,16 @@ class EmbeddingIndex:
         return torch.cat([torch.empty(0, self.size), *(block for _, block in self.blocks())])
 
     def rows_of(self, paths: Sequence[str | None]) -> torch.Tensor:
-        """Return the row of each path, (n,) int64, or -1 for a path that is not in the index.
+        """Return the row of each of `paths`, (n,) int64, or -1 for a path that is not in the index.
 
-        The paths must be written as in the attribute `paths`.
+        Paths must be written as in the index: relative to `info.root`.
         """
         rows = pc.index_in(pa.array(paths, pa.string()), value_set=self.paths.combine_chunks(), skip_nulls=True)
         return torch.from_numpy(np.array(pc.fill_null(rows, -1), dtype=np.int64))
 
 
 def read_index(file: Path) -> EmbeddingIndex:
-    """Open a file that `embed_folder` wrote, without reading its embeddings yet.
+    """Open `file`, which `embed_folder` wrote, without reading its embeddings yet.
 
     Raises:
         UserError: The file does not exist, is not Parquet, is damaged, has no rows, or was written by another program.
@@ -197,7 +188,7 @@ def _mapped(file: Path) -> pa.MemoryMappedFile:
 
 
 def _info(schema: pa.Schema) -> IndexInfo | None:
-    """Return the metadata in a schema; None if the schema is not that of an index."""
+    """Return the metadata in `schema`; None if the schema is not that of an index."""
     types = {field.name: field.type for field in schema}
     embedding = types.get("embedding")
     if types.get("path") != pa.string() or types.get("label") != pa.string():

@@ -12,12 +12,10 @@ from mdr_tune.retrieve.nearest import NEAREST, Backend, BackendChoice, choose_ba
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The nearest rows of an index to each of Q queries, nearest first.
+    """The nearest rows of an index to each of Q queries, nearest first, as found by `backend`.
 
-    Attributes:
-        rows: (Q, k) int64, rows of the index. If a query can find fewer than k rows, its other entries are -1.
-        distances: (Q, k) float32, in the units of the embeddings; infinity for the entries without a row.
-        backend: Backend that searched.
+    `rows` are (Q, k) int64. If a query can find fewer than k rows, its other entries are -1. `distances` are (Q, k)
+    float32, in the units of the embeddings, and infinity for entries without a row.
     """
 
     rows: torch.Tensor
@@ -35,11 +33,11 @@ def search_index(
     backend: BackendChoice = "auto",
     block_rows: int | None = None,
 ) -> SearchResult:
-    """Return the `top` nearest rows of an index to each query. The search is exact.
+    """Return the `top` nearest rows of `index` to each of `queries`. The search is exact.
 
     Of rows at equal distances, the first counts as the nearer. The file is read once, 64 MiB at a time. The order and
     the returned distances come from the differences of the embeddings in float64, so that an image finds itself at
-    distance 0. Matrix products are used only to find out which of these distances need not be computed.
+    distance 0. Matrix products only find out which of these distances need not be computed.
 
     Args:
         index: Index of N embeddings of D numbers.
@@ -51,8 +49,7 @@ def search_index(
 
     Raises:
         ValueError: Shapes do not fit, a query is not finite or too large, or `top` is less than 1.
-        UserError: `backend` is `faiss` and FAISS is not installed, the index file cannot be read any more, or one of
-            its embeddings is not finite or too large to be compared.
+        UserError: FAISS is asked for and not installed, or the index cannot be read any more or has a broken embedding.
     """
     _check(index, queries, top, exclude)
     chosen = choose_backend(backend, len(index))
@@ -74,7 +71,10 @@ def search_index(
 
 
 def _nearest(squares: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the `top` smallest squared distances of each query, and their rows. Equal distances are ordered by row."""
+    """Return the `top` smallest squared distances of each query, and their rows, given `squares` and `rows`.
+
+    Equal distances are ordered by row.
+    """
     rows, places = rows.sort(dim=1)
     squares, order = squares.gather(1, places).sort(dim=1, stable=True)
     return squares[:, :top], rows.gather(1, order)[:, :top]

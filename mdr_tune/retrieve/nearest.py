@@ -16,11 +16,12 @@ BackendChoice = Literal["auto", "exact", "faiss"]
 Nearest = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 """Function from queries (Q, D), a block (B, D) and a depth k <= B to the k nearest rows of each query, (Q, k) int64.
 
-Among equally near rows, those that come first in the block are chosen first. The k rows may be in any order."""
+Among equally near rows, those that come first in the block are chosen first. The k rows may be in any order.
+"""
 
 FAISS_FROM_ROWS = 100_000
-"""Least number of rows for which `auto` chooses FAISS. With fewer rows, reading the index file takes most of the
-time."""
+"""Least number of rows for which `auto` chooses FAISS. With fewer rows, reading the index file takes most of the time.
+"""
 
 _SPARE = 8
 """Number of additional embeddings that FAISS is asked for. Embeddings that FAISS does not return are at least as far as
@@ -28,7 +29,7 @@ the farthest one that it returns."""
 
 
 def choose_backend(choice: BackendChoice, rows: int) -> Backend:
-    """Return the backend that searches an index of `rows` rows. Both backends are exact.
+    """Return the backend that searches an index of `rows` rows by the user's `choice`. Both backends are exact.
 
     Raises:
         UserError: `choice` is `faiss`, and FAISS is not installed.
@@ -42,17 +43,16 @@ def choose_backend(choice: BackendChoice, rows: int) -> Backend:
 
 
 def nearest_by_torch(queries: torch.Tensor, block: torch.Tensor, depth: int) -> torch.Tensor:
-    """Return the nearest rows by torch's matrix products, some queries at a time. See `Nearest`."""
+    """Return the `depth` rows of `block` nearest to each of `queries` by torch's matrix products. See `Nearest`."""
     everything = slice(0, len(queries))
     return torch.cat([rows for _, rows in nearest_items(queries, block, depth, everything, excludes_self=False)])
 
 
 def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> torch.Tensor:
-    """Return the nearest rows by FAISS' flat index. See `Nearest`.
+    """Return the `depth` rows of `block` nearest to each of `queries` by FAISS' flat index. See `Nearest`.
 
-    FAISS gets each distinct embedding once, since FAISS does not promise an order among equal ones. The distances of
-    FAISS have rounding errors, like any matrix product. If these leave open which rows are the nearest to a query,
-    torch searches for this query instead.
+    FAISS gets each distinct embedding once, since it does not promise an order among equal ones. Its distances have
+    rounding errors. If these leave open which rows are the nearest to a query, torch searches for this query instead.
     """
     faiss = importlib.import_module("faiss")
 
@@ -84,19 +84,15 @@ def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
 
 
 def _with_copies(found: torch.Tensor, rows: torch.Tensor, sizes: torch.Tensor, depth: int) -> torch.Tensor:
-    """Return the `depth` nearest rows, given a ranking of distinct embeddings.
+    """Return the `depth` nearest rows of each query, (Q, depth) int64, from a ranking of distinct embeddings.
 
     Each distinct embedding stands for all rows that are equal to it.
 
     Args:
-        found: (Q, k), indices of distinct embeddings, nearest first. The embeddings of a query have at least `depth`
-            rows in total.
+        found: (Q, k), distinct embeddings, nearest first. Those of a query have at least `depth` rows in total.
         rows: (B,), the rows of the first distinct embedding, ascending, then those of the second, and so on.
         sizes: (U,), number of rows of each distinct embedding.
-        depth: number of rows to return for each query.
-
-    Returns:
-        (Q, depth) int64.
+        depth: Number of rows to return for each query.
     """
     starts = sizes.cumsum(0) - sizes
     ends = sizes[found].cumsum(1)  # (Q, k): number of places that the embeddings up to each take

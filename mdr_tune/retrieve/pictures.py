@@ -13,13 +13,12 @@ from mdr_tune.util.words import not_utf_8
 
 
 def list_images(folder: Path) -> list[str]:
-    """Return the paths of the images in a folder and in the folders below it.
+    """Return the paths, relative to `folder` and with forward slashes, of the images in it and in the folders below it.
 
-    The paths are relative to the folder, with forward slashes. Images are files with a suffix in
-    `mdr_tune.data.own.folder.SUFFIXES`. Hidden files and folders are left out. Files and folders that operating systems
-    make for their own use are left out too, with a warning. Links are followed, and each folder is read once. The order
-    is the same on every machine: first a folder's own images by the code points of their names, then its folders in the
-    same way.
+    Images are files with a suffix in `mdr_tune.data.own.folder.SUFFIXES`. Hidden files and folders are left out. Those
+    that operating systems make for their own use are left out with a warning. Links are followed, and each folder is
+    read once. The order is the same on every machine: first a folder's own images by the code points of their names,
+    then its folders in the same way.
 
     Raises:
         UserError: The folder does not exist, is a file, cannot be read, has no images, or has names that are not UTF-8.
@@ -53,11 +52,10 @@ def list_images(folder: Path) -> list[str]:
 
 
 def class_labels(paths: Sequence[str]) -> list[str | None]:
-    """Return the class of each image by the rules of `data: {name: folder}` in a sweep file.
+    """Return the class of each image in `paths` by the rules of `data: {name: folder}` in a sweep file.
 
-    The class is the name of the first folder in the path. If all first folders have names of splits (train, test, ...),
-    the class is the name of the second folder. Names that look the same are one class. The class is None if the path
-    has no such folder.
+    The class is the name of the first folder in the path, or of the second if all first folders are named after splits
+    (train, test, ...). Names that look the same are one class. The class is None if the path has no such folder.
     """
     folders = [path.split("/")[:-1] for path in paths]
     firsts = {parts[0] if parts else "" for parts in folders}
