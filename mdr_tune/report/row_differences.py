@@ -113,8 +113,9 @@ def paired_queries(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return the value of `metric` of each query for `row` and for `baseline`, in percent, and the query's class.
 
-    Each of the three arrays is (n,). None if a row has not exactly one run that is in `details` (by trial name), if the
-    seeds or queries of the two rows differ, or if `metric` is not a test metric.
+    Each of the three arrays is (n,). `details` are the test results of each query, by trial name. None if a row has
+    several runs or none in `details`, if the seeds or queries of the two rows differ, or if `metric` is not a test
+    metric.
     """
     sides = []
     for one in (row, baseline):

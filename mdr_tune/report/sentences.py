@@ -102,7 +102,7 @@ def _n(estimate: Estimate) -> str:
 def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
     """Return the differences of `table` in two groups: to the row's own method without MDR, and to other methods.
 
-    If `_is_gain`, which reads `evidence`, is false for one of them, all differences are in one group.
+    If a difference is not a mere gain of MDR (by `_is_gain`, which reads `evidence`), all differences are in one group.
     """
     rows = {row.name: row for row in table.rows}
     found = [(row, difference) for row in table.rows for difference in row.differences]
@@ -120,7 +120,7 @@ def _groups(evidence: SweepEvidence, table: AblationTable) -> list[_Group]:
 
 
 def _is_gain(evidence: SweepEvidence, table: AblationTable, row: Row, baseline: Row) -> bool:
-    """Return whether the difference of `row` and `baseline` shows what MDR gains: only `row` has MDR.
+    """Return whether the difference of `row` and `baseline` shows what MDR gains. For this, only `row` may have MDR.
 
     If `table` is of a grid, their configurations in `evidence` must also be equal otherwise, except for the embedding
     mode. In a search, they need not be equal, since each arm was tuned on its own.

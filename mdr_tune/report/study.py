@@ -16,7 +16,7 @@ from mdr_tune.report.budget import AtBudget
 from mdr_tune.report.names import short_names
 
 LOG_KEYS = ("mdr.weight", "optimizer.learning_rate", "optimizer.head_learning_rate", "optimizer.weight_decay")
-"""Parameters whose distribution is always logarithmic."""
+"""Parameters whose distribution is logarithmic whenever all of its values are positive."""
 LOG_RATIO = 30.0
 """Ratio of the largest to the smallest value from which on the distribution of any other parameter is logarithmic."""
 LONGEST_CHOICE = 22

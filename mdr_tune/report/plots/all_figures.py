@@ -28,8 +28,7 @@ FIGURES: dict[str, Callable[[SweepEvidence, AblationTable], Drawing | None]] = {
     "gallery_best": gallery_best,
     "gallery_worst": gallery_worst,
 }
-"""Function that draws each figure, by file name, in the order of the report: first results, then explanations of them.
-"""
+"""Function that draws each figure, by file name, in the order of the report: results, then explanations of them."""
 
 
 def draw(evidence: SweepEvidence, table: AblationTable, folder: Path) -> list[ReportFigure]:

@@ -112,7 +112,7 @@ def beside(value: float, numbers: list[float], share: float) -> float:
 
 
 def is_log(numbers: list[float]) -> bool:
-    """Return whether the axis for the ascending `numbers` is logarithmic, see `LOG_RATIO`."""
+    """Return whether the axis of `numbers`, in ascending order, is logarithmic, see `LOG_RATIO`."""
     return numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_RATIO
 
 
@@ -132,7 +132,7 @@ def _ticks(axes: "Axes", values: list[float]) -> None:
 
 
 def _points(table: AblationTable, rows: Sequence[Row]) -> Drawing:
-    """Draw the estimate and seeds of each of `rows` of `table`. Rows of one setting, or of one loss, form a group."""
+    """Draw each of `rows` of `table` with its estimate and seeds, in groups of rows with one setting or one loss."""
     shown = few(table, MOST_ROWS, lambda row: row in rows)
     looks = _category_looks(table)
     groups: dict[str, list[Row]] = {}

@@ -114,7 +114,10 @@ def draw_estimates(
 
 
 def within_percent(axes: "Axes", axis: str) -> None:
-    """Limit the `x` or `y` axis of `axes`, given as `axis`, to 0 and just above 100: intervals can reach beyond."""
+    """Limit one axis of `axes` to 0 and just above 100 percent, since intervals can reach further.
+
+    `axis` is `x` or `y`.
+    """
     low, high = axes.get_xlim() if axis == "x" else axes.get_ylim()
     limits = (max(low, 0.0), min(high, 100.5))
     if axis == "x":

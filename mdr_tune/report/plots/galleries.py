@@ -41,7 +41,10 @@ def gallery_worst(evidence: SweepEvidence, table: AblationTable) -> Drawing | No
 def shown_queries(
     evidence: SweepEvidence, row: Row, kind: Literal["best", "worst"]
 ) -> tuple[int, list[ShownQuery]] | None:
-    """Return the first seed of `row` that has pictures of queries of this `kind` in `evidence`, and these queries."""
+    """Return the first seed of `row` with pictures in `evidence` of queries of this `kind`, and these queries.
+
+    None if no seed has such pictures.
+    """
     for seed in sorted(row.seeds):
         details = evidence.details.get(row.records[seed].name)
         found = [query for query in details.shown if query.kind == kind] if details else []

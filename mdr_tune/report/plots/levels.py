@@ -82,7 +82,7 @@ def _level(axes: "Axes", found: Series, initial: float | None, colour: str) -> N
 
 
 def level_shares(_evidence: SweepEvidence, table: AblationTable) -> Drawing | None:
-    """Draw which share of the pairs is nearest to each of MDR's levels, in a panel for each row of `table` with MDR."""
+    """Draw for each row of `table` with MDR which share of the pairs is nearest to each level, over the epochs."""
 
     def usable(row: Row) -> bool:
         keys = numbered(row.records, HELD) if row.has_mdr else []
