@@ -77,7 +77,10 @@ def naming(flag: str) -> Iterator[None]:
 
 
 def print_left_out(console: Console, left_out: "Sequence[LeftOut]", total: int) -> None:
-    """Print on `console` how many of `total` images have no embedding, with the first few of `left_out`, if any."""
+    """Print on `console` how many of `total` images have no embedding, and name the first few of `left_out`.
+
+    If no image was left out, nothing is printed.
+    """
     if not left_out:
         return
     from mdr_tune.data.images.corrupt import finding

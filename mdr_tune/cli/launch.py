@@ -256,7 +256,10 @@ def _plan_and_launch(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def how_to_resume(plan: Plan, out_of_budget: bool = False) -> str:
-    """Return a sentence with the command that resumes the sweep of `plan`, with a larger budget if `out_of_budget`."""
+    """Return a sentence with the command that resumes the sweep of `plan`.
+
+    If the sweep is `out_of_budget`, the command gives it a larger budget.
+    """
     storage = [] if plan.stores.storage == Path("runs").absolute() else ["--storage", str(plan.stores.storage)]
     command = shlex.join(["python", "launch.py", "--resume", plan.sweep.name, *storage])
     if not out_of_budget:

@@ -36,10 +36,9 @@ _BAD = ("diverged", "failed")
 
 
 class Status:
-    """Listener of a sweep that prints its events. On a terminal, a live line about the sweep stays at the bottom.
+    """Listener of a sweep that prints its events on `console`. On a terminal, a live line stays at the bottom.
 
     `metric` is that of the sweep. `pace` estimates the progress, and already knows the trials of earlier sessions.
-    Everything is printed on `console`.
     """
 
     def __init__(self, console: Console, metric: str, pace: Pace) -> None:
