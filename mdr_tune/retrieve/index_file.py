@@ -87,8 +87,7 @@ class IndexWriter:
 def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWriter]:
     """Create the index file `file` with the metadata `info`, and yield its writer. Embeddings have `size` numbers each.
 
-    The file appears, complete, when the `with` block ends without an error. UserError is raised if it cannot be
-    written.
+    The complete file appears when the `with` block ends without an error. UserError if it cannot be written.
     """
     embedding = pa.field("embedding", pa.list_(pa.float32(), size), nullable=False)
     columns = [pa.field("path", pa.string(), nullable=False), pa.field("label", pa.string()), embedding]
@@ -112,7 +111,8 @@ def writing_index(file: Path, info: IndexInfo, size: int) -> Iterator[IndexWrite
 class EmbeddingIndex:
     """An opened index file of N embeddings with `size` numbers each. The embeddings are not in memory.
 
-    `paths` of the N images are relative to `info.root`. The label of an image without a class is null in `labels`.
+    `paths` and `labels` are those of the N images. Paths are relative to `info.root`; an image without a class has a
+    null label.
     """
 
     file: Path

@@ -71,7 +71,7 @@ def search_index(
 
 
 def _nearest(squares: torch.Tensor, rows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the `top` smallest squared distances of each query, and their rows, given `squares` and `rows`.
+    """Return the `top` smallest of the squared distances `squares` of each query, and those of `rows` they belong to.
 
     Equal distances are ordered by row.
     """

@@ -20,8 +20,7 @@ Among equally near rows, those that come first in the block are chosen first. Th
 """
 
 FAISS_FROM_ROWS = 100_000
-"""Least number of rows for which `auto` chooses FAISS. With fewer rows, reading the index file takes most of the time.
-"""
+"""Least number of rows for which `auto` chooses FAISS. With fewer, reading the index file takes most of the time."""
 
 _SPARE = 8
 """Number of additional embeddings that FAISS is asked for. Embeddings that FAISS does not return are at least as far as
@@ -84,12 +83,13 @@ def nearest_by_faiss(queries: torch.Tensor, block: torch.Tensor, depth: int) -> 
 
 
 def _with_copies(found: torch.Tensor, rows: torch.Tensor, sizes: torch.Tensor, depth: int) -> torch.Tensor:
-    """Return the `depth` nearest rows of each query, (Q, depth) int64, from a ranking of distinct embeddings.
+    """Return the `depth` nearest rows of each query, (Q, depth) int64, from its nearest distinct embeddings.
 
     Each distinct embedding stands for all rows that are equal to it.
 
     Args:
-        found: (Q, k), distinct embeddings, nearest first. Those of a query have at least `depth` rows in total.
+        found: (Q, k), indices of distinct embeddings, nearest first. Those of a query have at least `depth` rows in
+            total.
         rows: (B,), the rows of the first distinct embedding, ascending, then those of the second, and so on.
         sizes: (U,), number of rows of each distinct embedding.
         depth: Number of rows to return for each query.
