@@ -72,7 +72,10 @@ def _choice(facts: SweepFacts, metric: str) -> list[str]:
 
 
 def _few_seeds(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence on how large a difference between `rows` must be for their seeds to separate it from chance."""
+    """Return a sentence on how large a difference between `rows` must be for their seeds to separate it from chance.
+
+    It is computed from the largest number of seeds and the median standard deviation of the tested differences.
+    """
     tested = [d.estimate for row in rows for d in row.differences if d.p is not None]
     if not tested:
         return []

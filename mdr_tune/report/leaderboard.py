@@ -119,7 +119,7 @@ def _line(sweep: SweepRecords, trial: RecordedTrial) -> Line:
 
 
 def titles(sweep: SweepRecords) -> dict[str, str]:
-    """Return the title of each column of the leaderboard of `sweep` whose title is not its name, by the name."""
+    """Return the titles of the columns of the leaderboard of `sweep`, except for columns titled by their own name."""
     label = metric_label(sweep.metric)
     second = metric_label(sweep.second_metric or "")
     return {**TITLES, **({"second": second} if second else {}), "best": label, "test": f"test {label}"}
