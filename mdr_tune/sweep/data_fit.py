@@ -15,10 +15,7 @@ from mdr_tune.util.words import count
 
 
 def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
-    """Return a problem for each backbone that cannot take images of the data set's shape.
-
-    Each problem begins with the key `backbone`.
-    """
+    """Return a problem, with the key `backbone`, for each backbone of `sweep` that cannot take images of `data`."""
     problems = []
     for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
         try:
@@ -29,7 +26,7 @@ def backbone_problems(sweep: SweepConfig, data: DataConfig) -> list[str]:
 
 
 def size_problems(sweep: SweepConfig, outline: DatasetOutline) -> list[str]:
-    """Return a problem for each batch that the training classes cannot fill, and for each metric that lacks images.
+    """Return a problem for each batch or metric of `sweep` that needs more images than the data set of `outline` has.
 
     Each problem begins with the key that causes it.
     """
@@ -62,7 +59,7 @@ def _metric_problems(sweep: SweepConfig, outline: DatasetOutline) -> Iterator[st
 
 
 def size_notes(sweep: SweepConfig, data: DataConfig, outline: DatasetOutline) -> list[str]:
-    """Return notes on keys, such as `recall_ks`, whose values the data set is too small to fulfil in full."""
+    """Return notes on keys of `sweep` and `data`, such as `recall_ks`, for which the data of `outline` are too few."""
     sizes, notes = _training_class_sizes(sweep, outline), []
     for batch in section_variants(sweep.trial, sweep.space, "batch"):
         smaller = sum(size < batch.images_per_class for size in sizes)

@@ -17,10 +17,7 @@ SMALL = "conv4"
 
 
 def describe_checkpoints(plan: Plan) -> str | None:
-    """Return a text on the disk space that the checkpoints of a launch may take at most, and the space that is free.
-
-    The result is None if SMALL is the only backbone of the sweep.
-    """
+    """Return a text on the most disk space that checkpoints of `plan` can take; None if its only backbone is SMALL."""
     backbones = section_variants(plan.sweep.trial, plan.sweep.space, "backbone")
     if {backbone.name for backbone in backbones} <= {SMALL}:
         return None
@@ -36,10 +33,9 @@ def describe_checkpoints(plan: Plan) -> str | None:
 
 
 def checkpoint_bytes(trial: TrialConfig) -> int:
-    """Return the approximate size of a checkpoint in bytes: weights and buffers of the network, state of the optimiser.
+    """Return the approximate size of a checkpoint of `trial` in bytes: network, buffers and the optimiser's state.
 
-    The weights of a loss are left out, since they are few. The network is built on the meta device, where its weights
-    take no memory.
+    The few weights of a loss are left out. The network is built on the meta device, where its weights take no memory.
     """
     import torch
 
@@ -62,10 +58,7 @@ def checkpoint_bytes(trial: TrialConfig) -> int:
 
 
 def describe_used(plan: Plan) -> str:
-    """Return a text on the disk space that the launch's folder takes now.
-
-    If the MLflow store is local, the text also has the disk space of the sweep's artifacts in it.
-    """
+    """Return a text on the disk space in use by the launch of `plan`, and by its sweep's artifacts in a local store."""
     artifacts = plan.stores.artifact_root
     folders = [plan.folder, *([] if artifacts is None else [artifacts / plan.sweep.name])]
     sizes = {folder: sum(_sizes(folder)) for folder in folders}

@@ -18,11 +18,9 @@ NOTHING_TO_TAKE_OVER = 2**31
 
 
 class TuneEvents(Callback):
-    """Record in the ledger what happens in the Tune experiment of one arm.
+    """Tune callback that records in `ledger` what happens in the Tune experiment of `arm`.
 
     Args:
-        arm: Arm that this Tune experiment runs.
-        ledger: Ledger of the sweep, with the trials of earlier sessions.
         release_lane: Called with a trial's name when the trial has ended or was paused. The trial's actor cannot
             release the lane itself if it has died.
         goes_on: Takes the name of a trial that Tune gave up; returns whether the trial will be given to Tune again.
@@ -47,13 +45,13 @@ class TuneEvents(Callback):
         self._paused: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return no state. Tune pickles its callbacks with the experiment, but records exist in this process only."""
+        """Return no state: Tune pickles its callbacks with the experiment, but records exist in this process only."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record that a trial starts, or that a trial of an earlier session goes on.
+        """Record that `trial` starts, or that it goes on if an earlier session began it.
 
-        Nothing is recorded for a trial of this session that goes on after a pause or the loss of its process.
+        Nothing is recorded if `trial` was begun in this session and goes on after a pause or the loss of its process.
         """
         self._paused.discard(trial.trial_id)
         if trial.trial_id in self._open:
@@ -81,9 +79,9 @@ class TuneEvents(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Record an epoch, or remember why the trial failed.
+        """Record the epoch that `result` reports, or remember why `trial` failed.
 
-        An epoch that is repeated after a fault is recorded only once.
+        An epoch that is repeated after a fault is recorded once.
 
         Raises:
             UnknownMetricError: The trial measured a metric that `records.metrics` does not list.
@@ -105,7 +103,7 @@ class TuneEvents(Callback):
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any
     ) -> None:
-        """Record a checkpoint that is in the storage. A marker is not recorded."""
+        """Record the new `checkpoint` of `trial`, unless it is a marker."""
         record = self._record(trial)
         saved = read_info(Path(checkpoint.path))
         if saved.origin is None:  # a marker, which has an origin, is from a replay and holds no new state
@@ -121,13 +119,13 @@ class TuneEvents(Callback):
         return min((record.epochs for record in records if not record.ended), default=NOTHING_TO_TAKE_OVER)
 
     def changed(self, name: str, epoch: int, source: str, parameters: dict[str, Any]) -> None:
-        """Record a change that population based training made to a trial. `OnChange` describes the arguments."""
+        """Record that trial `name` took over the state of trial `source` after `epoch`, with new `parameters`."""
         record = self._ledger.trial(name)
         assert record is not None  # the trial has run up to that epoch
         self._ledger.changed(record, Change(epoch, source, parameters))
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record a note on the trial: Tune has lost its process, and starts it again."""
+        """Record a note that Tune has lost the process of `trial` and starts it again."""
         self._note_loss(trial)
 
     def _note_loss(self, trial: Trial) -> None:
@@ -136,9 +134,9 @@ class TuneEvents(Callback):
         self._ledger.note(self._record(trial), f"its process was lost ({error[-1][:200]}): it goes on {where}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record how a trial ended: it ran to its end, was stopped early, failed by its own fault, or lost its lane.
+        """Record how `trial` ended: at its end, early, by its own fault, or because no lane is left.
 
-        The last case is that no lane is left at all. The trial can then go on when the sweep is resumed.
+        After the loss of all lanes, the trial can go on when the sweep is resumed.
         """
         record = self._record(trial)
         failure = self._failures.pop(record.name, None)
@@ -151,7 +149,7 @@ class TuneEvents(Callback):
         free_reports(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record the failure of a trial that Tune gave up because its process was lost too often.
+        """Record that `trial` failed, because Tune has given it up after losing its process too often.
 
         If the trial will be given to Tune again, only a note is recorded.
         """
@@ -169,7 +167,7 @@ class TuneEvents(Callback):
                 self._release_lane(name)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Record that trials were interrupted if they still run at the end of the Tune experiment."""
+        """Record each trial that still runs at the end of the Tune experiment as interrupted."""
         for name in list(self._open):
             record = self._ledger.trial(name)
             if record is not None and record.outcome == "running":

@@ -16,15 +16,11 @@ from mdr_tune.records.query_details import TestDetails
 from mdr_tune.records.trial_record import TrialRecord
 
 TRIES = 3
-"""Largest number of attempts at an evaluation. Another attempt is worthwhile because a lane that loses a worker
-restarts."""
+"""Largest number of attempts at an evaluation. A lane that loses a worker restarts, so another attempt may succeed."""
 
 
 def best_checkpoint(record: TrialRecord, metric: str) -> Path:
-    """Return the folder of the checkpoint of a trial's best epoch by `metric`.
-
-    The trial must have a value of this metric.
-    """
+    """Return the folder with the checkpoint of `record`'s best epoch by `metric`, a metric that the trial measured."""
     best = record.best(metric)
     assert best is not None
     _, epoch = best
@@ -42,14 +38,9 @@ class TestResult:
 
 
 def evaluate_on_test(hub: Any, record: TrialRecord, metric: str) -> TestResult:
-    """Evaluate a trial's best epoch on the test classes, on a lane.
+    """Evaluate the best epoch of `record` by `metric` on the test classes, on a lane that `hub` leases.
 
     After the search, this is the only function that reads the test split.
-
-    Args:
-        hub: Handle of the lanes' hub.
-        record: Record of the trial.
-        metric: Name of the metric by which the best epoch is chosen.
 
     Raises:
         CheckpointDamaged: The checkpoint of the best epoch cannot be read.
@@ -75,15 +66,10 @@ def evaluate_on_test(hub: Any, record: TrialRecord, metric: str) -> TestResult:
 def side_by_side(
     evaluate: Callable[[TrialRecord], TestResult], records: Sequence[TrialRecord], at_once: int
 ) -> Iterator[tuple[TrialRecord, TestResult | CheckpointDamaged]]:
-    """Evaluate trials side by side; yields each trial with its result as soon as the result is there.
+    """Call `evaluate` for each of `records`, up to `at_once` at a time; yields each record with its result.
 
-    If a trial's checkpoint is damaged, the trial is yielded with the error in place of a result. If the caller stops
-    iterating early, evaluations that have not begun are cancelled.
-
-    Args:
-        evaluate: Function that evaluates one trial. It is called in threads.
-        records: Records of the trials.
-        at_once: Largest number of evaluations that run at the same time.
+    A result is yielded as soon as it is there. If a trial's checkpoint is damaged, its record is yielded with the error
+    in place of a result. If the caller stops iterating early, evaluations that have not begun are cancelled.
     """
     pool = ThreadPoolExecutor(max(1, at_once), "evaluate")
     try:

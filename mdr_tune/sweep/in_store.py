@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 
 
 def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = None) -> list[str]:
-    """Check that a launch can be started or resumed with its MLflow store; returns notes for the user.
+    """Check that a launch of the sweep `name` can be started or resumed with its MLflow store; returns notes to show.
 
-    Args:
-        stores: Stores of the launch, which `check_stores` has accepted.
-        name: Name of the sweep and of its MLflow experiment.
-        past: Journal of the earlier sessions; empty for a new launch.
-        own: Stores that --resume uses when no flag names an MLflow store; see `check_last_writer`.
+    `check_stores` has accepted `stores`. `past` is the journal of the launch's earlier sessions, which is empty for a
+    new launch. `own` are the stores that --resume uses when no flag names an MLflow store; see `check_last_writer`.
 
     Raises:
         UserError: The experiment or a run of the launch is deleted or missing in the store, the journal or the
@@ -60,9 +57,9 @@ def check_in_store(stores: Stores, name: str, past: Past, own: Stores | None = N
 
 
 def _lost_trials_notes(client: "MlflowClient", parent: "Run", past: Past) -> list[str]:
-    """Return a note if trials are finished in MLflow but not in the journal.
+    """Return a note if trials below the run `parent` are finished in MLflow, but not in the journal `past`.
 
-    Every event is written into the journal before it is written into MLflow, so the journal must have lost lines.
+    An event is written into the journal before it is written into MLflow, so the journal must have lost lines.
     """
     from mdr_tune.tracking.deleted import NAMED
     from mdr_tune.tracking.experiment import child_runs
@@ -82,7 +79,7 @@ def _lost_trials_notes(client: "MlflowClient", parent: "Run", past: Past) -> lis
 
 
 def _champion_notes(stores: Stores, client: "MlflowClient", name: str) -> list[str]:
-    """Return a note if the registry lacks the champion of a finished sweep."""
+    """Return a note if the model registry lacks the champion of the finished sweep `name`."""
     from mlflow.exceptions import MlflowException
 
     from mdr_tune.tracking.champion import ALIAS
@@ -96,7 +93,7 @@ def _champion_notes(stores: Stores, client: "MlflowClient", name: str) -> list[s
 
 
 def _parent_run(stores: Stores, client: "MlflowClient", name: str, past: Past) -> "Run | None":
-    """Return the MLflow run of the launch; None if the launch has no run yet.
+    """Return the MLflow run of the launch whose journal is `past`; None if the launch has no run yet.
 
     Raises:
         UserError: The experiment, the run, or the run of a trial is missing or deleted, or the journal was lost.
@@ -117,7 +114,7 @@ def _parent_run(stores: Stores, client: "MlflowClient", name: str, past: Past) -
 def _with_its_trials(
     stores: Stores, client: "MlflowClient", experiment: "Experiment", parent_run_id: str, past: Past
 ) -> "Run":
-    """Return the MLflow run of the launch, after checking the runs of its trials.
+    """Return the launch's run, `parent_run_id`, after checking that neither it nor the run of a trial is deleted.
 
     Raises:
         UserError: The launch's run is missing or deleted, or the run of a trial is deleted.
@@ -147,9 +144,9 @@ def _with_its_trials(
 
 
 def _unknown_trials(client: "MlflowClient", experiment: "Experiment", past: Past) -> list["Run"]:
-    """Return the MLflow runs of a launch's trials when the journal does not name the launch's run.
+    """Return the MLflow runs of trials, deleted ones too, of a launch whose journal `past` lacks the id of its run.
 
-    The launch's run is found by the launch's name. Deleted runs of trials are returned, too.
+    The launch's run is found in `experiment` by the launch's name.
     """
     from mdr_tune.tracking.deleted import deleted_trials
     from mdr_tune.tracking.experiment import child_runs
@@ -162,18 +159,10 @@ def _unknown_trials(client: "MlflowClient", experiment: "Experiment", past: Past
 
 
 def _check_journal(name: str, past: Past, trials: Sequence["Run"]) -> None:
-    """Check that a launch has not trained anything yet if its journal names no MLflow run.
+    """Raise UserError if a launch has traces of trials, although its journal `past` names no MLflow run.
 
-    A launch that was killed before its first trial leaves such a journal and nothing else. If there are traces of
-    trials, the journal was lost, and a resumed launch would train all of them again.
-
-    Args:
-        name: Name of the sweep.
-        past: Contents of the journal.
-        trials: Runs of the launch's trials in MLflow.
-
-    Raises:
-        UserError: There are traces of trials, so the journal was lost.
+    A launch that was killed before its first trial leaves such a journal and nothing else. If there are traces, such as
+    MLflow runs in `trials`, the journal was lost, and a resumed launch would train all trials again.
     """
     if past.folder is None:
         return

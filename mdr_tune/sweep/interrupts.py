@@ -1,9 +1,4 @@
-"""Handle Ctrl-C while a search runs.
-
-The first Ctrl-C stops the search in an orderly way; the second ends the process at once.
-
-SIGTERM has the same effect as Ctrl-C; see `mdr_tune.util.signals`.
-"""
+"""Handle Ctrl-C while a search runs. SIGTERM has the same effect; see `mdr_tune.util.signals`."""
 
 import signal
 import threading
@@ -16,11 +11,10 @@ from mdr_tune.util.signals import INTERRUPTED_EXIT_CODE, obey_in_order, raise_if
 
 
 class Interrupts:
-    """Handler of Ctrl-C. The first one requests an orderly end of the sweep; the second ends the process at once.
+    """Handler of Ctrl-C: the first one requests an orderly end of the sweep, the second ends the process at once.
 
-    Args:
-        tell: Called with a line for the user at the first Ctrl-C.
-        at_once: Called at the second Ctrl-C, before the process ends without any clean-up.
+    At the first Ctrl-C, `tell` is called with a line for the user. At the second, `at_once` is called before the
+    process ends without any clean-up.
     """
 
     def __init__(self, tell: Callable[[str], None], at_once: Callable[[], None]) -> None:
@@ -30,7 +24,7 @@ class Interrupts:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Handle SIGINT by this object within the block. Outside of the block, SIGINT raises KeyboardInterrupt.
+        """Handle Ctrl-C by this object within the block. Outside of the block, Ctrl-C raises KeyboardInterrupt.
 
         In a thread other than the main one this does nothing, since Python sets handlers in the main thread only.
 
@@ -58,12 +52,9 @@ class Interrupts:
 
 @contextmanager
 def ends_at_once_if_interrupted(at_once: Callable[[], None]) -> Iterator[None]:
-    """End this process without any clean-up if an interrupt comes within the block, in which the caller shuts Ray down.
+    """Call `at_once` and end this process if Ctrl-C comes within the block, in which the caller shuts Ray down.
 
     A shutdown must not stop half-way: threads of a Ray that is half shut down may start another Ray.
-
-    Args:
-        at_once: Called before the process ends.
     """
     try:
         yield

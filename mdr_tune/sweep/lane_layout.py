@@ -9,24 +9,19 @@ from mdr_tune.util.errors import UserError
 from mdr_tune.util.words import count, cpus_and_gpus
 
 TRIALS_PER_LANE = 4
-"""Smallest number of trials for each lane if the sweep file has `lanes: auto`. All lanes train at the same time, so
-with at least this many trials in a row on each lane the sampler can learn from earlier results."""
+"""Smallest number of trials for each lane with `lanes: auto`, so that the sampler can learn from earlier trials."""
 TRIALS_PER_LANE_PREFERRED = 8
-"""Number of trials for each lane that `workers_per_trial: auto` aims at. It makes fewer lanes with more workers each if
-the lanes would otherwise have fewer trials, so that the sampler can learn from more earlier results."""
+"""Number of trials for each lane that `workers_per_trial: auto` aims at. If lanes would have fewer trials, it makes
+fewer lanes with more workers each, so that the sampler can learn from more earlier trials."""
 IMAGES_PER_WORKER = 32
-"""Smallest number of a batch's images that each worker gets with `workers_per_trial: auto`. With fewer images, a worker
-would spend more time on waiting for the others than on computing."""
+"""Smallest number of a batch's images for each worker with `workers_per_trial: auto`. With fewer images, a worker would
+spend more time on waiting for the others than on computing."""
 
 
 def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False) -> LaneResources:
-    """Return the number of lanes and workers of a sweep on a machine, and their resources.
+    """Return the number of lanes and workers that `sweep` gets on `machine`, and their resources.
 
-    Args:
-        sweep: Sweep to run.
-        machine: Machine or cluster to run it on.
-        keeps_workers: Whether the sweep is resumed, so that its number of workers per trial must not change. This
-            affects only the advice in the error message.
+    `keeps_workers` means that the sweep is resumed, so that the error does not advise another number of workers.
 
     Raises:
         UserError: The lanes or workers do not fit. The message says how many would fit.
@@ -65,23 +60,19 @@ def fit_lanes(sweep: SweepConfig, machine: Machine, keeps_workers: bool = False)
 
 
 def with_workers(sweep: SweepConfig, workers: int) -> SweepConfig:
-    """Return the sweep with `workers_per_trial` set to a number, so that `auto` is not chosen anew on a resume."""
+    """Return `sweep` with `workers` as its `workers_per_trial`, so that `auto` is not chosen anew on a resume."""
     resources = sweep.resources.model_copy(update={"workers_per_trial": workers})
     return sweep.model_copy(update={"resources": resources})
 
 
 def workers_per_trial(sweep: SweepConfig, machine: Machine) -> int:
-    """Return the number of workers of a trial: the number in the sweep file, or what `auto` means on this machine.
+    """Return the number of workers of a trial of `sweep`; for `auto`, the number that uses the most of `machine`.
 
-    `auto` chooses the number that uses the most of the machine, under these conditions:
-
-    - No lane is made that the sweep cannot use.
-    - Each worker has at least IMAGES_PER_WORKER images of a batch.
-    - The workers of a trial are on one node, unless the placement is `spread`.
-
-    If several numbers use equally much of the machine, `auto` prefers those that leave TRIALS_PER_LANE_PREFERRED trials
-    for each lane of a search, since the sampler learns from a trial before the next one begins. Of these numbers it
-    takes the smallest one, since exchanging gradients costs time. If several workers share a GPU, `auto` is 1.
+    `auto` makes no lane that the sweep cannot use, gives each worker at least IMAGES_PER_WORKER images of a batch, and
+    keeps a trial's workers on one node, unless the placement is `spread`. If several numbers use equally much of the
+    machine, it prefers those that leave TRIALS_PER_LANE_PREFERRED trials for each lane of a search, since the sampler
+    learns from a trial before the next one begins. Of these numbers it takes the smallest one, since exchanging
+    gradients costs time. If several workers share a GPU, `auto` is 1.
     """
     wanted = sweep.resources
     if wanted.workers_per_trial != "auto":
@@ -105,9 +96,9 @@ def workers_per_trial(sweep: SweepConfig, machine: Machine) -> int:
 
 
 def workers_note(sweep: SweepConfig, lanes: LaneResources, machine: Machine) -> list[str]:
-    """Return a note on the number that `workers_per_trial: auto` means here, and on the reason.
+    """Return a note on the number that `workers_per_trial: auto` means for `lanes` on `machine`, and on the reason.
 
-    The list is empty if the sweep file has a number in place of `auto`.
+    The list is empty if `sweep` has a number in place of `auto`.
     """
     if sweep.resources.workers_per_trial != "auto":
         return []
@@ -125,7 +116,7 @@ def workers_note(sweep: SweepConfig, lanes: LaneResources, machine: Machine) -> 
 
 
 def placement_notes(lanes: LaneResources, machine: Machine) -> list[str]:
-    """Return notes for the user on where the workers of a trial will run: on which nodes and which kinds of GPUs."""
+    """Return notes for the user on the nodes and kinds of GPUs of `machine` that the workers of `lanes` will run on."""
     places = [
         node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
         for node in machine.possible_nodes()
@@ -168,10 +159,10 @@ def _smallest_batch(sweep: SweepConfig) -> int:
 
 
 def _useful_lanes(sweep: SweepConfig, trials_per_lane: int) -> int:
-    """Return the number of lanes that a sweep can use.
+    """Return the number of lanes that `sweep` can use.
 
-    All trials of an ablation may run side by side. A search learns from earlier trials, so it should have
-    `trials_per_lane` trials for each lane.
+    All trials of an ablation may run side by side. A search learns from earlier trials, so each lane should have
+    `trials_per_lane` trials.
     """
     if sweep.is_ablation:
         return max(arm.trials for arm in arms(sweep)) * len(sweep.training_seeds)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 FILE = "sessions.txt"
-"""Name of the file with the ids of a launch's sessions. Each line has one id, and the latest session is the last."""
+"""Name of the file with the ids of a launch's sessions, one in each line, the latest session last."""
 
 
 def new_session(folder: Path) -> str:
@@ -32,21 +32,16 @@ def new_session(folder: Path) -> str:
 
 
 def claim(client: "MlflowClient", run_id: str, session: str, storage: Path) -> None:
-    """Record in a tag of a launch's MLflow run which session writes into the run, and from which storage."""
+    """Tag the launch's MLflow run `run_id` with the `session` that writes into it, and that session's `storage`."""
     client.set_tag(run_id, SESSION_TAG, f"{session} {storage}")
 
 
 def check_last_writer(run: "Run", name: str, folder: Path, stores: Stores, own: Stores | None = None) -> None:
-    """Check that no other copy of a launch has written into the launch's MLflow run after this copy.
+    """Check that no other copy of the launch in `folder` has written into the launch's `run` after this copy.
 
     A run without the tag that `claim` sets is accepted: an older version recorded the run, or a user deleted the tag.
-
-    Args:
-        run: MLflow run of the launch.
-        name: Name of the sweep.
-        folder: Folder of the launch in this copy of the storage.
-        stores: Stores that this session will use.
-        own: Stores that --resume uses when no flag names an MLflow store; None if they are not known.
+    `name` is that of the sweep. `stores` are those of this session, and `own` those that --resume uses when no flag
+    names an MLflow store; None if they are not known.
 
     Raises:
         UserError: Another copy has written into the run. The message names both copies and the ways to continue.

@@ -1,7 +1,4 @@
-"""Run a launch as a whole: run its sweep, record it in MLflow, and register the champion.
-
-`cli/launch.py` calls this module.
-"""
+"""Run a launch as a whole, called by `cli/launch.py`: run its sweep, record it in MLflow, and register the champion."""
 
 import contextlib
 import platform
@@ -37,7 +34,7 @@ ALL_DONE = "All of it was done and recorded."
 def run_and_track(
     plan: Plan, status: LaunchListener, command: str, show: Callable[[LaunchOutcome], None]
 ) -> LaunchOutcome:
-    """Start Ray and the lanes, run the plan on them, record it in MLflow, and register the winner.
+    """Start Ray and the lanes, run `plan` on them, record it in MLflow, and register the winner.
 
     Args:
         plan: Plan of the launch.
@@ -61,13 +58,7 @@ def run_and_track(
 
 
 def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> LaunchOutcome:
-    """Run the plan on lanes that are running, and record the outcome.
-
-    Args:
-        plan: Plan of the launch.
-        hub: Handle of the lanes' hub.
-        status: Listener that shows the user how the launch proceeds.
-        command: Command line that the user typed; it is recorded with the results.
+    """Run `plan` on the running lanes of `hub`, and record the outcome; `run_and_track` explains the arguments.
 
     Raises:
         UserError: The data set cannot be read or has changed, or the MLflow experiment cannot be opened.
@@ -87,13 +78,7 @@ def run_on(plan: Plan, hub: Any, status: LaunchListener, command: str) -> Launch
 
 
 def _check_same_images(sweep_name: str, before: str | None, content: str) -> None:
-    """Raise UserError if the images differ from those of the launch's earlier trials.
-
-    Args:
-        sweep_name: Name of the sweep, for the message.
-        before: Hash of the images of the earlier trials; None if there are none.
-        content: Hash of the images as they are now.
-    """
+    """Raise UserError if the images' hash `content` differs from `before`, their hash in earlier trials, if any."""
     if before is not None and before != content:
         raise UserError(
             f"{sweep_name}: its images are not those that its trials were measured on (hash {before}, now "
@@ -102,10 +87,7 @@ def _check_same_images(sweep_name: str, before: str | None, content: str) -> Non
 
 
 def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: LaunchListener) -> LaunchOutcome:
-    """Search and evaluate on lanes that are running, and record the outcome.
-
-    If an error is raised, the tracker is closed first.
-    """
+    """Search and evaluate on the running lanes of `hub`, and record the outcome; `tracker` is closed after an error."""
     from mdr_tune.sweep.live_description import LiveDescription
     from mdr_tune.sweep.watch import LaneWatch
 
@@ -157,7 +139,7 @@ def _run(plan: Plan, hub: Any, journal: Journal, tracker: "Tracker", status: Lau
 
 
 def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker":
-    """Open the sweep's MLflow experiment and the launch's run in it; returns the tracker that records the trials."""
+    """Open the MLflow run of `plan`'s launch, which records `command` and `images`; returns the trials' tracker."""
     import mlflow
 
     from mdr_tune.sweep.last_writer import check_last_writer, claim, new_session
@@ -195,12 +177,7 @@ def _open_tracker(plan: Plan, command: str, images: dict[str, str]) -> "Tracker"
 
 
 def _images(sweep: SweepConfig) -> dict[str, str]:
-    """Describe the images that the trials are trained and measured on.
-
-    Returns:
-        A text for each part of the data set by the part's name, such as `5864 of 100 classes` for `train`, and a hash
-        of the data set under `content`.
-    """
+    """Return a text, such as `5864 of 100 classes`, for each split of `sweep`'s images, and their hash as `content`."""
     from mdr_tune.data import dataset_content, split_sizes
 
     data = sweep.trial.data
@@ -215,11 +192,9 @@ def _images(sweep: SweepConfig) -> dict[str, str]:
 
 
 def parent_params(plan: Plan, images: dict[str, str]) -> dict[str, object]:
-    """Return the parameters of the launch's MLflow run, which describe the sweep as a whole.
+    """Return the parameters of the launch's MLflow run, which describe the sweep of `plan` as a whole.
 
-    Args:
-        plan: Plan of the launch.
-        images: Description of the images, from `_images`.
+    `images` is the description of the images from `_images`.
     """
     import mlflow
 

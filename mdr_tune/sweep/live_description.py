@@ -19,8 +19,8 @@ EVERY_S = 30.0
 class LiveDescription:
     """Listener of a sweep that updates the description of the sweep's MLflow run.
 
-    The description is updated at once when the sweep begins another step of its work. For other events it is updated at
-    most every `every_s` seconds. If an update fails, the error is logged and the sweep goes on.
+    The description is updated at once when the sweep begins another step of its work, and otherwise at most every
+    `every_s` seconds. If an update fails, the error is logged and the sweep goes on.
 
     Args:
         write: Function that sets the description and returns at once, such as `Tracker.note`.
@@ -29,7 +29,6 @@ class LiveDescription:
         total: Number of trials of all arms, including the trials of further seeds.
         shows_all: Whether the description has a row for each configuration, as for a grid, or only for the best ones.
         records: Records of the trials of earlier sessions.
-        every_s: Shortest time between two descriptions, in seconds.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class LiveDescription:
         self._describe(at_once=True)
 
     def end(self, how: str, why: str) -> None:
-        """Update the description at once, because the sweep failed or was interrupted.
+        """Update the description at once, because the sweep ended early.
 
         Args:
             how: `Interrupted` or `Failed`.
@@ -66,15 +65,15 @@ class LiveDescription:
         self._describe(at_once=True)
 
     def arm_started(self, arm: Arm) -> None:
-        """Note the arm that is searched now; the next update of the description names it."""
+        """Note that `arm` is searched now; the next update of the description names it."""
         self._doing = f"searching {arm.name}"
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Add the trial to those of the sweep, for the next update."""
+        """Add the trial of `record` to those that the next update describes."""
         self._records[record.name] = record
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Update the description if an update was skipped because it came too soon after the one before."""
+        """Make the update that was skipped, if any, because it came too soon after the one before."""
         if self._is_behind:
             self._describe()
 
@@ -82,14 +81,14 @@ class LiveDescription:
         """Do nothing: the description contains no notes on trials."""
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Update the description with the result of the trial."""
+        """Update the description with the result of the trial of `record`."""
         self._records[record.name] = record
         self._describe()
 
     def test_scored(
         self, record: TrialRecord, metrics: Mapping[str, float], details: TestDetails | None = None
     ) -> None:
-        """Update the description with the trial's test metrics."""
+        """Update the description with the test `metrics` of the trial of `record`."""
         self._tests[record.name] = dict(metrics)
         self._describe()
 

@@ -7,11 +7,7 @@ from mdr_tune.config.space import resolve
 
 
 class OneTrial:
-    """Search that proposes only one trial, the arm's own. It has no study.
-
-    Args:
-        arm: Arm that has no searched parameters.
-    """
+    """Search of an `arm` without searched parameters: it proposes the arm's only trial, and has no study."""
 
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
@@ -21,5 +17,5 @@ class OneTrial:
         return f"{self._arm.name}-001"
 
     def suggest(self, name: str) -> dict[str, Any]:
-        """Return the suggestion for the one trial, which has no drawn parameters."""
+        """Return the configuration of the arm's only trial, `name`, and an empty dictionary of drawn parameters."""
         return {"trial": resolve(self._arm.trial, self._arm.space, {}).model_dump(), "parameters": {}}

@@ -19,7 +19,7 @@ def new_launch() -> str:
 
 
 def repeat_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note on each point of `start_from` that equals an earlier point. Such a point is tried only once."""
+    """Return a note on each point of `start_from` in `sweep` that equals an earlier one, and so is not tried again."""
     if sweep.search.may_repeat:
         return []
     same = repeated_points(sweep)
@@ -32,20 +32,17 @@ class Plan:
 
     Attributes:
         sweep: Configuration of the sweep.
-        file: YAML file that the sweep was read from.
-        text: Text of that file.
+        file: YAML file that the sweep was read from; `text` is its content.
         notes: Notes for the user, such as on keys that a --set has changed in addition to its own key.
-        stores: Storage folder and MLflow store.
         machine: Machine or cluster to run on.
-        lanes: Lanes and their workers.
         address: Address of the Ray cluster to run on; None if Ray is to be started on this machine.
         launch: Name of the launch, unique in its storage.
         past: Journal of the earlier sessions of this launch; empty for a new one.
         extend_by: Number of trials that this session adds to each arm; 0 if it adds none. If no trial of the last
             extension has begun, this extension replaces it.
         preflight: Whether the nodes are checked before the first worker starts.
-        missing_data: Problems that `mdr_tune.sweep.prepare.missing_data` returned in a dry run, if the missing data may
-            yet be downloaded; otherwise empty.
+        missing_data: Problems from `mdr_tune.sweep.prepare.missing_data`, kept by a dry run whose missing data can
+            still be downloaded; otherwise empty.
         legacy_draws: Whether plan.json has version 1; see `VERSION` in `stored_launches`.
     """
 
@@ -87,7 +84,7 @@ class Plan:
         return [*made, self.extend_by]
 
     def trials_before_extensions(self, arm: Arm) -> list[int]:
-        """Return the number of trials that an arm had before each extension."""
+        """Return the number of trials that `arm` had before each extension."""
         return [min(arm.trials, arm.wanted - sum(self._extensions[i:])) for i in range(len(self._extensions))]
 
     @property

@@ -22,7 +22,7 @@ SLOW_S = 1.0
 
 
 def check_weights(sweep: SweepConfig) -> None:
-    """Check the names of the backbones' weights, and the user's own files of weights. The internet is not used.
+    """Check that the weights of `sweep` are published, or are sound files of the user. Nothing is downloaded.
 
     Raises:
         UserError: No weights with a given name are published, or a file is missing, damaged or of another architecture.
@@ -39,11 +39,7 @@ def check_weights(sweep: SweepConfig) -> None:
 
 
 def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
-    """Get the pretrained weights of the sweep's backbones onto this node.
-
-    Args:
-        sweep: Sweep whose trials may use several backbones.
-        stage: Called with each step that takes a while.
+    """Get the pretrained weights of `sweep`'s backbones onto this node; `stage` is called with each slow step.
 
     Raises:
         UserError: Weights cannot be obtained. The message says what to do.
@@ -57,20 +53,12 @@ def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
 
 
 def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: None) -> list[str]:
-    """Check that the data set can be split, and that backbones, batches and metrics fit it. No image is decoded.
+    """Check that `sweep`'s data set can be split, and fits its backbones, batches and metrics; returns notes to show.
 
-    Images that were decoded earlier are checked as in `prepare_data`. For other images the check is that their files
-    exist, that the disk has room for their cache, and that no file is a copy of a file in another split. The last check
-    is left out if the data set keeps such copies. `missing_data` reports a data set that does not exist; it is not
-    checked here.
-
-    Args:
-        sweep: Sweep whose trials read one data set. The search space may have several variants of it, such as image
-            sizes.
-        tell: Called with a line if the check takes longer than SLOW_S.
-
-    Returns:
-        Notes from `size_notes` for the user.
+    No image is decoded. Images that were decoded earlier are checked as in `prepare_data`. For other images the check
+    is that their files exist, that the disk has room for their cache, and that no file is a copy of a file in another
+    split, unless the data set keeps such copies. A data set that does not exist is left to `missing_data`. If the check
+    takes longer than SLOW_S, `tell` is called with a line for the user.
 
     Raises:
         UserError: Something does not fit. The message has a line for each problem, which begins with the key.
@@ -92,11 +80,9 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
 
 
 def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda text: None) -> DatasetOutline:
-    """Return the outline of the one data set of a sweep: its splits and the sizes of their classes.
+    """Return the splits and class sizes of the data set that a sweep reads in the variants `ways`, such as image sizes.
 
-    Args:
-        ways: Variants in which the sweep reads the data set, such as several image sizes.
-        tell: Called with a line for the user if reading the files takes longer than SLOW_S.
+    If reading the files takes longer than SLOW_S, `tell` is called with a line for the user.
 
     Raises:
         UserError: The data set cannot be read or split.
@@ -118,7 +104,7 @@ def _outline(ways: Sequence[DataConfig], tell: Callable[[str], None] = lambda te
 
 
 def left_to_launch(sweep: SweepConfig) -> list[str]:
-    """Return a line on each preparation that is not done yet. The launch does it before its first worker starts."""
+    """Return a line on each preparation of `sweep` that is left to the launch: decoding images, downloading weights."""
     undecoded = [data for data in section_variants(sweep.trial, sweep.space, "data") if not _is_decoded(data)]
     lines = []
     if undecoded:
@@ -132,7 +118,7 @@ def left_to_launch(sweep: SweepConfig) -> list[str]:
 
 
 def _is_decoded(data: DataConfig) -> bool:
-    """Return whether the images of a data set are decoded or need no decoding; False if the images are missing."""
+    """Return whether the images of `data` are decoded or need no decoding; False if the images are missing."""
     if data.outline() is not None or _missing(data):
         return data.outline() is not None
     from mdr_tune.data import is_decoded
@@ -141,13 +127,13 @@ def _is_decoded(data: DataConfig) -> bool:
 
 
 def missing_data(sweep: SweepConfig) -> list[str]:
-    """Return a problem for each folder or table of the data set that does not exist. No file is read."""
+    """Return a problem for each folder or table of `sweep`'s data set that does not exist. No file is read."""
     problems = [problem for data in section_variants(sweep.trial, sweep.space, "data") for problem in _missing(data)]
     return list(dict.fromkeys(problems))  # each once, even if several image sizes are searched
 
 
 def may_be_downloaded(sweep: SweepConfig) -> bool:
-    """Return whether the data set is a published one, so that the user can still download it."""
+    """Return whether the data set of `sweep` is a published one, so that the user can still download it."""
     return sweep.trial.data.is_published
 
 
@@ -166,7 +152,7 @@ def _missing(data: DataConfig) -> list[str]:
 
 
 def _nearly(path: str) -> str:
-    """Return advice for a path that does not exist: a similar path that exists, or to mend the path.
+    """Return advice for a `path` that does not exist: to mend it, or a similar path that exists.
 
     A path is similar if it differs only in upper and lower case, in Unicode form, or in invisible characters.
     """
@@ -175,7 +161,7 @@ def _nearly(path: str) -> str:
 
 
 def paths_of(sweep: SweepConfig) -> list[Path]:
-    """Return the files and folders that a sweep reads: those of its data sets, and the user's own files of weights."""
+    """Return the files and folders that `sweep` reads: those of its data sets, and the user's own files of weights."""
     data = section_variants(sweep.trial, sweep.space, "data")
     given = [getattr(variant, key, None) for variant in data for key in ("root", "file")]
     given += [backbone.weights for backbone in section_variants(sweep.trial, sweep.space, "backbone")]
@@ -183,13 +169,9 @@ def paths_of(sweep: SweepConfig) -> list[Path]:
 
 
 def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
-    """Prepare the images of the sweep's data set on this node, then check the sizes of its classes.
+    """Prepare the images of `sweep`'s data set on this node, then check the sizes of its classes.
 
-    Corrupt images are not counted. This is the difference to the check in `check_data`.
-
-    Args:
-        sweep: Sweep whose trials may read the data set in several variants.
-        progress: Called with the progress of preparing the images.
+    Unlike in `check_data`, corrupt images are not counted. `progress` is called while the images are prepared.
 
     Raises:
         UserError: Something is missing or does not fit. The message names the key.
@@ -201,7 +183,7 @@ def prepare_data(sweep: SweepConfig, progress: Progress) -> None:
 
 
 def of_dataset(name: str, progress: Progress) -> Progress:
-    """Return a progress callback that calls `progress` with the data set's name in front of each text."""
+    """Return a progress callback that calls `progress` with the data set's `name` in front of each text."""
     return lambda what, done, total: progress(f"{name}: {what}", done, total)
 
 
@@ -216,9 +198,9 @@ def _load(data: DataConfig, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Put the path of the sweep file in front of the lines of a UserError that is raised in the block.
+    """Put the path of the sweep's `file` in front of the lines of a UserError that is raised in the block.
 
-    This is done only for lines that begin with a key of the trial (`data.root: ...`) or of the sweep (`metric: ...`).
+    Only lines that begin with a key of the trial (`data.root: ...`) or of the sweep (`metric: ...`) get the path.
     """
     try:
         yield

@@ -1,7 +1,4 @@
-"""Start Ray for a sweep or connect to a cluster, and end Ray or disconnect afterwards.
-
-Ray's messages are not printed.
-"""
+"""Start Ray for a sweep or connect to a cluster, without printing Ray's messages, and undo that afterwards."""
 
 import contextlib
 import logging
@@ -25,13 +22,10 @@ from mdr_tune.util.signals import interrupts_answered
 
 @contextlib.contextmanager
 def ray_session(address: str | None, num_cpus: int) -> Iterator[None]:
-    """Start Ray on this machine and end it after the block; or connect to a cluster and disconnect after the block.
+    """Start Ray on this machine, or connect to the cluster at `address` if it is not None; undo that after the block.
 
-    If this process already uses Ray, that Ray is used, and it keeps running after the block.
-
-    Args:
-        address: Address of the cluster to connect to; None to start Ray on this machine.
-        num_cpus: Number of CPUs that Ray may use if it is started here.
+    If this process already uses Ray, that Ray is used, and it keeps running after the block. `num_cpus` is the number
+    of CPUs that Ray may use if it is started here.
 
     Raises:
         UserError: Ray does not start, or there is no cluster at the address.

@@ -19,8 +19,7 @@ HEAD_GONE_AFTER_S = 30.0
 def ended_if_ray_is_lost(address: str | None) -> Iterator[None]:
     """End this process if Ray is lost within the block, since calls of Ray would then never return.
 
-    Args:
-        address: Address (HOST:PORT) of the head node of the cluster; None if this process started Ray itself.
+    `address` (HOST:PORT) is that of the cluster's head node; None if this process started Ray itself.
     """
     stop = threading.Event()
     if address is None:
@@ -42,12 +41,7 @@ def _watch(stop: threading.Event, poll_s: float, look: Callable[[], str | None])
 
 
 class Head:
-    """The head node of a cluster, with the time of its last answer.
-
-    Args:
-        address: Address of the head node, HOST:PORT.
-        now: Function that returns a monotonic time in seconds.
-    """
+    """The head node of a cluster at `address` (HOST:PORT), and its last answer. `now` returns a time in seconds."""
 
     def __init__(self, address: str, now: Callable[[], float] = time.monotonic) -> None:
         host, _, port = address.rpartition(":")
@@ -55,10 +49,7 @@ class Head:
         self._answered = now()
 
     def gone(self) -> str | None:
-        """Connect to the head node; returns the reason why it is lost, or None if it is not lost.
-
-        It counts as lost if it has not answered for HEAD_GONE_AFTER_S seconds.
-        """
+        """Connect to the head node; returns why it is lost, or None. It is lost if silent for HEAD_GONE_AFTER_S."""
         try:
             socket.create_connection(self._place, timeout=HEAD_POLL_S).close()
         except OSError as error:

@@ -30,8 +30,7 @@ class LaunchReport:
     """The results of a launch, with confidence intervals.
 
     Attributes:
-        table: Table of the results. It has all configurations of an ablation, or the best configuration of each arm of
-            a search.
+        table: Rows for all configurations of an ablation, or for the best configuration of each arm of a search.
         sentences: Sentences on the gain by MDR.
         page: File with the page of the report; None if the report was not written.
         problem: Error that kept the report from being written; None if there was none.
@@ -48,12 +47,11 @@ class LaunchOutcome:
     """The outcome of a launch and the places where it is recorded.
 
     Attributes:
-        result: Result of the sweep.
-        experiment_id: Id of the MLflow experiment.
         parent_run_id: Id of the MLflow run of the launch.
         champion: Place of the winner in MLflow's registry; None if no model was registered.
         report: Results with confidence intervals. None if the sweep was interrupted, if no trial has a value, or if
             MLflow failed before the results were read.
+        problem: Error while the outcome was recorded; None if there was none. In both cases, `result` is valid.
     """
 
     result: SweepResult
@@ -62,26 +60,19 @@ class LaunchOutcome:
     champion: "Registration | None"
     report: LaunchReport | None = None
     problem: str | None = None
-    """Error that came while the outcome was recorded; None if there was none. In both cases the result itself is
-    valid."""
 
 
 def load_command(stores: Stores, sweep_name: str) -> str:
-    """Return the lines of Python that load a sweep's champion in a fresh process."""
+    """Return the lines of Python that load the champion of the sweep `sweep_name` from `stores`, in a fresh process."""
     return stores.load_command(f"{sweep_name}@champion")
 
 
 def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: Stage) -> LaunchOutcome:
-    """Register the winner, draw the figures, describe and close the launch's MLflow run, and write the report.
+    """Register the winner of `result`, draw figures, describe and close the launch's MLflow run, write the report.
 
     If a step fails, the later steps are skipped, and the outcome has the error as its `problem`. A later --resume does
-    what is missing. The tracker is closed together with the run, so it stays open if an earlier step fails.
-
-    Args:
-        plan: Plan of the launch.
-        result: Result of the sweep.
-        tracker: Tracker of the launch's runs.
-        stage: Called with a text on each step that takes a while.
+    what is missing. `tracker` is closed together with the run, so it stays open if an earlier step fails. `stage` is
+    called with a text on each step that takes a while.
 
     Raises:
         KeyboardInterrupt: An interrupt came, possibly one that MLflow caught. The tracker may be open or closed then.
@@ -115,7 +106,7 @@ def record_outcome(plan: Plan, result: SweepResult, tracker: "Tracker", stage: S
 
 
 def _what_was_found(evidence: SweepEvidence) -> LaunchReport:
-    """Return the table of results and the sentences. The page is None, since the report is written later."""
+    """Return the table and the sentences of `evidence`, without a page, since the report is written later."""
     from mdr_tune.report.ablation import ablation_table
 
     table = ablation_table(evidence)
@@ -123,7 +114,7 @@ def _what_was_found(evidence: SweepEvidence) -> LaunchReport:
 
 
 def _ended(evidence: SweepEvidence) -> SweepEvidence:
-    """Return the evidence with the launch marked as finished now, since it was read shortly before the launch ended."""
+    """Return `evidence` with the launch marked as finished now, since it was read shortly before the launch ended."""
     facts = replace(evidence.facts, ended=datetime.datetime.now())
     return replace(evidence, sweep=replace(evidence.sweep, status="FINISHED"), facts=facts)
 
@@ -131,10 +122,7 @@ def _ended(evidence: SweepEvidence) -> SweepEvidence:
 def _write_report(
     folder: Path, tracker: "Tracker", evidence: SweepEvidence, found: LaunchReport, stage: Stage
 ) -> LaunchReport:
-    """Write the report and log it to the launch's MLflow run.
-
-    If that fails, the error becomes the `problem` of the returned report.
-    """
+    """Write the report on `evidence` to `folder` and MLflow; returns `found` with its page, or with the error."""
     from mdr_tune.report.write import build_report
     from mdr_tune.tracking.run_files import log_report
 
@@ -148,10 +136,7 @@ def _write_report(
 
 
 def _register_winner(name: str, result: SweepResult, tracker: "Tracker", stage: Stage) -> "Registration | None":
-    """Register the winner's model; returns its place in the registry.
-
-    If there is no winner or the sweep was interrupted, nothing is registered and None is returned.
-    """
+    """Register the model of `result`'s winner as `name`; None if there is no winner or the sweep was interrupted."""
     from mdr_tune.checkpoints.checkpoint_file import CHECKPOINT_FILE
     from mdr_tune.sweep.finals import best_checkpoint
     from mdr_tune.tracking.champion import register_champion

@@ -33,11 +33,9 @@ class RerunPlan:
     Attributes:
         original: Recorded trial.
         sweep: Sweep that consists of this one trial. The functions of `mdr_tune.sweep.prepare` take it.
-        machine: Machine that the trial is run on.
         lanes: Resources of the one lane and its workers.
         epochs: Number of epochs to run.
-        repeat: Facts that are needed to repeat the rerun itself, as `repeat_info` returns them, and the name of its
-            device as `device`.
+        repeat: Facts that are needed to repeat the rerun, as `repeat_info` returns them, and its device as `device`.
         differences: Lines on what differs between the original run and the rerun, such as versions or the device.
     """
 
@@ -51,12 +49,10 @@ class RerunPlan:
 
 
 def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunPlan:
-    """Check that a recorded trial can be run again on this machine; returns the plan of the rerun.
+    """Check that the recorded trial `original` can be run again on this machine; returns the plan of the rerun.
 
-    Args:
-        original: Recorded trial.
-        epochs: Number of epochs to run; None for all epochs of the original.
-        command: Command line that the user typed.
+    `epochs` is the number of epochs to run, or None for all epochs of the original. `command` is the command line that
+    the user typed.
 
     Raises:
         UserError: The trial cannot be run here: its configuration is of another version, data or weights are missing,
@@ -92,7 +88,7 @@ def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunP
 
 
 def _sweep_of(original: "Original", workers: int, threads: int, gpus: int) -> SweepConfig:
-    """Return a sweep that consists of the recorded trial, on one lane."""
+    """Return a sweep of one lane with only the trial `original`; each worker gets `threads` CPUs and `gpus` GPUs."""
     resources = {
         "workers_per_trial": workers,
         "cpus_per_worker": threads,
@@ -132,9 +128,10 @@ def _gpu_name() -> str:
 
 
 def prepare_rerun(plan: RerunPlan, stage: Callable[[str], None], progress: Progress) -> str | None:
-    """Prepare weights and images on this machine; returns a line if the images differ from those of the original run.
+    """Prepare weights and images of `plan`; returns a line if the images differ from those of the original run.
 
-    None is returned if they do not differ, or if those of the original run are not known.
+    Returns None if they do not differ, or if those of the original run are not known. `stage` is called with each step
+    that takes a while, `progress` while images are prepared.
 
     Raises:
         UserError: The weights or the images cannot be obtained.
@@ -155,12 +152,7 @@ def prepare_rerun(plan: RerunPlan, stage: Callable[[str], None], progress: Progr
 
 @contextlib.contextmanager
 def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
-    """Start Ray and one lane, yield the lane's hub, and stop both after the block.
-
-    Args:
-        plan: Plan of the rerun.
-        tell: Called with each line for the user.
-    """
+    """Start Ray and `plan`'s lane, yield the lane's hub, and stop both afterwards; `tell` gets lines for the user."""
     prepare_environment()
     with (
         tempfile.TemporaryDirectory(prefix="mdr_tune_rerun_") as folder,
@@ -178,7 +170,7 @@ def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
 
 
 def run_epochs(plan: RerunPlan, hub: Any) -> Generator[dict[str, float]]:
-    """Train the trial; yields the metrics of each epoch, with the number of the epoch as `epoch`.
+    """Train the trial of `plan` on the lane of `hub`; yields the metrics of each epoch, with its number as `epoch`.
 
     The lane is released when the generator ends, so the caller must close the generator if it stops earlier.
 

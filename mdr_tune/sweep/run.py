@@ -25,13 +25,13 @@ class RunListener(SweepListener, Protocol):
     """A listener that also receives events about the sweep as a whole."""
 
     def stage(self, text: str) -> None:
-        """Receive a line on the step that begins, or on something else that the user should know."""
+        """Receive a `text` on the step that begins, or on something else that the user should know."""
 
     def arm_started(self, arm: Arm) -> None:
-        """Receive the arm whose search begins or is resumed."""
+        """Receive the `arm` whose search begins or is resumed."""
 
     def test_scored(self, record: TrialRecord, metrics: dict[str, float], details: TestDetails | None) -> None:
-        """Receive the metrics of a trial on the test classes, and the details of each query.
+        """Receive the `metrics` of the trial of `record` on the test classes, and the `details` of each query.
 
         `details` is None if an earlier session evaluated the trial, and its details were not kept or are damaged.
         """
@@ -49,7 +49,7 @@ class SweepRun:
 
     Args:
         plan: Plan of the launch.
-        hub: Handle of the lanes' hub.
+        hub: Handle of the actor that leases the lanes.
         ledger: Ledger of the sweep, with the trials of earlier sessions.
         rules: Rules that end a search early. They must also be one of the ledger's listeners.
         listeners: Listeners whose methods `stage`, `arm_started` and `test_scored` are called.
@@ -112,7 +112,6 @@ class SweepRun:
                 self._ledger.journal.write("searched", arm=arm.name)
 
     def _wait_for_lanes(self) -> None:
-        """Wait until the workers of one lane are up, or the user interrupts the sweep."""
         import ray
 
         while not self._interrupts.requested and ray.get(self._hub.ready_lanes.remote()) == 0:
@@ -160,7 +159,7 @@ class SweepRun:
             self._scored(record, result.metrics, result.details)
 
     def _was_tested(self, record: TrialRecord) -> bool:
-        """Return whether an earlier session evaluated the trial at the epoch that is now its best one."""
+        """Return whether an earlier session evaluated the trial of `record` at the epoch that is now its best one."""
         best, tested = record.best(self.result.metric), self._plan.past.tested.get(record.name)
         return best is not None and tested is not None and tested[0] == best[1]
 
@@ -168,16 +167,13 @@ class SweepRun:
         return self._plan.folder / "test" / record.name
 
     def _keep_details(self, record: TrialRecord, details: TestDetails) -> None:
-        """Write the details of a trial's test into the launch's folder, where later sessions read them."""
+        """Write the test `details` of a trial into the launch's folder, where later sessions read them."""
         folder = self._details_of(record)
         folder.mkdir(parents=True, exist_ok=True)
         until_room(lambda: write_details(details, folder), f"the test result of {record.name}", self._tell)
 
     def _known_details(self, record: TrialRecord) -> TestDetails | None:
-        """Return the details of a trial's test that an earlier session kept.
-
-        The result is None if no details were kept, as in older versions, or if the files are damaged.
-        """
+        """Return the test details of `record` from an earlier session; None if they were not kept or are damaged."""
         folder = self._details_of(record)
         if not folder.is_dir():
             return None
@@ -194,7 +190,7 @@ class SweepRun:
             listener.test_scored(record, metrics, details)
 
     def _best_of(self, arm: Arm) -> TrialRecord | None:
-        """Return the record of the first seed of an arm's best configuration; None if no configuration has a value.
+        """Return the record of the first seed of `arm`'s best configuration; None if no configuration has a value.
 
         Configurations are compared by the mean over their seeds. If configurations get several seeds, those whose first
         seed ran to its end are preferred to all others.
@@ -216,6 +212,6 @@ class SweepRun:
 
 
 def _few(records: Sequence[TrialRecord]) -> list[str]:
-    """Return the names of the first NAMED trials and, if there are others, a text on how many."""
+    """Return the names of the first NAMED trials of `records` and, if there are others, a text on how many."""
     names = [record.name for record in records[:NAMED]]
     return names + ([f"{len(records) - NAMED} more"] if len(records) > NAMED else [])

@@ -19,14 +19,10 @@ from mdr_tune.util.signals import raise_if_interrupted
 
 @contextlib.contextmanager
 def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) -> Iterator[Any]:
-    """Start Ray and the lanes, yield the lanes' hub, and stop the lanes and Ray after the block.
+    """Start Ray and the lanes of `plan`, yield the lanes' hub, and stop the lanes and Ray after the block.
 
-    The hub is yielded at once, while the workers of the lanes are still importing their modules.
-
-    Args:
-        plan: Plan of the launch.
-        progress: Called with the progress of preparing the images.
-        stage: Called with each line that the preflight has for the user.
+    The hub is yielded at once, while the workers of the lanes are still importing their modules. `progress` is called
+    while the images are prepared, and `stage` with each line that the preflight has for the user.
 
     Raises:
         UserError: The data set cannot be obtained or does not fit the sweep, Ray cannot be started or joined, or the
@@ -65,10 +61,7 @@ def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) 
 
 
 def _preparation(plan: Plan) -> Callable[[], None] | None:
-    """Return the function that each worker calls first, to prepare its node; None on a single machine.
-
-    A single machine has been prepared before the workers start.
-    """
+    """Return what each worker calls first to prepare its node; None on a single machine, which is prepared already."""
     if plan.address is None:
         return None
     from mdr_tune.sweep.preflight.preparation import NodePreparation, contents
@@ -82,11 +75,8 @@ def _preparation(plan: Plan) -> Callable[[], None] | None:
 def _beside(work: Callable[[Progress], None], progress: Progress) -> Iterator[Future[None]]:
     """Run `work` in a thread while the block runs; yields the future of its result.
 
-    If an error or Ctrl-C ends the block, `work` ends the next time that it reports its progress.
-
-    Args:
-        work: Function to run. Its argument is a callable to which it reports its progress.
-        progress: Called with the progress of the work.
+    `work` gets a function to which it reports its progress, and which passes the report to `progress`. If an error or
+    Ctrl-C ends the block, `work` ends the next time that it reports.
     """
     given_up = threading.Event()
 

@@ -30,11 +30,10 @@ from mdr_tune.sweep.stored_launches import STUDIES
 from mdr_tune.util.words import count
 
 TRIAL_ACTOR = {HEAD_RESOURCE: 0.001}
-"""Resources that the actor of a trial reserves. It reserves next to nothing, since the workers of a lane do the
-training. It runs on the head node, where the storage and the lanes' hub are."""
+"""Resources that the actor of a trial reserves: next to nothing, since a lane's workers do the training. The actor runs
+on the head node, where the storage and the lanes' hub are."""
 MAX_FAILURES = 3
-"""Number of times that Tune starts a trial again from its checkpoint after its process was lost. An error of the
-trial's own code is not retried."""
+"""Number of times that Tune restarts a trial that lost its process. Errors of the trial's own code are not retried."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,9 @@ class ArmEnd:
     """The end of an arm's search.
 
     Attributes:
-        reason: Reason, in words, why the search ended before all of its trials had started. None if all had started, or
-            if the user interrupted the search.
-        can_go_on: Whether --resume would have something to do. It has if trials were cut off, or if a larger budget
-            would allow more trials.
+        reason: Why the search ended before all of its trials had started, in words. None if all had started, or if the
+            user interrupted the search.
+        can_go_on: Whether --resume has something to do: trials that were cut off, or more trials on a larger budget.
     """
 
     reason: str | None
@@ -53,12 +51,12 @@ class ArmEnd:
 
 
 class ArmRun:
-    """The search of one arm. If an earlier session began the search, this session continues it.
+    """The search of `arm` on the lanes that `hub` leases. If an earlier session began it, this session continues it.
 
     Args:
         plan: Plan of the launch.
         arm: Arm to search.
-        hub: Handle of the lanes' hub.
+        hub: Handle of the actor that leases the lanes.
         ledger: Ledger with the trials of earlier sessions. New trials are entered into it.
         past: Journal of the earlier sessions.
         rules: Rules that end the search early.
@@ -163,10 +161,9 @@ class ArmRun:
         return search, in_vain
 
     def _take_up(self, scheduler: LaneScheduler) -> None:
-        """Give the scheduler the reports of earlier sessions, and end trials that the last session was about to end.
+        """Give `scheduler` the reports of earlier sessions, and end trials that the last session was about to end.
 
-        Nothing is done for a scheduler of the kind whose trials run through Tune again, since they give their reports
-        again.
+        Nothing is done if the trials of the scheduler run through Tune again, since they then give their reports again.
         """
         if self._replays:
             return

@@ -31,14 +31,13 @@ from mdr_tune.util.words import duration
 
 PLAN = "plan.json"
 STUDIES = "optuna.db"
-"""Name of Optuna's database in the launch's folder. The database has a study for each arm."""
+"""Name of Optuna's database in the launch's folder. It has a study for each arm."""
 VERSION = 2
 """Version of plan.json that this program writes. In a launch of version 1, the random draws of the search also depend
-on the sweep's name, and two trials may have the same configuration. Such a launch is resumed in the same way."""
+on the sweep's name, and two trials may have the same configuration; on a resume this stays so."""
 MAY_CHANGE = ("resources.lanes", "resources.cpus_per_worker", "resources.gpus_per_worker", "search.stop")
 MAY_CHANGE_TOO = ("resources.lane_restarts", "resources.stuck_worker_timeout_s", "resources.stalled_worker_timeout_s")
-"""Keys that --set may change when a sweep is resumed, in addition to those of MAY_CHANGE. The results of a trial do not
-depend on any of these keys."""
+"""Further keys, besides MAY_CHANGE, that --set may change on a resume. No trial's results depend on any of them."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,7 @@ class Stored:
 
     Attributes:
         folder: Folder of the launch.
-        sweep: Configuration of the sweep.
-        file: YAML file that the launch was started with.
-        text: Content of that file when the launch started.
+        file: YAML file that the launch was started with; `text` is its content at that time.
         tracking_uri: MLflow's tracking URI without a password.
         storage: Storage folder at the start of the launch; None if an older version started it and did not record the
             folder.
@@ -91,11 +88,7 @@ def save_plan(plan: Plan) -> None:
 
 
 def find_launch(stores: Stores, name: str) -> Stored:
-    """Return the newest launch of a sweep.
-
-    Args:
-        stores: Stores whose storage is searched.
-        name: Name of the sweep.
+    """Return the newest launch of the sweep `name` in the storage of `stores`.
 
     Raises:
         UserError: There is no launch of the sweep, or the plan.json of the newest one cannot be read.
@@ -110,7 +103,7 @@ def find_launch(stores: Stores, name: str) -> Stored:
 
 
 def _has_begun(folder: Path) -> bool:
-    """Return whether a launch's folder has a plan.json or, if the plan was lost, a journal that is not empty."""
+    """Return whether a launch's `folder` has a plan.json or, if the plan was lost, a journal that is not empty."""
     journal = folder / JOURNAL
     return (folder / PLAN).exists() or (journal.is_file() and journal.stat().st_size > 0)
 
@@ -145,7 +138,7 @@ def _read(folder: Path) -> Stored:
 
 
 def _checked_sweep(tree: Any) -> SweepConfig:
-    """Return the sweep configuration that plan.json contains.
+    """Return the sweep configuration in `tree`, which plan.json contains.
 
     Raises:
         ValueError: The configuration is not valid. The message names each problem.
@@ -161,15 +154,10 @@ def _checked_sweep(tree: Any) -> SweepConfig:
 
 
 def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) -> Stores:
-    """Return the stores of a resumed launch: those that it was launched with, unless flags name others.
+    """Return the stores of the resumed launch `stored`: those that it was launched with, unless flags name others.
 
-    If the storage was moved or copied, and the launch's MLflow store is a file in the storage, the file at the new
-    place is used.
-
-    Args:
-        stored: Launch to resume.
-        storage: Value of the flag --storage, if given.
-        tracking_uri: Value of the flag --tracking-uri, if given.
+    `storage` and `tracking_uri` are the values of the flags --storage and --tracking-uri, if given. If the storage was
+    moved or copied, and the launch's MLflow store is a file in the storage, the file at the new place is used.
 
     Raises:
         UserError: The launch is a copy that would write into the runs of its original, or `choose_stores` refuses the
@@ -197,7 +185,7 @@ def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) 
 
 
 def own_stores(stored: Stored, storage: str | None) -> Stores | None:
-    """Return the stores that `choose_store` chooses without the flag --tracking-uri; None if it raises UserError."""
+    """Return the stores of `stored` with `storage`, but without --tracking-uri; None if `choose_store` refuses them."""
     try:
         return choose_store(stored, storage, None)
     except UserError:
@@ -205,7 +193,7 @@ def own_stores(stored: Stored, storage: str | None) -> Stores | None:
 
 
 def _named_by_more_digits(sweep: SweepConfig) -> str | None:
-    """Return a key whose choices had other names in the studies of version 1; None if there is no such key.
+    """Return a key of `sweep` whose choices had other names in the studies of version 1; None if there is no such key.
 
     A study of version 1 with such a key cannot be continued.
     """
@@ -218,11 +206,7 @@ def _named_by_more_digits(sweep: SweepConfig) -> str | None:
 
 
 def with_overrides(stored: Stored, overrides: list[str]) -> SweepConfig:
-    """Return the sweep of a launch with the changes that --set asks for.
-
-    Args:
-        stored: Launch to resume.
-        overrides: Values of the flags --set; each is a text `KEY=VALUE`.
+    """Return the sweep of the launch `stored` with the changes in `overrides`, the `KEY=VALUE` texts of --set.
 
     Raises:
         UserError: The key is not one that may be changed, or the value is not valid.
@@ -244,14 +228,7 @@ def with_overrides(stored: Stored, overrides: list[str]) -> SweepConfig:
 
 
 def check_not_running(folder: Path) -> None:
-    """Check that no other process is running a launch.
-
-    Args:
-        folder: Folder of the launch.
-
-    Raises:
-        UserError: Another process is running the launch.
-    """
+    """Raise UserError if another process is running the launch in `folder`."""
     journal = folder / JOURNAL
     if journal.exists():
         with journal.open("rb") as file:
@@ -295,15 +272,7 @@ def check_study(folder: Path) -> None:
 
 
 def check_budget(sweep: SweepConfig, past: Past) -> None:
-    """Check that a sweep has some of its time budget left when it is resumed.
-
-    Args:
-        sweep: Sweep to resume.
-        past: Journal of the sweep's earlier sessions.
-
-    Raises:
-        UserError: The time budget is used up.
-    """
+    """Raise UserError if a resumed `sweep`, whose journal is `past`, has used up its time budget."""
     limit = sweep.search.stop.time
     if limit is not None and past.used_s >= limit:
         raise UserError(
@@ -313,16 +282,10 @@ def check_budget(sweep: SweepConfig, past: Past) -> None:
 
 
 def check_can_extend(sweep: SweepConfig, trials: int, past: Past, legacy_draws: bool) -> None:
-    """Check that --extend can add trials to a sweep.
+    """Raise UserError, which says why, if --extend cannot add `trials` trials to each arm of `sweep`.
 
-    Args:
-        sweep: Sweep to extend.
-        trials: Number of trials to add to each arm.
-        past: Journal of the earlier sessions. It contains the earlier extensions.
-        legacy_draws: Whether the launch's plan.json has version 1; see `VERSION`.
-
-    Raises:
-        UserError: No trials can be added; the message says why.
+    `past` is the journal, which has the earlier extensions. `legacy_draws` says whether plan.json has version 1; see
+    `VERSION`.
     """
     if trials < 1:
         raise UserError(f"--extend {trials}: give the number of trials to add, 1 or more")

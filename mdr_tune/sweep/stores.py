@@ -32,8 +32,7 @@ class Stores:
     """The storage folder and the MLflow store of a sweep.
 
     Attributes:
-        storage: Absolute path of the folder with the launches, which contain checkpoints and the state of Tune and
-            Optuna.
+        storage: Absolute path of the folder with the launches: their checkpoints, and the state of Tune and Optuna.
         tracking_uri: MLflow's tracking URI, possibly with a password.
     """
 
@@ -66,11 +65,7 @@ class Stores:
         return None if self.registry_uri == self.tracking_uri else without_password(self.registry_uri)
 
     def load_command(self, model: str) -> str:
-        """Return the lines of Python that load a registered model in a fresh process.
-
-        Args:
-            model: Name of the model with its alias or version, `NAME@ALIAS` or `NAME/VERSION`.
-        """
+        """Return the Python lines that load `model`, such as `NAME@ALIAS` or `NAME/VERSION`, in a fresh process."""
         registry = f"mlflow.set_registry_uri({_quoted(self.other_registry)})\n" if self.other_registry else ""
         return (
             f"import mlflow\nmlflow.set_tracking_uri({_quoted(self.shown_uri)})\n{registry}"
@@ -79,19 +74,14 @@ class Stores:
 
 
 def _quoted(text: str) -> str:
-    """Return the Python literal for a text, in double quotes."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
-    """Return the stores that the flags name, or the default ones.
+    """Return the stores that the values of the flags --storage and --tracking-uri name, or the default ones.
 
-    Without --storage, the storage is the folder `runs`. Without --tracking-uri, the environment variable
+    Without `storage`, the storage is the folder `runs`. Without `tracking_uri`, the environment variable
     MLFLOW_TRACKING_URI names the MLflow store; if it is not set, the store is the file `mlflow.db` in the storage.
-
-    Args:
-        storage: Value of the flag --storage, if given.
-        tracking_uri: Value of the flag --tracking-uri, if given.
 
     Raises:
         UserError: The storage is a URI or has a control character, MLflow 3 cannot write to this kind of URI, a SQLite
@@ -122,15 +112,9 @@ def choose_stores(storage: str | None, tracking_uri: str | None) -> Stores:
 
 
 def _check_options(source: str, file: Path, options: str) -> None:
-    """Check that a SQLite address names a file by its path, and has only options that the driver knows.
+    """Raise UserError if a SQLite address does not name `file` by its path, or has an option that the driver lacks.
 
-    Args:
-        source: Flag or environment variable that the address is from, for the message.
-        file: File that the address names.
-        options: Part of the address after its `?`.
-
-    Raises:
-        UserError: The address names no file, or has an unknown option.
+    `options` is the text after the address's `?`. `source` is the flag or environment variable with the address.
     """
     if str(file).startswith(("file:", ":memory:")):
         raise UserError(f"{source}: must name a file by its path, such as sqlite:////absolute/path/mlflow.db")
@@ -143,33 +127,21 @@ def _check_options(source: str, file: Path, options: str) -> None:
 
 
 def check_stores(stores: Stores) -> None:
-    """Check that the storage, the MLflow store and the registry can be written. The check leaves no file behind.
-
-    Raises:
-        UserError: One of them cannot be written. The message says which one, and why.
-    """
+    """Raise UserError if storage, MLflow store or registry of `stores` cannot be written; the check leaves no file."""
     _check_folder(stores.storage, "--storage")
     _check_store(stores.tracking_uri, "the MLflow store", writes=True)
     _check_registry(stores, writes=True)
 
 
 def check_readable(stores: Stores) -> None:
-    """Check that the MLflow store and the registry exist and can be read.
-
-    Raises:
-        UserError: One of them does not exist or cannot be read. The message says why.
-    """
+    """Raise UserError if the MLflow store or the registry of `stores` does not exist or cannot be read."""
     check_exists(stores)
     _check_store(stores.tracking_uri, "the MLflow store", writes=False)
     _check_registry(stores, writes=False)
 
 
 def check_exists(stores: Stores) -> None:
-    """Check that the file of a local MLflow store exists. If it did not, MLflow would create an empty store.
-
-    Raises:
-        UserError: There is no such file, or it is empty.
-    """
+    """Raise UserError if the local store of `stores` is missing or empty, since MLflow would create an empty one."""
     file = stores.database
     if file is not None and is_new(file):
         raise UserError(
@@ -179,7 +151,7 @@ def check_exists(stores: Stores) -> None:
 
 
 def open_client(stores: Stores) -> "MlflowClient":
-    """Return an MLflow client for stores that were checked. Every command gets its client from this function.
+    """Return an MLflow client for checked `stores`. Every command gets its client from this function.
 
     If a local store was moved, its artifacts are read and written at its present place.
     """
@@ -194,7 +166,7 @@ def open_client(stores: Stores) -> "MlflowClient":
 
 
 def record_present_place(stores: Stores, sweep: str) -> None:
-    """Record the present place of a sweep's artifacts in its local store, if that store was moved.
+    """Record the present place of the artifacts of the sweep named `sweep` in its local store, if that was moved.
 
     `open_client` must have found the place before.
 
@@ -229,13 +201,7 @@ def _check_registry(stores: Stores, writes: bool) -> None:
 
 
 def _ask_registry(stores: Stores) -> None:
-    """Query a registry of Databricks, Unity Catalog or a plugin once, to find out whether it works.
-
-    It may need credentials or a package.
-
-    Raises:
-        UserError: The registry does not answer.
-    """
+    """Raise UserError if a registry that may need credentials or a package, such as Databricks, does not answer."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as for the sweep: retries take silent minutes
     from mlflow.tracking._model_registry.client import ModelRegistryClient
 
@@ -250,16 +216,10 @@ def _ask_registry(stores: Stores) -> None:
 
 
 def _check_store(uri: str, what: str, writes: bool, flag: str = "--tracking-uri") -> None:
-    """Check one store that MLflow will open.
+    """Raise UserError if the store at `uri` cannot be read, or if `writes` cannot be written.
 
-    Args:
-        uri: URI of the store.
-        what: Name of the store in messages, such as `the MLflow store`.
-        writes: Whether the store must be writable.
-        flag: Flag or environment variable by which a user names another store, for messages.
-
-    Raises:
-        UserError: The store cannot be used.
+    `what` is the store's name in messages, such as `the MLflow store`. `flag` is the flag or environment variable by
+    which a user names another store.
     """
     if (file := sqlite_file(uri)) is not None:
         if writes:
@@ -278,10 +238,9 @@ def _check_folder(folder: Path, what: str) -> None:
 
 
 def _check_other_database(uri: str, store: str, flag: str) -> None:
-    """Connect once to a database that is not SQLite, with the driver that the URI names.
+    """Connect once to the database at `uri`, which is not SQLite; raises UserError if that fails.
 
-    Raises:
-        UserError: The connection fails, or the driver is not installed.
+    The driver that `uri` names may be missing. `store` and `flag` are for the message, as in `_check_store`.
     """
     import sqlalchemy
 

@@ -21,11 +21,9 @@ from mdr_tune.util.words import count
 
 
 def resolve(sweep: SweepConfig, storage: Path) -> tuple[SweepConfig, list[str]]:
-    """Replace a reference to another sweep in `start_from` by the points themselves.
+    """Replace a reference to another sweep in `start_from` of `sweep` by the best points of that other sweep.
 
-    Args:
-        sweep: Sweep as it was read from its file.
-        storage: Storage folder with the launches of the other sweep. The newest launch is read.
+    The newest launch of the other sweep in the folder `storage` is read.
 
     Returns:
         The sweep with the points in place of the reference, and notes for the user on what was taken and what could not
@@ -77,7 +75,7 @@ def _newest_launch(sweeps: Path, name: str) -> Path:
 
 
 def _best_first(records: list[TrialRecord], metric: str) -> list[tuple[TrialRecord, int]]:
-    """Return one seed's record and its best epoch for each configuration of the main arm, the best configuration first.
+    """Return one record and its best epoch by `metric` for each configuration of the main arm, the best one first.
 
     The record is that of the first seed that has a value. Configurations are compared by the mean over their seeds that
     ran to their end, or by the value of the returned seed if none did.
@@ -93,9 +91,6 @@ def _best_first(records: list[TrialRecord], metric: str) -> list[tuple[TrialReco
 
 
 def _trial_at(record: TrialRecord, epoch: int) -> TrialConfig:
-    """Return the configuration that a trial had in an epoch.
-
-    Population based training may have changed the configuration before that epoch.
-    """
+    """Return the configuration that a trial had in `epoch`; population based training may have changed it before."""
     changed = [change.parameters for change in record.changes if change.epoch < epoch]
     return apply_settings(TrialConfig.model_validate(record.config), {k: v for p in changed for k, v in p.items()})

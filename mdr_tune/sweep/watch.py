@@ -23,13 +23,10 @@ LANES_SHOWN = 8
 
 
 class LaneWatch:
-    """Context manager that polls the lanes' hub in a thread and tells the user what has changed.
+    """Context manager that polls the lanes' hub in a thread and calls `tell` with lines for the user.
 
-    Args:
-        hub: Handle of the lanes' hub.
-        num_lanes: Number of lanes of the launch.
-        needs: Resources that the workers of a lane need, in words.
-        tell: Called with each line for the user.
+    `hub` is the actor that leases the `num_lanes` lanes of the launch. `needs` are the resources, in words, that the
+    workers of a lane need. A line says what has changed: lanes are up, lost or missing.
     """
 
     def __init__(self, hub: Any, num_lanes: int, needs: str, tell: Callable[[str], None]) -> None:
@@ -69,11 +66,9 @@ def _awaited(needs: str) -> str:
 
 
 class LaneNews:
-    """Decide what to tell the user about lanes that are up or missing.
+    """Decide what to tell the user about lanes of a launch, `num_lanes` in all, that are up or missing.
 
-    Args:
-        num_lanes: Number of lanes of the launch.
-        awaited: Returns what the missing lanes wait for, in words; "" if that is not known.
+    `awaited` returns what the missing lanes wait for, in words; "" if that is not known.
     """
 
     def __init__(self, num_lanes: int, awaited: Callable[[], str]) -> None:
@@ -111,7 +106,7 @@ class LaneNews:
 
 
 def _where(places: list[list[str]]) -> str:
-    """Return a text on the nodes that the lanes are on; "" if all lanes are on one node."""
+    """Return a text on the nodes of each lane in `places`; "" if all lanes are on one node."""
     if len({address for lane in places for address in lane}) < 2:
         return ""
     texts = [f"lane {number} on {_nodes(lane)}" for number, lane in enumerate(places[:LANES_SHOWN], start=1)]

@@ -10,13 +10,10 @@ from mdr_tune.sweep.stores import Stores
 
 
 def check_artifacts(stores: Stores, sweep_name: str) -> list[Problem]:
-    """Write, read and delete a small artifact where the sweep's artifacts will be; returns a problem if that fails.
+    """Write, read and delete an artifact where those of the sweep will be; returns a problem if that fails.
 
-    A local store is not tested here. Its artifacts are in the storage folder, which is checked elsewhere.
-
-    Args:
-        stores: Stores of the launch.
-        sweep_name: Name of the sweep, which is also the name of its MLflow experiment.
+    `sweep_name` is the name of the sweep's experiment, too. If the MLflow store of `stores` is local, nothing is
+    tested: its artifacts are in the storage folder, which is checked elsewhere.
     """
     if stores.artifact_root is not None:
         return []

@@ -23,15 +23,10 @@ ASK_TIMEOUT_S = 10.0
 
 
 def check_data(sweep: SweepConfig, names: dict[str, str], tell: Callable[[str], None]) -> list[Problem]:
-    """Prepare weights and images on all nodes side by side, and compare the images with those of the driver's node.
+    """Prepare weights and images of `sweep` on all nodes side by side; returns the problems of the nodes.
 
-    Args:
-        sweep: Sweep whose images are already prepared on the driver's node.
-        names: Name of each node, by the node's id in Ray; see `names_of`.
-        tell: Called with each line on the progress.
-
-    Returns:
-        Problems of the nodes.
+    It is a problem, too, if a node's images differ from those of the driver's node, which are prepared already. `names`
+    has each node's name by the node's id in Ray; see `names_of`. `tell` is called with each line on the progress.
     """
     here = contents(sweep)
     preparing = _start(sweep, names)
@@ -57,7 +52,6 @@ class _PreparingNode:
     """The state of a node's preparation, which the driver updates.
 
     Attributes:
-        name: Name of the node.
         actor: Handle of the `_Preparation` actor on the node.
         answer: Ray's reference to the result of the actor's method `prepare`.
         is_done: Whether the result has arrived, or the driver has given the node up.
@@ -74,10 +68,9 @@ class _PreparingNode:
     since: float = field(default_factory=time.monotonic)
 
     def judged(self, here: dict[str, str]) -> list[Problem]:
-        """Fetch the result of the node's preparation; returns the problems that it shows.
+        """Fetch the result of the node's preparation; returns its problems.
 
-        Args:
-            here: Hashes of the data sets on the driver's node; see `contents`.
+        It is a problem, too, if the hashes of the node's data differ from `here`, those of the driver's node.
         """
         self.is_done = True
         try:
@@ -119,14 +112,7 @@ class _Preparation:
         return self._far
 
     def prepare(self, sweep: str) -> tuple[str | None, dict[str, str]]:
-        """Prepare this node.
-
-        Args:
-            sweep: Configuration of the sweep as JSON.
-
-        Returns:
-            The error as text, or None if there was none; and the hashes of the node's data sets.
-        """
+        """Prepare this node for `sweep` (as JSON); returns an error's text or None, and the hashes of the data sets."""
         from mdr_tune.config.sweep import SweepConfig
 
         config = SweepConfig.model_validate_json(sweep)

@@ -1,6 +1,7 @@
-"""Judge the facts that the probes report about the nodes.
+"""Judge the facts that the probes report about the nodes: each function turns one kind of facts into problems or notes.
 
-Each function turns one kind of facts into problems and notes.
+`nodes` is what the probes report, by the node's name. If it has several facts about a node, they are those of
+`probe.Probe.facts`.
 """
 
 from collections.abc import Mapping
@@ -18,12 +19,7 @@ FREE_SHARE = 0.9
 
 
 def of_versions(here: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-    """Return a problem for each node whose versions differ from those on the driver's node.
-
-    Args:
-        here: Versions on the driver's node by package; see `probe.versions`.
-        nodes: Facts about each node, by the node's name. The entry `versions` is read.
-    """
+    """Return a problem for each of `nodes` whose `versions` differ from `here`, the versions on the driver's node."""
     problems = []
     for node, facts in nodes.items():
         there = facts["versions"]
@@ -42,12 +38,9 @@ def of_versions(here: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]])
 def of_clocks(before: float, nodes: Mapping[str, float], after: float) -> list[Problem]:
     """Return a note for each node whose clock differs from the driver's by more than CLOCK_TOLERANCE_S.
 
-    With such a clock, the times in MLflow and in logs are misleading.
-
-    Args:
-        before: Time on the driver's clock before it asked the nodes, in seconds since 1970.
-        nodes: Time on each node's clock, in seconds since 1970, by the node's name.
-        after: Time on the driver's clock after all nodes had answered, in seconds since 1970.
+    With such a clock, the times in MLflow and in logs are misleading. All times are in seconds since 1970: `nodes` is
+    the time on each node's clock, `before` and `after` are times on the driver's clock before it asked and after all
+    answered.
     """
     problems = []
     for node, said in nodes.items():
@@ -59,13 +52,10 @@ def of_clocks(before: float, nodes: Mapping[str, float], after: float) -> list[P
 
 
 def of_collectives(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-    """Return problems and notes on environment variables that change the time-outs of NCCL's collectives.
+    """Return problems and notes on environment variables of `nodes` that change the time-outs of NCCL's collectives.
 
     torch reads two names for each setting, and the name that begins with TORCH_ takes precedence. If neither
     TORCH_NCCL_ASYNC_ERROR_HANDLING nor TORCH_NCCL_BLOCKING_WAIT is set, Ray Train switches the handling of errors on.
-
-    Args:
-        nodes: Facts about each node, by the node's name. The entry `environment` is read.
     """
     problems = []
     for node, facts in nodes.items():
@@ -84,14 +74,11 @@ def of_collectives(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
 
 
 def of_names(nodes: Mapping[str, Mapping[str, Any]], spans_nodes: bool) -> list[Problem]:
-    """Return a problem or a note for each node whose host name stands for a loopback address or for no address.
+    """Return a problem or a note for each of `nodes` whose host name stands for a loopback address or for no address.
 
-    gloo gives the address of the host name to the other nodes, which cannot connect to such an address.
-
-    Args:
-        nodes: Facts about each node, by the node's name. The entries `name`, `name_is` and `environment` are read.
-        spans_nodes: Whether the workers of a trial are certainly on several nodes. If so, problems are returned. If
-            not, notes are returned, since the workers may still be on several nodes when one node is full.
+    gloo gives the address of the host name to the other nodes, which cannot connect to such an address. It is a problem
+    if `spans_nodes`: the workers of a trial are certainly on several nodes. Otherwise it is a note, since they may
+    still be on several nodes when one node is full.
     """
     problems = []
     for node, facts in nodes.items():
@@ -105,11 +92,7 @@ def of_names(nodes: Mapping[str, Mapping[str, Any]], spans_nodes: bool) -> list[
 
 
 def of_paths(unreadable: Mapping[str, list[str]]) -> list[Problem]:
-    """Return a problem for each file or folder of the sweep that a node lacks or may not read.
-
-    Args:
-        unreadable: Paths that a node cannot read, by the node's name.
-    """
+    """Return a problem for each path in `unreadable`, which has the paths that a node cannot read, by node."""
     return [
         Problem("data", node, f"{path} is not there, or may not be read", BRING_DATA)
         for node, paths in unreadable.items()
@@ -118,12 +101,9 @@ def of_paths(unreadable: Mapping[str, list[str]]) -> list[Problem]:
 
 
 def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
-    """Return a problem for missing or faulty GPUs of a node, and a note for each GPU that another process uses.
+    """Return a problem for missing or faulty GPUs of `node`, and a note for each GPU that another process uses.
 
-    Args:
-        node: Name of the node.
-        counted: Number of GPUs that Ray assigns to workers there.
-        facts: Facts about the GPUs from `probe.gpus`.
+    `counted` is the number of GPUs that Ray assigns to workers there; `facts` are those of `probe.gpus`.
     """
     if "error" in facts:
         return [Problem("GPUs", node, f"torch cannot use them: {facts['error']}", "look at nvidia-smi there")]
@@ -143,11 +123,7 @@ def of_gpus(node: str, counted: int, facts: Mapping[str, Any]) -> list[Problem]:
 
 
 def of_network(unreachable: Mapping[str, list[str]]) -> list[Problem]:
-    """Return a problem for each node that cannot connect to one or more of the other nodes.
-
-    Args:
-        unreachable: Addresses to which a node cannot connect, by the node's name.
-    """
+    """Return a problem for each node that cannot connect to the addresses which `unreachable` has under its name."""
     fix = "open all ports between the nodes: DDP chooses one itself (on AWS: the nodes' security group, to itself)"
     return [
         Problem("network", node, f"no connection to {', '.join(others)}", fix)

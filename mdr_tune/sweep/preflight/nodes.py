@@ -17,13 +17,9 @@ ANSWER_TIMEOUT_S = 180.0
 
 
 class Nodes:
-    """The probes that run on the nodes of a cluster, one on each node.
+    """The probes that run on the nodes of a cluster; `probes` has the handle of each node's probe by the node's name.
 
-    Args:
-        probes: Handle of each node's probe, by the node's name. The entry of a node that does not answer is removed.
-
-    Attributes:
-        problems: A problem for each node that did not answer. Such a node is not asked again.
+    A node that does not answer becomes one of the `problems`, and is not asked again.
     """
 
     def __init__(self, probes: dict[str, Any]) -> None:
@@ -38,10 +34,8 @@ class Nodes:
     def ask(self, question: Callable[[str, Any], Any], timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
         """Ask all nodes the same question side by side; returns the answers by the node's name.
 
-        Args:
-            question: Function of a node's name and its probe. It calls the probe and returns Ray's reference to the
-                answer.
-            timeout_s: Time limit for all answers together, in seconds.
+        `question` takes a node's name and its probe; it calls the probe and returns Ray's reference to the answer.
+        `timeout_s` is the time limit for all answers together, in seconds.
         """
         asked = {address: question(address, actor) for address, actor in self._probes.items()}
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=timeout_s)
@@ -58,12 +52,9 @@ class Nodes:
 
 
 def names_of(nodes: dict[str, Node]) -> dict[str, str]:
-    """Return a name for each node, by the node's id in Ray.
+    """Return the name of each of `nodes`. The keys of both dictionaries are the nodes' ids in Ray.
 
     The name of a node is its address. If several nodes share an address, the end of the node's id is added.
-
-    Args:
-        nodes: Nodes by their id in Ray.
     """
     addresses = Counter(node.address for node in nodes.values())
     return {
@@ -74,12 +65,9 @@ def names_of(nodes: dict[str, Node]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def probes_on(nodes: dict[str, Node], needs_gpus: bool) -> Iterator[Nodes]:
-    """Start a probe on each node, yield the probes, and end them after the block.
+    """Start a probe on each of `nodes` (by the node's id in Ray), yield the probes, and end them after the block.
 
-    Args:
-        nodes: Nodes by their id in Ray.
-        needs_gpus: Whether the probes must see the GPUs. Ray would otherwise hide the GPUs from them, since they
-            reserve none.
+    If `needs_gpus`, the probes see the GPUs. Ray would otherwise hide the GPUs from them, since they reserve none.
     """
     ray.cloudpickle.register_pickle_by_value(probe)  # a node may lack this package, or have another version of it
     try:

@@ -27,13 +27,10 @@ Tell = Callable[[str], None]
 
 
 def run_preflight(plan: Plan, tell: Tell) -> None:
-    """Check that the sweep can run on all nodes of the cluster that this process is connected to.
+    """Check that the sweep of `plan` can run on all nodes of the cluster that this process is connected to.
 
-    On a single machine only the GPUs are checked, and only if the sweep uses them.
-
-    Args:
-        plan: Plan of the launch.
-        tell: Called with each line for the user. Some lines are on the progress, others are notes.
+    On a single machine only the GPUs are checked, and only if the sweep uses them. `tell` is called with each line for
+    the user: the progress, and notes.
 
     Raises:
         UserError: The sweep cannot run; the message has a line for each problem, with its nodes and its remedy.
@@ -55,7 +52,7 @@ def run_preflight(plan: Plan, tell: Tell) -> None:
 
 
 def _useful_nodes(lanes: LaneResources) -> dict[str, Node]:
-    """Return the head node and all other nodes that have room for a worker, by their id in Ray."""
+    """Return the head node and all other nodes that have room for a worker of `lanes`, by their id in Ray."""
     found = {}
     for entry in ray.nodes():
         node = node_of(entry["Resources"], entry["NodeManagerAddress"])
@@ -81,10 +78,7 @@ def _of_nodes(lanes: LaneResources, asked: Nodes, nodes: dict[str, Node]) -> lis
 
 
 def _spans_nodes(lanes: LaneResources, nodes: dict[str, Node]) -> bool:
-    """Return whether the workers of a trial are certainly on several nodes.
-
-    They are if the placement is `spread`, or if no node has room for all of them.
-    """
+    """Return whether the workers of a trial are certainly on several nodes, by the placement or for lack of room."""
     places = [
         node.worker_places(lanes.cpus_per_worker, lanes.gpus_per_worker, lanes.accelerator_type)
         for node in nodes.values()
@@ -99,13 +93,12 @@ def _of_clocks(asked: Nodes) -> list[Problem]:
 
 
 def _of_paths(sweep: SweepConfig, asked: Nodes) -> list[Problem]:
-    """Return a problem for each file of a data set or of weights that a node cannot read."""
     paths = [str(path) for path in prepare.paths_of(sweep)]
     return judge.of_paths(asked.ask(lambda _, actor: actor.unreadable.remote(paths))) if paths else []
 
 
 def _of_storage(storage: Path, asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
-    """Return a problem or notes for nodes that do not see the storage folder.
+    """Return a problem or notes for nodes that do not see the folder `storage`.
 
     The driver writes a file into the folder, and each node tries to read it. Trials write their checkpoints on the head
     node, and the driver's node reads them, so it is a problem if the head node does not see the storage. For any other
@@ -136,7 +129,6 @@ def _head_id() -> str:
 
 
 def _of_network(asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
-    """Return a problem for each node that cannot connect to one or more of the other nodes."""
     if len(asked.names) < 2:
         return []
     addresses = {name: nodes[node_id].address for node_id, name in names_of(nodes).items()}
@@ -149,7 +141,7 @@ def _of_network(asked: Nodes, nodes: dict[str, Node]) -> list[Problem]:
 
 
 def _settle(problems: list[Problem], tell: Tell) -> None:
-    """Show the notes to the user, then raise UserError if there are problems that are not notes."""
+    """Show the notes among `problems` to the user, then raise UserError if there are problems that are not notes."""
     for line in as_lines(problem for problem in problems if problem.is_note):
         tell(f"preflight: note: {line}")
     if lines := as_lines(problem for problem in problems if not problem.is_note):

@@ -18,12 +18,9 @@ if TYPE_CHECKING:
 
 
 def prepare_here(sweep: SweepConfig, stage: Callable[[str], None], progress: Progress) -> None:
-    """Get the weights and the images of a sweep onto this node.
+    """Get the weights and the images of `sweep` onto this node.
 
-    Args:
-        sweep: Sweep whose trials will run here.
-        stage: Called with each step that takes a while.
-        progress: Called with the progress of preparing the images.
+    `stage` is called with each step that takes a while, `progress` while images are prepared.
 
     Raises:
         UserError: Weights or images cannot be obtained on this node.
@@ -36,7 +33,7 @@ def prepare_here(sweep: SweepConfig, stage: Callable[[str], None], progress: Pro
 
 
 def contents(sweep: SweepConfig) -> dict[str, str]:
-    """Return a hash of the images, labels and splits on this node for each data set that a sweep may use.
+    """Return a hash of this node's images, labels and splits for each data set that `sweep` may use.
 
     The key of a data set is its name followed by its arguments.
     """
@@ -49,9 +46,7 @@ def contents(sweep: SweepConfig) -> dict[str, str]:
 def different_data(here: dict[str, str], there: dict[str, str]) -> str:
     """Return a text on the data sets that differ between two nodes; "" if none differs.
 
-    Args:
-        here: Hashes of the data sets on the driver's node, from `contents`.
-        there: Hashes of the data sets on another node, from `contents`.
+    `here` and `there` are the hashes from `contents` on the driver's node and on another node.
     """
     differ = sorted({name.split()[0] for name in here if here[name] != there.get(name)})
     return f"the images or splits of {', '.join(differ)} are not those of the driver's node" if differ else ""
@@ -62,13 +57,8 @@ class NodePreparation:
     """A callable that each worker of a lane runs before it takes commands, to check and prepare its node.
 
     A node may join the cluster long after the preflight, because the autoscaler started it or because it replaces a
-    node that was lost. If the node is prepared already, the call is quick.
-
-    Attributes:
-        sweep: Sweep whose trials will run on the node.
-        versions: Versions on the driver's node; see `probe.versions`.
-        contents: Hashes of the data sets on the driver's node; see `contents`.
-        uses_gpus: Whether each worker has a GPU.
+    node that was lost. If the node is prepared already, the call is quick. `versions` and `contents` are what the
+    functions of these names return on the driver's node. `uses_gpus` says whether each worker has a GPU.
     """
 
     sweep: SweepConfig
@@ -77,9 +67,7 @@ class NodePreparation:
     uses_gpus: bool
 
     def __call__(self) -> None:
-        """Check the versions and this worker's GPU, then prepare weights and images and compare them with the driver's.
-
-        If the worker has no GPU, none is checked.
+        """Check versions and this worker's GPU, if any, prepare weights and images, and compare them with the driver's.
 
         Raises:
             UserError: This node cannot be used. The message says why, and what to do.
@@ -110,11 +98,9 @@ class NodePreparation:
 
 
 def gpu_problems(address: str, device: "torch.device") -> list[Problem]:
-    """Compute a small matrix product on a worker's GPU; returns a problem if it fails or differs from the CPU's.
+    """Compute a matrix product on `device`, this worker's GPU; returns a problem if it fails or is not that of the CPU.
 
-    Args:
-        address: Address of this node.
-        device: Device of this worker.
+    `address` is that of this node.
     """
     import torch
 

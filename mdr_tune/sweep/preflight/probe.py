@@ -32,8 +32,7 @@ PACKAGES = (
 READ_BY_COLLECTIVES = ("GLOO_", "NCCL_", "TORCH_NCCL_")
 """Prefixes of the environment variables that gloo, NCCL and torch read."""
 BACKLOG = 4096
-"""Number of connections that may wait at a probe's port. It is large because all nodes may connect at once, and the
-probe accepts no connection."""
+"""Number of connections that may wait at a probe's port. All nodes may connect at once, and none is accepted."""
 GPU_TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 5.0
 LOOK_AT_GPUS = """
@@ -52,8 +51,7 @@ print(json.dumps(found))
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that affect a trial's results and messages, by name.
 
-    A package that is not installed has the version "none". The entry `sources of mdr_tune` is the hash of its source
-    files.
+    A package that is not installed has the version "none". `sources of mdr_tune` is the hash of its source files.
     """
     found = {"Python": platform.python_version()}
     for package in PACKAGES:
@@ -65,10 +63,7 @@ def versions() -> dict[str, str]:
 
 
 def source_hash() -> str:
-    """Return a hash of the sources of mdr_tune that Python finds; "none" if it finds none.
-
-    The hash shows whether two copies of the same version were edited differently.
-    """
+    """Return a hash of mdr_tune's source files, to compare copies of the same version; "none" if there are none."""
     spec = importlib.util.find_spec("mdr_tune")
     if spec is None or spec.origin is None:
         return "none"
@@ -106,15 +101,12 @@ class Probe:
         self._listening: socket.socket | None = None
 
     def facts(self, look_at_gpus: bool) -> dict[str, Any]:
-        """Return facts about the node.
-
-        Args:
-            look_at_gpus: Whether torch examines the GPUs. If not, the list of GPUs is empty.
+        """Return facts about the node; torch examines the GPUs only if `look_at_gpus`.
 
         Returns:
-            These entries: `versions`, from the function `versions`; `environment`, the environment variables that gloo,
-            NCCL and torch read; `name`, the host name; `name_is`, the address that the host name stands for, or "" if
-            there is none; and `gpus`, from the function `gpus`.
+            These entries: `versions` and `gpus`, from the functions of these names; `environment`, the environment
+            variables that gloo, NCCL and torch read; `name`, the host name; and `name_is`, the address that the host
+            name stands for, or "" if there is none.
         """
         name = socket.gethostname()
         try:
@@ -134,32 +126,25 @@ class Probe:
         return time.time()
 
     def unreadable(self, paths: list[str]) -> list[str]:
-        """Return those of the given paths that do not exist on the node or may not be read."""
+        """Return those of the given `paths` that do not exist on the node or may not be read."""
         return [path for path in paths if not os.access(path, os.R_OK)]
 
     def content(self, file: str) -> str | None:
-        """Return the text of a file; None if the node cannot read it."""
+        """Return the text of `file`; None if the node cannot read it."""
         try:
             return Path(file).read_text()
         except OSError:
             return None
 
     def listen(self, address: str) -> int:
-        """Open a port at one of the node's addresses; returns the port's number.
-
-        The port stays open until the actor ends.
-        """
+        """Open a port at the node's `address`, which stays open until the actor ends; returns the port's number."""
         self._listening = socket.socket()
         self._listening.bind((address, 0))
         self._listening.listen(BACKLOG)
         return int(self._listening.getsockname()[1])
 
     def unreachable(self, others: list[tuple[str, int]]) -> list[str]:
-        """Return the addresses that this node cannot connect to.
-
-        Args:
-            others: Address and port of each other node.
-        """
+        """Return the addresses among `others`, pairs of address and port, that this node cannot connect to."""
         found = []
         for address, port in others:
             try:

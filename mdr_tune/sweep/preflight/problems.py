@@ -11,8 +11,7 @@ class Problem:
     Attributes:
         check: Name of the check that found the problem, such as `versions`.
         node: Name of the node; see `names_of`.
-        what: Description of the problem.
-        remedy: Advice on how to solve the problem.
+        what: Description of the problem. `remedy` is advice on how to solve it.
         is_note: Whether this is only a note, so that the sweep runs in spite of it.
     """
 
@@ -24,10 +23,7 @@ class Problem:
 
 
 def as_lines(problems: Iterable[Problem]) -> list[str]:
-    """Return a line for each different problem, in the order of the problems.
-
-    The line names all nodes that have the problem.
-    """
+    """Return a line for each different one of `problems`, in their order. The line names all nodes that have it."""
     nodes: dict[tuple[str, str, str], list[str]] = {}
     for problem in problems:
         found = nodes.setdefault((problem.check, problem.what, problem.remedy), [])
