@@ -1,7 +1,7 @@
 """Register a model in MLflow: the winner of a sweep, or a model imported from the authors' code.
 
-One line loads a registered model anywhere: `mlflow.pytorch.load_model("models:/NAME@champion")`. It works even where
-this package is not installed.
+One line loads a registered model anywhere, even without this package:
+`mlflow.pytorch.load_model("models:/NAME@champion")`.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class Registration:
 
 
 def load_model(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape]:
-    """Return the model of a trial's checkpoint, on the CPU and in eval mode, and the shape (C, H, W) of its images."""
+    """Return the model of a trial's `checkpoint`, on the CPU in eval mode, and the shape (C, H, W) of its images."""
     model, image_shape, _ = _load(checkpoint)
     return model, image_shape
 
@@ -62,9 +62,9 @@ def _load(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape, TrialConfig]:
 
 
 def evaluation_resize(config: TrialConfig, image_shape: ImageShape) -> int:
-    """Return the height and width, in pixels, to which an evaluation resizes an image before it cuts out the middle.
+    """Return the height and width in pixels to which evaluations of `config` resize an image before the centre crop.
 
-    Glyphs (rendered letters) are not resized: they already have the size that the network sees.
+    Glyphs (rendered letters) are not resized: they have the size that the network sees, which is in `image_shape`.
     """
     return config.data.chosen_resize or image_shape[-1]
 
@@ -78,19 +78,11 @@ def register_champion(
     metric: str,
     description: str = "",
 ) -> Registration:
-    """Log the checkpoint's model to its run, register it as `name`, and point the alias `champion` to it.
+    """Log the model of `checkpoint` to the run `run_id`, register it as `name`, and give it the alias `champion`.
 
-    Nothing is registered if the version with the alias already belongs to this run.
-
-    Args:
-        client: Client of the tracking store.
-        experiment_id: Id of the experiment of the run.
-        run_id: Id of the run of the winner.
-        name: Name of the registered model.
-        checkpoint: File of the winner's checkpoint.
-        metric: Name of the sweep's metric. The previous champion's best value of this metric is returned, so that the
-            caller can warn the user if the alias moves to a worse model.
-        description: Description of the version.
+    Nothing is registered if the version with the alias already belongs to this run. The previous champion's best value
+    of `metric` is returned, so that the caller can warn the user if the alias moves to a worse model. `description` is
+    that of the new version.
     """
     previous_version, previous_value, previous_run = _champion_before(client, name, metric)
     if previous_version is not None and previous_run == run_id:  # a resumed sweep that found nothing better
@@ -112,7 +104,7 @@ def log_embedding_model(
     description: str = "",
     resize: int | None = None,
 ) -> str:
-    """Log a model to a run, register it as `name`, and return its version. No alias is set.
+    """Log `model` to the run `run_id`, register it as `name`, and return its version. No alias is set.
 
     The model is written as an exported graph (PyTorch's pt2). The graph loads without this package, executes no pickle,
     and takes uint8 images (n, C, H, W) for any n >= 1.
@@ -122,8 +114,7 @@ def log_embedding_model(
         experiment_id: Id of the experiment of the run.
         run_id: Id of the run.
         name: Name of the registered model.
-        model: The model, on the CPU and in eval mode. Its parameters are set to require no gradient, because a loaded
-            model only computes embeddings.
+        model: The model, on the CPU and in eval mode. Afterwards its parameters require no gradient.
         image_shape: (C, H, W) of the images that the model takes.
         description: Description of the version.
         resize: Height and width, in pixels, to which images were resized before the middle was cut out; None if they
@@ -164,7 +155,7 @@ def _preprocessing(resize: int, image_shape: ImageShape) -> str:
 
 
 def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str | None, float | None, str | None]:
-    """Return the version that has the alias `champion`, the best value of `metric` in its run, and the id of its run.
+    """Return the version with the alias `champion`, the best value of `metric` in its run, and the id of its run.
 
     All three are None if no version has the alias, or if the version's run no longer exists. The best value is also
     None if the run has no value of the metric.
@@ -181,9 +172,7 @@ def _champion_before(client: MlflowClient, name: str, metric: str) -> tuple[str 
 class ImportedVersion:
     """Version of an imported model in the registry, and the version that has the alias `champion`.
 
-    Attributes:
-        version: Version of the imported model.
-        champion: Version that has the alias; the same as `version` if the imported model got the alias.
+    If the imported model got the alias, the two are the same.
     """
 
     version: str
@@ -198,17 +187,11 @@ class ImportedVersion:
 def register_import(
     client: MlflowClient, experiment_id: str, name: str, imported: ImportedModel, checkpoint: Path
 ) -> ImportedVersion:
-    """Create a run in the experiment for an imported model, and register the model as `name`.
+    """Create a run in the experiment for the model `imported`, and register the model as `name`.
 
     The model gets the alias `champion` if no version of `name` has the alias. Otherwise the alias is not moved, because
-    the imported model was not compared with the champion.
-
-    Args:
-        client: Client of the tracking store.
-        experiment_id: Id of the experiment.
-        name: Name of the registered model.
-        imported: The imported model.
-        checkpoint: Checkpoint file that `write_checkpoint` wrote. It is kept as an artifact of the run.
+    the imported model was not compared with the champion. The file `checkpoint`, which `write_checkpoint` wrote,
+    becomes an artifact of the run.
     """
     tags = run_tags(f"import {imported.source['file']}")
     run_id = client.create_run(experiment_id, tags=tags).info.run_id
@@ -236,7 +219,7 @@ def register_import(
 
 
 def _params(imported: ImportedModel) -> dict[str, str]:
-    """Return the parameters for an imported model's run. Settings of the model are named as in a trial's run."""
+    """Return the parameters of an imported model's run. Settings of the model are named as in a trial's run."""
     config = imported.config
     return {
         "backbone.name": config.backbone.name,

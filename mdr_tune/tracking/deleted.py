@@ -19,31 +19,25 @@ NAMED = 5
 
 
 def is_deleted(entity: Experiment | Run) -> bool:
-    """Say whether an experiment or a run was deleted."""
+    """Say whether `entity`, an experiment or a run, was deleted."""
     stage = entity.info.lifecycle_stage if isinstance(entity, Run) else entity.lifecycle_stage
     return bool(stage == LifecycleStage.DELETED)
 
 
 def restore_experiment(client: MlflowClient, experiment_id: str) -> str:
-    """Return the shell command that restores a deleted experiment with its runs."""
+    """Return the shell command that restores the deleted experiment `experiment_id` with its runs."""
     return _command(client, "experiments", "restore", "--experiment-id", experiment_id)
 
 
 def restore_runs(client: MlflowClient, run_ids: Sequence[str]) -> str:
-    """Return the shell command that restores deleted runs."""
+    """Return the shell command that restores the deleted runs `run_ids`."""
     if len(run_ids) == 1:
         return _command(client, "runs", "restore", "--run-id", run_ids[0])
     return f'for run in {" ".join(run_ids)}; do {_command(client, "runs", "restore", "--run-id")} "$run"; done'
 
 
 def deleted_runs(client: MlflowClient, experiment_id: str, condition: str) -> list[Run]:
-    """Return the deleted runs of an experiment that meet a condition.
-
-    Args:
-        client: Client of the tracking store.
-        experiment_id: Id of the experiment.
-        condition: Condition in MLflow's filter language, such as `tags.x = 'y'`.
-    """
+    """Return the deleted runs of an experiment that meet `condition`, an MLflow filter such as `tags.x = 'y'`."""
     found: list[Run] = []
     token = None
     while True:
@@ -54,14 +48,14 @@ def deleted_runs(client: MlflowClient, experiment_id: str, condition: str) -> li
 
 
 def deleted_trials(client: MlflowClient, experiment_id: str, parent_run_id: str) -> list[Run]:
-    """Return those runs of a launch's trials that were deleted."""
+    """Return the deleted runs of trials of the launch whose run is `parent_run_id`."""
     return deleted_runs(client, experiment_id, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'")
 
 
 def describe_deleted(client: MlflowClient, sweep: SweepRecords) -> str | None:
-    """Return a sentence that names the deleted trials of a launch, with the command that restores them.
+    """Return a sentence on the deleted trials of the launch `sweep` and how to restore them; None if none was deleted.
 
-    The leaderboard and the report do not show deleted trials. If no trial was deleted, the result is None.
+    The leaderboard and the report do not show deleted trials.
     """
     gone = deleted_trials(client, sweep.experiment_id, sweep.parent_run_id)
     if not gone:

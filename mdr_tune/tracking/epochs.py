@@ -1,7 +1,4 @@
-"""Collect the metrics that MLflow gets for one epoch of a trial.
-
-They are the measured metrics, the best value so far, and the values that population based training has set.
-"""
+"""Collect what MLflow gets for an epoch: measured metrics, the best so far, values set by population based training."""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +15,7 @@ PERTURBED = ("mdr.weight", "optimizer.learning_rate")
 
 
 def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, float]:
-    """Return the metrics to write for one epoch: the epoch of entry `index` of the trial's history.
+    """Return the metrics to write for the epoch of entry `index` in the history of `record`.
 
     They include the best value of `metric` so far, and the number of the epoch in which it was reached.
     """
@@ -33,10 +30,9 @@ def epoch_metrics(record: TrialRecord, index: int, metric: str) -> dict[str, flo
 
 
 def values_in_force(record: TrialRecord, epoch: int) -> dict[str, float]:
-    """Return the values with which a trial trained an epoch, by metric name, such as `pbt/mdr.weight`.
+    """Return the values with which the trial of `record` trained `epoch`, by metric, such as `pbt/mdr.weight`.
 
-    Only the values of the keys in `PERTURBED` are returned. A key is left out if population based training never
-    changed its value in this trial.
+    Only keys in PERTURBED are returned whose values population based training has changed in this trial.
     """
     found: dict[str, float] = {}
     for key in PERTURBED:
@@ -51,15 +47,15 @@ def values_in_force(record: TrialRecord, epoch: int) -> dict[str, float]:
 
 
 def has_test_curves(record: TrialRecord) -> bool:
-    """Say whether a trial is evaluated on the test classes after each epoch."""
+    """Say whether the trial of `record` is evaluated on the test classes after each epoch."""
     return bool(record.history) and any(key.startswith(TEST_CURVES) for key in record.history[0])
 
 
 def entries_of(metrics: Mapping[str, float], step: int, when_ms: int) -> list[Metric | RunTag]:
-    """Return the MLflow entries for `metrics`: a metric for each finite value, and a tag that names the others.
+    """Return an MLflow metric for each finite value in `metrics`, and a tag that names the metrics with other values.
 
-    NaN and infinities are not written as metrics, because MLflow's databases store NaN as 0 with a flag, and infinities
-    as 1.8e308.
+    The metrics belong to `step` and the time `when_ms`. NaN and infinities are not written as metrics, because MLflow's
+    databases store NaN as 0 with a flag, and infinities as 1.8e308.
     """
     finite = [Metric(key, value, when_ms, step) for key, value in metrics.items() if math.isfinite(value)]
     broken = sorted(key for key, value in metrics.items() if not math.isfinite(value))

@@ -1,9 +1,9 @@
 """Read from MLflow what a report needs: whole histories, distances, and evaluations on the test classes.
 
-MLflow's client reads one metric of one run with each call. A call to an SQLite store takes 0.9 ms. With a server on the
-same machine, 60 trials took 29 s one after another, and 12 s in four threads, so that trials are read in threads. Two
-other functions of MLflow were tried and are not used. `get_metric_history_bulk` exists for SQL stores only.
-`get_metric_history_bulk_interval` exists for all stores, but it is private, thins out long histories, and took longer.
+MLflow's client reads one metric of one run with each call. Trials are read in threads: with a server on the same
+machine, 60 trials took 12 s in four threads, and 29 s one after another. Two other functions of MLflow were tried and
+are not used: `get_metric_history_bulk` exists for SQL stores only; `get_metric_history_bulk_interval` is private, thins
+out long histories, and took longer.
 """
 
 import datetime
@@ -41,28 +41,21 @@ class _TrialEvidence:
     """A trial with its history and distances, as they were read from its run.
 
     Attributes:
-        trial: The trial.
-        details: Results of its evaluation on the test classes, query by query; None if the run has none that can be
-            read.
+        details: Results of its evaluation on the test classes; None if the run has none that can be read.
+        repeats: Whether the run has the artifact `REPEAT_FILE`, with what is needed to repeat the trial.
     """
 
     trial: RecordedTrial
     details: TestDetails | None
     repeats: bool
-    """Whether the run has the artifact `REPEAT_FILE`, with what is needed to repeat the trial."""
 
 
 def read_evidence(client: MlflowClient, name: str, parent_run_id: str | None = None) -> SweepEvidence:
-    """Return everything that MLflow has about a launch of a sweep.
+    """Return everything that MLflow has about a launch of the sweep `name`, as material for a report.
 
-    Facts that an earlier version of this program did not record are left out. A trial is left out if its run has no
-    parameters yet, or was deleted while the others were read. An artifact that cannot be read is left out, with a note
-    in the trial's record.
-
-    Args:
-        client: Client of the tracking store.
-        name: Name of the sweep and of its experiment.
-        parent_run_id: Id of the launch's run; None for the newest launch.
+    The launch is that of the run `parent_run_id`, or the newest one if that is None. Facts that an earlier version of
+    this program did not record are left out. A trial is left out if its run has no parameters yet, or was deleted while
+    the others were read. An artifact that cannot be read is left out, with a note in the trial's record.
 
     Raises:
         UserError: There is no such sweep or launch, or the launch has no trial.
@@ -84,7 +77,7 @@ def read_evidence(client: MlflowClient, name: str, parent_run_id: str | None = N
 
 
 def _read_trial(client: MlflowClient, trial: RecordedTrial) -> _TrialEvidence | None:
-    """Read a trial's history, distances and test details from its run; None if the run was deleted in the meantime."""
+    """Read the history, distances and test details of `trial` from its run; None if the run was deleted meanwhile."""
     record, run_id = trial.record, trial.run_id
     try:
         record.history = read_history(client, run_id, [key for key in trial.metrics if is_measured(key)])
@@ -111,10 +104,7 @@ def _details(client: MlflowClient, run_id: str) -> TestDetails:
 
 
 def _readable(trial: RecordedTrial, read: Callable[[], T]) -> T | None:
-    """Return what `read` reads from an artifact of a trial's run.
-
-    If the artifact is damaged or lost, return None, and add a note to the trial's record.
-    """
+    """Return what `read` reads from an artifact of `trial`. If that fails, return None and add a note to the trial."""
     try:
         return read()
     except (MlflowException, OSError, ValueError, TypeError, KeyError) as error:
@@ -123,7 +113,7 @@ def _readable(trial: RecordedTrial, read: Callable[[], T]) -> T | None:
 
 
 def _repeat(client: MlflowClient, run_id: str | None) -> dict[str, Any]:
-    """Return the content of a run's REPEAT_FILE; empty if the file cannot be read, or if `run_id` is None."""
+    """Return the content of REPEAT_FILE in the run `run_id`; empty if it is None or the file cannot be read."""
     if run_id is None:
         return {}
     try:
@@ -134,15 +124,10 @@ def _repeat(client: MlflowClient, run_id: str | None) -> dict[str, Any]:
 
 
 def read_facts(client: MlflowClient, sweep: SweepRecords, repeat: Mapping[str, Any]) -> SweepFacts:
-    """Return the circumstances of a launch, such as its times, seeds and package versions.
+    """Return the circumstances of the launch `sweep`, such as its times, seeds and package versions.
 
-    A fact that an earlier version of this program did not record is empty.
-
-    Args:
-        client: Client of the tracking store.
-        sweep: The launch, with its trials.
-        repeat: Content of the REPEAT_FILE of one of the trials, made by `provenance.repeat_info`; empty if no trial has
-            one.
+    A fact that an earlier version of this program did not record is empty. `repeat` is the content of one trial's
+    REPEAT_FILE, made by `provenance.repeat_info`; empty if no trial has one.
     """
     run = client.get_run(sweep.parent_run_id)
     params, configs = run.data.params, [record.config for record in sweep.records]
@@ -169,7 +154,7 @@ def _time(ms: int) -> datetime.datetime:
 
 
 def _text(client: MlflowClient, run_id: str, file: str) -> str:
-    """Return the text of an artifact of the launch's run; empty if the artifact cannot be read."""
+    """Return the text of the artifact `file` of a run; empty if the artifact cannot be read."""
     try:
         return read_text(client, run_id, file)
     except (MlflowException, OSError):
@@ -187,10 +172,7 @@ def _below(prefix: str, params: Mapping[str, str]) -> dict[str, str]:
 
 
 def _versions(params: Mapping[str, str], repeat: Mapping[str, Any]) -> dict[str, str]:
-    """Return the versions of all packages that one trial recorded, by name.
-
-    If no trial recorded any, return the few versions that the launch's run has.
-    """
+    """Return the versions of all packages that one trial recorded in `repeat`, or the few in the launch's `params`."""
     found = {package: version for package, version in repeat.get("versions", {}).items() if version is not None}
     return found or _below("versions.", params)
 

@@ -14,17 +14,12 @@ RUNS_A_PAGE = 1000
 
 
 def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None) -> str:
-    """Return the id of the experiment with this name. The experiment is created if there is none.
+    """Return the id of the experiment `name`, which is created if there is none.
 
-    Args:
-        client: Client of the tracking store.
-        name: Name of the experiment.
-        artifact_root: Folder in which a new experiment gets a folder for its artifacts. If it is None, MLflow chooses
-            the place.
+    A new experiment gets a folder for its artifacts in `artifact_root`. If that is None, MLflow chooses the place.
 
     Raises:
-        UserError: The experiment was deleted in MLflow. A deleted experiment keeps its name, so that no other can have
-            it.
+        UserError: The experiment was deleted in MLflow. It keeps its name, so that no other can have it.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -36,11 +31,7 @@ def open_experiment(client: MlflowClient, name: str, artifact_root: Path | None)
 
 
 def check_active(client: MlflowClient, experiment: Experiment) -> None:
-    """Check that an experiment was not deleted.
-
-    Raises:
-        UserError: The experiment was deleted; the error's text has the command that restores it.
-    """
+    """Raise UserError, with the command that restores it, if `experiment` was deleted."""
     if is_deleted(experiment):
         raise UserError(
             f"the MLflow experiment {experiment.name!r} was deleted, and its name is still taken: choose another name, "
@@ -49,13 +40,9 @@ def check_active(client: MlflowClient, experiment: Experiment) -> None:
 
 
 def child_runs(client: MlflowClient, experiment_id: str, parent_run_id: str, more: str = "") -> Iterator[Run]:
-    """Yield the runs of a launch's trials, the oldest first. Each call to the store reads `RUNS_A_PAGE` runs.
+    """Yield the runs of trials of the launch with the run `parent_run_id`, the oldest first.
 
-    Args:
-        client: Client of the tracking store.
-        experiment_id: Id of the experiment.
-        parent_run_id: Id of the launch's run.
-        more: Further condition in MLflow's filter language; empty if there is none.
+    Each call to the store reads `RUNS_A_PAGE` runs. `more` is a further condition in MLflow's filter language.
     """
     condition = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'" + (f" AND {more}" if more else "")
     token = None

@@ -37,7 +37,7 @@ GRAPH = "data/model.pt2"
 
 
 def needs_store(uri: str) -> bool:
-    """Say whether an MLflow store is needed to find the model of a URI. A folder is found without a store."""
+    """Say whether an MLflow store is needed to find the model at `uri`. A folder is found without a store."""
     return uri.startswith(("models:/", "runs:/"))
 
 
@@ -78,7 +78,7 @@ class _Found(NamedTuple):
 
 
 def _resolve(uri: str, client: MlflowClient) -> _Found:
-    """Return the address and the run of a model. An alias is replaced by the version that has the alias now."""
+    """Return the address and the run of the model at `uri`, with the alias replaced by the version that has it now."""
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if named is None:
         _check_version(uri, client)
@@ -92,12 +92,9 @@ def _resolve(uri: str, client: MlflowClient) -> _Found:
 
 
 def _check_version(uri: str, client: MlflowClient) -> None:
-    """Check that the URI of a registered model names a version or an alias.
+    """Raise UserError if `uri` names a registered model, but neither a version nor an alias of it.
 
     A URI such as `models:/m-123` may be the id of a logged model, which needs no version.
-
-    Raises:
-        UserError: The URI names a registered model, but neither a version nor an alias of it.
     """
     bare = re.fullmatch(r"models:/([^/@]+)[/@]?", uri)
     if bare is None:
@@ -117,13 +114,9 @@ def _check_version(uri: str, client: MlflowClient) -> None:
 
 
 def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException) -> str:
-    """Return a message that says why a registered model cannot be loaded, and which models or versions there are.
+    """Return why the registered model `name` cannot be loaded, and which models or versions there are, as a message.
 
-    Args:
-        uri: URI that the user gave.
-        name: Name of the model.
-        client: Client of the store.
-        error: Error that the registry answered with.
+    `error` is what the registry answered to `uri`, which the user gave.
     """
     if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
         return f"{uri}: cannot ask {_registry(client)} ({first_line(error).partition('. ')[0]})"
@@ -136,10 +129,7 @@ def _not_found(uri: str, name: str, client: MlflowClient, error: MlflowException
 
 
 def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
-    """Return the addresses of at most `_NAMES_SHOWN` versions of a registered model.
-
-    Addresses by alias come first, then addresses by number, the newest first.
-    """
+    """Return the addresses of up to `_NAMES_SHOWN` versions of `model`: by alias, then by number, the newest first."""
     quote = '"' if "'" in model.name else "'"
     condition = f"name = {quote}{model.name}{quote}"
     versions = client.search_model_versions(condition, max_results=_NAMES_SHOWN, order_by=["version_number DESC"])
@@ -148,10 +138,9 @@ def _names(client: MlflowClient, model: RegisteredModel) -> list[str]:
 
 
 def _no_version(client: MlflowClient, name: str) -> str:
-    """Return a message about a registered model that has no version.
+    """Return a message on why the registered model `name` has no version.
 
-    The message says why there is none. If files of models that the sweep `name` logged still exist, the message names
-    the newest of these models.
+    If files of models that the sweep `name` logged still exist, the message names the newest of these models.
     """
     text = f"{name} has no version: it lost them if they were deleted in MLflow, which cannot be undone"
     experiment = client.get_experiment_by_name(name)
@@ -164,7 +153,7 @@ def _no_version(client: MlflowClient, name: str) -> str:
 
 @contextmanager
 def _globals_at(tracking_uri: str) -> Iterator[None]:
-    """Set MLflow's global tracking URI to a store while the block runs.
+    """Set MLflow's global tracking URI to `tracking_uri` while the block runs.
 
     A URI that is given to `download_artifacts` itself does not reach all functions that it calls.
     """
@@ -228,7 +217,6 @@ def _load(folder: Path, found: _Found, device: torch.device | None) -> Embedder:
 
 
 def _describe(folder: Path, uri: str) -> Model:
-    """Return MLflow's description of a model, read from the MLmodel file in the model's folder."""
     try:
         return Model.load(str(folder))
     except (YAMLError, MlflowException, ValueError, TypeError, AttributeError, LookupError) as error:
@@ -236,7 +224,7 @@ def _describe(folder: Path, uri: str) -> Model:
 
 
 def _is_whole(archive: Path) -> bool:
-    """Say whether all files in a zip archive match their checksums. PyTorch does not check those of weights."""
+    """Say whether all files in a zip `archive` match their checksums. PyTorch does not check those of weights."""
     try:
         with zipfile.ZipFile(archive) as opened:
             return opened.testzip() is None
@@ -245,7 +233,7 @@ def _is_whole(archive: Path) -> bool:
 
 
 def _network(folder: Path, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Load the exported graph of a model onto a device. MLflow refuses an archive that contains pickles."""
+    """Load the exported graph of the model in `folder` onto `device`. MLflow refuses an archive with pickles in it."""
     with _no_pickles():
         network: Callable[[torch.Tensor], torch.Tensor] = mlflow.pytorch.load_model(str(folder))
     if device.type == "cpu":

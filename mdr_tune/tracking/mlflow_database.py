@@ -27,12 +27,12 @@ NEEDED_TABLES = {
 
 
 def is_new(file: Path) -> bool:
-    """Say whether a file is empty or missing, so that MLflow would create its tables in it."""
+    """Say whether `file` is empty or missing, so that MLflow would create its tables in it."""
     return not os.path.lexists(file) or (file.is_file() and file.stat().st_size == 0)
 
 
 def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tracking-uri") -> None:
-    """Check that a file is an undamaged SQLite database with the tables of the installed MLflow, or with no tables yet.
+    """Check that `file` is an undamaged SQLite database with the tables of the installed MLflow, or without tables yet.
 
     The file is not changed.
 
@@ -72,7 +72,7 @@ def check_file(file: Path, uri: str, what: str, writes: bool, flag: str = "--tra
 
 
 def connect(file: Path) -> sqlite3.Connection:
-    """Return a connection to an existing SQLite database. The connection can write if the file is writable."""
+    """Return a connection to the SQLite database in `file`, which must exist. It can write if the file is writable."""
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)
 
 
@@ -90,10 +90,7 @@ def check_whole(connection: sqlite3.Connection) -> None:
 def check_schema(connection: "Connection", uri: str, what: str) -> None:
     """Check that a database holds the tables of the installed MLflow, or no tables at all.
 
-    Args:
-        connection: Connection to the database.
-        uri: Address of the database, for the command in the error's text that brings the database up to date.
-        what: Beginning of the error's text.
+    The error's text begins with `what`, and its command that brings the database up to date names `uri`.
 
     Raises:
         UserError: The database holds tables of an older or a newer MLflow, lacks some of MLflow's tables, or belongs to
@@ -154,10 +151,7 @@ def _version(connection: "Connection") -> str | None:
 
 
 def _wait_for_making(uri: str) -> None:
-    """Wait until no other process on this machine is creating MLflow's tables in the database.
-
-    While a process creates the tables, MLflow holds a lock on a file. This function waits for that lock.
-    """
+    """Wait until no process on this machine holds the lock with which MLflow creates tables in the database `uri`."""
     import sqlalchemy
     from mlflow.utils.file_utils import ExclusiveFileLock
 

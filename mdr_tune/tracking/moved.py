@@ -2,8 +2,8 @@
 
 MLflow records the place of each experiment's and run's artifacts as an absolute path. If the database was moved with
 its folder of artifacts, MLflow would look for artifacts at the old place, and write new ones there. MLflow reads and
-writes artifacts through a class that it calls an artifact repository. This file registers such a class for local files.
-It uses the present place of the artifacts instead of the recorded place.
+writes artifacts through a class that it calls an artifact repository. This file registers such a class for local files,
+which uses the present place.
 
 Most commands leave the database as it is, because the same folder may have another path in a container or on another
 machine. But a launch and an import, which add artifacts, first record the present place in the database
@@ -80,32 +80,25 @@ for _scheme in ("", "file"):
 
 
 def follow(database: Path | None, storages: Sequence[Path]) -> None:
-    """Find out where the artifacts of a store are now, and use these places from now on.
+    """Find out where the artifacts of the store in `database` are now, and use these places from now on.
 
-    For a store that was not moved nothing changes. The store of an earlier call is no longer followed.
-
-    Args:
-        database: File of the store; None if the store is a server, which finds its artifacts itself.
-        storages: Folders that may hold the store's artifacts, besides the folder of the database.
+    Besides the folder of the database, `storages` may hold the artifacts. Nothing changes for a store that was not
+    moved, nor for a server, whose `database` is None. The store of an earlier call is no longer followed.
     """
     _artifact_repos_cache.clear()  # the stores may have a run in common
     _moved[:] = [] if database is None or not database.is_file() else _find(database, storages)
 
 
 def moved(experiment: str) -> Moved | None:
-    """Return the recorded and the present place of an experiment's artifacts; None if the two are the same."""
+    """Return the recorded and the present place of the artifacts of `experiment`; None if the two are the same."""
     return next((found for found in _moved if found.experiment == experiment), None)
 
 
 def record_place(database: Path, experiment: str, registry: Path | None = None) -> None:
-    """Write the present place of an experiment's artifacts into the database, also for its runs and models.
+    """Write the present place of the artifacts of `experiment`, its runs and its models into `database`.
 
-    Nothing is written if the artifacts are at the recorded place.
-
-    Args:
-        database: File of the store that `follow` was called with.
-        experiment: Name of the experiment.
-        registry: File of the database with the registered models; None if that is `database` or a server.
+    Nothing is written if the artifacts are at the recorded place. `follow` must have been called with `database`.
+    `registry` is the file of the database with the registered models; None if that is `database` or a server.
 
     Raises:
         UserError: The artifacts are in none of the known places.
@@ -127,13 +120,9 @@ def record_place(database: Path, experiment: str, registry: Path | None = None) 
 
 
 def _replace(database: Path, places: Sequence[tuple[str, str]], old: str, now: str) -> None:
-    """Replace the folder `old` by the folder `now` in all paths of a database: that of the folder, and those below it.
+    """Replace the address `old` by `now` in a database, also at the start of longer addresses.
 
-    Args:
-        database: File of the database.
-        places: Tables and columns to change.
-        old: Recorded address of the folder.
-        now: Present address of the folder.
+    `places` are the tables and columns to change.
     """
     with contextlib.closing(connect(database)) as connection, connection:
         for table, column in places:
@@ -183,18 +172,14 @@ def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
 def _place_of(recorded: Path, folders: Sequence[str], places: Sequence[Path], home: Path) -> Path | None:
     """Return the folder to use for the artifacts of an experiment; None if they are in none of the known places.
 
-    If the recorded folder holds artifacts, it is returned, unless the store is a copy. A copy has artifacts below the
-    folder of its own database, while the recorded folder is elsewhere. A copy must not write into the store that it was
-    copied from, even if that store still exists, or if the storage of that store was given with --storage.
+    A folder holds artifacts if it has one of `folders`, the subfolders of runs and models. If the `recorded` folder
+    holds artifacts, it is returned, unless the store is a copy, which has artifacts below `home`, the folder of its
+    database, while the recorded folder is elsewhere. A copy must not write into the store that it was copied from, even
+    if that store still exists, or if its storage was given with --storage. Otherwise the first of `places` that holds
+    artifacts is returned; the first place is beside the database.
 
     If no known place holds artifacts, the recorded folder is returned if its parent folder exists. Otherwise the result
     is None, or the first of `places` if the experiment has no runs and no models.
-
-    Args:
-        recorded: Folder that is recorded in the database.
-        folders: Names of the subfolders of runs and models that should be in the folder.
-        places: Folders that may hold the artifacts; the first is beside the database.
-        home: Folder of the database.
     """
 
     def has_artifacts(place: Path) -> bool:
@@ -214,12 +199,12 @@ def _place_of(recorded: Path, folders: Sequence[str], places: Sequence[Path], ho
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Say whether two paths lead to the same folder, after links are followed."""
+    """Say whether the paths `one` and `other` lead to the same folder, after links are followed."""
     return one == other or one.resolve() == other.resolve()
 
 
 def _present(artifact_uri: str) -> str:
-    """Return the present address of artifacts. A warning is logged once for each experiment whose artifacts were moved.
+    """Return the present address of the artifacts at `artifact_uri`; logs a warning once for each moved experiment.
 
     Raises:
         UserError: The artifacts are in none of the known places.

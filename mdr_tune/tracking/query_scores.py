@@ -49,7 +49,7 @@ class TestScores:
     has_curves: bool
 
     def are_in(self, client: MlflowClient, run_id: str) -> bool:
-        """Say whether an earlier session wrote these results into a run.
+        """Say whether an earlier session wrote these results into the run `run_id`.
 
         It is enough to look for one metric, because all metrics are written in one call, after the details.
         """
@@ -57,10 +57,7 @@ class TestScores:
         return first is not None and any(point.step == self.epoch for point in client.get_metric_history(run_id, first))
 
     def write_details(self, client: MlflowClient, run_id: str) -> None:
-        """Write the details, if there are any, into the artifact folder `DETAILS_FOLDER` of a run.
-
-        Existing files are replaced.
-        """
+        """Write the details, if there are any, into the artifact folder `DETAILS_FOLDER` of the run `run_id`."""
         if self.details is None:
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +73,7 @@ class TestScores:
 
 
 def write_details(details: TestDetails, folder: Path) -> None:
-    """Write the details of an evaluation into a folder, as three files.
+    """Write the `details` of an evaluation into `folder`, as three files.
 
     Most columns have the name of a field of `TestDetails` or `ShownQuery`, and mean the same. The other columns are
     explained below.
@@ -95,7 +92,7 @@ def write_details(details: TestDetails, folder: Path) -> None:
 
 
 def read_details(folder: Path) -> TestDetails:
-    """Return the details that `write_details` wrote into a folder.
+    """Return the details that `write_details` wrote into `folder`.
 
     Raises:
         OSError: A file is missing.
@@ -131,10 +128,7 @@ def _queries(details: TestDetails) -> "pa.Table":
 
 
 def _centres(details: TestDetails) -> "pa.Table":
-    """Return the table of class centres.
-
-    All vectors have the same fixed length, so that their dimension D is known even if the table has no rows.
-    """
+    """Return the table of class centres, whose dimension D is known even if the table has no rows."""
     import pyarrow as pa
 
     flat = pa.array(np.ascontiguousarray(details.centres, np.float32).ravel())
@@ -169,10 +163,7 @@ def _gallery(details: TestDetails) -> "pa.Table":
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[ShownQuery]:
-    """Return the queries with their neighbours, from the rows of the gallery.
-
-    The row of each query is followed by the rows of its neighbours.
-    """
+    """Return the queries with their neighbours, from the `rows` of the gallery: each query, then its neighbours."""
     found: list[ShownQuery] = []
     for row in rows:
         picture = ShownImage(row["label"], _pixels(row["png"]))

@@ -26,17 +26,11 @@ _DEFAULT_EXPERIMENT_ID = "0"
 def read_sweep(
     client: MlflowClient, name: str, parent_run_id: str | None = None, with_histories: bool = False
 ) -> SweepRecords:
-    """Return a launch of a sweep with its trials.
+    """Return a launch of the sweep `name` with its trials.
 
-    One call to the store reads 1000 trials. With histories, each trial needs a further call for each objective, and one
-    for the numbers of its epochs.
-
-    Args:
-        client: Client of the tracking store.
-        name: Name of the sweep and of its experiment.
-        parent_run_id: Id of the launch's run; None for the newest launch.
-        with_histories: Whether to read the values of the objectives in each epoch too. They become the histories of the
-            trials' records.
+    The launch is that of the run `parent_run_id`, or the newest one if that is None. One call to the store reads 1000
+    trials. If `with_histories`, the values of the objectives in each epoch are read too, with two or three calls for
+    each trial.
 
     Raises:
         UserError: There is no such sweep or launch, or it was deleted. The error's text names the known sweeps, or the
@@ -118,10 +112,7 @@ def _trial(run: Run) -> RecordedTrial:
 
 
 def literal(text: str) -> Any:
-    """Return the value of a parameter from its text, since MLflow keeps parameters as text.
-
-    If the text is a Python literal, its value is returned. Other text is returned unchanged.
-    """
+    """Return the value of a parameter: that of `text` if it is a Python literal, otherwise `text` itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -129,7 +120,7 @@ def literal(text: str) -> Any:
 
 
 def read_history(client: MlflowClient, run_id: str, metrics: list[str]) -> list[dict[str, float]]:
-    """Return the values of some metrics in each epoch of a run. Each entry also has the key `epoch`.
+    """Return the values of `metrics` in each epoch of the run `run_id`. Each entry also has the key `epoch`.
 
     This takes one call to the store for each metric, and one for the numbers of the epochs. A value that was not finite
     was not written, and is missing from its epoch.

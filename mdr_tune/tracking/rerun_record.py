@@ -22,10 +22,7 @@ from mdr_tune.tracking.trial_runs import log_params
 from mdr_tune.util.errors import UserError
 
 REPEAT_FILE = "repeat.json"
-"""Artifact of a trial's run with everything that is needed to repeat the trial.
-
-Its content is made by `mdr_tune.records.provenance.repeat_info`.
-"""
+"""Artifact of a trial's run with all that is needed to repeat the trial, from `records.provenance.repeat_info`."""
 RERUN_TAG = "rerun_of"
 """Tag on the run of a rerun: id of the run that was repeated."""
 EQUAL_TAG = "rerun_equal"
@@ -37,10 +34,9 @@ class Original:
 
     Attributes:
         run_id: Id of the trial's run.
-        experiment_id: Id of the experiment of that run.
         name: Name of the trial, such as `mdr-007`.
         repeat: Content of the trial's REPEAT_FILE.
-        history: Those metrics of each epoch that are compared with the rerun's. Each entry also has the key `epoch`.
+        history: Those metrics of each epoch that are compared with the rerun's, and the epoch's number as `epoch`.
         device: Device that the trial ran on; None if it was not recorded.
         image_content: Hash of the trial's images; None if it is not known.
     """
@@ -60,12 +56,7 @@ class Original:
 
 
 def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
-    """Return what a trial's run recorded, for a rerun of the trial.
-
-    Args:
-        client: Client of the tracking store.
-        run_id: Id of the trial's run.
-        store: Address of the store, for messages.
+    """Return what the run `run_id` of a trial recorded, for a rerun. `store` is the store's address, for messages.
 
     Raises:
         UserError: There is no such run, the run does not belong to a trial, or the trial cannot be repeated. The
@@ -99,7 +90,7 @@ def read_original(client: MlflowClient, run_id: str, store: str) -> Original:
 
 
 def _check_repeatable(client: MlflowClient, run: Run) -> None:
-    """Check that a run belongs to a trial, and that the trial's results depend on its configuration alone.
+    """Check that `run` belongs to a trial, and that the trial's results depend on its configuration alone.
 
     Raises:
         UserError: The run is itself a rerun, it does not belong to a trial, or population based training changed the
@@ -131,25 +122,20 @@ def _repeat(client: MlflowClient, run: Run) -> dict[str, Any]:
 
 
 def _image_content(params: Mapping[str, str]) -> str | None:
-    """Return the hash of the sweep's images.
+    """Return the hash of the sweep's images from its run's `params`; None if it was not recorded.
 
-    The result is None if the hash was not recorded. It is also None if the sweep's space varies the data set or its
-    keys, because the trials may then have read different images.
+    It is also None if the sweep's space varies the data set or its keys, because the trials may then have read
+    different images.
     """
     return None if any(key.startswith("space.data") for key in params) else params.get("images.content")
 
 
 class RerunRun:
-    """The MLflow run of a rerun.
+    """The MLflow run of a rerun of the trial `original`, whose configuration is `trial`.
 
     The run is in the trial's experiment. It has no parent run, so that leaderboards leave it out. Leaving the context
     closes the run. Its status is FINISHED if `log_comparison` was called, KILLED after Ctrl-C, and FAILED otherwise.
-
-    Args:
-        client: Client of the tracking store.
-        original: Trial that is run again.
-        trial: Configuration of the trial.
-        repeat: Content of the rerun's own REPEAT_FILE, from `repeat_info`.
+    `repeat` is the content of the rerun's own REPEAT_FILE, from `repeat_info`.
     """
 
     def __init__(self, client: MlflowClient, original: Original, trial: TrialConfig, repeat: dict[str, Any]) -> None:
@@ -172,7 +158,7 @@ class RerunRun:
         self._client.set_terminated(self.run_id, "KILLED" if killed else self._status)
 
     def log_epoch(self, metrics: Mapping[str, float]) -> None:
-        """Write the finite metrics of an epoch. The value under the key `epoch` is the epoch's number."""
+        """Write the finite `metrics` of an epoch. The value under the key `epoch` is the epoch's number."""
         step, when_ms = int(metrics["epoch"]), int(time.time() * 1000)
         values = [
             Metric(key, value, when_ms, step)
@@ -182,12 +168,7 @@ class RerunRun:
         self._client.log_batch(self.run_id, metrics=values)
 
     def log_comparison(self, equal: bool, text: str) -> None:
-        """Write the result of the comparison with the original trial.
-
-        Args:
-            equal: Whether all compared numbers are equal.
-            text: The result in words, which becomes the description of the run.
-        """
+        """Write the result of the comparison: whether all numbers are `equal`, and `text` as the run's description."""
         self._client.set_tag(self.run_id, EQUAL_TAG, str(equal).lower())
         self._client.set_tag(self.run_id, MLFLOW_RUN_NOTE, text)
         self._status = "FINISHED"

@@ -8,15 +8,11 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 REPORT, OTHER_REPORTS = "report", "reports"
-"""Artifact folders of a launch's run.
-
-`report` holds the launch's own report. `reports` holds other reports: those that compare with a baseline that the user
-chose, and those of several sweeps.
-"""
+"""Artifact folders of a launch's run: for the launch's own report, and for reports that also show something else."""
 
 
 def read_text(client: MlflowClient, run_id: str, file: str) -> str:
-    """Return the text of an artifact of a run.
+    """Return the text of the artifact `file` of the run `run_id`.
 
     Raises:
         MlflowException: There is no such artifact.
@@ -27,27 +23,22 @@ def read_text(client: MlflowClient, run_id: str, file: str) -> str:
 
 
 def log_figures(client: MlflowClient, parent_run_id: str, files: Iterable[Path]) -> None:
-    """Upload figures to the artifact folder `figures` of a launch's run. A figure replaces one of the same name."""
+    """Upload the figures `files` to the artifact folder `figures` of the launch's run `parent_run_id`."""
     for file in files:
         client.log_artifact(parent_run_id, str(file), "figures")
 
 
 def log_report(client: MlflowClient, parent_run_id: str, folder: Path, place: str = REPORT) -> None:
-    """Upload the files of a report, with their folders, to a launch's run.
+    """Upload the report in `folder` to the artifact folder `place` of the launch's run `parent_run_id`.
 
     A file replaces one of the same name. Other files of an older report stay, such as a figure of another metric,
     because MLflow's client cannot delete artifacts. No page of the new report refers to them, and its `report.json`
-    lists only files of the new report.
-
-    Args:
-        client: Client of the tracking store.
-        parent_run_id: Id of the launch's run.
-        folder: Folder of the report.
-        place: Artifact folder to upload to: `report` for the launch's own report, `reports/NAME` for any other.
+    lists only files of the new report. `place` is `report` for the launch's own report, and `reports/NAME` for any
+    other.
     """
     client.log_artifacts(parent_run_id, str(folder), place)
 
 
 def set_description(client: MlflowClient, parent_run_id: str, markdown: str) -> None:
-    """Set the description of a launch's run. The run may have ended already."""
+    """Set the description of the launch's run `parent_run_id` to `markdown`. The run may have ended already."""
     client.set_tag(parent_run_id, MLFLOW_RUN_NOTE, markdown)

@@ -20,19 +20,12 @@ COMPLETE_TAG = "mdr_tune.complete"
 """Tag with the number of a trial's epochs. It is set when the trial has ended and all its data are in the run."""
 NUMBER_TAG = "mdr_tune.number"
 PARAMETERS_TAG = "mdr_tune.parameters"
-"""Tag with the sampled values of a trial by dotted key, as JSON.
-
-The MLflow parameters of the trial's run have all values of its configuration, not only the sampled ones.
-"""
+"""Tag with the sampled values of a trial by dotted key, as JSON. The run's parameters are its whole configuration."""
 METRIC_TAG = "mdr_tune.metric"
 SECOND_METRIC_TAG = "mdr_tune.second_metric"
-"""Tags on the parent run with the names of the sweep's objectives. Every launch's run has `METRIC_TAG`, and no other
-run."""
+"""Tags on the parent run with the names of the sweep's objectives. Every launch's run, and no other, has METRIC_TAG."""
 SESSION_TAG = "mdr_tune.session"
-"""Tag on the parent run that names the session that last wrote into the run.
-
-Its value is the id of that session, a blank, and the storage folder of that session.
-"""
+"""Tag on the parent run: id of the session that last wrote into it, a blank, and the storage of that session."""
 ARM_TAG, CONFIG_TAG, SEED_INDEX_TAG = "arm", "config", "seed_index"
 OUTCOME_TAG, WHY_TAG, NOTES_TAG, DEVICE_TAG = "outcome", "why", "notes", "device"
 COMPILED_TAG = "compiled"
@@ -42,15 +35,9 @@ The value is taken from the configuration. That is safe, because a trial fails i
 network.
 """
 EXPLOITED_TAG = "pbt.exploited"
-"""Tag for people that lists a trial's changes by population based training, without the new values of its parameters.
-
-Its value is the text that `exploited_text` returns.
-"""
+"""Tag for people with a trial's changes by population based training, as text from `exploited_text`."""
 CHANGES_TAG = "mdr_tune.changes"
-"""Tag for programs that lists a trial's changes by population based training, with the new values of its parameters.
-
-Its value is the JSON that `changes_as_text` returns.
-"""
+"""Tag for programs with a trial's changes by population based training, as JSON from `changes_as_text`."""
 TEST_READ_TAG = "test_split_read"
 """Tag with the time and the epoch of an evaluation on the test classes. Only runs with such an evaluation have it."""
 CURVES_READ = "after every epoch (curves)"
@@ -61,12 +48,12 @@ TAG_LIMIT = 5000
 
 
 def run_tags(name: str) -> dict[str, str]:
-    """Return the tags that every run gets: its name, the user who started it, and the program."""
+    """Return the tags of a run with the `name`: the name, the user who started it, and the program."""
     return {MLFLOW_RUN_NAME: escaped(name), MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: "mdr_tune"}
 
 
 def trial_tags(record: TrialRecord, parent_run_id: str) -> dict[str, str]:
-    """Return the tags that a trial's run is created with."""
+    """Return the tags with which the run of `record`'s trial is created, below the run `parent_run_id`."""
     return {
         MLFLOW_PARENT_RUN_ID: parent_run_id,
         **run_tags(record.name),
@@ -81,7 +68,7 @@ def trial_tags(record: TrialRecord, parent_run_id: str) -> dict[str, str]:
 
 
 def parameters_as_text(parameters: dict[str, Any]) -> str:
-    """Return sampled values as JSON.
+    """Return the sampled values `parameters` as JSON.
 
     A very long value, such as a whole section of the configuration, is replaced by a short description.
     """
@@ -93,7 +80,7 @@ def parameters_as_text(parameters: dict[str, Any]) -> str:
 
 
 def exploited_text(record: TrialRecord) -> str:
-    """Return a text that lists a trial's changes by population based training.
+    """Return a text that lists the changes by population based training in `record`.
 
     `epoch 4 from mdr-003; epoch 6 from mdr-001` means that the trial took over the state of `mdr-003` after epoch 4,
     and that of `mdr-001` after epoch 6.
@@ -102,16 +89,13 @@ def exploited_text(record: TrialRecord) -> str:
 
 
 def changes_as_text(record: TrialRecord) -> str | None:
-    """Return a trial's changes by population based training, with the new values of its parameters, as JSON.
-
-    The result is None if the JSON is longer than `TAG_LIMIT`.
-    """
+    """Return the changes in `record`, with new values of parameters, as JSON; None if it is longer than `TAG_LIMIT`."""
     text = json.dumps([[change.epoch, change.source, change.parameters] for change in record.changes])
     return text if len(text) <= TAG_LIMIT else None
 
 
 def note_tags(record: TrialRecord) -> list[RunTag]:
-    """Return the tags with a trial's notes, and with its changes by population based training."""
+    """Return the tags with the notes in `record`, and with its changes by population based training."""
     found: list[RunTag] = []
     if record.notes:
         found.append(RunTag(NOTES_TAG, "; ".join(record.notes)[:TAG_LIMIT]))
@@ -124,7 +108,7 @@ def note_tags(record: TrialRecord) -> list[RunTag]:
 
 
 def changes_of(tagged: Mapping[str, str]) -> list[Change]:
-    """Return the changes by population based training that a run's tags record.
+    """Return the changes by population based training that a run's tags, `tagged`, record.
 
     The new values of the parameters are missing from the changes if they were too long for a tag.
     """

@@ -66,10 +66,10 @@ class Tracker:
         files: Texts to keep as artifacts of the parent run, by file name.
         checkpoints: Which checkpoints of a trial become artifacts.
         second_metric: Name of the second objective; None if there is one objective.
-        repeat: Function that returns everything that is needed to repeat a trial, as plain JSON. Its result becomes the
-            artifact `repeat.json` of the trial's run. If `repeat` is None, no such artifact is written.
-        parent_run_id: Id of the parent run of the launch that is resumed. That run keeps its parameters and files. For
-            a new launch it is None, and a parent run is created.
+        repeat: Function that returns everything that is needed to repeat a trial, for the artifact `repeat.json` of the
+            trial's run. If it is None, no such artifact is written.
+        parent_run_id: Id of the parent run of a resumed launch, which keeps its parameters and files. If it is None, a
+            parent run is created.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Tracker:
         self._runs = TrialRuns(client, experiment_id, self.parent_run_id, is_new=parent_run_id is None)
 
     def run_id(self, record: TrialRecord) -> str:
-        """Return the id of a trial's run. Call `flush` before, so that the run has been created."""
+        """Return the id of the run of `record`'s trial. Call `flush` before, so that the run has been created."""
         return self._runs.id_of(record.name)
 
     def stage(self, text: str) -> None:
@@ -120,7 +120,7 @@ class Tracker:
         """Do nothing: each trial's run has its arm as a tag."""
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Create the trial's run, with its parameters.
+        """Create the run of `record`'s trial, with its parameters.
 
         A trial that goes on after an interruption keeps its run. If the run lacks earlier epochs, they are written.
         """
@@ -140,7 +140,7 @@ class Tracker:
         self._runs.params_written(record, len(flat))
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Write the epoch's metrics and the best value so far.
+        """Write the metrics of the last epoch in `record`, and the best value so far.
 
         One call writes them together with epochs of the trial that have not been written yet.
         """
@@ -153,13 +153,13 @@ class Tracker:
         self._writer.put_entries(what, entries, lambda all_of_them: self._write(record, all_of_them), record.name)
 
     def _write(self, record: TrialRecord, entries: list[Metric | RunTag]) -> None:
-        """Write metrics and tags in one call. Of several tags with the same key, the last is written."""
+        """Write `entries` to the trial's run in one call. Of several tags with the same key, the last is written."""
         metrics = [entry for entry in entries if isinstance(entry, Metric)]
         tags = {entry.key: entry for entry in entries if isinstance(entry, RunTag)}
         self.client.log_batch(self._runs.open(record), metrics=metrics, tags=list(tags.values()))
 
     def trial_noted(self, record: TrialRecord) -> None:
-        """Write the trial's notes and its changes by population based training as tags.
+        """Write the notes in `record` and its changes by population based training as tags.
 
         With the first change, metrics are written too: the values with which the trial trained each epoch so far.
         """
@@ -173,7 +173,7 @@ class Tracker:
         self._put(record, "the notes", lambda: self._write(record, entries))
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Write the trial's outcome, close its run, and write the best value so far into the parent run."""
+        """Write the outcome in `record`, close the trial's run, and write the best value so far into the parent run."""
         self._see(record)
         self._count(record)
         self._put_end(record)
@@ -247,7 +247,7 @@ class Tracker:
         self._put(first, f"the mean over {count} seeds", write)
 
     def catch_up(self, records: Iterable[TrialRecord]) -> None:
-        """Write the data of ended trials that MLflow lacks. Call it on a resume, or after writes were lost.
+        """Write the data of ended trials in `records` that MLflow lacks, on a resume, or after writes were lost.
 
         If a trial's run is complete, no call to the store is needed, unless its configuration has several seeds. The
         writes are queued like all others, and retried if the store does not take them.
@@ -295,7 +295,7 @@ class Tracker:
     def test_scored(
         self, record: TrialRecord, metrics: Mapping[str, float], details: TestDetails | None = None
     ) -> None:
-        """Write a trial's test metrics, the time of the evaluation and the results query by query into its run.
+        """Write the test `metrics` of a trial, the time of the evaluation and its `details` into the run of `record`.
 
         If an earlier session wrote an evaluation of the same epoch, nothing is written.
         """
@@ -312,7 +312,7 @@ class Tracker:
         self._put(record, "the test metrics", write)
 
     def note(self, markdown: str) -> None:
-        """Set the parent run's description while the sweep runs.
+        """Set the parent run's description to `markdown` while the sweep runs.
 
         A failed write is not retried, because the next call of `note` or `describe` replaces the description.
         """
@@ -326,7 +326,7 @@ class Tracker:
         self._writer.put("the description so far", write, self.parent_run_id)
 
     def describe(self, markdown: str, metrics: Mapping[str, float]) -> None:
-        """Set the parent run's description and its final metrics, at the end of the sweep."""
+        """Set the parent run's description to `markdown`, and its final `metrics`, at the end of the sweep."""
         when, step = _now_ms(), len(self._ended)
 
         def write() -> None:
@@ -345,7 +345,7 @@ class Tracker:
         self._writer.wait()
 
     def close(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Close the parent run and wait for all writes. A parent run that was closed before gets the new status.
+        """Close the parent run with `status`, even if it was closed before, and wait for all writes.
 
         Raises:
             TrackingLost: The store did not take some of the writes.

@@ -29,7 +29,7 @@ STATUS = {
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
-    """Write parameters to a run. A nested parameter is named by its dotted key.
+    """Write `params` to the run `run_id`. A nested parameter is named by its dotted key.
 
     Each call to the store writes at most `PARAMS_A_BATCH` parameters, the limit of MLflow. Text that is not UTF-8 is
     escaped. A value is cut to `PARAM_VALUE_LIMIT` characters.
@@ -51,13 +51,9 @@ class _TrialRun:
 
 
 class TrialRuns:
-    """Finds, creates, reopens and closes the runs of one parent run's trials.
+    """Finds, creates, reopens and closes the runs of trials below the run `parent_run_id`.
 
-    Args:
-        client: Client of the tracking store.
-        experiment_id: Id of the experiment.
-        parent_run_id: Id of the parent run.
-        is_new: Whether the parent run has just been created, so that no trial has a run yet.
+    `is_new` means that the parent run has just been created, so that no trial has a run yet.
     """
 
     def __init__(self, client: MlflowClient, experiment_id: str, parent_run_id: str, is_new: bool) -> None:
@@ -69,15 +65,11 @@ class TrialRuns:
             self._runs.setdefault(run.data.tags.get(TRIAL_TAG, ""), _known(run))
 
     def id_of(self, name: str) -> str:
-        """Return the id of a trial's run.
-
-        Raises:
-            KeyError: The trial has no run yet.
-        """
+        """Return the id of the run of the trial `name`. Raise KeyError if the trial has no run yet."""
         return self._runs[name].run_id
 
     def open(self, record: TrialRecord) -> str:
-        """Return the id of a trial's run. The run is created if there is none, and reopened if its trial goes on."""
+        """Return the id of the run of `record`'s trial, created if it is missing, reopened if the trial goes on."""
         run = self._runs.get(record.name) or self._find_or_make(record)
         if run.status != "RUNNING" and record.outcome == "running":
             self._client.update_run(run.run_id, status="RUNNING")
@@ -104,21 +96,21 @@ class TrialRuns:
         return self._runs[record.name]
 
     def close(self, record: TrialRecord) -> None:
-        """Set the final status of a trial's run. This is the last write of a trial."""
+        """Set the final status of the run of `record`'s trial. This is the last write of a trial."""
         run, status = self._runs[record.name], STATUS[record.outcome]
         self._client.set_terminated(run.run_id, status)
         run.status, run.outcome, run.complete = status, record.outcome, str(record.epochs)
 
     def num_params(self, record: TrialRecord) -> int:
-        """Return the number of parameters that a trial's run has."""
+        """Return the number of parameters that the run of `record`'s trial has."""
         return self._runs[record.name].num_params
 
     def params_written(self, record: TrialRecord, count: int) -> None:
-        """Remember that a trial's run has `count` parameters."""
+        """Remember that the run of `record`'s trial has `count` parameters."""
         self._runs[record.name].num_params = count
 
     def is_complete(self, record: TrialRecord) -> bool:
-        """Say whether the run of an ended trial has all its epochs, its outcome and its final status."""
+        """Say whether the run of `record`'s ended trial has all its epochs, its outcome and its final status."""
         run = self._runs.get(record.name)
         wanted = (str(record.epochs), record.outcome, STATUS[record.outcome])
         return run is not None and (run.complete, run.outcome, run.status) == wanted

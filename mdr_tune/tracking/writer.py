@@ -16,10 +16,7 @@ GIVE_UP_AFTER_S = 300.0
 ENTRIES_A_WRITE = 1000
 """Largest number of metrics that MLflow takes in one call."""
 GATHER_S = 1.0
-"""Time in seconds that entries wait for other entries of the same key, so that one call writes them all.
-
-A call to the store takes about as long for ten epochs as for one.
-"""
+"""Seconds that entries wait for others of their key, since a call takes about as long for ten epochs as for one."""
 
 
 class TrackingLost(RuntimeError):  # noqa: N818
@@ -49,20 +46,18 @@ class _Item:
 
 
 class OrderedWriter:
-    """Makes writes one after another on a thread. Each is retried until it succeeds or `give_up_after_s` is over.
+    """Makes writes one after another on a thread.
+
+    Each is retried for up to `give_up_after_s` seconds, then counted as lost.
 
     After a write was given up, each of the next writes is tried only once, until one succeeds. So a store that never
     comes back costs `give_up_after_s` once, and not once for each write.
 
     A write is either a function or a list of entries, such as the metrics of an epoch. A key names what a write belongs
-    to, such as a trial. Entries of the same key are written in one call if they are queued within `gather_s`, or while
-    the thread is busy with earlier writes. But they are not joined if another write of the key was queued in between.
-    So the writes of a key keep their order, and the queue grows with the number of trials, not of epochs. While entries
-    wait, all writes that were queued after them wait too.
-
-    Args:
-        give_up_after_s: Time in seconds for which a write is retried before it is dropped and counted as lost.
-        gather_s: Longest time in seconds that entries wait for others of their key.
+    to, such as a trial. Entries of the same key are written in one call if they are queued within `gather_s` seconds,
+    or while the thread is busy with earlier writes. But they are not joined if another write of the key was queued in
+    between. So the writes of a key keep their order, and the queue grows with the number of trials, not of epochs.
+    While entries wait, all writes that were queued after them wait too.
     """
 
     def __init__(self, give_up_after_s: float = GIVE_UP_AFTER_S, gather_s: float = GATHER_S) -> None:
@@ -81,13 +76,10 @@ class OrderedWriter:
         self._thread.start()
 
     def put(self, what: str, write: Callable[[], None], key: str | None = None) -> None:
-        """Queue a write.
+        """Queue `write`. If it fails, the message names it as `what`.
 
-        Args:
-            what: Name of the write, for the message if the write fails.
-            write: Function that makes the write.
-            key: Name of what the write belongs to, such as a trial. Entries of this key that are queued later are
-                written after this write. If the key is None, this holds for the entries of all keys.
+        Entries of `key`, such as a trial, that are queued later are written after this write. If `key` is None, this
+        holds for the entries of all keys.
         """
         with self._changed:
             if key is None:
@@ -97,7 +89,10 @@ class OrderedWriter:
             self._append(_Item(what, key, write))
 
     def put_entries(self, what: str, entries: list[Any], write: Callable[[list[Any]], None], key: str) -> None:
-        """Queue entries of a key. They join entries of the same key that still wait; one call writes them all."""
+        """Queue `entries` of `key`, which `write` writes in one call together with waiting entries of the same key.
+
+        If the call fails, the message names the write as `what`.
+        """
         with self._changed:
             waiting = self._growing.get(key)
             if waiting is not None and len(waiting.entries or []) + len(entries) <= ENTRIES_A_WRITE:
@@ -109,14 +104,14 @@ class OrderedWriter:
             self._append(self._growing[key])
 
     def lost(self, key: str) -> bool:
-        """Say whether a write of this key was given up.
+        """Say whether a write of `key` was given up.
 
-        Call it only in a function that is queued as a write, because it is not safe on other threads.
+        Call it only in a queued write; it is not safe on other threads.
         """
         return any(lost_key == key for lost_key, _ in self._lost)
 
     def recovered(self, key: str) -> None:
-        """Forget the lost writes of this key. Call it after the lost data were written in another way.
+        """Forget the lost writes of `key`, after the lost data were written in another way.
 
         Call it only in a function that is queued as a write, because it is not safe on other threads.
         """
