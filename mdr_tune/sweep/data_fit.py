@@ -59,7 +59,10 @@ def _metric_problems(sweep: SweepConfig, outline: DatasetOutline) -> Iterator[st
 
 
 def size_notes(sweep: SweepConfig, data: DataConfig, outline: DatasetOutline) -> list[str]:
-    """Return notes on keys of `sweep` and `data`, such as `recall_ks`, for which the data of `outline` are too few."""
+    """Return notes on values in `sweep` and `data`, such as `recall_ks`, that ask for more images than there are.
+
+    `outline` has the sizes of the data set's classes.
+    """
     sizes, notes = _training_class_sizes(sweep, outline), []
     for batch in section_variants(sweep.trial, sweep.space, "batch"):
         smaller = sum(size < batch.images_per_class for size in sizes)

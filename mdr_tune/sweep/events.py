@@ -134,9 +134,9 @@ class TuneEvents(Callback):
         self._ledger.note(self._record(trial), f"its process was lost ({error[-1][:200]}): it goes on {where}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record how `trial` ended: at its end, early, by its own fault, or because no lane is left.
+        """Record that `trial` ran to its end, was stopped early, failed by its own fault, or was cut off.
 
-        After the loss of all lanes, the trial can go on when the sweep is resumed.
+        A trial is cut off if no lane is left. It can go on when the sweep is resumed.
         """
         record = self._record(trial)
         failure = self._failures.pop(record.name, None)

@@ -11,8 +11,8 @@ from mdr_tune.util.words import count, cpus_and_gpus
 TRIALS_PER_LANE = 4
 """Smallest number of trials for each lane with `lanes: auto`, so that the sampler can learn from earlier trials."""
 TRIALS_PER_LANE_PREFERRED = 8
-"""Number of trials for each lane that `workers_per_trial: auto` aims at. If lanes would have fewer trials, it makes
-fewer lanes with more workers each, so that the sampler can learn from more earlier trials."""
+"""Number of trials for each lane that `workers_per_trial: auto` aims at, since the sampler learns from earlier trials.
+If the lanes would have fewer trials, it makes fewer lanes with more workers each."""
 IMAGES_PER_WORKER = 32
 """Smallest number of a batch's images for each worker with `workers_per_trial: auto`. With fewer images, a worker would
 spend more time on waiting for the others than on computing."""

@@ -88,7 +88,7 @@ def plan_rerun(original: "Original", epochs: int | None, command: str) -> RerunP
 
 
 def _sweep_of(original: "Original", workers: int, threads: int, gpus: int) -> SweepConfig:
-    """Return a sweep of one lane with only the trial `original`; each worker gets `threads` CPUs and `gpus` GPUs."""
+    """Return a sweep of the trial `original` alone, on a lane of `workers` with `threads` CPUs and `gpus` GPUs each."""
     resources = {
         "workers_per_trial": workers,
         "cpus_per_worker": threads,
@@ -152,7 +152,7 @@ def prepare_rerun(plan: RerunPlan, stage: Callable[[str], None], progress: Progr
 
 @contextlib.contextmanager
 def running_lane(plan: RerunPlan, tell: Callable[[str], None]) -> Iterator[Any]:
-    """Start Ray and `plan`'s lane, yield the lane's hub, and stop both afterwards; `tell` gets lines for the user."""
+    """Start Ray and `plan`'s lane, yield the hub that leases it, and stop all afterwards; `tell` gets lines to show."""
     prepare_environment()
     with (
         tempfile.TemporaryDirectory(prefix="mdr_tune_rerun_") as folder,

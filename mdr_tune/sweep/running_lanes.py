@@ -19,7 +19,7 @@ from mdr_tune.util.signals import raise_if_interrupted
 
 @contextlib.contextmanager
 def running_lanes(plan: Plan, progress: Progress, stage: Callable[[str], None]) -> Iterator[Any]:
-    """Start Ray and the lanes of `plan`, yield the lanes' hub, and stop the lanes and Ray after the block.
+    """Start Ray and the lanes of `plan`, yield the hub that leases the lanes, and stop all of them after the block.
 
     The hub is yielded at once, while the workers of the lanes are still importing their modules. `progress` is called
     while the images are prepared, and `stage` with each line that the preflight has for the user.

@@ -185,7 +185,10 @@ def choose_store(stored: Stored, storage: str | None, tracking_uri: str | None) 
 
 
 def own_stores(stored: Stored, storage: str | None) -> Stores | None:
-    """Return the stores of `stored` with `storage`, but without --tracking-uri; None if `choose_store` refuses them."""
+    """Return the stores with which --resume continues `stored` if no flag names an MLflow store.
+
+    `storage` is the value of the flag --storage, if given. The result is None if `choose_store` refuses the stores.
+    """
     try:
         return choose_store(stored, storage, None)
     except UserError:

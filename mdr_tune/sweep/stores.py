@@ -141,7 +141,7 @@ def check_readable(stores: Stores) -> None:
 
 
 def check_exists(stores: Stores) -> None:
-    """Raise UserError if the local store of `stores` is missing or empty, since MLflow would create an empty one."""
+    """Raise UserError if the MLflow store of `stores` is a missing or empty file, in which MLflow would make tables."""
     file = stores.database
     if file is not None and is_new(file):
         raise UserError(
@@ -216,7 +216,7 @@ def _ask_registry(stores: Stores) -> None:
 
 
 def _check_store(uri: str, what: str, writes: bool, flag: str = "--tracking-uri") -> None:
-    """Raise UserError if the store at `uri` cannot be read, or if `writes` cannot be written.
+    """Raise UserError if the store at `uri` cannot be read, or if it cannot be written although `writes` is True.
 
     `what` is the store's name in messages, such as `the MLflow store`. `flag` is the flag or environment variable by
     which a user names another store.
@@ -240,7 +240,8 @@ def _check_folder(folder: Path, what: str) -> None:
 def _check_other_database(uri: str, store: str, flag: str) -> None:
     """Connect once to the database at `uri`, which is not SQLite; raises UserError if that fails.
 
-    The driver that `uri` names may be missing. `store` and `flag` are for the message, as in `_check_store`.
+    The driver that `uri` names may be missing. `store` and `flag` are the names of the store and of its flag in
+    messages.
     """
     import sqlalchemy
 

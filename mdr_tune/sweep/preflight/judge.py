@@ -1,7 +1,6 @@
 """Judge the facts that the probes report about the nodes: each function turns one kind of facts into problems or notes.
 
-`nodes` is what the probes report, by the node's name. If it has several facts about a node, they are those of
-`probe.Probe.facts`.
+`nodes` has the report of each node's probe by the node's name: the result of `probe.Probe.facts`, or a node's clock.
 """
 
 from collections.abc import Mapping
@@ -38,9 +37,9 @@ def of_versions(here: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]])
 def of_clocks(before: float, nodes: Mapping[str, float], after: float) -> list[Problem]:
     """Return a note for each node whose clock differs from the driver's by more than CLOCK_TOLERANCE_S.
 
-    With such a clock, the times in MLflow and in logs are misleading. All times are in seconds since 1970: `nodes` is
-    the time on each node's clock, `before` and `after` are times on the driver's clock before it asked and after all
-    answered.
+    With such a clock, the times in MLflow and in logs are misleading. `nodes` has the time on each node's clock.
+    `before` and `after` are the driver's times before it asked the nodes and after all had answered. All times are in
+    seconds since 1970.
     """
     problems = []
     for node, said in nodes.items():
