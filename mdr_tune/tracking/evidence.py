@@ -172,7 +172,7 @@ def _below(prefix: str, params: Mapping[str, str]) -> dict[str, str]:
 
 
 def _versions(params: Mapping[str, str], repeat: Mapping[str, Any]) -> dict[str, str]:
-    """Return the versions of all packages that one trial recorded in `repeat`, or the few in the launch's `params`."""
+    """Return package versions: all that a trial recorded in `repeat`, or else the few in the launch's `params`."""
     found = {package: version for package, version in repeat.get("versions", {}).items() if version is not None}
     return found or _below("versions.", params)
 

@@ -147,7 +147,7 @@ def _find(database: Path, storages: Sequence[Path]) -> list[Moved]:
 
 
 def _recorded(database: Path) -> dict[str, tuple[Path, list[str]]]:
-    """Return the artifact folder that is recorded for each experiment, and the subfolders that should be in it.
+    """Return the artifact folder that `database` records for each experiment, and the subfolders that it should have.
 
     There is a subfolder for each run and for each logged model. Two kinds of experiments are left out: those of other
     programs, and those whose artifacts are not on a local disk.

@@ -8,7 +8,8 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 REPORT, OTHER_REPORTS = "report", "reports"
-"""Artifact folders of a launch's run: for the launch's own report, and for reports that also show something else."""
+"""Artifact folders of a launch's run: `report` for the launch's own report, `reports` for those of several sweeps, or
+with a baseline that the user chose."""
 
 
 def read_text(client: MlflowClient, run_id: str, file: str) -> str:

@@ -35,9 +35,9 @@ The value is taken from the configuration. That is safe, because a trial fails i
 network.
 """
 EXPLOITED_TAG = "pbt.exploited"
-"""Tag for people with a trial's changes by population based training, as text from `exploited_text`."""
+"""Tag for human readers: a trial's changes by population based training, as text from `exploited_text`."""
 CHANGES_TAG = "mdr_tune.changes"
-"""Tag for programs with a trial's changes by population based training, as JSON from `changes_as_text`."""
+"""Tag for programs: a trial's changes by population based training, as JSON from `changes_as_text`."""
 TEST_READ_TAG = "test_split_read"
 """Tag with the time and the epoch of an evaluation on the test classes. Only runs with such an evaluation have it."""
 CURVES_READ = "after every epoch (curves)"
@@ -89,7 +89,7 @@ def exploited_text(record: TrialRecord) -> str:
 
 
 def changes_as_text(record: TrialRecord) -> str | None:
-    """Return the changes in `record`, with new values of parameters, as JSON; None if it is longer than `TAG_LIMIT`."""
+    """Return `record`'s changes by population based training as JSON; None if it is longer than `TAG_LIMIT`."""
     text = json.dumps([[change.epoch, change.source, change.parameters] for change in record.changes])
     return text if len(text) <= TAG_LIMIT else None
 

@@ -64,7 +64,7 @@ class Tracker:
         metric: Name of the sweep's metric. The parent run shows its best value so far.
         params: Parameters of the parent run, by dotted key.
         files: Texts to keep as artifacts of the parent run, by file name.
-        checkpoints: Which checkpoints of a trial become artifacts.
+        checkpoints: Which checkpoints of a trial become artifacts: that of the best epoch, the last one, or all.
         second_metric: Name of the second objective; None if there is one objective.
         repeat: Function that returns everything that is needed to repeat a trial, for the artifact `repeat.json` of the
             trial's run. If it is None, no such artifact is written.
