@@ -38,7 +38,7 @@ class BNInceptionFamily(BackboneFamily):
 
     names = ("bn_inception",)
 
-    def image_limits(self, name: str, weights: str) -> ImageLimits:
+    def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
         """Return the image shapes that BN-Inception takes: 7x7 pixels or more. From 7x7, the last layer makes one."""
         return ImageLimits(name, in_channels=3, image_size=224, min_image_size=7)
 
