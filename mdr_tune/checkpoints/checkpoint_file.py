@@ -1,12 +1,11 @@
 """Write a trial's checkpoint to the folder that Tune gives, and read it again.
 
 A crash leaves no half-written file, and the state is checked when it is read. `checkpoint.pt` is the trial's state, as
-`TrialSession.state_dict` returns it. `checkpoint.json` holds the name and the configuration of the trial, the epoch,
-and the size and the SHA-256 hash of `checkpoint.pt`.
+`TrialSession.state_dict` returns it. `checkpoint.json` holds a `CheckpointInfo`.
 
-A *marker* is a checkpoint.json without a checkpoint.pt. It is written for a trial that has no state in memory. This is
-so while the trial repeats the results that were recorded before an interruption, and after it has failed. In place of
-the size and the hash, a marker holds an *origin*, which says how to get the state.
+A *marker* is a checkpoint.json without a checkpoint.pt. It is written for a trial that has no state in memory: while
+the trial repeats the results that were recorded before an interruption, and after it has failed. A marker holds an
+*origin*, which says how to get the state.
 """
 
 import dataclasses
@@ -28,12 +27,7 @@ class CheckpointDamaged(Exception):  # noqa: N818 - says what is the matter
 
 @dataclass(frozen=True)
 class Stage:
-    """A span of epochs that are trained with one configuration.
-
-    Attributes:
-        trial: The trial's configuration during these epochs.
-        until: Last epoch of the span, counted from 1.
-    """
+    """Span of epochs that are trained with the configuration `trial`, up to and including the epoch `until`, from 1."""
 
     trial: dict[str, Any]
     until: int
@@ -43,14 +37,12 @@ class Stage:
 class Origin:
     """Way to get a trial's state after some epoch: a checkpoint to start from, and the stages to train after it.
 
-    There are several stages if population based training changed the configuration in between.
-
     Attributes:
         folder: Folder of the checkpoint; None to start from scratch.
         epoch: Epoch of the checkpoint; 0 to start from scratch.
-        stages: Stages to train, in order.
-        data: Bytes of the checkpoint's state, or Ray's reference to them; None until they are read. They are not
-            written to a marker.
+        stages: Stages to train, in order. There are several if population based training changed the configuration.
+        data: Bytes of the checkpoint's state, or Ray's reference to them; None until they are read. A marker omits
+            them.
     """
 
     folder: str | None = None
@@ -83,9 +75,8 @@ class CheckpointInfo:
         name: Name of the trial.
         epoch: Epoch after which the checkpoint was written.
         trial: Configuration of the trial at that epoch.
-        source: Origin of the state that the trial last loaded, either from another trial or after an interruption. It
-            is None if the trial has loaded no state. If an older checkpoint has another source, training on from it
-            does not lead to this checkpoint.
+        source: Origin of the state that the trial last loaded, from another trial or after an interruption; None if it
+            has loaded none. Training on from an older checkpoint leads to this one only if both have the same source.
         size: Size of checkpoint.pt in bytes; None in a marker.
         sha256: SHA-256 of checkpoint.pt; None in a marker.
         origin: Origin of the state in a marker; None in other checkpoints.
@@ -101,23 +92,19 @@ class CheckpointInfo:
 
 
 def write_checkpoint(folder: Path, data: bytes, info: CheckpointInfo) -> None:
-    """Write a checkpoint: the state, then its checkpoint.json.
+    """Write the bytes of a state, `data`, and then checkpoint.json to an existing `folder`.
 
-    Args:
-        folder: Folder to write to, which exists.
-        data: Bytes of the state.
-        info: Content of checkpoint.json; this function fills in the size and the SHA-256.
+    checkpoint.json holds `info` with the size and the SHA-256 filled in.
 
     Raises:
-        OSError: A file cannot be written, for example because the disk is full. An earlier file of the same name stays
-            as it was.
+        OSError: A file cannot be written, for example because the disk is full. The earlier file stays as it was.
     """
     _write(folder / CHECKPOINT_FILE, data)
     write_marker(folder, dataclasses.replace(info, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
 
 
 def write_marker(folder: Path, info: CheckpointInfo) -> None:
-    """Write `checkpoint.json` alone. The bytes in `source.data` and `origin.data` are left out."""
+    """Write `info` to the checkpoint.json in `folder`, without the bytes in `source.data` and `origin.data`."""
     values = dataclasses.asdict(info)
     for key in ("source", "origin"):
         if values[key] is not None:
@@ -126,11 +113,7 @@ def write_marker(folder: Path, info: CheckpointInfo) -> None:
 
 
 def read_info(folder: Path) -> CheckpointInfo:
-    """Return the content of the checkpoint.json in a checkpoint's folder.
-
-    Raises:
-        CheckpointDamaged: The file is missing or cannot be read.
-    """
+    """Return the content of the checkpoint.json in `folder`; raise CheckpointDamaged if it cannot be read."""
     try:
         values = json.loads((folder / INFO_FILE).read_bytes())
         return CheckpointInfo(**{**values, "source": _origin(values["source"]), "origin": _origin(values["origin"])})
@@ -141,11 +124,10 @@ def read_info(folder: Path) -> CheckpointInfo:
 
 
 def read_checkpoint(folder: Path) -> bytes:
-    """Return the state in a checkpoint's folder after checking its size and SHA-256.
+    """Return the bytes of the state in the checkpoint's `folder` after checking their size and SHA-256.
 
     Raises:
-        CheckpointDamaged: One of the two files is missing or cannot be read, or the state differs from what was
-            written.
+        CheckpointDamaged: A file is missing or cannot be read, or the state differs from what was written.
     """
     info = read_info(folder)
     try:
@@ -162,7 +144,7 @@ def read_checkpoint(folder: Path) -> bytes:
 
 
 def folders_before(folder: Path) -> list[Path]:
-    """Return the folders of the same trial's older checkpoints that still exist, the newest first."""
+    """Return the folders of older checkpoints that lie beside the checkpoint's `folder`, the newest first."""
     number = _number(folder)
     siblings = folder.parent.iterdir() if number is not None and folder.parent.is_dir() else iter(())
     older = [(_number(sibling), sibling) for sibling in siblings]
@@ -183,7 +165,7 @@ def _origin(values: dict[str, Any] | None) -> Origin | None:
 
 
 def _write(file: Path, data: bytes) -> None:
-    """Write a file under a temporary name, wait until it is on the disk, and rename it to its final name."""
+    """Write `data` under a temporary name, wait until it is on the disk, and rename the file to its final name."""
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
         with unfinished.open("wb") as stream:

@@ -19,12 +19,11 @@ class Found(NamedTuple):
 
     Attributes:
         origin: Origin that leads to the state of the epoch that was asked for. Its `data` holds the bytes that were
-            read. `data` is None if the origin starts from scratch, or if the checkpoint is a marker. The function
-            `complete` reads the state that a marker names.
+            read. `data` is None if the origin starts from scratch or comes from a marker; `complete` then reads the
+            state.
         note: Message for the user about a damaged checkpoint; None if nothing was damaged.
-        info: Content of the checkpoint.json that was asked for. If this file is damaged, it is the content of the
-            earlier checkpoint.json that was read instead. It is None if none could be read, or if nothing had to be
-            read.
+        info: Content of the checkpoint.json that was asked for or, if it is damaged, of the earlier one that was read.
+            It is None if none could be read, or if nothing had to be read.
     """
 
     origin: Origin
@@ -33,7 +32,7 @@ class Found(NamedTuple):
 
 
 def read_newest(folder: Path, epoch: int | None, trial: dict[str, Any]) -> Found:
-    """Read the checkpoint in `folder`. If it is damaged, read the newest earlier one of the same trial that is whole.
+    """Read the checkpoint in `folder` or, if it is damaged, the newest earlier one of the same trial that is whole.
 
     If no checkpoint is whole, the returned origin starts from the `source` in checkpoint.json, or from scratch if there
     is none. If the checkpoint was damaged, the returned origin has a stage with the epochs to train again.
@@ -63,7 +62,7 @@ def read_newest(folder: Path, epoch: int | None, trial: dict[str, Any]) -> Found
 
 
 def _leads_to(info: CheckpointInfo, asked: CheckpointInfo | None, epoch: int | None) -> bool:
-    """Return whether training on from the checkpoint of `info` leads to the checkpoint that was asked for."""
+    """Return whether training on from the checkpoint of `info` leads to the checkpoint of `asked` at `epoch`."""
     if epoch is not None and info.epoch > epoch:
         return False  # from before the trial was set back to an earlier epoch
     return asked is None or info.source == asked.source
@@ -75,13 +74,10 @@ def _found(origin: Origin, info: CheckpointInfo, until: int, problem: str | None
 
 
 def complete(origin: Origin, trial: dict[str, Any]) -> Found:
-    """Read the checkpoint that an origin starts from. If it is damaged, read an earlier one.
+    """Read the checkpoint that `origin` starts from or, if it is damaged, an earlier one.
 
-    Nothing is read if the origin has its bytes already, or starts from scratch.
-
-    Args:
-        origin: Origin of a state, for example from a marker.
-        trial: Configuration to train the missing epochs with if no checkpoint.json can be read.
+    Nothing is read if the origin has its bytes already, or starts from scratch. If no checkpoint.json can be read, the
+    missing epochs are to be trained with the configuration `trial`.
     """
     if origin.folder is None or origin.data is not None:
         return Found(origin)

@@ -7,15 +7,10 @@ LATEST = 2
 
 
 def superseded(record: TrialRecord, metric: str, keep_from: int) -> list[int]:
-    """Return the epochs whose checkpoints can be deleted, ascending.
+    """Return the epochs, ascending, whose checkpoints in `record` can be deleted.
 
-    Three kinds of checkpoints are kept: that of the best epoch, the `LATEST` newest ones, and those that another trial
-    may still take over.
-
-    Args:
-        record: Record of the trial.
-        metric: Name of the metric that the best epoch is chosen by.
-        keep_from: First epoch whose checkpoint another trial may still take over.
+    Three kinds of checkpoints are kept: that of the best epoch by `metric`, the `LATEST` newest ones, and those from
+    the epoch `keep_from` on, which another trial may still take over.
     """
     epochs = sorted(record.checkpoints)
     best = record.best(metric)

@@ -21,14 +21,14 @@ def write_when_there_is_room(
     poll_s: float | None = None,
     give_up_after_s: float = GIVE_UP_AFTER_S,
 ) -> T:
-    """Wait until the disks have room, call `write` and return its result.
+    """Wait until the disks have room, call `write`, which writes the files, and return its result.
 
     If a disk is full nevertheless, wait again and repeat the call.
 
     Args:
         write: Function that writes the files. It leaves nothing behind when it raises.
         folders: Existing folders to which `write` adds files. Several of them may be on the same disk.
-        size_bytes: Size of the files that `write` adds to each folder, in bytes.
+        size_bytes: Size of the files that `write` adds to each folder.
         tell: Function that is called with a line of text when the waiting begins, and when it is over.
         poll_s: Time between two tries, in seconds; None for the default of `until_room`.
         give_up_after_s: Longest time to wait, in seconds.
@@ -46,10 +46,7 @@ def write_when_there_is_room(
 
 
 def _check_room(folders: list[Path], size_bytes: int) -> None:
-    """Raise the OSError for a full disk if a disk cannot hold `size_bytes` for each folder.
-
-    Folders on the same disk are added up.
-    """
+    """Raise the OSError for a full disk if a disk cannot hold `size_bytes` for each of its folders."""
     wanted: dict[int, int] = {}
     for folder in folders:
         device = folder.stat().st_dev
