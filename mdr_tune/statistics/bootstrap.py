@@ -2,8 +2,8 @@
 
 The bootstrap says nothing about the results of other training seeds. Queries of one class share their positives and are
 not independent, so that resampling single queries understates the uncertainty. With `classes`, whole classes are
-resampled instead. That is right if the question is how results would vary with other classes. The interval is then
-mostly wider.
+resampled instead, which mostly gives a wider interval. That is right if the question is how results would vary with
+other classes.
 """
 
 import numpy as np
@@ -28,8 +28,7 @@ def bootstrap_mean(
 
     Returns:
         Mean and interval, where `n` is the number of queries whose value is not NaN. `low` and `high` are None if there
-        is only one query or one class. They are also None if both ends would be equal, for example because all values
-        are equal.
+            is only one query or one class, or if both ends would be equal, for example because all values are equal.
 
     Raises:
         ValueError: There is no value that is not NaN, or the shapes do not fit.
@@ -46,14 +45,10 @@ def bootstrap_difference(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """Return the mean of `values - baseline`, paired by query, and its interval. See `bootstrap_mean`.
+    """Return the mean of `values - baseline`, paired by query, and its interval.
 
-    Args:
-        values: (n,), one value for each query. A pair with a NaN is left out.
-        baseline: (n,), values of the same queries in the same order.
-        classes: (n,), the class of each query, or None.
-        seed: Seed of the resampling.
-        resamples: Number of resamples.
+    Both are (n,), values of the same queries in the same order; a pair with a NaN is left out. See `bootstrap_mean` for
+    `classes`, `seed` and `resamples`.
 
     Raises:
         ValueError: There is no pair, or the shapes do not fit.
@@ -66,13 +61,10 @@ def bootstrap_difference(
 def bootstrap_means(
     values: np.ndarray, classes: np.ndarray | None = None, seed: int = 0, resamples: int = RESAMPLES
 ) -> list[Interval]:
-    """Return mean and interval of each column of `values`, all from the same resamples. See `bootstrap_mean`.
+    """Return mean and interval of each column of `values`, all from the same resamples.
 
-    Args:
-        values: (n, m), m metrics of n queries. NaN values are left out of their column.
-        classes: (n,), the class of each query, or None.
-        seed: Seed of the resampling.
-        resamples: Number of resamples.
+    `values` is (n, m), m metrics of n queries. NaN values are left out of their column. See `bootstrap_mean` for
+    `classes`, `seed` and `resamples`.
 
     Raises:
         ValueError: A column has no value but NaN, or the shapes do not fit.
@@ -110,16 +102,11 @@ def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
 def _resampled(sums: np.ndarray, sizes: np.ndarray, seed: int, resamples: int) -> np.ndarray:
     """Return the mean of each resample, (resamples, m); NaN if a resample has no value in a column.
 
-    A unit is a query or a class. A resample counts how often each unit was drawn. The mean of a column is the sum over
-    all units of count times `sums`, divided by the sum over all units of count times `sizes`. The same draw is used for
-    all columns. The resamples are drawn in blocks, so that memory does not grow with resamples x units. The size of the
-    blocks does not change the draws.
-
-    Args:
-        sums: (units, m), sum of the values of each unit.
-        sizes: (units, m), number of values of each unit.
-        seed: Seed of the resampling.
-        resamples: Number of resamples.
+    A unit is a query or a class. `sums` and `sizes`, both (units, m), are the sum and the number of each unit's values.
+    A resample counts how often each unit was drawn. The mean of a column is the sum over all units of count times
+    `sums`, divided by the sum over all units of count times `sizes`. The same draw is used for all columns. The
+    resamples are drawn in blocks, so that memory does not grow with `resamples` x units; the block size does not change
+    the draws from `seed`.
     """
     rng, units = np.random.default_rng(seed), len(sums)
     means = np.empty((resamples, sums.shape[1]))

@@ -13,14 +13,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval.
-
-    Attributes:
-        mean: Mean of the values.
-        low: Lower end of the interval; None if there is no interval.
-        high: Upper end of the interval; None if there is no interval.
-        n: Number of values.
-    """
+    """Mean of `n` values and the ends `low` and `high` of its 95 % interval; both ends are None without an interval."""
 
     mean: float
     low: float | None
@@ -29,7 +22,7 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """Return the mean and its 95 % interval by Student's t: mean -+ t(0.975, n - 1) s / sqrt(n).
+    """Return the mean of `values`, (n,), and its 95 % interval by Student's t: mean -+ t(0.975, n - 1) s / sqrt(n).
 
     Here s is the unbiased standard deviation of the n values, and t(p, m) is the p-quantile of Student's t-distribution
     with m degrees of freedom.
@@ -37,9 +30,6 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
     The interval holds for values that are independent and about normally distributed; this is assumed of results of
     different training seeds. A single value has no interval. Equal values have none either: the formula would give an
     interval of width 0, as if the mean were certain.
-
-    Args:
-        values: (n,), in any unit.
 
     Raises:
         ValueError: There is no value, or one that is not finite.
@@ -58,13 +48,10 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
 
 
 def spread(values: np.ndarray, scale: float) -> float | None:
-    """Return the unbiased standard deviation of the values.
+    """Return the unbiased standard deviation of `values`, (n,), or None if it would say nothing.
 
-    It is None if there are fewer than two values, or if the values are equal apart from rounding.
-
-    Args:
-        values: (n,), in any unit.
-        scale: Magnitude of the numbers that the values were computed from, which their rounding depends on.
+    It is None if there are fewer than two values, or if the values are equal apart from rounding. `scale` is the
+    magnitude of the numbers that the values were computed from, which their rounding depends on.
     """
     if len(values) < 2:
         return None
@@ -73,15 +60,10 @@ def spread(values: np.ndarray, scale: float) -> float | None:
 
 
 def smallest_separated(deviation: float, n: int) -> float:
-    """Return the smallest absolute mean of n values that differs significantly from 0.
+    """Return the smallest absolute mean of `n` values with the standard deviation `deviation` that differs from 0.
 
-    The test is the two-sided t-test at p = 0.05.
-
-    The returned mean is half the width of the values' 95 % interval.
-
-    Args:
-        deviation: Standard deviation of the values.
-        n: Number of values, at least 2.
+    The test is the two-sided t-test at p = 0.05, for `n` of at least 2. The returned mean is half the width of the
+    values' 95 % interval.
     """
     from scipy import stats  # takes a good part of a second to import
 

@@ -11,7 +11,7 @@ from mdr_tune.statistics.interval import Interval, mean_interval, spread
 
 @dataclass(frozen=True)
 class PairedDifference(Interval):
-    """The mean difference of the pairs, with its interval and its test.
+    """Mean difference of the pairs, with its interval and its test.
 
     Attributes:
         p: p-value of the two-sided paired t-test; None if the test cannot be made.
@@ -23,15 +23,12 @@ class PairedDifference(Interval):
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference | None:
-    """Return the mean of `values` minus `baseline` over the seeds that both have; None if there is no such seed.
+    """Return the mean of `values` minus `baseline`, both by training seed, over the seeds that both have.
 
     A seed affects both runs of a pair alike (the first weights, the order of the batches). The difference of a pair is
     free of that effect, and so varies less than the values. A single pair has neither an interval nor a p. Differences
     that are all equal have neither, either: their spread of 0 cannot be the true one, and would make p 0 or undefined.
-
-    Args:
-        values: Value of each run, by training seed.
-        baseline: Value of each run of the baseline, by training seed.
+    The result is None if no seed is in both.
 
     Raises:
         ValueError: A value is not finite.
@@ -62,7 +59,7 @@ def _p_value(mean: float, deviation: float, n: int) -> float:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return the p-values corrected by Holm's step-down method, in the order given.
+    """Return `p_values` corrected by Holm's step-down method, in the order given.
 
     Call every difference real whose corrected p is at most 0.05. Then the chance that any of them is not real is at
     most 5 %, however the tests depend on each other. Of m tests, the k-th smallest p is multiplied by m - k + 1 and
