@@ -5,9 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 LOW, HIGH, BINS = -5.0, 5.0, 100
-"""Range of the histograms, in standard deviations, and number of their bins.
-
-Distances outside of the range are counted in the outermost bins.
+"""Range of the histograms, in standard deviations, and number of bins. The outermost bins count all distances beyond.
 """
 
 
@@ -39,5 +37,5 @@ class DistanceSnapshot:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DistanceSnapshot":
-        """Return the snapshot for values that `as_dict` returned."""
+        """Return the snapshot from the `values` that `as_dict` returned."""
         return cls(**values)

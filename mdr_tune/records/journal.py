@@ -1,8 +1,7 @@
 """The journal of a launch: a file with one JSON line for each event. Each event is written there first.
 
-The journal is the truth about a sweep. When a sweep is resumed, Optuna's study, MLflow and the schedulers are brought
-in line with the journal. Lines are only appended. If a crash cut off the last line, this line is dropped when the file
-is opened again.
+The journal is the truth about a sweep: a resume brings Optuna's study, MLflow and the schedulers in line with it. Lines
+are only appended. If a crash cut off the last line, this line is dropped when the file is opened again.
 """
 
 import fcntl
@@ -22,15 +21,14 @@ from mdr_tune.util.errors import UserError
 
 FILE = "journal.jsonl"
 _SYNCED = ("session", "started", "ended", "searched", "tested", "finished", "extended")
-"""Events that are on the disk when `write` returns, so that they survive a power cut. Other events may be lost: an
-epoch whose event is lost is trained again."""
+"""Events that `write` syncs to the disk, so that they survive a power cut. An epoch whose event is lost is trained
+again."""
 
 
 class Journal:
-    """Appends events to the journal of a launch.
+    """Append events to the journal in a launch's `folder`, which is created if it does not exist.
 
     Args:
-        folder: Folder of the launch; created if it does not exist.
         tell: Function that is called with a line for the user when a full disk makes the sweep wait.
 
     Raises:
@@ -46,7 +44,7 @@ class Journal:
         self._file.truncate(self._end)
 
     def write(self, event: str, **content: Any) -> None:
-        """Append one event with the current time. Wait if the disk is full."""
+        """Append one `event`, such as `started`, with the current time and its `content`. Wait if the disk is full."""
         line = json.dumps({"event": event, "time": round(time.time(), 3), **content}).encode() + b"\n"
 
         def append() -> None:
@@ -60,15 +58,15 @@ class Journal:
         self._end += len(line)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the journal's file."""
         self._file.close()
 
 
 def lock(file: BinaryIO, folder: Path) -> None:
-    """Lock the journal of a launch for this process, until the file is closed or the process ends.
+    """Lock the journal's open `file` for this process, until the file is closed or the process ends.
 
     Raises:
-        UserError: Another process has locked the journal, so the launch is already running.
+        UserError: Another process has locked it, so the launch in `folder` is already running.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +79,7 @@ def _whole_lines(data: bytes) -> bytes:
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a launch in order. Yield nothing if the launch has no journal.
+    """Yield the events of the launch in `folder` in order, or nothing if it has no journal.
 
     Raises:
         UserError: The journal cannot be read, or one of its lines is damaged.
@@ -113,21 +111,17 @@ class Past:
 
     Attributes:
         records: Trials of the launch, in the order in which they started.
-        reports: A tuple (name of the trial, epoch, whether the trial ended) for each finished epoch and for each end of
-            a trial, in order.
-        tested: For each trial that was evaluated on the test classes, the evaluated epoch and the test metrics, by the
-            trial's name.
+        reports: A tuple (trial's name, epoch, whether the trial ended) for each finished epoch and each end of a trial.
+        tested: The evaluated epoch and the test metrics of each trial that was evaluated on the test classes, by name.
         searched: Names of the arms whose search is over.
         extensions: For each extension of the sweep, the number of trials that it added to each arm.
-        has_open_extension: Whether the sweep was extended, but the session ended before it started one of the added
-            trials.
+        has_open_extension: Whether the sweep was extended, but none of the added trials has started yet.
         sessions: Number of times that the launch was started or resumed.
         used_s: Total wall time of the sessions, in seconds. A session counts from its start to its last event.
         parent_run_id: Id of the launch's MLflow run.
         finished: Whether the sweep came to its end and has not been extended since.
         image_content: Hash of the images that the trials are trained and evaluated on.
-        folder: Present folder of the launch, to which recorded paths of checkpoints are adapted. If it is None, the
-            paths stay as they were recorded.
+        folder: Present folder of the launch, to which recorded paths of checkpoints are adapted; None leaves them.
     """
 
     records: list[TrialRecord] = field(default_factory=list)
@@ -144,7 +138,7 @@ class Past:
     folder: Path | None = None
 
     def trial(self, name: str) -> TrialRecord:
-        """Return the record of a trial. Raise ValueError if no trial of this name was started."""
+        """Return the record of the trial `name`. Raise ValueError if no trial of this name was started."""
         if name not in self._by_name:
             raise ValueError(f"no trial {name!r} was started")
         return self._by_name[name]
@@ -154,7 +148,7 @@ class Past:
         self._began = self._last = 0.0
 
     def add(self, event: dict[str, Any]) -> None:
-        """Bring the state up to date with the next event of the journal."""
+        """Update the state with `event`, the journal's next event. ValueError if it contradicts an earlier event."""
         if event["event"] == "session":
             self._began = event["time"]
         self.used_s += max(0.0, event["time"] - max(self._began, self._last))
@@ -192,7 +186,7 @@ class Past:
         self.trial(event["name"]).checkpoints[event["epoch"]] = self._present(event["folder"])
 
     def _present(self, recorded: str) -> str:
-        """Return the present path of a recorded file. The launch's folder may have been moved or copied since."""
+        """Return the present path of a `recorded` file. The launch's folder may have been moved or copied since."""
         if self.folder is None:
             return recorded
         parts, launch = Path(recorded).parts, (self.folder.parent.name, self.folder.name)
@@ -241,7 +235,7 @@ class Past:
 
 
 def read_past(folder: Path) -> Past:
-    """Return the state of a launch from its journal. Raise UserError if the journal is damaged."""
+    """Return the state of the launch in `folder` from its journal. Raise UserError if the journal is damaged."""
     past = Past(folder=folder.absolute())
     for number, event in enumerate(read_events(folder), 1):
         try:
@@ -252,5 +246,5 @@ def read_past(folder: Path) -> Past:
 
 
 def read_records(folder: Path) -> list[TrialRecord]:
-    """Return the trials of a launch in the order in which they started; an empty list if there is no journal."""
+    """Return the trials of the launch in `folder`, in the order in which they started; none if there is no journal."""
     return read_past(folder).records

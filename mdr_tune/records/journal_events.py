@@ -1,7 +1,4 @@
-"""Schema of the journal: the known events, and the fields of each.
-
-A journal may come from an earlier version, or be damaged. Each line is therefore checked when it is read.
-"""
+"""Schema of the journal's events and their fields. A journal may be damaged, or come from an earlier version."""
 
 import json
 import math
@@ -112,11 +109,7 @@ EVENTS: dict[str, type[_Event]] = {
 
 
 def parse_event(line: bytes) -> dict[str, Any]:
-    """Return the event that a line of a journal holds.
-
-    Raises:
-        ValueError: The line is not an event that this version knows. The text says why.
-    """
+    """Return the event in a journal's `line`. Raise ValueError with the reason if this version does not know it."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """The table of metrics: everything that a trial measures, and what is computed from it for MLflow.
 
-To add a metric, compute it where it belongs and add one line to METRICS. All metrics that a worker returns for an epoch
-are recorded. If METRICS has no line for one of them, an UnknownMetricError is raised after the first epoch.
+To add a metric, compute it where it belongs and add a line to METRICS. All metrics that a worker returns for an epoch
+are recorded; one that METRICS lacks raises an UnknownMetricError after the first epoch.
 """
 
 import functools
@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 EPOCHS_KEY = "time/epochs"
-"""Name of the metric with the number of epochs that a run has done. It is needed because MLflow lists the values of
-runs without their epochs."""
+"""Name of the metric with the number of epochs that a run has done. MLflow lists the values of runs without epochs."""
 SEEDS_KEY = "val/seeds"
-"""Name of the metric with the number of seeds in a configuration's mean. It is logged in the run of the first seed."""
+"""Name of the metric with the number of seeds in a configuration's mean, logged in the run of the first seed."""
 TEST_CURVES = "curves/test_"
 """Prefix in the names of the metrics that are measured on the test classes after each epoch."""
 
@@ -27,8 +26,8 @@ class Metric:
         unit: Unit of the values; empty if they have none.
         label: Name that papers use, such as `Recall@K`. If it is empty, `name` without the group is shown.
         measured: Whether the workers measure the metric in each epoch. Otherwise it is computed from other metrics.
-        compared: Whether a rerun of a trial has to give the same value to the bit. This does not hold for metrics that
-            depend on the machine, such as times, and for metrics that are not measured.
+        compared: Whether a rerun of a trial has to give the same value to the bit. It has not for times and other
+            metrics that depend on the machine, nor for metrics that are not measured.
         larger_is_better: Whether the largest value comes first when trials are sorted by the metric.
     """
 
@@ -46,7 +45,7 @@ class Metric:
 
 
 def _quality(group: str, prefix: str = "", measured: bool = True) -> Iterator[Metric]:
-    """Yield the retrieval metrics of one split, in percent. Their names within the group begin with `prefix`."""
+    """Yield the retrieval metrics of `group`, in percent, `measured` or computed, whose names begin with `prefix`."""
     for name, label in (("recall_at_K", "Recall@K"), ("map_at_r", "MAP@R"), ("r_precision", "R-precision")):
         yield Metric(f"{group}/{prefix}{name}", "%", label, measured, compared=measured, larger_is_better=True)
 
@@ -101,7 +100,7 @@ _PATTERNS = [
 
 
 class UnknownMetricError(KeyError):
-    """Error for a metric that a worker measured and METRICS does not list as measured."""
+    """Error: METRICS does not list a metric that a worker measured, or not as measured."""
 
     def __str__(self) -> str:
         return f"unknown metric {self.args[0]!r}: add a line for it to METRICS in mdr_tune/records/metrics.py"
@@ -109,15 +108,12 @@ class UnknownMetricError(KeyError):
 
 @functools.cache
 def find(name: str) -> Metric | None:
-    """Return the line of METRICS for a metric's name, which may be a family such as `val/recall_at_K`.
-
-    None if this version does not know the name.
-    """
+    """Return the line of METRICS for the metric `name`, which may be a family's line; None if there is no line."""
     return next((metric for pattern, metric in _PATTERNS if pattern.fullmatch(name)), None)
 
 
 def check_known(names: Iterable[str]) -> None:
-    """Raise UnknownMetricError for the first name that METRICS does not list as measured by workers."""
+    """Raise UnknownMetricError for the first of `names` that METRICS does not list as measured by workers."""
     for name in names:
         metric = find(name)
         if metric is None or not metric.measured:
@@ -125,31 +121,31 @@ def check_known(names: Iterable[str]) -> None:
 
 
 def is_measured(name: str) -> bool:
-    """Return whether workers measure a metric in each epoch. True if this version does not know the name."""
+    """Return whether workers measure the metric `name` in each epoch. True for an unknown name."""
     metric = find(name)
     return metric is None or metric.measured
 
 
 def is_compared(name: str) -> bool:
-    """Return whether a rerun of a trial has to give the same value of a metric to the bit. True for an unknown name."""
+    """Return whether a rerun has to give the same value of the metric `name` to the bit. True for an unknown name."""
     metric = find(name)
     return metric is None or metric.compared
 
 
 def larger_is_better(name: str) -> bool:
-    """Return whether the largest value comes first when trials are sorted by a metric. False for an unknown name."""
+    """Return whether the largest value of the metric `name` comes first in a sorted list. False for an unknown name."""
     metric = find(name)
     return metric is not None and metric.larger_is_better
 
 
 def unit_of(name: str) -> str:
-    """Return the unit of a metric's values. It is empty if they have no unit, or if the name is unknown."""
+    """Return the unit of the metric `name`. It is empty if the values have no unit, or if the name is unknown."""
     metric = find(name)
     return metric.unit if metric is not None else ""
 
 
 def metric_label(name: str) -> str:
-    """Return a metric's name as papers write it: `Recall@1` for `val/recall_at_1` and `curves/test_recall_at_1`."""
+    """Return the metric `name` as papers write it: `Recall@1` for `val/recall_at_1` and `curves/test_recall_at_1`."""
     metric, rank = find(name), re.search(r"\d+$", name)
     if metric is None or not metric.label:
         return name.split("/")[-1]

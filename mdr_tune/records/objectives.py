@@ -17,7 +17,7 @@ def best_epoch_key(metric: str) -> str:
 
 
 def chosen_on(metric: str) -> Literal["validation", "test"]:
-    """Return the classes on which a sweep with this metric chooses its best epochs and trials.
+    """Return the classes on which a sweep that maximises `metric` chooses its best epochs and trials.
 
     They are the test classes under the authors' protocol, and the validation classes otherwise.
     """
@@ -25,13 +25,13 @@ def chosen_on(metric: str) -> Literal["validation", "test"]:
 
 
 def recall_rank(metric: str) -> int | None:
-    """Return the K of a Recall@K metric: 4 for `val/recall_at_4`. Return None for other metrics."""
+    """Return the K of the Recall@K metric `metric`: 4 for `val/recall_at_4`. Return None for other metrics."""
     found = re.search(r"recall_at_(\d+)$", metric)
     return int(found[1]) if found else None
 
 
 def on_front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
-    """Return for each point whether it is on the Pareto front of two values that are both to be high.
+    """Return for each of `points` whether it is on the Pareto front of two values that are both to be high.
 
     A point is on the front if no other point is at least as high in both values and higher in one of them. Equal points
     are on the front together. None stands for a trial without values, and is not on the front.

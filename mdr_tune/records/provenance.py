@@ -29,7 +29,7 @@ _SOURCE = Path(__file__).parent
 
 
 def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str) -> dict[str, Any]:
-    """Return what is needed to repeat a trial, as plain JSON.
+    """Return what is needed to repeat a trial with the configuration `config`, as plain JSON.
 
     Facts that do not change while a process lives are looked up once, so that a call costs microseconds. The processor
     and the system are those of the driver's machine. The workers of a cluster may run on others.
@@ -73,10 +73,7 @@ def _version(package: str) -> str | None:
 
 
 def _cuda() -> str | None:
-    """Return the CUDA version that torch was built for.
-
-    It is read from the file `torch/version.py`, because importing torch takes seconds.
-    """
+    """Return the CUDA version of torch from the file `torch/version.py`, because importing torch takes seconds."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -97,19 +94,15 @@ def _cudnn() -> str | None:
 
 @functools.cache
 def source() -> dict[str, Any] | None:
-    """Return the commit of the Git repository that this package runs from, and whether files differ from it.
+    """Return the `commit` of the Git repository that this package runs from, and whether it is `dirty`.
 
-    The keys are `commit` and `dirty`. Untracked files do not count as a difference. None if the package does not run
-    from a repository.
+    `dirty` means that files differ from the commit; untracked files do not count. None if there is no repository.
     """
     return source_of(_SOURCE)
 
 
 def source_of(folder: Path) -> dict[str, Any] | None:
-    """Return `commit` and `dirty`, as `source` does, of the repository that tracks the package in `folder`.
-
-    None if no repository tracks it.
-    """
+    """Return what `source` returns, for the repository that tracks the package in `folder`; None without one."""
     # A package that was installed into some folder of a repository does not belong to that repository.
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
@@ -120,7 +113,7 @@ def source_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what a git command prints. None if git is not installed, fails, or does not answer in time."""
+    """Return what git prints in `folder`. None if git is not installed, fails, or does not answer in time."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # set in git hooks
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
@@ -134,7 +127,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 @functools.cache
 def cpu() -> str:
-    """Return the model of the processor. Numerical libraries choose their kernels by it."""
+    """Return the model of the processor, by which numerical libraries choose their kernels."""
     file = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", file.read_text(), re.MULTILINE) if file.exists() else None
     return found[1].strip() if found else platform.processor() or platform.machine()
@@ -147,13 +140,10 @@ def system() -> str:
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a line for each fact about software or hardware that differs between two runs.
+    """Return a line for each fact about software or hardware in which the runs `then` and `now` differ.
 
-    Such a line is `torch: 2.14.1 then, 2.15.0 now`. The configurations and the commands of the runs are not compared.
-
-    Args:
-        then: Result of `repeat_info` for the earlier run.
-        now: Result of `repeat_info` for the later run.
+    Such a line is `torch: 2.14.1 then, 2.15.0 now`. `then` and `now` are results of `repeat_info`. The configurations
+    and the commands of the runs are not compared.
     """
     old, new = _surroundings(then), _surroundings(now)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -165,7 +155,7 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _surroundings(info: dict[str, Any]) -> dict[str, str]:
-    """Return the entries of `repeat_info` that `differences` compares, as text. Entries that are None are left out."""
+    """Return the entries of `info` that `differences` compares, as text. Entries that are None are left out."""
     source = info.get("source") or {}
     found = {
         **info.get("versions", {}),

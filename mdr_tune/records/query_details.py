@@ -8,12 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ShownImage:
-    """A small picture that the report shows: a query or one of its neighbours.
-
-    Attributes:
-        label: Class id of the image.
-        pixels: Pixels, (C, H, W) uint8, grey or RGB.
-    """
+    """A small picture that the report shows, of the class `label`. `pixels` is (C, H, W) uint8, grey or RGB."""
 
     label: int
     pixels: np.ndarray
@@ -24,11 +19,9 @@ class ShownQuery:
     """One of the best or the worst queries, with the images that are nearest to it.
 
     Attributes:
-        kind: Whether the query is one of the best or one of the worst.
         index: Index of the query in the test split.
         score: Average precision of the query at R, from 0 to 1. R is the number of images of the query's class that can
             be retrieved.
-        image: Image of the query.
         neighbours: Images that are nearest to the query, the nearest first.
     """
 
@@ -49,13 +42,11 @@ class TestDetails:
     Attributes:
         labels: (n,) int64, class of each query.
         first_hit: (n,) int64, rank of the nearest image of the query's class, from 1. It is 0 if none of the ranked
-            images is of this class. The number of ranked images is at least the largest K of Recall@K.
+            images is of this class. At least as many images are ranked as the largest K of Recall@K.
         average_precision: (n,) float64, average precision at R, from 0 to 1; NaN for a query whose R is 0.
-        r_precision: (n,) float64, share of the R nearest images that are of the query's class, from 0 to 1; NaN for a
-            query whose R is 0.
+        r_precision: (n,) float64, share of the R nearest images that are of the query's class; NaN if R is 0.
         centre_labels: (C,) int64, class of each centre, ascending.
-        centres: (C, D) float32, mean of the embeddings of each class. The embeddings are those whose distances
-            retrieval compares.
+        centres: (C, D) float32, mean of the embeddings of each class, of those whose distances retrieval compares.
         shown: Best and worst queries, with their neighbours.
     """
 
@@ -70,19 +61,13 @@ class TestDetails:
     shown: list[ShownQuery] = field(default_factory=list)
 
     def hits(self, k: int) -> np.ndarray:
-        """Return whether one of the k nearest images has the query's class, (n,) bool. The mean is Recall@K."""
+        """Return whether one of the `k` nearest images has the query's class, (n,) bool. The mean is Recall@K."""
         return (self.first_hit > 0) & (self.first_hit <= k)
 
     def per_query(self, metric: str) -> np.ndarray:
-        """Return the value of a metric for each query, (n,), in percent.
+        """Return the value of `metric` for each query, (n,), in percent; the mean without NaN is the metric itself.
 
-        The metric itself is the mean of these values without those that are NaN.
-
-        Args:
-            metric: Name of the metric: `map_at_r`, `r_precision`, or `recall_at_K` such as `recall_at_4`.
-
-        Raises:
-            ValueError: `metric` is another metric, which has no value for a single query.
+        `metric` is `map_at_r`, `r_precision`, or `recall_at_K` such as `recall_at_4`. ValueError for any other metric.
         """
         if metric.startswith("recall_at_"):
             return 100.0 * self.hits(int(metric.removeprefix("recall_at_")))

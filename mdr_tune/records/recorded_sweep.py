@@ -10,25 +10,23 @@ from mdr_tune.records.trial_record import TrialRecord
 
 
 def mean_key(metric: str) -> str:
-    """Return the name of the metric with the mean of the seeds' best values: `val/mean_best_recall_at_1`."""
+    """Return the name of the metric with the mean of the seeds' best `metric`, such as `val/mean_best_recall_at_1`."""
     group, name = best_key(metric).rsplit("/", 1)
     return f"{group}/mean_{name}"
 
 
 def second_key(second_metric: str) -> str:
-    """Return the name of the metric with a trial's value of the second objective: `objective/images_per_s`."""
+    """Return the name of the metric with a trial's value of the objective `second_metric`: `objective/images_per_s`."""
     return f"objective/{second_metric.split('/')[-1]}"
 
 
 @dataclass(frozen=True)
 class RecordedTrial:
-    """One trial as its MLflow run records it.
+    """One trial as its MLflow run records it, with the last value of each of its `metrics`.
 
     Attributes:
-        record: Record of the trial. Its history is empty if the values of the single epochs were not read. Its
-            configuration is read from the parameters of the MLflow run.
-        run_id: Id of the MLflow run.
-        metrics: Last value of each metric, by name.
+        record: Record of the trial, with the configuration from the run's parameters. Its history is empty if the
+            values of the single epochs were not read.
     """
 
     record: TrialRecord
@@ -43,11 +41,10 @@ class RecordedTrial:
 
 @dataclass(frozen=True)
 class SweepRecords:
-    """One launch of a sweep.
+    """One launch of a sweep, as MLflow records it.
 
     Attributes:
         name: Name of the sweep and of the MLflow experiment.
-        experiment_id: Id of the MLflow experiment.
         parent_run_id: Id of the launch's run.
         status: Status of the launch's run: RUNNING, FINISHED, FAILED or KILLED.
         metric: Name of the metric that is maximised.
@@ -81,7 +78,6 @@ class SweepFacts:
     """Circumstances of a launch, for readers who want to repeat it or to judge it.
 
     Attributes:
-        started: Time at which the launch began.
         ended: Time at which the launch ended; None while it runs.
         command: Command line that the user typed.
         protocol: `validation`: epochs and configurations were chosen on validation classes, and the test classes were
@@ -91,11 +87,9 @@ class SweepFacts:
         seeds: Training seeds of each configuration.
         epochs: Number of epochs of a whole trial; several numbers if the search varies the number.
         workers_per_trial: Number of DDP ranks of a trial.
-        images: Number of images and classes of each split in words, by the split's name. The value of the key `content`
-            is a hash of all images.
+        images: Number of images and classes in words, by the split's name; under `content`, a hash of all images.
         versions: Versions of the packages and of Python, by name.
-        commit: Git commit of the source, with `+ changes` if files differed from it; None if the source was in no Git
-            repository.
+        commit: Git commit of the source, with `+ changes` if files differed from it; None without a Git repository.
         devices: Devices that the trials ran on.
         sweep_file: Text of the sweep's YAML file.
     """
@@ -121,8 +115,7 @@ class SweepEvidence:
 
     Attributes:
         sweep: Records of the launch. Its trials have all metrics of all epochs, and their distance snapshots.
-        facts: Circumstances of the launch.
-        details: Results of each evaluation on the test classes, by the name of the trial that was evaluated.
+        details: Results of each evaluation on the test classes, by the name of the evaluated trial.
         deleted: Names of the trials that were deleted in MLflow.
     """
 

@@ -44,7 +44,6 @@ class TrialRecord:
         config: Nested configuration of the whole trial, as `TrialConfig` takes it, including the seed.
         seed_index: Index of the trial's seed among the seeds of its configuration, from 0.
         history: Metrics of each finished epoch, in order; each entry has the key `epoch`.
-        outcome: State of the trial, or how it ended.
         error: Traceback if the trial failed, reason if it diverged, otherwise None.
         checkpoints: Folder of each checkpoint that is kept, by epoch.
         changes: Changes that population based training made to the trial.
@@ -94,9 +93,9 @@ class TrialRecord:
         return self.outcome != "diverged"
 
     def best(self, metric: str) -> tuple[float, int] | None:
-        """Return the highest value of `metric` and its epoch. Of several epochs with this value, return the last.
+        """Return the highest value of `metric` and the last epoch with this value.
 
-        Return None if the trial has no value of the metric, or has diverged.
+        None if the trial has no value of the metric, or has diverged.
         """
         if not self.counts:
             return None
@@ -104,27 +103,20 @@ class TrialRecord:
         return max(values, default=None)
 
     def parameters_in(self, epoch: int) -> dict[str, Any]:
-        """Return the parameters that the trial trained an epoch with.
-
-        Changes that population based training made before this epoch are included.
-        """
+        """Return the parameters that the trial trained `epoch` with, after the changes of population based training."""
         changes = [change.parameters for change in self.changes if change.epoch < epoch]
         return {**self.parameters, **{key: value for changed in changes for key, value in changed.items()}}
 
     def best_parameters(self, metric: str) -> dict[str, Any]:
-        """Return the parameters that the trial trained its best epoch with.
-
-        Without a best epoch, return those that the trial began with.
-        """
+        """Return the parameters of the trial's best epoch by `metric`, or else those that it began with."""
         best = self.best(metric)
         return self.parameters_in(best[1]) if best else self.parameters
 
     def objectives(self, metrics: Sequence[str]) -> list[float] | None:
-        """Return the best value of the first metric, and the corresponding values of the other metrics.
+        """Return the best value of the first of `metrics`, and the values of the other metrics at the same epoch.
 
-        The other metrics are taken at the best epoch of the first metric. The exception is a metric of the group
-        `time`, such as a speed, whose mean over all epochs is taken. None if one of the values is missing or not
-        finite.
+        The exception is a metric of the group `time`, such as a speed, whose mean over all epochs is taken. None if one
+        of the values is missing or not finite.
         """
         best = self.best(metrics[0])
         if best is None:
@@ -142,7 +134,7 @@ class SweepListener(Protocol):
     """Object whose methods are called for the events of a sweep, in order, on the driver."""
 
     def trial_started(self, record: TrialRecord) -> None:
-        """Handle the start of a trial. A trial that goes on after an interruption already has a history."""
+        """Handle the start of a trial. After an interruption, `record` already has a history."""
 
     def epoch_finished(self, record: TrialRecord) -> None:
         """Handle a finished epoch: the last entry of `record.history` is new."""
@@ -155,7 +147,7 @@ class SweepListener(Protocol):
 
 
 def by_configuration(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Return the trials of each configuration, by its name. Trials and configurations keep their order."""
+    """Group the trials `records` by the name of their configuration. Trials and configurations keep their order."""
     groups: dict[str, list[TrialRecord]] = {}
     for record in records:
         groups.setdefault(record.config_name, []).append(record)
@@ -163,27 +155,23 @@ def by_configuration(records: Iterable[TrialRecord]) -> dict[str, list[TrialReco
 
 
 def whole_seeds(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials that ran to their end. Only these count in the mean of a configuration."""
+    """Return those of `records` that ran to their end. Only they count in the mean of a configuration."""
     return [record for record in records if record.outcome == "completed"]
 
 
 def mean_over_seeds(records: Iterable[TrialRecord], metric: str) -> tuple[float, int] | None:
-    """Return the mean of the seeds' best values of a metric, and the number of these seeds.
+    """Return the mean of the best values of `metric` in `records`, and the number of trials that it is taken over.
 
-    Only seeds that ran to their end count. None if no such seed has a value.
-
-    Args:
-        records: Trials of one configuration, one for each seed.
-        metric: Name of the metric.
+    `records` are the trials of one configuration, one for each seed. Only trials that ran to their end count; None if
+    none of them has a value.
     """
     return mean_of_best((record, record.best(metric)) for record in records)
 
 
 def mean_of_best(seeds: Iterable[tuple[TrialRecord, tuple[float, int] | None]]) -> tuple[float, int] | None:
-    """Return the mean of the best values of those seeds that ran to their end, and the number of these seeds.
+    """Return the mean of the best values of those `seeds` that ran to their end, and the number of these seeds.
 
-    Args:
-        seeds: For each seed its trial, and its best value with the epoch; None in place of the two if it has no value.
+    Each of `seeds` is a trial with its best value and the epoch, or with None if it has no value.
     """
     values = [best[0] for record, best in seeds if record.outcome == "completed" and best is not None]
     return (sum(values) / len(values), len(values)) if values else None
@@ -198,15 +186,12 @@ class SweepResult:
         records: All trials, in the order in which they started.
         best: Best trial of each arm by the sweep's metric, by the arm's name. With several seeds, it is the first seed
             of the configuration with the best mean. An arm without a value is left out.
-        test: Test metrics of the best trial of each arm, by the arm's name. With several seeds, these are the means
-            over the seeds.
-        tests: Test metrics of each trial that was evaluated, by the trial's name. An ablation evaluates all trials that
-            ran to their end.
+        test: Test metrics of the best trial of each arm, by the arm's name; with several seeds, their means.
+        tests: Test metrics of each evaluated trial, by its name. An ablation evaluates all trials that ran to their
+            end.
         interrupted: Whether the user stopped the sweep before all trials were done.
-        stopped_because: Reasons why searches ended before all of their trials were run, such as a budget that is used
-            up; None if no search did.
-        can_go_on: Whether a resume has something to do: trials were cut off, or more trials would run with a larger
-            budget.
+        stopped_because: Reasons why searches ended early, such as a budget that is used up; None if no search did.
+        can_go_on: Whether a resume has something to do: trials were cut off, or a larger budget would allow more.
         main_arm: Name of the arm that the sweep file describes; the other arms are its baselines.
         shows_all: Whether the table of the result shows all configurations, as for a grid, and not only the best ones.
         second_metric: Name of the second objective; None if there is one objective.
@@ -237,8 +222,8 @@ class SweepResult:
     def test_means(self) -> dict[str, dict[str, float]]:
         """Return the mean test metrics of each evaluated configuration over its seeds, by the configuration's name.
 
-        The mean is over the evaluated seeds that ran to their end. If there are none, the values of the first evaluated
-        seed are returned.
+        The mean is over the evaluated seeds that ran to their end, or else the values are those of the first evaluated
+        seed.
         """
         found: dict[str, dict[str, float]] = {}
         for name, seeds in by_configuration(record for record in self.records if record.name in self.tests).items():
@@ -247,9 +232,10 @@ class SweepResult:
         return found
 
     def value(self, record: TrialRecord) -> float:
-        """Return the value of a trial's configuration: the mean of the best values of its seeds that ran to their end.
+        """Return the value of the configuration of `record`: the mean of its seeds' best values.
 
-        If no seed ran to its end, return the best value of the trial itself, or -inf if the trial has no value.
+        Only seeds that ran to their end count. Without any, it is the best value of the trial itself, or -inf if it has
+        none.
         """
         seeds = [other for other in self.records if other.config_name == record.config_name]
         found = mean_over_seeds(seeds, self.metric) or record.best(self.metric)
