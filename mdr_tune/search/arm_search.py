@@ -1,7 +1,4 @@
-"""The search of one arm.
-
-Its Optuna study proposes the trials, and the results of the trials are entered into the study.
-"""
+"""The search of one arm. Its Optuna study proposes the trials, and the results of the trials are entered into it."""
 
 import math
 from dataclasses import dataclass, field
@@ -30,12 +27,11 @@ BUSY_TIMEOUT_S = 60.0
 class ArmSearch(OptunaSearch):
     """Search an arm's space with Optuna.
 
-    A suggestion is a whole trial, so the code that runs trials needs no search space.
-
-    The name of a trial is the arm's name and the trial's number in the study plus 1, since these numbers begin with 0:
-    `mdr-007` has number 6. A suggestion is `{"trial": <nested TrialConfig>, "parameters": <drawn values by dotted
-    key>}`. Only this object writes to the study. An event that is entered twice has the same effect as if it was
-    entered once, so a journal may be replayed from its start.
+    A suggestion is a whole trial, `{"trial": <nested TrialConfig>, "parameters": <drawn values by dotted key>}`, so the
+    code that runs trials needs no search space. The name of a trial is the arm's name and the trial's number in the
+    study plus 1, since these numbers begin with 0: `mdr-007` has number 6. Only this object writes to the study. An
+    event that is entered twice has the same effect as if it was entered once, so a journal may be replayed from its
+    start.
 
     Args:
         arm: Arm whose space is searched.
@@ -75,7 +71,7 @@ class ArmSearch(OptunaSearch):
         self._trials = {trial.number: _Known.of(trial) for trial in trials if trial.state != TrialState.WAITING}
 
     def next_name(self) -> str | None:
-        """Ask the study for one more trial; returns the trial's name, or None if no untried configuration was found."""
+        """Ask the study for one more trial and return its name, or None if no untried configuration was found."""
         trial = self._study.ask()
         self._trials[trial.number] = _Known(trial._trial_id)
         try:
@@ -85,17 +81,14 @@ class ArmSearch(OptunaSearch):
         return f"{self._arm.name}-{trial.number + 1:03d}"
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the suggestion for a trial name that `next_name` returned."""
+        """Return the suggestion for the trial named `trial_id`, which `next_name` returned."""
         return self.adopt(int(trial_id.removeprefix(f"{self._arm.name}-")) - 1)
 
     def adopt(self, number: int) -> dict[str, Any]:
-        """Return the suggestion for a trial that this process or an earlier one asked the study for.
+        """Return the suggestion for the trial `number` of the study, which this process or an earlier one asked for.
 
         After a crash, the study may lack some parameters of the trial, or its last trials. What is missing is then
         drawn again. The draws give the same values as before if the earlier trials are unchanged.
-
-        Args:
-            number: Number of the trial in the study.
 
         Raises:
             NothingNewError: The trial has no parameters, because no untried configuration was found.
@@ -114,7 +107,7 @@ class ArmSearch(OptunaSearch):
         return sorted(number for number, known in self._trials.items() if known.state == TrialState.RUNNING)
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Record in the study the value of the metric that a trial reached in an epoch.
+        """Record the `value` of the metric that the trial `number` of the study reached in `epoch`.
 
         Nothing is recorded if the value is not finite, or if two metrics are maximised.
         """
@@ -127,7 +120,7 @@ class ArmSearch(OptunaSearch):
         known.reported[epoch] = value
 
     def complete(self, number: int, values: list[float]) -> None:
-        """Record that a trial ran to its end, and its value of each metric.
+        """Record that the trial `number` ran to its end, and its `values`, one for each metric.
 
         If a value is not finite, the trial has failed.
         """
@@ -137,11 +130,11 @@ class ArmSearch(OptunaSearch):
             self.fail(number, f"its values are not finite: {values}")
 
     def prune(self, number: int) -> None:
-        """Record that a trial was stopped early. Optuna gives the trial the value that was reported last."""
+        """Record that the trial `number` was stopped early. Optuna gives it the value that was reported last."""
         self._tell(number, TrialState.PRUNED, None, "stopped_early")
 
     def fail(self, number: int, why: str) -> None:
-        """Record that a trial failed and has no value; `why` is the reason in words."""
+        """Record that the trial `number` failed and has no value; `why` is the reason in words."""
         self._tell(number, TrialState.FAIL, None, why)
 
     def _tell(self, number: int, state: TrialState, values: list[float] | None, outcome: str) -> None:
@@ -155,11 +148,10 @@ class ArmSearch(OptunaSearch):
         known.state, known.values = state, values
 
     def _draw(self, trial: Trial) -> dict[str, Any]:
-        """Let the study draw a trial's parameters; returns them by dotted key.
+        """Let the study draw the parameters of `trial`, and return them by dotted key.
 
         Raises:
-            NothingNewError: No untried configuration was found. In this case the trial is marked as failed in the study
-                only.
+            NothingNewError: No untried configuration was found. The trial is then marked as failed in the study only.
         """
         try:
             parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))
@@ -182,10 +174,7 @@ def _ask(trial: Trial, parameter: Parameter) -> Any:
 
 @dataclass
 class _Known:
-    """State of a trial in the study.
-
-    It is cached because a query of the database takes longer the more trials there are.
-    """
+    """State of a trial in the study, cached because a query of the database takes longer the more trials there are."""
 
     trial_id: int
     """Id of the trial in the database, which is not its number in the study."""
@@ -196,5 +185,5 @@ class _Known:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "_Known":
-        """Return the state of a trial that the study has stored."""
+        """Return the state of a `trial` that the study has stored."""
         return cls(trial._trial_id, trial.params, dict(trial.intermediate_values), trial.state, trial.values)

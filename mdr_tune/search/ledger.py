@@ -16,16 +16,16 @@ class Study(Protocol):
     """The methods of an arm's study that the ledger calls. `number` is the number of a configuration in the study."""
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Record the value of the metric after an epoch."""
+        """Record the `value` that the metric of the configuration `number` has after `epoch`."""
 
     def complete(self, number: int, values: list[float]) -> None:
-        """Record that a configuration ran to its end, and its value of each metric."""
+        """Record that the configuration `number` ran to its end, and its `values`, one for each metric."""
 
     def prune(self, number: int) -> None:
-        """Record that a configuration was stopped early."""
+        """Record that the configuration `number` was stopped early."""
 
     def fail(self, number: int, why: str) -> None:
-        """Record that a configuration has no value; `why` is the reason in words."""
+        """Record that the configuration `number` has no value; `why` is the reason in words."""
 
 
 class Ledger:
@@ -35,14 +35,13 @@ class Ledger:
     added to the study and to MLflow.
 
     Args:
-        journal: Journal of the launch. It is written first.
+        journal: Journal of the launch.
         metrics: Names of the metrics that are maximised, one or two.
         seeds_per_trial: Number of training seeds that a configuration may get.
         keeps_all_checkpoints: Whether checkpoints stay on the disk when newer ones have superseded them.
-        listeners: Listeners of the sweep. They are called last.
+        listeners: Objects that are called for each event.
         records: Records of the trials of earlier sessions.
         every_seed: Whether a configuration gets all of its seeds even if the first one does not run to its end.
-            Otherwise it gets further seeds only after the first one ran to its end.
     """
 
     def __init__(
@@ -65,11 +64,11 @@ class Ledger:
         """Study of the arm that is being searched; None if that arm has no study."""
 
     def trial(self, name: str) -> TrialRecord | None:
-        """Return the record of a trial; None if no trial of that name has started."""
+        """Return the record of the trial `name`; None if no trial of that name has started."""
         return self._by_name.get(name)
 
     def tidy(self, arm: str) -> None:
-        """Delete checkpoints of an arm's ended trials that no other trial can take over any more.
+        """Delete checkpoints of the ended trials of `arm` that no other trial can take over any more.
 
         The checkpoints of the best epoch and the latest ones stay.
         """
@@ -78,16 +77,16 @@ class Ledger:
                 self._drop(record, superseded(record, self.metrics[0], keep_from=record.epochs + 1))
 
     def of_arm(self, arm: str) -> list[TrialRecord]:
-        """Return the records of an arm, in the order in which the trials started."""
+        """Return the records of `arm`, in the order in which the trials started."""
         return [record for record in self.records if record.arm == arm]
 
     def seeds_of(self, record: TrialRecord) -> list[TrialRecord]:
-        """Return the records of all seeds of a configuration that have started, in the order of the seeds."""
+        """Return the records of all started seeds of the configuration of `record`, in the order of the seeds."""
         names = [record.config_name, *(f"{record.config_name}.{k + 1}" for k in range(1, self._seeds_per_trial))]
         return [self._by_name[name] for name in names if name in self._by_name]
 
     def started(self, record: TrialRecord) -> None:
-        """Record that a new trial starts."""
+        """Record that the new trial of `record` starts."""
         self.journal.write(
             "started",
             name=record.name,
@@ -102,7 +101,7 @@ class Ledger:
         self._tell("trial_started", record)
 
     def goes_on(self, record: TrialRecord) -> None:
-        """Mark a trial of an earlier session as running again, and call the listeners. The journal gets no entry."""
+        """Mark the trial of `record` as running again after an interruption, without an entry in the journal."""
         record.outcome = "running"
         self._tell("trial_started", record)
 
@@ -113,10 +112,9 @@ class Ledger:
         device: str | None,
         distances: dict[str, Any] | None = None,
     ) -> None:
-        """Record that a trial finished an epoch.
+        """Record that the trial of `record` finished an epoch.
 
         Args:
-            record: Record of the trial.
             metrics: Metrics of the epoch by name, and the epoch's number as `epoch`.
             device: Device that trained the epoch: `cpu` or a GPU's name.
             distances: Snapshot of the distances after the epoch, in the form of `DistanceSnapshot.as_dict`.
@@ -134,14 +132,9 @@ class Ledger:
         self._tell("epoch_finished", record)
 
     def checkpoint(self, record: TrialRecord, epoch: int, folder: Path, keep_from: int) -> None:
-        """Record that a checkpoint is on the disk, and delete the trial's checkpoints that it supersedes.
+        """Record that the trial's checkpoint of `epoch` is in `folder`, and delete older ones that it supersedes.
 
-        Args:
-            record: Record of the trial.
-            epoch: Epoch after which the checkpoint was written.
-            folder: Folder of the checkpoint.
-            keep_from: First epoch whose checkpoint another trial may still take over. Checkpoints from this epoch on
-                are kept.
+        Checkpoints in `record` from the epoch `keep_from` on stay, since another trial may still take them over.
         """
         self.journal.write("checkpoint", name=record.name, epoch=epoch, folder=str(folder))
         record.checkpoints[epoch] = str(folder)
@@ -158,7 +151,7 @@ class Ledger:
                 _delete_checkpoint(Path(record.checkpoints.pop(epoch)))
 
     def _needed_by_others(self, record: TrialRecord) -> set[int]:
-        """Return the epochs of a trial's checkpoints from which other trials may still have to get their states.
+        """Return the epochs of the checkpoints of `record` from which other trials may still have to get their states.
 
         A trial that took over the state of another one needs that state until it has a later checkpoint of its own.
         """
@@ -171,10 +164,10 @@ class Ledger:
         return {epoch for name, epoch in origins if name == record.name}
 
     def _origin_of(self, name: str, epoch: int) -> tuple[str, int]:
-        """Return the trial and the epoch of the checkpoint from which the state of a trial after an epoch follows.
+        """Return the trial and the epoch of the checkpoint from which the state of the trial `name` at `epoch` follows.
 
-        Normally it is the trial's own checkpoint of this epoch. An interruption may have come before that was written.
-        Then it is an earlier one, or that of a trial whose state this trial has taken over since.
+        Normally it is the trial's own checkpoint of this epoch. If an interruption came before that was written, it is
+        an earlier one, or that of a trial whose state this trial has taken over since.
         """
         record = self._by_name.get(name)
         if record is None:  # the journal lost the trial
@@ -186,7 +179,7 @@ class Ledger:
         return self._origin_of(taken_over[-1].source, taken_over[-1].epoch)
 
     def changed(self, record: TrialRecord, change: Change) -> None:
-        """Record a change that population based training made to a trial.
+        """Record that population based training made `change` to the trial of `record`.
 
         A resumed sweep makes the same change again; the repetition is not recorded.
         """
@@ -200,20 +193,20 @@ class Ledger:
         self._tell("trial_noted", record)
 
     def note(self, record: TrialRecord, text: str) -> None:
-        """Record a note for the user on a trial."""
+        """Record the note `text` for the user on the trial of `record`."""
         self.journal.write("note", name=record.name, text=text)
         record.notes.append(text)
         self._tell("trial_noted", record)
 
     def ended(self, record: TrialRecord, outcome: Outcome, error: str | None) -> None:
-        """Record that a trial ended or was interrupted. The outcome of an interrupted trial is `killed`."""
+        """Record the `outcome` and the `error` of the trial of `record`; `killed` means that it was interrupted."""
         self.journal.write("ended", name=record.name, outcome=outcome, error=error)
         record.outcome, record.error = outcome, error
         self.tell_study(record)
         self._tell("trial_ended", record)
 
     def tell_study(self, record: TrialRecord) -> None:
-        """Record the end of a configuration in the study.
+        """Record the end of a configuration in the study, when a trial of it, `record`, has ended.
 
         If the first seed failed or was stopped early, this is done at once. Otherwise it is done when all seeds of the
         configuration have ended.
@@ -233,7 +226,7 @@ class Ledger:
                 self._enter(lambda: study.complete(first.number, values))
 
     def _enter(self, write: Callable[[], None]) -> None:
-        """Write into the study, and wait as long as the disk of the study is full."""
+        """Call `write`, which writes into the study, and wait as long as the disk of the study is full."""
         until_room(write, "the study", self.journal.tell)
 
     @property
@@ -242,10 +235,9 @@ class Ledger:
         return self._seeds_per_trial > 1
 
     def missing_seeds(self, first: TrialRecord) -> list[int]:
-        """Return the indices of the seeds that a configuration should get and that have not started yet.
+        """Return the indices of the seeds that have not started yet, but that the configuration should get.
 
-        Args:
-            first: Record of the configuration's first seed.
+        `first` is the record of the configuration's first seed.
         """
         if first.outcome != "completed" and not self.gives_every_seed:
             return []
@@ -254,10 +246,7 @@ class Ledger:
     def objectives(self, first: TrialRecord) -> list[float] | None:
         """Return the value of a configuration for each metric: the mean over the seeds that ran to their end.
 
-        The result is None if none of these seeds has finite values.
-
-        Args:
-            first: Record of the configuration's first seed.
+        `first` is the record of the configuration's first seed. None if no whole seed has finite values.
         """
         found = [seed.objectives(self.metrics) for seed in self.seeds_of(first) if seed.outcome == "completed"]
         values = [value for value in found if value is not None]

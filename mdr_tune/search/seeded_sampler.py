@@ -3,8 +3,8 @@
 A draw depends only on the seed, the arm, the trial's number and the trials before it. No random generator is kept from
 one trial to the next. So an interrupted search continues exactly as it would have without the interruption.
 
-If the sampler draws a configuration that an earlier trial had, the draw is repeated with another seed. The same happens
-if the drawn values are not valid together.
+If the sampler draws a configuration that an earlier trial had, or values that are not valid together, the draw is
+repeated with another seed.
 """
 
 import contextlib
@@ -27,25 +27,23 @@ from mdr_tune.config.space import Parameter, draw, parameter_tree, resolve
 from mdr_tune.config.sweep import SearchConfig
 
 TRIES = 10
-"""Largest number of times that the sampler draws one trial. If all of these draws are rejected, the trial is drawn at
-random from the untried configurations."""
+"""Largest number of draws of one trial. If all are rejected, the trial is drawn at random from untried configurations.
+"""
 RANDOM_TRIES = 1000
 """Largest number of random draws for one trial if the space has too many configurations to list. If all of these draws
 are rejected, `NothingNewError` is raised."""
 
 
 class NothingNewError(Exception):
-    """Raised if the sampler finds no configuration that is still untried in the study."""
+    """Error: the sampler finds no configuration that is still untried in the study."""
 
 
 def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None) -> BaseSampler:
-    """Return the sampler of an arm's study. The first trials are the points of the arm's `start_from`.
+    """Return the sampler of the study of `arm`, as `search` configures it.
 
-    Args:
-        search: Configuration of the search, with the sampler and its seed.
-        arm: Arm whose trials are drawn.
-        legacy_name: Name of the study if a launch with a plan.json of version 1 began it. The draws of such a study are
-            seeded with this name, and configurations may repeat. None for any other study.
+    The first trials are the points of the arm's `start_from`. `legacy_name` is the name of a study that a launch with a
+    plan.json of version 1 began, and None for any other study. The draws of such a study are seeded with this name, and
+    configurations may repeat.
     """
     stream = arm.name if legacy_name is None else legacy_name
     given = StudyToSample(arm.trials, len(arm.start_from), seed_of(search.seed, stream), arm.space)
@@ -74,7 +72,7 @@ class SeededSampler(BaseSampler):
         """Configuration of each earlier trial, in the form of `configuration_key`, by the trial's number."""
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Draw the whole trial; returns the distributions of its parameters by name.
+        """Draw the whole `trial` of `study`, and return the distributions of its parameters by name.
 
         If a user put the trial into the study with given values, nothing is drawn and the result is empty.
 
@@ -87,23 +85,20 @@ class SeededSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return the values that `infer_relative_search_space` drew.
-
-        Optuna calls both methods at a trial's first parameter.
-        """
+        """Return the values that `infer_relative_search_space` drew. Optuna calls both at a trial's first parameter."""
         return self._drawn
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw one parameter by itself. The values of the trial's other parameters have no effect on the draw."""
+        """Draw the parameter `param_name` of `trial` by itself. The trial's other values have no effect on the draw."""
         return self._independent(study, trial, param_name, 0)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Do nothing, since the sampler keeps nothing about a trial's result. It reads the study when it draws."""
+        """Do nothing: the sampler keeps nothing about a trial's result, and reads the study when it draws."""
 
     def _new_point(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        """Draw a point whose values are valid together; returns the values by the parameter's name.
+        """Draw a point whose values are valid together, and return the values by the parameter's name.
 
         Unless configurations may repeat, no earlier trial has had the point.
         """
@@ -115,9 +110,10 @@ class SeededSampler(BaseSampler):
         return self._any_other(trial, earlier)
 
     def _point(self, study: Study, trial: FrozenTrial, attempt: int) -> dict[str, Any]:
-        """Draw a point. The sampler draws some of the parameters together, or `start_from` gives them.
+        """Draw all parameters of `trial`, with a seed of `attempt`.
 
-        Every other parameter is drawn by itself.
+        The sampler draws some of the parameters together, or `start_from` gives them. Every other one is drawn by
+        itself.
         """
         if trial.number < len(self._arm.start_from):
             together = self._arm.start_from[trial.number]
@@ -134,11 +130,7 @@ class SeededSampler(BaseSampler):
         return point
 
     def _any_other(self, trial: FrozenTrial, earlier: set[str]) -> dict[str, Any]:
-        """Draw a point at random from those that no earlier trial had.
-
-        Raises:
-            NothingNewError: No such point was found.
-        """
+        """Draw a point at random that is not among the configurations `earlier`, or raise NothingNewError."""
         generator = np.random.default_rng(seed_of(self._seed, self._stream, trial.number, "", TRIES))
         listed = listed_configurations(self._arm.trial, self._arm.space)
         if listed is not None:
@@ -169,10 +161,7 @@ class SeededSampler(BaseSampler):
         return configuration_key(resolve(arm.trial, arm.space, parameters_of(self._tree, point)))
 
     def _earlier(self, study: Study, trial: FrozenTrial) -> set[str]:
-        """Return the configurations of all trials before this one, in the form of `configuration_key`.
-
-        Trials that failed or were stopped early are included.
-        """
+        """Return the `configuration_key` of each trial before `trial`, including failed and stopped ones."""
         for other in study.get_trials(deepcopy=False)[: trial.number]:
             if other.number not in self._keys:
                 with contextlib.suppress(KeyError, ValidationError):  # the trial has no parameters yet, or never will
@@ -189,6 +178,6 @@ class SeededSampler(BaseSampler):
 
 
 def seed_of(*parts: int | str) -> int:
-    """Compute a seed of 32 bits from numbers and names."""
+    """Compute a seed of 32 bits from `parts`, which are numbers and names."""
     numbers = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in parts]
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

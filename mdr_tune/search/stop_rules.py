@@ -23,8 +23,7 @@ class StopRules:
             ones.
         metric: Name of the metric to which the target and the progress refer.
         gpus_per_trial: Number of GPUs that a trial uses. GPU hours are computed from it.
-        seeds_per_trial: Number of training seeds of a surviving configuration. The configuration's value is the mean
-            over these seeds.
+        seeds_per_trial: Number of training seeds of a surviving configuration, whose value is the mean over them.
         used_s: Wall time of the earlier sessions of the sweep, in seconds.
         every_seed: Whether every configuration gets all seeds, even if its first seed does not run to its end.
         clock: Function that returns a monotonic time in seconds.
@@ -59,8 +58,7 @@ class StopRules:
     def past(self, records: list[TrialRecord]) -> None:
         """Count the trials of earlier sessions.
 
-        Args:
-            records: Records of the trials: first those that ended, in the order of their ends, then all others.
+        `records` has first those that ended, in the order of their ends, then all others.
         """
         for record in records:
             self._gpu_s += self._gpus_per_trial * sum(epoch.get("time/epoch_s", 0.0) for epoch in record.history)
@@ -68,7 +66,7 @@ class StopRules:
                 self.trial_ended(record)
 
     def begin(self, arm: str) -> None:
-        """Compute the share of the remaining budgets for an arm whose search begins."""
+        """Compute the share of the remaining budgets for `arm`, whose search begins."""
         names = [other.name for other in self._arms]
         left = self._arms[names.index(arm) :]
         share = left[0].trials / sum(other.trials for other in left)
@@ -82,7 +80,7 @@ class StopRules:
         """Do nothing."""
 
     def epoch_finished(self, record: TrialRecord) -> None:
-        """Add the GPU time of the epoch to the GPU time used."""
+        """Add the GPU time of the last epoch of `record` to the GPU time used."""
         self._gpu_s += self._gpus_per_trial * record.history[-1].get("time/epoch_s", 0.0)
 
     def trial_noted(self, record: TrialRecord) -> None:
@@ -91,8 +89,8 @@ class StopRules:
     def trial_ended(self, record: TrialRecord) -> None:
         """Update the arm's best value, and the number of configurations in a row without a new best value.
 
-        If a configuration gets all of its seeds, it is counted when all of them have ended: if its first seed ran to
-        its end, or if every configuration gets them. Otherwise it is counted at once.
+        If the configuration of `record` gets all of its seeds, it is counted when all of them have ended. It gets them
+        if its first seed ran to its end, or if every configuration gets them. Otherwise it is counted at once.
         """
         if not record.ended:
             return
@@ -109,7 +107,7 @@ class StopRules:
             self._without_progress[record.arm] = self._without_progress.get(record.arm, 0) + 1
 
     def out_of_budget(self, arm: str) -> str | None:
-        """Return the reason why the running trials of an arm should be stopped now; None if they should go on."""
+        """Return the reason why the running trials of `arm` should be stopped now; None if they should go on."""
         if self._clock() - self._began >= self._time_until.get(arm, math.inf):
             return f"its share of the time budget of {duration(self._config.time or 0)} is used up"
         if self._gpu_s >= self._gpu_until.get(arm, math.inf):
@@ -117,7 +115,7 @@ class StopRules:
         return None
 
     def closed(self, arm: str) -> str | None:
-        """Return the reason why no further trial of an arm should be started; None if more may be started."""
+        """Return the reason why no further trial of `arm` should be started; None if more may be started."""
         target, patience = self._config.target, self._config.patience
         if target is not None and self._best.get(arm, -math.inf) >= target:
             return f"the target of {target:g} is reached"

@@ -25,10 +25,10 @@ class Suggestions(Protocol):
     """The methods of a search that `TrialSource` calls to get configurations."""
 
     def next_name(self) -> str | None:
-        """Ask the study for the next configuration; returns its name, or None if no configuration is left."""
+        """Ask the study for the next configuration and return its name, or None if no configuration is left."""
 
     def suggest(self, name: str) -> dict[str, Any] | None:
-        """Return the suggestion for a name from `next_name`, in the form `{"trial": ..., "parameters": ...}`."""
+        """Return the suggestion for a `name` from `next_name`, in the form `{"trial": ..., "parameters": ...}`."""
 
 
 class TrialSource(SearchAlgorithm):
@@ -97,7 +97,7 @@ class TrialSource(SearchAlgorithm):
         return self._arm.trials
 
     def add_configurations(self, experiments: Any) -> None:
-        """Take the settings that all trials share from Tune's experiment, and make the trials of earlier sessions."""
+        """Take the settings of all trials from Tune's `experiments`, and make the trials of earlier sessions."""
         experiment = experiments[0] if isinstance(experiments, list) else experiments
         assert isinstance(experiment, Experiment)
         self._spec = experiment.spec
@@ -127,7 +127,7 @@ class TrialSource(SearchAlgorithm):
         return trial
 
     def goes_on(self, name: str) -> bool:
-        """Return whether a trial that Tune gave up will be given to Tune again."""
+        """Return whether the trial `name`, which Tune gave up, will be given to Tune again."""
         return name in self._lost
 
     def _past_trial(self) -> Trial | None:
@@ -206,11 +206,10 @@ class TrialSource(SearchAlgorithm):
         """Do nothing: results reach the study through the ledger."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Queue a trial that Tune gave up (`error`), so that Tune gets it again.
+        """Queue the trial `trial_id` for Tune again if Tune gave it up (`error`), at most MOST_TIMES_LOST times.
 
-        This is done at most MOST_TIMES_LOST times for each trial. Tune may give a trial up although it has retries
-        left. If a process is lost while Tune prepares it for another trial, Tune counts two failures of that other
-        trial, and gives that trial up at the second failure.
+        Tune may give a trial up although it has retries left. If a process is lost while Tune prepares it for another
+        trial, Tune counts two failures of that other trial, and gives that trial up at the second failure.
         """
         if error and self._times_lost[trial_id] < MOST_TIMES_LOST:
             self._times_lost[trial_id] += 1
@@ -240,5 +239,5 @@ def _fresh(trial: dict[str, Any], parameters: dict[str, Any], exempt: bool = Fal
 
 
 def _failure(record: TrialRecord) -> dict[str, Any] | None:
-    """Return the kind and the text of the failure of a trial of an earlier session; None if the trial did not fail."""
+    """Return the `kind` and the `text` of the failure in `record`; None if the trial did not fail or diverge."""
     return {"kind": record.outcome, "text": record.error} if record.outcome in ("failed", "diverged") else None

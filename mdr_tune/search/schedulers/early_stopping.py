@@ -26,11 +26,9 @@ class _Named:
 
 
 class EarlyStopping(LaneScheduler):
-    """Stop trials as one of Tune's rules decides. The rule is called after each epoch.
+    """Stop trials as `rule`, one of Tune's schedulers, decides after each epoch.
 
-    Args:
-        rule: Tune's scheduler that makes the decisions. It must compare trials by a metric named `value`.
-        num_lanes: Number of trials that can run side by side.
+    The rule must compare trials by a metric named `value`. `num_lanes` trials can run side by side.
     """
 
     def __init__(self, rule: TrialScheduler, num_lanes: int) -> None:
@@ -49,10 +47,9 @@ class EarlyStopping(LaneScheduler):
 
 
 def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: int) -> EarlyStopping:
-    """Return a scheduler that stops trials by ASHA (Li et al., MLSys 2020).
+    """Return a scheduler for `num_lanes` lanes that stops trials by ASHA (Li et al., MLSys 2020).
 
     Args:
-        num_lanes: Number of trials that can run side by side.
         max_epochs: Number of epochs of the longest trial.
         grace_epochs: Number of epochs at the first rung. If `max_epochs` is not larger, no trial is stopped.
         reduction_factor: Ratio of each rung to the rung before it. About one in `reduction_factor` trials passes a
@@ -70,14 +67,10 @@ def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: i
 
 
 def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> EarlyStopping:
-    """Return a scheduler that stops trials by median stopping (Golovin et al., KDD 2017).
+    """Return a scheduler for `num_lanes` lanes that stops trials by median stopping (Golovin et al., KDD 2017).
 
-    The scheduler never pauses a trial to wait for others.
-
-    Args:
-        num_lanes: Number of trials that can run side by side.
-        grace_epochs: Number of epochs that a trial trains before it may be stopped.
-        min_trials: Number of trials that must have reported a value before a trial is compared with their median.
+    A trial trains `grace_epochs` epochs before it may be stopped. It is compared with the median of other trials when
+    `min_trials` trials have reported a value. The scheduler never pauses a trial to wait for others.
     """
     rule = MedianStoppingRule(
         time_attr=TIME,
@@ -92,7 +85,7 @@ def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> Early
 
 
 def replay(scheduler: LaneScheduler, reports: Sequence[tuple[str, int, float, bool]]) -> set[str]:
-    """Give a new scheduler the reports of earlier sessions, so that it decides as if it had received them live.
+    """Give a new `scheduler` the reports of earlier sessions, so that it decides as if it had received them live.
 
     Args:
         scheduler: ASHA or median stopping. With any other scheduler the result is empty.

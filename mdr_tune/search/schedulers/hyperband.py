@@ -10,21 +10,15 @@ from mdr_tune.search.schedulers.rungs import Group, RungScheduler
 class HyperBand(RungScheduler):
     """Run brackets of successive halving. The first bracket has the most trials and the earliest first rung.
 
-    With at most `R` epochs and reduction factor `eta`, bracket `s` runs from `s_max` = floor(log_eta R) down to 0, then
-    from `s_max` again. It takes ceil((s_max + 1) / (s + 1) * eta^s) trials; the last bracket of a search may get fewer.
-    The rungs of a bracket are R / eta^s, R / eta^(s-1), ..., R / eta epochs, rounded down. At the k-th rung, 1 / eta^k
-    of the trials that the bracket began with go on, rounded down, but at least one. A trial that ended before a rung
-    counts among those that do not go on.
+    With at most R epochs (`max_epochs`) and eta (`reduction_factor`), bracket `s` runs from `s_max` = floor(log_eta R)
+    down to 0, then from `s_max` again. It takes ceil((s_max + 1) / (s + 1) * eta^s) trials; the last bracket of a
+    search may get fewer. The rungs of a bracket are R / eta^s, R / eta^(s-1), ..., R / eta epochs, rounded down. At the
+    k-th rung, 1 / eta^k of the trials that the bracket began with go on, rounded down, but at least one. A trial that
+    ended before a rung counts among those that do not go on. `num_lanes` and `ends` are those of `RungScheduler`.
 
     Tune's own HyperBand is not used for four reasons. It begins with bracket 0. It halves brackets that are not full
     yet, so that with few lanes a bracket has one trial. It lets paused trials wait for ever if one fails after the
-    first halving. It ends trials before R epochs if R is not a power of `eta`.
-
-    Args:
-        num_lanes: Number of trials that can run side by side.
-        ends: Numbers of trials at which the search has ended or will end; see `RungScheduler`.
-        max_epochs: Number of epochs of the longest trial, `R`.
-        reduction_factor: Reduction factor, `eta`.
+    first halving. It ends trials before R epochs if R is not a power of eta.
     """
 
     def __init__(self, num_lanes: int, ends: Iterable[int], max_epochs: int, reduction_factor: int) -> None:

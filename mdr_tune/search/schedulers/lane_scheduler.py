@@ -14,7 +14,7 @@ BUSY = (Trial.RUNNING, Trial.PENDING)
 
 
 class LaneScheduler(FIFOScheduler):
-    """Run trials in order, as many at a time as there are lanes.
+    """Run trials in order, at most `num_lanes` at a time. Base of all schedulers.
 
     A subclass makes its decisions in the hooks `_added`, `_returned`, `_decide` and `_left`.
 
@@ -25,9 +25,6 @@ class LaneScheduler(FIFOScheduler):
     - Trials whose config has `exempt` set are neither counted nor stopped.
 
     The metric is maximised; its name comes from Tune's TuneConfig.
-
-    Args:
-        num_lanes: Number of trials that can run side by side.
     """
 
     def __init__(self, num_lanes: int) -> None:
@@ -47,10 +44,7 @@ class LaneScheduler(FIFOScheduler):
         return self._compared_by
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take the name of the metric from the TuneConfig.
-
-        The result is False, which makes Tune raise an error, if the metric is not to be maximised.
-        """
+        """Take the name of `metric` from the TuneConfig. False makes Tune raise an error if `mode` is not `max`."""
         self._compared_by = metric
         return metric is not None and mode == "max"
 
@@ -61,19 +55,17 @@ class LaneScheduler(FIFOScheduler):
         """Hook that is called for a known trial that Tune has queued again or that the search has made anew."""
 
     def _decide(self, trial: Trial, epoch: int, value: float) -> str:
-        """Hook that returns the decision on a trial after an epoch: CONTINUE, PAUSE or STOP."""
+        """Hook that returns the decision on `trial` after `epoch`, which had this `value`: CONTINUE, PAUSE or STOP."""
         return str(self.CONTINUE)
 
     def _left(self, trial: Trial, last: tuple[int, float] | None) -> None:
-        """Hook that is called when a trial has ended.
+        """Hook that is called when `trial` has ended.
 
-        Args:
-            trial: Trial that ended.
-            last: Last epoch and its value if `_decide` was not called for that epoch; otherwise None.
+        `last` is its last epoch with the value, if `_decide` was not called for that epoch; otherwise None.
         """
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Register a trial that is new, that was begun in an earlier session, or that Tune has queued again."""
+        """Register `trial`, which is new, was begun in an earlier session, or was queued again by Tune."""
         if _is_exempt(trial):
             return
         if trial.trial_id in self._answers:
@@ -83,7 +75,7 @@ class LaneScheduler(FIFOScheduler):
             self._added(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Return the decision on a trial after a result: CONTINUE, PAUSE or STOP."""
+        """Return the decision on `trial` after `result`: CONTINUE, PAUSE or STOP."""
         report = self._report(result)
         if _is_exempt(trial) or report is None:
             return str(self.CONTINUE)
@@ -94,10 +86,7 @@ class LaneScheduler(FIFOScheduler):
         return answer if report[0] >= epoch else str(self.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Remove a trial that ended while it was running.
-
-        Tune reports the last epoch of a completed trial only here.
-        """
+        """Remove `trial`, which ended while it was running. Tune reports a completed trial's last epoch only here."""
         if _is_exempt(trial):
             return
         report = self._report(result)
@@ -105,15 +94,12 @@ class LaneScheduler(FIFOScheduler):
         self._left(trial, report if is_new else None)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
-        """Remove a trial that ended while it was paused or pending."""
+        """Remove `trial`, which ended while it was paused or pending."""
         if not _is_exempt(trial):
             self._left(trial, None)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Remove a trial whose process was lost.
-
-        If the trial goes on from its checkpoint, Tune adds it again at once.
-        """
+        """Remove `trial`, whose process was lost. If it goes on from its checkpoint, Tune adds it again at once."""
         self.on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:

@@ -35,8 +35,8 @@ class PopulationBasedTraining(RungScheduler):
         seed: Seed of the random choice of the better trial and of the perturbation.
         max_epochs: Number of epochs of the longest trial.
         interval_epochs: Number of epochs between two decisions.
-        quantile: Share of the population that is replaced. The number of replaced trials is rounded up, but is at most
-            half of the population. The same number of the best trials are copied.
+        quantile: Share of the population that is replaced, rounded up to a whole trial, but at most half of it. The
+            same number of the best trials are copied.
         keys: Dotted keys of the values that are perturbed.
         resample: Probability that a value is not perturbed but drawn anew, if it is a searched one.
         on_change: Called when a trial is replaced; see `OnChange`.
@@ -76,10 +76,9 @@ class PopulationBasedTraining(RungScheduler):
             self._on_change(name, epoch, source, parameters)
 
     def _take_over(self, trial: Trial, source: Trial, generator: random.Random) -> dict[str, Any]:
-        """Let a paused trial go on from the checkpoint of `source`, with the configuration of `source` perturbed.
+        """Let a paused `trial` go on from the checkpoint of `source`, and return its new parameters by dotted key.
 
-        Returns:
-            The trial's new parameters by dotted key.
+        Its configuration is that of `source`, perturbed with draws from `generator`.
         """
         taken = {key: copy.deepcopy(source.config[key]) for key in ("trial", "parameters")}
         values = flatten(taken["trial"])

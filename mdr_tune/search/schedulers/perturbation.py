@@ -10,7 +10,7 @@ FACTORS = (0.8, 1.2)
 
 
 def draw(domain: Domain, generator: random.Random) -> Any:
-    """Draw a value from `domain` with the distribution that a random search uses."""
+    """Draw a value from `domain` with `generator`, with the distribution that a random search uses."""
     if domain.choice is not None:
         return generator.choice(domain.choice)
     low, high = domain.probes()
@@ -23,13 +23,10 @@ def draw(domain: Domain, generator: random.Random) -> Any:
 
 
 def domain_of(tree: tuple[Parameter, ...], key: str, parameters: dict[str, Any]) -> Domain | None:
-    """Return the domain that a trial's value was drawn from; None if the value was not drawn.
+    """Return the domain that a trial's value at the dotted `key` was drawn from; None if the value was not drawn.
 
-    Args:
-        tree: Parameters of the search space.
-        key: Dotted key of the value in the trial.
-        parameters: Values that were drawn for the trial, by dotted key. If a parameter is a choice between sections,
-            only the section that the trial has is searched for the key.
+    `tree` has the parameters of the search space, and `parameters` the values that were drawn for the trial, by dotted
+    key. Of a choice between sections, only the section that the trial has is searched for the key.
     """
     for parameter in tree:
         if parameter.key == key and parameter.is_drawn:
@@ -43,18 +40,11 @@ def domain_of(tree: tuple[Parameter, ...], key: str, parameters: dict[str, Any])
 
 
 def perturb(value: float, domain: Domain | None, resample: float, generator: random.Random) -> Any:
-    """Return a changed value: the value times 0.8 or 1.2, or, with probability `resample`, a new draw from the domain.
+    """Return the number `value` times 0.8 or 1.2, or, with probability `resample`, a new draw from `domain`.
 
     If the domain is a list of choices, the value becomes the next smaller or the next larger choice instead of a
-    product.
-
-    Args:
-        value: Number to change.
-        domain: Domain that the value was drawn from. The result stays inside the domain. None means that the value is
-            not searched; it is then multiplied, and the result has no limits.
-        resample: Probability of a new draw from the domain.
-        generator: Source of randomness. With the same arguments and the same state of the generator, the result is the
-            same.
+    product. The result stays inside the domain. A `domain` of None means that the value is not searched; it is then
+    multiplied, without limits. The result depends only on the arguments and the state of `generator`.
     """
     if domain is not None and generator.random() < resample:
         return draw(domain, generator)

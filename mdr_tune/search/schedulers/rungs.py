@@ -1,6 +1,4 @@
-"""Let the trials of a group wait for each other at rungs.
-
-When all wait at a rung, the scheduler judges the whole group.
+"""Let the trials of a group wait for each other at rungs. When all wait at a rung, the scheduler judges the group.
 
 Tune's own HyperBand and synchronous PBT decide when the last running trial reports. At that moment other trials may
 still be writing their checkpoints, and a group may not be complete yet. Ties and random draws then depend on the order
@@ -46,10 +44,7 @@ class Group:
 
     @property
     def ranking(self) -> list[str]:
-        """Names of the trials that wait at the rung, the best first.
-
-        Trials with equal values are in the order of their names.
-        """
+        """Names of the trials that wait at the rung, the best first; trials with equal values in the order of names."""
         return sorted(self.values, key=lambda name: (-self.values[name], name))
 
     @property
@@ -81,12 +76,9 @@ class RungScheduler(LaneScheduler, ABC):
 
     @abstractmethod
     def _pass_rung(self, group: Group, epoch: int, tune_controller: Any) -> None:
-        """Stop or change trials of a group that all wait at a rung. Trials that are not stopped go on afterwards.
+        """Stop or change trials of `group`, which all wait at the rung `epoch`; the others go on afterwards.
 
-        Args:
-            group: Group whose trials all wait.
-            epoch: Epoch of the rung.
-            tune_controller: Tune's controller, which ends trials.
+        `tune_controller` is Tune's controller, which ends trials.
         """
 
     def _is_complete(self, group: Group) -> bool:
