@@ -1,7 +1,4 @@
-"""The configuration that a user writes.
-
-The main modules are `trial`, one training run; `space`, the search space; `sweep`, the content of a sweep file; and
-`sweep_reading`, which reads a sweep file.
+"""The configuration that a user writes: `trial`, `space`, the whole sweep file (`sweep`) and `sweep_reading`.
 
 Importing this package imports neither torch nor Ray. Each name below is imported when it is first used.
 """

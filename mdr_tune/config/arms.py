@@ -1,7 +1,7 @@
 """The arms of a sweep: the search with MDR, and the baselines, each searched with the same budget.
 
-An arm trains no configuration twice, except in population based training. If an arm has fewer configurations than
-the number of trials in the sweep file, it trains each configuration once.
+An arm trains no configuration twice, except in population based training. If an arm has fewer configurations than the
+number of trials in the sweep file, it trains each configuration once.
 """
 
 from dataclasses import dataclass, replace
@@ -33,12 +33,12 @@ class Arm:
     wanted: int = 0
     """Number of trials that the sweep file asks for. It is more than `trials` if the space has fewer configurations."""
     configurations: int | None = None
-    """Number of different configurations in the space. None if there are infinitely many, if configurations may repeat,
-    or if nothing is searched."""
+    """Number of different configurations in the space; None if it is infinite, if they may repeat, or if nothing is
+    searched."""
 
 
 def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
-    """Return the baselines of a trial by name, each with the sections that it replaces (Table 1 of the MDR paper)."""
+    """Return the baselines of `trial` by name, each with the sections that it replaces (Table 1 of the MDR paper)."""
     loss = trial.loss.name
     baselines: dict[str, dict[str, Any]] = {loss: {"mdr": None}}
     if not trial.loss.compares_directions:  # the embeddings of any other loss are on the unit sphere anyway
@@ -47,11 +47,7 @@ def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
 
 
 def baseline_trial(trial: TrialConfig, name: str) -> TrialConfig:
-    """Return the trial of a baseline.
-
-    Raises:
-        ValidationError: The sections that the baseline replaces do not fit the rest of the trial.
-    """
+    """Return `trial` as the baseline `name` has it. ValidationError if the replaced sections do not fit the rest."""
     return TrialConfig.model_validate({**trial.model_dump(), **baseline_names(trial)[name]})
 
 
@@ -62,17 +58,15 @@ def baseline_space(space: Space) -> Space:
 
 
 def given_points(sweep: SweepConfig) -> list[dict[str, Any]]:
-    """Return the points that `start_from` lists. There are none if it names another sweep, which is read later."""
+    """Return the points that `start_from` of `sweep` lists; none if it names another sweep, which is read later."""
     return sweep.start_from if isinstance(sweep.start_from, list) else []
 
 
 def repeated_points(sweep: SweepConfig) -> dict[int, int]:
-    """Find the points of `start_from` that give the same configuration as an earlier point.
+    """Map the index of each repeated point of `start_from` of `sweep` to the index of the earlier point.
 
-    A point that lacks a searched key repeats no other point, since the value of that key is drawn.
-
-    Returns:
-        The index of each repeated point, mapped to the index of the earlier point.
+    A point is repeated if both give the same configuration. A point without a searched key, which is drawn, repeats
+    none.
     """
     first, again = dict[str, int](), dict[int, int]()
     for i, point in enumerate(given_points(sweep)):
@@ -84,11 +78,9 @@ def repeated_points(sweep: SweepConfig) -> dict[int, int]:
 
 
 def trial_of_point(sweep: SweepConfig, point: dict[str, Any]) -> TrialConfig | None:
-    """Return the trial that an entry of `start_from` describes; None if the entry lacks a searched key.
+    """Return the trial that `point`, an entry of `start_from`, describes; None if it lacks a searched key of `sweep`.
 
-    Raises:
-        ValidationError: The values of the point do not fit each other.
-        ValueError: The entry is no point of the space.
+    ValidationError if values of the point do not fit each other, ValueError if it is no point of the space.
     """
     encoded = encode_point(sweep.space, point)
     try:
@@ -99,7 +91,7 @@ def trial_of_point(sweep: SweepConfig, point: dict[str, Any]) -> TrialConfig | N
 
 
 def main_arm(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> Arm:
-    """Return the main arm: the search that the sweep file describes. The arguments are those of `arms`."""
+    """Return the arm that `sweep` itself describes. See `arms` for `more` and `repeats`."""
     again = {} if repeats or sweep.search.may_repeat else repeated_points(sweep)
     given = [point for i, point in enumerate(given_points(sweep)) if i not in again]
     points = tuple(filter(None, (encode_point(sweep.space, point) for point in given)))
@@ -109,12 +101,10 @@ def main_arm(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> Arm:
 
 
 def arms(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> list[Arm]:
-    """Return the main search and its baselines, in the order in which they run.
+    """Return the arms of `sweep`, the main arm first and then the baselines, in the order in which they run.
 
-    Args:
-        sweep: Content of the sweep file.
-        more: Number of trials by which each search was extended after its first launch.
-        repeats: True if a search may train a configuration more than once. Population based training always may.
+    `more` is the number of trials by which each search was extended after its first launch. `repeats` is True if a
+    search may train a configuration more than once. Population based training always may.
     """
     first = main_arm(sweep, more, repeats)
     result = [first]
@@ -133,10 +123,10 @@ def arms(sweep: SweepConfig, more: int = 0, repeats: bool = False) -> list[Arm]:
 
 
 def _with_budget(sweep: SweepConfig, arm: Arm, repeats: bool) -> Arm:
-    """Return the arm with its final number of trials. Before, `arm.trials` is the number that the file asks for.
+    """Return `arm` with its final number of trials. Before, `arm.trials` is the number that the file asks for.
 
-    The final number is at most the number of configurations, unless configurations may repeat. A grid has a trial for
-    each of its combinations. An arm that searches nothing has one trial.
+    The final number is at most the number of configurations, unless `repeats` or `sweep` allows them to repeat. A grid
+    has a trial for each of its combinations. An arm that searches nothing has one trial.
     """
     if not searched(arm.space):
         return replace(arm, trials=1, wanted=1)

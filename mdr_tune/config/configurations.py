@@ -15,11 +15,11 @@ MOST_LISTED = 1024
 
 
 def configuration_key(trial: TrialConfig) -> str:
-    """Return a text that is equal for two trials if, and only if, they are trained in the same way.
+    """Return a text that is equal for two values of `trial` if, and only if, they are trained in the same way.
 
-    In the text, each default and each `auto` is replaced by the value that is used. For example, the levels
-    {count: 1, spread: 2} and {count: 1, spread: 3} are equal, since a single level has no spread. Values that the
-    training does not use are left out, such as `optimizer.loss_learning_rate` for a loss without parameters.
+    Each default and each `auto` is replaced by the value that is used. For example, the levels {count: 1, spread: 2}
+    and {count: 1, spread: 3} are equal, since a single level has no spread. Values that the training does not use are
+    left out, such as `optimizer.loss_learning_rate` for a loss without parameters.
     """
     sections = {
         "loss": trial.loss.in_force(),
@@ -32,20 +32,15 @@ def configuration_key(trial: TrialConfig) -> str:
 
 
 def parameters_of(tree: Tree, point: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a point by the trial's dotted keys.
+    """Convert a study's `point`, by names of the parameters in `tree`, to values by the trial's dotted keys.
 
-    Args:
-        tree: The parameters of the space.
-        point: Values by the names of the parameters, as a study stores them.
-
-    Raises:
-        KeyError: `point` lacks a parameter.
+    A parameter that `point` lacks raises KeyError.
     """
     return draw(tree, lambda parameter: point[parameter.name])
 
 
 def num_points(tree: Tree) -> float:
-    """Return the number of combinations of values; infinity if a parameter has a range of real numbers."""
+    """Return the number of combinations of values of `tree`; infinity if a parameter has a range of real numbers."""
     return math.prod(map(_num_values, tree))
 
 
@@ -59,15 +54,9 @@ def _num_values(parameter: Parameter) -> float:
 
 
 def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[str, Any]] | None:
-    """List the different configurations of a space.
+    """Return a point of each configuration of `trial` in `space`, as a study stores it, by `configuration_key`.
 
-    Args:
-        trial: The base trial.
-        space: The search space. Combinations that make no valid trial are left out.
-
-    Returns:
-        The first point of each configuration, by `configuration_key`. A point has values by the names of the parameters
-        in a study. None is returned if there are more than `MOST_LISTED` combinations.
+    Combinations that make no valid trial are left out. None if there are more than `MOST_LISTED` combinations.
     """
     tree = parameter_tree(space)
     if num_points(tree) > MOST_LISTED:
@@ -82,10 +71,9 @@ def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[st
 
 
 def num_configurations(trial: TrialConfig, space: Space) -> int | None:
-    """Return the number of different configurations; None if it is infinite.
+    """Return the number of different configurations of `trial` in `space`; None if it is infinite.
 
-    If there are more than `MOST_LISTED` combinations, the number of combinations is returned. It is then not checked if
-    some of them are the same configuration.
+    If there are more than `MOST_LISTED` combinations, all are counted, even if some are the same configuration.
     """
     combinations = num_points(parameter_tree(space))
     if math.isinf(combinations):

@@ -1,6 +1,4 @@
-"""The data sets that a sweep file may name: the keys of each, and the code that opens it.
-
-To add a data set, add a class here.
+"""The data sets that a sweep file may name: the keys of each, and the code that opens it. To add one, add a class here.
 
 The code that reads images is in `mdr_tune.data`. A sweep file is checked before torch is imported, so each method
 imports the modules that it needs.
@@ -32,17 +30,14 @@ _NO_PATHS = (
     (r"[A-Za-z]:[\\/]", "is a path of Windows: write where that folder is mounted here, with slashes"),
     (r"\$\{?[A-Za-z_]\w*\}?(/|$)|%\w+%", "begins with a variable, which only a shell replaces: write it out"),
 )
-"""Patterns of texts that are likely not paths of this machine, each with the end of the message about them.
-
-A text that matches is accepted if a file of that name exists."""
+"""Patterns of texts that are likely no paths of this machine, with the end of the message about each. A text that
+matches is accepted if a file of that name exists."""
 
 
 def local_path(path: str) -> str:
     """Return `path` as an absolute path, since workers have another working directory than the user.
 
-    Raises:
-        ValueError: The text is likely not a path of this machine, or the absolute path is not UTF-8. The fault may be
-            only in the name of the working directory. The message says what to do.
+    ValueError if it is likely not a path of this machine, or not UTF-8. The message says what to do.
     """
     absolute = str(Path(os.path.expanduser(path)).absolute())  # Path.expanduser raises where there is no such user
     if problem := not_utf_8(absolute):
@@ -90,13 +85,11 @@ def _keys(value: Any) -> Any:
 
 
 class Dataset(Named):
-    """A data set that a sweep file may name.
-
-    The methods here are the defaults for data that are neither published nor image files. Subclasses override them.
+    """A data set that a sweep file may name. The methods suit data that are neither published nor image files.
 
     Attributes:
-        usual_ks: ranks K at which papers report Recall@K on this data set.
-        best_augmentation: name of the augmentation that `augmentation: auto` stands for.
+        usual_ks: Ranks K at which papers report Recall@K on this data set.
+        best_augmentation: Name of the augmentation that `augmentation: auto` stands for.
         is_published: True if `fetch` downloads the data set, or says where to get it.
     """
 
@@ -141,10 +134,9 @@ class Dataset(Named):
         return ""
 
     def fetch(self, progress: Progress) -> None:
-        """Download the files of a published data set; do nothing for any other.
+        """Download the files of a published data set, and report to `progress`; do nothing for any other data set.
 
-        Raises:
-            UserError: The files cannot be downloaded. The message says which files the user has to put where.
+        If the files cannot be downloaded, the message of the UserError says which files the user has to put where.
         """
 
     def outline(self) -> "DatasetOutline | None":
@@ -154,18 +146,12 @@ class Dataset(Named):
     def listed(self) -> "ListedDataset | None":
         """List the image files, draw the splits, and check both. Return None if the images are not in files.
 
-        Raises:
-            UserError: Image files are missing, or they do not fit the keys.
+        UserError if image files are missing, or do not fit the keys.
         """
         return None
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
-        """Return the opened data set. This method is called only if `listed` returns None.
-
-        Args:
-            folder: The cache folder.
-            progress: Function that is called with the progress of opening the data set.
-        """
+        """Return the data set, opened with the cache `folder`, if `listed` returns None. Report to `progress`."""
         raise NotImplementedError
 
 
@@ -187,7 +173,7 @@ class GlyphsDataConfig(Dataset):
         return GLYPHS
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
-        """Return the data set of letters. They are rendered if they are not in the cache folder."""
+        """Return the data set of letters. They are rendered if the cache `folder` lacks them."""
         from mdr_tune.data.glyphs.glyphs import open_glyphs
 
         return open_glyphs(folder)
@@ -209,16 +195,15 @@ Pixels = Annotated[
 
 class _ImageFiles(Dataset):
     resize: Pixels = "auto"
-    """Height and width, in pixels, that every image is resized to, by Lanczos resampling. The cache holds the resized
-    images. `auto`: `image_size` * 256 / 224, the ratio that MDR's authors use."""
+    """Height and width, in pixels, that every image is resized to, by Lanczos resampling, and then cached. `auto`:
+    `image_size` * 256 / 224, the ratio that MDR's authors use."""
     image_size: Pixels = "auto"
-    """Height and width, in pixels, of the part that the network sees. In training it is a random crop, in evaluation
-    the centre of the image. `auto`: `resize` * 224 / 256."""
+    """Height and width, in pixels, of the part that the network sees: a random crop in training, the centre of the
+    image in evaluation. `auto`: `resize` * 224 / 256."""
     cache: bool = True
     """true: resized images are kept on disk; false: images are decoded each time they are read, which is slow."""
     corrupt: Literal["refuse", "skip"] = "refuse"
-    """Treatment of images that cannot be decoded. `refuse`: it is an error if there are any; `skip`: they are left
-    out."""
+    """Treatment of images that cannot be decoded. `refuse`: they are an error; `skip`: they are left out."""
     validation: ClassShare = ClassFraction()
     """Classes that are held out of the training classes. Trials are compared on them."""
 
@@ -271,7 +256,7 @@ class _ImageFiles(Dataset):
     def measured_on(self) -> dict[str, Any]:
         """Return, by dotted key, the values that determine on which images trials are compared.
 
-        The keys that determine how images are resized, cut and cached are left out.
+        How images are resized, cut and cached does not count.
         """
         return flatten(self.model_dump(exclude={"image_size", "resize", "cache"}))
 
@@ -288,7 +273,7 @@ class Published(_ImageFiles):
         raise NotImplementedError
 
     def fetch(self, progress: Progress) -> None:
-        """Download the published files to `root`, unless they are there."""
+        """Download the published files to `root`, unless they are there, and report to `progress`."""
         from mdr_tune.data.published.fetch import fetch
 
         fetch(self.benchmark(), Path(self.root), progress)
@@ -355,10 +340,10 @@ class _Own(_ImageFiles):
     """Classes held out for the final evaluation, if the data have no test split of their own."""
     single_image_classes: Literal["refuse", "drop"] = "refuse"
     """Treatment of classes with a single image. Such a class has no positive pair, and its image as a query has nothing
-    to find. `refuse`: it is an error if there are any; `drop`: they are left out."""
+    to find. `refuse`: they are an error; `drop`: they are left out."""
     duplicates: Literal["refuse", "keep"] = "refuse"
     """Treatment of images with the same pixels in different splits: a test would use images that were trained on.
-    `refuse`: it is an error if there are any; `keep`: they are kept, with a warning."""
+    `refuse`: they are an error; `keep`: they are kept, with a warning."""
     recall_at: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8], min_length=1)
     """The ranks K at which Recall@K is measured."""
 
@@ -391,10 +376,10 @@ class TableDataConfig(_Own):
     path_column: str = "path"
     label_column: str = "label"
     split_column: str | None = None
-    """Name of the column with the split of each image: train, validation, test, query or gallery. Query and gallery are
-    parts of a test split. null: there is no such column, and the classes of each split are drawn at random."""
+    """Column with the split of each image: train, validation, test, query or gallery. Query and gallery are parts of a
+    test split. null: there is no such column, and the classes of each split are drawn at random."""
     role_column: str | None = None
-    """Name of the column with the role of each image: query or gallery. An image with an empty cell has both roles."""
+    """Column with the role of each image: query or gallery. An image with an empty cell has both roles."""
 
     def source_arguments(self) -> dict[str, Any]:
         """Return, by key, all values that determine the images. If `root` is None, it is the folder of `file`."""
@@ -418,12 +403,9 @@ class _DataSection(StrictModel):
 
 
 def read_data(name: str, **keys: Any) -> Dataset:
-    """Check the keys of a data set, and return the data set for `mdr_tune.data.load_dataset`.
+    """Check the `keys` of the data set `name`, such as `cub200`, and return it for `mdr_tune.data.load_dataset`.
 
-    Args:
-        name: Name of the data set, such as `cub200`.
-        keys: The other keys of the section `trial.data` in a sweep file (docs/sweep_file.md). A key that is left out
-            has its default.
+    The keys are those of the section `trial.data` in a sweep file (docs/sweep_file.md). Others have their defaults.
 
     Raises:
         UnknownName: There is no data set of this name. The message lists the known names.

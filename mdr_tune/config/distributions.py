@@ -10,12 +10,12 @@ from mdr_tune.config.space import Parameter, parameter_tree, walk
 
 
 def distributions_of(space: Space) -> dict[str, BaseDistribution]:
-    """Return Optuna's distribution for each parameter that is drawn, by the parameter's name in the study."""
+    """Return Optuna's distribution for each drawn parameter of `space`, by the parameter's name in the study."""
     return {parameter.name: distribution(parameter) for parameter in walk(parameter_tree(space))}
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
-    """Return Optuna's distribution for one parameter."""
+    """Return Optuna's distribution for `parameter`."""
     domain = parameter.domain
     if domain.choice is not None:
         return CategoricalDistribution([branch.stored for branch in parameter.branches])
@@ -27,7 +27,7 @@ def distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def value_at(found: BaseDistribution, u: float) -> Any:
-    """Return the value at quantile `u` of a distribution. `u` is in [0, 1)."""
+    """Return the value at quantile `u` of the distribution `found`. `u` is in [0, 1)."""
     if isinstance(found, CategoricalDistribution):
         return found.choices[int(u * len(found.choices))]
     if isinstance(found, IntDistribution):

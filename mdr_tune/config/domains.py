@@ -84,10 +84,9 @@ T = TypeVar("T")
 
 
 def describe_value(value: Any, digits: int = DIGITS) -> str:
-    """Return a short text for a value of a trial, to be used in a name or a message.
+    """Return a short text for `value`, used in a name or a message, with `digits` significant digits in each float.
 
-    The text of a section has its name and its other keys with their values. A domain inside of the section is described
-    in words. The text of `null` is `none`.
+    The text of a section has its name, and its other keys with their values, or with their domains in words.
     """
     if isinstance(value, dict):
         words = [str(value["name"])] if "name" in value else []
@@ -104,12 +103,9 @@ def describe_value(value: Any, digits: int = DIGITS) -> str:
 
 
 def tell_apart(items: Sequence[T], say: Callable[[T, int], str], digits: int = DIGITS) -> list[str]:
-    """Return a text for each item. Different items have different texts, with as few digits as possible.
+    """Return a text for each of `items`, so that different items have different texts.
 
-    Args:
-        items: Values, or rows of values.
-        say: Function that returns the text of an item with a given number of significant digits.
-        digits: Number of significant digits to begin with. More are used only for items whose texts would be equal.
+    `say` returns the text of an item with a given number of significant digits: `digits`, or more if needed.
     """
     texts = [say(item, digits) for item in items]
     for text in dict.fromkeys(texts):
@@ -123,7 +119,7 @@ def tell_apart(items: Sequence[T], say: Callable[[T, int], str], digits: int = D
 
 
 def _check_choices(values: list[Any]) -> None:
-    """Check that Optuna can store each value, that no value is listed twice, and that domains inside are valid."""
+    """Check that Optuna can store `values`, that none is listed twice, and that domains inside of them are valid."""
     try:
         json.dumps(values)
     except TypeError as error:
@@ -155,10 +151,7 @@ def _as_domain(value: Any) -> Any:
 
 
 def _other_form(value: dict[Any, Any]) -> str:
-    """Return how to write a domain that has the form of another search program, such as {min: 0, max: 1}.
-
-    The text is empty if it is not clear what the form means.
-    """
+    """Return how to write `value`, a domain such as {min: 0, max: 1} of another program; empty if it is not clear."""
     given = {str(key).lower(): item for key, item in value.items()}
     low, high = (next((given[key] for key in keys if key in given), None) for keys in _ENDS)
     values = next((given[key] for key in _VALUES if isinstance(given.get(key), list)), None)
@@ -189,13 +182,9 @@ class LevelsDomain(StrictModel):
         return ", ".join(f"{name} {part.describe()}" for name, part in shown.items())
 
     def grid_of(self, levels: Any) -> dict[str, Any]:
-        """Return the count, the spread and the offset of evenly spaced levels.
+        """Return the count, the spread and the offset of evenly spaced `levels`, a list or a `LevelGrid` mapping.
 
-        Args:
-            levels: The levels as a list, or as a mapping with keys of `LevelGrid`.
-
-        Raises:
-            ValueError: The levels are not valid, not evenly spaced, or outside of this domain.
+        ValueError if the levels are not valid, not evenly spaced, or outside of this domain.
         """
         try:
             grid = LevelGrid.model_validate(levels).model_dump() if isinstance(levels, dict) else _even_grid(levels)
@@ -224,7 +213,7 @@ def _even_grid(levels: Any) -> dict[str, Any]:
 
 
 def _is_domain(value: Any) -> bool:
-    """Return whether a value inside of a choice is a domain. A domain with a misspelt kind counts too."""
+    """Return whether `value`, inside of a choice, is a domain. A domain with a misspelt kind counts too."""
     if not isinstance(value, dict) or not value:
         return False
     first = next(iter(value))
@@ -232,21 +221,16 @@ def _is_domain(value: Any) -> bool:
 
 
 def _is_levels(key: str, value: Any) -> bool:
-    """Return whether a value inside of a choice is a domain of levels. A level grid with fixed numbers is not."""
+    """Return whether `value` at `key`, inside of a choice, is a domain of levels. A grid of fixed numbers is not."""
     parts = value if key.rpartition(".")[2] == "levels" and isinstance(value, dict) else {}
     is_grid = not parts.keys().isdisjoint(LevelsDomain.model_fields)
     return is_grid and any(isinstance(part, list | dict) for part in parts.values())
 
 
 def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
-    """Return a value from the mapping of a choice as a domain; None if the value is fixed.
+    """Return `value` at `key`, in the mapping of a choice, as a domain; None if the value is fixed.
 
-    Args:
-        key: Key of the value in the mapping.
-        value: The value, as it is written.
-
-    Raises:
-        ValidationError: The value is written like a domain, but is not a valid one.
+    ValidationError if the value is written like a domain, but is not a valid one.
     """
     if _is_levels(key, value):
         return LevelsDomain.model_validate(value)
@@ -254,7 +238,7 @@ def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
 
 
 def _written_inside(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, domain as it is written) for each domain inside of a choice."""
+    """Yield (dotted key, domain as it is written) for each domain inside of `value`, a choice."""
     for key, item in value.items() if isinstance(value, dict) else ():
         if _is_domain(item) or _is_levels(str(key), item):
             yield f"{prefix}{key}", item
@@ -263,7 +247,7 @@ def _written_inside(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def split_choice(value: Any) -> "tuple[Any, dict[str, Domain | LevelsDomain]]":
-    """Return a choice without the domains inside of it, and these domains by dotted key.
+    """Return the choice `value` without the domains inside of it, and these domains by dotted key.
 
     In the example, the second result is the domain of the key `margin`.
 

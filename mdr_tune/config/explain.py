@@ -57,13 +57,10 @@ _ACCUMULATION = (
 def explain(
     error: ValidationError, model: type[BaseModel], quoted: Callable[[KeyPath, Any], str] | None = None
 ) -> list[tuple[KeyPath, str]]:
-    """Return (path of keys, message) for each problem in `error`.
+    """Return (path of keys, message) for each problem in `error`, which pydantic raised when it validated `model`.
 
-    Args:
-        error: The error that pydantic raised when it validated `model`.
-        model: The model at the top of the paths.
-        quoted: Function of a path and the value there. It returns how to write the value so that it is read as text, or
-            an empty text if that is not possible. By default the value is put in quotes.
+    `quoted` returns how to write the value at a path so that it is read as text, or an empty text if that is not
+    possible.
     """
     found: list[tuple[KeyPath, str]] = []
     for each in error.errors(include_url=False):
@@ -85,7 +82,7 @@ def _explain_unknown(
 
 
 def lines_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Return `key: message` for each problem in `error`. For a sweep file, `Source.problem` adds file and line."""
+    """Return `key: message` for each problem in `error`, which pydantic raised when it validated `model`."""
     return [f"{'.'.join(path)}: {message}" if path else message for path, message in explain(error, model)]
 
 
@@ -140,19 +137,14 @@ def _explain_one(
 
 
 def _meant_literal(expected: str, value: Any) -> str:
-    """Return the end of a message, with the value that was probably meant; an empty text if none is similar.
-
-    Args:
-        expected: The values that pydantic lists in its message, in quotes.
-        value: The value that was read.
-    """
+    """Return the end of a message: write the `expected` value, one of several in quotes, that is like `value`."""
     known = re.findall(r"'([^']*)'", expected)
     name = meant_name(str(value), known) if isinstance(value, str | int | float) else None
     return f": write {name}" if name is not None else ""
 
 
 def _accepts(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> bool:
-    """Return whether the type of the key at `location` accepts a value. Entries of lists always count as accepted."""
+    """Return whether the type of the key at `location` in `model` accepts `value`. Entries of lists always count so."""
     while location and is_tag(location[-1]):
         location = location[:-1]
     key = location[-1] if location else None
@@ -169,9 +161,9 @@ def _takes(owner: type[BaseModel], key: str, value: Any) -> bool:
 
 
 def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
-    """Return the end of a message about a value that stands in place of a section.
+    """Return the end of a message about `value` that stands in place of a section: under which key of it to write it.
 
-    It says under which key of the section to write the value. It is empty if no key takes the value.
+    It is empty if no key of the section at `location` in `model` takes the value.
     """
     if value is True:
         return ": write {}, whose keys all have defaults"
@@ -185,16 +177,15 @@ def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any
 
 
 def _wrong_length(kind: str, value: Any, context: dict[str, Any]) -> str:
-    """Return the message about a list or text of the wrong length. It is plainer than pydantic's own message."""
     wanted = context["min_length" if kind.endswith("short") else "max_length"]
     noun = "character" if kind.startswith("string") else "value"
     return f"must have {_LENGTHS[kind]} {count(wanted, noun)}, got {_show(value)}"
 
 
 def _unit_hint(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
-    """Return the end of a message about a number out of its range: the number converted from another unit.
+    """Return the end of a message about `value`, which is out of its range: its conversion from another unit.
 
-    The text is empty if the field has no unit, or if the number was not likely meant in another unit.
+    It is empty if the field at `location` of `model` has no unit, or if no other unit was likely meant.
     """
     places = [i for i, part in enumerate(location) if isinstance(part, str) and not is_tag(part)]
     if not places or not isinstance(value, int | float):

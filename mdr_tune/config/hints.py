@@ -1,7 +1,6 @@
 """Guess what a user meant by a mistake. Most functions return the end of a message.
 
-The mistakes are a misspelt key, a key under the name that other programs use, a key in the wrong section, values to
-search under `trial`, and a value of the wrong type.
+Mistakes are a misspelt key, a key of another program or section, a searched value under `trial`, and a wrong type.
 """
 
 import functools
@@ -51,7 +50,7 @@ NOTHING = ("none", "null", "nil", "off", "no", "false")
 
 
 def models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | None, type[BaseModel]]]:
-    """Yield (tag, model) for each model that a field of this type can hold. Only members of a union have a tag."""
+    """Yield (tag, model) for each model that a field of the type `annotation` can hold; tags are of unions only."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield tag, annotation
         return
@@ -62,22 +61,19 @@ def models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | N
 
 
 def fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Return the keys that the mapping at `location` may have. `location` is the path in a pydantic error."""
+    """Return the keys that the mapping at `location`, the path in a pydantic error of `model`, may have."""
     return sorted({name for _, m in models_at(model, location) for name in m.model_fields})
 
 
 def members_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Return the names that the section at `location` can have. There are none if a section is not chosen by a name."""
+    """Return the names that the section at `location` in `model` can have; none if it is not chosen by a name."""
     if not location or not is_tag(location[-1]):
         return []
     return [tag_name(tag) for tag, _ in models_at(model, location[:-1]) if tag is not None]
 
 
 def models_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[tuple[str | None, type[BaseModel]]]:
-    """Return (tag, model) for each model that the mapping at `location` may be.
-
-    `location` is the path in a pydantic error.
-    """
+    """Return (tag, model) for each model that the mapping at `location`, a path in an error of `model`, may be."""
     here: list[tuple[str | None, type[BaseModel]]] = [(None, model)]
     for part in location:
         if is_tag(part):
@@ -95,7 +91,7 @@ def _models_of(field: Any) -> Iterator[tuple[str | None, type[BaseModel]]]:
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Return the dotted keys of a model and of all sections inside of it, without duplicates."""
+    """Return the dotted keys of `model` and of all sections inside of it, each after `prefix` and once."""
     found: dict[str, None] = {}
     for name, entry in model.model_fields.items():
         found[f"{prefix}{name}"] = None
@@ -106,13 +102,9 @@ def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "") -> str:
-    """Return ` Did you mean ...?` for an unknown key of a mapping; an empty text if no known key is similar.
+    """Return ` Did you mean ...?` for the unknown `key` of the mapping `section`; empty if no known key is similar.
 
-    Args:
-        key: The unknown key.
-        here: Keys that the mapping may have.
-        everywhere: Dotted keys of the whole file.
-        section: Dotted key of the mapping.
+    `here` are the keys that the mapping may have, and `everywhere` the dotted keys of the whole file.
     """
     if "." in key:
         full = next((k for k in (f"{section}.{key}".lstrip("."), key) if k in everywhere), None)
@@ -129,10 +121,9 @@ def meant_key(key: str, here: list[str], everywhere: list[str], section: str = "
 
 
 def meant_dotted(key: str, known: list[str], section: str = "") -> str:
-    """Return ` Did you mean ...?` for a key that is not in `known`; an empty text if no known key is similar.
+    """Return ` Did you mean ...?` for a `key` that is not in `known`, which are dotted; empty if none is similar.
 
-    The keys in `known` are dotted. The text has those with the same last part as `key`, first those in `section`. If
-    there are none, it has the keys whose last part is similar.
+    The text has the keys with the same last part, those in `section` first, or else the keys with a similar last part.
     """
     last = key.rpartition(".")[2]
     name = _MEANT.get(last.lower(), last)
@@ -145,12 +136,9 @@ def meant_dotted(key: str, known: list[str], section: str = "") -> str:
 
 
 def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> str:
-    """Return the end of a message: what to write instead of a value of the wrong type. Empty if there is no guess.
+    """Return the end of a message: what to write instead of `value`, which has the wrong type; empty without a guess.
 
-    Args:
-        expected: Pydantic's name of the error, such as `int_type`.
-        value: The value that was read.
-        accepts: Function that returns True if the key takes a given value.
+    `expected` is pydantic's name of the error, such as `int_type`. `accepts` says if the key takes a given value.
     """
     instead = next(filter(accepts, _likely(expected, value)), ...)
     if instead is ...:
@@ -163,10 +151,7 @@ def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> st
 
 
 def _likely(expected: str, value: Any) -> Iterator[Any]:
-    """Yield what a user may have meant who wrote `value`, which has the wrong type; the most likely first.
-
-    `expected` is the type of pydantic's error, such as `bool_type` or `int_type`.
-    """
+    """Yield what a user may have meant by `value`, the most likely first, for pydantic's error `expected`."""
     word = str(value).strip().lower()
     is_nothing = value is None or value is False or (isinstance(value, str) and word in NOTHING)
     if expected == "bool_type" and isinstance(value, str) and word in _WORDS:
@@ -196,7 +181,7 @@ def _kindly(text: str) -> float:
 
 
 def _number(value: Any) -> float | None:
-    """Return a value as a number; None if it is not a number.
+    """Return `value` as a number; None if it is not a number.
 
     A text may have any usual form: 1_000; 1,000; 0,5; 0b11 (binary); 1:30 (base 60, as in YAML 1.1).
     """
@@ -208,12 +193,7 @@ def _number(value: Any) -> float | None:
 
 
 def several_values(key: str, value: Any) -> str:
-    """Return the end of a message: where to write several values, or a range, of a key of the trial.
-
-    Args:
-        key: Dotted key below `trial`.
-        value: The values, or the range, that the user wrote under that key.
-    """
+    """Return the end of a message: where to write `value`, several values or a range, of the trial's `key`."""
     if key == "seed":
         return f": for several seeds of each configuration write search.seeds_per_trial: {_length(value)}"
     if key == "mdr.levels" and is_domain(value):
@@ -229,17 +209,12 @@ def _length(value: Any) -> int:
 
 
 def is_domain(value: Any) -> bool:
-    """Return whether a value is written like a domain, such as {uniform: [0, 1]}."""
+    """Return whether `value` is written like a domain, such as {uniform: [0, 1]}."""
     return isinstance(value, dict) and not value.keys().isdisjoint(DOMAIN_KINDS)
 
 
 def searched_instead(path: tuple[str, ...], value: Any) -> str:
-    """Return the end of a message about values to search that stand under `trial`: where to write them.
-
-    Args:
-        path: Path of a known key, or of a value below a known key.
-        value: The value at the path. The result is empty unless it is a list or a domain.
-    """
+    """Return the end of a message: where to write `value` at `path` under `trial` if it is a list or a domain."""
     if path[:1] != ("trial",) or len(path) < 2:
         return ""
     if path[-1] in DOMAIN_KINDS:
@@ -254,16 +229,11 @@ def searched_instead(path: tuple[str, ...], value: Any) -> str:
 
 
 def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Callable[[str, Any], bool]) -> str:
-    """Return the end of a message about an unknown key that stands for a known key: what to write instead.
+    """Return the end of a message about the unknown key at `path` that stands for a known key: what to write instead.
 
-    The result is empty if only the name of the key suggests the known key. It needs a further sign: a dot in the key,
-    values to search, the name of a metric, or a mapping with one key.
-
-    Args:
-        path: Path of the unknown key.
-        value: The value of the unknown key.
-        known: Dotted keys of the whole file.
-        takes: Function that returns True if a dotted key takes a given value.
+    Besides the name, a further sign of the known key is needed: a dot in the key, values to search, the name of a
+    metric, or a mapping with one key. Otherwise the result is empty. `known` has the dotted keys of the whole file.
+    `takes` says if a dotted key takes a value.
     """
     given, in_space, is_nested = path, path[0] == "space", False
     is_misspelt = nearest_name(path[0], sorted({key.split(".")[0] for key in known})) is not None
@@ -291,7 +261,7 @@ def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Call
 
 
 def _full_key(parts: list[str], known: list[str]) -> str | None:
-    """Return the known dotted key that the last part of a path means; None if there is no such key, or several.
+    """Return the one dotted key of `known` that the last of `parts`, a path, means; None if there is none, or several.
 
     A key in the section that the path names is preferred, then the key with the fewest sections.
     """
@@ -310,7 +280,7 @@ def _full_key(parts: list[str], known: list[str]) -> str | None:
 
 
 def flow(value: Any) -> str:
-    """Return a value as YAML in one line, in the style with braces and brackets."""
+    """Return `value` as YAML in one line, in the style with braces and brackets."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
@@ -319,11 +289,9 @@ def flow(value: Any) -> str:
 
 
 def in_quotes(value: Any, written: str | None) -> str:
-    """Return a value in quotes, so that YAML reads it as text. Empty for a list, a mapping or an empty value.
+    """Return `value`, in the spelling `written` if that is known, in quotes, so that YAML reads it as text.
 
-    Args:
-        value: The value that was read.
-        written: Spelling of the value in the sweep file, if it is known.
+    The result is empty for a list, a mapping or an empty value.
     """
     if written == "" or (written is None and isinstance(value, list | dict)):
         return ""
@@ -331,14 +299,7 @@ def in_quotes(value: Any, written: str | None) -> str:
 
 
 def flag_as_text(override: str, value: Any) -> str:
-    """Return a --set with its value in quotes, so that the value is read as text.
-
-    The result is empty if the --set has no value.
-
-    Args:
-        override: Text `KEY=VALUE` of the --set.
-        value: The value as it was read, without quotes.
-    """
+    """Return the --set `override` (KEY=VALUE) with `value` in quotes, to be read as text; empty without a value."""
     key, _, text = override.partition("=")
     quoted = in_quotes(value, text.strip())
     return f"--set {shlex.quote(f'{key}={quoted}')}" if quoted else ""

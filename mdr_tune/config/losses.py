@@ -2,9 +2,8 @@
 
 To add a loss, add a class here. A loss of pytorch-metric-learning needs no class: `{name: pml.CircleLoss, m: 0.4}`.
 
-Losses on Euclidean distances and dot products do not scale the embeddings. The embedding mode of the trial decides
-whether embeddings are on the unit sphere. By default, pytorch-metric-learning would scale them to length 1. Losses on
-cosines compare only the directions of embeddings.
+Losses on Euclidean distances and dot products do not scale the embeddings, which pytorch-metric-learning would scale to
+length 1: the embedding mode of the trial decides that. Losses on cosines compare only the directions of embeddings.
 
 If a miner finds nothing, losses on pairs and triplets are 0, and losses with a parameter for each class weight all
 embeddings equally. Losses are averaged as pytorch-metric-learning averages them. If it averages only over pairs or
@@ -30,8 +29,7 @@ LIBRARY_MARGINS = {
     "ContrastiveLoss": ("neg_margin", "pos_margin"),
     "MarginLoss": ("margin", "beta"),
 }
-"""Margins among the arguments of pytorch-metric-learning's classes. They are compared with distances, or with
-differences of distances."""
+"""Margins among the arguments of pytorch-metric-learning's classes, compared with distances or their differences."""
 LIBRARY_UNITS = {
     "AngularLoss": {"alpha": DEGREES},
     "ArcFaceLoss": {"margin": DEGREES, "scale": SCALE},
@@ -50,8 +48,8 @@ class Loss(Named):
 
     Attributes:
         angular: True if the loss compares only the directions of embeddings, which then belong on the unit sphere.
-        best_miner: name of the miner that `miner: auto` stands for.
-        margin_keys: keys of the margins, which are compared with distances or with differences of distances.
+        best_miner: Name of the miner that `miner: auto` stands for.
+        margin_keys: Keys of the margins, which are compared with distances or with differences of distances.
         uses_miner: True if the loss uses the pairs or triplets that a miner chooses.
         learns: True if the loss has parameters of its own, such as a proxy for each class.
     """
@@ -63,14 +61,10 @@ class Loss(Named):
     learns: ClassVar[bool] = False
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return a new loss. Its parameters are drawn from torch's global generator.
+        """Return a new loss on embeddings of length `embedding_size`, for `num_classes` classes of training data.
 
-        Args:
-            embedding_size: length of an embedding, D.
-            num_classes: number of classes in the training data.
-
-        Raises:
-            ValueError: pytorch-metric-learning refuses an argument.
+        Its parameters are drawn from torch's global generator. ValueError if pytorch-metric-learning refuses an
+        argument.
         """
         raise NotImplementedError
 
@@ -107,10 +101,7 @@ class Loss(Named):
 
 
 class TripletLossConfig(Loss):
-    """Triplet loss (FaceNet, CVPR 2015). Its aim is |anchor - positive| + margin < |anchor - negative|.
-
-    The main results of the MDR paper use this loss.
-    """
+    """Triplet loss (FaceNet, CVPR 2015) of the MDR paper: |anchor - positive| + margin < |anchor - negative|."""
 
     name: Literal["triplet"] = "triplet"
     margin: float = Field(0.2, ge=0)
@@ -120,7 +111,7 @@ class TripletLossConfig(Loss):
     margin_keys = ("margin",)
 
     def problem_with(self, mode: str) -> str | None:
-        """Return a problem if the margin exceeds the diameter of the unit sphere in mode `l2`; else None."""
+        """Return a problem if the margin exceeds the diameter of the unit sphere in `mode` l2; else None."""
         if mode == "l2" and self.margin > 2:
             return f"margin: {self.margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
         return None
@@ -153,7 +144,7 @@ class ContrastiveLossConfig(Loss):
         return self
 
     def problem_with(self, mode: str) -> str | None:
-        """Return a problem if the margin exceeds the diameter of the unit sphere in mode `l2`; else None."""
+        """Return a problem if the margin exceeds the diameter of the unit sphere in `mode` l2; else None."""
         if mode == "l2" and self.neg_margin > 2:
             return f"neg_margin: {self.neg_margin} cannot be met with embedding.mode l2, where no distance exceeds 2"
         return None
@@ -173,10 +164,7 @@ class ContrastiveLossConfig(Loss):
 
 
 class MarginLossConfig(Loss):
-    """Margin loss (Wu et al., ICCV 2017).
-
-    Its aim is that positives are nearer than beta - margin, and negatives are further than beta + margin.
-    """
+    """Margin loss (Wu et al., ICCV 2017): positives nearer than beta - margin, negatives further than beta + margin."""
 
     name: Literal["margin"]
     margin: float = Field(0.2, ge=0)
@@ -206,7 +194,7 @@ class MarginLossConfig(Loss):
         return self
 
     def problem_with(self, mode: str) -> str | None:
-        """Return a problem if beta + margin exceeds the diameter of the unit sphere in mode `l2`; else None."""
+        """Return a problem if beta + margin exceeds the diameter of the unit sphere in `mode` l2; else None."""
         if mode == "l2" and self.beta + self.margin > 2:
             return (
                 f"beta: beta + margin is {self.beta + self.margin:g} and cannot be met with embedding.mode l2, "
@@ -254,9 +242,9 @@ class MultiSimilarityLossConfig(Loss):
 
 
 class NPairLossConfig(Loss):
-    """Multi-class N-pair loss (Sohn, NeurIPS 2016).
+    """Multi-class N-pair loss (Sohn, NeurIPS 2016), with one positive pair of each class.
 
-    It uses one positive pair of each class. The negatives of an anchor are the positives of the other pairs.
+    The negatives of an anchor are the positives of the other pairs.
     """
 
     name: Literal["n_pair"]
@@ -265,7 +253,7 @@ class NPairLossConfig(Loss):
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return a loss: the cross-entropy of dot products, for the first positive pair of each class in the batch.
 
-        If a miner has chosen pairs, the loss takes the first positive pair of each class among the chosen pairs.
+        If a miner has chosen pairs, the first positive pair of each class is taken from them.
         """
         from pytorch_metric_learning import distances, losses
 
@@ -313,8 +301,8 @@ class ProxyAnchorLossConfig(Loss):
         """Return a loss on the cosines s of embeddings and proxies.
 
         The loss is the mean of log(1 + sum_p exp(-alpha (s_p - margin))) over the proxies with a positive, plus the
-        mean of log(1 + sum_n exp(alpha (s_n + margin))) over all proxies. For a proxy, p are
-        the embeddings of its class, its positives, and n are all other embeddings.
+        mean of log(1 + sum_n exp(alpha (s_n + margin))) over all proxies. For a proxy, p are the embeddings of its
+        class, its positives, and n are all other embeddings.
         """
         from pytorch_metric_learning import losses
 

@@ -36,7 +36,7 @@ class AutoMinerConfig(Miner):
     """Key `weights` of the miner distance_weighted, if that miner is chosen."""
 
     def chosen(self, name: str) -> Miner:
-        """Return the miner with this name. The miner distance_weighted gets the `weights` of this configuration."""
+        """Return the miner `name`. The miner distance_weighted gets the `weights` of this configuration."""
         if name == "distance_weighted":
             return DistanceWeightedMinerConfig(name="distance_weighted", weights=self.weights)
         return members(Miner)[name].model_validate({"name": name})
@@ -47,8 +47,8 @@ class DistanceWeightedMinerConfig(Miner):
 
     name: Literal["distance_weighted"]
     weights: Weights = "official"
-    """Way to compute the weights by which negatives are drawn. `official`: as in the code of MDR's authors, where
-    float32 underflows, so that most anchors draw their negatives uniformly; `stable`: without underflow."""
+    """Weights by which negatives are drawn. `official`: as in the code of MDR's authors, where float32 underflows, so
+    that most anchors draw their negatives uniformly; `stable`: without underflow."""
 
     def build(self) -> "BuiltMiner":
         """Return the distance-weighted miner of `metric.distance_weighted`."""
@@ -97,10 +97,7 @@ class HardMinerConfig(Miner):
 
 
 class SemiHardMinerConfig(Miner):
-    """Triplets whose negative is further from the anchor than the positive, but by less than `margin`.
-
-    Source: FaceNet, CVPR 2015.
-    """
+    """Triplets whose negative is further away than the positive, by less than `margin` (FaceNet, CVPR 2015)."""
 
     name: Literal["semi_hard"]
     margin: float = Field(0.2, gt=0)
@@ -117,10 +114,7 @@ class SemiHardMinerConfig(Miner):
 
 
 class MultiSimilarityMinerConfig(Miner):
-    """Pairs that are hard in comparison with the other pairs of their anchor, with a tolerance of `epsilon`.
-
-    The rule is in `build`. Source: Wang et al., CVPR 2019.
-    """
+    """Pairs that are hard in comparison with the other pairs of their anchor (Wang et al., CVPR 2019); see `build`."""
 
     name: Literal["multi_similarity"]
     epsilon: float = Field(0.1, ge=0)
@@ -128,9 +122,8 @@ class MultiSimilarityMinerConfig(Miner):
     def build(self) -> "BuiltMiner":
         """Return the miner, which chooses pairs by their cosines.
 
-        A negative is chosen if its cosine with the anchor is greater than (cosine of the least similar positive) -
-        `epsilon`. A positive is chosen if its cosine with the anchor is less than (cosine of the most similar negative)
-        + `epsilon`.
+        A negative is chosen if its cosine with the anchor is greater than that of the least similar positive -
+        `epsilon`, a positive if its cosine is less than that of the most similar negative + `epsilon`.
         """
         from pytorch_metric_learning import miners
 

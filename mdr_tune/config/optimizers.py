@@ -20,8 +20,7 @@ class Schedule(Named):
     """A schedule of learning rates that a sweep file may name."""
 
     warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
-    """Number of epochs over which the learning rates rise linearly from 0. It may be a fraction. The rates change with
-    each iteration."""
+    """Number of epochs, or a fraction, over which the learning rates rise linearly from 0 with each iteration."""
 
     def in_force(self, epochs: int) -> dict[str, Any]:
         """Return the values that affect a trial of `epochs` epochs. Equal values mean equal learning rates."""
@@ -32,12 +31,9 @@ class Schedule(Named):
         return []
 
     def factor(self, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
-        """Return the factor by which the learning rates are multiplied in an iteration. The warm-up is not included.
+        """Return the factor of the learning rates in the trial's `iteration`, counted from 0, without the warm-up.
 
-        Args:
-            iteration: Index of the iteration in the trial, from 0.
-            iterations_per_epoch: Number of iterations in an epoch.
-            epochs: Number of epochs in the trial.
+        A trial has `epochs` epochs of `iterations_per_epoch` iterations.
         """
         raise NotImplementedError
 
@@ -47,21 +43,20 @@ class MultiStepScheduleConfig(Schedule):
 
     name: Literal["multi_step"] = "multi_step"
     milestones: Annotated[list[Annotated[int, Field(ge=1)]], EPOCHS] = []
-    """Milestones, in epochs. MDR's authors use 40, 60 and 80 in a trial of 100 epochs. Without milestones the learning
-    rates are constant."""
+    """Milestones, in epochs; none: constant learning rates. MDR's authors use 40, 60 and 80 in a trial of 100 epochs.
+    """
     gamma: float = Field(0.2, gt=0, le=1)
 
     def in_force(self, epochs: int) -> dict[str, Any]:
-        """Return the values that affect the trial.
+        """Return the values that affect a trial of `epochs` epochs: `gamma` and the milestones that the trial reaches.
 
-        Milestones that the trial does not reach are left out. If `gamma` is 1, all milestones are left out. If no
-        milestone is left, `gamma` is None.
+        If `gamma` is 1, all milestones are left out. If no milestone is left, `gamma` is None.
         """
         passed = sorted(milestone for milestone in self.milestones if milestone < epochs and self.gamma < 1)
         return {**self.model_dump(), "milestones": passed, "gamma": self.gamma if passed else None}
 
     def never_reached(self, epochs: int) -> list[int]:
-        """Return the milestones at or after the end of the trial."""
+        """Return the milestones at or after the end of a trial of `epochs` epochs."""
         return [milestone for milestone in self.milestones if milestone >= epochs]
 
     def factor(self, iteration: int, iterations_per_epoch: int, epochs: int) -> float:
@@ -90,9 +85,8 @@ class Optimizer:
     """An optimiser that a sweep file may name.
 
     Attributes:
-        name: name of the optimiser in a sweep file.
-        torch_name: name of the class in `torch.optim`.
-        usual_momentum: momentum if the sweep file gives none; None: the optimiser takes no momentum.
+        torch_name: Name of the class in `torch.optim`.
+        usual_momentum: Momentum if the sweep file gives none; None: the optimiser takes no momentum.
     """
 
     name: ClassVar[str]
@@ -101,20 +95,16 @@ class Optimizer:
 
     @classmethod
     def copies_per_weight(cls, momentum: float | None) -> int:
-        """Return the number of values that the optimiser stores for each weight of the model."""
+        """Return the number of values that the optimiser stores for each weight of the model, with this `momentum`."""
         return 2
 
     @classmethod
     def build(
         cls, groups: list[dict[str, Any]], weight_decay: float, momentum: float | None, fused: bool | None
     ) -> "torch.optim.Optimizer":
-        """Return a new optimiser.
+        """Return a new optimiser of `groups` of parameters, each with its learning rate, and one `weight_decay`.
 
-        Args:
-            groups: Groups of parameters, each with its learning rate.
-            weight_decay: Weight decay of all parameters.
-            momentum: Momentum; None for an optimiser that takes no momentum.
-            fused: Argument `fused` of torch's optimiser.
+        `momentum` is None for an optimiser that takes none. `fused` is the argument of torch's optimiser.
         """
         import torch
 
@@ -176,11 +166,9 @@ class OptimizerConfig(StrictModel):
     schedule: ScheduleConfig = MultiStepScheduleConfig()
 
     def in_force(self, epochs: int, loss_has_parameters: bool) -> dict[str, Any]:
-        """Return the values that affect the training. Configurations with equal values train in the same way.
+        """Return the values that affect a training of `epochs` epochs. Equal values train in the same way.
 
-        Args:
-            epochs: Number of epochs in the trial.
-            loss_has_parameters: True if the loss has parameters, so that `loss_learning_rate` has an effect.
+        `loss_learning_rate` is left out if the loss has no parameters (`loss_has_parameters`).
         """
         return {
             **self.model_dump(),

@@ -20,14 +20,9 @@ _CALLED = {plain_name(other): name for name, others in _OTHER_NAMES.items() for 
 
 
 def meant_name(name: str, known: list[str]) -> str | None:
-    """Return the known name that a user probably meant by `name`; None if there is none.
+    """Return the one of `known` names that other programs call `name`, or else the most similar one; None without any.
 
-    It is the known name that other programs call `name`, or else the known name that is most similar.
-
-    Args:
-        name: The name that was given.
-        known: The known names. If the last of them ends in a dot, it stands for all loss classes of
-            pytorch-metric-learning.
+    If the last of `known` ends in a dot, it stands for all loss classes of pytorch-metric-learning.
     """
     called = _CALLED.get(plain_name(name))
     own = [entry for entry in known if not entry.endswith(".")]
@@ -44,10 +39,7 @@ def meant_name(name: str, known: list[str]) -> str | None:
 
 
 def meant_metric(metric: str) -> str | None:
-    """Return the name of a metric that a user wrote in another way; None if it is unknown.
-
-    For example, `Recall@1` gives `val/recall_at_1`.
-    """
+    """Return the name of the metric that a user wrote as `metric`: `val/recall_at_1` for `Recall@1`, or None."""
     plain = re.sub(r"^(val(idation)?|test)[/_ .-]", "", metric.strip().lower().replace("@", "_at_"))
     rank = re.fullmatch(r"r(?:ecall)?(?:_?at_?|_)?([1-9][0-9]{0,8})?", plain)
     if rank is not None:

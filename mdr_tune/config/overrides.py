@@ -10,14 +10,9 @@ from mdr_tune.util.errors import UserError
 
 
 def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[str, Any]:
-    """Return the key and the value of one --set.
+    """Return the key and the value in `text`, what follows one --set. `example` is a valid text for the error message.
 
-    Args:
-        text: The text after --set.
-        example: A valid text, for the message of an error.
-
-    Raises:
-        UserError: The text has no key, or its value begins like a list or mapping and is not valid YAML.
+    UserError if it has no key, or if its value begins like a list or mapping and is not valid YAML.
     """
     key, equals, value_text = text.partition("=")
     key = key.strip()
@@ -31,19 +26,13 @@ def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[st
 
 
 def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
-    """Apply one --set to the content of a sweep file. Return a note for each searched key that the --set fixes.
+    """Apply the --set `text` to `tree`, the content of a sweep file, and add it to the places of keys in `source`.
 
-    If a --set gives a value to a searched key of the trial, the key is removed from the search space: the user means to
-    fix the value.
-
-    Args:
-        tree: The content of the sweep file, which is changed.
-        text: The text after --set.
-        source: The places of the keys, to which the --set is added.
+    A --set of a searched key of the trial removes the key from the search space: the user means to fix the value. The
+    result is a note for each such key.
 
     Raises:
-        UserError: `read_override` refuses the text, the search space is not a mapping, or a key that is set to null is
-            not in the search space.
+        UserError: `text` is not valid, the space is not a mapping, or a key that is set to null is not in the space.
     """
     key, value = read_override(text)
     if key.startswith("space."):  # the keys of the space contain dots themselves
@@ -69,10 +58,7 @@ def override(tree: dict[str, Any], text: str, source: Source) -> list[str]:
 
 
 def _fix_searched(tree: dict[str, Any], key: str) -> list[str]:
-    """Fix the searched keys that a --set of `key` sets: remove them from the search space and from start_from.
-
-    Return a note for each of them.
-    """
+    """Remove the searched keys that a --set of `key` fixes from `tree`, and return a note for each of them."""
     if not key.startswith("trial.") or not isinstance(tree.get("space"), dict):
         return []
     name = key.removeprefix("trial.")
@@ -83,7 +69,7 @@ def _fix_searched(tree: dict[str, Any], key: str) -> list[str]:
 
 
 def _drop_searched(tree: dict[str, Any], key: str) -> None:
-    """Remove a key from the search space. Remove it, and the keys below it, from the points in start_from."""
+    """Remove `key` from the space in `tree`. Remove it, and the keys below it, from the points in start_from."""
     del tree["space"][key]
     points = tree.get("start_from")
     for point in points if isinstance(points, list) else []:

@@ -1,7 +1,4 @@
-"""Points of the search space that a search tries first, as a user writes them and as a study stores them.
-
-A point can also be made from a trial of another sweep (`point_of_trial`).
-"""
+"""Points of the search space that a search tries first: as a user writes them, as a study stores them, from a trial."""
 
 from typing import Any
 
@@ -14,13 +11,11 @@ from mdr_tune.config.trial import TrialConfig
 
 
 def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
-    """Convert an entry of `start_from` to values by the names of parameters, as a study stores them.
+    """Convert `point`, an entry of `start_from`, to values by the names of parameters in `space`.
 
-    Args:
-        space: The search space.
-        point: Values by the trial's dotted keys. Keys may be left out. A choice is given by its label in records, or
-            as the sweep file writes it. A key inside of a choice is given by its dotted key (`loss.margin`), or in the
-            mapping of the choice.
+    `point` has values by the trial's dotted keys, some of which may be left out. A choice is given by its label in
+    records, or as the sweep file writes it, and a key inside of it by its dotted key (`loss.margin`), or in the
+    choice's mapping.
 
     Raises:
         ValueError: The entry is no point of this space; the message says why.
@@ -38,7 +33,7 @@ def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encode(tree: Tree, left: dict[str, Any], encoded: dict[str, Any]) -> None:
-    """Move the values of parameters from `left` (by dotted key) to `encoded` (by name in the study)."""
+    """Move the values of `tree`'s parameters from `left` (by dotted key) to `encoded` (by name in the study)."""
     _split_levels(tree, left)
     for parameter in tree:
         branch: Branch | None = parameter.branches[0] if not parameter.is_drawn else None
@@ -57,7 +52,7 @@ def _encode(tree: Tree, left: dict[str, Any], encoded: dict[str, Any]) -> None:
 
 
 def _split_levels(tree: Tree, left: dict[str, Any]) -> None:
-    """Replace levels in `left` by the count, the spread and the offset of their grid, each under its dotted key."""
+    """Replace levels in `left` by the values of their grid's parameters in `tree`, each under its dotted key."""
     grids = {parameter.key.rpartition(".")[0]: parameter.levels for parameter in tree if parameter.levels is not None}
     for key, grid in grids.items():
         if key in left:
@@ -71,7 +66,7 @@ def _check_in_range(parameter: Parameter, value: Any) -> None:
 
 
 def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]]:
-    """Return the branch that `value` means, and by dotted key its values for keys inside of the branch."""
+    """Return the branch of `parameter` that `value` means, and by dotted key its values for keys inside of it."""
     for branch, written in zip(parameter.branches, parameter.domain.choice or [], strict=True):
         if value == written or value == branch.label:
             return branch, {}
@@ -84,7 +79,7 @@ def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]
 
 
 def _without(section: dict[str, Any], keys: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a section without the dotted `keys`, and the removed values by dotted key."""
+    """Return `section` without the dotted `keys`, and the removed values by dotted key."""
     plain: dict[str, Any] = {}
     given: dict[str, Any] = {}
     for key, item in section.items():
@@ -100,7 +95,7 @@ def _without(section: dict[str, Any], keys: tuple[str, ...]) -> tuple[dict[str, 
 
 
 def point_keys(space: Space) -> set[str]:
-    """Return the dotted keys that a point may have. Keys inside of choices are included."""
+    """Return the dotted keys that a point of `space` may have. Keys inside of choices are included."""
     return _all_keys(parameter_tree(space))
 
 
@@ -116,16 +111,9 @@ def _all_keys(tree: Tree) -> set[str]:
 
 
 def point_of_trial(space: Space, trial: TrialConfig) -> tuple[dict[str, Any], list[str]]:
-    """Return the point of the space that is nearest to a whole trial.
+    """Return the point of `space` that is nearest to `trial`, and a text for each value that the space cannot draw.
 
-    Each key has the trial's value, if the space can draw it; otherwise the point lacks the key.
-
-    Args:
-        space: The search space.
-        trial: A trial of this sweep or of another.
-
-    Returns:
-        An entry of `start_from`, and a text `key value` for each value of the trial that the space cannot draw.
+    The point is an entry of `start_from`, without the keys of such values. A text is `key value`.
     """
     point: dict[str, Any] = {}
     missing: list[str] = []
@@ -168,10 +156,9 @@ def _read_level_part(parameter: Parameter, dump: dict[str, Any], point: dict[str
 
 
 def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: dict[str, Any]) -> bool:
-    """Return whether the trial has the value of the branch.
+    """Return whether `trial`, with the values `dump`, has the value of `branch` at the key of `parameter`.
 
-    To find out, the value is set in the trial, with the trial's own values for the keys inside. The answer is True if
-    this leaves the trial unchanged.
+    That is so if the trial stays unchanged when the value is set in it, with the trial's own values for keys inside.
     """
     inner = {f"{parameter.key}.{key}": _lookup(dump, f"{parameter.key}.{key}") for key in branch.inside}
     try:
@@ -181,7 +168,7 @@ def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: di
 
 
 def _in_short(value: Any) -> str:
-    """Return a short text for a value. For a section it is the name alone, since the value has all defaults."""
+    """Return a short text for `value`. For a section it is the name alone, since the value has all defaults."""
     return str(value["name"]) if isinstance(value, dict) and "name" in value else describe_value(value)
 
 

@@ -24,9 +24,8 @@ class StudyToSample:
 
     Attributes:
         trials: Number of trials that the study will have.
-        given: Number of trials whose values are given by `start_from`. They are the first trials of the study.
-        seed: Seed of the whole study. The methods of a sampler get the seed of each trial as an argument.
-        space: The search space.
+        given: Number of trials at its beginning whose values are given by `start_from`.
+        seed: Seed of the whole study. A sampler's methods get the seed of each trial as an argument.
     """
 
     trials: int
@@ -44,7 +43,6 @@ class Sampler:
     """Draws the trials of a study. A trial depends only on its seed and on the trials before it.
 
     Attributes:
-        name: name of the sampler in a sweep file.
         has_one_objective: True if the sampler cannot take a second metric.
         lists_all: True if the sampler tries every combination of the choices once, and draws nothing at random.
         needs_two_numbers: True if every trial must have all parameters, and at least two of them must be ranges.
@@ -59,22 +57,15 @@ class Sampler:
         self._of = study
 
     def fresh(self, seed: int) -> "BaseSampler":
-        """Return a new Optuna sampler with this seed. It draws the parameters that `together` does not draw."""
+        """Return a new Optuna sampler with this `seed`. It draws the parameters that `together` does not draw."""
         from optuna.samplers import RandomSampler
 
         return RandomSampler(seed)
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Draw those parameters of a trial that the sampler draws jointly. The others are then drawn one by one.
+        """Draw those parameters of `trial` that the sampler draws jointly, by name; the others are drawn one by one.
 
-        Args:
-            seed: Seed of the trial and the attempt.
-            study: The study, with the trials before this one.
-            trial: The trial to draw.
-            attempt: Number of earlier draws of this trial that were rejected.
-
-        Returns:
-            The drawn values, by the names of the parameters in the study.
+        `study` has the trials before this one. `attempt` counts its rejected draws, and `seed` is that of this attempt.
         """
         sampler = self.fresh(seed)
         return sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
@@ -83,9 +74,8 @@ class Sampler:
 class TPE(Sampler):
     """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011).
 
-    With one objective, all parameters are modelled together, which is Optuna's default. A conditional parameter exists
-    only in trials that take a certain choice. In a space with such parameters, those that occur in the same trials are
-    modelled together, with one objective or two.
+    With one objective, all parameters are modelled together, Optuna's default. A conditional parameter exists only in
+    trials that take a certain choice; with such parameters, those that occur in the same trials are modelled together.
     """
 
     name = "tpe"
@@ -130,18 +120,16 @@ class QMC(Sampler):
 
     If a point repeats an earlier trial, it is rejected, and the next attempt takes the next point.
 
-    Optuna's own QMC sampler is not used, for two reasons. It stores in the study which point comes next, so that a
-    crash loses points. It takes the names of the parameters from the first trial of the study, which may lack
-    conditional parameters.
+    Optuna's own QMC sampler is not used: it stores in the study which point comes next, so that a crash loses points,
+    and it takes the parameters' names from the study's first trial, which may lack conditional parameters.
     """
 
     name = "qmc"
 
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
-        """Return the next point of the quasi-random sequence that no trial has used.
+        """Return the next point of the sequence that no trial has used, for `trial` of `study`.
 
-        A trial whose values the user gave uses no point. `attempt` is the number of points that were drawn for this
-        trial before and repeated an earlier trial.
+        A trial whose values the user gave uses no point. The last `attempt` points repeated an earlier trial.
         """
         before = study.get_trials(deepcopy=False)[: trial.number]
         others = min(self._of.given, trial.number) + sum(map(was_enqueued, before))
@@ -201,5 +189,5 @@ else:
 
 
 def was_enqueued(trial: "FrozenTrial") -> bool:
-    """Return whether a user put the point of this trial into the study with `Study.enqueue_trial`."""
+    """Return whether a user put the point of `trial` into the study with `Study.enqueue_trial`."""
     return "fixed_params" in trial.system_attrs

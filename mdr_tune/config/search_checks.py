@@ -10,7 +10,7 @@ from mdr_tune.util.words import count
 
 
 def search_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of the sampler, the scheduler, the seeds and the metrics. The search space must be valid."""
+    """Return the problems of the sampler, the scheduler, the seeds and the metrics of `sweep`, whose space is valid."""
     grid = _grid_problems(sweep)
     problems = grid + _sampler_problems(sweep) + _second_metric_problems(sweep) + _scheduler_problems(sweep)
     return problems + _seeds_problems(sweep) + _test_curve_problems(sweep)
@@ -42,8 +42,7 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
 def _test_curve_problems(sweep: SweepConfig) -> Problems:
     """Return the problems of a sweep whose trials evaluate the test classes after each epoch.
 
-    Such a sweep must be an ablation, so that no trial is chosen by its test results. All trials must have the same
-    protocol, and that protocol must measure the metric.
+    It must be an ablation, so that no trial is chosen by its test results, with one protocol that measures the metric.
     """
     paper = {protocol == "paper" for protocol in section_variants(sweep.trial, sweep.space, "protocol")}
     if len(paper) > 1:
@@ -71,10 +70,7 @@ def _test_curve_problems(sweep: SweepConfig) -> Problems:
 
 
 def _grid_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of a grid: it is infinite, or a key sets the number, the order or the seed of its trials.
-
-    Such a key would have no effect, because a grid runs all of its combinations in a fixed order.
-    """
+    """Return the problems of a grid: it is infinite, or a key sets the number, the order or the seed of its trials."""
     if not sweep.search.sampler_class.lists_all:
         return []
     try:
@@ -178,9 +174,9 @@ def _pbt_problems(sweep: SweepConfig, scheduler: PbtSchedulerConfig, epochs: int
 
 
 def _arms_with_place(sweep: SweepConfig, main: tuple[str, ...]) -> list[tuple[Arm, tuple[str, ...]]]:
-    """Return each arm with the path of the key at which its problems are reported: `main` for the main arm.
+    """Return each arm with the path of the key that its problems are reported at: `main` for the main arm.
 
-    If an arm is not valid, an empty list is returned. `sweep_checks` reports that problem.
+    If an arm is not valid, the list is empty, since `sweep_checks` reports that problem.
     """
     try:
         found = arms(sweep)

@@ -68,14 +68,14 @@ class Parameter:
         return len(self.branches) != 1
 
     def of_label(self, label: Any) -> Branch:
-        """Return the branch with this label. KeyError if there is none."""
+        """Return the branch with this `label`. KeyError if there is none."""
         for branch in self.branches:
             if branch.label == label:
                 return branch
         raise KeyError(f"{self.key}: {label!r}")
 
     def of_stored(self, stored: Any) -> Branch:
-        """Return the branch with this stored value. KeyError if there is none."""
+        """Return the branch with this `stored` value. KeyError if there is none."""
         for branch in self.branches:
             if branch.stored == stored:
                 return branch
@@ -87,7 +87,7 @@ MOST_GRID_POINTS = 100_000
 
 
 def parameter_tree(space: Space) -> Tree:
-    """Return the tree of a space: the parameters that every trial has. Their branches hold all other parameters."""
+    """Return the parameters that every trial of `space` has. Their branches hold all other parameters."""
     return tuple(p for key, domain in space.items() for p in _parameters(key, key, domain))
 
 
@@ -113,7 +113,7 @@ def _parameters(key: str, name: str, domain: Domain | LevelsDomain) -> Iterator[
 
 
 def choice_labels(choices: list[Any]) -> list[Any]:
-    """Return the label of each choice.
+    """Return the label of each of `choices`.
 
     The label of a mapping is a text with as few words as make it unique. Any other choice is its own label.
     """
@@ -133,13 +133,13 @@ def choice_labels(choices: list[Any]) -> list[Any]:
 
 
 def _labels(choices: list[Any], said: list[str]) -> list[Any]:
-    """Return the choices, where each mapping is replaced by the next text of `said`."""
+    """Return the `choices`, where each mapping is replaced by the next text of `said`."""
     words = iter(said)
     return [next(words) if isinstance(choice, dict) else choice for choice in choices]
 
 
 def walk(tree: Tree) -> Iterator[Parameter]:
-    """Yield all parameters that are drawn, including those in branches, in the order of the sweep file."""
+    """Yield all drawn parameters of `tree`, including those in branches, in the order of the sweep file."""
     for parameter in tree:
         if parameter.is_drawn:
             yield parameter
@@ -148,25 +148,20 @@ def walk(tree: Tree) -> Iterator[Parameter]:
 
 
 def searched(space: Space) -> dict[str, Domain]:
-    """Return the domain of each parameter that is drawn, by the parameter's name in a study."""
+    """Return the domain of each drawn parameter of `space`, by the parameter's name in a study."""
     return {parameter.name: parameter.domain for parameter in walk(parameter_tree(space))}
 
 
 def is_conditional(space: Space) -> bool:
-    """Return whether some parameter is drawn only in trials that take a certain choice."""
+    """Return whether some parameter of `space` is drawn only in trials that take a certain choice."""
     tops = {parameter.name for parameter in parameter_tree(space)}
     return not searched(space).keys() <= tops
 
 
 def draw(tree: Tree, choose: Callable[[Parameter], Any]) -> dict[str, Any]:
-    """Draw a sample, parameter by parameter. Parameters in branches that are not taken are left out.
+    """Return a sample of `tree` by the trial's dotted keys, without parameters in branches that are not taken.
 
-    Args:
-        tree: The parameters of the space.
-        choose: Function that returns a value for a parameter, as the study stores it.
-
-    Returns:
-        The drawn values as records have them, by the trial's dotted keys.
+    `choose` returns a parameter's value as the study stores it; the sample has the values as records have them.
     """
     drawn: dict[str, Any] = {}
     for parameter in tree:
@@ -183,9 +178,7 @@ def draw(tree: Tree, choose: Callable[[Parameter], Any]) -> dict[str, Any]:
 def settings(tree: Tree, parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the values that the trial gets, by dotted key. A section comes before the keys inside of it.
 
-    Args:
-        tree: The parameters of the space.
-        parameters: Drawn values as records have them. A drawn parameter that has no value here is left out.
+    `parameters` are the drawn values of `tree` as records have them. A drawn parameter without a value is left out.
     """
     result: dict[str, Any] = {}
     for parameter in tree:
@@ -201,16 +194,12 @@ def settings(tree: Tree, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def fixed(space: Space) -> dict[str, Any]:
-    """Return, by dotted key, the value of each key with only one possible value. Such keys are not drawn."""
+    """Return, by dotted key, the value of each key of `space` with only one possible value. Such keys are not drawn."""
     return settings(parameter_tree(space), {})
 
 
 def apply_settings(trial: TrialConfig, values: dict[str, Any]) -> TrialConfig:
-    """Return a copy of `trial` with the dotted keys of `values` set, in order.
-
-    Raises:
-        ValidationError: The result is not a valid trial.
-    """
+    """Return a copy of `trial` with the dotted keys of `values` set, in order. ValidationError if it is not valid."""
     tree = trial.model_dump()
     for key, value in values.items():
         set_dotted(tree, key, copy.deepcopy(value))  # a copy: later keys may be set inside of the value
@@ -218,15 +207,14 @@ def apply_settings(trial: TrialConfig, values: dict[str, Any]) -> TrialConfig:
 
 
 def resolve(trial: TrialConfig, space: Space, parameters: dict[str, Any]) -> TrialConfig:
-    """Return the trial with a sample of the space: drawn `parameters`, by dotted key, and values that are not drawn."""
+    """Return the `trial` with a sample of `space`: the drawn `parameters`, by dotted key, and the values not drawn."""
     return apply_settings(trial, settings(parameter_tree(space), parameters))
 
 
 def grid_points(space: Space) -> list[dict[str, Any]]:
-    """Return every combination of the searched values. Each has the values by name, as a study stores them.
+    """Return every combination of the searched values of `space`, by the parameters' names, as a study stores them.
 
-    Raises:
-        ValueError: A searched key has a range of real numbers, or there are too many combinations.
+    ValueError if a searched key has a range of real numbers, or if there are too many combinations.
     """
     tree = parameter_tree(space)
     size = _grid_size(tree)
@@ -238,7 +226,7 @@ def grid_points(space: Space) -> list[dict[str, Any]]:
 
 
 def _grid_size(tree: Tree) -> int:
-    """Return the number of combinations of values. A range of real numbers counts as one value."""
+    """Return the number of combinations of values in `tree`. A range of real numbers counts as one value."""
     ranges = (p.domain.int[1] - p.domain.int[0] + 1 for p in tree if p.domain.int is not None)
     return math.prod(ranges) * math.prod(sum(_grid_size(b.children) for b in p.branches) for p in tree if p.branches)
 
@@ -263,10 +251,7 @@ def _merged(parts: tuple[dict[str, Any], ...]) -> dict[str, Any]:
 
 
 def choice_combinations(space: Space, most: int) -> list[dict[str, Any]] | None:
-    """Return all combinations of the choices, as records have them. None if there are more than `most`.
-
-    Parameters with a range are left out.
-    """
+    """Return all combinations of the choices, without ranges, in `space` as records have them; None above `most`."""
     tree = parameter_tree(space)
     return None if _num_combinations(tree) > most else _combinations(tree)
 
@@ -289,7 +274,7 @@ def _combinations(tree: Tree) -> list[dict[str, Any]]:
 
 
 def extremes(tree: Tree) -> list[dict[str, Any]]:
-    """Return every combination of choices and of the two ends of each range, with values by dotted key."""
+    """Return every combination of the choices and of the two ends of each range of `tree`, by dotted key."""
     options: list[list[dict[str, Any]]] = []
     for p in tree:
         below = [{p.key: b.value, **inner} for b in p.branches for inner in extremes(b.children)]
@@ -298,7 +283,7 @@ def extremes(tree: Tree) -> list[dict[str, Any]]:
 
 
 def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any]:
-    """Return the different values that a section of the trial, such as `backbone`, has in this space.
+    """Return the different values that a `section` of `trial`, such as `backbone`, has in `space`.
 
     Of a range, only the two ends are tried.
     """
@@ -308,10 +293,7 @@ def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any
 
 
 def trial_keys(trial: TrialConfig) -> list[str]:
-    """Return the dotted keys of a trial that can be searched.
-
-    Sections are included. The keys of MDR are included even if the trial has no MDR.
-    """
+    """Return the dotted keys of `trial` that can be searched, sections and the keys of an absent MDR included."""
     tree = trial.model_dump()
     tree["mdr"] = MDRConfig().model_dump()
     tree["mdr"]["levels"] = []

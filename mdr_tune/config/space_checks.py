@@ -33,12 +33,12 @@ MOST_COMBINATIONS = 4096
 
 
 def space_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of a search space: those of single keys, or else of combinations of their values."""
+    """Return the problems of the space of `sweep`: those of single keys, or else of combinations of their values."""
     return key_problems(sweep) or _combination_problems(sweep)
 
 
 def key_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of keys that cannot be searched, or that have values with which the trial is not valid."""
+    """Return the problems of keys of `sweep` that cannot be searched, or that make the trial not valid."""
     problems: Problems = []
     keys = trial_keys(sweep.trial)
     for key, domain in sweep.space.items():
@@ -67,7 +67,7 @@ def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain,
 
 
 def domain_problems(trial: TrialConfig, key: str, domain: Domain | LevelsDomain) -> Problems:
-    """Return the problems of the trial with both ends of a range, or with each choice and the domains inside of it."""
+    """Return the problems of `trial` with the values of `domain` at `key`: the ends of a range, or each choice."""
     problems: Problems = []
     tree = parameter_tree({key: domain})
     usual = first_settings(tree) if isinstance(domain, LevelsDomain) else {}
@@ -78,10 +78,9 @@ def domain_problems(trial: TrialConfig, key: str, domain: Domain | LevelsDomain)
 
 
 def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path: Path, problems: Problems) -> None:
-    """Try the values of a parameter in the trial, and add the problems that are found to `problems`.
+    """Try the values of `parameter`, at `path` in the sweep file, in `trial`, and add what is wrong to `problems`.
 
-    `around` has the values of other parameters. The parameters inside of a choice are tried too, if the choice has no
-    problem.
+    `around` has other parameters' values. Parameters inside of a choice are tried if the choice has no problem.
     """
     around = {key: value for key, value in around.items() if not key.startswith(f"{parameter.key}.")}
     for branch_path, values, children in tries(parameter, path):
@@ -94,7 +93,7 @@ def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path:
 
 
 def tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, Any], Tree]]:
-    """Yield (path, values by dotted key, parameters inside of the choice) for each end of a range, or each choice."""
+    """Yield (path, values by dotted key, parameters inside) for each end of a range, or each choice, of `parameter`."""
     if not parameter.branches:
         for probe in parameter.domain.probes():
             yield path, {parameter.key: probe}, ()
@@ -104,7 +103,7 @@ def tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, An
 
 
 def first_settings(tree: Tree) -> dict[str, Any]:
-    """Return a value for each parameter, by dotted key: its first choice, or the low end of its range."""
+    """Return a value for each parameter of `tree`, by dotted key: its first choice, or the low end of its range."""
     result: dict[str, Any] = {}
     for parameter in tree:
         if parameter.branches:
@@ -116,10 +115,9 @@ def first_settings(tree: Tree) -> dict[str, Any]:
 
 
 def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Path) -> Problems:
-    """Return the problems of the trial with these values.
+    """Return the problems of `trial` with these `values`. `path` is the path of `key` in the sweep file.
 
-    `path` is the path of `key` in the sweep file. A problem below `key` has a path below `path`. A problem of any other
-    key has `path`, and its message begins with that other key.
+    A problem below `key` has a path below `path`. That of any other key has `path` and that key in its message.
     """
     try:
         apply_settings(trial, values)
@@ -162,10 +160,9 @@ def _together(values: dict[str, Any]) -> str:
 
 
 def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield (values for a message, parameters of the trial) for each combination of values.
+    """Yield (values for a message, parameters of the trial) for each combination of values of `space`.
 
-    If there are more than MOST_COMBINATIONS combinations, only the choices are combined. A range inside of a choice is
-    then at its low end.
+    Above MOST_COMBINATIONS, only choices are combined, with each range inside of a choice at its low end.
     """
     tree = parameter_tree(space)
     if num_points(tree) <= MOST_COMBINATIONS:
@@ -178,11 +175,7 @@ def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]
 
 
 def _repeats(found: dict[str, list[str]]) -> Problems:
-    """Return a problem if two combinations of a grid are the same trial.
-
-    Args:
-        found: For each `configuration_key`, the texts of the combinations that give this configuration.
-    """
+    """Return a problem if two combinations of a grid, in `found` by `configuration_key`, are the same trial."""
     same = next((said for said in found.values() if len(said) > 1), None)
     if same is None:
         return []
@@ -197,7 +190,7 @@ def _repeats(found: dict[str, list[str]]) -> Problems:
 
 
 def _low_ends(tree: Tree, choices: dict[str, Any], inside: bool = False) -> dict[str, Any]:
-    """Return, by dotted key, the low end of every range inside of the choices that are taken.
+    """Return, by dotted key, the low end of every range inside of the taken `choices` of `tree`.
 
     A section may not be valid without these values.
     """

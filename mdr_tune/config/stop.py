@@ -13,11 +13,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(value: Any) -> float:
-    """Return a time such as `90s`, `30m`, `2h`, `1.5d` or `1h30m` in seconds.
-
-    Raises:
-        ValueError: The value is not written like this, or is not above 0.
-    """
+    """Return a time such as `90s`, `30m`, `2h`, `1.5d` or `1h30m` in seconds. ValueError for any other `value`."""
     text = str(value).replace(" ", "")
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
@@ -36,17 +32,15 @@ def _as_seconds(value: Any) -> Any:
 class StopConfig(StrictModel):
     """Conditions that end a search early.
 
-    `time` and `gpu_hours` are budgets of the whole sweep. Time in which the sweep is interrupted does not count. The
-    arms (the main search and the baselines) share a budget in proportion to their numbers of trials. `target` and
-    `patience` apply to each arm by itself.
+    `time` and `gpu_hours` are budgets of the whole sweep, without the time in which it is interrupted. The arms (the
+    main search and the baselines) share a budget in proportion to their numbers of trials. `target` and `patience`
+    apply to each arm by itself.
     """
 
     time: Annotated[float | None, BeforeValidator(lambda value: None if value is None else _as_seconds(value))] = None
-    """Wall time, written as 90s, 30m, 2h or 1h30m, and stored in seconds. At its end, trials that still run are
-    stopped."""
+    """Wall time, such as 90s or 1h30m, stored in seconds. At its end, trials that still run are stopped."""
     gpu_hours: Annotated[float | None, HOURS] = Field(None, gt=0)
-    """Hours of training and evaluation, times the number of GPUs used. When they are used up, trials that still run are
-    stopped."""
+    """Hours of training and evaluation, times the number of GPUs. At their end, trials that still run are stopped."""
     target: Annotated[float | None, PERCENT] = Field(None, gt=0, le=100)
     """Value of the metric, in percent. When a trial reaches it, no further trial is started. If a configuration has
     several seeds, the mean over its seeds must reach it."""

@@ -46,8 +46,8 @@ class Named(StrictModel):
     """Base class of all sections that a sweep file chooses by a name, such as a loss.
 
     A kind is a direct subclass of this class, such as `Loss`. The members of a kind are its direct and indirect
-    subclasses that have no subclass themselves, such as `TripletLossConfig`. A member's `name` is a Literal. Its other
-    fields are the keys beside the name. `one_of` makes the type of a field that takes any member of a kind.
+    subclasses without subclasses, such as `TripletLossConfig`. Their `name` is a Literal, and their other fields are
+    the keys beside the name. `one_of` makes the type of a field that takes any member of a kind.
     """
 
     name: str
@@ -61,7 +61,7 @@ N = TypeVar("N", bound=Named)
 
 
 def members(kind: type[N]) -> dict[str, type[N]]:
-    """Return the members of a kind by name, in the order of their declaration.
+    """Return the members of `kind` by name, in the order of their declaration.
 
     A member whose `name` is any text, such as `LibraryLossConfig`, is left out.
 
@@ -81,15 +81,10 @@ def _leaves(kind: type[N]) -> Iterator[type[N]]:
 
 
 def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -> Any:
-    """Return the type of a field that holds a member of a kind.
+    """Return the type of a field that holds a member of `kind`, given as a mapping with a `name`, or as the name alone.
 
-    A sweep file gives the member as a mapping with the key `name`, or as the name alone.
-
-    Args:
-        kind: base class of the members.
-        default: name of the member that is taken for a mapping without the key `name`.
-        library_prefix: beginning of the names that belong to the member whose `name` is any text, such as `pml.`;
-            None if there is no such member.
+    `default` is the name for a mapping without one. `library_prefix`, such as `pml.`, begins the names that belong to
+    the member whose `name` is any text; None if there is no such member.
     """
     tags = dict.fromkeys(_leaves(kind), library_prefix) | {cls: name for name, cls in members(kind).items()}
     union: Any = Union.__getitem__(tuple(Annotated[member, Tag(tag(str(name)))] for member, name in tags.items()))
@@ -118,21 +113,20 @@ class UnknownArguments(ValueError):  # noqa: N818 - a ValueError that knows its 
 
 
 def by_name(value: Any) -> Any:
-    """Return a text as the mapping `{"name": text}`, so that `loss: triplet` means `loss: {name: triplet}`."""
+    """Return `value` as `{"name": value}` if it is text, so that `loss: triplet` means `loss: {name: triplet}`."""
     return {"name": value} if isinstance(value, str) else value
 
 
 def tag(name: str) -> str:
-    """Return the tag of a member of a pydantic union. Pydantic puts the tag into the paths of its errors.
+    """Return the tag of the member `name` of a pydantic union. Pydantic puts the tag into the paths of its errors.
 
-    A tag contains the null character, which a usual key of a file does not have. `is_tag` recognises tags by this
-    character.
+    A tag contains the null character, which a usual key of a file does not have. `is_tag` recognises tags by it.
     """
     return f"<\0{name}>"
 
 
 def is_tag(part: Any) -> bool:
-    """Return whether a part of an error's path is the tag of a union's member, not a key of the sweep file."""
+    """Return whether `part`, of an error's path, is the tag of a union's member, not a key of the sweep file."""
     return isinstance(part, str) and part.startswith("<\0")
 
 
@@ -142,12 +136,9 @@ def tag_name(tag: str) -> str:
 
 
 def choose_by_name(default: str, library_prefix: str | None = None) -> Callable[[Any], str | None]:
-    """Return a pydantic discriminator that chooses the member of a union by the key `name` of the mapping.
+    """Return a pydantic discriminator that chooses the member of a union by the `name` in the mapping, or `default`.
 
-    Args:
-        default: Name that is assumed for a mapping without the key `name`.
-        library_prefix: Beginning of the names that all belong to one member. The tag of that member is made from the
-            prefix.
+    Names that begin with `library_prefix` all belong to one member, whose tag is made from the prefix.
     """
 
     def choose(value: Any) -> str | None:
@@ -160,7 +151,7 @@ def choose_by_name(default: str, library_prefix: str | None = None) -> Callable[
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings to dotted keys: `{"mdr": {"weight": 0.1}}` -> `{"mdr.weight": 0.1}`."""
+    """Return `tree` with dotted keys that begin with `prefix`: `{"mdr": {"weight": 0.1}}` -> `{"mdr.weight": 0.1}`."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -171,10 +162,9 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set `tree["a"]["b"] = value` for the key `a.b`.
+    """Set `tree["a"]["b"] = value` for the `key` a.b.
 
-    A text at a parent key is the short form of a section. It becomes the `name` of the section. If a parent key has any
-    other value that is not a mapping, an empty mapping replaces the value.
+    A text at a parent key becomes the `name` of a section. Any other value but a mapping is replaced by a mapping.
     """
     *parents, last = key.split(".")
     for parent in parents:

@@ -17,8 +17,7 @@ from mdr_tune.config.units import SECONDS
 
 MOST_TRIALS = 1_000_000
 MOST_SEEDS = 10_000
-"""Largest numbers of trials and of seeds that a sweep file may give. They are larger than any real sweep needs. With
-them a mistyped number is refused before it fills the memory."""
+"""Largest numbers of trials and of seeds: a mistyped, larger number is refused before it fills the memory."""
 PAPER_METRIC = "curves/test_recall_at_1"
 """Metric that is maximised with `trial.protocol: paper`, unless the sweep file gives another metric."""
 
@@ -44,15 +43,15 @@ def _known_second_metric(metric: str | None) -> str | None:
 
 
 class WarmStartConfig(StrictModel):
-    """The choice to try the best configurations of another sweep first. That sweep is in the same storage.
+    """The choice to try the best configurations of another sweep in the same storage first.
 
-    A value that this sweep's search space cannot draw is left out, and the sampler draws a value in its place.
+    The sampler draws each value that this sweep's search space cannot draw anew.
     """
 
     sweep: str
     """Name of the other sweep. Its newest launch is read."""
     best: int = Field(5, ge=1)
-    """Number of configurations that are taken. They are the best ones by the other sweep's own metric."""
+    """Number of configurations that are taken, the best ones by the other sweep's own metric."""
 
 
 StartFrom = Annotated[
@@ -81,9 +80,9 @@ class SearchConfig(StrictModel):
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the search: it determines the drawn configurations. The seed of the training is `trial.seed`."""
     seeds_per_trial: int = Field(1, ge=1, le=MOST_SEEDS)
-    """Number of training seeds of each configuration whose first trial completes. The seeds are `trial.seed` and the
-    numbers after it. The value of the configuration is the mean over its seeds. A configuration whose first trial is
-    stopped early or fails has only that one seed."""
+    """Number of training seeds of each configuration whose first trial completes: `trial.seed` and the numbers after
+    it. Its value is the mean over them. A configuration whose first trial is stopped early or fails has only that one
+    seed."""
     seeds: (
         Annotated[
             list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_different)
@@ -120,7 +119,7 @@ Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
 
 
 def _auto_or_share(value: Any) -> Any:
-    """Check the number of GPUs of a worker, and return it.
+    """Check `value`, the number of GPUs of a worker, and return it.
 
     A fraction has at most four digits after the point, since Ray counts fractions of a GPU in ten-thousandths.
     """
@@ -147,31 +146,30 @@ class ResourcesConfig(StrictModel):
     """The resources of the trials. At launch, `auto` is replaced by a number that suits the machine or cluster."""
 
     workers_per_trial: Count = 1
-    """Number of workers (DDP ranks) of a trial. Each worker is a process. `auto`: a number that uses as much of the
-    hardware as possible, with at least 32 images of a batch for each worker."""
+    """Number of workers (DDP ranks, each a process) of a trial. `auto`: a number that uses as much of the hardware as
+    possible, with at least 32 images of a batch for each worker."""
     lanes: Count = "auto"
-    """Number of trials that run at the same time. `auto`: as many as fit on the hardware, but in a search at most a
-    quarter of its trials."""
+    """Number of trials that run at the same time. `auto`: as many as fit, in a search at most a quarter of its trials.
+    """
     cpus_per_worker: int = Field(1, ge=1)
     gpus_per_worker: Share = "auto"
     """Number of GPUs of a worker. `auto`: 1 if there are GPUs, else 0. With a fraction, several trials share a GPU, and
     each has one worker: with 0.5, two trials share it."""
     placement: Literal["pack", "spread"] = "pack"
-    """Placement of a trial's workers on the nodes of a cluster. `pack`: on as few nodes as possible, so that gradients
-    are exchanged within a node; `spread`: on as many nodes as possible, so that each worker has the CPUs, the disk and
-    the network of a node for itself."""
+    """Placement of a trial's workers on the nodes of a cluster. `pack`: on few nodes, so that gradients are exchanged
+    within a node; `spread`: on many nodes, so that each worker has the CPUs, the disk and the network of a node for
+    itself."""
     accelerator_type: Annotated[str, Field(min_length=1)] | None = None
     """Kind of GPU to use on a cluster with several kinds, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
     lane_restarts: int = Field(30, ge=0)
-    """Number of times that a lane restarts because it lost a worker or the node of a worker. The next loss ends the
-    lane. A lane is the group of workers that trains one trial at a time."""
+    """Number of times that a lane, a group of workers for one trial at a time, restarts after it lost a worker or a
+    node. The next loss ends the lane."""
     stuck_worker_timeout_s: Annotated[float, SECONDS] = Field(120.0, gt=0)
-    """Seconds that the other workers of a trial may stay silent after one worker failed. Then the lane is restarted."""
+    """Seconds that the other workers of a trial may stay silent after one failed. Then the lane is restarted."""
 
     stalled_worker_timeout_s: Annotated[float, SECONDS] = Field(600.0, gt=0)
-    """Seconds that may pass without a training step or an evaluated batch of any worker of a trial. Then the lane is
-    restarted, and the trial goes on from its last checkpoint. If one worker hangs in a collective operation, all of
-    them stop."""
+    """Seconds without a training step or an evaluated batch of any worker until the lane is restarted, and the trial
+    goes on from its last checkpoint. If one worker hangs in a collective operation, all of them stop."""
 
     @property
     def shares_gpus(self) -> bool:
@@ -200,8 +198,7 @@ class SweepConfig(StrictModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     """Name of the sweep. Its MLflow experiment and its registered model have the same name."""
     metric: Annotated[str, AfterValidator(_known_metric)] = "val/recall_at_1"
-    """Metric that is maximised. It is measured on the validation classes, or with `trial.protocol: paper` on the test
-    classes."""
+    """Metric that is maximised, on the validation classes, or with `trial.protocol: paper` on the test classes."""
     second_metric: Annotated[str | None, AfterValidator(_known_second_metric)] = None
     """Second metric that is maximised together with `metric`: time/images_per_s, or another metric of the validation
     classes. The result is the Pareto front: all trials that no other trial beats in both metrics."""
@@ -209,12 +206,12 @@ class SweepConfig(StrictModel):
     search: SearchConfig = SearchConfig()
     space: Space = {}
     start_from: StartFrom = []
-    """Points of the search space that are tried first, each a mapping of searched keys to values. The mapping
-    `{sweep: NAME, best: 5}` stands for the 5 best configurations of another sweep."""
+    """Points of the search space that are tried first, each a mapping of searched keys to values. The mapping `{sweep:
+    NAME, best: 5}` stands for the 5 best configurations of another sweep."""
     baselines: list[str] = []
-    """Names of the baselines, where `<loss>` is the name of the trial's loss. `<loss>`: the trial without MDR;
-    `<loss>_l2`: the trial without MDR, with embeddings on the unit sphere. Each baseline is searched with the same
-    budget, over the search space without the keys of MDR and the embedding mode."""
+    """Names of the baselines, by the name of the trial's loss. `<loss>`: the trial without MDR; `<loss>_l2`: also with
+    embeddings on the unit sphere. Each has the same budget, and the space without the keys of MDR and the embedding
+    mode."""
     checkpoints: Literal["best", "last", "all"] = "best"
     """Checkpoints of a trial that are stored as artifacts of its MLflow run."""
     resources: ResourcesConfig = ResourcesConfig()

@@ -15,7 +15,7 @@ from mdr_tune.util.nearest_name import LIBRARY_PREFIX, did_you_mean
 
 
 def sweep_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of keys that do not fit the keys of other sections. The search space must be valid."""
+    """Return the problems of keys of `sweep` that do not fit keys of other sections. The search space must be valid."""
     return (
         _start_problems(sweep)
         + _metric_problems(sweep)
@@ -110,7 +110,7 @@ def _unknown_baseline(sweep: SweepConfig, name: str, known: list[str]) -> str:
 
 
 def _problems_of_baseline(sweep: SweepConfig, name: str) -> list[str]:
-    """Return the problems that the changes of a baseline cause in the trial or in the search space."""
+    """Return the problems that the changes of the baseline `name` cause in the trial or in the search space."""
     space = baseline_space(sweep.space)
     try:
         trial = baseline_trial(sweep.trial, name)

@@ -12,7 +12,6 @@ class Source:
     """The places where the keys of a sweep were given: a line of the sweep file, or a --set. Messages name them.
 
     Attributes:
-        file: The sweep file.
         lines: Line of each key path in the sweep file. A path with `choice` is also there without it.
         written: Key paths that the sweep file contains.
         spelled: Spelling in the sweep file of each number, boolean and null, by key path.
@@ -27,13 +26,13 @@ class Source:
         self.overridden: dict[KeyPath, str] = {}
 
     def quoted(self, path: KeyPath, value: Any) -> str:
-        """Return the value at a path in quotes, so that YAML reads it as text. If a --set gave it, return the --set."""
+        """Return `value` at `path` in quotes, so that YAML reads it as text. If a --set gave it, return the --set."""
         if path in self.overridden:
             return flag_as_text(self.overridden[path], value)
         return in_quotes(value, self.spelled.get(path))
 
     def problem(self, path: tuple[str, ...], message: str) -> str:
-        """Return `file:line: key: message`, or `--set KEY=VALUE: key: message` for a key that a --set gave."""
+        """Return `file:line: key: message` for the key at `path`, or `--set KEY=VALUE: key: message` for a --set."""
         if "choice" in path and path[: path.index("choice") + 1] not in self.written:
             path = _less_choice(path)  # a list stands for {choice: [...]}
         key = ".".join(path)
@@ -54,10 +53,6 @@ def _less_choice(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_tree(file: Path) -> tuple[dict[str, Any], Source]:
-    """Return the content of a sweep file, and the places of its keys.
-
-    Raises:
-        UserError: The file cannot be read as a mapping.
-    """
+    """Return the content of the sweep file `file`, and the places of its keys. UserError if it holds no mapping."""
     document = read_mapping(file, list(SweepConfig.model_fields))
     return document.tree, Source(file, document)

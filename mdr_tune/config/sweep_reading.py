@@ -20,15 +20,10 @@ from mdr_tune.util.errors import UserError
 
 
 def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]]:
-    """Read and check a sweep file.
+    """Return the sweep in the YAML `file`, checked, and notes for the user.
 
-    Args:
-        file: The sweep file, in YAML.
-        overrides: Text of each --set, such as `trial.loss.margin=0.3`.
-
-    Returns:
-        The sweep, and notes for the user. A note is about a searched key that an override fixed, a key or number
-        without effect, a number that was likely meant in another unit, or an evaluation that sees little of each image.
+    `overrides` are the texts of --set, such as `trial.loss.margin=0.3`. A note is about a searched key that an override
+    fixed, a key or number without effect, a likely wrong unit, or an evaluation that sees little of each image.
 
     Raises:
         UserError: The file cannot be read, or it has problems. The message has a line for each problem.
@@ -48,7 +43,7 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
 
 
 def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
-    """Return a note for each section under `trial` in the file that has no effect, since it is searched as a whole."""
+    """Return a note for each section under `trial` in `tree` that has no effect, since it is searched as a whole."""
     given = tree.get("trial") or {}
     return [
         f"trial.{key} has no say: each choice of space.{key} replaces all of it"
@@ -58,7 +53,7 @@ def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
 
 
 def _evaluation_notes(sweep: SweepConfig) -> list[str]:
-    """Return notes on evaluations that see little of each image, and on searched image sizes that need many caches."""
+    """Return notes on evaluations that see little of each image, and on image sizes that need a cache each."""
     variants = section_variants(sweep.trial, sweep.space, "data")
     notes = [data.evaluation_note() for data in variants]
     sizes = sorted({data.chosen_resize for data in variants if data.chosen_resize is not None})

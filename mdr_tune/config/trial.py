@@ -44,10 +44,9 @@ class BatchConfig(StrictModel):
 
 
 def _absolute_if_a_path(weights: str) -> str:
-    """Return the path of a weights file as an absolute path. Return the name of published weights unchanged.
+    """Return `weights` as an absolute path if it is a path; return the name of published weights unchanged.
 
-    Workers have another working directory than the user, so a relative path would not work. Names of published weights
-    have no dot and no slash.
+    Workers have another working directory than the user. Names of published weights have no dot and no slash.
     """
     return local_path(weights) if {"/", "."} & set(weights) else weights
 
@@ -56,12 +55,10 @@ class BackboneConfig(OpenModel):
     """The network in front of the embedding layer, the weights that it starts from, and the network's arguments."""
 
     name: Annotated[str, AfterValidator(_known_backbone)] = "conv4"
-    """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, or any classification model of
-    torchvision."""
+    """Name of the network: conv4, bn_inception, googlenet, resnet18, resnet50, or another classifier of torchvision."""
     weights: Annotated[str, AfterValidator(_absolute_if_a_path)] = "DEFAULT"
-    """Initial weights. `DEFAULT`: the published weights of the network; conv4 has none, and gets random weights.
-    `none`: random weights. Any other text is a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a
-    file with a state dict."""
+    """Initial weights. `DEFAULT`: published weights, or random ones for conv4, which has none; `none`: random weights;
+    else a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a file with a state dict."""
 
     @model_validator(mode="after")
     def _known_arguments(self) -> "BackboneConfig":
@@ -99,9 +96,9 @@ class EmbeddingConfig(StrictModel):
 
     size: int = Field(128, ge=1)
     mode: EmbeddingModeOrAuto = "auto"
-    """Scaling of the embeddings. `rescale`: in training, embeddings are divided by the mean distance in the batch, as
-    in the MDR paper; at test time they are not scaled. `l2`: they are scaled to length 1. `none`: they are not scaled.
-    `auto`: `l2` for a loss that compares only the directions of embeddings, otherwise `rescale`."""
+    """Scaling of the embeddings. `rescale`: in training, they are divided by the mean distance in the batch, as in the
+    MDR paper, and at test time not scaled; `l2`: to length 1; `none`: not scaled; `auto`: `l2` for a loss that compares
+    only the directions of embeddings, otherwise `rescale`."""
 
 
 class LevelGrid(StrictModel):
@@ -123,19 +120,18 @@ class MDRConfig(StrictModel):
     """Multi-level Distance Regularization (Kim & Park, AAAI 2021). With `mdr: null` a trial trains without it."""
 
     weight: float = Field(0.1, ge=0)
-    """Weight of MDR in the loss, the paper's lambda. The authors use 0.6 for CUB-200, 0.2 for Cars-196, and 0.1 for SOP
-    and In-Shop."""
+    """Weight of MDR in the loss, the paper's lambda. The authors use 0.6 (CUB-200), 0.2 (Cars-196), 0.1 (SOP, In-Shop).
+    """
     warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
-    """Number of epochs over which the weight rises linearly from 0. It may be a fraction. 0: the weight is constant, as
-    in the authors' code."""
+    """Number of epochs, or a fraction, over which the weight rises linearly from 0. The authors use 0: it is constant.
+    """
     levels: Annotated[
         Annotated[list[float], Field(min_length=1, max_length=64), Tag(tag("list"))]
         | Annotated[LevelGrid, Tag(tag("grid"))],
         Discriminator(lambda value: tag("grid" if isinstance(value, dict | LevelGrid) else "list")),
         DEVIATIONS,
     ] = [-3.0, 0.0, 3.0]
-    """Initial levels, in standard deviations of the batch's distances. They are written as a list, or as an even grid
-    {count, spread, offset}."""
+    """Initial levels, in standard deviations of the batch's distances: a list, or a grid {count, spread, offset}."""
     learn_levels: bool = True
     """true: the levels are trained; false: they keep their initial values."""
     level_decay: float = Field(0.01, ge=0)
@@ -143,7 +139,7 @@ class MDRConfig(StrictModel):
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of the moving averages of the mean and the standard deviation of the distances."""
     statistics: Literal["official", "offdiagonal"] = "official"
-    """Entries of the batch's distance matrix from which the mean and the standard deviation are computed. `official`:
+    """Entries of the batch's distance matrix that the mean and the standard deviation are computed from. `official`:
     all entries, including the zeros of the diagonal; `offdiagonal`: all entries except the diagonal."""
 
     def initial_levels(self) -> list[float]:
@@ -154,10 +150,7 @@ class MDRConfig(StrictModel):
         """Return the values that affect the training. Configurations with equal values train in the same way.
 
         The levels are sorted, since their order has no effect. With weight 0 no other value has an effect, unless
-        gradients are clipped.
-
-        Args:
-            clips_gradients: True if gradients are clipped by their common norm, which includes the levels' gradient.
+        gradients are clipped by their common norm (`clips_gradients`), which includes the levels' gradient.
         """
         if self.weight == 0 and not clips_gradients:
             return {"weight": 0.0}
@@ -182,8 +175,7 @@ class TrialConfig(StrictModel):
     optimizer: Annotated[OptimizerConfig, BeforeValidator(by_name)] = OptimizerConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Precision of the network in training. Distances, losses and evaluation are always float32. On a GPU, convolutions
-    with `fp32` use TF32, which is torch's default: factors are rounded to a mantissa of 10 bits, and sums are
-    float32."""
+    with `fp32` use TF32, torch's default: factors are rounded to a mantissa of 10 bits, and sums are float32."""
     channels_last: bool = True
     """true: images and the weights of convolutions are stored in memory with the channels last."""
     compile: bool = False
@@ -191,12 +183,11 @@ class TrialConfig(StrictModel):
     epochs: Annotated[int, EPOCHS] = Field(8, ge=1)
     iterations_per_epoch: int = Field(100, ge=1)
     protocol: Literal["validation", "paper"] = "validation"
-    """Classes on which the best epoch is chosen. `validation`: classes that are held out of the training classes.
+    """Classes on which the best epoch is chosen. `validation`: classes that are held out of the training classes;
     `paper`: the test classes, as in the code of MDR's authors; the trial then trains on all training classes."""
     curves: list[Literal["train", "test"]] = []
-    """Classes that are evaluated after each epoch in addition to the validation classes, for learning curves. Neither
-    epochs nor trials are chosen by these values. The exception is `protocol: paper`: it always evaluates the test
-    classes, and chooses by them."""
+    """Classes that are evaluated after each epoch for learning curves, besides the validation classes. No epoch or
+    trial is chosen by these values, except with `protocol: paper`, which always evaluates the test classes."""
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -253,12 +244,9 @@ class TrialConfig(StrictModel):
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, Any]) -> "TrialConfig":
-        """Return the trial that a sweep file describes if its section `trial` has these keys.
+        """Return the trial whose section `trial` in a sweep file has these `keys`; the others have their defaults.
 
-        A key that is left out has its default.
-
-        Raises:
-            UserError: A key is unknown or its value is not valid. The message has a line for each problem.
+        UserError if a key is unknown or its value is not valid. The message has a line for each problem.
         """
         try:
             return cls.model_validate(_as_in_a_file(keys))
@@ -282,7 +270,7 @@ class TrialConfig(StrictModel):
 
 
 def _as_in_a_file(value: Any) -> Any:
-    """Convert a value from a Python program to the types that YAML gives: dict, list, str and Python's numbers."""
+    """Convert `value` from a Python program to the types that YAML gives: dict, list, str and Python's numbers."""
     if isinstance(value, Mapping):
         return {key: _as_in_a_file(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

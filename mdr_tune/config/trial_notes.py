@@ -1,7 +1,4 @@
-"""Notes on numbers of a trial that do not fit its other values.
-
-They are about milestones and warm-ups that exceed the epochs of the trial, and about margins that are too large.
-"""
+"""Notes on milestones and warm-ups that exceed the epochs of a trial, and on margins that are too large."""
 
 from collections.abc import Iterator
 
@@ -11,17 +8,14 @@ from mdr_tune.config.unit_notes import trials_tried
 from mdr_tune.util.words import count
 
 LARGEST_DISTANCE = {"l2": "no distance exceeds 2", "rescale": "the mean distance of a batch is 1"}
-"""Reason, by embedding mode, why a loss can hardly meet a margin above 2. Losses compare margins with distances, or
-with differences of distances."""
+"""Reason, by embedding mode, why a margin above 2, which is compared with distances or their differences, is too large.
+"""
 
 
 def trial_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note for each number of a trial that does not fit the other values of the trial.
+    """Return a note for each number of a trial of `sweep` that does not fit the trial's other values.
 
     The trials are those of `trials_tried`, or the base trial if nothing is searched.
-
-    Args:
-        sweep: A sweep without problems.
     """
     tried = [trial for _, trial in trials_tried(sweep)]
     return list(dict.fromkeys(note for trial in (tried or [sweep.trial]) for note in _notes(trial)))

@@ -10,13 +10,7 @@ from mdr_tune.config.trial import TrialConfig
 
 
 def unit_notes(sweep: SweepConfig) -> list[str]:
-    """Return a note for each number that was likely meant in another unit.
-
-    The numbers are those in the sweep file and those in its search space. Of a range, both ends are tested.
-
-    Args:
-        sweep: A sweep without problems.
-    """
+    """Return a note for each number of `sweep`, or end of a searched range, that was likely meant in another unit."""
     notes: dict[str, None] = {}
     replaced = tuple(f"trial.{key}." for key in sweep.space)
     for key, value, unit in sweep.units():
@@ -32,9 +26,9 @@ def unit_notes(sweep: SweepConfig) -> list[str]:
 
 
 def trials_tried(sweep: SweepConfig) -> Iterator[tuple[str, TrialConfig]]:
-    """Yield (dotted key, trial) for each choice of a searched key, and for both ends of each range.
+    """Yield (dotted key, trial) for each choice of a searched key of `sweep`, and for both ends of each range.
 
-    The trial has that value at the key. Other searched keys have the values of the base trial.
+    The trial is the base trial with that value at the key.
     """
     for key, domain in sweep.space.items():
         tree = parameter_tree({key: domain})

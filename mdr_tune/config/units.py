@@ -30,13 +30,13 @@ class Unit:
     high: float = math.inf
 
     def hint(self, value: float) -> str:
-        """Return the end of a note: the converted number, a question about the other unit, or the usual maximum."""
+        """Return the end of a note on `value`: the converted number, a question, or the usual maximum."""
         if self.convert is None:
             return f"is {self.other} meant?" if self.other else f"usual is at most {self.high:g}"
         return f"if {self.other} is meant, write {self.convert(value):.3g}"
 
     def note(self, value: float) -> str | None:
-        """Return a note that a number was likely meant in another unit; None if the number is usual."""
+        """Return a note that `value` was likely meant in another unit; None if it is usual."""
         if value == 0 or self.low <= abs(value) <= self.high:
             return None
         return f"{value:g} is taken as {self.name}; {self.hint(value)}"

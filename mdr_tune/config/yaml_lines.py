@@ -19,8 +19,7 @@ KeyPath = tuple[str, ...]
 MOST_NESTED = 50
 """Largest depth of nested lists and mappings. No real file needs more, and each level uses some of Python's stack."""
 MOST_VALUES = 100_000
-"""Largest number of values in a file. A value counts once more for each alias of it, since nine short lines of aliases
-can stand for billions of values."""
+"""Largest number of values in a file. Each alias counts its value again: nine short lines can stand for billions."""
 LARGEST = 2**64
 """Bound of whole numbers. Their absolute value must be smaller than this."""
 _TAG = "tag:yaml.org,2002:"
@@ -44,8 +43,8 @@ _CORE: dict[str, tuple[str, list[str], _Converter]] = {
         lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
     ),
 }
-"""Types of plain scalars that are not text, by name: pattern, possible first characters, and the function that converts
-the text. The first type whose pattern matches is used."""
+"""Plain scalars that are not text, by type: pattern, possible first characters, and converter. The first match counts.
+"""
 
 
 class _Nested:
@@ -100,22 +99,15 @@ class Document:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the content of one YAML document.
-
-    Raises:
-        UserError: The text is not valid YAML. The message begins with the number of the line.
-    """
+    """Return the content of `text`, one YAML document. UserError, with the line first, if it is not valid YAML."""
     return _read(text, CoreLoader).tree
 
 
 def parse_flag(text: str) -> Any:
-    """Return the value of a `--set KEY=VALUE`.
+    """Return the value that `text`, the VALUE of a `--set KEY=VALUE`, stands for.
 
-    VALUE is read as YAML if it is a number, true, false, null or empty, or if [], {} or quotes enclose all of it. Any
-    other VALUE is text, which is not changed.
-
-    Raises:
-        UserError: The text begins with [ or {, but is not a valid list or mapping.
+    It is read as YAML if it is a number, true, false, null or empty, or if [], {} or quotes enclose all of it. Any
+    other VALUE is text, which is not changed. UserError if it begins with [ or {, but is not a valid list or mapping.
     """
     stripped = text.strip()
     if stripped[:1] not in ("[", "{", '"', "'"):
@@ -133,12 +125,10 @@ def parse_flag(text: str) -> Any:
 
 
 def read_mapping(file: Path, keys: list[str], loader: type[yaml.SafeLoader] = CoreLoader) -> Document:
-    """Read a file that holds a mapping.
+    """Read the YAML `file`, which holds a mapping.
 
-    Args:
-        file: The YAML file.
-        keys: The keys at the top of such a file. The message for a file without a mapping lists them.
-        loader: `CoreLoader`, or `RayLoader` for a file that Ray reads too.
+    `keys` are the keys at the top of such a file, for the message about a file without a mapping. `loader` is
+    `CoreLoader`, or `RayLoader` for a file that Ray reads too.
 
     Raises:
         UserError: The file cannot be read, is not valid YAML, or does not hold a mapping.
@@ -202,7 +192,7 @@ class _Reader:
         self._values = 0
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        """Return the value of the node at `path`, and keep the lines of the key paths below `path`."""
+        """Return the value of `node` at `path`, and keep the lines of the key paths below `path`."""
         if isinstance(node, yaml.ScalarNode):
             found = self._scalar(node)
             if node.style is None and not isinstance(found, str):
@@ -223,7 +213,7 @@ class _Reader:
         return result
 
     def _enter(self, node: yaml.Node) -> None:
-        """Check the tag, depth and size of a list or mapping, and that it does not contain itself. Mark it as open."""
+        """Check the tag, depth and size of `node`, and that it does not contain itself; then mark it as open."""
         if node.tag not in (_TAG + "seq", _TAG + "map"):
             raise _problem(node, f"not valid YAML: the tag {node.tag} has no meaning here: leave it out")
         if any(node is other for other in self._open):
@@ -249,7 +239,7 @@ class _Reader:
         return found
 
     def _pairs(self, node: yaml.Node) -> dict[Any, tuple[int, yaml.Node]]:
-        """Return (line, value) of each key of a mapping, by key. Keys from merged mappings come first."""
+        """Return (line, value) of each key of the mapping `node`, by key. Keys from merged mappings come first."""
         own: dict[Any, tuple[int, yaml.Node]] = {}
         merged: dict[Any, tuple[int, yaml.Node]] | None = None
         for key_node, value_node in node.value:
@@ -267,9 +257,9 @@ class _Reader:
         return {**(merged or {}), **own}
 
     def _merged(self, node: yaml.Node) -> dict[Any, tuple[int, yaml.Node]]:
-        """Return (line, value) of each key in the mappings that a merge key refers to, by key.
+        """Return (line, value) of each key in the mappings that the merge key of `node` refers to.
 
-        If several mappings have the same key, the first of these mappings is used.
+        If several mappings have the same key, the first of them counts.
         """
         merged: dict[Any, tuple[int, yaml.Node]] = {}
         for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
