@@ -21,18 +21,14 @@ from mdr_tune.util.errors import UserError
 
 FILE = "journal.jsonl"
 _SYNCED = ("session", "started", "ended", "searched", "tested", "finished", "extended")
-"""Events that `write` syncs to the disk, so that they survive a power cut. An epoch whose event is lost is trained
-again."""
+"""Events that `write` syncs to the disk, to survive a power cut. An epoch whose event is lost is trained again."""
 
 
 class Journal:
     """Append events to the journal in a launch's `folder`, which is created if it does not exist.
 
-    Args:
-        tell: Function that is called with a line for the user when a full disk makes the sweep wait.
-
-    Raises:
-        UserError: Another process has the journal open, so the launch is already running.
+    `tell` is called with a line for the user when a full disk makes the sweep wait. UserError if another process has
+    the journal open, so that the launch is already running.
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
@@ -63,10 +59,9 @@ class Journal:
 
 
 def lock(file: BinaryIO, folder: Path) -> None:
-    """Lock the journal's open `file` for this process, until the file is closed or the process ends.
+    """Lock the journal's open `file` until the file is closed or this process ends.
 
-    Raises:
-        UserError: Another process has locked it, so the launch in `folder` is already running.
+    UserError if another process has locked it, so that the launch in `folder` is already running.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,8 +76,7 @@ def _whole_lines(data: bytes) -> bytes:
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of the launch in `folder` in order, or nothing if it has no journal.
 
-    Raises:
-        UserError: The journal cannot be read, or one of its lines is damaged.
+    UserError if the journal cannot be read, or if one of its lines is damaged.
     """
     file = folder / FILE
     if not file.exists():

@@ -29,7 +29,7 @@ _SOURCE = Path(__file__).parent
 
 
 def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str) -> dict[str, Any]:
-    """Return what is needed to repeat a trial with the configuration `config`, as plain JSON.
+    """Return what is needed to repeat a trial, as plain JSON.
 
     Facts that do not change while a process lives are looked up once, so that a call costs microseconds. The processor
     and the system are those of the driver's machine. The workers of a cluster may run on others.
@@ -57,8 +57,7 @@ def repeat_info(config: dict[str, Any], workers: int, threads: int, command: str
 def versions() -> dict[str, str | None]:
     """Return the versions of Python, of this package and of its main dependencies, by name.
 
-    The versions of CUDA and cuDNN are those that torch was built for. No package is imported to find a version. The
-    version of a package that is not installed is None.
+    CUDA and cuDNN are those that torch was built for. No package is imported. A missing package has the version None.
     """
     found: dict[str, str | None] = {"python": platform.python_version(), "mdr_tune": __version__}
     found.update({package: _version(package) for package in PACKAGES})
@@ -142,8 +141,8 @@ def system() -> str:
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return a line for each fact about software or hardware in which the runs `then` and `now` differ.
 
-    Such a line is `torch: 2.14.1 then, 2.15.0 now`. `then` and `now` are results of `repeat_info`. The configurations
-    and the commands of the runs are not compared.
+    Both are results of `repeat_info`, compared without configuration and command. A line is `torch: 2.14.1 then, 2.15.0
+    now`.
     """
     old, new = _surroundings(then), _surroundings(now)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]

@@ -16,13 +16,10 @@ class ShownImage:
 
 @dataclass(frozen=True)
 class ShownQuery:
-    """One of the best or the worst queries, with the images that are nearest to it.
+    """One of the best or the worst queries, with its `neighbours`, the images that are nearest to it, nearest first.
 
-    Attributes:
-        index: Index of the query in the test split.
-        score: Average precision of the query at R, from 0 to 1. R is the number of images of the query's class that can
-            be retrieved.
-        neighbours: Images that are nearest to the query, the nearest first.
+    `index` is that in the test split. `score` is the average precision at R, from 0 to 1, where R is the number of
+    images of the query's class that can be retrieved.
     """
 
     kind: Literal["best", "worst"]

@@ -24,9 +24,7 @@ def second_key(second_metric: str) -> str:
 class RecordedTrial:
     """One trial as its MLflow run records it, with the last value of each of its `metrics`.
 
-    Attributes:
-        record: Record of the trial, with the configuration from the run's parameters. Its history is empty if the
-            values of the single epochs were not read.
+    The history in its `record` is empty if the values of the single epochs were not read.
     """
 
     record: TrialRecord
@@ -50,7 +48,6 @@ class SweepRecords:
         metric: Name of the metric that is maximised.
         second_metric: Name of the second objective; None if there is one objective.
         trials: Trials, in the order in which they started.
-        read_at: Time at which the launch was read.
     """
 
     name: str
@@ -91,7 +88,6 @@ class SweepFacts:
         versions: Versions of the packages and of Python, by name.
         commit: Git commit of the source, with `+ changes` if files differed from it; None without a Git repository.
         devices: Devices that the trials ran on.
-        sweep_file: Text of the sweep's YAML file.
     """
 
     started: datetime.datetime

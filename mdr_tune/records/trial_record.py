@@ -11,19 +11,17 @@ from mdr_tune.records.metrics import TEST_CURVES
 Outcome = Literal["running", "completed", "stopped_early", "diverged", "failed", "killed"]
 """State of a trial, or how it ended.
 
-`diverged`: the trial's numbers stopped being finite, or all of its embeddings became equal. `failed`: the trial's code
-raised an error. `killed`: the sweep was stopped before the trial's end, and --resume goes on with the trial.
+`diverged`: its numbers stopped being finite, or all of its embeddings became equal. `failed`: its code raised an error.
+`killed`: the sweep was stopped before the trial's end, and --resume goes on with the trial.
 """
 
 
 @dataclass(frozen=True)
 class Change:
-    """A change that population based training made: the trial took over the state of a better trial and went on.
+    """A change that population based training made after `epoch`: the trial took over the state of a better trial.
 
-    Attributes:
-        epoch: Epoch after which the trial was changed.
-        source: Name of the better trial, whose weights, optimiser state and levels were taken over.
-        parameters: Values that the trial goes on with, by dotted key.
+    `source` is the name of the better trial, whose weights, optimiser state and levels were taken over. `parameters`
+    are the values that the trial goes on with, by dotted key.
     """
 
     epoch: int
@@ -115,8 +113,8 @@ class TrialRecord:
     def objectives(self, metrics: Sequence[str]) -> list[float] | None:
         """Return the best value of the first of `metrics`, and the values of the other metrics at the same epoch.
 
-        The exception is a metric of the group `time`, such as a speed, whose mean over all epochs is taken. None if one
-        of the values is missing or not finite.
+        Of a metric of the group `time`, such as a speed, it is the mean over all epochs. None if a value is missing or
+        not finite.
         """
         best = self.best(metrics[0])
         if best is None:
@@ -162,8 +160,7 @@ def whole_seeds(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 def mean_over_seeds(records: Iterable[TrialRecord], metric: str) -> tuple[float, int] | None:
     """Return the mean of the best values of `metric` in `records`, and the number of trials that it is taken over.
 
-    `records` are the trials of one configuration, one for each seed. Only trials that ran to their end count; None if
-    none of them has a value.
+    `records` are the seeds of one configuration. Only trials that ran to their end count; None without any value.
     """
     return mean_of_best((record, record.best(metric)) for record in records)
 
@@ -220,10 +217,10 @@ class SweepResult:
         return max(self.best.values(), key=self.value, default=None)
 
     def test_means(self) -> dict[str, dict[str, float]]:
-        """Return the mean test metrics of each evaluated configuration over its seeds, by the configuration's name.
+        """Return the mean test metrics of each evaluated configuration, by the configuration's name.
 
-        The mean is over the evaluated seeds that ran to their end, or else the values are those of the first evaluated
-        seed.
+        The mean is over the evaluated seeds that ran to their end. Without any, it is the first evaluated seed's
+        values.
         """
         found: dict[str, dict[str, float]] = {}
         for name, seeds in by_configuration(record for record in self.records if record.name in self.tests).items():
@@ -234,8 +231,7 @@ class SweepResult:
     def value(self, record: TrialRecord) -> float:
         """Return the value of the configuration of `record`: the mean of its seeds' best values.
 
-        Only seeds that ran to their end count. Without any, it is the best value of the trial itself, or -inf if it has
-        none.
+        Only seeds that ran to their end count. Without any, it is the best value of the trial itself, or -inf.
         """
         seeds = [other for other in self.records if other.config_name == record.config_name]
         found = mean_over_seeds(seeds, self.metric) or record.best(self.metric)
