@@ -88,10 +88,8 @@ class ArmSearch(OptunaSearch):
         """Return the suggestion for the trial `number` of the study, which this process or an earlier one asked for.
 
         After a crash, the study may lack some parameters of the trial, or its last trials. What is missing is then
-        drawn again. The draws give the same values as before if the earlier trials are unchanged.
-
-        Raises:
-            NothingNewError: The trial has no parameters, because no untried configuration was found.
+        drawn again, with the same values if the earlier trials are unchanged. NothingNewError if no untried
+        configuration was found for the trial.
         """
         while number not in self._trials:
             self.next_name()
@@ -150,8 +148,7 @@ class ArmSearch(OptunaSearch):
     def _draw(self, trial: Trial) -> dict[str, Any]:
         """Let the study draw the parameters of `trial`, and return them by dotted key.
 
-        Raises:
-            NothingNewError: No untried configuration was found. The trial is then marked as failed in the study only.
+        NothingNewError if no untried configuration was found. The trial is then marked as failed in the study only.
         """
         try:
             parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))

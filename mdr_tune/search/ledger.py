@@ -166,8 +166,8 @@ class Ledger:
     def _origin_of(self, name: str, epoch: int) -> tuple[str, int]:
         """Return the trial and the epoch of the checkpoint from which the state of the trial `name` at `epoch` follows.
 
-        Normally it is the trial's own checkpoint of this epoch. If an interruption came before that was written, it is
-        an earlier one, or that of a trial whose state this trial has taken over since.
+        Normally it is the trial's own checkpoint of this epoch. If an interruption came before that, it is an earlier
+        one, or that of a trial whose state this trial has taken over since.
         """
         record = self._by_name.get(name)
         if record is None:  # the journal lost the trial
@@ -208,8 +208,7 @@ class Ledger:
     def tell_study(self, record: TrialRecord) -> None:
         """Record the end of a configuration in the study, when a trial of it, `record`, has ended.
 
-        If the first seed failed or was stopped early, this is done at once. Otherwise it is done when all seeds of the
-        configuration have ended.
+        This is done at once if its first seed failed or was stopped early, otherwise when all of its seeds have ended.
         """
         study, first = self.study, self._by_name[record.config_name]
         if study is None or not first.ended:

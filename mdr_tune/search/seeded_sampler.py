@@ -30,8 +30,7 @@ TRIES = 10
 """Largest number of draws of one trial. If all are rejected, the trial is drawn at random from untried configurations.
 """
 RANDOM_TRIES = 1000
-"""Largest number of random draws for one trial if the space has too many configurations to list. If all of these draws
-are rejected, `NothingNewError` is raised."""
+"""Largest number of random draws for one trial in a space too large to list, before `NothingNewError` is raised."""
 
 
 class NothingNewError(Exception):
@@ -41,9 +40,9 @@ class NothingNewError(Exception):
 def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None) -> BaseSampler:
     """Return the sampler of the study of `arm`, as `search` configures it.
 
-    The first trials are the points of the arm's `start_from`. `legacy_name` is the name of a study that a launch with a
-    plan.json of version 1 began, and None for any other study. The draws of such a study are seeded with this name, and
-    configurations may repeat.
+    `start_from` of the arm gives the first trials. `legacy_name` is the name of a study that a launch with a plan.json
+    of version 1 began: its draws are seeded with this name, and configurations may repeat. It is None for any other
+    study.
     """
     stream = arm.name if legacy_name is None else legacy_name
     given = StudyToSample(arm.trials, len(arm.start_from), seed_of(search.seed, stream), arm.space)
@@ -58,8 +57,7 @@ class SeededSampler(BaseSampler):
         seed: Seed of the search.
         stream: Name that is mixed into the seed, so that the studies of a sweep have different draws.
         sampler: Sampler that the sweep file names. It draws one trial from a seed.
-        arm: Arm whose trials are drawn. The first trials have the values of the arm's `start_from`; parameters without
-            a value there are drawn one by one.
+        arm: Arm whose trials are drawn, first those of its `start_from`; values missing there are drawn one by one.
         repeats: Whether a configuration may be drawn more than once.
     """
 
@@ -75,9 +73,7 @@ class SeededSampler(BaseSampler):
         """Draw the whole `trial` of `study`, and return the distributions of its parameters by name.
 
         If a user put the trial into the study with given values, nothing is drawn and the result is empty.
-
-        Raises:
-            NothingNewError: No untried configuration was found.
+        NothingNewError if no untried configuration was found.
         """
         self._drawn = {} if was_enqueued(trial) else self._new_point(study, trial)
         return {name: self._distributions[name] for name in self._drawn}
@@ -112,8 +108,7 @@ class SeededSampler(BaseSampler):
     def _point(self, study: Study, trial: FrozenTrial, attempt: int) -> dict[str, Any]:
         """Draw all parameters of `trial`, with a seed of `attempt`.
 
-        The sampler draws some of the parameters together, or `start_from` gives them. Every other one is drawn by
-        itself.
+        The sampler, or `start_from`, gives some of them together. Every other one is drawn by itself.
         """
         if trial.number < len(self._arm.start_from):
             together = self._arm.start_from[trial.number]

@@ -1,7 +1,4 @@
-"""Decide when the search of an arm ends early.
-
-It ends when a budget of time or GPU hours is used up, when a target is reached, or when there is no progress.
-"""
+"""Decide when an arm's search ends early: a budget of time or GPU hours, a target, or no progress."""
 
 import math
 import time
@@ -17,10 +14,8 @@ class StopRules:
     """Listener of a sweep that decides, from the events that it receives, whether the search of an arm should end.
 
     Args:
-        config: Configuration of the rules.
         arms: All arms, in the order in which they are searched. When the search of an arm begins, it gets a share of
-            the budget that is left: its number of trials divided by the number of trials of this arm and all later
-            ones.
+            the budget that is left: its trials divided by the trials of this arm and all later ones.
         metric: Name of the metric to which the target and the progress refer.
         gpus_per_trial: Number of GPUs that a trial uses. GPU hours are computed from it.
         seeds_per_trial: Number of training seeds of a surviving configuration, whose value is the mean over them.
@@ -89,8 +84,8 @@ class StopRules:
     def trial_ended(self, record: TrialRecord) -> None:
         """Update the arm's best value, and the number of configurations in a row without a new best value.
 
-        If the configuration of `record` gets all of its seeds, it is counted when all of them have ended. It gets them
-        if its first seed ran to its end, or if every configuration gets them. Otherwise it is counted at once.
+        If the configuration of `record` gets all of its seeds, because the first one ran to its end or every
+        configuration gets them, it is counted when all have ended. Otherwise it is counted at once.
         """
         if not record.ended:
             return

@@ -35,17 +35,13 @@ class TrialSource(SearchAlgorithm):
     """Give Tune the trials of one arm, as many at a time as there are lanes.
 
     Args:
-        arm: Arm whose trials are given to Tune.
         search: Search that suggests configurations.
         ledger: Ledger with the records of all trials, earlier sessions included.
         num_lanes: Largest number of trials that are pending or running at the same time. Paused trials do not count.
         seeds: Training seeds that a configuration may get.
-        replays: Whether every trial of earlier sessions runs through Tune again. Its recorded epochs are not trained
-            again; their results are read from the trial's record.
-        orphans: Suggestions for trials that the study has as running, but that never began because of a crash, by the
-            trial's name.
-        closed: Function that returns the reason why no further configuration should be started; None if more may be
-            started.
+        replays: Whether every trial of earlier sessions runs through Tune again, with results from its record.
+        orphans: Suggestions for trials that the study has as running, but that never began because of a crash, by name.
+        closed: Function that returns the reason why no further configuration should be started, or None.
     """
 
     def __init__(
@@ -115,10 +111,7 @@ class TrialSource(SearchAlgorithm):
         return trial
 
     def _lost_trial(self) -> Trial | None:
-        """Return a new Tune trial in place of one that Tune gave up; None if no trial is waiting for this.
-
-        The new trial goes on from the same checkpoint.
-        """
+        """Return a new Tune trial from the checkpoint of one that Tune gave up; None if there is none."""
         if not self._lost:
             return None
         lost = self._made[self._lost.popleft()]
@@ -147,8 +140,7 @@ class TrialSource(SearchAlgorithm):
     def _further_seed(self) -> Trial | None:
         """Return a trial for the next seed of a configuration; None if no configuration should get a further seed now.
 
-        A configuration gets further seeds when its first seed has run to its end. If every configuration gets all
-        seeds, it gets them when its first seed has begun.
+        A configuration gets further seeds when its first seed has run to its end, or begun if every one gets all seeds.
         """
         for name in list(self._unseeded):
             record = self._ledger.trial(name)

@@ -16,9 +16,9 @@ _VALUE = "value"
 
 @dataclass(frozen=True)
 class _Named:
-    """Object that stands for a trial in calls of one of Tune's rules.
+    """Object that stands for a trial in calls of Tune's rules.
 
-    Two objects with the same name are equal, so a rule recognises a trial of an earlier session.
+    Objects with the same id are equal, so a rule recognises a trial of an earlier session.
     """
 
     trial_id: str
@@ -69,8 +69,8 @@ def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: i
 def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> EarlyStopping:
     """Return a scheduler for `num_lanes` lanes that stops trials by median stopping (Golovin et al., KDD 2017).
 
-    A trial trains `grace_epochs` epochs before it may be stopped. It is compared with the median of other trials when
-    `min_trials` trials have reported a value. The scheduler never pauses a trial to wait for others.
+    A trial may be stopped after `grace_epochs` epochs, when `min_trials` trials have reported a value. It is not
+    paused.
     """
     rule = MedianStoppingRule(
         time_attr=TIME,

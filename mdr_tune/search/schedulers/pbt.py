@@ -16,8 +16,7 @@ from mdr_tune.search.schedulers.perturbation import domain_of, perturb
 from mdr_tune.search.schedulers.rungs import Group, RungScheduler
 
 OnChange = Callable[[str, int, str, dict[str, Any]], None]
-"""Function that is called when a trial takes over the state of another one. Its arguments are the trial's name, the
-epoch, the other trial's name, and the trial's new parameters."""
+"""Function that is called when a trial takes over another one's state: (name, epoch, other name, new parameters)."""
 
 
 class PopulationBasedTraining(RungScheduler):
@@ -30,16 +29,15 @@ class PopulationBasedTraining(RungScheduler):
     Args:
         num_lanes: Number of trials that can run side by side.
         arm: Arm whose trials are the population.
-        ends: Numbers of trials at which the search has ended or will end; see `RungScheduler`. The trials of an
-            extension are a population of their own.
+        ends: See `RungScheduler`. The trials of an extension are a population of their own.
         seed: Seed of the random choice of the better trial and of the perturbation.
         max_epochs: Number of epochs of the longest trial.
         interval_epochs: Number of epochs between two decisions.
-        quantile: Share of the population that is replaced, rounded up to a whole trial, but at most half of it. The
-            same number of the best trials are copied.
+        quantile: Share of the population that is replaced, rounded up, but at most half. As many of the best are
+            copied.
         keys: Dotted keys of the values that are perturbed.
         resample: Probability that a value is not perturbed but drawn anew, if it is a searched one.
-        on_change: Called when a trial is replaced; see `OnChange`.
+        on_change: Called when a trial is replaced.
     """
 
     def __init__(

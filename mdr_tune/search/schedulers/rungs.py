@@ -57,11 +57,9 @@ class Group:
 class RungScheduler(LaneScheduler, ABC):
     """Pause each trial at the rungs of its group. The group does not wait for trials that have ended.
 
-    Args:
-        num_lanes: Number of trials that can run side by side.
-        ends: Number of trials that the search had before each extension, and the number that it has now. Trials before
-            and after such a number are in different groups. So the decisions on the first trials stay the same when a
-            search is extended.
+    `num_lanes` trials can run side by side. `ends` are the numbers of trials that the search had before each extension,
+    and the number that it has now. Trials before and after such a number are in different groups, so that the decisions
+    on the first trials stay the same when a search is extended.
     """
 
     def __init__(self, num_lanes: int, ends: Iterable[int]) -> None:
@@ -76,7 +74,7 @@ class RungScheduler(LaneScheduler, ABC):
 
     @abstractmethod
     def _pass_rung(self, group: Group, epoch: int, tune_controller: Any) -> None:
-        """Stop or change trials of `group`, which all wait at the rung `epoch`; the others go on afterwards.
+        """Stop or change trials of `group`, which all wait at the rung `epoch`. The other trials go on afterwards.
 
         `tune_controller` is Tune's controller, which ends trials.
         """
