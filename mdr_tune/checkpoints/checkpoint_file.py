@@ -41,8 +41,7 @@ class Origin:
         folder: Folder of the checkpoint; None to start from scratch.
         epoch: Epoch of the checkpoint; 0 to start from scratch.
         stages: Stages to train, in order. There are several if population based training changed the configuration.
-        data: Bytes of the checkpoint's state, or Ray's reference to them; None until they are read. A marker omits
-            them.
+        data: Bytes of the checkpoint's state, or Ray's reference to them; None until they are read, and in a marker.
     """
 
     folder: str | None = None
@@ -69,12 +68,9 @@ class Origin:
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """Content of checkpoint.json.
+    """Content of checkpoint.json: the trial's `name`, and its `epoch` and configuration (`trial`) at the checkpoint.
 
     Attributes:
-        name: Name of the trial.
-        epoch: Epoch after which the checkpoint was written.
-        trial: Configuration of the trial at that epoch.
         source: Origin of the state that the trial last loaded, from another trial or after an interruption; None if it
             has loaded none. Training on from an older checkpoint leads to this one only if both have the same source.
         size: Size of checkpoint.pt in bytes; None in a marker.
@@ -92,12 +88,9 @@ class CheckpointInfo:
 
 
 def write_checkpoint(folder: Path, data: bytes, info: CheckpointInfo) -> None:
-    """Write the bytes of a state, `data`, and then checkpoint.json to an existing `folder`.
+    """Write the bytes of a state, `data`, to an existing `folder`, then `info` with their size and SHA-256.
 
-    checkpoint.json holds `info` with the size and the SHA-256 filled in.
-
-    Raises:
-        OSError: A file cannot be written, for example because the disk is full. The earlier file stays as it was.
+    OSError if a file cannot be written, for example because the disk is full. The earlier file then stays as it was.
     """
     _write(folder / CHECKPOINT_FILE, data)
     write_marker(folder, dataclasses.replace(info, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
@@ -126,8 +119,7 @@ def read_info(folder: Path) -> CheckpointInfo:
 def read_checkpoint(folder: Path) -> bytes:
     """Return the bytes of the state in the checkpoint's `folder` after checking their size and SHA-256.
 
-    Raises:
-        CheckpointDamaged: A file is missing or cannot be read, or the state differs from what was written.
+    CheckpointDamaged if a file is missing or cannot be read, or if the state differs from what was written.
     """
     info = read_info(folder)
     try:

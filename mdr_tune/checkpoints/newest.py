@@ -19,11 +19,10 @@ class Found(NamedTuple):
 
     Attributes:
         origin: Origin that leads to the state of the epoch that was asked for. Its `data` holds the bytes that were
-            read. `data` is None if the origin starts from scratch or comes from a marker; `complete` then reads the
-            state.
+            read, or None if the origin starts from scratch or comes from a marker, whose state `complete` reads.
         note: Message for the user about a damaged checkpoint; None if nothing was damaged.
         info: Content of the checkpoint.json that was asked for or, if it is damaged, of the earlier one that was read.
-            It is None if none could be read, or if nothing had to be read.
+            None if none could be read, or if nothing had to be read.
     """
 
     origin: Origin

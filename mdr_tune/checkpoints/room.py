@@ -21,9 +21,7 @@ def write_when_there_is_room(
     poll_s: float | None = None,
     give_up_after_s: float = GIVE_UP_AFTER_S,
 ) -> T:
-    """Wait until the disks have room, call `write`, which writes the files, and return its result.
-
-    If a disk is full nevertheless, wait again and repeat the call.
+    """Wait until the disks have room, call `write`, and return its result. Repeat this if a disk is full nevertheless.
 
     Args:
         write: Function that writes the files. It leaves nothing behind when it raises.
@@ -31,11 +29,7 @@ def write_when_there_is_room(
         size_bytes: Size of the files that `write` adds to each folder.
         tell: Function that is called with a line of text when the waiting begins, and when it is over.
         poll_s: Time between two tries, in seconds; None for the default of `until_room`.
-        give_up_after_s: Longest time to wait, in seconds.
-
-    Raises:
-        OSError: After `give_up_after_s` seconds there was still no room.
-        Exception: `write` raised an error that does not mean a full disk.
+        give_up_after_s: Time in seconds after which an OSError is raised. Other errors of `write` are raised at once.
     """
 
     def attempt() -> T:
