@@ -1,9 +1,8 @@
 """The bootstrap over the queries of one run: how much a mean would vary if other queries of the same kind were drawn.
 
-The bootstrap says nothing about the results of other training seeds. Queries of one class share their positives and are
-not independent, so that resampling single queries understates the uncertainty. With `classes`, whole classes are
-resampled instead, which mostly gives a wider interval. That is right if the question is how results would vary with
-other classes.
+It says nothing about the results of other training seeds. Queries of one class share their positives and are not
+independent, so that resampling single queries understates the uncertainty. With `classes`, whole classes are resampled,
+which tells how results would vary with other classes. The interval is then mostly wider.
 """
 
 import numpy as np
@@ -20,18 +19,14 @@ def bootstrap_mean(
 ) -> Interval:
     """Return the mean of `values` and its 95 % percentile interval by the bootstrap.
 
+    `low` and `high` are None if there is only one query or one class, or if both ends would be equal, for example
+    because all values are equal. ValueError if all values are NaN, or if the shapes do not fit.
+
     Args:
-        values: (n,), one value for each query. NaN values are left out.
+        values: (n,), one value for each query. NaN values are left out, and not counted in the interval's `n`.
         classes: (n,), the class of each query, to resample whole classes; None resamples single queries.
         seed: Seed of the resampling; the same arguments give the same interval.
         resamples: Number of resamples.
-
-    Returns:
-        Mean and interval, where `n` is the number of queries whose value is not NaN. `low` and `high` are None if there
-            is only one query or one class, or if both ends would be equal, for example because all values are equal.
-
-    Raises:
-        ValueError: There is no value that is not NaN, or the shapes do not fit.
 
     Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
@@ -45,13 +40,10 @@ def bootstrap_difference(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """Return the mean of `values - baseline`, paired by query, and its interval.
+    """Return the mean of `values - baseline`, paired by query, and its interval. ValueError as in `bootstrap_mean`.
 
     Both are (n,), values of the same queries in the same order; a pair with a NaN is left out. See `bootstrap_mean` for
     `classes`, `seed` and `resamples`.
-
-    Raises:
-        ValueError: There is no pair, or the shapes do not fit.
     """
     if np.shape(values) != np.shape(baseline):
         raise ValueError(f"pairs need equal shapes, got {np.shape(values)} and {np.shape(baseline)}")
@@ -61,13 +53,10 @@ def bootstrap_difference(
 def bootstrap_means(
     values: np.ndarray, classes: np.ndarray | None = None, seed: int = 0, resamples: int = RESAMPLES
 ) -> list[Interval]:
-    """Return mean and interval of each column of `values`, all from the same resamples.
+    """Return mean and interval of each column of `values`, all from the same resamples. See `bootstrap_mean`.
 
-    `values` is (n, m), m metrics of n queries. NaN values are left out of their column. See `bootstrap_mean` for
-    `classes`, `seed` and `resamples`.
-
-    Raises:
-        ValueError: A column has no value but NaN, or the shapes do not fit.
+    `values` is (n, m), m metrics of n queries. A NaN is left out of its column. ValueError if a column has only NaN.
+    `classes`, `seed` and `resamples` are those of `bootstrap_mean`.
     """
     values = np.asarray(values, dtype=np.float64)
     there = ~np.isnan(values)
@@ -90,10 +79,7 @@ def bootstrap_means(
 
 
 def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Return the sum of the rows of each unit, (units, m). A unit is a query or a class.
-
-    `values` is (n, m). `unit`, (n,), is the index of each row's unit.
-    """
+    """Return the sums of `values`, (n, m), over the rows of each unit, (units, m); `unit`, (n,), is each row's unit."""
     total = np.zeros((int(unit.max()) + 1, values.shape[1]))
     np.add.at(total, unit, values)
     return total

@@ -24,15 +24,12 @@ class Interval:
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Return the mean of `values`, (n,), and its 95 % interval by Student's t: mean -+ t(0.975, n - 1) s / sqrt(n).
 
-    Here s is the unbiased standard deviation of the n values, and t(p, m) is the p-quantile of Student's t-distribution
-    with m degrees of freedom.
+    Here s is the unbiased standard deviation, and t(p, m) the p-quantile of Student's t-distribution with m degrees of
+    freedom.
 
     The interval holds for values that are independent and about normally distributed; this is assumed of results of
     different training seeds. A single value has no interval. Equal values have none either: the formula would give an
-    interval of width 0, as if the mean were certain.
-
-    Raises:
-        ValueError: There is no value, or one that is not finite.
+    interval of width 0, as if the mean were certain. ValueError if there is no value, or one that is not finite.
 
     Source: Student, "The Probable Error of a Mean", Biometrika 1908.
     """
@@ -60,10 +57,9 @@ def spread(values: np.ndarray, scale: float) -> float | None:
 
 
 def smallest_separated(deviation: float, n: int) -> float:
-    """Return the smallest absolute mean of `n` values with the standard deviation `deviation` that differs from 0.
+    """Return the smallest absolute mean of `n` values, with standard deviation `deviation`, that differs from 0.
 
-    The test is the two-sided t-test at p = 0.05, for `n` of at least 2. The returned mean is half the width of the
-    values' 95 % interval.
+    The test is the two-sided t-test at p = 0.05, for `n` >= 2. The result is half the width of the 95 % interval.
     """
     from scipy import stats  # takes a good part of a second to import
 
