@@ -27,7 +27,7 @@ class CheckpointDamaged(Exception):  # noqa: N818 - says what is the matter
 
 @dataclass(frozen=True)
 class Stage:
-    """Span of epochs that are trained with the configuration `trial`, up to and including the epoch `until`, from 1."""
+    """Span of epochs, up to the epoch `until` (from 1), that are trained with the configuration `trial`."""
 
     trial: dict[str, Any]
     until: int
@@ -88,9 +88,9 @@ class CheckpointInfo:
 
 
 def write_checkpoint(folder: Path, data: bytes, info: CheckpointInfo) -> None:
-    """Write the bytes of a state, `data`, to an existing `folder`, then `info` with their size and SHA-256.
+    """Write `data`, the bytes of a state, to an existing `folder`, then `info`, with their size and SHA-256.
 
-    OSError if a file cannot be written, for example because the disk is full. The earlier file then stays as it was.
+    Raise OSError if a file cannot be written, for example because the disk is full. The earlier file stays as it was.
     """
     _write(folder / CHECKPOINT_FILE, data)
     write_marker(folder, dataclasses.replace(info, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
@@ -119,7 +119,7 @@ def read_info(folder: Path) -> CheckpointInfo:
 def read_checkpoint(folder: Path) -> bytes:
     """Return the bytes of the state in the checkpoint's `folder` after checking their size and SHA-256.
 
-    CheckpointDamaged if a file is missing or cannot be read, or if the state differs from what was written.
+    Raise CheckpointDamaged if a file is missing or cannot be read, or if the state differs from what was written.
     """
     info = read_info(folder)
     try:

@@ -47,7 +47,7 @@ def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:
 
 
 def baseline_trial(trial: TrialConfig, name: str) -> TrialConfig:
-    """Return `trial` as the baseline `name` has it. ValidationError if the replaced sections do not fit the rest."""
+    """Return `trial` with the sections that the baseline `name` replaces. Raise ValidationError if they do not fit."""
     return TrialConfig.model_validate({**trial.model_dump(), **baseline_names(trial)[name]})
 
 
@@ -63,10 +63,10 @@ def given_points(sweep: SweepConfig) -> list[dict[str, Any]]:
 
 
 def repeated_points(sweep: SweepConfig) -> dict[int, int]:
-    """Map the index of each repeated point of `start_from` of `sweep` to the index of the earlier point.
+    """Return the points of `start_from` of `sweep` that give the same configuration as an earlier point.
 
-    A point is repeated if both give the same configuration. A point without a searched key, which is drawn, repeats
-    none.
+    The index of each repeated point is mapped to that of the earlier point. A point that lacks a searched key repeats
+    no other point, since the value of that key is drawn.
     """
     first, again = dict[str, int](), dict[int, int]()
     for i, point in enumerate(given_points(sweep)):
@@ -80,7 +80,7 @@ def repeated_points(sweep: SweepConfig) -> dict[int, int]:
 def trial_of_point(sweep: SweepConfig, point: dict[str, Any]) -> TrialConfig | None:
     """Return the trial that `point`, an entry of `start_from`, describes; None if it lacks a searched key of `sweep`.
 
-    ValidationError if values of the point do not fit each other, ValueError if it is no point of the space.
+    Raise ValidationError if values of the point do not fit each other, ValueError if it is no point of the space.
     """
     encoded = encode_point(sweep.space, point)
     try:

@@ -18,7 +18,7 @@ class Augmentation(Named):
     """An augmentation that a sweep file may name."""
 
     def build(self, image_size: int | None) -> "BuiltAugmentation":
-        """Return a new augmentation to images of `image_size` x `image_size` pixels.
+        """Return a new augmentation that makes images of `image_size` x `image_size` pixels.
 
         If `image_size` is None, images keep their size, but random_resized_crop makes squares as high as the images.
         """
@@ -66,7 +66,10 @@ Ratio = Annotated[float, Field(gt=0)]
 
 
 class RandomResizedCropConfig(Augmentation):
-    """A random part of the image, resized to `data.image_size` and sometimes mirrored. Defaults are those of MDR."""
+    """A random part of the image, resized to `data.image_size` and sometimes mirrored.
+
+    The defaults are those of MDR's authors.
+    """
 
     name: Literal["random_resized_crop"]
     scale: Annotated[list[Share], Field(min_length=2, max_length=2), AfterValidator(_ascending), SHARE] = [0.16, 1.0]

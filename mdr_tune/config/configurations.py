@@ -32,9 +32,9 @@ def configuration_key(trial: TrialConfig) -> str:
 
 
 def parameters_of(tree: Tree, point: dict[str, Any]) -> dict[str, Any]:
-    """Convert a study's `point`, by names of the parameters in `tree`, to values by the trial's dotted keys.
+    """Convert `point`, with values by the names of the parameters in `tree`, to values by the trial's dotted keys.
 
-    A parameter that `point` lacks raises KeyError.
+    Raise KeyError if `point` lacks a parameter.
     """
     return draw(tree, lambda parameter: point[parameter.name])
 
@@ -54,9 +54,10 @@ def _num_values(parameter: Parameter) -> float:
 
 
 def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[str, Any]] | None:
-    """Return a point of each configuration of `trial` in `space`, as a study stores it, by `configuration_key`.
+    """Return a point of each different configuration in `space`, by `configuration_key`.
 
-    Combinations that make no valid trial are left out. None if there are more than `MOST_LISTED` combinations.
+    A point has values for the base `trial`, by the names of a study's parameters. Combinations that make no valid trial
+    are left out. Return None if there are more than `MOST_LISTED` combinations.
     """
     tree = parameter_tree(space)
     if num_points(tree) > MOST_LISTED:
@@ -71,7 +72,7 @@ def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[st
 
 
 def num_configurations(trial: TrialConfig, space: Space) -> int | None:
-    """Return the number of different configurations of `trial` in `space`; None if it is infinite.
+    """Return the number of different configurations of the base `trial` in `space`; None if it is infinite.
 
     If there are more than `MOST_LISTED` combinations, all are counted, even if some are the same configuration.
     """

@@ -37,7 +37,7 @@ matches is accepted if a file of that name exists."""
 def local_path(path: str) -> str:
     """Return `path` as an absolute path, since workers have another working directory than the user.
 
-    ValueError if it is likely not a path of this machine, or not UTF-8. The message says what to do.
+    Raise ValueError if it is likely not a path of this machine, or not UTF-8. The message says what to do.
     """
     absolute = str(Path(os.path.expanduser(path)).absolute())  # Path.expanduser raises where there is no such user
     if problem := not_utf_8(absolute):
@@ -85,7 +85,9 @@ def _keys(value: Any) -> Any:
 
 
 class Dataset(Named):
-    """A data set that a sweep file may name. The methods suit data that are neither published nor image files.
+    """A data set that a sweep file may name.
+
+    The methods here are the defaults for data that are neither published nor image files.
 
     Attributes:
         usual_ks: Ranks K at which papers report Recall@K on this data set.
@@ -146,12 +148,12 @@ class Dataset(Named):
     def listed(self) -> "ListedDataset | None":
         """List the image files, draw the splits, and check both. Return None if the images are not in files.
 
-        UserError if image files are missing, or do not fit the keys.
+        Raise UserError if image files are missing, or do not fit the keys.
         """
         return None
 
     def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
-        """Return the data set, opened with the cache `folder`, if `listed` returns None. Report to `progress`."""
+        """Open a data set for which `listed` returns None, with the cache `folder`, and report to `progress`."""
         raise NotImplementedError
 
 
@@ -279,7 +281,7 @@ class Published(_ImageFiles):
         fetch(self.benchmark(), Path(self.root), progress)
 
     def listed(self) -> "ListedDataset":
-        """List the images below `root`. UserError if the files of the data set are not complete."""
+        """List the images below `root`. Raise UserError if the files of the data set are not complete."""
         return self.benchmark().listed(**self.source_arguments())
 
 

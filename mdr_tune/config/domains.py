@@ -86,7 +86,8 @@ T = TypeVar("T")
 def describe_value(value: Any, digits: int = DIGITS) -> str:
     """Return a short text for `value`, used in a name or a message, with `digits` significant digits in each float.
 
-    The text of a section has its name, and its other keys with their values, or with their domains in words.
+    The text of a section has its name, and its other keys with their values, or with their domains in words. The text
+    of `null` is `none`.
     """
     if isinstance(value, dict):
         words = [str(value["name"])] if "name" in value else []
@@ -151,7 +152,7 @@ def _as_domain(value: Any) -> Any:
 
 
 def _other_form(value: dict[Any, Any]) -> str:
-    """Return how to write `value`, a domain such as {min: 0, max: 1} of another program; empty if it is not clear."""
+    """Return how to write the domain `value` of another program, such as {min: 0, max: 1}; empty if it is not clear."""
     given = {str(key).lower(): item for key, item in value.items()}
     low, high = (next((given[key] for key in keys if key in given), None) for keys in _ENDS)
     values = next((given[key] for key in _VALUES if isinstance(given.get(key), list)), None)
@@ -184,7 +185,7 @@ class LevelsDomain(StrictModel):
     def grid_of(self, levels: Any) -> dict[str, Any]:
         """Return the count, the spread and the offset of evenly spaced `levels`, a list or a `LevelGrid` mapping.
 
-        ValueError if the levels are not valid, not evenly spaced, or outside of this domain.
+        Raise ValueError if the levels are not valid, not evenly spaced, or outside of this domain.
         """
         try:
             grid = LevelGrid.model_validate(levels).model_dump() if isinstance(levels, dict) else _even_grid(levels)
@@ -230,7 +231,7 @@ def _is_levels(key: str, value: Any) -> bool:
 def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
     """Return `value` at `key`, in the mapping of a choice, as a domain; None if the value is fixed.
 
-    ValidationError if the value is written like a domain, but is not a valid one.
+    Raise ValidationError if the value is written like a domain, but is not a valid one.
     """
     if _is_levels(key, value):
         return LevelsDomain.model_validate(value)

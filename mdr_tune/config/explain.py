@@ -137,14 +137,17 @@ def _explain_one(
 
 
 def _meant_literal(expected: str, value: Any) -> str:
-    """Return the end of a message: write the `expected` value, one of several in quotes, that is like `value`."""
+    """Return the end of a message: to write the name in `expected` that is similar to `value`.
+
+    `expected` has names in quotes, as pydantic lists them. The result is empty if none is similar.
+    """
     known = re.findall(r"'([^']*)'", expected)
     name = meant_name(str(value), known) if isinstance(value, str | int | float) else None
     return f": write {name}" if name is not None else ""
 
 
 def _accepts(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> bool:
-    """Return whether the type of the key at `location` in `model` accepts `value`. Entries of lists always count so."""
+    """Return whether the type of the key at `location` in `model` accepts `value`; True for an entry of a list."""
     while location and is_tag(location[-1]):
         location = location[:-1]
     key = location[-1] if location else None
@@ -161,7 +164,7 @@ def _takes(owner: type[BaseModel], key: str, value: Any) -> bool:
 
 
 def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
-    """Return the end of a message about `value` that stands in place of a section: under which key of it to write it.
+    """Return the end of a message about `value`, which stands in place of a section: the key to write it under.
 
     It is empty if no key of the section at `location` in `model` takes the value.
     """

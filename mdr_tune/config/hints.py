@@ -50,7 +50,10 @@ NOTHING = ("none", "null", "nil", "off", "no", "false")
 
 
 def models_in(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | None, type[BaseModel]]]:
-    """Yield (tag, model) for each model that a field of the type `annotation` can hold; tags are of unions only."""
+    """Yield (tag, model) for each model that a field of the type `annotation` can hold.
+
+    Only members of a union have a tag. `tag` is the tag of the member that `annotation` is a part of.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield tag, annotation
         return
@@ -91,7 +94,7 @@ def _models_of(field: Any) -> Iterator[tuple[str | None, type[BaseModel]]]:
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Return the dotted keys of `model` and of all sections inside of it, each after `prefix` and once."""
+    """Return the dotted keys of `model` and of all sections inside of it, with `prefix`, without duplicates."""
     found: dict[str, None] = {}
     for name, entry in model.model_fields.items():
         found[f"{prefix}{name}"] = None
@@ -136,7 +139,7 @@ def meant_dotted(key: str, known: list[str], section: str = "") -> str:
 
 
 def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> str:
-    """Return the end of a message: what to write instead of `value`, which has the wrong type; empty without a guess.
+    """Return the end of a message: what to write instead of `value`, which has the wrong type; empty if unknown.
 
     `expected` is pydantic's name of the error, such as `int_type`. `accepts` says if the key takes a given value.
     """
@@ -151,7 +154,10 @@ def meant_value(expected: str, value: Any, accepts: Callable[[Any], bool]) -> st
 
 
 def _likely(expected: str, value: Any) -> Iterator[Any]:
-    """Yield what a user may have meant by `value`, the most likely first, for pydantic's error `expected`."""
+    """Yield what a user may have meant by `value`, the most likely first.
+
+    `expected` is pydantic's name of the error, such as `bool_type` or `int_type`.
+    """
     word = str(value).strip().lower()
     is_nothing = value is None or value is False or (isinstance(value, str) and word in NOTHING)
     if expected == "bool_type" and isinstance(value, str) and word in _WORDS:
@@ -214,7 +220,10 @@ def is_domain(value: Any) -> bool:
 
 
 def searched_instead(path: tuple[str, ...], value: Any) -> str:
-    """Return the end of a message: where to write `value` at `path` under `trial` if it is a list or a domain."""
+    """Return the end of a message about values to search that stand under `trial`: where to write them.
+
+    The result is empty unless `path` leads to a known key, or below one, and `value` there is a list or a domain.
+    """
     if path[:1] != ("trial",) or len(path) < 2:
         return ""
     if path[-1] in DOMAIN_KINDS:
@@ -261,7 +270,7 @@ def meant_place(path: tuple[str, ...], value: Any, known: list[str], takes: Call
 
 
 def _full_key(parts: list[str], known: list[str]) -> str | None:
-    """Return the one dotted key of `known` that the last of `parts`, a path, means; None if there is none, or several.
+    """Return the dotted key in `known` that the last of `parts`, a path, means; None if there is none, or several.
 
     A key in the section that the path names is preferred, then the key with the fewest sections.
     """
@@ -299,7 +308,10 @@ def in_quotes(value: Any, written: str | None) -> str:
 
 
 def flag_as_text(override: str, value: Any) -> str:
-    """Return the --set `override` (KEY=VALUE) with `value` in quotes, to be read as text; empty without a value."""
+    """Return `override`, the text of a --set, with its `value` in quotes, so that YAML reads it as text.
+
+    The result is empty if the --set has no value.
+    """
     key, _, text = override.partition("=")
     quoted = in_quotes(value, text.strip())
     return f"--set {shlex.quote(f'{key}={quoted}')}" if quoted else ""

@@ -2,8 +2,8 @@
 
 To add a loss, add a class here. A loss of pytorch-metric-learning needs no class: `{name: pml.CircleLoss, m: 0.4}`.
 
-Losses on Euclidean distances and dot products do not scale the embeddings, which pytorch-metric-learning would scale to
-length 1: the embedding mode of the trial decides that. Losses on cosines compare only the directions of embeddings.
+Losses on Euclidean distances and dot products do not scale the embeddings, as pytorch-metric-learning would by default:
+the trial's embedding mode decides whether they have length 1. Losses on cosines compare only directions.
 
 If a miner finds nothing, losses on pairs and triplets are 0, and losses with a parameter for each class weight all
 embeddings equally. Losses are averaged as pytorch-metric-learning averages them. If it averages only over pairs or
@@ -63,8 +63,7 @@ class Loss(Named):
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return a new loss on embeddings of length `embedding_size`, for `num_classes` classes of training data.
 
-        Its parameters are drawn from torch's global generator. ValueError if pytorch-metric-learning refuses an
-        argument.
+        Its parameters are drawn from torch's global generator. Raise ValueError if the library refuses an argument.
         """
         raise NotImplementedError
 
@@ -101,7 +100,10 @@ class Loss(Named):
 
 
 class TripletLossConfig(Loss):
-    """Triplet loss (FaceNet, CVPR 2015) of the MDR paper: |anchor - positive| + margin < |anchor - negative|."""
+    """Triplet loss (FaceNet, CVPR 2015), used in the main results of the MDR paper.
+
+    Its aim is |anchor - positive| + margin < |anchor - negative|.
+    """
 
     name: Literal["triplet"] = "triplet"
     margin: float = Field(0.2, ge=0)
@@ -164,7 +166,10 @@ class ContrastiveLossConfig(Loss):
 
 
 class MarginLossConfig(Loss):
-    """Margin loss (Wu et al., ICCV 2017): positives nearer than beta - margin, negatives further than beta + margin."""
+    """Margin loss (Wu et al., ICCV 2017).
+
+    Its aim is that positives are nearer than beta - margin, and negatives are further than beta + margin.
+    """
 
     name: Literal["margin"]
     margin: float = Field(0.2, ge=0)
@@ -342,7 +347,7 @@ class LibraryLossConfig(Loss, OpenModel):
 
     name: str
     learns = True
-    """True for every class, since it is not known before a loss is built if it has parameters."""
+    """True for every class, since it is not known before a loss is built whether it has parameters."""
 
     @model_validator(mode="after")
     def _known_to_the_library(self) -> "LibraryLossConfig":
@@ -389,7 +394,7 @@ class LibraryLossConfig(Loss, OpenModel):
         return library_loss_takes_mined(self.name, self.arguments())
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
-        """Return the library's loss, see `build_library_loss`. Some classes are changed to scale no embeddings."""
+        """Return the library's loss. `build_library_loss` changes some classes so that they scale no embeddings."""
         from mdr_tune.metric.library_loss import build_library_loss
 
         return build_library_loss(self.name, self.arguments(), embedding_size, num_classes)

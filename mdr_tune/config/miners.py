@@ -103,7 +103,7 @@ class SemiHardMinerConfig(Miner):
     margin: float = Field(0.2, gt=0)
 
     def build(self) -> "BuiltMiner":
-        """Return the miner, which chooses all triplets of this kind. `margin` is a difference of distances."""
+        """Return the miner, which chooses all semi-hard triplets. `margin` is a difference of distances."""
         from pytorch_metric_learning import miners
 
         from mdr_tune.metric.library_adapter import euclidean

@@ -20,7 +20,7 @@ class Schedule(Named):
     """A schedule of learning rates that a sweep file may name."""
 
     warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
-    """Number of epochs, or a fraction, over which the learning rates rise linearly from 0 with each iteration."""
+    """Number of epochs, possibly a fraction, over which the learning rates rise linearly from 0 with each iteration."""
 
     def in_force(self, epochs: int) -> dict[str, Any]:
         """Return the values that affect a trial of `epochs` epochs. Equal values mean equal learning rates."""
@@ -43,8 +43,7 @@ class MultiStepScheduleConfig(Schedule):
 
     name: Literal["multi_step"] = "multi_step"
     milestones: Annotated[list[Annotated[int, Field(ge=1)]], EPOCHS] = []
-    """Milestones, in epochs; none: constant learning rates. MDR's authors use 40, 60 and 80 in a trial of 100 epochs.
-    """
+    """Milestones, in epochs. Without any, the rates are constant. MDR's authors use 40, 60 and 80, of 100 epochs."""
     gamma: float = Field(0.2, gt=0, le=1)
 
     def in_force(self, epochs: int) -> dict[str, Any]:
@@ -102,7 +101,7 @@ class Optimizer:
     def build(
         cls, groups: list[dict[str, Any]], weight_decay: float, momentum: float | None, fused: bool | None
     ) -> "torch.optim.Optimizer":
-        """Return a new optimiser of `groups` of parameters, each with its learning rate, and one `weight_decay`.
+        """Return a new optimiser of `groups` of parameters, each with its learning rate, all with `weight_decay`.
 
         `momentum` is None for an optimiser that takes none. `fused` is the argument of torch's optimiser.
         """

@@ -20,7 +20,7 @@ _CALLED = {plain_name(other): name for name, others in _OTHER_NAMES.items() for 
 
 
 def meant_name(name: str, known: list[str]) -> str | None:
-    """Return the one of `known` names that other programs call `name`, or else the most similar one; None without any.
+    """Return the name in `known` that other programs call `name`, or the most similar one; None if there is none.
 
     If the last of `known` ends in a dot, it stands for all loss classes of pytorch-metric-learning.
     """

@@ -12,7 +12,7 @@ from mdr_tune.util.errors import UserError
 def read_override(text: str, example: str = "trial.loss.margin=0.3") -> tuple[str, Any]:
     """Return the key and the value in `text`, what follows one --set. `example` is a valid text for the error message.
 
-    UserError if it has no key, or if its value begins like a list or mapping and is not valid YAML.
+    Raise UserError if it has no key, or if its value begins like a list or mapping and is not valid YAML.
     """
     key, equals, value_text = text.partition("=")
     key = key.strip()

@@ -1,4 +1,4 @@
-"""Points of the search space that a search tries first: as a user writes them, as a study stores them, from a trial."""
+"""Points of the search space that a search tries first, as a user writes them and as a study stores them."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def _check_in_range(parameter: Parameter, value: Any) -> None:
 
 
 def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]]:
-    """Return the branch of `parameter` that `value` means, and by dotted key its values for keys inside of it."""
+    """Return the branch of `parameter` that `value` means, and the values that it gives inside, by dotted key."""
     for branch, written in zip(parameter.branches, parameter.domain.choice or [], strict=True):
         if value == written or value == branch.label:
             return branch, {}

@@ -65,7 +65,8 @@ class Sampler:
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
         """Draw those parameters of `trial` that the sampler draws jointly, by name; the others are drawn one by one.
 
-        `study` has the trials before this one. `attempt` counts its rejected draws, and `seed` is that of this attempt.
+        `study` has the trials before this one. `attempt` draws of this trial were rejected; `seed` is for the next
+        draw.
         """
         sampler = self.fresh(seed)
         return sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
@@ -74,8 +75,9 @@ class Sampler:
 class TPE(Sampler):
     """Tree-structured Parzen estimators (Bergstra et al., NeurIPS 2011).
 
-    With one objective, all parameters are modelled together, Optuna's default. A conditional parameter exists only in
-    trials that take a certain choice; with such parameters, those that occur in the same trials are modelled together.
+    With one objective, all parameters are modelled together, as is Optuna's default. If the space has conditional
+    parameters, which exist only in trials that take a certain choice, parameters that occur in the same trials are
+    modelled together, with one objective or two.
     """
 
     name = "tpe"
@@ -129,7 +131,8 @@ class QMC(Sampler):
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
         """Return the next point of the sequence that no trial has used, for `trial` of `study`.
 
-        A trial whose values the user gave uses no point. The last `attempt` points repeated an earlier trial.
+        A trial whose values the user gave uses no point. `attempt` points were rejected, since they repeated earlier
+        trials.
         """
         before = study.get_trials(deepcopy=False)[: trial.number]
         others = min(self._of.given, trial.number) + sum(map(was_enqueued, before))

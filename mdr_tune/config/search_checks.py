@@ -42,7 +42,8 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
 def _test_curve_problems(sweep: SweepConfig) -> Problems:
     """Return the problems of a sweep whose trials evaluate the test classes after each epoch.
 
-    It must be an ablation, so that no trial is chosen by its test results, with one protocol that measures the metric.
+    Such a sweep must be an ablation, so that no trial is chosen by its test results. All trials must have the same
+    protocol, and that protocol must measure the metric.
     """
     paper = {protocol == "paper" for protocol in section_variants(sweep.trial, sweep.space, "protocol")}
     if len(paper) > 1:

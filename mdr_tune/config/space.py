@@ -68,14 +68,14 @@ class Parameter:
         return len(self.branches) != 1
 
     def of_label(self, label: Any) -> Branch:
-        """Return the branch with this `label`. KeyError if there is none."""
+        """Return the branch with this `label`. Raise KeyError if there is none."""
         for branch in self.branches:
             if branch.label == label:
                 return branch
         raise KeyError(f"{self.key}: {label!r}")
 
     def of_stored(self, stored: Any) -> Branch:
-        """Return the branch with this `stored` value. KeyError if there is none."""
+        """Return the branch with this `stored` value. Raise KeyError if there is none."""
         for branch in self.branches:
             if branch.stored == stored:
                 return branch
@@ -199,7 +199,7 @@ def fixed(space: Space) -> dict[str, Any]:
 
 
 def apply_settings(trial: TrialConfig, values: dict[str, Any]) -> TrialConfig:
-    """Return a copy of `trial` with the dotted keys of `values` set, in order. ValidationError if it is not valid."""
+    """Return a valid copy of `trial` with the dotted keys of `values` set in order, or raise ValidationError."""
     tree = trial.model_dump()
     for key, value in values.items():
         set_dotted(tree, key, copy.deepcopy(value))  # a copy: later keys may be set inside of the value
@@ -214,7 +214,7 @@ def resolve(trial: TrialConfig, space: Space, parameters: dict[str, Any]) -> Tri
 def grid_points(space: Space) -> list[dict[str, Any]]:
     """Return every combination of the searched values of `space`, by the parameters' names, as a study stores them.
 
-    ValueError if a searched key has a range of real numbers, or if there are too many combinations.
+    Raise ValueError if a searched key has a range of real numbers, or if there are too many combinations.
     """
     tree = parameter_tree(space)
     size = _grid_size(tree)
@@ -251,7 +251,10 @@ def _merged(parts: tuple[dict[str, Any], ...]) -> dict[str, Any]:
 
 
 def choice_combinations(space: Space, most: int) -> list[dict[str, Any]] | None:
-    """Return all combinations of the choices, without ranges, in `space` as records have them; None above `most`."""
+    """Return all combinations of the choices in `space`, as records have them, without parameters with a range.
+
+    Return None if there are more than `most` combinations.
+    """
     tree = parameter_tree(space)
     return None if _num_combinations(tree) > most else _combinations(tree)
 
@@ -274,7 +277,7 @@ def _combinations(tree: Tree) -> list[dict[str, Any]]:
 
 
 def extremes(tree: Tree) -> list[dict[str, Any]]:
-    """Return every combination of the choices and of the two ends of each range of `tree`, by dotted key."""
+    """Return every combination of the choices and of the two ends of each range of `tree`, with dotted keys."""
     options: list[list[dict[str, Any]]] = []
     for p in tree:
         below = [{p.key: b.value, **inner} for b in p.branches for inner in extremes(b.children)]
@@ -293,7 +296,7 @@ def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any
 
 
 def trial_keys(trial: TrialConfig) -> list[str]:
-    """Return the dotted keys of `trial` that can be searched, sections and the keys of an absent MDR included."""
+    """Return the dotted keys of `trial` that can be searched, with the sections, and always with the keys of MDR."""
     tree = trial.model_dump()
     tree["mdr"] = MDRConfig().model_dump()
     tree["mdr"]["levels"] = []

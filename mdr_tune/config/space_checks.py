@@ -38,7 +38,7 @@ def space_problems(sweep: SweepConfig) -> Problems:
 
 
 def key_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of keys of `sweep` that cannot be searched, or that make the trial not valid."""
+    """Return the problems of keys of `sweep` that cannot be searched, or whose values make the trial not valid."""
     problems: Problems = []
     keys = trial_keys(sweep.trial)
     for key, domain in sweep.space.items():
@@ -93,7 +93,7 @@ def _try(trial: TrialConfig, around: dict[str, Any], parameter: Parameter, path:
 
 
 def tries(parameter: Parameter, path: Path) -> Iterator[tuple[Path, dict[str, Any], Tree]]:
-    """Yield (path, values by dotted key, parameters inside) for each end of a range, or each choice, of `parameter`."""
+    """Yield (path, values by dotted key, inner parameters) for each end of a range, or each choice, of `parameter`."""
     if not parameter.branches:
         for probe in parameter.domain.probes():
             yield path, {parameter.key: probe}, ()
@@ -117,7 +117,7 @@ def first_settings(tree: Tree) -> dict[str, Any]:
 def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Path) -> Problems:
     """Return the problems of `trial` with these `values`. `path` is the path of `key` in the sweep file.
 
-    A problem below `key` has a path below `path`. That of any other key has `path` and that key in its message.
+    A problem below `key` has a path below `path`. A problem of another key has `path` and names that key.
     """
     try:
         apply_settings(trial, values)
@@ -175,7 +175,10 @@ def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]
 
 
 def _repeats(found: dict[str, list[str]]) -> Problems:
-    """Return a problem if two combinations of a grid, in `found` by `configuration_key`, are the same trial."""
+    """Return a problem if two combinations of a grid are the same trial.
+
+    `found` has the texts of the combinations of each configuration, by `configuration_key`.
+    """
     same = next((said for said in found.values() if len(said) > 1), None)
     if same is None:
         return []

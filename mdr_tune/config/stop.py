@@ -13,7 +13,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(value: Any) -> float:
-    """Return a time such as `90s`, `30m`, `2h`, `1.5d` or `1h30m` in seconds. ValueError for any other `value`."""
+    """Return a time such as `90s`, `30m`, `2h` or `1h30m` in seconds. Raise ValueError for any other `value`."""
     text = str(value).replace(" ", "")
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:

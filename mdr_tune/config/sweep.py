@@ -17,7 +17,7 @@ from mdr_tune.config.units import SECONDS
 
 MOST_TRIALS = 1_000_000
 MOST_SEEDS = 10_000
-"""Largest numbers of trials and of seeds: a mistyped, larger number is refused before it fills the memory."""
+"""Largest numbers of trials and of seeds in a sweep file. A mistyped number is refused before it fills the memory."""
 PAPER_METRIC = "curves/test_recall_at_1"
 """Metric that is maximised with `trial.protocol: paper`, unless the sweep file gives another metric."""
 
@@ -45,7 +45,7 @@ def _known_second_metric(metric: str | None) -> str | None:
 class WarmStartConfig(StrictModel):
     """The choice to try the best configurations of another sweep in the same storage first.
 
-    The sampler draws each value that this sweep's search space cannot draw anew.
+    If this sweep's search space cannot draw a value of the other sweep, the sampler draws another value.
     """
 
     sweep: str
@@ -81,8 +81,8 @@ class SearchConfig(StrictModel):
     """Seed of the search: it determines the drawn configurations. The seed of the training is `trial.seed`."""
     seeds_per_trial: int = Field(1, ge=1, le=MOST_SEEDS)
     """Number of training seeds of each configuration whose first trial completes: `trial.seed` and the numbers after
-    it. Its value is the mean over them. A configuration whose first trial is stopped early or fails has only that one
-    seed."""
+    it. The value of the configuration is the mean over them. If its first trial is stopped early or fails, it has only
+    that seed."""
     seeds: (
         Annotated[
             list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_different)
@@ -149,8 +149,7 @@ class ResourcesConfig(StrictModel):
     """Number of workers (DDP ranks, each a process) of a trial. `auto`: a number that uses as much of the hardware as
     possible, with at least 32 images of a batch for each worker."""
     lanes: Count = "auto"
-    """Number of trials that run at the same time. `auto`: as many as fit, in a search at most a quarter of its trials.
-    """
+    """Number of trials that run at once. `auto`: as many as fit, but in a search at most a quarter of its trials."""
     cpus_per_worker: int = Field(1, ge=1)
     gpus_per_worker: Share = "auto"
     """Number of GPUs of a worker. `auto`: 1 if there are GPUs, else 0. With a fraction, several trials share a GPU, and

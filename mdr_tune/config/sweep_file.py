@@ -12,7 +12,7 @@ class Source:
     """The places where the keys of a sweep were given: a line of the sweep file, or a --set. Messages name them.
 
     Attributes:
-        lines: Line of each key path in the sweep file. A path with `choice` is also there without it.
+        lines: Line of each key path in the sweep file. A path with `choice` is also listed without it.
         written: Key paths that the sweep file contains.
         spelled: Spelling in the sweep file of each number, boolean and null, by key path.
         overridden: Text `KEY=VALUE` of each --set, by the key path that it sets.
@@ -32,7 +32,7 @@ class Source:
         return in_quotes(value, self.spelled.get(path))
 
     def problem(self, path: tuple[str, ...], message: str) -> str:
-        """Return `file:line: key: message` for the key at `path`, or `--set KEY=VALUE: key: message` for a --set."""
+        """Return `message` after the key at `path` and its place: `file:line: key: ` or `--set KEY=VALUE: key: `."""
         if "choice" in path and path[: path.index("choice") + 1] not in self.written:
             path = _less_choice(path)  # a list stands for {choice: [...]}
         key = ".".join(path)
@@ -53,6 +53,6 @@ def _less_choice(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_tree(file: Path) -> tuple[dict[str, Any], Source]:
-    """Return the content of the sweep file `file`, and the places of its keys. UserError if it holds no mapping."""
+    """Return the content of the sweep file `file`, and the places of its keys; raise UserError without a mapping."""
     document = read_mapping(file, list(SweepConfig.model_fields))
     return document.tree, Source(file, document)

@@ -53,7 +53,7 @@ def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
 
 
 def _evaluation_notes(sweep: SweepConfig) -> list[str]:
-    """Return notes on evaluations that see little of each image, and on image sizes that need a cache each."""
+    """Return notes on evaluations that see little of each image, and on image sizes that need several caches."""
     variants = section_variants(sweep.trial, sweep.space, "data")
     notes = [data.evaluation_note() for data in variants]
     sizes = sorted({data.chosen_resize for data in variants if data.chosen_resize is not None})

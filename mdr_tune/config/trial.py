@@ -123,7 +123,7 @@ class MDRConfig(StrictModel):
     """Weight of MDR in the loss, the paper's lambda. The authors use 0.6 (CUB-200), 0.2 (Cars-196), 0.1 (SOP, In-Shop).
     """
     warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
-    """Number of epochs, or a fraction, over which the weight rises linearly from 0. The authors use 0: it is constant.
+    """Number of epochs, possibly a fraction, over which the weight rises linearly from 0. It is 0 in the authors' code.
     """
     levels: Annotated[
         Annotated[list[float], Field(min_length=1, max_length=64), Tag(tag("list"))]
@@ -244,9 +244,9 @@ class TrialConfig(StrictModel):
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, Any]) -> "TrialConfig":
-        """Return the trial whose section `trial` in a sweep file has these `keys`; the others have their defaults.
+        """Return the trial that these `keys` of the section `trial` describe. Other keys have their defaults.
 
-        UserError if a key is unknown or its value is not valid. The message has a line for each problem.
+        Raise UserError if a key is unknown or its value is not valid. The message has a line for each problem.
         """
         try:
             return cls.model_validate(_as_in_a_file(keys))

@@ -30,7 +30,7 @@ class Unit:
     high: float = math.inf
 
     def hint(self, value: float) -> str:
-        """Return the end of a note on `value`: the converted number, a question, or the usual maximum."""
+        """Return advice on `value`: its conversion, whether the other unit is meant, or the largest usual value."""
         if self.convert is None:
             return f"is {self.other} meant?" if self.other else f"usual is at most {self.high:g}"
         return f"if {self.other} is meant, write {self.convert(value):.3g}"

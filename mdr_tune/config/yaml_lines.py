@@ -99,7 +99,7 @@ class Document:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the content of `text`, one YAML document. UserError, with the line first, if it is not valid YAML."""
+    """Return the content of `text`, one YAML document. Raise UserError with the line if it is not valid YAML."""
     return _read(text, CoreLoader).tree
 
 
@@ -107,7 +107,7 @@ def parse_flag(text: str) -> Any:
     """Return the value that `text`, the VALUE of a `--set KEY=VALUE`, stands for.
 
     It is read as YAML if it is a number, true, false, null or empty, or if [], {} or quotes enclose all of it. Any
-    other VALUE is text, which is not changed. UserError if it begins with [ or {, but is not a valid list or mapping.
+    other text is not changed. Raise UserError if it begins with [ or {, but is not a valid list or mapping.
     """
     stripped = text.strip()
     if stripped[:1] not in ("[", "{", '"', "'"):

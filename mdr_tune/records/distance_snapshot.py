@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 LOW, HIGH, BINS = -5.0, 5.0, 100
-"""Range of the histograms, in standard deviations, and number of bins. The outer bins count all distances beyond."""
+"""Range of the histograms, in standard deviations, and number of bins. The outer bins count the distances beyond it."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class DistanceSnapshot:
         same: Number of pairs of images of the same class in each of `BINS` bins from `LOW` to `HIGH`.
         different: Number of pairs of images of different classes in each of these bins.
         levels: MDR's levels after the epoch, in the order of the loss; None without MDR.
-        held: Share of all pairs whose normalised distance is nearest to each level. They sum to 1. None without MDR.
+        held: For each level, the share of all pairs whose distance is nearest to it. They sum to 1. None without MDR.
     """
 
     epoch: int

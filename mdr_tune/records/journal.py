@@ -27,8 +27,8 @@ _SYNCED = ("session", "started", "ended", "searched", "tested", "finished", "ext
 class Journal:
     """Append events to the journal in a launch's `folder`, which is created if it does not exist.
 
-    `tell` is called with a line for the user when a full disk makes the sweep wait. UserError if another process has
-    the journal open, so that the launch is already running.
+    `tell` is called with a line for the user when a full disk makes the sweep wait. Raise UserError if another process
+    has the journal open, so that the launch is already running.
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
@@ -61,7 +61,7 @@ class Journal:
 def lock(file: BinaryIO, folder: Path) -> None:
     """Lock the journal's open `file` until the file is closed or this process ends.
 
-    UserError if another process has locked it, so that the launch in `folder` is already running.
+    Raise UserError if another process has locked it, so that the launch in `folder` is already running.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,7 +76,7 @@ def _whole_lines(data: bytes) -> bytes:
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of the launch in `folder` in order, or nothing if it has no journal.
 
-    UserError if the journal cannot be read, or if one of its lines is damaged.
+    Raise UserError if the journal cannot be read, or if one of its lines is damaged.
     """
     file = folder / FILE
     if not file.exists():
@@ -142,7 +142,7 @@ class Past:
         self._began = self._last = 0.0
 
     def add(self, event: dict[str, Any]) -> None:
-        """Update the state with `event`, the journal's next event. ValueError if it contradicts an earlier event."""
+        """Update the state with the journal's next `event`. Raise ValueError if it contradicts an earlier event."""
         if event["event"] == "session":
             self._began = event["time"]
         self.used_s += max(0.0, event["time"] - max(self._began, self._last))

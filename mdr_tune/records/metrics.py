@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 EPOCHS_KEY = "time/epochs"
-"""Name of the metric with the number of epochs that a run has done. MLflow lists the values of runs without epochs."""
+"""Name of the metric with the number of epochs that a run has done. MLflow lists values without their epochs."""
 SEEDS_KEY = "val/seeds"
 """Name of the metric with the number of seeds in a configuration's mean, logged in the run of the first seed."""
 TEST_CURVES = "curves/test_"
@@ -26,8 +26,8 @@ class Metric:
         unit: Unit of the values; empty if they have none.
         label: Name that papers use, such as `Recall@K`. If it is empty, `name` without the group is shown.
         measured: Whether the workers measure the metric in each epoch. Otherwise it is computed from other metrics.
-        compared: Whether a rerun of a trial has to give the same value to the bit. It has not for times and other
-            metrics that depend on the machine, nor for metrics that are not measured.
+        compared: Whether a rerun of a trial has to give the same value to the bit. This does not hold for metrics that
+            depend on the machine, such as times, and for metrics that are not measured.
         larger_is_better: Whether the largest value comes first when trials are sorted by the metric.
     """
 
@@ -100,7 +100,7 @@ _PATTERNS = [
 
 
 class UnknownMetricError(KeyError):
-    """Error: METRICS does not list a metric that a worker measured, or not as measured."""
+    """Error: a worker measured a metric that METRICS does not list as measured."""
 
     def __str__(self) -> str:
         return f"unknown metric {self.args[0]!r}: add a line for it to METRICS in mdr_tune/records/metrics.py"
@@ -108,7 +108,7 @@ class UnknownMetricError(KeyError):
 
 @functools.cache
 def find(name: str) -> Metric | None:
-    """Return the line of METRICS for the metric `name`, which may be a family's line; None if there is no line."""
+    """Return the line of METRICS for the metric `name` or for its family; None if there is no such line."""
     return next((metric for pattern, metric in _PATTERNS if pattern.fullmatch(name)), None)
 
 

@@ -101,7 +101,7 @@ def source() -> dict[str, Any] | None:
 
 
 def source_of(folder: Path) -> dict[str, Any] | None:
-    """Return what `source` returns, for the repository that tracks the package in `folder`; None without one."""
+    """Return `commit` and `dirty` of the repository that tracks the package in `folder`, as `source` does."""
     # A package that was installed into some folder of a repository does not belong to that repository.
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
@@ -112,7 +112,7 @@ def source_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git prints in `folder`. None if git is not installed, fails, or does not answer in time."""
+    """Return what git prints for `arguments` in `folder`; None if it is not installed, fails or takes too long."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # set in git hooks
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
@@ -141,8 +141,8 @@ def system() -> str:
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return a line for each fact about software or hardware in which the runs `then` and `now` differ.
 
-    Both are results of `repeat_info`, compared without configuration and command. A line is `torch: 2.14.1 then, 2.15.0
-    now`.
+    Both are results of `repeat_info`. Their configurations and commands are not compared. A line is `torch: 2.14.1
+    then, 2.15.0 now`.
     """
     old, new = _surroundings(then), _surroundings(now)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]

@@ -16,10 +16,10 @@ class ShownImage:
 
 @dataclass(frozen=True)
 class ShownQuery:
-    """One of the best or the worst queries, with its `neighbours`, the images that are nearest to it, nearest first.
+    """One of the best or the worst queries, with the images that are nearest to it, its `neighbours`, in order.
 
-    `index` is that in the test split. `score` is the average precision at R, from 0 to 1, where R is the number of
-    images of the query's class that can be retrieved.
+    `index` is the query's index in the test split. `score` is its average precision at R, from 0 to 1, where R is the
+    number of images of its class that can be retrieved.
     """
 
     kind: Literal["best", "worst"]
@@ -43,7 +43,7 @@ class TestDetails:
         average_precision: (n,) float64, average precision at R, from 0 to 1; NaN for a query whose R is 0.
         r_precision: (n,) float64, share of the R nearest images that are of the query's class; NaN if R is 0.
         centre_labels: (C,) int64, class of each centre, ascending.
-        centres: (C, D) float32, mean of the embeddings of each class, of those whose distances retrieval compares.
+        centres: (C, D) float32, mean of each class's embeddings, which are those that retrieval compares.
         shown: Best and worst queries, with their neighbours.
     """
 
@@ -62,9 +62,10 @@ class TestDetails:
         return (self.first_hit > 0) & (self.first_hit <= k)
 
     def per_query(self, metric: str) -> np.ndarray:
-        """Return the value of `metric` for each query, (n,), in percent; the mean without NaN is the metric itself.
+        """Return the value of `metric` for each query, (n,), in percent. Their mean without NaN is the metric itself.
 
-        `metric` is `map_at_r`, `r_precision`, or `recall_at_K` such as `recall_at_4`. ValueError for any other metric.
+        `metric` is `map_at_r`, `r_precision`, or `recall_at_K` such as `recall_at_4`. Raise ValueError for any other
+        metric.
         """
         if metric.startswith("recall_at_"):
             return 100.0 * self.hits(int(metric.removeprefix("recall_at_")))

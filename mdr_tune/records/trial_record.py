@@ -93,7 +93,7 @@ class TrialRecord:
     def best(self, metric: str) -> tuple[float, int] | None:
         """Return the highest value of `metric` and the last epoch with this value.
 
-        None if the trial has no value of the metric, or has diverged.
+        Return None if the trial has no value of the metric, or has diverged.
         """
         if not self.counts:
             return None
@@ -101,20 +101,20 @@ class TrialRecord:
         return max(values, default=None)
 
     def parameters_in(self, epoch: int) -> dict[str, Any]:
-        """Return the parameters that the trial trained `epoch` with, after the changes of population based training."""
+        """Return the parameters that the trial trained `epoch` with, with the changes made before that epoch."""
         changes = [change.parameters for change in self.changes if change.epoch < epoch]
         return {**self.parameters, **{key: value for changed in changes for key, value in changed.items()}}
 
     def best_parameters(self, metric: str) -> dict[str, Any]:
-        """Return the parameters of the trial's best epoch by `metric`, or else those that it began with."""
+        """Return the parameters of the trial's best epoch by `metric`; without one, those that the trial began with."""
         best = self.best(metric)
         return self.parameters_in(best[1]) if best else self.parameters
 
     def objectives(self, metrics: Sequence[str]) -> list[float] | None:
         """Return the best value of the first of `metrics`, and the values of the other metrics at the same epoch.
 
-        Of a metric of the group `time`, such as a speed, it is the mean over all epochs. None if a value is missing or
-        not finite.
+        For a metric of the group `time`, such as a speed, the mean over all epochs is returned. Return None if a value
+        is missing or not finite.
         """
         best = self.best(metrics[0])
         if best is None:
@@ -160,7 +160,7 @@ def whole_seeds(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 def mean_over_seeds(records: Iterable[TrialRecord], metric: str) -> tuple[float, int] | None:
     """Return the mean of the best values of `metric` in `records`, and the number of trials that it is taken over.
 
-    `records` are the seeds of one configuration. Only trials that ran to their end count; None without any value.
+    `records` are the seeds of one configuration. Only trials that ran to their end count; None if none has a value.
     """
     return mean_of_best((record, record.best(metric)) for record in records)
 
@@ -184,8 +184,7 @@ class SweepResult:
         best: Best trial of each arm by the sweep's metric, by the arm's name. With several seeds, it is the first seed
             of the configuration with the best mean. An arm without a value is left out.
         test: Test metrics of the best trial of each arm, by the arm's name; with several seeds, their means.
-        tests: Test metrics of each evaluated trial, by its name. An ablation evaluates all trials that ran to their
-            end.
+        tests: Test metrics of each evaluated trial, by its name. An ablation evaluates all completed trials.
         interrupted: Whether the user stopped the sweep before all trials were done.
         stopped_because: Reasons why searches ended early, such as a budget that is used up; None if no search did.
         can_go_on: Whether a resume has something to do: trials were cut off, or a larger budget would allow more.
@@ -219,8 +218,7 @@ class SweepResult:
     def test_means(self) -> dict[str, dict[str, float]]:
         """Return the mean test metrics of each evaluated configuration, by the configuration's name.
 
-        The mean is over the evaluated seeds that ran to their end. Without any, it is the first evaluated seed's
-        values.
+        The mean is over the evaluated seeds that ran to their end, or else over the first evaluated seed alone.
         """
         found: dict[str, dict[str, float]] = {}
         for name, seeds in by_configuration(record for record in self.records if record.name in self.tests).items():

@@ -1,4 +1,4 @@
-"""The search of one arm. Its Optuna study proposes the trials, and the results of the trials are entered into it."""
+"""The search of one arm: its Optuna study proposes the trials, and the trials' results are entered into the study."""
 
 import math
 from dataclasses import dataclass, field
@@ -88,8 +88,8 @@ class ArmSearch(OptunaSearch):
         """Return the suggestion for the trial `number` of the study, which this process or an earlier one asked for.
 
         After a crash, the study may lack some parameters of the trial, or its last trials. What is missing is then
-        drawn again, with the same values if the earlier trials are unchanged. NothingNewError if no untried
-        configuration was found for the trial.
+        drawn again, with the same values if the earlier trials are unchanged. Raise NothingNewError if no untried
+        configuration was found.
         """
         while number not in self._trials:
             self.next_name()
@@ -148,7 +148,7 @@ class ArmSearch(OptunaSearch):
     def _draw(self, trial: Trial) -> dict[str, Any]:
         """Let the study draw the parameters of `trial`, and return them by dotted key.
 
-        NothingNewError if no untried configuration was found. The trial is then marked as failed in the study only.
+        Raise NothingNewError if no untried configuration was found. The trial then fails in the study only.
         """
         try:
             parameters = draw(self._tree, lambda parameter: _ask(trial, parameter))

@@ -199,7 +199,7 @@ class Ledger:
         self._tell("trial_noted", record)
 
     def ended(self, record: TrialRecord, outcome: Outcome, error: str | None) -> None:
-        """Record the `outcome` and the `error` of the trial of `record`; `killed` means that it was interrupted."""
+        """Record the `outcome` and the `error` of the trial of `record` at its end or its interruption (`killed`)."""
         self.journal.write("ended", name=record.name, outcome=outcome, error=error)
         record.outcome, record.error = outcome, error
         self.tell_study(record)
@@ -245,7 +245,7 @@ class Ledger:
     def objectives(self, first: TrialRecord) -> list[float] | None:
         """Return the value of a configuration for each metric: the mean over the seeds that ran to their end.
 
-        `first` is the record of the configuration's first seed. None if no whole seed has finite values.
+        `first` is the record of the configuration's first seed. Return None if none of these seeds has finite values.
         """
         found = [seed.objectives(self.metrics) for seed in self.seeds_of(first) if seed.outcome == "completed"]
         values = [value for value in found if value is not None]

@@ -72,8 +72,8 @@ class SeededSampler(BaseSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Draw the whole `trial` of `study`, and return the distributions of its parameters by name.
 
-        If a user put the trial into the study with given values, nothing is drawn and the result is empty.
-        NothingNewError if no untried configuration was found.
+        Raise NothingNewError if no untried configuration was found. If a user put the trial into the study with given
+        values, nothing is drawn and the result is empty.
         """
         self._drawn = {} if was_enqueued(trial) else self._new_point(study, trial)
         return {name: self._distributions[name] for name in self._drawn}

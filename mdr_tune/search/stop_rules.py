@@ -1,4 +1,4 @@
-"""Decide when an arm's search ends early: a budget of time or GPU hours, a target, or no progress."""
+"""Decide when an arm's search ends early: a budget is used up, the target is reached, or there is no progress."""
 
 import math
 import time

@@ -140,7 +140,7 @@ class TrialSource(SearchAlgorithm):
     def _further_seed(self) -> Trial | None:
         """Return a trial for the next seed of a configuration; None if no configuration should get a further seed now.
 
-        A configuration gets further seeds when its first seed has run to its end, or begun if every one gets all seeds.
+        It gets one when its first seed has run to its end, or has begun if every configuration gets all seeds.
         """
         for name in list(self._unseeded):
             record = self._ledger.trial(name)

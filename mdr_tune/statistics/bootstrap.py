@@ -20,7 +20,7 @@ def bootstrap_mean(
     """Return the mean of `values` and its 95 % percentile interval by the bootstrap.
 
     `low` and `high` are None if there is only one query or one class, or if both ends would be equal, for example
-    because all values are equal. ValueError if all values are NaN, or if the shapes do not fit.
+    because all values are equal. Raise ValueError if all values are NaN, or if the shapes do not fit.
 
     Args:
         values: (n,), one value for each query. NaN values are left out, and not counted in the interval's `n`.
@@ -40,10 +40,10 @@ def bootstrap_difference(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """Return the mean of `values - baseline`, paired by query, and its interval. ValueError as in `bootstrap_mean`.
+    """Return the mean of `values - baseline`, paired by query, and its interval.
 
     Both are (n,), values of the same queries in the same order; a pair with a NaN is left out. See `bootstrap_mean` for
-    `classes`, `seed` and `resamples`.
+    `classes`, `seed`, `resamples` and errors.
     """
     if np.shape(values) != np.shape(baseline):
         raise ValueError(f"pairs need equal shapes, got {np.shape(values)} and {np.shape(baseline)}")
@@ -53,10 +53,10 @@ def bootstrap_difference(
 def bootstrap_means(
     values: np.ndarray, classes: np.ndarray | None = None, seed: int = 0, resamples: int = RESAMPLES
 ) -> list[Interval]:
-    """Return mean and interval of each column of `values`, all from the same resamples. See `bootstrap_mean`.
+    """Return mean and interval of each column of `values`, all from the same resamples.
 
-    `values` is (n, m), m metrics of n queries. A NaN is left out of its column. ValueError if a column has only NaN.
-    `classes`, `seed` and `resamples` are those of `bootstrap_mean`.
+    `values` is (n, m), m metrics of n queries. NaN values are left out of their column, and a column of NaN is an
+    error. See `bootstrap_mean` for `classes`, `seed`, `resamples` and errors.
     """
     values = np.asarray(values, dtype=np.float64)
     there = ~np.isnan(values)
@@ -79,7 +79,10 @@ def bootstrap_means(
 
 
 def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Return the sums of `values`, (n, m), over the rows of each unit, (units, m); `unit`, (n,), is each row's unit."""
+    """Return the sum of the rows of each unit, (units, m). A unit is a query or a class.
+
+    `values` is (n, m). `unit`, (n,), is the index of each row's unit.
+    """
     total = np.zeros((int(unit.max()) + 1, values.shape[1]))
     np.add.at(total, unit, values)
     return total

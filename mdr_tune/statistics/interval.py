@@ -24,12 +24,11 @@ class Interval:
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Return the mean of `values`, (n,), and its 95 % interval by Student's t: mean -+ t(0.975, n - 1) s / sqrt(n).
 
-    Here s is the unbiased standard deviation, and t(p, m) the p-quantile of Student's t-distribution with m degrees of
-    freedom.
+    Here s is the unbiased standard deviation, and t(p, m) the p-quantile of Student's t with m degrees of freedom.
 
     The interval holds for values that are independent and about normally distributed; this is assumed of results of
     different training seeds. A single value has no interval. Equal values have none either: the formula would give an
-    interval of width 0, as if the mean were certain. ValueError if there is no value, or one that is not finite.
+    interval of width 0, as if the mean were certain. Raise ValueError if there is no value, or one that is not finite.
 
     Source: Student, "The Probable Error of a Mean", Biometrika 1908.
     """
@@ -57,9 +56,9 @@ def spread(values: np.ndarray, scale: float) -> float | None:
 
 
 def smallest_separated(deviation: float, n: int) -> float:
-    """Return the smallest absolute mean of `n` values, with standard deviation `deviation`, that differs from 0.
+    """Return the smallest significant absolute mean of `n` values (2 or more) with standard deviation `deviation`.
 
-    The test is the two-sided t-test at p = 0.05, for `n` >= 2. The result is half the width of the 95 % interval.
+    It differs from 0 by the two-sided t-test at p = 0.05, and is half the width of the values' 95 % interval.
     """
     from scipy import stats  # takes a good part of a second to import
 

@@ -23,12 +23,12 @@ class PairedDifference(Interval):
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference | None:
-    """Return the mean of `values` minus `baseline`, both by training seed, over the seeds in both; None without any.
+    """Return the mean of `values` minus `baseline`, both by training seed, over the seeds in both; None without one.
 
     A seed affects both runs of a pair alike (the first weights, the order of the batches). The difference of a pair is
     free of that effect, and so varies less than the values. A single pair has neither an interval nor a p. Differences
     that are all equal have neither, either: their spread of 0 cannot be the true one, and would make p 0 or undefined.
-    ValueError if a value is not finite.
+    Raise ValueError if a value is not finite.
 
     Source: Student, "The Probable Error of a Mean", Biometrika 1908: the paired test.
     """

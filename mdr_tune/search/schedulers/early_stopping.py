@@ -52,8 +52,7 @@ def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: i
     Args:
         max_epochs: Number of epochs of the longest trial.
         grace_epochs: Number of epochs at the first rung. If `max_epochs` is not larger, no trial is stopped.
-        reduction_factor: Ratio of each rung to the rung before it. About one in `reduction_factor` trials passes a
-            rung.
+        reduction_factor: Ratio of each rung to the rung before it. About 1 / `reduction_factor` of trials pass a rung.
     """
     rule = one_bracket_asha(
         time_attr=TIME,
@@ -69,8 +68,7 @@ def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: i
 def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> EarlyStopping:
     """Return a scheduler for `num_lanes` lanes that stops trials by median stopping (Golovin et al., KDD 2017).
 
-    A trial may be stopped after `grace_epochs` epochs, when `min_trials` trials have reported a value. It is not
-    paused.
+    A trial may be stopped after `grace_epochs` epochs, when `min_trials` trials have reported a value, but not paused.
     """
     rule = MedianStoppingRule(
         time_attr=TIME,

@@ -44,7 +44,7 @@ class LaneScheduler(FIFOScheduler):
         return self._compared_by
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take the name of `metric` from the TuneConfig. False makes Tune raise an error if `mode` is not `max`."""
+        """Take the name of `metric` from the TuneConfig. Return False, an error for Tune, unless `mode` is `max`."""
         self._compared_by = metric
         return metric is not None and mode == "max"
 
