@@ -33,8 +33,7 @@ class Arm:
     wanted: int = 0
     """Number of trials that the sweep file asks for. It is more than `trials` if the space has fewer configurations."""
     configurations: int | None = None
-    """Number of different configurations in the space; None if it is infinite, if they may repeat, or if nothing is
-    searched."""
+    """Number of different configurations in the space; None if infinite, if they may repeat, or without a search."""
 
 
 def baseline_names(trial: TrialConfig) -> dict[str, dict[str, Any]]:

@@ -86,8 +86,7 @@ T = TypeVar("T")
 def describe_value(value: Any, digits: int = DIGITS) -> str:
     """Return a short text for `value`, used in a name or a message, with `digits` significant digits in each float.
 
-    The text of a section has its name, and its other keys with their values, or with their domains in words. The text
-    of `null` is `none`.
+    The text of a section has its name, and its other keys with their values or domains. That of `null` is `none`.
     """
     if isinstance(value, dict):
         words = [str(value["name"])] if "name" in value else []

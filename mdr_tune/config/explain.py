@@ -59,8 +59,7 @@ def explain(
 ) -> list[tuple[KeyPath, str]]:
     """Return (path of keys, message) for each problem in `error`, which pydantic raised when it validated `model`.
 
-    `quoted` returns how to write the value at a path so that it is read as text, or an empty text if that is not
-    possible.
+    `quoted` returns how to write the value at a path so that it is read as text, or an empty text if there is no way.
     """
     found: list[tuple[KeyPath, str]] = []
     for each in error.errors(include_url=False):

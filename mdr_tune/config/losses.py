@@ -107,8 +107,8 @@ class TripletLossConfig(Loss):
 
     name: Literal["triplet"] = "triplet"
     margin: float = Field(0.2, ge=0)
-    """Margin. Its unit depends on `embedding.mode`. `rescale`: the mean distance of a batch; `l2`: the radius of the
-    unit sphere."""
+    """Margin, in units that depend on `embedding.mode`: the batch's mean distance (`rescale`), the sphere's radius
+    (`l2`)."""
     best_miner = "distance_weighted"
     margin_keys = ("margin",)
 
@@ -154,8 +154,7 @@ class ContrastiveLossConfig(Loss):
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return a loss on distances d: mean of max(0, d - pos_margin) + mean of max(0, neg_margin - d).
 
-        The first mean is over positive pairs, the second over negative pairs. Pairs whose term is 0 do not count in the
-        means. Distances are not squared.
+        The first mean is over positive pairs, the second over negative pairs, without terms of 0. d is not squared.
         """
         from pytorch_metric_learning import losses
 

@@ -14,8 +14,7 @@ def encode_point(space: Space, point: dict[str, Any]) -> dict[str, Any]:
     """Convert `point`, an entry of `start_from`, to values by the names of parameters in `space`.
 
     `point` has values by the trial's dotted keys, some of which may be left out. A choice is given by its label in
-    records, or as the sweep file writes it, and a key inside of it by its dotted key (`loss.margin`), or in the
-    choice's mapping.
+    records, or as the sweep file writes it; a key inside of it by its dotted key (`loss.margin`), or in its mapping.
 
     Raises:
         ValueError: The entry is no point of this space; the message says why.

@@ -65,8 +65,7 @@ class Sampler:
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
         """Draw those parameters of `trial` that the sampler draws jointly, by name; the others are drawn one by one.
 
-        `study` has the trials before this one. `attempt` draws of this trial were rejected; `seed` is for the next
-        draw.
+        `study` has the trials before this one. `attempt` draws of this trial were rejected; `seed` is for the next.
         """
         sampler = self.fresh(seed)
         return sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
@@ -131,8 +130,7 @@ class QMC(Sampler):
     def together(self, seed: int, study: "Study", trial: "FrozenTrial", attempt: int) -> dict[str, Any]:
         """Return the next point of the sequence that no trial has used, for `trial` of `study`.
 
-        A trial whose values the user gave uses no point. `attempt` points were rejected, since they repeated earlier
-        trials.
+        A trial whose values the user gave uses no point. `attempt` points were rejected as repetitions.
         """
         before = study.get_trials(deepcopy=False)[: trial.number]
         others = min(self._of.given, trial.number) + sum(map(was_enqueued, before))

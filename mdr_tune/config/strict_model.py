@@ -164,8 +164,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set `tree["a"]["b"] = value` for the `key` a.b.
 
-    A text at a parent key becomes the `name` of a section. Any other value that is no mapping is replaced by an empty
-    one.
+    A text at a parent key becomes the `name` of a section. Any other value but a mapping is replaced by an empty one.
     """
     *parents, last = key.split(".")
     for parent in parents:

@@ -81,8 +81,8 @@ class SearchConfig(StrictModel):
     """Seed of the search: it determines the drawn configurations. The seed of the training is `trial.seed`."""
     seeds_per_trial: int = Field(1, ge=1, le=MOST_SEEDS)
     """Number of training seeds of each configuration whose first trial completes: `trial.seed` and the numbers after
-    it. The value of the configuration is the mean over them. If its first trial is stopped early or fails, it has only
-    that seed."""
+    it. The configuration's value is the mean over them. If the first trial is stopped early or fails, no seeds follow.
+    """
     seeds: (
         Annotated[
             list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(_different)
@@ -156,8 +156,7 @@ class ResourcesConfig(StrictModel):
     each has one worker: with 0.5, two trials share it."""
     placement: Literal["pack", "spread"] = "pack"
     """Placement of a trial's workers on the nodes of a cluster. `pack`: on few nodes, so that gradients are exchanged
-    within a node; `spread`: on many nodes, so that each worker has the CPUs, the disk and the network of a node for
-    itself."""
+    within a node; `spread`: on many, so that each worker has the CPUs, disk and network of a node for itself."""
     accelerator_type: Annotated[str, Field(min_length=1)] | None = None
     """Kind of GPU to use on a cluster with several kinds, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
     lane_restarts: int = Field(30, ge=0)
@@ -209,8 +208,7 @@ class SweepConfig(StrictModel):
     NAME, best: 5}` stands for the 5 best configurations of another sweep."""
     baselines: list[str] = []
     """Names of the baselines, by the name of the trial's loss. `<loss>`: the trial without MDR; `<loss>_l2`: also with
-    embeddings on the unit sphere. Each has the same budget, and the space without the keys of MDR and the embedding
-    mode."""
+    embeddings on the unit sphere. Each has the same budget, and the space without MDR's keys and `embedding.mode`."""
     checkpoints: Literal["best", "last", "all"] = "best"
     """Checkpoints of a trial that are stored as artifacts of its MLflow run."""
     resources: ResourcesConfig = ResourcesConfig()

@@ -139,10 +139,9 @@ def system() -> str:
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return a line for each fact about software or hardware in which the runs `then` and `now` differ.
+    """Return a line such as `torch: 2.14.1 then, 2.15.0 now` for each fact that differs between two runs.
 
-    Both are results of `repeat_info`. Their configurations and commands are not compared. A line is `torch: 2.14.1
-    then, 2.15.0 now`.
+    `then` and `now` are results of `repeat_info`. Configurations and commands are not compared.
     """
     old, new = _surroundings(then), _surroundings(now)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]

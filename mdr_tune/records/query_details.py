@@ -64,8 +64,7 @@ class TestDetails:
     def per_query(self, metric: str) -> np.ndarray:
         """Return the value of `metric` for each query, (n,), in percent. Their mean without NaN is the metric itself.
 
-        `metric` is `map_at_r`, `r_precision`, or `recall_at_K` such as `recall_at_4`. Raise ValueError for any other
-        metric.
+        `metric` is `map_at_r`, `r_precision`, or `recall_at_K` such as `recall_at_4`. Any other name is a ValueError.
         """
         if metric.startswith("recall_at_"):
             return 100.0 * self.hits(int(metric.removeprefix("recall_at_")))

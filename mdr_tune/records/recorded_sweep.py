@@ -78,8 +78,7 @@ class SweepFacts:
         ended: Time at which the launch ended; None while it runs.
         command: Command line that the user typed.
         protocol: `validation`: epochs and configurations were chosen on validation classes, and the test classes were
-            read only for the results that the report names. `paper`: the best epoch was chosen on the test classes, as
-            the authors do.
+            read only for the results that the report names. `paper`: the best epoch was chosen on the test classes.
         sampler: Name of the search's sampler. `grid` means that every combination was trained: an ablation.
         seeds: Training seeds of each configuration.
         epochs: Number of epochs of a whole trial; several numbers if the search varies the number.

@@ -113,8 +113,7 @@ class TrialRecord:
     def objectives(self, metrics: Sequence[str]) -> list[float] | None:
         """Return the best value of the first of `metrics`, and the values of the other metrics at the same epoch.
 
-        For a metric of the group `time`, such as a speed, the mean over all epochs is returned. Return None if a value
-        is missing or not finite.
+        A metric of the group `time`, such as a speed, has its mean over all epochs. None if a value is not finite.
         """
         best = self.best(metrics[0])
         if best is None:

@@ -29,9 +29,8 @@ class ArmSearch(OptunaSearch):
 
     A suggestion is a whole trial, `{"trial": <nested TrialConfig>, "parameters": <drawn values by dotted key>}`, so the
     code that runs trials needs no search space. The name of a trial is the arm's name and the trial's number in the
-    study plus 1, since these numbers begin with 0: `mdr-007` has number 6. Only this object writes to the study. An
-    event that is entered twice has the same effect as if it was entered once, so a journal may be replayed from its
-    start.
+    study plus 1, since these numbers begin with 0: `mdr-007` has number 6. Only this object writes to the study.
+    Entering an event twice has the same effect as entering it once, so a journal may be replayed from its start.
 
     Args:
         arm: Arm whose space is searched.
@@ -88,8 +87,8 @@ class ArmSearch(OptunaSearch):
         """Return the suggestion for the trial `number` of the study, which this process or an earlier one asked for.
 
         After a crash, the study may lack some parameters of the trial, or its last trials. What is missing is then
-        drawn again, with the same values if the earlier trials are unchanged. Raise NothingNewError if no untried
-        configuration was found.
+        drawn again, with the same values if the earlier trials are unchanged. Raise NothingNewError if nothing untried
+        is found.
         """
         while number not in self._trials:
             self.next_name()

@@ -3,8 +3,7 @@
 A draw depends only on the seed, the arm, the trial's number and the trials before it. No random generator is kept from
 one trial to the next. So an interrupted search continues exactly as it would have without the interruption.
 
-If the sampler draws a configuration that an earlier trial had, or values that are not valid together, the draw is
-repeated with another seed.
+A draw is repeated with another seed if an earlier trial had it, or if its values are not valid together.
 """
 
 import contextlib
@@ -40,9 +39,8 @@ class NothingNewError(Exception):
 def make_sampler(search: SearchConfig, arm: Arm, legacy_name: str | None = None) -> BaseSampler:
     """Return the sampler of the study of `arm`, as `search` configures it.
 
-    `start_from` of the arm gives the first trials. `legacy_name` is the name of a study that a launch with a plan.json
-    of version 1 began: its draws are seeded with this name, and configurations may repeat. It is None for any other
-    study.
+    `start_from` of the arm gives the first trials. If a launch with a plan.json of version 1 began the study,
+    `legacy_name` is the study's name: draws are seeded with it, and configurations may repeat. Otherwise it is None.
     """
     stream = arm.name if legacy_name is None else legacy_name
     given = StudyToSample(arm.trials, len(arm.start_from), seed_of(search.seed, stream), arm.space)

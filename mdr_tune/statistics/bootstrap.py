@@ -94,8 +94,7 @@ def _resampled(sums: np.ndarray, sizes: np.ndarray, seed: int, resamples: int) -
     A unit is a query or a class. `sums` and `sizes`, both (units, m), are the sum and the number of each unit's values.
     A resample counts how often each unit was drawn. The mean of a column is the sum over all units of count times
     `sums`, divided by the sum over all units of count times `sizes`. The same draw is used for all columns. The
-    resamples are drawn in blocks, so that memory does not grow with `resamples` x units; the block size does not change
-    the draws from `seed`.
+    resamples are drawn in blocks, to limit memory; the block size does not change the draws from `seed`.
     """
     rng, units = np.random.default_rng(seed), len(sums)
     means = np.empty((resamples, sums.shape[1]))
