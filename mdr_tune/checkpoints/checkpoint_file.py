@@ -27,7 +27,7 @@ class CheckpointDamaged(Exception):  # noqa: N818 - says what is the matter
 
 @dataclass(frozen=True)
 class Stage:
-    """Span of epochs, up to the epoch `until` (from 1), that are trained with the configuration `trial`."""
+    """Span of epochs that are trained with the configuration `trial`. `until` is its last epoch, counted from 1."""
 
     trial: dict[str, Any]
     until: int

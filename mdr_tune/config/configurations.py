@@ -56,8 +56,8 @@ def _num_values(parameter: Parameter) -> float:
 def listed_configurations(trial: TrialConfig, space: Space) -> dict[str, dict[str, Any]] | None:
     """Return a point of each different configuration in `space`, by `configuration_key`.
 
-    A point has values for the base `trial`, by the names of a study's parameters. Combinations that make no valid trial
-    are left out. Return None if there are more than `MOST_LISTED` combinations.
+    A point has values by the names of the parameters in a study. Points that make the base `trial` not valid are left
+    out. Return None if there are more than `MOST_LISTED` combinations.
     """
     tree = parameter_tree(space)
     if num_points(tree) > MOST_LISTED:

@@ -238,7 +238,7 @@ def domain_inside(key: str, value: Any) -> "Domain | LevelsDomain | None":
 
 
 def _written_inside(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, domain as it is written) for each domain inside of `value`, a choice."""
+    """Yield (dotted key after `prefix`, domain as it is written) for each domain inside of `value`, a choice."""
     for key, item in value.items() if isinstance(value, dict) else ():
         if _is_domain(item) or _is_levels(str(key), item):
             yield f"{prefix}{key}", item

@@ -163,7 +163,7 @@ def _takes(owner: type[BaseModel], key: str, value: Any) -> bool:
 
 
 def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> str:
-    """Return the end of a message about `value`, which stands in place of a section: the key to write it under.
+    """Return the end of a message about `value`, which stands in place of a section: the key to write `value` under.
 
     It is empty if no key of the section at `location` in `model` takes the value.
     """
@@ -218,7 +218,7 @@ def _accepts_dotted(model: type[BaseModel], key: str, value: Any) -> bool:
 def _unknown_member(kind: str, context: dict[str, Any]) -> str:
     """Return the message about an unknown name at the key `kind`, such as the name of a loss at `loss`.
 
-    A known name that ends in a dot stands for all classes of a library: `pml.` for pytorch-metric-learning.
+    A known name in `context`, which is pydantic's, may end in a dot: `pml.` stands for all of the library's classes.
     """
     name, *known = map(tag_name, [context["tag"], *ast.literal_eval(f"[{context['expected_tags']}]")])
     listed = [f"{member}<Class of pytorch-metric-learning>" if member.endswith(".") else member for member in known]

@@ -40,7 +40,7 @@ def _seeds_problems(sweep: SweepConfig) -> Problems:
 
 
 def _test_curve_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of a sweep whose trials evaluate the test classes after each epoch.
+    """Return the problems of `sweep` if its trials evaluate the test classes after each epoch.
 
     Such a sweep must be an ablation, so that no trial is chosen by its test results. All trials must have the same
     protocol, and that protocol must measure the metric.
@@ -71,7 +71,7 @@ def _test_curve_problems(sweep: SweepConfig) -> Problems:
 
 
 def _grid_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of a grid: it is infinite, or a key sets the number, the order or the seed of its trials."""
+    """Return the problems of the grid of `sweep`: it is infinite, or a key sets the trials' number, order or seed."""
     if not sweep.search.sampler_class.lists_all:
         return []
     try:
@@ -92,7 +92,7 @@ def _grid_problems(sweep: SweepConfig) -> Problems:
 
 
 def _sampler_problems(sweep: SweepConfig) -> Problems:
-    """Return a problem if the sampler cannot search the space of an arm, or cannot take a second metric."""
+    """Return a problem if the sampler of `sweep` cannot search the space of an arm, or cannot take a second metric."""
     sampler, path = sweep.search.sampler_class, ("search", "sampler")
     if sweep.second_metric is not None and sampler.has_one_objective:
         *others, last = (name for name, other in SAMPLERS.items() if not other.has_one_objective)
@@ -175,7 +175,7 @@ def _pbt_problems(sweep: SweepConfig, scheduler: PbtSchedulerConfig, epochs: int
 
 
 def _arms_with_place(sweep: SweepConfig, main: tuple[str, ...]) -> list[tuple[Arm, tuple[str, ...]]]:
-    """Return each arm with the path of the key that its problems are reported at: `main` for the main arm.
+    """Return each arm of `sweep` with the path of the key for its problems: `main` for the main arm.
 
     If an arm is not valid, the list is empty, since `sweep_checks` reports that problem.
     """

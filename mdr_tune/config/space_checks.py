@@ -138,7 +138,7 @@ def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Pat
 
 
 def _combination_problems(sweep: SweepConfig) -> Problems:
-    """Return a problem if values do not fit each other, or if two combinations of a grid are the same trial.
+    """Return a problem if values of `sweep` do not fit each other, or if two combinations of a grid are the same trial.
 
     Combinations are not tried if there are more than MOST_COMBINATIONS. A computer tries that many in about a second.
     """

@@ -83,8 +83,8 @@ def _leaves(kind: type[N]) -> Iterator[type[N]]:
 def one_of(kind: type[Named], default: str, library_prefix: str | None = None) -> Any:
     """Return the type of a field that holds a member of `kind`, given as a mapping with a `name`, or as the name alone.
 
-    `default` is the name for a mapping without one. `library_prefix`, such as `pml.`, begins the names that belong to
-    the member whose `name` is any text; None if there is no such member.
+    `default` is the name for a mapping without one. The member whose `name` is any text gets the names that begin with
+    `library_prefix`, such as `pml.`; None if there is no such member.
     """
     tags = dict.fromkeys(_leaves(kind), library_prefix) | {cls: name for name, cls in members(kind).items()}
     union: Any = Union.__getitem__(tuple(Annotated[member, Tag(tag(str(name)))] for member, name in tags.items()))

@@ -166,8 +166,8 @@ class ResourcesConfig(StrictModel):
     """Seconds that the other workers of a trial may stay silent after one failed. Then the lane is restarted."""
 
     stalled_worker_timeout_s: Annotated[float, SECONDS] = Field(600.0, gt=0)
-    """Seconds without a training step or an evaluated batch of any worker until the lane is restarted, and the trial
-    goes on from its last checkpoint. If one worker hangs in a collective operation, all of them stop."""
+    """Seconds without a training step or an evaluated batch of any worker of a trial after which the lane is restarted.
+    The trial then goes on from its last checkpoint. If one worker hangs in a collective operation, all of them stop."""
 
     @property
     def shares_gpus(self) -> bool:

@@ -62,7 +62,7 @@ def _metric_problems(sweep: SweepConfig) -> Problems:
 
 
 def _image_problems(sweep: SweepConfig) -> Problems:
-    """Return a problem if trials are measured on different images: the trial with the easiest images would win."""
+    """Return a problem if trials of `sweep` are measured on different images: the easiest images would win."""
     measured_on = [data.measured_on() for data in section_variants(sweep.trial, sweep.space, "data")]
     if all(one == measured_on[0] for one in measured_on):
         return []
@@ -110,7 +110,7 @@ def _unknown_baseline(sweep: SweepConfig, name: str, known: list[str]) -> str:
 
 
 def _problems_of_baseline(sweep: SweepConfig, name: str) -> list[str]:
-    """Return the problems that the changes of the baseline `name` cause in the trial or in the search space."""
+    """Return the problems that the changes of the baseline `name` cause in the trial or in the space of `sweep`."""
     space = baseline_space(sweep.space)
     try:
         trial = baseline_trial(sweep.trial, name)

@@ -43,7 +43,7 @@ def read_sweep(file: Path, overrides: list[str]) -> tuple[SweepConfig, list[str]
 
 
 def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
-    """Return a note for each section under `trial` in `tree` that has no effect, since it is searched as a whole."""
+    """Return a note for each section under `trial` in `tree` without effect, since `sweep` searches it as a whole."""
     given = tree.get("trial") or {}
     return [
         f"trial.{key} has no say: each choice of space.{key} replaces all of it"
@@ -53,7 +53,7 @@ def _replaced_sections(tree: dict[str, Any], sweep: SweepConfig) -> list[str]:
 
 
 def _evaluation_notes(sweep: SweepConfig) -> list[str]:
-    """Return notes on evaluations that see little of each image, and on image sizes that need several caches."""
+    """Return notes on evaluations of `sweep` that see little of each image, and on image sizes that need caches."""
     variants = section_variants(sweep.trial, sweep.space, "data")
     notes = [data.evaluation_note() for data in variants]
     sizes = sorted({data.chosen_resize for data in variants if data.chosen_resize is not None})

@@ -1,4 +1,4 @@
-"""Schema of the journal's events and their fields. A journal may be damaged, or come from an earlier version."""
+"""Schema of the journal: the known events and their fields, by which each line is checked when it is read."""
 
 import json
 import math

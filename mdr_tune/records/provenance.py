@@ -101,7 +101,7 @@ def source() -> dict[str, Any] | None:
 
 
 def source_of(folder: Path) -> dict[str, Any] | None:
-    """Return `commit` and `dirty` of the repository that tracks the package in `folder`, as `source` does."""
+    """Return what `source` returns, but for the repository that tracks the package in `folder`."""
     # A package that was installed into some folder of a repository does not belong to that repository.
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None

@@ -16,7 +16,7 @@ class ShownImage:
 
 @dataclass(frozen=True)
 class ShownQuery:
-    """One of the best or the worst queries, with the images that are nearest to it, its `neighbours`, in order.
+    """One of the best or the worst queries. `neighbours` are the images that are nearest to it, the nearest first.
 
     `index` is the query's index in the test split. `score` is its average precision at R, from 0 to 1, where R is the
     number of images of its class that can be retrieved.

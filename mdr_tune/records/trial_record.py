@@ -113,7 +113,8 @@ class TrialRecord:
     def objectives(self, metrics: Sequence[str]) -> list[float] | None:
         """Return the best value of the first of `metrics`, and the values of the other metrics at the same epoch.
 
-        A metric of the group `time`, such as a speed, has its mean over all epochs. None if a value is not finite.
+        The value of a metric of the group `time`, such as a speed, is its mean over all epochs. Return None if a value
+        is missing or not finite.
         """
         best = self.best(metrics[0])
         if best is None:

@@ -33,7 +33,7 @@ class PopulationBasedTraining(RungScheduler):
         seed: Seed of the random choice of the better trial and of the perturbation.
         max_epochs: Number of epochs of the longest trial.
         interval_epochs: Number of epochs between two decisions.
-        quantile: Share of the population that is replaced by as many of the best, rounded up, but at most half.
+        quantile: Share of the population that is replaced, at most half. The number of trials is rounded up.
         keys: Dotted keys of the values that are perturbed.
         resample: Probability that a value is not perturbed but drawn anew, if it is a searched one.
         on_change: Called when a trial is replaced.
