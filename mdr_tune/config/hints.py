@@ -94,7 +94,7 @@ def _models_of(field: Any) -> Iterator[tuple[str | None, type[BaseModel]]]:
 
 
 def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Return the dotted keys of `model` and of all sections inside of it, with `prefix`, without duplicates."""
+    """Return the dotted keys of `model` and of all sections inside of it, without duplicates, each after `prefix`."""
     found: dict[str, None] = {}
     for name, entry in model.model_fields.items():
         found[f"{prefix}{name}"] = None

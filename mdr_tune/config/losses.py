@@ -63,7 +63,7 @@ class Loss(Named):
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return a new loss on embeddings of length `embedding_size`, for `num_classes` classes of training data.
 
-        Its parameters are drawn from torch's global generator. Raise ValueError if the library refuses an argument.
+        Its parameters are drawn from torch's global generator. Raise ValueError if an argument is not valid.
         """
         raise NotImplementedError
 

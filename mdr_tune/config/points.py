@@ -65,7 +65,7 @@ def _check_in_range(parameter: Parameter, value: Any) -> None:
 
 
 def _branch_of(parameter: Parameter, value: Any) -> tuple[Branch, dict[str, Any]]:
-    """Return the branch of `parameter` that `value` means, and the values that it gives inside, by dotted key."""
+    """Return the branch of `parameter` that `value` means, and the values of keys inside of it, by dotted key."""
     for branch, written in zip(parameter.branches, parameter.domain.choice or [], strict=True):
         if value == written or value == branch.label:
             return branch, {}

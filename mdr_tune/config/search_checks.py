@@ -10,7 +10,7 @@ from mdr_tune.util.words import count
 
 
 def search_problems(sweep: SweepConfig) -> Problems:
-    """Return the problems of the sampler, the scheduler, the seeds and the metrics of `sweep`, whose space is valid."""
+    """Return the problems of the sampler, scheduler, seeds and metrics of `sweep`, whose search space must be valid."""
     grid = _grid_problems(sweep)
     problems = grid + _sampler_problems(sweep) + _second_metric_problems(sweep) + _scheduler_problems(sweep)
     return problems + _seeds_problems(sweep) + _test_curve_problems(sweep)

@@ -155,8 +155,8 @@ class ResourcesConfig(StrictModel):
     """Number of GPUs of a worker. `auto`: 1 if there are GPUs, else 0. With a fraction, several trials share a GPU, and
     each has one worker: with 0.5, two trials share it."""
     placement: Literal["pack", "spread"] = "pack"
-    """Placement of a trial's workers on the nodes of a cluster. `pack`: on few nodes, so that gradients are exchanged
-    within a node; `spread`: on many, so that each worker has the CPUs, disk and network of a node for itself."""
+    """Placement of a trial's workers on a cluster. `pack`: on as few nodes as possible, so that gradients are exchanged
+    within a node; `spread`: on as many as possible, so that each worker has a node's CPUs, disk and network."""
     accelerator_type: Annotated[str, Field(min_length=1)] | None = None
     """Kind of GPU to use on a cluster with several kinds, by Ray's name (`A10G`, `T4`, `A100`, `H100`)."""
     lane_restarts: int = Field(30, ge=0)

@@ -123,8 +123,8 @@ class MDRConfig(StrictModel):
     """Weight of MDR in the loss, the paper's lambda. The authors use 0.6 (CUB-200), 0.2 (Cars-196), 0.1 (SOP, In-Shop).
     """
     warmup_epochs: Annotated[float, EPOCHS] = Field(0.0, ge=0)
-    """Number of epochs, possibly a fraction, over which the weight rises linearly from 0. It is 0 in the authors' code.
-    """
+    """Number of epochs, possibly a fraction, over which the weight rises linearly from 0. The authors' code has no
+    warm-up."""
     levels: Annotated[
         Annotated[list[float], Field(min_length=1, max_length=64), Tag(tag("list"))]
         | Annotated[LevelGrid, Tag(tag("grid"))],

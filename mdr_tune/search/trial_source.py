@@ -140,7 +140,8 @@ class TrialSource(SearchAlgorithm):
     def _further_seed(self) -> Trial | None:
         """Return a trial for the next seed of a configuration; None if no configuration should get a further seed now.
 
-        It gets one when its first seed has run to its end, or has begun if every configuration gets all seeds.
+        A configuration gets further seeds when its first one has run to its end, or has begun if every one gets all
+        seeds.
         """
         for name in list(self._unseeded):
             record = self._ledger.trial(name)

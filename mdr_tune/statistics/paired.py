@@ -23,7 +23,7 @@ class PairedDifference(Interval):
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference | None:
-    """Return the mean of `values` minus `baseline`, both by training seed, over the seeds in both; None without one.
+    """Return the mean of `values` - `baseline`, both by training seed, over the seeds in both; None if there are none.
 
     A seed affects both runs of a pair alike (the first weights, the order of the batches). The difference of a pair is
     free of that effect, and so varies less than the values. A single pair has neither an interval nor a p. Differences

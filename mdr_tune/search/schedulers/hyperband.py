@@ -12,10 +12,10 @@ class HyperBand(RungScheduler):
 
     With at most R epochs (`max_epochs`) and the factor eta (`reduction_factor`), the brackets have the numbers `s` from
     `s_max` = floor(log_eta R) down to 0, then from `s_max` again. Bracket `s` takes ceil((s_max + 1) / (s + 1) * eta^s)
-    trials; the last bracket of a search may get fewer. Its rungs are R / eta^s, R / eta^(s-1), ..., R / eta epochs,
-    rounded down. At the k-th rung, 1 / eta^k of the trials that the bracket began with go on, rounded down, but at
-    least one. A trial that ended before a rung counts among those that do not go on. `num_lanes` and `ends` are those
-    of `RungScheduler`.
+    trials; the last bracket of a search may get fewer. The rungs of bracket `s` are R / eta^s, R / eta^(s-1), ..., R /
+    eta epochs, rounded down. At the k-th rung, 1 / eta^k of the trials that the bracket began with go on, rounded down,
+    but at least one. A trial that ended before a rung counts among those that do not go on. See `RungScheduler` for
+    `num_lanes` and `ends`.
 
     Tune's own HyperBand is not used for four reasons. It begins with bracket 0. It halves brackets that are not full
     yet, so that with few lanes a bracket has one trial. It lets paused trials wait for ever if one fails after the
