@@ -68,7 +68,7 @@ def asha(num_lanes: int, max_epochs: int, grace_epochs: int, reduction_factor: i
 def median_stopping(num_lanes: int, grace_epochs: int, min_trials: int) -> EarlyStopping:
     """Return a scheduler for `num_lanes` lanes that stops trials by median stopping (Golovin et al., KDD 2017).
 
-    A trial may be stopped after `grace_epochs` epochs, when `min_trials` trials have reported a value. None is paused.
+    It may stop a trial after `grace_epochs` epochs, once `min_trials` trials have reported a value. No trial is paused.
     """
     rule = MedianStoppingRule(
         time_attr=TIME,
