@@ -21,15 +21,11 @@ _PEER_LOST_SIGNS = (
 
 
 def failure_of(error: Exception, ranks: Ranks) -> Failure:
-    """Return the failure that a worker reports for an exception.
+    """Return the `Failure` that the worker with these `ranks` reports for the exception `error` of a command.
 
-    The workers stay in use if the trial diverged, or if its code failed. But a lane's workers are replaced after the
-    code failed if there are several on GPUs: one worker's collective operation may still wait for the others, and NCCL
-    runs no further collective before that one has ended.
-
-    Args:
-        error: Exception that a command raised.
-        ranks: The worker's rank and device.
+    If the trial diverged or its code failed, the lane usually keeps its workers. They are replaced if the code failed
+    on several GPUs: one worker's collective operation may still wait for the others, and NCCL runs no further
+    collective before that one has ended.
     """
     kind = _kind_of(error, ranks)
     if kind == "diverged":
@@ -48,16 +44,16 @@ def _kind_of(error: Exception, ranks: Ranks) -> FailureKind:
 
 
 def says_peer_lost(error: Exception) -> bool:
-    """Return whether an exception says that another worker is gone. It may come from a failed collective."""
+    """Return whether `error`, for example of a failed collective operation, says that another worker is gone."""
     is_of_network = isinstance(error, dist.DistNetworkError)  # rank 0, which hosts torch's store, is gone
     return is_of_network or any(sign in str(error).lower() for sign in _PEER_LOST_SIGNS)
 
 
 def _is_device_lost(error: Exception, device: torch.device, world_size: int) -> bool:
-    """Return whether this process cannot use its GPU any more.
+    """Return whether this process, one of `world_size` ranks, can no longer use its GPU `device` after `error`.
 
     After a failed assertion in a kernel, an illegal memory access or a hardware error, every further operation of the
-    process on the GPU fails. If the exception does not say so, the function tries to use the GPU.
+    process on the GPU fails. If `error` does not say so, the function tries to use the GPU.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return False

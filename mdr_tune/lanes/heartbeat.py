@@ -7,21 +7,16 @@ from collections.abc import Callable
 
 BEAT_EVERY_S = 2.0
 TIME_TO_LEAVE_S = 5.0
-"""Time in which a worker must end by itself after the hub dismissed its group. If it takes longer, it is stuck."""
+"""Seconds in which a worker must end by itself after the hub dismissed its group. A slower worker is stuck."""
 
 
 class Heartbeat:
-    """A context manager that calls `beat` regularly in a thread, until its block ends.
+    """A context manager that calls `beat` with `count()` every `every_s` seconds in a thread, until its block ends.
 
-    Args:
-        beat: Function that reports this rank's count of steps to the hub. It returns whether the worker's group stays
-            in use.
-        count: Function that returns the count of steps.
-        end_process: Function that is called if the group was dismissed and the block does not end in time. The default
-            ends the process, because a thread that is stuck in a collective cannot be ended in another way. Ray Train
-            then starts the lane's workers anew.
-        every_s: Time between two calls of `beat`, in seconds.
-        time_to_leave_s: Time in which the block must end after the group was dismissed, in seconds.
+    `beat` reports the count of this rank's steps to the hub, and returns whether the worker's group stays in use. If
+    the group was dismissed and the block does not end within `time_to_leave_s` seconds, `end_process` is called. By
+    default it ends the process, since a thread that is stuck in a collective cannot be ended otherwise. Ray Train then
+    starts the lane's workers anew.
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""The hub: the Ray actor that holds the mailboxes of a sweep's lanes and leases the lanes to trials.
-
-A sweep has one hub, a small process of its own.
-"""
+"""The hub: the Ray actor that holds the mailboxes of a sweep's lanes and leases the lanes to trials."""
 
 import functools
 from typing import Any
@@ -38,7 +35,7 @@ _FAILURES: dict[str, type[Exception]] = {
 
 
 def unwrap(outcome: Outcome) -> Any:
-    """Return the value of an outcome. If it is a failure, raise TrialFailed, LaneLost, LaneEnded or a subclass."""
+    """Return the value of `outcome`. If it is a failure, raise TrialFailed, LaneLost, LaneEnded or a subclass."""
     kind, value = outcome
     if kind in _FAILURES:
         raise _FAILURES[kind](value)
@@ -52,16 +49,14 @@ def _outcome_of(error: Exception) -> Outcome:
 class LaneHub:
     """Holds a mailbox for each lane, the leases of the lanes, and messages for the user.
 
-    `start_hub` starts it as a Ray actor.
+    A sweep has one hub. `start_hub` starts it as a Ray actor, a small process of its own. The arguments `world_size`,
+    `stuck_worker_timeout_s` and `stalled_worker_timeout_s` are those of `Mailbox`.
 
     Args:
         num_lanes: Number of lanes.
-        world_size: Number of workers in each lane.
-        stuck_worker_timeout_s: See `Mailbox`.
-        stalled_worker_timeout_s: See `Mailbox`.
         max_restarts: Number of times that a lane may lose a worker. At the next loss, the lane is given up.
-        node: Ray's id of the hub's own node. The hub ends stuck workers on this node. Stuck workers on other nodes end
-            themselves. A process on another node that was stopped by SIGSTOP cannot do so; Ray has to end it.
+        node: Ray's id of the hub's own node. The hub ends stuck workers on this node; those on other nodes end
+            themselves. Only Ray can end a process on another node that was stopped by SIGSTOP.
     """
 
     def __init__(
@@ -89,18 +84,18 @@ class LaneHub:
         ]
 
     async def lease(self, holder: str, token: str = "") -> Outcome:
-        """Lease a lane to a trial. The value of the outcome is the index of the lane. See `Leases.lease`."""
+        """Lease a lane to the trial `holder`; the outcome's value is the lane's index. `token`: see `Leases.lease`."""
         try:
             return "ok", await self._leases.lease(holder, token)
         except (LaneEnded, LaneLost) as error:
             return _outcome_of(error)
 
     async def release(self, holder: str, token: str | None = None) -> None:
-        """Take a lane back from a trial, or end the trial's wait for a lane. See `Leases.release`."""
+        """Take back the lane of the trial `holder`, or end its wait for a lane. For `token` see `Leases.release`."""
         await self._leases.release(holder, token)
 
     async def submit(self, holder: str, kind: CommandKind, payload: dict[str, Any]) -> Outcome:
-        """Run a command on the lane of the trial `holder`; see `Mailbox.submit`.
+        """Run a command of `kind` with the arguments `payload` on the lane of the trial `holder`; see `Mailbox.submit`.
 
         If the lane ends, the kind of the outcome is "lost", and the trial can go on in another lane. If no lane is left
         or the sweep is stopping, the kind is "ended".
@@ -119,7 +114,7 @@ class LaneHub:
             return _outcome_of(error)
 
     async def tell(self, text: str) -> None:
-        """Keep a line for the user until the driver takes it by `take_news`."""
+        """Keep the line `text` for the user until the driver takes it by `take_news`."""
         self._news.append(text)
 
     async def take_news(self) -> list[str]:
@@ -129,19 +124,19 @@ class LaneHub:
         return news
 
     async def join(self, lane: int, group: str, rank: int, process: WorkerProcess) -> int:
-        """Announce a worker of a lane; see `Mailbox.join`."""
+        """Announce the worker `rank` of a `group` of `lane`, which runs as `process`; see `Mailbox.join`."""
         return await self._mailboxes[lane].join(group, rank, process)
 
     async def next_command(self, lane: int, group: str, after: int) -> Command:
-        """Wait for a lane's next command; see `Mailbox.next_command`."""
+        """Wait for the command of `lane` after number `after`, for a worker of `group`; see `Mailbox.next_command`."""
         return await self._mailboxes[lane].next_command(group, after)
 
     async def beat(self, lane: int, group: str, rank: int, count: int) -> bool:
-        """Take a worker's count of steps; see `Mailbox.beat`."""
+        """Take the `count` of steps of the worker `rank` of a `group` of `lane`; see `Mailbox.beat`."""
         return await self._mailboxes[lane].beat(group, rank, count)
 
     async def post(self, lane: int, group: str, rank: int, number: int, reply: Reply) -> None:
-        """Take a worker's reply; see `Mailbox.post`."""
+        """Take the `reply` of the worker `rank` of a `group` of `lane` to the command `number`; see `Mailbox.post`."""
         await self._mailboxes[lane].post(group, rank, number, reply)
 
     async def ready_lanes(self) -> int:
@@ -153,14 +148,14 @@ class LaneHub:
         return [mailbox.places for mailbox in self._mailboxes]
 
     async def worker_pids(self, lane: int) -> dict[int, int]:
-        """Return the process id of each worker of a lane. The keys are the ranks."""
+        """Return the process ids of the workers of `lane`. The keys are the ranks."""
         return self._mailboxes[lane].worker_pids
 
     async def lose_workers(self, lane: int) -> bool:
-        """Count a loss of workers that Ray Train has noticed, and return True if it must not replace them.
+        """Count a loss of workers of `lane` that Ray Train has noticed; return True if it must not replace them.
 
-        The workers must not be replaced if the lane has ended or the sweep is stopping. This method ends the lane if it
-        has lost workers more than `max_restarts` times.
+        Workers are not replaced if the lane has ended or the sweep is stopping. This method ends the lane if it has
+        lost workers more than `max_restarts` times.
         """
         mailbox = self._mailboxes[lane]
         await mailbox.lose_workers()
@@ -169,11 +164,11 @@ class LaneHub:
         return self._mailboxes[lane].has_ended or await self.is_stopping()
 
     async def times_up(self, lane: int) -> int:
-        """Return the number of times that a whole group of workers of a lane has joined."""
+        """Return the number of times that a whole group of workers of `lane` has joined."""
         return self._mailboxes[lane].times_up
 
     async def end_lane(self, lane: int, why: str) -> None:
-        """End a lane, so that it gets no workers and no trials any more. Nothing happens if it has ended already."""
+        """End `lane` for the reason `why`: it gets no more workers or trials. Do nothing if it has ended already."""
         if self._mailboxes[lane].has_ended:
             return
         if not await self.is_stopping():
@@ -191,6 +186,6 @@ class LaneHub:
         return any(mailbox.is_stopping for mailbox in self._mailboxes)
 
     def _end_processes(self, workers: list[WorkerProcess]) -> None:
-        """Kill the given workers if they run on the hub's node. Ray Train then starts the lane's workers anew."""
+        """Kill those `workers` that run on the hub's node. Ray Train then starts the lane's workers anew."""
         for worker in workers:
             end_process(worker, self._node)

@@ -22,11 +22,11 @@ STOP_TIMEOUT_S = 30.0
 STOP_POLL_S = 0.2
 START_TRIES = 3
 RESTART_AFTER_S = 5.0
-"""Time to wait before a lane is started again. For some seconds, Ray still treats a lost node as alive."""
+"""Seconds to wait before a lane is started again. For some seconds, Ray still treats a lost node as alive."""
 
 
 def start_hub(resources: LaneResources) -> Any:
-    """Start the hub's actor on the driver's node, and return its handle."""
+    """Start the hub's actor on the driver's node for lanes of these `resources`, and return its handle."""
     here = ray.get_runtime_context().get_node_id()
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
     actor = ray.remote(num_cpus=0, max_concurrency=10_000, scheduling_strategy=strategy)(LaneHub)
@@ -41,19 +41,14 @@ def start_hub(resources: LaneResources) -> Any:
 
 
 class Lanes:
-    """The running lanes of a sweep.
+    """The running lanes of a sweep: `hub` is the handle of the hub's actor, and `threads` has a thread for each lane.
 
     Args:
         resources: Number of lanes, and what each worker gets.
-        name: Beginning of the names of the Ray Train runs. It must be unique for this launch, because Ray Train would
-            resume an earlier run of the same name.
+        name: Beginning of the names of the Ray Train runs. It must be new, because Ray Train would resume an earlier
+            run of the same name.
         storage: Folder for Ray Train's own records.
-        prepare: Function that each worker calls on its node before it takes commands. If the function raises an
-            exception, the lane ends.
-
-    Attributes:
-        hub: Handle of the hub's actor.
-        threads: One thread for each lane. It runs the lane, and ends when the lane ends.
+        prepare: Function that each worker calls on its node before it takes commands. If it raises, the lane ends.
     """
 
     def __init__(
@@ -72,10 +67,10 @@ class Lanes:
             thread.start()
 
     def _run(self, lane: int, trainer: Any) -> None:
-        """Run a lane in its thread, until its workers are told to stop or cannot be started.
+        """Run the lane with index `lane` in its thread, until its workers are told to stop or cannot be started.
 
         Ray Train itself replaces lost workers, but its controller fails if a node goes away while workers are started
-        on it. The trainer is then started again, `max_restarts` times at most. The lane is given up after START_TRIES
+        on it. Then `trainer` is started again, `max_restarts` times at most. The lane is given up after START_TRIES
         failures in a row, if its workers were never all there between these failures.
         """
         from ray.train import ControllerError
@@ -105,7 +100,7 @@ class Lanes:
         return make_trainer(self.hub, lane, self._resources, name, self._storage, self._prepare)
 
     def _ask(self, answer: Any) -> Any:
-        """Return the value of a Ray reference from the hub; None if the lanes are being stopped or the hub is gone."""
+        """Return the value of the hub's reference `answer`; None if the lanes are being stopped or the hub is gone."""
         if self._stopping:
             return None
         with contextlib.suppress(RayActorError):
@@ -124,9 +119,9 @@ class Lanes:
             thread.join(STOP_TIMEOUT_S if is_up else 0)
         end = time.monotonic() + STOP_TIMEOUT_S
         while any(thread.is_alive() for thread in self.threads) and time.monotonic() < end:
-            for pid in controllers() - self._other_controllers:  # repeated: one may be starting
+            for pid in controllers() - self._other_controllers:  # repeated: a controller may be starting
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)  # the lane's `fit()` then raises
-            for thread in self.threads:  # one that calls Ray after Ray's end would end this process
+            for thread in self.threads:  # a thread that calls Ray after its end would end this process
                 thread.join(STOP_POLL_S)
         ray.kill(self.hub)

@@ -1,4 +1,4 @@
-"""The resources of a sweep's lanes. This module needs no Ray, so that a plan can be made without it."""
+"""The resources of a sweep's lanes. This module does not import Ray, so that a plan can be made without it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,15 +18,15 @@ class LaneResources:
     max_restarts: int
     """Number of times that a lane may lose a worker and be restarted. At the next loss, the lane is given up."""
     stuck_worker_timeout_s: float
-    """Time in which the other workers of a lane must reply after one failed. If they do not, the lane is restarted."""
+    """Seconds in which a lane's other workers must reply after one failed. If they do not, the lane is restarted."""
     stalled_worker_timeout_s: float = 600.0
-    """Time after which a lane is restarted if none of its workers completes a training step or evaluates a batch."""
+    """Seconds after which a lane restarts if no worker of it completes a training step or evaluates a batch."""
     placement: Literal["pack", "spread"] = "pack"
-    """Placement of a lane's workers: on as few nodes as possible (pack), or on as many as possible (spread)."""
+    """Whether a lane's workers are on as few nodes as possible (pack), or on as many as possible (spread)."""
     accelerator_type: str | None = None
     """Ray's name of the kind of GPU that the workers need; None if any kind will do."""
     workers_on_a_node: int = 1
-    """Largest number of workers on one node, counting all lanes. They share the node's CPUs when they decode images."""
+    """Largest number of workers on one node, of all lanes. They share the node's CPUs when they decode images."""
 
     @property
     def needs(self) -> str:

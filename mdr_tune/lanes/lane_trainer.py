@@ -13,13 +13,9 @@ from mdr_tune.lanes.ray_seams import LeanTrainer
 from mdr_tune.lanes.worker import run_worker
 
 SHORTEST_COLLECTIVE_TIMEOUT_S = 7200.0
-"""Least timeout of a collective operation.
-
-It is long, because the first collective waits for the slowest node to decode the data set. A worker that hangs later is
-found much sooner, by `StallWatch`.
-"""
+"""Least timeout of a collective operation. The first one waits for the slowest node to decode the data set."""
 QUICK_START_FAILURES = 3
-"""Number of failed starts of a lane's workers that Ray Train tolerates in one `fit()`. At the next one, `fit()` raises.
+"""Number of failed starts of a lane's workers that one `fit()` of Ray Train tolerates. At the next one, it raises.
 
 Waiting for a node is no failed start; see `RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S` in `cluster.ray_environment`.
 """
@@ -29,15 +25,10 @@ PLACEMENT_STRATEGIES = {"pack": "PACK", "spread": "SPREAD"}
 def make_trainer(
     hub: Any, lane: int, resources: LaneResources, name: str, storage: Path, prepare: Callable[[], None] | None
 ) -> TorchTrainer:
-    """Return the trainer whose `fit()` runs the workers of a lane.
+    """Return the trainer whose `fit()` runs the workers of the lane with index `lane`, which report to the actor `hub`.
 
-    Args:
-        hub: Actor handle of the sweep's hub of lanes.
-        lane: Index of the lane, from 0.
-        resources: Resources and time limits of the lane's workers.
-        name: Name of the run in Ray Train. It must be new, because Ray Train resumes an earlier run of the same name.
-        storage: Folder for Ray Train's own records.
-        prepare: Function that each worker calls on its node before it takes commands; see `Lanes`.
+    The arguments `resources`, `storage` and `prepare` are those of `Lanes`. `name` is the name of the run in Ray Train.
+    It must be new, because Ray Train resumes an earlier run of the same name.
     """
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:

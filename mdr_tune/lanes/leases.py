@@ -1,7 +1,4 @@
-"""Lease lanes to trials, so that each lane trains one trial at a time.
-
-This module needs only asyncio, so that tests can run it without Ray.
-"""
+"""Lease lanes to trials, so that each lane trains one trial at a time. This module needs only asyncio, not Ray."""
 
 import asyncio
 import contextlib
@@ -24,18 +21,16 @@ class _Waiting:
 
 
 class Leases:
-    """Keeps track of which trial has which lane, and lets trials wait for a free one.
+    """Keeps track of which trial has which of `num_lanes` lanes, and lets trials wait for a free one.
 
-    The trial that has a lane is its *holder*; trials are given by their names. Only a lane that is *up* can be leased:
-    all its workers have joined. Trials get lanes in the order in which they asked. A trial that lost its lane goes
-    before all others. It may get a different lane, because a lane whose node is gone may never come back.
+    Lanes are given by their indices, from 0, and trials by their names. The trial that has a lane is its *holder*. A
+    lane can be leased while it is *up*: all its workers have joined. Trials get lanes in the order in which they asked.
+    A trial that lost its lane goes before all others. It may get a different lane, because a lane whose node is gone
+    may never come back.
 
     For a while, a trial may have two actors, because the older one cleans up late. So each actor leases with a token of
     its own, and can give back only a lane that was leased with this token. The driver gives back a trial's lane without
     a token.
-
-    Args:
-        num_lanes: Number of lanes; their indices count from 0.
     """
 
     def __init__(self, num_lanes: int) -> None:
@@ -56,17 +51,14 @@ class Leases:
         return me in [*first, *(waiting for waiting in self._waiting if not waiting.goes_first)][: len(self._free())]
 
     async def lease(self, holder: str, token: str = "") -> int:
-        """Lease a lane to `holder` and return the lane's index. Wait if no lane is free.
+        """Lease a lane to the trial `holder` and return the lane's index. Wait if no lane is free.
 
-        A holder that has a lane already keeps this lane, and `token` replaces the token of its lease.
-
-        Args:
-            holder: Name of the trial.
-            token: Token of the actor that calls.
+        A trial that has a lane already keeps this lane. `token`, the token of the actor that calls, then replaces the
+        token of its lease.
 
         Raises:
-            LaneEnded: All lanes have ended.
-            LaneLost: `release` was called while the holder waited, because the trial ended and needs no lane.
+            LaneEnded: All lanes have ended. The text gives the reason why the last of them ended.
+            LaneLost: `release` was called while the trial waited, because the trial ended and needs no lane.
         """
         async with self._changed:
             if holder in self._held:
@@ -93,7 +85,7 @@ class Leases:
                     self._waiting.remove(me)
 
     def lane_of(self, holder: str) -> int | None:
-        """Return the index of the lane that `holder` has; None if it has none."""
+        """Return the index of the lane that the trial `holder` has; None if it has none."""
         held = self._held.get(holder)
         return None if held is None else held.lane
 
@@ -103,19 +95,14 @@ class Leases:
         return bool(self._usable)
 
     def has_lost(self, holder: str) -> bool:
-        """Return whether `holder` lost its lane and has no other lane yet."""
+        """Return whether the trial `holder` lost its lane and has no other lane yet."""
         return holder in self._lost
 
     async def release(self, holder: str, token: str | None = None) -> None:
-        """Give back the lane of a trial, or end the trial's wait for a lane.
+        """Give back the lane of the trial `holder`, or end its wait for a lane, if it called `lease` with `token`.
 
-        Nothing happens if the trial neither has a lane nor waits for one. This is common, because several processes
-        clean up after a trial.
-
-        Args:
-            holder: Name of the trial.
-            token: Token with which the trial's actor called `lease`. A lease or a wait with another token goes on. None
-                ends a lease or a wait with any token.
+        A `token` of None fits any call. Nothing happens if the trial neither has a lane nor waits for one. This is
+        common, because several processes clean up after a trial.
         """
         async with self._changed:
             self._waiting = [w for w in self._waiting if w.holder != holder or token not in (None, w.token)]
@@ -127,7 +114,7 @@ class Leases:
             self._changed.notify_all()
 
     async def set_up(self, lane: int, is_up: bool) -> None:
-        """Set whether all workers of a lane are there. If they are not, the trial that has the lane loses it."""
+        """Record by `is_up` whether all workers of `lane` are there. If not, the trial that has the lane loses it."""
         async with self._changed:
             if is_up and lane in self._usable:
                 self._up.add(lane)
@@ -136,12 +123,7 @@ class Leases:
             self._changed.notify_all()
 
     async def withdraw(self, lane: int, why: str) -> None:
-        """Remove a lane that has ended, so that it is never leased again. The trial that has the lane loses it.
-
-        Args:
-            lane: Index of the lane.
-            why: Reason why the lane ended. If it was the last lane, the trials that wait get the reason in `LaneEnded`.
-        """
+        """Stop leasing `lane`, which has ended for the reason `why`. The trial that has the lane loses it."""
         async with self._changed:
             if lane in self._usable:
                 self._usable.remove(lane)

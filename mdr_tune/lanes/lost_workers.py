@@ -9,15 +9,11 @@ from ray.train import UserCallback
 
 
 class LostWorkers(UserCallback):
-    """Tells the hub that a lane has lost workers. The trial then goes on in another lane while this lane gets new ones.
+    """Tells the actor `hub` that the lane with index `lane` lost workers. Its trial then goes on in another lane.
 
     If the lane has ended or the sweep is over, lost workers must not be replaced. A callback cannot tell this to Ray
     Train. It therefore ends the controller's process, in which it runs. Ray then releases the lane's placement group,
     and the `fit()` that waits for the controller raises.
-
-    Args:
-        hub: Actor handle of the sweep's hub of lanes.
-        lane: Index of the lane, from 0.
     """
 
     def __init__(self, hub: Any, lane: int) -> None:

@@ -1,7 +1,4 @@
-"""The mailbox of one lane: a trial submits a command, every worker runs it and replies, and the trial gets one answer.
-
-This module needs only asyncio. The hub uses it in a Ray actor, and the tests use it without Ray.
-"""
+"""The mailbox of one lane: a trial submits a command, every worker runs it and replies, the trial gets one answer."""
 
 import asyncio
 import contextlib
@@ -26,14 +23,11 @@ from mdr_tune.lanes.stall_watch import StallWatch
 
 
 async def _nobody(ready: bool) -> None:
-    """Do nothing: the default of `tell_ready`."""
+    """Do nothing with `ready`: the default of `tell_ready`."""
 
 
 _BLAMED_FIRST: tuple[FailureKind, ...] = ("device_lost", "failed", "diverged", "peer_lost")
-"""Kinds of failures in order of priority.
-
-If several workers fail, the trial gets the failure whose kind comes first here, because it may have caused the others.
-"""
+"""Kinds of failures by priority. If several workers fail, the trial gets the failure whose kind comes first here."""
 
 
 def _error_of(failure: Failure) -> Exception:
@@ -55,20 +49,20 @@ class Mailbox:
 
     The workers of a lane form a *group*: when one worker is lost, Ray Train replaces all of them by a new group. Each
     worker of a group announces itself by `join`. When the first worker of a new group joins, the old group is dead, and
-    its messages are ignored. A group that cannot be used any more is *dismissed*: its workers are told to end at
-    their next request for a command, or at their next heartbeat.
+    its messages are ignored. A group that cannot be used any more is *dismissed*: its workers are told to end at their
+    next request for a command, or at their next heartbeat.
 
     Args:
         world_size: Number of workers in the lane.
-        stuck_worker_timeout_s: Time in which the other workers must reply after one worker reported an exception. If
+        stuck_worker_timeout_s: Seconds in which the other workers must reply after one worker reported an exception. If
             they do not, they are probably stuck in a collective that will never complete, and the group is dismissed.
-        stalled_worker_timeout_s: Time after which the group is dismissed if no worker makes a step during a command.
-        end_processes: Function that is called with those processes of a dismissed group that may be stuck. It ends the
-            processes that it can reach.
+        stalled_worker_timeout_s: Seconds after which the group is dismissed if no worker makes a step during a command.
+        end_processes: Function that gets those processes of a dismissed group that may be stuck. It ends the processes
+            that it can reach.
         tell: Function that takes a line for the user.
         tell_ready: Function that is called with True when all workers have joined, and with False when the group cannot
-            be used any more. The call with False comes before the running command fails. So when the trial handles
-            this failure, the lane is already marked as lost.
+            be used any more. The call with False comes before the running command fails, so that the lane counts as
+            lost when the trial handles the failure.
     """
 
     def __init__(
@@ -133,22 +127,17 @@ class Mailbox:
 
     @property
     def worker_pids(self) -> dict[int, int]:
-        """Process id of each worker that has joined. The keys are the ranks."""
+        """Process ids of the workers that have joined. The keys are the ranks."""
         return {rank: process.pid for rank, process in self._joined.items()}
 
     async def submit(
         self, kind: CommandKind, payload: dict[str, Any], is_wanted: Callable[[], bool] = lambda: True
     ) -> Any:
-        """Run a command on all workers, and return the value in rank 0's reply.
+        """Run a command of `kind` with the arguments `payload` on all workers; return the value in rank 0's reply.
 
-        The command waits until all workers are there. It also waits for an earlier command to end: a trial that is gone
-        may have left one running.
-
-        Args:
-            kind: Kind of the command.
-            payload: Arguments of the command.
-            is_wanted: Function that returns whether the trial that submits the command still has the lane. It is called
-                while the command waits.
+        The command waits until all workers are there, and until an earlier command has ended, which a trial that is
+        gone may have left. While it waits, the function `is_wanted` says whether the trial that submits it still has
+        the lane.
 
         Raises:
             TrialFailed: A worker's code raised an exception, or the trial diverged.
@@ -173,14 +162,9 @@ class Mailbox:
             return await self._answer
 
     async def join(self, group: str, rank: int, process: WorkerProcess = WorkerProcess()) -> int:  # noqa: B008 - frozen
-        """Announce a worker to the mailbox, and return the number of the last command.
+        """Announce the worker `rank` of `group`, which runs as `process`, and return the number of the last command.
 
         The worker then asks `next_command` for the command after this number.
-
-        Args:
-            group: Name of the worker's group.
-            rank: The worker's rank.
-            process: The worker's process.
         """
         async with self._changed:
             if group != self._group:
@@ -197,10 +181,7 @@ class Mailbox:
             return self._command.number
 
     async def lose_workers(self) -> None:
-        """Count the loss of a worker, unless a failed trial caused it, and dismiss the group.
-
-        Ray Train has noticed the loss, and replaces all workers of the lane as soon as it can.
-        """
+        """Dismiss the group after Ray Train noticed a lost worker. Count the loss unless a failed trial caused it."""
         if self._restarts_for_trial:
             self._restarts_for_trial -= 1
         else:
@@ -212,7 +193,7 @@ class Mailbox:
                 self._changed.notify_all()
 
     async def next_command(self, group: str, after: int) -> Command:
-        """Wait for the command that follows the one with number `after`, and return it.
+        """Wait for the command that follows number `after`, and return it to a worker of `group`.
 
         If the group was dismissed, the command is `abort`. If the sweep is over, it is `stop`.
         """
@@ -225,13 +206,13 @@ class Mailbox:
             return Command(after, "stop") if self._stopping else self._command
 
     async def beat(self, group: str, rank: int, count: int) -> bool:
-        """Take a worker's count of steps. Return False if the worker must end, else True."""
+        """Take the `count` of steps of the worker `rank` of `group`. Return False if the worker must end, else True."""
         if group == self._group and self._stall_watch is not None:
             self._stall_watch.beat(rank, count, asyncio.get_running_loop().time())
         return group not in self._dismissed and not self._stopping
 
     async def post(self, group: str, rank: int, number: int, reply: Reply) -> None:
-        """Take a worker's reply to the command `number`. Ignore it if the group or the command is an old one."""
+        """Take a `reply` of the worker `rank`. Ignore it if `group` or the command `number` is an old one."""
         if group != self._group or not self._is_running(number):
             return
         self._replies[rank] = reply
@@ -250,13 +231,13 @@ class Mailbox:
         task.add_done_callback(self._watchdogs.discard)
 
     async def _wait_for_others(self, number: int) -> None:
-        """Wait for `stuck_worker_timeout_s` after a rank failed. Then answer the trial, even if ranks are silent."""
+        """Answer the trial, even if ranks are silent, `stuck_worker_timeout_s` after one failed in command `number`."""
         await asyncio.sleep(self.stuck_worker_timeout_s)
         if self._is_running(number):
             await self._settle()
 
     async def _watch_for_stall(self, number: int, watch: StallWatch) -> None:
-        """Check repeatedly whether the running command makes progress. Dismiss the group if it makes none."""
+        """Ask `watch` repeatedly whether command `number` makes progress. Dismiss the group if it makes none."""
         while self._is_running(number):
             await asyncio.sleep(self.stalled_worker_timeout_s / 20)
             if self._is_running(number) and watch.has_stalled(asyncio.get_running_loop().time()):
@@ -270,7 +251,7 @@ class Mailbox:
                     self._changed.notify_all()
 
     async def _settle(self) -> None:
-        """Give the trial its answer, from the replies so far. Dismiss the group if it cannot be used any more."""
+        """Answer the trial from the replies so far. Dismiss the group if it cannot be used any more."""
         assert self._answer is not None
         replies = [self._replies[rank] for rank in sorted(self._replies)]
         failures = [reply.failure for reply in replies if reply.failure is not None]
@@ -298,10 +279,7 @@ class Mailbox:
             self._answer.set_exception(error)
 
     async def end(self, why: str) -> None:
-        """End the lane. The running command and all further commands fail with `LaneEnded` and the reason `why`.
-
-        If the lane has ended already, the first reason stays.
-        """
+        """End the lane: the running command and all later ones fail with `LaneEnded`, which gives the first `why`."""
         async with self._changed:
             self._ended = self._ended or why
             self._fail(LaneEnded(self._ended))

@@ -1,33 +1,33 @@
-"""Messages between a trial, the hub and the workers of a lane.
-
-Every process of a sweep imports this module, so it imports little itself.
-"""
+"""Messages between a trial, the hub and the workers of a lane. Every process of a sweep imports this small module."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 CommandKind = Literal["start", "epoch", "save", "test", "abort", "stop"]
-"""Kinds of commands. `start`: build a trial, from scratch or from a checkpoint. `epoch`: train and validate one epoch.
-`save`: make a checkpoint and return a reference to its bytes. `test`: evaluate on the test classes; a search never
-sends it. `abort`: end the worker, because the lane is restarted. `stop`: end the worker, because the sweep is over."""
+"""Kinds of commands.
+
+`start`: build a trial, from scratch or from a checkpoint. `epoch`: train and validate one epoch. `save`: make a
+checkpoint and return a reference to its bytes. `test`: evaluate on the test classes; a search never sends it. `abort`:
+end the worker, because the lane is restarted. `stop`: end the worker, because the sweep is over.
+"""
 
 FailureKind = Literal["diverged", "failed", "peer_lost", "device_lost"]
-"""Kinds of failures of a worker. `diverged`: the trial's numbers stopped being finite, or its embeddings collapsed.
-`failed`: the trial's code raised an exception. `peer_lost`: another worker is gone, so this worker is not to blame.
-`device_lost`: this process can no longer use its GPU."""
+"""Kinds of failures of a worker.
+
+`diverged`: the trial's numbers stopped being finite, or its embeddings collapsed. `failed`: the trial's code raised an
+exception. `peer_lost`: another worker is gone, so this worker is not to blame. `device_lost`: this process can no
+longer use its GPU.
+"""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command to all workers of a lane.
+    """A command of some `kind` to all workers of a lane, with the keyword arguments `payload`.
 
     Attributes:
         number: Number of the command. Each command of a lane has a higher number than the one before.
-        kind: Kind of the command.
-        payload: Keyword arguments of the command.
-        renew_group: Whether the workers form a new process group before they run the command. This is so if the command
-            before failed, unless the trial only diverged: ranks may then have run different numbers of collectives in
-            the old group.
+        renew_group: Whether the workers first form a new process group. They do so if the command before failed, unless
+            the trial only diverged: ranks may then have run different numbers of collectives in the old group.
     """
 
     number: int
@@ -38,11 +38,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Failure:
-    """The reason why a command failed on a worker.
+    """The reason why a command failed on a worker, with the `kind` of failure.
 
     Attributes:
         text: Traceback of the exception. If the trial diverged, it is one sentence instead.
-        kind: Kind of the failure, which says whether the trial, another worker or the GPU is to blame.
         ends_group: Whether the present workers of the lane must be replaced, because they can run no further command.
     """
 
@@ -63,11 +62,8 @@ class Reply:
 class WorkerProcess:
     """Identity of a worker's process, by which another process can end it (see `processes`).
 
-    Attributes:
-        pid: Process id.
-        node: Ray's id of the process's node.
-        started: Start time of the process. A later process with the same id has another start time.
-        address: IP address of the node.
+    `node` is Ray's id of the process's node, and `address` the node's IP address. A later process with the same `pid`
+    differs in `started`, the start time.
     """
 
     pid: int = 0

@@ -10,24 +10,15 @@ from mdr_tune.lanes.messages import WorkerProcess
 
 
 def this_process(node: str, address: str = "") -> WorkerProcess:
-    """Return the identity of this process, by which other processes can find and end it.
-
-    Args:
-        node: Ray's id of this node.
-        address: IP address of the node.
-    """
+    """Return the identity of this process on the node with Ray's id `node` and the IP address `address`."""
     return WorkerProcess(os.getpid(), node, _started(os.getpid()), address)
 
 
 def end_process(process: WorkerProcess, node: str) -> None:
-    """Kill a worker's process if it runs on this node. A later process with the same id is not killed.
+    """Kill `process` if it runs on this node, whose id in Ray is `node`, unless its pid belongs to a later process.
 
     The signal is SIGKILL. Other signals do nothing while the process is stopped, or while a library in it holds the
     interpreter's lock.
-
-    Args:
-        process: Identity of the process.
-        node: Ray's id of this node.
     """
     if process.node == node and _started(process.pid) == process.started:
         with contextlib.suppress(ProcessLookupError):
@@ -35,11 +26,9 @@ def end_process(process: WorkerProcess, node: str) -> None:
 
 
 def end_sessions(leaders: Collection[int]) -> None:
-    """Kill (SIGKILL) all processes on this node that belong to the given sessions of the operating system.
+    """Kill (SIGKILL) all processes of the system's sessions `leaders`, given by their first processes' ids.
 
-    Args:
-        leaders: Ids of the sessions. The id of a session is the process id of its first process. Without /proc, only
-            the first processes are killed.
+    Without /proc, only the first processes are killed.
     """
     ended: set[int] = set()
     while found := {*leaders, *_members(leaders)} - ended:  # until none is left: a process may have started another
@@ -58,10 +47,7 @@ def _members(sessions: Collection[int]) -> Iterator[int]:
 
 
 def _started(pid: int) -> str:
-    """Return the start time of a process; "" if there is no such process, or no /proc.
-
-    A later process with the same id has another start time.
-    """
+    """Return the start time of the process `pid`; "" if there is no such process, or no /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name before `)` may have blanks
     except OSError:

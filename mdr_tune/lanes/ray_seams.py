@@ -1,9 +1,9 @@
 """Every private name of Ray that mdr_tune uses, and every other part of Ray that its documentation does not promise.
 
-Each such place is a *seam*. It is hidden behind a function or a small base class, whose docstring says what the seam is
-used for. "Known since 2.58" means that the seam was found in version 2.58 of Ray. "Changed" names the symptom that
-appears if Ray changes the seam. `tests/lanes/test_ray_seams.py` checks each seam in the installed Ray: run it to try a
-new version. `tests/test_layers.py` checks that no other file uses a seam.
+Each such place is a *seam*. It is hidden behind a function or a small base class, whose docstring says what it is used
+for. "Seam" names the parts of Ray; all of them were found in version 2.58. "Changed" names the symptom that appears if
+Ray changes the seam. `tests/lanes/test_ray_seams.py` checks each seam in the installed Ray: run it to try a new
+version. `tests/test_layers.py` checks that no other file uses a seam.
 
 Importing this module imports neither Ray nor torch: a plan is made without them, and a trial's process has to start
 within a second.
@@ -31,19 +31,16 @@ from mdr_tune.util.signals import interrupts_deferred
 T = TypeVar("T")
 
 NODE_TIMEOUT_S = 180.0
-"""Time within which Ray's processes must start."""
+"""Seconds within which Ray's processes must start."""
 POLL_S = 0.2
 VITAL_PROCESSES = ("gcs_server", "raylet")
-"""Ray's names of the processes that Ray cannot work without.
-
-Changed: `lost_process` never finds that one of them is gone.
-"""
+"""Processes that Ray cannot work without. Changed: `lost_process` never finds that one of them is gone."""
 HEAD_RESOURCE = "node:__internal_head__"
-"""Resource that only the head node has. Known since 2.58. Changed: trials wait for ever for a node that has it."""
+"""Resource that only the head node has. Changed: trials wait for ever for a node that has it."""
 MONITORS = {"autoscaler/v2/monitor.py": True, "autoscaler/_private/monitor.py": False}
 """Ends of the paths of the autoscaler's scripts. The value is True if the script is that of version 2.
 
-Known since 2.58. Changed: no autoscaler is found on the head, and a plan counts only the nodes that are there.
+Changed: no autoscaler is found on the head, and a plan counts only the nodes that are there.
 """
 _ended_here = threading.Event()
 
@@ -54,7 +51,7 @@ _ended_here = threading.Event()
 def _node() -> Any:
     """Return Ray's node object of this process; None before this process has started or joined Ray.
 
-    Known since 2.58: `ray._private.worker._global_node`, with `is_head`, `dead_processes`, `kill_all_processes` and
+    Seam: `ray._private.worker._global_node`, with `is_head`, `dead_processes`, `kill_all_processes` and
     `get_session_dir_path`. Changed: an AttributeError when a launch starts Ray.
     """
     worker = sys.modules.get("ray._private.worker")
@@ -75,18 +72,12 @@ def end_ray_at_once() -> None:
 
 
 def close_session_folder() -> None:
-    """Let only this user access Ray's session folder, which Ray makes writable for everyone.
-
-    This process must have started Ray.
-    """
+    """Let only this user access the session folder of the Ray that this process started. Ray opens it to everyone."""
     os.chmod(_node().get_session_dir_path(), 0o700)
 
 
 def lost_process() -> str | None:
-    """Return the name of a process in VITAL_PROCESSES that this process's Ray has lost.
-
-    The result is None if none is lost, and after `end_ray_at_once`.
-    """
+    """Return which of VITAL_PROCESSES this process's Ray has lost; None if none, and after `end_ray_at_once`."""
     node = _node()
     dead = [] if node is None or _ended_here.is_set() else [name for name, _ in node.dead_processes()]
     return next((name for name in dead if name in VITAL_PROCESSES), None)
@@ -95,10 +86,9 @@ def lost_process() -> str | None:
 def controllers() -> set[int]:
     """Return the process ids of the controllers of Ray Train that this driver started. They run on the driver's node.
 
-    A lane that does not end by itself is ended by killing its controller.
-
-    Known since 2.58: `state.actors`, whose values are dictionaries with `Pid` and `ActorClassName`, and the class name
-    `TrainController`. Changed: the end of a sweep waits 30 s for a lane whose workers could not be started.
+    A lane that does not end by itself is ended by killing its controller. Seam: `state.actors`, whose values are
+    dictionaries with `Pid` and `ActorClassName`, and the class name `TrainController`. Changed: the end of a sweep
+    waits 30 s for a lane whose workers could not be started.
     """
     import ray
     import ray._private.state
@@ -111,11 +101,8 @@ def controllers() -> set[int]:
 def keep_node_reports_off_the_terminal() -> None:
     """Send the reports of Ray's nodes, for example that a worker died, to the logger `ray.node`.
 
-    No setting of Ray stops it from printing these reports. The user needs none of them, because the lanes have their
-    own messages.
-
-    Known since 2.58: `print_to_stdstream(data, ignore_prefix)`, with `data["lines"]`. Changed: Ray's lines appear on
-    the terminal.
+    No setting of Ray stops it from printing them, and the lanes have messages of their own. Seam:
+    `print_to_stdstream(data, ignore_prefix)`, with `data["lines"]`. Changed: Ray's lines appear on the terminal.
     """
     import ray._private.worker
 
@@ -129,18 +116,15 @@ def keep_node_reports_off_the_terminal() -> None:
 def our_start_of_ray() -> Iterator[Callable[[], None]]:
     """Make `ray.init` in the block start Ray as a launch needs it. Yield a function that kills Ray's processes.
 
-    - On Linux, Ray's processes get sessions of their own. Otherwise Ctrl-C in a terminal, `timeout` or
-      `kill -TERM -- -GROUP` would end them before this process. They cannot outlive this process, because the kernel
-      kills them when it dies. Other systems cannot do this: there, Ray's processes stay in the process group of this
-      process, which Ray's own reaper ends.
-    - Ray's two handlers of SIGTERM, in Python and in C++, are not installed. They would end this process at any point
-      of its code.
+    - On Linux, Ray's processes get sessions of their own. Otherwise Ctrl-C in a terminal, `timeout` or a `kill` of the
+      process group would end them before this process. The kernel kills them when this process dies. On other systems,
+      they stay in the process group of this process, which Ray's own reaper ends.
+    - Ray's two handlers of SIGTERM, in Python and in C++, are not installed. They would end this process anywhere.
     - Ray's node has NODE_TIMEOUT_S to start, not 30 s. If the start fails, all of Ray's processes are killed.
-    - Python code waits for Ray's first process. Ray's own wait would block all other threads of this process and its
-      signal handlers.
+    - Python code waits for Ray's first process. Ray's own wait would block other threads and signal handlers.
 
-    Known since 2.58: the five names that are replaced below, and `detect_fate_sharing_support`. Changed: an
-    AttributeError. If Ray keeps a name but does not call it, the tests of interrupted launches fail.
+    Seam: the five names that are replaced below, and `detect_fate_sharing_support`. Changed: an AttributeError. If Ray
+    keeps a name but does not call it, the tests of interrupted launches fail.
     """
     import ray._private.node
     import ray._private.ray_constants
@@ -188,15 +172,9 @@ def our_start_of_ray() -> Iterator[Callable[[], None]]:
 
 
 def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any) -> T:
-    """Call a function again and again until it does not raise RuntimeError, and return its result.
+    """Call `ask(*arguments)` every POLL_S seconds until it does not raise RuntimeError, and return its result.
 
-    Args:
-        ask: Function that is called every POLL_S seconds, for up to NODE_TIMEOUT_S.
-        may_come: Function that returns whether `ask` may still have a result later.
-        arguments: Arguments of `ask`.
-
-    Raises:
-        RuntimeError: The last error of `ask`, if it had no result in time or `may_come` returned False.
+    The last error is raised after NODE_TIMEOUT_S seconds, or if `may_come` returns False: no result can come any more.
     """
     end = time.monotonic() + NODE_TIMEOUT_S
     while True:
@@ -212,15 +190,12 @@ def patient(ask: Callable[..., T], may_come: Callable[[], bool], *arguments: Any
 
 
 class LeanTrainer:
-    """Base class to list before `TorchTrainer`. It leaves out two processes that a lane does not need.
+    """Base class to list before `TorchTrainer`. It leaves out two processes, each of which takes two seconds to start.
 
-    Each of them takes a core for two seconds to start. One distributes shards of Ray Datasets, which lanes do not use.
-    The other asks the autoscaler for nodes. It is left out if this process started Ray, because such a Ray gets no
-    nodes.
-
-    Known since 2.58: `_create_default_callbacks`, with a `DatasetsCallback` in its list, and
-    `_initialize_and_run_controller`, with `scaling_policy` among its arguments. Changed: the lanes' test finds more
-    actors than it lists.
+    One distributes shards of Ray Datasets, which lanes do not use. The other asks the autoscaler for nodes; it is left
+    out if this process started Ray, which then gets no nodes. Seam: `_create_default_callbacks`, with a
+    `DatasetsCallback` in its list, and `_initialize_and_run_controller`, with `scaling_policy` among its arguments.
+    Changed: the lanes' test finds more actors than it lists.
     """
 
     scaling_config: Any
@@ -238,13 +213,11 @@ class LeanTrainer:
 
 
 def fixed_workers(scaling_config: Any) -> Any:
-    """Return a scaling policy of Ray Train with a fixed number of workers and without requests to an autoscaler.
+    """Return a policy of Ray Train for `scaling_config` that fixes the workers and asks no autoscaler for nodes.
 
     Ray Train sends such requests through a separate process, and its controller waits for that process before it starts
-    workers. The first request starts the process. The cancelling of requests at the controller's end would start it
-    too. This policy does neither.
-
-    Known since 2.58: `FixedScalingPolicy`, its hook `after_controller_start`, which makes the client for requests, and
+    workers. The first request would start the process, and so would the cancelling of requests at the controller's end.
+    Seam: `FixedScalingPolicy`, its hook `after_controller_start`, which makes the client for requests, and
     `_maybe_send_resource_request`. Changed: the same symptom as for `LeanTrainer`.
     """
     from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
@@ -265,25 +238,20 @@ def fixed_workers(scaling_config: Any) -> Any:
 class StoredTrainable:
     """Base class to list before `tune.Trainable`. It lets a trainable control how its checkpoints are stored.
 
-    Known since 2.58: `_report_class_trainable_checkpoint`, by which Tune copies a saved checkpoint into its storage;
-    `_storage` with the four attributes used here, which is None outside of Tune; and `_last_result`. Changed: an
-    AttributeError at a trial's first checkpoint. If Ray does not call the method, trials fail when a disk is full.
+    Seam: `_report_class_trainable_checkpoint`, by which Tune copies a saved checkpoint into its storage; `_storage`
+    with the four attributes used here, which is None outside of Tune; and `_last_result`. Changed: an AttributeError at
+    a trial's first checkpoint. If Ray does not call the method, trials fail when a disk is full.
     """
 
     _storage: Any
     _last_result: Any
 
     def store(self, folder: Path, copy: Callable[[], Any]) -> Any:
-        """Copy a checkpoint into the storage. A subclass may override this, to wait for room or to try again.
+        """Store the checkpoint in `folder` by calling `copy`, and return what `copy` returns.
 
-        Args:
-            folder: Folder of the saved checkpoint.
-            copy: Function that copies the checkpoint and returns Tune's result, whose `checkpoint` is the copy. If it
-                fails, for example on a full disk, it removes what it has copied and raises OSError. It may then be
-                called again.
-
-        Returns:
-            Result of `copy`.
+        A subclass may override this, to wait for room or to try again. `copy` returns Tune's result, whose `checkpoint`
+        is the copy. If it fails, for example on a full disk, it removes what it has copied and raises OSError. It may
+        then be called again.
         """
         return copy()
 
@@ -294,10 +262,7 @@ class StoredTrainable:
         return Path(self._storage.experiment_fs_path) if is_local else None
 
     def forget_last_result(self) -> None:
-        """Forget the last result of this actor, which may be another trial's.
-
-        Otherwise a checkpoint before a trial's first step would get the metrics of the trial before.
-        """
+        """Forget the last result of this actor, perhaps another trial's, so that no checkpoint gets its metrics."""
         self._last_result = None
 
     def _report_class_trainable_checkpoint(self, checkpoint_dir: str, checkpoint_dict_or_path: Any) -> Any:
@@ -319,11 +284,11 @@ class StoredTrainable:
 
 
 def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
-    """Return the checkpoint and the metrics in the argument that Tune passes to a trainable's `restore`.
+    """Return the checkpoint and the metrics in `restored`, the argument that Tune passes to a trainable's `restore`.
 
-    Known since 2.58: the argument is an object with a `checkpoint` and `metrics`. If another caller passes a path, the
-    result is None and an empty dictionary. Changed: if a checkpoint.json is damaged, the trial goes on from the epoch
-    of an earlier checkpoint. If the folder of a checkpoint is missing, the trial fails.
+    If another caller passes a path, the result is None and an empty dictionary. Seam: the argument is an object with a
+    `checkpoint` and `metrics`. Changed: if a checkpoint.json is damaged, the trial goes on from the epoch of an earlier
+    checkpoint. If the folder of a checkpoint is missing, the trial fails.
     """
     return getattr(restored, "checkpoint", None), getattr(restored, "metrics", {})
 
@@ -332,15 +297,10 @@ def saved_result(restored: Any) -> tuple[Any | None, dict[str, Any]]:
 
 
 def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
-    """Return a new trial for Tune, with a given name. Tune's own generator of trials would invent a name.
+    """Return a new trial of Tune with the given `name`, which is also its id and tag, and with Tune's `config`.
 
-    Known since 2.58: `_create_trial_from_spec` and its parser. Changed: an ImportError or a TypeError before the first
-    trial.
-
-    Args:
-        spec: Specification of Tune's experiment.
-        name: Name of the trial, which Tune uses as the trial's id and tag.
-        config: Tune's config of the trial.
+    `spec` is the specification of Tune's experiment. Tune's own generator of trials would invent a name. Seam:
+    `_create_trial_from_spec` and its parser. Changed: an ImportError or a TypeError before the first trial.
     """
     from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 
@@ -348,21 +308,20 @@ def make_trial(spec: dict[str, Any], name: str, config: dict[str, Any]) -> Any:
 
 
 def hand_on_checkpoints(lost: Any, trial: Any) -> None:
-    """Let a trial go on from the last checkpoint of the trial `lost`. Tune gave up that trial; `trial` replaces it.
+    """Let `trial` go on from the last checkpoint of the trial `lost`, which Tune gave up and `trial` replaces.
 
-    Known since 2.58: `run_metadata.checkpoint_manager`. Changed: an AttributeError, or the trial begins at the start.
+    Seam: `run_metadata.checkpoint_manager`. Changed: an AttributeError, or the trial begins at the start.
     """
     trial.run_metadata.checkpoint_manager = lost.run_metadata.checkpoint_manager
 
 
 def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
-    """Let a paused trial go on from the latest checkpoint of the trial `source`, with a new config.
+    """Let the paused `trial` go on from the latest checkpoint of the paused trial `source`, with the new `config`.
 
     A trial starts from the latest checkpoint that its checkpoint manager knows. This function replaces that checkpoint,
-    as Tune's own population based training does.
-
-    Known since 2.58: `_latest_checkpoint_result`, a `_TrainingResult`, and `invalidate_cache`. Changed: an ImportError
-    when trials of a population first exchange states; or the trial goes on from its own state, not from the source's.
+    as Tune's own population based training does. Seam: `_latest_checkpoint_result`, a `_TrainingResult`, and
+    `invalidate_cache`. Changed: an ImportError when trials of a population first exchange states; or the trial goes on
+    from its own state, not from the source's.
     """
     from ray.train._internal.session import _TrainingResult
 
@@ -376,12 +335,11 @@ def take_over(trial: Any, source: Any, config: dict[str, Any]) -> None:
 
 
 def free_reports(trial: Any) -> None:
-    """Free the memory that Tune uses for the reports of a trial that has ended: 0.1 MB for each trial.
+    """Free the memory that Tune uses for the reports of a `trial` that has ended: 0.1 MB for each trial.
 
-    Tune keeps the trial's whole config with each report.
-
-    Known since 2.58: `metric_analysis`, `metric_n_steps` and the manager's `_checkpoint_results`, none of which holds
-    the latest checkpoint. Changed: an AttributeError at the end of a trial, or memory that grows with the trials.
+    Tune keeps the trial's whole config with each report. Seam: `metric_analysis`, `metric_n_steps` and the manager's
+    `_checkpoint_results`, none of which holds the latest checkpoint. Changed: an AttributeError at the end of a trial,
+    or memory that grows with the trials.
     """
     kept = trial.run_metadata
     kept.metric_analysis.clear()
@@ -390,12 +348,11 @@ def free_reports(trial: Any) -> None:
 
 
 def exception_of(trial: Any) -> Exception:
-    """Return the exception because of which Tune lost or gave up a trial.
+    """Return the exception because of which Tune lost or gave up `trial`.
 
-    If Tune recorded no exception, the result is a RuntimeError with Tune's description of the failure.
-
-    Known since 2.58: `pickled_error_file`, which Tune in this process has just written, and `get_error`. Changed: the
-    messages about lost trials do not give the reason.
+    If Tune recorded no exception, the result is a RuntimeError with Tune's description of the failure. Seam:
+    `pickled_error_file`, which Tune in this process has just written, and `get_error`. Changed: the messages about lost
+    trials do not give the reason.
     """
     from ray import cloudpickle
 
@@ -410,35 +367,29 @@ def exception_of(trial: Any) -> Exception:
 
 
 def live_trials(tune_controller: Any) -> list[Any]:
-    """Return the trials of Tune that have not ended.
+    """Return the trials that have not ended, from the `tune_controller` that Tune passes to a scheduler.
 
-    Known since 2.58: the controller that Tune passes to a scheduler has `get_live_trials`. Changed: an AttributeError
-    before the first trial.
+    Seam: `get_live_trials`. Changed: an AttributeError before the first trial.
     """
     trials: list[Any] = tune_controller.get_live_trials()
     return trials
 
 
 def stop_trial(tune_controller: Any, trial: Any) -> None:
-    """End a paused trial, so that Tune does not run it again.
+    """End the paused `trial`, so that Tune's controller, `tune_controller`, does not run it again.
 
-    Known since 2.58: the controller that Tune passes to a scheduler has `stop_trial`. Changed: an AttributeError at
-    HyperBand's first rung.
+    Seam: `stop_trial`. Changed: an AttributeError at HyperBand's first rung.
     """
     tune_controller.stop_trial(trial)
 
 
 def one_bracket_asha(**options: Any) -> Any:
-    """Return Tune's ASHA scheduler with one bracket, changed so that it draws no random numbers.
+    """Return Tune's `ASHAScheduler(**options)` with one bracket, changed so that it draws no random numbers.
 
-    Unchanged, the scheduler draws the bracket of each trial from numpy's global generator, even if there is only one.
-
-    Known since 2.58: `_trial_info` and `_brackets`. Its methods, and those of `MedianStoppingRule`, also accept None as
-    the controller, and any object with a `trial_id` as a trial. Changed: an AttributeError at the first trial, or
-    different random draws.
-
-    Args:
-        options: Options of `ASHAScheduler`.
+    Unchanged, it draws a bracket for each trial from numpy's global generator, even if there is only one. Seam: the
+    scheduler's `_trial_info` and `_brackets`. The scheduler's methods, and those of `MedianStoppingRule`, also accept
+    None as the controller, and any object with a `trial_id` as a trial. Changed: an AttributeError at the first trial,
+    or different random draws.
     """
     from ray.tune.schedulers import ASHAScheduler
 
@@ -450,9 +401,9 @@ def one_bracket_asha(**options: Any) -> Any:
 
 
 def study_of(search: Any) -> Any:
-    """Return the Optuna study of an `OptunaSearch`, which must have been made with a search space.
+    """Return the Optuna study of an `OptunaSearch`, `search`, which must have been made with a search space.
 
-    Known since 2.58: `_ot_study`. Changed: an AttributeError when a search is opened.
+    Seam: `_ot_study`. Changed: an AttributeError when a search is opened.
     """
     return search._ot_study
 
@@ -461,11 +412,10 @@ def study_of(search: Any) -> Any:
 
 
 def autoscaler_status(gcs_address: str) -> Any:
-    """Return the state of the cluster's autoscaler, which must be of version 2.
+    """Return the state of the autoscaler, of version 2, of the cluster at `gcs_address`.
 
-    The state has `pending_launches`, `pending_nodes` and `failed_launches`.
-
-    Known since 2.58: `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while a sweep waits for lanes.
+    The state has `pending_launches`, `pending_nodes` and `failed_launches`. Seam:
+    `ray.autoscaler.v2.sdk.get_cluster_status`. Changed: an error while a sweep waits for lanes.
     """
     from ray.autoscaler.v2.sdk import get_cluster_status
 
@@ -475,9 +425,9 @@ def autoscaler_status(gcs_address: str) -> Any:
 def autoscaler_report() -> dict[str, Any]:
     """Return the last report of the cluster's autoscaler, which must be of version 1; empty before its first report.
 
-    Known since 2.58: the key DEBUG_AUTOSCALING_STATUS of Ray's internal store. Its value is a JSON text, whose
-    `autoscaler_report` has `pending_launches` and `pending_nodes`. Changed: the message "still waiting" does not name
-    the nodes that are waited for.
+    Seam: the key DEBUG_AUTOSCALING_STATUS of Ray's internal store. Its value is a JSON text, whose `autoscaler_report`
+    has `pending_launches` and `pending_nodes`. Changed: the message "still waiting" does not name the nodes that are
+    waited for.
     """
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
     from ray.experimental.internal_kv import _internal_kv_get
@@ -488,11 +438,10 @@ def autoscaler_report() -> dict[str, Any]:
 
 
 def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return the contents of a cluster file with Ray's defaults for missing keys, as `ray up` uses it.
+    """Return `tree`, the contents of a cluster file, with Ray's defaults for missing keys, as `ray up` uses it.
 
-    The argument `tree` has the contents of the file, and is changed in place.
-
-    Known since 2.58. Changed: `mdr-tune cluster check` refuses a cluster file that this project ships.
+    `tree` itself is filled in. Seam: Ray's function of this name. Changed: `mdr-tune cluster check` refuses a cluster
+    file that this project ships.
     """
     from ray.autoscaler._private.util import prepare_config as prepare
 
@@ -501,9 +450,9 @@ def prepare_config(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate_config(prepared: dict[str, Any]) -> None:
-    """Check the contents of a cluster file that `prepare_config` returned. Raise Ray's error if they are not valid.
+    """Raise Ray's error if `prepared`, which `prepare_config` returned, is not valid as a cluster file's contents.
 
-    Known since 2.58. Changed: the same symptom as for `prepare_config`.
+    Seam: Ray's function of this name. Changed: the same symptom as for `prepare_config`.
     """
     from ray.autoscaler._private.util import validate_config as validate
 

@@ -2,11 +2,9 @@
 
 
 class StallWatch:
-    """Remembers when any rank of a lane last made progress in a command.
+    """Remembers when any rank of a lane last made progress in a command, which was given at the time `now`.
 
-    Args:
-        limit_s: Time after which the command has stalled if no rank makes progress, in seconds.
-        now: Time at which the command was given, in seconds. All calls must use the same clock.
+    The command has stalled after `limit_s` seconds without progress. All calls must use the same clock.
     """
 
     def __init__(self, limit_s: float, now: float) -> None:
@@ -15,10 +13,10 @@ class StallWatch:
         self._counts: dict[int, int] = {}
 
     def beat(self, rank: int, count: int, now: float) -> None:
-        """Take a rank's count of steps at time `now`. The rank made progress if its count has changed."""
+        """Take the `count` of steps of `rank` at time `now`. The rank made progress if its count has changed."""
         if self._counts.get(rank) != count:
             self._counts[rank], self._moved_at = count, now
 
     def has_stalled(self, now: float) -> bool:
-        """Return whether no rank has made progress for longer than `limit_s`."""
+        """Return whether, at time `now`, no rank has made progress for longer than `limit_s`."""
         return now - self._moved_at > self._limit_s

@@ -45,16 +45,15 @@ class LaneTrial(StoredTrainable, tune.Trainable):
     - `recorded`: metrics of the epochs that the trial completed before the launch was interrupted. They are reported to
       Tune again, which needs no lane.
     - `failure`: failure that ended the trial after the recorded epochs; None if it did not fail.
-    - `resume`: {"checkpoint": folder, "epoch": e}, the trial's own last checkpoint before the interruption; None if it
-      had none.
+    - `resume`: {"checkpoint": folder, "epoch": e}, the trial's last checkpoint before the interruption, or None.
 
     A trial without recorded epochs begins after the epoch of `resume`. This class counts the epochs itself, because
     Tune's count of iterations is different after a resume.
 
-    The trial leases a lane only when it has to train an epoch, so a trial that waits for others needs none. On the
-    lane, it starts from the state that it saved or loaded last. It starts from `resume` instead if this checkpoint is
-    of a later epoch and that epoch has been reported. Epochs between the start and the last reported epoch are trained
-    again, but not reported again. A trial that has lost its lane starts on its next lane in the same way.
+    The trial leases a lane only when it has to train an epoch. On the lane, it starts from the state that it saved or
+    loaded last. It starts from `resume` instead if this checkpoint is of a later epoch and that epoch has been
+    reported. Epochs between the start and the last reported epoch are trained again, but not reported again. A trial
+    that has lost its lane starts on its next lane in the same way.
 
     A failure that would happen again is returned as a result with `done` and a `failure`, whose kind is `failed`,
     `diverged`, or `lanes_ended` if no lane is left. A failure of the machine is raised instead, and Tune then tries the
@@ -62,15 +61,12 @@ class LaneTrial(StoredTrainable, tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any], hub: Any = None) -> None:
-        """Prepare the actor for its first trial. `hub` is the actor handle of the sweep's hub of lanes."""
+        """Prepare the actor for its first trial, which has Tune's `config`. `hub` is the handle of the sweep's hub."""
         self._hub = hub
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Use this process for another trial, or for the same trial with a changed configuration.
-
-        Population based training changes the configuration of a trial.
-        """
+        """Use this process for another trial, or for a trial that population based training gave a new config."""
         self.cleanup()
         self._begin(new_config)
         return True
@@ -122,13 +118,11 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return {"notes": notes} if notes else {}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the trial's state into Tune's checkpoint. If the trial has no state at this epoch, write a marker.
+        """Write the trial's state into the folder `checkpoint_dir`. If there is no state at this epoch, write a marker.
 
         A marker says where to get the state from. It is written while recorded epochs are reported, and after the trial
-        has failed.
-
-        The state comes from rank 0. It is then kept in memory, because Tune saves a second time when it pauses a trial,
-        and the trial need not have a lane then.
+        has failed. The state comes from rank 0. It is then kept in memory, because Tune saves a second time when it
+        pauses a trial, and the trial need not have a lane then.
         """
         folder, origin = Path(checkpoint_dir), self._origin_now()
         if self._has_trained and (origin.data is None or origin.epoch < self._epoch):
@@ -157,11 +151,10 @@ class LaneTrial(StoredTrainable, tune.Trainable):
     """Epoch of the checkpoint that is being loaded, according to Tune; None if Tune does not give it."""
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Load a checkpoint, so that the next step is the epoch after it.
+        """Load the checkpoint or marker in `checkpoint_dir`, so that the next step is the epoch after it.
 
-        The checkpoint is the trial's own, or that of another trial whose state this trial takes over. It may be a
-        marker. The epochs that follow are reported from the records of *this* trial. Epochs without a record are
-        trained with this trial's configuration.
+        The checkpoint is the trial's own, or that of another trial whose state this trial takes over. The epochs that
+        follow are reported from the records of *this* trial, or trained with this trial's configuration.
 
         If the checkpoint is damaged, an earlier checkpoint takes its place. The epochs between the two are trained
         again with the configuration in the checkpoint.json of the damaged checkpoint. If this file is damaged too, they
@@ -190,16 +183,12 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return self._own if is_own_later else self._origin
 
     def _on_lane(self, when: str, action: Callable[[], Any], then: Callable[[Any], Any] = lambda value: value) -> Any:
-        """Start the trial on a lane unless it runs there already, and call `action`. Try again if the lane is lost.
+        """Return `then(action())`, with the trial started on a lane. Try again if the lane is lost.
 
         Args:
             when: Words for messages that say when the lane was lost, such as `in epoch 3`.
-            action: Function that sends a command to the lane.
-            then: Function that is called with the result of `action`. If the result was on a node that is gone, the
-                lane counts as lost.
-
-        Returns:
-            Result of `then`.
+            action: Function that sends a command to the lane, and returns its result.
+            then: Function of this result. If the result was on a node that is gone, the lane counts as lost.
 
         Raises:
             LaneLost: The lane was lost MAX_TRIES_AFTER_LOSS times in a row.
@@ -253,12 +242,12 @@ class LaneTrial(StoredTrainable, tune.Trainable):
         return unwrap(ray.get(self._hub.submit.remote(self._holder, kind, payload)))
 
     def _write(self, write: Callable[[], T], folder: Path, size_bytes: int) -> T:
-        """Write a checkpoint, once there is room for it in Tune's temporary folder and for a copy in the storage."""
+        """Write a checkpoint to `folder` by `write`, once there is room for `size_bytes` there and in the storage."""
         folders = [folder] if self.storage_folder is None else [folder, self.storage_folder]
         return write_when_there_is_room(write, folders, size_bytes, self._tell)
 
     def store(self, folder: Path, copy: Callable[[], Any]) -> Any:
-        """Copy a checkpoint to the storage by Tune's function `copy`, once there is room for it."""
+        """Copy the checkpoint in `folder` to the storage by Tune's function `copy`, once there is room for it."""
         size = sum(file.stat().st_size for file in folder.iterdir())
         result = write_when_there_is_room(copy, [self.storage_folder or folder], size, self._tell)
         if self.storage_folder is not None and self._origin.data is not None and self._origin.epoch == self._epoch:
@@ -277,5 +266,5 @@ def _reason(error: DeviceLost) -> str:
 
 
 def _shared(origin: Origin) -> Origin:
-    """Return the origin with its bytes moved to Ray's object store, from which the workers read them."""
+    """Return `origin` with its bytes moved to Ray's object store, from which the workers read them."""
     return dataclasses.replace(origin, data=ray.put(origin.data)) if isinstance(origin.data, bytes) else origin

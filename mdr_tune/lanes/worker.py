@@ -37,17 +37,16 @@ class LaneAborted(RuntimeError):  # noqa: N818
 def run_worker(config: dict[str, Any]) -> None:
     """Run one worker of a lane until it is told to stop. This is the training function of the lane's TorchTrainer.
 
-    Args:
-        config: Dictionary with `hub` (actor handle), `lane` (index of the lane, from 0), `cpus_per_worker`,
-            `workers_on_a_node`, `collective_timeout_s`, and `prepare`. `prepare` is None, or a function that checks the
-            node and brings the data onto it. It is called before the worker joins the lane.
+    `config` has `hub` (actor handle), `lane` (index of the lane), `cpus_per_worker`, `workers_on_a_node`,
+    `collective_timeout_s`, and `prepare`: None, or a function that checks the node and brings the data onto it. It is
+    called before the worker joins the lane.
     """
     from ray.train.torch import get_device
 
     hub, lane = config["hub"], config["lane"]
     try:
         torch.set_num_threads(config["cpus_per_worker"])
-        torch.backends.cudnn.benchmark = True  # pays off: all steps of a trial have batches of one shape
+        torch.backends.cudnn.benchmark = True  # pays off, since all steps of a trial have batches of one shape
         if config["prepare"] is not None:
             config["prepare"]()
         share_cpus(config["workers_on_a_node"], config["cpus_per_worker"])  # only one worker decodes in `prepare`
@@ -81,11 +80,9 @@ def _give_up(hub: Any, lane: int, why: str) -> None:
 
 
 class LaneWorker:
-    """Runs the lane's commands on this worker, and holds the `TrialSession` of the trial that has the lane.
+    """Runs the lane's commands on this worker of `ranks`, and holds the `TrialSession` of the trial that has the lane.
 
-    Args:
-        ranks: This worker's rank among the lane's workers, and its device.
-        collective_timeout_s: Time limit of collective operations in the process groups that this worker makes.
+    `collective_timeout_s` is the limit of collective operations in the process groups that this worker makes.
     """
 
     def __init__(self, ranks: Ranks, collective_timeout_s: float) -> None:
@@ -96,16 +93,13 @@ class LaneWorker:
         self._reads = 0
 
     def count(self) -> int:
-        """Return a count that grows as long as the worker makes progress: with each step of a trial.
-
-        While data is being read, the count grows with each call of this method.
-        """
+        """Return a count that grows with each step of a trial. While data is read, it grows with each call instead."""
         self._reads += self._is_reading
         session = self._session
         return self._reads + (0 if session is None else session.progress)
 
     def handle(self, command: Command) -> Reply:
-        """Run a command and return the reply. If the command raises an exception, the reply has a failure."""
+        """Run `command` and return the reply. If the command raises an exception, the reply has a failure."""
         try:
             if command.renew_group and self.ranks.world_size > 1:
                 self._renew_group()
@@ -138,9 +132,7 @@ class LaneWorker:
     def _start(self, trial: dict[str, Any], checkpoint: ray.ObjectRef | None) -> int:
         """Build the session of a trial, and return the number of epochs that the trial has completed.
 
-        Args:
-            trial: Configuration of the trial.
-            checkpoint: Reference to the bytes of a checkpoint, from which the trial goes on. None starts from scratch.
+        `trial` is its configuration. It goes on from `checkpoint`, a reference to bytes; None starts from scratch.
         """
         self._forget_trial()
         config = TrialConfig.model_validate(trial)
@@ -156,9 +148,9 @@ class LaneWorker:
         return session.epoch
 
     def _epoch(self) -> dict[str, Any]:
-        """Train and validate one epoch. Return its metrics, and under `device` the name of the device.
+        """Train and validate one epoch. Return its metrics, the name of the `device`, and sometimes `distances`.
 
-        At some epochs, the result also has a snapshot of the distances, under `distances`.
+        `distances` is a snapshot of the distances, which is taken at some epochs.
         """
         session = self._running()
         metrics = session.run_epoch()
@@ -174,20 +166,19 @@ class LaneWorker:
         return ray.put(buffer.getvalue())
 
     def _test(self) -> dict[str, Any]:
-        """Evaluate on the test classes, and return `metrics` and `details`.
+        """Evaluate on the test classes, and return `metrics` and `details`. Only `sweep.finals` sends this command.
 
-        On rank 0, `details` is a reference to the details of each query; on other ranks it is None. Only `sweep.finals`
-        sends this command.
+        On rank 0, `details` is a reference to the details of each query; on other ranks it is None.
         """
         session = self._running()
         metrics, details = session.examine_test(self._read_test(session.config))
         return {"metrics": metrics, "details": ray.put(details) if self.ranks.rank == 0 else None}
 
     def _read_test(self, config: TrialConfig) -> ImageSplit:
-        """Return the images of the test classes.
+        """Return the images of the test classes, from the data set of `config`.
 
-        They are read for the final evaluation. They are also read for a trial whose `measured_curves` has `test`, which
-        is never part of a search.
+        They are read for the final evaluation, and for a trial whose `measured_curves` has `test`; in a search none has
+        it.
         """
         with self._reading():
             return read_test_split(config.data)
