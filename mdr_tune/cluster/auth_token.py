@@ -13,15 +13,14 @@ logger = logging.getLogger(__name__)
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 TOKEN_BYTES = 32
-"""Length of a token in bytes. It is the same as that of the tokens that Ray makes."""
+"""Length of a token in bytes, as Ray makes them."""
 
 
 def guard_token() -> None:
     """Make Ray's token if there is none, and keep other users from reading or changing its file.
 
-    Ray would make the file too, but with permissions from the umask, which may let other users read it. If the file
-    cannot be written, the token is put into the environment of this process, which passes it to the processes that it
-    starts.
+    Ray would make the file with permissions from the umask, which may let other users read it. If the file cannot be
+    written, the token is put into the environment of this process and of the processes that it starts.
     """
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
         return
@@ -36,10 +35,9 @@ def guard_token() -> None:
 
 
 def close_token(file: Path | None = None) -> None:
-    """Remove other users' permissions for the file of the token, and their permission to write to its folder.
+    """Remove other users' permissions for the token's `file`, and their permission to write to its folder.
 
-    Args:
-        file: File of the token, which need not exist. None stands for the file in which Ray looks for its token.
+    The file need not exist. None stands for the file in which Ray looks for its token.
     """
     file = file or token_file()
     for path, closed in ((file.parent, OTHERS_WRITE), (file, OTHERS)):
@@ -60,7 +58,7 @@ def token_file() -> Path:
 
 
 def _make(file: Path) -> None:
-    """Write a new token to a file. If another process has written one in the meantime, that one stays."""
+    """Write a new token to `file`. If another process has written one in the meantime, that one stays."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)  # has mode 0600
     try:

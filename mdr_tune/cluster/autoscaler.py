@@ -1,7 +1,4 @@
-"""Nodes that the cluster's autoscaler may still add, and nodes that it is starting now.
-
-The autoscaler runs on the head node, so other nodes cannot find it.
-"""
+"""Nodes that the cluster's autoscaler may still add, or is starting. Only a process on the head node can find it."""
 
 import time
 from collections import Counter
@@ -16,17 +13,14 @@ from mdr_tune.lanes.ray_seams import HEAD_RESOURCE, MONITORS, autoscaler_report,
 from mdr_tune.util.words import count, duration
 
 ACCELERATOR = "accelerator_type:"
-"""Prefix of the name of a node's resource. The rest of the name is the kind of GPU, as in `accelerator_type:A10G`."""
+"""Prefix of the name of a node's resource that gives the kind of GPU, as in `accelerator_type:A10G`."""
 
 
 @dataclass(frozen=True)
 class Autoscaler:
-    """The autoscaler that runs on this head node.
+    """The autoscaler that runs on this head node, of Ray's version 1 or 2.
 
-    Attributes:
-        config: Contents of the cluster file that the autoscaler was started with.
-        gcs_address: Address of the cluster, HOST:PORT.
-        is_v2: Whether the autoscaler is Ray's version 2.
+    `config` has the contents of the cluster file that it was started with, `gcs_address` is the cluster's HOST:PORT.
     """
 
     config: dict[str, Any]
@@ -35,18 +29,14 @@ class Autoscaler:
 
     @property
     def owned_addresses(self) -> list[str]:
-        """Addresses of the machines in a cluster file with the provider `local`; empty with other providers.
-
-        These machines join some time after `ray up` has returned.
-        """
+        """Addresses of the machines of the provider `local`, which join some time after `ray up`; empty for others."""
         provider = self.config.get("provider", {})
         return [str(provider["head_ip"]), *map(str, provider["worker_ips"])] if "worker_ips" in provider else []
 
     def coming(self, nodes: list[dict[str, Any]]) -> tuple[ComingNodes, ...]:
         """Return the nodes that the autoscaler may still add, one entry for each node type of the cluster file.
 
-        Args:
-            nodes: Nodes that are alive, as `ray.nodes()` describes them.
+        `nodes` are the nodes that are alive, as `ray.nodes()` describes them.
         """
         if self.owned_addresses:
             return ()  # their CPUs and GPUs are unknown until they join
@@ -62,10 +52,7 @@ class Autoscaler:
         return tuple(found)
 
     def _type_of(self, node: dict[str, Any], types: dict[str, dict[str, Any]]) -> str | None:
-        """Return the name of a worker node's type; None for the head node, or if no type fits.
-
-        The type is found by the node's label. If it has no such label, it is found by the node's CPUs and GPUs.
-        """
+        """Return which of the worker `types` a `node` has, by its label or else by its CPUs and GPUs, or None."""
         label = node.get("Labels", {}).get("ray.io/node-group")
         if label in types:
             return str(label)
@@ -117,22 +104,16 @@ def _is_like(kind: Node, has: Node) -> bool:
 
 
 def node_of(resources: dict[str, Any], address: str = "") -> Node:
-    """Return the node with the given resources.
-
-    Args:
-        resources: Amount of each resource by its name, such as {"CPU": 8, "GPU": 1}, as Ray and cluster files write it.
-        address: IP address of the node; empty if it is not known.
-    """
+    """Return the node at the IP `address` with these `resources`, such as {"CPU": 8, "GPU": 1}, as Ray writes them."""
     kinds = [key.removeprefix(ACCELERATOR) for key in resources if key.startswith(ACCELERATOR)]
     return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), min(kinds, default=None), address)
 
 
 def autoscaler_here(gcs_address: str) -> Autoscaler | None:
-    """Return the cluster's autoscaler if it runs on this node and was started with a cluster file that can be read.
+    """Return the autoscaler of the cluster at `gcs_address`; None if it does not run here or its file cannot be read.
 
-    Otherwise return None. The function looks for the process of the autoscaler, whose arguments have the address of the
-    cluster and the path of the cluster file. That a cluster file exists is not enough: an earlier `ray up` may have
-    left it behind.
+    The function looks for the autoscaler's process, whose arguments have the address of the cluster and the path of the
+    cluster file. A cluster file alone is not enough: an earlier `ray up` may have left it behind.
     """
     import psutil
 
@@ -159,20 +140,17 @@ def _value(arguments: list[str], flag: str) -> str | None:
 def _is_same(address: str | None, joined: str) -> bool:
     """Return whether two addresses belong to the same cluster.
 
-    Args:
-        address: Address in the arguments of the autoscaler's process; None if they have none.
-        joined: Address by which this process joined its cluster. It may be a loopback address.
+    `address` is that of the autoscaler's process, if it has any. This process joined its cluster at `joined`, which may
+    be a loopback address.
     """
     host, _, port = joined.rpartition(":")
     return address is not None and (address == joined or (host in LOOPBACK and address.rpartition(":")[2] == port))
 
 
 def awaited(gcs_address: str, needs: str) -> str:
-    """Return words for what the lanes wait for that are not up yet. They are put after "still waiting: ".
+    """Return words for what the missing lanes wait for, to be put after "still waiting: ".
 
-    Args:
-        gcs_address: Address of the cluster that this process is connected to.
-        needs: CPUs and GPUs that the workers of a lane need, in words.
+    They are about the cluster at `gcs_address`. `needs` says in words which CPUs and GPUs the workers of a lane need.
     """
     import ray
 

@@ -26,13 +26,11 @@ _NOT_BY_SIZE = ("c1", "c4", "d2", "m2")  # families whose vCPUs do not follow fr
 
 
 def gpus(instance_type: str) -> tuple[int, str] | None:
-    """Return the number of GPUs of an instance type, and Ray's name of their kind.
-
-    The result is (0, "") for a type without GPUs, and None for an unknown type.
+    """Return the number of GPUs of `instance_type` and Ray's name of their kind; None for an unknown type.
 
     Example:
-        >>> gpus("g5.12xlarge")
-        (4, 'A10G')
+        >>> gpus("g5.12xlarge"), gpus("m6i.large")
+        ((4, 'A10G'), (0, ''))
     """
     family, _, size = instance_type.partition(".")
     if family in _GPUS:
@@ -42,12 +40,7 @@ def gpus(instance_type: str) -> tuple[int, str] | None:
 
 
 def vcpus(instance_type: str) -> int | None:
-    """Return the number of vCPUs of an instance type; None if it is unknown.
-
-    Example:
-        >>> vcpus("m6i.2xlarge")
-        8
-    """
+    """Return the number of vCPUs of `instance_type`, such as 8 for `m6i.2xlarge`; None if it is unknown."""
     family, _, size = instance_type.partition(".")
     if instance_type in _VCPUS:
         return _VCPUS[instance_type]
@@ -60,13 +53,9 @@ def vcpus(instance_type: str) -> int | None:
 
 
 def is_arm(instance_type: str) -> bool:
-    """Return whether an instance type has AWS's ARM processors.
+    """Return whether `instance_type` has AWS's ARM processors, as m6g.2xlarge has, but not g5.12xlarge.
 
-    The names of these types have a g after the number of the generation, such as m6g. Only a1 has none.
-
-    Example:
-        >>> is_arm("m6g.2xlarge"), is_arm("g5.12xlarge")
-        (True, False)
+    The names of these types have a g after the number of the generation. Only a1 has none.
     """
     family = instance_type.partition(".")[0]
     return family == "a1" or re.fullmatch(r"[a-z]+\d+[a-z]*g[a-z]*", family) is not None

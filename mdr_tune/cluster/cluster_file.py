@@ -16,12 +16,7 @@ _EXAMPLES = [ipaddress.IPv4Network(text) for text in ("192.0.2.0/24", "198.51.10
 
 
 class Problem(NamedTuple):
-    """A problem in a cluster file.
-
-    Attributes:
-        path: Path of the key that has the problem, such as ("provider", "region").
-        message: Text that says what is wrong with the key, and what would be right.
-    """
+    """A problem in a cluster file: the `message` says what is wrong with the key `path`, and what would be right."""
 
     path: KeyPath
     message: str
@@ -64,46 +59,39 @@ class ClusterFile:
             yield str(name), ("available_node_types", str(name)), as_mapping(node_type)
 
     def aws_machines(self) -> Iterator[tuple[str, KeyPath, dict[str, Any]]]:
-        """Yield the name of each node type, the key path of its `node_config`, and this mapping.
-
-        Nothing is yielded if the machines are not from AWS.
-        """
+        """Yield each node type's name, the key path of its `node_config`, and this mapping; nothing if not from AWS."""
         if self.is_aws:
             for name, path, node_type in self.node_types():
                 yield name, (*path, "node_config"), as_mapping(node_type.get("node_config"))
 
     def line(self, path: KeyPath) -> int:
-        """Return the line number of a key, or of the nearest key above it that is in the file; 0 if there is none."""
+        """Return the line number of the key `path`, or of the nearest key above it in the file; 0 if there is none."""
         return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 0)
 
     def describe(self, problem: Problem) -> str:
-        """Return a problem as a line for the user: `file:line: key: message`."""
+        """Return `problem` as a line for the user: `file:line: key: message`."""
         line, key = self.line(problem.path), [".".join(problem.path)] if problem.path else []
         return ": ".join([f"{self.file}:{line}" if line else str(self.file), *key, problem.message])
 
 
 def read_cluster_file(file: Path) -> ClusterFile:
-    """Read a cluster file. In the result, `effective` is a copy of `tree`: Ray's defaults are not filled in yet.
-
-    Raises:
-        UserError: The file cannot be read, is not YAML, or is not a mapping.
-    """
+    """Read `file`, or raise a UserError. Ray's defaults are not filled in yet: `effective` is a copy of `tree`."""
     document = read_mapping(file, TOP_KEYS, RayLoader)
     return ClusterFile(file, document.tree, document.lines, copy.deepcopy(document.tree))
 
 
 def as_mapping(value: Any) -> dict[str, Any]:
-    """Return the value if it is a mapping, else an empty mapping. Another check reports the wrong type."""
+    """Return `value` if it is a mapping, else an empty mapping. Another check reports the wrong type."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return the value if it is a list, else an empty list. Another check reports the wrong type."""
+    """Return `value` if it is a list, else an empty list. Another check reports the wrong type."""
     return value if isinstance(value, list) else []
 
 
 def is_example(address: str) -> bool:
-    """Return whether an IP address, or a network such as 203.0.113.0/24, is one for use in examples (RFC 5737)."""
+    """Return whether `address`, an IP address or a network, is one for use in examples (RFC 5737), as 192.0.2.1 is."""
     try:
         network = ipaddress.IPv4Network(address, strict=False)
     except ValueError:

@@ -32,14 +32,10 @@ _CHECKS = (
 
 
 def check_cluster_file(file: Path) -> None:
-    """Check a cluster file, without contacting AWS or any machine.
+    """Raise UserError if a cluster `file` has problems, without contacting AWS or any machine.
 
-    The file is for AWS or for the user's own machines. Relative paths in it are taken from the current folder, as
-    `ray up` does.
-
-    Raises:
-        UserError: The file has problems. The message has one line for each problem: file, line, key, what is wrong and
-            what would be right.
+    The message has one line for each problem: file, line, key, what is wrong and what would be right. Relative paths in
+    the file are taken from the current folder, as `ray up` does.
     """
     cluster = read_cluster_file(file)
     effective, found = schema.completed(cluster)
@@ -51,7 +47,7 @@ def check_cluster_file(file: Path) -> None:
 
 
 def _in_order(found: list[Problem], cluster: ClusterFile) -> list[Problem]:
-    """Return the problems in the order of their lines in the file. Problems without a line come first.
+    """Return the problems `found` in `cluster` in the order of their lines. Problems without a line come first.
 
     If several keys have the same problem because they share one YAML alias, it is returned once.
     """

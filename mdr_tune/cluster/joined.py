@@ -21,18 +21,16 @@ from mdr_tune.util.words import count
 
 CONNECT_TIMEOUT_S = 5.0
 HEAD_TIMEOUT_S = 20.0
-"""Time in which the head must answer. It includes the start of a process that imports Ray and sends the question."""
+"""Seconds in which the head must answer, including the start of a process that imports Ray and asks it."""
 OWNED_MACHINES_TIMEOUT_S = 180.0
-"""Time to wait for the machines of the provider `local`. They join about half a minute after `ray up` has returned."""
+"""Seconds to wait for the machines of the provider `local`. They join about 30 s after `ray up` has returned."""
 POLL_S = 1.0
 
 
 def connect(address: str) -> None:
-    """Connect this process to a Ray cluster.
+    """Connect this process to the Ray cluster whose head has the `address` HOST:PORT.
 
-    Args:
-        address: Address of the cluster's head, HOST:PORT. `auto` stands for the address in RAY_ADDRESS. If this
-            variable is not set, it stands for the cluster that was last started on this machine.
+    `auto` stands for the address in RAY_ADDRESS, or else for the cluster that was last started on this machine.
 
     Raises:
         UserError: Nothing answers at the address, or something other than a Ray head does. Or the cluster wants another
@@ -53,11 +51,8 @@ def connect(address: str) -> None:
 def joined_cluster(tell: Callable[[str], None], timeout_s: float = OWNED_MACHINES_TIMEOUT_S) -> Machine:
     """Return the CPUs and GPUs of the cluster that this process has joined, and of nodes that its autoscaler may add.
 
-    If the cluster has the provider `local`, wait for its machines. Their CPUs and GPUs are unknown until they join.
-
-    Args:
-        tell: Function that takes a line for the user. It is called when the wait begins, and if machines did not join.
-        timeout_s: Longest time to wait, in seconds.
+    With the provider `local`, wait up to `timeout_s` seconds for the cluster's machines: their CPUs and GPUs are
+    unknown until they join. `tell` takes a line for the user, when the wait begins and if machines did not join.
     """
     import ray
 
@@ -98,20 +93,16 @@ def _missing(addresses: list[str]) -> list[str]:
 
 
 def not_joined(addresses: list[str], here: set[str]) -> list[str]:
-    """Return the machines of a cluster file that have not joined the cluster.
+    """Return the machines in `addresses`, by IP or name, that have not joined the cluster as one of the IPs `here`.
 
     A host name that resolves to a loopback address is this machine, which has joined. Debian, for example, resolves a
     machine's own name to 127.0.1.1.
-
-    Args:
-        addresses: IP addresses or names of the machines.
-        here: IP addresses of the nodes that have joined.
     """
     return [address for address in addresses if (ip := _ip_of(address)) not in here and not ip.startswith("127.")]
 
 
 def _ip_of(address: str) -> str:
-    """Return the IP address of a host name. If the name cannot be resolved, return the name itself."""
+    """Return the IP of the host `address`, or `address` itself if it cannot be resolved."""
     try:
         return str(ipaddress.ip_address(address))
     except ValueError:
@@ -122,7 +113,7 @@ def _ip_of(address: str) -> str:
 
 
 def _given(address: str) -> str:
-    """Return the setting in which the user gave the address: `RAY_ADDRESS=...` or `--address ...`."""
+    """Return the setting in which the user gave `address`: `RAY_ADDRESS=...` or `--address ...`."""
     return f"RAY_ADDRESS={address}" if os.environ.get("RAY_ADDRESS") == address else f"--address {address}"
 
 
@@ -136,7 +127,7 @@ def _no_answer(address: str, why: str) -> str:
 
 
 def _check_address(address: str) -> None:
-    """Raise UserError if a sweep cannot run at the address. Without this check, Ray might try to join for minutes."""
+    """Raise UserError if a sweep cannot run at `address`, where Ray might otherwise try to join for minutes."""
     if address.startswith("ray://"):
         raise UserError(
             f"{_given(address)}: Ray Client cannot run a sweep; run launch.py on the head node with --address auto, or "
@@ -156,10 +147,10 @@ def _check_address(address: str) -> None:
 
 
 def _check_head(address: str, listening: str) -> None:
-    """Raise UserError unless the head answers and accepts this user's token.
+    """Raise UserError unless the head that is `listening` answers and accepts this user's token.
 
     A separate process asks the head. In this process, an attempt without success would never end, and would print Ray's
-    messages.
+    messages. The error names `address`, which the user gave.
     """
     if token_file().exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray sets it by itself for "auto" only
@@ -182,10 +173,7 @@ def _check_head(address: str, listening: str) -> None:
 
 
 def _running_cluster() -> str | None:
-    """Return the address that `auto` stands for, or None if there is no such address.
-
-    It is the address in RAY_ADDRESS, or else that of the cluster that was last started on this machine.
-    """
+    """Return the address that `auto` stands for (see `connect`), or None if there is no such address."""
     noted = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
     given = os.environ.get("RAY_ADDRESS")
     return (given if given != "auto" else None) or (noted.read_text().strip() if noted.exists() else None) or None

@@ -9,25 +9,19 @@ from mdr_tune.util.words import count
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Addresses by which a machine reaches only itself."""
 GPU_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
-"""Files of the GPU drivers of NVIDIA, of AMD, and of Windows in WSL. Without any of them, torch finds no GPU."""
+"""Files of the drivers of NVIDIA, of AMD, and of Windows in WSL. Without any of them, torch finds no GPU."""
 
 
 def workers_on_a_gpu(share: float) -> int:
-    """Return the number of workers that fit on a GPU.
-
-    Args:
-        share: Share of the GPU that each worker takes, above 0. Ray rounds it to ten-thousandths.
-    """
+    """Return how many workers fit on a GPU if each takes a `share` above 0, which Ray rounds to ten-thousandths."""
     return 10_000 // round(10_000 * share)
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a cluster.
+    """One node of a cluster, with its number of CPUs and GPUs.
 
     Attributes:
-        cpus: Number of CPUs.
-        gpus: Number of GPUs.
         accelerator: Ray's name of the kind of GPU, such as A10G; None if it is unknown or the node has no GPU.
         address: IP address of the node; empty if it is not known.
     """
@@ -38,12 +32,10 @@ class Node:
     address: str = ""
 
     def worker_places(self, cpus: int, gpus: float, accelerator: str | None = None) -> int:
-        """Return the number of workers that fit on the node; 0 if it does not have the kind of GPU that they need.
+        """Return how many workers fit on the node, each with `cpus` CPUs and `gpus` GPUs of the kind `accelerator`.
 
-        Args:
-            cpus: Number of CPUs of a worker.
-            gpus: Number of GPUs of a worker: 0, 1, or a fraction below 1, which must lie on a single GPU.
-            accelerator: Ray's name of the kind of GPU that a worker needs; None if any kind will do.
+        `gpus` is 0, 1, or a fraction below 1, which must lie on a single GPU. With None as `accelerator`, any kind will
+        do.
         """
         if accelerator is not None and accelerator != self.accelerator:
             return 0
@@ -54,13 +46,7 @@ class Node:
 
 @dataclass(frozen=True)
 class ComingNodes:
-    """Nodes of one kind that the autoscaler may still add.
-
-    Attributes:
-        name: Name of the node type in the cluster file.
-        count: Largest number of nodes of this type that may still be added.
-        node: CPUs and GPUs of each of these nodes.
-    """
+    """Up to `count` nodes of the type `name` that the autoscaler may still add, with CPUs and GPUs as in `node`."""
 
     name: str
     count: int
@@ -73,14 +59,10 @@ class ComingNodes:
 
 @dataclass(frozen=True)
 class Machine:
-    """The CPUs and GPUs that a sweep can use: those of this machine, or those of a cluster.
+    """The CPUs and GPUs that a sweep can use: those of this machine, or of a cluster's `nodes` and `coming` nodes.
 
-    Attributes:
-        cpus: Number of CPUs, including those of nodes that may still join.
-        gpus: Number of GPUs, including those of nodes that may still join.
-        description: Words for the machine or the cluster, such as `this machine`.
-        nodes: Nodes of a cluster; empty for a single machine.
-        coming: Nodes that may still join the cluster.
+    `cpus` and `gpus` include those of `coming`. `description` has words for the machine or cluster, such as `this
+    machine`. A single machine has no `nodes`.
     """
 
     cpus: int
@@ -90,10 +72,7 @@ class Machine:
     coming: tuple[ComingNodes, ...] = ()
 
     def worker_places(self, cpus: int, gpus: float, accelerator: str | None = None) -> int:
-        """Return the number of workers that fit on all possible nodes. The arguments are those of `Node.worker_places`.
-
-        A worker cannot be split between nodes.
-        """
+        """Return how many workers fit on all possible nodes. The arguments are those of `Node.worker_places`."""
         return sum(node.worker_places(cpus, gpus, accelerator) for node in self.possible_nodes())
 
     def possible_nodes(self) -> list[Node]:
@@ -115,10 +94,7 @@ def this_machine() -> Machine:
 
 
 def _gpus() -> int:
-    """Return the number of CUDA devices.
-
-    torch, which takes a second to import, is imported only if there is a GPU driver.
-    """
+    """Return the number of CUDA devices. torch is imported, which takes a second, only if there is a GPU driver."""
     if not any(Path(driver).exists() for driver in GPU_DRIVERS):
         return 0
     import torch

@@ -35,9 +35,9 @@ def prepare_environment() -> None:
 
 @contextlib.contextmanager
 def local_environment() -> Iterator[None]:
-    """Set the variables of LOCAL_ENVIRONMENT within the block, unless they are set already.
+    """Set those variables of LOCAL_ENVIRONMENT that are not set yet, and unset them after the block.
 
-    They are unset after the block, because this process may join a cluster next.
+    This process may join a cluster next, where they would be wrong.
     """
     added = {key: value for key, value in LOCAL_ENVIRONMENT.items() if key not in os.environ}
     os.environ.update(added)

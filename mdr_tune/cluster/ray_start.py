@@ -8,22 +8,16 @@ from mdr_tune.cluster.auth_token import token_file
 from mdr_tune.util.errors import UserError
 
 LONGEST_SOCKET_PATH = 107
-"""Longest path that a socket may have, in bytes: the size of `sun_path` in unix(7), less its final zero byte."""
+"""Longest path of a socket in bytes: the size of `sun_path` in unix(7), less its final zero byte."""
 SOCKET = "ray/session_2026-01-31_23-59-59_999999_{pid}/sockets/dash_MetricsHead"
 """The longest of the paths of Ray's sockets, relative to Ray's folder for temporary files."""
 SHARED_MEMORY = Path("/dev/shm")
 FEWEST_OPEN_FILES = 128
-"""Number of open files that a process must be allowed to have.
-
-With a limit of 40, Ray's first process does not start. Among the usual systems, macOS has the lowest limit: 256.
-"""
+"""Number of files that a process must be allowed to open. Ray does not start with 40; macOS allows 256."""
 
 
 def temporary_folder() -> tuple[str, Path]:
-    """Return Ray's folder for temporary files, and the name of the environment variable that sets it.
-
-    The name comes first. If no such variable is set, the result is RAY_TMPDIR and /tmp.
-    """
+    """Return the variable that sets Ray's folder for temporary files, and the folder; else RAY_TMPDIR and /tmp."""
     for variable in ("RAY_TMPDIR", "TMPDIR"):
         if variable in os.environ:
             return variable, Path(os.environ[variable])
@@ -31,13 +25,9 @@ def temporary_folder() -> tuple[str, Path]:
 
 
 def check_ray_can_start(shared_memory: Path = SHARED_MEMORY) -> None:
-    """Check that this machine has what Ray needs to start.
+    """Raise UserError unless this machine, whose shared memory is `shared_memory`, has what Ray needs to start.
 
-    Args:
-        shared_memory: Folder of the system's shared memory.
-
-    Raises:
-        UserError: Ray cannot start. The message has one line for each reason, which says what to change.
+    The message has one line for each reason, which says what to change.
     """
     variable, folder = temporary_folder()
     given = f"{variable}={folder}" if variable in os.environ else str(folder)
@@ -56,11 +46,9 @@ def check_ray_can_start(shared_memory: Path = SHARED_MEMORY) -> None:
 
 
 def _folder_problems(folder: Path, room: int) -> list[str]:
-    """Return the problems of Ray's folder for temporary files, in words. The most basic problem comes first.
+    """Return the problems, in words, of Ray's `folder` for temporary files. The most basic problem comes first.
 
-    Args:
-        folder: Ray's folder for temporary files.
-        room: Length of the longest path that the folder may have, in bytes.
+    `room` is the length of the longest path that the folder may have, in bytes.
     """
     problems = []
     length = len(os.fsencode(folder))
@@ -77,7 +65,7 @@ def _folder_problems(folder: Path, room: int) -> list[str]:
 
 
 def start_failure(error: Exception) -> str:
-    """Return the message for the user after Ray failed to start with this error."""
+    """Return the message for the user after Ray failed to start with `error`."""
     why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     logs = temporary_folder()[1] / "ray" / "session_latest" / "logs"
     return (

@@ -34,7 +34,7 @@ _WHERE = (
 
 
 def check_security_groups(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each machine of AWS without a security group of the user's own.
+    """Yield a problem for each machine of AWS in `cluster` without a security group of the user's own.
 
     Ray would make a group whose port 22 is open to the whole internet. An id from the examples is a problem too.
     """
@@ -57,10 +57,7 @@ def check_security_groups(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_open_ports(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each rule of a security group that lets a large part of the internet reach the machines.
-
-    An address from the examples is a problem too.
-    """
+    """Yield a problem for each security rule in `cluster` that admits much of the internet or an example address."""
     rules = as_mapping(cluster.provider.get("security_group")).get("IpPermissions")
     for n, rule in enumerate(as_list(rules)):
         for kind, key in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
@@ -75,7 +72,7 @@ def check_open_ports(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_dashboard(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem if other machines could reach Ray's dashboard, which can run commands on all machines."""
+    """Yield a problem if others could reach Ray's dashboard in `cluster`, which runs commands on all machines."""
     for start in ray_starts(cluster, "head"):
         host = start.option("--dashboard-host")
         if host is not None and host not in LOOPBACK:
@@ -87,7 +84,7 @@ def check_dashboard(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_mlflow(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each MLflow server that other machines could reach, perhaps without a password."""
+    """Yield a problem for each MLflow server in `cluster` that other machines could reach: it may have no password."""
     for command in setup_commands(cluster):
         if any(command.runs(*program) for program in (("mlflow-server",), ("mlflow", "server"), ("mlflow", "ui"))):
             host = command.option("--host") or command.option("-h") or command.variables.get("MLFLOW_HOST", "127.0.0.1")
@@ -99,7 +96,7 @@ def check_mlflow(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_token(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem if Ray is started without its token, if the machines get no token, or if others can read it."""
+    """Yield a problem if Ray starts without its token in `cluster`, if machines get none, or if others can read it."""
     for kind in ("head", "worker"):
         for start in ray_starts(cluster, kind):
             mode = start.variables.get("RAY_AUTH_MODE")
@@ -120,7 +117,7 @@ def check_token(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_secrets(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each key, password or token in the file. The message does not show the secret."""
+    """Yield a problem for each key, password or token in the file of `cluster`, without showing the secret."""
     if "aws_credentials" in cluster.provider:
         yield Problem(("provider", "aws_credentials"), f"keys of AWS: {_WHERE}; your own are in ~/.aws")
     for path, text in _texts(cluster.tree, ()):
@@ -130,9 +127,9 @@ def check_secrets(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_metadata_service(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each machine that accepts version 1 of AWS's metadata service.
+    """Yield a problem for each machine in `cluster` with version 1 of AWS's metadata service.
 
-    With version 1, a forged request to a program on the machine could read the machine's credentials.
+    A forged request to a program on the machine could then read the machine's credentials.
     """
     for _, path, config in cluster.aws_machines():
         if as_mapping(config.get("MetadataOptions")).get("HttpTokens") != "required":
@@ -143,7 +140,7 @@ def check_metadata_service(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_role(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem if the head has no role of AWS. Ray would make one, with more permissions than needed."""
+    """Yield a problem if the head of `cluster` has no role of AWS. Ray would make one with too many permissions."""
     for name, path, config in cluster.aws_machines():
         if name == cluster.head_type and not config.get("IamInstanceProfile"):
             yield Problem(
@@ -154,7 +151,7 @@ def check_role(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_encryption(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each disk that is not encrypted, and for each machine whose disks the file does not set."""
+    """Yield a problem for each unencrypted disk in `cluster`, and for each machine whose disks are not set there."""
     for _, path, config in cluster.aws_machines():
         here = (*path, "BlockDeviceMappings")
         disks = [(str(i), as_mapping(disk).get("Ebs")) for i, disk in enumerate(as_list(config.get(here[-1])))]

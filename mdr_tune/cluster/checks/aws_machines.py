@@ -14,10 +14,7 @@ _KIND = "accelerator_type:"
 
 
 def check_request(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each mistake in a `node_config`, which Ray sends to AWS as a request for machines.
-
-    botocore, which has a description of such requests, finds the mistakes without network.
-    """
+    """Yield a problem for each `node_config` in `cluster` that AWS would refuse, found by botocore without network."""
     if not cluster.is_aws:
         return
     shape, validator = _run_instances()
@@ -36,7 +33,7 @@ def check_request(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each resource that is missing in the file, or that the instance type does not have."""
+    """Yield a problem for each resource that is missing in `cluster`, or that the instance type does not have."""
     if not cluster.is_aws:
         return
     for _, path, node_type in cluster.node_types():
@@ -59,7 +56,7 @@ def check_resources(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_gpu_is_supported(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each machine whose GPUs are too old for the PyTorch that requirements.txt pins."""
+    """Yield a problem for each machine in `cluster` whose GPUs are too old for the PyTorch in requirements.txt."""
     for _, path, config in cluster.aws_machines():
         instance_type = str(config.get("InstanceType", ""))
         _, kind = gpus(instance_type) or (0, "")
@@ -71,7 +68,7 @@ def check_gpu_is_supported(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_head_is_on_demand(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem if the head is a spot instance. AWS could end it at any time, and the sweep with it."""
+    """Yield a problem if the head of `cluster` is a spot instance. AWS could end it, and the sweep, at any time."""
     for name, path, config in cluster.aws_machines():
         market = as_mapping(config.get("InstanceMarketOptions"))
         if name == cluster.head_type and market.get("MarketType") == "spot":
@@ -82,10 +79,9 @@ def check_head_is_on_demand(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_image(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each unsuitable image.
+    """Yield a problem for each image in `cluster` that is missing, left as in the examples, or unsuitable.
 
-    An image is unsuitable if it is missing or is that of the examples, if it has no driver for the machine's GPUs, or
-    if it is for other processors.
+    An image is unsuitable if it has no driver for the machine's GPUs, or if it is for other processors.
     """
     for _, path, config in cluster.aws_machines():
         image, instance_type = str(config.get("ImageId", "")), str(config.get("InstanceType", ""))
@@ -104,7 +100,7 @@ def check_image(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_workers(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each `min_workers` above `max_workers`, and if the file allows no worker at all."""
+    """Yield a problem for each `min_workers` above its `max_workers`, and one if `cluster` allows no worker at all."""
     if not cluster.is_aws:
         return
     most, can_train = cluster.effective.get("max_workers", 0), False

@@ -17,12 +17,9 @@ _SETUP_KEYS = ("initialization_commands", "setup_commands", "head_setup_commands
 
 @dataclass(frozen=True)
 class Command:
-    """One command of the shell: a program and its arguments. Words before the program, such as sudo, are included.
+    """One command of the shell at the key `path`: a program and its arguments, after words such as sudo.
 
-    Attributes:
-        path: Key path of the line that has the command.
-        words: All words of the command.
-        variables: Environment variables that the command sets by NAME=value, or that were exported earlier in the line.
+    `variables` are set by NAME=value in the command, or exported earlier in the line.
     """
 
     path: KeyPath
@@ -30,13 +27,7 @@ class Command:
     variables: dict[str, str]
 
     def option(self, name: str) -> str | None:
-        """Return the value of an option, which is written `--name value` or `--name=value`.
-
-        If the option is given several times, the last value counts. If it is not given, the result is None.
-
-        Args:
-            name: Name of the option with its hyphens, such as `--host`.
-        """
+        """Return the last value of the option `name`, such as `--host`, in the command; None if it is missing."""
         found = None
         for i, word in enumerate(self.words):
             if word.startswith(f"{name}="):
@@ -46,10 +37,7 @@ class Command:
         return found
 
     def runs(self, *program: str) -> bool:
-        """Return whether the command has the words of `program`, one directly after the other.
-
-        Only the last part of a path counts: `/usr/bin/pip install` has the words `pip` and `install`.
-        """
+        """Return whether the words of `program` follow each other in the command. `/usr/bin/pip` counts as `pip`."""
         names = [word.rpartition("/")[2] for word in self.words]
         return any(names[i : i + len(program)] == list(program) for i in range(len(names)))
 
@@ -60,7 +48,7 @@ class Command:
 
 
 def setup_commands(cluster: ClusterFile) -> Iterator[Command]:
-    """Yield the commands that set up the machines: those for all nodes, for the head, for workers, and for node types.
+    """Yield the commands in `cluster` that set up machines: all nodes, the head, workers, or nodes of a type.
 
     If the file has no `setup_commands`, Ray's default commands are yielded too.
     """
@@ -73,13 +61,9 @@ def setup_commands(cluster: ClusterFile) -> Iterator[Command]:
 
 
 def ray_starts(cluster: ClusterFile, kind: str) -> Iterator[Command]:
-    """Yield the commands that start Ray on the head or on the workers.
+    """Yield the commands that start Ray on the nodes of a `kind`, "head" or "worker", of `cluster`.
 
-    If the file has no `head_start_ray_commands` (or `worker_start_ray_commands`), Ray's default commands are yielded.
-
-    Args:
-        cluster: Cluster file.
-        kind: "head" or "worker".
+    If the file has no `head_start_ray_commands` (or `worker_start_ray_commands`), they are Ray's default commands.
     """
     key = f"{kind}_start_ray_commands"
     is_written = key in cluster.tree

@@ -16,7 +16,7 @@ _NIGHTLY = re.compile(r"ray-wheels|\.dev\d+|nightly|^--pre$")
 
 
 def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each address in the file that was left as in the example."""
+    """Yield a problem for each address in `cluster` that was left as in the example."""
     provider = cluster.provider
     places: list[tuple[KeyPath, object]] = [(("provider", key), provider.get(key)) for key in _HEAD_ADDRESSES]
     places += [(("provider", "worker_ips", str(i)), ip) for i, ip in enumerate(as_list(provider.get("worker_ips")))]
@@ -26,14 +26,14 @@ def check_addresses(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_bucket(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each command that still has the bucket of the examples, `s3://BUCKET`."""
+    """Yield a problem for each command in `cluster` that still has the bucket of the examples, `s3://BUCKET`."""
     for command in setup_commands(cluster):
         if any(map(_BUCKET.search, command.words)):
             yield Problem(command.path, "s3://BUCKET is an example: write the name of your bucket")
 
 
 def check_files(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each file on this machine that the cluster file names but that does not exist."""
+    """Yield a problem for each file of this machine that `cluster` names and that does not exist."""
     named = {("file_mounts", str(remote)): str(local) for remote, local in _mounts(cluster).items()}
     if "ssh_private_key" in (auth := as_mapping(cluster.tree.get("auth"))):
         named["auth", "ssh_private_key"] = str(auth["ssh_private_key"])
@@ -48,7 +48,7 @@ def check_files(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_versions(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem for each package whose version is not the one in requirements.txt, or is unreleased."""
+    """Yield a problem for each package in `cluster` that is unreleased, or not of the version in requirements.txt."""
     pins = _pins(Path("requirements.txt"))
     for command in setup_commands(cluster):
         if not command.runs("pip", "install"):
@@ -60,7 +60,7 @@ def check_versions(cluster: ClusterFile) -> Iterator[Problem]:
 
 
 def check_autoscaler(cluster: ClusterFile) -> Iterator[Problem]:
-    """Yield a problem if no worker would ever be started.
+    """Yield a problem if no worker of `cluster` would ever be started.
 
     The head then runs no autoscaler; or it runs version 2, which starts no worker on the user's own machines.
     """
@@ -91,13 +91,9 @@ def _pins(file: Path) -> dict[str, str]:
 
 
 def _other_versions(command: Command, pins: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the packages that a command may install in another version than the pinned one.
+    """Yield each package that the `pip install` in `command` may install in another version than `pins` has.
 
     Each item has the word in the command, such as `torch>=2`, and the pin, such as `torch==2.14.1`.
-
-    Args:
-        command: Command with `pip install`.
-        pins: Pinned version of each package, by the package's name.
     """
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name

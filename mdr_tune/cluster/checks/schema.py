@@ -11,7 +11,7 @@ from mdr_tune.cluster.cluster_file import ClusterFile, Problem
 
 
 def completed(cluster: ClusterFile) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the contents of a cluster file with Ray's defaults, as `ray up` uses them, and the problems in it.
+    """Return the contents of `cluster` with Ray's defaults, as `ray up` uses them, and the problems in it.
 
     The problems are those that Ray finds, a provider other than `aws` or `local`, and missing addresses of machines. If
     there are problems, the contents are empty.

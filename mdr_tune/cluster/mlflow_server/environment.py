@@ -1,7 +1,4 @@
-"""The environment variables of the MLflow server.
-
-They are the same at every start, whoever starts the server, and they turn telemetry off.
-"""
+"""The environment variables of the MLflow server: the same at every start, and with telemetry off."""
 
 import os
 import secrets
@@ -33,10 +30,7 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 
 
 def environment_file() -> Path:
-    """Return the file in which a user may set variables for the server, one `NAME=value` on each line.
-
-    The file may not exist.
-    """
+    """Return the file, which may not exist, in which a user may set variables for the server: lines `NAME=value`."""
     return server_folder() / "environment"
 
 
@@ -46,11 +40,7 @@ def auth_database() -> Path:
 
 
 def read_environment_file() -> dict[str, str]:
-    """Return the variables in `environment_file`. The result is empty if the file does not exist.
-
-    Raises:
-        UserError: Other users may read or write the file, which may have credentials in it.
-    """
+    """Return the variables in `environment_file`, if it exists. Raise UserError if other users may read or write it."""
     from dotenv import dotenv_values
 
     file = environment_file()
@@ -62,17 +52,11 @@ def read_environment_file() -> dict[str, str]:
 
 
 def server_environment(settings: ServerSettings, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return all environment variables of the server's process.
+    """Return all environment variables of the server's process under these `settings`.
 
-    From `base`, only variables that every login sets are taken. A variable that the user has set in one shell would be
-    missing after a reboot.
-
-    Args:
-        settings: Settings of the server.
-        base: Environment of the process that starts the server.
-
-    Raises:
-        UserError: Other users may read or write `environment_file`.
+    From `base`, the environment of the process that starts the server, only variables that every login sets are taken.
+    A variable that the user has set in one shell would be missing after a reboot. Errors are those of
+    `read_environment_file`.
     """
     kept = {name: base[name] for name in _KEPT if name in base}
     program_path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -86,7 +70,7 @@ def server_environment(settings: ServerSettings, base: Mapping[str, str] = os.en
 
 @contextmanager
 def as_the_server(settings: ServerSettings) -> Iterator[None]:
-    """Give this process the server's environment within the block, so that checks run under the same conditions."""
+    """Give this process, within the block, the environment that the server gets from `settings`, for checks."""
     before = dict(os.environ)
     after = server_environment(settings)
     try:

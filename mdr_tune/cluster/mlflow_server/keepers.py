@@ -1,7 +1,6 @@
-"""The keepers, which keep the MLflow server running: systemd, or else supervisord.
+"""The keepers, which run `mdr-tune mlflow-server run` again whenever it ends: systemd, or else supervisord.
 
-supervisord is used where systemd does not run, or where the user may not use it. Both run `mdr-tune mlflow-server run`,
-and run it again whenever it ends.
+supervisord is used where systemd does not run, or where the user may not use it.
 """
 
 import contextlib
@@ -30,11 +29,9 @@ _STOP_TIMEOUT_S = 40.0
 
 @dataclass(frozen=True)
 class KeeperState:
-    """State of a server that a keeper runs.
+    """State of a server that a keeper runs, and has started again `restarts` times after it ended.
 
-    Attributes:
-        process: First process of the server; None if it does not run, for example just before it is started again.
-        restarts: Number of times that the keeper has started the server again after it ended.
+    `process` is the first process of the server; None if it does not run, for example just before it is started again.
     """
 
     process: psutil.Process | None
@@ -47,10 +44,7 @@ class Systemd:
     description = f"systemd (unit {UNIT})"
 
     def start(self) -> str:
-        """Start the server, and keep it running from now on.
-
-        Returns:
-            Sentence for the user that says whether the server is also started after a reboot.
+        """Start the server and keep it running. Return a sentence for the user on what happens after a reboot.
 
         Raises:
             UserError: The keeper cannot be used, or it runs another user's server.
@@ -64,11 +58,7 @@ class Systemd:
         return "It comes back after a reboot"
 
     def stop(self) -> None:
-        """Stop the server, and do not start it again. Nothing happens if there is no server.
-
-        Raises:
-            UserError: The server belongs to another user.
-        """
+        """Stop the server, and do not start it again. Raise UserError if it belongs to another user."""
         if not (SYSTEM_UNITS / UNIT).exists():
             return
         self._check_owner()
@@ -248,6 +238,6 @@ def _user() -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return the text in quotes, so that a unit file has it as one word."""
+    """Return `text` in quotes, so that a unit file has it as one word."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'

@@ -33,15 +33,12 @@ from mdr_tune.cluster.mlflow_server.store_checks import check_artifacts, check_d
 from mdr_tune.util.errors import UserError
 
 START_TIMEOUT_S = 240.0
-"""Time in which the server must answer. A slow machine needs it to import MLflow and to make a new database."""
+"""Seconds in which the server must answer. A slow machine needs them to import MLflow and to make a database."""
 FAILED_AFTER_RESTARTS = 2
 LOG_LINES = 15
 LOG_LIMIT_BYTES = 10_000_000
 WORKERS = 2
-"""Number of processes that answer requests. Each takes 250 MB of memory (measured).
-
-One of them can answer while the other receives a large file.
-"""
+"""Number of processes that answer requests; each takes 250 MB. One answers while the other receives a file."""
 _UVICORN_OPTIONS = "--no-access-log --timeout-worker-healthcheck 60 --timeout-graceful-shutdown 10"
 _HEALTH_TIMEOUT_S = 5.0
 _POLL_S = 0.5
@@ -49,13 +46,10 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """Status of an installed server.
+    """Status of a server that was installed with `settings`, and whether it `answers` now.
 
-    Attributes:
-        settings: Settings with which the server was installed.
-        keeper: Words for the keeper, the program that keeps the server running: systemd or supervisord.
-        state: State of the server, according to the keeper; None if the keeper does not run the server.
-        answers: Whether the server answers requests now.
+    `keeper` names the program that keeps it running, systemd or supervisord. `state` is None if the keeper does not run
+    it.
     """
 
     settings: ServerSettings
@@ -65,14 +59,10 @@ class ServerStatus:
 
 
 def install(settings: ServerSettings, tell: Callable[[str], None]) -> ServerStatus:
-    """Install the server with the given settings, start it, and wait until it answers.
+    """Install the server with `settings` from `make_settings`, start it, and wait until it answers.
 
     If a server runs already, it is stopped first. Nothing happens if it runs with the same settings, packages and
-    variables.
-
-    Args:
-        settings: Settings of the server, from `make_settings`.
-        tell: Function that takes a sentence for the user about each step.
+    variables. `tell` takes a sentence for the user about each step.
 
     Raises:
         UserError: Something that the server needs is missing, or the server does not start. In the second case, no
@@ -96,10 +86,7 @@ def install(settings: ServerSettings, tell: Callable[[str], None]) -> ServerStat
 
 
 def uninstall(tell: Callable[[str], None]) -> None:
-    """Stop the server, and do not start it again. Its data stays.
-
-    Args:
-        tell: Function that takes a sentence for the user about what was done.
+    """Stop the server for ever; its data stays. `tell` takes a sentence for the user about what was done.
 
     Raises:
         UserError: The server belongs to another user.
@@ -117,23 +104,13 @@ def uninstall(tell: Callable[[str], None]) -> None:
 
 
 def status() -> ServerStatus | None:
-    """Return the status of the server; None if no server is installed.
-
-    Raises:
-        UserError: The file of settings is damaged.
-    """
+    """Return the status of the server, None if none is installed. Raise UserError if its settings are damaged."""
     settings = read_settings()
     return None if settings is None else _status_of(settings, make_keeper())
 
 
 def run_server() -> None:
-    """Replace this process by the MLflow server, with the settings that `install` has written.
-
-    The function does not return.
-
-    Raises:
-        UserError: No server is installed.
-    """
+    """Replace this process by the server that `install` set up. Raise UserError if none is installed."""
     settings = read_settings()
     if settings is None:
         raise UserError("there is no MLflow server to run; `mdr-tune mlflow-server install` makes one")
@@ -147,7 +124,7 @@ def run_server() -> None:
 
 
 def server_command(settings: ServerSettings) -> list[str]:
-    """Return the command that starts the server. It has no secret in it."""
+    """Return the command that starts the server with these `settings`. It has no secret in it."""
     command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--backend-store-uri", settings.backend_store_uri]
     command += ["--artifacts-destination", settings.artifacts_destination, "--serve-artifacts"]
@@ -172,12 +149,10 @@ def limit_log() -> None:
 
 
 def check_settings(settings: ServerSettings) -> None:
-    """Check that the server can use its database and its place for artifacts, and that `admin` has a password.
+    """Raise UserError unless the server can use the database and the place for artifacts in `settings`.
 
-    The checks run in the environment that the server will have. The port is not checked here.
-
-    Raises:
-        UserError: Something is missing or cannot be used. The message says what to do.
+    With basic authentication, its user `admin` must have a password. The checks run in the environment that the server
+    will have. The port is not checked here.
     """
     if settings.basic_auth:
         _check_auth(settings)
@@ -187,7 +162,7 @@ def check_settings(settings: ServerSettings) -> None:
 
 
 def answers(settings: ServerSettings) -> bool:
-    """Return whether an MLflow server answers at the address in the settings."""
+    """Return whether an MLflow server answers at the address in `settings`."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: it is on this machine
     try:
         with opener.open(f"{settings.address}/health", timeout=_HEALTH_TIMEOUT_S) as response:
@@ -232,7 +207,7 @@ def _wait_until_it_answers(settings: ServerSettings, keeper: Keeper, log_begins:
 
 
 def _check_auth(settings: ServerSettings) -> None:
-    """Check that the package for MLflow's basic authentication is installed, and that `admin` has a password."""
+    """Raise UserError unless basic authentication is installed and `admin` has a password, with these `settings`."""
     if find_spec("flask_wtf") is None:
         raise UserError(
             f"--basic-auth: needs a package that is not installed; {sys.executable} -m pip install 'Flask-WTF<2'"
@@ -245,9 +220,6 @@ def _check_auth(settings: ServerSettings) -> None:
 
 
 def _fingerprint() -> str:
-    """Return a hash of the programs and variables that the server is started with.
-
-    If it differs from the hash of the running server, `install` starts the server again.
-    """
+    """Return a hash of the programs and variables of the server. If it changes, `install` starts the server again."""
     programs = [sys.executable, str(Path(__file__).parent), version("mlflow"), os.getuid()]
     return hashlib.sha256(repr([programs, sorted(read_environment_file().items())]).encode()).hexdigest()

@@ -16,10 +16,7 @@ from mdr_tune.util.words import not_utf_8, without_password
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
 POSTGRESQL_DRIVER = "postgresql+psycopg2"
-"""Beginning of the URIs of PostgreSQL databases.
-
-It names the driver, because SQLAlchemy uses another one for a plain `postgresql:`, which is not installed.
-"""
+"""Beginning of PostgreSQL's URIs: for a plain `postgresql:`, SQLAlchemy would use a driver that is not installed."""
 _ANY_ADDRESS = ("0.0.0.0", "::")
 
 
@@ -42,8 +39,8 @@ class ServerSettings(BaseModel):
         artifacts_destination: Place for the files of the runs: an absolute folder or `s3://bucket/prefix`.
         host: IP address that the server listens on, or `localhost`.
         port: TCP port that the server listens on.
-        public_urls: Further addresses of the server, such as `https://mlflow.example.org`, at which browsers and
-            clients reach it through a proxy.
+        public_urls: Further addresses, such as `https://mlflow.example.org`, by which the server is reached through a
+            proxy.
         basic_auth: Whether the server asks for a user name and a password.
         started_with: Hash of the programs and the variables with which the server was started; empty before the start.
     """
@@ -71,9 +68,9 @@ class ServerSettings(BaseModel):
 
     @property
     def allowed_hosts(self) -> list[str]:
-        """Values of the HTTP header Host that the server answers to.
+        """Values of the HTTP header Host that are answered: loopback addresses, the server's own names.
 
-        They are loopback addresses with any port, since an SSH tunnel may use another port, and the server's own names.
+        The loopback addresses have any port, since an SSH tunnel may use another one.
         """
         hosts = [pattern for name in ("localhost", "127.0.0.1") for pattern in (name, f"{name}:*")]
         hosts += [urlsplit(url).netloc for url in self.allowed_origins]
@@ -99,10 +96,10 @@ def make_settings(
     public_urls: tuple[str, ...] = (),
     basic_auth: bool = False,
 ) -> ServerSettings:
-    """Return the settings for a user's options. Paths are made absolute. By default, the data is in `server_folder`.
+    """Return the `ServerSettings` for a user's options. By default, the data is in `server_folder`.
 
-    Raises:
-        UserError: An option has a wrong form. Whether the server can work with the options is not checked here.
+    The arguments are fields of `ServerSettings`; paths may be relative. Raise UserError if one has a wrong form.
+    Whether the server can use them is not checked.
     """
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: must lie between 1 and 65535")
@@ -117,7 +114,7 @@ def make_settings(
 
 
 def write_settings(settings: ServerSettings) -> None:
-    """Write the settings to the file that the server reads at each start. The file is replaced as a whole."""
+    """Write `settings` to the file that the server reads at each start. The file is replaced as a whole."""
     file = _settings_file()
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with atomic_write(file, mode=0o600) as opened:
@@ -125,11 +122,7 @@ def write_settings(settings: ServerSettings) -> None:
 
 
 def read_settings() -> ServerSettings | None:
-    """Return the settings that `install` has written; None if there is no file of settings.
-
-    Raises:
-        UserError: The file of settings is damaged.
-    """
+    """Return the settings that `install` has written, None if there are none. Raise UserError if they are damaged."""
     try:
         return ServerSettings.model_validate_json(_settings_file().read_bytes())
     except FileNotFoundError:

@@ -19,13 +19,7 @@ _CONNECT_TIMEOUT_S = 10
 
 
 def check_database(uri: str) -> None:
-    """Check that the server can use the database, and that its tables are of a suitable version.
-
-    Nothing is written into the database.
-
-    Raises:
-        UserError: The database cannot be used. The message says why, and what to do.
-    """
+    """Raise UserError unless the server can use the database at `uri`, with suitable tables. Nothing is written."""
     import sqlalchemy
 
     what = f"--backend-store-uri {uri}"
@@ -53,14 +47,7 @@ def check_database(uri: str) -> None:
 
 
 def check_artifacts(place: str) -> None:
-    """Check that the place for artifacts can be written to, by writing and removing a small file.
-
-    Args:
-        place: Folder, or `s3://bucket/prefix`.
-
-    Raises:
-        UserError: The place cannot be written to. The message says why, and what to do.
-    """
+    """Raise UserError unless a small file can be written to `place`, a folder or `s3://bucket/prefix`, and removed."""
     if "://" not in place:
         _check_writable(Path(place), "--artifacts-destination")
         return
@@ -92,10 +79,9 @@ def check_artifacts(place: str) -> None:
 
 
 def check_port(port: int) -> None:
-    """Check that no process listens on a TCP port of this machine.
+    """Raise UserError if a process listens on the TCP `port` of this machine.
 
-    Raises:
-        UserError: A process listens on the port. The message names the process if it belongs to this user.
+    The message names the process if it belongs to this user.
     """
     import psutil
 
