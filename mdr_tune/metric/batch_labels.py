@@ -25,16 +25,13 @@ class BatchLabels:
 
     Attributes:
         on_cpu: (N,), class of each embedding, on the CPU.
-        values: (N,), class of each embedding, on the device of the embeddings. All tensors below are on that device
-            too.
+        values: (N,), class of each embedding, on the device of the embeddings, as all tensors below.
         anchors: (P,), int64, the anchor of each pair.
         positives: (P,), int64, the positive of each pair.
         rows: (R,), int64, the anchors, each once, ascending.
         slots: (P,), int64, the index of each pair's draw in the flattened (R, draws) matrix of all draws.
-        draws: number of negatives to draw for each anchor, equal to the number of pairs of the anchor with the most
-            pairs; 0 if there are no pairs.
-        num_triplets: number of triplets of the batch. Each positive pair makes a triplet with each negative of its
-            anchor.
+        draws: number of negatives to draw for each anchor: the greatest number of pairs of an anchor; 0 without pairs.
+        num_triplets: number of triplets of the batch: each positive pair with each negative of its anchor.
     """
 
     on_cpu: Tensor
@@ -48,10 +45,7 @@ class BatchLabels:
 
     @classmethod
     def of(cls, labels: Tensor) -> "BatchLabels":
-        """Compute the `BatchLabels` of labels (N,) that are on the CPU. Time and memory grow with N + P.
-
-        All tensors of the result are on the CPU, too.
-        """
+        """Compute the `BatchLabels` of `labels` (N,). All tensors are on the CPU. Time and memory grow with N + P."""
         count = len(labels)
         _, classes, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
         members = classes.argsort(stable=True)  # (N,), class after class
@@ -92,8 +86,10 @@ class BatchLabels:
 
 
 Labels = Tensor | BatchLabels
-"""Labels that miners and losses take: the class of each embedding, (N,), or the `BatchLabels` of these classes. If they
-are a tensor on a GPU, the CPU has to wait until the tensor is copied to it."""
+"""Labels that miners and losses take: the class of each embedding, (N,), or the `BatchLabels` of these classes.
+
+If they are a tensor on a GPU, the CPU has to wait until the tensor is copied to it.
+"""
 
 
 def class_ids(labels: Labels) -> Tensor:
@@ -102,7 +98,7 @@ def class_ids(labels: Labels) -> Tensor:
 
 
 def known_labels(labels: Labels, device: torch.device) -> BatchLabels:
-    """Return the `BatchLabels` of a batch. If `labels` is a tensor, they are computed and sent to `device`."""
+    """Return the `BatchLabels` of `labels`. If `labels` is a tensor, they are computed and sent to `device`."""
     if isinstance(labels, BatchLabels):
         return labels
     return BatchLabels.of(labels.cpu()).map(lambda tensor: send(tensor, device))

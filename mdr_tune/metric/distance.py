@@ -4,26 +4,21 @@ import torch
 from torch import Tensor
 
 SQUARED_DISTANCE_FLOOR = 1e-12
-"""Smallest squared distance. Smaller values are replaced by it before the root is taken, as in `pdist` of the authors'
-code."""
+"""Smallest squared distance; it replaces smaller ones before the root is taken, as in the authors' `pdist`."""
 
 
 def pairwise_distances(embeddings: Tensor, squared: bool = False, eps: float = SQUARED_DISTANCE_FLOOR) -> Tensor:
-    """Return the Euclidean distances between all pairs of embeddings, differentiably.
+    """Return the Euclidean distances (N, N) between all pairs of embeddings, in their units, differentiably.
 
-    A squared distance is computed as |a|^2 + |b|^2 - 2ab, and replaced by `eps` if it is smaller. The diagonal is 0. No
-    gradient flows through the diagonal or through a replaced entry, so that the gradient stays finite for duplicates.
+    A squared distance is computed as |a|^2 + |b|^2 - 2ab. The diagonal is 0. No gradient flows through the diagonal or
+    through an entry that is replaced by `eps`, so that the gradient stays finite for duplicates. Half-precision
+    embeddings are converted to float32 first, and autocast is switched off.
     Source: `pdist` of the authors' code (Kim & Park, AAAI 2021).
-
-    Half-precision embeddings are converted to float32 first, and autocast is switched off for the computation.
 
     Args:
         embeddings: (N, D), of a floating-point type.
-        squared: whether to return squared distances, without the root.
+        squared: whether to return squared distances, in squared units.
         eps: smallest squared distance off the diagonal; smaller values are replaced by it.
-
-    Returns:
-        (N, N), in the units of `embeddings`, or in squared units with `squared`.
 
     Raises:
         TypeError: `embeddings` is not a tensor.
@@ -42,16 +37,15 @@ def pairwise_distances(embeddings: Tensor, squared: bool = False, eps: float = S
 
 
 def full_precision(embeddings: Tensor) -> Tensor:
-    """Convert float16 and bfloat16 embeddings to float32, differentiably. Other dtypes are returned unchanged.
+    """Convert float16 and bfloat16 `embeddings` to float32, differentiably. Other dtypes are returned unchanged.
 
-    Half precision is too coarse for distances: the distance between close embeddings is computed as a difference of
-    nearly equal numbers.
+    Half precision is too coarse for the distance of close embeddings, a difference of nearly equal numbers.
     """
     return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
 
 
 def check_tensors(**given: object) -> None:
-    """Raise a TypeError unless all keyword arguments are tensors. The message names the argument that is not."""
+    """Raise a TypeError unless all arguments `given` by name are tensors. The message names the one that is not."""
     for name, value in given.items():
         if not isinstance(value, Tensor):
             kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")

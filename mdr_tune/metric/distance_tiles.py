@@ -38,16 +38,11 @@ class DistanceTile:
 
 
 def distance_tiles(embeddings: Tensor, tile_rows: int | None = None) -> list[DistanceTile]:
-    """Return the upper half of the distance matrix in tiles.
+    """Return the upper half of the distance matrix of `embeddings` (N, D) in tiles of `tile_rows` rows.
 
-    Distances are computed by the formula of `pairwise_distances`, with autocast switched off.
-
-    Args:
-        embeddings: (N, D).
-        tile_rows: number of rows of a tile. None chooses a number that is fast on the device.
-
-    Returns:
-        The tiles: first the squares on the diagonal, whose own diagonal entries are 0, then the strips.
+    The squares on the diagonal come first, with zeros on their own diagonal, then the strips. Distances are computed by
+    the formula of `pairwise_distances`, with autocast switched off. None as `tile_rows` chooses a number that is fast
+    on the device.
     """
     if tile_rows is None:
         tile_rows = _TILE_ROWS_CPU if embeddings.device.type == "cpu" else _TILE_ROWS_ACCELERATOR
@@ -81,18 +76,14 @@ def _distances_in_place(products: Tensor, row_squares: Tensor, column_squares: T
 
 
 def tile_statistics(tiles: list[DistanceTile], statistics: Statistics) -> tuple[Tensor, Tensor]:
-    """Return the mean and the unbiased standard deviation of the entries of a distance matrix.
+    """Return mean and unbiased standard deviation of a distance matrix, of shape () and in the embeddings' units.
 
     The means and variances of the tiles are combined by the formula of Chan et al. (1983), which avoids cancellation.
 
     Args:
-        tiles: the upper half of the matrix, from `distance_tiles`. With `offdiagonal` their diagonal entries are
-            overwritten.
+        tiles: the upper half of the matrix, from `distance_tiles`. `offdiagonal` overwrites their diagonal entries.
         statistics: `official` counts all N * N entries, including the N zeros of the diagonal, as the authors' code
             does. `offdiagonal` leaves the diagonal out and counts N * (N - 1) entries.
-
-    Returns:
-        Mean and standard deviation, of shape () each, in the units of the embeddings.
     """
     if len(tiles) == 1 and statistics == "official":
         return tiles[0].distances.mean(), tiles[0].distances.std()

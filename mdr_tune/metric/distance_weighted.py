@@ -17,7 +17,7 @@ MinerWeights = Literal["official", "stable"]
 class DistanceWeightedMiner:
     """Use every ordered positive pair once, with a negative that is drawn by the inverse density of its distance.
 
-    Arguments and errors are those of `negative_weights`.
+    `weights`, `cutoff` and `nonzero_loss_cutoff`, and errors, are those of `negative_weights`.
     Source: Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017, as in the code of MDR's authors.
     """
 
@@ -38,8 +38,7 @@ class DistanceWeightedMiner:
         Args:
             embeddings: (N, D), of any length; they are put on the unit sphere first.
             labels: (N,), class of each embedding, on any device; or the `BatchLabels` of these classes.
-            generator: generator on the CPU (`torch.Generator()`), also for embeddings on a GPU. If it has the same seed
-                on all ranks, all ranks draw the same triplets.
+            generator: generator on the CPU, also for embeddings on a GPU. Equal seeds on all ranks give equal triplets.
 
         Returns:
             The triplets, ordered by anchor and then positive, on the device of `embeddings`. They are empty when no
@@ -96,8 +95,7 @@ def negative_weights(
         or to 0 if its anchor has no negatives.
 
     Raises:
-        ValueError: a shape is wrong, `weights` is unknown, or the cutoffs are not in the order 0 < `cutoff` <
-            `nonzero_loss_cutoff`.
+        ValueError: a shape is wrong, `weights` is unknown, or 0 < `cutoff` < `nonzero_loss_cutoff` does not hold.
     """
     check_embeddings(embeddings, labels)
     _check_arguments(weights, cutoff, nonzero_loss_cutoff)
@@ -122,7 +120,7 @@ def _all_finite(embeddings: Tensor) -> bool:
 
 
 def _distances_on_sphere(embeddings: Tensor) -> Tensor:
-    """Return the distances (N, N) of the normalised embeddings, with a diagonal of 1 as in the authors' code."""
+    """Return the distances (N, N) of the normalised `embeddings`, with a diagonal of 1 as in the authors' code."""
     on_sphere = functional.normalize(embeddings, dim=1, p=2)
     (whole,) = distance_tiles(on_sphere, tile_rows=max(1, len(on_sphere)))
     return whole.distances.fill_diagonal_(1.0)

@@ -11,19 +11,15 @@ EmbeddingMode = Literal["rescale", "l2", "none"]
 
 
 def apply_embedding_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
-    """Transform the embeddings of a training batch for the losses.
+    """Transform the embeddings (N, D) of a training batch, gathered from all ranks, for the losses.
 
-    `embeddings` must be the whole batch, gathered from all ranks. Losses are computed in float32. Half-precision
-    embeddings, such as `torch.autocast` produces, are therefore converted to float32.
+    Half-precision embeddings, such as `torch.autocast` produces, are converted to float32.
 
     Args:
-        embeddings: (N, D); N is at least 2 for `rescale`.
-        mode: `rescale` divides all embeddings by the mean distance between two of them; the gradient flows through that
-            mean, too ("learning without L2 norm" of Kim & Park, AAAI 2021, section 3.1). `l2` puts each embedding on
-            the unit sphere. `none` leaves embeddings unchanged.
-
-    Returns:
-        (N, D). With `rescale`, the mean distance between two of these embeddings is 1.
+        embeddings: (N, D), the whole batch; N is at least 2 for `rescale`.
+        mode: `rescale` divides all embeddings by the mean distance between two of them, which then is 1; the gradient
+            flows through that mean, too ("learning without L2 norm" of Kim & Park, AAAI 2021, section 3.1). `l2` puts
+            each embedding on the unit sphere. `none` leaves embeddings unchanged.
 
     Raises:
         ValueError: the mode is unknown, or there are fewer than two embeddings to rescale.
@@ -39,17 +35,10 @@ def apply_embedding_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
 
 
 def apply_test_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
-    """Transform embeddings for retrieval: `l2` puts them on the unit sphere, other modes leave them as they are.
+    """Transform `embeddings` (N, D) for retrieval: `l2` puts them on the unit sphere, other modes change nothing.
 
-    `rescale` changes nothing here, since a single image has no batch whose mean distance could be used. The authors'
-    code does the same.
-
-    Args:
-        embeddings: (N, D).
-        mode: the mode that the model was trained with.
-
-    Returns:
-        (N, D).
+    `mode` is the mode that the model was trained with. `rescale` changes nothing here, as in the authors' code, since a
+    single image has no batch whose mean distance could be used.
 
     Raises:
         ValueError: the mode is unknown.

@@ -11,14 +11,10 @@ import torch
 def full_float32(device_type: str) -> Iterator[None]:
     """Compute float32 products and convolutions of the `with` block in full float32.
 
-    TF32 (on a GPU), bfloat16 (on a CPU) and autocast are switched off. By default torch convolves float32 tensors in
-    TF32 on a GPU.
-
-    The caller's settings are restored afterwards, also after an exception. All settings except autocast belong to the
-    whole process. During the block, other threads therefore also compute in full float32.
-
-    Args:
-        device_type: type of the device that autocast is switched off for, `cpu` or `cuda`.
+    TF32 (torch's default for convolutions on a GPU), bfloat16 (on a CPU) and autocast on devices of the type
+    `device_type` (`cpu` or `cuda`) are switched off. The caller's settings are restored afterwards, also after an
+    exception. All settings except autocast belong to the whole process, so that other threads meanwhile compute in full
+    float32, too.
     """
     cudnn: Any = torch.backends.cudnn
     cpu: Any = torch.backends.mkldnn

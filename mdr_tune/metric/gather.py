@@ -17,10 +17,9 @@ from mdr_tune.metric.distance import check_tensors
 
 
 def shard_sizes(total: int, world_size: int) -> list[int]:
-    """Return the number of items that each rank holds of `total` items.
+    """Return the number of items that each of `world_size` ranks holds of `total` items.
 
-    The split is that of `torch.tensor_split`: if `world_size` does not divide `total`, the first ranks hold one item
-    more than the others.
+    The split is that of `torch.tensor_split`: the first ranks hold one item more if the division has a remainder.
 
     Raises:
         ValueError: `total` is negative or `world_size` below 1.
@@ -32,7 +31,7 @@ def shard_sizes(total: int, world_size: int) -> list[int]:
 
 
 def shard_slice(total: int, world_size: int, rank: int) -> slice:
-    """Return the slice of `total` items that `rank` holds. The slices follow each other in rank order without gaps.
+    """Return the slice of `total` items that `rank` of `world_size` holds. Slices follow each other in rank order.
 
     Raises:
         ValueError: `total` is negative, `world_size` is below 1, or `rank` is not in [0, world_size).
@@ -45,7 +44,7 @@ def shard_slice(total: int, world_size: int, rank: int) -> slice:
 
 
 def gather_in_rank_order(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None = None) -> Tensor:
-    """Concatenate the ranks' tensors in rank order, differentiably.
+    """Concatenate the ranks' tensors in rank order, differentiably: (sum of `sizes`, D).
 
     The gradient of `local` is W times its slice of the result's gradient (see the head of this file). Each rank must
     make this call with the same `sizes`. Without an initialised process group, or with one rank, the result is `local`.
@@ -54,9 +53,6 @@ def gather_in_rank_order(local: Tensor, sizes: list[int], group: dist.ProcessGro
         local: (n_r, D), this rank's tensor; or any shape that is the same on all ranks except for its first dimension.
         sizes: n_r of each rank; sizes may differ, and may be 0.
         group: the process group; None is the default one.
-
-    Returns:
-        (sum of sizes, D).
 
     Raises:
         ValueError: `sizes` does not fit the number of ranks or the local tensor.
@@ -71,9 +67,10 @@ def gather_in_rank_order(local: Tensor, sizes: list[int], group: dist.ProcessGro
 
 @torch.no_grad()
 def gather_without_gradient(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None = None) -> Tensor:
-    """Concatenate the ranks' tensors in rank order, for labels and other data without a gradient.
+    """Concatenate the ranks' tensors `local` in rank order, for labels and other data without a gradient.
 
-    Arguments, result and errors are those of `gather_in_rank_order`. The tensors may have any dtype.
+    `local`, which may have any dtype, `sizes` and `group` are as for `gather_in_rank_order`, and so are result and
+    errors.
     """
     rank, world_size = _rank_and_world(group)
     _check_sizes(local, sizes, rank, world_size)
@@ -95,7 +92,7 @@ class _GatherInRankOrder(torch.autograd.Function):
 
 
 def _gather(local: Tensor, sizes: list[int], group: dist.ProcessGroup | None) -> Tensor:
-    """Gather shards that are padded to the largest size, since not every backend takes shards of different sizes."""
+    """Gather the shards `local`, padded to the largest of `sizes`, as not every backend takes different sizes."""
     padded = local.new_zeros((max(sizes), *local.shape[1:]))
     padded[: len(local)] = local
     shards = [torch.empty_like(padded) for _ in sizes]

@@ -24,8 +24,8 @@ class LibraryLoss(MetricLoss):
 
     Args:
         loss: the library's loss. It is kept, not copied, and its parameters become parameters of this module.
-        num_classes: number of classes. It is an error if a label is not in 0 to num_classes - 1. None if the loss has
-            no parameters for single classes.
+        num_classes: number of classes; labels must be 0 to num_classes - 1. None if the loss has no parameters for
+            single classes.
     """
 
     def __init__(self, loss: losses.BaseMetricLossFunction, num_classes: int | None = None) -> None:
@@ -39,7 +39,7 @@ class LibraryLoss(MetricLoss):
         self.num_classes = num_classes
 
     def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
-        """Return the loss. See `MetricLoss.forward`.
+        """Return the loss. See `MetricLoss.forward` for the arguments.
 
         One seed is drawn from `generator` at each call. Half-precision embeddings are converted to float32 first, and
         autocast is switched off.
@@ -61,10 +61,7 @@ class LibraryLoss(MetricLoss):
         return value.reshape(()) if value.requires_grad else value.reshape(()) + embeddings.sum() * 0
 
     def _check_labels(self, labels: Tensor) -> None:
-        """Raise a ValueError if the loss has no parameters for a label.
-
-        On a GPU, the use of such a label would break the CUDA context of the process.
-        """
+        """Raise a ValueError if the loss has no parameters for one of `labels`: a GPU's CUDA context would break."""
         if self.num_classes is None or labels.numel() == 0:
             return
         lowest, highest = int(labels.min()), int(labels.max())
@@ -75,10 +72,7 @@ class LibraryLoss(MetricLoss):
 
 
 def euclidean() -> distances.LpDistance:
-    """Return pytorch-metric-learning's Euclidean distance, without a normalisation of the embeddings.
-
-    By default the library puts embeddings on the unit sphere.
-    """
+    """Return pytorch-metric-learning's Euclidean distance, without its default normalisation of the embeddings."""
     return distances.LpDistance(normalize_embeddings=False, collect_stats=False)
 
 
@@ -97,9 +91,9 @@ class _BoundedCosine(distances.CosineSimilarity):
 
 
 class _MeanOrZero(reducers.MeanReducer):
-    """Reducer that returns the mean of the losses, or 0 if there are none.
+    """The mean of the losses, or 0 if there are none.
 
-    There may be none, since NCALoss leaves out embeddings whose probability of a positive is 0.
+    NCALoss leaves out embeddings whose probability of a positive is 0, so that there may be none.
     """
 
     def element_reduction(

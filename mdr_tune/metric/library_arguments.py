@@ -86,13 +86,10 @@ def loss_class_names() -> list[str]:
 
 
 def loss_class_arguments(class_name: str) -> dict[str, Any]:
-    """Return the keyword arguments that a sweep file may give for a loss class.
+    """Return the default of each keyword argument that a sweep file may give for the loss class `class_name`.
 
-    Returns:
-        Default of each argument by name; `REQUIRED` if the argument has none.
-
-    Raises:
-        ValueError: the library has no such loss, or the loss cannot be used; the message says what would work.
+    The default is `REQUIRED` if the argument has none. Raise a ValueError if the library has no such loss, or it cannot
+    be used; the message says what would work.
     """
     if class_name in UNUSABLE:
         raise ValueError(f"{LIBRARY_PREFIX}{class_name} cannot be used: {UNUSABLE[class_name]}")
@@ -106,10 +103,9 @@ def loss_class_arguments(class_name: str) -> dict[str, Any]:
 
 
 def check_loss_class_arguments(class_name: str, arguments: Mapping[str, Any]) -> None:
-    """Raise a ValueError unless the arguments that a sweep file gives for a loss class can be used.
+    """Raise a ValueError unless a sweep file can give these `arguments` for the loss class `class_name`.
 
-    It is an error if an argument is unknown, missing, of the wrong type or out of its range, or if a sweep file must
-    not give it.
+    It is an error if an argument is unknown, missing, of a wrong type, out of its range, or forbidden in a sweep file.
     """
     name = LIBRARY_PREFIX + class_name
     known = loss_class_arguments(class_name)
@@ -132,12 +128,10 @@ def check_loss_class_arguments(class_name: str, arguments: Mapping[str, Any]) ->
 
 
 def constructor_defaults(kind: type) -> dict[str, Any]:
-    """Return the keyword arguments of a class's constructor, and of the base classes' constructors.
+    """Return the default of each keyword argument of the constructors of the class `kind` and of its base classes.
 
-    The base classes count because the library's constructors pass their `**kwargs` to the base class.
-
-    Returns:
-        Default of each argument by name; `REQUIRED` (`inspect.Parameter.empty`) if the argument has none.
+    The default is `REQUIRED` (`inspect.Parameter.empty`) if the argument has none. The base classes count because the
+    library's constructors pass their `**kwargs` to the base class.
     """
     known: dict[str, Any] = {}
     for base in kind.__mro__:
@@ -167,9 +161,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_type(name: str, key: str, value: Any, default: Any) -> None:
-    """Raise a ValueError if the type of `value` does not fit the default.
+    """Raise a ValueError if the `value` of the argument `key` of the loss `name` is not of the type of its `default`.
 
-    If there is no default, the value must be a number.
+    Without a default, the value must be a number.
     """
     if key == "triplets_per_anchor":
         fits, wanted = (
@@ -188,7 +182,7 @@ def _check_type(name: str, key: str, value: Any, default: Any) -> None:
 
 
 def _check_range(class_name: str, key: str, value: float) -> None:
-    """Raise a ValueError if a number is not in the range that makes sense. The loss itself does not check it."""
+    """Raise a ValueError if `value` is outside the sensible range of the argument `key` of the loss `class_name`."""
     allowed = _RANGES.get(f"{class_name}.{key}", _RANGES.get(key, _NOT_NEGATIVE))
     if not (allowed.holds(value) and value < math.inf):
         raise ValueError(f"{LIBRARY_PREFIX}{class_name}: {key} must be {allowed.text}; got {value!r}")

@@ -51,11 +51,11 @@ def check_library_loss(name: str, arguments: Mapping[str, Any]) -> None:
 
 
 def library_loss_is_angular(name: str, arguments: Mapping[str, Any]) -> bool:
-    """Return whether this loss depends only on the directions of embeddings, not on their lengths.
+    """Return whether the loss `name` with `arguments` depends only on the directions of embeddings, not on lengths.
 
     The loss is computed for a dozen embeddings, and again after each is made longer by a factor of its own. It is
     angular if its value stays the same. Losses that are defined on the unit sphere always count as angular, although
-    AngularLoss computes one of its products with embeddings as they come. Arguments and errors are those of
+    AngularLoss computes one of its products with embeddings as they come. Arguments and errors: see
     `check_library_loss`.
     """
     check_library_loss(name, arguments)
@@ -64,31 +64,24 @@ def library_loss_is_angular(name: str, arguments: Mapping[str, Any]) -> bool:
 
 
 def library_loss_takes_mined(name: str, arguments: Mapping[str, Any]) -> bool:
-    """Return whether this loss can be used with a miner other than `all`.
+    """Return whether the loss `name` with `arguments` can be used with a miner other than `all`.
 
-    Some losses cannot, since they choose the pairs of a batch themselves.
-
-    Arguments and errors are those of `check_library_loss`.
+    Some losses cannot, since they choose the pairs of a batch themselves. Arguments and errors: see
+    `check_library_loss`.
     """
     check_library_loss(name, arguments)
     return _build_for_trial(name.removeprefix(LIBRARY_PREFIX), _canonical(arguments)).takes_mined
 
 
 def build_library_loss(name: str, arguments: Mapping[str, Any], embedding_size: int, num_classes: int) -> LibraryLoss:
-    """Build a loss of pytorch-metric-learning. Its parameters are drawn from torch's global generator.
+    """Build the loss `name` with `arguments`. Its parameters are drawn from torch's global generator.
 
     By default, many of the library's losses put embeddings on the unit sphere first. This is switched off for losses of
     the Euclidean distance, and for NPairsLoss, which uses the dot product. It is left on for losses that compare
     cosines, and for AngularLoss, FastAPLoss and ProxyNCALoss, which are defined on the sphere.
 
-    Args:
-        name: as for `check_library_loss`.
-        arguments: as for `check_library_loss`.
-        embedding_size: length of an embedding, D.
-        num_classes: number of classes in the training data.
-
-    Raises:
-        ValueError: a trial cannot train with this loss; see `check_library_loss`.
+    `embedding_size` is the length of an embedding, D, and `num_classes` the number of classes in the training data.
+    `name`, `arguments` and errors are those of `check_library_loss`.
     """
     check_library_loss(name, arguments)
     return _build(name.removeprefix(LIBRARY_PREFIX), arguments, embedding_size, num_classes)
@@ -100,16 +93,10 @@ def library_loss_names() -> list[str]:
 
 
 def library_loss_arguments(name: str) -> dict[str, Any]:
-    """Return the keyword arguments that a sweep file may give for this loss.
+    """Return the default of each keyword argument that a sweep file may give for the loss `name`.
 
-    Args:
-        name: as for `check_library_loss`.
-
-    Returns:
-        Default of each argument by name; `inspect.Parameter.empty` for an argument that must be given.
-
-    Raises:
-        ValueError: the library has no such loss, or the loss cannot be used; the message says what would work.
+    The default is `inspect.Parameter.empty` for an argument that must be given. Raise a ValueError if the library has
+    no such loss, or it cannot be used; the message says what would work.
 
     Example:
         >>> library_loss_arguments("pml.CircleLoss")
@@ -138,7 +125,7 @@ def _build(class_name: str, arguments: Mapping[str, Any], embedding_size: int, n
 
 @lru_cache(maxsize=1024)
 def _problem_in_training(class_name: str, canonical_arguments: str) -> str | None:
-    """Build the loss and compute its value and gradient. Return the problem that was met, or None."""
+    """Return the problem that the loss `class_name` with `canonical_arguments` has in a training step, or None."""
     try:
         loss = _build_for_trial(class_name, canonical_arguments)
         for embeddings in (_trial_embeddings(), _trial_embeddings(), torch.ones(_TRIAL_EMBEDDINGS, _TRIAL_SIZE)):

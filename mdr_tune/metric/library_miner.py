@@ -10,7 +10,7 @@ from mdr_tune.metric.mined import Pairs, Triplets, no_triplets
 
 
 class LibraryMiner:
-    """Adapter of a miner of pytorch-metric-learning. The miner must not draw at random."""
+    """Adapter of a `miner` of pytorch-metric-learning. The miner must not draw at random."""
 
     can_fall_back = False
 
@@ -19,10 +19,7 @@ class LibraryMiner:
 
     @torch.no_grad()
     def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Triplets | Pairs:
-        """Choose triplets or pairs of a batch. See `Miner`.
-
-        `generator` is not used. If the embeddings are on a GPU, the library's code makes the CPU wait for it.
-        """
+        """See `Miner`; `generator` is not used. If embeddings are on a GPU, the library makes the CPU wait for it."""
         check_embeddings(embeddings, class_ids(labels))
         if len(embeddings) == 0:  # some of the library's miners raise an IndexError then
             return no_triplets(embeddings)

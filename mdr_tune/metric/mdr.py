@@ -50,8 +50,7 @@ class MDRLoss(nn.Module):
 
     Example:
         >>> mdr = MDRLoss(levels=(-2.0, 0.0, 2.0))
-        >>> loss = mdr(torch.rand(8, 4))
-        >>> loss.shape
+        >>> mdr(torch.rand(8, 4)).shape
         torch.Size([])
     """
 
@@ -82,19 +81,15 @@ class MDRLoss(nn.Module):
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Return the regularisation loss of a batch. In training mode, also update the moving averages.
+        """Return the regularisation loss of a batch, of shape (), in standard deviations of the distances.
 
-        The loss is computed in the dtype of the levels, or in float32 if the levels have a lower precision. The dtype
-        of the embeddings and autocast do not change that: distances between close embeddings are differences of nearly
-        equal numbers, for which half precision is too coarse. The gradient of the embeddings has the dtype of the
+        In training mode, also update the moving averages. The loss is computed in the dtype of the levels, or in
+        float32 if the levels have a lower precision, whatever the dtype of the embeddings or autocast: half precision
+        is too coarse for differences of nearly equal numbers. The gradient of the embeddings has the dtype of the
         embeddings.
 
         Args:
-            embeddings: (N, D), the same embeddings that the metric-learning loss gets. N is at least 2, or 3 for
-                `offdiagonal`.
-
-        Returns:
-            The loss, of shape (), in standard deviations of the distances.
+            embeddings: (N, D), the same that the metric-learning loss gets. N is at least 2, or 3 for `offdiagonal`.
 
         Raises:
             TypeError: `embeddings` is not a tensor.
@@ -110,7 +105,7 @@ class MDRLoss(nn.Module):
         return mean_distance_to_nearest_level(embeddings, levels, tiles, mean, std)
 
     def _averages(self, batch_mean: Tensor, batch_std: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and standard deviation to normalise distances with. In training mode, also store them."""
+        """Return the mean and std to normalise by. In training, first update them by `batch_mean` and `batch_std`."""
         known, old_mean, old_std = self.initialized, self.mean.to(batch_mean.dtype), self.std.to(batch_std.dtype)
         if not self.training:
             return torch.where(known, old_mean, batch_mean), torch.where(known, old_std, batch_std)

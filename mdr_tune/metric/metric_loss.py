@@ -20,18 +20,14 @@ class MetricLoss(nn.Module):
     takes_mined: bool = True
 
     def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
-        """Return the loss of a batch. If the batch has nothing to compare, the loss and its gradient are 0.
+        """Return the loss of a batch, of shape (). If there is nothing to compare, the loss and its gradient are 0.
 
         Args:
             embeddings: (N, D), as `apply_embedding_mode` returns them.
             labels: (N,), int64, class of each embedding; or the `BatchLabels` of these classes. A loss with parameters
                 for each class takes classes from 0 to num_classes - 1.
             mined: triplets or pairs that the miner chose; None stands for all of the batch.
-            generator: generator that losses with random draws use. It is on the CPU, and in the same state on all
-                ranks.
-
-        Returns:
-            The loss, of shape ().
+            generator: generator for losses with random draws, on the CPU, and in the same state on all ranks.
 
         Raises:
             ValueError: a shape is wrong, or a label is not one of the classes.

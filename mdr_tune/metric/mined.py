@@ -54,12 +54,12 @@ class Miner(Protocol):
         Args:
             embeddings: (N, D), the same embeddings that the loss will get.
             labels: (N,), integers, class of each embedding, on any device; or the `BatchLabels` of these classes.
-            generator: generator for random draws, in the same state on all ranks. It is on the CPU, even if the
-                embeddings are on a GPU.
+            generator: generator for random draws, in the same state on all ranks; on the CPU even if embeddings are
+                not.
 
         Returns:
             Indices of the chosen pairs or triplets, on the device of `embeddings`. The tensors are empty if the batch
-            has no pairs or triplets. A result of None stands for all pairs or triplets.
+            has no pairs or triplets. None stands for all pairs or triplets.
 
         Raises:
             ValueError: a shape is wrong, or the generator is on a GPU.
@@ -67,19 +67,16 @@ class Miner(Protocol):
 
 
 def draw_negatives(weights: Tensor, labels: BatchLabels, generator: torch.Generator) -> Tensor:
-    """Draw a negative for each positive pair, by the weights in the row of the pair's anchor.
+    """Draw a negative for each of P positive pairs, by its anchor's row of `weights`; return their indices (P,).
 
     All anchors get the same number of draws, as many as the anchor with the most pairs needs. The draws of an anchor
     are made together, so that its row of weights is summed up once, not once for each pair.
 
     Args:
         weights: (N, N), weight of each embedding (column) as a negative of each anchor (row). All weights are at least
-            0, and the row of each anchor has a sum above 0.
-        labels: labels of the batch, with P positive pairs; P is above 0.
+            0, and the row of each anchor has a sum above 0. No negative with a weight of 0 is drawn.
+        labels: labels of the batch; P is above 0.
         generator: generator on the CPU.
-
-    Returns:
-        (P,), indices of the negatives, all with a weight above 0.
     """
     of_anchors = weights[labels.rows]  # (R, N)
     if weights.device.type == "cpu":
@@ -90,7 +87,7 @@ def draw_negatives(weights: Tensor, labels: BatchLabels, generator: torch.Genera
 
 
 def draw_by_cpu(weights: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-    """Draw columns by weights on a GPU, as `torch.multinomial` draws them on a CPU with replacement.
+    """Draw columns (R, `draws`) by weights on a GPU, as `torch.multinomial` draws them on a CPU with replacement.
 
     The random numbers are the same as on a CPU, and so is the generator's state afterwards. The drawn columns are the
     same too, except where rounding decides. The CPU does not wait for the GPU, and so cannot raise an error if weights
@@ -100,9 +97,6 @@ def draw_by_cpu(weights: Tensor, draws: int, generator: torch.Generator) -> Tens
         weights: (R, N), at least 0; the sum of each row is above 0.
         draws: number of draws from each row, at least 1.
         generator: generator on the CPU.
-
-    Returns:
-        (R, draws), indices of columns.
     """
     if draws == 1:  # torch has a shortcut for one draw, with other random numbers
         exponential = torch.empty(weights.shape, dtype=weights.dtype).exponential_(generator=generator)
@@ -114,15 +108,12 @@ def draw_by_cpu(weights: Tensor, draws: int, generator: torch.Generator) -> Tens
 
 
 def mined_triplets(mined: Mined, labels: Labels) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the triplets that a miner chose, as indices of anchors, positives and negatives, (T,) each.
+    """Return the triplets in `mined`, the result of a miner, as indices of anchors, positives and negatives, (T,) each.
 
     If the miner chose pairs, each positive pair is combined with each negative pair of the same anchor. None becomes
-    all triplets of the batch, sorted by anchor, positive and negative. The triplets and their order are those of
+    all triplets of the batch, sorted by anchor, positive and negative. Only then are `labels` used: the class of each
+    embedding, (N,), or the `BatchLabels` of these classes. The triplets and their order are those of
     pytorch-metric-learning's `convert_to_triplets`, but no tensor of N x N x N numbers is made.
-
-    Args:
-        mined: pairs or triplets that a miner chose in the batch, or None.
-        labels: (N,), class of each embedding, or the `BatchLabels` of these classes. Used only if `mined` is None.
     """
     if isinstance(mined, Triplets):
         return mined.anchors, mined.positives, mined.negatives
@@ -139,7 +130,7 @@ def mined_triplets(mined: Mined, labels: Labels) -> tuple[Tensor, Tensor, Tensor
 
 
 def check_generator(generator: torch.Generator) -> None:
-    """Raise a ValueError unless `generator` is on the CPU, where its draws do not depend on the embeddings' device."""
+    """Raise a ValueError unless `generator` is on the CPU, where draws do not depend on the embeddings' device."""
     if generator.device.type != "cpu":
         raise ValueError(
             f"the generator is on {generator.device}, but negatives are drawn on the CPU, so that they are the same on "

@@ -8,10 +8,8 @@ Many items of a query may be so close: in tight clusters, or if the query is far
 of the embeddings are tried first, since they have almost no rounding.
 
 A place is a position in the ranking of a query, from 0. An open place is one whose item may belong elsewhere, on the
-other side of a cutoff (see `Asked`).
-
-In shapes, B is the number of queries, G the number of gallery items and D the length of an embedding. In formulas, q is
-the embedding of a query, and g that of an item.
+other side of a cutoff (see `Asked`). In shapes, B is the number of queries, G the number of gallery items and D the
+length of an embedding. In formulas, q is the embedding of a query, and g that of an item.
 """
 
 from typing import NamedTuple
@@ -20,27 +18,26 @@ import torch
 from torch import Tensor
 
 _NUMBERS_AT_ONCE = {"cpu": 2**18, "cuda": 2**24}
-"""Number of differences of coordinates in memory at once, by type of device. On a CPU they take 2 MiB as float64, which
-fits into the cache of a core."""
+"""Number of differences of coordinates in memory at once, by type of device.
+
+On a CPU they take 2 MiB as float64, which fits into the cache of a core.
+"""
 _PLACES_AT_ONCE = 2**20
 """Number of places, counted over all queries, whose items are put in order at once."""
 _PARTS_AT_ONCE = {"cpu": 2**21, "cuda": 2**24}
-"""Number of a gallery's coordinates that are split into parts at once, by type of device. About five float64 copies of
-them exist at that time."""
+"""Number of a gallery's coordinates that are split into parts at once, by type of device.
+
+About five float64 copies of them exist at that time.
+"""
 _ITEMS_PER_DIFFERENCE = 16
 """Number of distances that products of parts compute in the time of one distance by differences."""
 
 
 def squared_distances(queries: Tensor, items: Tensor) -> Tensor:
-    """Return |q - g|^2 of each pair of a query and an item, with the same bits on every processor.
+    """Return |q - g|^2 of pairs of a query and an item, (P,) float64, with the same bits on every processor.
 
-    Args:
-        queries: (P, D), the query of each pair.
-        items: (P, D), the item of each pair.
-
-    Returns:
-        (P,) float64. The values are exact if all coordinates are whole multiples of one power of two, and at most about
-        2^22 times that power.
+    `queries` and `items` hold the two embeddings of each pair, (P, D). The values are exact if all coordinates are
+    whole multiples of one power of two, and at most about 2^22 times that power.
     """
     terms = (queries.double() - items.double()).square_()
     while (width := terms.shape[1]) > 1:
@@ -51,10 +48,7 @@ def squared_distances(queries: Tensor, items: Tensor) -> Tensor:
 
 
 def distances_of_pairs(queries: Tensor, gallery: Tensor, rows: Tensor, items: Tensor) -> Tensor:
-    """Return `squared_distances` (P,) of P pairs, computed in blocks to limit memory.
-
-    The pairs are given by the indices of their queries, `rows` (P,), and of their gallery items, `items` (P,).
-    """
+    """Return the squared distances (P,) between `queries[rows]` and `gallery[items]`, in blocks to limit memory."""
     at_once = max(1, _NUMBERS_AT_ONCE[gallery.device.type] // gallery.shape[1])
     pairs = zip(rows.split(at_once), items.split(at_once), strict=True)
     # index_select is ten times as fast as indexing.
@@ -64,9 +58,7 @@ def distances_of_pairs(queries: Tensor, gallery: Tensor, rows: Tensor, items: Te
 class Rounding(NamedTuple):
     """Bound of the rounding of computed distances: a value v may be wrong by up to `absolute + relative * v`.
 
-    Attributes:
-        absolute: (B, 1), the absolute part for each query.
-        relative: the relative part, less than 1.
+    `absolute` is (B, 1), one number for each query; `relative` is less than 1.
     """
 
     absolute: Tensor
@@ -77,17 +69,11 @@ class Rounding(NamedTuple):
         return Rounding(self.absolute[rows], self.relative)
 
     def least(self, values: Tensor) -> Tensor:
-        """Return the least computed distance of an item that may be as far as an item of `values`, for each value.
-
-        `values` are computed distances, (B, C), and so is the result.
-        """
+        """Return the computed distances (B, C) below which an item is surely nearer than one at `values` (B, C)."""
         return (values * (1 - self.relative) - 2 * self.absolute) / (1 + self.relative)
 
     def most(self, values: Tensor) -> Tensor:
-        """Return the greatest computed distance of an item that may be as near as an item of `values`, for each value.
-
-        `values` are computed distances, (B, C), and so is the result.
-        """
+        """Return the computed distances (B, C) above which an item is surely farther than one at `values` (B, C)."""
         return (values * (1 + self.relative) + 2 * self.absolute) / (1 - self.relative)
 
 
@@ -98,12 +84,8 @@ def product_rounding(query_norms: Tensor, dimensions: int) -> Rounding:
     half the distance from 1 to the next larger float. The magnitudes add up to at most |g|^2 + 2 |q||g| (by the
     inequality of Cauchy and Schwarz), which is less than (|q| + |g|)^2 <= (2 |q| + |q - g|)^2 <= 8 |q|^2 + 2 |q - g|^2
     = 10 |q|^2 + 2 (|g|^2 - 2 q.g). The bound of an item thus depends on its own distance: an item that is far away does
-    not make near ones less certain.
+    not make near ones less certain. `query_norms` (B,) are the |q| after centring, `dimensions` is D.
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1.
-
-    Args:
-        query_norms: (B,), norms of the queries after centring.
-        dimensions: length of an embedding, D.
     """
     relative = product_error(dimensions, query_norms.dtype)
     underflow = 4 * dimensions * torch.finfo(query_norms.dtype).tiny  # smaller numbers may count as 0
@@ -112,23 +94,21 @@ def product_rounding(query_norms: Tensor, dimensions: int) -> Rounding:
 
 
 def product_error(dimensions: int, dtype: torch.dtype) -> float:
-    """Return the bound of the rounding of a sum of D products, as a share of the sum of their magnitudes.
+    """Return the bound of the rounding of a sum of `dimensions` products, as a share of the sum of their magnitudes.
 
-    It includes 24 u (see `product_rounding`) for the rounding in other operations: centring q and g, adding |g|^2,
-    `squared_distances`, and the arithmetic of `Rounding`.
+    It includes 24 u of the float type `dtype` (see `product_rounding`) for the rounding in other operations: centring q
+    and g, adding |g|^2, `squared_distances`, and the arithmetic of `Rounding`.
     """
     sum_of_products = (dimensions + 24) * torch.finfo(dtype).eps / 2
     return min(sum_of_products / (1 - sum_of_products), 1 / 4)  # from 2^21 dimensions on, float32 decides nothing
 
 
 def exact_step(reach: Tensor) -> Tensor:
-    """Return the step: a power of two for which distances do not round if all coordinates are whole multiples of it.
+    """Return a power of two, the step: distances do not round if all coordinates are whole multiples of the step.
 
     A distance is here the sum |q|^2 + |g|^2 - 2 q.g, added up in any order. In float32 it is less than 2^24 times the
-    square of the step, and so fits into the mantissa.
-
-    Args:
-        reach: the largest |q| + |g|, a scalar, of the dtype of the sums.
+    square of the step, and so fits into the mantissa. `reach` is the largest |q| + |g|, a scalar, of the dtype of the
+    sums.
     """
     largest_whole_number = 2 / torch.finfo(reach.dtype).eps
     _, exponent = torch.frexp(reach / largest_whole_number**0.5)
@@ -136,12 +116,10 @@ def exact_step(reach: Tensor) -> Tensor:
 
 
 def products_are_exact(embeddings: Tensor, centre: Tensor, reach: Tensor) -> bool:
-    """Return whether all coordinates are whole multiples of `exact_step`, so that no sum of |g|^2 - 2 q.g rounds.
+    """Return whether no sum of |g|^2 - 2 q.g rounds, since all coordinates are whole multiples of `exact_step`.
 
-    Args:
-        embeddings: (N, D), queries or gallery.
-        centre: (D,), the point that is subtracted from the embeddings.
-        reach: the largest |q| + |g| after the subtraction, a scalar.
+    The coordinates are those of `embeddings` (N, D), queries or gallery, and of `centre` (D,), which is subtracted from
+    them. `reach` is the largest |q| + |g| after the subtraction, a scalar.
     """
     step = exact_step(reach)
     if step.square() < torch.finfo(step.dtype).tiny:  # squares of small numbers would count as 0
@@ -206,7 +184,7 @@ def nearest_in_order(
 def _settle_all(
     distances: Tensor, rounding: Rounding, asked: Asked, queries: Tensor, gallery: Tensor, looked_at: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the result of `nearest_in_order`. More and more items are looked at, until every query is decided."""
+    """Return the result of `nearest_in_order`. Look at `looked_at` items first, then at more, until all is decided."""
     size = distances.shape[1]
     items, ranks, rows = _settle(distances, rounding, asked, queries, gallery, looked_at, most_open=size)
     if len(rows):
@@ -226,11 +204,9 @@ def _settle(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the result of `nearest_in_order`, and the queries that are left undecided, (U,), ascending.
 
-    Args:
-        looked_at: number of items to look at for each query, the nearest ones by `distances`. It is at least the last
-            cutoff. A query is left undecided if an item that is not looked at may belong before the last cutoff.
-        most_open: greatest number of open places (see the head of this file). A query with more of them is left
-            undecided.
+    `looked_at` is the number of items to look at for each query, the nearest ones by `distances`, and at least the last
+    cutoff. A query is left undecided if another item may belong before the last cutoff, or if it has more than
+    `most_open` open places (see the head of this file).
     """
     values, items = distances.topk(looked_at, dim=1, largest=False, sorted=True)
     ranks = torch.arange(looked_at, device=items.device).repeat(len(items), 1)
@@ -253,16 +229,12 @@ def _settle(
 
 
 def distances_by_parts(queries: Tensor, gallery: Tensor) -> tuple[Tensor, Rounding]:
-    """Compute |q - g|^2 by products of the embeddings' parts. Return it, (B, G) float64, and its rounding.
+    """Return |q - g|^2, (B, G) float64, of `queries` (B, D) and `gallery` (G, D), and the bound of its rounding.
 
     Each coordinate is split into two parts, a whole multiple of a step and a rest of at most half a step. Products of
     two multiples are exact. All other products have a rest as a factor, so that they are small, and so is their
     rounding. The work is three times that of a plain product.
     Source: Ozaki et al., Error-free transformations of matrix multiplication, Numerical Algorithms 59, 2012.
-
-    Args:
-        queries: (B, D).
-        gallery: (G, D).
     """
     dimensions, items_at_once = gallery.shape[1], max(1, _PARTS_AT_ONCE[gallery.device.type] // gallery.shape[1])
     blocks = gallery.split(items_at_once)
@@ -285,11 +257,9 @@ def distances_by_parts(queries: Tensor, gallery: Tensor) -> tuple[Tensor, Roundi
 
 
 def _parts(embeddings: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split embeddings (n, D) float64 into whole multiples of the step and rests.
+    """Split `embeddings` (n, D) float64 into whole multiples of `step` and rests, (n, D) both.
 
-    Returns:
-        The multiples, (n, D); the rests, (n, D); the squared norms of the multiples, (n,); and the squared norms of the
-        embeddings minus the squared norms of the multiples, (n,).
+    After them, return the squared norms of the multiples, (n,), and those of the embeddings minus the former, (n,).
     """
     whole = (embeddings / step).round_().mul_(step)
     rest = embeddings - whole
@@ -304,10 +274,7 @@ def _largest_norm(embeddings: Tensor) -> Tensor:
 def _open_places(values: Tensor, rounding: Rounding, cutoffs: Tensor) -> Tensor:
     """Return which places are open, (B, L) bool: the item at an open place may belong on the other side of a cutoff.
 
-    Args:
-        values: (B, L), computed distances, ascending.
-        rounding: bound of the rounding of `values`.
-        cutoffs: (C,), cutoffs less than L.
+    `values` are computed distances, (B, L), ascending, correct within `rounding`; `cutoffs` (C,) are less than L.
     """
     edges = values[:, cutoffs - 1]
     begin = torch.searchsorted(values, rounding.least(edges))
@@ -319,10 +286,10 @@ def _open_places(values: Tensor, rounding: Rounding, cutoffs: Tensor) -> Tensor:
 
 
 def _of_both_kinds(is_open: Tensor, is_hit: Tensor) -> Tensor:
-    """Return the open places without the runs whose items are all hits or all misses, (B, L) bool.
+    """Return `is_open`, (B, L) bool, without those runs of adjacent open places that have only hits or only misses.
 
-    A run is a sequence of adjacent open places. A hit is an item of the query's class, a miss is an item of another
-    class. If a run has hits only or misses only, its order does not matter.
+    `is_hit`, (B, L), says whether the item at a place is of the query's class, a hit. The order within hits, or within
+    misses, does not matter.
     """
     starts = is_open.clone()
     starts[:, 1:] &= ~is_open[:, :-1]
@@ -334,18 +301,10 @@ def _of_both_kinds(is_open: Tensor, is_hit: Tensor) -> Tensor:
 
 
 def _in_order(rows: Tensor, places: Tensor, items: Tensor, queries: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort the items of each run of adjacent places by distance, then by index.
+    """Sort the `items` of each run of adjacent `places` by distance, then by index. Return items and ranks, (P,) both.
 
-    Args:
-        rows: (P,), the query of each place, ascending.
-        places: (P,), the places, ascending for each query.
-        items: (P,), the item at each place.
-        queries: (B, D).
-        gallery: (G, D).
-
-    Returns:
-        The items in order, (P,), and their ranks, (P,). The rank of an item is its place. Equally near items all have
-        the place of the first of them as their rank.
+    The rank of an item is its place. Equally near items all have the place of the first of them as their rank. `rows`
+    (P,) has the query of each place, ascending, and places ascend within a query; `queries` (B, D), `gallery` (G, D).
     """
     distances = distances_of_pairs(queries, gallery, rows, items)
     follows = (rows[1:] == rows[:-1]) & (places[1:] == places[:-1] + 1)

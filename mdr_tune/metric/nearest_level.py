@@ -24,7 +24,7 @@ from mdr_tune.metric.distance_tiles import DistanceTile
 def mean_distance_to_nearest_level(
     embeddings: Tensor, levels: Tensor, tiles: list[DistanceTile], mean: Tensor, std: Tensor
 ) -> Tensor:
-    """Return the mean over i != j of min_k |(d_ij - mean) / std - s_k|, differentiably.
+    """Return the mean over i != j of min_k |(d_ij - mean) / std - s_k|, of shape (), in standard deviations.
 
     A pair that is equally far from two levels counts for the lower one. If levels are equal, their pairs count for the
     first of them. The gradient is 0 for a pair that lies on a level, and for a pair whose squared distance is at or
@@ -37,9 +37,6 @@ def mean_distance_to_nearest_level(
         tiles: result of `distance_tiles(embeddings)`. The tiles are overwritten and removed from the list.
         mean: (), the number that is subtracted from the distances, in their units.
         std: (), the number that the differences are divided by, in the units of the distances, above 0.
-
-    Returns:
-        The loss, of shape (), in standard deviations.
     """
     loss: Tensor = _MeanDistanceToNearestLevel.apply(embeddings, levels, tiles, mean, std)
     return loss
@@ -94,12 +91,12 @@ class _Thresholds:
 
 
 def _visit(tile: DistanceTile, thresholds: _Thresholds) -> tuple[Tensor, Tensor]:
-    """Return the tile's pulls, sign(nearest target - distance), and 1 + L sums over the tile.
+    """Return the pulls of `tile`, sign(nearest target - distance), and 1 + L sums over the tile.
 
-    The first sum is that of |nearest target - distance|. The other L sums belong to the sorted levels. Each is the sum
-    of the pulls of all pairs whose nearest level is this level or a higher one. The tile is passed over many times, but
-    each pass is vectorised and stays within the cache. `torch.bucketize` and a look-up need only two passes, but take
-    four times as long on a CPU.
+    The first sum is that of |nearest target - distance|. The other L sums belong to the sorted levels, whose targets
+    and midpoints are `thresholds`. Each is the sum of the pulls of all pairs whose nearest level is this level or a
+    higher one. The tile is passed over many times, but each pass is vectorised and stays within the cache.
+    `torch.bucketize` and a look-up need only two passes, but take four times as long on a CPU.
     """
     distances = tile.distances
     nearest, beyond = torch.empty_like(distances), torch.empty_like(distances)
@@ -119,7 +116,7 @@ def _visit(tile: DistanceTile, thresholds: _Thresholds) -> tuple[Tensor, Tensor]
 
 
 def _coefficients(tile: DistanceTile, pulls: Tensor) -> Tensor:
-    """Return the matrix of a tile that the backward pass multiplies with embeddings, (rows, columns).
+    """Return the matrix of `tile` that the backward pass multiplies with embeddings, (rows, columns).
 
     For a strip the matrix is C = pull / distance; it is multiplied with differences of embeddings. For a diagonal tile
     the matrix is C + C^T, with the sum of each row subtracted on the diagonal; it is multiplied with the embeddings
@@ -139,7 +136,7 @@ def _coefficients(tile: DistanceTile, pulls: Tensor) -> Tensor:
 def _put_embedding_gradient(
     gradient: Tensor, embeddings: Tensor, rows: slice, columns: slice, coefficients: Tensor
 ) -> None:
-    """Put the gradient from a tile's pairs into `gradient`, for both embeddings of each pair.
+    """Put the gradient from the pairs of a tile, between `rows` and `columns`, into `gradient`, by its `coefficients`.
 
     The gradient of embedding i is the sum of pull_ij * (e_j - e_i) / d_ij over both orders of each pair. A diagonal
     tile overwrites its rows of `gradient`. A strip adds to the rows of both its sides, so that strips have to come
@@ -165,10 +162,8 @@ def _distance_floor(dtype: torch.dtype) -> float:
 def _level_gradient(pulls_from: Tensor, sorted_levels: Tensor, order: Tensor) -> Tensor:
     """Return the sum of the pulls at each level, (L,), in the order of the parameter `levels`.
 
-    Args:
-        pulls_from: (L,), for each sorted level, the sum of the pulls at this level and at higher ones.
-        sorted_levels: (L,), the levels, ascending.
-        order: (L,), index of each sorted level in the parameter `levels`.
+    `pulls_from` (L,) has, for each of the `sorted_levels` (L,), ascending, the sum of the pulls at this level and at
+    higher ones. `order` (L,) has the index of each sorted level in the parameter `levels`.
     """
     pulls_at = pulls_from.clone()
     pulls_at[:-1].sub_(pulls_from[1:])

@@ -32,8 +32,10 @@ _GPU_SHARE = 1 / 4
 _FLOATS_PER_DISTANCE = 8
 
 _COPIES_LEFT_IN = 4
-"""Least mean number of items per distinct embedding for which each distinct embedding is compared only once. Below it,
-equal embeddings are treated like other near ties."""
+"""Least mean number of items per distinct embedding for which each distinct embedding is compared only once.
+
+Below it, equal embeddings are treated like other near ties.
+"""
 
 _COMPARED_FIRST = 16
 """Number of columns of the embeddings that are compared first in the search for equal embeddings."""
@@ -61,8 +63,7 @@ def nearest_items(
         cutoffs: ranks from 1 to `depth`. For each of these ranks k, and for `depth`, the first k items are the k
             nearest. Items between two neighbouring cutoffs may be in any order. None: all items are in order.
         labels: classes of the queries, (N,), and of the gallery, (G,). With labels, two nearly equally near items may
-            be swapped if both are of the query's class, or if neither is. None: such items are in order too, as far as
-            `cutoffs` demand it.
+            be swapped if both are of the query's class, or if neither is. None: `cutoffs` alone decide.
 
     Yields:
         The block as a slice of the queries, in order; and its items, (B, depth) int64, nearest first.
@@ -109,10 +110,8 @@ class _Prepared(NamedTuple):
         gallery: (U, D), the distinct embeddings of the gallery; the whole gallery if few of its embeddings are copies.
         which: (G,) int64, the index of each item's embedding in `gallery`.
         centre: (D,), a point near the mean of `gallery`.
-        centred: (U, D), `gallery` less the centre. Centring changes no distance, but makes the products and their
-            rounding smaller.
-        squared_norms: (U,), squared norms of `centred`. The squared norms of the queries are not needed, since they do
-            not change the order.
+        centred: (U, D), `gallery` less the centre, which makes the products and their rounding smaller.
+        squared_norms: (U,), squared norms of `centred`. Those of the queries do not change the order.
         rounding: bound of the rounding of products with each of the N queries.
         is_exact: whether the products do not round at all.
     """
@@ -153,11 +152,10 @@ def _prepare(queries: Tensor, gallery: Tensor) -> _Prepared:
 
 
 def _centre(gallery: Tensor) -> Tensor:
-    """Return a point near the mean of the gallery, (D,).
+    """Return a point (D,) near the mean of `gallery`: each coordinate is a whole multiple of a power of two.
 
-    Each coordinate is the mean rounded to a whole multiple of a power of two. This power is an eighth to a quarter of
-    the coordinate's spread. Coordinates that are multiples of a coarse power of two, such as integers, therefore stay
-    so when they are centred.
+    This power is an eighth to a quarter of the coordinate's spread. Coordinates that are multiples of a coarse power of
+    two, such as integers, therefore stay so when they are centred.
     """
     least, most = gallery.amin(dim=0), gallery.amax(dim=0)
     _, exponent = torch.frexp(most - least)  # the spread is 0.5 to 1 times 2 ** exponent
@@ -167,11 +165,7 @@ def _centre(gallery: Tensor) -> Tensor:
 
 
 def can_be_ranked(embeddings: Tensor) -> bool:
-    """Return whether embeddings (n, D) are finite, and small enough for finite distances.
-
-    Both |g|^2 and 2 q.g have to be finite. They must stay finite when the embeddings are centred, and when they are
-    added up.
-    """
+    """Return whether `embeddings` (n, D) are finite, with finite |g|^2 and 2 q.g, also when centred or added up."""
     limit = (torch.finfo(embeddings.dtype).max / 16) ** 0.5
     return bool((torch.linalg.vector_norm(embeddings, dim=1) <= limit).all())  # False for NaN, too
 
@@ -191,14 +185,10 @@ def _block_size(gallery: Tensor) -> int:
 
 
 def distinct_rows(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distinct rows of a matrix, and which of them each row equals.
+    """Return the indices (U,) of the distinct rows of `embeddings` (G, D), and which of them each row equals, (G,).
 
-    Args:
-        embeddings: (G, D).
-
-    Returns:
-        Index of the first row of each of the U distinct embeddings, (U,) int64, ascending; and for each row, the number
-        of the distinct embedding that it equals, (G,) int64, from 0 to U - 1.
+    The first of equal rows counts as the distinct one. The indices ascend. The second result has numbers from 0 to U -
+    1. Both are int64.
     """
     first = torch.arange(len(embeddings), device=embeddings.device)
     # Copies agree in any few columns. To compare all columns of all rows would take as long as ranking 6,000 of them.
@@ -214,7 +204,7 @@ def distinct_rows(embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _distances(queries: Tensor, prepared: _Prepared, buffer: Tensor) -> Tensor:
-    """Return |q - g|^2 - |q|^2, (B, U), of each centred query q and embedding g of the gallery, in `buffer`."""
+    """Return |q - g|^2 - |q|^2, (B, U), of the centred `queries` q and each `prepared` embedding g, in `buffer`."""
     out = buffer[: len(queries)]
     with full_float32(queries.device.type):
         torch.addmm(prepared.squared_norms, queries, prepared.centred.t(), alpha=-2, out=out)
@@ -222,7 +212,7 @@ def _distances(queries: Tensor, prepared: _Prepared, buffer: Tensor) -> Tensor:
 
 
 def _nearest(distances: Tensor, depth: int) -> Tensor:
-    """Return the columns of the `depth` smallest entries of each row, (B, depth), sorted by entry, then by column."""
+    """Return the columns of each row's `depth` smallest `distances`, (B, depth), sorted by entry, then by column."""
     beyond = min(depth + 1, distances.shape[1])  # one item more shows whether there is a tie at the edge
     nearest = distances.topk(beyond, dim=1, largest=False, sorted=True)
     values, items = nearest.values[:, :depth], nearest.indices[:, :depth]
@@ -242,7 +232,7 @@ def _nearest(distances: Tensor, depth: int) -> Tensor:
 
 
 def _columns_within(distances: Tensor, edge: Tensor, depth: int) -> Tensor:
-    """Return the columns, ascending, of each row's `depth` smallest entries, the largest of which is `edge` (B, 1)."""
+    """Return, ascending, the columns of each row's `depth` smallest `distances`, whose largest is `edge` (B, 1)."""
     nearer, equal = distances < edge, distances == edge
     places = depth - nearer.sum(dim=1, keepdim=True)  # left for entries equal to the edge; the first get them
     chosen = nearer | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= places))

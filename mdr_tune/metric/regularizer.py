@@ -23,18 +23,11 @@ class MDRRegularizer(BaseRegularizer):
     `level_decay=0.01 / weight`.
 
     The levels are among `loss.parameters()`, which have to be given to the optimizer. The moving averages are in
-    `loss.state_dict()`. `loss.eval()` stops the updates of the averages; see `MDRLoss`.
+    `loss.state_dict()`. `loss.eval()` stops the updates of the averages. The regularisation is computed in the dtype of
+    the levels (float32), even if the embeddings are in half precision or `torch.autocast` is on.
 
-    The regularisation is computed in the dtype of the levels (float32), even if the embeddings are in half precision or
-    `torch.autocast` is on.
-
-    Args:
-        levels: see `MDRLoss`.
-        momentum: see `MDRLoss`.
-        statistics: see `MDRLoss`.
-        level_decay: factor of the sum of squared levels. `embedding_reg_weight` multiplies this sum too.
-        learn_levels: see `MDRLoss`.
-        **kwargs: arguments of the library's `BaseRegularizer`.
+    The arguments `levels`, `momentum`, `statistics` and `learn_levels` are those of `MDRLoss`. `level_decay` must be at
+    least 0. `**kwargs` are arguments of the library's `BaseRegularizer`.
 
     Raises:
         ValueError: `MDRLoss` does not accept an argument, or `level_decay` is negative.
@@ -61,10 +54,6 @@ class MDRRegularizer(BaseRegularizer):
         return self.mdr.levels
 
     def compute_loss(self, embeddings: Tensor) -> dict[str, dict[str, Any]]:
-        """Return the regularisation of a batch in the form that the library's reducers take.
-
-        Args:
-            embeddings: (N, D), as they were passed to the loss, before the loss's distance normalises them.
-        """
+        """Return the regularisation of `embeddings` (N, D), as the loss got them, for the library's reducers."""
         total = self.mdr(embeddings) + self.level_decay * self.levels.square().sum()
         return {"loss": {"losses": total, "indices": None, "reduction_type": "already_reduced"}}

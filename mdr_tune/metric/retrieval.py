@@ -29,7 +29,7 @@ def retrieval_metrics(
     gallery_labels: Tensor | None = None,
     block_size: int | None = None,
 ) -> dict[str, float]:
-    """Return Recall@K for each K, MAP@R and R-precision, by Euclidean distance, in percent.
+    """Return `recall_at_{K}` for each K, `map_at_r` and `r_precision`, by Euclidean distance, in percent.
 
     Recall@K is the share of queries with an item of their class among the K nearest items. R is the number of items of
     a query's class that can be retrieved. A query's R-precision is the share of the R nearest items that are of its
@@ -39,10 +39,8 @@ def retrieval_metrics(
     They are left out of MAP@R and R-precision, as in pytorch-metric-learning; both are NaN if no query is left.
     Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020.
 
-    Arguments and errors are those of `score_queries`. All queries are scored.
-
-    Returns:
-        `recall_at_{K}` for each K, `map_at_r` and `r_precision`.
+    All queries are scored. The arguments, `embeddings`, `labels`, `ks`, `gallery`, `gallery_labels` and `block_size`,
+    and the errors are those of `score_queries`.
     """
     sums = score_queries(embeddings, labels, ks, gallery=gallery, gallery_labels=gallery_labels, block_size=block_size)
     return metrics_from_sums(sums, ks)
@@ -117,12 +115,11 @@ def examine_queries(
     block_size: int | None = None,
     neighbours: int = 8,
 ) -> tuple[Tensor, QueryScores]:
-    """Score the queries `rows`; return the sums of `score_queries`, and the scores of each query.
+    """Score the queries `rows`; return the sums of `score_queries`, and the scores and `neighbours` of each query.
 
-    Other arguments, and errors, are those of `score_queries`.
-
-    Args:
-        neighbours: number of nearest items to return for each query. Fewer are returned if the scores need fewer.
+    `neighbours` is the number of nearest items to return; fewer are returned if the scores need fewer. The other
+    arguments, `embeddings`, `labels`, `ks`, `rows`, `gallery`, `gallery_labels` and `block_size`, and the errors are
+    those of `score_queries`.
     """
     problem = _problem(embeddings, labels, gallery, gallery_labels, ks)
     sums, columns = _score(problem, ks, rows, block_size, neighbours)
@@ -132,9 +129,9 @@ def examine_queries(
 def _score(
     problem: "_Problem", ks: Sequence[int], rows: slice | None, block_size: int | None, neighbours: int | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the sums of `score_queries`, and a list of the fields of `QueryScores`.
+    """Return the sums of `score_queries`, and a list of the fields of `QueryScores`, empty if `neighbours` is None.
 
-    The list is empty if `neighbours` is None.
+    `ks`, `rows` and `block_size` are those of `score_queries`, whose other arguments are in `problem`.
     """
     start, stop, step = (rows or slice(None)).indices(len(problem.queries))
     if step != 1:
@@ -177,18 +174,10 @@ def _score(
 
 
 def metrics_from_sums(sums: Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
-    """Return the metrics in percent from sums of `score_queries`.
+    """Return the metrics in percent from `sums` (len(ks) + 4,) of `score_queries`, computed with the ranks `ks`.
 
-    The sums of several slices of the queries may be added up before.
-
-    A metric is NaN if there are no queries to compute it from.
-
-    Args:
-        sums: (len(ks) + 4,), the sums.
-        ks: the ranks K that the sums were computed with.
-
-    Returns:
-        `recall_at_{K}` for each K, `map_at_r` and `r_precision`, in percent.
+    The sums of several slices of the queries may be added up before. The metrics are `recall_at_{K}` for each K,
+    `map_at_r` and `r_precision`. A metric is NaN if there are no queries to compute it from.
 
     Raises:
         ValueError: `sums` does not fit `ks`.
@@ -214,7 +203,7 @@ class _Problem(NamedTuple):
 def _problem(
     embeddings: Tensor, labels: Tensor, gallery: Tensor | None, gallery_labels: Tensor | None, ks: Sequence[int]
 ) -> _Problem:
-    """Check the arguments of `score_queries`; return queries and gallery with the embeddings in float32 or float64."""
+    """Check the arguments of `score_queries`; return them as queries and gallery with float32 or float64 embeddings."""
     check_embeddings(embeddings, labels)
     if (gallery is None) != (gallery_labels is None):
         raise ValueError("give gallery and gallery_labels together, or neither")
@@ -246,7 +235,7 @@ def _check_ks(ks: Sequence[int], retrievable: int) -> None:
 
 
 def _count_relevant(problem: _Problem) -> Tensor:
-    """Return R of each query, (N,): the number of items of its class that it can retrieve."""
+    """Return R of each query of `problem`, (N,): the number of items of its class that it can retrieve."""
     classes, class_of_item = torch.unique(torch.cat([problem.gallery_labels, problem.labels]), return_inverse=True)
     items = len(problem.gallery_labels)
     counts = torch.bincount(class_of_item[:items], minlength=len(classes))
@@ -272,9 +261,9 @@ def _precisions(hits: Tensor, relevant: Tensor, max_relevant: int) -> tuple[Tens
 def _block_sums(
     hits: Tensor, relevant: Tensor, ks: Sequence[int], average_precision: Tensor, r_precision: Tensor
 ) -> Tensor:
-    """Return the sums of `score_queries` for a block of queries.
+    """Return the sums of `score_queries` with `ks` for a block of queries.
 
-    `hits` and `relevant` are the arguments of `_precisions`, the two precisions are its results.
+    `hits` and `relevant` are the arguments of `_precisions`; `average_precision` and `r_precision` are its results.
     """
     return torch.stack(
         [hits[:, :k].any(dim=1).sum().to(torch.float64) for k in ks]

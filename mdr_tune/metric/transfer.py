@@ -5,10 +5,7 @@ from torch import Tensor
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Send a CPU tensor to `device` and return it.
-
-    A copy to a GPU is made from pinned memory, so that the CPU does not wait.
-    """
+    """Return a CPU `tensor` on `device`. A copy to a GPU is made from pinned memory, so that the CPU does not wait."""
     if device.type == "cpu":
         return tensor
     pinned = tensor if tensor.is_pinned() else tensor.pin_memory()

@@ -41,7 +41,7 @@ class TripletLoss(MetricLoss):
         self.margin = margin
 
     def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
-        """Return the loss, in the units of the embeddings. See `MetricLoss.forward`."""
+        """Return the loss, in the units of the embeddings. See `MetricLoss.forward` for the arguments."""
         check_embeddings(embeddings, class_ids(labels))
         if mined is None:
             labels = known_labels(labels, embeddings.device)
@@ -55,9 +55,10 @@ class TripletLoss(MetricLoss):
 def triplet_margin_loss(
     embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float
 ) -> Tensor:
-    """Return the triplet margin loss of the given triplets. Without triplets, the loss and its gradient are 0.
+    """Return the triplet margin loss of the given triplets, of shape (), in the units of the embeddings.
 
-    Second derivatives are not supported. Half-precision embeddings are converted to float32 first.
+    Without triplets, the loss and its gradient are 0. Second derivatives are not supported. Half-precision embeddings
+    are converted to float32 first.
 
     Args:
         embeddings: (N, D).
@@ -65,9 +66,6 @@ def triplet_margin_loss(
         positives: (T,), indices of embeddings.
         negatives: (T,), indices of embeddings.
         margin: margin in the units of the embeddings.
-
-    Returns:
-        The loss, of shape (), in the units of the embeddings.
 
     Raises:
         TypeError: an argument other than `margin` is not a tensor.
@@ -153,10 +151,7 @@ def _quotients(counted: Tensor, distances: Tensor) -> Tensor:
 
 
 def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
-    """Add `values` (T,) to the entries `indices` (T,) of `target`, always in the same order.
-
-    The order decides the last bits of the sums.
-    """
+    """Add `values` (T,) to the entries `indices` (T,) of `target`, always in one order, which decides the last bits."""
     if target.device.type == "cpu":
         target.index_add_(0, indices, values)
     else:  # on a GPU `index_add_` adds in any order, which changes the last bits
@@ -164,20 +159,18 @@ def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
 
 
 def _many_triplets(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:
-    """Return the loss of more than N x N triplets on a CPU.
+    """Return the loss of more than N x N triplets on a CPU: distances of all ordered pairs are looked up.
 
-    The distances of all ordered pairs are computed once and looked up for each triplet. This takes memory for N x N
-    numbers instead of 3 x T x D. On a GPU this is not done, since the backward of `cdist` would need memory for N x N x
-    D numbers.
+    This takes memory for N x N numbers instead of 3 x T x D. On a GPU this is not done, since the backward of `cdist`
+    would need memory for N x N x D numbers.
     """
     distances = _pair_distances(embeddings)
     return (distances[anchors, positives] - distances[anchors, negatives] + margin).clamp_min(0).mean()
 
 
 def _pair_distances(embeddings: Tensor) -> Tensor:
-    """Return |e_i - e_j + eps| of all ordered pairs, (N, N), differentiably.
+    """Return |e_i - e_j + eps| of all ordered pairs of `embeddings`, (N, N), differentiably. eps is `_EPS`.
 
-    The distances are computed from differences, not from matrix products. For near duplicates they therefore agree with
-    those of `_distances`.
+    They are computed from differences, not from matrix products, so that near duplicates agree with `_distances`.
     """
     return torch.cdist(embeddings + _EPS, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
