@@ -16,16 +16,13 @@ from mdr_tune.training.ranks import Ranks
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose statistics in training are those of the global batch.
+    """`nn.BatchNorm2d` whose statistics in training are those of the global batch, over all `ranks`.
 
-    Parameters, buffers and state dict are those of `nn.BatchNorm2d`.
-
-    In eval mode, and with one rank, it behaves as `nn.BatchNorm2d`. Gradients are those that one rank with the global
-    batch would compute. As everywhere in this project, the gradient that comes in on each of W ranks is W times the
-    rank's share, and DDP averages the gradients of the parameters over the ranks.
+    In all else, also in eval mode or with one rank, it is `nn.BatchNorm2d`. Gradients are those that one rank with the
+    global batch would compute. As everywhere in this project, the gradient that comes in on each of W ranks is W times
+    the rank's share, and DDP averages the gradients of the parameters over the ranks.
 
     Attributes:
-        ranks: The ranks that share a batch.
         shares: Number of images of the global batch on each rank.
         weights: (W, 1), `shares` as a tensor of the layer's dtype, on the layer's device.
     """
@@ -35,7 +32,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     weights: torch.Tensor
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Normalise the inputs (n, C, H, W), each channel by itself."""
+        """Normalise `inputs` (n, C, H, W), each channel by itself."""
         if not self.training or self.ranks.world_size == 1 or self.running_mean is None:
             return super().forward(inputs)
         assert len(inputs) == self.shares[self.ranks.rank]
@@ -61,12 +58,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> None:
-    """Make every `nn.BatchNorm2d` in `module` compute its training statistics over all ranks. `module` is changed.
+    """Make every `nn.BatchNorm2d` in `module` compute its training statistics over all `ranks`. `module` is changed.
 
-    Args:
-        module: The network, already on its device and in its dtype.
-        ranks: The ranks that share each batch.
-        batch_size: Number of images in the global batch of every training step.
+    It must be on its device. `batch_size` is the number of images in the global batch of every training step.
     """
     if ranks.world_size == 1:
         return
@@ -82,16 +76,10 @@ def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> 
 def _global_moments(
     inputs: torch.Tensor, counts: torch.Tensor, total: int, ranks: Ranks
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean (C,) and the biased variance (C,) of each channel over the inputs of all ranks.
+    """Return the mean (C,) and the biased variance (C,) of each channel over the `inputs` (n, C, H, W) of all `ranks`.
 
-    The ranks' means and variances are combined by the formula of Chan, Golub and LeVeque (1979), which avoids
-    cancellation.
-
-    Args:
-        inputs: (n, C, H, W), the inputs of this rank.
-        counts: (W, 1), number of values that each rank has in a channel.
-        total: Sum of `counts`.
-        ranks: The ranks; each of them must make this call.
+    The ranks' moments are combined by the formula of Chan, Golub and LeVeque (1979), which avoids cancellation.
+    `counts` (W, 1) are the numbers of values that each rank has in a channel, and `total` is their sum.
     """
     # The kernel of BatchNorm itself: 4 (NCHW) to 20 (channels last) times faster than torch.var_mean on a CPU.
     mean, variance = torch.ops.aten.batch_norm_update_stats(inputs, None, None, 0.0)  # (C,), (C,)
@@ -102,11 +90,7 @@ def _global_moments(
 
 
 class _Normalize(torch.autograd.Function):
-    """Normalise with a given mean and variance of the global batch.
-
-    The backward pass includes the gradient through the mean and the variance, which depend on the inputs of all
-    ranks.
-    """
+    """Normalise by the global batch's mean and variance. The backward pass includes the gradient through both."""
 
     @staticmethod
     def forward(

@@ -63,9 +63,7 @@ def evaluate(
 
 
 def usable_ks(split: ImageSplit, recall_ks: Sequence[int]) -> list[int]:
-    """Return the ranks K that Recall@K can be computed for, ascending.
-
-    They are 1 and those of `recall_ks` that do not exceed the number of items to retrieve.
+    """Return 1 and those of `recall_ks` up to the number of items to retrieve in `split`, ascending.
 
     Raises:
         ValueError: There is no query, or nothing to retrieve.
@@ -96,7 +94,7 @@ def embed_split(
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
 ) -> EmbeddedSplit:
-    """Embed the queries and the gallery of a split. Arguments and errors are those of `evaluate`."""
+    """Embed the queries and the gallery of `split`. Arguments, from `model` on, and errors: see `evaluate`."""
     gallery, device = split.gallery, ranks.device
 
     def embed_all(images: Images) -> torch.Tensor:
@@ -120,12 +118,10 @@ def embed(
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
 ) -> torch.Tensor:
-    """Embed images: each rank embeds a slice of them, and reads its next batch while the network computes.
+    """Return the embeddings (n, D) of all `images` in their order, on every rank.
 
-    Arguments and errors are those of `evaluate`.
-
-    Returns:
-        (n, D), the embeddings of all images in their order, on every rank.
+    Each rank embeds a slice of them, and reads its next batch while the network computes. The other arguments, from
+    `model` to `batch_size`, and errors are those of `evaluate`.
     """
 
     def read(rows: torch.Tensor) -> torch.Tensor:
@@ -154,7 +150,7 @@ def embed(
 
 
 def _forward(model: EmbeddingModel, images: torch.Tensor, at_once: int) -> tuple[torch.Tensor, int]:
-    """Return the embeddings (n, D) of images (n, C, H, W), and the number of images that fitted into memory at once."""
+    """Return the embeddings (n, D) of `images`, and how many fitted into memory together, at most `at_once`."""
     while True:
         try:
             with full_float32(images.device.type):

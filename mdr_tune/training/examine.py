@@ -29,9 +29,10 @@ def examine(
     on_batch: Callable[[], None] = lambda: None,
     batch_size: int = EVALUATION_BATCH,
 ) -> tuple[dict[str, float], TestDetails]:
-    """Return the metrics that `evaluate` returns, bit by bit the same, and details of queries and classes.
+    """Return the metrics of `evaluate`, bit by bit the same, and details of queries and classes.
 
-    Arguments and errors are those of `evaluate`. Only rank 0 gets the pictures of queries.
+    All arguments, from `model` to `batch_size`, and errors are those of `evaluate`. Only rank 0 gets pictures of
+    queries.
     """
     ks = usable_ks(split, recall_ks)
     embedded = embed_split(model, split, ranks, image_size, on_batch, batch_size)
@@ -55,7 +56,7 @@ def examine(
 
 
 def _gather(mine: QueryScores, count: int, ranks: Ranks) -> QueryScores:
-    """Return the scores of all ranks' queries, on the CPU."""
+    """Return the scores of all `count` queries on the CPU, from those of each rank's queries, `mine`."""
     sizes = shard_sizes(count, ranks.world_size)
     columns = [column.double() for column in mine[:3]]  # ranks and indices are exact in float64
     together = torch.cat([torch.stack(columns, dim=1), mine.nearest.double()], dim=1)
@@ -64,31 +65,19 @@ def _gather(mine: QueryScores, count: int, ranks: Ranks) -> QueryScores:
 
 
 def class_centres(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the class ids (C,), ascending, and the mean embedding of each class (C, D).
-
-    Args:
-        embeddings: (n, D).
-        labels: (n,).
-    """
+    """Return the C classes in `labels` (n,), ascending, and the mean (C, D) of the `embeddings` (n, D) of each."""
     classes, place, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     sums = embeddings.new_zeros(len(classes), embeddings.shape[1]).index_add_(0, place, embeddings)
     return classes, sums / counts[:, None]
 
 
 def best_and_worst(scores: QueryScores, labels: torch.Tensor, most: int = SHOWN_QUERIES) -> tuple[list[int], list[int]]:
-    """Return the queries with the highest average precision, and among the other queries those with the lowest.
+    """Return the indices of the best queries by average precision, best first, and of the worst ones, worst first.
 
-    Within each of the two lists, every query is of a different class. Among queries of equal precision, the one whose
-    first hit comes earlier is better; if the first hits are equal as well, the query that comes first in the split is
-    taken first. Queries without anything to retrieve are left out.
-
-    Args:
-        scores: Scores of all n queries of a split.
-        labels: (n,), classes of the queries.
-        most: Greatest length of each list. A list also has at most half as many queries as there are in total.
-
-    Returns:
-        Indices of the best queries, the best first, and of the worst ones, the worst first.
+    Within each of the two lists, every query is of a different class, by `labels` (n,). No query is in both lists. Of
+    queries with equal precision in `scores`, one with an earlier first hit is better; then the earlier in the split
+    comes first. Queries without anything to retrieve are left out. A list has at most `most` queries, and at most half
+    of all queries.
     """
     rank = np.where(scores.first_hit.numpy() > 0, scores.first_hit.numpy(), np.iinfo(np.int64).max)
     precision = scores.average_precision.numpy()
@@ -119,7 +108,7 @@ def _show(kind: str, index: int, scores: QueryScores, split: ImageSplit, image_s
 
 
 def _pictures(images: Images, labels: torch.Tensor, indices: torch.Tensor, image_size: int | None) -> list[ShownImage]:
-    """Return thumbnails of the images at `indices` (m,), cropped as the network saw them."""
+    """Return thumbnails of the `images` at `indices` (m,), cropped as the network saw them, with their `labels`."""
     pixels = images[indices]  # (m, C, H, W)
     if image_size is not None:
         pixels = center_crop(pixels, image_size)

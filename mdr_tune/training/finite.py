@@ -10,16 +10,13 @@ class TrialDiverged(RuntimeError):  # noqa: N818 - an outcome of a trial more th
 
 
 class FiniteNumbers:
-    """End a trial whose embeddings or loss are not finite; the error names the first such step of the epoch.
+    """End a trial whose embeddings or loss are not finite. The error names the first such step of `epoch`, from 1.
 
     On a CPU the trial ends at that step. On a GPU, a check in each step would make the CPU wait for the GPU each time.
     The numbers are therefore kept, and checked at the end of the epoch; the error is the same. Until then, if a batch
     has embeddings that are not all finite, the losses get zeros in place of the batch. Otherwise a kernel that turns
     NaN into an index might end the process's whole CUDA context. The weights and averages that result from the rest of
     such an epoch are of no use.
-
-    Args:
-        epoch: Number of the epoch, from 1.
     """
 
     def __init__(self, epoch: int) -> None:
@@ -27,12 +24,9 @@ class FiniteNumbers:
         self._seen: list[torch.Tensor] = []  # two scalars a step: 0, or NaN if an embedding is not finite; and the loss
 
     def embeddings(self, embeddings: torch.Tensor, step: int) -> torch.Tensor:
-        """Check the embeddings (N, D) of a step; return the embeddings to compute the losses with.
+        """Check the `embeddings` (N, D) of a `step`, from 0; return the embeddings to compute the losses with.
 
-        `step` is the number of the step, from 0. On a GPU the check is made by `end_epoch`.
-
-        Raises:
-            TrialDiverged: The embeddings are on a CPU, and not finite.
+        On a CPU, raise TrialDiverged if they are not finite. On a GPU, `end_epoch` does that.
         """
         if embeddings.device.type == "cpu":
             if not bool(torch.isfinite(embeddings).all()):
@@ -43,12 +37,9 @@ class FiniteNumbers:
         return embeddings.masked_fill(finite != 0, 0.0)
 
     def loss(self, loss: torch.Tensor, step: int) -> None:
-        """Check the loss () of a step. `embeddings` must have been called for this step before.
+        """Check the `loss` () of a `step`, for which `embeddings` was called before.
 
-        `step` is the number of the step, from 0. On a GPU the check is made by `end_epoch`.
-
-        Raises:
-            TrialDiverged: The loss is on a CPU, and not finite.
+        On a CPU, raise TrialDiverged if it is not finite. On a GPU, `end_epoch` does that.
         """
         if loss.device.type != "cpu":
             self._seen.append(loss.detach())
@@ -56,11 +47,7 @@ class FiniteNumbers:
             raise self._diverged(2 * step + 1)
 
     def end_epoch(self) -> None:
-        """Check the embeddings and losses that were on a GPU during the epoch.
-
-        Raises:
-            TrialDiverged: An embedding or a loss is not finite.
-        """
+        """Raise TrialDiverged if an embedding or a loss that was on a GPU during the epoch is not finite."""
         if not self._seen:
             return
         for number, value in enumerate(torch.stack(self._seen).tolist()):

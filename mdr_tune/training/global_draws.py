@@ -36,24 +36,21 @@ class Draws:
         _draws[self._number] = self
 
     def at(self, step: tuple[int, ...], batch_size: int, rows: slice) -> None:
-        """Prepare for a forward pass on the images `rows` of a step's global batch. The arguments become attributes."""
+        """Prepare for a forward pass on the images `rows`: set the attributes `step`, `batch_size` and `rows`."""
         self.step, self.batch_size, self.rows = step, batch_size, rows
         self._calls = {}
 
     def keep_mask(
         self, layer: int, shape: torch.Size, probability: float, like: torch.Tensor, same_for_all: bool = False
     ) -> torch.Tensor:
-        """Return a random mask to multiply activations by: 0 to drop one, 1 / (1 - probability) to keep it.
+        """Return a mask to multiply activations by: (n, *`shape`) of 0 to drop or 1 / (1 - probability) to keep.
 
         Args:
             layer: Number of the layer. A second call for the same layer in a forward pass draws anew.
             shape: Shape of one image's mask.
             probability: Probability to drop, in [0, 1].
             like: (n, ...), a tensor with the dtype and the device of the mask; n is the number of `rows`.
-            same_for_all: Whether one draw is made for all images of the global batch.
-
-        Returns:
-            (n, *shape), or (1, *shape) with `same_for_all`.
+            same_for_all: Whether one draw, (1, *shape), is made for all images of the global batch.
         """
         if torch.compiler.is_compiling():
             # The compiler does not look into this operation. A generator in sight of the compiler would break the
@@ -94,7 +91,7 @@ class GlobalDropout(nn.Dropout):
     draws: Draws
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Drop single elements of the inputs (n, ...)."""
+        """Drop single elements of `inputs` (n, ...)."""
         if not self.training or self.p == 0:
             return inputs
         return inputs * self.draws.keep_mask(self.layer, inputs.shape[1:], self.p, inputs)

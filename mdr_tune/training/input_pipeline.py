@@ -28,10 +28,7 @@ class InputBatch(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """A batch from the background thread. For a CPU its images are augmented already.
-
-    For a GPU its images are not yet augmented, and its tensors are in pinned memory.
-    """
+    """A batch from the background thread: augmented for a CPU; in pinned memory and not yet augmented for a GPU."""
 
     images: torch.Tensor  # (n, C, H, W)
     params: torch.Tensor  # (n, k)
@@ -41,8 +38,8 @@ class _Read(NamedTuple):
 class InputPipeline:
     """Read and augment the batches of one rank.
 
-    The images depend only on the split, the augmentation, the seed and the batches. They do not depend on how many
-    batches are read ahead. For any number of ranks, the slices of all ranks make up the same global batch.
+    The images depend only on the split, the augmentation, the seed and the batches, not on how many batches are read
+    ahead. For any number of ranks, the slices of all ranks make up the same global batch.
 
     For a CPU, a background thread reads and augments. For a GPU, the background thread reads into pinned memory; the
     calling thread sends the batch to the GPU and augments it there, without waiting for the GPU. The copy has a stream
@@ -50,13 +47,10 @@ class InputPipeline:
 
     Args:
         split: The images to train on.
-        augmentation: The augmentation of the images.
+        augmentation: The augmentation of the images. ValueError if its crop is larger than the images.
         seed: Seed of the trial.
         ranks: Rank and device of this process.
         prefetch_batches: Greatest number of batches that are read ahead; 0 reads each batch when it is asked for.
-
-    Raises:
-        ValueError: The crop of the augmentation is larger than the images.
     """
 
     def __init__(
@@ -70,14 +64,10 @@ class InputPipeline:
         """(C, H, W) of the images that `epoch` yields."""
 
     def epoch(self, epoch: int, batches: torch.Tensor) -> Generator[InputBatch, None, None]:
-        """Yield the input of each step of an epoch.
+        """Yield the input of each step of the epoch number `epoch`, from 0.
 
-        The background thread ends when the last batch is taken, or when the generator is closed. Leaving a `for` loop
-        over the generator closes it.
-
-        Args:
-            epoch: Number of the epoch, from 0.
-            batches: (steps, B) int64, indices of images in the split.
+        `batches` (steps, B) int64 are indices of images in the split. The background thread ends when the last batch is
+        taken, or when the generator is closed. Leaving a `for` loop over the generator closes it.
         """
         read = partial(self._read, epoch)
         with closing(prefetch(read, enumerate(batches), self._prefetch_batches)) as reads:
@@ -85,10 +75,7 @@ class InputPipeline:
                 yield self._on_device(images, params, labels)
 
     def _read(self, epoch: int, numbered: tuple[int, torch.Tensor]) -> _Read:
-        """Read this rank's images of a batch.
-
-        `numbered` is a pair: the number of the step, and the indices (B,) of the images of its batch.
-        """
+        """Read this rank's images of a batch of `epoch`. `numbered` is the step's number and the image indices (B,)."""
         step, indices = numbered
         mine = shard_slice(len(indices), self._ranks.world_size, self._ranks.rank)
         images = self._split.images[indices[mine]]
@@ -114,11 +101,11 @@ class InputPipeline:
 
 
 def _keep_for(stream: torch.cuda.Stream, tensor: torch.Tensor) -> torch.Tensor:
-    """Keep the memory of a tensor from being reused before `stream` is done with the tensor; return the tensor."""
+    """Keep the memory of `tensor` from being reused before `stream` is done with it; return the tensor."""
     tensor.record_stream(stream)
     return tensor
 
 
 def _pin(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a copy of a CPU tensor in pinned memory; a tensor that is on a GPU already is returned as it is."""
+    """Return a copy of a CPU `tensor` in pinned memory; a tensor that is on a GPU already is returned as it is."""
     return tensor.pin_memory() if tensor.device.type == "cpu" else tensor

@@ -18,19 +18,17 @@ from torch.nn.parallel import DistributedDataParallel
 def embed_in_chunks(
     model: nn.Module, embed: Callable[[slice], torch.Tensor], num_images: int, chunk_size: int
 ) -> tuple[torch.Tensor, Callable[[], None]]:
-    """Embed images without keeping a graph; return the embeddings and a function that makes the second pass.
+    """Return the embeddings (n, D) of `num_images` images, and a function that makes the second pass.
+
+    The embeddings are a leaf tensor that requires a gradient. When they have it, the function is called: it adds to the
+    gradients of the parameters of `model`. With DDP, the ranks' gradients are averaged once, in the last chunk.
 
     Args:
-        model: The model that `embed` calls. With DDP, the ranks' gradients are averaged once, in the last chunk.
+        model: The model that `embed` calls.
         embed: Function from a slice of the images to their embeddings (c, D). It is called twice for each chunk, and
             must return the same both times.
         num_images: Number of images, n.
         chunk_size: Number of images in a chunk, c, at least 1.
-
-    Returns:
-        The embeddings (n, D), a leaf tensor that requires a gradient; and a function that makes the second pass. The
-        function must be called when the embeddings have their gradient. It adds to the gradients of the model's
-        parameters.
     """
     chunks = [slice(start, min(start + chunk_size, num_images)) for start in range(0, num_images, chunk_size)]
     with torch.no_grad():

@@ -9,15 +9,12 @@ GIB = 2**30
 
 
 class PeakMemory:
-    """Peak memory since this object was made.
+    """Peak memory since this object was made. All `ranks` must make the same calls.
 
     On a GPU it is the most that torch has allocated for tensors. On a CPU it is the peak resident set of the process.
     The resident set includes the libraries (0.3 GiB and more), and memory that the allocator kept from an earlier
     trial. The peak resident set can be reset on Linux only, and only if /proc is writable. Elsewhere it is the peak
     since the process started.
-
-    Args:
-        ranks: The ranks; each of them must make the same calls.
     """
 
     def __init__(self, ranks: Ranks) -> None:

@@ -31,14 +31,9 @@ class EmbeddingModel(nn.Module):
 
     @classmethod
     def from_config(cls, config: TrialConfig, pretrained: bool = True) -> "EmbeddingModel":
-        """Build the model of a trial. Weights that are not pretrained are drawn from torch's global generator.
+        """Build the model of `config`, with `pretrained` weights (UserError if there are none) or randomly drawn ones.
 
-        Args:
-            config: Configuration of the trial.
-            pretrained: Whether to load the backbone's published weights. Use False if a checkpoint is loaded next.
-
-        Raises:
-            UserError: The published weights cannot be obtained.
+        Use False if a checkpoint is loaded next. Weights are drawn from torch's global generator.
         """
         backbone = build_backbone(
             config.backbone.name,
@@ -50,10 +45,7 @@ class EmbeddingModel(nn.Module):
         return cls(backbone, config.embedding.size, config.embedding_mode, config.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed images.
-
-        Args:
-            images: (n, C, H, W), uint8 or float in 0..255, grey or RGB, of a size that the backbone takes.
+        """Embed `images` (n, C, H, W), uint8 or float in 0..255, grey or RGB, of a size that the backbone takes.
 
         Returns:
             (n, D). In training mode, the raw output of the linear layer; `apply_embedding_mode` needs the global batch,

@@ -24,15 +24,11 @@ class Terms(NamedTuple):
 class Objective(nn.Module):
     """Compute total = loss + weight * MDR + level_decay * sum of squared levels (Kim & Park, AAAI 2021, section 3).
 
-    Without MDR, the total is the loss alone. Levels that are not learned do not decay.
+    Without MDR, the total is the loss alone. Levels that are not learned do not decay. `config` is the trial's; its
+    labels are 0 to `num_classes` - 1.
 
-    The parameters of the objective (the levels, a loss's proxies) get the full gradient on each rank, because each rank
-    computes the loss of the whole gathered batch. They are therefore kept out of DDP, since there is nothing to
-    average.
-
-    Args:
-        config: Configuration of the trial.
-        num_classes: Number of classes in the training split; labels are 0 to num_classes - 1.
+    The parameters of the objective (the levels, a loss's proxies) are kept out of DDP. They get the full gradient on
+    each rank, because each rank computes the loss of the whole gathered batch, so that there is nothing to average.
     """
 
     def __init__(self, config: TrialConfig, num_classes: int) -> None:
@@ -55,10 +51,8 @@ class Objective(nn.Module):
         Args:
             embeddings: (N, D), raw embeddings of the global batch, in rank order, equal on all ranks.
             labels: (N,) class ids, or the batch's `BatchLabels`.
-            generator: Generator for the random draws of the miner and of the loss. It is on the CPU, and in the same
-                state on all ranks.
-            epochs_done: Number of epochs, with fractions, that are completed when this step is done. The warm-up of
-                MDR's weight depends on it.
+            generator: Generator for draws of the miner and the loss, on the CPU, in the same state on all ranks.
+            epochs_done: Epochs, with fractions, that are completed after this step, for the warm-up of MDR's weight.
         """
         embeddings = apply_embedding_mode(embeddings, self.mode)
         mined = self.miner(embeddings, labels, generator)
@@ -76,7 +70,7 @@ class Objective(nn.Module):
         return self.weight * warmup_factor(epochs_done, self.warmup_epochs)
 
     def describe(self, epochs_done: float) -> dict[str, float]:
-        """Return the weight, the levels and the moving averages of MDR as metrics. There are none without MDR."""
+        """Return MDR's weight after `epochs_done` epochs, levels and moving averages as metrics; none without MDR."""
         if self.mdr is None:
             return {}
         metrics = {f"mdr/level_{i}": level for i, level in enumerate(self.mdr.levels.tolist())}

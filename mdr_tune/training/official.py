@@ -27,9 +27,11 @@ from mdr_tune.util.files import atomic_write, check_on_disk
 from mdr_tune.util.words import escaped
 
 OfficialMode = Literal["rescale", "l2"]
-"""Embedding mode of one of the authors' models: `rescale` for their class `Embedding`, `l2` for `L2NormEmbedding`
-(run.py --l2norm). A saved file does not show which of the two classes its model has, since their tensors have the same
-names. At test time `Embedding` gives raw embeddings, `L2NormEmbedding` unit vectors."""
+"""Embedding mode of one of the authors' models: `rescale` for their class `Embedding`, `l2` for `L2NormEmbedding`.
+
+run.py --l2norm makes the latter. A saved file does not show which of the two classes its model has, since their tensors
+have the same names. At test time `Embedding` gives raw embeddings, `L2NormEmbedding` unit vectors.
+"""
 
 IMAGE_SHAPE: ImageShape = (3, 224, 224)
 RESIZE = 256
@@ -80,10 +82,7 @@ class ImportedModel:
         )
 
     def checkpoint(self) -> dict[str, Any]:
-        """Return a checkpoint for `mdr_tune.tracking.champion.load_model`.
-
-        It has no optimiser state, so that no trial can be resumed from it.
-        """
+        """Return a checkpoint for `tracking.champion.load_model`. It has no optimiser state to resume a trial from."""
         return {
             "version": CHECKPOINT_VERSION,
             "config": self.config.model_dump(),
@@ -94,7 +93,7 @@ class ImportedModel:
 
 
 def import_official(file: Path, mode: OfficialMode) -> ImportedModel:
-    """Read a file that the authors' code saved, and convert its model. Nothing in the file is executed.
+    """Convert the model in a `file` that the authors' code saved, trained with `mode`. Nothing in the file is executed.
 
     Raises:
         UserError: The file cannot be read, or is not the state dict of one of the authors' models; the message names
@@ -110,9 +109,9 @@ def import_official(file: Path, mode: OfficialMode) -> ImportedModel:
 
 
 def write_checkpoint(imported: ImportedModel, folder: Path) -> Path:
-    """Write the checkpoint `folder`/model.pt and return its path. The folder is made if it is missing.
+    """Write the checkpoint of `imported` to `folder`/model.pt, complete or not at all, and return its path.
 
-    The file appears only when it is complete. If there is a model.pt with the same bytes already, nothing is written.
+    The folder is made if it is missing. If it has a model.pt with the same bytes already, nothing is written.
 
     Raises:
         UserError: The folder has a model.pt of another model, or the file cannot be written.
@@ -134,9 +133,9 @@ def write_checkpoint(imported: ImportedModel, folder: Path) -> Path:
 
 
 def convert_official(state: Mapping[str, torch.Tensor], mode: OfficialMode) -> tuple[EmbeddingModel, TrialConfig]:
-    """Convert a state dict of the authors' code to a model of this package and its configuration.
+    """Convert a state dict of the authors' code to a model of this package, in eval mode, and its configuration.
 
-    In eval mode the model returns the same embeddings as the authors' model with this state dict.
+    The model returns the same embeddings as the authors' model with this state dict.
 
     Args:
         state: State dict of the authors' `Embedding` or `L2NormEmbedding`, on any of their backbones. The prefix
@@ -217,7 +216,7 @@ def _embedding_size(state: Mapping[str, torch.Tensor]) -> int:
 
 
 def _their_key(key: str, backbone: str) -> str:
-    """Return the name that the tensor `key` of this package has in the authors' code."""
+    """Return the name that the tensor `key` of this package's model with `backbone` has in the authors' code."""
     for ours, theirs in _THEIR_PREFIXES[backbone].items():
         if key.startswith(ours):
             return theirs + key.removeprefix(ours)
@@ -225,7 +224,7 @@ def _their_key(key: str, backbone: str) -> str:
 
 
 def _check_fits(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], backbone: str) -> None:
-    """Raise UserError unless `state` has the expected tensors and, apart from the unused classifier, no others."""
+    """Raise UserError unless `state` has the `expected` tensors, and no others but an unused classifier."""
     missing = [key for key in expected if key not in state]
     unexpected = [key for key in state if key not in expected and not (backbone == "bn_inception" and key in _UNUSED)]
     both = [key for key in expected if key in state]

@@ -13,11 +13,11 @@ from mdr_tune.training.schedule import learning_rate_factor
 
 
 def make_optimizer(config: OptimizerConfig, model: EmbeddingModel, objective: Objective) -> torch.optim.Optimizer:
-    """Return the optimiser of a trial, with its parameter groups in this order.
+    """Return the optimiser of the parameters of `model` and `objective` that `config` asks for.
 
-    The groups are `backbone`, `head` (the embedding layer), `loss` (the loss's parameters) and `levels` (the levels of
-    MDR). A group without parameters to train is left out. On a GPU the optimiser is torch's fused one, which updates
-    many parameters in one kernel and does not wait for the GPU.
+    Its parameter groups are, in this order, `backbone`, `head` (the embedding layer), `loss` (the loss's parameters)
+    and `levels` (the levels of MDR). A group without parameters to train is left out. On a GPU the optimiser is torch's
+    fused one, which updates many parameters in one kernel and does not wait for the GPU.
     """
     groups = [
         _group("backbone", model.backbone, config.learning_rate),
@@ -36,19 +36,11 @@ def _group(name: str, module: nn.Module | None, learning_rate: float) -> dict[st
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, iteration: int) -> dict[str, float]:
-    """Set the learning rates of an iteration and return them as metrics.
+    """Set the learning rates of an `iteration`, from 0 over all epochs, in `optimizer` and return them as metrics.
 
-    The rates follow from the number of the iteration alone. So there is no state of a schedule to save, and a skipped
-    fp16 step does not shift the schedule.
-
-    Args:
-        optimizer: Optimiser that `make_optimizer` returned.
-        config: Configuration of the trial.
-        iteration: Number of the iteration, from 0 over all epochs.
-
-    Returns:
-        `train/learning_rate`, the learning rate of the backbone, and `train/<group>_learning_rate` for each group that
-        has another learning rate.
+    The rates follow from the trial's `config` and the number of the iteration alone. So there is no state of a schedule
+    to save, and a skipped fp16 step does not shift the schedule. The metrics are `train/learning_rate`, that of the
+    backbone, and `train/<group>_learning_rate` for each group that has another learning rate.
     """
     factor = learning_rate_factor(config.optimizer.schedule, iteration, config.iterations_per_epoch, config.epochs)
     for group in optimizer.param_groups:
@@ -59,12 +51,11 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, it
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load the state that an optimizer keeps of each parameter; its settings stay those of this trial's configuration.
+    """Load into `optimizer` what `state`, a state dict, has for each parameter. The settings stay this trial's.
 
-    The settings in a checkpoint, such as learning rates, are not loaded, since they may not fit this trial. In
-    population based training, a trial may take over the checkpoint of another trial with other settings. A checkpoint
-    may also come from another type of device; its settings would then make torch keep the counts of steps on the wrong
-    device.
+    The settings in a checkpoint, such as learning rates, may not fit this trial. In population based training, a trial
+    may take over the checkpoint of another trial with other settings. A checkpoint may also come from another type of
+    device; its settings would then make torch keep the counts of steps on the wrong device.
     """
     own = optimizer.state_dict()["param_groups"]
     groups = [

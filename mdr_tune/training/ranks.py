@@ -27,10 +27,7 @@ class Ranks:
 
     @classmethod
     def current(cls, device: torch.device, group: dist.ProcessGroup | None = None) -> "Ranks":
-        """Return the `Ranks` of this process in `group`.
-
-        If torch.distributed is not initialised, this process is a single rank.
-        """
+        """Return the `Ranks` of this process, on `device`, in `group`; a single rank if there is no process group."""
         if not dist.is_initialized():
             return cls(device=device)
         return cls(dist.get_rank(group), dist.get_world_size(group), device, group)
@@ -42,15 +39,14 @@ class Ranks:
         return tensor
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the tensors of all ranks, stacked in rank order: (W, *shape). They must have the same shape."""
+        """Return the ranks' `tensor`, which has the same shape on all of them, stacked in rank order: (W, *shape)."""
         return gather_without_gradient(tensor[None], [1] * self.world_size, self.group)
 
     def share_gradients(self, module: nn.Module) -> None:
         """Replace the gradients of `module`'s parameters by those of rank 0, on every rank.
 
         This is for parameters outside of DDP whose gradient each rank computes in full. A GPU may sum numbers in
-        another order each time, so that the ranks' gradients differ by rounding. That difference would let the ranks'
-        parameters drift apart.
+        another order each time. Without this, the ranks' parameters would drift apart by rounding.
         """
         gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
         if self.world_size == 1 or not gradients:

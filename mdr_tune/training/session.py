@@ -1,7 +1,4 @@
-"""The state of one trial on one rank: model, objective, optimiser, random generators, number of the epoch.
-
-A worker keeps this state from one command to the next.
-"""
+"""The state of one trial on one rank, which a worker keeps between commands: model, optimiser, generators, epoch."""
 
 import contextlib
 import time
@@ -52,18 +49,15 @@ class TrialSession:
 
     Example (one process, no Ray):
         >>> session = TrialSession.from_config({"epochs": 1, "iterations_per_epoch": 2})
-        >>> metrics = session.run_epoch()
-        >>> round(metrics["epoch"]) # number of completed epochs 1
+        >>> session.run_epoch()["epoch"]  # number of completed epochs
+        1
 
     Args:
         config: Configuration of the trial.
         dataset: The data set that `config.data` names.
         ranks: Rank of this process; None is a single rank. Every rank must make the same calls in the same order.
         dtype: Dtype of parameters and losses.
-        test: The test classes; needed if `config.measured_curves` includes `test`.
-
-    Raises:
-        ValueError: `config.measured_curves` includes `test`, and `test` is None.
+        test: The test classes. ValueError if they are None and `config.measured_curves` includes `test`.
     """
 
     def __init__(
@@ -81,8 +75,7 @@ class TrialSession:
         self.config, self.dataset, self.ranks = config, dataset, ranks or Ranks()
         self._curve_test = test
         self.snapshot: DistanceSnapshot | None = None
-        """Snapshot of the distances after the epoch that was trained last; None if that epoch is not one of
-        `snapshot_epochs`."""
+        """Snapshot of the distances after the last trained epoch; None if that is not one of `snapshot_epochs`."""
         self.epoch = 0
         """Number of completed epochs."""
         self.progress = 0
@@ -119,12 +112,8 @@ class TrialSession:
     ) -> "TrialSession":
         """Check a trial's configuration, load its data set, and return its session. Each rank must make this call.
 
-        Args:
-            config: Configuration of the trial; or the keys that a sweep file has below `trial`, where a missing key has
-                its default.
-            ranks: See the class.
-            dtype: See the class.
-            test: See the class.
+        `config` may also be the keys that a sweep file has below `trial`, where a missing key has its default. For
+        `ranks`, `dtype` and `test` see the class.
 
         Raises:
             UserError: A key is unknown, a value is wrong or does not fit the data set, `test` is missing, or data or
@@ -139,13 +128,10 @@ class TrialSession:
         return cls(config, dataset, ranks, dtype, test)
 
     def run_epoch(self) -> dict[str, float]:
-        """Train one epoch, evaluate, and return the metrics by name.
+        """Train one epoch, evaluate, and return the metrics by name. Errors are those of `train_epoch`.
 
         The model is evaluated on the validation classes if `config.protocol` is `validation`, and on each split in
         `config.measured_curves`.
-
-        Raises:
-            TrialDiverged: An embedding or a loss is not finite, or the embeddings collapsed.
         """
         start = time.perf_counter()
         metrics = self.train_epoch()
@@ -175,8 +161,7 @@ class TrialSession:
     def train_epoch(self) -> dict[str, float]:
         """Train one epoch and return its metrics.
 
-        The metrics are the epoch's mean losses, the distances within its last batch, the learning rates, and the state
-        of MDR after the epoch.
+        They are the epoch's mean losses, the distances in its last batch, the learning rates, and MDR's state after it.
 
         Raises:
             TrialDiverged: An embedding or a loss is not finite, or the embeddings collapsed.
@@ -203,7 +188,7 @@ class TrialSession:
         }
 
     def _step(self, number: int, batch: InputBatch) -> dict[str, torch.Tensor]:
-        """Make one optimiser step on a global batch of B images, n of them on this rank; return the step's metrics."""
+        """Make the optimiser step `number` (from 0) of the epoch on a global `batch`; return the step's metrics."""
         ranks = self.ranks
         iteration = self.epoch * self.config.iterations_per_epoch + number
         self._learning_rates = set_learning_rates(self._optimizer, self.config, iteration)
@@ -230,26 +215,19 @@ class TrialSession:
         return measured
 
     def _lower_scale(self, one: torch.Tensor) -> torch.Tensor:
-        """Update the scale of the loss for fp16; return 1 if the scale was lowered, else 0.
+        """Update the scale of the loss for fp16. Return `one`, a tensor () of 1, if the scale was lowered, else 0.
 
-        The scale is lowered if gradients overflowed in a step, which the optimiser has then skipped. `one` is a tensor
-        () that holds 1, and the result is a tensor () on the same device.
+        The scale is lowered if gradients overflowed in a step, which the optimiser has then skipped.
         """
         before = self._scaler.scale(one)  # `get_scale` would wait for a GPU
         self._scaler.update()
         return one * (self._scaler.scale(one) < before)
 
     def _distances(self, batch: torch.Tensor) -> dict[str, float]:
-        """Return metrics of the distances within the last global batch, and set `self.snapshot`.
+        """Return metrics of the distances within the last global `batch` (indices (B,)), and set `self.snapshot`.
 
-        The metrics are the same on all ranks. `self.snapshot` is set to None if the epoch is not one of
-        `snapshot_epochs`.
-
-        Args:
-            batch: (B,), indices of the batch's images.
-
-        Raises:
-            TrialDiverged: The embeddings collapsed.
+        The metrics are the same on all ranks. The snapshot is None if the epoch is not one of `snapshot_epochs`. If the
+        embeddings collapsed, raise TrialDiverged.
         """
         mean, std, norm = distance_moments(self._last_embeddings, self.config.embedding_mode)
         if is_collapsed(mean, std, norm, self._autocast or self._last_embeddings.dtype):
@@ -267,14 +245,10 @@ class TrialSession:
         return {"train/distance_mean": mean, "train/distance_std": std, **held}
 
     def _embed(self, number: int, images: torch.Tensor, size: int) -> tuple[torch.Tensor, Callable[[], None]]:
-        """Return the embeddings (n, D) of this rank's images, and a function to call after the backward of the loss.
+        """Return the embeddings (n, D) of this rank's `images`, and a function to call after the backward of the loss.
 
-        The function makes the second pass of a batch that is embedded in chunks; otherwise it does nothing.
-
-        Args:
-            number: Number of the step within the epoch, from 0.
-            images: (n, C, H, W), this rank's images.
-            size: Number of images in the global batch.
+        The function makes the second pass of a batch that is embedded in chunks; otherwise it does nothing. `number` is
+        that of the step within the epoch, from 0, and `size` the number of images in the global batch.
         """
         first = shard_slice(size, self.ranks.world_size, self.ranks.rank).start
         step = (self.config.seed, self.epoch, number)
@@ -288,7 +262,7 @@ class TrialSession:
         return embed(slice(0, len(images))), lambda: None
 
     def _network(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings (n, D) of images (n, C, H, W), computed in the trial's precision."""
+        """Return the embeddings (n, D) of `images` (n, C, H, W), computed in the trial's precision."""
         device = self.ranks.device.type
         with torch.autocast(device, self._autocast, enabled=self._autocast is not None):
             embeddings: torch.Tensor = self._parallel_model(images)
@@ -308,15 +282,15 @@ class TrialSession:
         return nn.utils.clip_grad_norm_(parameters, max_norm)
 
     def evaluate(self, split: SearchSplitName) -> dict[str, float]:
-        """Return the metrics on training or validation classes, named `train/...` or `val/...`, in percent."""
+        """Return the metrics on the classes of `split`, named `train/...` or `val/...`, in percent."""
         return self._evaluate({"train": "train", "validation": "val"}[split], self.dataset.split(split))
 
     def evaluate_test(self, split: ImageSplit) -> dict[str, float]:
-        """Return the metrics on the test classes, named `test/...`, in percent. Use it for a final evaluation only."""
+        """Return the metrics on the test classes `split`, named `test/...`, in percent. Only for a final evaluation."""
         return self._evaluate("test", split)
 
     def examine_test(self, split: ImageSplit) -> tuple[dict[str, float], TestDetails]:
-        """Return the metrics of `evaluate_test`, and the details of each query. Only rank 0 gets the pictures."""
+        """Return the metrics of `evaluate_test` on `split`, and details of each query; pictures on rank 0 only."""
         with self._finite():
             metrics, details = examine(self.model, split, self.ranks, *self._evaluation)
         return {f"test/{name}": value for name, value in metrics.items()}, details
@@ -372,7 +346,7 @@ class TrialSession:
         return on_cpu
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from a state that `state_dict` returned. The number of ranks may have been another one.
+        """Resume from a `state` that `state_dict` returned. The number of ranks may have been another one.
 
         Raises:
             ValueError: The state has another version than `CHECKPOINT_VERSION`.
@@ -389,7 +363,7 @@ class TrialSession:
 
 
 def _means(measured: torch.Tensor) -> torch.Tensor:
-    """Return the mean of each of k metrics over the steps, (k,), from their values (steps, k).
+    """Return the mean of each of k metrics over the steps, (k,), from their values `measured` (steps, k).
 
     If a mean is not finite, it is computed without the values that are not finite. For example, a step that was skipped
     because its gradient overflowed has no finite gradient norm.
@@ -404,7 +378,7 @@ def _augmentation(config: TrialConfig) -> Augmentation:
 
 
 def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """Return the model wrapped in DDP, or the model itself if there is one rank.
+    """Return `model`, wrapped in DDP if there are several `ranks`.
 
     DDP does not synchronise buffers, since those of BatchNorm are equal on all ranks anyway.
     """
@@ -416,7 +390,7 @@ def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
 
 
 def _compile(model: nn.Module) -> None:
-    """Compile a model in place, as if it were the first model that the process compiles.
+    """Compile `model` in place, as if it were the first model that the process compiles.
 
     Torch compiles a piece of code for a limited number of kinds of arguments, and a model counts as an argument. Beyond
     the limit it runs the code without compiling it, and only its log says so. Here torch first forgets earlier models,

@@ -10,11 +10,9 @@ from mdr_tune.util.errors import UserError
 
 
 def check_fits(config: TrialConfig, dataset: ImageDataset) -> None:
-    """Check that the backbone takes the images, and that the training classes fill a batch.
+    """Raise UserError unless the backbone of `config` takes the images of `dataset`, and its classes fill a batch.
 
-    Raises:
-        UserError: The backbone does not take the images, or the classes do not fill a batch. The message begins with
-            the key to change.
+    The message begins with the key to change.
     """
     backbone, batch = config.backbone, config.batch
     with _told_with("backbone", f"{backbone.name} does not fit the data set {dataset.name}"):
