@@ -77,9 +77,9 @@ class BNInception(Backbone):
         assert channels == self.feature_size
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load `state`, the weights of the published file or a state dict of this class.
+        """Load `state`, which was read from `path`: the weights of the published file, or a state dict of this class.
 
-        In the published file, the tensors of BatchNorm have the shape (1, channels); they are flattened.
+        Of the published file, the classification layer is left out, and the tensors of BatchNorm are flattened.
         """
         kept = {key: tensor for key, tensor in state.items() if not key.startswith("last_linear.")}
         flat = {key: tensor.flatten() if "_bn." in key and tensor.ndim > 1 else tensor for key, tensor in kept.items()}

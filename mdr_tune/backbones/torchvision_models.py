@@ -61,7 +61,10 @@ class TorchvisionBackbone(Backbone):
             self.set_normalization(mean, std)
 
     def load_file(self, state: State, path: Path) -> None:
-        """Load a state dict of torchvision's model or of this class, without the tensors of classification layers."""
+        """Load `state`, which was read from `path`: a state dict of torchvision's model or of this class.
+
+        Tensors of classification layers are left out.
+        """
         own = any(key.startswith("network.") for key in state)
         load_weights(self if own else self.network, state, path, lambda state: _without_heads(state, self.head))
 

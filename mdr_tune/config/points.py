@@ -110,9 +110,9 @@ def _all_keys(tree: Tree) -> set[str]:
 
 
 def point_of_trial(space: Space, trial: TrialConfig) -> tuple[dict[str, Any], list[str]]:
-    """Return the point of `space` that is nearest to `trial`, and a text for each value that the space cannot draw.
+    """Return the values of `trial` that `space` can draw, and a text for each value that it cannot draw.
 
-    The point is an entry of `start_from`, without the keys of such values. A text is `key value`.
+    The values are in the form of an entry of `start_from`. A text is the key and the value: `loss.margin 0.9`.
     """
     point: dict[str, Any] = {}
     missing: list[str] = []

@@ -31,10 +31,10 @@ class Branch:
 
     Attributes:
         label: The value as a record has it. For a mapping this is a short text, such as its name.
-        stored: The label as the study has it. It is JSON text if one of the choices is a list.
-        value: The value that the trial gets. Domains inside of it are left out.
-        inside: Dotted keys of the domains inside of the value, relative to the choice.
-        children: Parameters of the domains inside of the value.
+        stored: The label as the study has it. It is JSON text if any value of the choice is a list.
+        value: The value that the trial gets, without the keys that are searched inside of it.
+        inside: These keys, dotted and without the key of the choice: `margin` for `loss.margin`.
+        children: The parameters of these keys.
     """
 
     label: Any
@@ -212,7 +212,9 @@ def resolve(trial: TrialConfig, space: Space, parameters: dict[str, Any]) -> Tri
 
 
 def grid_points(space: Space) -> list[dict[str, Any]]:
-    """Return every combination of the searched values of `space`, by the parameters' names, as a study stores them.
+    """Return every combination of the searched values of `space`, each as a dictionary.
+
+    Its keys are the names of the parameters in a study, its values those that the study stores.
 
     Raise ValueError if a searched key has a range of real numbers, or if there are too many combinations.
     """

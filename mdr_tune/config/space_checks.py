@@ -115,9 +115,11 @@ def first_settings(tree: Tree) -> dict[str, Any]:
 
 
 def _problems_of(trial: TrialConfig, values: dict[str, Any], key: str, path: Path) -> Problems:
-    """Return the problems of `trial` with these `values`. `path` is the path of `key` in the sweep file.
+    """Return the problems of `trial` after `values`, by dotted key, are set in it.
 
-    A problem below `key` has a path below `path`. A problem of another key has `path` and names that key.
+    `path` is the place of the tried value of `key` in the sweep file, such as `("space", "loss", "0")`. A problem of a
+    key inside of that value gets the place of the key: `("space", "loss", "0", "margin")`. A problem of any other key
+    gets `path`, and its message begins with that key.
     """
     try:
         apply_settings(trial, values)

@@ -69,11 +69,19 @@ class Rounding(NamedTuple):
         return Rounding(self.absolute[rows], self.relative)
 
     def least(self, values: Tensor) -> Tensor:
-        """Return the computed distances (B, C) below which an item is surely nearer than one at `values` (B, C)."""
+        """Return a threshold for each of `values`, computed distances (B, C).
+
+        An item whose computed distance is smaller than the threshold is surely nearer than an item whose computed
+        distance is the value.
+        """
         return (values * (1 - self.relative) - 2 * self.absolute) / (1 + self.relative)
 
     def most(self, values: Tensor) -> Tensor:
-        """Return the computed distances (B, C) above which an item is surely farther than one at `values` (B, C)."""
+        """Return a threshold for each of `values`, computed distances (B, C).
+
+        An item whose computed distance is larger than the threshold is surely farther than an item whose computed
+        distance is the value.
+        """
         return (values * (1 + self.relative) + 2 * self.absolute) / (1 - self.relative)
 
 

@@ -92,7 +92,10 @@ class Supervisord:
     description = "supervisord"
 
     def start(self) -> str:
-        """See `Systemd.start`."""
+        """Start the server and keep it running. Return a sentence for the user on what happens after a reboot.
+
+        Raise UserError if the package supervisor is not installed, or if supervisord does not start.
+        """
         if find_spec("supervisor") is None:
             raise UserError(
                 "the MLflow server cannot be kept running: here is no systemd (or no right to use it), and the package "

@@ -78,7 +78,7 @@ def open_cache(
                 _check_space(folder, name, size, len(paths))
                 _build(path, metadata, root, paths, progress, corrupt)
                 file = CacheFile(path)
-    return _without_corrupt(file, len(paths), corrupt)
+    return _checked(file, len(paths), corrupt)
 
 
 def find_cache(
@@ -105,7 +105,7 @@ def find_cache(
             file = _opened(path, metadata, paths)
         except DamagedCacheError:  # `open_cache` logs the damage, and builds the cache again
             return None
-    return _without_corrupt(file, len(paths), corrupt)
+    return _checked(file, len(paths), corrupt)
 
 
 def _named(folder: Path, name: str, content: str, size: int, rows: int) -> tuple[Metadata, Path]:
@@ -113,10 +113,10 @@ def _named(folder: Path, name: str, content: str, size: int, rows: int) -> tuple
     return metadata, folder / f"{name}-{size}px-{metadata.key}.arrow"
 
 
-def _without_corrupt(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile:
-    """Return `file`. If some of its `total` images are corrupt, log a warning, or raise a UserError.
+def _checked(file: CacheFile, total: int, corrupt: Corrupt) -> CacheFile:
+    """Return `file` unchanged, after a warning in the log if some of its `total` images are corrupt.
 
-    `refuse_corrupt` decides between the two by the value of `corrupt`.
+    Raise UserError if `corrupt`, the value of `data.corrupt`, is to refuse such images, or if all images are corrupt.
     """
     if errors := file.errors():
         refuse_corrupt(errors, total, corrupt)
