@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mdr_tune.backbones.backbone import Backbone
 
 
+IDENTITY = "identity"
+
+
 class Conv4Family(BackboneFamily):
     """The family of Conv4, the small network of the few-shot literature, for grey images."""
 
@@ -55,6 +58,23 @@ class BNInceptionFamily(BackboneFamily):
         from mdr_tune.backbones.bn_inception import BNInception
 
         return BNInception()
+
+
+class IdentityFamily(BackboneFamily):
+    """No network: the vectors of the data set `features` are the features."""
+
+    names = (IDENTITY,)
+    has_published_weights = False
+
+    def image_limits(self, name: str, weights: str, arguments: Mapping[str, Any]) -> ImageLimits:
+        """Return the shapes of images. Which vectors go in depends on the data set alone, so any shape does."""
+        return ImageLimits(name, in_channels=1, image_size=1, min_image_size=1)
+
+    def make(self, name: str, weights: str, image_size: int | None, arguments: Mapping[str, Any]) -> "Backbone":
+        """Return a network that passes on vectors of `image_size` numbers."""
+        from mdr_tune.backbones.identity import Identity
+
+        return Identity(image_size or 1)
 
 
 class TorchvisionFamily(BackboneFamily):
@@ -101,7 +121,7 @@ class TorchvisionFamily(BackboneFamily):
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 """The arguments of a network that gets none."""
-FAMILIES: list[BackboneFamily] = [Conv4Family(), BNInceptionFamily(), TorchvisionFamily()]
+FAMILIES: list[BackboneFamily] = [Conv4Family(), BNInceptionFamily(), IdentityFamily(), TorchvisionFamily()]
 
 
 def family_of(name: str) -> BackboneFamily:

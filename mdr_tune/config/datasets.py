@@ -93,11 +93,13 @@ class Dataset(Named):
         usual_ks: Ranks K at which papers report Recall@K on this data set.
         best_augmentation: Name of the augmentation that `augmentation: auto` stands for.
         is_published: True if `fetch` downloads the data set, or says where to get it.
+        holds_images: True for images; False for vectors, which go to the embedding layer as they are.
     """
 
     usual_ks: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
     best_augmentation: ClassVar[str] = "random_resized_crop"
     is_published: ClassVar[bool] = False
+    holds_images: ClassVar[bool] = True
 
     @property
     def recall_ks(self) -> tuple[int, ...]:
@@ -337,15 +339,14 @@ class InShopDataConfig(Published):
         return INSHOP
 
 
-class _Own(_ImageFiles):
+class _OwnClasses(Dataset):
+    validation: ClassShare = ClassFraction()
+    """Classes that are held out of the training classes. Trials are compared on them."""
     test: ClassShare | None = ClassFraction(fraction=0.3)
     """Classes held out for the final evaluation, if the data have no test split of their own."""
     single_image_classes: Literal["refuse", "drop"] = "refuse"
     """Treatment of classes with a single image. Such a class has no positive pair, and its image as a query has nothing
     to find. `refuse`: they are an error; `drop`: they are left out."""
-    duplicates: Literal["refuse", "keep"] = "refuse"
-    """Treatment of images with the same pixels in different splits: a test would use images that were trained on.
-    `refuse`: they are an error; `keep`: they are kept, with a warning."""
     recall_at: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8], min_length=1)
     """The ranks K at which Recall@K is measured."""
 
@@ -353,6 +354,12 @@ class _Own(_ImageFiles):
     def recall_ks(self) -> tuple[int, ...]:
         """The ranks K at which Recall@K is measured, ascending."""
         return tuple(sorted(set(self.recall_at)))
+
+
+class _Own(_ImageFiles, _OwnClasses):
+    duplicates: Literal["refuse", "keep"] = "refuse"
+    """Treatment of images with the same pixels in different splits: a test would use images that were trained on.
+    `refuse`: they are an error; `keep`: they are kept, with a warning."""
 
 
 class FolderDataConfig(_Own):
@@ -392,6 +399,49 @@ class TableDataConfig(_Own):
         from mdr_tune.data.own.table import listed_table
 
         return listed_table(**self.source_arguments())
+
+
+class FeaturesDataConfig(_OwnClasses):
+    """Vectors that another model made, in a Parquet file. A row has a vector and a label, perhaps a split and a role.
+
+    The index that `mdr-tune embed` writes is such a file. The vectors are the features, so that `backbone` is
+    `identity`, and a trial trains the embedding layer alone.
+    """
+
+    name: Literal["features"]
+    file: LocalPath
+    vector_column: str = "embedding"
+    """Column with the vectors: lists of numbers, all of one length."""
+    label_column: str = "label"
+    split_column: str | None = None
+    """Column with the split of each vector, as for `table`. null: the classes of each split are drawn at random."""
+    role_column: str | None = None
+    """Column with the role of each vector, query or gallery, as for `table`."""
+    best_augmentation = "none"
+    holds_images = False
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape (1, 1, F) of a vector of F numbers, which is read like a picture of one row."""
+        from mdr_tune.data.own.vector_table import vector_size
+
+        return (1, 1, vector_size(**self.source_arguments()))
+
+    def source_arguments(self) -> dict[str, Any]:
+        """Return, by key, all values that determine the vectors and their splits."""
+        return {**self.model_dump(exclude={"name", "recall_at"}), "recall_ks": list(self.recall_ks)}
+
+    def outline(self) -> "DatasetOutline":
+        """Return the number of vectors of each class, after a check of all vectors."""
+        from mdr_tune.data.own.vector_table import outline_vectors
+
+        return outline_vectors(**self.source_arguments())
+
+    def open(self, folder: Path, progress: Progress) -> "OpenedDataset":
+        """Return the data set of vectors. They are copied to the cache `folder`, where they can be mapped, once."""
+        from mdr_tune.data.own.vector_table import open_vectors
+
+        return open_vectors(folder, progress, **self.source_arguments())
 
 
 if TYPE_CHECKING:

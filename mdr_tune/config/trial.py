@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from mdr_tune.backbones.families import family_of
+from mdr_tune.backbones.families import IDENTITY, family_of
 from mdr_tune.config.augmentations import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
 from mdr_tune.config.datasets import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.explain import lines_of
@@ -190,9 +190,32 @@ class TrialConfig(StrictModel):
     trial is chosen by these values, except with `protocol: paper`, which always evaluates the test classes."""
     seed: int = Field(0, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_network_for_vectors(cls, keys: Any) -> Any:
+        if isinstance(keys, dict) and "backbone" not in keys:
+            data = by_name(keys.get("data"))
+            if isinstance(data, dict) and data.get("name") == "features":
+                return {**keys, "backbone": {"name": IDENTITY}}
+        return keys
+
     @model_validator(mode="after")
     def _fits_together(self) -> "TrialConfig":
-        loss = self.loss
+        loss, data = self.loss, self.data
+        if not data.holds_images and self.backbone.name != IDENTITY:
+            raise KeyProblem(
+                "backbone.name",
+                f"{self.backbone.name} takes images, and the data set {data.name} has vectors: leave backbone out, or "
+                f"write {IDENTITY}",
+            )
+        if data.holds_images and self.backbone.name == IDENTITY:
+            raise KeyProblem(
+                "backbone.name", f"{IDENTITY} takes the vectors of data: features, and {data.name} has images"
+            )
+        if not data.holds_images and self.augmentation.name not in ("auto", "none"):
+            raise KeyProblem(
+                "augmentation.name", f"{self.augmentation.name} changes images, and {data.name} has vectors: use none"
+            )
         if loss.compares_directions and self.embedding.mode in ("rescale", "none"):
             raise KeyProblem(
                 "embedding.mode",

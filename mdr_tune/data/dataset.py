@@ -19,7 +19,12 @@ class Images(Protocol):
     """Images that all have the same shape and are read by index, such as a uint8 tensor (n, C, H, W).
 
     Other classes read images from a file or decode them. Each read of an image gives the same bytes, in every process.
+    `Vectors` are read like images, but are float32 (n, 1, 1, F).
     """
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the numbers: uint8 for images, float32 for vectors."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,13 +49,18 @@ class JoinedImages:
         """Shape of all images together, (n, C, H, W)."""
         return (len(self), *self._first.shape[1:])
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the numbers."""
+        return self._first.dtype
+
     def __len__(self) -> int:
         return len(self._first) + len(self._second)
 
     def __getitem__(self, indices: torch.Tensor, /) -> torch.Tensor:
-        """Return a copy of the images at `indices`, (m,) int64, as (m, C, H, W) uint8."""
+        """Return a copy of the images at `indices`, (m,) int64, as (m, C, H, W)."""
         of_first = indices < len(self._first)
-        images = torch.empty(len(indices), *self.shape[1:], dtype=torch.uint8)
+        images = torch.empty(len(indices), *self.shape[1:], dtype=self.dtype)
         images[of_first] = self._first[indices[of_first]]
         images[~of_first] = self._second[indices[~of_first] - len(self._first)]
         return images

@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from mdr_tune.backbones.identity import Identity
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import best_key
 from mdr_tune.tracking.tags import run_tags
@@ -55,9 +56,9 @@ def load_model(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape]:
 def _load(checkpoint: Path) -> tuple[EmbeddingModel, ImageShape, TrialConfig]:
     state = torch.load(io.BytesIO(checkpoint.read_bytes()), map_location="cpu", weights_only=True)
     config = TrialConfig.model_validate(state["config"])
-    model = EmbeddingModel.from_config(config, pretrained=False)
-    model.load_state_dict(state["model"])
     channels, height, width = state["image_shape"]
+    model = EmbeddingModel.from_config(config, pretrained=False, image_size=width)
+    model.load_state_dict(state["model"])
     return model.eval(), (channels, height, width), config
 
 
@@ -107,7 +108,7 @@ def log_embedding_model(
     """Log `model` to the run `run_id`, register it as `name`, and return its version. No alias is set.
 
     The model is written as an exported graph (PyTorch's pt2). The graph loads without this package, executes no pickle,
-    and takes uint8 images (n, C, H, W) for any n >= 1.
+    and takes uint8 images (n, C, H, W) for any n >= 1. With the backbone `identity`, it takes float32 vectors (n, F).
 
     Args:
         client: Client of the tracking store.
@@ -121,9 +122,11 @@ def log_embedding_model(
             are not known. The value is kept in the metadata of the MLmodel file, which is copied with the model.
     """
     model.requires_grad_(False)
-    example = np.zeros((2, *image_shape), dtype=np.uint8)
+    takes_images = not isinstance(model.backbone, Identity)
+    shape, kind = (image_shape, np.uint8) if takes_images else (image_shape[-1:], np.float32)
+    example = np.zeros((2, *shape), dtype=kind)
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *image_shape))]),
+        inputs=Schema([TensorSpec(np.dtype(kind), (-1, *shape))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.linear.out_features))]),
     )
     mlflow.set_experiment(experiment_id=experiment_id)  # MLflow 3 puts the logged model there, beside its run
@@ -137,13 +140,13 @@ def log_embedding_model(
             serialization_format="pt2",
             input_example=example,
             signature=signature,
-            metadata=None if resize is None else {RESIZE_KEY: resize},
+            metadata={RESIZE_KEY: resize} if takes_images and resize is not None else None,
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],
         )
     version = str(info.registered_model_version)
-    images = ", ".join(map(str, image_shape))
-    takes = f"Takes uint8 images (n, {images}), gives embeddings (n, {model.linear.out_features})."
-    made = "" if resize is None else f" {_preprocessing(resize, image_shape)}"
+    what = f"{np.dtype(kind)} {'images' if takes_images else 'vectors'} (n, {', '.join(map(str, shape))})"
+    takes = f"Takes {what}, gives embeddings (n, {model.linear.out_features})."
+    made = f" {_preprocessing(resize, image_shape)}" if takes_images and resize is not None else ""
     client.update_model_version(name, version, f"{description}\n\n{takes}{made}".strip())
     return version
 

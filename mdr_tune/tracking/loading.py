@@ -264,6 +264,11 @@ def _shapes(described: Model, uri: str) -> tuple[ImageShape, int]:
     if signature is None or signature.outputs is None or not signature.inputs.is_tensor_spec():
         raise problem
     taken, given = signature.inputs.inputs[0], signature.outputs.inputs[0]
+    if taken.type == np.dtype(np.float32) and len(taken.shape) == 2:
+        raise UserError(
+            f"{uri} takes vectors of {taken.shape[1]} numbers, the features of another model, and no images: load it "
+            "with mlflow.pytorch.load_model"
+        )
     if taken.type != np.dtype(np.uint8) or len(taken.shape) != 4 or len(given.shape) != 2:
         raise problem
     _, channels, height, width = taken.shape

@@ -40,7 +40,7 @@ def examine(
     scores = _gather(mine, len(split), ranks)
     centre_labels, centres = class_centres(embedded["embeddings"], embedded["labels"])
     shown = []
-    if ranks.rank == 0:
+    if ranks.rank == 0 and split.images.dtype == torch.uint8:  # vectors cannot be shown
         for kind, indices in zip(("best", "worst"), best_and_worst(scores, split.labels), strict=True):
             shown += [_show(kind, index, scores, split, image_size) for index in indices]
     details = TestDetails(

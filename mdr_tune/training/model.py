@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from mdr_tune.backbones import Backbone, build_backbone
+from mdr_tune.backbones.identity import Identity
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.metric import EmbeddingMode, apply_test_mode
 
@@ -26,11 +27,14 @@ class EmbeddingModel(nn.Module):
         self.backbone = backbone
         self.linear = nn.Linear(backbone.feature_size, size)
         self.mode: EmbeddingMode = mode
-        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        takes_images = not isinstance(backbone, Identity)
+        self._memory_format = torch.channels_last if channels_last and takes_images else torch.contiguous_format
         self.to(memory_format=self._memory_format)
 
     @classmethod
-    def from_config(cls, config: TrialConfig, pretrained: bool = True) -> "EmbeddingModel":
+    def from_config(
+        cls, config: TrialConfig, pretrained: bool = True, image_size: int | None = None
+    ) -> "EmbeddingModel":
         """Build the model of `config`, with `pretrained` weights (UserError if there are none) or randomly drawn ones.
 
         Use False if a checkpoint is loaded next. Weights are drawn from torch's global generator.
@@ -39,7 +43,7 @@ class EmbeddingModel(nn.Module):
             config.backbone.name,
             config.backbone.weights,
             load=pretrained,
-            image_size=config.data.input_shape[-1],
+            image_size=image_size,
             arguments=config.backbone.arguments,
         )
         return cls(backbone, config.embedding.size, config.embedding_mode, config.channels_last)

@@ -46,8 +46,9 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, config: TrialConfig, it
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-    own = {f"train/{name}_learning_rate": rate for name, rate in rates.items() if rate != rates["backbone"]}
-    return {"train/learning_rate": rates["backbone"], **own}
+    backbone = rates.get("backbone", config.optimizer.learning_rate * factor)
+    own = {f"train/{name}_learning_rate": rate for name, rate in rates.items() if rate != backbone}
+    return {"train/learning_rate": backbone, **own}
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -82,9 +82,9 @@ class TrialSession:
         """Number of steps and evaluated batches of this rank so far. As long as it grows, the rank is not stuck."""
         self._peak_memory = PeakMemory(self.ranks)
         device, train = self.ranks.device, dataset.split("train")
-        torch.manual_seed(derive_seed("model", config.seed))
-        self.model = EmbeddingModel.from_config(config)
         self._input = InputPipeline(train, _augmentation(config), config.seed, self.ranks)
+        torch.manual_seed(derive_seed("model", config.seed))
+        self.model = EmbeddingModel.from_config(config, image_size=self._input.image_shape[-1])
         self.model.backbone.check_image_shape(self._input.image_shape)
         self.model.to(device, dtype)
         self.objective = Objective(config, train.num_classes).to(device, dtype)

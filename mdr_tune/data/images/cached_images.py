@@ -15,6 +15,8 @@ class CachedImages:
     Rows of files that could not be decoded are left out.
     """
 
+    dtype = torch.uint8
+
     def __init__(self, file: CacheFile) -> None:
         self._file = file
 

@@ -75,6 +75,7 @@ class DecodedImages:
     """Images that are decoded at each read, on several threads. They are `Images` of `mdr_tune.data.dataset`."""
 
     cache_file = None
+    dtype = torch.uint8
 
     def __init__(self, root: Path, paths: Sequence[str], size: int, checked: CheckedImages) -> None:
         self._root, self._paths, self._size = str(root), tuple(paths), size

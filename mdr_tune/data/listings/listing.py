@@ -88,6 +88,11 @@ class ChosenImages:
         """Shape of all images together, (n, C, H, W)."""
         return (len(self._rows), *self._images.shape[1:])
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the numbers."""
+        return self._images.dtype
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -77,23 +77,30 @@ def list_table(
     Raises:
         UserError: the file cannot be read, a column is missing, or values are wrong (the message names their rows).
     """
-    named = {"path_column": path_column, "label_column": label_column}
-    named |= {"split_column": split_column} if split_column is not None else {}
-    named |= {"role_column": role_column} if role_column is not None else {}
-    table = read_table_file(file, named)
-    splits, roles = np.full(len(table), SPLIT_NAMES.index("train"), dtype=np.int8), np.full(len(table), BOTH, np.int8)
-    if split_column is not None:
-        meanings = np.array(list(SPLIT_WORDS.values()), dtype=np.int8)
-        splits, roles = meanings[_words(table, "split_column", SPLIT_WORDS)].T
-    if role_column is not None:
-        given = np.array(list(ROLE_WORDS.values()), dtype=np.int8)[_words(table, "role_column", ROLE_WORDS)]
-        if (contrary := (roles != BOTH) & (given != BOTH) & (roles != given)).any():
-            raise table.wrong("role_column", contrary, f"contradict column {split_column!r}")
-        roles = np.where(given == BOTH, roles, given)
-    class_ids, class_names = _classes(table)
+    columns = {"path": path_column, "label": label_column, "split": split_column, "role": role_column}
+    table = read_table_file(file, {f"{key}_column": name for key, name in columns.items() if name is not None})
+    class_ids, class_names, splits, roles = class_columns(table)
     paths, is_image = listed_paths(table, root)
     listing = Listing(root, paths, class_ids, class_names, splits, roles)
     return listing if is_image.all() else listing.select(is_image)
+
+
+def class_columns(table: TableFile) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, np.ndarray]:
+    """Return `class_ids`, `class_names`, `splits` and `roles` of the rows of `table`, as a `Listing` has them.
+
+    They follow from the columns `label_column`, `split_column` and `role_column` of `list_table`, of which the last two
+    may be missing. Errors are those of `list_table`.
+    """
+    splits, roles = np.full(len(table), SPLIT_NAMES.index("train"), dtype=np.int8), np.full(len(table), BOTH, np.int8)
+    if "split_column" in table.named:
+        meanings = np.array(list(SPLIT_WORDS.values()), dtype=np.int8)
+        splits, roles = meanings[_words(table, "split_column", SPLIT_WORDS)].T
+    if "role_column" in table.named:
+        given = np.array(list(ROLE_WORDS.values()), dtype=np.int8)[_words(table, "role_column", ROLE_WORDS)]
+        if (contrary := (roles != BOTH) & (given != BOTH) & (roles != given)).any():
+            raise table.wrong("role_column", contrary, f"contradict column {table.named['split_column']!r}")
+        roles = np.where(given == BOTH, roles, given)
+    return *_classes(table), splits, roles
 
 
 def _classes(table: TableFile) -> tuple[np.ndarray, tuple[str, ...]]:

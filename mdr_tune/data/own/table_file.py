@@ -170,7 +170,7 @@ def _read_parquet(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[
         with pa.parquet.ParquetFile(file) as parquet:
             named = _check_columns(file, named, parquet.schema_arrow.names)
             return parquet.read(columns=list(dict.fromkeys(named.values()))), named
-    parts = _parquet_files(file)
+    parts = parquet_files(file)
     schemas = [pa.parquet.read_schema(part) for part in parts]
     folders = [name.partition("=") for part in parts for name in part.relative_to(file).parts[:-1]]
     of_folders = dict.fromkeys((name for name, equals, _ in folders if equals), pa.string())
@@ -188,7 +188,7 @@ def _read_parquet(file: Path, named: Mapping[str, str]) -> tuple[pa.Table, dict[
     return dataset.to_table(columns=wanted), named
 
 
-def _parquet_files(folder: Path) -> list[Path]:
+def parquet_files(folder: Path) -> list[Path]:
     """Return the Parquet files below `folder`, without hidden files and folders, whose names begin with . or _."""
     found = [path for path in sorted(folder.rglob("*.parquet")) if path.is_file()]
     found = [path for path in found if not any(part[0] in "._" for part in path.relative_to(folder).parts)]
