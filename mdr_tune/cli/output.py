@@ -14,6 +14,7 @@ from mdr_tune.cli.terminal import say
 from mdr_tune.config.arms import Arm
 from mdr_tune.config.space import LevelsDomain, section_variants
 from mdr_tune.config.stop import StopConfig
+from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.records.objectives import chosen_on
 from mdr_tune.report.description import BEST_TRIALS_SHOWN, trial_table
 from mdr_tune.report.sentences import verdict
@@ -124,7 +125,7 @@ def print_result(console: Console, plan: Plan, outcome: LaunchOutcome) -> None:
     say(console, describe_used(plan))
     if outcome.problem is not None:
         say(console, f"MLflow did not take all of it: {outcome.problem}", style="red")
-    _print_where_next(console, plan.stores, plan.sweep.name, outcome)
+    _print_where_next(console, plan.stores, plan.sweep, outcome)
 
 
 def _where_the_report_is(sweep_name: str, report: LaunchReport) -> str:
@@ -158,16 +159,16 @@ def _print_search(console: Console, sweep_name: str, outcome: LaunchOutcome) -> 
         say(console, line)
 
 
-def _print_where_next(console: Console, stores: Stores, sweep_name: str, outcome: LaunchOutcome) -> None:
+def _print_where_next(console: Console, stores: Stores, sweep: SweepConfig, outcome: LaunchOutcome) -> None:
     console.print("\nBrowse the trials (the plus sign before the run unfolds them):")
     for line in ui_lines(stores, outcome.experiment_id):
         say(console, f"  {line}")
     champion = outcome.champion
     if champion is not None:
         registry = f", in {stores.other_registry}" if stores.other_registry else ""
-        version = f"{sweep_name} version {champion.version}, alias champion{registry}"
+        version = f"{sweep.name} version {champion.version}, alias champion{registry}"
         say(console, f"Load the winner ({version}):")
-        for line in load_command(stores, sweep_name).splitlines():
+        for line in load_command(stores, sweep).splitlines():
             say(console, f"  {line}")
         if champion.previous_version is not None:
             say(console, moved_alias(champion.previous_version, champion.previous_value, outcome))

@@ -94,12 +94,14 @@ class Dataset(Named):
         best_augmentation: Name of the augmentation that `augmentation: auto` stands for.
         is_published: True if `fetch` downloads the data set, or says where to get it.
         holds_images: True for images; False for vectors, which go to the embedding layer as they are.
+        model_input: What a model that was trained on the data takes, in words.
     """
 
     usual_ks: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
     best_augmentation: ClassVar[str] = "random_resized_crop"
     is_published: ClassVar[bool] = False
     holds_images: ClassVar[bool] = True
+    model_input: ClassVar[str] = "uint8 images (n, C, H, W)"
 
     @property
     def recall_ks(self) -> tuple[int, ...]:
@@ -419,6 +421,7 @@ class FeaturesDataConfig(_OwnClasses):
     """Column with the role of each vector, query or gallery, as for `table`."""
     best_augmentation = "none"
     holds_images = False
+    model_input = "float32 vectors (n, F)"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

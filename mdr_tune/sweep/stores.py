@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdr_tune.config.datasets import Dataset
 from mdr_tune.tracking.mlflow_database import ARTIFACTS, check_file, check_schema, is_new
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.files import why_not_writable
@@ -64,12 +65,15 @@ class Stores:
         """URI of the store with the registered models, without a password; None if it is the store of the runs."""
         return None if self.registry_uri == self.tracking_uri else without_password(self.registry_uri)
 
-    def load_command(self, model: str) -> str:
-        """Return the Python lines that load `model`, such as `NAME@ALIAS` or `NAME/VERSION`, in a fresh process."""
+    def load_command(self, model: str, data: Dataset | None = None) -> str:
+        """Return the Python lines that load `model`, such as `NAME@ALIAS` or `NAME/VERSION`, in a fresh process.
+
+        A comment says what the model takes: images, unless `data`, the data set that it was trained on, has vectors.
+        """
         registry = f"mlflow.set_registry_uri({_quoted(self.other_registry)})\n" if self.other_registry else ""
         return (
             f"import mlflow\nmlflow.set_tracking_uri({_quoted(self.shown_uri)})\n{registry}"
-            f'model = mlflow.pytorch.load_model("models:/{model}")  # model(uint8 images (n, C, H, W))'
+            f'model = mlflow.pytorch.load_model("models:/{model}")  # model({(data or Dataset).model_input})'
         )
 
 

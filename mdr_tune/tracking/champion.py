@@ -19,7 +19,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from mdr_tune.backbones.identity import Identity
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.records.objectives import best_key
 from mdr_tune.tracking.tags import run_tags
@@ -122,7 +121,7 @@ def log_embedding_model(
             are not known. The value is kept in the metadata of the MLmodel file, which is copied with the model.
     """
     model.requires_grad_(False)
-    takes_images = not isinstance(model.backbone, Identity)
+    takes_images = model.takes_images
     shape, kind = (image_shape, np.uint8) if takes_images else (image_shape[-1:], np.float32)
     example = np.zeros((2, *shape), dtype=kind)
     signature = ModelSignature(

@@ -27,8 +27,10 @@ class EmbeddingModel(nn.Module):
         self.backbone = backbone
         self.linear = nn.Linear(backbone.feature_size, size)
         self.mode: EmbeddingMode = mode
-        takes_images = not isinstance(backbone, Identity)
-        self._memory_format = torch.channels_last if channels_last and takes_images else torch.contiguous_format
+        self.takes_images = not isinstance(backbone, Identity)
+        """False if the model takes vectors."""
+        laid_out_last = channels_last and self.takes_images
+        self._memory_format = torch.channels_last if laid_out_last else torch.contiguous_format
         self.to(memory_format=self._memory_format)
 
     @classmethod

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mdr_tune.backbones import Backbone, build_backbone, check_takes
-from mdr_tune.backbones.families import FAMILIES, family_of
+from mdr_tune.backbones.families import FAMILIES, IDENTITY, family_of
 from mdr_tune.backbones.torchvision_models import classification_models, image_limits
 from mdr_tune.util.errors import UserError
 
@@ -23,7 +23,7 @@ def made(name: str, weights: str) -> Backbone:
 
 
 def test_registered_names() -> None:
-    assert tuple(sorted(name for family in FAMILIES for name in family.names)) == REGISTERED
+    assert sorted(name for family in FAMILIES for name in family.names) == sorted([*REGISTERED, IDENTITY])
 
 
 @pytest.mark.parametrize("name", [*REGISTERED, "resnet101", "vit_b_16", "efficientnet_v2_s"])

@@ -32,19 +32,20 @@ def test_a_name_is_enough(name: str) -> None:
     assert TrialConfig.model_validate(config.model_dump()) == config
 
 
-NAMES = ["glyphs", "cub200", "cars196", "sop", "inshop", "folder", "table"]
+NAMES = ["glyphs", "cub200", "cars196", "sop", "inshop", "folder", "table", "features"]
 
 
 def test_every_data_set_can_be_named() -> None:
     assert list(members(Dataset)) == NAMES
-    own = {"folder": {"root": "a"}, "table": {"file": "a.csv"}}
+    own = {"folder": {"root": "a"}, "table": {"file": "a.csv"}, "features": {"file": "a.parquet"}}
     for name in NAMES:
         assert TrialConfig.model_validate({"data": {"name": name, **own.get(name, {})}}).data.name == name
 
 
 def test_an_unknown_data_set_lists_the_known_ones() -> None:
     known = (
-        r"unknown data set 'glyph'\. Did you mean 'glyphs'\? Known: cars196, cub200, folder, glyphs, inshop, sop, table"
+        r"unknown data set 'glyph'\. Did you mean 'glyphs'\? "
+        "Known: cars196, cub200, features, folder, glyphs, inshop, sop, table"
     )
     with pytest.raises(UnknownName, match=known):
         read_data("glyph")
