@@ -18,7 +18,8 @@ class Pace:
         lanes: Lanes that the trials run on.
         seeds_per_trial: Number of training seeds of a configuration whose first seed ran to its end.
         every_seed: Whether each configuration is trained with all of its seeds, even if its first seed does not run to
-            its end. Each seed then counts as a trial.
+            its end. The properties `num_trials` and `trials_done` then count all seeds, else
+            first seeds only.
         past: Trials of earlier sessions. Their time counts into the GPU hours, but the expected time of an epoch is
             measured in this session alone.
     """

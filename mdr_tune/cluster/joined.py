@@ -147,10 +147,10 @@ def _check_address(address: str) -> None:
 
 
 def _check_head(address: str, listening: str) -> None:
-    """Raise UserError unless the head that is `listening` answers and accepts this user's token.
+    """Raise UserError unless a Ray head answers at `listening` (HOST:PORT) and accepts this user's token.
 
     A separate process asks the head. In this process, an attempt without success would never end, and would print Ray's
-    messages. The error names `address`, which the user gave.
+    messages. The error names `address`, which the user gave: HOST:PORT or `auto`.
     """
     if token_file().exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray sets it by itself for "auto" only

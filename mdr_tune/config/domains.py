@@ -4,6 +4,8 @@ A domain is written as one of
 
     {uniform: [low, high]}      {loguniform: [low, high]}      {int: [low, high]}      {choice: [a, b, ...]}
 
+A list `[a, b, ...]` is short for `{choice: [a, b, ...]}`, except inside of a choice, where it is a fixed value.
+
 The levels of MDR are a list of numbers. Their domain is written as domains of the parameters of an even grid (see
 `trial.LevelGrid`):
 

@@ -155,9 +155,10 @@ def _read_level_part(parameter: Parameter, dump: dict[str, Any], point: dict[str
 
 
 def _is_taken(parameter: Parameter, branch: Branch, trial: TrialConfig, dump: dict[str, Any]) -> bool:
-    """Return whether `trial`, with the values `dump`, has the value of `branch` at the key of `parameter`.
+    """Return whether `trial` takes the choice `branch` of `parameter`. `dump` is the trial as a dictionary.
 
-    That is so if the trial stays unchanged when the value is set in it, with the trial's own values for keys inside.
+    To find out, the value of `branch` is set in the trial. The keys that are searched inside of the branch get the
+    values that the trial has already. The branch is taken if the result equals the trial.
     """
     inner = {f"{parameter.key}.{key}": _lookup(dump, f"{parameter.key}.{key}") for key in branch.inside}
     try:

@@ -162,9 +162,11 @@ def _together(values: dict[str, Any]) -> str:
 
 
 def _combinations(space: Space) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Yield (values for a message, parameters of the trial) for each combination of values of `space`.
+    """Yield (values that a message names, parameters of the trial) for each combination of values of `space`.
 
-    Above MOST_COMBINATIONS, only choices are combined, with each range inside of a choice at its low end.
+    If there are more than MOST_COMBINATIONS, as with any range of real numbers, only the choices are combined. A range
+    inside of a taken choice is then at its low end, and any other range is left out. Nothing is yielded if the choices
+    alone have too many combinations.
     """
     tree = parameter_tree(space)
     if num_points(tree) <= MOST_COMBINATIONS:

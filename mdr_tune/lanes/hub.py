@@ -55,8 +55,8 @@ class LaneHub:
     Args:
         num_lanes: Number of lanes.
         max_restarts: Number of times that a lane may lose a worker. At the next loss, the lane is given up.
-        node: Ray's id of the hub's own node. The hub ends stuck workers on this node; those on other nodes end
-            themselves. Only Ray can end a process on another node that was stopped by SIGSTOP.
+        node: Ray's id of the hub's own node. The hub ends stuck workers on this node. On other nodes, a thread of
+            the worker's process ends it. A process that was stopped by SIGSTOP cannot do that; Ray has to end it.
     """
 
     def __init__(

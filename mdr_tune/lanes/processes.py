@@ -39,7 +39,7 @@ def end_sessions(leaders: Collection[int]) -> None:
 
 
 def _members(sessions: Collection[int]) -> Iterator[int]:
-    """Yield the ids of the processes that belong to `sessions`."""
+    """Yield the ids of the processes in the operating system's `sessions`, each given by its first process's id."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(ProcessLookupError):
             if os.getsid(pid := int(folder.name)) in sessions:

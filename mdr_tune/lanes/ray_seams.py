@@ -77,7 +77,10 @@ def close_session_folder() -> None:
 
 
 def lost_process() -> str | None:
-    """Return which of VITAL_PROCESSES this process's Ray has lost; None if none, and after `end_ray_at_once`."""
+    """Return the first of VITAL_PROCESSES that this process's Ray has lost.
+
+    The result is None if none is lost, if this process has no Ray, or once `end_ray_at_once` was called.
+    """
     node = _node()
     dead = [] if node is None or _ended_here.is_set() else [name for name, _ in node.dead_processes()]
     return next((name for name in dead if name in VITAL_PROCESSES), None)

@@ -91,8 +91,8 @@ class QueryScores(NamedTuple):
     """Scores and nearest items of each of n queries. R of a query is the number of items of its class to be found.
 
     Attributes:
-        first_hit: (n,) int64, rank of the nearest item of the query's class, from 1; 0 if it is not among the nearest m
-            items. m is the largest of the K of Recall@K and of the R of all queries, those of other ranks included.
+        first_hit: (n,) int64, place of the nearest item of the query's class, from 1; 0 if it is not among the nearest m
+            items. m is the largest K of Recall@K, or the largest R of the queries of all DDP ranks if that is larger.
         average_precision: (n,) float64, average precision at R, from 0 to 1; NaN where R is 0.
         r_precision: (n,) float64, R-precision, from 0 to 1; NaN where R is 0.
         nearest: (n, k) int64, the k nearest items of the gallery, nearest first.

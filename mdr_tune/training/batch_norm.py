@@ -19,10 +19,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     """`nn.BatchNorm2d` whose statistics in training are those of the global batch, over all `ranks`.
 
     In all else, also in eval mode or with one rank, it is `nn.BatchNorm2d`. Gradients are those that one rank with the
-    global batch would compute. As everywhere in this project, the gradient that comes in on each of W ranks is W times
-    the rank's share, and DDP averages the gradients of the parameters over the ranks.
+    global batch would compute. As everywhere in this project, each of W ranks gets W times the gradient of the loss with
+    respect to its own images, and DDP averages the gradients of the parameters over the ranks.
 
     Attributes:
+        ranks: The ranks that train together.
         shares: Number of images of the global batch on each rank.
         weights: (W, 1), `shares` as a tensor of the layer's dtype, on the layer's device.
     """
