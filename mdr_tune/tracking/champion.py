@@ -126,7 +126,7 @@ def log_embedding_model(
     example = np.zeros((2, *shape), dtype=kind)
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(kind), (-1, *shape))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.linear.out_features))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.embedding_size))]),
     )
     mlflow.set_experiment(experiment_id=experiment_id)  # MLflow 3 puts the logged model there, beside its run
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # MLflow reports success on stderr
@@ -144,7 +144,7 @@ def log_embedding_model(
         )
     version = str(info.registered_model_version)
     what = f"{np.dtype(kind)} {'images' if takes_images else 'vectors'} (n, {', '.join(map(str, shape))})"
-    takes = f"Takes {what}, gives embeddings (n, {model.linear.out_features})."
+    takes = f"Takes {what}, gives embeddings (n, {model.embedding_size})."
     made = f" {_preprocessing(resize, image_shape)}" if takes_images and resize is not None else ""
     client.update_model_version(name, version, f"{description}\n\n{takes}{made}".strip())
     return version
