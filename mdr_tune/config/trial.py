@@ -82,8 +82,18 @@ class BackboneConfig(OpenModel):
     ] = added("all")
     """Part of the network that is trained: `all`, `none`, or {last_blocks: N}. The rest is frozen: its weights and the
     statistics of its BatchNorm stay as they are, and it drops nothing at random."""
+    views: int | None = added(None, ge=1)
+    """With `train: none`: number of augmented views of each training image. The features of all views are computed once
+    and kept, beside the cache of images, so that a trial takes seconds. null: the augmentation changes each image anew
+    in each step, and nothing is kept unless `augmentation` is `none`."""
     frozen_epochs: Annotated[int, EPOCHS] = added(0, ge=0)
     """Number of epochs, from the first, in which the whole network is frozen: the head and the loss train alone."""
+
+    @model_validator(mode="after")
+    def _views_of_a_frozen_network(self) -> "BackboneConfig":
+        if self.views is not None and self.train != "none":
+            raise KeyProblem("views", "are of a frozen network: write train: none beside it, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _known_arguments(self) -> "BackboneConfig":
@@ -290,6 +300,14 @@ class TrialConfig(StrictModel):
         """True if the backbone's BatchNorm stays in eval mode. With `auto` it does if the weights are trained ones."""
         is_frozen = self.batch_norm == "frozen" or self.backbone.train == "none"
         return is_frozen or (self.batch_norm == "auto" and self.backbone.pretrained)
+
+    @property
+    def keeps_features(self) -> bool:
+        """True if the features of the backbone are computed once and kept, since neither they nor images change."""
+        fixed = self.backbone.views is not None or self.chosen_augmentation.name == "none"
+        return (
+            fixed and self.backbone.train == "none" and self.backbone.name != IDENTITY and self.embedding.pool != "gem"
+        )
 
     @property
     def chosen_miner(self) -> Miner:

@@ -34,7 +34,18 @@ def _notes(trial: TrialConfig) -> Iterator[str]:
     backbone, rates = trial.backbone, trial.optimizer
     if backbone.train == "none" and backbone.frozen_epochs:
         yield "trial.backbone.frozen_epochs: does nothing beside train: none, which freezes the backbone in all epochs"
-    elif backbone.frozen_epochs >= trial.epochs:
+    if backbone.train == "none" and trial.data.holds_images and not trial.keeps_features:
+        if trial.embedding.pool == "gem":
+            yield "trial.embedding.pool: gem is trained, so that no features of the frozen network are kept"
+        else:
+            how = trial.chosen_augmentation.name
+            yield (
+                f"trial.backbone.views: not set, so that the frozen network computes anew in each step, as {how} "
+                "changes the images; views: 4, or augmentation: none, keeps its features, and a trial takes seconds"
+            )
+    if backbone.views is not None and trial.chosen_augmentation.name == "none":
+        yield "trial.backbone.views: all views are equal beside augmentation: none: leave it out"
+    if backbone.train != "none" and backbone.frozen_epochs >= trial.epochs:
         yield f"trial.backbone.frozen_epochs: {backbone.frozen_epochs}, of {epochs}: the backbone is never trained"
     if rates.layer_decay != 1 and not backbone.trains_in(trial.epochs):
         yield "trial.optimizer.layer_decay: does nothing: the backbone is never trained"

@@ -76,11 +76,13 @@ class ImageSplit:
             one split may begin above 0 and have gaps.
         gallery: images that an evaluation compares with `images`, which are then the queries. Equal labels mean the
             same class in both. None: `images` are compared with each other.
+        pictures: the images to show, where `images` are vectors that were computed from them.
     """
 
     images: Images
     labels: torch.Tensor
     gallery: "ImageSplit | None" = None
+    pictures: Images | None = None
 
     def __post_init__(self) -> None:
         if len(self.images.shape) != 4:

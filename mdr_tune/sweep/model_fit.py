@@ -31,7 +31,7 @@ def outline(trial: TrialConfig) -> "EmbeddingModel":
     from mdr_tune.training.fine_tuning import freeze
 
     with torch.device("meta"):
-        model = EmbeddingModel.from_config(trial, pretrained=False)
+        model = EmbeddingModel.from_config(trial, pretrained=False, image_size=trial.data.input_shape[-1])
     freeze(model.backbone, trial.backbone)
     return model
 

@@ -40,7 +40,7 @@ def examine(
     scores = _gather(mine, len(split), ranks)
     centre_labels, centres = class_centres(embedded["embeddings"], embedded["labels"])
     shown = []
-    if ranks.rank == 0 and split.images.dtype == torch.uint8:  # vectors cannot be shown
+    if ranks.rank == 0 and _shown(split).dtype == torch.uint8:  # vectors cannot be shown
         for kind, indices in zip(("best", "worst"), best_and_worst(scores, split.labels), strict=True):
             shown += [_show(kind, index, scores, split, image_size) for index in indices]
     details = TestDetails(
@@ -101,10 +101,14 @@ def _of_different_classes(order: np.ndarray, labels: torch.Tensor, most: int) ->
 
 def _show(kind: str, index: int, scores: QueryScores, split: ImageSplit, image_size: int | None) -> ShownQuery:
     gallery = split if split.gallery is None else split.gallery
-    (image,) = _pictures(split.images, split.labels, torch.tensor([index]), image_size)
-    neighbours = _pictures(gallery.images, gallery.labels, scores.nearest[index], image_size)
+    (image,) = _pictures(_shown(split), split.labels, torch.tensor([index]), image_size)
+    neighbours = _pictures(_shown(gallery), gallery.labels, scores.nearest[index], image_size)
     assert kind in ("best", "worst")
     return ShownQuery(kind, index, float(scores.average_precision[index]), image, neighbours)  # type: ignore[arg-type]
+
+
+def _shown(split: ImageSplit) -> Images:
+    return split.images if split.pictures is None else split.pictures
 
 
 def _pictures(images: Images, labels: torch.Tensor, indices: torch.Tensor, image_size: int | None) -> list[ShownImage]:

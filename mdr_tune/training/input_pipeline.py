@@ -12,6 +12,7 @@ from mdr_tune.data.dataset import ImageSplit
 from mdr_tune.data.prefetch import prefetch
 from mdr_tune.metric import BatchLabels, shard_slice
 from mdr_tune.metric.transfer import send
+from mdr_tune.training.fixed_views import FixedViews
 from mdr_tune.training.ranks import Ranks
 
 
@@ -51,11 +52,19 @@ class InputPipeline:
         seed: Seed of the trial.
         ranks: Rank and device of this process.
         prefetch_batches: Greatest number of batches that are read ahead; 0 reads each batch when it is asked for.
+        views: Views that the images are seen in; None: the augmentation changes an image anew in each step.
     """
 
     def __init__(
-        self, split: ImageSplit, augmentation: Augmentation, seed: int, ranks: Ranks, prefetch_batches: int = 2
+        self,
+        split: ImageSplit,
+        augmentation: Augmentation,
+        seed: int,
+        ranks: Ranks,
+        prefetch_batches: int = 2,
+        views: FixedViews | None = None,
     ) -> None:
+        self._views = views
         self._split, self._augmentation, self._seed, self._ranks = split, augmentation, seed, ranks
         self._stored_shape = tuple(split.images.shape[1:])  # (C, H, W)
         self._prefetch_batches = prefetch_batches
@@ -78,14 +87,24 @@ class InputPipeline:
         """Read this rank's images of a batch of `epoch`. `numbered` is the step's number and the image indices (B,)."""
         step, indices = numbered
         mine = shard_slice(len(indices), self._ranks.world_size, self._ranks.rank)
-        images = self._split.images[indices[mine]]
-        params = self._augmentation.draw(len(indices), self._stored_shape, self._seed, epoch, step)[mine]
         labels = BatchLabels.of(self._split.labels[indices])
+        images, params = self._images(epoch, step, indices, mine)
         if self._ranks.device.type != "cuda":
             return _Read(self._augmentation(images, params), params, labels)
         # A new thread's current device is GPU 0, where it would open a context.
         with torch.cuda.device(self._ranks.device):
             return _Read(_pin(images), _pin(params), labels.map(_pin))
+
+    def _images(self, epoch: int, step: int, indices: torch.Tensor, mine: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the images `mine` of those at `indices`, and the random numbers of their augmentation."""
+        if self._views is None:
+            params = self._augmentation.draw(len(indices), self._stored_shape, self._seed, epoch, step)[mine]
+            return self._split.images[indices[mine]], params
+        views = self._views.draw(len(indices), self._seed, epoch, step)[mine]
+        if self._split.images.dtype == torch.uint8:
+            return self._split.images[indices[mine]], self._views.parameters(indices[mine], views)
+        rows = views * (len(self._split) // self._views.count) + indices[mine]  # features of the images of a view
+        return self._split.images[rows], torch.empty(len(rows), 0)
 
     def _on_device(self, images: torch.Tensor, params: torch.Tensor, labels: BatchLabels) -> InputBatch:
         if self._copies is None:

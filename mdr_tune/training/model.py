@@ -65,6 +65,8 @@ class EmbeddingModel(nn.Module):
                 f"{backbone.name}: write {features}, or null, which stands for it"
             )
         self.mode: EmbeddingMode = mode
+        self.reads_features = False
+        """Whether `forward` gets features (n, 1, 1, F) in place of images."""
         self.takes_images = not isinstance(backbone, Identity)
         """False if the model takes vectors."""
         laid_out_last = channels_last and self.takes_images
@@ -100,6 +102,12 @@ class EmbeddingModel(nn.Module):
         """Dtype of the parameters."""
         return next(self.parameters()).dtype
 
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the pooled features (n, F) of `images`, without the hidden layers and the embedding layer."""
+        normalized = self.backbone.normalize(images).to(self.dtype, memory_format=self._memory_format)
+        features: torch.Tensor = self.pool(self.backbone(normalized))
+        return features
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embed `images` (n, C, H, W), uint8 or float in 0..255, grey or RGB, of a size that the backbone takes.
 
@@ -107,8 +115,8 @@ class EmbeddingModel(nn.Module):
             (n, D). In training mode, the raw output of the linear layer; `apply_embedding_mode` needs the global batch,
             and is applied after the gather. In eval mode, the embeddings that retrieval compares by Euclidean distance.
         """
-        normalized = self.backbone.normalize(images).to(self.dtype, memory_format=self._memory_format)
-        embeddings: torch.Tensor = self.linear(self.hidden(self.pool(self.backbone(normalized))))
+        features = images.flatten(1).to(self.dtype) if self.reads_features else self.features(images)
+        embeddings: torch.Tensor = self.linear(self.hidden(features))
         return embeddings if self.training else apply_test_mode(embeddings, self.mode)
 
 

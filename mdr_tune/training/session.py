@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_map_only
 
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data import load_dataset
-from mdr_tune.data.augmentations.augmentation import Augmentation
-from mdr_tune.data.dataset import ImageDataset, ImageSplit, SearchSplitName
+from mdr_tune.data.augmentations.augmentation import Augmentation, CenterCrop
+from mdr_tune.data.dataset import ImageDataset, ImageSplit, SearchSplitName, SplitName
 from mdr_tune.data.sampler import BatchSampler
 from mdr_tune.data.seeding import derive_seed
 from mdr_tune.metric import gather_in_rank_order, shard_sizes, shard_slice
@@ -26,6 +26,8 @@ from mdr_tune.training.evaluate import EVALUATION_BATCH, evaluate
 from mdr_tune.training.examine import examine
 from mdr_tune.training.fine_tuning import freeze
 from mdr_tune.training.finite import FiniteNumbers, TrialDiverged
+from mdr_tune.training.fixed_views import FixedViews
+from mdr_tune.training.frozen_features import FrozenFeatures
 from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.input_pipeline import InputBatch, InputPipeline
 from mdr_tune.training.large_batch import embed_in_chunks
@@ -83,10 +85,13 @@ class TrialSession:
         """Number of steps and evaluated batches of this rank so far. As long as it grows, the rank is not stuck."""
         self._peak_memory = PeakMemory(self.ranks)
         device, train = self.ranks.device, dataset.split("train")
-        self._input = InputPipeline(train, _augmentation(config), config.seed, self.ranks)
+        augmentation, views = _augmentation(config), config.backbone.views
+        self._views = FixedViews(augmentation, views, len(train), dataset.image_shape) if views else None
+        self._input = InputPipeline(train, augmentation, config.seed, self.ranks, views=self._views)
+        self._image_shape = self._input.image_shape
         torch.manual_seed(derive_seed("model", config.seed))
-        self.model = EmbeddingModel.from_config(config, image_size=self._input.image_shape[-1])
-        self.model.backbone.check_image_shape(self._input.image_shape)
+        self.model = EmbeddingModel.from_config(config, image_size=self._image_shape[-1])
+        self.model.backbone.check_image_shape(self._image_shape)
         self.model.to(device, dtype)
         self._frozen = freeze(self.model.backbone, config.backbone)
         self.objective = Objective(config, train.num_classes, self.model.embedding_size).to(device, dtype)
@@ -105,6 +110,8 @@ class TrialSession:
         self._draws = make_draws_global(self.model)
         self._autocast = AUTOCAST[config.precision]
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        self.model.reads_features = config.keeps_features and bool(dataset.content)
+        self._features: FrozenFeatures | None = None
 
     @classmethod
     def from_config(
@@ -154,7 +161,7 @@ class TrialSession:
         for name in self.config.measured_curves:
             split = self._curve_test if name == "test" else self.dataset.split("train")
             assert split is not None  # else the constructor refuses
-            metrics |= {f"curves/{name}_{metric}": value for metric, value in self._metrics_on(split).items()}
+            metrics |= {f"curves/{name}_{metric}": value for metric, value in self._metrics_on(name, split).items()}
         return metrics
 
     @property
@@ -173,6 +180,8 @@ class TrialSession:
         self._prepare_model()
         batches = self._sampler.epoch_batches(self.epoch, self.config.iterations_per_epoch)  # (steps, B)
         self._finite_numbers = FiniteNumbers(self.epoch + 1)
+        if self.model.reads_features and self._features is None:
+            self._read_features()
         steps = [self._step(number, batch) for number, batch in enumerate(self._input.epoch(self.epoch, batches))]
         self._finite_numbers.end_epoch()
         distances = self._distances(batches[-1])
@@ -207,6 +216,16 @@ class TrialSession:
             for parameter in changed:
                 parameter.requires_grad_(not is_frozen)
             self._parallel_model = _data_parallel(self.model, self.ranks)
+
+    def _read_features(self) -> FrozenFeatures:
+        """Train and evaluate on the features of the frozen backbone from now on; compute them if they are missing."""
+        found = FrozenFeatures(
+            self.model, self.config, self.dataset.content, self._views, self._autocast, self._count_progress
+        )
+        train = found.training(self.dataset.split("train"))
+        self._input = InputPipeline(train, CenterCrop(None), self.config.seed, self.ranks, views=self._views)
+        self._features = found
+        return found
 
     def _step(self, number: int, batch: InputBatch) -> dict[str, torch.Tensor]:
         """Make the optimiser step `number` (from 0) of the epoch on a global `batch`; return the step's metrics."""
@@ -306,24 +325,28 @@ class TrialSession:
 
     def evaluate(self, split: SearchSplitName) -> dict[str, float]:
         """Return the metrics on the classes of `split`, named `train/...` or `val/...`, in percent."""
-        return self._evaluate({"train": "train", "validation": "val"}[split], self.dataset.split(split))
+        prefix = {"train": "train", "validation": "val"}[split]
+        return {f"{prefix}/{name}": value for name, value in self._metrics_on(split, self.dataset.split(split)).items()}
 
     def evaluate_test(self, split: ImageSplit) -> dict[str, float]:
         """Return the metrics on the test classes `split`, named `test/...`, in percent. Only for a final evaluation."""
-        return self._evaluate("test", split)
+        return {f"test/{name}": value for name, value in self._metrics_on("test", split).items()}
 
     def examine_test(self, split: ImageSplit) -> tuple[dict[str, float], TestDetails]:
         """Return the metrics of `evaluate_test` on `split`, and details of each query; pictures on rank 0 only."""
         with self._finite():
-            metrics, details = examine(self.model, split, self.ranks, *self._evaluation)
+            metrics, details = examine(self.model, self._readable("test", split), self.ranks, *self._evaluation)
         return {f"test/{name}": value for name, value in metrics.items()}, details
 
-    def _evaluate(self, prefix: str, split: ImageSplit) -> dict[str, float]:
-        return {f"{prefix}/{name}": value for name, value in self._metrics_on(split).items()}
-
-    def _metrics_on(self, split: ImageSplit) -> dict[str, float]:
+    def _metrics_on(self, name: SplitName, split: ImageSplit) -> dict[str, float]:
         with self._finite():
-            return evaluate(self.model, split, self.ranks, *self._evaluation)
+            return evaluate(self.model, self._readable(name, split), self.ranks, *self._evaluation)
+
+    def _readable(self, name: SplitName, split: ImageSplit) -> ImageSplit:
+        """Return the split `name` as the model reads it: with features, if they are kept, else as it is."""
+        if not self.model.reads_features:
+            return split
+        return (self._features or self._read_features()).evaluation(split, name)
 
     @property
     def _evaluation(self) -> tuple[tuple[int, ...], int | None, Callable[[], None], int]:
@@ -357,7 +380,7 @@ class TrialSession:
         state = {
             "version": CHECKPOINT_VERSION,
             "config": self.config.model_dump(),
-            "image_shape": list(self._input.image_shape),
+            "image_shape": list(self._image_shape),
             "epoch": self.epoch,
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
@@ -378,6 +401,7 @@ class TrialSession:
         if state["version"] != CHECKPOINT_VERSION:
             raise ValueError(f"checkpoint of version {state['version']}; this program reads {CHECKPOINT_VERSION}")
         self.model.load_state_dict(state["model"])
+        self._features = None  # those of these weights are read
         self.objective.load_state_dict(state["objective"])
         load_optimizer_state(self._optimizer, state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])

@@ -65,6 +65,7 @@ TRIALS = {
         "batch": {"size": 32, "images_per_class": 4, "chunk_size": 3},
         "embedding": {"size": 16, "pool": "avg_max", "head": {"hidden": [24], "norm": "layer", "dropout": 0.3}},
     },
+    "kept-features": {**TRIAL, "backbone": {"name": "conv4", "train": "none", "views": 2}},
     "a-backbone-that-thaws": {
         **TRIAL,
         "backbone": {"name": "conv4", "train": {"last_blocks": 2}, "frozen_epochs": 3},

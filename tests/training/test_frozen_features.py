@@ -1,0 +1,148 @@
+"""Features of a frozen backbone that are computed once: the same bits as without, shared, resumed, found by content."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mdr_tune.config.datasets import GlyphsDataConfig
+from mdr_tune.config.trial import TrialConfig
+from mdr_tune.data import ImageDataset, ImageSplit, load_dataset
+from mdr_tune.training import TrialSession, frozen_features
+from mdr_tune.training.frozen_features import BLOCK
+from tests.waiting import HANG_S
+
+STEPS = {"epochs": 2, "iterations_per_epoch": 3, "batch": {"size": 16, "images_per_class": 4}}
+FIXED = {
+    "one view": {"augmentation": "none", "backbone": {"name": "conv4", "train": "none"}},
+    "three views": {"backbone": {"name": "conv4", "train": "none", "views": 3}},
+}
+
+
+@pytest.fixture(scope="module")
+def small() -> ImageDataset:
+    """A part of the letters whose number of images no block divides."""
+    whole = load_dataset(GlyphsDataConfig())
+
+    def part(split: ImageSplit, classes: int) -> ImageSplit:
+        rows = torch.arange(12 * classes)
+        return ImageSplit(split.images[rows], split.labels[rows])
+
+    splits = {"train": part(whole.split("train"), 50), "validation": part(whole.split("validation"), 20)}
+    return replace(whole, splits=splits, content=f"{whole.content} in part")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MDR_TUNE_CACHE", str(tmp_path))
+    return tmp_path / "features"
+
+
+def session(dataset: ImageDataset, **keys: Any) -> TrialSession:
+    config = TrialConfig.from_keys({**STEPS, "embedding": {"size": 8, "head": {"hidden": [12]}}, **keys})
+    return TrialSession(config, dataset)
+
+
+def seen(trial: TrialSession) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    epochs = [trial.run_epoch() for _ in range(trial.config.epochs)]
+    metrics = [{k: v for k, v in epoch.items() if not k.startswith(("time/", "memory/"))} for epoch in epochs]
+    return metrics, trial.state_dict()
+
+
+def files(cache: Path) -> list[Path]:
+    return sorted(cache.glob("*.npy"))
+
+
+@pytest.mark.parametrize("kind", FIXED)
+def test_a_trial_has_the_same_bits_as_one_that_keeps_nothing(kind: str, small: ImageDataset, cache: Path) -> None:
+    kept, plain = session(small, **FIXED[kind]), session(replace(small, content=""), **FIXED[kind])
+    assert (kept.model.reads_features, plain.model.reads_features) == (True, False)
+    (metrics, state), (expected, expected_state) = seen(kept), seen(plain)
+    assert metrics == expected
+    for part in ("model", "objective"):
+        torch.testing.assert_close(state[part], expected_state[part], rtol=0, atol=0)
+    momenta, expected_momenta = state["optimizer"]["state"], expected_state["optimizer"]["state"]
+    torch.testing.assert_close(momenta, expected_momenta, rtol=0, atol=0)
+    assert len(files(cache)) == 2  # training and validation
+    assert kept.evaluate_test(small.split("validation")) == plain.evaluate_test(small.split("validation"))
+    assert kept.examine_test(small.split("validation"))[1].shown  # pictures, which features are not
+
+
+def test_a_second_trial_reads_them_whatever_its_head_and_seed(
+    small: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(session(small).model.backbone.state_dict(), path)
+    keys = {"augmentation": "none", "backbone": {"name": "conv4", "train": "none", "weights": str(path)}}
+    session(small, **keys).run_epoch()
+    assert len(files(cache)) == 2
+    monkeypatch.setattr(frozen_features.FrozenFeatures, "_batch", lambda *_: pytest.fail("computed again"))
+    session(small, **keys, seed=7, embedding={"size": 5}).run_epoch()
+
+
+def test_other_weights_or_views_have_features_of_their_own(small: ImageDataset, cache: Path) -> None:
+    for number, keys in enumerate([{}, {"seed": 1}, {"backbone": {"name": "conv4", "train": "none", "views": 2}}], 1):
+        session(small, **{**FIXED["one view"], **keys}).train_epoch()
+        assert len(files(cache)) == number
+
+
+def test_features_of_loaded_weights_are_read(small: ImageDataset, cache: Path) -> None:
+    trial, other = session(small, **FIXED["one view"]), session(small, **FIXED["one view"], seed=5)
+    trial.run_epoch()
+    other.load_state_dict(trial.state_dict())
+    assert other.evaluate("validation") == trial.evaluate("validation")
+
+
+def test_blocks_that_are_there_are_not_computed_again(small: ImageDataset, cache: Path) -> None:
+    trial = session(small, **FIXED["one view"])
+    trial.train_epoch()
+    (file,) = files(cache)
+    features = np.load(file)
+    assert len(features) == 600 > BLOCK
+    file.unlink()
+    parts = file.with_suffix(".parts")
+    parts.mkdir()
+    marked = features[BLOCK:] + 1
+    np.save(parts / f"{BLOCK}.npy", marked)
+    session(small, **FIXED["one view"]).train_epoch()
+    assert np.array_equal(np.load(file), np.concatenate([features[:BLOCK], marked]))
+    assert not parts.exists()
+
+
+def test_several_that_need_them_share_the_work(
+    small: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads with file locks of their own stand for two processes; each waits in its first block for the other."""
+    blocks: list[int] = []
+    together = threading.Barrier(2, timeout=HANG_S)
+    compute = frozen_features.FrozenFeatures._compute
+
+    def counted(self: Any, split: Any, rows: slice, training: bool) -> Any:
+        if rows.stop - rows.start > 1:
+            blocks.append(rows.start)
+            together.wait()
+        return compute(self, split, rows, training)
+
+    monkeypatch.setattr(frozen_features.FrozenFeatures, "_compute", counted)
+    trials = [session(small, **FIXED["one view"]) for _ in range(2)]
+    threads = [threading.Thread(target=trial._read_features) for trial in trials]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(blocks) == [0, BLOCK]
+    read = [trial._input._split.images[torch.arange(600)] for trial in trials]
+    assert torch.equal(*read)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
