@@ -44,7 +44,7 @@ class FrozenFeatures:
     the disk, so that a process that is started again goes on there.
 
     Args:
-        model: the model, whose backbone is frozen, in eval mode, and on the device to compute on.
+        model: the model, whose backbone is frozen, on the device to compute on.
         config: configuration of the trial.
         content: hash of the images and splits of the data set.
         views: views of the training images; None: each image has one, the one that an evaluation sees.
@@ -96,6 +96,7 @@ class FrozenFeatures:
         return Vectors(target)
 
     def _make(self, target: Path, split: ImageSplit, views: int, training: bool) -> None:
+        self._model.backbone.eval()  # an evaluation puts the whole model back into its mode of training
         count = len(split.images) * views
         parts = target.with_suffix(".parts")
         size = self._compute(split, slice(0, 1), training).shape[1]
