@@ -57,6 +57,8 @@ def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain,
         return f"other keys depend on it: search {section}: {{choice: [{{name: ...}}, ...]}}"
     if key.startswith("mdr.") and trial.mdr is None:
         return "cannot be searched: trial.mdr is null; give trial.mdr a mapping"
+    if key.startswith("memory.") and trial.memory is None:
+        return "cannot be searched: trial.memory is null; give trial.memory a mapping, such as {}"
     if key not in keys:
         guess = nearest_name(key, keys, 0.8)
         hint = f" Did you mean {guess}?" if guess else meant_dotted(key, keys) or f" Known: {', '.join(keys)}."

@@ -19,12 +19,14 @@ SMALL = "conv4"
 def describe_checkpoints(plan: Plan) -> str | None:
     """Return a text on the most disk space that checkpoints of `plan` can take; None if its only backbone is SMALL."""
     backbones = section_variants(plan.sweep.trial, plan.sweep.space, "backbone")
-    if {backbone.name for backbone in backbones} <= {SMALL}:
+    memories = section_variants(plan.sweep.trial, plan.sweep.space, "memory")
+    if {backbone.name for backbone in backbones} <= {SMALL} and memories == [None]:
         return None
     epochs, trials = plan.max_epochs, plan.num_trials * len(plan.sweep.training_seeds)
     kept = epochs if plan.sweep.checkpoints == "all" else min(epochs, LATEST + 1)
     copies = 0 if plan.stores.artifact_root is None else epochs if plan.sweep.checkpoints == "all" else 1
-    size = max(checkpoint_bytes(plan.sweep.trial.model_copy(update={"backbone": b})) for b in backbones)
+    variants = [{"backbone": backbone, "memory": memory} for backbone in backbones for memory in memories]
+    size = max(checkpoint_bytes(plan.sweep.trial.model_copy(update=variant)) for variant in variants)
     free = shutil.disk_usage(existing_folder(plan.stores.storage)).free
     return (
         f"up to {format_bytes(trials * (kept + copies) * size)}: {kept + copies} of {format_bytes(size)} for each of "
@@ -33,7 +35,7 @@ def describe_checkpoints(plan: Plan) -> str | None:
 
 
 def checkpoint_bytes(trial: TrialConfig) -> int:
-    """Return the approximate size of a checkpoint of `trial` in bytes: network, buffers and the optimiser's state.
+    """Return the approximate size of a checkpoint of `trial` in bytes: network, buffers, optimiser's state, memory.
 
     The few weights of a loss are left out. The network is built on the meta device, where its weights take no memory.
     """
@@ -54,7 +56,10 @@ def checkpoint_bytes(trial: TrialConfig) -> int:
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
     copies = trial.optimizer.chosen.copies_per_weight(trial.optimizer.chosen_momentum)
-    return parameters * (1 + copies) + buffers
+    remembered = (
+        0 if trial.memory is None else trial.memory.size * (4 * trial.embedding.size + 8)
+    )  # float32, int64 labels
+    return parameters * (1 + copies) + buffers + remembered
 
 
 def describe_used(plan: Plan) -> str:
