@@ -45,11 +45,11 @@ def _memory_notes(trial: TrialConfig, memory: MemoryConfig) -> Iterator[str]:
         yield f"trial.memory.start_epoch: {memory.start_epoch:g}, of {count(trial.epochs, 'epoch')}: it is never used"
         return
     images = trial.iterations_per_epoch * trial.batch.size
-    if memory.size > images:
+    added = int((trial.epochs - memory.start_epoch) * images)
+    if memory.size > added:
+        yield f"trial.memory.size: {memory.size:,} is never reached: a trial adds {added:,} embeddings"
+    elif memory.size > images:
         yield (
             f"trial.memory.size: {memory.size:,} is more than the {images:,} images of an epoch: once the memory is "
             "full, its oldest embeddings are more than an epoch old"
         )
-    trained = int((trial.epochs - memory.start_epoch) * images)
-    if memory.size > trained:
-        yield f"trial.memory.size: {memory.size:,} is never full: a trial adds {trained:,} embeddings"

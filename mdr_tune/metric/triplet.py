@@ -98,7 +98,7 @@ def triplet_margin_loss(
     if embeddings.device.type == "cpu" and len(anchors) > len(embeddings) * len(others):
         return _many_triplets(embeddings, anchors, positives, negatives, margin, others)
     constant = None if references is None else others
-    loss: Tensor = _TripletMargin.apply(embeddings, constant, anchors, positives, negatives, margin)
+    loss: Tensor = _TripletMargin.apply(embeddings, anchors, positives, negatives, margin, constant)
     return loss
 
 
@@ -116,11 +116,11 @@ class _TripletMargin(torch.autograd.Function):
     def forward(
         ctx: Any,
         embeddings: Tensor,
-        references: Tensor | None,
         anchors: Tensor,
         positives: Tensor,
         negatives: Tensor,
         margin: float,
+        references: Tensor | None = None,
     ) -> Tensor:
         others = embeddings if references is None else references
         to_positive, to_negative = _distances(embeddings, others, anchors, positives, negatives)

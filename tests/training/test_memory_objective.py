@@ -87,7 +87,7 @@ def test_batch_and_memory_equal_a_naive_loop(mode: str) -> None:
             return raw / mean if mode == "rescale" else functional.normalize(raw, dim=0) if mode == "l2" else raw
 
         anchors = [scaled(leaf[i], lengths) for i in range(N)]
-        expected = triplets_of(anchors, labels.tolist(), [(e, label.item()) for e, label in zip(anchors, labels)], 0)
+        expected = triplets_of(anchors, labels.tolist(), list(zip(anchors, labels.tolist(), strict=True)), 0)
         if step > 0:
             queue = [*queue, *((row, int(label)) for row, label in zip(batch, labels, strict=True))][-(2 * N + 4) :]
             references = [(scaled(raw, lengths.detach()), label) for raw, label in queue]
