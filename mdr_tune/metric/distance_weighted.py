@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdr_tune.metric.batch_labels import Labels, class_ids, known_labels, own_columns
+from mdr_tune.metric.batch_labels import BatchLabels, Labels, class_ids, known_labels, own_columns
 from mdr_tune.metric.distance import check_embeddings, full_precision
 from mdr_tune.metric.distance_tiles import distance_tiles, distances_to_references
 from mdr_tune.metric.mined import Triplets, check_generator, draw_negatives, no_triplets
@@ -58,17 +58,20 @@ class DistanceWeightedMiner:
         known = known_labels(labels, embeddings.device)
         if known.num_triplets == 0:
             return no_triplets(embeddings)
+        weights, fell_back = self._weights(embeddings, known, references)
+        negatives = draw_negatives(weights, known, generator)
+        fallback_fraction = fell_back[known.rows].sum().to(embeddings.dtype) / len(known.rows)
+        return Triplets(known.anchors, known.positives, negatives, fallback_fraction)
+
+    def _weights(self, embeddings: Tensor, labels: BatchLabels, references: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the result of `negative_weights` for the arguments of a call: (N, R) with references, and (N,)."""
         if references is None:
             distances = _distances_on_sphere(full_precision(embeddings))
         else:
             distances = _distances_to(full_precision(embeddings), full_precision(references))
-        is_negative = known.values[:, None] != known.compared
-        weights, fell_back = _weights_of(
-            distances, is_negative, embeddings.shape[1], self.weights, self.cutoff, self.nonzero_loss_cutoff
-        )
-        negatives = draw_negatives(weights, known, generator)
-        fallback_fraction = fell_back[known.rows].sum().to(embeddings.dtype) / len(known.rows)
-        return Triplets(known.anchors, known.positives, negatives, fallback_fraction)
+        is_negative = labels.values[:, None] != labels.compared
+        dimensions = embeddings.shape[1]
+        return _weights_of(distances, is_negative, dimensions, self.weights, self.cutoff, self.nonzero_loss_cutoff)
 
 
 @torch.no_grad()
