@@ -31,6 +31,7 @@ def configuration_key(trial: TrialConfig) -> str:
             trial.backbone.trains_in(trial.epochs),
         ),
         "mdr": None if trial.mdr is None else trial.mdr.in_force(trial.optimizer.clip_gradient_norm is not None),
+        "memory": None if trial.memory is None else trial.memory.in_force(trial.epochs, trial.mdr is not None),
         "curves": trial.measured_curves,
     }
     rest = {key: value for key, value in trial.flat().items() if key.partition(".")[0] not in sections}

@@ -27,6 +27,8 @@ _SHORT_FORMS = {
     "iterations_per_epoch": ("iters", "iterations", "steps", "steps_per_epoch", "num_iterations"),
     "embedding.size": ("embedding_size", "embedding_dim", "embed_dim", "emb_dim", "dim"),
     "mdr.weight": ("lambda", "mdr_weight", "lambda_mdr"),
+    "memory": ("xbm", "cross_batch_memory"),
+    "memory.size": ("memory_size", "queue_size"),
     "backbone": ("model", "arch", "architecture", "network", "encoder"),
     "optimizer": ("opt", "optim", "optimiser"),
     "loss": ("criterion", "loss_fn", "losses"),

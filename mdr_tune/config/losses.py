@@ -98,6 +98,17 @@ class Loss(Named):
         """Return `key: problem` if an argument does not fit the embedding mode `mode`; else None."""
         return None
 
+    def problem_with_memory(self) -> str | None:
+        """Return `key: problem`, with the trial's key, if the loss cannot use a cross-batch memory; else None."""
+        return None if self.uses_miner else _no_memory(self.name)
+
+
+def _no_memory(name: str) -> str:
+    return (
+        f"memory: {name} cannot compare a batch with a memory: write null, or take a loss on pairs or triplets, "
+        "such as triplet, contrastive, margin or multi_similarity"
+    )
+
 
 class TripletLossConfig(Loss):
     """Triplet loss (FaceNet, CVPR 2015), used in the main results of the MDR paper.
@@ -391,6 +402,16 @@ class LibraryLossConfig(Loss, OpenModel):
         from mdr_tune.metric.library_loss import library_loss_takes_mined
 
         return library_loss_takes_mined(self.name, self.arguments())
+
+    def problem_with_memory(self) -> str | None:
+        """Return `key: problem` if the library's loss cannot use a cross-batch memory; else None."""
+        from mdr_tune.metric.library_loss import library_loss_takes_memory
+
+        if not library_loss_takes_memory(self.name):
+            return _no_memory(self.name)
+        if isinstance(self.arguments().get("triplets_per_anchor"), int):
+            return "loss.triplets_per_anchor: with a memory all triplets are compared: leave it out"
+        return None
 
     def build(self, embedding_size: int, num_classes: int) -> "MetricLoss":
         """Return the library's loss. `build_library_loss` changes some classes so that they scale no embeddings."""

@@ -104,13 +104,9 @@ class SemiHardMinerConfig(Miner):
 
     def build(self) -> "BuiltMiner":
         """Return the miner, which chooses all semi-hard triplets. `margin` is a difference of distances."""
-        from pytorch_metric_learning import miners
+        from mdr_tune.metric.library_miner import LibraryMiner, SemiHardMiner
 
-        from mdr_tune.metric.library_adapter import euclidean
-        from mdr_tune.metric.library_miner import LibraryMiner
-
-        miner = miners.TripletMarginMiner(self.margin, "semihard", distance=euclidean(), collect_stats=False)
-        return LibraryMiner(miner)
+        return LibraryMiner(SemiHardMiner(self.margin))
 
 
 class MultiSimilarityMinerConfig(Miner):

@@ -20,7 +20,7 @@ from typing import Any
 
 from mdr_tune.config.domains import Domain, LevelsDomain, Space, describe_value, split_choice, tell_apart
 from mdr_tune.config.strict_model import OpenModel, flatten, set_dotted
-from mdr_tune.config.trial import MDRConfig, TrialConfig
+from mdr_tune.config.trial import MDRConfig, MemoryConfig, TrialConfig
 
 __all__ = ["Domain", "LevelsDomain", "Space", "describe_value"]
 
@@ -298,8 +298,9 @@ def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any
 
 
 def trial_keys(trial: TrialConfig) -> list[str]:
-    """Return the dotted keys of `trial` that can be searched, with the sections, and always with the keys of MDR."""
+    """Return the dotted keys of `trial` that can be searched, with the sections; always with MDR's and the memory's."""
     tree = trial.all_values()
+    tree["memory"] = MemoryConfig().all_values()
     tree["mdr"] = MDRConfig().all_values()
     tree["mdr"]["levels"] = []
     leaves = list(flatten(tree))

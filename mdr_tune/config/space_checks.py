@@ -59,6 +59,8 @@ def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain,
         return f"other keys depend on it: search {section}: {{choice: [{{name: ...}}, ...]}}"
     if key.startswith("mdr.") and trial.mdr is None:
         return "cannot be searched: trial.mdr is null; give trial.mdr a mapping"
+    if key.startswith("memory.") and trial.memory is None:
+        return "cannot be searched: trial.memory is null; give trial.memory a mapping, such as {}"
     section = key.rpartition(".")[0]
     if key not in keys and section in MAY_BE_A_NAME:
         return f"cannot be searched: trial.{section} is no mapping; give it one, or search {section}: {{choice: [...]}}"

@@ -189,6 +189,37 @@ class MDRConfig(StrictModel):
         return {**kept, "levels": sorted(level + 0.0 for level in self.initial_levels())}  # + 0.0: -0.0 is 0.0
 
 
+class MemoryConfig(StrictModel):
+    """Cross-batch memory (XBM, Wang et al., CVPR 2020): each batch is also compared with embeddings of earlier steps.
+
+    With `memory: null`, the default, a trial trains without it.
+    """
+
+    size: int = Field(1024, ge=1)
+    """Greatest number of embeddings in the memory, those of the batch included. The oldest are dropped first. There is
+    one memory for all workers."""
+    start_epoch: Annotated[float, EPOCHS] = Field(1.0, ge=0)
+    """Number of epochs, possibly a fraction, that are trained before the memory is filled and used. At first embeddings
+    change too fast for it: the authors' code trains 1,000 or 2,000 steps without it."""
+    batch_loss: bool = True
+    """true: the loss of the batch compared with the memory is added to that of the batch, as in the authors' code.
+    false: it takes its place, as in figure 2 of their paper and in pytorch-metric-learning."""
+    weight: float = Field(1.0, gt=0)
+    """Weight of the loss of the batch compared with the memory."""
+    mdr: Literal["batch", "both"] = "batch"
+    """Distances that MDR regularizes. `batch`: those within the batch, as in the MDR paper; `both`: also those of the
+    batch to the memory."""
+
+    def in_force(self, epochs: int, uses_mdr: bool) -> dict[str, Any] | None:
+        """Return the values that affect the training. Configurations with equal values train in the same way.
+
+        None: the memory is never used in a trial of so many `epochs`. `uses_mdr` says if the trial has MDR.
+        """
+        if self.start_epoch >= epochs:
+            return None
+        return self.model_dump(exclude=set() if uses_mdr else {"mdr"})
+
+
 class TrialConfig(StrictModel):
     """One training run: data, model, loss, MDR, optimisation, seed."""
 
@@ -204,6 +235,7 @@ class TrialConfig(StrictModel):
     loss: LossConfig = TripletLossConfig()
     miner: MinerConfig = AutoMinerConfig()
     mdr: MDRConfig | None = MDRConfig()
+    memory: MemoryConfig | None = added(None)
     optimizer: Annotated[OptimizerConfig, BeforeValidator(by_name)] = OptimizerConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Precision of the network in training. Distances, losses and evaluation are always float32. On a GPU, convolutions
@@ -262,6 +294,8 @@ class TrialConfig(StrictModel):
             raise KeyProblem(
                 "miner.name", f"{loss.name} takes no mined pairs, so that {self.miner.name} would do nothing: use auto"
             )
+        if self.memory is not None:
+            self._check_memory(self.memory)
         if self.batch.chunk_size is not None and not self.freezes_batch_norm:
             raise KeyProblem(
                 "batch.chunk_size",
@@ -281,6 +315,16 @@ class TrialConfig(StrictModel):
                 "{hidden: [1024]}, there",
             )
         return self
+
+    def _check_memory(self, memory: MemoryConfig) -> None:
+        if memory.size < self.batch.size:
+            raise KeyProblem(
+                "memory.size",
+                f"{memory.size} does not hold a batch of {self.batch.size} images: write {self.batch.size} or more",
+            )
+        if problem := self.loss.problem_with_memory():
+            key, _, message = problem.partition(": ")
+            raise KeyProblem(key, message)
 
     @property
     def embedding_mode(self) -> Literal["rescale", "l2", "none"]:

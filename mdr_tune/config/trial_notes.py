@@ -1,9 +1,9 @@
-"""Notes on milestones and warm-ups that exceed a trial's epochs, margins that are too large, keys that do nothing."""
+"""Notes on numbers of a trial that exceed its epochs, margins that are too large, and keys that do nothing."""
 
 from collections.abc import Iterator
 
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.config.trial import TrialConfig
+from mdr_tune.config.trial import MemoryConfig, TrialConfig
 from mdr_tune.config.unit_notes import trials_tried
 from mdr_tune.util.words import count
 
@@ -51,8 +51,25 @@ def _notes(trial: TrialConfig) -> Iterator[str]:
         yield "trial.optimizer.layer_decay: does nothing: the backbone is never trained"
     if rates.head_learning_rate is not None and not trial.embedding.has_parameters:
         yield "trial.optimizer.head_learning_rate: does nothing beside embedding.head: identity"
+    if trial.memory is not None:
+        yield from _memory_notes(trial, trial.memory)
     if trial.embedding_mode in LARGEST_DISTANCE:
         for key, value in trial.loss.margins().items():
             if value > 2:
                 where = f"embedding.mode {trial.embedding_mode}, where {LARGEST_DISTANCE[trial.embedding_mode]}"
                 yield f"trial.loss.{key}: {value:g} is hardly met with {where}"
+
+
+def _memory_notes(trial: TrialConfig, memory: MemoryConfig) -> Iterator[str]:
+    if memory.start_epoch >= trial.epochs:
+        yield f"trial.memory.start_epoch: {memory.start_epoch:g}, of {count(trial.epochs, 'epoch')}: it is never used"
+        return
+    images = trial.iterations_per_epoch * trial.batch.size
+    added = int((trial.epochs - memory.start_epoch) * images)
+    if memory.size > added:
+        yield f"trial.memory.size: {memory.size:,} is never reached: a trial adds {added:,} embeddings"
+    elif memory.size > images:
+        yield (
+            f"trial.memory.size: {memory.size:,} is more than the {images:,} images of an epoch: once the memory is "
+            "full, its oldest embeddings are more than an epoch old"
+        )

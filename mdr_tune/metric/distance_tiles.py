@@ -2,7 +2,8 @@
 
 A tile is either a square on the diagonal or a strip to the right of such a square. A square has weight 1, since it
 holds both orders of each of its pairs. A strip has weight 2, since each of its entries also stands for its mirror
-image. Nothing here is differentiable.
+image. If the batch is compared with references too, such as embeddings of earlier batches, further tiles hold the
+distances of the whole batch to some references; these tiles have weight 1. Nothing here is differentiable.
 """
 
 from dataclasses import dataclass
@@ -24,30 +25,55 @@ _TILE_ROWS_ACCELERATOR = 2048
 
 @dataclass
 class DistanceTile:
-    """A tile of the distance matrix: distances between the embeddings `rows` and the embeddings `columns`."""
+    """A tile of the distance matrix: distances between the embeddings `rows` and the embeddings `columns`.
+
+    The columns are references if `to_references` is true.
+    """
 
     rows: slice
     columns: slice
     distances: Tensor  # (rows, columns), contiguous
     is_diagonal: bool  # a square on the diagonal, whose own diagonal holds no pairs
+    to_references: bool = False
 
     @property
     def weight(self) -> int:
-        """Number of entries of the N x N matrix that each entry of the tile stands for."""
-        return 1 if self.is_diagonal else 2
+        """Number of entries of the whole matrix that each entry of the tile stands for."""
+        return 1 if self.is_diagonal or self.to_references else 2
 
 
-def distance_tiles(embeddings: Tensor, tile_rows: int | None = None) -> list[DistanceTile]:
+def distance_tiles(
+    embeddings: Tensor, tile_rows: int | None = None, references: Tensor | None = None
+) -> list[DistanceTile]:
     """Return the upper half of the distance matrix of `embeddings` (N, D) in tiles of `tile_rows` rows.
 
     The squares on the diagonal come first, with zeros on their own diagonal, then the strips. Distances are computed by
     the formula of `pairwise_distances`, with autocast switched off. None as `tile_rows` chooses a number that is fast
     on the device.
+
+    With `references` (R, D), the distances of all embeddings to them follow, in tiles of `tile_rows` columns.
     """
     if tile_rows is None:
         tile_rows = _TILE_ROWS_CPU if embeddings.device.type == "cpu" else _TILE_ROWS_ACCELERATOR
     with torch.autocast(embeddings.device.type, enabled=False):
-        return _distance_tiles(embeddings, tile_rows)
+        tiles = _distance_tiles(embeddings, tile_rows)
+        if references is not None:
+            everything, squared_norms = slice(0, len(embeddings)), embeddings.square().sum(dim=1)
+            for start in range(0, len(references), tile_rows):
+                columns = slice(start, min(start + tile_rows, len(references)))
+                distances = _to_references(embeddings, references[columns], squared_norms)
+                tiles.append(DistanceTile(everything, columns, distances, is_diagonal=False, to_references=True))
+    return tiles
+
+
+def distances_to_references(embeddings: Tensor, references: Tensor) -> Tensor:
+    """Return the distances (N, R) of `embeddings` (N, D) to `references` (R, D), with autocast switched off."""
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return _to_references(embeddings, references, embeddings.square().sum(dim=1))
+
+
+def _to_references(embeddings: Tensor, references: Tensor, squared_norms: Tensor) -> Tensor:
+    return _distances_in_place(embeddings @ references.t(), squared_norms, references.square().sum(dim=1))
 
 
 def _distance_tiles(embeddings: Tensor, tile_rows: int) -> list[DistanceTile]:
@@ -81,9 +107,10 @@ def tile_statistics(tiles: list[DistanceTile], statistics: Statistics) -> tuple[
     The means and variances of the tiles are combined by the formula of Chan et al. (1983), which avoids cancellation.
 
     Args:
-        tiles: the upper half of the matrix, from `distance_tiles`. `offdiagonal` overwrites their diagonal entries.
+        tiles: the matrix, from `distance_tiles`. `offdiagonal` overwrites their diagonal entries.
         statistics: `official` counts all N * N entries, including the N zeros of the diagonal, as the authors' code
-            does. `offdiagonal` leaves the diagonal out and counts N * (N - 1) entries.
+            does. `offdiagonal` leaves the diagonal out and counts N * (N - 1) entries. Both also count the N * R
+            distances to references, if there are some.
     """
     if len(tiles) == 1 and statistics == "official":
         return tiles[0].distances.mean(), tiles[0].distances.std()

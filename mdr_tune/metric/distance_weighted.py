@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mdr_tune.metric.batch_labels import Labels, class_ids, known_labels
+from mdr_tune.metric.batch_labels import BatchLabels, Labels, class_ids, known_labels, own_columns
 from mdr_tune.metric.distance import check_embeddings, full_precision
-from mdr_tune.metric.distance_tiles import distance_tiles
+from mdr_tune.metric.distance_tiles import distance_tiles, distances_to_references
 from mdr_tune.metric.mined import Triplets, check_generator, draw_negatives, no_triplets
 
 MinerWeights = Literal["official", "stable"]
@@ -32,13 +32,16 @@ class DistanceWeightedMiner:
         self.nonzero_loss_cutoff = nonzero_loss_cutoff
 
     @torch.no_grad()
-    def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Triplets:
+    def __call__(
+        self, embeddings: Tensor, labels: Labels, generator: torch.Generator, references: Tensor | None = None
+    ) -> Triplets:
         """Draw the triplets of a batch.
 
         Args:
             embeddings: (N, D), of any length; they are put on the unit sphere first.
             labels: (N,), class of each embedding, on any device; or the `BatchLabels` of these classes.
             generator: generator on the CPU, also for embeddings on a GPU. Equal seeds on all ranks give equal triplets.
+            references: see `Miner`.
 
         Returns:
             The triplets, ordered by anchor and then positive, on the device of `embeddings`. They are empty when no
@@ -55,12 +58,20 @@ class DistanceWeightedMiner:
         known = known_labels(labels, embeddings.device)
         if known.num_triplets == 0:
             return no_triplets(embeddings)
-        weights, fell_back = negative_weights(
-            embeddings, known.values, self.weights, self.cutoff, self.nonzero_loss_cutoff
-        )
+        weights, fell_back = self._weights(embeddings, known, references)
         negatives = draw_negatives(weights, known, generator)
         fallback_fraction = fell_back[known.rows].sum().to(embeddings.dtype) / len(known.rows)
         return Triplets(known.anchors, known.positives, negatives, fallback_fraction)
+
+    def _weights(self, embeddings: Tensor, labels: BatchLabels, references: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the result of `negative_weights` for the arguments of a call: (N, R) with references, and (N,)."""
+        if references is None:
+            distances = _distances_on_sphere(full_precision(embeddings))
+        else:
+            distances = _distances_to(full_precision(embeddings), full_precision(references))
+        is_negative = labels.values[:, None] != labels.compared
+        dimensions = embeddings.shape[1]
+        return _weights_of(distances, is_negative, dimensions, self.weights, self.cutoff, self.nonzero_loss_cutoff)
 
 
 @torch.no_grad()
@@ -99,11 +110,25 @@ def negative_weights(
     """
     check_embeddings(embeddings, labels)
     _check_arguments(weights, cutoff, nonzero_loss_cutoff)
-    distances = _distances_on_sphere(full_precision(embeddings))
+    distances, negatives = _distances_on_sphere(full_precision(embeddings)), labels[:, None] != labels[None, :]
+    return _weights_of(distances, negatives, embeddings.shape[1], weights, cutoff, nonzero_loss_cutoff)
+
+
+def _weights_of(
+    distances: Tensor,
+    negatives: Tensor,
+    dimensions: int,
+    weights: MinerWeights,
+    cutoff: float,
+    nonzero_loss_cutoff: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the result of `negative_weights` from the `distances` (N, R) to references, which are overwritten.
+
+    `negatives` (N, R) bool says which pairs are of two classes. `dimensions` is the length of an embedding.
+    """
     distances.clamp_(min=cutoff)
-    negatives = labels[:, None] != labels[None, :]
     invalid = (distances < nonzero_loss_cutoff).logical_and_(negatives).logical_not_()
-    log_weights = _log_inverse_density(distances, embeddings.shape[1])
+    log_weights = _log_inverse_density(distances, dimensions)
     if weights == "stable":
         log_weights.masked_fill_(invalid, -torch.inf)
     maxima = log_weights.amax(dim=1, keepdim=True)
@@ -124,6 +149,16 @@ def _distances_on_sphere(embeddings: Tensor) -> Tensor:
     on_sphere = functional.normalize(embeddings, dim=1, p=2)
     (whole,) = distance_tiles(on_sphere, tile_rows=max(1, len(on_sphere)))
     return whole.distances.fill_diagonal_(1.0)
+
+
+def _distances_to(embeddings: Tensor, references: Tensor) -> Tensor:
+    """Return the distances (N, R) of the normalised `embeddings` to the normalised `references`.
+
+    As in `_distances_on_sphere`, the distance of each embedding to itself, among the last references, is 1.
+    """
+    distances = distances_to_references(*(functional.normalize(each, dim=1, p=2) for each in (embeddings, references)))
+    own_columns(distances).fill_diagonal_(1.0)
+    return distances
 
 
 def _log_inverse_density(distances: Tensor, dimensions: int) -> Tensor:

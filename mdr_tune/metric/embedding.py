@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,11 +28,25 @@ def apply_embedding_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
     _check(embeddings, mode)
     embeddings = full_precision(embeddings)
     if mode == "rescale":
-        count = len(embeddings)
-        if count < 2:
-            raise ValueError(f"rescale needs 2 or more embeddings in a batch, got {count}: use a larger batch")
-        return embeddings / (pairwise_distances(embeddings).sum() / (count * (count - 1)))
+        return embeddings / _mean_distance(embeddings)
     return apply_test_mode(embeddings, mode)
+
+
+@torch.no_grad()
+def apply_batch_mode(others: Tensor, embeddings: Tensor, mode: EmbeddingMode) -> Tensor:
+    """Transform `others` (M, D) as `apply_embedding_mode` transforms the batch `embeddings` (N, D), without gradient.
+
+    With the mode `rescale`, `others` are divided by the mean distance between two embeddings of the batch.
+    """
+    others = full_precision(others)
+    return others / _mean_distance(full_precision(embeddings)) if mode == "rescale" else apply_test_mode(others, mode)
+
+
+def _mean_distance(embeddings: Tensor) -> Tensor:
+    count = len(embeddings)
+    if count < 2:
+        raise ValueError(f"rescale needs 2 or more embeddings in a batch, got {count}: use a larger batch")
+    return pairwise_distances(embeddings).sum() / (count * (count - 1))
 
 
 def apply_test_mode(embeddings: Tensor, mode: EmbeddingMode) -> Tensor:

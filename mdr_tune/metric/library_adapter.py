@@ -4,11 +4,11 @@ import torch
 from pytorch_metric_learning import distances, losses, reducers
 from torch import Tensor
 
-from mdr_tune.metric.batch_labels import BatchLabels, Labels, class_ids
+from mdr_tune.metric.batch_labels import BatchLabels, Labels, class_ids, known_labels
 from mdr_tune.metric.distance import check_embeddings, full_precision
 from mdr_tune.metric.library_random import library_draws_from
 from mdr_tune.metric.metric_loss import MetricLoss
-from mdr_tune.metric.mined import Mined, Triplets
+from mdr_tune.metric.mined import Mined, Pairs, Triplets, mined_triplets
 
 # Losses that raise an error when they are given indices of pairs or triplets.
 _MAKE_THEIR_OWN_PAIRS = (losses.InstanceLoss, losses.P2SGradLoss, losses.PNPLoss, losses.RankedListLoss)
@@ -38,7 +38,14 @@ class LibraryLoss(MetricLoss):
         self.loss = loss
         self.num_classes = num_classes
 
-    def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Labels,
+        mined: Mined,
+        generator: torch.Generator,
+        references: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss. See `MetricLoss.forward` for the arguments.
 
         One seed is drawn from `generator` at each call. Half-precision embeddings are converted to float32 first, and
@@ -50,15 +57,29 @@ class LibraryLoss(MetricLoss):
         check_embeddings(embeddings, class_ids(labels))
         embeddings = full_precision(embeddings)
         self._check_labels(labels.on_cpu if isinstance(labels, BatchLabels) else labels)
-        labels = class_ids(labels).to(embeddings.device)
         if mined is not None and not self.takes_mined:
             raise ValueError(f"{type(self.loss).__name__} makes its own pairs of the whole batch: use the miner 'all'")
+        compared: tuple[Tensor, ...] = ()
+        if references is not None:
+            labels = known_labels(labels, embeddings.device)
+            compared = (full_precision(references.detach()), labels.compared)
+            mined = self._all_pairs(labels) if mined is None else mined
+        labels = class_ids(labels).to(embeddings.device)
         indices = tuple(mined[:3]) if isinstance(mined, Triplets) else mined
         autocast_off = torch.autocast(embeddings.device.type, enabled=False)
         with library_draws_from(generator, embeddings.device), autocast_off:
-            value: Tensor = self.loss(embeddings, labels, indices)
+            value: Tensor = self.loss(embeddings, labels, indices, *compared)
         # A loss without any pair has no gradient, and some losses have the shape (1,).
         return value.reshape(()) if value.requires_grad else value.reshape(()) + embeddings.sum() * 0
+
+    def _all_pairs(self, labels: BatchLabels) -> Mined:
+        """Return all pairs, or all triplets for a loss on triplets, of anchors with references, by their `labels`.
+
+        The library would compare each embedding with itself, which is among the references.
+        """
+        if hasattr(self.loss, "triplets_per_anchor"):
+            return Triplets(*mined_triplets(None, labels), torch.zeros(()))
+        return Pairs(labels.anchors, labels.positives, *(labels.values[:, None] != labels.compared).nonzero().unbind(1))
 
     def _check_labels(self, labels: Tensor) -> None:
         """Raise a ValueError if the loss has no parameters for one of `labels`: a GPU's CUDA context would break."""

@@ -39,7 +39,7 @@ _NOT_FROM_A_FILE = {
 UNUSABLE = {
     "BaseMetricLossFunction": "it is a base class",
     "GenericPairLoss": "it is a base class",
-    "CrossBatchMemory": "it wraps another loss and remembers batches, which ranks and checkpoints would have to share",
+    "CrossBatchMemory": "it wraps another loss, and each rank would remember other batches: write trial.memory",
     "SelfSupervisedLoss": "it wraps another loss and compares augmentations, not classes",
     "MultipleLosses": "it wraps other losses",
     "VICRegLoss": "it compares augmentations and takes no labels",

@@ -73,6 +73,15 @@ def library_loss_takes_mined(name: str, arguments: Mapping[str, Any]) -> bool:
     return _build_for_trial(name.removeprefix(LIBRARY_PREFIX), _canonical(arguments)).takes_mined
 
 
+def library_loss_takes_memory(name: str) -> bool:
+    """Return whether the loss `name` can compare a batch with a cross-batch memory.
+
+    These are the losses that the library's own memory supports, except NCALoss, which would compare an embedding with
+    itself.
+    """
+    return name.removeprefix(LIBRARY_PREFIX) in {*losses.CrossBatchMemory.supported_losses()} - {"NCALoss"}
+
+
 def build_library_loss(name: str, arguments: Mapping[str, Any], embedding_size: int, num_classes: int) -> LibraryLoss:
     """Build the loss `name` with `arguments`. Its parameters are drawn from torch's global generator.
 

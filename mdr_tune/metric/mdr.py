@@ -80,7 +80,7 @@ class MDRLoss(nn.Module):
         self.register_buffer("std", torch.zeros(()))
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
 
-    def forward(self, embeddings: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, references: Tensor | None = None) -> Tensor:
         """Return the regularisation loss of a batch, of shape (), in standard deviations of the distances.
 
         In training mode, also update the moving averages. The loss is computed in the dtype of the levels, or in
@@ -90,6 +90,10 @@ class MDRLoss(nn.Module):
 
         Args:
             embeddings: (N, D), the same that the metric-learning loss gets. N is at least 2, or 3 for `offdiagonal`.
+            references: (R, D), further embeddings that each embedding of the batch is paired with, such as those of
+                earlier batches; they get no gradient. The loss is then the mean over the N * (N - 1 + R) ordered pairs
+                that begin with an embedding of the batch. The statistics are those of the N x (N + R) distances, with
+                the zeros of the batch's diagonal if they are `official`.
 
         Raises:
             TypeError: `embeddings` is not a tensor.
@@ -98,11 +102,12 @@ class MDRLoss(nn.Module):
         self._check(embeddings)
         dtype = torch.promote_types(self.levels.dtype, torch.float32)
         embeddings, levels = embeddings.to(dtype), self.levels.to(dtype)
+        references = None if references is None else references.detach().to(dtype)
         with torch.no_grad():
-            tiles = distance_tiles(embeddings)
+            tiles = distance_tiles(embeddings, references=references)
             mean, std = self._averages(*tile_statistics(tiles, self.statistics))
             std = torch.maximum(std, torch.finfo(std.dtype).eps * mean)
-        return mean_distance_to_nearest_level(embeddings, levels, tiles, mean, std)
+        return mean_distance_to_nearest_level(embeddings, levels, tiles, mean, std, references)
 
     def _averages(self, batch_mean: Tensor, batch_std: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and std to normalise by. In training, first update them by `batch_mean` and `batch_std`."""

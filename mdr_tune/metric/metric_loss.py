@@ -19,7 +19,14 @@ class MetricLoss(nn.Module):
 
     takes_mined: bool = True
 
-    def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Labels,
+        mined: Mined,
+        generator: torch.Generator,
+        references: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss of a batch, of shape (). If there is nothing to compare, the loss and its gradient are 0.
 
         Args:
@@ -28,6 +35,9 @@ class MetricLoss(nn.Module):
                 for each class takes classes from 0 to num_classes - 1.
             mined: triplets or pairs that the miner chose; None stands for all of the batch.
             generator: generator for losses with random draws, on the CPU, and in the same state on all ranks.
+            references: (R, D), the embeddings of a cross-batch memory that the anchors are compared with, see `Miner`.
+                They get no gradient. None: the batch is compared with itself. Only losses that can be computed with
+                references are given some.
 
         Raises:
             ValueError: a shape is wrong, or a label is not one of the classes.

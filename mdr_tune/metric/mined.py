@@ -10,7 +10,10 @@ from mdr_tune.metric.transfer import send
 
 
 class Triplets(NamedTuple):
-    """Triplets as indices into a batch, and the share of anchors for which the miner fell back to uniform draws."""
+    """Triplets as indices into a batch, and the share of anchors for which the miner fell back to uniform draws.
+
+    If the batch is compared with references, positives and negatives are indices of references.
+    """
 
     anchors: Tensor  # (T,), int64
     positives: Tensor  # (T,), int64
@@ -19,7 +22,7 @@ class Triplets(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs as indices into a batch: P positive pairs, and a separate list of Q negative pairs."""
+    """Pairs as indices, as those of `Triplets`: P positive pairs, and a separate list of Q negative pairs."""
 
     anchors: Tensor  # (P,), int64
     positives: Tensor  # (P,), int64
@@ -48,7 +51,9 @@ class Miner(Protocol):
     def can_fall_back(self) -> bool:
         """Whether the miner may fall back to uniform draws. If False, `Triplets.fallback_fraction` is always 0."""
 
-    def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Mined:
+    def __call__(
+        self, embeddings: Tensor, labels: Labels, generator: torch.Generator, references: Tensor | None = None
+    ) -> Mined:
         """Choose pairs or triplets of a batch, without recording a gradient.
 
         Args:
@@ -56,6 +61,9 @@ class Miner(Protocol):
             labels: (N,), integers, class of each embedding, on any device; or the `BatchLabels` of these classes.
             generator: generator for random draws, in the same state on all ranks; on the CPU even if embeddings are
                 not.
+            references: (R, D), the embeddings that the anchors are compared with. `labels` are then made by
+                `BatchLabels.against`; the last N references are the batch itself. Anchors are indices of the batch,
+                positives and negatives are indices of references. None: the batch is compared with itself.
 
         Returns:
             Indices of the chosen pairs or triplets, on the device of `embeddings`. The tensors are empty if the batch
@@ -73,12 +81,13 @@ def draw_negatives(weights: Tensor, labels: BatchLabels, generator: torch.Genera
     are made together, so that its row of weights is summed up once, not once for each pair.
 
     Args:
-        weights: (N, N), weight of each embedding (column) as a negative of each anchor (row). All weights are at least
-            0, and the row of each anchor has a sum above 0. No negative with a weight of 0 is drawn.
+        weights: (N, R), weight of each reference (column) as a negative of each anchor (row). All weights are at least
+            0, and the row of each anchor has a sum above 0. No negative with a weight of 0 is drawn. Without
+            references, these are the batch itself, and R is N.
         labels: labels of the batch; P is above 0.
         generator: generator on the CPU.
     """
-    of_anchors = weights[labels.rows]  # (R, N)
+    of_anchors = weights[labels.rows]  # (A, R)
     if weights.device.type == "cpu":
         drawn = torch.multinomial(of_anchors, labels.draws, replacement=True, generator=generator)
     else:
@@ -121,7 +130,7 @@ def mined_triplets(mined: Mined, labels: Labels) -> tuple[Tensor, Tensor, Tensor
         of_positive, of_negative = (mined.anchors[:, None] == mined.negative_anchors).nonzero(as_tuple=True)
         return mined.anchors[of_positive], mined.positives[of_positive], mined.negatives[of_negative]
     labels = known_labels(labels, class_ids(labels).device)
-    is_triplet = labels.values[labels.anchors][:, None] != labels.values  # (P, N)
+    is_triplet = labels.values[labels.anchors][:, None] != labels.compared  # (P, N), or (P, R) with references
     if is_triplet.device.type == "cpu":
         of_pair, negatives = is_triplet.nonzero(as_tuple=True)
     else:  # slower on a CPU; spares a wait for a GPU to count them

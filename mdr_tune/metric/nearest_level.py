@@ -22,7 +22,12 @@ from mdr_tune.metric.distance_tiles import DistanceTile
 
 
 def mean_distance_to_nearest_level(
-    embeddings: Tensor, levels: Tensor, tiles: list[DistanceTile], mean: Tensor, std: Tensor
+    embeddings: Tensor,
+    levels: Tensor,
+    tiles: list[DistanceTile],
+    mean: Tensor,
+    std: Tensor,
+    references: Tensor | None = None,
 ) -> Tensor:
     """Return the mean over i != j of min_k |(d_ij - mean) / std - s_k|, of shape (), in standard deviations.
 
@@ -34,18 +39,27 @@ def mean_distance_to_nearest_level(
     Args:
         embeddings: (N, D).
         levels: (L,), in standard deviations from the mean, in any order.
-        tiles: result of `distance_tiles(embeddings)`. The tiles are overwritten and removed from the list.
+        tiles: result of `distance_tiles` for `embeddings` and `references`. The tiles are overwritten and removed from
+            the list.
         mean: (), the number that is subtracted from the distances, in their units.
         std: (), the number that the differences are divided by, in the units of the distances, above 0.
+        references: (R, D) or None. With references, j runs over them as well, and the mean is over N * (N - 1 + R)
+            ordered pairs. References get no gradient.
     """
-    loss: Tensor = _MeanDistanceToNearestLevel.apply(embeddings, levels, tiles, mean, std)
+    loss: Tensor = _MeanDistanceToNearestLevel.apply(embeddings, levels, tiles, mean, std, references)
     return loss
 
 
 class _MeanDistanceToNearestLevel(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, embeddings: Tensor, levels: Tensor, tiles: list[DistanceTile], mean: Tensor, std: Tensor
+        ctx: Any,
+        embeddings: Tensor,
+        levels: Tensor,
+        tiles: list[DistanceTile],
+        mean: Tensor,
+        std: Tensor,
+        references: Tensor | None,
     ) -> Tensor:
         sorted_levels, order = levels.sort(stable=True)
         targets = torch.addcmul(mean, std, sorted_levels)  # (L,), the levels as distances
@@ -59,29 +73,33 @@ class _MeanDistanceToNearestLevel(torch.autograd.Function):
             pulls, tile_sums = _visit(tile, thresholds)
             sums.add_(tile_sums, alpha=tile.weight)
             if ctx.needs_input_grad[0]:
-                places.append((tile.rows, tile.columns))
+                places.append((tile.rows, tile.columns, tile.to_references))
                 coefficients.append(_coefficients(tile, pulls))
             del tile, pulls  # free their memory before the next tile needs some
-        pairs = len(embeddings) * (len(embeddings) - 1)
+        pairs = len(embeddings) * (len(embeddings) - 1 + (0 if references is None else len(references)))
         scale = (pairs * std).reciprocal_()
         level_gradient = _level_gradient(sums[1:], sorted_levels, order) if ctx.needs_input_grad[1] else None
-        ctx.save_for_backward(embeddings, level_gradient, scale, *coefficients)
+        ctx.save_for_backward(embeddings, references, level_gradient, scale, *coefficients)
         ctx.places, ctx.pairs = places, pairs
         return sums[0] * scale
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        embeddings, level_gradient, scale, *coefficients = ctx.saved_tensors
+    def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+        embeddings, references, level_gradient, scale, *coefficients = ctx.saved_tensors
         embedding_gradient = None
         if coefficients:
             embedding_gradient = torch.empty_like(embeddings)
-            for (rows, columns), matrix in zip(ctx.places, coefficients, strict=True):
-                _put_embedding_gradient(embedding_gradient, embeddings, rows, columns, matrix)
+            for (rows, columns, to_references), matrix in zip(ctx.places, coefficients, strict=True):
+                if to_references:
+                    embedding_gradient.addcmul_(matrix.sum(dim=1, keepdim=True), embeddings, value=-1)
+                    embedding_gradient.addmm_(matrix, references[columns])
+                else:
+                    _put_embedding_gradient(embedding_gradient, embeddings, rows, columns, matrix)
             embedding_gradient.mul_(scale * loss_gradient)
         if level_gradient is not None:
             level_gradient = level_gradient * (loss_gradient / ctx.pairs)
-        return embedding_gradient, level_gradient, None, None, None
+        return embedding_gradient, level_gradient, None, None, None, None
 
 
 @dataclass

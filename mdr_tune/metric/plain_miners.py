@@ -13,7 +13,9 @@ class AllMiner:
 
     can_fall_back = False
 
-    def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> None:
+    def __call__(
+        self, embeddings: Tensor, labels: Labels, generator: torch.Generator, references: Tensor | None = None
+    ) -> None:
         """Return None, which stands for all pairs or triplets. Arguments and errors are those of `Miner`."""
         check_embeddings(embeddings, class_ids(labels))
 
@@ -24,13 +26,15 @@ class RandomMiner:
     can_fall_back = False
 
     @torch.no_grad()
-    def __call__(self, embeddings: Tensor, labels: Labels, generator: torch.Generator) -> Triplets:
+    def __call__(
+        self, embeddings: Tensor, labels: Labels, generator: torch.Generator, references: Tensor | None = None
+    ) -> Triplets:
         """Draw the triplets of a batch, ordered by anchor and then positive. See `Miner` for the arguments."""
         check_embeddings(embeddings, class_ids(labels))
         check_generator(generator)
         known = known_labels(labels, embeddings.device)
         if known.num_triplets == 0:
             return no_triplets(embeddings)
-        is_negative = known.values[:, None] != known.values  # (N, N)
+        is_negative = known.values[:, None] != known.compared  # (N, N), or (N, R) with references
         negatives = draw_negatives(is_negative.to(full_precision(embeddings).dtype), known, generator)
         return Triplets(known.anchors, known.positives, negatives, embeddings.new_zeros(()))

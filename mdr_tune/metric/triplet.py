@@ -40,12 +40,19 @@ class TripletLoss(MetricLoss):
             raise ValueError(f"margin must be 0 or more, got {margin}")
         self.margin = margin
 
-    def forward(self, embeddings: Tensor, labels: Labels, mined: Mined, generator: torch.Generator) -> Tensor:
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Labels,
+        mined: Mined,
+        generator: torch.Generator,
+        references: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss, in the units of the embeddings. See `MetricLoss.forward` for the arguments."""
         check_embeddings(embeddings, class_ids(labels))
         if mined is None:
             labels = known_labels(labels, embeddings.device)
-        return triplet_margin_loss(embeddings, *mined_triplets(mined, labels), self.margin)
+        return triplet_margin_loss(embeddings, *mined_triplets(mined, labels), self.margin, references)
 
     def extra_repr(self) -> str:
         """Return the arguments, for `print(module)`."""
@@ -53,7 +60,12 @@ class TripletLoss(MetricLoss):
 
 
 def triplet_margin_loss(
-    embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float
+    embeddings: Tensor,
+    anchors: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    margin: float,
+    references: Tensor | None = None,
 ) -> Tensor:
     """Return the triplet margin loss of the given triplets, of shape (), in the units of the embeddings.
 
@@ -63,9 +75,10 @@ def triplet_margin_loss(
     Args:
         embeddings: (N, D).
         anchors: (T,), indices of embeddings.
-        positives: (T,), indices of embeddings.
-        negatives: (T,), indices of embeddings.
+        positives: (T,), indices of embeddings, or of references if there are some.
+        negatives: (T,), as positives.
         margin: margin in the units of the embeddings.
+        references: (R, D), embeddings to compare the anchors with, which get no gradient; None: the embeddings.
 
     Raises:
         TypeError: an argument other than `margin` is not a tensor.
@@ -81,9 +94,11 @@ def triplet_margin_loss(
         )
     if anchors.numel() == 0:
         return embeddings.sum() * 0
-    if embeddings.device.type == "cpu" and len(anchors) > len(embeddings) ** 2:
-        return _many_triplets(embeddings, anchors, positives, negatives, margin)
-    loss: Tensor = _TripletMargin.apply(embeddings, anchors, positives, negatives, margin)
+    others = embeddings if references is None else full_precision(references.detach())
+    if embeddings.device.type == "cpu" and len(anchors) > len(embeddings) * len(others):
+        return _many_triplets(embeddings, anchors, positives, negatives, margin, others)
+    constant = None if references is None else others
+    loss: Tensor = _TripletMargin.apply(embeddings, anchors, positives, negatives, margin, constant)
     return loss
 
 
@@ -99,23 +114,36 @@ class _TripletMargin(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float
+        ctx: Any,
+        embeddings: Tensor,
+        anchors: Tensor,
+        positives: Tensor,
+        negatives: Tensor,
+        margin: float,
+        references: Tensor | None = None,
     ) -> Tensor:
-        to_positive, to_negative = _distances(embeddings, anchors, positives, negatives)
+        others = embeddings if references is None else references
+        to_positive, to_negative = _distances(embeddings, others, anchors, positives, negatives)
         violations = to_positive - to_negative + margin
         if ctx.needs_input_grad[0]:
             counted = (violations >= 0).to(embeddings.dtype).div_(len(anchors))
-            coefficients = embeddings.new_zeros(len(embeddings) ** 2)
-            _add_in_order(coefficients, anchors * len(embeddings) + positives, _quotients(counted, to_positive))
-            _add_in_order(coefficients, anchors * len(embeddings) + negatives, _quotients(-counted, to_negative))
-            ctx.save_for_backward(embeddings, coefficients.view(len(embeddings), -1).fill_diagonal_(0.0))
+            coefficients = embeddings.new_zeros(len(embeddings) * len(others))
+            _add_in_order(coefficients, anchors * len(others) + positives, _quotients(counted, to_positive))
+            _add_in_order(coefficients, anchors * len(others) + negatives, _quotients(-counted, to_negative))
+            coefficients = coefficients.view(len(embeddings), -1)
+            ctx.save_for_backward(
+                embeddings, references, coefficients.fill_diagonal_(0.0) if references is None else coefficients
+            )
         loss: Tensor = violations.clamp_min_(0).mean()
         return loss
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        embeddings, coefficients = ctx.saved_tensors
+    def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        embeddings, references, coefficients = ctx.saved_tensors
+        if references is not None:
+            gradient = _pulled_by_references(embeddings, references, coefficients)
+            return gradient.mul_(loss_gradient), None, None, None, None, None
         # Each c_ij pulls i by c_ij (e_i - e_j + eps), and j the other way. A pull of i at itself has no effect.
         outgoing, incoming = coefficients.sum(dim=1), coefficients.sum(dim=0)
         laplacian = coefficients + coefficients.t()
@@ -123,13 +151,22 @@ class _TripletMargin(torch.autograd.Function):
         # With `out`, an autocast around the backward does not change the product, in which large numbers cancel.
         gradient = torch.mm(laplacian, embeddings, out=torch.empty_like(embeddings))
         gradient.add_((outgoing - incoming).mul_(_EPS)[:, None])
-        return gradient.mul_(loss_gradient), None, None, None, None
+        return gradient.mul_(loss_gradient), None, None, None, None, None
 
 
-def _distances(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+def _pulled_by_references(embeddings: Tensor, references: Tensor, coefficients: Tensor) -> Tensor:
+    """Return the gradient (N, D): each of the `coefficients` c (N, R) pulls embedding i by c_ij (e_i - r_j + eps)."""
+    outgoing = coefficients.sum(dim=1, keepdim=True)
+    gradient = torch.mm(coefficients, references, out=torch.empty_like(embeddings)).neg_()
+    return gradient.addcmul_(outgoing, embeddings).add_(outgoing, alpha=_EPS)
+
+
+def _distances(
+    embeddings: Tensor, others: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return |anchor - positive + eps| and |anchor - negative + eps| of each triplet, (T,) each. eps is `_EPS`."""
-    if len(anchors) > len(embeddings) ** 2:
-        of_pairs = _pair_distances(embeddings)
+    if len(anchors) > len(embeddings) * len(others):
+        of_pairs = _pair_distances(embeddings, others)
         return of_pairs[anchors, positives], of_pairs[anchors, negatives]
     elements = _BLOCK_ELEMENTS_CPU if embeddings.device.type == "cpu" else _BLOCK_ELEMENTS_ACCELERATOR
     block = max(1, elements // embeddings.shape[1])
@@ -137,8 +174,8 @@ def _distances(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives
     for start in range(0, len(anchors), block):
         part = slice(start, start + block)
         chosen = embeddings.index_select(0, anchors[part])
-        for others, found in zip((positives, negatives), distances, strict=True):
-            differences = embeddings.index_select(0, others[part])
+        for indices, found in zip((positives, negatives), distances, strict=True):
+            differences = others.index_select(0, indices[part])
             # The epsilon is added last: added to an embedding with large numbers, it would be lost.
             torch.sub(chosen, differences, out=differences).add_(_EPS)
             torch.linalg.vector_norm(differences, dim=1, out=found[part])
@@ -158,19 +195,21 @@ def _add_in_order(target: Tensor, indices: Tensor, values: Tensor) -> None:
         target.index_put_((indices,), values, accumulate=True)
 
 
-def _many_triplets(embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float) -> Tensor:
-    """Return the loss of more than N x N triplets on a CPU: distances of all ordered pairs are looked up.
+def _many_triplets(
+    embeddings: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float, others: Tensor
+) -> Tensor:
+    """Return the loss of more than N x R triplets on a CPU: distances of all ordered pairs are looked up.
 
-    This takes memory for N x N numbers instead of 3 x T x D. On a GPU this is not done, since the backward of `cdist`
-    would need memory for N x N x D numbers.
+    This takes memory for N x R numbers instead of 3 x T x D. On a GPU this is not done, since the backward of `cdist`
+    would need memory for N x R x D numbers.
     """
-    distances = _pair_distances(embeddings)
+    distances = _pair_distances(embeddings, others)
     return (distances[anchors, positives] - distances[anchors, negatives] + margin).clamp_min(0).mean()
 
 
-def _pair_distances(embeddings: Tensor) -> Tensor:
-    """Return |e_i - e_j + eps| of all ordered pairs of `embeddings`, (N, N), differentiably. eps is `_EPS`.
+def _pair_distances(embeddings: Tensor, others: Tensor) -> Tensor:
+    """Return |e_i - o_j + eps| of `embeddings` e (N, D) and `others` o (R, D), (N, R), differentiably. eps is `_EPS`.
 
     They are computed from differences, not from matrix products, so that near duplicates agree with `_distances`.
     """
-    return torch.cdist(embeddings + _EPS, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.cdist(embeddings + _EPS, others, compute_mode="donot_use_mm_for_euclid_dist")

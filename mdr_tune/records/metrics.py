@@ -64,6 +64,7 @@ METRICS = (
     Metric("train/mdr_loss"),
     Metric("train/miner_fallback"),
     Metric("train/gradient_norm"),
+    Metric("train/memory_filled", "%"),
     Metric("train/skipped_steps", "steps"),
     Metric("train/learning_rate"),
     Metric("train/*_learning_rate"),

@@ -50,11 +50,14 @@ def _usual_mode(loss: dict[str, Any]) -> str:
 
 
 def key_of(config: dict[str, Any], without: Sequence[str] = ("seed",)) -> Key:
-    """Return a key that equal configurations share. Parts of `config` that `without` names are not compared."""
+    """Return a key that equal configurations share. Parts of `config` that `without` names are not compared.
+
+    A value of None counts as none, since the records of older versions lack keys that were added later.
+    """
     kept = {
         key: value
         for key, value in flatten(config).items()
-        if not any(key == gone or key.startswith(f"{gone}.") for gone in without)
+        if value is not None and not any(key == gone or key.startswith(f"{gone}.") for gone in without)
     }
     return tuple(sorted((key, repr(value)) for key, value in kept.items()))
 

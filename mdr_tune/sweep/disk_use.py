@@ -20,12 +20,14 @@ SMALL = "conv4"
 def describe_checkpoints(plan: Plan) -> str | None:
     """Return a text on the most disk space that checkpoints of `plan` can take; None if its only backbone is SMALL."""
     backbones = section_variants(plan.sweep.trial, plan.sweep.space, "backbone")
-    if {backbone.name for backbone in backbones} <= {SMALL}:
+    memories = section_variants(plan.sweep.trial, plan.sweep.space, "memory")
+    if {backbone.name for backbone in backbones} <= {SMALL} and memories == [None]:
         return None
     epochs, trials = plan.max_epochs, plan.num_trials * len(plan.sweep.training_seeds)
     kept = epochs if plan.sweep.checkpoints == "all" else min(epochs, LATEST + 1)
     copies = 0 if plan.stores.artifact_root is None else epochs if plan.sweep.checkpoints == "all" else 1
-    size = max(map(checkpoint_bytes, models_of(plan.sweep)))
+    models = [model.model_copy(update={"memory": memory}) for model in models_of(plan.sweep) for memory in memories]
+    size = max(map(checkpoint_bytes, models))
     free = shutil.disk_usage(existing_folder(plan.stores.storage)).free
     return (
         f"up to {format_bytes(trials * (kept + copies) * size)}: {kept + copies} of {format_bytes(size)} for each of "
@@ -34,7 +36,7 @@ def describe_checkpoints(plan: Plan) -> str | None:
 
 
 def checkpoint_bytes(trial: TrialConfig) -> int:
-    """Return the approximate size of a checkpoint of `trial` in bytes: network, buffers and the optimiser's state.
+    """Return the approximate size of a checkpoint of `trial` in bytes: network, buffers, optimiser's state, memory.
 
     The few weights of a loss are left out.
     """
@@ -42,7 +44,8 @@ def checkpoint_bytes(trial: TrialConfig) -> int:
     copies = trial.optimizer.chosen.copies_per_weight(trial.optimizer.chosen_momentum)
     bytes_each = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
     buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
-    return sum(size * (1 + copies * is_trained) for size, is_trained in bytes_each) + buffers
+    memory = 0 if trial.memory is None else trial.memory.size * (4 * model.embedding_size + 8)  # float32, int64 labels
+    return sum(size * (1 + copies * is_trained) for size, is_trained in bytes_each) + buffers + memory
 
 
 def describe_used(plan: Plan) -> str:

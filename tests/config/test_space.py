@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from mdr_tune.config.arms import arms
+from mdr_tune.config.configurations import configuration_key
 from mdr_tune.config.domains import Domain, Space, describe_value
 from mdr_tune.config.points import encode_point
 from mdr_tune.config.space import (
@@ -21,7 +22,7 @@ from mdr_tune.config.space import (
     section_variants,
 )
 from mdr_tune.config.sweep import SweepConfig
-from mdr_tune.config.trial import LevelGrid, TrialConfig
+from mdr_tune.config.trial import LevelGrid, MemoryConfig, TrialConfig
 
 
 def sweep(**space: object) -> SweepConfig:
@@ -338,3 +339,15 @@ def test_choices_equal_to_three_digits_are_told_apart() -> None:
     assert choice_labels([{"weight": 1}, {"weight": "1"}]) == ["1: weight 1", "2: weight 1"]
     domain = sweep(mdr__weight=[0.1, 0.1000001]).space["mdr.weight"]
     assert domain.describe() == "one of 0.1, 0.1000001"
+
+
+def test_a_memory_is_searched_as_a_whole_or_by_key() -> None:
+    whole = sweep(memory=[None, {"size": {"int": [128, 4096]}}]).space
+    assert resolve(TrialConfig(), whole, {"memory": None}).memory is None
+    assert resolve(TrialConfig(), whole, {"memory": "on", "memory.size": 300}).memory == MemoryConfig(size=300)
+    base = TrialConfig(memory=MemoryConfig(start_epoch=2.0))
+    by_key = resolve(base, sweep(**{"memory.size": {"int": [128, 4096]}}).space, {"memory.size": 300})
+    assert by_key.memory == MemoryConfig(size=300, start_epoch=2.0)
+    unused = {"memory": {"start_epoch": 9.0}}
+    assert configuration_key(TrialConfig.from_keys(unused)) == configuration_key(TrialConfig())
+    assert "memory" not in TrialConfig().flat()

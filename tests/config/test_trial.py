@@ -95,6 +95,15 @@ def test_batch_norm_is_frozen_where_weights_are_trained(trial: dict[str, Any], f
         ({"optimizer": {"accumulate_grad_batches": 4}}, "optimizer.accumulate_grad_batches: gradient accumulation is"),
         ({"batch": {"chunk_size": 8}}, "batch.chunk_size: needs batch_norm: frozen"),
         ({"precision": "fp8"}, "precision: expected 'fp32', 'bf16' or 'fp16', got 'fp8' (text)"),
+        ({"memory": {"size": 100}}, "memory.size: 100 does not hold a batch of 128 images: write 128 or more"),
+        ({"memory": {"sise": 512}}, "memory.sise: unknown key. Did you mean 'size'?"),
+        ({"memory": 512}, "memory: expected a mapping, got 512: write memory: {size: 512}"),
+        ({"memory": {}, "loss": "proxy_anchor"}, "memory: proxy_anchor cannot compare a batch with a memory"),
+        ({"memory": {}, "loss": "pml.FastAPLoss"}, "memory: pml.FastAPLoss cannot compare a batch with a memory"),
+        (
+            {"memory": {}, "loss": {"name": "pml.MarginLoss", "triplets_per_anchor": 5}},
+            "loss.triplets_per_anchor: with a memory all triplets are compared",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_named_with_its_key(trial: dict[str, Any], message: str) -> None:

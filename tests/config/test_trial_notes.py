@@ -46,6 +46,16 @@ RESCALED = "embedding.mode rescale, where the mean distance of a batch is 1"
             ["trial.loss.margin: 20 is hardly met with embedding.mode l2, where no distance exceeds 2"],
         ),
         (["trial.loss.margin=20", "trial.embedding.mode=none"], []),
+        (["trial.memory={size: 1600}", "trial.memory.start_epoch=0.5"], []),
+        (["trial.memory={start_epoch: 2}"], ["trial.memory.start_epoch: 2, of 2 epochs: it is never used"]),
+        (
+            ["trial.memory={start_epoch: 0}", "space.memory.size={choice: [400, 1601, 3201]}"],
+            [
+                "trial.memory.size: 1,601 is more than the 1,600 images of an epoch: once the memory is full, its "
+                "oldest embeddings are more than an epoch old",
+                "trial.memory.size: 3,201 is never reached: a trial adds 3,200 embeddings",
+            ],
+        ),
     ],
 )
 def test_what_does_nothing_is_noted(tmp_path: Path, overrides: list[str], notes: list[str]) -> None:

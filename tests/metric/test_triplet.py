@@ -98,7 +98,7 @@ def test_many_triplets_are_the_same_as_few(dtype, tolerance):
     anchors, positives, negatives = torch.randint(8, (3, 60), generator=generator)
     leaf, other_leaf = embeddings.clone().requires_grad_(), embeddings.clone().requires_grad_()
     value = triplet_margin_loss(leaf, anchors, positives, negatives, 0.2)
-    other = _many_triplets(other_leaf, anchors, positives, negatives, 0.2)
+    other = _many_triplets(other_leaf, anchors, positives, negatives, 0.2, other_leaf)
     value.backward()
     other.backward()
     torch.testing.assert_close(value, other, rtol=tolerance, atol=tolerance)

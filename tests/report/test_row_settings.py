@@ -151,3 +151,8 @@ def test_settings_that_are_the_same_get_no_more_digits() -> None:
     """A row without MDR beside one with it, say: their methods differ."""
     rows = [{"loss.margin": 0.123456789, "embedding.size": size} for size in (64, 64, 128)]
     assert settings(rows) == ["embedding size 64", "embedding size 64", "embedding size 128"]
+
+
+def test_a_key_that_an_older_record_lacks_counts_as_none() -> None:
+    assert key_of({"loss": {"name": "triplet"}, "memory": None}) == key_of({"loss": {"name": "triplet"}})
+    assert key_of({"memory": {"size": 64}}) != key_of({"memory": None})

@@ -37,6 +37,16 @@ def test_a_checkpoint_is_about_as_large_as_is_said(optimizer: dict[str, Any]) ->
     assert checkpoint_bytes(session.config) == pytest.approx(file.tell(), rel=0.1)
 
 
+def test_the_memory_is_counted() -> None:
+    config = {"batch": {"size": 16}, "iterations_per_epoch": 1, "embedding": {"size": 64}, "memory": {"size": 50_000}}
+    session = TrialSession.from_config(TrialConfig.model_validate(config))
+    file = io.BytesIO()
+    torch.save(session.state_dict(), file)
+    assert checkpoint_bytes(session.config) == pytest.approx(file.tell(), rel=0.1)
+    without = session.config.model_copy(update={"memory": None})
+    assert checkpoint_bytes(session.config) - checkpoint_bytes(without) == 50_000 * (64 * 4 + 8)
+
+
 def test_the_plan_says_what_checkpoints_may_come_to(tmp_path: Path) -> None:
     assert describe_checkpoints(plan_of(tmp_path)) is None  # conv4
     text = describe_checkpoints(plan_of(tmp_path, trial={"backbone": RESNET, "epochs": 8}, search={"trials": 5}))

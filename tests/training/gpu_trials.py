@@ -57,6 +57,7 @@ TRIALS: dict[str, dict[str, Any]] = {
     "adamw, clipped": {"optimizer": {"name": "adamw", "clip_gradient_norm": 0.5}},
     "sgd": {"optimizer": {"name": "sgd", "learning_rate": 0.01}},
     "a network that drops": EFFICIENTNET,
+    "a memory": {"memory": {"size": 30, "start_epoch": 0.0, "mdr": "both"}},
 }
 
 Work = dict[str, Any]

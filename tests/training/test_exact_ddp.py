@@ -73,6 +73,21 @@ TRIALS = {
         "optimizer": {"learning_rate": 1e-3, "layer_decay": 0.5, "clip_gradient_norm": 0.5},
     },
     "bf16": {**TRIAL, "precision": "bf16"},
+    "memory": {
+        **TRIAL,
+        "mdr": {"weight": 0.5, "levels": [-1.0, 0.0, 1.0]},
+        "miner": {"name": "distance_weighted", "weights": "stable"},
+        "memory": {"size": 80, "start_epoch": 2.0, "mdr": "both"},  # full after the third of its six steps
+    },
+    "memory-of-pairs-in-chunks": {
+        **TRIAL,
+        "batch": {"size": 32, "images_per_class": 4, "chunk_size": 3},
+        "batch_norm": "frozen",
+        "embedding": {"size": 16, "mode": "l2"},
+        "loss": "contrastive",
+        "optimizer": {"name": "sgd", "learning_rate": 0.05},
+        "memory": {"size": 80, "start_epoch": 0.0, "batch_loss": False},
+    },
     "learned-beta-semi-hard": {
         **TRIAL,
         "loss": {"name": "margin", "learn_beta": True, "nu": 0.1},

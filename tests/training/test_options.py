@@ -231,6 +231,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "a loss that draws at random": {"loss": {"name": "pml.TripletMarginLoss", "triplets_per_anchor": 2}},
     "chunks": {"batch_norm": "frozen", "batch": {"size": 16, "images_per_class": 4, "chunk_size": 5}},
+    "a memory, bf16": {"precision": "bf16", "memory": {"size": 40, "start_epoch": 0.5, "mdr": "both"}},
 }
 
 

@@ -97,12 +97,13 @@ def test_a_resumed_trial_gives_the_bits_of_an_undisturbed_one() -> None:
 
 def test_a_state_that_is_taken_over_goes_on_with_the_new_settings() -> None:
     """Population based training: another trial's weights and moments, this trial's rate, decay and weight of MDR."""
-    donor = new_session()
+    donor = new_session(memory={"start_epoch": 0.0})
     donor.train_epoch()
     new = {"name": "adam", "learning_rate": 5e-3, "weight_decay": 1e-2}
-    taker = new_session(optimizer=new, mdr={"weight": 0.7})
+    taker = new_session(optimizer=new, mdr={"weight": 0.7}, memory={"start_epoch": 0.0})
     taker.load_state_dict(through_a_file(copy.deepcopy(donor.state_dict())))
     assert_same_bits(taker.state_dict()["optimizer"]["state"], donor.state_dict()["optimizer"]["state"])
+    assert_same_bits(taker.state_dict()["objective"], donor.state_dict()["objective"])  # the memory, too
     metrics = taker.train_epoch()
     assert metrics["train/learning_rate"] == pytest.approx(5e-3)
     assert metrics["mdr/weight"] == pytest.approx(0.7)

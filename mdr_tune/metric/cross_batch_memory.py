@@ -1,0 +1,72 @@
+"""Cross-batch memory (XBM): the embeddings of the last images that were trained on, to compare a batch with.
+
+Source: Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mdr_tune.metric.batch_labels import Labels, known_labels
+from mdr_tune.metric.embedding import EmbeddingMode, apply_batch_mode
+
+
+class CrossBatchMemory(nn.Module):
+    """A queue of the last embeddings and their classes. It is a part of the state dict.
+
+    Every rank adds the whole global batch, gathered from all ranks, so that the memories of all ranks are equal. The
+    labels are on the CPU, so that pairs can be found without a wait for a GPU.
+
+    Args:
+        size: greatest number M of embeddings.
+        embedding_size: length D of an embedding.
+    """
+
+    embeddings: Tensor
+    """Buffer (M, D). The raw embeddings are in the last rows, the oldest first; unused rows are 0."""
+
+    def __init__(self, size: int, embedding_size: int) -> None:
+        super().__init__()
+        self.register_buffer("embeddings", torch.zeros(size, embedding_size))
+        self.labels = torch.zeros(size, dtype=torch.int64)
+        self.filled = 0
+        """Number of embeddings in the memory."""
+
+    @torch.no_grad()
+    def add(self, embeddings: Tensor, labels: Labels) -> None:
+        """Add a batch of raw `embeddings` (N, D) with their `labels`, and drop the oldest ones if there is no room.
+
+        N must not exceed the memory's size. The tensors are replaced, not changed, so that a backward pass may follow.
+        """
+        count, size = len(embeddings), len(self.labels)
+        on_cpu = known_labels(labels, embeddings.device).on_cpu.cpu()
+        self.embeddings = torch.cat([self.embeddings[count:], embeddings.to(self.embeddings.dtype)])
+        self.labels = torch.cat([self.labels[count:], on_cpu])
+        self.filled = min(self.filled + count, size)
+
+    def recall(self, embeddings: Tensor, mode: EmbeddingMode) -> tuple[Tensor, Tensor]:
+        """Return the embeddings in the memory (m, D), the oldest first, and their classes (m,), on the CPU.
+
+        They are transformed by `mode` as the batch `embeddings` (N, D) is, see `apply_batch_mode`. No gradient flows
+        through them, nor, with `rescale`, through the batch's mean distance that they are divided by.
+        """
+        first = len(self.labels) - self.filled
+        return apply_batch_mode(self.embeddings[first:], embeddings, mode), self.labels[first:]
+
+    @property
+    def share_filled(self) -> float:
+        """Share of the memory that holds embeddings, in percent."""
+        return 100 * self.filled / len(self.labels)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what the state dict has besides the embeddings."""
+        return {"labels": self.labels, "filled": self.filled}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what `get_extra_state` returned."""
+        self.labels, self.filled = state["labels"].cpu(), state["filled"]
+
+    def extra_repr(self) -> str:
+        """Return the arguments, for `print(module)`."""
+        return f"size={len(self.labels)}"
