@@ -36,7 +36,7 @@ BELOW: dict[str, set[str]] = {  # a layer imports itself and those listed
     "cluster": {"util", "config", "tracking", "lanes"},  # of the last, Ray's seams alone
     "report": {"util", "records", "config", "statistics"},
     "sweep": {
-        *("util", "records", "config", "backbones", "data", "checkpoints", "lanes", "search", "tracking"),
+        *("util", "records", "config", "backbones", "data", "training", "checkpoints", "lanes", "search", "tracking"),
         *("cluster", "report"),
     },
     "cli": {

@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from mdr_tune.backbones.blocks import blocks_of
 from mdr_tune.backbones.image_limits import ImageLimits
 from mdr_tune.backbones.state_dicts import State, load_weights
 
@@ -26,6 +27,7 @@ class Backbone(nn.Module):
         input_mean: value that is subtracted from each channel, on the scale 0..255, in the network's channel order.
         input_std: value by which each channel is then divided, on the same scale and in the same order.
         bgr: whether the network takes the channels in the order blue, green, red. `normalize` then reverses the order.
+        prefix_tokens: number of class and register tokens, which come first in the network's tokens; 0 if it has none.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Backbone(nn.Module):
     input_mean: tuple[float, ...]
     input_std: tuple[float, ...]
     bgr: bool = False
+    prefix_tokens: int = 0
 
     _divides: bool
     _mean: torch.Tensor
@@ -74,6 +77,22 @@ class Backbone(nn.Module):
     def image_limits(self) -> ImageLimits:
         """Shapes of the images that the network takes."""
         return ImageLimits(self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size)
+
+    def without_pooling(self) -> None:
+        """Let `forward` return what the network would pool, and `feature_size` be its number F of channels.
+
+        That is maps (n, F, h, w), or tokens (n, T, F) of which the first `prefix_tokens` are class or register tokens.
+        The weights and their names stay. Raise ValueError if the network does not end with one global pooling.
+        """
+        raise ValueError(f"{self.name} pools its features itself: leave out embedding.pool")
+
+    def list_blocks(self) -> list[nn.Module]:
+        """Return the parts of the network, in order from input to output, that are frozen or trained as a whole.
+
+        Together they have all layers of the network. The first block has the stem. Single parameters outside of all
+        blocks, such as a position embedding, belong to the block before them, or to the first.
+        """
+        return blocks_of(self)
 
     def load_file(self, state: State, path: Path) -> None:
         """Load `state`, which was read from the file `path`: published weights, or what `state_dict` returned.

@@ -64,6 +64,7 @@ class BNInception(Backbone):
     image_size = 224
     min_image_size = 7
     bgr = True
+    _pools = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +113,18 @@ class BNInception(Backbone):
         features = F.max_pool2d(features, 3, stride=2, ceil_mode=True)
         for block in _BLOCKS:
             features = self._block(block, features)
-        return features.mean((2, 3))
+        return features.mean((2, 3)) if self._pools else features
+
+    def without_pooling(self) -> None:
+        """Let `forward` return maps (n, 1024, h, w), see `Backbone`."""
+        self._pools = False
+
+    def list_blocks(self) -> list[nn.Module]:
+        """Return the 12 blocks: the first convolution, the two that follow it, and the blocks of Inception."""
+        names = ["conv1", "conv2", *(block.name for block in _BLOCKS)]
+        return [
+            nn.ModuleList(layer for key, layer in self.named_children() if key.startswith(f"{name}_")) for name in names
+        ]
 
     def _block(self, block: _Block, images: torch.Tensor) -> torch.Tensor:
         name = block.name

@@ -38,6 +38,11 @@ class Conv4(Backbone):
         features: torch.Tensor = self.blocks(images)
         return features
 
+    def without_pooling(self) -> None:
+        """Let `forward` return maps (n, width, 2, 2) instead of flattening them, see `Backbone`."""
+        self.blocks[-1] = nn.Identity()
+        self.feature_size = self.feature_size // 4
+
 
 def _block(in_channels: int, out_channels: int) -> nn.Sequential:
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)

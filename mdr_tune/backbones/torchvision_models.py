@@ -10,6 +10,7 @@ import torchvision
 from torch import nn
 
 from mdr_tune.backbones.backbone import Backbone
+from mdr_tune.backbones.blocks import blocks_of
 from mdr_tune.backbones.image_limits import ImageLimits
 from mdr_tune.backbones.state_dicts import State, load_weights
 
@@ -25,6 +26,14 @@ size of the images that the weights were trained on.
 """
 _VIT_IMAGE_SIZE = 224  # torchvision's default for a vision transformer
 _AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
+_POOLED_BY = {
+    **dict.fromkeys(("ResNet", "RegNet", "EfficientNet", "SwinTransformer", "GoogLeNet", "Inception3"), "avgpool"),
+    **dict.fromkeys(("DenseNet", "MNASNet", "MobileNetV2", "SqueezeNet"), "classifier"),
+    "ShuffleNetV2": "fc",
+}
+"""Networks that end with a global average pooling, by their class. The value is the first child that the maps do not
+pass: the pooling or, where the pooling is a function or a part of the head, the head. The children before it are called
+in their order. All other networks, but vision transformers, have layers behind their pooling."""
 
 
 @cache
@@ -40,6 +49,8 @@ class TorchvisionBackbone(Backbone):
     the head stays, such as the two wide layers of VGG. `weights` is the name of published weights, whose preprocessing
     is used. Any other text stands for DEFAULT.
     """
+
+    _pools = True
 
     def __init__(self, name: str, weights: str = "DEFAULT") -> None:
         super().__init__()
@@ -70,8 +81,42 @@ class TorchvisionBackbone(Backbone):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map normalised images (n, 3, H, W) to features (n, feature_size)."""
-        features: torch.Tensor = self.network(images)
-        return features
+        if self._pools:
+            features: torch.Tensor = self.network(images)
+            return features
+        return self._tokens(images) if self.prefix_tokens else self._maps(images)
+
+    def without_pooling(self) -> None:
+        """Let `forward` return maps, or the tokens of a vision transformer, see `Backbone`."""
+        kind = type(self.network).__name__
+        if kind not in (*_POOLED_BY, "VisionTransformer"):
+            super().without_pooling()
+        self._pools = False
+        self.prefix_tokens = int(kind == "VisionTransformer")
+
+    def _maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the maps (n, feature_size, h, w) that the network would pool."""
+        features = images
+        for name, child in self.network.named_children():
+            if name == _POOLED_BY[type(self.network).__name__]:
+                break
+            features = child(features)
+        return features.relu() if isinstance(self.network, torchvision.models.DenseNet) else features
+
+    def _tokens(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the tokens (n, T, feature_size) of a vision transformer, the class token first."""
+        network: Any = self.network
+        patches = network._process_input(images)
+        tokens: torch.Tensor = network.encoder(
+            torch.cat([network.class_token.expand(len(patches), -1, -1), patches], dim=1)
+        )
+        return tokens
+
+    def list_blocks(self) -> list[nn.Module]:
+        """Return the blocks, such as the residual blocks of a ResNet; a stem or an embedding is the first."""
+        models: Any = torchvision.models
+        opened = (models.vision_transformer.Encoder, models.regnet.AnyStage, models.maxvit.MaxVitBlock)
+        return blocks_of(self, opened)
 
 
 def image_limits(name: str, weights: str = "DEFAULT") -> ImageLimits:

@@ -19,6 +19,7 @@ from mdr_tune.report.description import BEST_TRIALS_SHOWN, trial_table
 from mdr_tune.report.sentences import verdict
 from mdr_tune.sweep.cost import describe_epochs, describe_time, plan_cost
 from mdr_tune.sweep.disk_use import describe_checkpoints, describe_used
+from mdr_tune.sweep.model_fit import describe_training
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.sweep.recording import LaunchOutcome, LaunchReport, load_command
 from mdr_tune.sweep.stores import REGISTRY_VARIABLE, Stores
@@ -59,6 +60,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     views = [data.describe_evaluation() for data in section_variants(sweep.trial, sweep.space, "data")]
     for view in dict.fromkeys(filter(None, views)):
         _add(table, "  images", "evaluated", view)
+    for line in describe_training(sweep):
+        _add(table, "  model", "trains", line)
     cost, measured = plan_cost(plan)
     _add(table, "  cost", "epochs", describe_epochs(cost))
     _add(table, "", "time", describe_time(cost, measured, lanes))

@@ -9,9 +9,10 @@ from mdr_tune.util.lazy_names import lazy_name
 
 if TYPE_CHECKING:
     from mdr_tune.config.datasets import read_data
+    from mdr_tune.config.heads import EmbeddingConfig
     from mdr_tune.config.sweep import SweepConfig
     from mdr_tune.config.sweep_reading import read_sweep
-    from mdr_tune.config.trial import BackboneConfig, BatchConfig, EmbeddingConfig, MDRConfig, TrialConfig
+    from mdr_tune.config.trial import BackboneConfig, BatchConfig, MDRConfig, TrialConfig
 
 __all__ = [
     "BackboneConfig",
@@ -25,9 +26,10 @@ __all__ = [
 ]
 _MODULES = {
     "datasets": ["read_data"],
+    "heads": ["EmbeddingConfig"],
     "sweep_reading": ["read_sweep"],
     "sweep": ["SweepConfig"],
-    "trial": ["BackboneConfig", "BatchConfig", "EmbeddingConfig", "MDRConfig", "TrialConfig"],
+    "trial": ["BackboneConfig", "BatchConfig", "MDRConfig", "TrialConfig"],
 }
 
 

@@ -22,8 +22,14 @@ def configuration_key(trial: TrialConfig) -> str:
     left out, such as `optimizer.loss_learning_rate` for a loss without parameters.
     """
     sections = {
+        "backbone": trial.backbone.in_force(trial.epochs),
         "loss": trial.loss.in_force(),
-        "optimizer": trial.optimizer.in_force(trial.epochs, trial.loss.has_parameters),
+        "optimizer": trial.optimizer.in_force(
+            trial.epochs,
+            trial.loss.has_parameters,
+            trial.embedding.has_parameters,
+            trial.backbone.trains_in(trial.epochs),
+        ),
         "mdr": None if trial.mdr is None else trial.mdr.in_force(trial.optimizer.clip_gradient_norm is not None),
         "curves": trial.measured_curves,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from mdr_tune.config.strict_model import KeyProblem, Named, StrictModel, one_of
+from mdr_tune.config.strict_model import KeyProblem, Named, StrictModel, added, one_of
 from mdr_tune.config.units import EPOCHS, RATE
 
 if TYPE_CHECKING:
@@ -153,7 +153,11 @@ class OptimizerConfig(StrictModel):
     learning_rate: Annotated[float, RATE] = Field(1e-3, gt=0)
     """Learning rate of the backbone, of the levels, and of all parameters without a rate of their own."""
     head_learning_rate: Annotated[float | None, RATE] = Field(None, gt=0)
-    """Learning rate of the embedding layer. null: `learning_rate`."""
+    """Learning rate of the head: the embedding layer, its hidden layers and a learned pooling. null: `learning_rate`.
+    """
+    layer_decay: float = added(1.0, gt=0, le=1)
+    """Factor of the learning rates from block to block of the backbone, from its output to its input. The rate of a
+    block is `learning_rate` times this factor to the power of the number of blocks after it. 1: all have one rate."""
     loss_learning_rate: float | None = Field(None, gt=0)
     """Learning rate of the loss's own parameters (proxies, class weights, beta). null: `learning_rate`."""
     weight_decay: Annotated[float, RATE] = Field(1e-5, ge=0)
@@ -164,14 +168,22 @@ class OptimizerConfig(StrictModel):
     """Largest norm of the gradient, taken over all parameters together. null: the gradient is not clipped."""
     schedule: ScheduleConfig = MultiStepScheduleConfig()
 
-    def in_force(self, epochs: int, loss_has_parameters: bool) -> dict[str, Any]:
+    def in_force(
+        self,
+        epochs: int,
+        loss_has_parameters: bool,
+        head_has_parameters: bool = True,
+        trains_backbone: bool = True,
+    ) -> dict[str, Any]:
         """Return the values that affect a training of `epochs` epochs. Equal values train in the same way.
 
-        `loss_learning_rate` is left out if the loss has no parameters (`loss_has_parameters`).
+        The learning rates of the loss and of the head are left out if these have no parameters, and `layer_decay` if
+        the backbone is not trained.
         """
         return {
             **self.model_dump(),
-            "head_learning_rate": self.head_learning_rate or self.learning_rate,
+            "layer_decay": self.layer_decay if trains_backbone else 1.0,
+            "head_learning_rate": (self.head_learning_rate or self.learning_rate) if head_has_parameters else None,
             "loss_learning_rate": (self.loss_learning_rate or self.learning_rate) if loss_has_parameters else None,
             "momentum": self.chosen_momentum,
             "schedule": self.schedule.in_force(epochs),

@@ -116,7 +116,7 @@ def point_of_trial(space: Space, trial: TrialConfig) -> tuple[dict[str, Any], li
     """
     point: dict[str, Any] = {}
     missing: list[str] = []
-    _read(parameter_tree(space), trial, trial.model_dump(), point, missing)
+    _read(parameter_tree(space), trial, trial.all_values(), point, missing)
     return point, missing
 
 

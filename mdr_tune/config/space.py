@@ -299,8 +299,8 @@ def section_variants(trial: TrialConfig, space: Space, section: str) -> list[Any
 
 def trial_keys(trial: TrialConfig) -> list[str]:
     """Return the dotted keys of `trial` that can be searched, with the sections, and always with the keys of MDR."""
-    tree = trial.model_dump()
-    tree["mdr"] = MDRConfig().model_dump()
+    tree = trial.all_values()
+    tree["mdr"] = MDRConfig().all_values()
     tree["mdr"]["levels"] = []
     leaves = list(flatten(tree))
     for name, section in trial:

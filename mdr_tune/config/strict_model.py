@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar, Union, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from mdr_tune.config.units import Unit
 
@@ -12,6 +12,10 @@ class StrictModel(BaseModel):
     """A frozen model that refuses unknown keys, strings for numbers, NaN and infinities."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def all_values(self) -> dict[str, Any]:
+        """Return all values as nested dicts. Unlike `model_dump`, it keeps `added` keys that have their default."""
+        return {key: value.all_values() if isinstance(value, StrictModel) else value for key, value in self}
 
     def units(self) -> Iterator[tuple[str, float, Unit]]:
         """Yield (dotted key, number, unit) for each number whose field declares a unit. Numbers in a list count too."""
@@ -23,6 +27,14 @@ class StrictModel(BaseModel):
             for unit in field.metadata:
                 if isinstance(unit, Unit):
                     yield from ((name, number, unit) for number in _numbers(value))
+
+
+def added(default: Any, **checks: Any) -> Any:
+    """Return a field for a key that older versions lacked, with its `default` and the `checks` of pydantic's Field.
+
+    A key with its default is left out of `model_dump`. So records of this and of older versions are the same.
+    """
+    return Field(default, exclude_if=lambda value: bool(value == default), **checks)
 
 
 class OpenModel(StrictModel):

@@ -10,10 +10,20 @@ from mdr_tune.backbones.families import family_of
 from mdr_tune.config.augmentations import AugmentationConfig, AutoAugmentationConfig, chosen_augmentation
 from mdr_tune.config.datasets import DataConfig, GlyphsDataConfig, local_path
 from mdr_tune.config.explain import lines_of
+from mdr_tune.config.heads import EmbeddingConfig
 from mdr_tune.config.losses import LossConfig, TripletLossConfig
 from mdr_tune.config.miners import AutoMinerConfig, Miner, MinerConfig
 from mdr_tune.config.optimizers import OptimizerConfig
-from mdr_tune.config.strict_model import KeyProblem, OpenModel, StrictModel, UnknownArguments, by_name, flatten, tag
+from mdr_tune.config.strict_model import (
+    KeyProblem,
+    OpenModel,
+    StrictModel,
+    UnknownArguments,
+    added,
+    by_name,
+    flatten,
+    tag,
+)
 from mdr_tune.config.units import DEVIATIONS, EPOCHS
 from mdr_tune.util.errors import UserError
 
@@ -51,6 +61,13 @@ def _absolute_if_a_path(weights: str) -> str:
     return local_path(weights) if {"/", "."} & set(weights) else weights
 
 
+class LastBlocks(StrictModel):
+    """The last blocks of a network, which are trained while the blocks before them are frozen."""
+
+    last_blocks: int = Field(ge=1)
+    """Number of trained blocks. A block is, for example, a residual block of a ResNet or a layer of a transformer."""
+
+
 class BackboneConfig(OpenModel):
     """The network in front of the embedding layer, the weights that it starts from, and the network's arguments."""
 
@@ -59,6 +76,14 @@ class BackboneConfig(OpenModel):
     weights: Annotated[str, AfterValidator(_absolute_if_a_path)] = "DEFAULT"
     """Initial weights. `DEFAULT`: published weights, or random ones for conv4, which has none; `none`: random weights;
     else a name of torchvision's weights, such as IMAGENET1K_V1, or the path of a file with a state dict."""
+    train: Annotated[
+        Annotated[Literal["all", "none"], Tag(tag("name"))] | Annotated[LastBlocks, Tag(tag("blocks"))],
+        Discriminator(lambda value: tag("blocks" if isinstance(value, dict | LastBlocks) else "name")),
+    ] = added("all")
+    """Part of the network that is trained: `all`, `none`, or {last_blocks: N}. The rest is frozen: its weights and the
+    statistics of its BatchNorm stay as they are, and it drops nothing at random."""
+    frozen_epochs: Annotated[int, EPOCHS] = added(0, ge=0)
+    """Number of epochs, from the first, in which the whole network is frozen: the head and the loss train alone."""
 
     @model_validator(mode="after")
     def _known_arguments(self) -> "BackboneConfig":
@@ -75,7 +100,7 @@ class BackboneConfig(OpenModel):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of the network: the keys of the section other than `name` and `weights`."""
+        """Arguments of the network: the keys of the section that are not declared here."""
         return dict(self.model_extra or {})
 
     def known_arguments(self) -> list[str]:
@@ -87,18 +112,14 @@ class BackboneConfig(OpenModel):
         """True if the network starts from trained weights."""
         return self.weights != "none" and (self.weights != "DEFAULT" or family_of(self.name).has_published_weights)
 
+    def trains_in(self, epochs: int) -> bool:
+        """Return whether a trial of `epochs` epochs trains the network, or a part of it, in any of them."""
+        return self.train != "none" and self.frozen_epochs < epochs
 
-EmbeddingModeOrAuto = Literal["auto", "rescale", "l2", "none"]
-
-
-class EmbeddingConfig(StrictModel):
-    """The embedding layer behind the backbone."""
-
-    size: int = Field(128, ge=1)
-    mode: EmbeddingModeOrAuto = "auto"
-    """Scaling of the embeddings. `rescale`: in training, they are divided by the mean distance in the batch, as in the
-    MDR paper, and at test time not scaled; `l2`: to length 1; `none`: not scaled; `auto`: `l2` for a loss that compares
-    only the directions of embeddings, otherwise `rescale`."""
+    def in_force(self, epochs: int) -> dict[str, Any]:
+        """Return the values that affect a trial of `epochs` epochs. Equal values train in the same way."""
+        frozen = {} if self.trains_in(epochs) else {"train": "none", "frozen_epochs": 0}
+        return {**self.model_dump(), "weights": self.weights if self.pretrained else "none", **frozen}
 
 
 class LevelGrid(StrictModel):
@@ -166,8 +187,9 @@ class TrialConfig(StrictModel):
     batch: BatchConfig = BatchConfig()
     backbone: Annotated[BackboneConfig, BeforeValidator(by_name)] = BackboneConfig()
     batch_norm: Literal["auto", "frozen", "synced"] = "auto"
-    """Mode of BatchNorm in training. `frozen`: eval mode, as in the code of MDR's authors; `synced`: statistics of the
-    global batch, over all workers; `auto`: `frozen` for a backbone with trained weights, otherwise `synced`."""
+    """Mode of the backbone's BatchNorm in training. `frozen`: eval mode, as in the code of MDR's authors; `synced`:
+    statistics of the global batch, over all workers; `auto`: `frozen` for a backbone with trained weights, otherwise
+    `synced`. Frozen blocks have it frozen in any case."""
     embedding: EmbeddingConfig = EmbeddingConfig()
     loss: LossConfig = TripletLossConfig()
     miner: MinerConfig = AutoMinerConfig()
@@ -212,6 +234,19 @@ class TrialConfig(StrictModel):
                 "batch.chunk_size",
                 "needs batch_norm: frozen, since the statistics of a chunk are not those of the batch",
             )
+        if self.batch.chunk_size is not None and self.embedding.has_batch_norm:
+            raise KeyProblem(
+                "batch.chunk_size",
+                "does not go with norm: batch of embedding.head, since the statistics of a chunk are not those of the "
+                "batch: write norm: layer there",
+            )
+        frozen = {"train": self.backbone.train == "none", "frozen_epochs": self.backbone.frozen_epochs > 0}
+        for key in (key for key, is_frozen in frozen.items() if is_frozen and not self.embedding.has_parameters):
+            raise KeyProblem(
+                f"backbone.{key}",
+                "nothing of the model would be trained beside it, since embedding.head is identity: write linear, or "
+                "{hidden: [1024]}, there",
+            )
         return self
 
     @property
@@ -229,8 +264,9 @@ class TrialConfig(StrictModel):
 
     @property
     def freezes_batch_norm(self) -> bool:
-        """True if BatchNorm stays in eval mode in training. With `auto` it does for a backbone with trained weights."""
-        return self.batch_norm == "frozen" or (self.batch_norm == "auto" and self.backbone.pretrained)
+        """True if the backbone's BatchNorm stays in eval mode. With `auto` it does if the weights are trained ones."""
+        is_frozen = self.batch_norm == "frozen" or self.backbone.train == "none"
+        return is_frozen or (self.batch_norm == "auto" and self.backbone.pretrained)
 
     @property
     def chosen_miner(self) -> Miner:

@@ -1,4 +1,4 @@
-"""Notes on milestones and warm-ups that exceed the epochs of a trial, and on margins that are too large."""
+"""Notes on milestones and warm-ups that exceed a trial's epochs, margins that are too large, keys that do nothing."""
 
 from collections.abc import Iterator
 
@@ -31,6 +31,15 @@ def _notes(trial: TrialConfig) -> Iterator[str]:
         if warmup >= trial.epochs:
             rises = "MDR's weight still rises" if section == "mdr" else "the learning rates still rise"
             yield f"trial.{section}.warmup_epochs: {warmup:g}, of {epochs}: {rises} when a trial ends"
+    backbone, rates = trial.backbone, trial.optimizer
+    if backbone.train == "none" and backbone.frozen_epochs:
+        yield "trial.backbone.frozen_epochs: does nothing beside train: none, which freezes the backbone in all epochs"
+    elif backbone.frozen_epochs >= trial.epochs:
+        yield f"trial.backbone.frozen_epochs: {backbone.frozen_epochs}, of {epochs}: the backbone is never trained"
+    if rates.layer_decay != 1 and not backbone.trains_in(trial.epochs):
+        yield "trial.optimizer.layer_decay: does nothing: the backbone is never trained"
+    if rates.head_learning_rate is not None and not trial.embedding.has_parameters:
+        yield "trial.optimizer.head_learning_rate: does nothing beside embedding.head: identity"
     if trial.embedding_mode in LARGEST_DISTANCE:
         for key, value in trial.loss.margins().items():
             if value > 2:

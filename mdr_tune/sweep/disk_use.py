@@ -7,6 +7,7 @@ from pathlib import Path
 from mdr_tune.checkpoints.retention import LATEST
 from mdr_tune.config.space import section_variants
 from mdr_tune.config.trial import TrialConfig
+from mdr_tune.sweep.model_fit import models_of, outline
 from mdr_tune.sweep.plan import Plan
 from mdr_tune.util.disk_space import format_bytes
 from mdr_tune.util.files import existing_folder
@@ -24,7 +25,7 @@ def describe_checkpoints(plan: Plan) -> str | None:
     epochs, trials = plan.max_epochs, plan.num_trials * len(plan.sweep.training_seeds)
     kept = epochs if plan.sweep.checkpoints == "all" else min(epochs, LATEST + 1)
     copies = 0 if plan.stores.artifact_root is None else epochs if plan.sweep.checkpoints == "all" else 1
-    size = max(checkpoint_bytes(plan.sweep.trial.model_copy(update={"backbone": b})) for b in backbones)
+    size = max(map(checkpoint_bytes, models_of(plan.sweep)))
     free = shutil.disk_usage(existing_folder(plan.stores.storage)).free
     return (
         f"up to {format_bytes(trials * (kept + copies) * size)}: {kept + copies} of {format_bytes(size)} for each of "
@@ -35,26 +36,13 @@ def describe_checkpoints(plan: Plan) -> str | None:
 def checkpoint_bytes(trial: TrialConfig) -> int:
     """Return the approximate size of a checkpoint of `trial` in bytes: network, buffers and the optimiser's state.
 
-    The few weights of a loss are left out. The network is built on the meta device, where its weights take no memory.
+    The few weights of a loss are left out.
     """
-    import torch
-
-    from mdr_tune.backbones import build_backbone
-
-    with torch.device("meta"):
-        backbone = build_backbone(
-            trial.backbone.name,
-            trial.backbone.weights,
-            load=False,
-            image_size=trial.data.input_shape[-1],
-            arguments=trial.backbone.arguments,
-        )
-        embedding_layer = torch.nn.Linear(backbone.feature_size, trial.embedding.size)
-    model = torch.nn.ModuleList([backbone, embedding_layer])
-    parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    model = outline(trial)
     copies = trial.optimizer.chosen.copies_per_weight(trial.optimizer.chosen_momentum)
-    return parameters * (1 + copies) + buffers
+    bytes_each = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    return sum(size * (1 + copies * is_trained) for size, is_trained in bytes_each) + buffers
 
 
 def describe_used(plan: Plan) -> str:

@@ -13,6 +13,7 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import TrialConfig
 from mdr_tune.data.outline import DatasetOutline
 from mdr_tune.sweep.data_fit import backbone_problems, size_notes, size_problems
+from mdr_tune.sweep.model_fit import model_problems
 from mdr_tune.util.errors import UserError
 from mdr_tune.util.progress import Progress
 from mdr_tune.util.text_forms import NamesOnDisk, one_form
@@ -53,7 +54,7 @@ def prepare_weights(sweep: SweepConfig, stage: Callable[[str], None]) -> None:
 
 
 def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: None) -> list[str]:
-    """Check that `sweep`'s data set can be split, and fits its backbones, batches and metrics; returns notes to show.
+    """Check that `sweep`'s data set can be split, and fits its models, batches and metrics; returns notes to show.
 
     No image is decoded. Images that were decoded earlier are checked as in `prepare_data`. For other images the check
     is that their files exist, that the disk has room for their cache, and that no file is a copy of a file in another
@@ -64,7 +65,7 @@ def check_data(sweep: SweepConfig, tell: Callable[[str], None] = lambda text: No
         UserError: Something does not fit. The message has a line for each problem, which begins with the key.
     """
     variants = section_variants(sweep.trial, sweep.space, "data")
-    problems = [problem for data in variants for problem in backbone_problems(sweep, data)]
+    problems = [problem for data in variants for problem in backbone_problems(sweep, data)] + model_problems(sweep)
     notes: list[str] = []
     if not any(map(_missing, variants)):
         try:

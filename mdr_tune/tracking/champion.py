@@ -124,7 +124,7 @@ def log_embedding_model(
     example = np.zeros((2, *image_shape), dtype=np.uint8)
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *image_shape))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.linear.out_features))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.embedding_size))]),
     )
     mlflow.set_experiment(experiment_id=experiment_id)  # MLflow 3 puts the logged model there, beside its run
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # MLflow reports success on stderr
@@ -142,7 +142,7 @@ def log_embedding_model(
         )
     version = str(info.registered_model_version)
     images = ", ".join(map(str, image_shape))
-    takes = f"Takes uint8 images (n, {images}), gives embeddings (n, {model.linear.out_features})."
+    takes = f"Takes uint8 images (n, {images}), gives embeddings (n, {model.embedding_size})."
     made = "" if resize is None else f" {_preprocessing(resize, image_shape)}"
     client.update_model_version(name, version, f"{description}\n\n{takes}{made}".strip())
     return version

@@ -15,10 +15,10 @@ from mdr_tune.metric import shard_sizes
 from mdr_tune.training.ranks import Ranks
 
 
-class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose statistics in training are those of the global batch, over all `ranks`.
+class _GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm of torch whose statistics in training are those of the global batch, over all `ranks`.
 
-    In all else, also in eval mode or with one rank, it is `nn.BatchNorm2d`. Gradients are those that one rank with the
+    In all else, also in eval mode or with one rank, it is torch's layer. Gradients are those that one rank with the
     global batch would compute. As everywhere in this project, each of W ranks gets W times the gradient of the loss
     with respect to its own images, and DDP averages the gradients of the parameters over the ranks.
 
@@ -33,12 +33,12 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     weights: torch.Tensor
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Normalise `inputs` (n, C, H, W), each channel by itself."""
+        """Normalise `inputs`, (n, C, H, W) or (n, C), each channel by itself."""
         if not self.training or self.ranks.world_size == 1 or self.running_mean is None:
             return super().forward(inputs)
         assert len(inputs) == self.shares[self.ranks.rank]
         full = inputs.to(self.weight.dtype)  # autocast gives lower precision, which moments and sums must not have
-        pixels = inputs[0, 0].numel()
+        pixels = inputs[0, 0].numel()  # 1 for (n, C)
         count = sum(self.shares) * pixels
         mean, variance = _global_moments(full.detach(), self.weights * pixels, count, self.ranks)
         self._update_running(mean, variance, count)
@@ -58,18 +58,28 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(variance * (count / (count - 1)), momentum)
 
 
-def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> None:
-    """Make every `nn.BatchNorm2d` in `module` compute its training statistics over all `ranks`. `module` is changed.
+class GlobalBatchNorm1d(_GlobalBatchNorm, nn.BatchNorm1d):
+    """`nn.BatchNorm1d` over all ranks."""
 
-    It must be on its device. `batch_size` is the number of images in the global batch of every training step.
+
+class GlobalBatchNorm2d(_GlobalBatchNorm, nn.BatchNorm2d):
+    """`nn.BatchNorm2d` over all ranks."""
+
+
+def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> None:
+    """Make every BatchNorm (1d and 2d) in `module` compute its training statistics over all `ranks`.
+
+    `module` is changed. It must be on its device. `batch_size` is the number of images in the global batch of every
+    training step.
     """
     if ranks.world_size == 1:
         return
     shares = shard_sizes(batch_size, ranks.world_size)
     for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.__class__ = GlobalBatchNorm2d  # the state is kept; only `forward` and these attributes are new
-            synchronized = cast(GlobalBatchNorm2d, layer)
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            kind = GlobalBatchNorm1d if isinstance(layer, nn.BatchNorm1d) else GlobalBatchNorm2d
+            layer.__class__ = kind  # the state is kept; only `forward` and these attributes are new
+            synchronized = cast(_GlobalBatchNorm, layer)
             synchronized.ranks, synchronized.shares = ranks, shares
             synchronized.weights = layer.weight.new_tensor(shares)[:, None]
 
@@ -77,7 +87,7 @@ def synchronize_batch_norm(module: nn.Module, ranks: Ranks, batch_size: int) -> 
 def _global_moments(
     inputs: torch.Tensor, counts: torch.Tensor, total: int, ranks: Ranks
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean (C,) and the biased variance (C,) of each channel over the `inputs` (n, C, H, W) of all `ranks`.
+    """Return the mean (C,) and the biased variance (C,) of each channel over the `inputs` of all `ranks`.
 
     The ranks' moments are combined by the formula of Chan, Golub and LeVeque (1979), which avoids cancellation.
     `counts` (W, 1) are the numbers of values that each rank has in a channel, and `total` is their sum.
@@ -125,10 +135,11 @@ class _Normalize(torch.autograd.Function):
         inverse_std = torch.rsqrt(variance + ctx.eps)
         slope = -weight * inverse_std**2 * sum_weight
         offset = -weight * inverse_std * sum_bias - slope * mean
-        grad_input.addcmul_(inputs, slope[:, None, None]).add_(offset[:, None, None])
+        each = (len(weight), *[1] * (inputs.ndim - 2))  # one number a channel
+        grad_input.addcmul_(inputs, slope.view(each)).add_(offset.view(each))
         return grad_input, grad_weight, grad_bias, None, None, None, None, None
 
 
 def _memory_format(images: torch.Tensor) -> torch.memory_format:
-    is_channels_last = images.is_contiguous(memory_format=torch.channels_last)
+    is_channels_last = images.ndim == 4 and images.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if is_channels_last else torch.contiguous_format

@@ -136,7 +136,7 @@ def embed(
     mine = shard_slice(len(images), ranks.world_size, ranks.rank)
     # Where a split has fewer images than there are ranks, some ranks have none, and read no batch.
     batches = torch.arange(mine.start, mine.stop).split(batch_size) if mine.stop > mine.start else ()
-    parts = [model.linear.weight.new_empty(0, model.linear.out_features)]
+    parts = [torch.empty(0, model.embedding_size, dtype=model.dtype, device=ranks.device)]
     was_training = model.training
     model.eval()
     try:

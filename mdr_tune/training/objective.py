@@ -25,17 +25,17 @@ class Objective(nn.Module):
     """Compute total = loss + weight * MDR + level_decay * sum of squared levels (Kim & Park, AAAI 2021, section 3).
 
     Without MDR, the total is the loss alone. Levels that are not learned do not decay. `config` is the trial's; its
-    labels are 0 to `num_classes` - 1.
+    labels are 0 to `num_classes` - 1, and its embeddings have `embedding_size` numbers.
 
     The parameters of the objective (the levels, a loss's proxies) are kept out of DDP. They get the full gradient on
     each rank, because each rank computes the loss of the whole gathered batch, so that there is nothing to average.
     """
 
-    def __init__(self, config: TrialConfig, num_classes: int) -> None:
+    def __init__(self, config: TrialConfig, num_classes: int, embedding_size: int) -> None:
         super().__init__()
         self.mode = config.embedding_mode
         self.miner = config.chosen_miner.build()
-        self.loss = config.loss.build(config.embedding.size, num_classes)
+        self.loss = config.loss.build(embedding_size, num_classes)
         self.mdr: MDRLoss | None = None
         if config.mdr is not None:
             levels = config.mdr.initial_levels()

@@ -24,6 +24,7 @@ from mdr_tune.training.batch_norm import synchronize_batch_norm
 from mdr_tune.training.collapse import distance_moments, is_collapsed
 from mdr_tune.training.evaluate import EVALUATION_BATCH, evaluate
 from mdr_tune.training.examine import examine
+from mdr_tune.training.fine_tuning import freeze
 from mdr_tune.training.finite import FiniteNumbers, TrialDiverged
 from mdr_tune.training.global_draws import make_draws_global
 from mdr_tune.training.input_pipeline import InputBatch, InputPipeline
@@ -87,16 +88,19 @@ class TrialSession:
         self._input = InputPipeline(train, _augmentation(config), config.seed, self.ranks)
         self.model.backbone.check_image_shape(self._input.image_shape)
         self.model.to(device, dtype)
-        self.objective = Objective(config, train.num_classes).to(device, dtype)
+        self._frozen = freeze(self.model.backbone, config.backbone)
+        self.objective = Objective(config, train.num_classes, self.model.embedding_size).to(device, dtype)
+        synchronize_batch_norm(self.model.head, self.ranks, config.batch.size)
         if not config.freezes_batch_norm:
-            synchronize_batch_norm(self.model, self.ranks, config.batch.size)
+            synchronize_batch_norm(self.model.backbone, self.ranks, config.batch.size)
         if config.compile:
             _compile(self.model)
-        self._parallel_model = _data_parallel(self.model, self.ranks)
         self._labels = train.labels
         self._sampler = BatchSampler(train.labels, config.batch.size, config.batch.images_per_class, config.seed)
         self._miner_generator = torch.Generator().manual_seed(derive_seed("miner", config.seed))
         self._optimizer = make_optimizer(config.optimizer, self.model, self.objective)
+        self._thawed = [parameter for parameter in self.model.backbone.parameters() if parameter.requires_grad]
+        self._parallel_model: nn.Module | None = None
         self._learning_rates: dict[str, float] = {}
         self._draws = make_draws_global(self.model)
         self._autocast = AUTOCAST[config.precision]
@@ -166,9 +170,7 @@ class TrialSession:
         Raises:
             TrialDiverged: An embedding or a loss is not finite, or the embeddings collapsed.
         """
-        self.model.train()
-        if self.config.freezes_batch_norm:
-            _freeze_batch_norm(self.model)
+        self._prepare_model()
         batches = self._sampler.epoch_batches(self.epoch, self.config.iterations_per_epoch)  # (steps, B)
         self._finite_numbers = FiniteNumbers(self.epoch + 1)
         steps = [self._step(number, batch) for number, batch in enumerate(self._input.epoch(self.epoch, batches))]
@@ -186,6 +188,25 @@ class TrialSession:
             **self._learning_rates,
             **self.objective.describe(self.epoch),
         }
+
+    def _prepare_model(self) -> None:
+        """Put all layers into the mode, train or eval, of the next epoch, and freeze or thaw the backbone.
+
+        DDP takes only parameters that are trained, so it is made anew when others are.
+        """
+        self.model.train()
+        backbone = self.model.backbone
+        if self.config.freezes_batch_norm:
+            _freeze_batch_norm(backbone)
+        is_frozen = self.epoch < self.config.backbone.frozen_epochs
+        for module in [backbone] if is_frozen else self._frozen:
+            module.eval()
+        changed = [parameter for parameter in self._thawed if parameter.requires_grad == is_frozen]
+        if changed or self._parallel_model is None:
+            self._parallel_model = None  # the old one must not see gradients of the new one
+            for parameter in changed:
+                parameter.requires_grad_(not is_frozen)
+            self._parallel_model = _data_parallel(self.model, self.ranks)
 
     def _step(self, number: int, batch: InputBatch) -> dict[str, torch.Tensor]:
         """Make the optimiser step `number` (from 0) of the epoch on a global `batch`; return the step's metrics."""
@@ -258,15 +279,17 @@ class TrialSession:
             return self._network(images[rows])
 
         if self.config.batch.chunk_size is not None:
+            assert self._parallel_model is not None
             return embed_in_chunks(self._parallel_model, embed, len(images), self.config.batch.chunk_size)
         return embed(slice(0, len(images))), lambda: None
 
     def _network(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (n, D) of `images` (n, C, H, W), computed in the trial's precision."""
         device = self.ranks.device.type
+        assert self._parallel_model is not None
         with torch.autocast(device, self._autocast, enabled=self._autocast is not None):
             embeddings: torch.Tensor = self._parallel_model(images)
-        return embeddings.to(self.model.linear.weight.dtype)
+        return embeddings.to(self.model.dtype)
 
     def _measured(self, terms: Terms) -> dict[str, torch.Tensor]:
         measured = {"train/loss": terms.total.detach(), "train/dml_loss": terms.dml_loss}

@@ -1,0 +1,23 @@
+"""The hidden layers of a head, between the features of a network and the embedding layer."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+
+Norm = Literal["layer", "batch", "none"]
+
+
+def hidden_layers(feature_size: int, sizes: Sequence[int], norm: Norm, dropout: float) -> nn.Sequential:
+    """Return a block for each of `sizes`: Linear, normalisation, ReLU, Dropout. It takes features (n, feature_size).
+
+    `norm` is LayerNorm, BatchNorm or none. Without a `dropout`, a probability, there are no Dropout layers.
+    """
+    norms: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
+    layers: list[nn.Module] = []
+    for before, size in zip([feature_size, *sizes], sizes, strict=False):
+        layers.append(nn.Linear(before, size))
+        layers += [norms[norm](size)] if norm in norms else []
+        layers.append(nn.ReLU())
+        layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers)

@@ -1,0 +1,79 @@
+"""Check the models of a sweep before any weights are downloaded, and describe which parts of them are trained.
+
+torch is imported only for a sweep whose keys need it.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mdr_tune.config.space import section_variants
+from mdr_tune.config.sweep import SweepConfig
+from mdr_tune.config.trial import LastBlocks, TrialConfig
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import count
+
+if TYPE_CHECKING:
+    from mdr_tune.training import EmbeddingModel
+
+
+def outline(trial: TrialConfig) -> "EmbeddingModel":
+    """Return the model of `trial` without numbers, on the meta device. Frozen parameters require no gradient.
+
+    Raises:
+        UserError: The keys of the model do not fit each other. The message begins with the key.
+    """
+    import torch
+
+    from mdr_tune.training import EmbeddingModel
+    from mdr_tune.training.fine_tuning import freeze
+
+    with torch.device("meta"):
+        model = EmbeddingModel.from_config(trial, pretrained=False)
+    freeze(model.backbone, trial.backbone)
+    return model
+
+
+def model_problems(sweep: SweepConfig) -> list[str]:
+    """Return a problem, with its key, for each model of `sweep` whose backbone, pooling and head do not fit."""
+    problems = []
+    for trial in models_of(sweep):
+        if trial.embedding.needs_network or isinstance(trial.backbone.train, LastBlocks):
+            try:
+                outline(trial)
+            except UserError as error:
+                problems.append(str(error))
+    return list(dict.fromkeys(problems))
+
+
+def describe_training(sweep: SweepConfig) -> list[str]:
+    """Return a line for each model of `sweep` that is not trained as a whole, or whose layers have several rates."""
+    lines = [
+        _line(trial)
+        for trial in models_of(sweep)
+        if trial.backbone.train != "all" or trial.backbone.frozen_epochs or trial.optimizer.layer_decay != 1
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def models_of(sweep: SweepConfig) -> Iterator[TrialConfig]:
+    """Yield a trial of `sweep` for each of its backbones with each of its heads. Of a range, both ends are tried."""
+    for backbone in section_variants(sweep.trial, sweep.space, "backbone"):
+        for embedding in section_variants(sweep.trial, sweep.space, "embedding"):
+            yield sweep.trial.model_copy(update={"backbone": backbone, "embedding": embedding})
+
+
+def _line(trial: TrialConfig) -> str:
+    """Return, for example, `resnet18: the last 2 of 9 blocks and the head, 8,459,392 of 11,242,176 parameters`."""
+    from mdr_tune.training.fine_tuning import frozen_blocks
+
+    model, backbone = outline(trial), trial.backbone
+    blocks = len(model.backbone.list_blocks())
+    trained = blocks - frozen_blocks(model.backbone, backbone.train)
+    parts = [f"the last {trained} of {count(blocks, 'block')}"] if 0 < trained < blocks else []
+    parts += [f"all {count(blocks, 'block')}"] if trained == blocks else []
+    parts += ["the head"] if trial.embedding.has_parameters else []
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    trained_size = sum(size for size, is_trained in sizes if is_trained)
+    shares = f"{trained_size:,} of {sum(size for size, _ in sizes):,} parameters"
+    late = f"; in the first {count(backbone.frozen_epochs, 'epoch')} the head alone" if backbone.frozen_epochs else ""
+    return f"{backbone.name}: {' and '.join(parts)}, {shares}{late}"
