@@ -105,8 +105,9 @@ def _explain_one(
     if kind == "missing":
         return path, "is missing"
     if kind in ("literal_error", "enum"):
-        fix = searched_instead(path, value) or _meant_literal(context["expected"], value)
-        return path, f"expected {context['expected']}, got {_show(value)}{fix}"
+        section, as_section = _section_beside(model, location, value)
+        fix = as_section or searched_instead(path, value) or _meant_literal(context["expected"], value)
+        return path, f"expected {context['expected']}{section}, got {_show(value)}{fix}"
     if kind == "union_tag_invalid":
         return (*path, "name"), _unknown_member(path[-1], context)
     if kind in _TYPE_NAMES:
@@ -141,6 +142,8 @@ def _meant_literal(expected: str, value: Any) -> str:
     `expected` has names in quotes, as pydantic lists them. The result is empty if none is similar.
     """
     known = re.findall(r"'([^']*)'", expected)
+    if value in (None, False) and "none" in known:
+        return ": write none"
     name = meant_name(str(value), known) if isinstance(value, str | int | float) else None
     return f": write {name}" if name is not None else ""
 
@@ -176,6 +179,20 @@ def _meant_section(model: type[BaseModel], location: tuple[Any, ...], value: Any
             if _takes(section, key, value):
                 return f": write {location[-1]}: {{{key}: {flow(value)}}}"
     return ""
+
+
+def _section_beside(model: type[BaseModel], location: tuple[Any, ...], value: Any) -> tuple[str, str]:
+    """Return words on the section that the key at `location` takes beside names, and the end of a message on `value`.
+
+    The words are `, or {hidden: ...}`, with the section's required keys. The end says to write `value` under a key of
+    the section. Both are empty if the key takes names only; the end is also empty if no key takes the value.
+    """
+    if not is_tag(location[-1]):
+        return "", ""
+    place = location[:-1]
+    required = [key for _, m in models_at(model, place) for key, field in m.model_fields.items() if field.is_required()]
+    end = _meant_section(model, place, value) if not isinstance(value, bool | str) else ""
+    return ", or {" + ", ".join(f"{key}: ..." for key in required) + "}", end
 
 
 def _wrong_length(kind: str, value: Any, context: dict[str, Any]) -> str:

@@ -40,6 +40,11 @@ _SHORT_FORMS = {
     "seed": ("random_seed", "random_state"),
     "metric": ("objective", "monitor", "target_metric"),
     "levels": ("level",),
+    "train": ("freeze", "frozen", "trainable", "requires_grad", "freeze_backbone", "unfreeze"),
+    "frozen_epochs": ("freeze_epochs", "head_warmup_epochs", "head_epochs"),
+    "layer_decay": ("llrd", "layerwise_decay", "layer_wise_decay", "lr_layer_decay"),
+    "pool": ("pooling", "global_pool"),
+    "head": ("mlp", "projector", "projection_head"),
 }
 _MEANT = {short: name for name, all_short in _SHORT_FORMS.items() for short in all_short}
 _MOST_SHOWN = 3
@@ -166,6 +171,8 @@ def _likely(expected: str, value: Any) -> Iterator[Any]:
         number = _number(value)
         if number is not None:
             yield int(number) if number == number // 1 else number
+        if word == "auto":
+            yield None
     if value is not None and is_nothing:
         yield None
     if expected == "list_type":

@@ -29,6 +29,8 @@ Problems = list[tuple[Path, str]]
 """Problems that a check has found: for each, the path of its key and a message."""
 CHOOSES_KEYS = ("data.name", "augmentation.name", "loss.name", "miner.name", "optimizer.schedule.name")
 """Keys whose value decides which other keys their section has. They can be searched only with the whole section."""
+MAY_BE_A_NAME = ("embedding.head", "backbone.train")
+"""Sections that may be a name instead, so that they have no keys."""
 MOST_COMBINATIONS = 4096
 
 
@@ -57,6 +59,9 @@ def _problem_of_key(trial: TrialConfig, key: str, domain: Domain | LevelsDomain,
         return f"other keys depend on it: search {section}: {{choice: [{{name: ...}}, ...]}}"
     if key.startswith("mdr.") and trial.mdr is None:
         return "cannot be searched: trial.mdr is null; give trial.mdr a mapping"
+    section = key.rpartition(".")[0]
+    if key not in keys and section in MAY_BE_A_NAME:
+        return f"cannot be searched: trial.{section} is no mapping; give it one, or search {section}: {{choice: [...]}}"
     if key not in keys:
         guess = nearest_name(key, keys, 0.8)
         hint = f" Did you mean {guess}?" if guess else meant_dotted(key, keys) or f" Known: {', '.join(keys)}."

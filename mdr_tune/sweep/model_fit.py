@@ -15,6 +15,9 @@ from mdr_tune.util.words import count
 if TYPE_CHECKING:
     from mdr_tune.training import EmbeddingModel
 
+MOST_DESCRIBED = 4
+"""Largest number of backbones that the plan describes."""
+
 
 def outline(trial: TrialConfig) -> "EmbeddingModel":
     """Return the model of `trial` without numbers, on the meta device. Frozen parameters require no gradient.
@@ -46,13 +49,16 @@ def model_problems(sweep: SweepConfig) -> list[str]:
 
 
 def describe_training(sweep: SweepConfig) -> list[str]:
-    """Return a line for each model of `sweep` that is not trained as a whole, or whose layers have several rates."""
-    lines = [
-        _line(trial)
-        for trial in models_of(sweep)
-        if trial.backbone.train != "all" or trial.backbone.frozen_epochs or trial.optimizer.layer_decay != 1
-    ]
-    return list(dict.fromkeys(lines))
+    """Return a line for each backbone of `sweep` that is not trained as a whole in all epochs.
+
+    The line is about the first head of `sweep`. If there are more than `MOST_DESCRIBED` lines, a last line has the
+    number of the others.
+    """
+    trials = {trial.backbone.model_dump_json(): trial for trial in reversed([*models_of(sweep)])}
+    partly = [trial for trial in trials.values() if trial.backbone.train != "all" or trial.backbone.frozen_epochs]
+    lines = list(dict.fromkeys(map(_line, reversed(partly))))
+    more = len(lines) - MOST_DESCRIBED
+    return [*lines[:MOST_DESCRIBED], *([f"and {count(more, 'further backbone')}"] if more > 0 else [])]
 
 
 def models_of(sweep: SweepConfig) -> Iterator[TrialConfig]:
@@ -75,5 +81,5 @@ def _line(trial: TrialConfig) -> str:
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     trained_size = sum(size for size, is_trained in sizes if is_trained)
     shares = f"{trained_size:,} of {sum(size for size, _ in sizes):,} parameters"
-    late = f"; in the first {count(backbone.frozen_epochs, 'epoch')} the head alone" if backbone.frozen_epochs else ""
-    return f"{backbone.name}: {' and '.join(parts)}, {shares}{late}"
+    late = f"; at first, for {count(backbone.frozen_epochs, 'epoch')}, the head alone" if backbone.frozen_epochs else ""
+    return f"{backbone.name}: {' and '.join(parts)}, {shares}{late if trained else ''}"

@@ -55,6 +55,22 @@ TRIALS = {
         "optimizer": {"name": "sgd", "learning_rate": 1e-3},
         "epochs": 2,
     },
+    "a-head-with-batch-norm-and-dropout": {
+        **TRIAL,
+        "embedding": {"size": 16, "pool": "gem", "head": {"hidden": [24, 12], "norm": "batch", "dropout": 0.3}},
+    },
+    "a-head-alone-in-chunks": {
+        **TRIAL,
+        "backbone": {"name": "conv4", "train": "none"},
+        "batch": {"size": 32, "images_per_class": 4, "chunk_size": 3},
+        "embedding": {"size": 16, "pool": "avg_max", "head": {"hidden": [24], "norm": "layer", "dropout": 0.3}},
+    },
+    "a-backbone-that-thaws": {
+        **TRIAL,
+        "backbone": {"name": "conv4", "train": {"last_blocks": 2}, "frozen_epochs": 3},
+        "embedding": {"size": None, "pool": "max", "mode": "rescale"},
+        "optimizer": {"learning_rate": 1e-3, "layer_decay": 0.5, "clip_gradient_norm": 0.5},
+    },
     "bf16": {**TRIAL, "precision": "bf16"},
     "learned-beta-semi-hard": {
         **TRIAL,
