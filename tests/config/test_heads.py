@@ -164,7 +164,7 @@ def test_what_does_nothing_is_noted(tmp_path: Path) -> None:
     frozen = ["trial.backbone.train=none", "trial.backbone.frozen_epochs=1", "trial.optimizer.layer_decay=0.5"]
     assert read_sweep(file, frozen)[1] == [
         "trial.backbone.frozen_epochs: does nothing beside train: none, which freezes the backbone in all epochs",
-        "trial.optimizer.layer_decay: does nothing: the backbone is never trained",
+        "trial.optimizer.layer_decay: does nothing where the backbone is never trained",
     ]
     assert read_sweep(file, ["trial.backbone.frozen_epochs=2"])[1] == [
         "trial.backbone.frozen_epochs: 2, of 2 epochs: the backbone is never trained"
