@@ -106,9 +106,9 @@ class TorchvisionBackbone(Backbone):
     def _tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Return the tokens (n, T, feature_size) of a vision transformer, the class token first."""
         network: Any = self.network
-        patches = network._process_input(images)
+        patches = network._process_input(images)  # shape[0], not len, which torch.export would fix
         tokens: torch.Tensor = network.encoder(
-            torch.cat([network.class_token.expand(len(patches), -1, -1), patches], dim=1)
+            torch.cat([network.class_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         )
         return tokens
 

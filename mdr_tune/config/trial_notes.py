@@ -48,7 +48,7 @@ def _notes(trial: TrialConfig) -> Iterator[str]:
     if backbone.train != "none" and backbone.frozen_epochs >= trial.epochs:
         yield f"trial.backbone.frozen_epochs: {backbone.frozen_epochs}, of {epochs}: the backbone is never trained"
     if rates.layer_decay != 1 and not backbone.trains_in(trial.epochs):
-        yield "trial.optimizer.layer_decay: does nothing: the backbone is never trained"
+        yield "trial.optimizer.layer_decay: does nothing where the backbone is never trained"
     if rates.head_learning_rate is not None and not trial.embedding.has_parameters:
         yield "trial.optimizer.head_learning_rate: does nothing beside embedding.head: identity"
     if trial.memory is not None:

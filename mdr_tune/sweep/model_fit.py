@@ -20,7 +20,9 @@ MOST_DESCRIBED = 4
 
 
 def outline(trial: TrialConfig) -> "EmbeddingModel":
-    """Return the model of `trial` without numbers, on the meta device. Frozen parameters require no gradient.
+    """Return the model of `trial`, on the meta device if possible, where its weights take no memory.
+
+    Parameters that are never trained require no gradient.
 
     Raises:
         UserError: The keys of the model do not fit each other. The message begins with the key.
@@ -30,7 +32,10 @@ def outline(trial: TrialConfig) -> "EmbeddingModel":
     from mdr_tune.training import EmbeddingModel
     from mdr_tune.training.fine_tuning import freeze
 
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"):
+            model = EmbeddingModel.from_config(trial, pretrained=False, image_size=trial.data.input_shape[-1])
+    except NotImplementedError:  # a network, such as torchvision's RegNet, that reads numbers of tensors as it is built
         model = EmbeddingModel.from_config(trial, pretrained=False, image_size=trial.data.input_shape[-1])
     freeze(model.backbone, trial.backbone)
     return model
