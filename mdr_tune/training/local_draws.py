@@ -1,0 +1,85 @@
+"""Find the layers of a network whose random numbers or statistics depend on the number of ranks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mdr_tune.backbones import build_backbone
+from mdr_tune.backbones.families import family_of
+from mdr_tune.config.trial import BackboneConfig
+from mdr_tune.training.batch_norm import global_kind
+from mdr_tune.training.global_draws import make_draws_global
+
+_IMAGES = 2
+
+
+class _Watch(TorchDispatchMode):
+    """Notes the layers in which torch's global generator draws.
+
+    Attributes:
+        inside: Names and layers that are being computed, the innermost last.
+        found: Kinds of layers with an example's name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside: list[tuple[str, nn.Module]] = []
+        self.found: dict[str, str] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
+            name, layer = self.inside[-1]
+            self.found.setdefault(type(layer).__name__.removeprefix("Global"), name)
+        return func(*args, **kwargs)
+
+
+def local_draws(backbone: BackboneConfig, image_size: int) -> list[str]:
+    """Return a text for each kind of layer of `backbone` that does not compute on W ranks what it computes on one.
+
+    Such layers draw from torch's global generator, in a way that `make_draws_global` does not know, or have statistics
+    of a rank's own images. The network is made on torch's meta device, so that it takes no memory, and no file is read.
+    Families whose layers are all known are not looked at.
+    """
+    if family_of(backbone.name).draws_by_known_layers():
+        return []
+    with torch.device("meta"):
+        network = build_backbone(
+            backbone.name, backbone.weights, load=False, image_size=image_size, arguments=backbone.arguments
+        )
+    return layers_that_draw_locally(network, (network.in_channels, image_size, image_size))
+
+
+def layers_that_draw_locally(network: nn.Module, shape: tuple[int, ...]) -> list[str]:
+    """Return what `local_draws` does of a `network` for images of `shape` (C, H, W). It is left in training mode.
+
+    `network` must be on the meta device, and is changed by `make_draws_global`.
+    """
+    make_draws_global(network.train()).at((0,), _IMAGES, slice(0, _IMAGES))
+    with _watching(network) as watch, torch.no_grad():
+        network(torch.empty(_IMAGES, *shape, device="meta"))
+    texts = [f"{kind} ({name}) draws random numbers for each worker's own images" for kind, name in watch.found.items()]
+    batch_norms = {
+        type(layer).__name__: name
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and global_kind(layer) is None
+    }
+    return texts + [f"{kind} ({name}) has statistics of each worker's own images" for kind, name in batch_norms.items()]
+
+
+@contextmanager
+def _watching(network: nn.Module) -> Iterator[_Watch]:
+    watch, handles = _Watch(), []
+    for name, layer in network.named_modules():
+        handles.append(layer.register_forward_pre_hook(lambda layer, _, name=name: watch.inside.append((name, layer))))
+        handles.append(layer.register_forward_hook(lambda *_: watch.inside.pop() and None))
+    try:
+        with watch:
+            yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
