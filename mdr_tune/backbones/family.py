@@ -66,6 +66,10 @@ class BackboneFamily(ABC):
         urls = self.published_urls(name)
         return next((entry for entry, url in urls.items() if url == urls["DEFAULT"]), "DEFAULT")
 
+    def usual_images(self, name: str) -> str:
+        """Return how images were resized for the weights of the backbone `name`, if not as in this project; else ``."""
+        return ""
+
     def draws_by_known_layers(self) -> bool:
         """Return whether all layers that draw at random are known, so that their draws are made for the global batch.
 

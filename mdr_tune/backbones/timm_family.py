@@ -73,6 +73,12 @@ class TimmFamily(BackboneFamily):
 
         return name_with_tag(name)
 
+    def usual_images(self, name: str) -> str:
+        """Return the filter, the size and the share of the image that the weights' configuration asks for."""
+        from mdr_tune.backbones.timm_models import usual_images
+
+        return usual_images(name)
+
     def draws_by_known_layers(self) -> bool:
         """Return False: some of timm's models draw in ways of their own."""
         return False

@@ -72,6 +72,13 @@ def _config(name: str) -> Any:
     return config
 
 
+def usual_images(name: str) -> str:
+    """Return a text on how timm resizes images for the model `name`: filter, size and share that is cut out."""
+    data = timm.data.resolve_data_config({}, pretrained_cfg=_config(name).to_dict())
+    size, share, mode = data["input_size"][-1], data["crop_pct"], data["crop_mode"]
+    return f"{data['interpolation']} resampling, {size}x{size} pixels, crop_pct {share:g} ({mode})"
+
+
 def _create(name: str, **options: Any) -> nn.Module:
     """Return the model `name` with random weights and without its classification layer, unless `options` say else."""
     model: nn.Module = timm.create_model(name.removeprefix(PREFIX), **{"num_classes": 0, **options})

@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mdr_tune.backbones import build_backbone
 from mdr_tune.backbones.families import family_of
+from mdr_tune.config.space import section_variants
+from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import BackboneConfig
 from mdr_tune.training.batch_norm import global_kind
 from mdr_tune.training.global_draws import make_draws_global
@@ -43,25 +45,40 @@ def local_draws(backbone: BackboneConfig, image_size: int) -> list[str]:
 
     Such layers draw from torch's global generator, in a way that `make_draws_global` does not know, or have statistics
     of a rank's own images. The network is made on torch's meta device, so that it takes no memory, and no file is read.
-    Families whose layers are all known are not looked at.
+    Only a network whose shapes depend on its draws is made in memory. Families whose layers are all known are not
+    looked at.
     """
     if family_of(backbone.name).draws_by_known_layers():
         return []
-    with torch.device("meta"):
-        network = build_backbone(
-            backbone.name, backbone.weights, load=False, image_size=image_size, arguments=backbone.arguments
-        )
-    return layers_that_draw_locally(network, (network.in_channels, image_size, image_size))
+    for device in ("meta", "cpu"):
+        with torch.device(device):
+            network = build_backbone(
+                backbone.name, backbone.weights, load=False, image_size=image_size, arguments=backbone.arguments
+            )
+        try:
+            return layers_that_draw_locally(network, (network.in_channels, image_size, image_size), device)
+        except NotImplementedError:  # of the meta device
+            if device == "cpu":
+                raise
+    return []
 
 
-def layers_that_draw_locally(network: nn.Module, shape: tuple[int, ...]) -> list[str]:
-    """Return what `local_draws` does of a `network` for images of `shape` (C, H, W). It is left in training mode.
+def local_draws_of(sweep: SweepConfig) -> tuple[str, ...]:
+    """Return the texts of `local_draws` for all backbones of `sweep` at all its image sizes."""
+    sizes = {data.input_shape[-1] for data in section_variants(sweep.trial, sweep.space, "data")}
+    backbones = section_variants(sweep.trial, sweep.space, "backbone")
+    found = [text for backbone in backbones for size in sorted(sizes) for text in local_draws(backbone, size)]
+    return tuple(dict.fromkeys(found))
 
-    `network` must be on the meta device, and is changed by `make_draws_global`.
+
+def layers_that_draw_locally(network: nn.Module, shape: tuple[int, ...], device: str) -> list[str]:
+    """Return the texts of `local_draws` for a `network` on `device` that takes images of `shape` (C, H, W).
+
+    `network` is changed by `make_draws_global`, and left in training mode.
     """
     make_draws_global(network.train()).at((0,), _IMAGES, slice(0, _IMAGES))
     with _watching(network) as watch, torch.no_grad():
-        network(torch.empty(_IMAGES, *shape, device="meta"))
+        network(torch.empty(_IMAGES, *shape, device=device))
     texts = [f"{kind} ({name}) draws random numbers for each worker's own images" for kind, name in watch.found.items()]
     batch_norms = {
         type(layer).__name__: name
