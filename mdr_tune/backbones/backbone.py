@@ -25,6 +25,8 @@ class Backbone(nn.Module):
         fixed_image_size: whether the network takes only images of `image_size`.
         input_mean: value that is subtracted from each channel, on the scale 0..255, in the network's channel order.
         input_std: value by which each channel is then divided, on the same scale and in the same order.
+        prefix_tokens: number of class and register tokens before the tokens that `forward` returns after
+            `without_pooling`.
         bgr: whether the network takes the channels in the order blue, green, red. `normalize` then reverses the order.
     """
 
@@ -37,6 +39,7 @@ class Backbone(nn.Module):
     input_mean: tuple[float, ...]
     input_std: tuple[float, ...]
     bgr: bool = False
+    prefix_tokens: int = 0
 
     _divides: bool
     _mean: torch.Tensor
@@ -74,6 +77,13 @@ class Backbone(nn.Module):
     def image_limits(self) -> ImageLimits:
         """Shapes of the images that the network takes."""
         return ImageLimits(self.name, self.in_channels, self.image_size, self.min_image_size, self.fixed_image_size)
+
+    def without_pooling(self) -> Self:
+        """Let `forward` return maps (n, F, h, w) or tokens (n, T, F), F being `feature_size`, and return the backbone.
+
+        ValueError is raised if the network has no single pooling before its end.
+        """
+        raise ValueError(f"{self.name} pools its features itself: leave out embedding.pool")
 
     def load_file(self, state: State, path: Path) -> None:
         """Load `state`, which was read from the file `path`: published weights, or what `state_dict` returned.

@@ -166,7 +166,7 @@ class TimmBackbone(Backbone):
         self.image_size = size if self.fixed_image_size else usual
         least = config.min_input_size[-1] if config.min_input_size else _USUAL_STRIDE
         self.min_image_size = size if self.fixed_image_size else min(size, least)
-        self.prefix_tokens: int = getattr(self.network, "num_prefix_tokens", 0)
+        self.prefix_tokens = getattr(self.network, "num_prefix_tokens", 0)
         mean, std = (tuple(255 * value for value in values) for values in (config.mean, config.std))
         self.set_normalization(mean, std)
 

@@ -6,6 +6,7 @@ activations that an image loses therefore do not depend on the rank or the chunk
 """
 
 import itertools
+import re
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -146,12 +147,20 @@ class _DrawingLayer(nn.Module):
 
 
 class GlobalDropout(_DrawingLayer, nn.Dropout):
-    """`nn.Dropout` that draws its mask for the global batch."""
+    """`nn.Dropout` that draws its mask for the global batch.
+
+    Attributes:
+        gets_images: Whether the first dimension of the inputs is that of the images. If not, all ranks draw one mask.
+    """
+
+    gets_images = True
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Drop single elements of `inputs` (n, ...)."""
         if not self.training or self.p == 0:
             return inputs
+        if not self.gets_images:
+            return self.dropped(inputs[None], inputs.ndim, self.p, same_for_all=True)[0]
         if not self.draws.are_of(len(inputs)):
             return super().forward(inputs)
         return self.dropped(inputs, inputs.ndim - 1, self.p)
@@ -239,6 +248,8 @@ _DRAW_FOR_EACH_IMAGE = {
     ("timm.models.hiera", "Hiera"),
 }
 """Modules and names of classes that call torch.rand or torch.randn with the number of images as the first size."""
+_WITHOUT_IMAGES = re.compile(r"\.(rel_pos\.mlp|meta_mlp)\.")
+"""Names of timm's layers that compute the attention's bias from positions, without any image."""
 _DRAWING_CALLS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "scaled_dot_product_attention"}
 
 
@@ -326,6 +337,9 @@ def make_draws_global(network: nn.Module) -> Draws:
             layer.__class__ = kind  # the state is kept; only methods and the two attributes that follow are new
             dropping = cast(_DrawingLayer, layer)
             dropping.layer, dropping.draws = number, draws
+    for name, layer in network.named_modules():
+        if isinstance(layer, GlobalDropout) and _WITHOUT_IMAGES.search(name):
+            layer.gets_images = False
     return draws
 
 

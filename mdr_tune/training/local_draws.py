@@ -15,8 +15,12 @@ from mdr_tune.config.sweep import SweepConfig
 from mdr_tune.config.trial import BackboneConfig
 from mdr_tune.training.batch_norm import global_kind
 from mdr_tune.training.global_draws import make_draws_global
+from mdr_tune.util.errors import UserError
+from mdr_tune.util.words import first_line
 
-_IMAGES = 2
+_IMAGES = {"meta": 101, "cpu": 2}
+"""Number of images that a network is tried with. A prime number shows which layers get tensors without images in them.
+"""
 
 
 class _Watch(TorchDispatchMode):
@@ -34,7 +38,9 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
+        given = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)} | kwargs
+        draws = torch.Tag.nondeterministic_seeded in func.tags and given.get("generator") is None
+        if draws and given.get("dropout_p", 1) > 0:  # attention may drop, and mostly does not
             name, layer = self.inside[-1]
             self.found.setdefault(type(layer).__name__.removeprefix("Global"), name)
         return func(*args, **kwargs)
@@ -57,9 +63,11 @@ def local_draws(backbone: BackboneConfig, image_size: int) -> list[str]:
             )
         try:
             return layers_that_draw_locally(network, (network.in_channels, image_size, image_size), device)
-        except NotImplementedError:  # of the meta device
+        except Exception as error:  # of the meta device, or of a library that checks little
             if device == "cpu":
-                raise
+                raise UserError(
+                    f"backbone: {backbone.name} cannot be trained with {backbone.arguments}: {first_line(error)}"
+                ) from None
     return []
 
 
@@ -76,16 +84,17 @@ def layers_that_draw_locally(network: nn.Module, shape: tuple[int, ...], device:
 
     `network` is changed by `make_draws_global`, and left in training mode.
     """
-    make_draws_global(network.train()).at((0,), _IMAGES, slice(0, _IMAGES))
+    images = _IMAGES[device]
+    make_draws_global(network.train()).at((0,), images, slice(0, images))
     with _watching(network) as watch, torch.no_grad():
-        network(torch.empty(_IMAGES, *shape, device=device))
+        network(torch.zeros(images, *shape, device=device))
     texts = [f"{kind} ({name}) draws random numbers for each worker's own images" for kind, name in watch.found.items()]
-    batch_norms = {
+    local = {
         type(layer).__name__: name
         for name, layer in network.named_modules()
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and global_kind(layer) is None
+        if "running_var" in layer._buffers and global_kind(layer) is None
     }
-    return texts + [f"{kind} ({name}) has statistics of each worker's own images" for kind, name in batch_norms.items()]
+    return texts + [f"{kind} ({name}) has statistics of each worker's own images" for kind, name in local.items()]
 
 
 @contextmanager
