@@ -8,7 +8,7 @@ import torch
 from mdr_tune.backbones import Backbone, build_backbone
 from mdr_tune.backbones.families import FAMILIES
 
-NAMES = [name for family in FAMILIES for name in family.names]
+NAMES = [name for family in FAMILIES for name in family.names] + ["timm.test_resnet", "timm.test_byobnet"]
 SIZE = 32  # all of them take it, and it is quick
 
 

@@ -55,6 +55,30 @@ TRIALS = {
         "optimizer": {"name": "sgd", "learning_rate": 1e-3},
         "epochs": 2,
     },
+    "a-convnet-of-timm": {  # its BatchNorm layers are of a class of timm
+        **TRIAL,
+        "backbone": {"name": "timm.test_byobnet", "weights": "none", "drop_rate": 0.1, "drop_path_rate": 0.3},
+        "batch": {"size": 8, "images_per_class": 4},
+        "optimizer": {"name": "sgd", "learning_rate": 1e-3},
+        "epochs": 2,
+    },
+    "a-vit-of-timm": {
+        **TRIAL,
+        "backbone": {"name": "timm.test_vit", "weights": "none", "drop_path_rate": 0.3},
+        "optimizer": {"name": "sgd", "learning_rate": 1e-3},
+        "epochs": 2,
+    },
+    "a-vit-of-timm-that-drops-in-chunks": {
+        **TRIAL,
+        "backbone": {
+            **{"name": "timm.test_vit", "weights": "none", "drop_path_rate": 0.3, "attn_drop_rate": 0.2},
+            **{"patch_drop_rate": 0.4, "proj_drop_rate": 0.1, "drop_rate": 0.1, "global_pool": "avg"},
+        },
+        "batch": {"size": 32, "images_per_class": 4, "chunk_size": 5},
+        "batch_norm": "frozen",
+        "optimizer": {"name": "sgd", "learning_rate": 1e-3},
+        "epochs": 2,
+    },
     "bf16": {**TRIAL, "precision": "bf16"},
     "learned-beta-semi-hard": {
         **TRIAL,
