@@ -71,8 +71,14 @@ TRIALS = {
     "a-vit-of-timm-that-drops-in-chunks": {
         **TRIAL,
         "backbone": {
-            **{"name": "timm.test_vit", "weights": "none", "drop_path_rate": 0.3, "attn_drop_rate": 0.2},
-            **{"patch_drop_rate": 0.4, "proj_drop_rate": 0.1, "drop_rate": 0.1, "global_pool": "avg"},
+            "name": "timm.test_vit",
+            "weights": "none",
+            "drop_path_rate": 0.3,
+            "attn_drop_rate": 0.2,
+            "patch_drop_rate": 0.4,
+            "proj_drop_rate": 0.1,
+            "drop_rate": 0.1,
+            "global_pool": "avg",
         },
         "batch": {"size": 32, "images_per_class": 4, "chunk_size": 5},
         "batch_norm": "frozen",
